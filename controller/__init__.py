@@ -1,0 +1,1 @@
+"""The process around one pass: adapters, loops, configuration and the command line."""

@@ -1,0 +1,1 @@
+"""The wire formats: .proto files with their generated code beside them."""

@@ -1,0 +1,1 @@
+"""The messages of Diego's BBS, complete, with upstream's names and field numbers."""

@@ -1,0 +1,1 @@
+"""One pass of reconciliation: values, rules, and steps through ports."""

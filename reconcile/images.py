@@ -1,0 +1,280 @@
+"""Image references, digests and rootfs URIs as values, and where a copy lies in the private registry.
+
+Two grammars meet here. Docker's decides what an image is (`parse_image_reference`).
+Cloud Controller's is looser and decides how a text becomes a rootfs
+(`rootfs_from_image_text`); whatever it lets through that Docker's refuses is not
+cacheable, with the reason in the error.
+
+Sources: distribution/reference (grammar and normalisation); cloud_controller_ng
+lib/utils/uri_utils.rb and lib/cloud_controller/diego/docker/docker_uri_converter.rb
+(rootfs); guardian imageplugin and grootfs layer_fetcher (what a cell reads out of one).
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import NewType, Self
+
+from reconcile.errors import Invalid
+
+CacheGuid = NewType("CacheGuid", str)
+"""A random version-4 UUID, one per distinct image content."""
+
+DOCKER_HUB = "docker.io"
+_HUB_ALIASES = frozenset({"", DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
+
+MAX_PATH = 255
+_HEX_DIGITS = {"sha256": 64, "sha512": 128}
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,}")
+_BARE_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+
+_CC_PATH = re.compile(r"[a-z0-9_\-./]{2,255}")
+_CC_TAG = re.compile(r"(?:[a-zA-Z0-9_\-.]{1,128}(?:@sha256:[a-z0-9]{64})?|sha256:[a-z0-9]{64})")
+
+
+def _refuse(code: str, text: str, why: str) -> Invalid:
+    shown = text if len(text) <= 256 else f"{text[:256]}…"
+    return Invalid("image", code, f"{shown!r} {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The address of some content: an algorithm and lower-case hex digits."""
+
+    algorithm: str
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+
+def parse_digest(text: str) -> Digest:
+    """Read a sha256 or sha512 digest; safe to put into a path or a header afterwards.
+
+    Raises:
+        Invalid: `invalid-format`, `digest-unsupported`, `digest-length` or `digest-format`.
+    """
+    algorithm, colon, digits = text.partition(":")
+    if not colon:
+        raise _refuse("invalid-format", text, "is not a digest: write algorithm:hex")
+    if algorithm not in _HEX_DIGITS:
+        raise _refuse("digest-unsupported", text, "has a digest that is neither sha256 nor sha512")
+    if len(digits) != _HEX_DIGITS[algorithm]:
+        raise _refuse(
+            "digest-length",
+            text,
+            f"has a digest of {len(digits)} digits: {algorithm} has {_HEX_DIGITS[algorithm]}",
+        )
+    if not re.fullmatch(r"[0-9a-f]+", digits):
+        raise _refuse("digest-format", text, "has a digest that is not lower-case hex")
+    return Digest(algorithm, digits)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReference:
+    """Which image, in Docker's words.
+
+    Attributes:
+        domain: Host with an optional port, such as "docker.io" or "registry.example:5000".
+        path: Repository within the registry, such as "library/ubuntu".
+        tag: None when the reference names none.
+        digest: None when the reference names none; otherwise it alone decides what is fetched.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    def __str__(self) -> str:
+        tag = "" if self.tag is None else f":{self.tag}"
+        digest = "" if self.digest is None else f"@{self.digest}"
+        return f"{self.domain}/{self.path}{tag}{digest}"
+
+    @property
+    def repository(self) -> str:
+        """Domain and path, without tag and digest."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def version(self) -> str:
+        """What to ask a registry for: the digest, else the tag, else "latest"."""
+        return str(self.digest) if self.digest is not None else (self.tag or "latest")
+
+    def with_default_tag(self) -> Self:
+        """Add "latest" when there is neither tag nor digest."""
+        return self if self.tag or self.digest else replace(self, tag="latest")
+
+    def canonical(self) -> Self:
+        """Give the one spelling that all references to the same image share.
+
+        The aliases of Docker Hub become "docker.io", its one-part names get "library/",
+        a missing tag becomes "latest", and a tag beside a digest is dropped.
+        """
+        domain, path = self.domain.lower(), self.path
+        if domain in _HUB_ALIASES:
+            domain = DOCKER_HUB
+            path = path if "/" in path else f"library/{path}"
+        tag = None if self.digest is not None else (self.tag or "latest")
+        return replace(self, domain=domain, path=path, tag=tag)
+
+    def at(self, digest: Digest) -> Self:
+        """Name the same repository's content under a digest."""
+        return replace(self, tag=None, digest=digest)
+
+
+def _split_domain(text: str) -> tuple[str, str]:
+    head, slash, rest = text.partition("/")
+    is_host = slash and ("." in head or ":" in head or head == "localhost" or head != head.lower())
+    domain, remainder = (head, rest) if is_host else (DOCKER_HUB, text)
+    if domain == "index.docker.io":
+        domain = DOCKER_HUB
+    if domain == DOCKER_HUB and "/" not in remainder:
+        remainder = f"library/{remainder}"
+    return domain, remainder
+
+
+def parse_image_reference(text: str) -> ImageReference:
+    """Read a reference as docker does, with Docker Hub's defaults; a missing tag stays missing.
+
+    Raises:
+        Invalid: with code `name-uppercase`, `name-too-long`, `name-is-64-hex`, `digest-length`,
+            `digest-unsupported`, `digest-format` or `invalid-format`.
+
+    Source: distribution/reference normalize.go and regexp.go.
+    """
+    if _BARE_IMAGE_ID.fullmatch(text):
+        raise _refuse("name-is-64-hex", text, "looks like an image id: name a repository")
+    domain, remainder = _split_domain(text)
+    name, at, digest_text = remainder.partition("@")
+    path, colon, tag = name.partition(":")
+    if path != path.lower():
+        raise _refuse(
+            "name-uppercase", text, f"has capitals in its repository {path!r}: it must be lower-case"
+        )
+    if not _DOMAIN.fullmatch(domain):
+        raise _refuse("invalid-format", text, f"has an illegal host {domain!r}")
+    if not _PATH.fullmatch(path):
+        raise _refuse("invalid-format", text, f"has an illegal repository {path!r}")
+    if colon and not _TAG.fullmatch(tag):
+        raise _refuse(
+            "invalid-format",
+            text,
+            f"has an illegal tag {tag!r}: letters, digits, '_', '.', '-', at most 128 of them",
+        )
+    if at and not _DIGEST.fullmatch(digest_text):
+        raise _refuse("invalid-format", text, "has something after '@' that is no digest")
+    if len(path) > MAX_PATH:
+        raise _refuse(
+            "name-too-long", text, f"has a repository of {len(path)} characters: at most {MAX_PATH}"
+        )
+    return ImageReference(
+        domain=domain,
+        path=path,
+        tag=tag if colon else None,
+        digest=parse_digest(digest_text) if at else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rootfs:
+    """A rootfs URI as it stands in a desired LRP or a task."""
+
+    uri: str
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def is_docker(self) -> bool:
+        """Whether a cell pulls it from a registry."""
+        return self.uri.startswith("docker:")
+
+
+def rootfs_from_image_text(text: str) -> Rootfs:
+    """Write the rootfs URI that Cloud Controller writes for a droplet's image text.
+
+    Raises:
+        Invalid: Cloud Controller would refuse the text; one such text in a droplet
+            keeps its whole domain from being fresh.
+
+    Source: cloud_controller_ng lib/utils/uri_utils.rb and docker_uri_converter.rb: the tag goes into
+        the fragment; a bare digest leaves "@sha256" in the path; a missing tag stays missing.
+    """
+    if "://" in text:
+        raise _refuse("invalid-format", text, "should not contain a scheme")
+    head, slash, rest = text.partition("/")
+    has_registry = slash and ("." in head or ":" in head or head == "localhost")
+    host, path = (head, rest) if has_registry else ("", text)
+    if (not has_registry or head == DOCKER_HUB) and "/" not in path:
+        path = f"library/{path}"
+
+    name, at, digest = path.partition("@")
+    name, colon, tag = name.partition(":")
+    if at:
+        tag = f"{tag}@{digest}" if colon else digest
+    elif "/" in tag:  # whatever followed the colon is thrown away
+        tag = "latest"
+    if not _CC_PATH.fullmatch(name):
+        raise _refuse("invalid-format", text, f"has a repository {name!r} that Cloud Controller refuses")
+    if (at or colon) and not _CC_TAG.fullmatch(tag):
+        raise _refuse("invalid-format", text, f"has a tag or digest {tag!r} that Cloud Controller refuses")
+    if tag.startswith("sha256:"):
+        name, tag = f"{name}@sha256", tag.removeprefix("sha256:")
+    return Rootfs(f"docker://{host}/{name}" + (f"#{tag}" if tag else ""))
+
+
+def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
+    """Read which image a cell would pull for a rootfs.
+
+    Raises:
+        Invalid: `not-docker`, or what `parse_image_reference` raises for a text
+            that Cloud Controller accepts and registries do not.
+
+    Source: guardian imageplugin/default_command_creator.go (the first "#" becomes ":") and
+        grootfs fetcher/layer_fetcher/source (user info and query are dropped).
+    """
+    scheme, separator, rest = rootfs.uri.partition("://")
+    if scheme != "docker" or not separator:
+        raise _refuse("not-docker", rootfs.uri, "is not a docker:// rootfs")
+    text = rest.replace("#", ":", 1).partition("#")[0].partition("?")[0]
+    host, slash, path = text.partition("/")
+    host = host.rpartition("@")[2]
+    return parse_image_reference(f"{host}{slash}{path}".removeprefix("/"))
+
+
+def image_text(image: ImageReference) -> str:
+    """Write a reference as a droplet holds it: complete, without Docker Hub's host name."""
+    return str(image).removeprefix(f"{DOCKER_HUB}/")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRepositories:
+    """Where copies lie in the private registry.
+
+    Attributes:
+        address: Host and port of the private registry as cells see it.
+        template: Repository and tag with "{guid}" in one of them: "{guid}:latest" by default,
+            "docker-cache:{guid}" for registries that do not create repositories on push.
+    """
+
+    address: str
+    template: str = "{guid}:latest"
+
+    def image(self, guid: CacheGuid) -> ImageReference:
+        """Name the cache image of a GUID."""
+        return parse_image_reference(f"{self.address}/{self.template.format(guid=guid)}")
+
+    def rootfs(self, guid: CacheGuid) -> Rootfs:
+        """Write the cached URL of a GUID."""
+        image = self.image(guid)
+        return Rootfs(f"docker://{image.domain}/{image.path}#{image.tag}")
+
+    def holds(self, image: ImageReference) -> bool:
+        """Whether an image already lies in the private registry."""
+        return image.domain.lower() == self.address.lower()

@@ -1,0 +1,202 @@
+"""Our read-only view of desired LRPs, actual LRPs and tasks.
+
+The adapter of the BBS builds these from its messages. A desired LRP keeps the received
+message as opaque bytes beside the view, since what goes back must be that message with
+few fields changed, never one rebuilt from here.
+
+Source: cloudfoundry/bbs models/{desired_lrp,actual_lrp,task,actions}.proto.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType, Self
+
+from reconcile.images import Rootfs
+
+ProcessGuid = NewType("ProcessGuid", str)
+AppGuid = NewType("AppGuid", str)
+TaskGuid = NewType("TaskGuid", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A text that is never shown."""
+
+    value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __repr__(self) -> str:
+        return "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What opens a registry."""
+
+    username: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class ModificationTag:
+    """Orders two versions of one record: by index within an epoch, not at all across epochs."""
+
+    epoch: str
+    index: int
+
+    def supersedes(self, other: Self) -> bool:
+        """Whether this version is newer than the other, or cannot be compared with it.
+
+        Source: cloudfoundry/bbs models/modification_tag.go.
+        """
+        if not self.epoch or not other.epoch or self.epoch != other.epoch:
+            return True
+        return self.index > other.index
+
+
+@dataclass(frozen=True, slots=True)
+class RunAction:
+    """A program to run; `env` maps names to values."""
+
+    path: str
+    args: tuple[str, ...] = field(default=(), repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperAction:
+    """An action around others: timeout, emit-progress, try, parallel, serial or codependent."""
+
+    actions: tuple["Action", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OtherAction:
+    """A download, an upload, or nothing that we know."""
+
+
+Action = RunAction | WrapperAction | OtherAction
+
+
+def run_actions(action: Action | None) -> Iterator[RunAction]:
+    """Walk a tree of actions and give the programs in it, in order."""
+    match action:
+        case RunAction():
+            yield action
+        case WrapperAction(actions):
+            for inner in actions:
+                yield from run_actions(inner)
+        case _:
+            return
+
+
+class TaskState(StrEnum):
+    """A task's state in the BBS's own words."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    RESOLVING = "Resolving"
+    INVALID = "Invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One-off work.
+
+    Attributes:
+        created_at: Nanoseconds since 1970, by the BBS's clock.
+        metric_tags: Tag name to static value; dynamic tags are left out.
+        credentials: From `image_username` and `image_password`; None when there are none.
+    """
+
+    task_guid: TaskGuid
+    domain: str
+    state: TaskState
+    created_at: int
+    rootfs: Rootfs
+    log_guid: str
+    action: Action | None = None
+    failed: bool = False
+    failure_reason: str = ""
+    metric_tags: Mapping[str, str] = field(default_factory=dict)
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulingInfo:
+    """The light view of a desired LRP that a sweep lists."""
+
+    process_guid: ProcessGuid
+    domain: str
+    app_guid: AppGuid
+    rootfs: Rootfs
+    instances: int
+    tag: ModificationTag
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredLrp:
+    """What Diego should keep running.
+
+    Attributes:
+        app_guid: The log GUID, else the metric tag `app_id`; never a part of the process GUID.
+        definition: The received message, for the BBS adapter alone.
+        metric_tags: Tag name to static value; dynamic tags are left out.
+        credentials: From `image_username` and `image_password`; None when there are none.
+    """
+
+    process_guid: ProcessGuid
+    domain: str
+    app_guid: AppGuid
+    rootfs: Rootfs
+    instances: int
+    tag: ModificationTag
+    definition: bytes = field(repr=False)
+    action: Action | None = field(default=None, repr=False)
+    metric_tags: Mapping[str, str] = field(default_factory=dict)
+    credentials: Credentials | None = None
+
+
+class ActualLrpState(StrEnum):
+    """An instance's state in the BBS's own words."""
+
+    UNCLAIMED = "UNCLAIMED"
+    CLAIMED = "CLAIMED"
+    RUNNING = "RUNNING"
+    CRASHED = "CRASHED"
+
+
+class Presence(StrEnum):
+    """Which of an index's up to three rows this is."""
+
+    ORDINARY = "ORDINARY"
+    EVACUATING = "EVACUATING"
+    SUSPECT = "SUSPECT"
+
+
+@dataclass(frozen=True, slots=True)
+class ActualLrp:
+    """One instance as it is; instance GUID and cell are empty while UNCLAIMED or CRASHED."""
+
+    process_guid: ProcessGuid
+    index: int
+    domain: str
+    state: ActualLrpState
+    presence: Presence
+    instance_guid: str
+    cell_id: str
+    tag: ModificationTag
+    routable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A host that runs instances; `rootfs_schemes` are the providers without stacks, such as "docker"."""
+
+    cell_id: str
+    zone: str
+    rootfs_schemes: tuple[str, ...]

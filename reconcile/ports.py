@@ -1,0 +1,205 @@
+"""What a pass and the loops need from outside, as small protocols in the core's words.
+
+Adapters fit these without naming them. Every method raises the errors of
+`reconcile.errors`; `find_` gives None for what is not there.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
+from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    CacheJob,
+    CacheRequest,
+    JobId,
+    LrpRecord,
+    Replacement,
+)
+
+
+class Lrps(Protocol):
+    """The BBS, as far as a pass reads and writes it."""
+
+    async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
+        """Read one desired LRP."""
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """List an LRP's instance rows of every presence."""
+
+    async def list_domains(self) -> frozenset[str]:
+        """List the fresh domains."""
+
+    async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
+        """Remove; the answer means "no longer desired", not "stopped".
+
+        Raises:
+            NotFound: It was not desired.
+        """
+
+    async def desire_lrp(self, lrp: DesiredLrp, rootfs: Rootfs, credentials: Credentials | None) -> None:
+        """Desire the received definition with another rootfs and image credentials, all else untouched.
+
+        Raises:
+            Conflict: The process GUID is desired already; nothing was changed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """What a source reference stands for right now.
+
+    Attributes:
+        root_digest: Of the document that the reference names.
+        platform_digest: Of the document that will be copied: the platform's manifest, or the whole index.
+    """
+
+    source: ImageReference
+    root_digest: Digest
+    platform_digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedImage:
+    """A copy that was verified in the private registry.
+
+    Attributes:
+        digest: The manifest as it lies there.
+        size: Bytes of manifests, configs and layers.
+        transferred: Bytes that were moved; the rest was there or was mounted.
+        blobs: Every config and layer that the private repository now holds.
+    """
+
+    digest: Digest
+    size: int
+    transferred: int
+    blobs: tuple[Digest, ...]
+
+
+class Engine(Protocol):
+    """A way to copy an image into the private registry."""
+
+    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+        """Ask the source registry what a reference stands for."""
+
+    async def copy(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+    ) -> CopiedImage:
+        """Copy and verify; repeating it after a crash finishes what was begun.
+
+        Raises:
+            Invalid: The source serves something that cannot be copied faithfully; nothing is visible
+                under the target.
+        """
+
+    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+        """Whether the private registry serves a digest under the target's repository right now."""
+
+
+class BlobLocations(Protocol):
+    """Which private repository holds a blob already."""
+
+    async def find_holder(self, blob: Digest) -> CacheGuid | None:
+        """Name a cached image whose repository holds the blob."""
+
+
+class JobRecords(Protocol):
+    """Cache jobs."""
+
+    async def find_job(self, job_id: JobId) -> CacheJob | None:
+        """Read one job."""
+
+    async def list_open_jobs(self) -> tuple[CacheJob, ...]:
+        """List the queued and copying jobs, oldest first."""
+
+    async def add_job(self, job: CacheJob, binding: Binding) -> None:
+        """Save a new job with the binding that asked for it, both or neither."""
+
+    async def save_job(self, job: CacheJob) -> None:
+        """Save a change of a job.
+
+        Raises:
+            Conflict: The change of state is not allowed.
+            NotFound: There is no such job.
+        """
+
+    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
+        """Save a cached job with its image and the image's blobs, all or nothing."""
+
+
+class BindingRecords(Protocol):
+    """Which staging of an app led to which job."""
+
+    async def find_binding(self, origin: str) -> Binding | None:
+        """Read the binding that a staging task or an LRP asked for."""
+
+    async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
+        """Read an app's latest binding for a source, by time of staging."""
+
+    async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:
+        """List the bindings that wait for, or came from, a job."""
+
+    async def add_binding(self, binding: Binding) -> None:
+        """Save a binding to a job that exists; the same origin again changes nothing."""
+
+    async def drop_binding(self, origin: str) -> Binding | None:
+        """Forget what a staging task asked for, and tell what it was."""
+
+
+class ImageRecords(Protocol):
+    """Cached images."""
+
+    async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
+        """Give the GUID of some content, the same one for ever; a new one is saved before it is given."""
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read a finished copy; a mere reservation is none."""
+
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        """List the finished copies, oldest first."""
+
+
+class Journal(Protocol):
+    """Replacements under way; written before their effects."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether a row outlives the process."""
+
+    async def find_replacement(self, process_guid: ProcessGuid) -> Replacement | None:
+        """Read the open replacement of an LRP."""
+
+    async def list_replacements(self) -> tuple[Replacement, ...]:
+        """List the open replacements, oldest first."""
+
+    async def save_replacement(self, replacement: Replacement) -> None:
+        """Write a replacement's row, in place of an earlier one of the LRP."""
+
+    async def delete_replacement(self, process_guid: ProcessGuid) -> None:
+        """Close a replacement; one that is not open stays so."""
+
+
+class LrpRecords(Protocol):
+    """What the last pass over each Docker LRP came to."""
+
+    async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
+        """Read one LRP's record."""
+
+    async def list_lrps(self) -> tuple[LrpRecord, ...]:
+        """List the records, by process GUID."""
+
+    async def save_lrp(self, record: LrpRecord) -> None:
+        """Save one LRP's record."""
+
+    async def forget_lrps(self, process_guids: Sequence[ProcessGuid]) -> None:
+        """Delete the records of LRPs that are gone."""
+
+
+class CacheRequests(Protocol):
+    """Where a pass and the watcher ask for copies; answers without waiting for the copy."""
+
+    async def request(self, request: CacheRequest) -> CacheJob:
+        """Ask for a copy; the same origin again gives the same job, credentials are kept in memory."""

@@ -1,0 +1,191 @@
+"""What we remember: cache jobs, cached images, bindings and replacements, with the allowed changes of a job.
+
+The store only saves these; which change of state is legal stands in `JOB_CHANGES`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from reconcile.errors import Conflict
+from reconcile.images import CacheGuid, Digest, ImageReference
+from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGuid
+
+JobId = NewType("JobId", str)
+
+
+class JobState(StrEnum):
+    """Where a cache job is."""
+
+    QUEUED = "queued"
+    COPYING = "copying"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+JOB_CHANGES: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.COPYING, JobState.FAILED}),
+    # Back to the queue when it must wait, and when the process died during the copy.
+    JobState.COPYING: frozenset({JobState.QUEUED, JobState.CACHED, JobState.FAILED}),
+    JobState.CACHED: frozenset(),
+    JobState.FAILED: frozenset(),
+}
+
+
+def check_change(before: JobState, after: JobState) -> None:
+    """Refuse a change of a job's state that `JOB_CHANGES` does not allow.
+
+    Raises:
+        Conflict: with code `illegal-change`.
+    """
+    if after not in JOB_CHANGES[before]:
+        raise Conflict("store", "illegal-change", f"a {before} job cannot become {after}")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRequest:
+    """Somebody wants an app's source image cached.
+
+    Attributes:
+        source: Canonical reference of the image.
+        origin: The staging task's GUID, or "lrp:" and the process GUID.
+        staged_at: Nanoseconds since 1970; of two requests of one app for one source the later wins.
+        credentials: For the source registry; kept in memory only.
+        reason: Why it is wanted, such as "staging-task".
+    """
+
+    app_guid: AppGuid
+    source: ImageReference
+    origin: str
+    staged_at: int
+    reason: str
+    credentials: Credentials | None = None
+
+
+def origin_of_task(task_guid: TaskGuid) -> str:
+    """Name a staging task as the origin of a request."""
+    return f"task:{task_guid}"
+
+
+def origin_of_lrp(process_guid: ProcessGuid) -> str:
+    """Name a desired LRP as the origin of a request."""
+    return f"lrp:{process_guid}"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheJob:
+    """One request to copy one source image.
+
+    Attributes:
+        source: Canonical reference of the image.
+        reason: Why it was asked for.
+        needs_credentials: The request came with credentials; they are in memory only and
+            come back with the staging task or the LRP after a restart.
+        attempts: How often the copy was begun.
+        not_before: UTC seconds since 1970 before which it waits; None when it is due.
+        failure: Why it waits or failed, "code: detail"; empty while all is well.
+        cache_guid: The cached image it led to; None until cached.
+        created_at: UTC seconds since 1970.
+        updated_at: UTC seconds since 1970.
+    """
+
+    job_id: JobId
+    source: ImageReference
+    state: JobState
+    reason: str
+    created_at: float
+    updated_at: float
+    needs_credentials: bool = False
+    attempts: int = 0
+    not_before: float | None = None
+    failure: str = ""
+    cache_guid: CacheGuid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CachedImage:
+    """A finished, verified copy.
+
+    Attributes:
+        source: The reference it was first copied from.
+        root_digest: What the source's tag resolved to, an index or a manifest.
+        platform_digest: The content's identity: the copied manifest in the source registry.
+        digest: The manifest as it lies in the private registry; differs from the platform
+            digest only when a docker daemon recompressed the layers.
+        size: Bytes of the manifest, config and layers.
+        created_at: UTC seconds since 1970.
+        verified_at: UTC seconds since 1970.
+    """
+
+    cache_guid: CacheGuid
+    source: ImageReference
+    root_digest: Digest
+    platform_digest: Digest
+    digest: Digest
+    size: int
+    created_at: float
+    verified_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Ties an app's source reference to the job that one staging asked for.
+
+    Attributes:
+        origin: The staging task or the LRP that asked, see `origin_of_task`.
+        staged_at: Nanoseconds since 1970.
+    """
+
+    app_guid: AppGuid
+    source: ImageReference
+    origin: str
+    staged_at: int
+    job_id: JobId
+
+
+class Phase(StrEnum):
+    """How far a replacement has come; written before the effect that it names."""
+
+    PREPARED = "prepared"
+    REMOVING = "removing"
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One desired LRP on its way from its source rootfs to the cached rootfs.
+
+    Attributes:
+        original: The newest version of the LRP before it was removed; encrypted at rest.
+        rounds: How often somebody else desired the LRP from its source meanwhile.
+        run_id: The process that wrote the row; another one after a restart.
+        started_at: UTC seconds since 1970.
+    """
+
+    process_guid: ProcessGuid
+    cache_guid: CacheGuid
+    phase: Phase
+    original: DesiredLrp = field(repr=False)
+    rounds: int
+    run_id: str
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LrpRecord:
+    """What the last pass over one desired LRP came to, for people who ask.
+
+    Attributes:
+        cache_guid: The cached image it was pointed at; None when it runs from its source.
+        rounds: Replacements done for this process GUID; somebody keeps putting it back when it grows.
+        reason: Constant of the outcome, such as "replaced" or "waiting: running".
+        updated_at: UTC seconds since 1970.
+    """
+
+    process_guid: ProcessGuid
+    app_guid: AppGuid
+    rootfs: str
+    cache_guid: CacheGuid | None
+    rounds: int
+    reason: str
+    updated_at: float

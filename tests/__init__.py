@@ -1,0 +1,1 @@
+"""Tests, simulators and contract suites."""

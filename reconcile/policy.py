@@ -1,0 +1,133 @@
+"""Decides which images the operator and the app's owner let us cache."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from reconcile.errors import Invalid
+from reconcile.images import CacheRepositories, ImageReference, parse_image_reference
+from reconcile.staging import Signal
+
+ALREADY_CACHED = "already-cached"
+DENIED = "denied"
+NOT_ALLOWED = "not-allowed"
+OPTED_OUT = "opted-out"
+NOT_OPTED_IN = "not-opted-in"
+
+
+class CacheMode(StrEnum):
+    """Whose images are cached when their owner says nothing, or something."""
+
+    ALL = "all"
+    """Everybody's, whatever the owner says."""
+    OPT_IN = "opt_in"
+    """Of those who ask for it."""
+    OPT_OUT = "opt_out"
+    """Of those who do not refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which images may be cached.
+
+    Patterns are globs over an image's canonical reference, once with its tag or digest and
+    once without: `*` stands for any text, slashes included, `?` for one character, `[ab]` for
+    one of some. Capitals and small letters differ. Canonical means that Docker Hub is spelled
+    `docker.io`, its own images have `library/`, and hosts are in small letters:
+
+    - `docker.io/library/*`: every official image of Docker Hub
+    - `registry.example.com/team/app`: every version of one repository
+    - `*:latest`: whatever runs from that tag, in any registry
+    - `*.amazonaws.com/*`: a whole family of hosts
+
+    Attributes:
+        allow: Only what one of these matches is cached; empty allows everything.
+        deny: What one of these matches is never cached, even when it is allowed.
+
+    Raises:
+        Invalid: see `check_patterns`.
+    """
+
+    mode: CacheMode = CacheMode.ALL
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_patterns(self.allow)
+        check_patterns(self.deny)
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """Refuse a pattern that cannot mean what was written, since silence would let a typo decide.
+
+    Raises:
+        Invalid: with code `bad-pattern`, for a pattern that is empty, has white space or an
+            open bracket, or begins or goes on in a way that no canonical reference does.
+    """
+    for pattern in patterns:
+        fault = _fault(pattern)
+        if fault:
+            raise Invalid("config", "bad-pattern", f"{pattern[:256]!r} {fault}")
+
+
+def decide(policy: Policy, *, image: ImageReference, signal: Signal, cache: CacheRepositories) -> str | None:
+    """Give the reason not to cache an image, a constant of this module; None means that it may be."""
+    if cache.holds(image):
+        return ALREADY_CACHED
+    if _matches(policy.deny, image):
+        return DENIED
+    if policy.allow and not _matches(policy.allow, image):
+        return NOT_ALLOWED
+    if policy.mode is CacheMode.OPT_OUT and signal is Signal.OPT_OUT:
+        return OPTED_OUT
+    if policy.mode is CacheMode.OPT_IN and signal is not Signal.OPT_IN:
+        return OPTED_OUT if signal is Signal.OPT_OUT else NOT_OPTED_IN
+    return None
+
+
+def _matches(patterns: Iterable[str], image: ImageReference) -> bool:
+    canonical = image.canonical()
+    texts = (str(canonical), canonical.repository)
+    return any(fnmatchcase(text, pattern) for pattern in patterns for text in texts)
+
+
+def _fault(pattern: str) -> str:
+    if not pattern:
+        return "is empty"
+    if any(character.isspace() for character in pattern):
+        return "has white space in it"
+    if _has_open_bracket(pattern):
+        return "has a '[' without its ']'"
+    host, slash, rest = pattern.partition("/")
+    if _is_literal(host):
+        if not slash or _canonical_host(host) != host:
+            return "matches nothing: begin with a host in small letters such as docker.io/, or with '*'"
+        path = rest.partition(":")[0].partition("@")[0]
+        if "[" not in path and path != path.lower():
+            return "matches nothing: repositories are in small letters"
+    return ""
+
+
+def _is_literal(text: str) -> bool:
+    return not any(character in text for character in "*?[")
+
+
+def _canonical_host(host: str) -> str | None:
+    try:
+        return parse_image_reference(f"{host}/any/image").canonical().domain
+    except Invalid:
+        return None
+
+
+def _has_open_bracket(pattern: str) -> bool:
+    """Whether fnmatch would take a "[" for itself, since no "]" closes it."""
+    start = pattern.find("[")
+    while start >= 0:
+        # The first character of a set belongs to it, even when it is "]".
+        first = start + 2 if pattern[start + 1 : start + 2] == "!" else start + 1
+        end = pattern.find("]", first + 1)
+        if end < 0:
+            return True
+        start = pattern.find("[", end + 1)
+    return False

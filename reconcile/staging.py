@@ -1,0 +1,256 @@
+"""Recognises a Docker staging task and reads which image it is about.
+
+A rule about a task's contents alone: its domain, the lifecycle's builder somewhere in
+its actions, and the builder's flags, in the forms of 2015 as in today's. What to do about
+the image is decided elsewhere. For hosts of Amazon's ECR the credentials are an AWS key
+pair, not a login; they are handed on as they are.
+
+Sources: cloud_controller_ng lib/cloud_controller/diego/task_recipe_builder.rb and
+docker/staging_action_builder.rb (today's task); cloudfoundry/stager history up to 2018
+(flags as separate items); dockerapplifecycle builder/main.go and helpers/helpers.go (the
+builder's flags, and how it reads an image); Go's flag package (how flags are written).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from reconcile.errors import Invalid
+from reconcile.images import (
+    DOCKER_HUB,
+    ImageReference,
+    Rootfs,
+    image_from_rootfs,
+    parse_image_reference,
+)
+from reconcile.lrps import Action, AppGuid, Credentials, RunAction, Secret, Task, TaskGuid, run_actions
+
+STAGING_DOMAIN = "cf-app-staging"
+APP_TASK_DOMAIN = "cf-tasks"
+OPT_IN_VARIABLE = "DIEGO_DOCKER_CACHE"
+
+OTHER_DOMAIN = "other-domain"
+APP_TASK = "app-task"
+BUILDPACK = "buildpack"
+CNB = "cnb"
+NO_BUILDER = "no-builder"
+NO_IMAGE = "no-image"
+UNPARSABLE_IMAGE = "unparsable-image"
+TAG_AND_DIGEST = "tag-and-digest"
+MALFORMED = "malformed"
+
+_SWITCHES = frozenset({"cacheDockerImage", "dockerRegistryRequireTLS"})
+_SETTINGS = frozenset(
+    {
+        "dockerRef",
+        "dockerImageURL",
+        "outputMetadataJSONFilename",
+        "insecureDockerRegistries",
+        "dockerDaemonExecutablePath",
+        "dockerDaemonUnixSocket",
+        "dockerRegistryAddresses",
+        "dockerRegistryHost",
+        "dockerRegistryIPs",
+        "dockerRegistryPort",
+        "dockerLoginServer",
+        "dockerUser",
+        "dockerPassword",
+        "dockerEmail",
+    }
+)
+_OTHER_BUILDERS = {
+    **dict.fromkeys(
+        (
+            "buildArtifactsCacheDir",
+            "buildDir",
+            "buildpackOrder",
+            "buildpacksDir",
+            "buildpacksDownloadDir",
+            "outputBuildArtifactsCache",
+            "outputDroplet",
+            "outputMetadata",
+            "skipCertVerify",
+            "skipDetect",
+        ),
+        BUILDPACK,
+    ),
+    **dict.fromkeys(("buildpack", "cache-dir", "cache-output", "pass-env-var"), CNB),
+}
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+class Signal(StrEnum):
+    """What an app's owner says about caching its image."""
+
+    OPT_IN = "opt-in"
+    OPT_OUT = "opt-out"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedImage:
+    """The image that a staging task is about.
+
+    Attributes:
+        organization_guid: Empty where the task has no such metric tag.
+        space_guid: Empty where the task has no such metric tag.
+        text: The image exactly as the user gave it.
+        source: The canonical reference of what the builder reads in the text.
+        credentials: For the source registry; None for anonymous reading.
+        staged_at: Nanoseconds since 1970.
+    """
+
+    task_guid: TaskGuid
+    app_guid: AppGuid
+    organization_guid: str
+    space_guid: str
+    text: str
+    source: ImageReference
+    credentials: Credentials | None
+    staged_at: int
+    signal: Signal
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """Why a task is left alone: a constant of this module, and a line for people that may be empty."""
+
+    reason: str
+    detail: str = ""
+
+
+def detect(task: Task) -> StagedImage | NotOurs:
+    """Read which image a task stages; never raises."""
+    if task.domain == APP_TASK_DOMAIN:
+        return NotOurs(APP_TASK)
+    if task.domain != STAGING_DOMAIN:
+        return NotOurs(OTHER_DOMAIN)
+    first: NotOurs | None = None
+    for run in run_actions(task.action):
+        if not _is_builder(run):
+            continue
+        found = _read_builder(task, run)
+        if isinstance(found, StagedImage):
+            return found
+        first = first or found
+    return first or NotOurs(NO_BUILDER)
+
+
+def signal_of(action: Action | None) -> Signal:
+    """Read what the environments of an action's programs say about caching; a "no" outweighs a "yes".
+
+    Holds for the action of a staging task and for that of a desired LRP. Only the exact
+    values "true" and "false" count, as they did for the stager.
+    """
+    signal = Signal.NONE
+    for run in run_actions(action):
+        wish = run.env.get(OPT_IN_VARIABLE)
+        if wish == "false":
+            return Signal.OPT_OUT
+        if wish == "true" or _asks_for_cache(run):
+            signal = Signal.OPT_IN
+    return signal
+
+
+def _is_builder(run: RunAction) -> bool:
+    return run.path.rpartition("/")[2] == "builder"
+
+
+def _asks_for_cache(run: RunAction) -> bool:
+    if not _is_builder(run):
+        return False
+    flags = _parse_flags(run.args)
+    return not isinstance(flags, NotOurs) and flags.get("cacheDockerImage") in _TRUE
+
+
+def _read_builder(task: Task, run: RunAction) -> StagedImage | NotOurs:
+    flags = _parse_flags(run.args)
+    if isinstance(flags, NotOurs):
+        return flags
+    text = flags.get("dockerRef") or flags.get("dockerImageURL")
+    if not text:
+        return NotOurs(NO_IMAGE)
+    try:
+        image = _as_the_builder_reads(text) if flags.get("dockerRef") else image_from_rootfs(Rootfs(text))
+    except Invalid as error:
+        return NotOurs(UNPARSABLE_IMAGE, error.detail)
+    if image.tag is not None and image.digest is not None:
+        return NotOurs(TAG_AND_DIGEST, f"{image}: staging refuses a tag beside a digest")
+    app_guid = task.log_guid or task.metric_tags.get("app_id") or task.metric_tags.get("source_id")
+    if not task.task_guid or not app_guid:
+        return NotOurs(MALFORMED, "the task names no app" if task.task_guid else "the task has no GUID")
+    return StagedImage(
+        task_guid=task.task_guid,
+        app_guid=AppGuid(app_guid),
+        organization_guid=task.metric_tags.get("organization_id", ""),
+        space_guid=task.metric_tags.get("space_id", ""),
+        text=text,
+        source=image.canonical(),
+        credentials=_credentials(flags) or task.credentials,
+        staged_at=task.created_at,
+        signal=signal_of(task.action),
+    )
+
+
+def _credentials(flags: Mapping[str, str]) -> Credentials | None:
+    """Take a complete login from the flags; the builder refuses half of one, so it is none."""
+    username, password = flags.get("dockerUser"), flags.get("dockerPassword")
+    return Credentials(username, Secret(password)) if username and password is not None else None
+
+
+def _as_the_builder_reads(text: str) -> ImageReference:
+    """Read an image as the builder does, so that we copy what the app will be told to run.
+
+    It differs from docker's reading: the tag begins after the last colon and may be empty,
+    and a first part in capitals is no host.
+
+    Raises:
+        Invalid: as `parse_image_reference`.
+
+    Source: dockerapplifecycle helpers/helpers.go. Its default host is "registry-1.docker.io", which
+        has the same images as "docker.io".
+    """
+    if "://" in text:
+        raise Invalid("image", "invalid-format", "the image has a scheme: write it without one")
+    name, colon, tag = text.rpartition(":")
+    if not colon or "/" in tag:  # that colon belongs to a port
+        name, tag = text, ""
+    head, slash, _ = name.partition("/")
+    if not slash:
+        name = f"{DOCKER_HUB}/library/{name}"
+    elif "." not in head and ":" not in head and head != "localhost":
+        name = f"{DOCKER_HUB}/{name}"
+    return parse_image_reference(f"{name}:{tag or 'latest'}")
+
+
+def _parse_flags(args: Sequence[str]) -> Mapping[str, str] | NotOurs:
+    """Read the Docker builder's flags as Go does: flag name to value, the last one counting.
+
+    A flag of another builder settles the matter wherever it stands, since the value that
+    follows it may look like one of ours. A flag that nobody knows is passed over only when
+    it carries its value itself.
+    """
+    flags: dict[str, str] = {}
+    items = iter(args)
+    for item in items:
+        if len(item) < 2 or not item.startswith("-") or item == "--":
+            break
+        name, has_value, value = item.removeprefix("-").removeprefix("-").partition("=")
+        if not name or name.startswith("-"):
+            return NotOurs(MALFORMED, "an argument of the builder is no flag")
+        if name in _OTHER_BUILDERS:
+            return NotOurs(_OTHER_BUILDERS[name])
+        if name in _SWITCHES:
+            value = value if has_value else "true"
+            if value not in _TRUE | _FALSE:
+                return NotOurs(MALFORMED, f"-{name} is neither true nor false")
+        elif not has_value and name in _SETTINGS:
+            following = next(items, None)
+            if following is None:
+                return NotOurs(NO_IMAGE if name == "dockerRef" else MALFORMED, f"-{name} lacks its value")
+            value = following
+        elif not has_value:
+            return NotOurs(MALFORMED, f"-{name[:64]} is a flag of no builder we know")
+        flags[name] = value
+    return flags

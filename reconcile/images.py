@@ -36,10 +36,17 @@ _BARE_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _CC_PATH = re.compile(r"[a-z0-9_\-./]{2,255}")
 _CC_TAG = re.compile(r"(?:[a-zA-Z0-9_\-.]{1,128}(?:@sha256:[a-z0-9]{64})?|sha256:[a-z0-9]{64})")
 
+# A login before the host, as in "https://user:password@host/path" and "user:password@host/path".
+_LOGIN = re.compile(r"(?<=//)[^/@]*@|^[^/@]*@(?=[^/]*/)")
+
+
+def _shown(text: str) -> str:
+    text = _LOGIN.sub("***@", text)
+    return repr(text if len(text) <= 256 else f"{text[:256]}…")
+
 
 def _refuse(code: str, text: str, why: str) -> Invalid:
-    shown = text if len(text) <= 256 else f"{text[:256]}…"
-    return Invalid("image", code, f"{shown!r} {why}")
+    return Invalid("image", code, f"{_shown(text)} {why}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +121,11 @@ class ImageReference:
         """Give the one spelling that all references to the same image share.
 
         The aliases of Docker Hub become "docker.io", its one-part names get "library/",
-        a missing tag becomes "latest", and a tag beside a digest is dropped.
+        a missing tag becomes "latest", and a tag beside a digest is dropped. Hosts are put in
+        small letters, except where only their capitals tell them from a namespace of Docker Hub.
         """
-        domain, path = self.domain.lower(), self.path
+        domain = self.domain.lower() if _is_host(self.domain.lower()) else self.domain
+        path = self.path
         if domain in _HUB_ALIASES:
             domain = DOCKER_HUB
             path = path if "/" in path else f"library/{path}"
@@ -128,10 +137,13 @@ class ImageReference:
         return replace(self, tag=None, digest=digest)
 
 
+def _is_host(head: str) -> bool:
+    return "." in head or ":" in head or head == "localhost" or head != head.lower()
+
+
 def _split_domain(text: str) -> tuple[str, str]:
     head, slash, rest = text.partition("/")
-    is_host = slash and ("." in head or ":" in head or head == "localhost" or head != head.lower())
-    domain, remainder = (head, rest) if is_host else (DOCKER_HUB, text)
+    domain, remainder = (head, rest) if slash and _is_host(head) else (DOCKER_HUB, text)
     if domain == "index.docker.io":
         domain = DOCKER_HUB
     if domain == DOCKER_HUB and "/" not in remainder:
@@ -153,19 +165,23 @@ def parse_image_reference(text: str) -> ImageReference:
     domain, remainder = _split_domain(text)
     name, at, digest_text = remainder.partition("@")
     path, colon, tag = name.partition(":")
+    if "@" in domain:
+        raise _refuse(
+            "invalid-format", text, "has an '@' in its host: give a login beside the image, not in it"
+        )
     if path != path.lower():
         raise _refuse(
-            "name-uppercase", text, f"has capitals in its repository {path!r}: it must be lower-case"
+            "name-uppercase", text, f"has capitals in its repository {_shown(path)}: it must be lower-case"
         )
     if not _DOMAIN.fullmatch(domain):
-        raise _refuse("invalid-format", text, f"has an illegal host {domain!r}")
+        raise _refuse("invalid-format", text, f"has an illegal host {_shown(domain)}")
     if not _PATH.fullmatch(path):
-        raise _refuse("invalid-format", text, f"has an illegal repository {path!r}")
+        raise _refuse("invalid-format", text, f"has an illegal repository {_shown(path)}")
     if colon and not _TAG.fullmatch(tag):
         raise _refuse(
             "invalid-format",
             text,
-            f"has an illegal tag {tag!r}: letters, digits, '_', '.', '-', at most 128 of them",
+            f"has an illegal tag {_shown(tag)}: letters, digits, '_', '.', '-', at most 128 of them",
         )
     if at and not _DIGEST.fullmatch(digest_text):
         raise _refuse("invalid-format", text, "has something after '@' that is no digest")
@@ -221,9 +237,13 @@ def rootfs_from_image_text(text: str) -> Rootfs:
     elif "/" in tag:  # whatever followed the colon is thrown away
         tag = "latest"
     if not _CC_PATH.fullmatch(name):
-        raise _refuse("invalid-format", text, f"has a repository {name!r} that Cloud Controller refuses")
+        raise _refuse(
+            "invalid-format", text, f"has a repository {_shown(name)} that Cloud Controller refuses"
+        )
     if (at or colon) and not _CC_TAG.fullmatch(tag):
-        raise _refuse("invalid-format", text, f"has a tag or digest {tag!r} that Cloud Controller refuses")
+        raise _refuse(
+            "invalid-format", text, f"has a tag or digest {_shown(tag)} that Cloud Controller refuses"
+        )
     if tag.startswith("sha256:"):
         name, tag = f"{name}@sha256", tag.removeprefix("sha256:")
     return Rootfs(f"docker://{host}/{name}" + (f"#{tag}" if tag else ""))
@@ -242,15 +262,18 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     scheme, separator, rest = rootfs.uri.partition("://")
     if scheme != "docker" or not separator:
         raise _refuse("not-docker", rootfs.uri, "is not a docker:// rootfs")
-    text = rest.replace("#", ":", 1).partition("#")[0].partition("?")[0]
+    name, _, fragment = rest.partition("#")  # an empty fragment is none
+    text = (f"{name}:{fragment}" if fragment else name).partition("#")[0].partition("?")[0]
     host, slash, path = text.partition("/")
     host = host.rpartition("@")[2]
     return parse_image_reference(f"{host}{slash}{path}".removeprefix("/"))
 
 
 def image_text(image: ImageReference) -> str:
-    """Write a reference as a droplet holds it: complete, without Docker Hub's host name."""
-    return str(image).removeprefix(f"{DOCKER_HUB}/")
+    """Write a reference as a droplet holds it: complete, without Docker Hub's host name where it can go."""
+    short = str(image).removeprefix(f"{DOCKER_HUB}/")
+    # A first part with a dot would be read as a host, were it in front.
+    return str(image) if _is_host(short.partition("/")[0]) else short
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,19 +284,34 @@ class CacheRepositories:
         address: Host and port of the private registry as cells see it.
         template: Repository and tag with "{guid}" in one of them: "{guid}:latest" by default,
             "docker-cache:{guid}" for registries that do not create repositories on push.
+
+    Raises:
+        Invalid: Cells would look for the copies elsewhere, or all copies would share one name.
     """
 
     address: str
     template: str = "{guid}:latest"
 
+    def __post_init__(self) -> None:
+        if "{guid}" not in self.template:
+            raise Invalid("config", "bad-cache-template", f"{_shown(self.template)} has no {{guid}} in it")
+        guid = CacheGuid("00000000-0000-4000-8000-000000000000")
+        if self.image(guid).domain != self.address or self.address.lower() in _HUB_ALIASES:
+            raise Invalid(
+                "config",
+                "bad-cache-address",
+                f"{_shown(self.address)} is not read as a private registry: add its domain or port",
+            )
+        self.rootfs(guid)
+
     def image(self, guid: CacheGuid) -> ImageReference:
         """Name the cache image of a GUID."""
-        return parse_image_reference(f"{self.address}/{self.template.format(guid=guid)}")
+        name = self.template.replace("{guid}", guid)
+        return parse_image_reference(f"{self.address}/{name}").with_default_tag()
 
     def rootfs(self, guid: CacheGuid) -> Rootfs:
         """Write the cached URL of a GUID."""
-        image = self.image(guid)
-        return Rootfs(f"docker://{image.domain}/{image.path}#{image.tag}")
+        return rootfs_from_image_text(str(self.image(guid)))
 
     def holds(self, image: ImageReference) -> bool:
         """Whether an image already lies in the private registry."""

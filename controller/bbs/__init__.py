@@ -1,0 +1,1 @@
+"""The BBS: requests, event streams, and its messages as values."""

@@ -1,0 +1,101 @@
+"""Turns the failures of a BBS call into ours: an error in its answer, a refused answer, or none at all.
+
+Source: cloudfoundry/bbs models/error.proto and models/errors.go.
+"""
+
+import ssl
+from collections.abc import Iterator
+
+import httpx
+
+from controller.bbs.text import one_line, text_of
+from protos.bbs.error_pb2 import Error
+from reconcile.errors import (
+    Conflict,
+    Denied,
+    DockerCacheError,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
+
+SYSTEM = "bbs"
+
+_BY_TYPE: dict[int, type[DockerCacheError]] = {
+    Error.ResourceNotFound: NotFound,
+    Error.ResourceExists: Conflict,
+    Error.ResourceConflict: Conflict,
+    Error.InvalidStateTransition: Conflict,
+    Error.RunningOnDifferentCell: Conflict,
+    Error.ActualLRPCannotBeClaimed: Conflict,
+    Error.ActualLRPCannotBeStarted: Conflict,
+    Error.ActualLRPCannotBeCrashed: Conflict,
+    Error.ActualLRPCannotBeFailed: Conflict,
+    Error.ActualLRPCannotBeRemoved: Conflict,
+    Error.ActualLRPCannotBeUnclaimed: Conflict,
+    Error.InvalidRequest: Invalid,
+    Error.InvalidRecord: Invalid,
+    Error.InvalidResponse: Invalid,
+    Error.InvalidProtobufMessage: Invalid,
+    Error.InvalidJSON: Invalid,
+    Error.FailedToOpenEnvelope: Invalid,
+}
+"""Every other type is trouble inside the BBS that passes: a deadlock, its database, Locket, a broken
+row that it deletes by itself (Deserialize), or a type that is newer than this table."""
+
+
+def error_from_answer(error: Error, *, attempt: str) -> DockerCacheError:
+    """Sort the error of an answer; its presence alone means failure, since type 0 is not on the wire."""
+    known = error.type in Error.Type.values()
+    code = Error.Type.Name(error.type) if known else f"Error{error.type}"
+    kind = _BY_TYPE.get(error.type, Unavailable)
+    return kind(SYSTEM, code, f"{attempt}: {one_line(text_of(error, 'message'))}")
+
+
+def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCacheError | None:
+    """Sort an answer by its status and headers; None when its body is worth reading."""
+    router_error = response.headers.get("X-Cf-Routererror")
+    if router_error is not None:  # a router in front, not the BBS
+        return Unavailable(SYSTEM, "RouterError", f"{attempt}: {one_line(router_error)}")
+    status = response.status_code
+    detail = f"{attempt}: HTTP status {status}"
+    if status == 200:
+        return None
+    if status == 429:
+        return RateLimited(SYSTEM, "HTTP-429", detail, _retry_after(response))
+    if status == 408 or status >= 500:
+        return Unavailable(SYSTEM, f"HTTP-{status}", detail, _retry_after(response))
+    if status in {401, 403}:
+        return Denied(SYSTEM, f"HTTP-{status}", detail)
+    return Invalid(SYSTEM, "UnknownRoute" if status == 404 else f"HTTP-{status}", detail)
+
+
+def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
+    """Sort a call that brought no answer; whether it had an effect is unknown."""
+    detail = f"{attempt}: {one_line(str(error) or type(error).__name__)}"
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return Unavailable(SYSTEM, "Timeout", detail)
+    if any(_is_refused_certificate(cause) for cause in _causes(error)):
+        return Denied(SYSTEM, "CertificateRefused", detail)
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+        return Invalid(SYSTEM, "InvalidRequest", detail)
+    return Unavailable(SYSTEM, "ConnectionFailed", detail)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_refused_certificate(error: BaseException) -> bool:
+    # The peer's refusal of our certificate arrives as an alert, with TLS 1.3 only after the handshake.
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else None

@@ -1,0 +1,237 @@
+"""Typed events from what the event streams carry; the numbers on them mean nothing and are ignored.
+
+Nothing a peer sends raises here: one bad event must not cost the stream.
+
+Source: cloudfoundry/bbs models/events.proto, models/events.go and events/event_source.go.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from controller.bbs.messages import (
+    actual_lrp_from_message,
+    desired_lrp_from_message,
+    instance_from_message,
+    task_from_message,
+)
+from controller.bbs.text import one_line, text_of
+from protos.bbs import events_pb2 as messages
+from reconcile.errors import Invalid
+from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCreated:
+    """A task was desired."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChanged:
+    """A task went on; `before` may be empty."""
+
+    before: Task
+    after: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRemoved:
+    """A task is gone."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredLrpCreated:
+    """An LRP was desired."""
+
+    lrp: DesiredLrp
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredLrpChanged:
+    """An LRP was updated; `after` may already hold later changes."""
+
+    before: DesiredLrp
+    after: DesiredLrp
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredLrpRemoved:
+    """An LRP is no longer desired; its instances may still run."""
+
+    lrp: DesiredLrp
+
+
+@dataclass(frozen=True, slots=True)
+class ActualLrpCreated:
+    """An instance row was made."""
+
+    lrp: ActualLrp
+
+
+@dataclass(frozen=True, slots=True)
+class ActualLrpChanged:
+    """An instance row changed; both sides carry the keys of one of them."""
+
+    before: ActualLrp
+    after: ActualLrp
+
+
+@dataclass(frozen=True, slots=True)
+class ActualLrpRemoved:
+    """An instance is being removed; after a retire its row may still be there."""
+
+    lrp: ActualLrp
+
+
+@dataclass(frozen=True, slots=True)
+class ActualLrpCrashed:
+    """An instance crashed; the keys are those it had before."""
+
+    process_guid: ProcessGuid
+    index: int
+    domain: str
+    instance_guid: str
+    cell_id: str
+    crash_count: int
+    crash_reason: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownEvent:
+    """An event of a name that we do not know: skip it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenEvent:
+    """An event that cannot be read: log it, skip it, and let the sweep find what it was about."""
+
+    name: str
+    reason: str
+
+
+TaskEvent = TaskCreated | TaskChanged | TaskRemoved
+DesiredLrpEvent = DesiredLrpCreated | DesiredLrpChanged | DesiredLrpRemoved
+ActualLrpEvent = ActualLrpCreated | ActualLrpChanged | ActualLrpRemoved | ActualLrpCrashed
+Event = TaskEvent | DesiredLrpEvent | ActualLrpEvent | UnknownEvent | BrokenEvent
+
+
+def event_from_sse(name: str, *, data: str) -> Event:
+    """Read one event: its name and its payload, the message in base64."""
+    reader = _READERS.get(name)
+    if reader is None:
+        return UnknownEvent(one_line(name))
+    if not data:
+        return BrokenEvent(name, "empty")
+    try:
+        event = reader(base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        return BrokenEvent(name, "not base64")
+    except DecodeError:
+        return BrokenEvent(name, "not the message it should be")
+    except Invalid as error:
+        return BrokenEvent(name, error.detail)
+    return event if _guid_of(event) else BrokenEvent(name, "says nothing of what it is about")
+
+
+def _guid_of(event: Event) -> str:
+    match event:
+        case TaskCreated(task) | TaskRemoved(task) | TaskChanged(after=task):
+            return task.task_guid
+        case DesiredLrpCreated(lrp) | DesiredLrpRemoved(lrp) | DesiredLrpChanged(after=lrp):
+            return lrp.process_guid
+        case ActualLrpCreated(row) | ActualLrpRemoved(row) | ActualLrpChanged(after=row):
+            return row.process_guid
+        case ActualLrpCrashed():
+            return event.process_guid
+        case UnknownEvent() | BrokenEvent():
+            return event.name
+
+
+def _task_created(data: bytes) -> Event:
+    return TaskCreated(task_from_message(messages.TaskCreatedEvent.FromString(data).task))
+
+
+def _task_changed(data: bytes) -> Event:
+    message = messages.TaskChangedEvent.FromString(data)
+    return TaskChanged(task_from_message(message.before), task_from_message(message.after))
+
+
+def _task_removed(data: bytes) -> Event:
+    return TaskRemoved(task_from_message(messages.TaskRemovedEvent.FromString(data).task))
+
+
+def _desired_created(data: bytes) -> Event:
+    return DesiredLrpCreated(
+        desired_lrp_from_message(messages.DesiredLRPCreatedEvent.FromString(data).desired_lrp)
+    )
+
+
+def _desired_changed(data: bytes) -> Event:
+    message = messages.DesiredLRPChangedEvent.FromString(data)
+    return DesiredLrpChanged(
+        desired_lrp_from_message(message.before), desired_lrp_from_message(message.after)
+    )
+
+
+def _desired_removed(data: bytes) -> Event:
+    return DesiredLrpRemoved(
+        desired_lrp_from_message(messages.DesiredLRPRemovedEvent.FromString(data).desired_lrp)
+    )
+
+
+def _actual_created(data: bytes) -> Event:
+    return ActualLrpCreated(
+        actual_lrp_from_message(messages.ActualLRPInstanceCreatedEvent.FromString(data).actual_lrp)
+    )
+
+
+def _actual_changed(data: bytes) -> Event:
+    message = messages.ActualLRPInstanceChangedEvent.FromString(data)
+    key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
+    return ActualLrpChanged(
+        instance_from_message(key, instance_key, message.before),
+        instance_from_message(key, instance_key, message.after),
+    )
+
+
+def _actual_removed(data: bytes) -> Event:
+    return ActualLrpRemoved(
+        actual_lrp_from_message(messages.ActualLRPInstanceRemovedEvent.FromString(data).actual_lrp)
+    )
+
+
+def _actual_crashed(data: bytes) -> Event:
+    message = messages.ActualLRPCrashedEvent.FromString(data)
+    key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
+    return ActualLrpCrashed(
+        process_guid=ProcessGuid(text_of(key, "process_guid")),
+        index=key.index,
+        domain=text_of(key, "domain"),
+        instance_guid=text_of(instance_key, "instance_guid"),
+        cell_id=text_of(instance_key, "cell_id"),
+        crash_count=message.crash_count,
+        crash_reason=text_of(message, "crash_reason"),
+    )
+
+
+_READERS: Mapping[str, Callable[[bytes], Event]] = {
+    "task_created": _task_created,
+    "task_changed": _task_changed,
+    "task_removed": _task_removed,
+    "desired_lrp_created": _desired_created,
+    "desired_lrp_changed": _desired_changed,
+    "desired_lrp_removed": _desired_removed,
+    "actual_lrp_instance_created": _actual_created,
+    "actual_lrp_instance_changed": _actual_changed,
+    "actual_lrp_instance_removed": _actual_removed,
+    "actual_lrp_crashed": _actual_crashed,
+}

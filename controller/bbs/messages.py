@@ -1,0 +1,233 @@
+"""Protobuf messages of the BBS to values and back, and the rewrite of a desired LRP's rootfs.
+
+A desired LRP keeps the received message as bytes: what goes back is that message with its rootfs
+and image credentials changed, so fields that we do not know survive.
+
+Source: cloudfoundry/bbs models/{desired_lrp,actual_lrp,task,actions,cells}.proto.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.bbs.text import text_of, texts_of
+from protos.bbs import actions_pb2 as actions
+from protos.bbs import actual_lrp_pb2 as actual
+from protos.bbs import cells_pb2 as cells
+from protos.bbs import desired_lrp_pb2 as desired
+from protos.bbs import desired_lrp_requests_pb2 as requests
+from protos.bbs import modification_tag_pb2 as tags
+from protos.bbs import task_pb2 as tasks
+from protos.bbs.environment_variables_pb2 import EnvironmentVariable
+from protos.bbs.metric_tags_pb2 import MetricTagValue
+from reconcile.errors import Invalid
+from reconcile.images import Rootfs
+from reconcile.lrps import (
+    Action,
+    ActualLrp,
+    ActualLrpState,
+    AppGuid,
+    Cell,
+    Credentials,
+    DesiredLrp,
+    ModificationTag,
+    OtherAction,
+    Presence,
+    ProcessGuid,
+    RunAction,
+    SchedulingInfo,
+    Secret,
+    Task,
+    TaskGuid,
+    TaskState,
+    WrapperAction,
+)
+
+APP_GUID_TAG = "app_id"
+
+_TASK_STATES: Mapping[int, TaskState] = {
+    tasks.Task.Pending: TaskState.PENDING,
+    tasks.Task.Running: TaskState.RUNNING,
+    tasks.Task.Completed: TaskState.COMPLETED,
+    tasks.Task.Resolving: TaskState.RESOLVING,
+}
+_INSTANCE_STATES: Mapping[str, ActualLrpState] = {state.value: state for state in ActualLrpState}
+_PRESENCES: Mapping[int, Presence] = {
+    actual.ActualLRP.ORDINARY: Presence.ORDINARY,
+    actual.ActualLRP.EVACUATING: Presence.EVACUATING,
+    actual.ActualLRP.SUSPECT: Presence.SUSPECT,
+}
+
+
+def task_from_message(message: tasks.Task) -> Task:
+    """Read a task; a state that we do not know is INVALID."""
+    definition = message.task_definition
+    return Task(
+        task_guid=TaskGuid(text_of(message, "task_guid")),
+        domain=text_of(message, "domain"),
+        state=_TASK_STATES.get(message.state, TaskState.INVALID),
+        created_at=message.created_at,
+        rootfs=Rootfs(text_of(definition, "root_fs")),
+        log_guid=text_of(definition, "log_guid"),
+        action=_action_from_message(definition.action) if definition.HasField("action") else None,
+        failed=message.failed,
+        failure_reason=text_of(message, "failure_reason"),
+        metric_tags=_static_tags(definition.metric_tags),
+        credentials=_credentials_of(definition),
+    )
+
+
+def desired_lrp_from_message(message: desired.DesiredLRP, definition: bytes | None = None) -> DesiredLrp:
+    """Read a desired LRP; `definition` are its bytes as received, None to write them from the message."""
+    metric_tags = _static_tags(message.metric_tags)
+    return DesiredLrp(
+        process_guid=ProcessGuid(text_of(message, "process_guid")),
+        domain=text_of(message, "domain"),
+        app_guid=AppGuid(text_of(message, "log_guid") or metric_tags.get(APP_GUID_TAG, "")),
+        rootfs=Rootfs(text_of(message, "root_fs")),
+        instances=message.instances,
+        tag=_tag_from_message(message.modification_tag),
+        definition=message.SerializeToString() if definition is None else definition,
+        action=_action_from_message(message.action) if message.HasField("action") else None,
+        metric_tags=metric_tags,
+        credentials=_credentials_of(message),
+    )
+
+
+def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> SchedulingInfo:
+    """Read the light view of a desired LRP; it holds no metric tags to fall back on for the app GUID."""
+    key = message.desired_lrp_key
+    return SchedulingInfo(
+        process_guid=ProcessGuid(text_of(key, "process_guid")),
+        domain=text_of(key, "domain"),
+        app_guid=AppGuid(text_of(key, "log_guid")),
+        rootfs=Rootfs(text_of(message.desired_lrp_resource, "root_fs")),
+        instances=message.instances,
+        tag=_tag_from_message(message.modification_tag),
+    )
+
+
+def actual_lrp_from_message(message: actual.ActualLRP) -> ActualLrp:
+    """Read an instance row.
+
+    Raises:
+        Invalid: Its state or presence is none that we know; guessing could hurt an app.
+    """
+    return instance_from_message(message.actual_lrp_key, message.actual_lrp_instance_key, message)
+
+
+def instance_from_message(
+    key: actual.ActualLRPKey,
+    instance_key: actual.ActualLRPInstanceKey,
+    message: actual.ActualLRP | actual.ActualLRPInfo,
+) -> ActualLrp:
+    """Read an instance row, or one side of its change, which come with the same state and other keys.
+
+    Raises:
+        Invalid: As `actual_lrp_from_message`.
+    """
+    state = text_of(message, "state")
+    if state not in _INSTANCE_STATES or message.presence not in _PRESENCES:
+        raise Invalid("bbs", "unknown-state", f"an actual LRP is {state[:64]!r}, presence {message.presence}")
+    routable = "routable" if isinstance(message, actual.ActualLRP) else "Routable"
+    return ActualLrp(
+        process_guid=ProcessGuid(text_of(key, "process_guid")),
+        index=key.index,
+        domain=text_of(key, "domain"),
+        state=_INSTANCE_STATES[state],
+        presence=_PRESENCES[message.presence],
+        instance_guid=text_of(instance_key, "instance_guid"),
+        cell_id=text_of(instance_key, "cell_id"),
+        tag=_tag_from_message(message.modification_tag),
+        routable=getattr(message, routable) if message.HasField(routable) else True,
+    )
+
+
+def cell_from_message(message: cells.CellPresence) -> Cell:
+    """Read a cell."""
+    return Cell(
+        cell_id=text_of(message, "cell_id"),
+        zone=text_of(message, "zone"),
+        rootfs_schemes=tuple(text_of(one, "name") for one in message.rootfs_providers if not one.properties),
+    )
+
+
+def original_definition(definition: bytes) -> requests.DesireLRPRequest:
+    """Ask for a received desired LRP as it was."""
+    return requests.DesireLRPRequest(desired_lrp=desired.DesiredLRP.FromString(definition))
+
+
+def definition_with_image(
+    definition: bytes, *, rootfs: Rootfs, credentials: Credentials | None
+) -> requests.DesireLRPRequest:
+    """Ask for a received desired LRP with another rootfs and image credentials, all else untouched.
+
+    Both credentials are set or both are empty, as the BBS demands.
+    """
+    request = original_definition(definition)
+    request.desired_lrp.root_fs = rootfs.uri
+    request.desired_lrp.image_username = credentials.username if credentials else ""
+    request.desired_lrp.image_password = credentials.password.value if credentials else ""
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class LrpUpdate:
+    """What to change of a desired LRP in place; None leaves a part as it is.
+
+    Attributes:
+        routes: Route key to JSON text; replaces the whole map, an empty one clears it.
+        credentials: Ignored without an error by a BBS of 2024: read back to know.
+    """
+
+    instances: int | None = None
+    routes: Mapping[str, bytes] | None = field(default=None, repr=False)
+    annotation: str | None = None
+    credentials: Credentials | None = None
+
+
+def message_from_update(process_guid: ProcessGuid, *, update: LrpUpdate) -> requests.UpdateDesiredLRPRequest:
+    """Write an update; the `update` part is present even when empty, since the BBS crashes without it."""
+    message = desired.DesiredLRPUpdate()
+    if update.instances is not None:
+        message.instances = update.instances
+    if update.routes is not None:
+        message.routes.SetInParent()
+        for key, value in update.routes.items():
+            message.routes.routes[key] = value
+    if update.annotation is not None:
+        message.annotation = update.annotation
+    if update.credentials is not None:
+        message.image_username = update.credentials.username
+        message.image_password = update.credentials.password.value
+    return requests.UpdateDesiredLRPRequest(process_guid=process_guid, update=message)
+
+
+def _tag_from_message(message: tags.ModificationTag) -> ModificationTag:
+    return ModificationTag(text_of(message, "epoch"), message.index)
+
+
+def _credentials_of(message: desired.DesiredLRP | tasks.TaskDefinition) -> Credentials | None:
+    username, password = text_of(message, "image_username"), text_of(message, "image_password")
+    return Credentials(username, Secret(password)) if username or password else None
+
+
+def _static_tags(values: Mapping[str, MetricTagValue]) -> Mapping[str, str]:
+    static = (text_of(value, "static") for value in values.values())
+    return {name: value for name, value in zip(texts_of(values), static, strict=True) if value}
+
+
+def _environment(variables: Iterable[EnvironmentVariable]) -> Mapping[str, str]:
+    return {text_of(variable, "name"): text_of(variable, "value") for variable in variables}
+
+
+def _action_from_message(message: actions.Action) -> Action:
+    # Not a oneof on the wire: where several are set, the lowest number wins.
+    if message.HasField("download_action") or message.HasField("upload_action"):
+        return OtherAction()
+    if message.HasField("run_action"):
+        run = message.run_action
+        return RunAction(text_of(run, "path"), tuple(texts_of(run.args)), _environment(run.env))
+    for _, wrapper in message.ListFields():  # in the order of their numbers
+        inner = wrapper.actions if hasattr(wrapper, "actions") else (wrapper.action,)
+        return WrapperAction(tuple(_action_from_message(one) for one in inner))
+    return OtherAction()

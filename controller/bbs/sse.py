@@ -1,0 +1,103 @@
+"""The event-stream format as bytes in, events out; no I/O.
+
+Decides where an event begins and ends, however the bytes were cut. What an event
+means is the business of `controller.bbs.events`.
+
+Source: WHATWG HTML, section "Parsing an event stream".
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BOM = b"\xef\xbb\xbf"
+MAX_EVENT = 64 * 1024 * 1024
+"""Bytes; a changed desired LRP of several megabytes is possible, this is far beyond."""
+
+_LINE_ENDS = (b"\n", b"\r")
+
+
+class EventTooLarge(Exception):
+    """The peer sends an event without an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class SseEvent:
+    """One event; its name is "message" where the stream names none."""
+
+    name: str
+    data: str
+    last_event_id: str
+
+
+class SseParser:
+    """Turns the bytes of one stream into events.
+
+    Attributes:
+        retry: Seconds to wait before reconnecting, where the stream named a time.
+    """
+
+    def __init__(self, *, max_event: int = MAX_EVENT) -> None:
+        self.retry: float | None = None
+        self._max_event = max_event
+        self._head: bytes | None = b""  # the first bytes, until they are known to be a BOM or not
+        self._line: list[bytes] = []  # the pieces of a line that has not ended yet
+        self._after_cr = False
+        self._size = 0
+        self._name = ""
+        self._data: list[str] = []
+        self._id = ""
+
+    def feed(self, chunk: bytes) -> Iterator[SseEvent]:
+        """Give the events that a chunk completes; the iterator must be read to its end.
+
+        Raises:
+            EventTooLarge: The event under way is larger than allowed.
+        """
+        if self._head is not None:
+            chunk, self._head = self._head + chunk, None
+            if len(chunk) < len(BOM) and BOM.startswith(chunk):
+                self._head = chunk
+                return
+            chunk = chunk.removeprefix(BOM)
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
+        for piece in chunk.splitlines(keepends=True):
+            self._grow(len(piece))
+            self._line.append(piece)
+            if piece.endswith(_LINE_ENDS):
+                line = b"".join(self._line)
+                self._line = []
+                # A line feed may follow in the next chunk; it then belongs to this line end.
+                self._after_cr = line.endswith(b"\r")
+                yield from self._end_line(line.rstrip(b"\r\n"))
+        if not chunk.endswith(b"\r"):
+            self._after_cr = False
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > self._max_event:
+            raise EventTooLarge(f"an event of more than {self._max_event} bytes")
+
+    def _end_line(self, line: bytes) -> Iterator[SseEvent]:
+        if line:
+            self._read_field(line.decode("utf-8", errors="replace"))
+            return
+        if self._data:
+            yield SseEvent(self._name or "message", "\n".join(self._data), self._id)
+        self._name, self._data, self._size = "", [], 0
+
+    def _read_field(self, line: str) -> None:
+        name, _, value = line.partition(":")  # a comment has an empty name
+        value = value.removeprefix(" ")
+        match name:
+            case "data":
+                self._data.append(value)
+            case "event":
+                self._name = value
+            case "id" if "\0" not in value:
+                self._id = value
+            case "retry" if value.isascii() and value.isdigit():
+                self.retry = int(value) / 1000
+            case _:
+                pass

@@ -1,0 +1,87 @@
+"""HTTP clients for the control plane: mutual TLS, limits, timeouts.
+
+Knows nothing of what is asked. Calls and event streams have pools of their own, so that
+streams that stay open for weeks never take a connection from a call.
+"""
+
+import socket
+import ssl
+from pathlib import Path
+
+import httpx
+
+from reconcile.errors import Invalid
+
+CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
+IDLE_CONNECTIONS = 2
+IDLE_EXPIRY = 90.0  # seconds
+KEEP_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""An idle event stream is silent for ever; this notices within a minute that its peer has vanished."""
+
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "diego-docker-cache"}
+
+
+def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Path) -> ssl.SSLContext:
+    """Trust one authority, show one certificate, insist on the peer's name.
+
+    Raises:
+        Invalid: A file is missing, unreadable or not what it should be; the detail names it.
+    """
+    for file in (ca_file, cert_file, key_file):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            raise Invalid("config", "unreadable-file", f"{file}: {error.strerror}") from error
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    tls.hostname_checks_common_name = False
+    try:
+        tls.load_verify_locations(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise Invalid("config", "bad-certificate", f"{ca_file}: no certificate authority in it") from error
+    try:
+        tls.load_cert_chain(cert_file, key_file, password="")  # an encrypted key fails instead of asking
+    except ssl.SSLError as error:
+        detail = f"{cert_file} and {key_file}: not a certificate and its unencrypted key"
+        raise Invalid("config", "bad-certificate", detail) from error
+    return tls
+
+
+def open_calls(base_url: str, *, tls: ssl.SSLContext, timeout: float) -> httpx.AsyncClient:
+    """Open a client for calls.
+
+    The timeout, in seconds, re-arms with each piece that is sent or received; the total of a call is
+    limited by who makes it. Every address of the name is tried in turn.
+    """
+    limits = httpx.Limits(
+        max_connections=32, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=IDLE_EXPIRY
+    )
+    timeouts = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+    return _client(base_url, tls=tls, limits=limits, timeouts=timeouts)
+
+
+def open_streams(base_url: str, *, tls: ssl.SSLContext) -> httpx.AsyncClient:
+    """Open a client for event streams, which may stay silent for ever once they are open."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    return _client(base_url, tls=tls, limits=limits, timeouts=httpx.Timeout(CONNECT_TIMEOUT, read=None))
+
+
+def _client(
+    base_url: str, *, tls: ssl.SSLContext, limits: httpx.Limits, timeouts: httpx.Timeout
+) -> httpx.AsyncClient:
+    transport = httpx.AsyncHTTPTransport(
+        verify=tls, limits=limits, trust_env=False, socket_options=KEEP_ALIVE
+    )
+    return httpx.AsyncClient(
+        base_url=base_url,
+        transport=transport,
+        timeout=timeouts,
+        headers=_HEADERS,
+        follow_redirects=False,
+        trust_env=False,
+    )

@@ -49,7 +49,7 @@ class CacheRequest:
 
     Attributes:
         source: Canonical reference of the image.
-        origin: The staging task's GUID, or "lrp:" and the process GUID.
+        origin: Who asked, see `origin_of_task` and `origin_of_lrp`.
         staged_at: Nanoseconds since 1970; of two requests of one app for one source the later wins.
         credentials: For the source registry; kept in memory only.
         reason: Why it is wanted, such as "staging-task".
@@ -68,9 +68,9 @@ def origin_of_task(task_guid: TaskGuid) -> str:
     return f"task:{task_guid}"
 
 
-def origin_of_lrp(process_guid: ProcessGuid) -> str:
-    """Name a desired LRP as the origin of a request."""
-    return f"lrp:{process_guid}"
+def origin_of_lrp(process_guid: ProcessGuid, asked_at: int) -> str:
+    """Name a desired LRP, and the nanoseconds since 1970 when it asked, as the origin of a request."""
+    return f"lrp:{process_guid}:{asked_at}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,293 @@
+"""Takes a cache job, runs the engine, records the result, wakes the waiting LRPs.
+
+One job per source and credentials at a time: stagings of the same reference that arrive
+meanwhile join it. Sharing never crosses credentials, since a tenant who may not read an
+image must not get it through somebody else's job. Credentials stay in memory; after a
+restart they come back with the staging task or the LRP that asked.
+"""
+
+import asyncio
+import random
+import time
+import uuid
+from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
+
+import structlog
+
+from controller.coverage import Followers
+from controller.process import Process
+from controller.workqueue import WorkQueue
+from reconcile.errors import DockerCacheError, RateLimited, Unavailable
+from reconcile.images import CacheRepositories, Digest, ImageReference
+from reconcile.lrps import Credentials
+from reconcile.ports import BindingRecords, Engine, ImageRecords, JobRecords, ResolvedImage
+from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState
+
+log = structlog.get_logger(scope="cacher")
+
+FIRST_WAIT = 2.0  # seconds after the first failure; doubles
+LONGEST_WAIT = 300.0  # seconds
+RATE_LIMIT_WAIT = 60.0  # seconds, where the registry names none
+CREDENTIALS_WAIT = 15.0  # seconds between two looks for credentials that a restart lost
+MAX_ATTEMPTS = 12  # about half an hour of an unreachable registry
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where jobs, bindings and images are kept."""
+
+    jobs: JobRecords
+    bindings: BindingRecords
+    images: ImageRecords
+
+
+class Cacher:
+    """Runs cache jobs; as many at a time as there are loops of `run`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        records: Records,
+        cache: CacheRepositories,
+        followers: Followers,
+        process: Process,
+    ) -> None:
+        self._engine = engine
+        self._records = records
+        self._cache = cache
+        self._followers = followers
+        self._metrics = process.metrics
+        self._clock = process.clock
+        self._queue: WorkQueue[JobId] = WorkQueue()
+        self._credentials: dict[JobId, Credentials] = {}
+        self._requesting = asyncio.Lock()
+        self._content_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+
+    async def recover(self) -> None:
+        """Put the jobs of an earlier run back in line."""
+        for job in await self._records.jobs.list_open_jobs():
+            if job.state is JobState.COPYING:
+                await self._save(job, JobState.QUEUED, failure="interrupted")
+            log.info("resuming-job", job=job.job_id, source_image=str(job.source))
+            self._queue.add(job.job_id)
+
+    async def request(self, request: CacheRequest) -> CacheJob:
+        """Ask for a copy; the same origin again gives the same job."""
+        async with self._requesting:
+            job = await self._find_job_of(request) or await self._join_or_add(request)
+        self._followers.requested(request)
+        return job
+
+    async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
+        binding = await self._records.bindings.find_binding(request.origin)
+        job = None if binding is None else await self._records.jobs.find_job(binding.job_id)
+        if job is not None and job.needs_credentials and job.state in {JobState.QUEUED, JobState.COPYING}:
+            self._give_credentials(job.job_id, request.credentials)
+        return job
+
+    def _give_credentials(self, job_id: JobId, credentials: Credentials | None) -> None:
+        if credentials is not None and job_id not in self._credentials:
+            self._credentials[job_id] = credentials
+            self._queue.add(job_id)
+
+    async def _join_or_add(self, request: CacheRequest) -> CacheJob:
+        for job in await self._records.jobs.list_open_jobs():
+            if job.source == request.source and self._may_share(job, request.credentials):
+                await self._records.bindings.add_binding(self._binding(request, job.job_id))
+                return job
+        now = self._clock()
+        job = CacheJob(
+            job_id=JobId(str(uuid.uuid4())),
+            source=request.source,
+            state=JobState.QUEUED,
+            reason=request.reason,
+            created_at=now,
+            updated_at=now,
+            needs_credentials=request.credentials is not None,
+        )
+        await self._records.jobs.add_job(job, self._binding(request, job.job_id))
+        if request.credentials is not None:
+            self._credentials[job.job_id] = request.credentials
+        self._queue.add(job.job_id)
+        log.info("queued-job", job=job.job_id, source_image=str(job.source), reason=job.reason)
+        return job
+
+    def _may_share(self, job: CacheJob, credentials: Credentials | None) -> bool:
+        if credentials is None:
+            return not job.needs_credentials
+        return self._credentials.get(job.job_id) == credentials
+
+    @staticmethod
+    def _binding(request: CacheRequest, job_id: JobId) -> Binding:
+        return Binding(request.app_guid, request.source, request.origin, request.staged_at, job_id)
+
+    async def run(self) -> None:
+        """Run jobs for ever."""
+        while True:
+            job_id = await self._queue.take()
+            try:
+                after = await self._run_job(job_id)
+            except DockerCacheError as error:  # the store does not take the result: the job's row stands
+                seconds = self._queue.back_off(job_id)
+                log.exception(
+                    "failed-to-save-job", job=job_id, error=str(error), retry_after_s=round(seconds, 1)
+                )
+                continue
+            if after is None:
+                self._credentials.pop(job_id, None)
+                self._queue.done(job_id)
+            else:
+                self._queue.again(job_id, after)
+
+    async def _run_job(self, job_id: JobId) -> float | None:
+        """Run a job once, and tell in how many seconds to look at it again; None when it is over."""
+        job = await self._records.jobs.find_job(job_id)
+        if job is None or job.state not in {JobState.QUEUED, JobState.COPYING}:
+            return None
+        now = self._clock()
+        if job.not_before is not None and job.not_before > now:
+            return job.not_before - now
+        if not await self._records.bindings.list_bindings(job_id):
+            await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
+            return None
+        if job.needs_credentials and job_id not in self._credentials:
+            return await self._wait_for_credentials(job, now)
+        job = await self._save(job, JobState.COPYING, attempts=job.attempts + 1, not_before=None, failure="")
+        return await self._attempt(job)
+
+    async def _wait_for_credentials(self, job: CacheJob, now: float) -> float | None:
+        if now - job.updated_at > CREDENTIALS_WAIT * 8:
+            failure = (
+                "credentials-lost: neither the staging task nor an LRP brought them back after a restart"
+            )
+            await self._save(job, JobState.FAILED, failure=failure)
+            return None
+        return CREDENTIALS_WAIT
+
+    async def _attempt(self, job: CacheJob) -> float | None:
+        started = time.monotonic()
+        try:
+            image, transferred = await self._cache_image(job)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._save(job, JobState.QUEUED, failure="interrupted"))
+            raise
+        except RateLimited as error:
+            return await self._put_back(job, error, error.retry_after or RATE_LIMIT_WAIT)
+        except Unavailable as error:
+            wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(job.attempts - 1, 16))
+            wait = error.retry_after or random.uniform(wait / 2, wait)  # noqa: S311 - spreads retries
+            return await self._put_back(job, error, wait)
+        except DockerCacheError as error:
+            await self._fail(job, f"{error.code}: {error.detail}")
+            return None
+        except Exception:
+            log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
+            return await self._put_back(job, None, FIRST_WAIT * 2.0 ** min(job.attempts, 7))
+        duration = time.monotonic() - started
+        self._metrics.jobs.labels(outcome="cached").inc()
+        self._metrics.job_seconds.observe(duration)
+        self._metrics.transferred_bytes.inc(transferred)
+        log.info(
+            "cached-image",
+            job=job.job_id,
+            source_image=str(job.source),
+            cache_image=str(self._cache.image(image.cache_guid)),
+            digest=str(image.digest),
+            bytes=image.size,
+            transferred_bytes=transferred,
+            attempt=job.attempts,
+            duration_s=round(duration, 3),
+            reason=job.reason,
+        )
+        await self._wake_waiting(job)
+        return None
+
+    async def _cache_image(self, job: CacheJob) -> tuple[CachedImage, int]:
+        """Have the job's content in the private registry under its GUID, and tell how many bytes it took."""
+        credentials = self._credentials.get(job.job_id)
+        resolved = await self._engine.resolve(job.source, credentials)
+        async with self._content_locks.setdefault(resolved.platform_digest, asyncio.Lock()):
+            guid = await self._records.images.reserve_guid(resolved.platform_digest)
+            target = self._cache.image(guid)
+            known = await self._records.images.find_image(guid)
+            if known is not None and await self._engine.is_present(target, known.digest):
+                await self._finish(job, replace(known, verified_at=self._clock()), ())
+                return known, 0
+            return await self._copy(job, resolved, target)
+
+    async def _copy(
+        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference
+    ) -> tuple[CachedImage, int]:
+        copied = await self._engine.copy(resolved, target, self._credentials.get(job.job_id))
+        now = self._clock()
+        image = CachedImage(
+            cache_guid=await self._records.images.reserve_guid(resolved.platform_digest),
+            source=job.source,
+            root_digest=resolved.root_digest,
+            platform_digest=resolved.platform_digest,
+            digest=copied.digest,
+            size=copied.size,
+            created_at=now,
+            verified_at=now,
+        )
+        await self._finish(job, image, copied.blobs)
+        return image, copied.transferred
+
+    async def _finish(self, job: CacheJob, image: CachedImage, blobs: tuple[Digest, ...]) -> None:
+        cached = replace(
+            job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
+        )
+        await self._records.jobs.finish_job(cached, image, blobs)
+
+    async def _put_back(self, job: CacheJob, error: Unavailable | None, wait: float) -> float | None:
+        failure = "internal-error: see the log" if error is None else f"{error.code}: {error.detail}"
+        is_limit = isinstance(error, RateLimited)
+        if job.attempts >= MAX_ATTEMPTS and not is_limit:
+            await self._fail(job, f"gave-up: after {job.attempts} attempts, last {failure}")
+            return None
+        # A rate limit says nothing about the copy: it does not use up attempts.
+        attempts = job.attempts - 1 if is_limit else job.attempts
+        not_before = self._clock() + wait
+        await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
+        self._metrics.jobs.labels(outcome="again").inc()
+        log.info(
+            "postponed-job",
+            job=job.job_id,
+            source_image=str(job.source),
+            reason=failure,
+            attempt=job.attempts,
+            retry_after_s=round(wait, 1),
+        )
+        return wait
+
+    async def _fail(self, job: CacheJob, failure: str) -> None:
+        await self._save(job, JobState.FAILED, failure=failure)
+        self._metrics.jobs.labels(outcome="failed").inc()
+        log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)
+        await self._wake_waiting(job)
+
+    async def _save(
+        self,
+        job: CacheJob,
+        state: JobState,
+        *,
+        failure: str,
+        attempts: int | None = None,
+        not_before: float | None = None,
+    ) -> CacheJob:
+        changed = replace(
+            job,
+            state=state,
+            failure=failure,
+            attempts=job.attempts if attempts is None else attempts,
+            not_before=not_before,
+            updated_at=self._clock(),
+        )
+        await self._records.jobs.save_job(changed)
+        return changed
+
+    async def _wake_waiting(self, job: CacheJob) -> None:
+        for binding in await self._records.bindings.list_bindings(job.job_id):
+            self._followers.ended(binding.app_guid)

@@ -1,0 +1,279 @@
+"""The config file as typed values: one JSON object with the key names of the Diego family.
+
+Read once, at the start, by the command line alone. Whatever is wrong is said with its
+key, all at once, and nothing is validated later.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from reconcile.errors import Invalid
+from reconcile.images import CacheGuid, CacheRepositories, ImageReference
+from reconcile.policy import CacheMode, Policy
+
+
+class ConfigError(Invalid):
+    """The config file cannot be used; each line of `detail` names a key."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("config", "invalid-config", detail)
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
+
+
+def parse_duration(value: object) -> float:
+    """Read a duration as Go writes it, such as "1m30s", in seconds.
+
+    Raises:
+        ValueError: Anything else, numbers included: nobody can tell their unit.
+    """
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise ValueError('write a duration with its unit, such as "30s", "250ms" or "1m30s"')
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", value))
+
+
+_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB|TiB)?")
+
+
+def parse_size(value: object) -> int:
+    """Read a size such as "4GiB" or a number of bytes, in bytes.
+
+    Raises:
+        ValueError: Anything else.
+    """
+    match = (
+        _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    )
+    if match is None:
+        raise ValueError('write a size in bytes, or with a unit such as "512MiB" or "4GiB"')
+    return int(match[1]) * _SIZES[match[2] or ""]
+
+
+def _existing_file(value: object) -> Path:
+    path = Path(str(value))
+    if not path.is_absolute():
+        raise ValueError(f"{path} is not an absolute path")
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+ReadableFile = Annotated[Path, BeforeValidator(_existing_file)]
+Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class RegistryConfig(_Section):
+    """How to reach one registry, and with what."""
+
+    address: str = Field(min_length=1)
+    """Host, with its port if it is not 443, as image references name it; "docker.io" for Docker Hub."""
+    plain_http: bool = False
+    """Speak HTTP without TLS to it."""
+    ca_cert_file: ReadableFile | None = None
+    """CA certificates to trust for it, in PEM; the system's when absent."""
+    client_cert_file: ReadableFile | None = None
+    """Certificate to present to it, in PEM."""
+    client_key_file: ReadableFile | None = None
+    """Key of that certificate, in PEM."""
+    username: str | None = None
+    """User name for it; together with `password_file`."""
+    password_file: ReadableFile | None = None
+    """File that holds the password, and a line end if you like."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "RegistryConfig":
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and password_file belong together")
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("client_cert_file and client_key_file belong together")
+        return self
+
+
+class Config(_Section):
+    """Everything an operator can set."""
+
+    log_level: Literal["debug", "info", "error", "fatal"] = "info"
+    """Log lines of this level and above are written."""
+    metrics_address: Address | None = None
+    """Where a scraper reads metrics, "host:port"; none when absent."""
+
+    bbs_address: str = Field(pattern=r"^https://[^/\s]+/?$")
+    """URL of the BBS, such as "https://bbs.service.cf.internal:8889"."""
+    bbs_ca_cert_file: ReadableFile
+    """CA certificates that the BBS's certificate must chain to, in PEM."""
+    bbs_client_cert_file: ReadableFile
+    """Certificate to present to the BBS, in PEM."""
+    bbs_client_key_file: ReadableFile
+    """Key of that certificate, in PEM."""
+    communication_timeout: Duration = 30.0
+    """Total time of one request to the BBS."""
+    sync_interval: Duration = 30.0
+    """Time between two listings of the BBS."""
+
+    database_url: str
+    """Where jobs, images and bindings are kept, such as "sqlite:////var/vcap/store/docker-cache/cache.db"."""
+    journal_key_file: ReadableFile | None = None
+    """File with one or more keys for the journal of replacements, one a line; the first encrypts.
+    Without it the journal is kept in memory only."""
+
+    cache_registry: RegistryConfig
+    """The private registry; its address is what cells pull from."""
+    cache_repository_template: str = "{guid}:latest"
+    """Repository and tag of a cached image; "docker-cache:{guid}" for registries that do not create
+    repositories on push."""
+    cache_pull_username: str | None = None
+    """User name that cells get for the private registry; together with `cache_pull_password_file`."""
+    cache_pull_password_file: ReadableFile | None = None
+    """File that holds the password for it."""
+
+    registries: tuple[RegistryConfig, ...] = ()
+    """Source registries that need more than HTTPS with a public certificate."""
+    allowed_source_networks: tuple[str, ...] = ()
+    """Private networks, such as "10.0.16.0/24", that source registries may lie in; public addresses
+    are always allowed."""
+
+    cache: CacheMode = CacheMode.ALL
+    """Whose images are cached: "all", "opt_in" (DIEGO_DOCKER_CACHE=true), "opt_out" (unless false)."""
+    allow_images: tuple[str, ...] = ()
+    """Globs over full references, such as "docker.io/library/*"; empty allows all."""
+    deny_images: tuple[str, ...] = ()
+    """Globs over full references that are never cached."""
+    lrp_domains: tuple[str, ...] = ("cf-apps",)
+    """Only desired LRPs of these domains are touched."""
+
+    engine: Literal["registry"] = "registry"
+    """How images are copied: from registry to registry."""
+    platforms: str = Field(default="linux/amd64", pattern=r"^(all|[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?)$")
+    """Platform that is copied out of an index, "os/architecture[/variant]", or "all" for the whole index."""
+    max_copies: int = Field(default=4, ge=1, le=64)
+    """Images copied at the same time."""
+    max_blobs_per_copy: int = Field(default=4, ge=1, le=32)
+    """Layers of one image copied at the same time."""
+    max_image_bytes: Size = 50 << 30
+    """Larger images are not cached."""
+    max_layers: int = Field(default=500, ge=1)
+    """Images of more layers are not cached."""
+    registry_timeout: Duration = 60.0
+    """Time without a byte after which a transfer is given up."""
+
+    max_in_flight: int = Field(default=10, ge=1)
+    """LRPs that are being replaced at the same time."""
+    workers: int = Field(default=8, ge=1, le=128)
+    """LRPs looked at at the same time."""
+    owner_sync_grace: Duration = 90.0
+    """After a restart in mid-replacement: how long Cloud Controller gets to desire again what should
+    exist; longer than its sync interval."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _sqlite(cls, value: str) -> str:
+        if not value.startswith("sqlite:///"):
+            raise ValueError("only SQLite is supported: write sqlite:/// and the absolute path of a file")
+        return value
+
+    @field_validator("bbs_address")
+    @classmethod
+    def _no_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _together(self) -> "Config":
+        if (self.cache_pull_username is None) != (self.cache_pull_password_file is None):
+            raise ValueError("cache_pull_username and cache_pull_password_file belong together")
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """Build the values that have rules of their own.
+
+        Raises:
+            ValueError: With the rule that is broken.
+        """
+        try:
+            _ = self.policy
+            example = self.cache_repositories.image(CacheGuid("00000000-0000-4000-8000-000000000000"))
+        except Invalid as error:
+            raise ValueError(error.detail) from error
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"cache_repository_template: {error}") from error
+        self._check_template(example)
+
+    def _check_template(self, example: ImageReference) -> None:
+        if self.cache_repository_template.count("{guid}") != 1 or example.tag is None:
+            raise ValueError('cache_repository_template needs a tag and "{guid}" once')
+        if example.domain != self.cache_registry.address:
+            raise ValueError("cache_registry.address: write host:port, or a host name with a dot")
+
+    @property
+    def policy(self) -> Policy:
+        """Which images may be cached."""
+        return Policy(self.cache, allow=self.allow_images, deny=self.deny_images)
+
+    @property
+    def cache_repositories(self) -> CacheRepositories:
+        """Where copies lie."""
+        return CacheRepositories(self.cache_registry.address, self.cache_repository_template)
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret from its file, without the line end."""
+    return path.read_text(encoding="utf-8").rstrip("\r\n")
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the config file.
+
+    Raises:
+        ConfigError: The file cannot be read, is not JSON, or has keys that are unknown, missing or wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read config file {path}: {reason}") from error
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"config file {path} is not JSON: {error}") from error
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise ConfigError("\n".join([f"config file {path} cannot be used:", *lines])) from error
+
+
+def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    key = ".".join(str(part) for part in location) or "(the whole)"
+    match kind:
+        case "extra_forbidden":
+            return f"  {key}: unknown key; see README.md for the keys there are"
+        case "missing":
+            return f"  {key}: missing"
+        case _:
+            return f"  {key}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,46 @@
+"""Log lines in the shape of Diego's components: one JSON object per line on standard output.
+
+Source: diego-release docs/022-logging-format.md and lager v3 (RFC 3339 form).
+"""
+
+import json
+import logging
+import sys
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import structlog
+
+COMPONENT = "docker-cache"
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
+_LEVEL_NAMES = {"warning": "error", "critical": "fatal", "exception": "error"}
+
+
+def lager_shape(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Turn structlog's event into timestamp, level, source, message and data."""
+    message = event.pop("event")
+    scope = event.pop("scope", None)
+    now = datetime.now(UTC)
+    data = {key.replace("_", "-"): value for key, value in sorted(event.items())}
+    return {
+        "timestamp": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond * 1000:09d}Z",
+        "level": _LEVEL_NAMES.get(method, method),
+        "source": COMPONENT,
+        "message": ".".join(part for part in (COMPONENT, scope, message) if part),
+        "data": data,
+    }
+
+
+def _as_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+    return json.dumps(event, default=str, ensure_ascii=False)
+
+
+def configure_logs(level: str, stream: TextIO | None = None) -> None:
+    """Send all log lines of a level and above to a stream, standard output by default."""
+    structlog.configure(
+        processors=[structlog.processors.format_exc_info, lager_shape, _as_json],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stdout),
+        cache_logger_on_first_use=True,
+    )

@@ -106,6 +106,24 @@ def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> S
     )
 
 
+def desired_lrp_from_record(record: bytes) -> DesiredLrp:
+    """Read a desired LRP out of a listing and keep exactly the bytes received."""
+    return desired_lrp_from_message(desired.DesiredLRP.FromString(record), record)
+
+
+def scheduling_info_from_record(record: bytes) -> SchedulingInfo:
+    """Read a light view out of a listing."""
+    return scheduling_info_from_message(desired.DesiredLRPSchedulingInfo.FromString(record))
+
+
+def docker_scheduling_info_from_record(record: bytes) -> SchedulingInfo | None:
+    """Read a light view out of a listing; None unless its rootfs is an image."""
+    if b"docker:" not in record:  # most of a large platform ends here
+        return None
+    info = scheduling_info_from_record(record)
+    return info if info.rootfs.is_docker else None
+
+
 def actual_lrp_from_message(message: actual.ActualLRP) -> ActualLrp:
     """Read an instance row.
 

@@ -1,0 +1,141 @@
+"""One request to the BBS over HTTP: its identity, limits and retries, and the sorting of its failure.
+
+Only reads are repeated. Whether a desire, a remove or an update whose answer was lost had an effect
+is unknown: whoever asked must look, then decide again.
+
+Source: cloudfoundry/bbs client.go and handlers/middleware.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+import httpx
+from google.protobuf.message import DecodeError, Message
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from controller.bbs.errors import SYSTEM, error_from_answer, error_from_exception, error_from_response
+from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
+from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
+
+PROTOBUF = "application/x-protobuf"
+MAX_BODY = 256 * 1024 * 1024  # bytes of an answer that is read as a whole
+
+M = TypeVar("M", bound=Message)
+
+
+def retrying() -> AsyncRetrying:
+    """Try a read at most 5 times, and begin none after 30 seconds."""
+    return AsyncRetrying(
+        retry=retry_if_exception_type(Unavailable) & retry_if_not_exception_type(RateLimited),
+        wait=wait_random_exponential(multiplier=0.1, max=5.0),  # seconds
+        stop=stop_after_attempt(5) | stop_after_delay(30.0),
+        reraise=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Makes calls through one pool of connections.
+
+    Attributes:
+        timeout: Seconds, for one attempt from its beginning to its last byte.
+        request_id: Sent with every call; None gives each call one of its own.
+    """
+
+    http: httpx.AsyncClient
+    timeout: float
+    request_id: str | None = None
+
+    async def call(self, path: str, *, request: Message) -> None:
+        """Make a call once that answers nothing but its failure."""
+        await self._attempt(self._request(path, request), TaskLifecycleResponse)
+
+    async def read(self, path: str, *, answer: type[M], request: Message | None = None) -> M:
+        """Make a call that changes nothing, again if need be."""
+        return await retrying()(self._attempt, self._request(path, request), answer)
+
+    @asynccontextmanager
+    async def open_body(self, path: str, *, request: Message) -> AsyncIterator[httpx.Response]:
+        """Make a call that changes nothing and give its answer before its body was read.
+
+        Only the way to the first byte of the body is tried again. Each piece of the body has
+        the whole timeout.
+        """
+        response: httpx.Response = await retrying()(self._open_in_time, self._request(path, request))
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def _request(self, path: str, message: Message | None) -> httpx.Request:
+        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": self.request_id or uuid4().hex}
+        content = b"" if message is None else message.SerializeToString()
+        return self.http.build_request("POST", path, content=content, headers=headers)
+
+    async def _attempt(self, request: httpx.Request, answer: type[M]) -> M:
+        attempt = request.url.path
+        try:
+            async with asyncio.timeout(self.timeout):
+                response = await self._open(request)
+                try:
+                    body = await _read_body(response)
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise error_from_exception(error, attempt=attempt) from error
+        try:
+            # Every answer but a ping's has its error in field 1, and this one has nothing else.
+            lifecycle = TaskLifecycleResponse.FromString(body)
+            message = answer.FromString(body)
+        except DecodeError as error:
+            raise Unavailable(SYSTEM, "InvalidResponse", f"{attempt}: {error}") from error
+        if lifecycle.HasField("error"):
+            raise error_from_answer(lifecycle.error, attempt=attempt)
+        return message
+
+    async def _open_in_time(self, request: httpx.Request) -> httpx.Response:
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._open(request)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise error_from_exception(error, attempt=request.url.path) from error
+
+    async def _open(self, request: httpx.Request) -> httpx.Response:
+        response = await self.http.send(request, stream=True)
+        failure = error_from_response(response, attempt=request.url.path) or _misframed(response)
+        if failure is not None:
+            # Unread, so that its connection is closed: the name may lead elsewhere by now.
+            await response.aclose()
+            raise failure
+        return response
+
+
+def _misframed(response: httpx.Response) -> DockerCacheError | None:
+    path = response.request.url.path
+    if not response.headers.get("Content-Type", "").startswith(PROTOBUF):
+        return Invalid(SYSTEM, "InvalidResponse", f"{path}: the answer is not {PROTOBUF}")
+    if "Content-Length" not in response.headers and "Transfer-Encoding" not in response.headers:
+        # The end of such a body cannot be told from a lost connection.
+        return Unavailable(SYSTEM, "InvalidResponse", f"{path}: the answer does not tell its length")
+    return None
+
+
+async def _read_body(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_BODY:
+            detail = f"{response.request.url.path}: an answer of more than {MAX_BODY} bytes"
+            raise Invalid(SYSTEM, "InvalidResponse", detail)
+    return bytes(body)

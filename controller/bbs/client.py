@@ -1,0 +1,239 @@
+"""Requests and subscriptions to the BBS, in the core's words.
+
+Which node of the BBS is active is left to the connection: passive ones refuse, and every address
+of the name is tried.
+
+Source: cloudfoundry/bbs routes.go and client.go.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from ssl import SSLContext
+from typing import Self
+
+import httpx
+
+from controller.bbs import messages
+from controller.bbs.calls import Calls
+from controller.bbs.errors import SYSTEM
+from controller.bbs.events import Event
+from controller.bbs.listing import Listing
+from controller.bbs.streams import Streams
+from controller.bbs.text import texts_of
+from controller.transport import open_calls, open_streams
+from protos.bbs import actual_lrp_requests_pb2 as actual
+from protos.bbs import desired_lrp_requests_pb2 as desired
+from protos.bbs import task_requests_pb2 as tasks
+from protos.bbs.actual_lrp_pb2 import ActualLRPKey
+from protos.bbs.cells_pb2 import CellsResponse
+from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
+from protos.bbs.ping_pb2 import PingResponse
+from reconcile.errors import Invalid, NotFound
+from reconcile.images import Rootfs
+from reconcile.lrps import (
+    ActualLrp,
+    Cell,
+    Credentials,
+    DesiredLrp,
+    ProcessGuid,
+    SchedulingInfo,
+    Task,
+    TaskGuid,
+)
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds; what the Diego daemons ship as `communication_timeout`."""
+
+MAX_TTL = 2**32 - 1
+
+Subscription = AbstractAsyncContextManager[AsyncIterator[Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class BbsClient:
+    """Every method raises the errors of `reconcile.errors`; reads are tried again, the rest is not."""
+
+    calls: Calls
+    streams: Streams
+
+    def tracing(self, request_id: str) -> Self:
+        """Make calls under one request id, which the BBS writes to its log and into events."""
+        return replace(self, calls=replace(self.calls, request_id=request_id))
+
+    async def ping(self) -> None:
+        """Check that an active BBS answers."""
+        await self.calls.read("/v1/ping", answer=PingResponse)
+
+    async def list_domains(self) -> frozenset[str]:
+        """List the fresh domains."""
+        answer = await self.calls.read("/v1/domains/list", answer=DomainsResponse)
+        return frozenset(texts_of(answer.domains))
+
+    async def upsert_domain(self, domain: str, *, ttl: int) -> None:
+        """Keep a domain fresh for some whole seconds.
+
+        Raises:
+            Invalid: The time is not at least one second; the BBS would take 0 for "for ever".
+        """
+        if not 1 <= ttl <= MAX_TTL or ttl != int(ttl):
+            raise Invalid(SYSTEM, "InvalidRequest", f"a domain cannot be fresh for {ttl} seconds")
+        request = UpsertDomainRequest(domain=domain, ttl=int(ttl))
+        await self.calls.call("/v1/domains/upsert", request=request)
+
+    async def upsert_domain_for_ever(self, domain: str) -> None:
+        """Keep a domain fresh until somebody upserts it with a time."""
+        await self.calls.call("/v1/domains/upsert", request=UpsertDomainRequest(domain=domain, ttl=0))
+
+    async def list_cells(self) -> tuple[Cell, ...]:
+        """List the registered cells."""
+        answer = await self.calls.read("/v1/cells/list.r1", answer=CellsResponse)
+        return tuple(map(messages.cell_from_message, answer.cells))
+
+    async def list_tasks(self, domain: str = "") -> tuple[Task, ...]:
+        """List the tasks of one domain, or all."""
+        request = tasks.TasksRequest(domain=domain)
+        answer = await self.calls.read("/v1/tasks/list.r3", answer=tasks.TasksResponse, request=request)
+        return tuple(map(messages.task_from_message, answer.tasks))
+
+    async def find_task(self, task_guid: TaskGuid) -> Task | None:
+        """Read one task; completed ones vanish after two minutes."""
+        request = tasks.TaskByGuidRequest(task_guid=task_guid)
+        try:
+            path = "/v1/tasks/get_by_task_guid.r3"
+            answer = await self.calls.read(path, answer=tasks.TaskResponse, request=request)
+        except NotFound:
+            return None
+        return messages.task_from_message(answer.task)
+
+    async def cancel_task(self, task_guid: TaskGuid) -> None:
+        """Stop a task; it then is completed and failed.
+
+        Raises:
+            Conflict: It was completed already.
+        """
+        await self.calls.call("/v1/tasks/cancel", request=tasks.TaskGuidRequest(task_guid=task_guid))
+
+    async def resolve_task(self, task_guid: TaskGuid) -> None:
+        """Claim a completed task.
+
+        Raises:
+            Conflict: It is not completed, or claimed already.
+        """
+        await self.calls.call("/v1/tasks/resolving", request=tasks.TaskGuidRequest(task_guid=task_guid))
+
+    async def delete_task(self, task_guid: TaskGuid) -> None:
+        """Forget a claimed task.
+
+        Raises:
+            Conflict: It is not claimed.
+        """
+        await self.calls.call("/v1/tasks/delete", request=tasks.TaskGuidRequest(task_guid=task_guid))
+
+    def list_desired_lrps(self, domain: str = "") -> Listing[DesiredLrp]:
+        """List the desired LRPs of one domain, or all, one at a time."""
+        path = "/v1/desired_lrps/list.r3"
+        body = self.calls.open_body(path, request=desired.DesiredLRPsRequest(domain=domain))
+        return Listing(body, convert=messages.desired_lrp_from_record, attempt=path)
+
+    async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
+        """Read one desired LRP."""
+        request = desired.DesiredLRPByProcessGuidRequest(process_guid=process_guid)
+        try:
+            path = "/v1/desired_lrps/get_by_process_guid.r3"
+            answer = await self.calls.read(path, answer=desired.DesiredLRPResponse, request=request)
+        except NotFound:
+            return None
+        return messages.desired_lrp_from_message(answer.desired_lrp)
+
+    def list_scheduling_infos(
+        self, domain: str = "", *, docker_only: bool = False
+    ) -> Listing[SchedulingInfo]:
+        """List the light views of the desired LRPs of one domain, or all, one at a time."""
+        path = "/v1/desired_lrp_scheduling_infos/list"
+        body = self.calls.open_body(path, request=desired.DesiredLRPsRequest(domain=domain))
+        record = messages.scheduling_info_from_record
+        convert = messages.docker_scheduling_info_from_record if docker_only else record
+        return Listing(body, convert=convert, attempt=path)
+
+    async def desire_lrp(self, lrp: DesiredLrp, rootfs: Rootfs, credentials: Credentials | None) -> None:
+        """Desire the received definition with another rootfs and image credentials, all else untouched.
+
+        Raises:
+            Conflict: The process GUID is desired already; nothing was changed.
+        """
+        request = messages.definition_with_image(lrp.definition, rootfs=rootfs, credentials=credentials)
+        await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
+
+    async def desire_definition(self, lrp: DesiredLrp) -> None:
+        """Desire the received definition as it was.
+
+        Raises:
+            Conflict: The process GUID is desired already; nothing was changed.
+        """
+        request = messages.original_definition(lrp.definition)
+        await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
+
+    async def update_desired_lrp(self, process_guid: ProcessGuid, update: messages.LrpUpdate) -> None:
+        """Change in place what can be changed so; the rootfs cannot."""
+        request = messages.message_from_update(process_guid, update=update)
+        await self.calls.call("/v1/desired_lrp/update", request=request)
+
+    async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
+        """Remove; the answer means "no longer desired", not "stopped".
+
+        Raises:
+            NotFound: It was not desired.
+        """
+        request = desired.RemoveDesiredLRPRequest(process_guid=process_guid)
+        await self.calls.call("/v1/desired_lrp/remove", request=request)
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """List an LRP's instance rows of every presence; all or none, since "no row" decides a lot."""
+        request = actual.ActualLRPsRequest(process_guid=process_guid)
+        path = "/v1/actual_lrps/list"
+        answer = await self.calls.read(path, answer=actual.ActualLRPsResponse, request=request)
+        return tuple(map(messages.actual_lrp_from_message, answer.actual_lrps))
+
+    async def retire_actual_lrp(self, process_guid: ProcessGuid, *, index: int, domain: str) -> None:
+        """Stop one instance; the next convergence starts another one where it is still desired.
+
+        Raises:
+            NotFound: There is no ordinary row at that index.
+        """
+        key = ActualLRPKey(process_guid=process_guid, index=index, domain=domain)
+        await self.calls.call(
+            "/v1/actual_lrps/retire", request=actual.RetireActualLRPRequest(actual_lrp_key=key)
+        )
+
+    def subscribe_tasks(self) -> Subscription:
+        """Subscribe to the events of all tasks."""
+        return self.streams.subscribe("/v1/events/tasks.r1")
+
+    def subscribe_lrp_instances(self, cell_id: str = "") -> Subscription:
+        """Subscribe to the events of desired LRPs and of instances, the latter on one cell or all."""
+        return self.streams.subscribe("/v1/events/lrp_instances.r1", cell_id=cell_id)
+
+
+@asynccontextmanager
+async def open_bbs(
+    address: str, *, tls: SSLContext, timeout: float = DEFAULT_TIMEOUT
+) -> AsyncIterator[BbsClient]:
+    """Open a client; nothing is sent yet.
+
+    Args:
+        address: "https://host:port"; the name must stand in the server's certificate.
+        tls: See `controller.transport.client_tls`.
+        timeout: Seconds, for one attempt of a call.
+
+    Raises:
+        Invalid: The address is not a plain https URL.
+    """
+    url = httpx.URL(address)
+    if url.scheme != "https" or not url.host or url.path != "/":
+        raise Invalid("config", "bad-address", f"{address}: write https://host:port")
+    async with (
+        open_calls(address, tls=tls, timeout=timeout) as calls,
+        open_streams(address, tls=tls) as streams,
+    ):
+        yield BbsClient(Calls(calls, timeout), Streams(streams, timeout))

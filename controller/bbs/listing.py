@@ -1,0 +1,145 @@
+"""Reads a listing as a stream of records, so that 250,000 LRPs never become one message.
+
+Every list answer of the BBS has the same shape: an error in field 1, one record after another in
+field 2. Splitting it needs no generated code, converting a record does.
+
+Source: protobuf's encoding specification; cloudfoundry/bbs models/desired_lrp_requests.proto.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
+
+import httpx
+from google.protobuf.message import DecodeError
+
+from controller.bbs.errors import SYSTEM, error_from_answer, error_from_exception
+from protos.bbs.error_pb2 import Error
+from reconcile.errors import Invalid, Unavailable
+
+T = TypeVar("T")
+
+MAX_RECORD = 64 * 1024 * 1024
+"""Bytes of one record; whoever sends more is not a BBS."""
+
+_ERROR, _RECORD = 1, 2
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class BrokenListing(Exception):
+    """The bytes are no protobuf message, or end within a record."""
+
+
+class RecordReader:
+    """Splits a message into its length-delimited fields as the bytes arrive."""
+
+    def __init__(self, *, max_record: int = MAX_RECORD) -> None:
+        self._max_record = max_record
+        self._rest = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Give field number and payload of each field that a chunk completes; read it to its end.
+
+        Raises:
+            BrokenListing: The bytes are no message.
+        """
+        self._rest += chunk
+        at = 0
+        while (field := self._field(at)) is not None:
+            number, start, at = field
+            if start >= 0:
+                yield number, bytes(self._rest[start:at])
+        del self._rest[:at]
+
+    def finish(self) -> None:
+        """Check that the end of the body is the end of a field.
+
+        Raises:
+            BrokenListing: It is not.
+        """
+        if self._rest:
+            raise BrokenListing("it ends within a record")
+
+    def _field(self, at: int) -> tuple[int, int, int] | None:
+        """Find number, start and end of the field at an offset; the start is -1 for a number."""
+        if (tag := self._varint(at)) is None:
+            return None
+        key, at = tag
+        number, kind = key >> 3, key & 7
+        if kind in {_FIXED64, _FIXED32}:
+            end = at + (8 if kind == _FIXED64 else 4)
+            return (number, -1, end) if end <= len(self._rest) else None
+        if kind not in {_VARINT, _BYTES} or number == 0:
+            raise BrokenListing(f"it has a field {number} of kind {kind}")
+        if (value := self._varint(at)) is None:
+            return None
+        size, at = value
+        if kind == _VARINT:
+            return number, -1, at
+        if size > self._max_record:
+            raise BrokenListing(f"it has a record of {size} bytes")
+        return (number, at, at + size) if at + size <= len(self._rest) else None
+
+    def _varint(self, at: int) -> tuple[int, int] | None:
+        value = 0
+        for shift, byte in enumerate(self._rest[at : at + 10]):
+            value |= (byte & 0x7F) << (7 * shift)
+            if byte < 0x80:
+                return value, at + shift + 1
+        if len(self._rest) - at >= 10:
+            raise BrokenListing("it has a number of more than ten bytes")
+        return None
+
+
+class Listing(Generic[T]):
+    """The records of one list call, read as they arrive; iterate it once.
+
+    A listing that breaks off raises in the middle: what came before is true, and incomplete.
+    Wrap the iterator in `contextlib.aclosing` where the loop over it may be left early.
+
+    Attributes:
+        skipped: How many records could not be read; of those nothing is known.
+    """
+
+    def __init__(
+        self,
+        body: AbstractAsyncContextManager[httpx.Response],
+        *,
+        convert: Callable[[bytes], T | None],
+        attempt: str,
+    ) -> None:
+        self.skipped = 0
+        self._body = body
+        self._convert = convert
+        self._attempt = attempt
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        """Give the records.
+
+        Raises:
+            Unavailable: The listing ended too early, or nobody answered.
+        """
+        reader = RecordReader()
+        try:
+            async with self._body as response:
+                async for chunk in response.aiter_bytes():
+                    for number, payload in reader.feed(chunk):
+                        if number == _ERROR:
+                            raise error_from_answer(Error.FromString(payload), attempt=self._attempt)
+                        record = self._read(payload) if number == _RECORD else None
+                        if record is not None:
+                            yield record
+                    await asyncio.sleep(0)  # a chunk that is there already does not wait by itself
+                reader.finish()
+        except (BrokenListing, DecodeError) as error:
+            raise Unavailable(SYSTEM, "BrokenListing", f"{self._attempt}: {error}") from error
+        except httpx.HTTPError as error:
+            raise error_from_exception(error, attempt=self._attempt) from error
+
+    def _read(self, payload: bytes) -> T | None:
+        try:
+            return self._convert(payload)
+        except (DecodeError, Invalid):
+            self.skipped += 1
+            return None

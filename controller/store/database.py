@@ -1,0 +1,154 @@
+"""Runs units of work on one SQLite database: each one transaction, in a thread of its own.
+
+WAL lets a status command read while the daemon writes. `synchronous` is FULL: with WAL's
+usual NORMAL a power cut may take back transactions that were acknowledged, and an LRP was
+perhaps removed on the strength of one. One thread writes, since SQLite has one writer;
+another reads, so that a long list does not hold up a journal row.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from controller.store.errors import store_error
+from reconcile.errors import Invalid, Unavailable
+
+T = TypeVar("T")
+
+_BUSY_TIMEOUT = 5.0  # seconds
+
+
+class Database:
+    """A database and the threads that work on it.
+
+    Attributes:
+        name: The file, for messages.
+        is_durable: Whether it outlives the process.
+    """
+
+    def __init__(self, engine: Engine, name: str, *, is_durable: bool) -> None:
+        self.name = name
+        self.is_durable = is_durable
+        self._engine = engine
+        self._reading = engine.execution_options(begin="BEGIN")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        # A database in memory lives in its one connection.
+        self._reader = (
+            ThreadPoolExecutor(1, thread_name_prefix="store-reader") if is_durable else self._writer
+        )
+        self._is_closed = False
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that only reads, on one snapshot."""
+        return await self._submit(self._reader, lambda: self.transact(work, engine=self._reading))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that may write; it is committed when this returns, rolled back when it raises.
+
+        A cancelled caller leaves when the transaction has ended, one way or the other.
+        """
+        return await self._submit(self._writer, lambda: self.transact(work))
+
+    def transact(self, work: Callable[[Connection], T], *, engine: Engine | None = None) -> T:
+        """Run a unit of work in the calling thread."""
+        try:
+            with (engine or self._engine).begin() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            raise store_error(error, self.name) from error
+
+    def close(self) -> None:
+        """Wait for what runs, then close the connections; blocks."""
+        self._is_closed = True
+        self._writer.shutdown()
+        self._reader.shutdown()
+        self._engine.dispose()
+
+    async def _submit(self, executor: Executor, call: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise Unavailable("store", "closed", f"{self.name} is closed, the process is stopping")
+        return await to_the_end(asyncio.get_running_loop().run_in_executor(executor, call))
+
+
+async def to_the_end(call: asyncio.Future[T]) -> T:
+    """Await a call that cannot be interrupted; a cancelled caller leaves only when it has ended."""
+    cancelled: asyncio.CancelledError | None = None
+    while not call.done():
+        try:
+            await asyncio.wait([call])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        call.exception()  # counts as seen; the cancellation is what the caller hears of
+        raise cancelled
+    return call.result()
+
+
+def database_in_memory() -> Database:
+    """Open an empty database that ends with this object."""
+    engine = create_engine("sqlite://", creator=lambda: _connect(":memory:"), poolclass=StaticPool)
+    return Database(_with_transactions(engine), "the database in memory", is_durable=False)
+
+
+def database_at(path: Path) -> Database:
+    """Open an existing file for reading and writing.
+
+    Raises:
+        Invalid: `no-wal`, on the first use.
+    """
+
+    def connect() -> sqlite3.Connection:
+        connection = _connect(f"file:{quote(str(path))}?mode=rw")
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            if mode != "wal":
+                raise Invalid(
+                    "store", "no-wal", f"{path} lies where SQLite cannot share memory: use a local disk"
+                )
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    return Database(_file_engine(connect), str(path), is_durable=True)
+
+
+def database_to_read(path: Path) -> Database:
+    """Open an existing file for reading only."""
+    engine = _file_engine(lambda: _connect(f"file:{quote(str(path))}?mode=ro"))
+    return Database(engine.execution_options(begin="BEGIN"), str(path), is_durable=True)
+
+
+def _file_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
+    return _with_transactions(engine)
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=_BUSY_TIMEOUT,
+        isolation_level=None,  # transactions begin where the engine says, not where the driver guesses
+        check_same_thread=False,  # a connection is used by one thread at a time and closed by another
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _with_transactions(engine: Engine) -> Engine:
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # At once the only writer: what was read still holds when it is written.
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+
+    return engine

@@ -1,0 +1,39 @@
+"""The database driver's errors as ours, each saying what an operator can do about it.
+
+Source: sqlite.org/rescode.html.
+"""
+
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
+
+_MAX_FOREIGN_TEXT = 256
+
+_LATER = {
+    "SQLITE_BUSY": "is locked by another process: end what holds it, such as a backup",
+    "SQLITE_LOCKED": "is locked within this process",
+    "SQLITE_FULL": "cannot grow, its disk is full: free some space there",
+    "SQLITE_IOERR": "cannot be read or written: look at its disk and at the kernel's log",
+    "SQLITE_CANTOPEN": "cannot be opened: look at its directory, its permissions and the limit of open files",
+}
+
+_NEVER = {
+    "SQLITE_READONLY": "is not writable: give this user write access to the file and its directory",
+    "SQLITE_PERM": "is not accessible: give this user access to the file and its directory",
+    "SQLITE_CORRUPT": "is damaged: restore a backup, or move the file away to start afresh",
+    "SQLITE_NOTADB": "is no SQLite database: name another file in database_url, or move this one away",
+}
+
+
+def store_error(error: DBAPIError, name: str) -> DockerCacheError:
+    """Tell what a driver's error asks of the caller; `name` is the database's file."""
+    code = str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
+    for known, advice in _LATER.items():
+        if code.startswith(known):  # extended codes, such as SQLITE_IOERR_FSYNC
+            return Unavailable("store", code, f"{name} {advice}")
+    for known, advice in _NEVER.items():
+        if code.startswith(known):
+            return Invalid("store", code, f"{name} {advice}")
+    text = str(error.orig)[:_MAX_FOREIGN_TEXT]
+    kind = Conflict if isinstance(error, IntegrityError) else Invalid
+    return kind("store", code, f"{name}: {text}")

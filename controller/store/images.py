@@ -1,0 +1,109 @@
+"""Reads and writes reservations, cached images and their blobs within a transaction."""
+
+import uuid
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy.dialects.sqlite import insert
+
+from controller.store.tables import blobs, images, reservations
+from reconcile.errors import Conflict
+from reconcile.images import CacheGuid, Digest, ImageReference, parse_digest
+from reconcile.records import CachedImage
+
+_IMAGES = select(images, reservations.c.platform_digest).join_from(images, reservations)
+
+
+def reference_from_text(text: str) -> ImageReference:
+    """Read back what `str` of a reference wrote, without the defaults that a person's text would get."""
+    domain, _, rest = text.partition("/")
+    name, _, digest = rest.partition("@")
+    path, _, tag = name.partition(":")
+    return ImageReference(domain, path, tag or None, parse_digest(digest) if digest else None)
+
+
+def reserve(connection: Connection, platform_digest: Digest) -> CacheGuid:
+    """Give the GUID of some content; of several that ask at once the first decides."""
+    return _reserve(connection, platform_digest, CacheGuid(str(uuid.uuid4())))
+
+
+def find(connection: Connection, cache_guid: CacheGuid) -> CachedImage | None:
+    """Read a finished copy."""
+    row = connection.execute(_IMAGES.where(images.c.cache_guid == cache_guid)).mappings().one_or_none()
+    return None if row is None else _image(row)
+
+
+def list_all(connection: Connection) -> tuple[CachedImage, ...]:
+    """List the finished copies, oldest first."""
+    rows = connection.execute(_IMAGES.order_by(images.c.created_at, images.c.cache_guid)).mappings()
+    return tuple(_image(row) for row in rows)
+
+
+def find_holder(connection: Connection, blob: Digest) -> CacheGuid | None:
+    """Name the most lately verified image that holds a blob."""
+    guid = connection.scalar(
+        select(images.c.cache_guid)
+        .join_from(images, blobs)
+        .where(blobs.c.digest == str(blob))
+        .order_by(images.c.verified_at.desc(), images.c.cache_guid)
+        .limit(1)
+    )
+    return None if guid is None else CacheGuid(guid)
+
+
+def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> None:
+    """Save a finished copy; one that was there keeps its first source and time, and its blobs are added to.
+
+    Raises:
+        Conflict: `guid-of-other-content`: the GUID and the content were not reserved for one another.
+    """
+    if _reserve(connection, image.platform_digest, image.cache_guid) != image.cache_guid:
+        raise _other_content(image.cache_guid, image.platform_digest)
+    known_again = {"digest": str(image.digest), "size": image.size, "verified_at": image.verified_at}
+    first = {
+        "cache_guid": image.cache_guid,
+        "source": str(image.source),
+        "root_digest": str(image.root_digest),
+        "created_at": image.created_at,
+    }
+    connection.execute(
+        insert(images)
+        .values(first | known_again)
+        .on_conflict_do_update(index_elements=[images.c.cache_guid], set_=known_again)
+    )
+    rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
+    if rows:
+        connection.execute(insert(blobs).on_conflict_do_nothing(), rows)
+
+
+def _reserve(connection: Connection, platform_digest: Digest, proposal: CacheGuid) -> CacheGuid:
+    connection.execute(
+        insert(reservations)
+        .values(cache_guid=proposal, platform_digest=str(platform_digest))
+        .on_conflict_do_nothing()
+    )
+    guid = connection.scalar(
+        select(reservations.c.cache_guid).where(reservations.c.platform_digest == str(platform_digest))
+    )
+    if guid is None:  # the proposal belongs to something else
+        raise _other_content(proposal, platform_digest)
+    return CacheGuid(guid)
+
+
+def _other_content(guid: CacheGuid, platform_digest: Digest) -> Conflict:
+    return Conflict(
+        "store", "guid-of-other-content", f"{guid} is not the GUID reserved for {platform_digest}"
+    )
+
+
+def _image(row: RowMapping) -> CachedImage:
+    return CachedImage(
+        cache_guid=CacheGuid(row["cache_guid"]),
+        source=reference_from_text(row["source"]),
+        root_digest=parse_digest(row["root_digest"]),
+        platform_digest=parse_digest(row["platform_digest"]),
+        digest=parse_digest(row["digest"]),
+        size=row["size"],
+        created_at=row["created_at"],
+        verified_at=row["verified_at"],
+    )

@@ -1,0 +1,126 @@
+"""Reads and writes cache jobs within a transaction, and sees that their states move along the table."""
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection, RowMapping, exists, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from controller.store import bindings, images, tables
+from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.images import CacheGuid, Digest
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, check_change
+
+_jobs = tables.jobs
+
+
+def find(connection: Connection, job_id: JobId) -> CacheJob | None:
+    """Read one job."""
+    row = connection.execute(select(_jobs).where(_jobs.c.job_id == job_id)).mappings().one_or_none()
+    return None if row is None else _job(row)
+
+
+def list_open(connection: Connection) -> tuple[CacheJob, ...]:
+    """List the queued and copying jobs, oldest first."""
+    rows = connection.execute(
+        select(_jobs)
+        .where(_jobs.c.state.in_([JobState.QUEUED, JobState.COPYING]))
+        .order_by(_jobs.c.created_at, _jobs.c.number)
+    ).mappings()
+    return tuple(_job(row) for row in rows)
+
+
+def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
+    """Save a new job with its binding.
+
+    Raises:
+        Conflict: `job-exists`, or `origin-bound` when the origin asked before: read its binding.
+        Invalid: `binding-of-other-job`.
+    """
+    if binding.job_id != job.job_id:
+        raise Invalid(
+            "store",
+            "binding-of-other-job",
+            f"{binding.origin} is bound to {binding.job_id}, not {job.job_id}",
+        )
+    _require_image(connection, job)
+    if not connection.execute(insert(_jobs).values(_row(job)).on_conflict_do_nothing()).rowcount:
+        raise Conflict("store", "job-exists", f"there is a job {job.job_id} already")
+    if not bindings.add(connection, binding):
+        raise Conflict("store", "origin-bound", f"{binding.origin} is bound to a job already")
+
+
+def save(connection: Connection, job: CacheJob) -> None:
+    """Save a change of a job; within one state its other fields may change.
+
+    Raises:
+        NotFound: `no-such-job`.
+        Conflict: `illegal-change`, or `image-missing` for a cached job without a finished copy.
+    """
+    before = find(connection, job.job_id)
+    if before is None:
+        raise NotFound("store", "no-such-job", f"there is no job {job.job_id}")
+    if job.state is not before.state:
+        check_change(before.state, job.state)
+    _require_image(connection, job)
+    connection.execute(update(_jobs).where(_jobs.c.job_id == job.job_id).values(_row(job)))
+
+
+def finish(connection: Connection, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
+    """Save a cached job with its image; the same again changes nothing.
+
+    Raises:
+        NotFound: `no-such-job`.
+        Conflict: `illegal-change` or `guid-of-other-content`.
+        Invalid: `job-without-image`: the job is not cached, or as another image.
+    """
+    if job.state is not JobState.CACHED or job.cache_guid != image.cache_guid:
+        raise Invalid(
+            "store",
+            "job-without-image",
+            f"{job.job_id} is {job.state} as {job.cache_guid}, not as {image.cache_guid}",
+        )
+    images.keep(connection, image, blobs)
+    save(connection, job)
+
+
+def _require_image(connection: Connection, job: CacheJob) -> None:
+    known = tables.images.c.cache_guid
+    if job.state is JobState.CACHED and not connection.scalar(
+        select(exists().where(known == job.cache_guid))
+    ):
+        raise Conflict(
+            "store", "image-missing", f"{job.job_id} cannot be cached: {job.cache_guid} is no image"
+        )
+
+
+def _row(job: CacheJob) -> Mapping[str, object]:
+    return {
+        "job_id": job.job_id,
+        "source": str(job.source),
+        "state": job.state.value,
+        "reason": job.reason,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "needs_credentials": job.needs_credentials,
+        "attempts": job.attempts,
+        "not_before": job.not_before,
+        "failure": job.failure,
+        "cache_guid": job.cache_guid,
+    }
+
+
+def _job(row: RowMapping) -> CacheJob:
+    guid = row["cache_guid"]
+    return CacheJob(
+        job_id=JobId(row["job_id"]),
+        source=images.reference_from_text(row["source"]),
+        state=JobState(row["state"]),
+        reason=row["reason"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        needs_credentials=row["needs_credentials"],
+        attempts=row["attempts"],
+        not_before=row["not_before"],
+        failure=row["failure"],
+        cache_guid=None if guid is None else CacheGuid(guid),
+    )

@@ -1,0 +1,179 @@
+"""Replacements under way, durable and encrypted with a key, in memory without one.
+
+Of a replaced LRP only its process GUID and how far its replacement is stand in plain
+text. The first key encrypts and all decrypt, so a key is changed by putting the new one
+in front; rows are short-lived, and the old key can go when none is left from its time.
+"""
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from controller.store.database import Database
+from controller.store.originals import bytes_from_lrp, lrp_from_bytes
+from controller.store.tables import replacements
+from reconcile.errors import Invalid
+from reconcile.images import CacheGuid
+from reconcile.lrps import ProcessGuid
+from reconcile.records import Phase, Replacement
+
+_ORDER = (replacements.c.started_at, replacements.c.process_guid)
+
+
+def cipher_from_key(journal_key: bytes) -> MultiFernet:
+    """Read one or more Fernet keys, separated by white space; the first one encrypts.
+
+    Raises:
+        Invalid: `journal-key`; the key is not shown.
+    """
+    try:
+        return MultiFernet([Fernet(key) for key in journal_key.split()])
+    except ValueError as error:
+        raise Invalid(
+            "store",
+            "journal-key",
+            "the journal key is not 32 bytes in URL-safe base64: "
+            "make one with: openssl rand -base64 32 | tr '+/' '-_'",
+        ) from error
+
+
+def list_process_guids(connection: Connection) -> tuple[ProcessGuid, ...]:
+    """List the LRPs that have a row, oldest first, without reading what is encrypted."""
+    rows = connection.scalars(select(replacements.c.process_guid).order_by(*_ORDER))
+    return tuple(ProcessGuid(guid) for guid in rows)
+
+
+def undecryptable(process_guid: ProcessGuid) -> Invalid:
+    """Say that a row is there and none of the keys opens it."""
+    return Invalid(
+        "store",
+        "journal-undecryptable",
+        f"the replacement of {process_guid} is encrypted with another key: put that key back, "
+        "beside the new one, or see that the app runs and then delete the row",
+    )
+
+
+class SqlJournal:
+    """The journal in SQL."""
+
+    def __init__(self, database: Database, cipher: MultiFernet) -> None:
+        self._database = database
+        self._cipher = cipher
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether a row outlives the process: not in a database in memory."""
+        return self._database.is_durable
+
+    async def find_replacement(self, process_guid: ProcessGuid) -> Replacement | None:
+        """Read the open replacement of an LRP.
+
+        Raises:
+            Invalid: `journal-undecryptable`.
+        """
+        return await self._database.read(lambda connection: self._find(connection, process_guid))
+
+    async def list_replacements(self) -> tuple[Replacement, ...]:
+        """List the open replacements that can be decrypted, oldest first."""
+        read = await self._database.read(self._list)
+        return tuple(row for row in read if isinstance(row, Replacement))
+
+    async def list_undecryptable(self) -> tuple[Invalid, ...]:
+        """Name the rows that `list_replacements` leaves out, oldest first."""
+        read = await self._database.read(self._list)
+        return tuple(row for row in read if isinstance(row, Invalid))
+
+    async def save_replacement(self, replacement: Replacement) -> None:
+        """Write a replacement's row, in place of an earlier one of the LRP.
+
+        Raises:
+            Invalid: `journal-undecryptable`: the earlier row may hold all that is left of an app,
+                and is not overwritten.
+        """
+        await self._database.write(lambda connection: self._save(connection, replacement))
+
+    async def delete_replacement(self, process_guid: ProcessGuid) -> None:
+        """Close a replacement, readable or not; one that is not open stays so."""
+        gone = delete(replacements).where(replacements.c.process_guid == process_guid)
+        await self._database.write(lambda connection: connection.execute(gone))
+
+    def _find(self, connection: Connection, process_guid: ProcessGuid) -> Replacement | None:
+        mine = select(replacements).where(replacements.c.process_guid == process_guid)
+        row = connection.execute(mine).mappings().one_or_none()
+        return None if row is None else self._replacement(row)
+
+    def _list(self, connection: Connection) -> list[Replacement | Invalid]:
+        read: list[Replacement | Invalid] = []
+        for row in connection.execute(select(replacements).order_by(*_ORDER)).mappings():
+            try:
+                read.append(self._replacement(row))
+            except Invalid as error:
+                read.append(error)
+        return read
+
+    def _save(self, connection: Connection, replacement: Replacement) -> None:
+        self._find(connection, replacement.process_guid)
+        row = {
+            "process_guid": replacement.process_guid,
+            "cache_guid": replacement.cache_guid,
+            "phase": replacement.phase.value,
+            "original": self._cipher.encrypt(bytes_from_lrp(replacement.original)),
+            "rounds": replacement.rounds,
+            "run_id": replacement.run_id,
+            "started_at": replacement.started_at,
+        }
+        key = [replacements.c.process_guid]
+        connection.execute(
+            insert(replacements).values(row).on_conflict_do_update(index_elements=key, set_=row)
+        )
+
+    def _replacement(self, row: RowMapping) -> Replacement:
+        process_guid = ProcessGuid(row["process_guid"])
+        try:
+            original = lrp_from_bytes(self._cipher.decrypt(row["original"]))
+        except (InvalidToken, ValueError) as error:
+            raise undecryptable(process_guid) from error
+        if original.process_guid != process_guid:  # a row that somebody moved to another LRP
+            raise undecryptable(process_guid)
+        return Replacement(
+            process_guid=process_guid,
+            cache_guid=CacheGuid(row["cache_guid"]),
+            phase=Phase(row["phase"]),
+            original=original,
+            rounds=row["rounds"],
+            run_id=row["run_id"],
+            started_at=row["started_at"],
+        )
+
+
+class MemoryJournal:
+    """A journal that ends with the process; `left` are the LRPs whose rows an earlier one left encrypted."""
+
+    def __init__(self, left: tuple[ProcessGuid, ...] = ()) -> None:
+        self._left = left
+        self._open: dict[ProcessGuid, Replacement] = {}
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether a row outlives the process."""
+        return False
+
+    async def find_replacement(self, process_guid: ProcessGuid) -> Replacement | None:
+        """Read the open replacement of an LRP."""
+        return self._open.get(process_guid)
+
+    async def list_replacements(self) -> tuple[Replacement, ...]:
+        """List the open replacements, oldest first."""
+        return tuple(sorted(self._open.values(), key=lambda row: (row.started_at, row.process_guid)))
+
+    async def list_undecryptable(self) -> tuple[Invalid, ...]:
+        """Name the rows of the database that cannot be read without a key, oldest first."""
+        return tuple(undecryptable(process_guid) for process_guid in self._left)
+
+    async def save_replacement(self, replacement: Replacement) -> None:
+        """Write a replacement's row, in place of an earlier one of the LRP."""
+        self._open[replacement.process_guid] = replacement
+
+    async def delete_replacement(self, process_guid: ProcessGuid) -> None:
+        """Close a replacement; one that is not open stays so."""
+        self._open.pop(process_guid, None)

@@ -1,0 +1,73 @@
+"""Where the database lies: reads the URL and prepares file and directory for this user alone."""
+
+import os
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from reconcile.errors import Invalid
+
+_HINT = "write sqlite:////absolute/path/of/file.db"
+
+
+def path_from_url(url: str) -> Path | None:
+    """Read a database URL; None stands for a database in memory.
+
+    Raises:
+        Invalid: `database-url` or `database-unsupported`; the URL is not shown, it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}") from error
+    if parsed.get_backend_name() != "sqlite" or parsed.drivername not in {"sqlite", "sqlite+pysqlite"}:
+        raise Invalid(
+            "store",
+            "database-unsupported",
+            f"database_url names {parsed.drivername}, and only SQLite is supported so far: {_HINT}",
+        )
+    if parsed.query or parsed.host:
+        raise Invalid("store", "database-url", f"database_url has a host or options: {_HINT}")
+    if parsed.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(parsed.database)).resolve()
+
+
+def prepare_directory(path: Path) -> None:
+    """Create the directory of the database if need be, for this user alone.
+
+    Raises:
+        Invalid: `database-path`.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, "its directory cannot be created", error) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        # SQLite keeps two more files beside the database.
+        raise _refused(path, "its directory is not writable", None)
+
+
+def prepare_file(path: Path) -> None:
+    """Create the database file if need be, readable by this user alone, and see that it is writable.
+
+    Only while the store's lock is held: closing a file drops the locks that SQLite
+    holds on it anywhere in the same process.
+
+    Raises:
+        Invalid: `database-path`.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise _refused(path, "it cannot be created or is not writable", error) from error
+
+
+def _refused(path: Path, what: str, error: OSError | None) -> Invalid:
+    why = f" ({error.strerror})" if error is not None else ""
+    return Invalid(
+        "store",
+        "database-path",
+        f"cannot use {path}: {what}{why}; give this user access or name another file in database_url",
+    )

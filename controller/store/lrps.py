@@ -1,0 +1,63 @@
+"""Reads and writes what passes over LRPs came to, within a transaction."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, RowMapping, bindparam, delete, select
+from sqlalchemy.dialects.sqlite import insert
+
+from controller.store import tables
+from reconcile.images import CacheGuid
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.records import LrpRecord
+
+_lrps = tables.lrps
+
+
+def find(connection: Connection, process_guid: ProcessGuid) -> LrpRecord | None:
+    """Read one LRP's record."""
+    row = (
+        connection.execute(select(_lrps).where(_lrps.c.process_guid == process_guid)).mappings().one_or_none()
+    )
+    return None if row is None else _record(row)
+
+
+def list_all(connection: Connection) -> tuple[LrpRecord, ...]:
+    """List the records, by process GUID."""
+    rows = connection.execute(select(_lrps).order_by(_lrps.c.process_guid)).mappings()
+    return tuple(_record(row) for row in rows)
+
+
+def save(connection: Connection, record: LrpRecord) -> None:
+    """Save one LRP's record in place of an earlier one."""
+    row = {
+        "process_guid": record.process_guid,
+        "app_guid": record.app_guid,
+        "rootfs": record.rootfs,
+        "cache_guid": record.cache_guid,
+        "rounds": record.rounds,
+        "reason": record.reason,
+        "updated_at": record.updated_at,
+    }
+    connection.execute(
+        insert(_lrps).values(row).on_conflict_do_update(index_elements=[_lrps.c.process_guid], set_=row)
+    )
+
+
+def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
+    """Delete the records of some LRPs."""
+    if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
+        gone = delete(_lrps).where(_lrps.c.process_guid == bindparam("gone"))
+        connection.execute(gone, [{"gone": guid} for guid in process_guids])
+
+
+def _record(row: RowMapping) -> LrpRecord:
+    guid = row["cache_guid"]
+    return LrpRecord(
+        process_guid=ProcessGuid(row["process_guid"]),
+        app_guid=AppGuid(row["app_guid"]),
+        rootfs=row["rootfs"],
+        cache_guid=None if guid is None else CacheGuid(guid),
+        rounds=row["rounds"],
+        reason=row["reason"],
+        updated_at=row["updated_at"],
+    )

@@ -1,0 +1,1 @@
+"""Numbered changes of the schema, applied when the store opens."""

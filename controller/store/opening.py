@@ -1,0 +1,112 @@
+"""Opens the store for the daemon, alone and at this version's schema, or for reading beside it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from cryptography.fernet import MultiFernet
+
+from controller.store.database import (
+    Database,
+    database_at,
+    database_in_memory,
+    database_to_read,
+    to_the_end,
+)
+from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key, list_process_guids
+from controller.store.location import path_from_url, prepare_directory, prepare_file
+from controller.store.lock import hold_lock
+from controller.store.schema import check_schema, migrate
+from controller.store.sql import SqlRecords
+from reconcile.errors import Invalid
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The records, and the journal of replacements under way."""
+
+    records: SqlRecords
+    journal: SqlJournal | MemoryJournal
+
+
+@asynccontextmanager
+async def open_store(url: str, *, journal_key: bytes | None, run_id: str) -> AsyncIterator[Store]:
+    """Open the store for this process alone, at this version's schema, until the block ends.
+
+    Args:
+        url: `sqlite:////path/of/file.db`, or `sqlite://` for a database in memory.
+        journal_key: Fernet keys, separated by white space; None keeps the journal in memory.
+        run_id: Names this process in the lock file.
+
+    Raises:
+        Conflict: `store-in-use`: another process holds it.
+        Invalid: `database-url`, `database-unsupported`, `database-path`, `no-wal`, `journal-key`,
+            `schema-newer` or `schema-foreign`.
+        Unavailable: The file is locked or its disk is full.
+    """
+    resources = ExitStack()
+    try:
+        yield await _in_thread(partial(_open, resources, url, journal_key, run_id))
+    finally:
+        await _in_thread(resources.close)
+
+
+@asynccontextmanager
+async def open_store_readonly(url: str) -> AsyncIterator[SqlRecords]:
+    """Open the records for reading, beside a running daemon or without one; nothing is locked or changed.
+
+    Raises:
+        Invalid: `database-url`, `database-unsupported`, `database-missing`, `schema-missing`,
+            `schema-newer` or `schema-older`.
+        Unavailable: The file cannot be opened.
+    """
+    resources = ExitStack()
+    try:
+        yield await _in_thread(partial(_open_to_read, resources, url))
+    finally:
+        await _in_thread(resources.close)
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    # To its end even when cancelled: what it opened is closed after it, not beside it.
+    return await to_the_end(asyncio.get_running_loop().run_in_executor(None, call))
+
+
+def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str) -> Store:
+    cipher = None if journal_key is None else cipher_from_key(journal_key)
+    path = path_from_url(url)
+    if path is None:
+        database = database_in_memory()
+    else:
+        prepare_directory(path)
+        resources.enter_context(hold_lock(path, run_id=run_id))
+        prepare_file(path)
+        database = database_at(path)
+    resources.callback(database.close)
+    database.transact(partial(migrate, name=database.name))
+    return Store(SqlRecords(database), _journal(database, cipher))
+
+
+def _journal(database: Database, cipher: MultiFernet | None) -> SqlJournal | MemoryJournal:
+    if cipher is None:
+        return MemoryJournal(database.transact(list_process_guids))
+    return SqlJournal(database, cipher)
+
+
+def _open_to_read(resources: ExitStack, url: str) -> SqlRecords:
+    path = path_from_url(url)
+    if path is None or not path.exists():
+        raise Invalid(
+            "store",
+            "database-missing",
+            f"{path or 'a database in memory'} is not there: start the daemon first",
+        )
+    database = database_to_read(path)
+    resources.callback(database.close)
+    database.transact(partial(check_schema, name=database.name))
+    return SqlRecords(database)

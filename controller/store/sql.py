@@ -1,0 +1,128 @@
+"""The record ports over a database: one transaction for each method.
+
+Fits JobRecords, BindingRecords, ImageRecords, BlobLocations and LrpRecords; what happens
+inside a transaction stands in the modules named after the records.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from controller.store import bindings, images, jobs, lrps
+from controller.store.database import Database
+from reconcile.errors import NotFound
+from reconcile.images import CacheGuid, Digest, ImageReference
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, LrpRecord
+
+
+class SqlRecords:
+    """Jobs, bindings, images, blobs and LRP records in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find_job(self, job_id: JobId) -> CacheJob | None:
+        """Read one job."""
+        return await self._database.read(lambda connection: jobs.find(connection, job_id))
+
+    async def list_open_jobs(self) -> tuple[CacheJob, ...]:
+        """List the queued and copying jobs, oldest first."""
+        return await self._database.read(jobs.list_open)
+
+    async def add_job(self, job: CacheJob, binding: Binding) -> None:
+        """Save a new job with the binding that asked for it, both or neither.
+
+        Raises:
+            Conflict: `job-exists`, or `origin-bound` when the origin asked before: read its binding.
+            Invalid: The binding names another job.
+        """
+        await self._database.write(lambda connection: jobs.add(connection, job, binding))
+
+    async def save_job(self, job: CacheJob) -> None:
+        """Save a change of a job; within one state its other fields may change.
+
+        Raises:
+            NotFound: There is no such job.
+            Conflict: `illegal-change`, or `image-missing` for a cached job without a finished copy.
+        """
+        await self._database.write(lambda connection: jobs.save(connection, job))
+
+    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
+        """Save a cached job with its image and the image's blobs, all or nothing.
+
+        The same again changes nothing. An image that was there keeps its first source, root
+        digest and time of creation, and its blobs are added to.
+
+        Raises:
+            NotFound: There is no such job.
+            Conflict: `illegal-change`, or `guid-of-other-content` for a GUID not reserved for the content.
+            Invalid: The job is not cached as this image.
+        """
+        held = tuple(blobs)  # whatever yields them belongs to the caller's thread
+        await self._database.write(lambda connection: jobs.finish(connection, job, image, held))
+
+    async def find_binding(self, origin: str) -> Binding | None:
+        """Read the binding that a staging task or an LRP asked for."""
+        return await self._database.read(lambda connection: bindings.find(connection, origin))
+
+    async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
+        """Read an app's latest binding for a source; of two staged at once the one saved later."""
+        return await self._database.read(
+            lambda connection: bindings.find_newest(connection, app_guid, source)
+        )
+
+    async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:
+        """List a job's bindings in the order they were saved."""
+        return await self._database.read(lambda connection: bindings.list_of_job(connection, job_id))
+
+    async def add_binding(self, binding: Binding) -> None:
+        """Save a binding to a job that exists; the same origin again changes nothing.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+
+        def add(connection: Connection) -> None:
+            if jobs.find(connection, binding.job_id) is None:
+                raise NotFound("store", "no-such-job", f"there is no job {binding.job_id}")
+            bindings.add(connection, binding)
+
+        await self._database.write(add)
+
+    async def drop_binding(self, origin: str) -> Binding | None:
+        """Forget what a staging task asked for, and tell what it was."""
+        return await self._database.write(lambda connection: bindings.drop(connection, origin))
+
+    async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
+        """Give the GUID of some content, the same one for ever; a new one is saved before it is given."""
+        return await self._database.write(lambda connection: images.reserve(connection, platform_digest))
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read a finished copy; a mere reservation is none."""
+        return await self._database.read(lambda connection: images.find(connection, cache_guid))
+
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        """List the finished copies, oldest first."""
+        return await self._database.read(images.list_all)
+
+    async def find_holder(self, blob: Digest) -> CacheGuid | None:
+        """Name the most lately verified image whose repository holds a blob."""
+        return await self._database.read(lambda connection: images.find_holder(connection, blob))
+
+    async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
+        """Read one LRP's record."""
+        return await self._database.read(lambda connection: lrps.find(connection, process_guid))
+
+    async def list_lrps(self) -> tuple[LrpRecord, ...]:
+        """List the records, by process GUID."""
+        return await self._database.read(lrps.list_all)
+
+    async def save_lrp(self, record: LrpRecord) -> None:
+        """Save one LRP's record in place of an earlier one."""
+        await self._database.write(lambda connection: lrps.save(connection, record))
+
+    async def forget_lrps(self, process_guids: Sequence[ProcessGuid]) -> None:
+        """Delete the records of LRPs that are gone."""
+        gone = tuple(process_guids)
+        await self._database.write(lambda connection: lrps.forget(connection, gone))

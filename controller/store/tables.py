@@ -1,0 +1,127 @@
+"""The schema, declared once; migrations bring a database here, and a test compares the two.
+
+Types are those that PostgreSQL and MySQL have too: every indexed text has a length that
+fits MySQL's index limit, times are doubles (a MySQL FLOAT would lose the seconds), and
+sizes and nanoseconds are 64-bit.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+GUID_LENGTH = 36
+DIGEST_LENGTH = 135  # "sha512:" and 128 digits
+KEY_LENGTH = 255  # process GUIDs and the like; the BBS's own column has 255
+IMAGE_LENGTH = 1024  # host, port, 255 of path, 128 of tag, a digest
+PAYLOAD_LENGTH = 2**24 - 1  # MySQL's MEDIUMBLOB; without a length it would take 64 KiB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# A GUID is promised to some content before anything is copied: what is only promised is no image yet.
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("cache_guid", String(GUID_LENGTH), primary_key=True),
+    Column("platform_digest", String(DIGEST_LENGTH), nullable=False),
+    UniqueConstraint("platform_digest"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("cache_guid", String(GUID_LENGTH), ForeignKey("reservations.cache_guid"), primary_key=True),
+    Column("source", String(IMAGE_LENGTH), nullable=False),
+    Column("root_digest", String(DIGEST_LENGTH), nullable=False),
+    Column("digest", String(DIGEST_LENGTH), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("verified_at", Double, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("digest", String(DIGEST_LENGTH), primary_key=True),
+    Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("job_id", String(KEY_LENGTH), nullable=False),
+    Column("source", String(IMAGE_LENGTH), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", String(KEY_LENGTH), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("needs_credentials", Boolean, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("not_before", Double),
+    Column("failure", Text, nullable=False),
+    Column("cache_guid", String(GUID_LENGTH), ForeignKey("reservations.cache_guid")),
+    UniqueConstraint("job_id"),
+    CheckConstraint("state <> 'cached' OR cache_guid IS NOT NULL", name="cached_has_guid"),
+    Index(None, "state", "created_at"),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("origin", String(KEY_LENGTH + 5), nullable=False),  # "task:" and a GUID
+    Column("app_guid", String(KEY_LENGTH), nullable=False),
+    Column("source", String(IMAGE_LENGTH), nullable=False),
+    Column("staged_at", BigInteger, nullable=False),
+    Column("job_id", String(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
+    UniqueConstraint("origin"),
+    # Without the source, which is too long for an index and of which an app has few.
+    Index(None, "app_guid", "staged_at"),
+    Index(None, "job_id"),
+)
+
+# No foreign key: the row that brings an app back is never refused because of another table.
+replacements = Table(
+    "replacements",
+    metadata,
+    Column("process_guid", String(KEY_LENGTH), primary_key=True),
+    Column("cache_guid", String(GUID_LENGTH), nullable=False),
+    Column("phase", String(16), nullable=False),
+    Column("original", LargeBinary(PAYLOAD_LENGTH), nullable=False),  # encrypted
+    Column("rounds", Integer, nullable=False),
+    Column("run_id", String(KEY_LENGTH), nullable=False),
+    Column("started_at", Double, nullable=False),
+)
+
+lrps = Table(
+    "lrps",
+    metadata,
+    Column("process_guid", String(KEY_LENGTH), primary_key=True),
+    Column("app_guid", String(KEY_LENGTH), nullable=False),
+    Column("rootfs", Text, nullable=False),
+    Column("cache_guid", String(GUID_LENGTH)),
+    Column("rounds", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)

@@ -1,0 +1,110 @@
+"""Reads requests from a connection and writes answers to it, with h11 for the framing."""
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+from email.utils import formatdate
+
+import h11
+
+READ_SIZE = 65536
+PROTOBUF = "application/x-protobuf"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, whole."""
+
+    method: str
+    path: str
+    body: bytes
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response, whole."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def text_answer(status: int, text: str, *headers: tuple[str, str]) -> Answer:
+    """Make an answer as Go's `http.Error` does."""
+    fixed = (("Content-Type", TEXT), ("X-Content-Type-Options", "nosniff"))
+    return Answer(status, text.encode() + b"\n", (*fixed, *headers))
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break a connection off, so that the other side sees a reset."""
+    connection = writer.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+class Connection:
+    """The server's side of one keep-alive connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=READ_SIZE)
+
+    async def next_call(self) -> Call | None:
+        """Read a request; None if the client has gone, or speaks no HTTP."""
+        try:
+            return await self._read()
+        except (ConnectionError, h11.RemoteProtocolError):
+            return None
+
+    async def _read(self) -> Call | None:
+        if self._http.our_state is h11.DONE:
+            self._http.start_next_cycle()
+        request: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                await self._continue()
+                self._http.receive_data(await self.reader.read(READ_SIZE))
+            elif isinstance(event, h11.Request):
+                request = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage) and request is not None:
+                return _call(request, bytes(body))
+            else:
+                return None
+
+    async def _continue(self) -> None:
+        if self._http.they_are_waiting_for_100_continue:
+            go_on = h11.InformationalResponse(status_code=100, headers=[])
+            self.writer.write(self._http.send(go_on))
+            await self.writer.drain()
+
+    async def answer(self, answer: Answer) -> bool:
+        """Write a response; False if the connection is of no more use."""
+        headers = [
+            *answer.headers,
+            ("Date", formatdate(usegmt=True)),
+            ("Content-Length", str(len(answer.body))),
+        ]
+        response = h11.Response(status_code=answer.status, headers=headers)
+        try:
+            for event in (response, h11.Data(data=answer.body), h11.EndOfMessage()):
+                self.writer.write(self._http.send(event) or b"")
+            await self.writer.drain()
+        except ConnectionError:
+            return False
+        return self._http.our_state is h11.DONE
+
+
+def _call(request: h11.Request, body: bytes) -> Call:
+    headers = {name.lower(): value for name, value in request.headers}
+    path = request.target.decode("ascii").partition("?")[0]
+    trace_id = headers.get(b"x-vcap-request-id", b"").decode("latin-1")
+    return Call(request.method.decode("ascii"), path, body, trace_id)

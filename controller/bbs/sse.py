@@ -59,20 +59,18 @@ class SseParser:
                 self._head = chunk
                 return
             chunk = chunk.removeprefix(BOM)
-        if self._after_cr and chunk:
+        if not chunk:
+            return
+        if self._after_cr:  # a line feed then belongs to the line end before it
             chunk = chunk.removeprefix(b"\n")
-            self._after_cr = False
+        self._after_cr = chunk.endswith(b"\r")
         for piece in chunk.splitlines(keepends=True):
             self._grow(len(piece))
             self._line.append(piece)
             if piece.endswith(_LINE_ENDS):
                 line = b"".join(self._line)
                 self._line = []
-                # A line feed may follow in the next chunk; it then belongs to this line end.
-                self._after_cr = line.endswith(b"\r")
                 yield from self._end_line(line.rstrip(b"\r\n"))
-        if not chunk.endswith(b"\r"):
-            self._after_cr = False
 
     def _grow(self, size: int) -> None:
         self._size += size

@@ -1,0 +1,268 @@
+"""Covers single calls against a real server: what is sent, sorted, repeated. Contents are in the contract suite."""
+
+import asyncio
+import re
+import socket
+import ssl
+
+import pytest
+
+from controller.bbs.client import open_bbs
+from controller.transport import client_tls
+from protos.bbs.desired_lrp_requests_pb2 import DesireLRPRequest
+from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
+from protos.bbs.error_pb2 import Error
+from protos.bbs.ping_pb2 import PingResponse
+from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
+from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.images import Rootfs
+from tests.controller.bbs.lrps import LRP
+from tests.controller.bbs.peers import Answer, Then, answer, head, serve
+from tests.simulators.certificates import Certificates, server_context
+
+PONG = answer(PingResponse(available=True).SerializeToString())
+
+
+async def test_a_call_is_a_post_with_a_request_id_of_32_hex_digits(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    async with serve(server_tls, [PONG, PONG, PONG]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        await bbs.ping()
+        await bbs.ping()
+        await bbs.tracing("my-id").ping()
+
+    assert [request.line for request in peer.requests] == ["POST /v1/ping HTTP/1.1"] * 3
+    first, second, third = (request.headers["x-vcap-request-id"] for request in peer.requests)
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert first != second
+    assert third == "my-id"
+    assert peer.requests[0].headers["content-type"] == "application/x-protobuf"
+    assert peer.requests[0].headers["accept-encoding"] == "identity"
+    assert {request.connection for request in peer.requests} == {1}  # kept alive
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        answer(status="503 Service Unavailable"),
+        answer(b"busy", status="502 Bad Gateway"),
+        Answer(then=Then.CLOSE),
+        Answer(then=Then.RESET),
+        Answer(answer(b"12345").data[:-2], Then.CLOSE),
+        Answer(head("Content-Type: application/x-protobuf"), Then.CLOSE),
+        Answer(b"SSH-2.0-OpenSSH\r\n", Then.CLOSE),
+        answer(TaskLifecycleResponse(error=Error(type=Error.Deadlock)).SerializeToString(), then=Then.CLOSE),
+        answer(b"\x0a\x05x", then=Then.CLOSE),
+        Answer(head("X-Cf-Routererror: no_endpoints", "Content-Length: 0", status="404 Not Found")),
+    ],
+)
+async def test_a_read_is_repeated_on_another_connection(
+    failure: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    """The name may lead to another node by now, and only a new connection resolves it again."""
+    async with serve(server_tls, [failure, PONG]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        await bbs.ping()
+
+    first, second = peer.requests
+    assert first.connection != second.connection
+    assert first.headers["x-vcap-request-id"] == second.headers["x-vcap-request-id"]
+
+
+async def test_a_read_is_repeated_after_silence(server_tls: ssl.SSLContext, tls: ssl.SSLContext) -> None:
+    script = [Answer(then=Then.HANG), Answer(answer(b"x" * 9).data[:-3], Then.HANG), PONG]
+    async with serve(server_tls, script) as peer, open_bbs(peer.address, tls=tls, timeout=0.5) as bbs:
+        await bbs.ping()
+
+    assert [request.connection for request in peer.requests] == [1, 2, 3]
+
+
+async def test_a_read_gives_up_after_five_attempts_with_the_last_failure(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    script = [answer(status="503 Service Unavailable")] * 9
+    async with serve(server_tls, script) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        with pytest.raises(Unavailable, match="/v1/ping: HTTP status 503") as caught:
+            await bbs.ping()
+
+    assert caught.value.code == "HTTP-503"
+    assert len(peer.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind", "code"),
+    [
+        (answer(status="404 Not Found"), Invalid, "UnknownRoute"),
+        (answer(status="405 Method Not Allowed"), Invalid, "HTTP-405"),
+        (answer(status="302 Found"), Invalid, "HTTP-302"),
+        (answer(status="403 Forbidden"), Denied, "HTTP-403"),
+        (Answer(head("Retry-After: 7", "Content-Length: 0", status="429 Too Many Requests")), RateLimited, "HTTP-429"),
+        (Answer(head("Content-Type: text/html", "Content-Length: 0")), Invalid, "InvalidResponse"),
+        (answer(TaskLifecycleResponse(error=Error(type=Error.ResourceNotFound)).SerializeToString()), NotFound, "ResourceNotFound"),
+        (answer(TaskLifecycleResponse(error=Error(type=Error.InvalidRequest)).SerializeToString()), Invalid, "InvalidRequest"),
+    ],
+)  # fmt: skip
+async def test_a_refused_read_is_not_repeated(
+    refusal: Answer, kind: type[DockerCacheError], code: str, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    async with serve(server_tls, [refusal]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        with pytest.raises(kind) as caught:
+            await bbs.list_domains()
+
+    assert caught.value.code == code
+    assert len(peer.requests) == 1
+
+
+async def test_a_rate_limit_names_its_time(server_tls: ssl.SSLContext, tls: ssl.SSLContext) -> None:
+    limited = Answer(head("Retry-After: 7", "Content-Length: 0", status="429 Too Many Requests"))
+    async with serve(server_tls, [limited]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        with pytest.raises(RateLimited) as caught:
+            await bbs.list_domains()
+
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Answer(then=Then.CLOSE),
+        Answer(then=Then.RESET),
+        Answer(then=Then.HANG),
+        answer(status="503 Service Unavailable"),
+    ],
+)
+async def test_a_write_is_sent_once_whatever_becomes_of_it(
+    failure: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    """A first success with a lost answer would surface as a conflict with oneself."""
+    script = [failure] * 4
+    async with serve(server_tls, script) as peer, open_bbs(peer.address, tls=tls, timeout=0.5) as bbs:
+        with pytest.raises(Unavailable):
+            await bbs.desire_lrp(LRP, Rootfs("docker://cache/y#z"), None)
+        with pytest.raises(Unavailable):
+            await bbs.desire_definition(LRP)
+        with pytest.raises(Unavailable):
+            await bbs.remove_desired_lrp(LRP.process_guid)
+        with pytest.raises(Unavailable):
+            await bbs.upsert_domain("d", ttl=1)
+
+    changed, original, *_ = (DesireLRPRequest.FromString(request.body) for request in peer.requests[:2])
+    assert len(peer.requests) == 4
+    assert changed.desired_lrp.root_fs == "docker://cache/y#z"
+    assert original.desired_lrp.SerializeToString() == LRP.definition
+
+
+@pytest.mark.parametrize("served", ["127.0.0.2", "127.0.0.3"])
+async def test_a_refused_address_leads_to_the_next_one_of_the_name(
+    served: str, server_tls: ssl.SSLContext, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A passive BBS does not listen: of a name's two addresses one refuses here."""
+
+    async def two_addresses(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        return [(*kind, (address, port)) for address in ("127.0.0.2", "127.0.0.3")]
+
+    async with serve(server_tls, [PONG], host=served) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+        await bbs.ping()
+
+    assert len(peer.requests) == 1
+
+
+async def test_nobody_listening_is_unavailable(tls: ssl.SSLContext) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"https://127.0.0.1:{bound.getsockname()[1]}"
+        async with open_bbs(address, tls=tls) as bbs:
+            with pytest.raises(Unavailable) as caught:
+                await bbs.list_domains()
+
+    assert caught.value.code == "ConnectionFailed"
+
+
+async def test_a_server_of_another_name_is_refused(certificates: Certificates, tls: ssl.SSLContext) -> None:
+    server_tls = server_context(certificates.ca, certificates.server)
+    async with (
+        serve(server_tls, [PONG], host="127.0.0.2") as peer,
+        open_bbs(f"https://127.0.0.2:{peer.port}", tls=tls) as bbs,
+    ):
+        with pytest.raises(Denied) as caught:
+            await bbs.ping()
+
+    assert caught.value.code == "CertificateRefused"
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize("what", ["foreign-server", "expired-server", "foreign-client", "expired-client"])
+async def test_a_certificate_of_another_authority_or_time_is_refused(
+    what: str, certificates: Certificates, server_tls: ssl.SSLContext
+) -> None:
+    pair, ca = certificates.client, certificates.ca
+    if what == "foreign-server":
+        ca = certificates.foreign_ca
+    elif what == "expired-server":
+        server_tls = server_context(certificates.ca, certificates.expired_server)
+    else:
+        pair = certificates.foreign_client if what == "foreign-client" else certificates.expired_client
+    tls = client_tls(ca, cert_file=pair.certificate, key_file=pair.key)
+    async with serve(server_tls, [PONG]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        with pytest.raises(DockerCacheError):
+            await bbs.upsert_domain("d", ttl=1)
+
+    assert peer.requests == []
+
+
+async def test_a_client_without_a_certificate_is_refused(
+    certificates: Certificates, server_tls: ssl.SSLContext
+) -> None:
+    nobody = ssl.create_default_context(cafile=str(certificates.ca))
+    async with serve(server_tls, [PONG]) as peer, open_bbs(peer.address, tls=nobody) as bbs:
+        with pytest.raises(DockerCacheError):
+            await bbs.upsert_domain("d", ttl=1)
+
+    assert peer.requests == []
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:8889", "localhost:8889", "https://", "https://h/v1", ""]
+)
+async def test_an_address_must_be_a_plain_https_url(address: str, tls: ssl.SSLContext) -> None:
+    with pytest.raises(Invalid, match="write https://host:port"):
+        async with open_bbs(address, tls=tls):
+            pass
+
+
+async def test_only_whole_seconds_of_freshness_are_sent_and_for_ever_only_when_asked_for(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    async with serve(server_tls, [answer()] * 2) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        for ttl in (0, -1, 2**32):
+            with pytest.raises(Invalid):
+                await bbs.upsert_domain("d", ttl=ttl)
+        await bbs.upsert_domain("d", ttl=2)
+        await bbs.upsert_domain_for_ever("d")
+
+    assert [UpsertDomainRequest.FromString(request.body).ttl for request in peer.requests] == [2, 0]
+
+
+async def test_odd_bytes_in_a_text_do_not_cost_the_answer(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    body = DomainsResponse(domains=["good"]).SerializeToString() + b"\x12\x03b\xffd"
+    async with serve(server_tls, [answer(body)]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        assert await bbs.list_domains() == {"good", "b\ufffdd"}
+
+
+async def test_a_cancelled_call_gives_its_connection_back(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    async with (
+        serve(server_tls, [Answer(then=Then.HANG), PONG]) as peer,
+        open_bbs(peer.address, tls=tls) as bbs,
+    ):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await bbs.remove_desired_lrp(LRP.process_guid)
+        await asyncio.wait_for(peer.hung_up.wait(), 5)
+        await bbs.ping()
+
+    assert [request.connection for request in peer.requests] == [1, 2]

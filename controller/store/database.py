@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -107,16 +108,10 @@ def database_at(path: Path) -> Database:
 
     def connect() -> sqlite3.Connection:
         connection = _connect(f"file:{quote(str(path))}?mode=rw")
-        try:
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            if mode != "wal":
-                raise Invalid(
-                    "store", "no-wal", f"{path} lies where SQLite cannot share memory: use a local disk"
-                )
-            connection.execute("PRAGMA synchronous = FULL")
-        except BaseException:
-            connection.close()
-            raise
+        with ExitStack() as unless_ready:
+            unless_ready.callback(connection.close)
+            _make_durable(connection, path)
+            unless_ready.pop_all()
         return connection
 
     return Database(_file_engine(connect), str(path), is_durable=True)
@@ -126,6 +121,12 @@ def database_to_read(path: Path) -> Database:
     """Open an existing file for reading only."""
     engine = _file_engine(lambda: _connect(f"file:{quote(str(path))}?mode=ro"))
     return Database(engine.execution_options(begin="BEGIN"), str(path), is_durable=True)
+
+
+def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+        raise Invalid("store", "no-wal", f"{path} lies where SQLite cannot share memory: use a local disk")
+    connection.execute("PRAGMA synchronous = FULL")
 
 
 def _file_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:

@@ -1,0 +1,1 @@
+"""The store against real files, real processes and real deaths."""

@@ -1,0 +1,31 @@
+"""A store in memory and in a file."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from controller.store import SqlRecords, Store, open_store
+
+# Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
+# unless it was said that there is none.
+asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/state/store.db"
+
+
+@pytest.fixture(params=["memory", "file"])
+async def store(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Store]:
+    chosen = url if request.param == "file" else "sqlite://"
+    async with open_store(chosen, journal_key=Fernet.generate_key(), run_id="run-1") as opened:
+        yield opened
+
+
+@pytest.fixture
+def records(store: Store) -> SqlRecords:
+    return store.records

@@ -1,0 +1,187 @@
+import base64
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.store import MemoryJournal, SqlJournal, Store, open_store
+from controller.store.originals import bytes_from_lrp, lrp_from_bytes
+from reconcile.errors import Invalid
+from reconcile.images import Rootfs
+from reconcile.lrps import (
+    Action,
+    AppGuid,
+    Credentials,
+    DesiredLrp,
+    ModificationTag,
+    OtherAction,
+    ProcessGuid,
+    RunAction,
+    Secret,
+    WrapperAction,
+)
+from reconcile.records import Phase
+from tests.controller.store.samples import MARKER_ENV, MARKER_PASSWORD, desired_lrp, replacement
+
+texts = st.text(max_size=8)
+tags = st.dictionaries(texts, texts, max_size=3)
+actions: st.SearchStrategy[Action] = st.recursive(
+    st.builds(OtherAction) | st.builds(RunAction, texts, st.lists(texts, max_size=2).map(tuple), tags),
+    lambda inner: st.builds(WrapperAction, st.lists(inner, max_size=3).map(tuple)),
+    max_leaves=6,
+)
+desired_lrps = st.builds(
+    DesiredLrp,
+    process_guid=texts.map(ProcessGuid),
+    domain=texts,
+    app_guid=texts.map(AppGuid),
+    rootfs=texts.map(Rootfs),
+    instances=st.integers(0, 2**31),
+    tag=st.builds(ModificationTag, texts, st.integers(0, 2**32)),
+    definition=st.binary(max_size=64),
+    action=st.none() | actions,
+    metric_tags=tags,
+    credentials=st.none() | st.builds(Credentials, texts, texts.map(Secret)),
+)
+
+
+@pytest.fixture(params=["sql", "memory"])
+def journal(request: pytest.FixtureRequest, store: Store) -> SqlJournal | MemoryJournal:
+    return store.journal if request.param == "sql" else MemoryJournal()
+
+
+@given(desired_lrps)
+def test_an_original_survives_exactly(lrp: DesiredLrp) -> None:
+    assert lrp == lrp_from_bytes(bytes_from_lrp(lrp))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"format": 2}', b"\xff"])
+def test_an_unknown_original_is_a_value_error(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        lrp_from_bytes(content)
+
+
+async def test_a_replacement_comes_back_as_it_was_saved(journal: SqlJournal | MemoryJournal) -> None:
+    await journal.save_replacement(replacement())
+
+    assert replacement() == await journal.find_replacement(ProcessGuid("process-1"))
+    assert await journal.find_replacement(ProcessGuid("other")) is None
+
+
+async def test_a_later_row_takes_the_place_of_an_earlier_one(journal: SqlJournal | MemoryJournal) -> None:
+    later = replace(replacement(), phase=Phase.REMOVING, rounds=2, run_id="run-2")
+    await journal.save_replacement(replacement())
+    await journal.save_replacement(later)
+
+    assert (later,) == await journal.list_replacements()
+
+
+async def test_replacements_are_listed_oldest_first(journal: SqlJournal | MemoryJournal) -> None:
+    for name, started_at in (("c", 3.0), ("a", 2.0), ("b", 1.0)):
+        await journal.save_replacement(replacement(name, started_at=started_at))
+
+    assert [row.process_guid for row in await journal.list_replacements()] == ["b", "a", "c"]
+    assert await journal.list_undecryptable() == ()
+
+
+async def test_a_closed_replacement_is_gone(journal: SqlJournal | MemoryJournal) -> None:
+    await journal.save_replacement(replacement())
+    await journal.delete_replacement(ProcessGuid("process-1"))
+    await journal.delete_replacement(ProcessGuid("process-1"))
+
+    assert await journal.list_replacements() == ()
+
+
+async def test_only_a_journal_in_a_file_with_a_key_is_durable(url: str) -> None:
+    key = Fernet.generate_key()
+    async with open_store("sqlite://", journal_key=key, run_id="r") as store:
+        assert not store.journal.is_durable
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        assert store.journal.is_durable
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        assert not store.journal.is_durable
+
+
+async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path) -> None:
+    """Neither while the daemon runs nor afterwards, in no encoding that is easily undone."""
+    secrets = [MARKER_PASSWORD.encode(), MARKER_ENV.encode(), desired_lrp().rootfs.uri.encode()]
+    secrets += [base64.b64encode(b"\x00\xff" + MARKER_PASSWORD.encode())]
+
+    def read_all() -> bytes:
+        return b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    async with open_store(url, journal_key=Fernet.generate_key(), run_id="r") as store:
+        await store.journal.save_replacement(replacement())
+        await store.journal.save_replacement(replace(replacement(), rounds=1))
+        assert (tmp_path / "state/store.db-wal").stat().st_size > 0
+        on_disk = read_all()
+    on_disk += read_all()
+
+    assert b"process-1" in on_disk
+    assert [secret for secret in secrets if secret in on_disk] == []
+
+
+async def test_a_key_is_changed_by_putting_the_new_one_in_front(url: str) -> None:
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    async with open_store(url, journal_key=old, run_id="r") as store:
+        await store.journal.save_replacement(replacement())
+
+    async with open_store(url, journal_key=new + b"\n" + old + b"\n", run_id="r") as store:
+        assert (replacement(),) == await store.journal.list_replacements()
+        await store.journal.save_replacement(replacement())
+
+    async with open_store(url, journal_key=new, run_id="r") as store:
+        assert (replacement(),) == await store.journal.list_replacements()
+
+
+async def test_a_row_of_another_key_is_told_and_kept(url: str) -> None:
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    async with open_store(url, journal_key=old, run_id="r") as store:
+        await store.journal.save_replacement(replacement("lost"))
+
+    async with open_store(url, journal_key=new, run_id="r") as store:
+        await store.journal.save_replacement(replacement("mine"))
+        assert (replacement("mine"),) == await store.journal.list_replacements()
+        (told,) = await store.journal.list_undecryptable()
+        assert told.code == "journal-undecryptable"
+        assert "lost" in told.detail
+        with pytest.raises(Invalid):
+            await store.journal.find_replacement(ProcessGuid("lost"))
+        with pytest.raises(Invalid):
+            await store.journal.save_replacement(replacement("lost"))
+
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        assert len(await store.journal.list_undecryptable()) == 2
+
+    async with open_store(url, journal_key=old, run_id="r") as store:
+        assert (replacement("lost"),) == await store.journal.list_replacements()
+
+
+async def test_a_row_moved_to_another_lrp_is_not_believed(url: str, tmp_path: Path) -> None:
+    key = Fernet.generate_key()
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        await store.journal.save_replacement(replacement())
+    connection = sqlite3.connect(tmp_path / "state/store.db")
+    with connection:
+        connection.execute("UPDATE replacements SET process_guid = 'process-2'")
+    connection.close()
+
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        assert await store.journal.list_replacements() == ()
+        assert len(await store.journal.list_undecryptable()) == 1
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"secret-and-wrong", Fernet.generate_key()[:-4]], ids=["none", "text", "short"]
+)
+async def test_a_wrong_key_stops_the_start_and_is_not_shown(url: str, key: bytes) -> None:
+    with pytest.raises(Invalid) as caught:
+        async with open_store(url, journal_key=key, run_id="r"):
+            pass
+
+    assert caught.value.code == "journal-key"
+    assert "secret-and-wrong" not in str(caught.value)

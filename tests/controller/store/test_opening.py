@@ -1,0 +1,187 @@
+import asyncio
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from controller.store import open_store, open_store_readonly
+from controller.store.database import database_at
+from reconcile.errors import Invalid, Unavailable
+from tests.controller.store.samples import binding, digest, job, lrp_record
+
+
+async def refusal(url: str) -> Invalid:
+    with pytest.raises(Invalid) as caught:
+        async with open_store(url, journal_key=None, run_id="r"):
+            pass
+    return caught.value
+
+
+def modes_below(path: Path) -> dict[str, int]:
+    return {inner.name: inner.stat().st_mode & 0o777 for inner in path.rglob("*")}
+
+
+async def test_directory_and_files_are_for_this_user_alone(url: str, tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        async with open_store(url, journal_key=None, run_id="r") as store:
+            await store.records.save_lrp(lrp_record())
+            modes = modes_below(tmp_path)
+    finally:
+        os.umask(before)
+
+    files = dict.fromkeys(["store.db", "store.db-wal", "store.db-shm", "store.db.lock"], 0o600)
+    assert files | {"state": 0o700} == modes
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("postgresql://somebody:hunter2@db.example/store", "database-unsupported"),
+        ("sqlite+aiosqlite:///store.db", "database-unsupported"),
+        ("hunter2", "database-url"),
+        ("sqlite:///store.db?mode=hunter2", "database-url"),
+        ("sqlite://somebody:hunter2@host/store.db", "database-url"),
+    ],
+)
+async def test_a_url_that_is_no_sqlite_file_is_refused_unseen(url: str, code: str) -> None:
+    refused = await refusal(url)
+
+    assert code == refused.code
+    assert "sqlite:////" in refused.detail
+    assert "hunter2" not in refused.detail
+
+
+async def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+
+    for path in (tmp_path / "file/store.db", tmp_path / "directory"):
+        refused = await refusal(f"sqlite:///{path}")
+        assert refused.code == "database-path"
+        assert "database_url" in refused.detail
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_path_that_is_not_writable_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o500)
+
+    assert (await refusal(f"sqlite:///{tmp_path}/state/store.db")).code == "database-path"
+
+
+async def test_an_odd_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a b/store#1.db"
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        await store.records.save_lrp(lrp_record())
+
+    async with open_store_readonly(url) as records:
+        assert (lrp_record(),) == await records.list_lrps()
+    assert (tmp_path / "a b/store#1.db").exists()
+
+
+async def test_records_outlive_the_store(url: str) -> None:
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        await store.records.add_job(job(), binding())
+
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        assert (job(),) == await store.records.list_open_jobs()
+
+
+async def test_a_status_command_reads_while_the_daemon_writes(url: str) -> None:
+    async with open_store(url, journal_key=None, run_id="r") as store, open_store_readonly(url) as records:
+        await store.records.save_lrp(lrp_record())
+        assert (lrp_record(),) == await records.list_lrps()
+
+        with pytest.raises(Invalid) as caught:
+            await records.save_lrp(lrp_record("other"))
+
+    assert caught.value.code == "SQLITE_READONLY"
+
+
+async def test_reading_creates_nothing(url: str, tmp_path: Path) -> None:
+    for missing in (url, "sqlite://"):
+        with pytest.raises(Invalid) as caught:
+            async with open_store_readonly(missing):
+                pass
+        assert caught.value.code == "database-missing"
+
+    assert modes_below(tmp_path) == {}
+
+
+async def test_commits_are_synced_and_keys_enforced(url: str, tmp_path: Path) -> None:
+    """FULL is 2: without it a power cut may take back a journal row on which an LRP was removed."""
+    async with open_store(url, journal_key=None, run_id="r"):
+        pass
+    with closing(database_at(tmp_path / "state/store.db")) as database:
+        pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        values = database.transact(
+            lambda connection: [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
+        )
+
+    assert values == ["wal", 2, 1, 5000]
+
+
+async def test_a_full_disk_is_for_later(url: str, tmp_path: Path) -> None:
+    """A limit of pages stands for the disk: SQLite answers both alike."""
+    async with open_store(url, journal_key=None, run_id="r"):
+        pass
+    with closing(database_at(tmp_path / "state/store.db")) as database:
+        database.transact(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1").scalar())
+        with pytest.raises(Unavailable) as caught:
+            database.transact(
+                lambda connection: connection.exec_driver_sql(
+                    "INSERT INTO reservations VALUES ('g', ?)", ("x" * 100_000,)
+                )
+            )
+
+    assert caught.value.code == "SQLITE_FULL"
+    assert "free some space" in caught.value.detail
+    assert "store.db" in caught.value.detail
+
+
+async def test_a_database_that_another_program_locks_is_for_later(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "state/store.db"
+    async with open_store(url, journal_key=None, run_id="r"):
+        pass
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+        closing(database_at(path)) as database,
+    ):
+        database.transact(lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 1"))
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable) as caught:
+            database.transact(lambda _: None)
+
+    assert caught.value.code == "SQLITE_BUSY"
+    assert str(path) in caught.value.detail
+
+
+async def test_closing_waits_for_what_runs_and_refuses_what_comes_later(url: str) -> None:
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        running = asyncio.ensure_future(store.records.reserve_guid(digest(9)))
+        await asyncio.sleep(0)
+    guid = await running
+
+    with pytest.raises(Unavailable) as caught:
+        await store.records.list_images()
+    assert caught.value.code == "closed"
+    async with open_store(url, journal_key=None, run_id="r") as again:
+        assert guid == await again.records.reserve_guid(digest(9))
+
+
+async def test_an_opening_that_is_cancelled_leaves_nothing_held(url: str) -> None:
+    async def open_for_ever() -> None:
+        async with open_store(url, journal_key=None, run_id="r"):
+            await asyncio.Event().wait()
+
+    for turns in range(4):
+        opening = asyncio.ensure_future(open_for_ever())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        assert await store.records.list_images() == ()

@@ -1,0 +1,283 @@
+import asyncio
+import functools
+from dataclasses import replace
+
+import pytest
+
+from controller.store import SqlRecords, Store
+from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.images import CacheGuid, Digest, ImageReference, parse_image_reference
+from reconcile.lrps import ProcessGuid
+from reconcile.ports import BindingRecords, BlobLocations, ImageRecords, JobRecords, Journal, LrpRecords
+from reconcile.records import JOB_CHANGES, CachedImage, CacheJob, JobId, JobState
+from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
+
+
+def _fits(
+    store: Store,
+) -> tuple[JobRecords, BindingRecords, ImageRecords, BlobLocations, LrpRecords, Journal]:
+    """Hold the store against the ports: a type checker's test."""
+    records = store.records
+    return (records, records, records, records, records, store.journal)
+
+
+async def finished(
+    records: SqlRecords, name: str = "job-1", *, number: int = 9
+) -> tuple[CacheJob, CachedImage]:
+    await records.add_job(job(name), binding(name, task=f"task-of-{name}"))
+    guid = await records.reserve_guid(digest(number))
+    await records.save_job(job(name, state=JobState.COPYING))
+    done = replace(job(name, state=JobState.CACHED), cache_guid=guid)
+    copy = image(guid, platform=digest(number))
+    await records.finish_job(done, copy, (digest(50), digest(51)))
+    return done, copy
+
+
+async def test_a_job_comes_back_as_it_was_saved(records: SqlRecords) -> None:
+    full = replace(job(), needs_credentials=True, attempts=3, not_before=12.125, failure="x: ü\n")
+
+    await records.add_job(full, binding())
+
+    assert full == await records.find_job(full.job_id)
+    assert await records.find_job(JobId("other")) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        parse_image_reference("ubuntu"),
+        parse_image_reference(f"localhost:5000/a/b:t@{digest(3)}"),
+        parse_image_reference(f"registry.example/a@sha512:{'a' * 128}"),
+        # A capital marked the first part as a host; in lower case only the field says so.
+        parse_image_reference("HOST/path:1").canonical(),
+    ],
+    ids=str,
+)
+async def test_a_source_comes_back_without_new_defaults(records: SqlRecords, source: ImageReference) -> None:
+    await records.add_job(replace(job(), source=source), replace(binding(), source=source))
+
+    found = await records.find_job(JobId("job-1"))
+
+    assert found is not None
+    assert source == found.source
+    assert replace(binding(), source=source) == await records.find_newest_binding(APP, source)
+
+
+async def test_open_jobs_are_listed_oldest_first(records: SqlRecords) -> None:
+    for name, created_at in (("c", 3.0), ("a", 1.0), ("b2", 2.0), ("b1", 2.0)):
+        await records.add_job(job(name, created_at=created_at), binding(name, task=name))
+    await records.save_job(job("a", state=JobState.COPYING, created_at=1.0))
+    await records.save_job(job("c", state=JobState.FAILED, created_at=3.0))
+
+    assert [open_job.job_id for open_job in await records.list_open_jobs()] == ["a", "b2", "b1"]
+
+
+async def test_a_job_whose_origin_is_bound_is_not_saved_either(records: SqlRecords) -> None:
+    await records.add_job(job(), binding())
+
+    with pytest.raises(Conflict) as caught:
+        await records.add_job(job("job-2"), binding("job-2"))
+
+    assert caught.value.code == "origin-bound"
+    assert await records.find_job(JobId("job-2")) is None
+    assert binding() == await records.find_binding(binding().origin)
+
+
+async def test_a_job_is_added_once(records: SqlRecords) -> None:
+    await records.add_job(job(), binding())
+
+    with pytest.raises(Conflict) as caught:
+        await records.add_job(job(), binding(task="task-2"))
+
+    assert caught.value.code == "job-exists"
+    assert await records.find_binding("task:task-2") is None
+
+
+async def test_a_job_is_added_with_its_own_binding_only(records: SqlRecords) -> None:
+    with pytest.raises(Invalid):
+        await records.add_job(job(), binding("job-2"))
+
+
+@pytest.mark.parametrize("after", JobState)
+@pytest.mark.parametrize("before", JobState)
+async def test_states_move_along_the_table(records: SqlRecords, before: JobState, after: JobState) -> None:
+    done, _ = await finished(records)  # an image for the cached ones
+    start = replace(job("job-2", state=before), cache_guid=done.cache_guid)
+    await records.add_job(start, binding("job-2", task="task-2"))
+    change = replace(start, state=after, failure="changed")
+
+    if after is before or after in JOB_CHANGES[before]:
+        await records.save_job(change)
+        assert change == await records.find_job(start.job_id)
+    else:
+        with pytest.raises(Conflict) as caught:
+            await records.save_job(change)
+        assert caught.value.code == "illegal-change"
+        assert start == await records.find_job(start.job_id)
+
+
+async def test_no_job_is_cached_without_an_image(records: SqlRecords) -> None:
+    """A reservation is a promise, not a copy."""
+    guid = await records.reserve_guid(digest(9))
+    copying = replace(job(state=JobState.COPYING), cache_guid=guid)
+    await records.add_job(copying, binding())
+
+    with pytest.raises(Conflict) as caught:
+        await records.save_job(replace(copying, state=JobState.CACHED))
+
+    assert caught.value.code == "image-missing"
+    assert copying == await records.find_job(copying.job_id)
+
+
+async def test_a_change_of_an_unknown_job_is_not_found(records: SqlRecords) -> None:
+    with pytest.raises(NotFound):
+        await records.save_job(job())
+    with pytest.raises(NotFound):
+        await records.add_binding(binding())
+
+
+async def test_finishing_saves_job_image_and_blobs(records: SqlRecords) -> None:
+    done, copy = await finished(records)
+
+    assert done == await records.find_job(done.job_id)
+    assert copy == await records.find_image(copy.cache_guid)
+    assert (copy,) == await records.list_images()
+    assert copy.cache_guid == await records.find_holder(digest(51))
+    assert await records.find_holder(digest(52)) is None
+    assert await records.list_open_jobs() == ()
+
+
+async def test_finishing_again_changes_nothing(records: SqlRecords) -> None:
+    done, copy = await finished(records)
+
+    await records.finish_job(done, copy, (digest(50), digest(50)))
+
+    assert done == await records.find_job(done.job_id)
+    assert (copy,) == await records.list_images()
+    assert copy.cache_guid == await records.find_holder(digest(51))
+
+
+async def test_an_image_copied_again_keeps_what_it_was_first_copied_from(records: SqlRecords) -> None:
+    _, copy = await finished(records)
+    other = parse_image_reference("registry.example/team/other:8")
+    await records.add_job(job("job-2", state=JobState.COPYING), binding("job-2", task="task-2"))
+    done = replace(job("job-2", state=JobState.CACHED), cache_guid=copy.cache_guid)
+
+    await records.finish_job(done, replace(copy, source=other, created_at=900.0, verified_at=900.0), ())
+
+    assert replace(copy, verified_at=900.0) == await records.find_image(copy.cache_guid)
+
+
+async def test_a_finish_that_is_refused_leaves_no_image(records: SqlRecords) -> None:
+    await records.add_job(job(state=JobState.QUEUED), binding())
+    guid = await records.reserve_guid(digest(9))
+    done = replace(job(state=JobState.CACHED), cache_guid=guid)
+
+    with pytest.raises(Conflict):
+        await records.finish_job(done, image(guid, platform=digest(9)), (digest(50),))
+    with pytest.raises(NotFound):
+        await records.finish_job(replace(done, job_id=JobId("x")), image(guid, platform=digest(9)), ())
+    with pytest.raises(Invalid):
+        await records.finish_job(replace(done, cache_guid=None), image(guid, platform=digest(9)), ())
+
+    assert await records.list_images() == ()
+    assert await records.find_holder(digest(50)) is None
+
+
+@pytest.mark.parametrize("number", [9, 10], ids=["guid of other content", "content of another guid"])
+async def test_a_guid_stays_with_its_content(records: SqlRecords, number: int) -> None:
+    await records.add_job(job(state=JobState.COPYING), binding())
+    mine, other = await records.reserve_guid(digest(9)), await records.reserve_guid(digest(10))
+    wrong = {9: other, 10: mine}[number]
+
+    with pytest.raises(Conflict) as caught:
+        await records.finish_job(
+            replace(job(state=JobState.CACHED), cache_guid=wrong), image(wrong, platform=digest(number)), ()
+        )
+
+    assert caught.value.code == "guid-of-other-content"
+
+
+async def test_a_reservation_is_no_image(records: SqlRecords) -> None:
+    guid = await records.reserve_guid(digest(9))
+
+    assert guid == await records.reserve_guid(digest(9))
+    assert guid != await records.reserve_guid(digest(10))
+    assert await records.find_image(guid) is None
+    assert await records.list_images() == ()
+
+
+async def test_the_newest_binding_is_the_one_staged_last_then_saved_last(records: SqlRecords) -> None:
+    await records.add_job(job(), binding(task="late", staged_at=20))
+    for task, staged_at in (("early", 10), ("late-too", 20), ("middle", 15)):
+        await records.add_binding(binding(task=task, staged_at=staged_at))
+
+    newest = await records.find_newest_binding(APP, SOURCE)
+
+    assert newest is not None
+    assert newest.origin == "task:late-too"
+    assert await records.find_newest_binding(APP, parse_image_reference("other")) is None
+
+
+async def test_the_same_origin_again_changes_nothing(records: SqlRecords) -> None:
+    await records.add_job(job(), binding())
+
+    await records.add_binding(binding(staged_at=5))
+
+    assert (binding(),) == await records.list_bindings(JobId("job-1"))
+
+
+async def test_a_dropped_binding_is_told_and_gone(records: SqlRecords) -> None:
+    await records.add_job(job(), binding())
+
+    assert binding() == await records.drop_binding(binding().origin)
+    assert await records.drop_binding(binding().origin) is None
+    assert await records.find_binding(binding().origin) is None
+
+
+async def test_lrp_records_are_saved_listed_and_forgotten(records: SqlRecords) -> None:
+    await records.save_lrp(lrp_record("b"))
+    await records.save_lrp(lrp_record("a"))
+    changed = replace(lrp_record("b"), rounds=2, cache_guid=CacheGuid("a-guid"))
+    await records.save_lrp(changed)
+
+    assert (lrp_record("a"), changed) == await records.list_lrps()
+
+    await records.forget_lrps([])
+    await records.forget_lrps([ProcessGuid(f"p-{n}") for n in range(40_000)] + [ProcessGuid("a")])
+
+    assert (changed,) == await records.list_lrps()
+    assert await records.find_lrp(ProcessGuid("a")) is None
+    assert changed == await records.find_lrp(ProcessGuid("b"))
+
+
+async def test_many_who_ask_at_once_get_one_guid(records: SqlRecords) -> None:
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(records.reserve_guid(digest(9))) for _ in range(20)]
+
+    assert len({task.result() for task in asked}) == 1
+
+
+async def test_a_cancelled_call_has_ended_when_its_caller_leaves(records: SqlRecords) -> None:
+    """It is done or undone, and the calls after it see which."""
+    for number in range(20):
+        content = Digest("sha256", f"{number:064x}")
+        call = asyncio.ensure_future(records.reserve_guid(content))
+        for _ in range(number % 3):
+            await asyncio.sleep(0)
+        call.cancel()
+        outcome = (await asyncio.gather(call, return_exceptions=True))[0]
+        assert isinstance(outcome, asyncio.CancelledError | str)
+
+    name = functools.partial("job-{}".format)
+    for number in range(20):
+        add = asyncio.ensure_future(
+            records.add_job(job(name(number)), binding(name(number), task=f"task-{number}"))
+        )
+        await asyncio.sleep(0)
+        add.cancel()
+        await asyncio.gather(add, return_exceptions=True)
+        found = await records.find_job(JobId(name(number)))
+        bound = await records.find_binding(f"task:task-{number}")
+        assert (found is None) == (bound is None)
+        assert found is not None, "the call had begun, so it was carried out"

@@ -1,0 +1,106 @@
+"""Whatever is asked of the store, in whatever order, it answers as a plain model of the records does."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from controller.store import Store, open_store
+from reconcile.errors import Conflict, NotFound
+from reconcile.images import CacheGuid
+from reconcile.records import JOB_CHANGES, CacheJob, JobId, JobState
+from tests.controller.store.samples import binding, digest, image, job
+
+names = st.sampled_from(["a", "b", "c"])
+contents = st.integers(60, 62)
+
+
+class Records(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.stack = AsyncExitStack()
+        self.records = self.runner.run(self.open()).records
+        self.jobs: dict[str, CacheJob] = {}
+        self.guids: dict[int, CacheGuid] = {}
+        self.finished: set[CacheGuid] = set()
+
+    async def open(self) -> Store:
+        return await self.stack.enter_async_context(open_store("sqlite://", journal_key=None, run_id="r"))
+
+    def teardown(self) -> None:
+        self.runner.run(self.stack.aclose())
+        self.runner.close()
+
+    @rule(name=names, state=st.sampled_from([JobState.QUEUED, JobState.COPYING]))
+    def add(self, name: str, state: JobState) -> None:
+        try:
+            self.runner.run(self.records.add_job(job(name, state=state), binding(name, task=name)))
+        except Conflict:
+            assert name in self.jobs
+        else:
+            assert name not in self.jobs
+            self.jobs[name] = job(name, state=state)
+
+    @rule(name=names, state=st.sampled_from(JobState), failure=st.sampled_from(["", "code: detail"]))
+    def save(self, name: str, state: JobState, failure: str) -> None:
+        before = self.jobs.get(name)
+        after = replace(before or job(name), state=state, failure=failure)
+        is_legal = before is not None and (state is before.state or state in JOB_CHANGES[before.state])
+        has_image = state is not JobState.CACHED or after.cache_guid in self.finished
+        try:
+            self.runner.run(self.records.save_job(after))
+        except NotFound:
+            assert before is None
+        except Conflict:
+            assert not (is_legal and has_image)
+        else:
+            assert is_legal
+            assert has_image
+            self.jobs[name] = after
+
+    @rule(content=contents)
+    def reserve(self, content: int) -> None:
+        guid = self.runner.run(self.records.reserve_guid(digest(content)))
+        assert guid == self.guids.setdefault(content, guid)
+
+    @rule(name=names, content=contents)
+    def finish(self, name: str, content: int) -> None:
+        self.reserve(content)
+        guid = self.guids[content]
+        before = self.jobs.get(name)
+        after = replace(before or job(name), state=JobState.CACHED, cache_guid=guid)
+        finishing = self.records.finish_job(after, image(guid, platform=digest(content)), (digest(content),))
+        try:
+            self.runner.run(finishing)
+        except NotFound:
+            assert before is None
+        except Conflict:
+            assert before is not None
+            assert before.state not in {JobState.COPYING, JobState.CACHED}
+        else:
+            self.jobs[name] = after
+            self.finished.add(guid)
+
+    @invariant()
+    def shows_what_was_saved(self) -> None:
+        for name, saved in self.jobs.items():
+            assert saved == self.runner.run(self.records.find_job(JobId(name)))
+            assert binding(name, task=name) == self.runner.run(self.records.find_binding(f"task:{name}"))
+        is_open = {JobState.QUEUED, JobState.COPYING}
+        expected = {name for name, saved in self.jobs.items() if saved.state in is_open}
+        assert expected == {saved.job_id for saved in self.runner.run(self.records.list_open_jobs())}
+
+    @invariant()
+    def shows_finished_images_alone(self) -> None:
+        assert self.finished == {row.cache_guid for row in self.runner.run(self.records.list_images())}
+        for content, guid in self.guids.items():
+            holder = self.runner.run(self.records.find_holder(digest(content)))
+            assert (guid if guid in self.finished else None) == holder
+
+
+TestRecords = Records.TestCase
+TestRecords.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

@@ -34,6 +34,18 @@ def path_from_url(url: str) -> Path | None:
     return Path(str(parsed.database)).resolve()
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a database file.
+
+    Raises:
+        Invalid: `database-path`: this user may not even look.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _refused(path, "it cannot be looked at", error) from error
+
+
 def prepare_directory(path: Path) -> None:
     """Create the directory of the database if need be, for this user alone.
 

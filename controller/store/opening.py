@@ -17,7 +17,7 @@ from controller.store.database import (
     to_the_end,
 )
 from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key, list_process_guids
-from controller.store.location import path_from_url, prepare_directory, prepare_file
+from controller.store.location import is_there, path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.schema import check_schema, migrate
 from controller.store.sql import SqlRecords
@@ -61,8 +61,8 @@ async def open_store_readonly(url: str) -> AsyncIterator[SqlRecords]:
     """Open the records for reading, beside a running daemon or without one; nothing is locked or changed.
 
     Raises:
-        Invalid: `database-url`, `database-unsupported`, `database-missing`, `schema-missing`,
-            `schema-newer` or `schema-older`.
+        Invalid: `database-url`, `database-unsupported`, `database-path`, `database-missing`,
+            `schema-missing`, `schema-newer` or `schema-older`.
         Unavailable: The file cannot be opened.
     """
     resources = ExitStack()
@@ -100,7 +100,7 @@ def _journal(database: Database, cipher: MultiFernet | None) -> SqlJournal | Mem
 
 def _open_to_read(resources: ExitStack, url: str) -> SqlRecords:
     path = path_from_url(url)
-    if path is None or not path.exists():
+    if path is None or not is_there(path):
         raise Invalid(
             "store",
             "database-missing",

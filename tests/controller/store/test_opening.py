@@ -71,6 +71,17 @@ async def test_a_path_that_is_not_writable_is_refused(tmp_path: Path) -> None:
     assert (await refusal(f"sqlite:///{tmp_path}/state/store.db")).code == "database-path"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+async def test_a_path_that_may_not_be_looked_at_is_refused_to_readers(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o000)
+
+    with pytest.raises(Invalid) as caught:
+        async with open_store_readonly(f"sqlite:///{tmp_path}/state/store.db"):
+            pass
+
+    assert caught.value.code == "database-path"
+
+
 async def test_an_odd_path_is_taken_as_it_is(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a b/store#1.db"
     async with open_store(url, journal_key=None, run_id="r") as store:

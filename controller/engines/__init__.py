@@ -1,0 +1,1 @@
+"""Ways to copy an image into the private registry."""

@@ -1,0 +1,205 @@
+"""Reads at the source what a copy consists of: which documents and blobs, and which platform's manifest."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from controller.engines.parallel import in_parallel
+from controller.registry.cancellation import Cancellation
+from controller.registry.client import ManifestHead, Repository
+from controller.registry.manifests import (
+    IMAGE_TYPES,
+    INDEX_TYPES,
+    Descriptor,
+    Document,
+    Index,
+    Manifest,
+    digest_of,
+)
+from controller.registry.platforms import Platform, best_first
+from reconcile.errors import Denied, Invalid, NotFound
+from reconcile.images import Digest, ImageReference
+from reconcile.ports import ResolvedImage
+
+_DEEPEST = 3
+_MOST_DOCUMENTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLimits:
+    """What a copy may cost.
+
+    Attributes:
+        max_image_bytes: Sum of an image's distinct blobs.
+        max_layers: Of one manifest.
+        blobs_at_a_time: Of one image.
+        copies_at_a_time: The rest wait.
+        buffer: Bytes that each blob in flight is moved through at a time.
+    """
+
+    max_image_bytes: int = 20 * 1024**3
+    max_layers: int = 200
+    blobs_at_a_time: int = 6
+    copies_at_a_time: int = 8
+    buffer: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """What is copied: documents with children before parents, the root last, and each blob once."""
+
+    documents: tuple[Document, ...]
+    blobs: tuple[Descriptor, ...]
+
+    @property
+    def root(self) -> Document:
+        """The document that gets the tag."""
+        return self.documents[-1]
+
+    @property
+    def blob_bytes(self) -> int:
+        """Bytes of all blobs."""
+        return sum(blob.size for blob in self.blobs)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all documents and blobs."""
+        return self.blob_bytes + sum(len(document.raw) for document in self.documents)
+
+
+def stored_digest(document: Document) -> Digest:
+    """Give the digest under which any registry stores a document, whatever it was asked for by."""
+    return digest_of(document.raw)
+
+
+def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) -> ResolvedImage:
+    """Ask what a reference stands for, with as few reads of manifests as possible.
+
+    Args:
+        source: Where the image lies.
+        asked: The reference as the caller wrote it.
+        wanted: None means the whole index.
+
+    Raises:
+        Invalid: `no-platform` when an index has no such manifest.
+    """
+    version = source.image.version
+    head = _look_up(source, version)
+    digest = source.image.digest or head.digest
+    if digest is not None and head.digest is not None and head.digest.algorithm == digest.algorithm:
+        if head.digest != digest:
+            raise Invalid("registry", "digest-mismatch", f"{asked}: the registry answers with {head.digest}")
+        if head.media_type in IMAGE_TYPES or (wanted is None and head.media_type in INDEX_TYPES):
+            return ResolvedImage(asked, digest, digest)
+    document = _fetch_root(source, version, digest)
+    if wanted is None or isinstance(document, Manifest):
+        return ResolvedImage(asked, document.digest, document.digest)
+    chosen = _choose(source, document, wanted, deepest=_DEEPEST)
+    if chosen is None:
+        offered = ", ".join(sorted({str(each.platform) for each in _images(document) if each.platform}))
+        raise Invalid("registry", "no-platform", f"{asked} has no {wanted} image, but: {offered or 'none'}")
+    return ResolvedImage(asked, document.digest, chosen)
+
+
+def _look_up(source: Repository, version: str) -> ManifestHead:
+    try:
+        return source.head_manifest(version)
+    except (NotFound, Denied):
+        return ManifestHead(None, "")  # reading it may succeed, or else says why not
+
+
+def _fetch_root(source: Repository, version: str, digest: Digest | None) -> Document:
+    if digest is None or str(digest) == version:
+        return source.fetch_manifest(version)
+    try:
+        return source.fetch_manifest(str(digest))
+    except NotFound:
+        return source.fetch_manifest(version)
+
+
+def _images(index: Index) -> Iterable[Descriptor]:
+    return (entry for entry in index.entries if not entry.is_attestation)
+
+
+def _choose(source: Repository, index: Index, wanted: Platform, *, deepest: int) -> Digest | None:
+    candidates = best_first(((entry.platform, entry) for entry in _images(index)), wanted)
+    # Of entries without a platform an index may still hold the right one; a manifest is a guess.
+    candidates.sort(key=lambda each: each.platform is None and each.media_type not in INDEX_TYPES)
+    for entry in candidates:
+        if entry.media_type not in INDEX_TYPES:
+            return entry.digest
+        document = source.fetch_manifest(str(entry.digest)) if deepest else None
+        if isinstance(document, Index):
+            chosen = _choose(source, document, wanted, deepest=deepest - 1)
+            if chosen is not None:
+                return chosen
+    return None
+
+
+def read_plan(
+    source: Repository, digest: Digest, *, limits: CopyLimits, cancellation: Cancellation
+) -> CopyPlan:
+    """Read the document that a digest names and all that it refers to.
+
+    Raises:
+        Invalid: The image is larger than the limits allow, or nested too deeply.
+    """
+    subject = f"{source.image.repository}@{digest}"
+    documents: dict[Digest, Document] = {}
+    blobs: dict[Digest, Descriptor] = {}
+    level, deepest = [digest], _DEEPEST
+    while level:
+        found = in_parallel(
+            lambda each: source.fetch_manifest(str(each)),
+            level,
+            most=limits.blobs_at_a_time,
+            cancellation=cancellation,
+        )
+        documents.update((document.digest, document) for document in found)
+        level = []
+        for document in found:
+            if isinstance(document, Manifest):
+                _check_layers(document, source, limits)
+                blobs.update((blob.digest, blob) for blob in document.blobs())
+                continue
+            for entry in document.entries:
+                if entry.media_type not in INDEX_TYPES | IMAGE_TYPES:
+                    blobs[entry.digest] = entry
+                elif entry.digest not in documents and entry.digest not in level:
+                    level.append(entry.digest)
+        deepest -= 1
+        if level and (deepest < 0 or len(documents) + len(level) > _MOST_DOCUMENTS):
+            raise Invalid("registry", "index-too-large", f"{subject}: nested too deeply")
+    plan = CopyPlan(_children_first(documents, digest), tuple(blobs.values()))
+    if plan.blob_bytes > limits.max_image_bytes:
+        raise Invalid(
+            "registry",
+            "image-too-large",
+            f"{subject}: {plan.blob_bytes} bytes are more than {limits.max_image_bytes}",
+        )
+    return plan
+
+
+def _check_layers(manifest: Manifest, source: Repository, limits: CopyLimits) -> None:
+    if len(manifest.layers) > limits.max_layers:
+        raise Invalid(
+            "registry",
+            "too-many-layers",
+            f"{source.image.repository}@{manifest.digest}: {len(manifest.layers)} layers, "
+            f"at most {limits.max_layers} are allowed",
+        )
+
+
+def _children_first(documents: Mapping[Digest, Document], root: Digest) -> tuple[Document, ...]:
+    ordered: dict[Digest, Document] = {}
+
+    def visit(digest: Digest) -> None:
+        document = documents.get(digest)
+        if document is None or digest in ordered:
+            return
+        if isinstance(document, Index):
+            for entry in document.entries:
+                visit(entry.digest)
+        ordered[digest] = document
+
+    visit(root)
+    return tuple(ordered.values())

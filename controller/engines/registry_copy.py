@@ -1,0 +1,159 @@
+"""Copies images from registry to registry, blob by blob, manifest last.
+
+The byte-exact engine: manifests are never written anew, so what runs from the copy has the
+digest that the source served. Transfers run in threads; cancelling the awaiting task shuts
+their sockets down and waits until they have ended.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from controller.engines.copy_plan import CopyLimits, CopyPlan, read_plan, resolve
+from controller.engines.progress import CopyProgress, ProgressMeter
+from controller.engines.transfer import Transfer
+from controller.registry.cancellation import Cancellation
+from controller.registry.client import Registries
+from controller.registry.manifests import Index
+from controller.registry.platforms import LINUX_AMD64, Platform
+from reconcile.errors import Invalid, NotFound
+from reconcile.images import CacheRepositories, Digest, ImageReference
+from reconcile.lrps import Credentials
+from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage
+
+ResultT = TypeVar("ResultT")
+
+_SECONDS_TO_STOP = 15.0
+
+
+class RegistryCopy:
+    """The engine `registry`; close it when the copies have ended.
+
+    Args:
+        registries: Opens source and private repositories.
+        repositories: Where copies lie, to mount blobs from other cached images.
+        locations: Which cached image holds a blob.
+        limits: What a copy may cost.
+        platform: The one manifest that is copied out of an index; None copies whole indexes.
+    """
+
+    def __init__(
+        self,
+        registries: Registries,
+        repositories: CacheRepositories,
+        locations: BlobLocations,
+        *,
+        limits: CopyLimits = CopyLimits(),  # noqa: B008 - a frozen value
+        platform: Platform | None = LINUX_AMD64,
+    ) -> None:
+        self._registries, self._repositories, self._locations = registries, repositories, locations
+        self._limits, self._platform = limits, platform
+        self._threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="copy")
+        self._lookups = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="resolve")
+        self._running: dict[ImageReference, ProgressMeter] = {}
+        self._queues: WeakValueDictionary[ImageReference, asyncio.Lock] = WeakValueDictionary()
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups.shutdown(wait=False, cancel_futures=True)
+        self._registries.close()
+
+    def progress(self, target: ImageReference) -> CopyProgress | None:
+        """Tell how far the copy to a target has come; None when there is none under way."""
+        meter = self._running.get(target)
+        return None if meter is None else meter.read()
+
+    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+        """Ask the source registry what a reference stands for."""
+        cancellation = Cancellation()
+
+        def work() -> ResolvedImage:
+            repository = self._registries.repository(source, credentials, cancellation)
+            return resolve(repository, source, self._platform)
+
+        return await _in_thread(work, self._lookups, cancellation)
+
+    async def copy(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+    ) -> CopiedImage:
+        """Copy and verify; repeating it after a crash finishes what was begun.
+
+        Raises:
+            Invalid: The source serves something that cannot be copied faithfully; nothing is visible
+                under the target.
+        """
+        queue = self._queues.setdefault(target, asyncio.Lock())
+        async with queue:
+            meter = self._running[target] = ProgressMeter()
+            try:
+                return await self._copy(image, target, credentials, meter=meter)
+            finally:
+                del self._running[target]
+
+    async def _copy(
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        meter: ProgressMeter,
+    ) -> CopiedImage:
+        cancellation = Cancellation()
+        source = self._registries.repository(image.source, credentials, cancellation)
+        private = self._registries.repository(target, None, cancellation)
+
+        def read() -> CopyPlan:
+            plan = read_plan(source, image.platform_digest, limits=self._limits, cancellation=cancellation)
+            if isinstance(plan.root, Index) and self._platform is not None:
+                raise Invalid("registry", "manifest-ambiguous", f"{image.source} is an index after all")
+            return plan
+
+        plan = await _in_thread(read, self._threads, cancellation)
+        holders = await self._find_holders((blob.digest for blob in plan.blobs), private.image.path)
+        transfer = Transfer(source, private, limits=self._limits, meter=meter, cancellation=cancellation)
+        return await _in_thread(
+            lambda: transfer.run(plan, private.image.version, holders), self._threads, cancellation
+        )
+
+    async def _find_holders(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
+        holders: dict[Digest, str] = {}
+        for blob in blobs:
+            guid = await self._locations.find_holder(blob)
+            path = own_path if guid is None else self._repositories.image(guid).path
+            if path != own_path:
+                holders[blob] = path
+        return holders
+
+    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+        """Whether the private registry serves a digest under the target's repository right now."""
+        cancellation = Cancellation()
+
+        def work() -> bool:
+            repository = self._registries.repository(target, None, cancellation)
+            try:
+                head = repository.head_manifest(str(digest))
+                return digest in {head.digest, head.digest or repository.fetch_manifest(str(digest)).digest}
+            except NotFound:
+                return False
+
+        return await _in_thread(work, self._lookups, cancellation)
+
+
+async def _in_thread(
+    work: Callable[[], ResultT], threads: ThreadPoolExecutor, cancellation: Cancellation
+) -> ResultT:
+    """Run blocking work; when the caller is cancelled, stop it and wait for its end."""
+    running = threads.submit(work)
+    future = asyncio.wrap_future(running)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        cancellation.cancel()
+        running.cancel()  # if it has not begun
+        await asyncio.wait([future], timeout=_SECONDS_TO_STOP)
+        if future.done() and not future.cancelled():
+            future.exception()
+        raise

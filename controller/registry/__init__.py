@@ -1,0 +1,1 @@
+"""An OCI registry, read and written in the words of the distribution specification."""

@@ -1,0 +1,168 @@
+"""Sample images as bytes, and a plain client that puts them into any registry.
+
+Nothing here is shared with the program: digests and documents are made by hand.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import httpx
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Some content with its media type."""
+
+    media_type: str
+    content: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Its sha256 digest."""
+        return f"sha256:{hashlib.sha256(self.content).hexdigest()}"
+
+    @property
+    def descriptor(self) -> dict[str, object]:
+        """It as a manifest names it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.content)}
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One manifest with what it refers to."""
+
+    manifest: Blob
+    config: Blob
+    layers: tuple[Blob, ...]
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Config and layers, each once."""
+        return tuple({blob.digest: blob for blob in (self.config, *self.layers)}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class MultiImage:
+    """An index with its images; platforms are "os/architecture" or with a variant."""
+
+    index: Blob
+    images: tuple[tuple[str, Image], ...]
+
+
+def random_bytes(size: int, seed: int | str = 0) -> bytes:
+    """Make bytes that do not compress, the same for the same seed."""
+    return random.Random(f"{size}:{seed}").randbytes(size)
+
+
+def layer(size: int, seed: int | str = 0, media_type: str = OCI_LAYER) -> Blob:
+    """Make a layer; its content is no real archive, which nobody who copies may notice."""
+    return Blob(media_type, random_bytes(size, seed))
+
+
+def image(layers: Sequence[Blob], *, architecture: str = "amd64", docker: bool = False) -> Image:
+    """Make an image of layers, as OCI or as Docker schema 2."""
+    config_document = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [each.digest for each in layers]},
+    }
+    config = Blob(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_document).encode())
+    if docker:
+        layers = [replace(each, media_type=DOCKER_LAYER) for each in layers]
+    manifest_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
+    document = {
+        "schemaVersion": 2,
+        "mediaType": manifest_type,
+        "config": config.descriptor,
+        "layers": [each.descriptor for each in layers],
+        "annotations": {"org.example.note": "kept by a faithful copy"},
+    }
+    if docker:
+        del document["annotations"]
+    # Odd spacing, so that a copy that writes the document anew is found out.
+    return Image(Blob(manifest_type, json.dumps(document, indent=3).encode()), config, tuple(layers))
+
+
+def index(images: Sequence[tuple[str, Image]], *, docker: bool = False, attested: bool = False) -> MultiImage:
+    """Make an index over images; `attested` adds a build attestation for the first, listed first."""
+    entries: list[dict[str, object]] = []
+    all_images = list(images)
+    if attested:
+        proof = image([Blob("application/vnd.in-toto+json", b'{"proof": true}')], architecture="unknown")
+        all_images.insert(0, ("unknown/unknown", proof))
+    for platform, each in all_images:
+        os, architecture, *variant = platform.split("/")
+        entry = each.manifest.descriptor
+        entry["platform"] = {"os": os, "architecture": architecture} | (
+            {"variant": variant[0]} if variant else {}
+        )
+        if platform == "unknown/unknown":
+            entry["annotations"] = {"vnd.docker.reference.type": "attestation-manifest"}
+        entries.append(entry)
+    media_type = DOCKER_LIST if docker else OCI_INDEX
+    document = {"schemaVersion": 2, "mediaType": media_type, "manifests": entries}
+    return MultiImage(Blob(media_type, json.dumps(document, indent=2).encode()), tuple(all_images))
+
+
+def push_blob(client: httpx.Client, repository: str, blob: Blob) -> None:
+    """Upload a blob."""
+    begun = client.post(f"/v2/{repository}/blobs/uploads/").raise_for_status()
+    location = begun.headers["Location"]
+    client.put(
+        f"{location}{'&' if '?' in location else '?'}digest={blob.digest}",
+        content=blob.content,
+        headers={"Content-Type": "application/octet-stream"},
+    ).raise_for_status()
+
+
+def push_manifest(client: httpx.Client, repository: str, reference: str, manifest: Blob) -> None:
+    """Write a manifest under a tag or digest."""
+    client.put(
+        f"/v2/{repository}/manifests/{reference}",
+        content=manifest.content,
+        headers={"Content-Type": manifest.media_type},
+    ).raise_for_status()
+
+
+def push_image(client: httpx.Client, repository: str, tag: str, sample: Image) -> None:
+    """Upload an image."""
+    for blob in sample.blobs:
+        push_blob(client, repository, blob)
+    push_manifest(client, repository, tag, sample.manifest)
+
+
+def push_index(client: httpx.Client, repository: str, tag: str, sample: MultiImage) -> None:
+    """Upload an index with its images."""
+    for _, each in sample.images:
+        push_image(client, repository, each.manifest.digest, each)
+    push_manifest(client, repository, tag, sample.index)
+
+
+def pull_manifest(client: httpx.Client, repository: str, reference: str) -> Blob | None:
+    """Read a manifest's exact bytes; None when it is not there."""
+    accept = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
+    answer = client.get(f"/v2/{repository}/manifests/{reference}", headers={"Accept": accept})
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    answer.raise_for_status()
+    return Blob(answer.headers["Content-Type"], answer.content)
+
+
+def pull_blob(client: httpx.Client, repository: str, digest: str) -> bytes | None:
+    """Read a blob; None when it is not there."""
+    answer = client.get(f"/v2/{repository}/blobs/{digest}")
+    return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().content

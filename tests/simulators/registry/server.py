@@ -1,0 +1,463 @@
+"""The protocol of a simulated registry: requests in, answers out, a log of both."""
+
+import base64
+import contextlib
+import json
+import re
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.simulators.registry.faults import (
+    Action,
+    Cut,
+    Fault,
+    NoHeaders,
+    OtherBytes,
+    Raw,
+    Redirect,
+    Refuse,
+    Stall,
+    WithHeaders,
+)
+from tests.simulators.registry.store import Store, StoredManifest, digest_of
+
+_NAME = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+_ROUTE = re.compile(
+    rf"/v2/(?P<name>{_NAME})/(?:manifests/(?P<manifest>[\w.:+-]+)|blobs/(?P<blob>[\w]+:[0-9a-fA-F]+)"
+    r"|blobs/uploads/(?P<upload>[\w-]*)|tags/(?P<tags>list))"
+)
+_MAX_MANIFEST = 4 * 1024 * 1024
+_PIECE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BasicLogin:
+    """User names and passwords that open everything."""
+
+    users: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class TokenLogin:
+    """Bearer tokens from a token server; the simulator's own answers at /token.
+
+    Attributes:
+        users: May pull and push; nobody else may push.
+        anonymous: Whether strangers may pull.
+        lifetime: Seconds, as stated and as kept; None states nothing.
+        realm: URL of the token server; empty for the simulator's own.
+        stingy: Of so many first tokens, each grants pull alone.
+    """
+
+    users: Mapping[str, str] = field(default_factory=dict)
+    anonymous: bool = True
+    lifetime: int | None = 300
+    realm: str = ""
+    stingy: int = 0
+
+
+Login = BasicLogin | TokenLogin
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """A request as it came; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+
+
+class RegistrySimulator:
+    """A running registry.
+
+    Attributes:
+        store: What it holds.
+        login: Who may do what; None lets everybody.
+        faults: What to do wrong; the first that fits a request is done.
+        mounts: Whether mounts are granted.
+        relative_locations: Whether upload locations are relative.
+        requests: All requests so far, in the order of their answers.
+    """
+
+    def __init__(self, address: str, scheme: str) -> None:
+        self.address = address
+        self.url = f"{scheme}://{address}"
+        self.store = Store()
+        self.login: Login | None = None
+        self.faults: list[Fault] = []
+        self.mounts = True
+        self.relative_locations = False
+        self.requests: list[LoggedRequest] = []
+        self.tokens: dict[str, tuple[frozenset[str], float]] = {}
+        self.uploads: dict[str, str] = {}
+        self.stalled = threading.Semaphore(0)
+        self.released = threading.Event()
+        self.lock = threading.Lock()
+
+    def fail(
+        self, method: str, pattern: str, action: Action, *, times: int | None = 1, after: int = 0
+    ) -> None:
+        """Do something wrong at the next requests that fit."""
+        self.faults.append(Fault(method, pattern, action, times, after))
+
+    def count(self, method: str, pattern: str = "") -> int:
+        """Count the requests of a method whose path and query match a pattern."""
+        return sum(each.method == method and bool(re.search(pattern, each.path)) for each in self.requests)
+
+    def forget_requests(self) -> None:
+        """Start counting anew."""
+        with self.lock:
+            self.requests.clear()
+
+    def wait_for_stall(self, seconds: float = 5.0) -> None:
+        """Wait until a request has run into a `Stall`."""
+        if not self.stalled.acquire(timeout=seconds):
+            raise TimeoutError("no request stalled")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
+    wbufsize: ClassVar[int] = 65536
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing on standard error."""
+
+    def handle(self) -> None:
+        # A client that goes away is no event.
+        with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
+            super().handle()
+
+    def _run(self) -> None:
+        registry = self.server.registry
+        self.body = b""
+        with registry.lock:
+            fault = next((each for each in registry.faults if each.hits(self.command, self.path)), None)
+        action = None if fault is None else fault.action
+        if isinstance(action, Refuse) and action.early:
+            self.close_connection = True
+            self._send(_Answer(action.status, action.body, action.headers))
+            self.wfile.flush()
+            self._linger()
+            return
+        if not self._is_allowed_early():
+            self.close_connection = True
+        else:
+            self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        match action:
+            case Refuse():
+                self._send(_Answer(action.status, action.body, action.headers))
+            case Redirect():
+                self._send(_Answer(action.status, headers={"Location": action.location}))
+            case Raw():
+                self._log(0)
+                self.wfile.write(action.answer)
+                self.close_connection = True
+            case _:
+                self._send(self._answer(), action)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = _run  # noqa: N815
+
+    def _is_allowed_early(self) -> bool:
+        return not isinstance(self.server.registry.login, BasicLogin) or self._refusal() is None
+
+    def _linger(self) -> None:
+        """Let a client that is still writing read the answer before the connection is reset."""
+        self.connection.settimeout(2.0)
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.connection.recv(65536):
+                pass
+
+    def _log(self, status: int) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        with self.server.registry.lock:
+            self.server.registry.requests.append(LoggedRequest(self.command, self.path, headers, status))
+
+    def _send(self, answer: _Answer, action: Action | None = None) -> None:
+        body = action.body if isinstance(action, OtherBytes) else answer.body
+        headers = {"Docker-Distribution-Api-Version": "registry/2.0", **answer.headers}
+        headers["Content-Length"] = str(len(body) if answer.length is None else answer.length)
+        if isinstance(action, WithHeaders):
+            headers.update(action.headers)
+        if isinstance(action, NoHeaders):
+            headers = {name: value for name, value in headers.items() if name not in action.names}
+            self.close_connection = self.close_connection or "Content-Length" in action.names
+        self._log(answer.status)
+        self.send_response(answer.status)
+        for name, value in headers.items():
+            for each in value.split("\n"):
+                self.send_header(name, each)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self._send_body(body, action)
+
+    def _send_body(self, body: bytes, action: Action | None) -> None:
+        if isinstance(action, Cut | Stall):
+            body = body[: action.after]
+        view = memoryview(body)
+        for start in range(0, len(body), _PIECE):
+            self.wfile.write(view[start : start + _PIECE])
+        self.wfile.flush()
+        if isinstance(action, Cut | Stall):
+            self.close_connection = True
+        if isinstance(action, Stall):
+            self.server.registry.stalled.release()
+            self.server.registry.released.wait(30.0)
+
+    # Who may do what
+
+    def _wanted_scopes(self) -> frozenset[str]:
+        parts = urlsplit(self.path)
+        route = _ROUTE.fullmatch(unquote(parts.path))
+        if route is None:
+            return frozenset()
+        action = "pull" if self.command in {"GET", "HEAD"} else "pull,push"
+        scopes = {f"repository:{route['name']}:{each}" for each in action.split(",")}
+        holder = parse_qs(parts.query).get("from")
+        return frozenset(scopes | ({f"repository:{holder[0]}:pull"} if holder else set()))
+
+    def _refusal(self) -> _Answer | None:
+        registry, given = self.server.registry, self.headers.get("Authorization", "")
+        match registry.login:
+            case BasicLogin(users):
+                if given in {_basic(user, password) for user, password in users.items()}:
+                    return None
+                return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="simulator"'})
+            case TokenLogin() as login:
+                granted, until = registry.tokens.get(given.removeprefix("Bearer "), (frozenset(), 0.0))
+                wanted = self._wanted_scopes()
+                if given and until > time.monotonic() and wanted <= granted:
+                    return None
+                realm = login.realm or f"{registry.url}/token"
+                challenge = f'Bearer realm="{realm}",service="simulator"'
+                if wanted:
+                    challenge += f',scope="{" ".join(_joined(wanted))}"'
+                if given:
+                    challenge += ',error="insufficient_scope"'
+                return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
+            case None:
+                return None
+
+    def _token(self) -> _Answer:
+        registry = self.server.registry
+        login = registry.login if isinstance(registry.login, TokenLogin) else TokenLogin()
+        given = self.headers.get("Authorization")
+        known = given in {_basic(user, password) for user, password in login.users.items()}
+        if given is not None and not known:
+            return _error(401, "UNAUTHORIZED")
+        asked = parse_qs(urlsplit(self.path).query).get("scope", [])
+        granted = set()
+        with registry.lock:
+            is_stingy, login.stingy = login.stingy > 0, max(login.stingy - 1, 0)
+        for scope in asked:
+            resource, _, actions = scope.rpartition(":")
+            for action in actions.split(","):
+                if (known and not is_stingy) or (action == "pull" and (known or login.anonymous)):
+                    granted.add(f"{resource}:{action}")
+        token = secrets.token_urlsafe(16)
+        lifetime = 60 if login.lifetime is None else login.lifetime
+        registry.tokens[token] = (frozenset(granted), time.monotonic() + lifetime)
+        stated = {} if login.lifetime is None else {"expires_in": login.lifetime}
+        return _Answer(
+            200, json.dumps({"token": token, **stated}).encode(), {"Content-Type": "application/json"}
+        )
+
+    # What is asked
+
+    def _answer(self) -> _Answer:
+        parts = urlsplit(self.path)
+        if parts.path == "/token":
+            return self._token()
+        refusal = self._refusal()
+        if refusal is not None:
+            return refusal
+        if parts.path == "/v2/":
+            return _Answer(200, b"{}", {"Content-Type": "application/json"})
+        route = _ROUTE.fullmatch(unquote(parts.path))
+        if route is None:
+            return _Answer(404, b"404 page not found\n", {"Content-Type": "text/plain"})
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if route["manifest"]:
+            return self._manifest(route["name"], route["manifest"])
+        if route["blob"]:
+            return self._blob(route["name"], route["blob"])
+        if route["tags"]:
+            return self._tags(route["name"])
+        return self._upload(route["name"], route["upload"], query)
+
+    def _tags(self, name: str) -> _Answer:
+        tags = self.server.registry.store.repository(name).tags
+        body = json.dumps({"name": name, "tags": list(tags) or None}).encode()
+        return _Answer(200, body, {"Content-Type": "application/json"})
+
+    def _manifest(self, name: str, reference: str) -> _Answer:
+        store = self.server.registry.store
+        if self.command == "PUT":
+            return self._put_manifest(name, reference)
+        if self.command == "DELETE":
+            with store.lock:
+                repository = store.repository(name)
+                if repository.manifests.pop(reference, None) is None:
+                    return _error(404, "MANIFEST_UNKNOWN")
+                repository.tags = {tag: each for tag, each in repository.tags.items() if each != reference}
+            return _Answer(202)
+        found = store.find_manifest(name, reference)
+        accepted = {each.partition(";")[0].strip() for each in self.headers.get("Accept", "").split(",")}
+        if found is None or (found[1].media_type not in accepted and ".oci." in found[1].media_type):
+            return _error(404, "MANIFEST_UNKNOWN")
+        digest, manifest = found
+        headers = {
+            "Content-Type": manifest.media_type,
+            "Docker-Content-Digest": digest,
+            "Etag": f'"{digest}"',
+        }
+        return _Answer(200, manifest.content, headers)
+
+    def _put_manifest(self, name: str, reference: str) -> _Answer:
+        store = self.server.registry.store
+        manifest = StoredManifest(self.headers.get("Content-Type", ""), self.body)
+        digest = digest_of(self.body)
+        if len(self.body) > _MAX_MANIFEST or not manifest.media_type.startswith("application/vnd."):
+            return _error(400, "MANIFEST_INVALID")
+        try:
+            missing = store.missing(name, manifest)
+        except (ValueError, KeyError, TypeError):
+            return _error(400, "MANIFEST_INVALID")
+        if ":" in reference and reference != digest:
+            return _error(400, "DIGEST_INVALID")
+        if missing:
+            return _errors(400, [{"code": "MANIFEST_BLOB_UNKNOWN", "detail": each} for each in missing])
+        store.add_manifest(name, reference, manifest)
+        location = f"{self.server.registry.url}/v2/{name}/manifests/{digest}"
+        return _Answer(201, headers={"Location": location, "Docker-Content-Digest": digest})
+
+    def _blob(self, name: str, digest: str) -> _Answer:
+        content = self.server.registry.store.find_blob(name, digest)
+        if content is None:
+            return _errors(404, [{"code": "BLOB_UNKNOWN", "detail": digest}])
+        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        if asked is None:
+            return _Answer(200, content, headers)
+        first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+        if first >= len(content):
+            return _Answer(416, headers={"Content-Range": f"bytes */{len(content)}"})
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        return _Answer(206, content[first : last + 1], headers)
+
+    def _upload(self, name: str, session: str, query: Mapping[str, str]) -> _Answer:
+        registry = self.server.registry
+        if self.command == "POST" and not session:
+            mounted, holder = query.get("mount", ""), query.get("from", "")
+            content = registry.store.find_blob(holder, mounted) if registry.mounts and holder else None
+            if content is not None:
+                registry.store.add_blob(name, content)
+                location = f"{registry.url}/v2/{name}/blobs/{mounted}"
+                return _Answer(201, headers={"Location": location, "Docker-Content-Digest": mounted})
+            session, state = secrets.token_hex(8), secrets.token_hex(8)
+            registry.uploads[session] = state
+            base = "" if registry.relative_locations else registry.url
+            location = f"{base}/v2/{name}/blobs/uploads/{session}?_state={state}%3D"
+            return _Answer(202, headers={"Location": location, "Range": "0-0", "Docker-Upload-Uuid": session})
+        if self.command != "PUT":
+            return _Answer(405)
+        if registry.uploads.get(session, "") + "=" != query.get("_state"):
+            return _error(404, "BLOB_UPLOAD_UNKNOWN")
+        del registry.uploads[session]
+        length, digest = int(self.headers.get("Content-Length") or -1), query.get("digest", "")
+        if len(self.body) != length and length != -1:
+            return _error(400, "SIZE_INVALID")
+        if digest_of(self.body) != digest:
+            return _errors(400, [{"code": "DIGEST_INVALID", "detail": digest}])
+        registry.store.add_blob(name, self.body)
+        location = f"{registry.url}/v2/{name}/blobs/{digest}"
+        return _Answer(201, headers={"Location": location, "Docker-Content-Digest": digest})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], tls: ssl.SSLContext | None) -> None:
+        super().__init__(address, _Handler)
+        self._tls = tls
+        self._open: set[socket.socket] = set()
+        host, port = self.socket.getsockname()[:2]
+        self.registry = RegistrySimulator(f"{host}:{port}", "http" if tls is None else "https")
+
+    def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
+        self._open.add(request)
+        try:
+            if self._tls is not None:
+                request = self._tls.wrap_socket(request, server_side=True)
+                self._open.add(request)
+            super().process_request_thread(request, client_address)
+        except (OSError, ssl.SSLError):
+            request.close()
+        finally:
+            self._open.discard(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing about clients that went away."""
+
+    def drop_connections(self) -> None:
+        """Wake up whoever waits on a connection."""
+        for each in list(self._open):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _joined(scopes: frozenset[str]) -> list[str]:
+    return sorted(scopes, reverse=True)
+
+
+def _error(status: int, code: str, headers: Mapping[str, str] | None = None) -> _Answer:
+    return _errors(status, [{"code": code, "message": code.lower().replace("_", " ")}], headers)
+
+
+def _errors(status: int, entries: list[dict[str, str]], headers: Mapping[str, str] | None = None) -> _Answer:
+    body = json.dumps({"errors": entries}).encode()
+    return _Answer(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
+
+
+@contextlib.contextmanager
+def serve(
+    host: str = "127.0.0.1", port: int = 0, *, tls: ssl.SSLContext | None = None
+) -> Iterator[RegistrySimulator]:
+    """Run a registry for the length of a block; port 0 picks a free one."""
+    server = _Server((host, port), tls)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server.registry
+    finally:
+        server.registry.released.set()
+        server.shutdown()
+        server.drop_connections()
+        server.server_close()
+        thread.join()

@@ -4,6 +4,7 @@ Knows nothing of what is asked. Calls and event streams have pools of their own,
 streams that stay open for weeks never take a connection from a call.
 """
 
+import os
 import socket
 import ssl
 from pathlib import Path
@@ -32,11 +33,6 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
     Raises:
         Invalid: A file is missing, unreadable or not what it should be; the detail names it.
     """
-    for file in (ca_file, cert_file, key_file):
-        try:
-            Path(file).read_bytes()
-        except OSError as error:
-            raise Invalid("config", "unreadable-file", f"{file}: {error.strerror}") from error
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.hostname_checks_common_name = False
@@ -44,11 +40,15 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
         tls.load_verify_locations(cafile=ca_file)
     except ssl.SSLError as error:
         raise Invalid("config", "bad-certificate", f"{ca_file}: no certificate authority in it") from error
+    except OSError as error:
+        raise _unreadable(error, ca_file) from error
     try:
         tls.load_cert_chain(cert_file, key_file, password="")  # an encrypted key fails instead of asking
     except ssl.SSLError as error:
         detail = f"{cert_file} and {key_file}: not a certificate and its unencrypted key"
         raise Invalid("config", "bad-certificate", detail) from error
+    except OSError as error:
+        raise _unreadable(error, cert_file, key_file) from error
     return tls
 
 
@@ -85,3 +85,9 @@ def _client(
         follow_redirects=False,
         trust_env=False,
     )
+
+
+def _unreadable(error: OSError, *files: str | Path) -> Invalid:
+    # OpenSSL does not tell which of its files it could not open.
+    at_fault = [str(file) for file in files if not os.access(file, os.R_OK)] or map(str, files)
+    return Invalid("config", "unreadable-file", f"{', '.join(at_fault)}: {error.strerror}")

@@ -76,8 +76,8 @@ def task_from_message(message: tasks.Task) -> Task:
     )
 
 
-def desired_lrp_from_message(message: desired.DesiredLRP, definition: bytes | None = None) -> DesiredLrp:
-    """Read a desired LRP; `definition` are its bytes as received, None to write them from the message."""
+def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
+    """Read a desired LRP and keep all of it, in an order that makes equal definitions equal bytes."""
     metric_tags = _static_tags(message.metric_tags)
     return DesiredLrp(
         process_guid=ProcessGuid(text_of(message, "process_guid")),
@@ -86,7 +86,7 @@ def desired_lrp_from_message(message: desired.DesiredLRP, definition: bytes | No
         rootfs=Rootfs(text_of(message, "root_fs")),
         instances=message.instances,
         tag=_tag_from_message(message.modification_tag),
-        definition=message.SerializeToString() if definition is None else definition,
+        definition=message.SerializeToString(deterministic=True),
         action=_action_from_message(message.action) if message.HasField("action") else None,
         metric_tags=metric_tags,
         credentials=_credentials_of(message),
@@ -107,8 +107,8 @@ def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> S
 
 
 def desired_lrp_from_record(record: bytes) -> DesiredLrp:
-    """Read a desired LRP out of a listing and keep exactly the bytes received."""
-    return desired_lrp_from_message(desired.DesiredLRP.FromString(record), record)
+    """Read a desired LRP out of a listing."""
+    return desired_lrp_from_message(desired.DesiredLRP.FromString(record))
 
 
 def scheduling_info_from_record(record: bytes) -> SchedulingInfo:

@@ -104,10 +104,10 @@ async def test_a_broken_record_is_counted_and_costs_only_itself(
     assert infos.skipped == 1
 
 
-async def test_a_listed_definition_is_exactly_what_was_received(
+async def test_a_listed_definition_keeps_what_we_do_not_know(
     server_tls: ssl.SSLContext, tls: ssl.SSLContext
 ) -> None:
-    record = b"\xfa\x3f\x02hi" + DesiredLRP(process_guid="p").SerializeToString()
+    record = DesiredLRP(process_guid="p").SerializeToString() + b"\xfa\x3f\x02hi"
     body = b"\x12" + bytes([len(record)]) + record
     async with serve(server_tls, [answer(body)]) as peer, open_bbs(peer.address, tls=tls) as bbs:
         (lrp,) = [one async for one in bbs.list_desired_lrps("cf-apps")]

@@ -106,6 +106,8 @@ class SimulatedCell:
         problems: Texts of failed pulls, in order.
         lost_stops: How many of the next stop requests get lost on the way.
         refused_stops: How many of the next stop requests fail.
+        start_gate, stop_gate, task_gate: Closed by a test (`clear`), they hold back all that would start,
+            stop or complete next, until they are opened (`set`).
     """
 
     def __init__(self, bbs: Bbs, settings: CellSettings | None = None) -> None:
@@ -115,6 +117,9 @@ class SimulatedCell:
         self.problems: list[str] = []
         self.lost_stops = 0
         self.refused_stops = 0
+        self.start_gate = _open_gate()
+        self.stop_gate = _open_gate()
+        self.task_gate = _open_gate()
         self._bbs = bbs
         self._state = bbs.state
         self._present = False
@@ -281,6 +286,7 @@ class SimulatedCell:
         credentials = Credentials(lrp.image_username, lrp.image_password)
         instance.manifest_digest = await self._pull(lrp.root_fs, credentials)
         await asyncio.sleep(self.settings.start_delay)
+        await self.start_gate.wait()
         if reason:
             self._crash_start(instance, reason)
             return
@@ -314,6 +320,7 @@ class SimulatedCell:
     async def _stop(self, instance: Instance) -> None:
         if instance.is_running:
             await asyncio.sleep(self.settings.stop_delay)
+            await self.stop_gate.wait()
         self._remove(instance)
 
     def _remove(self, instance: Instance) -> None:
@@ -391,9 +398,8 @@ class SimulatedCell:
             self.problems.append(str(problem))
             return TaskResult(failed=True, failure_reason="failed to create container")
         await asyncio.sleep(self.settings.task_delay)
+        await self.task_gate.wait()
         ended = self.settings.task_result(task)
-        if ended.failed or not definition.result_file:
-            return TaskResult(failed=ended.failed, failure_reason=ended.failure_reason)
         if len(ended.result.encode()) > RESULT_LIMIT:
             return TaskResult(failed=True, failure_reason="failed to fetch result")
         return ended
@@ -403,6 +409,12 @@ class SimulatedCell:
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         return task
+
+
+def _open_gate() -> asyncio.Event:
+    gate = asyncio.Event()
+    gate.set()
+    return gate
 
 
 def _internal_routes(lrp: DesiredLRP) -> list[ActualLRPInternalRoute]:
@@ -421,7 +433,7 @@ def _resolved_tags(lrp: DesiredLRP, instance: Instance) -> dict[str, str]:
 def staging_result(task: Task) -> TaskResult:
     """End a Docker staging task as its builder would, any other task with an empty result."""
     reference = docker_reference(task.task_definition)
-    if not reference:
+    if not reference or not task.task_definition.result_file:
         return TaskResult()
     metadata = {"cmd": ["/srv/app"], "ports": [{"Port": 8080, "Protocol": "tcp"}], "user": "app"}
     result = {

@@ -66,8 +66,8 @@ def _settings(arguments: argparse.Namespace, number: int) -> CellSettings:
 
 async def _run(arguments: argparse.Namespace, certificates: Certificates) -> None:
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(ending, stopped.set)
     host, _, port = arguments.listen.rpartition(":")
     async with contextlib.AsyncExitStack() as stack:
         bbs = await stack.enter_async_context(

@@ -31,6 +31,7 @@ CALLBACK_TIMEOUT = 10.0
 CALLBACK_ATTEMPTS = 3
 RETRIED = frozenset({503, 504})
 CLOSE_TIMEOUT = 1.0
+SHUTDOWN_TIMEOUT = 0.25
 NOT_FOUND = text_answer(404, "404 page not found")
 
 
@@ -116,7 +117,7 @@ class Bbs:
             sock=listener,
             ssl=self._tls,
             ssl_handshake_timeout=5,
-            ssl_shutdown_timeout=CLOSE_TIMEOUT,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
 
     async def stop_listening(self) -> None:
@@ -131,7 +132,7 @@ class Bbs:
         if self._streaming:
             await asyncio.wait(self._streaming, timeout=CLOSE_TIMEOUT)
         for writer in tuple(self._writers):
-            writer.close()
+            writer.transport.abort()
         if self._connections:
             await asyncio.wait(self._connections, timeout=CLOSE_TIMEOUT)
         for task in tuple(self._connections):
@@ -173,8 +174,8 @@ class Bbs:
                 if not await self._answer(connection, call):
                     return
                 self._streaming.discard(task)
-        except Panic:
-            return
+        except (Panic, asyncio.CancelledError):
+            return  # only we cancel it; asyncio's streams would log that as an error
         finally:
             self._connections.discard(task)
             self._streaming.discard(task)

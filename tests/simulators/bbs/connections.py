@@ -95,8 +95,8 @@ class Connection:
         ]
         response = h11.Response(status_code=answer.status, headers=headers)
         try:
-            for event in (response, h11.Data(data=answer.body), h11.EndOfMessage()):
-                self.writer.write(self._http.send(event) or b"")
+            parts = (response, h11.Data(data=answer.body), h11.EndOfMessage())
+            self.writer.write(b"".join(self._http.send(part) or b"" for part in parts))
             await self.writer.drain()
         except ConnectionError:
             return False

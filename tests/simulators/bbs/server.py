@@ -294,7 +294,8 @@ async def serve_bbs(
 
 
 def _bound(address: tuple[str, int]) -> socket.socket:
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Said to be TCP: asyncio turns Nagle's delay off only where it can see that.
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)

@@ -9,7 +9,7 @@ Source: cloudfoundry/bbs models/{desired_lrp,actual_lrp,task,actions,cells}.prot
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.bbs.text import text_of, texts_of
+from controller.bbs.text import is_text, text_of, texts_of
 from protos.bbs import actions_pb2 as actions
 from protos.bbs import actual_lrp_pb2 as actual
 from protos.bbs import cells_pb2 as cells
@@ -230,8 +230,9 @@ def _credentials_of(message: desired.DesiredLRP | tasks.TaskDefinition) -> Crede
 
 
 def _static_tags(values: Mapping[str, MetricTagValue]) -> Mapping[str, str]:
-    static = (text_of(value, "static") for value in values.values())
-    return {name: value for name, value in zip(texts_of(values), static, strict=True) if value}
+    # A map gives a name that is no text as bytes, and refuses to be asked for it.
+    static = {name: text_of(values[name], "static") for name in values if is_text(name)}
+    return {name: value for name, value in static.items() if value}
 
 
 def _environment(variables: Iterable[EnvironmentVariable]) -> Mapping[str, str]:

@@ -17,8 +17,13 @@ def text_of(message: Message, field: str) -> str:
 
 
 def texts_of(values: Iterable[str]) -> Iterator[str]:
-    """Read a repeated text field, or the keys of a map, in the same way."""
+    """Read a repeated text field in the same way."""
     return (_decoded(value) for value in values)
+
+
+def is_text(value: object) -> bool:
+    """Whether what was typed as a text is one."""
+    return isinstance(value, str)
 
 
 def one_line(text: str) -> str:

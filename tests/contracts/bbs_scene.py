@@ -160,7 +160,8 @@ class Scene:
 
     # Tasks
 
-    async def desire_task(self) -> TaskGuid:
+    async def desire_task(self, *, placement_tags: tuple[str, ...] | None = None) -> TaskGuid:
+        """Desire a made-up task; None keeps cells away from it."""
         guid = TaskGuid(f"suite-{uuid4()}")
         self.task_guids.append(guid)
         definition = TaskDefinition(
@@ -170,7 +171,7 @@ class Scene:
             metric_tags={"app_id": MetricTagValue(static="the-app")},
             image_username="u",
             image_password="p",
-            placement_tags=[self.placement_tag],
+            placement_tags=[self.placement_tag] if placement_tags is None else placement_tags,
         )
         request = task_requests.DesireTaskRequest(
             task_definition=definition, task_guid=guid, domain=self.domain

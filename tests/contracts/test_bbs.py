@@ -2,13 +2,14 @@
 
 The suite plays the cell's part itself. Its LRPs and tasks carry a placement tag that no cell has.
 Against a real BBS: TEST_BBS_URL, TEST_BBS_CA, TEST_BBS_CERT and TEST_BBS_KEY; TEST_BBS_HAS_CELL=1 where
-a cell starts what is desired and stops it within about a second.
+a cell starts what is desired and stops it within about a second; TEST_BBS_CELL_ROOTFS if it needs another one.
 """
 
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -46,6 +47,7 @@ from reconcile.lrps import (
 from tests.contracts.bbs_full_lrp import NEW_FIELDS, full_lrp
 from tests.contracts.bbs_scene import Scene, Target, comparable, eventually, open_scene, read_until
 from tests.simulators.bbs import Version, serve_bbs
+from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates
 
 MISSING = ProcessGuid("suite-missing")
@@ -579,6 +581,83 @@ class BbsContract:
         with pytest.raises(NotFound, match=NOT_FOUND):
             await scene.client.cancel_task(TaskGuid("suite-missing"))
 
+    # With a cell
+
+    @pytest.mark.needs_cell
+    async def test_a_removed_lrp_is_stopped_later_and_its_rows_tell_when(self, scene: Scene) -> None:
+        guid = await scene.desire(for_a_cell(scene.lrp(instances=2)))
+        await eventually(runs(scene, guid, 2))
+        assert {row.cell_id for row in await scene.client.list_actual_lrps(guid)} <= {
+            cell.cell_id for cell in await scene.client.list_cells()
+        }
+
+        await scene.client.remove_desired_lrp(guid)
+
+        left = await scene.client.list_actual_lrps(guid)
+        assert [row.state for row in left] == [ActualLrpState.RUNNING] * 2  # there is no state for stopping
+
+        async def is_empty() -> bool:
+            return not await scene.client.list_actual_lrps(guid)
+
+        await eventually(is_empty)
+
+    @pytest.mark.needs_cell
+    async def test_after_the_last_row_is_gone_a_new_definition_starts_at_once(self, scene: Scene) -> None:
+        """The way of a replacement, without a wait for convergence."""
+        guid = await scene.desire(for_a_cell(scene.lrp()))
+        await eventually(runs(scene, guid, 1))
+        lrp = await scene.client.find_desired_lrp(guid)
+        assert lrp is not None
+        await scene.client.remove_desired_lrp(guid)
+
+        async def is_empty() -> bool:
+            return not await scene.client.list_actual_lrps(guid)
+
+        await eventually(is_empty)
+        await scene.client.desire_lrp(lrp, lrp.rootfs, None)
+
+        await eventually(runs(scene, guid, 1))
+
+    @pytest.mark.needs_cell
+    async def test_a_retired_instance_is_said_to_be_removed_before_it_is(self, scene: Scene) -> None:
+        """Why such an event proves nothing: there are two for one row."""
+        guid = await scene.desire(for_a_cell(scene.lrp()))
+        await eventually(runs(scene, guid, 1))
+        (running,) = await scene.client.list_actual_lrps(guid)
+        async with scene.client.subscribe_lrp_instances() as events:
+            await scene.client.retire_actual_lrp(guid, index=0, domain=scene.domain)
+            is_removed_row = is_row(ActualLrpRemoved, guid)
+            premature, final = await read_until(events, is_removed_row, is_removed_row)
+
+        for event in (premature, final):
+            assert isinstance(event, ActualLrpRemoved)
+            assert event.lrp.instance_guid == running.instance_guid
+
+    @pytest.mark.needs_cell
+    async def test_a_cell_runs_a_task_to_its_end(self, scene: Scene) -> None:
+        guid = await scene.desire_task(placement_tags=())
+
+        async def is_completed() -> bool:
+            task = await scene.client.find_task(guid)
+            return task is not None and task.state is TaskState.COMPLETED
+
+        await eventually(is_completed)
+
+
+def for_a_cell(lrp: DesiredLRP) -> DesiredLRP:
+    """Let a cell take it, and run what that cell can run."""
+    lrp.ClearField("PlacementTags")
+    lrp.root_fs = os.environ.get("TEST_BBS_CELL_ROOTFS", lrp.root_fs)
+    return lrp
+
+
+def runs(scene: Scene, guid: ProcessGuid, count: int) -> Callable[[], Awaitable[bool]]:
+    async def is_running() -> bool:
+        rows = await scene.client.list_actual_lrps(guid)
+        return [row.state for row in rows] == [ActualLrpState.RUNNING] * count
+
+    return is_running
+
 
 def without_new_fields(lrp: DesiredLRP) -> DesiredLRP:
     """Drop what a BBS of 2024 drops."""
@@ -621,32 +700,45 @@ def tls_of(certificates: Certificates) -> ssl.SSLContext:
     return client_tls(certificates.ca, cert_file=pair.certificate, key_file=pair.key)
 
 
-async def serve_simulator(certificates: Certificates, version: Version) -> AsyncIterator[Target]:
+@asynccontextmanager
+async def serve_simulator(
+    certificates: Certificates, *, version: Version, request: pytest.FixtureRequest
+) -> AsyncIterator[Target]:
+    """Serve a simulator, with a cell for the tests that need one."""
     tls = tls_of(certificates)
-    async with serve_bbs(certificates, version=version) as bbs:
+    async with AsyncExitStack() as stack:
+        bbs = await stack.enter_async_context(serve_bbs(certificates, version=version))
+        if request.node.get_closest_marker("needs_cell"):
+            await stack.enter_async_context(SimulatedCell(bbs, CellSettings(stop_delay=0.5)))
         yield Target(bbs.url, tls)
 
 
 class TestSimulator2024(BbsContract):
     @pytest.fixture
-    async def target(self, certificates: Certificates) -> AsyncIterator[Target]:
-        async for target in serve_simulator(certificates, Version.OLD):
+    async def target(
+        self, certificates: Certificates, request: pytest.FixtureRequest
+    ) -> AsyncIterator[Target]:
+        async with serve_simulator(certificates, version=Version.OLD, request=request) as target:
             yield target
 
 
 class TestSimulator2026(BbsContract):
     @pytest.fixture
-    async def target(self, certificates: Certificates) -> AsyncIterator[Target]:
-        async for target in serve_simulator(certificates, Version.NEW):
+    async def target(
+        self, certificates: Certificates, request: pytest.FixtureRequest
+    ) -> AsyncIterator[Target]:
+        async with serve_simulator(certificates, version=Version.NEW, request=request) as target:
             yield target
 
 
 class TestRealBbs(BbsContract):
     @pytest.fixture
-    def target(self) -> Target:
+    def target(self, request: pytest.FixtureRequest) -> Target:
         names = ("TEST_BBS_URL", "TEST_BBS_CA", "TEST_BBS_CERT", "TEST_BBS_KEY")
         missing = [name for name in names if not os.environ.get(name)]
         if missing:
             pytest.skip(f"{', '.join(missing)} not set")
+        if request.node.get_closest_marker("needs_cell") and os.environ.get("TEST_BBS_HAS_CELL") != "1":
+            pytest.skip("TEST_BBS_HAS_CELL is not 1")
         url, ca, certificate, key = (os.environ[name] for name in names)
         return Target(url, client_tls(ca, cert_file=certificate, key_file=key))

@@ -1,0 +1,64 @@
+"""Covers which failure becomes which of ours, by the table of types; connections are in test_calls.py."""
+
+import httpx
+import pytest
+
+from controller.bbs.errors import error_from_answer, error_from_exception, error_from_response
+from protos.bbs.error_pb2 import Error
+from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+
+KINDS: dict[type[DockerCacheError], set[str]] = {
+    NotFound: {"ResourceNotFound"},
+    Conflict: {
+        *{"ResourceExists", "ResourceConflict", "InvalidStateTransition", "RunningOnDifferentCell"},
+        *{
+            f"ActualLRPCannotBe{done}"
+            for done in ("Claimed", "Started", "Crashed", "Failed", "Removed", "Unclaimed")
+        },
+    },
+    Invalid: {
+        *{"InvalidRecord", "InvalidRequest", "InvalidResponse", "InvalidProtobufMessage", "InvalidJSON"},
+        "FailedToOpenEnvelope",
+    },
+    Unavailable: {
+        *{"UnknownError", "RouterError", "GUIDGeneration", "Deserialize", "Deadlock", "Unrecoverable"},
+        *{"LockCollision", "Timeout"},
+    },
+}
+
+
+def test_every_type_has_its_kind() -> None:
+    kinds: dict[type[DockerCacheError], set[str]] = {}
+    for name in Error.Type.keys():  # noqa: SIM118  # an enum's wrapper is no mapping
+        error = error_from_answer(Error(type=name), attempt="x")
+        assert error.code == name
+        kinds.setdefault(type(error), set()).add(name)
+
+    assert kinds == KINDS
+
+
+def test_a_type_that_is_newer_than_we_are_passes() -> None:
+    error = error_from_answer(Error.FromString(b"\x08\x63\x12\x03a\xffb"), attempt="x")
+
+    assert isinstance(error, Unavailable)
+    assert str(error) == "bbs: Error99: x: a\ufffdb"
+
+
+def test_foreign_text_is_one_short_line() -> None:
+    error = error_from_answer(Error(message="a\nb\t" + "c" * 1000), attempt="x")
+
+    assert error.detail.startswith("x: a b ccc")
+    assert len(error.detail) == len("x: ") + 256
+
+
+@pytest.mark.parametrize("value", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "soon", ""])
+def test_a_time_that_is_no_number_of_seconds_is_none(value: str) -> None:
+    error = error_from_response(httpx.Response(429, headers={"Retry-After": value}), attempt="x")
+
+    assert isinstance(error, RateLimited)
+    assert error.retry_after is None
+
+
+def test_a_request_that_cannot_be_sent_is_invalid() -> None:
+    assert isinstance(error_from_exception(httpx.LocalProtocolError("bad"), attempt="x"), Invalid)
+    assert isinstance(error_from_exception(httpx.ReadError(""), attempt="x"), Unavailable)

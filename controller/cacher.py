@@ -73,6 +73,10 @@ class Cacher:
             log.info("resuming-job", job=job.job_id, source_image=str(job.source))
             self._queue.add(job.job_id)
 
+    def close(self) -> None:
+        """Stop all timers."""
+        self._queue.close()
+
     async def request(self, request: CacheRequest) -> CacheJob:
         """Ask for a copy; the same origin again gives the same job."""
         async with self._requesting:

@@ -269,13 +269,6 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     return parse_image_reference(f"{host}{slash}{path}".removeprefix("/"))
 
 
-def image_text(image: ImageReference) -> str:
-    """Write a reference as a droplet holds it: complete, without Docker Hub's host name where it can go."""
-    short = str(image).removeprefix(f"{DOCKER_HUB}/")
-    # A first part with a dot would be read as a host, were it in front.
-    return str(image) if _is_host(short.partition("/")[0]) else short
-
-
 @dataclass(frozen=True, slots=True)
 class CacheRepositories:
     """Where copies lie in the private registry.

@@ -1,6 +1,5 @@
 """A store in memory and in a file."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,10 +7,6 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.store import SqlRecords, Store, open_store
-
-# Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
-# unless it was said that there is none.
-asyncio.set_event_loop(None)
 
 
 @pytest.fixture

@@ -121,10 +121,15 @@ async def test_reading_creates_nothing(url: str, tmp_path: Path) -> None:
     assert modes_below(tmp_path) == {}
 
 
-async def test_commits_are_synced_and_keys_enforced(url: str, tmp_path: Path) -> None:
-    """FULL is 2: without it a power cut may take back a journal row on which an LRP was removed."""
+@pytest.fixture
+async def made_store(url: str) -> None:
+    """Make the store's file and close it again."""
     async with open_store(url, journal_key=None, run_id="r"):
         pass
+
+
+def test_commits_are_synced_and_keys_enforced(made_store: None, tmp_path: Path) -> None:
+    """FULL is 2: without it a power cut may take back a journal row on which an LRP was removed."""
     with closing(database_at(tmp_path / "state/store.db")) as database:
         pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         values = database.transact(
@@ -134,10 +139,8 @@ async def test_commits_are_synced_and_keys_enforced(url: str, tmp_path: Path) ->
     assert values == ["wal", 2, 1, 5000]
 
 
-async def test_a_full_disk_is_for_later(url: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_for_later(made_store: None, tmp_path: Path) -> None:
     """A limit of pages stands for the disk: SQLite answers both alike."""
-    async with open_store(url, journal_key=None, run_id="r"):
-        pass
     with closing(database_at(tmp_path / "state/store.db")) as database:
         database.transact(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1").scalar())
         with pytest.raises(Unavailable) as caught:
@@ -152,10 +155,8 @@ async def test_a_full_disk_is_for_later(url: str, tmp_path: Path) -> None:
     assert "store.db" in caught.value.detail
 
 
-async def test_a_database_that_another_program_locks_is_for_later(url: str, tmp_path: Path) -> None:
+def test_a_database_that_another_program_locks_is_for_later(made_store: None, tmp_path: Path) -> None:
     path = tmp_path / "state/store.db"
-    async with open_store(url, journal_key=None, run_id="r"):
-        pass
     with (
         closing(sqlite3.connect(path, isolation_level=None)) as other,
         closing(database_at(path)) as database,

@@ -1,0 +1,190 @@
+"""Builds the process, runs its loops, and takes it apart again on a signal.
+
+Order of need, and so of closing in reverse: metrics, store, BBS client, engine, loops.
+On the first signal no replacement is begun any more, those under way get a few seconds,
+then the loops are cancelled; a copy in flight goes back into the queue. A second signal
+leaves at once.
+"""
+
+import asyncio
+import signal
+import uuid
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+import structlog
+
+from controller.bbs.client import BbsClient, open_bbs
+from controller.cacher import Cacher, Records
+from controller.config import Config, RegistryConfig, read_secret
+from controller.coverage import Coverage, Followers, LrpIndex
+from controller.engines.registry_copy import CopyLimits, RegistryCopy, open_registry_copy
+from controller.metrics import serve_metrics
+from controller.process import Process
+from controller.reconciler import Reconciler
+from controller.registry.settings import RegistrySettings
+from controller.store import Store, open_store
+from controller.transport import client_tls
+from controller.watcher import Found, Watcher
+from controller.workqueue import WorkQueue
+from reconcile.apply import Targets
+from reconcile.lrps import Credentials, ProcessGuid, Secret
+from reconcile.observe import Sources
+from reconcile.plan import Rules
+
+log = structlog.get_logger(scope="daemon")
+
+FINISH_WITHIN = 5.0
+"""Seconds that open replacements get after a signal; the rest of ten is for cancelled copies."""
+
+
+class StopRequested(Exception):  # noqa: N818 - no error: it ends the task group
+    """A signal asked the process to end."""
+
+
+class LoopEnded(RuntimeError):
+    """A loop that should run for ever returned."""
+
+
+async def run(config: Config) -> None:
+    """Run the daemon until a signal.
+
+    Raises:
+        DockerCacheError: It cannot start, with what to do about it.
+        ExceptionGroup: A loop ended.
+    """
+    run_id = str(uuid.uuid4())
+    process = Process(run_id)
+    log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
+    async with AsyncExitStack() as stack:
+        if config.metrics_address is not None:
+            stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
+        key = None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
+        store = await stack.enter_async_context(
+            open_store(config.database_url, journal_key=key, run_id=run_id)
+        )
+        if not store.journal.is_durable:
+            log.error(
+                "journal-in-memory-only",
+                reason="journal_key_file is not set",
+                detail="a crash in mid-replacement leaves it to Cloud Controller to desire the LRP again",
+            )
+        tls = client_tls(
+            config.bbs_ca_cert_file,
+            cert_file=config.bbs_client_cert_file,
+            key_file=config.bbs_client_key_file,
+        )
+        bbs = await stack.enter_async_context(
+            open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
+        )
+        engine = await stack.enter_async_context(_open_engine(config, store))
+        await _run_loops(config, store=store, bbs=bbs, engine=engine, process=process)
+    log.info("stopped")
+
+
+async def _run_loops(
+    config: Config, *, store: Store, bbs: BbsClient, engine: RegistryCopy, process: Process
+) -> None:
+    queue: WorkQueue[ProcessGuid] = WorkQueue()
+    coverage, index = Coverage(), LrpIndex()
+    rules = Rules(
+        policy=config.policy,
+        cache=config.cache_repositories,
+        domains=frozenset(config.lrp_domains),
+        owner_sync_grace=config.owner_sync_grace,
+        max_in_flight=config.max_in_flight,
+    )
+    cacher = Cacher(
+        engine,
+        records=Records(store.records, store.records, store.records),
+        cache=rules.cache,
+        followers=Followers(coverage, index, queue),
+        process=process,
+    )
+    reconciler = Reconciler(
+        queue,
+        sources=Sources(
+            lrps=bbs,
+            jobs=store.records,
+            bindings=store.records,
+            images=store.records,
+            journal=store.journal,
+            records=store.records,
+            coverage=coverage,
+        ),
+        targets=Targets(
+            lrps=bbs,
+            journal=store.journal,
+            engine=engine,
+            requests=cacher,
+            cache=rules.cache,
+            pull_credentials=_pull_credentials(config),
+        ),
+        rules=rules,
+        process=process,
+    )
+    watcher = Watcher(
+        bbs,
+        found=Found(queue, index, coverage, cacher, store.records, store.records),
+        rules=rules,
+        process=process,
+        sync_interval=config.sync_interval,
+    )
+    await cacher.recover()
+    await reconciler.recover()
+    try:
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_stop_on_signal(reconciler), name="signals")
+            loops.create_task(_endless(watcher.run()), name="watcher")
+            for n in range(config.max_copies):
+                loops.create_task(_endless(cacher.run()), name=f"cacher-{n}")
+            for n in range(config.workers):
+                loops.create_task(_endless(reconciler.run()), name=f"reconciler-{n}")
+            log.info("started")
+    except* StopRequested:
+        log.info("stopping")
+    finally:
+        queue.close()
+        cacher.close()
+
+
+async def _endless(loop: Coroutine[None, None, None]) -> NoReturn:
+    await loop
+    raise LoopEnded("a loop that should run for ever returned")
+
+
+async def _stop_on_signal(reconciler: Reconciler) -> NoReturn:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        log.info("signalled", signal=number.name)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)  # the next one ends the process at once
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await stop.wait()
+    await reconciler.finish_replacements(FINISH_WITHIN)
+    raise StopRequested
+
+
+def _pull_credentials(config: Config) -> Credentials | None:
+    if config.cache_pull_username is None or config.cache_pull_password_file is None:
+        return None
+    return Credentials(config.cache_pull_username, Secret(read_secret(config.cache_pull_password_file)))
+
+
+def _registry_settings(registry: RegistryConfig, *, any_address: bool) -> RegistrySettings:
+    credentials = None
+    if registry.username is not None and registry.password_file is not None:
+        credentials = Credentials(registry.username, Secret(read_secret(registry.password_file)))
+    return RegistrySettings(
+        plain_http=registry.plain_http,
+        ca_file=registry.ca_cert_file,
+        client_cert_file=registry.client_cert_file,
+        client_key_file=registry.client_key_file,
+        credentials=credentials,
+        any_address=any_address,
+    )

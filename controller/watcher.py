@@ -1,0 +1,306 @@
+"""Turns BBS events and the sweep into keys and early cache requests.
+
+Both streams are opened first and only then everything is listed, on every connection;
+the end of a stream, clean or not, is loss and begins that anew. What an event says is
+never applied: it names an LRP to look at or a task to read. Only one thing is remembered
+of events, the staging tasks that failed, since an older listing may still show them.
+"""
+
+import asyncio
+import random
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from controller.coverage import Coverage, LrpIndex
+from controller.process import Process
+from controller.workqueue import WorkQueue
+from reconcile.errors import DockerCacheError
+from reconcile.events import (
+    ActualLrpChanged,
+    ActualLrpCrashed,
+    ActualLrpCreated,
+    ActualLrpRemoved,
+    BrokenEvent,
+    DesiredLrpChanged,
+    DesiredLrpCreated,
+    DesiredLrpRemoved,
+    Event,
+    TaskChanged,
+    TaskCreated,
+    TaskRemoved,
+    UnknownEvent,
+)
+from reconcile.lrps import DesiredLrp, ProcessGuid, SchedulingInfo, Task, TaskGuid, TaskState
+from reconcile.plan import Rules
+from reconcile.policy import decide
+from reconcile.ports import BindingRecords, CacheRequests, LrpRecords
+from reconcile.records import CacheRequest, origin_of_task
+from reconcile.staging import STAGING_DOMAIN, NotOurs, detect
+
+log = structlog.get_logger(scope="watcher")
+
+FIRST_PAUSE = 0.2  # seconds before the streams are opened again; doubles
+LONGEST_PAUSE = 10.0  # seconds
+RELIST_PAUSE = 1.0  # seconds between a broken event and the listing it leads to
+RECHECK_INTERVAL = 3600.0  # seconds in which every LRP that waits is looked at once without an event
+FORGET_AFTER = 600.0  # seconds; an LRP that is being replaced is gone for a moment
+REMEMBERED_FAILURES = 10_000  # staging tasks
+
+
+class Scan(Protocol):
+    """A listing, read one record at a time."""
+
+    skipped: int
+    """Records that could not be read."""
+
+    def __aiter__(self) -> AsyncIterator[SchedulingInfo]:
+        """Read the records."""
+
+
+class Bbs(Protocol):
+    """The BBS, as far as it is watched."""
+
+    def subscribe_tasks(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Subscribe to the events of all tasks."""
+
+    def subscribe_lrp_instances(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Subscribe to the events of desired LRPs and of instances."""
+
+    async def list_tasks(self, domain: str) -> tuple[Task, ...]:
+        """List the tasks of one domain."""
+
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan:
+        """List the light views of the desired LRPs of one domain, or all when it is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where what was found goes."""
+
+    queue: WorkQueue[ProcessGuid]
+    index: LrpIndex
+    coverage: Coverage
+    requests: CacheRequests
+    bindings: BindingRecords
+    records: LrpRecords
+
+
+class Watcher:
+    """Watches the BBS for ever."""
+
+    def __init__(
+        self, bbs: Bbs, *, found: Found, rules: Rules, process: Process, sync_interval: float
+    ) -> None:
+        self._bbs = bbs
+        self._found = found
+        self._rules = rules
+        self._process = process
+        self._sync_interval = sync_interval
+        self._cached_prefix = f"docker://{rules.cache.address.lower()}/"
+        self._failed_tasks: OrderedDict[TaskGuid, None] = OrderedDict()
+        self._relist = asyncio.Event()
+        self._sweeps = 0
+        self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / sync_interval))
+
+    async def run(self) -> None:
+        """Keep both streams open and the index true."""
+        pause = FIRST_PAUSE
+        while True:
+            sweeps = self._sweeps
+            try:
+                await self._watch()
+            except* DockerCacheError as group:
+                error = group.exceptions[0]
+                log.error("lost-bbs-events", error=str(error), retry_after_s=round(pause, 1))  # noqa: TRY400
+            if self._sweeps > sweeps:
+                pause = FIRST_PAUSE
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads reconnections
+            pause = min(LONGEST_PAUSE, pause * 2)
+
+    async def _watch(self) -> None:
+        async with (
+            self._bbs.subscribe_tasks() as tasks,
+            self._bbs.subscribe_lrp_instances() as lrps,
+        ):
+            self._found.coverage.restart()
+            self._process.metrics.subscriptions.inc()
+            log.info("subscribed-to-bbs-events")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(tasks, "tasks"), name="tasks-stream")
+                group.create_task(self._read(lrps, "lrp_instances"), name="lrp-instances-stream")
+                group.create_task(self._sweep_for_ever(), name="sweep")
+
+    async def _read(self, events: AsyncIterator[Event], stream: str) -> None:
+        counter = self._process.metrics.events.labels(stream=stream)
+        async for event in events:
+            counter.inc()
+            await self._handle(event)
+
+    async def _handle(self, event: Event) -> None:
+        match event:
+            case TaskCreated(task) | TaskRemoved(task) | TaskChanged(after=task):
+                await self._handle_task(task)
+            case DesiredLrpCreated(lrp) | DesiredLrpChanged(after=lrp):
+                self._handle_desired(lrp)
+            case DesiredLrpRemoved(lrp):
+                self._look_at(lrp.process_guid)
+            case ActualLrpCreated(row) | ActualLrpRemoved(row) | ActualLrpChanged(after=row):
+                self._look_at(row.process_guid)
+            case ActualLrpCrashed():
+                self._look_at(event.process_guid)
+            case UnknownEvent(name):
+                self._process.metrics.unknown_events.inc()
+                log.debug("skipped-unknown-event", event_name=name)
+            case BrokenEvent(name, reason):
+                self._process.metrics.broken_events.inc()
+                log.error("skipped-broken-event", event_name=name, reason=reason)
+                self._relist.set()
+
+    def _look_at(self, process_guid: ProcessGuid) -> None:
+        if process_guid in self._found.index:
+            self._found.queue.add(process_guid)
+
+    def _handle_desired(self, lrp: DesiredLrp) -> None:
+        if lrp.domain not in self._rules.domains or not lrp.rootfs.is_docker:
+            return
+        if self._is_cached(lrp.rootfs.uri):
+            self._found.index.remove(lrp.process_guid)
+            return
+        self._found.index.put(
+            SchedulingInfo(lrp.process_guid, lrp.domain, lrp.app_guid, lrp.rootfs, lrp.instances, lrp.tag)
+        )
+        self._found.queue.add(lrp.process_guid)
+
+    def _is_cached(self, rootfs: str) -> bool:
+        return rootfs[: len(self._cached_prefix)].lower() == self._cached_prefix
+
+    async def _handle_task(self, task: Task) -> None:
+        if task.domain != STAGING_DOMAIN:
+            return
+        try:
+            if task.failed and task.state in {TaskState.COMPLETED, TaskState.RESOLVING}:
+                await self._drop(task)
+            elif task.task_guid not in self._failed_tasks:
+                await self._request_copy(task)
+        except DockerCacheError as error:
+            log.exception("failed-to-note-staging", task_guid=task.task_guid, error=str(error))
+            self._relist.set()
+
+    async def _request_copy(self, task: Task) -> None:
+        count = self._process.metrics.staging_tasks
+        staged = detect(task)
+        if isinstance(staged, NotOurs):
+            count.labels(outcome=staged.reason).inc()
+            log.debug("ignored-task", task_guid=task.task_guid, reason=staged.reason, detail=staged.detail)
+            return
+        refusal = decide(
+            self._rules.policy, image=staged.source, signal=staged.signal, cache=self._rules.cache
+        )
+        if refusal is not None:
+            count.labels(outcome=refusal).inc()
+            log.debug("refused-image", task_guid=task.task_guid, reason=refusal, source_image=staged.text)
+            return
+        request = CacheRequest(
+            app_guid=staged.app_guid,
+            source=staged.source,
+            origin=origin_of_task(staged.task_guid),
+            staged_at=staged.staged_at,
+            reason="staging-task",
+            credentials=staged.credentials,
+        )
+        job = await self._found.requests.request(request)
+        count.labels(outcome="requested").inc()
+        log.debug("requested-copy", task_guid=task.task_guid, job=job.job_id)
+
+    async def _drop(self, task: Task) -> None:
+        self._failed_tasks[task.task_guid] = None
+        while len(self._failed_tasks) > REMEMBERED_FAILURES:
+            self._failed_tasks.popitem(last=False)
+        dropped = await self._found.bindings.drop_binding(origin_of_task(task.task_guid))
+        if dropped is not None:
+            log.info("dropped-binding", task_guid=task.task_guid, reason="staging-failed")
+
+    async def _sweep_for_ever(self) -> None:
+        await self._sweep(look_at_all=True)
+        while True:
+            try:
+                async with asyncio.timeout(self._sync_interval):
+                    await self._relist.wait()
+            except TimeoutError:
+                pass
+            else:
+                await asyncio.sleep(RELIST_PAUSE)
+            look_at_all = self._relist.is_set()
+            self._relist.clear()
+            try:
+                await self._sweep(look_at_all=look_at_all)
+            except DockerCacheError as error:
+                self._process.metrics.sweeps.labels(outcome="failed").inc()
+                log.exception("failed-to-list", error=str(error), retry_after_s=self._sync_interval)
+
+    async def _sweep(self, *, look_at_all: bool) -> None:
+        started = time.monotonic()
+        for task in await self._bbs.list_tasks(STAGING_DOMAIN):
+            await self._handle_task(task)
+        from_source, from_cache = await self._sweep_lrps(look_at_all=look_at_all)
+        if look_at_all or self._sweeps % self._sweeps_per_recheck == 0:
+            await self._forget_all_but(from_source | from_cache)
+        self._sweeps += 1
+        duration = time.monotonic() - started
+        metrics = self._process.metrics
+        metrics.sweeps.labels(outcome="done").inc()
+        metrics.sweep_seconds.observe(duration)
+        metrics.docker_lrps.labels(runs_from="source").set(len(from_source))
+        metrics.docker_lrps.labels(runs_from="cache").set(len(from_cache))
+        write = log.info if look_at_all else log.debug
+        write(
+            "listed-bbs",
+            lrps_from_source=len(from_source),
+            lrps_from_cache=len(from_cache),
+            duration_s=round(duration, 3),
+        )
+
+    async def _sweep_lrps(self, *, look_at_all: bool) -> tuple[set[ProcessGuid], set[ProcessGuid]]:
+        """List the Docker LRPs: those that run from their source, which are queued, and the others."""
+        from_source: set[ProcessGuid] = set()
+        from_cache: set[ProcessGuid] = set()
+        domain = next(iter(self._rules.domains)) if len(self._rules.domains) == 1 else ""
+        scan = self._bbs.list_scheduling_infos(domain, docker_only=True)
+        async for info in scan:
+            if info.domain not in self._rules.domains:
+                continue
+            if self._is_cached(info.rootfs.uri):
+                from_cache.add(info.process_guid)
+                continue
+            from_source.add(info.process_guid)
+            is_news = self._found.index.put(info)
+            if is_news or look_at_all or self._is_due(info.process_guid):
+                self._found.queue.add_routine(info.process_guid)
+        if scan.skipped:  # an LRP that cannot be read now may be one that is known
+            self._process.metrics.broken_events.inc(scan.skipped)
+            log.error("skipped-unreadable-lrps", count=scan.skipped)
+        else:
+            self._found.index.keep_only(from_source)
+        return from_source, from_cache
+
+    def _is_due(self, process_guid: ProcessGuid) -> bool:
+        """Spread the hourly look at LRPs that wait over the sweeps of an hour."""
+        shares = self._sweeps_per_recheck
+        return zlib.crc32(process_guid.encode()) % shares == self._sweeps % shares
+
+    async def _forget_all_but(self, process_guids: set[ProcessGuid]) -> None:
+        known = await self._found.records.list_lrps()
+        old = self._process.clock() - FORGET_AFTER
+        gone = [
+            record.process_guid
+            for record in known
+            if record.process_guid not in process_guids and record.updated_at < old
+        ]
+        await self._found.records.forget_lrps(gone)

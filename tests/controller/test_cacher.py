@@ -1,0 +1,371 @@
+"""Cache jobs over a real store and an engine whose registries are dictionaries, in virtual time.
+
+What a real copy does is tested with the engines.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from controller.cacher import MAX_ATTEMPTS, Cacher, Records
+from controller.coverage import Coverage, Followers, LrpIndex
+from controller.process import Process
+from controller.store import Store, open_store
+from controller.workqueue import WorkQueue
+from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
+from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
+from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
+from reconcile.ports import CopiedImage, ResolvedImage
+from reconcile.records import CacheJob, CacheRequest, JobState
+
+CACHE = CacheRepositories("cache.example:8080")
+SOURCE = parse_image_reference("registry.example.com/team/app:1")
+OTHER = parse_image_reference("registry.example.com/team/other:1")
+APP = AppGuid("app-1")
+
+
+def digest(text: str) -> Digest:
+    return Digest("sha256", text.encode().hex().ljust(64, "0"))
+
+
+@dataclass
+class Registries:
+    """An engine whose source registry maps references to content, and whose private one holds what was copied."""
+
+    content: dict[ImageReference, str] = field(default_factory=lambda: {SOURCE: "one"})
+    passwords: dict[ImageReference, str] = field(default_factory=dict)
+    failures: list[DockerCacheError | Exception] = field(default_factory=list)
+    held: dict[ImageReference, Digest] = field(default_factory=dict)
+    copies: list[ImageReference] = field(default_factory=list)
+    copying: asyncio.Event = field(default_factory=asyncio.Event)
+    may_copy: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.may_copy.set()
+
+    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+        if self.failures:
+            raise self.failures.pop(0)
+        wanted = self.passwords.get(source)
+        if wanted is not None and (credentials is None or credentials.password.value != wanted):
+            raise Denied("registry", "DENIED", str(source))
+        if source not in self.content:
+            raise NotFound("registry", "MANIFEST_UNKNOWN", str(source))
+        return ResolvedImage(source, digest(self.content[source]), digest(self.content[source]))
+
+    async def copy(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+    ) -> CopiedImage:
+        self.copying.set()
+        await self.may_copy.wait()
+        self.copies.append(target)
+        self.held[target] = image.platform_digest
+        return CopiedImage(image.platform_digest, 10, 10, (digest("blob"),))
+
+    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+        return self.held.get(target) == digest
+
+
+@dataclass
+class Bench:
+    """A cacher with two loops at work."""
+
+    cacher: Cacher
+    registries: Registries
+    store: Store
+    queue: WorkQueue[ProcessGuid]
+    coverage: Coverage
+
+    async def ended(self, job: CacheJob, *, look_every: float = 0.01) -> CacheJob:
+        """Wait until a job is over."""
+        async with asyncio.timeout(100_000):
+            while True:
+                found = await self.store.records.find_job(job.job_id)
+                assert found is not None
+                if found.state in {JobState.CACHED, JobState.FAILED}:
+                    return found
+                await asyncio.sleep(look_every)
+
+
+@asynccontextmanager
+async def open_bench(store: Store, registries: Registries, *, loops: int = 2) -> AsyncIterator[Bench]:
+    queue: WorkQueue[ProcessGuid] = WorkQueue()
+    index, coverage = LrpIndex(), Coverage()
+    index.put(
+        SchedulingInfo(ProcessGuid("p"), "cf-apps", APP, Rootfs("docker://x.y/z"), 1, ModificationTag("", 0))
+    )
+    clock = asyncio.get_running_loop()
+    cacher = Cacher(
+        registries,
+        records=Records(store.records, store.records, store.records),
+        cache=CACHE,
+        followers=Followers(coverage, index, queue),
+        process=Process("run", clock=lambda: 1e9 + clock.time()),
+    )
+    await cacher.recover()
+    running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
+    try:
+        yield Bench(cacher, registries, store, queue, coverage)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        cacher.close()
+        queue.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(f"sqlite:///{tmp_path}/store/cache.db", journal_key=None, run_id="r") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bench(store: Store) -> AsyncIterator[Bench]:
+    async with open_bench(store, Registries()) as opened:
+        yield opened
+
+
+def request(origin: str = "task:1", *, at: int = 1, source: ImageReference = SOURCE) -> CacheRequest:
+    return CacheRequest(APP, source, origin, at, reason="staging-task")
+
+
+def private(origin: str, password: str) -> CacheRequest:
+    return replace(request(origin), credentials=Credentials("robot", Secret(password)))
+
+
+async def test_a_request_becomes_a_cached_image_and_wakes_the_apps_lrps(bench: Bench) -> None:
+    job = await bench.ended(await bench.cacher.request(request()))
+
+    assert job.state is JobState.CACHED
+    assert job.cache_guid is not None
+    image = await bench.store.records.find_image(job.cache_guid)
+    assert image is not None
+    assert image.platform_digest == digest("one")
+    assert bench.registries.held == {CACHE.image(job.cache_guid): digest("one")}
+    assert await bench.queue.take() == "p"
+
+
+async def test_two_stagings_of_one_reference_at_once_make_one_job(bench: Bench) -> None:
+    bench.registries.may_copy.clear()
+    first, second = await asyncio.gather(
+        bench.cacher.request(request("task:1")), bench.cacher.request(request("task:2"))
+    )
+    bench.registries.may_copy.set()
+    await bench.ended(first)
+
+    assert first.job_id == second.job_id
+    assert len(bench.registries.copies) == 1
+
+
+async def test_the_same_staging_again_is_the_same_job(bench: Bench) -> None:
+    first = await bench.ended(await bench.cacher.request(request()))
+
+    assert (await bench.cacher.request(request())).job_id == first.job_id
+
+
+async def test_the_same_content_is_copied_once_under_one_guid(bench: Bench) -> None:
+    bench.registries.content[OTHER] = "one"
+    first = await bench.ended(await bench.cacher.request(request("task:1")))
+    second = await bench.ended(await bench.cacher.request(request("task:2", source=OTHER)))
+
+    assert first.job_id != second.job_id
+    assert first.cache_guid == second.cache_guid
+    assert len(bench.registries.copies) == 1
+
+
+async def test_the_same_content_asked_for_twice_at_once_is_copied_once(bench: Bench) -> None:
+    bench.registries.content[OTHER] = "one"
+    bench.registries.may_copy.clear()
+    first = await bench.cacher.request(request("task:1"))
+    second = await bench.cacher.request(request("task:2", source=OTHER))
+    await bench.registries.copying.wait()
+    bench.registries.may_copy.set()
+
+    ended = [await bench.ended(first), await bench.ended(second)]
+
+    assert ended[0].cache_guid == ended[1].cache_guid
+    assert len(bench.registries.copies) == 1
+
+
+async def test_a_tag_that_moved_gets_a_new_guid(bench: Bench) -> None:
+    first = await bench.ended(await bench.cacher.request(request("task:1", at=1)))
+    bench.registries.content[SOURCE] = "two"
+    second = await bench.ended(await bench.cacher.request(request("task:2", at=2)))
+
+    assert first.cache_guid != second.cache_guid
+    assert len(bench.registries.held) == 2
+
+
+async def test_a_copy_that_vanished_is_copied_again_under_its_guid(bench: Bench) -> None:
+    first = await bench.ended(await bench.cacher.request(request("task:1")))
+    bench.registries.held.clear()
+    second = await bench.ended(await bench.cacher.request(request("task:2")))
+
+    assert second.cache_guid == first.cache_guid
+    assert len(bench.registries.held) == 1
+
+
+async def test_of_two_stagings_the_newer_wins_however_late_the_older_one_finishes(bench: Bench) -> None:
+    bench.registries.may_copy.clear()
+    older = await bench.cacher.request(private("task:1", "a"))
+    await bench.registries.copying.wait()
+    bench.registries.content[SOURCE] = "two"
+    newer = await bench.cacher.request(replace(private("task:2", "b"), staged_at=2))
+    bench.registries.may_copy.set()
+    await bench.ended(newer)
+    await bench.ended(older)
+
+    newest = await bench.store.records.find_newest_binding(APP, SOURCE)
+    assert newest is not None
+    assert newest.job_id == newer.job_id
+
+
+async def test_a_job_is_not_shared_across_credentials(bench: Bench) -> None:
+    """Somebody who may not read an image must not get it through the job of one who may."""
+    bench.registries.passwords[SOURCE] = "right"
+    bench.registries.may_copy.clear()
+    allowed = await bench.cacher.request(private("task:1", "right"))
+    denied = [
+        await bench.cacher.request(private("task:2", "wrong")),
+        await bench.cacher.request(request("task:3")),
+    ]
+    bench.registries.may_copy.set()
+
+    assert (await bench.ended(allowed)).state is JobState.CACHED
+    for job in denied:
+        ended = await bench.ended(job)
+        assert ended.state is JobState.FAILED
+        assert ended.failure.startswith("DENIED: ")
+
+
+async def test_a_job_is_shared_by_those_with_the_same_credentials(bench: Bench) -> None:
+    bench.registries.passwords[SOURCE] = "right"
+    bench.registries.may_copy.clear()
+    first = await bench.cacher.request(private("task:1", "right"))
+    second = await bench.cacher.request(private("task:2", "right"))
+    bench.registries.may_copy.set()
+
+    assert first.job_id == second.job_id
+    assert (await bench.ended(first)).state is JobState.CACHED
+
+
+async def test_an_image_that_is_not_there_fails_at_once_with_its_reason(bench: Bench) -> None:
+    ended = await bench.ended(await bench.cacher.request(request(source=OTHER)))
+
+    assert ended.state is JobState.FAILED
+    assert ended.failure == "MANIFEST_UNKNOWN: registry.example.com/team/other:1"
+    assert ended.attempts == 1
+    assert await bench.queue.take() == "p", "its LRPs learn that they stay on their source"
+
+
+async def test_a_request_after_a_failure_is_a_new_job(bench: Bench) -> None:
+    failed = await bench.ended(await bench.cacher.request(request("task:1", source=OTHER)))
+    bench.registries.content[OTHER] = "late"
+    later = await bench.ended(await bench.cacher.request(request("task:2", source=OTHER)))
+
+    assert later.job_id != failed.job_id
+    assert later.state is JobState.CACHED
+
+
+@pytest.mark.looptime
+async def test_an_unreachable_registry_is_tried_again(bench: Bench) -> None:
+    bench.registries.failures += [Unavailable("registry", "timeout", "x")] * 3
+    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+
+    assert ended.state is JobState.CACHED
+    assert ended.attempts == 4
+    assert ended.failure == ""
+
+
+@pytest.mark.looptime
+async def test_a_registry_that_stays_unreachable_is_given_up_with_the_last_reason(bench: Bench) -> None:
+    bench.registries.failures += [Unavailable("registry", "timeout", "x")] * 100
+    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+
+    assert ended.state is JobState.FAILED
+    assert ended.attempts == MAX_ATTEMPTS
+    assert ended.failure == "gave-up: after 12 attempts, last timeout: x"
+
+
+@pytest.mark.looptime
+async def test_a_rate_limit_parks_the_job_for_as_long_as_it_says_and_uses_up_no_attempt(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+    bench.registries.failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
+    begun = loop.time()
+    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+
+    assert ended.state is JobState.CACHED
+    assert ended.attempts == 1
+    assert loop.time() - begun == pytest.approx(900.0, abs=2.0)
+
+
+@pytest.mark.looptime
+async def test_a_bug_in_a_copy_does_not_end_the_loop(bench: Bench) -> None:
+    bench.registries.failures += [TypeError("a bug")]
+    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+
+    assert ended.state is JobState.CACHED
+
+
+async def test_a_job_whose_staging_failed_before_it_ran_is_not_copied(store: Store) -> None:
+    async with open_bench(store, Registries(), loops=0) as waiting:
+        job = await waiting.cacher.request(request("task:1"))
+        await store.records.drop_binding("task:1")
+    async with open_bench(store, Registries()) as bench:
+        ended = await bench.ended(job)
+
+        assert ended.failure == "not-wanted: the staging failed"
+        assert bench.registries.copies == []
+
+
+async def test_a_job_that_was_cut_off_is_finished_by_the_next_run(store: Store) -> None:
+    registries = Registries()
+    registries.may_copy.clear()
+    async with open_bench(store, registries) as first:
+        job = await first.cacher.request(request())
+        await registries.copying.wait()
+    cut = await store.records.find_job(job.job_id)
+    assert cut is not None
+    assert (cut.state, cut.failure) == (JobState.QUEUED, "interrupted")
+
+    registries.may_copy.set()
+    async with open_bench(store, registries) as second:
+        assert (await second.ended(job)).state is JobState.CACHED
+
+
+@pytest.mark.looptime
+async def test_credentials_lost_in_a_restart_come_back_with_the_staging_task(store: Store) -> None:
+    registries = Registries(passwords={SOURCE: "right"})
+    async with open_bench(store, registries, loops=0) as first:
+        job = await first.cacher.request(private("task:1", "right"))
+    async with open_bench(store, registries) as second:
+        await asyncio.sleep(5.0)
+        assert registries.copies == [], "it does not try without them"
+        again = await second.cacher.request(private("task:1", "right"))
+
+        assert again.job_id == job.job_id
+        assert (await second.ended(job, look_every=1.0)).state is JobState.CACHED
+
+
+@pytest.mark.looptime
+async def test_credentials_that_nobody_brings_back_end_the_job(store: Store) -> None:
+    async with open_bench(store, Registries(), loops=0) as first:
+        job = await first.cacher.request(private("task:1", "right"))
+    async with open_bench(store, Registries()) as second:
+        ended = await second.ended(job, look_every=1.0)
+
+        assert ended.state is JobState.FAILED
+        assert ended.failure.startswith("credentials-lost: ")
+
+
+async def test_a_request_counts_as_seen(bench: Bench) -> None:
+    await bench.cacher.request(request("task:1", at=5))
+    newest = await bench.store.records.find_newest_binding(APP, SOURCE)
+
+    assert newest is not None
+    assert bench.coverage.is_current(newest)

@@ -1,0 +1,71 @@
+"""The shape of a log line, as Diego's components write it."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+import structlog
+
+from controller.logs import configure_logs
+from reconcile.lrps import Credentials, Secret
+
+
+@pytest.fixture
+def lines() -> io.StringIO:
+    stream = io.StringIO()
+    configure_logs("info", stream)
+    return stream
+
+
+def only_line(stream: io.StringIO) -> Any:
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    return json.loads(text)
+
+
+def test_a_line_has_lagers_keys_and_kebab_case_data(lines: io.StringIO) -> None:
+    structlog.get_logger(scope="cacher").info("cached-image", source_image="a/b:1", duration_s=4.2)
+
+    line = only_line(lines)
+    assert list(line) == ["timestamp", "level", "source", "message", "data"]
+    assert line["level"] == "info"
+    assert line["source"] == "docker-cache"
+    assert line["message"] == "docker-cache.cacher.cached-image"
+    assert line["data"] == {"source-image": "a/b:1", "duration-s": 4.2}
+
+
+def test_a_timestamp_has_nine_digits_and_utc(lines: io.StringIO) -> None:
+    structlog.get_logger(scope="x").error("failed-to-list")
+
+    line = only_line(lines)
+    assert line["level"] == "error"
+    assert len(line["timestamp"]) == len("2026-01-05T10:00:00.123456000Z")
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_level_below_the_set_one_is_not_written(lines: io.StringIO) -> None:
+    structlog.get_logger(scope="x").debug("ignored-task")
+
+    assert lines.getvalue() == ""
+
+
+def test_a_secret_is_not_shown(lines: io.StringIO) -> None:
+    credentials = Credentials("robot", Secret("marker-password"))
+    structlog.get_logger(scope="x").info("event", credentials=credentials, password=credentials.password)
+
+    assert "marker-password" not in lines.getvalue()
+
+
+def test_an_exception_stays_on_one_line_with_its_traceback(lines: io.StringIO) -> None:
+    def fail() -> None:
+        raise ValueError("why")
+
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger(scope="x").exception("failed-to-reconcile")
+
+    line = only_line(lines)
+    assert line["level"] == "error"
+    assert "ValueError: why" in line["data"]["exception"]

@@ -15,7 +15,15 @@ import httpx
 from google.protobuf.message import Message
 
 from controller.bbs.client import BbsClient, open_bbs
-from controller.bbs.events import Event
+from controller.bbs.events import (
+    ActualLrpCreated,
+    ActualLrpRemoved,
+    DesiredLrpCreated,
+    DesiredLrpRemoved,
+    Event,
+    TaskCreated,
+    TaskRemoved,
+)
 from protos.bbs import actual_lrp_requests_pb2 as actual_requests
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs import evacuation_pb2 as evacuation
@@ -271,3 +279,19 @@ def comparable(lrp: DesiredLRP, *, without: Iterable[str] = ()) -> DesiredLRP:
     for name in ("modification_tag", "metrics_guid", *without):
         copy.ClearField(name)
     return copy
+
+
+def is_created(guid: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, DesiredLrpCreated) and event.lrp.process_guid == guid
+
+
+def is_removed(guid: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, DesiredLrpRemoved) and event.lrp.process_guid == guid
+
+
+def is_row(kind: type[ActualLrpCreated | ActualLrpRemoved], guid: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, kind) and event.lrp.process_guid == guid
+
+
+def is_task(kind: type[TaskCreated | TaskRemoved], guid: str) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, kind) and event.task.task_guid == guid

@@ -1,54 +1,36 @@
-"""What any BBS must do for us, of 2024 and of 2026, simulated or real.
+"""What any BBS must do for us with domains and desired LRPs; instances, events and tasks have files of their own.
 
-The suite plays the cell's part itself. Its LRPs and tasks carry a placement tag that no cell has.
-Against a real BBS: TEST_BBS_URL, TEST_BBS_CA, TEST_BBS_CERT and TEST_BBS_KEY; TEST_BBS_HAS_CELL=1 where
-a cell starts what is desired and stops it within about a second; TEST_BBS_CELL_ROOTFS if it needs another one.
+How to run it against a real BBS is told in bbs_targets.py.
 """
 
 import json
-import os
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from controller.bbs.events import (
-    ActualLrpChanged,
-    ActualLrpCrashed,
-    ActualLrpCreated,
-    ActualLrpRemoved,
-    DesiredLrpChanged,
     DesiredLrpCreated,
-    DesiredLrpRemoved,
-    Event,
-    TaskChanged,
-    TaskCreated,
-    TaskRemoved,
 )
 from controller.bbs.messages import LrpUpdate
-from controller.transport import client_tls
-from protos.bbs import actual_lrp_requests_pb2 as actual_requests
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.images import Rootfs
 from reconcile.lrps import (
-    ActualLrpState,
     Credentials,
-    Presence,
     ProcessGuid,
     RunAction,
     Secret,
-    TaskGuid,
-    TaskState,
 )
 from tests.contracts.bbs_full_lrp import NEW_FIELDS, full_lrp
-from tests.contracts.bbs_scene import Scene, Target, comparable, eventually, open_scene, read_until
-from tests.simulators.bbs import Version, serve_bbs
-from tests.simulators.cell import CellSettings, SimulatedCell
-from tests.simulators.certificates import Certificates, make_certificates
+from tests.contracts.bbs_scene import (
+    Scene,
+    comparable,
+    eventually,
+    is_created,
+    read_until,
+)
+from tests.contracts.bbs_targets import OnRealBbs, OnSimulator2024, OnSimulator2026
 
 MISSING = ProcessGuid("suite-missing")
 NOT_FOUND = "the requested resource could not be found"
@@ -57,14 +39,7 @@ INVALID = "the request received is invalid"
 
 
 class BbsContract:
-    """Subclasses provide the `target` fixture."""
-
-    @pytest.fixture
-    async def scene(self, target: Target) -> AsyncIterator[Scene]:
-        async with open_scene(target) as scene:
-            yield scene
-
-    # General
+    """What any BBS must do; the other half of a test class says which BBS."""
 
     async def test_an_active_bbs_answers_a_ping(self, scene: Scene) -> None:
         await scene.client.ping()
@@ -102,8 +77,6 @@ class BbsContract:
     async def test_a_domain_needs_a_name(self, scene: Scene) -> None:
         with pytest.raises(Invalid, match="Invalid field: domain"):
             await scene.client.upsert_domain("", ttl=60)
-
-    # Desired LRPs
 
     async def test_what_is_missing_is_named_so(self, scene: Scene) -> None:
         client = scene.client
@@ -298,366 +271,6 @@ class BbsContract:
         assert await scene.client.find_desired_lrp(guid) is not None
         assert await scene.client.list_actual_lrps(guid) == ()
 
-    # Actual LRPs
-
-    async def test_an_instance_is_unclaimed_then_claimed_then_running_then_gone(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp(instances=2))
-        client = scene.client
-        assert [row.state for row in await client.list_actual_lrps(guid)] == [ActualLrpState.UNCLAIMED] * 2
-
-        await scene.claim(guid, scene.instance("i"), index=1)
-        (claimed,) = [row for row in await client.list_actual_lrps(guid) if row.index == 1]
-        await scene.start(guid, scene.instance("i"), index=1)
-        (running,) = [row for row in await client.list_actual_lrps(guid) if row.index == 1]
-        assert (claimed.state, running.state) == (ActualLrpState.CLAIMED, ActualLrpState.RUNNING)
-        assert (running.instance_guid, running.cell_id) == ("i", scene.cell_id)
-        assert (running.domain, running.presence, running.routable) == (scene.domain, Presence.ORDINARY, True)
-        assert running.tag.epoch == claimed.tag.epoch
-        assert running.tag.supersedes(claimed.tag)
-
-        await scene.drop_row(guid, index=1)
-        assert [row.index for row in await client.list_actual_lrps(guid)] == [0]
-
-    async def test_the_third_crash_in_a_row_is_not_restarted_at_once(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp())
-        states = []
-        for name in ("one", "two", "three"):
-            await scene.start(guid, scene.instance(name))
-            await scene.crash(guid, scene.instance(name))
-            (row,) = await scene.client.list_actual_lrps(guid)
-            states.append(row.state)
-            assert (row.instance_guid, row.cell_id) == ("", "")
-
-        assert states == [ActualLrpState.UNCLAIMED, ActualLrpState.UNCLAIMED, ActualLrpState.CRASHED]
-        (message,) = await scene.rows(guid)
-        assert (message.crash_count, message.crash_reason) == (3, "boom")
-
-    async def test_a_failed_placement_leaves_the_instance_unclaimed(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp())
-        request = actual_requests.FailActualLRPRequest(
-            actual_lrp_key=scene.key(guid), error_message="insufficient resources"
-        )
-        await scene.do("/v1/actual_lrps/fail", request)
-        (row,) = await scene.rows(guid)
-        assert (row.state, bool(row.placement_error)) == ("UNCLAIMED", True)
-
-        await scene.start(guid, scene.instance())
-        error = await scene.send("/v1/actual_lrps/fail", request)
-        assert error is not None
-        assert (error.type, error.message) == (Error.ActualLRPCannotBeFailed, "cannot fail actual LRP")
-
-    async def test_another_instance_cannot_claim_what_runs(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp())
-        await scene.start(guid, scene.instance("one"))
-        request = actual_requests.ClaimActualLRPRequest(
-            process_guid=guid, index=0, actual_lrp_instance_key=scene.instance("two")
-        )
-        error = await scene.send("/v1/actual_lrps/claim", request)
-
-        assert error is not None
-        assert (error.type, error.message) == (Error.ActualLRPCannotBeClaimed, "cannot claim actual LRP")
-
-    async def test_a_removed_lrp_leaves_rows_of_running_instances_behind(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp(instances=2))
-        await scene.start(guid, scene.instance())
-
-        await scene.client.remove_desired_lrp(guid)
-
-        assert await scene.client.find_desired_lrp(guid) is None
-
-        async def only_the_running_one_is_left() -> bool:
-            rows = await scene.client.list_actual_lrps(guid)
-            return [(row.index, row.state) for row in rows] == [(0, ActualLrpState.RUNNING)]
-
-        await eventually(only_the_running_one_is_left)
-        with pytest.raises(NotFound):
-            await scene.client.remove_desired_lrp(guid)
-
-    async def test_a_new_definition_over_a_running_row_starts_nothing(self, scene: Scene) -> None:
-        """Why a replacement waits until no row is left."""
-        message = scene.lrp()
-        guid = await scene.desire(message)
-        await scene.start(guid, scene.instance("old"))
-        await scene.client.remove_desired_lrp(guid)
-
-        await scene.desire(message)
-
-        (row,) = await scene.client.list_actual_lrps(guid)
-        assert (row.state, row.instance_guid) == (ActualLrpState.RUNNING, "old")
-
-    async def test_a_retired_instance_on_a_lost_cell_is_gone_at_once(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp())
-        await scene.start(guid, scene.instance())
-        async with scene.client.subscribe_lrp_instances() as events:
-            await scene.client.retire_actual_lrp(guid, index=0, domain=scene.domain)
-            (removed,) = await read_until(events, is_row(ActualLrpRemoved, guid))
-
-        assert isinstance(removed, ActualLrpRemoved)
-        assert removed.lrp.instance_guid == "instance"
-        assert await scene.client.list_actual_lrps(guid) == ()
-        with pytest.raises(NotFound):
-            await scene.client.retire_actual_lrp(guid, index=0, domain=scene.domain)
-
-    async def test_a_draining_cell_keeps_its_instance_beside_the_new_row(self, scene: Scene) -> None:
-        guid = await scene.desire(scene.lrp())
-        await scene.start(guid, scene.instance("old"))
-
-        await scene.evacuate(guid, scene.instance("old"))
-
-        rows = {row.presence: row for row in await scene.client.list_actual_lrps(guid)}
-        assert set(rows) == {Presence.ORDINARY, Presence.EVACUATING}
-        assert rows[Presence.EVACUATING].instance_guid == "old"
-        assert rows[Presence.ORDINARY].state is ActualLrpState.UNCLAIMED
-
-    # Events
-
-    async def test_a_stream_is_open_before_its_first_event(self, scene: Scene) -> None:
-        async with scene.client.subscribe_lrp_instances() as events, scene.client.subscribe_tasks() as tasks:
-            guid = await scene.desire(scene.lrp())
-            task = await scene.desire_task()
-            (created,) = await read_until(events, is_created(guid))
-            (task_created,) = await read_until(tasks, is_task(TaskCreated, task))
-
-        assert isinstance(created, DesiredLrpCreated)
-        assert isinstance(task_created, TaskCreated)
-
-    async def test_events_of_a_desired_lrp_hold_all_of_it(self, scene: Scene) -> None:
-        original = full_lrp(scene.lrp())
-        async with scene.client.subscribe_lrp_instances() as events:
-            guid = await scene.desire(original)
-            await scene.client.update_desired_lrp(guid, LrpUpdate(annotation="new"))
-            await scene.client.remove_desired_lrp(guid)
-            created, changed, removed = await read_until(
-                events,
-                is_created(guid),
-                lambda event: isinstance(event, DesiredLrpChanged) and event.after.process_guid == guid,
-                is_removed(guid),
-            )
-
-        assert isinstance(created, DesiredLrpCreated)
-        assert isinstance(changed, DesiredLrpChanged)
-        assert isinstance(removed, DesiredLrpRemoved)
-        assert created.lrp.credentials == Credentials("user", Secret("password"))
-        assert changed.before == created.lrp
-        assert changed.after.tag.supersedes(changed.before.tag)
-        before = DesiredLRP.FromString(created.lrp.definition)
-        after = DesiredLRP.FromString(removed.lrp.definition)
-        assert (before.annotation, after.annotation) == (original.annotation, "new")
-        assert comparable(before, without=["annotation"]) == comparable(after, without=["annotation"])
-
-    async def test_events_of_an_instance_follow_its_life(self, scene: Scene) -> None:
-        async with scene.client.subscribe_lrp_instances() as events:
-            guid = await scene.desire(scene.lrp())
-            await scene.claim(guid, scene.instance())
-            await scene.start(guid, scene.instance())
-            created, claimed, running = await read_until(
-                events,
-                is_row(ActualLrpCreated, guid),
-                is_state(guid, ActualLrpState.CLAIMED),
-                is_state(guid, ActualLrpState.RUNNING),
-            )
-            await scene.crash(guid, scene.instance())
-            crashed, recreated, removed = await read_until(
-                events,
-                lambda event: isinstance(event, ActualLrpCrashed) and event.process_guid == guid,
-                is_row(ActualLrpCreated, guid),
-                is_row(ActualLrpRemoved, guid),
-            )
-
-        assert isinstance(created, ActualLrpCreated)
-        assert created.lrp.state is ActualLrpState.UNCLAIMED
-        assert isinstance(claimed, ActualLrpChanged)
-        assert isinstance(running, ActualLrpChanged)
-        assert (running.after.instance_guid, running.after.cell_id) == ("instance", scene.cell_id)
-        assert isinstance(crashed, ActualLrpCrashed)
-        assert (crashed.crash_count, crashed.crash_reason) == (1, "boom")
-        assert (crashed.instance_guid, crashed.cell_id) == ("instance", scene.cell_id)
-        assert isinstance(recreated, ActualLrpCreated)
-        assert isinstance(removed, ActualLrpRemoved)
-        assert removed.lrp.instance_guid == "instance"
-
-    async def test_a_cell_filter_leaves_desired_lrps_and_one_cells_instances(self, scene: Scene) -> None:
-        async with (
-            scene.client.subscribe_lrp_instances(scene.cell_id) as here,
-            scene.client.subscribe_lrp_instances("suite-no-such-cell") as elsewhere,
-        ):
-            guid = await scene.desire(scene.lrp())
-            await scene.claim(guid, scene.instance())
-            await scene.client.remove_desired_lrp(guid)
-            await read_until(here, is_created(guid), is_state(guid, ActualLrpState.CLAIMED))
-            about_instances: list[Event] = []
-
-            def ends(event: Event) -> bool:
-                if isinstance(event, ActualLrpCreated | ActualLrpChanged | ActualLrpRemoved):
-                    about_instances.append(event)
-                return is_removed(guid)(event)
-
-            await read_until(elsewhere, ends)
-
-        assert about_instances == []
-
-    # Tasks
-
-    async def test_a_task_goes_from_pending_to_nothing(self, scene: Scene) -> None:
-        client = scene.client
-        async with client.subscribe_tasks() as events:
-            guid = await scene.desire_task()
-            pending = await client.find_task(guid)
-            assert await scene.start_task(guid)
-            assert not await scene.start_task(guid)  # the same cell asks again
-            running = await client.find_task(guid)
-            assert await scene.complete_task(guid) is None
-            completed = await client.find_task(guid)
-            await client.resolve_task(guid)
-            resolving = await client.find_task(guid)
-            await client.delete_task(guid)
-            assert await client.find_task(guid) is None
-            created, finished, removed = await read_until(
-                events,
-                is_task(TaskCreated, guid),
-                lambda event: (
-                    isinstance(event, TaskChanged)
-                    and event.after.task_guid == guid
-                    and event.after.state is TaskState.COMPLETED
-                ),
-                is_task(TaskRemoved, guid),
-            )
-
-        states = [task.state for task in (pending, running, completed, resolving) if task is not None]
-        assert states == [TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED, TaskState.RESOLVING]
-        assert isinstance(created, TaskCreated)
-        assert created.task == pending
-        assert created.task.credentials == Credentials("u", Secret("p"))
-        assert created.task.action == RunAction("/bin/true", ("-a",))
-        assert created.task.metric_tags == {"app_id": "the-app"}
-        assert isinstance(finished, TaskChanged)
-        assert (finished.before.state, finished.after.failed) == (TaskState.RUNNING, False)
-        assert isinstance(removed, TaskRemoved)
-        assert removed.task.state is TaskState.RESOLVING
-
-    async def test_a_completed_task_has_lost_its_cell(self, scene: Scene) -> None:
-        guid = await scene.desire_task()
-        await scene.start_task(guid)
-        assert (await scene.stored_task(guid)).cell_id == scene.cell_id
-
-        error = await scene.complete_task(guid, cell_id="suite-other-cell")
-        assert error is not None
-        assert error.type == Error.RunningOnDifferentCell
-        assert error.message == f"Running on cell {scene.cell_id} not suite-other-cell"
-
-        await scene.complete_task(guid)
-        task = await scene.stored_task(guid)
-        assert (task.cell_id, task.result) == ("", "the result")
-        assert task.first_completed_at >= task.created_at > 0
-
-    async def test_a_cancelled_task_is_completed_and_failed(self, scene: Scene) -> None:
-        guid = await scene.desire_task()
-
-        await scene.client.cancel_task(guid)
-
-        task = await scene.client.find_task(guid)
-        assert task is not None
-        assert (task.state, task.failed) == (TaskState.COMPLETED, True)
-        assert task.failure_reason == "task was cancelled"
-        with pytest.raises(Conflict, match="Cannot transition from Completed to Completed"):
-            await scene.client.cancel_task(guid)
-
-    async def test_tasks_are_listed_by_domain(self, scene: Scene) -> None:
-        guid = await scene.desire_task()
-
-        assert [task.task_guid for task in await scene.client.list_tasks(scene.domain)] == [guid]
-        assert guid in {task.task_guid for task in await scene.client.list_tasks()}
-        assert await scene.client.list_tasks("suite-no-such-domain") == ()
-
-    async def test_only_a_claimed_task_is_deleted_and_only_once_completed_it_is_claimed(
-        self, scene: Scene
-    ) -> None:
-        guid = await scene.desire_task()
-
-        with pytest.raises(Conflict, match="Cannot transition from Pending to Resolving"):
-            await scene.client.resolve_task(guid)
-        with pytest.raises(Conflict, match="Cannot transition from Pending to Resolving"):
-            await scene.client.delete_task(guid)
-        with pytest.raises(NotFound, match=NOT_FOUND):
-            await scene.client.cancel_task(TaskGuid("suite-missing"))
-
-    # With a cell
-
-    @pytest.mark.needs_cell
-    async def test_a_removed_lrp_is_stopped_later_and_its_rows_tell_when(self, scene: Scene) -> None:
-        guid = await scene.desire(for_a_cell(scene.lrp(instances=2)))
-        await eventually(runs(scene, guid, 2))
-        assert {row.cell_id for row in await scene.client.list_actual_lrps(guid)} <= {
-            cell.cell_id for cell in await scene.client.list_cells()
-        }
-
-        await scene.client.remove_desired_lrp(guid)
-
-        left = await scene.client.list_actual_lrps(guid)
-        assert [row.state for row in left] == [ActualLrpState.RUNNING] * 2  # there is no state for stopping
-
-        async def is_empty() -> bool:
-            return not await scene.client.list_actual_lrps(guid)
-
-        await eventually(is_empty)
-
-    @pytest.mark.needs_cell
-    async def test_after_the_last_row_is_gone_a_new_definition_starts_at_once(self, scene: Scene) -> None:
-        """The way of a replacement, without a wait for convergence."""
-        guid = await scene.desire(for_a_cell(scene.lrp()))
-        await eventually(runs(scene, guid, 1))
-        lrp = await scene.client.find_desired_lrp(guid)
-        assert lrp is not None
-        await scene.client.remove_desired_lrp(guid)
-
-        async def is_empty() -> bool:
-            return not await scene.client.list_actual_lrps(guid)
-
-        await eventually(is_empty)
-        await scene.client.desire_lrp(lrp, lrp.rootfs, None)
-
-        await eventually(runs(scene, guid, 1))
-
-    @pytest.mark.needs_cell
-    async def test_a_retired_instance_is_said_to_be_removed_before_it_is(self, scene: Scene) -> None:
-        """Why such an event proves nothing: there are two for one row."""
-        guid = await scene.desire(for_a_cell(scene.lrp()))
-        await eventually(runs(scene, guid, 1))
-        (running,) = await scene.client.list_actual_lrps(guid)
-        async with scene.client.subscribe_lrp_instances() as events:
-            await scene.client.retire_actual_lrp(guid, index=0, domain=scene.domain)
-            is_removed_row = is_row(ActualLrpRemoved, guid)
-            premature, final = await read_until(events, is_removed_row, is_removed_row)
-
-        for event in (premature, final):
-            assert isinstance(event, ActualLrpRemoved)
-            assert event.lrp.instance_guid == running.instance_guid
-
-    @pytest.mark.needs_cell
-    async def test_a_cell_runs_a_task_to_its_end(self, scene: Scene) -> None:
-        guid = await scene.desire_task(placement_tags=())
-
-        async def is_completed() -> bool:
-            task = await scene.client.find_task(guid)
-            return task is not None and task.state is TaskState.COMPLETED
-
-        await eventually(is_completed)
-
-
-def for_a_cell(lrp: DesiredLRP) -> DesiredLRP:
-    """Let a cell take it, and run what that cell can run."""
-    lrp.ClearField("PlacementTags")
-    lrp.root_fs = os.environ.get("TEST_BBS_CELL_ROOTFS", lrp.root_fs)
-    return lrp
-
-
-def runs(scene: Scene, guid: ProcessGuid, count: int) -> Callable[[], Awaitable[bool]]:
-    async def is_running() -> bool:
-        rows = await scene.client.list_actual_lrps(guid)
-        return [row.state for row in rows] == [ActualLrpState.RUNNING] * count
-
-    return is_running
-
 
 def without_new_fields(lrp: DesiredLRP) -> DesiredLRP:
     """Drop what a BBS of 2024 drops."""
@@ -666,79 +279,13 @@ def without_new_fields(lrp: DesiredLRP) -> DesiredLRP:
     return copy
 
 
-def is_created(guid: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, DesiredLrpCreated) and event.lrp.process_guid == guid
+class TestSimulator2024(BbsContract, OnSimulator2024):
+    pass
 
 
-def is_removed(guid: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, DesiredLrpRemoved) and event.lrp.process_guid == guid
+class TestSimulator2026(BbsContract, OnSimulator2026):
+    pass
 
 
-def is_row(kind: type[ActualLrpCreated | ActualLrpRemoved], guid: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, kind) and event.lrp.process_guid == guid
-
-
-def is_state(guid: str, state: ActualLrpState) -> Callable[[Event], bool]:
-    return lambda event: (
-        isinstance(event, ActualLrpChanged)
-        and event.after.process_guid == guid
-        and event.after.state is state
-    )
-
-
-def is_task(kind: type[TaskCreated | TaskRemoved], guid: str) -> Callable[[Event], bool]:
-    return lambda event: isinstance(event, kind) and event.task.task_guid == guid
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-def tls_of(certificates: Certificates) -> ssl.SSLContext:
-    pair = certificates.client
-    return client_tls(certificates.ca, cert_file=pair.certificate, key_file=pair.key)
-
-
-@asynccontextmanager
-async def serve_simulator(
-    certificates: Certificates, *, version: Version, request: pytest.FixtureRequest
-) -> AsyncIterator[Target]:
-    """Serve a simulator, with a cell for the tests that need one."""
-    tls = tls_of(certificates)
-    async with AsyncExitStack() as stack:
-        bbs = await stack.enter_async_context(serve_bbs(certificates, version=version))
-        if request.node.get_closest_marker("needs_cell"):
-            await stack.enter_async_context(SimulatedCell(bbs, CellSettings(stop_delay=0.5)))
-        yield Target(bbs.url, tls)
-
-
-class TestSimulator2024(BbsContract):
-    @pytest.fixture
-    async def target(
-        self, certificates: Certificates, request: pytest.FixtureRequest
-    ) -> AsyncIterator[Target]:
-        async with serve_simulator(certificates, version=Version.OLD, request=request) as target:
-            yield target
-
-
-class TestSimulator2026(BbsContract):
-    @pytest.fixture
-    async def target(
-        self, certificates: Certificates, request: pytest.FixtureRequest
-    ) -> AsyncIterator[Target]:
-        async with serve_simulator(certificates, version=Version.NEW, request=request) as target:
-            yield target
-
-
-class TestRealBbs(BbsContract):
-    @pytest.fixture
-    def target(self, request: pytest.FixtureRequest) -> Target:
-        names = ("TEST_BBS_URL", "TEST_BBS_CA", "TEST_BBS_CERT", "TEST_BBS_KEY")
-        missing = [name for name in names if not os.environ.get(name)]
-        if missing:
-            pytest.skip(f"{', '.join(missing)} not set")
-        if request.node.get_closest_marker("needs_cell") and os.environ.get("TEST_BBS_HAS_CELL") != "1":
-            pytest.skip("TEST_BBS_HAS_CELL is not 1")
-        url, ca, certificate, key = (os.environ[name] for name in names)
-        return Target(url, client_tls(ca, cert_file=certificate, key_file=key))
+class TestRealBbs(BbsContract, OnRealBbs):
+    pass

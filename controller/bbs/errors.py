@@ -22,6 +22,9 @@ from reconcile.errors import (
 
 SYSTEM = "bbs"
 
+_REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
+"""Words of the TLS alerts that mean: not with this certificate (the last one, with TLS 1.2: not without)."""
+
 _BY_TYPE: dict[int, type[DockerCacheError]] = {
     Error.ResourceNotFound: NotFound,
     Error.ResourceExists: Conflict,
@@ -73,7 +76,7 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
 
 def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
     """Sort a call that brought no answer; whether it had an effect is unknown."""
-    detail = f"{attempt}: {one_line(str(error) or type(error).__name__)}"
+    detail = f"{attempt}: {reason_of(error)}"
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Unavailable(SYSTEM, "Timeout", detail)
     if any(_is_refused_certificate(cause) for cause in _causes(error)):
@@ -81,6 +84,12 @@ def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return Invalid(SYSTEM, "InvalidRequest", detail)
     return Unavailable(SYSTEM, "ConnectionFailed", detail)
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line what happened; httpx often leaves that to the cause of its error."""
+    texts = (str(cause) for cause in _causes(error))
+    return one_line(next(filter(None, texts), type(error).__name__))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -93,7 +102,8 @@ def _is_refused_certificate(error: BaseException) -> bool:
     # The peer's refusal of our certificate arrives as an alert, with TLS 1.3 only after the handshake.
     if isinstance(error, ssl.SSLCertVerificationError):
         return True
-    return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    return "_ALERT_" in reason and any(word in reason for word in _REFUSALS)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

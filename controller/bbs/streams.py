@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from controller.bbs.errors import SYSTEM, error_from_exception, error_from_response
+from controller.bbs.errors import SYSTEM, error_from_exception, error_from_response, reason_of
 from controller.bbs.events import Event, event_from_sse
 from controller.bbs.sse import EventTooLarge, SseParser
 from protos.bbs.events_pb2 import EventsByCellId
@@ -73,6 +73,5 @@ async def _events(response: httpx.Response, path: str) -> AsyncIterator[Event]:
             for event in parser.feed(chunk):
                 yield event_from_sse(event.name, data=event.data)
     except (httpx.HTTPError, EventTooLarge) as error:
-        detail = f"{path}: {str(error) or type(error).__name__}"
-        raise Unavailable(SYSTEM, "stream-broken", detail) from error
+        raise Unavailable(SYSTEM, "stream-broken", f"{path}: {reason_of(error)}") from error
     raise Unavailable(SYSTEM, "stream-ended", f"{path}: the BBS closed the stream; events may be lost")

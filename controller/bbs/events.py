@@ -37,7 +37,6 @@ from reconcile.events import (
 )
 from reconcile.lrps import ProcessGuid
 
-
 __all__ = [
     "ActualLrpChanged",
     "ActualLrpCrashed",

@@ -18,7 +18,7 @@ from protos.bbs.metric_tags_pb2 import MetricTagValue
 from protos.bbs.task_pb2 import TaskDefinition
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from tests.simulators.bbs import Bbs
-from tests.simulators.certificates import Certificates, client_context
+from tests.simulators.certificates import client_context
 
 LIMIT = 5.0
 INSTANCES = "/v1/events/lrp_instances.r1"
@@ -104,7 +104,7 @@ async def raw_stream(bbs: Bbs, path: str, body: bytes = b"") -> AsyncIterator[Ra
         yield RawStream(reader, writer, answer)
     finally:
         writer.close()
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        with contextlib.suppress(OSError):
             await writer.wait_closed()
 
 
@@ -148,8 +148,3 @@ def some_task() -> TaskDefinition:
 def some_action() -> Action:
     """Make a valid action."""
     return Action(run_action=RunAction(path="/bin/true", user="vcap"))
-
-
-def some_certificates(certificates: Certificates) -> tuple[str, str]:
-    """Give the client's pair as httpx-like tools take it."""
-    return str(certificates.client.certificate), str(certificates.client.key)

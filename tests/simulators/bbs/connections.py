@@ -53,6 +53,7 @@ class Connection:
         self.reader = reader
         self.writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=READ_SIZE)
+        self._is_head = False
 
     async def next_call(self) -> Call | None:
         """Read a request; None if the client has gone, or speaks no HTTP."""
@@ -73,6 +74,7 @@ class Connection:
                 self._http.receive_data(await self.reader.read(READ_SIZE))
             elif isinstance(event, h11.Request):
                 request = event
+                self._is_head = event.method == b"HEAD"
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage) and request is not None:
@@ -95,7 +97,8 @@ class Connection:
         ]
         response = h11.Response(status_code=answer.status, headers=headers)
         try:
-            parts = (response, h11.Data(data=answer.body), h11.EndOfMessage())
+            body = () if self._is_head else (h11.Data(data=answer.body),)
+            parts = (response, *body, h11.EndOfMessage())
             self.writer.write(b"".join(self._http.send(part) or b"" for part in parts))
             await self.writer.drain()
         except ConnectionError:

@@ -133,8 +133,6 @@ class Bbs:
             await asyncio.wait(self._streaming, timeout=CLOSE_TIMEOUT)
         for writer in tuple(self._writers):
             writer.transport.abort()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=CLOSE_TIMEOUT)
         for task in tuple(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -181,7 +179,7 @@ class Bbs:
             self._streaming.discard(task)
             self._writers.discard(writer)
             writer.close()
-            with contextlib.suppress(ConnectionError, TimeoutError):
+            with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
     async def _answer(self, connection: Connection, call: Call) -> bool:

@@ -121,13 +121,15 @@ class Authenticator:
         """
         if challenge is None:
             return None
-        with self._lock:
-            self._challenges[identity.base, identity.credentials] = challenge
         if isinstance(challenge, BasicChallenge):
             header = None if identity.credentials is None else _basic(identity.credentials)
-            return None if header == refused else header
-        wanted = merge_scopes(scopes, challenge.scopes)
-        return self._bearer(identity, challenge, wanted, refused=refused, work=work)
+            header = None if header == refused else header
+        else:
+            wanted = merge_scopes(scopes, challenge.scopes)
+            header = self._bearer(identity, challenge, wanted, refused=refused, work=work)
+        with self._lock:  # only now: a challenge that cannot be met is not met in advance
+            self._challenges[identity.base, identity.credentials] = challenge
+        return header
 
     def _bearer(
         self,

@@ -4,6 +4,7 @@ Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ _ITEM = re.compile(
 )
 _BEARER = re.compile(r"[\x21-\x7e]+")
 _SHORTEST_LIFE = 60.0
+_LONGEST_LIFE = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,9 @@ class Token:
 
 def _life(document: Mapping[str, object]) -> float:
     seconds = document.get("expires_in")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
         return _SHORTEST_LIFE
-    return max(float(seconds), _SHORTEST_LIFE)
+    return min(max(_SHORTEST_LIFE, float(seconds)), _LONGEST_LIFE)
 
 
 def parse_token(body: bytes, attempted: str) -> Token:

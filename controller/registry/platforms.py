@@ -47,7 +47,7 @@ def parse_platform(text: str) -> Platform:
         Invalid: `bad-platform`.
     """
     parts = text.split("/")
-    if len(parts) not in {2, 3} or not all(part.isalnum() for part in parts):
+    if len(parts) not in {2, 3} or not all(part.replace("_", "").isalnum() for part in parts):
         raise Invalid("image", "bad-platform", f"{text[:64]!r} is not a platform: write os/architecture")
     return normalised(*parts)
 

@@ -33,11 +33,10 @@ ALICE = Login("alice", "wonderland", "$2y$05$abcdefghijklmnopqrstuuA0vov2GDneHB3
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files of a server certificate for 127.0.0.1, and the authority to verify it with."""
+    """PEM files of a server certificate for 127.0.0.1."""
 
     certificate: Path
     key: Path
-    authority: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,7 @@ def run_distribution(
     *,
     login: Login | None = None,
     tls: TlsFiles | None = None,
+    relative_locations: bool = False,
     extra: dict[str, object] | None = None,
 ) -> Iterator[Distribution]:
     """Run a registry for the length of a block.
@@ -91,12 +91,13 @@ def run_distribution(
         directory: Empty; holds its files.
         login: Wanted from everybody; None lets everybody in.
         tls: None speaks plain http.
+        relative_locations: Whether upload locations leave the host out.
         extra: More top-level configuration, such as `{"proxy": {…}}`.
     """
     binary = require_binary()
     address = f"127.0.0.1:{free_port()}"
     data = directory / "data"
-    http: dict[str, object] = {"addr": address, "secret": "fixed"}
+    http: dict[str, object] = {"addr": address, "secret": "fixed", "relativeurls": relative_locations}
     config: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},

@@ -46,7 +46,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class OtherBytes:
-    """Answer with another body and its true length."""
+    """Answer 200 with another body and its true length."""
 
     body: bytes
 

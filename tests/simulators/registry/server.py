@@ -95,6 +95,7 @@ class RegistrySimulator:
         mounts: Whether mounts are granted.
         relative_locations: Whether upload locations are relative.
         requests: All requests so far, in the order of their answers.
+        open_connections: Those of clients, idle ones included.
     """
 
     def __init__(self, address: str, scheme: str) -> None:
@@ -108,6 +109,7 @@ class RegistrySimulator:
         self.requests: list[LoggedRequest] = []
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
         self.uploads: dict[str, str] = {}
+        self.open_connections: set[socket.socket] = set()
         self.stalled = threading.Semaphore(0)
         self.released = threading.Event()
         self.lock = threading.Lock()
@@ -193,7 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.registry.requests.append(LoggedRequest(self.command, self.path, headers, status))
 
     def _send(self, answer: _Answer, action: Action | None = None) -> None:
-        body = action.body if isinstance(action, OtherBytes) else answer.body
+        if isinstance(action, OtherBytes):
+            answer = _Answer(200, action.body, answer.headers)
+        body = answer.body
         headers = {"Docker-Distribution-Api-Version": "registry/2.0", **answer.headers}
         headers["Content-Length"] = str(len(body) if answer.length is None else answer.length)
         if isinstance(action, WithHeaders):
@@ -402,28 +406,27 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], tls: ssl.SSLContext | None) -> None:
         super().__init__(address, _Handler)
         self._tls = tls
-        self._open: set[socket.socket] = set()
         host, port = self.socket.getsockname()[:2]
         self.registry = RegistrySimulator(f"{host}:{port}", "http" if tls is None else "https")
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
-        self._open.add(request)
+        self.registry.open_connections.add(request)
         try:
             if self._tls is not None:
                 request = self._tls.wrap_socket(request, server_side=True)
-                self._open.add(request)
+                self.registry.open_connections.add(request)
             super().process_request_thread(request, client_address)
         except (OSError, ssl.SSLError):
             request.close()
         finally:
-            self._open.discard(request)
+            self.registry.open_connections.discard(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing about clients that went away."""
 
     def drop_connections(self) -> None:
         """Wake up whoever waits on a connection."""
-        for each in list(self._open):
+        for each in list(self.registry.open_connections):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 

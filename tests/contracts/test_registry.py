@@ -1,0 +1,291 @@
+"""What any registry must do for us: the simulator always, the real CNCF distribution where it is installed."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from controller.registry.blobs import BlobReader
+from controller.registry.cancellation import Cancellation
+from controller.registry.client import BlobsMissing, Registries, Repository
+from controller.registry.manifests import Descriptor, Document, Index, Manifest, parse_document
+from controller.registry.settings import RegistrySettings
+from reconcile.errors import Denied, Invalid, NotFound
+from reconcile.images import Digest, parse_digest, parse_image_reference
+from reconcile.lrps import Credentials, Secret
+from tests.contracts.distribution import ALICE, TlsFiles, run_distribution
+from tests.simulators import images
+from tests.simulators import registry as registries
+from tests.simulators.certificates import Authority
+from tests.simulators.registry import BasicLogin, TokenLogin
+
+SAMPLE = images.image([images.layer(200_000, 1), images.layer(0), images.layer(200_000, 1)])
+DOCKER_SAMPLE = images.image([images.layer(1000, 2)], docker=True)
+LOGIN = Credentials(ALICE.username, Secret(ALICE.password))
+UNKNOWN = parse_digest(f"sha256:{'0' * 64}")
+
+
+class Scene:
+    """One registry and a client of it."""
+
+    def __init__(self, address: str, settings: RegistrySettings) -> None:
+        self._client = Registries({address: settings})
+        self._address = address
+
+    def repository(self, name: str = "team/app", credentials: Credentials | None = None) -> Repository:
+        image = parse_image_reference(f"{self._address}/{name}")
+        return self._client.repository(image, credentials, Cancellation())
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@contextmanager
+def scene_of(address: str, settings: RegistrySettings) -> Iterator[Scene]:
+    scene = Scene(address, settings)
+    try:
+        yield scene
+    finally:
+        scene.close()
+
+
+def descriptor_of(blob: images.Blob) -> Descriptor:
+    return Descriptor(blob.media_type, parse_digest(blob.digest), len(blob.content))
+
+
+def document_of(blob: images.Blob) -> Document:
+    return parse_document(blob.content, blob.media_type, "sample")
+
+
+def upload(repository: Repository, blob: images.Blob) -> Digest:
+    descriptor = descriptor_of(blob)
+    pieces = [memoryview(blob.content)] if blob.content else []
+    repository.upload_blob(repository.start_upload(descriptor.digest), descriptor, pieces)
+    return descriptor.digest
+
+
+def upload_image(repository: Repository, sample: images.Image) -> None:
+    for blob in sample.blobs:
+        upload(repository, blob)
+
+
+def download(repository: Repository, blob: Descriptor) -> bytes:
+    with BlobReader(repository, blob, memoryview(bytearray(65536))) as reader:
+        return b"".join(bytes(piece) for piece in reader.pieces())
+
+
+class RegistryContract:
+    """What any registry must do for us. Subclasses provide the `scene` fixture."""
+
+    @pytest.mark.parametrize("sample", [SAMPLE, DOCKER_SAMPLE], ids=["oci", "docker"])
+    def test_an_image_comes_back_as_it_was_pushed(self, scene: Scene, sample: images.Image) -> None:
+        repository = scene.repository()
+        upload_image(repository, sample)
+        document = document_of(sample.manifest)
+        repository.push_manifest(document, "1")
+
+        for version in ("1", sample.manifest.digest):
+            head = repository.head_manifest(version)
+            assert sample.manifest.digest == str(head.digest)
+            assert sample.manifest.media_type == head.media_type
+            assert document == repository.fetch_manifest(version)
+        for blob in sample.blobs:
+            assert blob.content == download(repository, descriptor_of(blob))
+
+    def test_an_index_needs_its_children_and_comes_back_as_it_was_pushed(self, scene: Scene) -> None:
+        child = images.image([images.layer(10, 3)])
+        sample = images.index([("linux/amd64", child)])
+        repository = scene.repository("team/index")
+        index = document_of(sample.index)
+        upload_image(repository, child)
+
+        with pytest.raises(BlobsMissing):
+            repository.push_manifest(index, "1")
+        repository.push_manifest(document_of(child.manifest), child.manifest.digest)
+        repository.push_manifest(index, "1")
+
+        assert isinstance(repository.fetch_manifest("1"), Index)
+        assert index == repository.fetch_manifest("1")
+
+    def test_a_tag_moves(self, scene: Scene) -> None:
+        repository = scene.repository("team/moves")
+        for sample in (SAMPLE, DOCKER_SAMPLE):
+            upload_image(repository, sample)
+            repository.push_manifest(document_of(sample.manifest), "latest")
+
+        assert DOCKER_SAMPLE.manifest.digest == str(repository.head_manifest("latest").digest)
+        assert repository.fetch_manifest(SAMPLE.manifest.digest)
+
+    def test_a_manifest_is_refused_with_the_names_of_missing_blobs(self, scene: Scene) -> None:
+        document = document_of(SAMPLE.manifest)
+        assert isinstance(document, Manifest)
+
+        with pytest.raises(BlobsMissing) as refused:
+            scene.repository("team/empty").push_manifest(document, "1")
+
+        assert {blob.digest for blob in document.blobs()} == refused.value.digests
+
+    @pytest.mark.parametrize("version", ["nope", str(UNKNOWN)])
+    def test_an_unknown_manifest_is_not_found(self, scene: Scene, version: str) -> None:
+        with pytest.raises(NotFound):
+            scene.repository().head_manifest(version)
+        with pytest.raises(NotFound, match="MANIFEST_UNKNOWN"):
+            scene.repository().fetch_manifest(version)
+
+    def test_a_blob_is_there_in_its_repository_alone(self, scene: Scene) -> None:
+        digest = upload(scene.repository("team/one"), SAMPLE.layers[0])
+
+        head = scene.repository("team/one").find_blob(digest)
+
+        assert head is not None
+        assert head.size == 200_000
+        assert scene.repository("team/two").find_blob(digest) is None
+        with pytest.raises(NotFound):
+            download(scene.repository("team/two"), descriptor_of(SAMPLE.layers[0]))
+
+    def test_a_blob_is_read_from_an_offset(self, scene: Scene) -> None:
+        repository = scene.repository("team/ranges")
+        upload(repository, SAMPLE.layers[0])
+
+        with repository.open_blob(descriptor_of(SAMPLE.layers[0]), 150_000) as answer:
+            assert SAMPLE.layers[0].content[150_000:] == answer.read(100_000)
+
+    def test_a_blob_is_mounted_from_where_it_is(self, scene: Scene) -> None:
+        digest = upload(scene.repository("team/from"), SAMPLE.layers[0])
+
+        assert scene.repository("team/into").mount(digest, "team/from") is None
+        assert scene.repository("team/into").find_blob(digest) is not None
+
+    def test_a_mount_that_fails_is_an_upload_begun(self, scene: Scene) -> None:
+        repository, blob = scene.repository("team/late"), SAMPLE.layers[0]
+        descriptor = descriptor_of(blob)
+
+        session = repository.mount(descriptor.digest, "team/nobody")
+
+        assert session is not None
+        repository.upload_blob(session, descriptor, [memoryview(blob.content)])
+        assert repository.find_blob(descriptor.digest) is not None
+
+    def test_wrong_bytes_are_refused(self, scene: Scene) -> None:
+        repository, descriptor = scene.repository("team/wrong"), descriptor_of(SAMPLE.layers[0])
+
+        with pytest.raises(Invalid, match="DIGEST_INVALID"):
+            repository.upload_blob(
+                repository.start_upload(descriptor.digest), descriptor, [memoryview(bytes(200_000))]
+            )
+
+        assert repository.find_blob(descriptor.digest) is None
+
+    def test_an_upload_that_is_broken_off_leaves_nothing(self, scene: Scene) -> None:
+        repository, descriptor = scene.repository("team/broken"), descriptor_of(SAMPLE.layers[0])
+
+        def pieces() -> Iterator[memoryview]:
+            yield memoryview(SAMPLE.layers[0].content)[:100_000]
+            raise Invalid("registry", "digest-mismatch", "the source lies")
+
+        with pytest.raises(Invalid, match="the source lies"):
+            repository.upload_blob(repository.start_upload(descriptor.digest), descriptor, pieces())
+
+        assert repository.find_blob(descriptor.digest) is None
+        upload(repository, SAMPLE.layers[0])
+
+    def test_what_is_there_may_be_uploaded_again(self, scene: Scene) -> None:
+        repository = scene.repository("team/twice")
+
+        assert upload(repository, SAMPLE.layers[0]) == upload(repository, SAMPLE.layers[0])
+
+
+class LoginContract(RegistryContract):
+    """What a registry with a login must do beside that; subclasses log in as `LOGIN`."""
+
+    def test_wrong_credentials_are_denied(self, scene: Scene) -> None:
+        wrong = Credentials(ALICE.username, Secret("marker-password"))
+
+        with pytest.raises(Denied) as denied:
+            scene.repository(credentials=wrong).head_manifest("1")
+
+        assert "marker-password" not in str(denied.value)
+
+
+class TestSimulator(RegistryContract):
+    @pytest.fixture
+    def scene(self) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True)
+        with registries.serve() as registry, scene_of(registry.address, settings) as scene:
+            yield scene
+
+
+class TestSimulatorWithBasic(LoginContract):
+    @pytest.fixture
+    def scene(self) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True, credentials=LOGIN)
+        with registries.serve() as registry, scene_of(registry.address, settings) as scene:
+            registry.login = BasicLogin({ALICE.username: ALICE.password})
+            yield scene
+
+
+class TestSimulatorWithTokens(LoginContract):
+    @pytest.fixture
+    def scene(self) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True, credentials=LOGIN)
+        with registries.serve() as registry, scene_of(registry.address, settings) as scene:
+            registry.login = TokenLogin({ALICE.username: ALICE.password})
+            yield scene
+
+
+class TestDistribution(RegistryContract):
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True)
+        with run_distribution(tmp_path) as registry, scene_of(registry.address, settings) as scene:
+            yield scene
+
+
+class TestDistributionWithRelativeLocations(RegistryContract):
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True)
+        with (
+            run_distribution(tmp_path, relative_locations=True) as registry,
+            scene_of(registry.address, settings) as scene,
+        ):
+            yield scene
+
+
+class TestDistributionWithLogin(LoginContract):
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True, credentials=LOGIN)
+        with (
+            run_distribution(tmp_path, login=ALICE) as registry,
+            scene_of(registry.address, settings) as scene,
+        ):
+            yield scene
+
+
+class TestDistributionWithTls(LoginContract):
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Iterator[Scene]:
+        authority = Authority(tmp_path / "certificates")
+        pair = authority.server("127.0.0.1")
+        tls = TlsFiles(pair.certificate, pair.key)
+        settings = RegistrySettings(ca_file=authority.certificate, any_address=True, credentials=LOGIN)
+        with (
+            run_distribution(tmp_path, login=ALICE, tls=tls) as registry,
+            scene_of(registry.address, settings) as scene,
+        ):
+            yield scene
+
+
+class TestSimulatorWithTls(RegistryContract):
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Iterator[Scene]:
+        authority = Authority(tmp_path)
+        pair = authority.server("127.0.0.1")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        settings = RegistrySettings(ca_file=authority.certificate, any_address=True)
+        with registries.serve(tls=context) as registry, scene_of(registry.address, settings) as scene:
+            yield scene

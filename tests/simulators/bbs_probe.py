@@ -18,6 +18,7 @@ from protos.bbs.metric_tags_pb2 import MetricTagValue
 from protos.bbs.task_pb2 import TaskDefinition
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from tests.simulators.bbs import Bbs
+from tests.simulators.bbs.state import SECOND
 from tests.simulators.certificates import client_context
 
 LIMIT = 5.0
@@ -106,6 +107,21 @@ async def raw_stream(bbs: Bbs, path: str, body: bytes = b"") -> AsyncIterator[Ra
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+class Clock:
+    """A clock in nanoseconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.time = 1_700_000_000 * SECOND
+
+    def __call__(self) -> int:
+        """Tell the time."""
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time += int(seconds * SECOND)
 
 
 async def until(condition: Callable[[], bool]) -> None:

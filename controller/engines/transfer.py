@@ -124,9 +124,9 @@ class Transfer:
         def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
             nonlocal moved
             for piece in pieces:
-                yield piece
                 moved += len(piece)
                 self._meter.move(len(piece))
+                yield piece
 
         try:
             with self._open(blob) as reader:

@@ -318,7 +318,7 @@ class Transport:
                 connection.request(
                     request.method,
                     request.url.target,
-                    body=self._pieces(request.body, connection, finish),  # type: ignore[arg-type]
+                    body=_body(request, connection, finish),  # type: ignore[arg-type]
                     headers=request.headers,
                 )
             except _LOST:
@@ -330,12 +330,15 @@ class Transport:
             raise
         return Answer(request.url, response, finish)
 
-    def _pieces(self, body: Body | None, connection: HTTPConnection, finish: _Finish) -> Body | None:
-        return body if isinstance(body, bytes | None) else _until_answered(body, connection, finish)
+
+def _body(request: Request, connection: HTTPConnection, finish: _Finish) -> Body | None:
+    if isinstance(request.body, bytes | None):
+        return request.body
+    return _until_answered(request.body, connection, finish, length=int(request.headers["Content-Length"]))
 
 
 def _until_answered(
-    body: Iterable[memoryview], connection: HTTPConnection, finish: _Finish
+    body: Iterable[memoryview], connection: HTTPConnection, finish: _Finish, *, length: int
 ) -> Iterator[memoryview]:
     """Pass a body on until its end, or until the server answers early.
 
@@ -345,6 +348,7 @@ def _until_answered(
     finish.is_reusable = False
     for piece in body:
         yield piece
-        if is_plain and wait_for_read(connection.sock, timeout=0.0):
+        length -= len(piece)
+        if length and is_plain and wait_for_read(connection.sock, timeout=0.0):
             return
-    finish.is_reusable = True
+    finish.is_reusable = length == 0

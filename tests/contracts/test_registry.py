@@ -116,7 +116,7 @@ class RegistryContract:
             repository.push_manifest(document_of(sample.manifest), "latest")
 
         assert DOCKER_SAMPLE.manifest.digest == str(repository.head_manifest("latest").digest)
-        assert repository.fetch_manifest(SAMPLE.manifest.digest)
+        assert SAMPLE.manifest.content == repository.fetch_manifest(SAMPLE.manifest.digest).raw
 
     def test_a_manifest_is_refused_with_the_names_of_missing_blobs(self, scene: Scene) -> None:
         document = document_of(SAMPLE.manifest)

@@ -21,8 +21,10 @@ CHALLENGES: list[tuple[str, list[str], Challenge | None]] = [
     (
         "a comma inside quotes",
         [
-            'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'
-            'scope="repository:library/busybox:pull,push"'
+            (
+                'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'
+                'scope="repository:library/busybox:pull,push"'
+            )
         ],
         bearer("https://auth.docker.io/token", "registry.docker.io", "repository:library/busybox:pull,push"),
     ),

@@ -58,7 +58,7 @@ def test_a_sample_index_is_read_with_its_platforms(docker: bool) -> None:  # noq
     document = parse_document(sample.index.content, sample.index.media_type, "x")
 
     assert isinstance(document, Index)
-    assert [True, False] == [each.is_attestation for each in document.entries]
+    assert [each.is_attestation for each in document.entries] == [True, False]
     assert str(document.entries[1].platform) == "linux/arm64"
 
 

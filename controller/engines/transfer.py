@@ -11,7 +11,7 @@ from controller.registry.cancellation import Cancellation
 from controller.registry.client import BlobsMissing, Repository
 from controller.registry.manifests import Descriptor, Document, Manifest
 from controller.registry.urls import Url
-from reconcile.errors import DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import Digest
 from reconcile.ports import CopiedImage
 
@@ -81,8 +81,8 @@ class Transfer:
     def _is_tagged(self, root: Document, tag: str) -> bool:
         try:
             return self._target.head_manifest(tag).digest == stored_digest(root)
-        except (NotFound, Invalid):
-            return False
+        except (NotFound, Denied, Invalid):
+            return False  # writing will tell
 
     def _bring(self, blob: Descriptor, holder: str | None) -> None:
         """See to it that the target holds a blob, with as few bytes as that takes."""

@@ -213,7 +213,7 @@ class Repository:
                 return BlobHead(answer.length)
             if answer.url.origin != self._base.origin and answer.status in _REDIRECTED_HEAD:
                 return BlobHead(None)  # it pointed at storage, which was signed for GET alone
-            if answer.status == 404:
+            if answer.status in {403, 404}:  # some registries call forbidden what is not there
                 return None
             raise self._error(answer, f"{subject} (look up blob)")
 

@@ -196,20 +196,21 @@ class _Finish:
         self._is_done = False
 
     def keep(self) -> None:
-        if self.is_reusable and self._connection.sock is not None and not self._is_done:
-            self._leave()
-            self._transport.give_back(self._key, self._connection)
-        else:
+        if not self.is_reusable or self._connection.sock is None:
             self.close()
+        elif self._leave():
+            self._transport.give_back(self._key, self._connection)
 
     def close(self) -> None:
-        self._leave()
-        self._connection.close()
+        if self._leave():
+            self._connection.close()
 
-    def _leave(self) -> None:
-        self._is_done = True
-        if self._sock is not None:
+    def _leave(self) -> bool:
+        """Whether this was the first call: afterwards the connection may be somebody else's."""
+        is_first, self._is_done = not self._is_done, True
+        if is_first and self._sock is not None:
             self.work.cancellation.forget(self._sock)
+        return is_first
 
 
 def _failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCacheError:

@@ -4,6 +4,7 @@ Upload sessions and signed storage URLs carry state in their query, so nothing h
 quotes or normalises one.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urljoin, urlsplit
@@ -12,6 +13,7 @@ from reconcile.errors import Invalid
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 16384
+_VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Url:
 
 
 def _checked(text: str) -> str:
-    if len(text) > _MAX_LENGTH or not text.isascii() or any(ord(c) <= 32 or ord(c) == 127 for c in text):
+    if len(text) > _MAX_LENGTH or not _VISIBLE.fullmatch(text):
         raise Invalid("registry", "bad-url", "the registry named a URL with illegal characters")
     return text
 

@@ -448,14 +448,33 @@ def test_an_error_of_the_source_breaks_the_upload_off(
 # Connections
 
 
-def test_connections_are_kept(registry: RegistrySimulator, open_repository: OpenRepository) -> None:
-    connections: set[int] = set()
-    for _ in range(3):
-        open_repository().head_manifest("1")
-        open_repository().find_blob(parse_digest(f"sha256:{'0' * 64}"))
-        connections.add(len(registry.open_connections))
+def test_connections_are_kept_whatever_comes_over_them(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    registry.login = registries.TokenLogin({"alice": "marker-password"})
+    repository, target = open_repository(credentials=MARKER), open_repository("new/app:1", credentials=MARKER)
+    for _ in range(2):
+        document = repository.fetch_manifest(str(repository.head_manifest("1").digest))
+        with pytest.raises(NotFound):
+            repository.head_manifest("nope")
+        with pytest.raises(BlobsMissing):
+            target.push_manifest(document, "1")
+        assert target.find_blob(parse_digest(f"sha256:{'0' * 64}")) is None
+        target.upload_blob(target.start_upload(BLOB.digest), BLOB, [memoryview(LAYER.content)])
+        assert LAYER.content == read_all(lambda: repository)
 
-    assert connections == {1}
+    assert registry.connections == 2  # one more for the token, while the refusal is still open
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    registry.fail("HEAD", "manifests", WithHeaders({"Connection": "keep-alive"}))
+    open_repository().head_manifest("1")
+    registry.drop_connections()
+
+    assert open_repository().head_manifest("1").digest is not None
+    assert registry.connections == 2
 
 
 def test_cancelling_wakes_a_thread_that_waits(

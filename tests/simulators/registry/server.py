@@ -96,6 +96,7 @@ class RegistrySimulator:
         relative_locations: Whether upload locations are relative.
         requests: All requests so far, in the order of their answers.
         open_connections: Those of clients, idle ones included.
+        connections: How many were ever opened.
     """
 
     def __init__(self, address: str, scheme: str) -> None:
@@ -110,6 +111,7 @@ class RegistrySimulator:
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
         self.uploads: dict[str, str] = {}
         self.open_connections: set[socket.socket] = set()
+        self.connections = 0
         self.stalled = threading.Semaphore(0)
         self.released = threading.Event()
         self.lock = threading.Lock()
@@ -128,6 +130,12 @@ class RegistrySimulator:
         """Start counting anew."""
         with self.lock:
             self.requests.clear()
+
+    def drop_connections(self) -> None:
+        """Close every connection, as a restart does."""
+        for each in list(self.open_connections):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
     def wait_for_stall(self, seconds: float = 5.0) -> None:
         """Wait until a request has run into a `Stall`."""
@@ -411,6 +419,8 @@ class _Server(ThreadingHTTPServer):
 
     def process_request_thread(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         self.registry.open_connections.add(request)
+        with self.registry.lock:
+            self.registry.connections += 1
         try:
             if self._tls is not None:
                 request = self._tls.wrap_socket(request, server_side=True)
@@ -423,12 +433,6 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing about clients that went away."""
-
-    def drop_connections(self) -> None:
-        """Wake up whoever waits on a connection."""
-        for each in list(self.registry.open_connections):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
 
 
 def _basic(user: str, password: str) -> str:
@@ -461,6 +465,6 @@ def serve(
     finally:
         server.registry.released.set()
         server.shutdown()
-        server.drop_connections()
+        server.registry.drop_connections()
         server.server_close()
         thread.join()

@@ -172,6 +172,7 @@ class Cacher:
 
     async def _attempt(self, job: CacheJob) -> float | None:
         started = time.monotonic()
+        log.debug("copying-image", job=job.job_id, source_image=str(job.source), attempt=job.attempts)
         try:
             image, transferred = await self._cache_image(job)
         except asyncio.CancelledError:

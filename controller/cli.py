@@ -27,6 +27,7 @@ REFUSED = 4
 FAILED = 5
 
 Output = Literal["auto", "json", "table"]
+Row = Mapping[str, str | float | None]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +48,7 @@ _config_option = click.option(
 @commands.command()
 @_config_option
 def run(config_path: Path) -> None:
-    """Run the daemon until it gets SIGTERM or SIGINT.
+    r"""Run the daemon until it gets SIGTERM or SIGINT.
 
     \b
     Example:
@@ -61,7 +62,7 @@ def run(config_path: Path) -> None:
 @commands.command("check-config")
 @_config_option
 def check_config(config_path: Path) -> None:
-    """Check a config file and the files that it names, and say what is wrong with it.
+    r"""Check a config file and the files that it names, and say what is wrong with it.
 
     \b
     Example:
@@ -80,7 +81,7 @@ def check_config(config_path: Path) -> None:
     help="Tables on a terminal and JSON lines elsewhere, or always one of them.",
 )
 def status(config_path: Path, output: Output) -> None:
-    """Show cached images, jobs that are not finished, and Docker LRPs, beside a running daemon.
+    r"""Show cached images, jobs that are not finished, and Docker LRPs, beside a running daemon.
 
     \b
     Example:
@@ -100,9 +101,9 @@ def status(config_path: Path, output: Output) -> None:
 class Report:
     """Rows by kind: "image", "job" and "lrp"; each row maps a column to its text or number."""
 
-    by_kind: Mapping[str, Sequence[Mapping[str, str | float | None]]]
+    by_kind: Mapping[str, Sequence[Row]]
 
-    def lines(self) -> Iterable[Mapping[str, str | float | None]]:
+    def lines(self) -> Iterable[Row]:
         """All rows, each with its kind."""
         return ({"kind": kind, **row} for kind, rows in self.by_kind.items() for row in rows)
 
@@ -110,7 +111,7 @@ class Report:
 async def _read_status(config: Config) -> Report:
     cache = config.cache_repositories
     async with open_store_readonly(config.database_url) as records:
-        images = [
+        images: list[Row] = [
             {
                 "cache_guid": image.cache_guid,
                 "source": str(image.source),
@@ -120,7 +121,7 @@ async def _read_status(config: Config) -> Report:
             }
             for image in await records.list_images()
         ]
-        jobs = [
+        jobs: list[Row] = [
             {
                 "job": job.job_id,
                 "source": str(job.source),
@@ -131,7 +132,7 @@ async def _read_status(config: Config) -> Report:
             }
             for job in await records.list_open_jobs()
         ]
-        lrps = [
+        lrps: list[Row] = [
             {
                 "process_guid": lrp.process_guid,
                 "app_guid": lrp.app_guid,
@@ -144,7 +145,7 @@ async def _read_status(config: Config) -> Report:
     return Report({"image": images, "job": jobs, "lrp": lrps})
 
 
-def _table(kind: str, rows: Sequence[Mapping[str, str | float | None]]) -> Table:
+def _table(kind: str, rows: Sequence[Row]) -> Table:
     table = Table(title=f"{len(rows)} {kind}{'' if len(rows) == 1 else 's'}", title_justify="left")
     for column in rows[0] if rows else ():
         table.add_column(column, overflow="fold")

@@ -6,6 +6,7 @@ key, all at once, and nothing is validated later.
 
 import json
 import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -154,7 +155,7 @@ class Config(_Section):
 
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need more than HTTPS with a public certificate."""
-    allowed_source_networks: tuple[str, ...] = ()
+    allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     """Private networks, such as "10.0.16.0/24", that source registries may lie in; public addresses
     are always allowed."""
 

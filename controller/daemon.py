@@ -19,11 +19,14 @@ from controller.bbs.client import BbsClient, open_bbs
 from controller.cacher import Cacher, Records
 from controller.config import Config, RegistryConfig, read_secret
 from controller.coverage import Coverage, Followers, LrpIndex
-from controller.engines.registry_copy import CopyLimits, RegistryCopy, open_registry_copy
+from controller.engines.copy_plan import CopyLimits
+from controller.engines.registry_copy import RegistryCopy
 from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reconciler import Reconciler
-from controller.registry.settings import RegistrySettings
+from controller.registry.client import Registries
+from controller.registry.platforms import parse_platform
+from controller.registry.settings import RegistrySettings, Timeouts
 from controller.store import Store, open_store
 from controller.transport import client_tls
 from controller.watcher import Found, Watcher
@@ -39,7 +42,7 @@ FINISH_WITHIN = 5.0
 """Seconds that open replacements get after a signal; the rest of ten is for cancelled copies."""
 
 
-class StopRequested(Exception):  # noqa: N818 - no error: it ends the task group
+class StopRequested(Exception):
     """A signal asked the process to end."""
 
 
@@ -78,7 +81,8 @@ async def run(config: Config) -> None:
         bbs = await stack.enter_async_context(
             open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
         )
-        engine = await stack.enter_async_context(_open_engine(config, store))
+        engine = _engine(config, store)
+        stack.push_async_callback(engine.close)
         await _run_loops(config, store=store, bbs=bbs, engine=engine, process=process)
     log.info("stopped")
 
@@ -168,6 +172,26 @@ async def _stop_on_signal(reconciler: Reconciler) -> NoReturn:
     await stop.wait()
     await reconciler.finish_replacements(FINISH_WITHIN)
     raise StopRequested
+
+
+def _engine(config: Config, store: Store) -> RegistryCopy:
+    settings = {each.address: _registry_settings(each, any_address=False) for each in config.registries}
+    settings[config.cache_registry.address] = _registry_settings(config.cache_registry, any_address=True)
+    registries = Registries(
+        settings,
+        allowed_networks=config.allowed_source_networks,
+        timeouts=Timeouts(idle=config.registry_timeout),
+    )
+    limits = CopyLimits(
+        max_image_bytes=config.max_image_bytes,
+        max_layers=config.max_layers,
+        blobs_at_a_time=config.max_blobs_per_copy,
+        copies_at_a_time=config.max_copies,
+    )
+    platform = None if config.platforms == "all" else parse_platform(config.platforms)
+    return RegistryCopy(
+        registries, config.cache_repositories, store.records, limits=limits, platform=platform
+    )
 
 
 def _pull_credentials(config: Config) -> Credentials | None:

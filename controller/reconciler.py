@@ -139,24 +139,15 @@ class Reconciler:
             self._none_open.set()
 
     async def _remember(self, observed: Observed, outcome: Outcome) -> None:
-        """Keep what people may ask about this LRP, written only when it changed."""
-        key, before = observed.process_guid, observed.record
-        lrp = observed.lrp or (observed.replacement.original if observed.replacement else None)
-        if lrp is None or outcome.is_gone:
-            if before is not None:
-                await self._sources.records.forget_lrps([key])
+        """Keep what people may ask about this LRP, written only when it changed.
+
+        That of an LRP that is gone stays a while, until a sweep forgets it: an owner who keeps putting
+        it back must not be forgotten in between.
+        """
+        before = observed.record
+        record = _record_of(observed, outcome)
+        if record is None or (before is None and outcome.reason in UNREMARKABLE):
             return
-        if before is None and outcome.reason in UNREMARKABLE:
-            return
-        record = LrpRecord(
-            process_guid=key,
-            app_guid=lrp.app_guid,
-            rootfs=str(lrp.rootfs),
-            cache_guid=outcome.cache_guid or (before.cache_guid if before else None),
-            rounds=outcome.rounds or (before.rounds if before else 0),
-            reason=outcome.reason,
-            updated_at=observed.now,
-        )
         if before is None or replace(before, updated_at=observed.now) != record:
             await self._sources.records.save_lrp(record)
 
@@ -172,3 +163,19 @@ class Reconciler:
             cache_guid=outcome.cache_guid,
             duration_s=round(duration, 3),
         )
+
+
+def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
+    before = observed.record
+    lrp = observed.lrp or (observed.replacement.original if observed.replacement else None)
+    if lrp is None:
+        return before and replace(before, reason=outcome.reason, updated_at=observed.now)
+    return LrpRecord(
+        process_guid=observed.process_guid,
+        app_guid=lrp.app_guid,
+        rootfs=str(lrp.rootfs),
+        cache_guid=outcome.cache_guid or (before.cache_guid if before else None),
+        rounds=outcome.rounds or (before.rounds if before else 0),
+        reason=outcome.reason,
+        updated_at=observed.now,
+    )

@@ -35,7 +35,6 @@ class Outcome:
         look_again: Seconds after which to look again; None when only a change calls for it.
         cache_guid: Set when the LRP runs from this cached image now.
         rounds: Replacements of the LRP that were begun, when this action begins one.
-        is_gone: The LRP is no longer desired.
     """
 
     reason: str
@@ -43,7 +42,6 @@ class Outcome:
     look_again: float | None = None
     cache_guid: CacheGuid | None = None
     rounds: int | None = None
-    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ async def apply(action: Action, observed: Observed, targets: Targets) -> Outcome
         case LookAgain(reason, seconds):
             return Outcome(reason, look_again=seconds)
         case Forget(reason):
-            return Outcome(reason, is_gone=True)
+            return Outcome(reason)
         case CacheImage(request):
             job = await targets.requests.request(request)
             return Outcome("waiting: caching", f"asked for a copy: {request.reason}, job {job.job_id}")

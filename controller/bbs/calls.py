@@ -93,7 +93,7 @@ class Calls:
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, TimeoutError) as error:
-            raise error_from_exception(error, attempt=attempt) from error
+            raise error_from_exception(error, attempt=str(request.url)) from error
         try:
             # Every answer but a ping's has its error in field 1, and this one has nothing else.
             lifecycle = TaskLifecycleResponse.FromString(body)
@@ -109,7 +109,7 @@ class Calls:
             async with asyncio.timeout(self.timeout):
                 return await self._open(request)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise error_from_exception(error, attempt=request.url.path) from error
+            raise error_from_exception(error, attempt=str(request.url)) from error
 
     async def _open(self, request: httpx.Request) -> httpx.Response:
         response = await self.http.send(request, stream=True)

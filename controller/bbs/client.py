@@ -17,7 +17,6 @@ import httpx
 from controller.bbs import messages
 from controller.bbs.calls import Calls
 from controller.bbs.errors import SYSTEM
-from controller.bbs.events import Event
 from controller.bbs.listing import Listing
 from controller.bbs.streams import Streams
 from controller.bbs.text import texts_of
@@ -30,6 +29,9 @@ from protos.bbs.cells_pb2 import CellsResponse
 from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
 from protos.bbs.ping_pb2 import PingResponse
 from reconcile.errors import Invalid, NotFound
+from reconcile.events import (
+    Event,
+)
 from reconcile.images import Rootfs
 from reconcile.lrps import (
     ActualLrp,

@@ -37,23 +37,6 @@ from reconcile.events import (
 )
 from reconcile.lrps import ProcessGuid
 
-__all__ = [
-    "ActualLrpChanged",
-    "ActualLrpCrashed",
-    "ActualLrpCreated",
-    "ActualLrpRemoved",
-    "BrokenEvent",
-    "DesiredLrpChanged",
-    "DesiredLrpCreated",
-    "DesiredLrpRemoved",
-    "Event",
-    "TaskChanged",
-    "TaskCreated",
-    "TaskRemoved",
-    "UnknownEvent",
-    "event_from_sse",
-]
-
 
 def event_from_sse(name: str, *, data: str) -> Event:
     """Read one event: its name and its payload, the message in base64."""

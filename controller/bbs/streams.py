@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import httpx
 
 from controller.bbs.errors import SYSTEM, error_from_exception, error_from_response, reason_of
-from controller.bbs.events import Event, event_from_sse
+from controller.bbs.events import event_from_sse
 from controller.bbs.sse import EventTooLarge, SseParser
 from protos.bbs.events_pb2 import EventsByCellId
 from reconcile.errors import Invalid, Unavailable
+from reconcile.events import (
+    Event,
+)
 
 EVENT_STREAM = "text/event-stream"
 
@@ -50,7 +53,7 @@ class Streams:
             async with asyncio.timeout(self.timeout):
                 response = await self.http.send(request, stream=True)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise error_from_exception(error, attempt=path) from error
+            raise error_from_exception(error, attempt=str(request.url)) from error
         try:
             _check(response, path)
             yield _events(response, path)

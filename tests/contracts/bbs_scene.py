@@ -15,15 +15,6 @@ import httpx
 from google.protobuf.message import Message
 
 from controller.bbs.client import BbsClient, open_bbs
-from controller.bbs.events import (
-    ActualLrpCreated,
-    ActualLrpRemoved,
-    DesiredLrpCreated,
-    DesiredLrpRemoved,
-    Event,
-    TaskCreated,
-    TaskRemoved,
-)
 from protos.bbs import actual_lrp_requests_pb2 as actual_requests
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs import evacuation_pb2 as evacuation
@@ -35,6 +26,15 @@ from protos.bbs.domain_pb2 import UpsertDomainRequest
 from protos.bbs.error_pb2 import Error
 from protos.bbs.metric_tags_pb2 import MetricTagValue
 from protos.bbs.task_pb2 import Task, TaskDefinition
+from reconcile.events import (
+    ActualLrpCreated,
+    ActualLrpRemoved,
+    DesiredLrpCreated,
+    DesiredLrpRemoved,
+    Event,
+    TaskCreated,
+    TaskRemoved,
+)
 from reconcile.lrps import ProcessGuid, TaskGuid
 
 M = TypeVar("M", bound=Message)

@@ -7,14 +7,14 @@ import json
 
 import pytest
 
-from controller.bbs.events import (
-    DesiredLrpCreated,
-)
 from controller.bbs.messages import LrpUpdate
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.events import (
+    DesiredLrpCreated,
+)
 from reconcile.images import Rootfs
 from reconcile.lrps import (
     Credentials,

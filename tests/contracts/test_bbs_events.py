@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from controller.bbs.events import (
+from controller.bbs.messages import LrpUpdate
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from reconcile.events import (
     ActualLrpChanged,
     ActualLrpCrashed,
     ActualLrpCreated,
@@ -13,8 +15,6 @@ from controller.bbs.events import (
     Event,
     TaskCreated,
 )
-from controller.bbs.messages import LrpUpdate
-from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.lrps import (
     ActualLrpState,
     Credentials,

@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from controller.bbs.events import (
-    ActualLrpRemoved,
-)
 from protos.bbs import actual_lrp_requests_pb2 as actual_requests
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import NotFound
+from reconcile.events import (
+    ActualLrpRemoved,
+)
 from reconcile.lrps import (
     ActualLrpState,
     Presence,

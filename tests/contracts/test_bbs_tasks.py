@@ -2,13 +2,13 @@
 
 import pytest
 
-from controller.bbs.events import (
+from protos.bbs.error_pb2 import Error
+from reconcile.errors import Conflict, NotFound
+from reconcile.events import (
     TaskChanged,
     TaskCreated,
     TaskRemoved,
 )
-from protos.bbs.error_pb2 import Error
-from reconcile.errors import Conflict, NotFound
 from reconcile.lrps import (
     Credentials,
     ProcessGuid,

@@ -7,7 +7,12 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.bbs.events import (
+from controller.bbs.events import event_from_sse
+from protos.bbs import events_pb2 as messages
+from protos.bbs.actual_lrp_pb2 import ActualLRP, ActualLRPInfo, ActualLRPInstanceKey, ActualLRPKey
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from protos.bbs.task_pb2 import Task
+from reconcile.events import (
     ActualLrpChanged,
     ActualLrpCrashed,
     ActualLrpCreated,
@@ -15,12 +20,7 @@ from controller.bbs.events import (
     DesiredLrpRemoved,
     TaskChanged,
     UnknownEvent,
-    event_from_sse,
 )
-from protos.bbs import events_pb2 as messages
-from protos.bbs.actual_lrp_pb2 import ActualLRP, ActualLRPInfo, ActualLRPInstanceKey, ActualLRPKey
-from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from protos.bbs.task_pb2 import Task
 from reconcile.lrps import ProcessGuid, TaskState
 
 NAMES = [

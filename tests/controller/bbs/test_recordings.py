@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from controller.bbs.client import BbsClient, open_bbs
-from controller.bbs.events import (
+from controller.bbs.events import event_from_sse
+from controller.bbs.listing import Listing
+from controller.bbs.messages import LrpUpdate, definition_with_image, original_definition
+from controller.bbs.sse import SseParser
+from protos.bbs import desired_lrp_requests_pb2 as desired
+from reconcile.errors import DockerCacheError, Unavailable
+from reconcile.events import (
     ActualLrpChanged,
     ActualLrpCreated,
     ActualLrpRemoved,
@@ -23,13 +29,7 @@ from controller.bbs.events import (
     TaskCreated,
     TaskRemoved,
     UnknownEvent,
-    event_from_sse,
 )
-from controller.bbs.listing import Listing
-from controller.bbs.messages import LrpUpdate, definition_with_image, original_definition
-from controller.bbs.sse import SseParser
-from protos.bbs import desired_lrp_requests_pb2 as desired
-from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.images import Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret, TaskGuid, TaskState
 from tests.controller.bbs.lrps import LRP

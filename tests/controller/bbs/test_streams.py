@@ -8,10 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from controller.bbs.client import open_bbs
-from controller.bbs.events import BrokenEvent, Event, TaskCreated, UnknownEvent
 from protos.bbs.events_pb2 import EventsByCellId, TaskCreatedEvent
 from protos.bbs.task_pb2 import Task
 from reconcile.errors import DockerCacheError, Invalid, Unavailable
+from reconcile.events import (
+    BrokenEvent,
+    Event,
+    TaskCreated,
+    UnknownEvent,
+)
 from tests.controller.bbs.peers import LAST_CHUNK, STREAM_HEAD, Answer, Then, answer, chunks, head, serve
 
 

@@ -1,0 +1,329 @@
+"""The whole system on loopback: two registries, a BBS with a cell, Cloud Controller's sync, and the daemon's process.
+
+Registries are real ones where the Debian package docker-registry is installed, otherwise simulators.
+"""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.fernet import Fernet
+
+from protos.bbs.actual_lrp_pb2 import ActualLRP
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from tests.contracts.distribution import BINARY, run_distribution
+from tests.simulators import images
+from tests.simulators import registry as registry_simulator
+from tests.simulators.bbs import Bbs, Version, serve_bbs
+from tests.simulators.cell import CellSettings, SimulatedCell
+from tests.simulators.certificates import make_certificates
+from tests.simulators.cloud_controller import App, CloudController, InProcess
+from tests.simulators.recipes import Image
+
+PATIENCE = 30.0
+"""Seconds that only a failure ever waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """One registry on loopback; `kind` says whether it is real, and a simulator can be told to fail."""
+
+    address: str
+    url: str
+    kind: str
+    simulator: registry_simulator.RegistrySimulator | None = None
+
+    @property
+    def faults(self) -> registry_simulator.RegistrySimulator:
+        """The simulator that is to fail."""
+        assert self.simulator is not None
+        return self.simulator
+
+    def push(self, repository: str, tag: str, image: images.Image) -> str:
+        """Put an image into it, and give the reference a user would write."""
+        with httpx.Client(base_url=self.url, timeout=60.0) as client:
+            images.push_image(client, repository, tag, image)
+        return f"{self.address}/{repository}:{tag}"
+
+    def pull_manifest(self, repository: str, reference: str) -> images.Blob | None:
+        """Read a manifest's exact bytes."""
+        with httpx.Client(base_url=self.url, timeout=60.0) as client:
+            return images.pull_manifest(client, repository, reference)
+
+
+def has_real_registry() -> bool:
+    """Whether the distribution registry is installed."""
+    return shutil.which(BINARY) is not None
+
+
+@contextmanager
+def run_registry(directory: Path) -> Iterator[Registry]:
+    """Run a registry for the length of a block, a real one if there is any."""
+    if not has_real_registry():
+        with simulate_registry() as simulated:
+            yield simulated
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with run_distribution(directory) as real:
+        yield Registry(real.address, real.url, "distribution registry")
+
+
+@contextmanager
+def simulate_registry() -> Iterator[Registry]:
+    """Run a registry that can be told to fail, for the length of a block."""
+    with registry_simulator.serve() as simulated:
+        yield Registry(simulated.address, simulated.url, "registry simulator", simulated)
+
+
+class DaemonProcess:
+    """The daemon as a process of its own, with its log lines."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.pid = process.pid
+        self.lines: list[dict[str, Any]] = []
+        self.text = ""
+        self._process = process
+        self._log = log
+        self._news = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for raw in self._process.stdout:
+            text = raw.decode(errors="replace")
+            self.text += text
+            with self._log.open("a") as log:
+                log.write(text)
+            with contextlib.suppress(ValueError):
+                self.lines.append(json.loads(text))
+            async with self._news:
+                self._news.notify_all()
+        async with self._news:
+            self._news.notify_all()
+
+    async def logged(self, message: str, *, count: int = 1, **data: object) -> dict[str, Any]:
+        """Wait for the nth line of a message with some data, and give it."""
+
+        def matching() -> list[dict[str, Any]]:
+            return [
+                line
+                for line in self.lines
+                if line.get("message") == f"docker-cache.{message}"
+                and all(line["data"].get(key.replace("_", "-")) == value for key, value in data.items())
+            ]
+
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: len(matching()) >= count or self._reader.done())
+        found = matching()
+        if len(found) < count:
+            raise AssertionError(f"the daemon ended without {message}:\n{self.text[-3000:]}")
+        return found[count - 1]
+
+    async def kill(self) -> None:
+        """End it with SIGKILL."""
+        await self._end(signal.SIGKILL)
+
+    async def stop(self) -> tuple[int, float]:
+        """End it with SIGTERM, and give its exit status and the seconds it took."""
+        begun = time.monotonic()
+        return await self._end(signal.SIGTERM), time.monotonic() - begun
+
+    async def ended(self) -> int:
+        """Wait until it ends by itself, and give its exit status."""
+        async with asyncio.timeout(PATIENCE):
+            status = await self._process.wait()
+        await self._reader
+        return status
+
+    async def _end(self, number: signal.Signals) -> int:
+        if self._process.returncode is None:
+            self._process.send_signal(number)
+        return await self.ended()
+
+
+@dataclass
+class Environment:
+    """Everything that runs, and what to do with it."""
+
+    directory: Path
+    source: Registry
+    cache: Registry
+    bbs: Bbs
+    cell: SimulatedCell
+    cloud: CloudController
+    settings: dict[str, Any]
+    _source_stack: contextlib.ExitStack
+    _daemons: list[DaemonProcess] = field(default_factory=list)
+
+    @property
+    def config_path(self) -> Path:
+        """Where the daemon's config file lies."""
+        return self.directory / "config.json"
+
+    async def start_daemon(self) -> DaemonProcess:
+        """Write the config file and start a daemon."""
+        self.config_path.write_text(json.dumps(self.settings, indent=2))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "controller",
+            "run",
+            "--config",
+            str(self.config_path),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=16 * 1024 * 1024,
+        )
+        daemon = DaemonProcess(process, self.directory / "daemon.log")
+        self._daemons.append(daemon)
+        return daemon
+
+    async def started_daemon(self) -> DaemonProcess:
+        """Start a daemon, and wait until it has listed the BBS."""
+        daemon = await self.start_daemon()
+        await daemon.logged("watcher.listed-bbs")
+        return daemon
+
+    async def run_command(self, *arguments: str) -> tuple[int, str, str]:
+        """Run a command of the program, and give its exit status and what it wrote."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "controller",
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def push_app(self, name: str, image: Image, *, instances: int = 1) -> App:
+        """Do what `cf push` does."""
+        return await self.cloud.push(name, image, instances=instances)
+
+    def stop_source(self) -> None:
+        """End the source registry."""
+        self._source_stack.close()
+
+    def lrp(self, app: App) -> DesiredLRP | None:
+        """The app's desired LRP as the BBS has it."""
+        return self.bbs.state.desired.get(app.process_guid)
+
+    def rows(self, app: App) -> list[ActualLRP]:
+        """The app's instance rows."""
+        return [row for row in self.bbs.state.rows() if row.actual_lrp_key.process_guid == app.process_guid]
+
+    def running_from(self, app: App, rootfs: str) -> int:
+        """How many of the app's instances run, by the BBS and by the cell, from a rootfs."""
+        running = {
+            row.actual_lrp_instance_key.instance_guid for row in self.rows(app) if row.state == "RUNNING"
+        }
+        return sum(
+            instance.is_running and instance.rootfs == rootfs
+            for guid, instance in self.cell.instances.items()
+            if guid in running
+        )
+
+    def is_from_cache(self, app: App) -> bool:
+        """Whether the app's LRP is desired from the private registry."""
+        lrp = self.lrp(app)
+        return lrp is not None and lrp.root_fs.startswith(f"docker://{self.cache.address}/")
+
+    async def replaced(self, app: App) -> str:
+        """Wait until an app's LRP is desired from the cache, and give its rootfs."""
+        await until(lambda: self.is_from_cache(app))
+        lrp = self.lrp(app)
+        assert lrp is not None
+        return lrp.root_fs
+
+    def last_words(self) -> str:
+        """The end of the daemons' log."""
+        return "".join(daemon.text for daemon in self._daemons)[-4000:]
+
+    async def close(self) -> None:
+        """End the daemons."""
+        for daemon in self._daemons:
+            await daemon.kill()
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until another process has brought something about; it has no other way to say so."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the other process sets no event here
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def open_environment(
+    directory: Path,
+    *,
+    version: Version = Version.NEW,
+    faulty_source: bool = False,
+    start_delay: float = 1.0,
+    sync_interval: float | None = None,
+    converge_interval: float | None = None,
+) -> AsyncIterator[Environment]:
+    """Start everything but the daemon, until the block ends.
+
+    Args:
+        directory: Holds all files.
+        version: Of the BBS.
+        faulty_source: Whether the source registry is a simulator that can be told to fail.
+        start_delay: Seconds from the end of a pull to RUNNING.
+        sync_interval: Seconds between Cloud Controller's syncs; None leaves them to the test.
+        converge_interval: The same of the BBS's convergence.
+    """
+    async with AsyncExitStack() as stack:
+        source_stack = stack.enter_context(contextlib.ExitStack())
+        source = source_stack.enter_context(
+            simulate_registry() if faulty_source else run_registry(directory / "source")
+        )
+        cache = stack.enter_context(run_registry(directory / "cache"))
+        certificates = make_certificates(directory / "certificates")
+        bbs = await stack.enter_async_context(
+            serve_bbs(certificates, version=version, converge_interval=converge_interval)
+        )
+        settings = CellSettings(
+            start_delay=start_delay,
+            registry_map={each.address: each.url for each in (source, cache)},
+        )
+        cell = await stack.enter_async_context(SimulatedCell(bbs, settings))
+        cloud = await stack.enter_async_context(CloudController(InProcess(bbs), interval=sync_interval))
+        key = directory / "journal.key"
+        key.write_bytes(Fernet.generate_key())
+        key.chmod(0o600)
+        environment = Environment(
+            directory,
+            source,
+            cache,
+            bbs,
+            cell,
+            cloud,
+            settings={
+                "log_level": "debug",
+                "bbs_address": bbs.url,
+                "bbs_ca_cert_file": str(certificates.ca),
+                "bbs_client_cert_file": str(certificates.client.certificate),
+                "bbs_client_key_file": str(certificates.client.key),
+                "communication_timeout": "10s",
+                "sync_interval": "5s",
+                "database_url": f"sqlite:///{directory}/store/docker-cache.db",
+                "journal_key_file": str(key),
+                "cache_registry": {"address": cache.address, "plain_http": True},
+                "registries": [{"address": source.address, "plain_http": True}],
+                "allowed_source_networks": ["127.0.0.0/8"],
+            },
+            _source_stack=source_stack,
+        )
+        stack.push_async_callback(environment.close)
+        yield environment

@@ -1,0 +1,123 @@
+"""Starting the daemon: what it refuses, and what it waits for."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.environment import Environment, open_environment
+
+
+@pytest.fixture
+async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path) as opened:
+        yield opened
+
+
+async def test_a_second_process_on_the_same_store_refuses_and_says_why(env: Environment) -> None:
+    first = await env.started_daemon()
+    second = await env.start_daemon()
+
+    assert await second.ended() == 4
+    assert f"is held by process {first.pid}" in second.text
+    assert "Traceback" not in second.text
+
+
+async def test_the_store_is_free_again_after_a_kill(env: Environment) -> None:
+    first = await env.started_daemon()
+    await first.kill()
+
+    await env.started_daemon()
+
+
+async def test_an_unreachable_bbs_is_waited_for(env: Environment) -> None:
+    await env.bbs.stop_listening()
+    daemon = await env.start_daemon()
+    line = await daemon.logged("watcher.lost-bbs-events", count=2)
+    assert env.bbs.url in line["data"]["error"]
+    await env.bbs.start_listening()
+
+    await daemon.logged("watcher.listed-bbs")
+
+
+async def test_a_bbs_that_migrates_is_waited_for(env: Environment) -> None:
+    env.bbs.is_migrating = True
+    daemon = await env.start_daemon()
+    await daemon.logged("watcher.lost-bbs-events")
+    env.bbs.is_migrating = False
+
+    await daemon.logged("watcher.listed-bbs")
+
+
+async def test_a_bbs_of_another_authority_is_refused_and_said(env: Environment) -> None:
+    env.settings["bbs_ca_cert_file"] = str(env.bbs.certificates.foreign_ca)
+    daemon = await env.start_daemon()
+    line = await daemon.logged("watcher.lost-bbs-events")
+
+    assert "certificate" in line["data"]["error"].lower()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("bbs_adress", "x", "bbs_adress: unknown key"),
+        ("bbs_client_key_file", "/none.key", "bbs_client_key_file: cannot read /none.key"),
+        ("sync_interval", 30, "sync_interval: write a duration with its unit"),
+        ("database_url", "sqlite:////proc/none/x.db", "/proc/none"),
+    ],
+)
+async def test_a_config_that_cannot_work_ends_with_one_clear_message(
+    env: Environment, key: str, value: object, said: str
+) -> None:
+    env.settings[key] = value
+    daemon = await env.start_daemon()
+
+    assert await daemon.ended() in {3, 4}
+    assert said in daemon.text
+    assert "Traceback" not in daemon.text
+
+
+async def test_a_key_that_is_no_certificates_key_is_refused_by_name(env: Environment) -> None:
+    env.settings["bbs_client_key_file"] = str(env.bbs.certificates.server.key)
+    daemon = await env.start_daemon()
+
+    assert await daemon.ended() == 4
+    assert "server.key" in daemon.text
+    assert "Traceback" not in daemon.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["run"], 3, "Missing option '--config'"),
+        (["run", "--config", "/none.json"], 3, "cannot read config file /none.json"),
+        (["no-such-command"], 3, "No such command"),
+        (["--version"], 0, "diego-docker-cache, version "),
+        (["--help"], 0, "check-config"),
+        (["run", "--help"], 0, "Example:"),
+    ],
+)
+async def test_commands_end_with_their_status(
+    env: Environment, arguments: list[str], status: int, said: str
+) -> None:
+    ended, out, err = await env.run_command(*arguments)
+
+    assert ended == status
+    assert said in out + err
+    assert "Traceback" not in out + err
+
+
+async def test_status_before_the_first_start_says_what_to_do(env: Environment) -> None:
+    env.config_path.write_text(json.dumps(env.settings))
+    status, _, err = await env.run_command("status", "--config", str(env.config_path))
+
+    assert status == 4
+    assert "start the daemon first" in err
+
+
+async def test_a_good_config_is_said_to_be_good(env: Environment) -> None:
+    env.config_path.write_text(json.dumps(env.settings))
+    status, out, _ = await env.run_command("check-config", "--config", str(env.config_path))
+
+    assert (status, out) == (0, f"{env.config_path} can be used\n")

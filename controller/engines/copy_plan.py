@@ -22,6 +22,7 @@ from reconcile.ports import ResolvedImage
 
 _DEEPEST = 3
 _MOST_DOCUMENTS = 1000
+_MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,26 +147,25 @@ def read_plan(
     subject = f"{source.image.repository}@{digest}"
     documents: dict[Digest, Document] = {}
     blobs: dict[Digest, Descriptor] = {}
-    level, deepest = [digest], _DEEPEST
+    level, deepest, held = [digest], _DEEPEST, 0
+
+    def fetch(each: Digest) -> Document:
+        nonlocal held
+        document = source.fetch_manifest(str(each))
+        _check_layers(document, source, limits)
+        held += len(document.raw)
+        if held > _MOST_DOCUMENT_BYTES:
+            raise Invalid("registry", "index-too-large", f"{subject}: its manifests are too large in all")
+        return document
+
     while level:
-        found = in_parallel(
-            lambda each: source.fetch_manifest(str(each)),
-            level,
-            most=limits.blobs_at_a_time,
-            cancellation=cancellation,
-        )
+        found = in_parallel(fetch, level, most=limits.blobs_at_a_time, cancellation=cancellation)
         documents.update((document.digest, document) for document in found)
         level = []
         for document in found:
-            if isinstance(document, Manifest):
-                _check_layers(document, source, limits)
-                blobs.update((blob.digest, blob) for blob in document.blobs())
-                continue
-            for entry in document.entries:
-                if entry.media_type not in INDEX_TYPES | IMAGE_TYPES:
-                    blobs[entry.digest] = entry
-                elif entry.digest not in documents and entry.digest not in level:
-                    level.append(entry.digest)
+            children, own = _referred(document)
+            level += [each for each in children if each not in documents and each not in level]
+            blobs.update((blob.digest, blob) for blob in own)
         deepest -= 1
         if level and (deepest < 0 or len(documents) + len(level) > _MOST_DOCUMENTS):
             raise Invalid("registry", "index-too-large", f"{subject}: nested too deeply")
@@ -179,8 +179,17 @@ def read_plan(
     return plan
 
 
-def _check_layers(manifest: Manifest, source: Repository, limits: CopyLimits) -> None:
-    if len(manifest.layers) > limits.max_layers:
+def _referred(document: Document) -> tuple[list[Digest], Iterable[Descriptor]]:
+    """List the documents and the blobs that a document refers to; what is no known document is a blob."""
+    if isinstance(document, Manifest):
+        return [], document.blobs()
+    documents = INDEX_TYPES | IMAGE_TYPES
+    children = [entry.digest for entry in document.entries if entry.media_type in documents]
+    return children, [entry for entry in document.entries if entry.media_type not in documents]
+
+
+def _check_layers(manifest: Document, source: Repository, limits: CopyLimits) -> None:
+    if isinstance(manifest, Manifest) and len(manifest.layers) > limits.max_layers:
         raise Invalid(
             "registry",
             "too-many-layers",

@@ -72,12 +72,16 @@ class Scene:
         self.engines: list[RegistryCopy] = []
 
     def engine(
-        self, *, platform: Platform | None = LINUX_AMD64, limits: CopyLimits = SMALL_BUFFER
+        self,
+        *,
+        platform: Platform | None = LINUX_AMD64,
+        limits: CopyLimits = SMALL_BUFFER,
+        login: Credentials | None = None,
     ) -> RegistryCopy:
         client = Registries(
             {
                 self.source.address: RegistrySettings(plain_http=True),
-                self.private.address: RegistrySettings(plain_http=True, any_address=True),
+                self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
             allowed_networks=(ip_network("127.0.0.0/8"),),
             timeouts=Timeouts(connect=2.0, idle=5.0),
@@ -311,6 +315,28 @@ async def test_a_mount_that_is_refused_is_a_plain_upload(scene: Scene, status: i
     assert SAMPLE.manifest == await scene.copied()
 
 
+async def test_a_token_for_two_repositories_that_is_not_given_costs_the_mount_alone(scene: Scene) -> None:
+    await scene.push(SAMPLE)
+    scene.private.login = TokenLogin({"alice": "marker-password"})
+    scene.holders.of = {parse_digest(blob.digest): HOLDER for blob in SAMPLE.blobs}
+    scene.private.fail("GET", "/token.*scope=.*scope=", Refuse(401), times=None)
+
+    copied = await scene.copy(scene.engine(login=MARKER))
+
+    assert SAMPLE.manifest.digest == str(copied.digest)
+    assert scene.private.count("POST", "mount=") == 0
+
+
+async def test_connections_are_kept_during_a_copy(scene: Scene) -> None:
+    await scene.push(images.image([images.layer(100_000, n) for n in range(20)]))
+    before = scene.source.connections
+
+    await scene.copy(scene.engine(limits=CopyLimits(blobs_at_a_time=2)))
+
+    assert scene.source.connections - before <= 3
+    assert scene.private.connections <= 3
+
+
 async def test_a_copy_that_was_broken_off_is_finished_by_the_next(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.source.fail("GET", SAMPLE.layers[0].digest, Stall(after=100_000))
@@ -422,10 +448,7 @@ async def test_one_failure_is_mended(
 async def test_a_token_that_runs_out_in_the_middle_is_renewed(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.source.login = scene.private.login = TokenLogin({"alice": "marker-password"})
-    engine = scene.engine()
-    scene.engines[-1]._registries._settings[scene.private.address] = RegistrySettings(
-        plain_http=True, any_address=True, credentials=MARKER
-    )
+    engine = scene.engine(login=MARKER)
     resolved = await engine.resolve(scene.image, MARKER)
     challenge = f'Bearer realm="{scene.private.url}/token",service="simulator"'
     scene.private.fail("PUT", "/uploads/", Refuse(401, headers={"WWW-Authenticate": challenge}, early=True))

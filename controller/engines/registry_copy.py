@@ -25,7 +25,8 @@ from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage
 
 ResultT = TypeVar("ResultT")
 
-_SECONDS_TO_STOP = 15.0
+_SECONDS_TO_STOP = 3.0
+"""For a cancelled copy; a process that is told to stop has ten in all."""
 
 
 class RegistryCopy:

@@ -24,7 +24,7 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.contracts.distribution import BINARY, run_distribution
 from tests.simulators import images
 from tests.simulators import registry as registry_simulator
-from tests.simulators.bbs import Bbs, Version, serve_bbs
+from tests.simulators.bbs import Bbs, Version, actual, serve_bbs
 from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.certificates import make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
@@ -238,6 +238,17 @@ class Environment:
         """Whether the app's LRP is desired from the private registry."""
         lrp = self.lrp(app)
         return lrp is not None and lrp.root_fs.startswith(f"docker://{self.cache.address}/")
+
+    def lose_stops(self) -> None:
+        """Let every stop request get lost, so that instance rows stay after a removal."""
+        self.cell.lost_stops = 1000
+
+    def end_instances(self) -> None:
+        """Let the rows that stayed go after all."""
+        self.cell.lost_stops = 0
+        for row in list(self.bbs.state.rows()):
+            key = row.actual_lrp_key
+            actual.remove(self.bbs.state, key.process_guid, key.index, None)
 
     async def replaced(self, app: App) -> str:
         """Wait until an app's LRP is desired from the cache, and give its rootfs."""

@@ -23,13 +23,13 @@ async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cac
     """Nobody else would bring it back here: no owner keeps the domain fresh."""
     reference = env.source.push("team/web", "1", SAMPLE)
     env.cell.settings.start_delay = 60.0
+    env.lose_stops()
     daemon = await env.started_daemon()
     app = await env.push_app("web", Image(reference))
-    env.cell.stop_gate.clear()
     await until(lambda: env.lrp(app) is None)
     await daemon.kill()
     env.cell.settings.start_delay = 0.05
-    env.cell.stop_gate.set()
+    env.end_instances()
 
     again = await env.start_daemon()
     await again.logged("reconciler.resuming-replacement", process_guid=app.process_guid)
@@ -42,15 +42,15 @@ async def test_an_app_deleted_while_the_daemon_is_dead_is_not_brought_back(env: 
     env.settings["owner_sync_grace"] = "2s"
     reference = env.source.push("team/web", "1", SAMPLE)
     env.cell.settings.start_delay = 60.0
+    env.lose_stops()
     daemon = await env.started_daemon()
     app = await env.push_app("web", Image(reference))
-    env.cell.stop_gate.clear()
     await until(lambda: env.lrp(app) is None)
     await daemon.kill()
     process_guid = app.process_guid
     await env.cloud.delete(app)
     await env.cloud.sync()
-    env.cell.stop_gate.set()
+    env.end_instances()
 
     again = await env.start_daemon()
     await again.logged("reconciler.reconciled", process_guid=process_guid, reason="owner-removed-it")
@@ -63,10 +63,10 @@ async def test_without_a_journal_key_a_stop_in_mid_replacement_still_desires_the
     del env.settings["journal_key_file"]
     reference = env.source.push("team/web", "1", SAMPLE)
     env.cell.settings.start_delay = 60.0
+    env.lose_stops()
     daemon = await env.started_daemon()
     await daemon.logged("daemon.journal-in-memory-only")
     app = await env.push_app("web", Image(reference))
-    env.cell.stop_gate.clear()
     await until(lambda: env.lrp(app) is None)
 
     status, seconds = await daemon.stop()
@@ -74,7 +74,6 @@ async def test_without_a_journal_key_a_stop_in_mid_replacement_still_desires_the
     assert status == 0
     assert seconds < 10.0
     assert env.is_from_cache(app)
-    env.cell.stop_gate.set()
 
 
 @pytest.mark.parametrize("copies", [0, 1, 2])

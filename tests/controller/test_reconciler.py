@@ -1,0 +1,361 @@
+"""Passes over a simulated BBS with a cell, a real store, and a private registry that is a set of digests.
+
+The loops' reading of events is tested with the whole process (`tests/daemon`), decisions in `test_plan`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from controller.bbs.client import BbsClient, open_bbs
+from controller.coverage import Coverage
+from controller.process import Process
+from controller.reconciler import Reconciler
+from controller.store import Store, open_store
+from controller.transport import client_tls
+from controller.workqueue import WorkQueue
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from reconcile.apply import Targets
+from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
+from reconcile.observe import Sources
+from reconcile.plan import Rules, source_of
+from reconcile.policy import Policy
+from reconcile.ports import CopiedImage, ResolvedImage
+from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, Phase
+from tests.simulators.bbs import Bbs, actual, serve_bbs
+from tests.simulators.cell import SimulatedCell
+from tests.simulators.certificates import Certificates, make_certificates
+from tests.simulators.cloud_controller import App, CloudController, InProcess
+from tests.simulators.recipes import Image
+
+CACHE = CacheRepositories("cache.example:8080")
+CONTENT = Digest("sha256", "c" * 64)
+PULL = Credentials("puller", Secret("cache-password"))
+
+
+@dataclass
+class PrivateRegistry:
+    """An engine of which only the private registry is asked; `meanwhile` happens just before it answers."""
+
+    held: set[ImageReference] = field(default_factory=set)
+    meanwhile: Callable[[], None] = lambda: None
+
+    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+        raise NotImplementedError
+
+    async def copy(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+    ) -> CopiedImage:
+        raise NotImplementedError
+
+    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+        self.meanwhile()
+        return target in self.held and digest == CONTENT
+
+
+@dataclass
+class Requests:
+    """Takes requests for copies and makes none."""
+
+    taken: list[CacheRequest] = field(default_factory=list)
+
+    async def request(self, request: CacheRequest) -> CacheJob:
+        self.taken.append(request)
+        return CacheJob(JobId("asked"), request.source, JobState.QUEUED, request.reason, 0.0, 0.0)
+
+
+@dataclass
+class Bench:
+    """One reconciler and all that it reaches."""
+
+    bbs: Bbs
+    cell: SimulatedCell
+    cloud: CloudController
+    store: Store
+    registry: PrivateRegistry
+    requests: Requests
+    client: BbsClient
+    coverage: Coverage = field(default_factory=Coverage)
+    queue: WorkQueue[ProcessGuid] = field(default_factory=WorkQueue)
+
+    def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
+        records = self.store.records
+        return Reconciler(
+            self.queue,
+            sources=Sources(
+                self.client, records, records, records, self.store.journal, records, self.coverage
+            ),
+            targets=Targets(self.client, self.store.journal, self.registry, self.requests, CACHE, PULL),
+            rules=Rules(Policy(), CACHE, frozenset({"cf-apps"}), max_in_flight=max_in_flight),
+            process=Process(run_id),
+        )
+
+    @asynccontextmanager
+    async def running(self, reconciler: Reconciler, *, loops: int = 3) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(reconciler.run()) for _ in range(loops)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.queue.close()
+
+    async def app_with_copy(self, name: str = "web", *, instances: int = 1) -> App:
+        """Start an app whose image is cached already."""
+        app = self.cloud.create(name, Image("registry.example.com/team/app:1", "robot", "source-password"))
+        app.droplet, app.instances = app.package, instances
+        await self.cloud.start_app(app)
+        await self.cached_for(app)
+        return app
+
+    async def cached_for(self, app: App) -> CacheGuid:
+        lrp = await self.client.find_desired_lrp(ProcessGuid(app.process_guid))
+        assert lrp is not None
+        source = source_of(lrp)
+        guid = await self.store.records.reserve_guid(CONTENT)
+        job = CacheJob(
+            JobId(f"job-{app.guid}"), source, JobState.COPYING, "staging-task", 0.0, 0.0, cache_guid=None
+        )
+        request = CacheRequest(AppGuid(app.guid), source, f"task:{app.guid}", 1, "staging-task")
+        binding = Binding(request.app_guid, source, request.origin, 1, job.job_id)
+        await self.store.records.add_job(job, binding)
+        image = CachedImage(guid, source, CONTENT, CONTENT, CONTENT, 1, 0.0, 0.0)
+        cached = CacheJob(job.job_id, source, JobState.CACHED, "staging-task", 0.0, 0.0, cache_guid=guid)
+        await self.store.records.finish_job(cached, image, ())
+        self.coverage.saw(request)
+        self.registry.held.add(CACHE.image(guid))
+        return guid
+
+    async def claimed(self) -> None:
+        """Wait until the cell has claimed all instances, none of which will run."""
+        async with asyncio.timeout(10):
+            while not all(row.state == "CLAIMED" for row in self.bbs.state.rows()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    def lose_stops(self) -> None:
+        """Let every stop request get lost, so that rows stay after a removal."""
+        self.cell.lost_stops = 1000
+
+    def end_instances(self) -> None:
+        """Let the rows that stayed go after all."""
+        self.cell.lost_stops = 0
+        for row in list(self.bbs.state.rows()):
+            key = row.actual_lrp_key
+            actual.remove(self.bbs.state, key.process_guid, key.index, None)
+
+    def lrp(self, app: App) -> DesiredLRP | None:
+        return self.bbs.state.desired.get(app.process_guid)
+
+    async def reason(self, app: App, *reasons: str) -> str:
+        """Wait until the last pass over an app came to one of some reasons."""
+        async with asyncio.timeout(10):
+            while True:
+                record = await self.store.records.find_lrp(ProcessGuid(app.process_guid))
+                if record is not None and record.reason in reasons:
+                    return record.reason
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+async def bench(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Bench]:
+    pair = certificates.client
+    tls = client_tls(certificates.ca, cert_file=pair.certificate, key_file=pair.key)
+    async with (
+        serve_bbs(certificates) as bbs,
+        SimulatedCell(bbs) as cell,
+        CloudController(InProcess(bbs)) as cloud,
+        open_store(
+            f"sqlite:///{tmp_path}/store/cache.db", journal_key=Fernet.generate_key(), run_id="run-1"
+        ) as store,
+        open_bbs(bbs.url, tls=tls) as client,
+    ):
+        cell.settings.start_delay = 60.0
+        yield Bench(bbs, cell, cloud, store, PrivateRegistry(), Requests(), client)
+
+
+async def test_only_rootfs_and_image_credentials_change(bench: Bench) -> None:
+    app = await bench.app_with_copy(instances=3)
+    before = DesiredLRP.FromString(bench.bbs.state.desired[app.process_guid].SerializeToString())
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "replaced")
+
+    after = bench.lrp(app)
+    assert after is not None
+    assert (after.image_username, after.image_password) == ("puller", "cache-password")
+    for message in (before, after):
+        for name in ("root_fs", "image_username", "image_password", "modification_tag", "metrics_guid"):
+            message.ClearField(name)
+    assert before == after
+
+
+async def test_an_instance_that_began_to_run_since_the_observation_stops_the_replacement(
+    bench: Bench,
+) -> None:
+    app = await bench.app_with_copy()
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    tag = lrp.modification_tag.epoch
+
+    def start() -> None:
+        for row in bench.bbs.state.rows():
+            row.state = "RUNNING"
+
+    bench.registry.meanwhile = start
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: running")
+
+    still = bench.lrp(app)
+    assert still is not None
+    assert still.modification_tag.epoch == tag, "it was not touched"
+    assert await bench.store.journal.list_replacements() == ()
+
+
+async def test_a_change_of_its_owner_during_the_check_survives(bench: Bench) -> None:
+    app = await bench.app_with_copy(instances=1)
+
+    def scale() -> None:
+        bench.bbs.state.desired[app.process_guid].instances = 4
+        bench.registry.meanwhile = lambda: None
+
+    bench.registry.meanwhile = scale
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "replaced")
+
+    after = bench.lrp(app)
+    assert after is not None
+    assert after.instances == 4
+
+
+async def test_a_copy_that_vanished_is_asked_for_again_and_the_lrp_not_touched(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    bench.registry.held.clear()
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: caching")
+
+    assert [request.reason for request in bench.requests.taken] == ["copy-vanished"]
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    assert lrp.root_fs == "docker://registry.example.com/team/app#1"
+    assert await bench.store.journal.list_replacements() == ()
+
+
+async def test_nothing_is_desired_before_the_last_row_is_gone(bench: Bench) -> None:
+    app = await bench.app_with_copy(instances=2)
+    await bench.claimed()
+    bench.lose_stops()
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: instances-stopping")
+        for _ in range(3):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await asyncio.sleep(0.05)
+            assert bench.lrp(app) is None
+        bench.end_instances()
+        await bench.reason(app, "replaced")
+
+    indices = sorted(row.actual_lrp_key.index for row in bench.bbs.state.rows())
+    assert indices == [0, 1], "every index is filled without a convergence"
+
+
+async def test_no_more_replacements_are_open_than_allowed(bench: Bench) -> None:
+    apps = [await bench.app_with_copy(f"web-{n}") for n in range(3)]
+    await bench.claimed()
+    bench.lose_stops()
+    async with bench.running(bench.reconciler(max_in_flight=1)):
+        for app in apps:
+            bench.queue.add(ProcessGuid(app.process_guid))
+        for app in apps:
+            await bench.reason(app, "waiting: instances-stopping", "waiting: in-flight-limit")
+        assert len(await bench.store.journal.list_replacements()) == 1
+        bench.end_instances()
+        for app in apps:
+            await bench.reason(app, "replaced")
+
+
+async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    await bench.claimed()
+    bench.lose_stops()
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: instances-stopping")
+    (row,) = await bench.store.journal.list_replacements()
+    assert row.phase is Phase.REMOVING
+    bench.end_instances()
+
+    bench.queue = WorkQueue()
+    again = bench.reconciler(run_id="run-2")
+    await again.recover()
+    async with bench.running(again):
+        await bench.reason(app, "replaced")
+    assert await bench.store.journal.list_replacements() == ()
+
+
+async def test_a_definition_that_the_bbs_no_longer_takes_from_the_cache_is_given_back(bench: Bench) -> None:
+    """The BBS refuses half a pair of credentials; the original is desired again as it was."""
+    app = await bench.app_with_copy()
+    reconciler = bench.reconciler()
+    broken = Targets(
+        bench.client,
+        bench.store.journal,
+        bench.registry,
+        bench.requests,
+        CACHE,
+        Credentials("puller", Secret("")),
+    )
+    reconciler._targets = broken
+    async with bench.running(reconciler):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "put-back")
+
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    assert lrp.root_fs == "docker://registry.example.com/team/app#1"
+    assert (lrp.image_username, lrp.image_password) == ("robot", "source-password")
+
+
+async def test_finishing_begins_nothing_new(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    reconciler = bench.reconciler()
+    async with bench.running(reconciler):
+        await reconciler.finish_replacements(1.0)
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: in-flight-limit")
+
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    assert lrp.root_fs == "docker://registry.example.com/team/app#1"
+
+
+async def test_finishing_waits_for_what_is_under_way(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    await bench.claimed()
+    bench.lose_stops()
+    reconciler = bench.reconciler()
+    async with bench.running(reconciler):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: instances-stopping")
+        finishing = asyncio.create_task(reconciler.finish_replacements(5.0))
+        bench.end_instances()
+        await finishing
+
+    assert await bench.store.journal.list_replacements() == ()
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    assert lrp.root_fs.startswith("docker://cache.example:8080/")

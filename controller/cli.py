@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -94,7 +95,7 @@ def status(config_path: Path, output: Output) -> None:
         return
     console = Console()
     for kind, rows in report.by_kind.items():
-        console.print(_table(kind, rows))
+        console.print(_table(kind, rows) if rows else f"0 {kind}s\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +146,21 @@ async def _read_status(config: Config) -> Report:
     return Report({"image": images, "job": jobs, "lrp": lrps})
 
 
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "image": ("source", "cache_guid", "bytes"),
+    "job": ("source", "state", "attempts", "failure"),
+    "lrp": ("app_guid", "reason", "rootfs"),
+}
+"""What a terminal has room for; JSON lines have everything."""
+
+
 def _table(kind: str, rows: Sequence[Row]) -> Table:
-    table = Table(title=f"{len(rows)} {kind}{'' if len(rows) == 1 else 's'}", title_justify="left")
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+    title = f"{len(rows)} {kind}{'' if len(rows) == 1 else 's'}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in COLUMNS[kind]:
+        table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in COLUMNS[kind]))
     return table
 
 

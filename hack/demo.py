@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from tests.simulators.recipes import Image
 LAYERS = 6
 LAYER_BYTES = 4_000_000
 LAYER_BYTES_WHEN_KILLED = 48_000_000
-START_DELAY = 4.0  # seconds that the app needs from its pull to RUNNING
+START_DELAY = 3.0  # seconds that the app needs from its pull to RUNNING
 
 
 class StepFailedError(Exception):
@@ -150,7 +151,10 @@ Everything keeps running until Ctrl-C. Try:
 
 
 async def main(arguments: argparse.Namespace) -> int:
-    """Tell the story, and give the exit status."""
+    """Tell the story, and give the exit status; a signal ends everything that was started."""
+    telling = asyncio.current_task()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, telling.cancel if telling else sys.exit)
     story = Story()
     with tempfile.TemporaryDirectory(prefix="docker-cache-demo-") as directory:
         async with open_environment(
@@ -178,5 +182,5 @@ if __name__ == "__main__":
     parser.add_argument(
         "--kill-during-copy", action="store_true", help="kill the daemon in mid-copy and start it again"
     )
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(asyncio.CancelledError):
         sys.exit(asyncio.run(main(parser.parse_args())))

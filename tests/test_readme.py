@@ -1,0 +1,97 @@
+"""The README against the program: its tables, and the commands as printed."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from controller.config import Config, RegistryConfig
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def configuration_table(model: type[BaseModel] = Config) -> str:
+    """Write a model's settings as the README shows them."""
+    rows = ["| key | meaning | default |", "| --- | --- | --- |"]
+    for key, field in model.model_fields.items():
+        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        rows.append(f"| `{key}` | {meaning} | {_default(field.default)} |")
+    return "\n".join(rows)
+
+
+def _default(value: object) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, float):
+        return f'`"{value:g}s"`'
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int) and value >= 1 << 30:
+        return f'`"{value >> 30}GiB"`'
+    if isinstance(value, tuple):
+        return f'`["{value[0]}"]`'
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def layout_table() -> str:
+    """Write the rooms of the program, each with the first sentence of its own text."""
+    paths = [
+        path
+        for package in ("reconcile", "controller")
+        for path in sorted((ROOT / package).iterdir())
+        if path.name not in {"__init__.py", "__pycache__"} and (path.is_dir() or path.suffix == ".py")
+    ]
+    rows = ["| room | what it does |", "| --- | --- |"]
+    for path in paths:
+        text = (path / "__init__.py" if path.is_dir() else path).read_text()
+        sentence = " ".join(text.removeprefix('"""').partition('"""')[0].partition("\n\n")[0].split())
+        rows.append(f"| `{path.relative_to(ROOT).as_posix()}{'/' if path.is_dir() else ''}` | {sentence} |")
+    return "\n".join(rows)
+
+
+TABLES = {
+    "configuration": configuration_table,
+    "registry-configuration": lambda: configuration_table(RegistryConfig),
+    "layout": layout_table,
+}
+
+
+def with_current_tables(text: str) -> str:
+    """Put the tables as the code has them between their marks."""
+    for name, write in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = text.partition(begin)
+        text = before + begin + write() + end + rest.partition(end)[2]
+    return text
+
+
+def test_the_tables_are_those_of_the_code() -> None:
+    """hack/update-readme writes them."""
+    assert with_current_tables(README) == README
+
+
+def steps(text: str) -> list[str]:
+    """Read the step of each line of a timeline."""
+    return re.findall(r"^ +[0-9.]+ s  (.{10})", text, flags=re.MULTILINE)
+
+
+async def test_the_demo_tells_what_the_readme_prints() -> None:
+    shown = README.partition("$ hack/demo\n")[2].partition("```")[0]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "hack/demo.py",
+        cwd=ROOT,
+        env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+
+    assert process.returncode == 0, out.decode()
+    assert steps(out.decode()) == steps(shown)

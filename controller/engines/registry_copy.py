@@ -6,27 +6,22 @@ their sockets down and waits until they have ended.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from controller.engines.copy_plan import CopyLimits, CopyPlan, read_plan, resolve
+from controller.engines.copy_plan import CopyLimits, CopyPlan, read_plan
+from controller.engines.lookups import Lookups, in_thread
 from controller.engines.progress import CopyProgress, ProgressMeter
 from controller.engines.transfer import Transfer
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import Registries
 from controller.registry.manifests import Index
 from controller.registry.platforms import LINUX_AMD64, Platform
-from reconcile.errors import Invalid, NotFound
+from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
 from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage
-
-ResultT = TypeVar("ResultT")
-
-_SECONDS_TO_STOP = 3.0
-"""For a cancelled copy; a process that is told to stop has ten in all."""
 
 
 class RegistryCopy:
@@ -52,14 +47,14 @@ class RegistryCopy:
         self._registries, self._repositories, self._locations = registries, repositories, locations
         self._limits, self._platform = limits, platform
         self._threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="copy")
-        self._lookups = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="resolve")
+        self._lookups = Lookups(registries, platform=platform, at_a_time=limits.copies_at_a_time)
         self._running: dict[ImageReference, ProgressMeter] = {}
         self._queues: WeakValueDictionary[ImageReference, asyncio.Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
         """Let go of threads and connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._lookups.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
         self._registries.close()
 
     def progress(self, target: ImageReference) -> CopyProgress | None:
@@ -69,13 +64,7 @@ class RegistryCopy:
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         """Ask the source registry what a reference stands for."""
-        cancellation = Cancellation()
-
-        def work() -> ResolvedImage:
-            repository = self._registries.repository(source, credentials, cancellation)
-            return resolve(repository, source, self._platform)
-
-        return await _in_thread(work, self._lookups, cancellation)
+        return await self._lookups.resolve(source, credentials)
 
     async def copy(
         self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
@@ -112,10 +101,10 @@ class RegistryCopy:
                 raise Invalid("registry", "manifest-ambiguous", f"{image.source} is an index after all")
             return plan
 
-        plan = await _in_thread(read, self._threads, cancellation)
+        plan = await in_thread(read, self._threads, cancellation)
         holders = await self._find_holders((blob.digest for blob in plan.blobs), private.image.path)
         transfer = Transfer(source, private, limits=self._limits, meter=meter, cancellation=cancellation)
-        return await _in_thread(
+        return await in_thread(
             lambda: transfer.run(plan, private.image.version, holders), self._threads, cancellation
         )
 
@@ -130,31 +119,4 @@ class RegistryCopy:
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         """Whether the private registry serves a digest under the target's repository right now."""
-        cancellation = Cancellation()
-
-        def work() -> bool:
-            repository = self._registries.repository(target, None, cancellation)
-            try:
-                head = repository.head_manifest(str(digest))
-                return digest in {head.digest, head.digest or repository.fetch_manifest(str(digest)).digest}
-            except NotFound:
-                return False
-
-        return await _in_thread(work, self._lookups, cancellation)
-
-
-async def _in_thread(
-    work: Callable[[], ResultT], threads: ThreadPoolExecutor, cancellation: Cancellation
-) -> ResultT:
-    """Run blocking work; when the caller is cancelled, stop it and wait for its end."""
-    running = threads.submit(work)
-    future = asyncio.wrap_future(running)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        cancellation.cancel()
-        running.cancel()  # if it has not begun
-        await asyncio.wait([future], timeout=_SECONDS_TO_STOP)
-        if future.done() and not future.cancelled():
-            future.exception()
-        raise
+        return await self._lookups.is_present(target, digest)

@@ -1,0 +1,76 @@
+"""What every engine asks of registries by itself: what a reference stands for, and whether a copy is there.
+
+Blocking work runs in threads; cancelling the awaiting task shuts its sockets down.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from controller.engines.copy_plan import resolve
+from controller.registry.cancellation import Cancellation
+from controller.registry.client import Registries
+from controller.registry.platforms import Platform
+from reconcile.errors import NotFound
+from reconcile.images import Digest, ImageReference
+from reconcile.lrps import Credentials
+from reconcile.ports import ResolvedImage
+
+ResultT = TypeVar("ResultT")
+
+_SECONDS_TO_STOP = 3.0
+"""For a cancelled copy; a process that is told to stop has ten in all."""
+
+
+class Lookups:
+    """Short questions to registries, in threads of their own so that copies cannot starve them."""
+
+    def __init__(self, registries: Registries, *, platform: Platform | None, at_a_time: int) -> None:
+        self._registries, self._platform = registries, platform
+        self._threads = ThreadPoolExecutor(at_a_time, thread_name_prefix="resolve")
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+        """Ask the source registry what a reference stands for."""
+        cancellation = Cancellation()
+
+        def work() -> ResolvedImage:
+            repository = self._registries.repository(source, credentials, cancellation)
+            return resolve(repository, source, self._platform)
+
+        return await in_thread(work, self._threads, cancellation)
+
+    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+        """Whether the private registry serves a digest under the target's repository right now."""
+        cancellation = Cancellation()
+
+        def work() -> bool:
+            repository = self._registries.repository(target, None, cancellation)
+            try:
+                head = repository.head_manifest(str(digest))
+                return digest in {head.digest, head.digest or repository.fetch_manifest(str(digest)).digest}
+            except NotFound:
+                return False
+
+        return await in_thread(work, self._threads, cancellation)
+
+
+async def in_thread(
+    work: Callable[[], ResultT], threads: ThreadPoolExecutor, cancellation: Cancellation
+) -> ResultT:
+    """Run blocking work; when the caller is cancelled, stop it and wait for its end."""
+    running = threads.submit(work)
+    future = asyncio.wrap_future(running)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        cancellation.cancel()
+        running.cancel()  # if it has not begun
+        await asyncio.wait([future], timeout=_SECONDS_TO_STOP)
+        if future.done() and not future.cancelled():
+            future.exception()
+        raise

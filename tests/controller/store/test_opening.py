@@ -1,6 +1,8 @@
 import asyncio
 import os
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from controller.store import open_store, open_store_readonly
 from controller.store.database import database_at
 from reconcile.errors import Invalid, Unavailable
 from tests.controller.store.samples import binding, digest, job, lrp_record
+
+NOBODY = 65534
 
 
 async def refusal(url: str) -> Invalid:
@@ -64,19 +68,30 @@ async def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
         assert "database_url" in refused.detail
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_a_path_that_is_not_writable_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir(mode=0o500)
+@pytest.fixture
+def as_ordinary_user() -> Iterator[Path]:
+    """Give a directory, and let the process be nobody's for a while, since root may write everywhere."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        for name, mode in (("closed", 0o500), ("hidden", 0o000)):
+            (Path(directory) / name).mkdir(mode=mode)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield Path(directory)
+        finally:
+            os.seteuid(user)
+            (Path(directory) / "hidden").chmod(0o700)
 
-    assert (await refusal(f"sqlite:///{tmp_path}/state/store.db")).code == "database-path"
+
+async def test_a_path_that_is_not_writable_is_refused(as_ordinary_user: Path) -> None:
+    assert (await refusal(f"sqlite:///{as_ordinary_user}/closed/store.db")).code == "database-path"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
-async def test_a_path_that_may_not_be_looked_at_is_refused_to_readers(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir(mode=0o000)
-
+async def test_a_path_that_may_not_be_looked_at_is_refused_to_readers(as_ordinary_user: Path) -> None:
     with pytest.raises(Invalid) as caught:
-        async with open_store_readonly(f"sqlite:///{tmp_path}/state/store.db"):
+        async with open_store_readonly(f"sqlite:///{as_ordinary_user}/hidden/store.db"):
             pass
 
     assert caught.value.code == "database-path"

@@ -168,8 +168,10 @@ class Config(_Section):
     lrp_domains: tuple[str, ...] = ("cf-apps",)
     """Only desired LRPs of these domains are touched."""
 
-    engine: Literal["registry"] = "registry"
-    """How images are copied: from registry to registry."""
+    engine: Literal["registry", "docker"] = "registry"
+    """How images are copied: "registry" from registry to registry, "docker" through a docker daemon."""
+    docker_socket: str | None = Field(default=None, pattern=r"^unix:///")
+    """Where that daemon listens, such as "unix:///var/run/docker.sock"; for engine "docker" alone."""
     platforms: str = Field(default="linux/amd64", pattern=r"^(all|[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?)$")
     """Platform that is copied out of an index, "os/architecture[/variant]", or "all" for the whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
@@ -207,6 +209,10 @@ class Config(_Section):
     def _together(self) -> "Config":
         if (self.cache_pull_username is None) != (self.cache_pull_password_file is None):
             raise ValueError("cache_pull_username and cache_pull_password_file belong together")
+        if (self.engine == "docker") != (self.docker_socket is not None):
+            raise ValueError('docker_socket belongs to engine "docker"')
+        if self.engine == "docker" and self.platforms == "all":
+            raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
         try:
             _ = self.policy, self.cache_repositories
         except Invalid as error:

@@ -11,7 +11,7 @@ import signal
 import uuid
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -20,6 +20,7 @@ from controller.cacher import Cacher, Records
 from controller.config import Config, RegistryConfig, read_secret
 from controller.coverage import Coverage, Followers, LrpIndex
 from controller.engines.copy_plan import CopyLimits
+from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
 from controller.metrics import serve_metrics
 from controller.process import Process
@@ -35,11 +36,17 @@ from reconcile.apply import Targets
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
 from reconcile.plan import Rules
+from reconcile.ports import Engine
 
 log = structlog.get_logger(scope="daemon")
 
 FINISH_WITHIN = 5.0
 """Seconds that open replacements get after a signal; the rest of ten is for cancelled copies."""
+
+
+class _Engine(Engine, Protocol):
+    async def close(self) -> None:
+        """Let go of threads and connections."""
 
 
 class StopRequested(Exception):
@@ -88,7 +95,7 @@ async def run(config: Config) -> None:
 
 
 async def _run_loops(
-    config: Config, *, store: Store, bbs: BbsClient, engine: RegistryCopy, process: Process
+    config: Config, *, store: Store, bbs: BbsClient, engine: _Engine, process: Process
 ) -> None:
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index = Coverage(), LrpIndex()
@@ -174,7 +181,7 @@ async def _stop_on_signal(reconciler: Reconciler) -> NoReturn:
     raise StopRequested
 
 
-def _engine(config: Config, store: Store) -> RegistryCopy:
+def _engine(config: Config, store: Store) -> _Engine:
     settings = {each.address: _registry_settings(each, any_address=False) for each in config.registries}
     settings[config.cache_registry.address] = _registry_settings(config.cache_registry, any_address=True)
     registries = Registries(
@@ -189,9 +196,11 @@ def _engine(config: Config, store: Store) -> RegistryCopy:
         copies_at_a_time=config.max_copies,
     )
     platform = None if config.platforms == "all" else parse_platform(config.platforms)
-    return RegistryCopy(
-        registries, config.cache_repositories, store.records, limits=limits, platform=platform
-    )
+    repositories = config.cache_repositories
+    if config.docker_socket is not None and platform is not None:
+        docker = DaemonSettings(config.docker_socket)
+        return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
+    return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
 
 
 def _pull_credentials(config: Config) -> Credentials | None:

@@ -1,0 +1,162 @@
+"""Reads the progress stream of a docker daemon: one JSON object a line, errors anywhere among them.
+
+The lines are cut here, since the SDK's decoder fails on white space between objects. Every
+field is optional and unknown ones are ignored: they change between versions of the daemon.
+
+Source: moby pkg/jsonmessage; streams of daemon 20.10.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from controller.engines.docker_errors import error_from_text, is_disk_full
+from controller.engines.progress import ProgressMeter
+from reconcile.errors import Unavailable
+from reconcile.images import Digest, parse_digest
+
+_LONGEST_LINE = 1024 * 1024
+_PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: [0-9]+")
+_RETRYING = "Retrying in"
+_SKIPPED = ("Already exists", "Layer already exists", "Mounted from")
+_DONE = frozenset({"Download complete", "Pull complete", "Pushed"})
+_MOVING = frozenset({"Downloading", "Pushing"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a stream.
+
+    Attributes:
+        status: What the daemon does, for people; empty when it does not say.
+        layer: First 12 digits of the layer's digest: compressed on pull, uncompressed on push.
+        current: Bytes so far; None when it does not say.
+        total: Bytes in all; None when it does not say, or does not know.
+        digest: Of the manifest that a push wrote, in its last lines.
+    """
+
+    status: str = ""
+    layer: str = ""
+    current: int | None = None
+    total: int | None = None
+    digest: Digest | None = None
+
+
+def read_events(chunks: Iterable[bytes | str], attempted: str, secrets: tuple[str, ...]) -> Iterator[Event]:
+    """Give the events of a stream as they come.
+
+    Args:
+        chunks: The stream, cut anywhere.
+        attempted: What was asked of which image, for messages.
+        secrets: Texts that must not be shown in messages.
+
+    Raises:
+        DockerCacheError: A line tells of a failure, whatever came before it.
+        Unavailable: `stream-cut` when it ends inside an object, `stream-malformed`.
+    """
+    for line in _lines(chunks, attempted):
+        message = _parse(line, attempted)
+        text, code = _failure(message)
+        if text or code is not None:
+            raise error_from_text(text, attempted, code=code, secrets=secrets)
+        yield _event(message)
+
+
+def _lines(chunks: Iterable[bytes | str], attempted: str) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        rest += chunk.encode() if isinstance(chunk, str) else chunk
+        *lines, rest = rest.split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            raise Unavailable("docker", "stream-malformed", f"{attempted}: a line is longer than 1 MiB")
+        yield from (line for line in lines if line.strip())
+    if not rest.strip():
+        return
+    try:
+        json.loads(rest)
+    except ValueError as error:
+        raise Unavailable(
+            "docker", "stream-cut", f"{attempted}: the stream was cut inside an object"
+        ) from error
+    yield rest
+
+
+def _parse(line: bytes, attempted: str) -> Mapping[str, object]:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Unavailable("docker", "stream-malformed", f"{attempted}: a line is not JSON") from error
+    return message if isinstance(message, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _failure(message: Mapping[str, object]) -> tuple[str, int | None]:
+    """Find what a line says about a failure; an empty text and None when it says nothing."""
+    status, detail = _text(message.get("status")), message.get("errorDetail")
+    text = _text(message.get("error"))
+    if isinstance(detail, dict):
+        return _text(detail.get("message")) or text or "no reason given", _number(detail.get("code"))
+    if text or message.get("error"):
+        return text or "no reason given", None
+    return (status if is_disk_full(status) else ""), None
+
+
+def _event(message: Mapping[str, object]) -> Event:
+    detail, aux, status = message.get("progressDetail"), message.get("aux"), _text(message.get("status"))
+    detail = detail if isinstance(detail, dict) else {}
+    told = _PUSHED.search(status)
+    digest = _text(aux.get("Digest")) if isinstance(aux, dict) else told[1] if told else ""
+    return Event(
+        status=status,
+        layer=_text(message.get("id")),
+        current=_number(detail.get("current")),
+        total=_number(detail.get("total")) or None,
+        digest=parse_digest(digest) if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) else None,
+    )
+
+
+class LayerProgress:
+    """Tells a meter of one stream's layers.
+
+    Args:
+        meter: Counts compressed bytes; the daemon's own count is scaled to them.
+        sizes: Digest of a layer, as this stream names it, to its compressed bytes.
+    """
+
+    def __init__(self, meter: ProgressMeter, sizes: Mapping[Digest, int]) -> None:
+        self._meter = meter
+        self._sizes = {digest.hex[:12]: size for digest, size in sizes.items()}
+        self._counted: dict[str, int] = {}
+        self._retrying: set[str] = set()
+
+    def see(self, event: Event) -> None:
+        """Count what an event says about its layer."""
+        if event.status.startswith(_RETRYING):
+            if event.layer not in self._retrying:  # the wait is counted down, an event a second
+                self._meter.retry()
+            self._retrying.add(event.layer)
+            return
+        self._retrying.discard(event.layer)
+        size, before = self._sizes.get(event.layer), self._counted.get(event.layer, 0)
+        if size is None:
+            return
+        if event.status.startswith(_SKIPPED):
+            self._meter.skip(size - before)
+            self._counted[event.layer] = size
+            return
+        now = before
+        if event.status in _DONE:
+            now = size
+        elif event.status in _MOVING and event.current is not None and event.total is not None:
+            now = min(size, size * event.current // event.total)
+        if now > before:  # it falls back when a layer is begun again
+            self._meter.move(now - before)
+            self._counted[event.layer] = now

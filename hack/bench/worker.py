@@ -1,0 +1,110 @@
+"""Copies images when told to, in one long-running process with one engine, as the daemon does it.
+
+Reads one JSON object per line: `copy` is a list of source reference and target repository. Copies them all,
+as many at a time as the daemon would, and answers with seconds, CPU seconds and peak memory of the copying.
+`known` makes it look the content up first and copy nothing that is there, as a cache job does.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from controller.engines.copy_plan import CopyLimits
+from controller.engines.registry_copy import RegistryCopy
+from controller.registry.client import Registries
+from controller.registry.settings import RegistrySettings
+from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_image_reference
+
+COPIES_AT_A_TIME = 4
+
+
+class Holders:
+    """Which repository of the private registry got a blob, as the store remembers it."""
+
+    def __init__(self) -> None:
+        self.of: dict[Digest, CacheGuid] = {}
+
+    async def find_holder(self, blob: Digest) -> CacheGuid | None:
+        """Name a repository that holds a blob."""
+        return self.of.get(blob)
+
+
+def peak_rss() -> int:
+    """Read the process's peak memory since the last reset, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def reset_peak() -> None:
+    """Let the peak begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def rss() -> int:
+    """Read the process's memory now, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def cpu_seconds() -> float:
+    """Read the CPU time of all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def copy_one(
+    engine: RegistryCopy, cache: CacheRepositories, holders: Holders, source: str, guid: str
+) -> None:
+    """Do what a cache job does."""
+    resolved = await engine.resolve(parse_image_reference(source).canonical(), None)
+    target = cache.image(CacheGuid(guid))
+    known = KNOWN.get(resolved.platform_digest)
+    if known == guid and await engine.is_present(target, resolved.platform_digest):
+        return
+    copied = await engine.copy(resolved, target, None)
+    KNOWN[resolved.platform_digest] = guid
+    for blob in copied.blobs:
+        holders.of[blob] = CacheGuid(guid)
+
+
+KNOWN: dict[Digest, str] = {}
+
+
+async def main(source: str, destination: str) -> None:
+    """Serve commands until standard input ends."""
+    plain = RegistrySettings(plain_http=True, any_address=True)
+    holders, cache = Holders(), CacheRepositories(destination)
+    engine = RegistryCopy(
+        Registries({source: plain, destination: plain}),
+        cache,
+        holders,
+        limits=CopyLimits(copies_at_a_time=COPIES_AT_A_TIME),
+    )
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        command = json.loads(line)
+        if command.get("forget"):
+            holders.of.clear()
+            KNOWN.clear()
+        reset_peak()
+        before, cpu, begun = rss(), cpu_seconds(), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for reference, guid in command["copy"]:
+                group.create_task(copy_one(engine, cache, holders, reference, guid))
+        seconds = time.perf_counter() - begun
+        answer = {
+            "seconds": seconds,
+            "cpu": cpu_seconds() - cpu,
+            "peak": peak_rss() - before,
+            "rss": peak_rss(),
+        }
+        print(json.dumps(answer), flush=True)
+    await engine.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], sys.argv[2]))

@@ -3,9 +3,12 @@
 Nothing here is shared with the program: digests and documents are made by hand.
 """
 
+import gzip
 import hashlib
+import io
 import json
 import random
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -72,13 +75,44 @@ def layer(size: int, seed: int | str = 0, media_type: str = OCI_LAYER) -> Blob:
     return Blob(media_type, random_bytes(size, seed))
 
 
-def image(layers: Sequence[Blob], *, architecture: str = "amd64", docker: bool = False) -> Image:
-    """Make an image of layers, as OCI or as Docker schema 2."""
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A layer that can be unpacked, with the digest of its archive before compression."""
+
+    layer: Blob
+    diff_id: str
+
+
+def archive(size: int, seed: int | str = 0) -> Archive:
+    """Make a layer that holds one file; a daemon that packs it anew gets other bytes."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        file = tarfile.TarInfo(f"file-{seed}")
+        file.size = size
+        tar.addfile(file, io.BytesIO(random_bytes(size, seed)))
+    diff_id = f"sha256:{hashlib.sha256(raw.getvalue()).hexdigest()}"
+    return Archive(Blob(OCI_LAYER, gzip.compress(raw.getvalue(), 1, mtime=0)), diff_id)
+
+
+def unpackable(archives: Sequence[Archive], *, architecture: str = "amd64") -> Image:
+    """Make an image that a container runtime accepts."""
+    diff_ids = [each.diff_id for each in archives]
+    return image([each.layer for each in archives], architecture=architecture, diff_ids=diff_ids)
+
+
+def image(
+    layers: Sequence[Blob],
+    *,
+    architecture: str = "amd64",
+    docker: bool = False,
+    diff_ids: Sequence[str] | None = None,
+) -> Image:
+    """Make an image of layers, as OCI or as Docker schema 2; None takes the layers for their own archives."""
     config_document = {
         "architecture": architecture,
         "os": "linux",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [each.digest for each in layers]},
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids or (each.digest for each in layers))},
     }
     config = Blob(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_document).encode())
     if docker:

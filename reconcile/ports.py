@@ -6,6 +6,7 @@ Adapters fit these without naming them. Every method raises the errors of
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
@@ -22,13 +23,10 @@ from reconcile.records import (
 
 
 class Lrps(Protocol):
-    """The BBS, as far as a pass reads and writes it."""
+    """Desired LRPs in the BBS."""
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
         """Read one desired LRP."""
-
-    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
-        """List an LRP's instance rows of every presence."""
 
     async def list_domains(self) -> frozenset[str]:
         """List the fresh domains."""
@@ -48,6 +46,20 @@ class Lrps(Protocol):
         """
 
 
+class Instances(Protocol):
+    """Actual LRPs in the BBS."""
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """List an LRP's instance rows of every presence."""
+
+    async def retire_actual_lrp(self, process_guid: ProcessGuid, *, index: int, domain: str) -> None:
+        """Stop the ordinary instance of one index.
+
+        Raises:
+            NotFound: There is none.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
     """What a source reference stands for right now.
@@ -62,6 +74,14 @@ class ResolvedImage:
     platform_digest: Digest
 
 
+class Signatures(StrEnum):
+    """What became of signatures and whatever else refers to an image."""
+
+    COPIED = "copied"
+    NONE = "none"
+    SKIPPED = "skipped"
+
+
 @dataclass(frozen=True, slots=True)
 class CopiedImage:
     """A copy that was verified in the private registry.
@@ -71,12 +91,14 @@ class CopiedImage:
         size: Bytes of manifests, configs and layers.
         transferred: Bytes that were moved; the rest was there or was mounted.
         blobs: Every config and layer that the private repository now holds.
+        signatures: Skipped where nobody asked for them.
     """
 
     digest: Digest
     size: int
     transferred: int
     blobs: tuple[Digest, ...]
+    signatures: Signatures = Signatures.SKIPPED
 
 
 class Engine(Protocol):
@@ -112,11 +134,11 @@ class JobRecords(Protocol):
     async def find_job(self, job_id: JobId) -> CacheJob | None:
         """Read one job."""
 
-    async def list_open_jobs(self) -> tuple[CacheJob, ...]:
-        """List the queued and copying jobs, oldest first."""
+    async def list_open_jobs(self, source: ImageReference | None = None) -> tuple[CacheJob, ...]:
+        """List the queued and copying jobs, of one source or all, oldest first."""
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
-        """Save a new job with the binding that asked for it, both or neither."""
+        """Save a new job with the binding that asked for it, in place of an earlier one of its origin."""
 
     async def save_job(self, job: CacheJob) -> None:
         """Save a change of a job.
@@ -142,8 +164,8 @@ class BindingRecords(Protocol):
     async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:
         """List the bindings that wait for, or came from, a job."""
 
-    async def add_binding(self, binding: Binding) -> None:
-        """Save a binding to a job that exists; the same origin again changes nothing."""
+    async def put_binding(self, binding: Binding) -> None:
+        """Save a binding to a job that exists, in place of an earlier one of its origin."""
 
     async def drop_binding(self, origin: str) -> Binding | None:
         """Forget what a staging task asked for, and tell what it was."""

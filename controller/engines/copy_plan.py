@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from controller.engines.parallel import in_parallel
 from controller.registry.cancellation import Cancellation
-from controller.registry.client import ManifestHead, Repository
 from controller.registry.manifests import (
     IMAGE_TYPES,
     INDEX_TYPES,
@@ -16,6 +16,7 @@ from controller.registry.manifests import (
     digest_of,
 )
 from controller.registry.platforms import Platform, best_first
+from controller.registry.repository import ManifestHead, Repository
 from reconcile.errors import Denied, Invalid, NotFound
 from reconcile.images import Digest, ImageReference
 from reconcile.ports import ResolvedImage
@@ -25,9 +26,16 @@ _MOST_DOCUMENTS = 1000
 _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 
+class Verify(StrEnum):
+    """How a copy is proved."""
+
+    DIGEST = "digest"
+    FULL = "full"
+
+
 @dataclass(frozen=True, slots=True)
 class CopyLimits:
-    """What a copy may cost.
+    """How far a copy goes.
 
     Attributes:
         max_image_bytes: Sum of an image's distinct blobs.
@@ -35,6 +43,11 @@ class CopyLimits:
         blobs_at_a_time: Of one image.
         copies_at_a_time: The rest wait.
         buffer: Bytes that each blob in flight is moved through at a time.
+        verify: A copy is proved by what the private registry says about digests and sizes, or by
+            reading every blob back.
+        copy_foreign_layers: Fetch layers from other places that their manifest names, where the
+            private registry does not take the manifest without them.
+        copy_referrers: Copy signatures and other things that refer to the image.
     """
 
     max_image_bytes: int = 20 * 1024**3
@@ -42,6 +55,9 @@ class CopyLimits:
     blobs_at_a_time: int = 6
     copies_at_a_time: int = 8
     buffer: int = 1024 * 1024
+    verify: Verify = Verify.DIGEST
+    copy_foreign_layers: bool = False
+    copy_referrers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +73,18 @@ class CopyPlan:
         return self.documents[-1]
 
     @property
+    def own_blobs(self) -> tuple[Descriptor, ...]:
+        """Blobs that lie in a registry; the others' manifests say where else they may be had."""
+        return tuple(blob for blob in self.blobs if not blob.urls)
+
+    @property
     def blob_bytes(self) -> int:
-        """Bytes of all blobs."""
-        return sum(blob.size for blob in self.blobs)
+        """Bytes of the blobs that lie in a registry."""
+        return sum(blob.size for blob in self.own_blobs)
 
     @property
     def size(self) -> int:
-        """Bytes of all documents and blobs."""
+        """Bytes of all documents and of their own blobs."""
         return self.blob_bytes + sum(len(document.raw) for document in self.documents)
 
 
@@ -170,11 +191,12 @@ def read_plan(
         if level and (deepest < 0 or len(documents) + len(level) > _MOST_DOCUMENTS):
             raise Invalid("registry", "index-too-large", f"{subject}: nested too deeply")
     plan = CopyPlan(_children_first(documents, digest), tuple(blobs.values()))
-    if plan.blob_bytes > limits.max_image_bytes:
+    size = sum(blob.size for blob in plan.blobs)
+    if size > limits.max_image_bytes:
         raise Invalid(
             "registry",
             "image-too-large",
-            f"{subject}: {plan.blob_bytes} bytes are more than {limits.max_image_bytes}",
+            f"{subject}: {size} bytes are more than {limits.max_image_bytes}",
         )
     return plan
 

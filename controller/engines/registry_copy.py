@@ -8,11 +8,15 @@ their sockets down and waits until they have ended.
 import asyncio
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from controller.engines.copy_plan import CopyLimits, CopyPlan, read_plan
+from controller.engines.blob_transfer import Copying
+from controller.engines.copy_plan import CopyLimits, CopyPlan, read_plan, stored_digest
+from controller.engines.flights import Flights
 from controller.engines.lookups import Lookups, in_thread
 from controller.engines.progress import CopyProgress, ProgressMeter
+from controller.engines.signatures import copy_signatures
 from controller.engines.transfer import Transfer
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import Registries
@@ -21,7 +25,7 @@ from controller.registry.platforms import LINUX_AMD64, Platform
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
-from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage
+from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures
 
 
 class RegistryCopy:
@@ -48,6 +52,7 @@ class RegistryCopy:
         self._limits, self._platform = limits, platform
         self._threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="copy")
         self._lookups = Lookups(registries, platform=platform, at_a_time=limits.copies_at_a_time)
+        self._flights = Flights()
         self._running: dict[ImageReference, ProgressMeter] = {}
         self._queues: WeakValueDictionary[ImageReference, asyncio.Lock] = WeakValueDictionary()
 
@@ -102,11 +107,17 @@ class RegistryCopy:
             return plan
 
         plan = await in_thread(read, self._threads, cancellation)
-        holders = await self._find_holders((blob.digest for blob in plan.blobs), private.image.path)
-        transfer = Transfer(source, private, limits=self._limits, meter=meter, cancellation=cancellation)
-        return await in_thread(
-            lambda: transfer.run(plan, private.image.version, holders), self._threads, cancellation
-        )
+        holders = await self._find_holders((blob.digest for blob in plan.own_blobs), private.image.path)
+        copying = Copying(source, private, self._limits, meter, cancellation, self._flights)
+
+        def move() -> CopiedImage:
+            signatures = Signatures.SKIPPED
+            if self._limits.copy_referrers:  # before the image is visible without them
+                signatures = copy_signatures(copying, stored_digest(plan.root))
+            copied = Transfer(copying).run(plan, private.image.version, holders)
+            return replace(copied, signatures=signatures)
+
+        return await in_thread(move, self._threads, cancellation)
 
     async def _find_holders(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
         holders: dict[Digest, str] = {}

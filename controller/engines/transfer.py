@@ -1,194 +1,121 @@
 """Brings a planned image from one repository into another: blobs, then manifests, then the proof."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from controller.engines.copy_plan import CopyLimits, CopyPlan, stored_digest
+from controller.engines.blob_transfer import BlobTransfer, Copying
+from controller.engines.copy_plan import CopyPlan, Verify, stored_digest
 from controller.engines.parallel import in_parallel
-from controller.engines.progress import ProgressMeter
-from controller.registry.blobs import BlobReader
-from controller.registry.cancellation import Cancellation
-from controller.registry.client import BlobsMissing, Repository
 from controller.registry.manifests import Descriptor, Document, Manifest
-from controller.registry.urls import Url
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from controller.registry.repository import BlobsMissing
+from reconcile.errors import Denied, Invalid, NotFound, Unavailable
 from reconcile.images import Digest
 from reconcile.ports import CopiedImage
 
-# What one more try of the same blob from its start may mend.
-_RESTARTED = frozenset(
-    {
-        "cut",
-        "connection",
-        "timeout",
-        "digest-mismatch",
-        "size-mismatch",
-        "token-expired",
-        "BLOB_UPLOAD_INVALID",
-        "BLOB_UPLOAD_UNKNOWN",
-        "DIGEST_INVALID",
-    }
-)
 _MOST_PUTS = 3
 
 
 class Transfer:
     """One image on its way; its methods block."""
 
-    def __init__(
-        self,
-        source: Repository,
-        target: Repository,
-        *,
-        limits: CopyLimits,
-        meter: ProgressMeter,
-        cancellation: Cancellation,
-    ) -> None:
-        self._source, self._target = source, target
-        self._limits, self._meter, self._cancellation = limits, meter, cancellation
-        self._own = threading.local()
+    def __init__(self, copying: Copying) -> None:
+        self._copying, self._target = copying, copying.target
+        self._blobs = BlobTransfer(copying)
         self._brought: list[Descriptor] = []
+        self._is_listed = False
 
-    def run(self, plan: CopyPlan, tag: str, holders: Mapping[Digest, str]) -> CopiedImage:
+    @property
+    def is_listed(self) -> bool:
+        """Whether the registry lists the root among what refers to its subject."""
+        return self._is_listed
+
+    def run(self, plan: CopyPlan, version: str, holders: Mapping[Digest, str]) -> CopiedImage:
         """Copy what is missing, give the root its tag, and read it all back.
 
         Args:
             plan: What to copy.
-            tag: Written last.
+            version: Tag or digest of the root; written last.
             holders: Blob to a repository of the private registry that holds it.
         """
-        self._meter.expect(plan.blob_bytes)
-        is_tagged = self._is_tagged(plan.root, tag)
-        self._all(lambda blob: self._bring(blob, holders.get(blob.digest)), plan.blobs)
+        meter, blobs = self._copying.meter, plan.own_blobs
+        meter.expect(plan.blob_bytes)
+        is_tagged = self._is_tagged(plan.root, version)
+
+        def bring(blob: Descriptor) -> None:
+            if self._blobs.bring(blob, holders.get(blob.digest), is_new=not is_tagged):
+                self._brought.append(blob)
+
+        self._all(bring, blobs)
+        if self._copying.limits.verify is Verify.FULL:
+            self._all(self._blobs.read_back, blobs)
         if self._brought or not is_tagged:
             for document in plan.documents[:-1]:
-                self._push(document, str(stored_digest(document)), plan)
-            self._push(plan.root, tag, plan)
-        self._verify(plan, tag)
+                self._push(document, str(document.digest), plan)
+            self._push(plan.root, version, plan)
+        self._verify(plan, version)
+        held = {blob.digest for blob in (*blobs, *self._brought)}
         return CopiedImage(
             digest=stored_digest(plan.root),
             size=plan.size,
-            transferred=self._meter.read().moved,
-            blobs=tuple(blob.digest for blob in plan.blobs),
+            transferred=meter.read().moved,
+            blobs=tuple(blob.digest for blob in plan.blobs if blob.digest in held),
         )
 
     def _all(self, function: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
         largest_first = sorted(blobs, key=lambda blob: -blob.size)
         in_parallel(
-            function, largest_first, most=self._limits.blobs_at_a_time, cancellation=self._cancellation
+            function,
+            largest_first,
+            most=self._copying.limits.blobs_at_a_time,
+            cancellation=self._copying.cancellation,
         )
 
-    def _is_tagged(self, root: Document, tag: str) -> bool:
+    def _is_tagged(self, root: Document, version: str) -> bool:
         try:
-            return self._target.head_manifest(tag).digest == stored_digest(root)
+            return self._target.head_manifest(version).digest == stored_digest(root)
         except (NotFound, Denied, Invalid):
             return False  # writing will tell
-
-    def _bring(self, blob: Descriptor, holder: str | None) -> None:
-        """See to it that the target holds a blob, with as few bytes as that takes."""
-        head = self._target.find_blob(blob.digest)
-        if head is not None and head.size in {blob.size, None}:
-            self._meter.skip(blob.size)
-            return
-        session = None
-        if holder is not None:
-            try:
-                session = self._target.mount(blob.digest, holder)
-            except RateLimited:
-                raise
-            except DockerCacheError:
-                session = None  # a plain upload needs less permission
-            else:
-                if session is None:
-                    self._meter.skip(blob.size)
-                    self._brought.append(blob)
-                    return
-        self._upload(blob, session)
-        self._brought.append(blob)
-
-    def _upload(self, blob: Descriptor, session: Url | None = None) -> None:
-        try:
-            self._upload_once(blob, session)
-        except DockerCacheError as error:
-            if error.code not in _RESTARTED:
-                raise
-            self._meter.retry()
-        else:
-            return
-        if self._target.find_blob(blob.digest) is None:  # an answer may have been lost, not the blob
-            self._upload_once(blob, None)
-
-    def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
-        moved = 0
-
-        def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
-            nonlocal moved
-            for piece in pieces:
-                moved += len(piece)
-                self._meter.move(len(piece))
-                yield piece
-
-        try:
-            with self._open(blob) as reader:
-                try:
-                    session = session or self._target.start_upload(blob.digest)
-                    self._target.upload_blob(session, blob, counted(reader.pieces()))
-                finally:
-                    self._meter.retry(reader.resumes)
-        except BaseException:
-            self._meter.move(-moved)
-            raise
-
-    def _open(self, blob: Descriptor) -> BlobReader:
-        try:
-            return BlobReader(self._source, blob, self._buffer())
-        except NotFound as error:
-            if not blob.urls:
-                raise
-            detail = f"{error.detail} (a foreign layer, which its registry does not hold)"
-            raise Invalid(error.system, "foreign-layer", detail) from error
-
-    def _buffer(self) -> memoryview:
-        """Give this thread's one buffer."""
-        buffer: memoryview | None = getattr(self._own, "buffer", None)
-        if buffer is None:
-            buffer = memoryview(bytearray(self._limits.buffer))
-            self._own.buffer = buffer
-        return buffer
 
     def _push(self, document: Document, version: str, plan: CopyPlan) -> None:
         for attempt in range(_MOST_PUTS):
             try:
-                self._target.push_manifest(document, version)
+                self._is_listed = self._target.push_manifest(document, version)
             except BlobsMissing as error:
                 again = [blob for blob in plan.blobs if blob.digest in error.digests]
+                self._check_foreign(document, again, error)
                 if attempt == _MOST_PUTS - 1 or not again:
                     raise
-                self._meter.retry(len(again))
-                self._all(self._upload, again)
+                self._copying.meter.retry(len(again))
+                self._all(self._blobs.upload, again)
                 self._brought.extend(again)
             except Unavailable as error:
-                if isinstance(document, Manifest) and any(layer.urls for layer in document.layers):
+                if _is_foreign(document):
                     raise Invalid(error.system, "foreign-layer", error.detail) from error
                 raise
             else:
                 return
 
-    def _verify(self, plan: CopyPlan, tag: str) -> None:
+    def _check_foreign(self, document: Document, missing: list[Descriptor], error: BlobsMissing) -> None:
+        """Refuse to fetch what its manifest says lies elsewhere, unless that is allowed and may help."""
+        may_help = self._copying.limits.copy_foreign_layers and not all(
+            each in self._brought for each in missing
+        )
+        if any(each.urls for each in missing) and not may_help:
+            detail = f"{error.detail} (the private registry does not take foreign layers as they are)"
+            raise Invalid(error.system, "foreign-layer", detail) from error
+        if not missing and _is_foreign(document):
+            raise Invalid(error.system, "foreign-layer", error.detail) from error
+
+    def _verify(self, plan: CopyPlan, version: str) -> None:
         """Read back what the target now serves."""
         for document in plan.documents:
             digest = stored_digest(document)
             if self._target.fetch_manifest(str(digest)).raw != document.raw:
                 raise Invalid("registry", "not-verified", f"{self._target.image.repository}@{digest} differs")
-        if not self._is_tagged(plan.root, tag) and self._target.fetch_manifest(tag).raw != plan.root.raw:
-            raise Invalid("registry", "not-verified", f"{self._target.image.repository}:{tag} differs")
-        self._all(self._check, {blob.digest: blob for blob in self._brought}.values())
+        served = self._is_tagged(plan.root, version) or self._target.fetch_manifest(version).raw
+        if served not in (True, plan.root.raw):
+            raise Invalid("registry", "not-verified", f"{self._target.image.repository}:{version} differs")
+        self._all(self._blobs.check, {blob.digest: blob for blob in self._brought}.values())
 
-    def _check(self, blob: Descriptor) -> None:
-        head = self._target.find_blob(blob.digest)
-        if head is None or head.size not in {blob.size, None}:
-            raise Unavailable(
-                "registry",
-                "not-verified",
-                f"{self._target.image.repository}@{blob.digest} is not there after its upload",
-            )
+
+def _is_foreign(document: Document) -> bool:
+    return isinstance(document, Manifest) and any(layer.urls for layer in document.layers)

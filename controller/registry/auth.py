@@ -1,59 +1,23 @@
-"""Meets a registry's challenges: Basic, or a Bearer token fetched from the registry's token server.
+"""Meets a registry's challenges: Basic, or a Bearer token from its token server, kept while it lives.
 
-Tokens belong to one origin, realm, service, identity and set of scopes. Credentials go to a
-token server only if nobody on the way could have named it: over TLS the registry's own word is
-taken, over plain http it must be the registry's own host.
+Tokens belong to one origin, realm, service, identity and set of scopes.
 """
 
-import base64
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
 
-from controller.registry.challenges import (
-    BasicChallenge,
-    BearerChallenge,
-    Challenge,
-    Token,
-    merge_scopes,
-    parse_token,
-)
-from controller.registry.errors import MAX_ERROR_BODY, Refusal, clean, error_from_refusal
-from controller.registry.transport import Answer, Request, Transport, Work
+from controller.registry.challenges import BasicChallenge, BearerChallenge, Challenge, Token, merge_scopes
+from controller.registry.exchange import Work
+from controller.registry.tokens import Identity, basic_header, fetch_token
+from controller.registry.transport import Transport
 from controller.registry.urls import Url
-from reconcile.errors import Denied, Invalid, NotFound
+from reconcile.errors import Denied
 from reconcile.lrps import Credentials
 
-MAX_TOKEN_ANSWER = 1024 * 1024
-MAX_REDIRECTS = 10
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MARGIN = 10.0
-_CLIENT_ID = "diego-docker-cache"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who asks which registry.
-
-    Attributes:
-        base: The registry's API, whose origin alone may see what is sent as `Authorization`.
-        subject: The image asked for, for messages.
-    """
-
-    base: Url
-    credentials: Credentials | None
-    subject: str
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Texts that no message may show."""
-        return (
-            ()
-            if self.credentials is None
-            else (self.credentials.password.value, _basic(self.credentials)[6:])
-        )
+_MARGIN = 10.0  # seconds before its end at which a token is no longer used
+_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +34,34 @@ class _TokenSlot:
     """One token and the lock under which a single thread renews it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    value: str = ""
+    value: str = field(default="", repr=False)
     renew_at: float = 0.0
 
 
-def _basic(credentials: Credentials) -> str:
-    pair = f"{credentials.username}:{credentials.password.value}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"
-
-
 class Authenticator:
-    """Gives the `Authorization` of requests; shared by all repositories, safe to use from many threads."""
+    """Gives the `Authorization` of requests; shared by all repositories, safe to use from many threads.
 
-    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        transport: Reaches token servers.
+        clock: Seconds that only grow.
+        login_wait: Seconds before a login that worked before is tried once more after its refusal.
+    """
+
+    def __init__(
+        self, transport: Transport, clock: Callable[[], float] = time.monotonic, *, login_wait: float = 1.0
+    ) -> None:
         self._transport = transport
         self._clock = clock
+        self._login_wait = login_wait
         self._lock = threading.Lock()
         self._challenges: dict[tuple[Url, Credentials | None], Challenge] = {}
         self._slots: dict[_TokenKey, _TokenSlot] = {}
+        self._proven: set[tuple[str, Credentials]] = set()
+
+    def has_challenged(self, base: Url) -> bool:
+        """Whether a registry has asked anybody to log in."""
+        with self._lock:
+            return any(known == base for known, _ in self._challenges)
 
     def header(self, identity: Identity, scopes: frozenset[str], work: Work) -> str | None:
         """Give what is known to be needed before the registry asks; None while nothing is known."""
@@ -97,7 +71,7 @@ class Authenticator:
             case BearerChallenge():
                 return self._bearer(identity, challenge, scopes, work=work)
             case BasicChallenge() if identity.credentials is not None:
-                return _basic(identity.credentials)
+                return basic_header(identity.credentials)
             case _:
                 return None
 
@@ -122,12 +96,14 @@ class Authenticator:
         if challenge is None:
             return None
         if isinstance(challenge, BasicChallenge):
-            header = None if identity.credentials is None else _basic(identity.credentials)
+            header = None if identity.credentials is None else basic_header(identity.credentials)
             header = None if header == refused else header
         else:
             wanted = merge_scopes(scopes, challenge.scopes)
             header = self._bearer(identity, challenge, wanted, refused=refused, work=work)
         with self._lock:  # only now: a challenge that cannot be met is not met in advance
+            if len(self._challenges) > _MOST_REMEMBERED:
+                self._challenges.clear()
             self._challenges[identity.base, identity.credentials] = challenge
         return header
 
@@ -146,82 +122,42 @@ class Authenticator:
             slot = self._slots.setdefault(key, _TokenSlot())
         with slot.lock:
             if self._clock() >= slot.renew_at or refused == f"Bearer {slot.value}":
-                token = self._fetch(identity, challenge, scopes, work)
+                token = self._log_in(identity, challenge, scopes, work)
                 slot.value = token.value
                 slot.renew_at = self._clock() + token.lifetime - max(_MARGIN, token.lifetime / 10)
             return f"Bearer {slot.value}"
 
     def _drop_old(self) -> None:
-        if len(self._slots) > 1000:
+        if len(self._slots) > _MOST_REMEMBERED:
             now = self._clock()
             self._slots = {key: slot for key, slot in self._slots.items() if slot.renew_at > now}
 
-    def _fetch(
+    def _log_in(
         self, identity: Identity, challenge: BearerChallenge, scopes: frozenset[str], work: Work
     ) -> Token:
-        realm = identity.base.join(challenge.realm)
-        attempted = f"{identity.subject} (token from {realm.origin})"
-        if identity.base.origin.scheme == "https" and realm.origin.scheme != "https":
-            raise Denied(
-                "registry", "realm-refused", f"{attempted}: the registry's token server is not https"
-            )
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        parameters = [("service", challenge.service)] if challenge.service else []
-        # The one to push to goes first: some servers look at the first scope alone.
-        parameters += [
-            ("scope", scope) for scope in sorted(scopes, key=lambda each: ("push" not in each, each))
-        ]
-        parameters.append(("client_id", _CLIENT_ID))
-        if identity.credentials is not None:
-            if identity.base.origin.scheme != "https" and realm.origin.host != identity.base.origin.host:
-                raise Denied(
-                    "registry", "realm-refused", f"{attempted}: another host was named over plain http"
-                )
-            headers["Authorization"] = _basic(identity.credentials)
-            parameters.append(("account", identity.credentials.username))
-        request = Request("GET", realm.with_parameters(urlencode(parameters)), headers)
-        with follow(self._transport, request, work) as answer:
-            if answer.status != 200:
-                body = answer.read(MAX_ERROR_BODY)
-                refusal = Refusal(answer.status, answer.headers, body, attempted, identity.secrets)
-                raise _token_error(refusal)
-            body = answer.read(MAX_TOKEN_ANSWER + 1)
-        if len(body) > MAX_TOKEN_ANSWER:
-            raise Invalid("registry", "bad-token-answer", f"{attempted}: the answer is longer than 1 MiB")
-        return parse_token(body, attempted)
+        """Fetch a token; credentials that worked before are believed in against one refusal.
 
-
-def _token_error(refusal: Refusal) -> Exception:
-    error = error_from_refusal(refusal)
-    if refusal.status in {400, 401, 403}:
-        return Denied("registry", "bad-credentials", error.detail)
-    # A missing token server must not look like a missing image.
-    return Invalid("registry", "bad-token-answer", error.detail) if isinstance(error, NotFound) else error
-
-
-def follow(transport: Transport, request: Request, work: Work) -> Answer:
-    """Send a GET or HEAD and follow its redirects; `Authorization` stays with its origin.
-
-    Raises:
-        Invalid: `redirect-refused` for a loop, a downgrade to http or no target.
-    """
-    home = request.url.origin
-    for _ in range(MAX_REDIRECTS + 1):
-        answer = transport.send(request, work)
-        if answer.status not in REDIRECTS:
-            return answer
-        with answer:
-            answer.read(MAX_ERROR_BODY)
-            location = answer.headers.get("Location")
-        if not location:
-            raise Invalid("registry", "redirect-refused", f"{request.url} redirects to nowhere")
-        url = request.url.join(location)
-        if request.url.origin.scheme == "https" and url.origin.scheme != "https":
-            raise Invalid("registry", "redirect-refused", f"{request.url.origin} redirects to plain http")
-        headers = {
-            name: value
-            for name, value in request.headers.items()
-            if url.origin == home or name != "Authorization"
-        }
-        request = Request(request.method, url, headers)
-    raise Invalid("registry", "redirect-refused", f"{clean(str(request.url))} redirects too often")
+        A first refusal is final, since repeating a wrong password locks accounts.
+        """
+        known = None if identity.credentials is None else (challenge.realm, identity.credentials)
+        try:
+            token = fetch_token(self._transport, identity, challenge, scopes, work=work)
+        except Denied as error:
+            with self._lock:
+                is_proven = known in self._proven
+            # A token for two repositories may be refused for good, whoever asks.
+            if error.code != "bad-credentials" or not is_proven or known is None or len(scopes) > 1:
+                raise
+            work.cancellation.wait(self._login_wait)
+            try:
+                token = fetch_token(self._transport, identity, challenge, scopes, work=work)
+            except Denied:
+                with self._lock:
+                    self._proven.discard(known)
+                raise
+        if known is not None:
+            with self._lock:
+                if len(self._proven) > _MOST_REMEMBERED:
+                    self._proven.clear()
+                self._proven.add(known)
+        return token

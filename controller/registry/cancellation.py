@@ -17,6 +17,7 @@ class Cancellation:
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
+        self._conditions: set[threading.Condition] = set()
 
     @property
     def is_cancelled(self) -> bool:
@@ -42,11 +43,15 @@ class Cancellation:
         self.check()
 
     def cancel(self) -> None:
-        """End the work: whoever waits on one of its sockets wakes up with an error."""
+        """End the work: whoever waits on one of its sockets or conditions wakes up."""
         with self._lock:
             self._cancelled.set()
             for each in self._sockets:
                 _shut_down(each)
+            conditions = tuple(self._conditions)
+        for condition in conditions:
+            with condition:
+                condition.notify_all()
 
     def watch(self, sock: socket.socket) -> None:
         """Count a socket in while a request uses it.
@@ -71,6 +76,22 @@ class Cancellation:
             yield
         finally:
             self.forget(sock)
+
+    @contextlib.contextmanager
+    def waking(self, condition: threading.Condition) -> Iterator[None]:
+        """Notify a condition, which is not yet held, when the work is cancelled within a block.
+
+        Raises:
+            Stopped: It was cancelled before.
+        """
+        with self._lock:
+            self.check()
+            self._conditions.add(condition)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._conditions.discard(condition)
 
 
 def _shut_down(sock: socket.socket) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.registry.addresses import EVERYWHERE, AddressRules
+from controller.registry.traffic import Limits
 from controller.registry.urls import Origin, Url, parse_url
 from reconcile.images import DOCKER_HUB
 from reconcile.lrps import Credentials
@@ -22,6 +23,7 @@ class RegistrySettings:
         client_cert_file: PEM certificate to show it; needs `client_key_file`.
         credentials: Used when a copy brings none of its own.
         any_address: Its address, and those it refers to, may be private: the private registry.
+        limits: Of the traffic to it; None takes those of all hosts.
     """
 
     plain_http: bool = False
@@ -30,6 +32,7 @@ class RegistrySettings:
     client_key_file: Path | None = None
     credentials: Credentials | None = None
     any_address: bool = False
+    limits: Limits | None = None
 
     def tls_context(self) -> ssl.SSLContext:
         """Build the TLS settings for a connection."""
@@ -51,10 +54,20 @@ class Timeouts:
     Attributes:
         connect: For a connection, TLS handshake included.
         idle: Without a byte in either direction.
+        total: For a request without a blob in it, its answer included.
+        grace: For a blob of no bytes; a larger one gets more.
+        slowest: Bytes per second below which a blob is given up.
     """
 
     connect: float = 10.0
     idle: float = 60.0
+    total: float = 120.0
+    grace: float = 60.0
+    slowest: float = 16.0 * 1024
+
+    def for_blob(self, size: int) -> float:
+        """Give the limit of moving so many bytes."""
+        return self.grace + size / self.slowest
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +79,15 @@ class Retries:
         first_wait: Upper bound of the first pause in seconds; it doubles each time.
         longest_wait: Upper bound of any pause in seconds.
         total: No try begins after so many seconds.
+        login_wait: Pause before a token server that refuses a login which worked before is asked
+            once more.
     """
 
     attempts: int = 4
     first_wait: float = 0.2
     longest_wait: float = 5.0
     total: float = 30.0
+    login_wait: float = 1.0
 
 
 def api_url(domain: str, settings: RegistrySettings) -> Url:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.blobs import BlobReader
+from controller.registry.blobs import read_blob
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import BlobsMissing, Registries, Repository
 from controller.registry.manifests import Descriptor, Document, Index, Manifest, parse_document
@@ -72,7 +72,7 @@ def upload_image(repository: Repository, sample: images.Image) -> None:
 
 
 def download(repository: Repository, blob: Descriptor) -> bytes:
-    with BlobReader(repository, blob, memoryview(bytearray(65536))) as reader:
+    with read_blob(repository, blob, memoryview(bytearray(65536))) as reader:
         return b"".join(bytes(piece) for piece in reader.pieces())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.blobs import BlobReader
+from controller.registry.blobs import read_blob
 from controller.registry.cancellation import Cancellation, Stopped
 from controller.registry.client import BlobsMissing, Registries
 from controller.registry.manifests import MANIFEST_TYPES, MAX_MANIFEST, Descriptor, Manifest
@@ -49,7 +49,7 @@ def put(registry: RegistrySimulator) -> None:
 
 
 def read_all(open_repository: OpenRepository, blob: Descriptor = BLOB) -> bytes:
-    with BlobReader(open_repository(), blob, memoryview(bytearray(65536))) as reader:
+    with read_blob(open_repository(), blob, memoryview(bytearray(65536))) as reader:
         return b"".join(bytes(piece) for piece in reader.pieces())
 
 
@@ -276,7 +276,7 @@ def test_the_last_piece_of_a_wrong_blob_is_held_back(
     seen: list[int] = []
 
     with (
-        BlobReader(open_repository(), BLOB, memoryview(bytearray(65536))) as reader,
+        read_blob(open_repository(), BLOB, memoryview(bytearray(65536))) as reader,
         pytest.raises(Invalid, match="the bytes are those of sha256:"),
     ):
         seen.extend(len(piece) for piece in reader.pieces())
@@ -338,7 +338,7 @@ def test_authorization_stays_with_its_origin(
     other.fail("GET", "store", OtherBytes(LAYER.content))
     other.fail("GET", "store", Refuse(400))
 
-    with BlobReader(open_repository(credentials=MARKER), BLOB, memoryview(bytearray(65536))) as reader:
+    with read_blob(open_repository(credentials=MARKER), BLOB, memoryview(bytearray(65536))) as reader:
         for _ in reader.pieces():
             pass
 
@@ -463,7 +463,7 @@ def test_connections_are_kept_whatever_comes_over_them(
         target.upload_blob(target.start_upload(BLOB.digest), BLOB, [memoryview(LAYER.content)])
         assert LAYER.content == read_all(lambda: repository)
 
-    assert registry.connections == 2  # one more for the token, while the refusal is still open
+    assert registry.connections == 1
 
 
 def test_a_connection_that_the_server_has_closed_is_replaced(

@@ -89,6 +89,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class TrafficConfig(_Section):
+    """What one host may be asked for; absent keys are no limit."""
+
+    max_connections: int | None = Field(default=None, ge=2)
+    """Connections in use at the same time; no limit when absent."""
+    max_requests_per_second: float | None = Field(default=None, gt=0)
+    """Requests per second; a burst of one second's worth passes; no limit when absent."""
+    max_bytes_per_second: Size | None = None
+    """Bytes of bodies per second, both directions together; no limit when absent."""
+
+
 class RegistryConfig(_Section):
     """How to reach one registry, and with what."""
 
@@ -106,6 +117,8 @@ class RegistryConfig(_Section):
     """User name for it; together with `password_file`."""
     password_file: ReadableFile | None = None
     """File that holds the password, and a line end if you like."""
+    traffic: TrafficConfig | None = None
+    """Limits of the traffic to it; `registry_traffic` when absent."""
 
     @model_validator(mode="after")
     def _pairs(self) -> "RegistryConfig":
@@ -159,6 +172,17 @@ class Config(_Section):
     """Private networks, such as "10.0.16.0/24", that source registries may lie in; public addresses
     are always allowed."""
 
+    registry_auth_file: ReadableFile | None = None
+    """Logins in docker's format (auths, credHelpers, credsStore) for images that come without any and
+    whose registry has none above; read again when it changes. Helpers are found on PATH."""
+    credential_helper_timeout: Duration = 10.0
+    """Time that one of the credential helpers named there may take; then it knows no login."""
+    registry_traffic: TrafficConfig = TrafficConfig()
+    """Limits of the traffic to each host that has none of its own."""
+    rate_limit_floor: int = Field(default=10, ge=0)
+    """Pulls left, as a registry tells, at which manifests are read no faster than it allows for ever;
+    at most a tenth of its limit."""
+
     cache: CacheMode = CacheMode.ALL
     """Whose images are cached: "all", "opt_in" (DIEGO_DOCKER_CACHE=true), "opt_out" (unless false)."""
     allow_images: tuple[str, ...] = ()
@@ -172,8 +196,11 @@ class Config(_Section):
     """How images are copied: "registry" from registry to registry, "docker" through a docker daemon."""
     docker_socket: str | None = Field(default=None, pattern=r"^unix:///")
     """Where that daemon listens, such as "unix:///var/run/docker.sock"; for engine "docker" alone."""
-    platforms: str = Field(default="linux/amd64", pattern=r"^(all|[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?)$")
-    """Platform that is copied out of an index, "os/architecture[/variant]", or "all" for the whole index."""
+    platforms: str = Field(
+        default="linux/amd64", pattern=r"^(all|[a-z0-9]+(\([0-9.]+\))?/[a-z0-9]+(/[a-z0-9]+)?)$"
+    )
+    """Platform that is copied out of an index, "os[(version)]/architecture[/variant]" such as
+    "windows(10.0.17763)/amd64", or "all" for the whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
     """Images copied at the same time."""
     max_blobs_per_copy: int = Field(default=4, ge=1, le=32)
@@ -184,6 +211,18 @@ class Config(_Section):
     """Images of more layers are not cached."""
     registry_timeout: Duration = 60.0
     """Time without a byte after which a transfer is given up."""
+    blob_grace: Duration = 60.0
+    """Time that moving a layer may take in any case, before `min_bytes_per_second` counts."""
+    min_bytes_per_second: Size = 16 << 10
+    """Bytes per second below which moving a layer is given up; lower where traffic is limited."""
+    verify: Literal["digest", "full"] = "digest"
+    """How a copy is proved: "digest" by what the private registry says of it, "full" by reading every
+    layer back."""
+    copy_foreign_layers: bool = False
+    """Fetch layers that lie outside of registries, as those of Windows do, from where their manifest
+    says, if the private registry does not take the manifest without them."""
+    copy_referrers: bool = False
+    """Copy signatures, attestations and whatever else refers to an image."""
 
     max_in_flight: int = Field(default=10, ge=1)
     """LRPs that are being replaced at the same time."""

@@ -17,17 +17,18 @@ import structlog
 
 from controller.bbs.client import BbsClient, open_bbs
 from controller.cacher import Cacher, Records
-from controller.config import Config, RegistryConfig, read_secret
+from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
 from controller.coverage import Coverage, Followers, LrpIndex
-from controller.engines.copy_plan import CopyLimits
+from controller.engines.copy_plan import CopyLimits, Verify
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
 from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reconciler import Reconciler
-from controller.registry.client import Registries
+from controller.registry.client import Manners, Registries
 from controller.registry.platforms import parse_platform
 from controller.registry.settings import RegistrySettings, Timeouts
+from controller.registry.traffic import Limits
 from controller.store import Store, open_store
 from controller.transport import client_tls
 from controller.watcher import Found, Watcher
@@ -187,13 +188,24 @@ def _engine(config: Config, store: Store) -> _Engine:
     registries = Registries(
         settings,
         allowed_networks=config.allowed_source_networks,
-        timeouts=Timeouts(idle=config.registry_timeout),
+        timeouts=Timeouts(
+            idle=config.registry_timeout, grace=config.blob_grace, slowest=config.min_bytes_per_second
+        ),
+        manners=Manners(
+            limits=_limits(config.registry_traffic),
+            rate_limit_floor=config.rate_limit_floor,
+            auth_file=config.registry_auth_file,
+            helper_time_limit=config.credential_helper_timeout,
+        ),
     )
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
         blobs_at_a_time=config.max_blobs_per_copy,
         copies_at_a_time=config.max_copies,
+        verify=Verify(config.verify),
+        copy_foreign_layers=config.copy_foreign_layers,
+        copy_referrers=config.copy_referrers,
     )
     platform = None if config.platforms == "all" else parse_platform(config.platforms)
     repositories = config.cache_repositories
@@ -220,4 +232,13 @@ def _registry_settings(registry: RegistryConfig, *, any_address: bool) -> Regist
         client_key_file=registry.client_key_file,
         credentials=credentials,
         any_address=any_address,
+        limits=None if registry.traffic is None else _limits(registry.traffic),
+    )
+
+
+def _limits(traffic: TrafficConfig) -> Limits:
+    return Limits(
+        connections=traffic.max_connections,
+        requests_per_second=traffic.max_requests_per_second,
+        bytes_per_second=traffic.max_bytes_per_second,
     )

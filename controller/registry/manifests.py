@@ -37,7 +37,7 @@ class Descriptor:
     """Media type, digest and size (bytes) of some content.
 
     Attributes:
-        urls: Other places that the content may be had from; never used.
+        urls: Other places that the content may be had from.
         platform: None when none is named.
         is_attestation: It describes another entry and is no image.
     """
@@ -123,10 +123,11 @@ def _load(raw: bytes, subject: str) -> dict[str, object]:
 def _platform(value: object) -> Platform | None:
     if not isinstance(value, dict):
         return None
-    os, architecture, variant = (value.get(name, "") for name in ("os", "architecture", "variant"))
-    if not (isinstance(os, str) and isinstance(architecture, str) and isinstance(variant, str)):
+    texts = [value.get(name, "") for name in ("os", "architecture", "variant", "os.version")]
+    os, architecture, variant, os_version = (text if isinstance(text, str) else None for text in texts)
+    if os is None or architecture is None or variant is None or os_version is None:
         return None
-    return normalised(os, architecture, variant) if os or architecture else None
+    return normalised(os, architecture, variant, os_version) if os or architecture else None
 
 
 def _descriptor(value: object, subject: str) -> Descriptor:

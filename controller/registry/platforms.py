@@ -3,6 +3,7 @@
 Source: OCI image index specification; containerd platforms (normalisation and variants).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,20 +17,29 @@ _IMPLIED = {("arm64", "v8"), ("amd64", "v1")}
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What an image runs on, in Go's words; the variant may be empty."""
+    """What an image runs on, in Go's words; variant and version may be empty.
+
+    Attributes:
+        os_version: Of Windows, whose images run on hosts of the same build alone.
+    """
 
     os: str
     architecture: str
     variant: str = ""
+    os_version: str = ""
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        os = f"{self.os}({self.os_version})" if self.os_version else self.os
+        return "/".join(part for part in (os, self.architecture, self.variant) if part)
 
 
 LINUX_AMD64 = Platform("linux", "amd64")
 
 
-def normalised(os: str, architecture: str, variant: str = "") -> Platform:
+_PLATFORM = re.compile(r"([A-Za-z0-9_]+)(?:\(([0-9.]+)\))?/([A-Za-z0-9_]+)(?:/([A-Za-z0-9_]+))?", re.ASCII)
+
+
+def normalised(os: str, architecture: str, variant: str = "", os_version: str = "") -> Platform:
     """Give the one spelling of a platform."""
     os, architecture, variant = os.lower(), architecture.lower(), variant.lower()
     if architecture in {"armhf", "armel"}:
@@ -37,19 +47,21 @@ def normalised(os: str, architecture: str, variant: str = "") -> Platform:
     architecture = _ARCHITECTURES.get(architecture, architecture)
     if architecture == "arm" and not variant:
         variant = "v7"
-    return Platform(os, architecture, "" if (architecture, variant) in _IMPLIED else variant)
+    variant = "" if (architecture, variant) in _IMPLIED else variant
+    return Platform(os, architecture, variant, os_version if os == "windows" else "")
 
 
 def parse_platform(text: str) -> Platform:
-    """Read "os/architecture" with an optional "/variant".
+    """Read "os/architecture" with an optional "/variant", and the version of Windows after the os.
 
     Raises:
         Invalid: `bad-platform`.
     """
-    parts = text.split("/")
-    if len(parts) not in {2, 3} or not all(part.replace("_", "").isalnum() for part in parts):
+    match = _PLATFORM.fullmatch(text)
+    if match is None:
         raise Invalid("image", "bad-platform", f"{text[:64]!r} is not a platform: write os/architecture")
-    return normalised(*parts)
+    os, os_version, architecture, variant = match.groups(default="")
+    return normalised(os, architecture, variant, os_version)
 
 
 T = TypeVar("T")
@@ -58,6 +70,8 @@ T = TypeVar("T")
 def _rank(wanted: Platform, offered: Platform) -> int | None:
     """Say how well an offer suits, higher is better; None when it does not run."""
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
+        return None
+    if wanted.os_version and offered.os_version and _build(wanted) != _build(offered):
         return None
     if wanted.variant == offered.variant:
         return 100
@@ -68,6 +82,11 @@ def _rank(wanted: Platform, offered: Platform) -> int | None:
     except ValueError:
         return None
     return have if have <= need else None
+
+
+def _build(platform: Platform) -> list[str]:
+    """Give what must be the same of two versions of Windows: major, minor and build number."""
+    return platform.os_version.split(".")[:3]
 
 
 def best_first(entries: Iterable[tuple[Platform | None, T]], wanted: Platform) -> list[T]:

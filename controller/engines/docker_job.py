@@ -158,7 +158,8 @@ class DockerJob:
             cancellation=self._cancellation,
         )
         size = len(manifest.raw) + sum(blob.size for blob in blobs)
-        return CopiedImage(digest, size, transferred=size, blobs=tuple(blob.digest for blob in blobs))
+        names = tuple(blob.digest for blob in blobs)
+        return CopiedImage(digest=digest, size=size, transferred=size, blobs=names)
 
 
 def _sizes(manifest: Manifest) -> dict[Digest, int]:

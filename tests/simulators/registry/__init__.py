@@ -6,7 +6,9 @@ without an event loop use it alike. Token server included. It shares no code wit
 
 from tests.simulators.registry.faults import (
     Cut,
+    CutUpload,
     Fault,
+    Meanwhile,
     NoHeaders,
     OtherBytes,
     Raw,
@@ -26,8 +28,10 @@ from tests.simulators.registry.server import (
 __all__ = [
     "BasicLogin",
     "Cut",
+    "CutUpload",
     "Fault",
     "LoggedRequest",
+    "Meanwhile",
     "NoHeaders",
     "OtherBytes",
     "Raw",

@@ -1,18 +1,24 @@
 """What a registry may be told to do wrong."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Answer with a status instead of doing what was asked; the request's body is not read when early."""
+    """Answer with a status instead of doing what was asked.
+
+    Attributes:
+        early: The request's body is not read.
+        keeps: The body of an upload is kept in its session all the same.
+    """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     early: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,21 @@ class NoHeaders:
     names: frozenset[str]
 
 
-Action = Refuse | Raw | Redirect | Cut | Stall | OtherBytes | WithHeaders | NoHeaders
+@dataclass(frozen=True, slots=True)
+class CutUpload:
+    """Close the connection after so many bytes of the request's body."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """Do something, and then answer as usual."""
+
+    do: Callable[[], None]
+
+
+Action = Refuse | Raw | Redirect | Cut | CutUpload | Stall | OtherBytes | WithHeaders | NoHeaders | Meanwhile
 
 
 @dataclass(slots=True)

@@ -18,7 +18,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.simulators.registry.faults import (
     Action,
     Cut,
+    CutUpload,
     Fault,
+    Meanwhile,
     NoHeaders,
     OtherBytes,
     Raw,
@@ -55,6 +57,7 @@ class TokenLogin:
         lifetime: Seconds, as stated and as kept; None states nothing.
         realm: URL of the token server; empty for the simulator's own.
         stingy: Of so many first tokens, each grants pull alone.
+        identity_token: What the token server takes by OAuth; empty where it does not offer that.
     """
 
     users: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +65,7 @@ class TokenLogin:
     lifetime: int | None = 300
     realm: str = ""
     stingy: int = 0
+    identity_token: str = field(default="", repr=False)
 
 
 Login = BasicLogin | TokenLogin
@@ -94,6 +98,10 @@ class RegistrySimulator:
         faults: What to do wrong; the first that fits a request is done.
         mounts: Whether mounts are granted.
         relative_locations: Whether upload locations are relative.
+        resumable: Whether broken uploads can be gone on with, as with 3.x; 2.8 has lost them.
+        referrers: Whether the registry lists what refers to a manifest; 2.8 does not.
+        foreign: What becomes of manifests with foreign layers: "refused" as by 2.8, "kept", or
+            "insisted" on their blobs.
         requests: All requests so far, in the order of their answers.
         open_connections: Those of clients, idle ones included.
         connections: How many were ever opened.
@@ -107,9 +115,13 @@ class RegistrySimulator:
         self.faults: list[Fault] = []
         self.mounts = True
         self.relative_locations = False
+        self.resumable = False
+        self.referrers = False
+        self.foreign = "refused"
         self.requests: list[LoggedRequest] = []
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
         self.uploads: dict[str, str] = {}
+        self.partial: dict[str, bytes] = {}
         self.open_connections: set[socket.socket] = set()
         self.connections = 0
         self.stalled = threading.Semaphore(0)
@@ -168,12 +180,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self._linger()
             return
+        if isinstance(action, CutUpload):
+            self._cut_upload(action.after)
+            return
         if not self._is_allowed_early():
             self.close_connection = True
         else:
             self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         match action:
             case Refuse():
+                if action.keeps:
+                    self._keep(self.body)
                 self._send(_Answer(action.status, action.body, action.headers))
             case Redirect():
                 self._send(_Answer(action.status, headers={"Location": action.location}))
@@ -181,6 +198,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._log(0)
                 self.wfile.write(action.answer)
                 self.close_connection = True
+            case Meanwhile():
+                action.do()
+                self._send(self._answer())
             case _:
                 self._send(self._answer(), action)
 
@@ -188,6 +208,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_allowed_early(self) -> bool:
         return not isinstance(self.server.registry.login, BasicLogin) or self._refusal() is None
+
+    def _cut_upload(self, after: int) -> None:
+        self._keep(self.rfile.read(min(after, int(self.headers.get("Content-Length") or 0))))
+        self._log(0)
+        self.close_connection = True
+
+    def _keep(self, content: bytes) -> None:
+        """Add to an upload session, or lose it."""
+        registry, session = self.server.registry, urlsplit(self.path).path.rpartition("/")[2]
+        if registry.resumable:
+            registry.partial[session] = registry.partial.get(session, b"") + content
+        else:
+            registry.uploads.pop(session, None)
 
     def _linger(self) -> None:
         """Let a client that is still writing read the answer before the connection is reset."""
@@ -274,6 +307,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _token(self) -> _Answer:
         registry = self.server.registry
         login = registry.login if isinstance(registry.login, TokenLogin) else TokenLogin()
+        if self.command == "POST":
+            form = parse_qs(self.body.decode())
+            if not login.identity_token:
+                return _Answer(404)
+            if form.get("refresh_token") != [login.identity_token]:
+                return _error(401, "UNAUTHORIZED")
+            scopes = " ".join(form.get("scope", [])).split()
+            parted = [scope.rpartition(":") for scope in scopes]
+            allowed = {f"{kind}:{each}" for kind, _, actions in parted for each in actions.split(",")}
+            return self._grant(frozenset(allowed), login)
         given = self.headers.get("Authorization")
         known = given in {_basic(user, password) for user, password in login.users.items()}
         if given is not None and not known:
@@ -287,9 +330,13 @@ class _Handler(BaseHTTPRequestHandler):
             for action in actions.split(","):
                 if (known and not is_stingy) or (action == "pull" and (known or login.anonymous)):
                     granted.add(f"{resource}:{action}")
+        return self._grant(frozenset(granted), login)
+
+    def _grant(self, granted: frozenset[str], login: TokenLogin) -> _Answer:
+        registry = self.server.registry
         token = secrets.token_urlsafe(16)
         lifetime = 60 if login.lifetime is None else login.lifetime
-        registry.tokens[token] = (frozenset(granted), time.monotonic() + lifetime)
+        registry.tokens[token] = (granted, time.monotonic() + lifetime)
         stated = {} if login.lifetime is None else {"expires_in": login.lifetime}
         return _Answer(
             200, json.dumps({"token": token, **stated}).encode(), {"Content-Type": "application/json"}
@@ -306,6 +353,9 @@ class _Handler(BaseHTTPRequestHandler):
             return refusal
         if parts.path == "/v2/":
             return _Answer(200, b"{}", {"Content-Type": "application/json"})
+        listing = re.fullmatch(rf"/v2/({_NAME})/referrers/(\w+:[0-9a-f]+)", unquote(parts.path))
+        if listing is not None and self.server.registry.referrers:
+            return self._referrers(listing[1], listing[2])
         route = _ROUTE.fullmatch(unquote(parts.path))
         if route is None:
             return _Answer(404, b"404 page not found\n", {"Content-Type": "text/plain"})
@@ -322,6 +372,12 @@ class _Handler(BaseHTTPRequestHandler):
         tags = self.server.registry.store.repository(name).tags
         body = json.dumps({"name": name, "tags": list(tags) or None}).encode()
         return _Answer(200, body, {"Content-Type": "application/json"})
+
+    def _referrers(self, name: str, subject: str) -> _Answer:
+        entries = self.server.registry.store.referrers(name, subject)
+        media_type = "application/vnd.oci.image.index.v1+json"
+        document = {"schemaVersion": 2, "mediaType": media_type, "manifests": entries}
+        return _Answer(200, json.dumps(document).encode(), {"Content-Type": media_type})
 
     def _manifest(self, name: str, reference: str) -> _Answer:
         store = self.server.registry.store
@@ -353,22 +409,30 @@ class _Handler(BaseHTTPRequestHandler):
         if len(self.body) > _MAX_MANIFEST or not manifest.media_type.startswith("application/vnd."):
             return _error(400, "MANIFEST_INVALID")
         try:
-            missing = store.missing(name, manifest)
+            missing = store.missing(name, manifest, foreign_too=self.server.registry.foreign != "kept")
+            foreign = [layer for layer in json.loads(self.body).get("layers") or () if layer.get("urls")]
         except (ValueError, KeyError, TypeError):
             return _error(400, "MANIFEST_INVALID")
         if ":" in reference and reference != digest:
             return _error(400, "DIGEST_INVALID")
+        if foreign and self.server.registry.foreign == "refused":
+            unknown = [{"code": "UNKNOWN"}, {"code": "MANIFEST_BLOB_UNKNOWN", "detail": foreign[0]["digest"]}]
+            return _errors(500, unknown)
         if missing:
             return _errors(400, [{"code": "MANIFEST_BLOB_UNKNOWN", "detail": each} for each in missing])
         store.add_manifest(name, reference, manifest)
         location = f"{self.server.registry.url}/v2/{name}/manifests/{digest}"
-        return _Answer(201, headers={"Location": location, "Docker-Content-Digest": digest})
+        headers = {"Location": location, "Docker-Content-Digest": digest}
+        subject = json.loads(self.body).get("subject")
+        if subject and self.server.registry.referrers:
+            headers["OCI-Subject"] = subject["digest"]
+        return _Answer(201, headers=headers)
 
     def _blob(self, name: str, digest: str) -> _Answer:
         content = self.server.registry.store.find_blob(name, digest)
         if content is None:
             return _errors(404, [{"code": "BLOB_UNKNOWN", "detail": digest}])
-        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest_of(content)}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked is None:
             return _Answer(200, content, headers)
@@ -392,15 +456,23 @@ class _Handler(BaseHTTPRequestHandler):
             base = "" if registry.relative_locations else registry.url
             location = f"{base}/v2/{name}/blobs/uploads/{session}?_state={state}%3D"
             return _Answer(202, headers={"Location": location, "Range": "0-0", "Docker-Upload-Uuid": session})
-        if self.command != "PUT":
+        if self.command not in {"PUT", "GET"}:
             return _Answer(405)
         if registry.uploads.get(session, "") + "=" != query.get("_state"):
             return _error(404, "BLOB_UPLOAD_UNKNOWN")
+        held = registry.partial.get(session, b"")
+        if self.command == "GET":
+            registry.uploads[session] = secrets.token_hex(8)  # an older location does not work any more
+            location = f"/v2/{name}/blobs/uploads/{session}?_state={registry.uploads[session]}%3D"
+            return _Answer(204, headers={"Location": location, "Range": f"0-{max(len(held) - 1, 0)}"})
+        if held and not self.headers.get("Content-Range", f"{len(held)}-").startswith(f"{len(held)}-"):
+            return _error(416, "RANGE_INVALID")
         del registry.uploads[session]
+        self.sent, self.body = len(self.body), registry.partial.pop(session, b"") + self.body
         length, digest = int(self.headers.get("Content-Length") or -1), query.get("digest", "")
-        if len(self.body) != length and length != -1:
+        if length not in {self.sent, -1}:
             return _error(400, "SIZE_INVALID")
-        if digest_of(self.body) != digest:
+        if digest_of(self.body, "sha512" if digest.startswith("sha512:") else "sha256") != digest:
             return _errors(400, [{"code": "DIGEST_INVALID", "detail": digest}])
         registry.store.add_blob(name, self.body)
         location = f"{registry.url}/v2/{name}/blobs/{digest}"

@@ -13,9 +13,9 @@ INDEXES = frozenset(
 )
 
 
-def digest_of(content: bytes) -> str:
-    """Write the sha256 digest of some bytes."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """Write the digest of some bytes."""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,12 @@ class Store:
             return self.repositories.setdefault(name, StoredRepository())
 
     def add_blob(self, name: str, content: bytes) -> str:
-        """Keep a blob in a repository and name it."""
+        """Keep a blob in a repository and name it; it is found under its sha512 digest as well."""
         digest = digest_of(content)
         with self.lock:
-            self.contents[digest] = content
-            self.repository(name).blobs.add(digest)
+            for each in (digest, digest_of(content, "sha512")):
+                self.contents[each] = content
+                self.repository(name).blobs.add(each)
         return digest
 
     def add_manifest(self, name: str, reference: str, manifest: StoredManifest) -> str:
@@ -79,7 +80,20 @@ class Store:
             manifest = repository.manifests.get(digest)
             return None if manifest is None else (digest, manifest)
 
-    def missing(self, name: str, manifest: StoredManifest) -> list[str]:
+    def referrers(self, name: str, subject: str) -> list[dict[str, object]]:
+        """List the manifests of a repository whose subject is a given one."""
+        found = []
+        with self.lock:
+            for digest, manifest in self.repository(name).manifests.items():
+                document = json.loads(manifest.content)
+                if document.get("subject", {}).get("digest") == subject:
+                    kind = document.get("artifactType") or document.get("config", {}).get("mediaType")
+                    size = len(manifest.content)
+                    entry = {"mediaType": manifest.media_type, "digest": digest, "size": size}
+                    found.append({**entry, "artifactType": kind})
+        return found
+
+    def missing(self, name: str, manifest: StoredManifest, *, foreign_too: bool = True) -> list[str]:
         """List what a manifest refers to and the repository does not hold."""
         document = json.loads(manifest.content)
         with self.lock:
@@ -90,7 +104,11 @@ class Store:
             else:
                 wanted = [
                     document["config"]["digest"],
-                    *(each["digest"] for each in document.get("layers") or ()),
+                    *(
+                        each["digest"]
+                        for each in document.get("layers") or ()
+                        if foreign_too or not each.get("urls")
+                    ),
                 ]
                 held = repository.blobs
             return [digest for digest in dict.fromkeys(wanted) if digest not in held]

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """The operator's login file: which entry an image finds, and what is made of odd files."""
 
 import base64
@@ -44,7 +45,7 @@ def user(raw: bytes, domain: str, path: str = "team/app") -> str | None:
         ("docker.io/library", "docker.io", "library/busybox"),
     ],
 )
-def test_B9_a_key_matches_whatever_noise_it_carries(key: str, domain: str, path: str) -> None:  # noqa: N802
+def test_B9_a_key_matches_whatever_noise_it_carries(key: str, domain: str, path: str) -> None:
     assert user(logins({key: auth("u")}), domain, path) == "u"
 
 
@@ -142,7 +143,7 @@ def test_no_representation_shows_a_password(tmp_path: Path, auths: object) -> No
     assert auth("u")["auth"] not in shown
 
 
-def test_B16_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:  # noqa: N802
+def test_B16_the_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "auth.json"
     file.write_bytes(logins({"r.example": auth("old")}))
     opened = AuthFile(file)

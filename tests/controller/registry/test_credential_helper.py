@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Credential helpers are real programs here: what they are given, what is made of their answers, and when."""
 
 import os
@@ -63,7 +64,7 @@ def test_a_helper_is_run_with_get_and_the_server_on_its_input(install: Install) 
         "kill -9 $$",
     ],
 )
-def test_B18_a_helper_that_gives_no_login_means_anonymous(install: Install, body: str) -> None:  # noqa: N802
+def test_B18_a_helper_that_gives_no_login_means_anonymous(install: Install, body: str) -> None:
     install(body)
 
     assert CredentialHelpers().find("test", "r.example") is None
@@ -82,7 +83,7 @@ def test_a_helper_that_hangs_is_ended(install: Install) -> None:
     assert CredentialHelpers(time_limit=0.1).find("test", "r.example") is None
 
 
-def test_B18_an_answer_is_kept_until_it_expires(install: Install, clock: Clock) -> None:  # noqa: N802
+def test_B18_an_answer_is_kept_until_it_expires(install: Install, clock: Clock) -> None:
     """The login of a cloud registry lives twelve hours, and the daemon longer."""
     log = install("""echo '{"Username":"u","Secret":"s","ExpiresAt":"2023-11-14T23:13:20Z"}'""")
     helpers = CredentialHelpers(clock=clock)

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Whose login a request carries, in which order they are asked for, and what is done when one is refused."""
 
 import base64
@@ -83,7 +84,7 @@ def operator(
         yield Operator(registry, tmp_path, stack)
 
 
-def test_B15_logins_are_asked_for_in_order(operator: Operator) -> None:  # noqa: N802
+def test_B15_logins_are_asked_for_in_order(operator: Operator) -> None:
     """The task's own, then the registry's settings, then the file, then a helper."""
     operator.helper(f"""echo '{{"Username":"helper","Secret":"{USERS["helper"]}"}}'""")
     own = Credentials("settings", Secret(USERS["settings"]))
@@ -111,7 +112,7 @@ def test_nobody_is_asked_while_the_registry_asks_for_nobody(operator: Operator) 
     assert not (operator.directory / "was-run").exists()
 
 
-def test_B18_a_broken_helper_does_not_stand_in_the_way_of_strangers(operator: Operator) -> None:  # noqa: N802
+def test_B18_a_broken_helper_does_not_stand_in_the_way_of_strangers(operator: Operator) -> None:
     operator.registry.login = TokenLogin()
     operator.write({}, credsStore="test")
     operator.helper("exit 3")
@@ -119,7 +120,7 @@ def test_B18_a_broken_helper_does_not_stand_in_the_way_of_strangers(operator: Op
     operator.fetch(operator.client())
 
 
-def test_B16_a_login_that_was_changed_in_the_file_is_used_after_a_refusal(operator: Operator) -> None:  # noqa: N802
+def test_B16_a_login_that_was_changed_in_the_file_is_used_after_a_refusal(operator: Operator) -> None:
     host = operator.registry.address
     operator.write({host: "file"})
     client = operator.client()
@@ -136,7 +137,7 @@ def test_B16_a_login_that_was_changed_in_the_file_is_used_after_a_refusal(operat
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])
-def test_B18_a_login_of_a_helper_is_renewed_after_a_refusal(operator: Operator, tokens: bool) -> None:  # noqa: FBT001, N802 - a parameter of pytest
+def test_B18_a_login_of_a_helper_is_renewed_after_a_refusal(operator: Operator, tokens: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     if tokens:
         operator.registry.login = TokenLogin(USERS, anonymous=False)
     operator.write({}, credHelpers={operator.registry.address: "test"})
@@ -164,7 +165,7 @@ def test_wrong_credentials_of_a_task_stay_an_error(operator: Operator) -> None:
 # Token servers
 
 
-def test_B10_an_identity_token_is_exchanged_by_post(operator: Operator) -> None:  # noqa: N802
+def test_B10_an_identity_token_is_exchanged_by_post(operator: Operator) -> None:
     operator.registry.login = TokenLogin(anonymous=False, identity_token="marker-identity")
     operator.file.write_text(
         json.dumps({"auths": {operator.registry.address: {"identitytoken": "marker-identity"}}})
@@ -178,7 +179,7 @@ def test_B10_an_identity_token_is_exchanged_by_post(operator: Operator) -> None:
     assert "marker-identity" not in "".join(each.path for each in operator.registry.requests)
 
 
-def test_B10_a_token_server_without_oauth_is_asked_by_get(operator: Operator) -> None:  # noqa: N802
+def test_B10_a_token_server_without_oauth_is_asked_by_get(operator: Operator) -> None:
     operator.registry.login = TokenLogin({"<token>": "marker-identity"}, anonymous=False)
     operator.file.write_text(
         json.dumps({"auths": {operator.registry.address: {"identitytoken": "marker-identity"}}})
@@ -189,7 +190,7 @@ def test_B10_a_token_server_without_oauth_is_asked_by_get(operator: Operator) ->
     assert (operator.registry.count("POST", "/token"), operator.registry.count("GET", "/token")) == (1, 1)
 
 
-def test_B10_a_wrong_identity_token_is_denied_without_being_shown(operator: Operator) -> None:  # noqa: N802
+def test_B10_a_wrong_identity_token_is_denied_without_being_shown(operator: Operator) -> None:
     operator.registry.login = TokenLogin(anonymous=False, identity_token="other")
     identity = Credentials("<token>", Secret("marker-identity"))
 
@@ -201,7 +202,7 @@ def test_B10_a_wrong_identity_token_is_denied_without_being_shown(operator: Oper
     assert operator.registry.count("POST", "/token") == 1
 
 
-def test_B12_a_login_that_worked_is_tried_once_more_after_a_refusal(operator: Operator) -> None:  # noqa: N802
+def test_B12_a_login_that_worked_is_tried_once_more_after_a_refusal(operator: Operator) -> None:
     operator.registry.login = TokenLogin(USERS, anonymous=False)
     client, login = operator.client(), Credentials("alice", Secret(USERS["alice"]))
     operator.fetch(client, login)
@@ -214,7 +215,7 @@ def test_B12_a_login_that_worked_is_tried_once_more_after_a_refusal(operator: Op
     assert [each.status for each in operator.registry.requests] == [401, 401, 200, 200]
 
 
-def test_B12_a_login_that_never_worked_is_not_tried_again(operator: Operator) -> None:  # noqa: N802
+def test_B12_a_login_that_never_worked_is_not_tried_again(operator: Operator) -> None:
     operator.registry.login = TokenLogin(USERS, anonymous=False)
     operator.registry.fail("GET", "/token", Refuse(401))
 

@@ -1,0 +1,99 @@
+"""Two registries and an engine between them, for all tests of copies between registries."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import ip_network
+
+import httpx
+
+from controller.engines.copy_plan import CopyLimits
+from controller.engines.registry_copy import RegistryCopy
+from controller.registry.client import Manners, Registries
+from controller.registry.platforms import LINUX_AMD64, Platform
+from controller.registry.settings import RegistrySettings, Retries, Timeouts
+from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_image_reference
+from reconcile.lrps import Credentials, Secret
+from reconcile.ports import CopiedImage
+from tests.simulators import images
+from tests.simulators.registry import RegistrySimulator
+
+GUID = "9b2f0a4e-5d0c-4c3e-9a52-2f0c8f6c2b11"
+HOLDER = CacheGuid("1c0de7a8-0000-4000-8000-000000000001")
+SAMPLE = images.image([images.layer(2_500_000, 1), images.layer(50_000, 2), images.layer(3, 3)])
+SMALL_BUFFER = CopyLimits(buffer=65536)
+MARKER = Credentials("alice", Secret("marker-password"))
+
+
+class Holders:
+    """Which cached image holds which blob."""
+
+    def __init__(self) -> None:
+        self.of: dict[Digest, CacheGuid] = {}
+
+    async def find_holder(self, blob: Digest) -> CacheGuid | None:
+        return self.of.get(blob)
+
+
+class Scene:
+    """Two registries and an engine between them."""
+
+    def __init__(self, source: RegistrySimulator, private: RegistrySimulator) -> None:
+        self.source, self.private = source, private
+        self.holders = Holders()
+        self.image = parse_image_reference(f"{source.address}/team/app:1")
+        self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
+        self.timeouts = Timeouts(connect=2.0, idle=5.0)
+        self.manners = Manners()
+        self.engines: list[RegistryCopy] = []
+
+    def engine(
+        self,
+        *,
+        platform: Platform | None = LINUX_AMD64,
+        limits: CopyLimits = SMALL_BUFFER,
+        login: Credentials | None = None,
+    ) -> RegistryCopy:
+        client = Registries(
+            {
+                self.source.address: RegistrySettings(plain_http=True),
+                self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
+            },
+            allowed_networks=(ip_network("127.0.0.0/8"),),
+            timeouts=self.timeouts,
+            retries=Retries(attempts=2, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
+            manners=self.manners,
+        )
+        repositories = CacheRepositories(self.private.address)
+        engine = RegistryCopy(client, repositories, self.holders, platform=platform, limits=limits)
+        self.engines.append(engine)
+        return engine
+
+    async def push(self, sample: images.Image | images.MultiImage, tag: str = "1") -> None:
+        def work() -> None:
+            with httpx.Client(base_url=self.source.url) as client:
+                if isinstance(sample, images.Image):
+                    images.push_image(client, "team/app", tag, sample)
+                else:
+                    images.push_index(client, "team/app", tag, sample)
+
+        await asyncio.to_thread(work)
+        self.source.forget_requests()
+
+    async def copy(
+        self, engine: RegistryCopy | None = None, credentials: Credentials | None = None
+    ) -> CopiedImage:
+        engine = engine or self.engine()
+        resolved = await engine.resolve(self.image, credentials)
+        return await engine.copy(resolved, self.target, credentials)
+
+    async def copy_to(self, guid: str, engine: RegistryCopy) -> CopiedImage:
+        """Copy to another target, as another content's GUID would be."""
+        resolved = await engine.resolve(self.image, None)
+        return await engine.copy(resolved, replace(self.target, path=guid), None)
+
+    async def copied(self, reference: str = "latest", guid: str = GUID) -> images.Blob | None:
+        def work() -> images.Blob | None:
+            with httpx.Client(base_url=self.private.url) as client:
+                return images.pull_manifest(client, guid, reference)
+
+        return await asyncio.to_thread(work)

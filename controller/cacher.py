@@ -1,9 +1,10 @@
 """Takes a cache job, runs the engine, records the result, wakes the waiting LRPs.
 
 One job per source and credentials at a time: stagings of the same reference that arrive
-meanwhile join it. Sharing never crosses credentials, since a tenant who may not read an
-image must not get it through somebody else's job. Credentials stay in memory; after a
-restart they come back with the staging task or the LRP that asked.
+meanwhile join it, and before it ends it is seen that the tag has not moved since. Sharing
+never crosses credentials, since a tenant who may not read an image must not get it through
+somebody else's job. Credentials stay in memory; after a restart they come back with the
+staging task or the LRP that asked.
 """
 
 import asyncio
@@ -19,10 +20,10 @@ from controller.coverage import Followers
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError, RateLimited, Unavailable
-from reconcile.images import CacheRepositories, Digest, ImageReference
+from reconcile.images import CacheRepositories, Digest
 from reconcile.lrps import Credentials
 from reconcile.ports import BindingRecords, Engine, ImageRecords, JobRecords, ResolvedImage
-from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState
+from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, is_of_lrp
 
 log = structlog.get_logger(scope="cacher")
 
@@ -30,6 +31,9 @@ FIRST_WAIT = 2.0  # seconds after the first failure; doubles
 LONGEST_WAIT = 300.0  # seconds
 RATE_LIMIT_WAIT = 60.0  # seconds, where the registry names none
 CREDENTIALS_WAIT = 15.0  # seconds between two looks for credentials that a restart lost
+CREDENTIALS_LOOKS = 20
+CREDENTIALS_LOST = "credentials-lost"
+OPEN = frozenset({JobState.QUEUED, JobState.COPYING})
 MAX_ATTEMPTS = 12  # about half an hour of an unreachable registry
 
 
@@ -62,6 +66,8 @@ class Cacher:
         self._clock = process.clock
         self._queue: WorkQueue[JobId] = WorkQueue()
         self._credentials: dict[JobId, Credentials] = {}
+        self._waited_for_credentials: dict[JobId, int] = {}
+        self._late: dict[JobId, list[CacheRequest]] = {}
         self._requesting = asyncio.Lock()
         self._content_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
@@ -85,11 +91,15 @@ class Cacher:
         return job
 
     async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
+        """Find the job that the origin asked for already; an LRP whose job has ended asks anew."""
         binding = await self._records.bindings.find_binding(request.origin)
         job = None if binding is None else await self._records.jobs.find_job(binding.job_id)
-        if job is not None and job.needs_credentials and job.state in {JobState.QUEUED, JobState.COPYING}:
-            self._give_credentials(job.job_id, request.credentials)
-        return job
+        if job is None or job.state in OPEN:
+            if job is not None and job.needs_credentials:
+                self._give_credentials(job.job_id, request.credentials)
+            return job
+        may_ask_anew = is_of_lrp(request.origin) or job.failure.startswith(CREDENTIALS_LOST)
+        return None if may_ask_anew else job
 
     def _give_credentials(self, job_id: JobId, credentials: Credentials | None) -> None:
         if credentials is not None and job_id not in self._credentials:
@@ -97,10 +107,15 @@ class Cacher:
             self._queue.add(job_id)
 
     async def _join_or_add(self, request: CacheRequest) -> CacheJob:
-        for job in await self._records.jobs.list_open_jobs():
-            if job.source == request.source and self._may_share(job, request.credentials):
-                await self._records.bindings.add_binding(self._binding(request, job.job_id))
+        for job in await self._records.jobs.list_open_jobs(request.source):
+            if self._may_share(job, request.credentials):
+                await self._records.bindings.put_binding(self._binding(request, job.job_id))
+                if job.state is JobState.COPYING:
+                    self._late.setdefault(job.job_id, []).append(request)
                 return job
+        return await self._add(request)
+
+    async def _add(self, request: CacheRequest) -> CacheJob:
         now = self._clock()
         job = CacheJob(
             job_id=JobId(str(uuid.uuid4())),
@@ -125,7 +140,14 @@ class Cacher:
 
     @staticmethod
     def _binding(request: CacheRequest, job_id: JobId) -> Binding:
-        return Binding(request.app_guid, request.source, request.origin, request.staged_at, job_id)
+        return Binding(
+            app_guid=request.app_guid,
+            source=request.source,
+            origin=request.origin,
+            staged_at=request.staged_at,
+            job_id=job_id,
+            opted_in=request.opted_in,
+        )
 
     async def run(self) -> None:
         """Run jobs for ever."""
@@ -148,7 +170,7 @@ class Cacher:
     async def _run_job(self, job_id: JobId) -> float | None:
         """Run a job once, and tell in how many seconds to look at it again; None when it is over."""
         job = await self._records.jobs.find_job(job_id)
-        if job is None or job.state not in {JobState.QUEUED, JobState.COPYING}:
+        if job is None or job.state not in OPEN:
             return None
         now = self._clock()
         if job.not_before is not None and job.not_before > now:
@@ -157,18 +179,22 @@ class Cacher:
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
             return None
         if job.needs_credentials and job_id not in self._credentials:
-            return await self._wait_for_credentials(job, now)
+            return await self._wait_for_credentials(job)
+        if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was put back until now
+            await self._fail(job, f"gave-up: after {job.attempts} attempts, last {job.failure}")
+            return None
         job = await self._save(job, JobState.COPYING, attempts=job.attempts + 1, not_before=None, failure="")
         return await self._attempt(job)
 
-    async def _wait_for_credentials(self, job: CacheJob, now: float) -> float | None:
-        if now - job.updated_at > CREDENTIALS_WAIT * 8:
-            failure = (
-                "credentials-lost: neither the staging task nor an LRP brought them back after a restart"
-            )
-            await self._save(job, JobState.FAILED, failure=failure)
-            return None
-        return CREDENTIALS_WAIT
+    async def _wait_for_credentials(self, job: CacheJob) -> float | None:
+        """Wait for what a restart has lost, and what the staging task or an LRP brings back."""
+        waited = self._waited_for_credentials.get(job.job_id, 0)
+        self._waited_for_credentials[job.job_id] = waited + 1
+        if waited < CREDENTIALS_LOOKS:
+            return CREDENTIALS_WAIT
+        del self._waited_for_credentials[job.job_id]
+        await self._fail(job, f"{CREDENTIALS_LOST}: neither the staging task nor an LRP brought them back")
+        return None
 
     async def _attempt(self, job: CacheJob) -> float | None:
         started = time.monotonic()
@@ -211,24 +237,19 @@ class Cacher:
 
     async def _cache_image(self, job: CacheJob) -> tuple[CachedImage, int]:
         """Have the job's content in the private registry under its GUID, and tell how many bytes it took."""
-        credentials = self._credentials.get(job.job_id)
-        resolved = await self._engine.resolve(job.source, credentials)
+        self._late.pop(job.job_id, None)  # they come in time after all
+        resolved = await self._engine.resolve(job.source, self._credentials.get(job.job_id))
         async with self._content_locks.setdefault(resolved.platform_digest, asyncio.Lock()):
             guid = await self._records.images.reserve_guid(resolved.platform_digest)
             target = self._cache.image(guid)
             known = await self._records.images.find_image(guid)
             if known is not None and await self._engine.is_present(target, known.digest):
-                await self._finish(job, replace(known, verified_at=self._clock()), ())
+                await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
                 return known, 0
-            return await self._copy(job, resolved, target)
-
-    async def _copy(
-        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference
-    ) -> tuple[CachedImage, int]:
-        copied = await self._engine.copy(resolved, target, self._credentials.get(job.job_id))
+            copied = await self._engine.copy(resolved, target, self._credentials.get(job.job_id))
         now = self._clock()
         image = CachedImage(
-            cache_guid=await self._records.images.reserve_guid(resolved.platform_digest),
+            cache_guid=guid,
             source=job.source,
             root_digest=resolved.root_digest,
             platform_digest=resolved.platform_digest,
@@ -237,14 +258,30 @@ class Cacher:
             created_at=now,
             verified_at=now,
         )
-        await self._finish(job, image, copied.blobs)
+        await self._finish(job, resolved, image, copied.blobs)
         return image, copied.transferred
 
-    async def _finish(self, job: CacheJob, image: CachedImage, blobs: tuple[Digest, ...]) -> None:
+    async def _finish(
+        self, job: CacheJob, resolved: ResolvedImage, image: CachedImage, blobs: tuple[Digest, ...]
+    ) -> None:
         cached = replace(
             job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
         )
-        await self._records.jobs.finish_job(cached, image, blobs)
+        async with self._requesting:
+            late = self._late.pop(job.job_id, [])
+            if late and await self._has_moved(job, resolved):
+                successor = await self._add(late[0])
+                for request in late[1:]:
+                    await self._records.bindings.put_binding(self._binding(request, successor.job_id))
+            await self._records.jobs.finish_job(cached, image, blobs)
+
+    async def _has_moved(self, job: CacheJob, resolved: ResolvedImage) -> bool:
+        """Whether a reference stands for something else than when its copy began, or nobody can tell."""
+        try:
+            again = await self._engine.resolve(job.source, self._credentials.get(job.job_id))
+        except DockerCacheError:
+            return True
+        return again.platform_digest != resolved.platform_digest
 
     async def _put_back(self, job: CacheJob, error: Unavailable | None, wait: float) -> float | None:
         failure = "internal-error: see the log" if error is None else f"{error.code}: {error.detail}"

@@ -82,7 +82,7 @@ def check_config(config_path: Path) -> None:
     help="Tables on a terminal and JSON lines elsewhere, or always one of them.",
 )
 def status(config_path: Path, output: Output) -> None:
-    r"""Show cached images, jobs that are not finished, and Docker LRPs, beside a running daemon.
+    r"""Show cached images, jobs that wait or have failed, and Docker LRPs, beside a running daemon.
 
     \b
     Example:
@@ -131,13 +131,14 @@ async def _read_status(config: Config) -> Report:
                 "not_before": job.not_before,
                 "failure": job.failure,
             }
-            for job in await records.list_open_jobs()
+            for job in (*await records.list_open_jobs(), *await records.list_failed_jobs())
         ]
         lrps: list[Row] = [
             {
                 "process_guid": lrp.process_guid,
                 "app_guid": lrp.app_guid,
                 "reason": lrp.reason,
+                "detail": lrp.detail,
                 "rootfs": lrp.rootfs,
                 "cache_guid": lrp.cache_guid,
             }

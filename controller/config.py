@@ -79,9 +79,26 @@ def _existing_file(value: object) -> Path:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
 
 
+def _secret_file(value: object) -> Path:
+    path = _existing_file(value)
+    try:
+        is_empty = not read_secret(path)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} holds no text in UTF-8") from None
+    if is_empty:
+        raise ValueError(f"{path} is empty")
+    return path
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret from its file, without the line end."""
+    return path.read_text(encoding="utf-8").rstrip("\r\n")
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 ReadableFile = Annotated[Path, BeforeValidator(_existing_file)]
+SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
@@ -113,9 +130,9 @@ class RegistryConfig(_Section):
     """Certificate to present to it, in PEM."""
     client_key_file: ReadableFile | None = None
     """Key of that certificate, in PEM."""
-    username: str | None = None
+    username: str | None = Field(default=None, min_length=1)
     """User name for it; together with `password_file`."""
-    password_file: ReadableFile | None = None
+    password_file: SecretFile | None = None
     """File that holds the password, and a line end if you like."""
     traffic: TrafficConfig | None = None
     """Limits of the traffic to it; `registry_traffic` when absent."""
@@ -152,7 +169,7 @@ class Config(_Section):
 
     database_url: str
     """Where jobs, images and bindings are kept, such as "sqlite:////var/vcap/store/docker-cache/cache.db"."""
-    journal_key_file: ReadableFile | None = None
+    journal_key_file: SecretFile | None = None
     """File with one or more keys for the journal of replacements, one a line; the first encrypts.
     Without it the journal is kept in memory only."""
 
@@ -161,9 +178,9 @@ class Config(_Section):
     cache_repository_template: str = "{guid}:latest"
     """Repository and tag of a cached image; "docker-cache:{guid}" for registries that do not create
     repositories on push."""
-    cache_pull_username: str | None = None
+    cache_pull_username: str | None = Field(default=None, min_length=1)
     """User name that cells get for the private registry; together with `cache_pull_password_file`."""
-    cache_pull_password_file: ReadableFile | None = None
+    cache_pull_password_file: SecretFile | None = None
     """File that holds the password for it."""
 
     registries: tuple[RegistryConfig, ...] = ()
@@ -189,7 +206,7 @@ class Config(_Section):
     """Globs over full references, such as "docker.io/library/*"; empty allows all."""
     deny_images: tuple[str, ...] = ()
     """Globs over full references that are never cached."""
-    lrp_domains: tuple[str, ...] = ("cf-apps",)
+    lrp_domains: tuple[str, ...] = Field(default=("cf-apps",), min_length=1)
     """Only desired LRPs of these domains are touched."""
 
     engine: Literal["registry", "docker"] = "registry"
@@ -228,14 +245,14 @@ class Config(_Section):
     """LRPs that are being replaced at the same time."""
     workers: int = Field(default=8, ge=1, le=128)
     """LRPs looked at at the same time."""
-    owner_sync_grace: Duration = 90.0
+    owner_sync_grace: Duration = Field(default=180.0, ge=130.0)
     """After a restart in mid-replacement: how long Cloud Controller gets to desire again what should
-    exist; longer than its sync interval."""
+    exist. Longer than the two minutes that its domain stays fresh, at least 130 seconds."""
 
     @field_validator("database_url")
     @classmethod
     def _sqlite(cls, value: str) -> str:
-        if not value.startswith("sqlite:///"):
+        if not value.startswith("sqlite:////"):
             raise ValueError("only SQLite is supported: write sqlite:/// and the absolute path of a file")
         return value
 
@@ -252,11 +269,24 @@ class Config(_Section):
             raise ValueError('docker_socket belongs to engine "docker"')
         if self.engine == "docker" and self.platforms == "all":
             raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
+        addresses = [each.address.lower() for each in (self.cache_registry, *self.registries)]
+        for address in {each for each in addresses if addresses.count(each) > 1}:
+            raise ValueError(f"registries: {address} is there twice, or is the private registry itself")
         try:
             _ = self.policy, self.cache_repositories
         except Invalid as error:
             raise ValueError(error.detail) from error
         return self
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may be meant so, and more often is a mistake."""
+        host = self.cache_registry.address.rpartition(":")[0].strip("[]").lower()
+        if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
+            return (
+                f"cache_registry.address: cells must reach {self.cache_registry.address} under this very name",
+            )
+        return ()
 
     @property
     def policy(self) -> Policy:
@@ -267,11 +297,6 @@ class Config(_Section):
     def cache_repositories(self) -> CacheRepositories:
         """Where copies lie."""
         return CacheRepositories(self.cache_registry.address, self.cache_repository_template)
-
-
-def read_secret(path: Path) -> str:
-    """Read a secret from its file, without the line end."""
-    return path.read_text(encoding="utf-8").rstrip("\r\n")
 
 
 def load_config(path: Path) -> Config:

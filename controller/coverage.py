@@ -64,10 +64,9 @@ class LrpIndex:
         if not siblings:
             del self._of_app[known[1]]
 
-    def keep_only(self, process_guids: set[ProcessGuid]) -> None:
-        """Forget all LRPs but these."""
-        for gone in self._tags.keys() - process_guids:
-            self.remove(gone)
+    def known(self) -> frozenset[ProcessGuid]:
+        """All LRPs that are known now."""
+        return frozenset(self._tags)
 
     def lrps_of(self, app_guid: AppGuid) -> frozenset[ProcessGuid]:
         """The LRPs of one app."""

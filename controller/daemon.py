@@ -68,6 +68,8 @@ async def run(config: Config) -> None:
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
+    for warning in config.warnings:
+        log.info("warning", detail=warning)
     async with AsyncExitStack() as stack:
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
@@ -78,7 +80,7 @@ async def run(config: Config) -> None:
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",
-                reason="journal_key_file is not set",
+                reason="no journal_key_file" if key is None else "the database itself is in memory",
                 detail="a crash in mid-replacement leaves it to Cloud Controller to desire the LRP again",
             )
         tls = client_tls(
@@ -118,6 +120,7 @@ async def _run_loops(
         queue,
         sources=Sources(
             lrps=bbs,
+            instances=bbs,
             jobs=store.records,
             bindings=store.records,
             images=store.records,
@@ -127,6 +130,7 @@ async def _run_loops(
         ),
         targets=Targets(
             lrps=bbs,
+            instances=bbs,
             journal=store.journal,
             engine=engine,
             requests=cacher,
@@ -159,6 +163,8 @@ async def _run_loops(
     finally:
         queue.close()
         cacher.close()
+        watcher.close()
+        await reconciler.rescue()
 
 
 async def _endless(loop: Coroutine[None, None, None]) -> NoReturn:

@@ -3,6 +3,7 @@
 Source: diego-release docs/022-logging-format.md and lager v3 (RFC 3339 form).
 """
 
+import contextlib
 import json
 import logging
 import sys
@@ -36,11 +37,26 @@ def _as_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
     return json.dumps(event, default=str, ensure_ascii=False)
 
 
+class _Lines:
+    """Writes lines, and loses those that cannot be written: a full disk must not end the process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    debug = info = warning = error = exception = critical = fatal = msg
+
+
 def configure_logs(level: str, stream: TextIO | None = None) -> None:
     """Send all log lines of a level and above to a stream, standard output by default."""
     structlog.configure(
         processors=[structlog.processors.format_exc_info, lager_shape, _as_json],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stdout),
+        logger_factory=lambda *_: _Lines(stream or sys.stdout),
         cache_logger_on_first_use=True,
     )

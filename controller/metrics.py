@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from reconcile.errors import Invalid
+
 
 class Metrics:
     """One process's numbers."""
@@ -53,9 +55,18 @@ class Metrics:
 
 @contextmanager
 def serve_metrics(metrics: Metrics, address: str) -> Iterator[None]:
-    """Let a scraper read the numbers over HTTP at "host:port" for as long as the context lasts."""
+    """Let a scraper read the numbers over HTTP at "host:port" for as long as the context lasts.
+
+    Raises:
+        Invalid: Nobody can listen there.
+    """
     host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host, registry=metrics.registry)
+    try:
+        server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics.registry)
+    except (OSError, OverflowError) as error:
+        raise Invalid(
+            "config", "metrics-address", f"metrics_address: cannot listen on {address}: {error}"
+        ) from error
     try:
         yield
     finally:

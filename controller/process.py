@@ -14,8 +14,10 @@ class Process:
     Attributes:
         run_id: Unique to this run of the process.
         clock: UTC seconds since 1970.
+        monotonic: Seconds since some moment, whatever happens to the clock.
     """
 
     run_id: str
     clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
     metrics: Metrics = field(default_factory=Metrics)

@@ -5,6 +5,8 @@ What to do is decided in `reconcile.plan`; this loop bounds how much happens at 
 
 import asyncio
 import time
+from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -12,15 +14,20 @@ import structlog
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.apply import Outcome, Targets, apply
-from reconcile.errors import DockerCacheError
+from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import ProcessGuid
 from reconcile.observe import Moment, Sources, observe
-from reconcile.plan import BeginReplacement, DesireFromCache, Observed, Rules, plan
-from reconcile.records import LrpRecord, Phase
+from reconcile.plan import BeginReplacement, Observed, Rules, plan
+from reconcile.records import LrpRecord, Phase, Replacement
 
 log = structlog.get_logger(scope="reconciler")
 
-IN_FLIGHT_LIMIT = Outcome("waiting: in-flight-limit", look_again=1.0)
+IN_FLIGHT_LIMIT = Outcome("waiting: in-flight-limit")
+
+SECONDS_TO_DESIRE = 4.0
+"""For what must not be lost with a journal in memory, when the process ends."""
+
+RESCUE_PAUSE = 0.3  # seconds between two tries of that
 
 UNREMARKABLE = frozenset({"not-docker", "already-cached", "other-domain", "not-desired"})
 """Reasons that are no record worth keeping."""
@@ -43,47 +50,68 @@ class Reconciler:
         self._targets = targets
         self._rules = rules
         self._process = process
-        self._started_at = process.clock()
+        self._first_answer: float | None = None
         self._replacing: set[ProcessGuid] = set()
+        self._parked: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._none_open = asyncio.Event()
         self._none_open.set()
         self._is_stopping = False
 
     async def recover(self) -> None:
         """Take up the replacements that an earlier run left open, before anything else is replaced."""
+        for problem in await self._sources.journal.list_undecryptable():
+            log.error("failed-to-read-journal", error=str(problem))
         for replacement in await self._sources.journal.list_replacements():
             log.info(
                 "resuming-replacement", process_guid=replacement.process_guid, phase=str(replacement.phase)
             )
             self._replacing.add(replacement.process_guid)
             self._none_open.clear()
-            self._queue.add(replacement.process_guid)
+            self._queue.add_urgent(replacement.process_guid)
 
     async def finish_replacements(self, seconds: float) -> None:
-        """Begin no further replacement, and give those under way some seconds to come to their end.
-
-        What is still open then goes on after a restart; where the journal does not outlive the
-        process, it is desired from the cache at once instead, instance rows or not: an index
-        that stays empty until the next convergence is better than a definition that is lost.
-        """
+        """Begin no further replacement, and give those under way some seconds to come to their end."""
         self._is_stopping = True
         for key in self._replacing:
-            self._queue.add(key)
+            self._queue.add_urgent(key)
         try:
             async with asyncio.timeout(seconds):
                 await self._none_open.wait()
         except TimeoutError:
             log.info("left-replacements-open", process_guids=sorted(self._replacing))
+
+    async def rescue(self) -> None:
+        """Desire what a journal in memory would lose, when no loop runs any more.
+
+        From the cache, and with instance rows left or not: an index that stays empty until the next
+        convergence is better than a definition that is lost. A durable journal goes on after a restart.
+        """
         if self._sources.journal.is_durable:
             return
-        for replacement in await self._sources.journal.list_replacements():
-            if replacement.phase is Phase.REMOVING:
-                moment = self._moment()
-                await apply(
-                    DesireFromCache(replacement),
-                    Observed(replacement.process_guid, moment.now, moment.process_age, moment.run_id),
-                    self._targets,
-                )
+        removed = [
+            row for row in await self._sources.journal.list_replacements() if row.phase is not Phase.PREPARED
+        ]
+        async with asyncio.TaskGroup() as group:
+            for replacement in removed:
+                group.create_task(self._desire_in_time(replacement))
+
+    async def _desire_in_time(self, replacement: Replacement) -> None:
+        lrp, targets = replacement.original, self._targets
+        rootfs = targets.cache.rootfs(replacement.cache_guid)
+        problem = "out of time"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SECONDS_TO_DESIRE):
+                while True:
+                    try:
+                        await targets.lrps.desire_lrp(lrp, rootfs, targets.pull_credentials)
+                    except Conflict:
+                        return  # it is desired
+                    except DockerCacheError as error:
+                        problem = str(error)
+                        await asyncio.sleep(RESCUE_PAUSE)
+                    else:
+                        return
+        log.error("failed-to-desire-removed-lrp", process_guid=lrp.process_guid, error=problem)
 
     async def run(self) -> None:
         """Run passes for ever; several of these loops may share one queue."""
@@ -95,6 +123,7 @@ class Reconciler:
         started = time.monotonic()
         try:
             observed = await observe(key, self._sources, self._moment())
+            self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._remember(observed, outcome)
         except DockerCacheError as error:
@@ -111,20 +140,24 @@ class Reconciler:
             self._report(observed, outcome, time.monotonic() - started)
             if outcome.look_again is None:
                 self._queue.done(key)
+            elif key in self._replacing:  # its app waits
+                self._queue.again_urgent(key, outcome.look_again)
             else:
                 self._queue.again(key, outcome.look_again)
 
     def _moment(self) -> Moment:
-        now = self._process.clock()
-        return Moment(now=now, process_age=now - self._started_at, run_id=self._process.run_id)
+        age = 0.0 if self._first_answer is None else self._process.monotonic() - self._first_answer
+        return Moment(now=self._process.clock(), process_age=age, run_id=self._process.run_id)
 
     async def _decide_and_apply(self, observed: Observed) -> Outcome:
         key = observed.process_guid
+        self._parked.pop(key, None)
         if observed.replacement is None:
             self._settle(key)
         action = plan(observed, self._rules)
         if isinstance(action, BeginReplacement):
             if self._is_stopping or len(self._replacing) >= self._rules.max_in_flight:
+                self._parked[key] = None
                 return IN_FLIGHT_LIMIT
             self._replacing.add(key)
             self._none_open.clear()
@@ -134,9 +167,14 @@ class Reconciler:
         return outcome
 
     def _settle(self, key: ProcessGuid) -> None:
+        """Note that a replacement is over, and let the one that waits longest begin."""
+        if key not in self._replacing:
+            return
         self._replacing.discard(key)
         if not self._replacing:
             self._none_open.set()
+        if self._parked:
+            self._queue.add(self._parked.popitem(last=False)[0])
 
     async def _remember(self, observed: Observed, outcome: Outcome) -> None:
         """Keep what people may ask about this LRP, written only when it changed.
@@ -169,7 +207,9 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     before = observed.record
     lrp = observed.lrp or (observed.replacement.original if observed.replacement else None)
     if lrp is None:
-        return before and replace(before, reason=outcome.reason, updated_at=observed.now)
+        return before and replace(
+            before, reason=outcome.reason, detail=outcome.detail, updated_at=observed.now
+        )
     return LrpRecord(
         process_guid=observed.process_guid,
         app_guid=lrp.app_guid,
@@ -177,5 +217,6 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
         cache_guid=outcome.cache_guid or (before.cache_guid if before else None),
         rounds=outcome.rounds or (before.rounds if before else 0),
         reason=outcome.reason,
+        detail=outcome.detail,
         updated_at=observed.now,
     )

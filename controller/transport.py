@@ -14,7 +14,7 @@ import httpx
 from reconcile.errors import Invalid
 
 CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
-IDLE_CONNECTIONS = 2
+IDLE_CONNECTIONS = 32  # as many as may be open: a handshake costs more than the call
 IDLE_EXPIRY = 90.0  # seconds
 KEEP_ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),

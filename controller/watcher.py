@@ -2,8 +2,8 @@
 
 Both streams are opened first and only then everything is listed, on every connection;
 the end of a stream, clean or not, is loss and begins that anew. What an event says is
-never applied: it names an LRP to look at or a task to read. Only one thing is remembered
-of events, the staging tasks that failed, since an older listing may still show them.
+never applied: it names an LRP to look at or a task to read. Of tasks it is remembered which
+were dealt with, since every listing shows them again, an older one perhaps in an older state.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ from reconcile.plan import Rules
 from reconcile.policy import decide
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords
 from reconcile.records import CacheRequest, origin_of_task
-from reconcile.staging import STAGING_DOMAIN, NotOurs, detect
+from reconcile.staging import STAGING_DOMAIN, NotOurs, Signal, detect
 
 log = structlog.get_logger(scope="watcher")
 
@@ -51,7 +51,7 @@ LONGEST_PAUSE = 10.0  # seconds
 RELIST_PAUSE = 1.0  # seconds between a broken event and the listing it leads to
 RECHECK_INTERVAL = 3600.0  # seconds in which every LRP that waits is looked at once without an event
 FORGET_AFTER = 600.0  # seconds; an LRP that is being replaced is gone for a moment
-REMEMBERED_FAILURES = 10_000  # staging tasks
+REMEMBERED_TASKS = 20_000
 
 
 class Scan(Protocol):
@@ -104,10 +104,17 @@ class Watcher:
         self._process = process
         self._sync_interval = sync_interval
         self._cached_prefix = f"docker://{rules.cache.address.lower()}/"
-        self._failed_tasks: OrderedDict[TaskGuid, None] = OrderedDict()
+        self._tasks: WorkQueue[TaskGuid] = WorkQueue()
+        self._latest: dict[TaskGuid, Task] = {}
+        self._done_with: OrderedDict[TaskGuid, bool] = OrderedDict()
         self._relist = asyncio.Event()
+        self._relist_pause = RELIST_PAUSE
         self._sweeps = 0
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / sync_interval))
+
+    def close(self) -> None:
+        """Stop all timers."""
+        self._tasks.close()
 
     async def run(self) -> None:
         """Keep both streams open and the index true."""
@@ -130,9 +137,12 @@ class Watcher:
             self._bbs.subscribe_lrp_instances() as lrps,
         ):
             self._found.coverage.restart()
+            # What was asked for before is asked for again, and so counts as seen; a failure stays one.
+            self._done_with = OrderedDict((guid, True) for guid, failed in self._done_with.items() if failed)
             self._process.metrics.subscriptions.inc()
             log.info("subscribed-to-bbs-events")
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._handle_tasks(), name="tasks")
                 group.create_task(self._read(tasks, "tasks"), name="tasks-stream")
                 group.create_task(self._read(lrps, "lrp_instances"), name="lrp-instances-stream")
                 group.create_task(self._sweep_for_ever(), name="sweep")
@@ -141,12 +151,12 @@ class Watcher:
         counter = self._process.metrics.events.labels(stream=stream)
         async for event in events:
             counter.inc()
-            await self._handle(event)
+            self._handle(event)
 
-    async def _handle(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         match event:
             case TaskCreated(task) | TaskRemoved(task) | TaskChanged(after=task):
-                await self._handle_task(task)
+                self._note_task(task)
             case DesiredLrpCreated(lrp) | DesiredLrpChanged(after=lrp):
                 self._handle_desired(lrp)
             case DesiredLrpRemoved(lrp):
@@ -181,17 +191,43 @@ class Watcher:
     def _is_cached(self, rootfs: str) -> bool:
         return rootfs[: len(self._cached_prefix)].lower() == self._cached_prefix
 
-    async def _handle_task(self, task: Task) -> None:
+    def _note_task(self, task: Task) -> None:
+        """Let a staging task be dealt with: for a copy once, and once more if its staging fails."""
         if task.domain != STAGING_DOMAIN:
             return
-        try:
-            if task.failed and task.state in {TaskState.COMPLETED, TaskState.RESOLVING}:
-                await self._drop(task)
-            elif task.task_guid not in self._failed_tasks:
-                await self._request_copy(task)
-        except DockerCacheError as error:
-            log.exception("failed-to-note-staging", task_guid=task.task_guid, error=str(error))
-            self._relist.set()
+        knows_failure = self._done_with.get(task.task_guid)
+        if knows_failure or (knows_failure is False and not _has_failed(task)):
+            return
+        noted = self._latest.get(task.task_guid)
+        if noted is None or not _has_failed(noted):
+            self._latest[task.task_guid] = task
+        self._tasks.add(task.task_guid)
+
+    async def _handle_tasks(self) -> None:
+        """Deal with staging tasks for ever; one that fails comes back by itself."""
+        while True:
+            guid = await self._tasks.take()
+            task = self._latest[guid]
+            try:
+                await (self._drop(task) if _has_failed(task) else self._request_copy(task))
+            except DockerCacheError as error:
+                seconds = self._tasks.back_off(guid)
+                log.exception(
+                    "failed-to-note-staging",
+                    task_guid=guid,
+                    error=str(error),
+                    retry_after_s=round(seconds, 1),
+                )
+                continue
+            except BaseException:
+                self._tasks.back_off(guid)
+                raise
+            if self._latest[guid] is task:
+                del self._latest[guid]
+            self._done_with[guid] = _has_failed(task)
+            while len(self._done_with) > REMEMBERED_TASKS:
+                self._done_with.popitem(last=False)
+            self._tasks.done(guid)
 
     async def _request_copy(self, task: Task) -> None:
         count = self._process.metrics.staging_tasks
@@ -214,15 +250,13 @@ class Watcher:
             staged_at=staged.staged_at,
             reason="staging-task",
             credentials=staged.credentials,
+            opted_in=staged.signal is Signal.OPT_IN,
         )
         job = await self._found.requests.request(request)
         count.labels(outcome="requested").inc()
         log.debug("requested-copy", task_guid=task.task_guid, job=job.job_id)
 
     async def _drop(self, task: Task) -> None:
-        self._failed_tasks[task.task_guid] = None
-        while len(self._failed_tasks) > REMEMBERED_FAILURES:
-            self._failed_tasks.popitem(last=False)
         dropped = await self._found.bindings.drop_binding(origin_of_task(task.task_guid))
         if dropped is not None:
             log.info("dropped-binding", task_guid=task.task_guid, reason="staging-failed")
@@ -230,25 +264,30 @@ class Watcher:
     async def _sweep_for_ever(self) -> None:
         await self._sweep(look_at_all=True)
         while True:
-            try:
-                async with asyncio.timeout(self._sync_interval):
-                    await self._relist.wait()
-            except TimeoutError:
-                pass
-            else:
-                await asyncio.sleep(RELIST_PAUSE)
-            look_at_all = self._relist.is_set()
-            self._relist.clear()
+            look_at_all = await self._wait_for_sweep()
             try:
                 await self._sweep(look_at_all=look_at_all)
             except DockerCacheError as error:
                 self._process.metrics.sweeps.labels(outcome="failed").inc()
                 log.exception("failed-to-list", error=str(error), retry_after_s=self._sync_interval)
 
+    async def _wait_for_sweep(self) -> bool:
+        """Wait for the next listing, and tell whether something unreadable came, so that all is looked at."""
+        try:
+            async with asyncio.timeout(self._sync_interval):
+                await self._relist.wait()
+        except TimeoutError:
+            self._relist_pause = RELIST_PAUSE
+            return False
+        await asyncio.sleep(self._relist_pause)
+        self._relist_pause = min(self._sync_interval, self._relist_pause * 2)
+        self._relist.clear()
+        return True
+
     async def _sweep(self, *, look_at_all: bool) -> None:
         started = time.monotonic()
         for task in await self._bbs.list_tasks(STAGING_DOMAIN):
-            await self._handle_task(task)
+            self._note_task(task)
         from_source, from_cache = await self._sweep_lrps(look_at_all=look_at_all)
         if look_at_all or self._sweeps % self._sweeps_per_recheck == 0:
             await self._forget_all_but(from_source | from_cache)
@@ -271,6 +310,7 @@ class Watcher:
         """List the Docker LRPs: those that run from their source, which are queued, and the others."""
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
+        known_before = self._found.index.known()
         domain = next(iter(self._rules.domains)) if len(self._rules.domains) == 1 else ""
         scan = self._bbs.list_scheduling_infos(domain, docker_only=True)
         async for info in scan:
@@ -286,8 +326,9 @@ class Watcher:
         if scan.skipped:  # an LRP that cannot be read now may be one that is known
             self._process.metrics.broken_events.inc(scan.skipped)
             log.error("skipped-unreadable-lrps", count=scan.skipped)
-        else:
-            self._found.index.keep_only(from_source)
+        else:  # but not those that an event told of while an older listing was read
+            for gone in known_before - from_source:
+                self._found.index.remove(gone)
         return from_source, from_cache
 
     def _is_due(self, process_guid: ProcessGuid) -> bool:
@@ -304,3 +345,7 @@ class Watcher:
             if record.process_guid not in process_guids and record.updated_at < old
         ]
         await self._found.records.forget_lrps(gone)
+
+
+def _has_failed(task: Task) -> bool:
+    return task.failed and task.state in {TaskState.COMPLETED, TaskState.RESOLVING}

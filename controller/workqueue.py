@@ -2,13 +2,14 @@
 
 A key says where to look, never what happened, so adding one that waits already
 changes nothing, and adding one that is held makes it wait again after its release.
-Fresh keys go before routine ones. All methods run on the event loop's thread.
+Urgent keys go before fresh ones, and those before routine ones. All methods run on the
+event loop's thread.
 """
 
 import asyncio
 import random
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -21,6 +22,7 @@ class WorkQueue(Generic[Key]):
     """Keys with something to look at."""
 
     def __init__(self) -> None:
+        self._urgent: OrderedDict[Key, None] = OrderedDict()
         self._fresh: OrderedDict[Key, None] = OrderedDict()
         self._routine: OrderedDict[Key, None] = OrderedDict()
         self._held: set[Key] = set()
@@ -30,38 +32,38 @@ class WorkQueue(Generic[Key]):
         self._waiters: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        return len(self._fresh) + len(self._routine)
-
-    @property
-    def held(self) -> frozenset[Key]:
-        """The keys somebody works on now."""
-        return frozenset(self._held)
+        return len(self._urgent) + len(self._fresh) + len(self._routine)
 
     def add(self, key: Key) -> None:
         """Let a key be looked at as soon as possible."""
         self._stop_timer(key)
         if key in self._held:
             self._added_while_held.add(key)
+        elif key not in self._urgent:
+            self._routine.pop(key, None)
+            self._fresh.setdefault(key)
+            self._wake_one()
+
+    def add_urgent(self, key: Key) -> None:
+        """Let a key be looked at next."""
+        self._stop_timer(key)
+        if key in self._held:
+            self._added_while_held.add(key)
             return
         self._routine.pop(key, None)
-        self._fresh.setdefault(key)
+        self._fresh.pop(key, None)
+        self._urgent.setdefault(key)
         self._wake_one()
 
     def add_routine(self, key: Key) -> None:
         """Let a key be looked at when nothing fresh waits; a time set for it earlier stands."""
-        if key in self._held or key in self._fresh or key in self._timers:
+        if key in self._held:
+            self._added_while_held.add(key)
+            return
+        if key in self._urgent or key in self._fresh or key in self._timers:
             return
         self._routine.setdefault(key)
         self._wake_one()
-
-    def add_after(self, key: Key, seconds: float) -> None:
-        """Let a key be looked at after some time, or earlier if it is added before."""
-        if key in self._fresh or key in self._added_while_held:
-            return
-        self._routine.pop(key, None)
-        self._stop_timer(key)
-        loop = asyncio.get_running_loop()
-        self._timers[key] = loop.call_later(seconds, self._time_is_up, key)
 
     async def take(self) -> Key:
         """Wait for a key and hold it until `done`, `again` or `back_off`."""
@@ -76,7 +78,7 @@ class WorkQueue(Generic[Key]):
                 else:  # woken and cancelled at once: somebody else must have the key
                     self._wake_one()
                 raise
-        line = self._fresh or self._routine
+        line = self._urgent or self._fresh or self._routine
         key, _ = line.popitem(last=False)
         self._held.add(key)
         return key
@@ -90,7 +92,15 @@ class WorkQueue(Generic[Key]):
         """Release a key that wants another look after some seconds; its failures are forgotten."""
         self._failures.pop(key, None)
         if not self._release(key):
-            self.add_after(key, after)
+            self._start_timer(key, after, self.add)
+
+    def again_urgent(self, key: Key, after: float) -> None:
+        """Release a key that wants to be looked at after some seconds, and then before all others."""
+        self._failures.pop(key, None)
+        if self._release(key):
+            self.add_urgent(key)
+        else:
+            self._start_timer(key, after, self.add_urgent)
 
     def back_off(self, key: Key) -> float:
         """Release a key whose look failed, and tell after how many seconds it comes back."""
@@ -100,7 +110,7 @@ class WorkQueue(Generic[Key]):
         seconds = random.uniform(longest / 2, longest)  # noqa: S311 - spreads retries, guards nothing
         if self._release(key):
             return 0.0
-        self.add_after(key, seconds)
+        self._start_timer(key, seconds, self.add)
         return seconds
 
     def close(self) -> None:
@@ -117,9 +127,9 @@ class WorkQueue(Generic[Key]):
         self.add(key)
         return True
 
-    def _time_is_up(self, key: Key) -> None:
-        self._timers.pop(key, None)
-        self.add(key)
+    def _start_timer(self, key: Key, seconds: float, add: Callable[[Key], None]) -> None:
+        self._stop_timer(key)
+        self._timers[key] = asyncio.get_running_loop().call_later(seconds, add, key)
 
     def _stop_timer(self, key: Key) -> None:
         timer = self._timers.pop(key, None)

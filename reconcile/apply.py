@@ -4,25 +4,31 @@ Every step can be repeated, and what is read before a removal is read here, just
 it: an instance that began to run after the observation stops a replacement.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories
-from reconcile.lrps import ActualLrpState, Credentials
+from reconcile.lrps import ActualLrpState, Credentials, Presence, ProcessGuid
 from reconcile.plan import (
+    LONGEST_LOOK_AGAIN,
     LOOK_AGAIN,
+    UNKNOWN_FOR,
     Action,
     BeginReplacement,
     CacheImage,
     CloseReplacement,
     DesireFromCache,
     Forget,
+    KeepNewest,
     LeaveAlone,
     LookAgain,
     Observed,
+    RetireInstances,
+    request_of_lrp,
 )
-from reconcile.ports import CacheRequests, Engine, Journal, Lrps
-from reconcile.records import CacheRequest, Phase, Replacement, origin_of_lrp
+from reconcile.ports import CacheRequests, Engine, Instances, Journal, Lrps
+from reconcile.records import Phase, Replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Outcome:
         detail: One line for people; never holds credentials.
         look_again: Seconds after which to look again; None when only a change calls for it.
         cache_guid: Set when the LRP runs from this cached image now.
-        rounds: Replacements of the LRP that were begun, when this action begins one.
+        rounds: Replacements of the LRP that were begun, where one is open.
     """
 
     reason: str
@@ -53,6 +59,7 @@ class Targets:
     """
 
     lrps: Lrps
+    instances: Instances
     journal: Journal
     engine: Engine
     requests: CacheRequests
@@ -74,19 +81,25 @@ async def apply(action: Action, observed: Observed, targets: Targets) -> Outcome
             return Outcome("waiting: caching", f"asked for a copy: {request.reason}, job {job.job_id}")
         case BeginReplacement():
             return await _begin(action, observed, targets)
+        case RetireInstances():
+            return await _retire(action, targets)
+        case KeepNewest(replacement, seconds, reason):
+            await targets.journal.save_replacement(replacement)
+            return Outcome(reason, look_again=seconds, rounds=replacement.rounds)
         case DesireFromCache(replacement):
             return await _desire(replacement, targets)
         case CloseReplacement(replacement, reason, cache_guid):
             await targets.journal.delete_replacement(replacement.process_guid)
             look_again = None if cache_guid is not None else 0.0
-            return Outcome(reason, look_again=look_again, cache_guid=cache_guid)
+            return Outcome(reason, look_again=look_again, cache_guid=cache_guid, rounds=replacement.rounds)
 
 
 async def _begin(action: BeginReplacement, observed: Observed, targets: Targets) -> Outcome:
-    guid = action.lrp.process_guid
+    """Remove an LRP; the instances are looked at last, right before the removal."""
+    guid, image = action.lrp.process_guid, action.image
     replacement = Replacement(
         process_guid=guid,
-        cache_guid=action.image.cache_guid,
+        cache_guid=image.cache_guid,
         phase=Phase.PREPARED,
         original=action.lrp,
         rounds=action.rounds,
@@ -94,46 +107,60 @@ async def _begin(action: BeginReplacement, observed: Observed, targets: Targets)
         started_at=observed.now,
     )
     await targets.journal.save_replacement(replacement)
-    problem = await _reason_not_to_remove(action, observed, targets)
-    if problem is not None:
-        await targets.journal.delete_replacement(guid)
-        return problem
+    if not await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest):
+        return await _ask_again(action, observed, targets)
     lrp = await targets.lrps.find_desired_lrp(guid)
     if lrp is None or lrp.rootfs != action.lrp.rootfs:
-        await targets.journal.delete_replacement(guid)
-        return Outcome("changed-meanwhile", look_again=0.0)
+        return await _call_off(guid, Outcome("changed-meanwhile", look_again=0.0), targets)
     # The newest version goes into the journal: its owner may have scaled it since the observation.
-    await targets.journal.save_replacement(replace(replacement, phase=Phase.REMOVING, original=lrp))
+    replacement = replace(
+        replacement, phase=Phase.REMOVING, original=lrp, unknown_until=observed.now + UNKNOWN_FOR
+    )
+    await targets.journal.save_replacement(replacement)
+    instances = await targets.instances.list_actual_lrps(guid)
+    if any(instance.state is ActualLrpState.RUNNING for instance in instances):
+        return await _call_off(guid, Outcome("waiting: running"), targets)
+    return await _remove(replacement, targets)
+
+
+async def _remove(replacement: Replacement, targets: Targets) -> Outcome:
+    guid = replacement.process_guid
     try:
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it in this very moment: nothing of it may come back.
+        return await _call_off(guid, Outcome("owner-removed-it", look_again=0.0), targets)
+    except Unavailable as error:
+        if error.may_have_happened:
+            return Outcome("waiting: removal-unknown", str(error), look_again=0.0, rounds=replacement.rounds)
         await targets.journal.delete_replacement(guid)
-        return Outcome("owner-removed-it", look_again=0.0)
-    return Outcome("waiting: instances-stopping", look_again=0.0, rounds=action.rounds)
+        raise
+    await targets.journal.save_replacement(replace(replacement, phase=Phase.REMOVED, unknown_until=0.0))
+    return Outcome("waiting: instances-stopping", look_again=0.0, rounds=replacement.rounds)
 
 
-async def _reason_not_to_remove(
-    action: BeginReplacement, observed: Observed, targets: Targets
-) -> Outcome | None:
+async def _call_off(guid: ProcessGuid, outcome: Outcome, targets: Targets) -> Outcome:
+    await targets.journal.delete_replacement(guid)
+    return outcome
+
+
+async def _ask_again(action: BeginReplacement, observed: Observed, targets: Targets) -> Outcome:
     image = action.image
-    if not await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest):
-        staged_at = int(observed.now * 1e9)
-        await targets.requests.request(
-            CacheRequest(
-                app_guid=action.lrp.app_guid,
-                source=image.source if observed.binding is None else observed.binding.source,
-                origin=origin_of_lrp(action.lrp.process_guid, staged_at),
-                staged_at=staged_at,
-                reason="copy-vanished",
-                credentials=action.lrp.credentials,
-            )
-        )
-        return Outcome("waiting: caching", f"{image.cache_guid} vanished from the private registry")
-    instances = await targets.lrps.list_actual_lrps(action.lrp.process_guid)
-    if any(instance.state is ActualLrpState.RUNNING for instance in instances):
-        return Outcome("waiting: running")
-    return None
+    source = image.source if observed.binding is None else observed.binding.source
+    request = request_of_lrp(action.lrp, source, observed.binding, reason="copy-vanished")
+    await targets.requests.request(request)
+    vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"
+    return await _call_off(action.lrp.process_guid, Outcome("waiting: caching", vanished), targets)
+
+
+async def _retire(action: RetireInstances, targets: Targets) -> Outcome:
+    for row in action.instances:
+        if row.presence is Presence.ORDINARY:
+            with suppress(NotFound):
+                await targets.instances.retire_actual_lrp(
+                    row.process_guid, index=row.index, domain=row.domain
+                )
+    return Outcome(action.reason, "their stops were lost: retired", look_again=LONGEST_LOOK_AGAIN)
 
 
 async def _desire(replacement: Replacement, targets: Targets) -> Outcome:
@@ -141,10 +168,12 @@ async def _desire(replacement: Replacement, targets: Targets) -> Outcome:
     try:
         await targets.lrps.desire_lrp(replacement.original, rootfs, targets.pull_credentials)
     except Conflict:
-        return Outcome("owner-was-faster", look_again=0.0)
+        return Outcome("owner-was-faster", look_again=0.0, rounds=replacement.rounds)
     except Invalid as refusal:
         # The BBS took this very definition once: give it back rather than lose it.
         original = replacement.original
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
-        return Outcome("bbs-refused-rewrite", refusal.detail, look_again=LOOK_AGAIN)
-    return Outcome("waiting: replaced-unconfirmed", look_again=0.0)
+        return Outcome(
+            "bbs-refused-rewrite", refusal.detail, look_again=LOOK_AGAIN, rounds=replacement.rounds
+        )
+    return Outcome("waiting: replaced-unconfirmed", look_again=0.0, rounds=replacement.rounds)

@@ -31,6 +31,8 @@ class Unavailable(DockerCacheError):
 
     retry_after: float | None = None
     """Seconds, where the server named a time."""
+    may_have_happened: bool = True
+    """Whether the request may have taken effect, or may still do so."""
 
 
 @dataclass(eq=False)

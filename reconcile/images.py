@@ -204,7 +204,8 @@ class Rootfs:
     uri: str
 
     def __str__(self) -> str:
-        return self.uri
+        """Write it for people: without a login, which a user may have put in and no cell uses."""
+        return _LOGIN.sub("***@", self.uri)
 
     @property
     def is_docker(self) -> bool:

@@ -9,7 +9,15 @@ from typing import Protocol
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
 from reconcile.plan import Observed, source_of
-from reconcile.ports import BindingRecords, ImageRecords, JobRecords, Journal, LrpRecords, Lrps
+from reconcile.ports import (
+    BindingRecords,
+    ImageRecords,
+    Instances,
+    JobRecords,
+    Journal,
+    LrpRecords,
+    Lrps,
+)
 from reconcile.records import Binding
 
 
@@ -25,6 +33,7 @@ class Sources:
     """Where an observation comes from."""
 
     lrps: Lrps
+    instances: Instances
     jobs: JobRecords
     bindings: BindingRecords
     images: ImageRecords
@@ -57,7 +66,7 @@ async def observe(process_guid: ProcessGuid, sources: Sources, moment: Moment) -
         fresh = await sources.lrps.list_domains()
         return replace(
             observed,
-            instances=await sources.lrps.list_actual_lrps(process_guid),
+            instances=await sources.instances.list_actual_lrps(process_guid),
             domain_is_fresh=observed.replacement.original.domain in fresh,
         )
     return await _observe_image(observed, sources)
@@ -82,5 +91,5 @@ async def _observe_image(observed: Observed, sources: Sources) -> Observed:
         binding_is_current=sources.coverage.is_current(binding),
         job=job,
         image=image,
-        instances=() if image is None else await sources.lrps.list_actual_lrps(observed.process_guid),
+        instances=() if image is None else await sources.instances.list_actual_lrps(observed.process_guid),
     )

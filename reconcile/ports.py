@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from reconcile.errors import Invalid
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid
 from reconcile.records import (
@@ -118,7 +119,7 @@ class Engine(Protocol):
         """
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
-        """Whether the private registry serves a digest under the target's repository right now."""
+        """Whether the private registry serves a digest under the target's tag right now, as a cell asks."""
 
 
 class BlobLocations(Protocol):
@@ -195,7 +196,10 @@ class Journal(Protocol):
         """Read the open replacement of an LRP."""
 
     async def list_replacements(self) -> tuple[Replacement, ...]:
-        """List the open replacements, oldest first."""
+        """List the open replacements that can be read, oldest first."""
+
+    async def list_undecryptable(self) -> tuple[Invalid, ...]:
+        """Say what is wrong with each row that cannot be read."""
 
     async def save_replacement(self, replacement: Replacement) -> None:
         """Write a replacement's row, in place of an earlier one of the LRP."""

@@ -14,6 +14,8 @@ from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGu
 
 JobId = NewType("JobId", str)
 
+_LRP = "lrp:"
+
 
 class JobState(StrEnum):
     """Where a cache job is."""
@@ -50,9 +52,11 @@ class CacheRequest:
     Attributes:
         source: Canonical reference of the image.
         origin: Who asked, see `origin_of_task` and `origin_of_lrp`.
-        staged_at: Nanoseconds since 1970; of two requests of one app for one source the later wins.
-        credentials: For the source registry; kept in memory only.
+        staged_at: Nanoseconds since 1970 by the BBS's clock; of two requests of one app for one source
+            the later wins. An LRP that asks has the time of the staging that it confirms, or 0.
         reason: Why it is wanted, such as "staging-task".
+        credentials: For the source registry; kept in memory only.
+        opted_in: The app's owner asked for it.
     """
 
     app_guid: AppGuid
@@ -61,6 +65,7 @@ class CacheRequest:
     staged_at: int
     reason: str
     credentials: Credentials | None = None
+    opted_in: bool = False
 
 
 def origin_of_task(task_guid: TaskGuid) -> str:
@@ -68,9 +73,14 @@ def origin_of_task(task_guid: TaskGuid) -> str:
     return f"task:{task_guid}"
 
 
-def origin_of_lrp(process_guid: ProcessGuid, asked_at: int) -> str:
-    """Name a desired LRP, and the nanoseconds since 1970 when it asked, as the origin of a request."""
-    return f"lrp:{process_guid}:{asked_at}"
+def origin_of_lrp(process_guid: ProcessGuid) -> str:
+    """Name a desired LRP as the origin of a request."""
+    return f"{_LRP}{process_guid}"
+
+
+def is_of_lrp(origin: str) -> bool:
+    """Whether a request came from a desired LRP, which may ask anew, and not from a staging task."""
+    return origin.startswith(_LRP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,8 @@ class Binding:
 
     Attributes:
         origin: The staging task or the LRP that asked, see `origin_of_task`.
-        staged_at: Nanoseconds since 1970.
+        staged_at: See `CacheRequest`.
+        opted_in: The app's owner asked for the copy.
     """
 
     app_guid: AppGuid
@@ -142,6 +153,7 @@ class Binding:
     origin: str
     staged_at: int
     job_id: JobId
+    opted_in: bool = False
 
 
 class Phase(StrEnum):
@@ -149,6 +161,7 @@ class Phase(StrEnum):
 
     PREPARED = "prepared"
     REMOVING = "removing"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +170,11 @@ class Replacement:
 
     Attributes:
         original: The newest version of the LRP before it was removed; encrypted at rest.
-        rounds: How often somebody else desired the LRP from its source meanwhile.
+        rounds: Replacements of the LRP that were begun, this one included.
         run_id: The process that wrote the row; another one after a restart.
         started_at: UTC seconds since 1970.
+        unknown_until: UTC seconds since 1970 until which a removal whose answer was lost may still take
+            effect; 0 when there is none.
     """
 
     process_guid: ProcessGuid
@@ -169,6 +184,7 @@ class Replacement:
     rounds: int
     run_id: str
     started_at: float
+    unknown_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +192,11 @@ class LrpRecord:
     """What the last pass over one desired LRP came to, for people who ask.
 
     Attributes:
-        cache_guid: The cached image it was pointed at; None when it runs from its source.
-        rounds: Replacements done for this process GUID; somebody keeps putting it back when it grows.
+        rootfs: What it was last seen to be desired from, without a login.
+        cache_guid: The cached image it was last pointed at, by whomever it was put back since.
+        rounds: Replacements begun for this process GUID; somebody keeps putting it back when it grows.
         reason: Constant of the outcome, such as "replaced" or "waiting: running".
+        detail: More of it for people; never holds credentials.
         updated_at: UTC seconds since 1970.
     """
 
@@ -189,3 +207,4 @@ class LrpRecord:
     rounds: int
     reason: str
     updated_at: float
+    detail: str = ""

@@ -68,7 +68,8 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
     if status == 429:
         return RateLimited(SYSTEM, "HTTP-429", detail, _retry_after(response))
     if status == 408 or status >= 500:
-        return Unavailable(SYSTEM, f"HTTP-{status}", detail, _retry_after(response))
+        # 503 is what a BBS says that is not active yet: it has done nothing.
+        return Unavailable(SYSTEM, f"HTTP-{status}", detail, _retry_after(response), status != 503)
     if status in {401, 403}:
         return Denied(SYSTEM, f"HTTP-{status}", detail)
     return Invalid(SYSTEM, "UnknownRoute" if status == 404 else f"HTTP-{status}", detail)
@@ -77,6 +78,10 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
 def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
     """Sort a call that brought no answer; whether it had an effect is unknown."""
     detail = f"{attempt}: {reason_of(error)}"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) and not any(
+        _is_refused_certificate(cause) for cause in _causes(error)
+    ):
+        return Unavailable(SYSTEM, "ConnectionFailed", detail, may_have_happened=False)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Unavailable(SYSTEM, "Timeout", detail)
     if any(_is_refused_certificate(cause) for cause in _causes(error)):

@@ -45,14 +45,14 @@ class Lookups:
         return await in_thread(work, self._threads, cancellation)
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
-        """Whether the private registry serves a digest under the target's repository right now."""
+        """Whether the private registry serves a digest under the target's tag right now, as a cell asks."""
         cancellation = Cancellation()
 
         def work() -> bool:
             repository = self._registries.repository(target, None, cancellation)
             try:
-                head = repository.head_manifest(str(digest))
-                return digest in {head.digest, head.digest or repository.fetch_manifest(str(digest)).digest}
+                head = repository.head_manifest(target.version)
+                return digest == (head.digest or repository.fetch_manifest(target.version).digest)
             except NotFound:
                 return False
 

@@ -1,15 +1,17 @@
 """Reads and writes bindings within a transaction."""
 
-from sqlalchemy import Connection, RowMapping, delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
 from controller.store import tables
 from controller.store.images import reference_from_text
 from reconcile.images import ImageReference
 from reconcile.lrps import AppGuid
-from reconcile.records import Binding, JobId
+from reconcile.records import Binding, JobId, JobState
 
 _bindings = tables.bindings
+
+KEPT = 3
+"""Bindings of one app and source that are kept: a failed staging falls back on the one before it."""
 
 
 def find(connection: Connection, origin: str) -> Binding | None:
@@ -41,16 +43,44 @@ def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
     return tuple(_binding(row) for row in rows)
 
 
-def add(connection: Connection, binding: Binding) -> bool:
-    """Save a binding, and tell whether it is a new one."""
+def put(connection: Connection, binding: Binding) -> None:
+    """Save a binding in place of an earlier one of its origin, as the latest to be saved.
+
+    What it makes superfluous goes: older bindings of the app and source, and ended jobs that nobody
+    is bound to any more.
+    """
+    replaced = drop(connection, binding.origin)
     row = {
         "origin": binding.origin,
         "app_guid": binding.app_guid,
         "source": str(binding.source),
         "staged_at": binding.staged_at,
         "job_id": binding.job_id,
+        "opted_in": binding.opted_in,
     }
-    return bool(connection.execute(insert(_bindings).values(row).on_conflict_do_nothing()).rowcount)
+    connection.execute(insert(_bindings).values(row))
+    mine = (_bindings.c.app_guid == binding.app_guid, _bindings.c.source == row["source"])
+    latest_first = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
+    old = (
+        connection.execute(select(_bindings).where(*mine).order_by(*latest_first).offset(KEPT))
+        .mappings()
+        .all()
+    )
+    for each in old:
+        connection.execute(delete(_bindings).where(_bindings.c.number == each["number"]))
+    for job_id in {each["job_id"] for each in old} | ({replaced.job_id} if replaced else set()):
+        _drop_job_if_over(connection, job_id)
+
+
+def _drop_job_if_over(connection: Connection, job_id: str) -> None:
+    jobs = tables.jobs
+    connection.execute(
+        delete(jobs).where(
+            jobs.c.job_id == job_id,
+            jobs.c.state.in_([JobState.CACHED, JobState.FAILED]),
+            ~exists().where(_bindings.c.job_id == job_id),
+        )
+    )
 
 
 def drop(connection: Connection, origin: str) -> Binding | None:
@@ -67,4 +97,5 @@ def _binding(row: RowMapping) -> Binding:
         origin=row["origin"],
         staged_at=row["staged_at"],
         job_id=JobId(row["job_id"]),
+        opted_in=row["opted_in"],
     )

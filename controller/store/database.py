@@ -95,7 +95,9 @@ async def to_the_end(call: asyncio.Future[T]) -> T:
 
 def database_in_memory() -> Database:
     """Open an empty database that ends with this object."""
-    engine = create_engine("sqlite://", creator=lambda: _connect(":memory:"), poolclass=StaticPool)
+    engine = create_engine(
+        "sqlite://", hide_parameters=True, creator=lambda: _connect(":memory:"), poolclass=StaticPool
+    )
     return Database(_with_transactions(engine), "the database in memory", is_durable=False)
 
 
@@ -130,7 +132,9 @@ def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _file_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=2)
+    engine = create_engine(
+        "sqlite://", hide_parameters=True, creator=connect, poolclass=QueuePool, pool_size=2
+    )
     return _with_transactions(engine)
 
 

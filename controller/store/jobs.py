@@ -7,7 +7,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import bindings, images, tables
 from reconcile.errors import Conflict, Invalid, NotFound
-from reconcile.images import CacheGuid, Digest
+from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, check_change
 
 _jobs = tables.jobs
@@ -19,21 +19,27 @@ def find(connection: Connection, job_id: JobId) -> CacheJob | None:
     return None if row is None else _job(row)
 
 
-def list_open(connection: Connection) -> tuple[CacheJob, ...]:
-    """List the queued and copying jobs, oldest first."""
-    rows = connection.execute(
-        select(_jobs)
-        .where(_jobs.c.state.in_([JobState.QUEUED, JobState.COPYING]))
-        .order_by(_jobs.c.created_at, _jobs.c.number)
-    ).mappings()
+def list_open(connection: Connection, source: ImageReference | None = None) -> tuple[CacheJob, ...]:
+    """List the queued and copying jobs, of one source or all, oldest first."""
+    chosen = select(_jobs).where(_jobs.c.state.in_([JobState.QUEUED, JobState.COPYING]))
+    if source is not None:
+        chosen = chosen.where(_jobs.c.source == str(source))
+    rows = connection.execute(chosen.order_by(_jobs.c.created_at, _jobs.c.number)).mappings()
+    return tuple(_job(row) for row in rows)
+
+
+def list_failed(connection: Connection) -> tuple[CacheJob, ...]:
+    """List the failed jobs, the latest first."""
+    failed = select(_jobs).where(_jobs.c.state == JobState.FAILED)
+    rows = connection.execute(failed.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
     return tuple(_job(row) for row in rows)
 
 
 def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
-    """Save a new job with its binding.
+    """Save a new job with its binding, in place of an earlier one of its origin.
 
     Raises:
-        Conflict: `job-exists`, or `origin-bound` when the origin asked before: read its binding.
+        Conflict: `job-exists`.
         Invalid: `binding-of-other-job`.
     """
     if binding.job_id != job.job_id:
@@ -45,8 +51,7 @@ def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
     _require_image(connection, job)
     if not connection.execute(insert(_jobs).values(_row(job)).on_conflict_do_nothing()).rowcount:
         raise Conflict("store", "job-exists", f"there is a job {job.job_id} already")
-    if not bindings.add(connection, binding):
-        raise Conflict("store", "origin-bound", f"{binding.origin} is bound to a job already")
+    bindings.put(connection, binding)
 
 
 def save(connection: Connection, job: CacheJob) -> None:

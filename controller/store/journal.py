@@ -121,6 +121,7 @@ class SqlJournal:
             "rounds": replacement.rounds,
             "run_id": replacement.run_id,
             "started_at": replacement.started_at,
+            "unknown_until": replacement.unknown_until,
         }
         key = [replacements.c.process_guid]
         connection.execute(
@@ -143,6 +144,7 @@ class SqlJournal:
             rounds=row["rounds"],
             run_id=row["run_id"],
             started_at=row["started_at"],
+            unknown_until=row["unknown_until"],
         )
 
 

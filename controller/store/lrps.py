@@ -36,6 +36,7 @@ def save(connection: Connection, record: LrpRecord) -> None:
         "cache_guid": record.cache_guid,
         "rounds": record.rounds,
         "reason": record.reason,
+        "detail": record.detail,
         "updated_at": record.updated_at,
     }
     connection.execute(
@@ -59,5 +60,6 @@ def _record(row: RowMapping) -> LrpRecord:
         cache_guid=None if guid is None else CacheGuid(guid),
         rounds=row["rounds"],
         reason=row["reason"],
+        detail=row["detail"],
         updated_at=row["updated_at"],
     )

@@ -26,15 +26,19 @@ class SqlRecords:
         """Read one job."""
         return await self._database.read(lambda connection: jobs.find(connection, job_id))
 
-    async def list_open_jobs(self) -> tuple[CacheJob, ...]:
-        """List the queued and copying jobs, oldest first."""
-        return await self._database.read(jobs.list_open)
+    async def list_open_jobs(self, source: ImageReference | None = None) -> tuple[CacheJob, ...]:
+        """List the queued and copying jobs, of one source or all, oldest first."""
+        return await self._database.read(lambda connection: jobs.list_open(connection, source))
+
+    async def list_failed_jobs(self) -> tuple[CacheJob, ...]:
+        """List the failed jobs, the latest first."""
+        return await self._database.read(jobs.list_failed)
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
-        """Save a new job with the binding that asked for it, both or neither.
+        """Save a new job with the binding that asked for it, in place of an earlier one of its origin.
 
         Raises:
-            Conflict: `job-exists`, or `origin-bound` when the origin asked before: read its binding.
+            Conflict: `job-exists`.
             Invalid: The binding names another job.
         """
         await self._database.write(lambda connection: jobs.add(connection, job, binding))
@@ -76,19 +80,19 @@ class SqlRecords:
         """List a job's bindings in the order they were saved."""
         return await self._database.read(lambda connection: bindings.list_of_job(connection, job_id))
 
-    async def add_binding(self, binding: Binding) -> None:
-        """Save a binding to a job that exists; the same origin again changes nothing.
+    async def put_binding(self, binding: Binding) -> None:
+        """Save a binding to a job that exists, in place of an earlier one of its origin.
 
         Raises:
             NotFound: There is no such job.
         """
 
-        def add(connection: Connection) -> None:
+        def put(connection: Connection) -> None:
             if jobs.find(connection, binding.job_id) is None:
                 raise NotFound("store", "no-such-job", f"there is no job {binding.job_id}")
-            bindings.add(connection, binding)
+            bindings.put(connection, binding)
 
-        await self._database.write(add)
+        await self._database.write(put)
 
     async def drop_binding(self, origin: str) -> Binding | None:
         """Forget what a staging task asked for, and tell what it was."""

@@ -95,6 +95,7 @@ bindings = Table(
     Column("source", String(IMAGE_LENGTH), nullable=False),
     Column("staged_at", BigInteger, nullable=False),
     Column("job_id", String(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
+    Column("opted_in", Boolean, nullable=False),
     UniqueConstraint("origin"),
     # Without the source, which is too long for an index and of which an app has few.
     Index(None, "app_guid", "staged_at"),
@@ -112,6 +113,7 @@ replacements = Table(
     Column("rounds", Integer, nullable=False),
     Column("run_id", String(KEY_LENGTH), nullable=False),
     Column("started_at", Double, nullable=False),
+    Column("unknown_until", Double, nullable=False),
 )
 
 lrps = Table(
@@ -123,5 +125,6 @@ lrps = Table(
     Column("cache_guid", String(GUID_LENGTH)),
     Column("rounds", Integer, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
     Column("updated_at", Double, nullable=False),
 )

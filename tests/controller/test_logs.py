@@ -1,5 +1,6 @@
 """The shape of a log line, as Diego's components write it."""
 
+import errno
 import io
 import json
 from typing import Any
@@ -16,6 +17,11 @@ def lines() -> io.StringIO:
     stream = io.StringIO()
     configure_logs("info", stream)
     return stream
+
+
+class FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def only_line(stream: io.StringIO) -> Any:
@@ -48,6 +54,12 @@ def test_a_level_below_the_set_one_is_not_written(lines: io.StringIO) -> None:
     structlog.get_logger(scope="x").debug("ignored-task")
 
     assert lines.getvalue() == ""
+
+
+def test_a_log_that_cannot_be_written_costs_the_line_and_not_the_process() -> None:
+    configure_logs("info", FullDisk())
+
+    structlog.get_logger(scope="x").info("event")
 
 
 def test_a_secret_is_not_shown(lines: io.StringIO) -> None:

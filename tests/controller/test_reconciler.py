@@ -4,6 +4,7 @@ The loops' reading of events is tested with the whole process (`tests/daemon`), 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,11 +25,20 @@ from reconcile.apply import Targets
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
-from reconcile.plan import Rules, source_of
+from reconcile.plan import RETIRE_AFTER, UNKNOWN_FOR, Rules, source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage
-from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, Phase
-from tests.simulators.bbs import Bbs, actual, serve_bbs
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    CacheJob,
+    CacheRequest,
+    JobId,
+    JobState,
+    Phase,
+    Replacement,
+)
+from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
@@ -83,17 +93,39 @@ class Bench:
     client: BbsClient
     coverage: Coverage = field(default_factory=Coverage)
     queue: WorkQueue[ProcessGuid] = field(default_factory=WorkQueue)
+    pull_credentials: Credentials = PULL
+    passed: float = 0.0
+    """Seconds that a test has let pass."""
 
     def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         records = self.store.records
         return Reconciler(
             self.queue,
             sources=Sources(
-                self.client, records, records, records, self.store.journal, records, self.coverage
+                lrps=self.client,
+                instances=self.client,
+                jobs=records,
+                bindings=records,
+                images=records,
+                journal=self.store.journal,
+                records=records,
+                coverage=self.coverage,
             ),
-            targets=Targets(self.client, self.store.journal, self.registry, self.requests, CACHE, PULL),
+            targets=Targets(
+                lrps=self.client,
+                instances=self.client,
+                journal=self.store.journal,
+                engine=self.registry,
+                requests=self.requests,
+                cache=CACHE,
+                pull_credentials=self.pull_credentials,
+            ),
             rules=Rules(Policy(), CACHE, frozenset({"cf-apps"}), max_in_flight=max_in_flight),
-            process=Process(run_id),
+            process=Process(
+                run_id,
+                clock=lambda: time.time() + self.passed,
+                monotonic=lambda: time.monotonic() + self.passed,
+            ),
         )
 
     @asynccontextmanager
@@ -296,7 +328,7 @@ async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Ben
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "waiting: instances-stopping")
     (row,) = await bench.store.journal.list_replacements()
-    assert row.phase is Phase.REMOVING
+    assert row.phase is Phase.REMOVED
     bench.end_instances()
 
     bench.queue = WorkQueue()
@@ -310,16 +342,8 @@ async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Ben
 async def test_a_definition_that_the_bbs_no_longer_takes_from_the_cache_is_given_back(bench: Bench) -> None:
     """The BBS refuses half a pair of credentials; the original is desired again as it was."""
     app = await bench.app_with_copy()
+    bench.pull_credentials = Credentials("puller", Secret(""))
     reconciler = bench.reconciler()
-    broken = Targets(
-        bench.client,
-        bench.store.journal,
-        bench.registry,
-        bench.requests,
-        CACHE,
-        Credentials("puller", Secret("")),
-    )
-    reconciler._targets = broken
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "put-back")
@@ -359,3 +383,129 @@ async def test_finishing_waits_for_what_is_under_way(bench: Bench) -> None:
     lrp = bench.lrp(app)
     assert lrp is not None
     assert lrp.root_fs.startswith("docker://cache.example:8080/")
+
+
+async def test_a_removal_that_takes_effect_after_its_answer_was_lost_costs_no_definition(
+    bench: Bench,
+) -> None:
+    app = await bench.app_with_copy()
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    bench.bbs.faults.order(Fault.DROP_BEFORE, "/v1/desired_lrp/remove")
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: removal-unknown")
+        assert len(await bench.store.journal.list_replacements()) == 1
+
+        desired.remove(bench.bbs.state, app.process_guid)
+        bench.queue.add(ProcessGuid(app.process_guid))
+        async with asyncio.timeout(10):
+            while bench.lrp(app) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+        bench.passed = UNKNOWN_FOR + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "replaced")
+    after = bench.lrp(app)
+    assert after is not None
+    assert after.root_fs.startswith("docker://cache.example:8080/")
+
+
+async def test_a_removal_that_never_took_effect_is_begun_anew_when_that_is_sure(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    bench.bbs.faults.order(Fault.DROP_BEFORE, "/v1/desired_lrp/remove")
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: removal-unknown")
+        bench.passed = UNKNOWN_FOR + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "replaced")
+
+
+async def test_a_bbs_that_is_not_active_has_removed_nothing(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    bench.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrp/remove")
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "replaced")
+
+
+async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
+    """No convergence would remove them here, since nobody keeps the domain fresh."""
+    app = await bench.app_with_copy()
+    await bench.claimed()
+    bench.cell.lost_stops = 1
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: instances-stopping")
+        bench.passed = RETIRE_AFTER + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "replaced")
+    assert [row.state for row in bench.bbs.state.rows()] == ["CLAIMED"]
+
+
+async def test_an_app_that_its_owner_deleted_while_nobody_ran_stays_deleted(bench: Bench) -> None:
+    app = await bench.app_with_copy()
+    await bench.claimed()
+    bench.lose_stops()
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting: instances-stopping")
+    bench.end_instances()
+    guid = ProcessGuid(app.process_guid)
+    await bench.cloud.delete(app)
+    await bench.cloud.sync()
+
+    bench.queue = WorkQueue()
+    again = bench.reconciler(run_id="run-2")
+    await again.recover()
+    async with bench.running(again):
+        await bench.reason(app, "waiting: owner-sync")
+        assert guid not in bench.bbs.state.desired
+        bench.passed = 181.0
+        bench.bbs.state.domains["cf-apps"] += 200 * 10**9  # its owner goes on syncing
+        bench.queue.add(guid)
+        await bench.reason(app, "owner-removed-it", "not-desired")
+    assert guid not in bench.bbs.state.desired
+
+
+async def test_what_a_journal_in_memory_would_lose_is_desired_when_the_process_ends(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Also when the BBS fails at first, and with instance rows left."""
+    async with open_store(f"sqlite:///{tmp_path}/other/cache.db", journal_key=None, run_id="run-1") as store:
+        bench.store = store
+        apps = [await bench.app_with_copy(f"web-{n}") for n in range(3)]
+        await bench.claimed()
+        bench.lose_stops()
+        reconciler = bench.reconciler()
+        async with bench.running(reconciler):
+            for app in apps:
+                bench.queue.add(ProcessGuid(app.process_guid))
+            for app in apps:
+                await bench.reason(app, "waiting: instances-stopping")
+        bench.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrp/desire.r2", calls=2)
+
+        await reconciler.rescue()
+
+    for app in apps:
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        assert lrp.root_fs.startswith("docker://cache.example:8080/")
+
+
+async def test_a_journal_row_of_another_key_is_said_and_kept(
+    bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/keys/cache.db"
+    app = await bench.app_with_copy()
+    lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
+    assert lrp is not None
+    row = Replacement(lrp.process_guid, CacheGuid("g"), Phase.REMOVED, lrp, 1, "run-0", 0.0)
+    async with open_store(url, journal_key=Fernet.generate_key(), run_id="run-0") as store:
+        await store.journal.save_replacement(row)
+    async with open_store(url, journal_key=Fernet.generate_key(), run_id="run-1") as store:
+        bench.store = store
+        await bench.reconciler().recover()
+
+    assert f"the replacement of {app.process_guid} is encrypted with another key" in capsys.readouterr().out

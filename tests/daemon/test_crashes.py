@@ -37,26 +37,6 @@ async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cac
     await until(lambda: env.running_from(app, rootfs) == 1)
 
 
-async def test_an_app_deleted_while_the_daemon_is_dead_is_not_brought_back(env: Environment) -> None:
-    """Its owner keeps the domain fresh and did not desire it again."""
-    env.settings["owner_sync_grace"] = "2s"
-    reference = env.source.push("team/web", "1", SAMPLE)
-    env.cell.settings.start_delay = 60.0
-    env.lose_stops()
-    daemon = await env.started_daemon()
-    app = await env.push_app("web", Image(reference))
-    await until(lambda: env.lrp(app) is None)
-    await daemon.kill()
-    process_guid = app.process_guid
-    await env.cloud.delete(app)
-    await env.cloud.sync()
-    env.end_instances()
-
-    again = await env.start_daemon()
-    await again.logged("reconciler.reconciled", process_guid=process_guid, reason="owner-removed-it")
-    assert process_guid not in env.bbs.state.desired
-
-
 async def test_without_a_journal_key_a_stop_in_mid_replacement_still_desires_the_app(
     env: Environment,
 ) -> None:
@@ -136,19 +116,29 @@ async def test_a_broken_event_costs_a_listing_and_not_the_stream(env: Environmen
     assert sum("subscribed" in line["message"] for line in daemon.lines) == 1
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.DROP_BEFORE, Fault.UNAVAILABLE])
-@pytest.mark.parametrize("path", ["/v1/desired_lrp/remove", "/v1/desired_lrp/desire.r2"])
+@pytest.mark.parametrize(
+    ("fault", "path"),
+    [
+        (Fault.DROP_AFTER, "/v1/desired_lrp/remove"),
+        (Fault.UNAVAILABLE, "/v1/desired_lrp/remove"),
+        (Fault.DROP_AFTER, "/v1/desired_lrp/desire.r2"),
+        (Fault.DROP_BEFORE, "/v1/desired_lrp/desire.r2"),
+        (Fault.UNAVAILABLE, "/v1/desired_lrp/desire.r2"),
+    ],
+)
 async def test_a_write_whose_answer_is_lost_is_not_repeated_blindly(
     env: Environment, fault: Fault, path: str
 ) -> None:
     reference = env.source.push("team/web", "1", SAMPLE)
     env.cell.settings.start_delay = 60.0
-    daemon = await env.started_daemon()
+    await env.started_daemon()
+    app = env.cloud.create("web", Image(reference))
+    build = await env.cloud.stage(app)
+    await env.cloud.staged(app, build)
     env.bbs.faults.order(fault, path)
-    app = await env.push_app("web", Image(reference))
+    await env.cloud.start_app(app)
 
     await env.replaced(app)
-    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="replaced")
     assert env.bbs.faults.happened[fault] == 1
 
 

@@ -18,7 +18,9 @@ from reconcile.lrps import (
     Secret,
 )
 from reconcile.plan import (
+    DESIRE_ANYWAY_AFTER,
     MAX_ROUNDS,
+    RETIRE_AFTER,
     RETRY_FAILED_AFTER,
     ROUNDS_FORGOTTEN_AFTER,
     BeginReplacement,
@@ -26,9 +28,11 @@ from reconcile.plan import (
     CloseReplacement,
     DesireFromCache,
     Forget,
+    KeepNewest,
     LeaveAlone,
     LookAgain,
     Observed,
+    RetireInstances,
     Rules,
     plan,
 )
@@ -139,9 +143,20 @@ def test_what_is_not_ours_is_left_alone_with_a_reason(lrp: DesiredLrp, reason: s
 def test_an_lrp_whose_staging_opted_in_by_a_flag_is_replaced() -> None:
     """The flag stands in the staging task only; the LRP does not show it."""
     rules = replace(RULES, policy=Policy(CacheMode.OPT_IN))
+    assert READY.binding is not None
+    opted_in = replace(READY.binding, opted_in=True)
 
-    assert isinstance(plan(READY, rules), BeginReplacement)
+    assert isinstance(plan(replace(READY, binding=opted_in), rules), BeginReplacement)
+    assert plan(READY, rules) == LeaveAlone("not-opted-in"), "a binding from before opt-in was asked for"
     assert plan(replace(READY, binding=None), rules) == LeaveAlone("not-opted-in")
+
+
+def test_an_lrp_without_an_app_guid_is_left_alone() -> None:
+    """All such would share one app's bindings, whoever owns them."""
+    action = plan(replace(READY, lrp=replace(LRP, app_guid=AppGuid(""))), RULES)
+
+    assert isinstance(action, LeaveAlone)
+    assert action.reason == "no-app-guid"
 
 
 def test_an_lrp_that_is_gone_is_forgotten() -> None:
@@ -155,7 +170,7 @@ def test_an_lrp_without_a_copy_asks_for_one_with_its_own_credentials() -> None:
     assert action.reason == "not-cached"
     assert action.request.source == SOURCE
     assert action.request.credentials == LRP.credentials
-    assert action.request.origin == "lrp:p-1:1800000000000000000"
+    assert (action.request.origin, action.request.staged_at) == ("lrp:p-1", 0)
 
 
 def test_a_staging_from_before_a_gap_is_confirmed_first() -> None:
@@ -164,6 +179,15 @@ def test_a_staging_from_before_a_gap_is_confirmed_first() -> None:
 
     assert isinstance(action, CacheImage)
     assert action.reason == "staging-may-have-been-missed"
+    assert READY.binding is not None
+    assert action.request.staged_at == READY.binding.staged_at, "no clock of ours goes before the BBS's"
+
+
+def test_an_lrp_that_runs_is_not_confirmed() -> None:
+    """It would not be moved anyway, and its source registry is not asked for nothing."""
+    observed = replace(READY, binding_is_current=False, instances=(row(ActualLrpState.RUNNING),))
+
+    assert plan(observed, RULES) == LeaveAlone("waiting: running")
 
 
 def test_an_lrp_that_was_replaced_before_needs_no_confirmation() -> None:
@@ -199,8 +223,13 @@ def test_an_lrp_that_somebody_keeps_putting_back_is_left_alone() -> None:
     assert plan(replace(READY, record=quiet), RULES) == BeginReplacement(LRP, IMAGE, rounds=1)
 
 
-REPLACEMENT = Replacement(PROCESS, GUID, Phase.REMOVING, LRP, rounds=1, run_id="run-1", started_at=NOW - 5)
+REPLACEMENT = Replacement(PROCESS, GUID, Phase.REMOVED, LRP, rounds=1, run_id="run-1", started_at=NOW - 5)
 REMOVED = replace(READY, lrp=None, replacement=REPLACEMENT)
+FROM_CACHE = replace(LRP, rootfs=RULES.cache.rootfs(GUID), tag=ModificationTag("epoch-2", 0))
+
+
+def waited(seconds: float) -> Replacement:
+    return replace(REPLACEMENT, started_at=NOW - seconds)
 
 
 def test_a_removed_lrp_is_desired_from_the_cache_when_no_row_is_left() -> None:
@@ -216,10 +245,27 @@ def test_any_row_that_is_left_delays_the_desire(state: ActualLrpState, presence:
     assert action.reason == "waiting: instances-stopping"
 
 
-def test_a_replacement_is_over_when_the_lrp_runs_from_the_cache() -> None:
-    observed = replace(REMOVED, lrp=replace(LRP, rootfs=RULES.cache.rootfs(GUID)))
+def test_rows_whose_stop_was_lost_are_retired_and_in_the_end_not_waited_for() -> None:
+    left = replace(REMOVED, instances=(row(ActualLrpState.RUNNING),))
 
-    assert plan(observed, RULES) == CloseReplacement(REPLACEMENT, "replaced", GUID)
+    assert plan(replace(left, replacement=waited(RETIRE_AFTER + 1)), RULES) == RetireInstances(left.instances)
+    given_up = waited(DESIRE_ANYWAY_AFTER + 1)
+    assert plan(replace(left, replacement=given_up), RULES) == DesireFromCache(given_up)
+
+
+def test_looks_at_rows_that_stay_become_rare() -> None:
+    left = replace(REMOVED, instances=(row(ActualLrpState.RUNNING),))
+    seconds = []
+    for age in (0.0, 10.0, 25.0):
+        action = plan(replace(left, replacement=waited(age)), RULES)
+        assert isinstance(action, LookAgain)
+        seconds.append(action.seconds)
+
+    assert seconds == [0.25, 1.0, 2.5]
+
+
+def test_a_replacement_is_over_when_the_lrp_runs_from_the_cache() -> None:
+    assert plan(replace(REMOVED, lrp=FROM_CACHE), RULES) == CloseReplacement(REPLACEMENT, "replaced", GUID)
 
 
 def test_a_removal_that_did_not_happen_is_planned_anew() -> None:
@@ -231,6 +277,32 @@ def test_an_owner_who_was_faster_is_respected_and_planned_anew() -> None:
     other = replace(LRP, tag=ModificationTag("epoch-2", 0))
 
     assert plan(replace(REMOVED, lrp=other), RULES) == CloseReplacement(REPLACEMENT, "owner-was-faster")
+
+
+@pytest.mark.parametrize("lrp", [LRP, FROM_CACHE, replace(LRP, tag=ModificationTag("epoch-3", 0))])
+def test_no_replacement_is_over_while_a_removal_may_still_take_effect(lrp: DesiredLrp) -> None:
+    """Without its row the definition would be lost with a removal that comes late."""
+    unknown = replace(REPLACEMENT, phase=Phase.REMOVING, unknown_until=NOW + 1)
+
+    assert isinstance(plan(replace(REMOVED, lrp=lrp, replacement=unknown), RULES), KeepNewest)
+    known = replace(unknown, unknown_until=NOW)
+    assert isinstance(plan(replace(REMOVED, lrp=lrp, replacement=known), RULES), CloseReplacement)
+
+
+def test_what_its_owner_changed_while_a_removal_may_still_take_effect_is_kept() -> None:
+    unknown = replace(REPLACEMENT, phase=Phase.REMOVING, unknown_until=NOW + 1)
+    scaled = replace(LRP, instances=9, tag=ModificationTag("epoch-1", 1))
+
+    action = plan(replace(REMOVED, lrp=scaled, replacement=unknown), RULES)
+
+    assert isinstance(action, KeepNewest)
+    assert action.replacement.original == scaled
+
+
+def test_a_removal_that_came_late_is_made_good() -> None:
+    unknown = replace(REPLACEMENT, phase=Phase.REMOVING, unknown_until=NOW + 1)
+
+    assert plan(replace(REMOVED, replacement=unknown), RULES) == DesireFromCache(unknown)
 
 
 def test_an_lrp_that_was_only_prepared_and_is_gone_was_removed_by_its_owner() -> None:
@@ -253,6 +325,12 @@ class TestAfterACrashBetweenRemovalAndDesire:
         observed = replace(self.CRASHED, domain_is_fresh=True, process_age=10.0)
 
         assert plan(observed, RULES) == LookAgain("waiting: owner-sync", 5.0)
+
+    def test_that_time_is_longer_than_a_domain_stays_fresh_after_its_last_sync(self) -> None:
+        """Otherwise a domain that was synced before the removal would pass for one that was synced since."""
+        domain_ttl, sync_interval = 120.0, 30.0
+
+        assert RULES.owner_sync_grace >= domain_ttl + sync_interval
 
     def test_what_its_owner_did_not_desire_in_that_time_stays_gone(self) -> None:
         observed = replace(self.CRASHED, domain_is_fresh=True, process_age=RULES.owner_sync_grace)

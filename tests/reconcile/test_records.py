@@ -6,7 +6,14 @@ import pytest
 
 from reconcile.errors import Conflict
 from reconcile.lrps import ProcessGuid, TaskGuid
-from reconcile.records import JOB_CHANGES, JobState, check_change, origin_of_lrp, origin_of_task
+from reconcile.records import (
+    JOB_CHANGES,
+    JobState,
+    check_change,
+    is_of_lrp,
+    origin_of_lrp,
+    origin_of_task,
+)
 
 ALLOWED = {
     (JobState.QUEUED, JobState.COPYING),
@@ -38,4 +45,6 @@ def test_every_state_has_its_changes_and_every_job_can_end() -> None:
 
 def test_origins_of_tasks_and_lrps_never_meet() -> None:
     assert origin_of_task(TaskGuid("a")) == "task:a"
-    assert origin_of_lrp(ProcessGuid("a"), 7) == "lrp:a:7"
+    assert origin_of_lrp(ProcessGuid("a")) == "lrp:a"
+    assert is_of_lrp("lrp:a")
+    assert not is_of_lrp("task:lrp:a")

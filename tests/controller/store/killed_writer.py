@@ -41,7 +41,7 @@ async def work(store: Store, random_source: random.Random) -> None:
         await store.records.save_job(replace(interrupted, state=JobState.FAILED))
     while True:
         name = uuid.uuid4().hex
-        await store.records.add_job(job(name), binding(name, task=name))
+        await store.records.add_job(job(name), binding(name, task=name, app=name))
         tell("job", name)
         await store.records.save_job(job(name, state=JobState.COPYING))
         content = digest(random_source.randrange(100, 120))

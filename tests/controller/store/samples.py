@@ -40,9 +40,13 @@ def job(name: str = "job-1", *, state: JobState = JobState.QUEUED, created_at: f
 
 
 def binding(
-    job_id: str = "job-1", *, task: str = "task-1", staged_at: int = 1_700_000_000_000_000_001
+    job_id: str = "job-1",
+    *,
+    task: str = "task-1",
+    staged_at: int = 1_700_000_000_000_000_001,
+    app: str = APP,
 ) -> Binding:
-    return Binding(APP, SOURCE, origin_of_task(TaskGuid(task)), staged_at, JobId(job_id))
+    return Binding(AppGuid(app), SOURCE, origin_of_task(TaskGuid(task)), staged_at, JobId(job_id))
 
 
 def image(guid: CacheGuid, *, platform: Digest, created_at: float = 200.5) -> CachedImage:

@@ -72,17 +72,6 @@ async def test_open_jobs_are_listed_oldest_first(records: SqlRecords) -> None:
     assert [open_job.job_id for open_job in await records.list_open_jobs()] == ["a", "b2", "b1"]
 
 
-async def test_a_job_whose_origin_is_bound_is_not_saved_either(records: SqlRecords) -> None:
-    await records.add_job(job(), binding())
-
-    with pytest.raises(Conflict) as caught:
-        await records.add_job(job("job-2"), binding("job-2"))
-
-    assert caught.value.code == "origin-bound"
-    assert await records.find_job(JobId("job-2")) is None
-    assert binding() == await records.find_binding(binding().origin)
-
-
 async def test_a_job_is_added_once(records: SqlRecords) -> None:
     await records.add_job(job(), binding())
 
@@ -133,7 +122,7 @@ async def test_a_change_of_an_unknown_job_is_not_found(records: SqlRecords) -> N
     with pytest.raises(NotFound):
         await records.save_job(job())
     with pytest.raises(NotFound):
-        await records.add_binding(binding())
+        await records.put_binding(binding())
 
 
 async def test_finishing_saves_job_image_and_blobs(records: SqlRecords) -> None:
@@ -210,7 +199,7 @@ async def test_a_reservation_is_no_image(records: SqlRecords) -> None:
 async def test_the_newest_binding_is_the_one_staged_last_then_saved_last(records: SqlRecords) -> None:
     await records.add_job(job(), binding(task="late", staged_at=20))
     for task, staged_at in (("early", 10), ("late-too", 20), ("middle", 15)):
-        await records.add_binding(binding(task=task, staged_at=staged_at))
+        await records.put_binding(binding(task=task, staged_at=staged_at))
 
     newest = await records.find_newest_binding(APP, SOURCE)
 
@@ -219,12 +208,53 @@ async def test_the_newest_binding_is_the_one_staged_last_then_saved_last(records
     assert await records.find_newest_binding(APP, parse_image_reference("other")) is None
 
 
-async def test_the_same_origin_again_changes_nothing(records: SqlRecords) -> None:
+async def test_the_same_origin_again_stands_in_place_of_its_earlier_binding(records: SqlRecords) -> None:
     await records.add_job(job(), binding())
 
-    await records.add_binding(binding(staged_at=5))
+    await records.put_binding(binding(staged_at=5))
 
-    assert (binding(),) == await records.list_bindings(JobId("job-1"))
+    assert (binding(staged_at=5),) == await records.list_bindings(JobId("job-1"))
+
+
+async def test_the_one_of_two_with_the_same_time_that_was_put_again_is_the_newest(
+    records: SqlRecords,
+) -> None:
+    """So an LRP's confirmation of a staging goes before it, and after the next one."""
+    await records.add_job(job(), binding(task="lrp", staged_at=20))
+    await records.put_binding(binding(task="staging", staged_at=20))
+    await records.put_binding(binding(task="lrp", staged_at=20))
+
+    newest = await records.find_newest_binding(APP, SOURCE)
+    assert newest is not None
+    assert newest.origin == "task:lrp"
+
+
+async def test_old_bindings_and_the_ended_jobs_that_only_they_led_to_are_dropped(records: SqlRecords) -> None:
+    for n in range(6):
+        each = replace(job(state=JobState.FAILED), job_id=JobId(f"job-{n}"))
+        await records.add_job(each, replace(binding(task=f"t{n}", staged_at=n), job_id=each.job_id))
+
+    kept = [await records.find_job(JobId(f"job-{n}")) for n in range(6)]
+    assert [each is not None for each in kept] == [False, False, False, True, True, True]
+    assert await records.find_binding("task:t0") is None
+
+
+async def test_a_job_that_has_not_ended_outlives_its_bindings(records: SqlRecords) -> None:
+    await records.add_job(job(), binding())
+    other = replace(job(), job_id=JobId("job-2"))
+
+    await records.add_job(other, replace(binding(), job_id=other.job_id))
+
+    assert await records.find_job(JobId("job-1")) is not None
+    assert await records.list_bindings(JobId("job-1")) == ()
+
+
+async def test_failed_jobs_are_listed_the_latest_first(records: SqlRecords) -> None:
+    for n in (1, 3, 2):
+        each = replace(job(state=JobState.FAILED), job_id=JobId(f"job-{n}"), updated_at=float(n))
+        await records.add_job(each, replace(binding(task=f"t{n}"), job_id=each.job_id))
+
+    assert [each.job_id for each in await records.list_failed_jobs()] == ["job-3", "job-2", "job-1"]
 
 
 async def test_a_dropped_binding_is_told_and_gone(records: SqlRecords) -> None:

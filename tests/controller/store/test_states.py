@@ -38,7 +38,7 @@ class Records(RuleBasedStateMachine):
     @rule(name=names, state=st.sampled_from([JobState.QUEUED, JobState.COPYING]))
     def add(self, name: str, state: JobState) -> None:
         try:
-            self.runner.run(self.records.add_job(job(name, state=state), binding(name, task=name)))
+            self.runner.run(self.records.add_job(job(name, state=state), binding(name, task=name, app=name)))
         except Conflict:
             assert name in self.jobs
         else:
@@ -89,7 +89,9 @@ class Records(RuleBasedStateMachine):
     def shows_what_was_saved(self) -> None:
         for name, saved in self.jobs.items():
             assert saved == self.runner.run(self.records.find_job(JobId(name)))
-            assert binding(name, task=name) == self.runner.run(self.records.find_binding(f"task:{name}"))
+            assert binding(name, task=name, app=name) == self.runner.run(
+                self.records.find_binding(f"task:{name}")
+            )
         is_open = {JobState.QUEUED, JobState.COPYING}
         expected = {name for name, saved in self.jobs.items() if saved.state in is_open}
         assert expected == {saved.job_id for saved in self.runner.run(self.records.list_open_jobs())}

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("cache_guid", sa.String(length=36), nullable=True),
         sa.Column("rounds", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_lrps")),
     )
@@ -31,6 +32,7 @@ def upgrade() -> None:
         sa.Column("rounds", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.String(length=255), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("unknown_until", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_replacements")),
     )
     op.create_table(
@@ -86,6 +88,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=1024), nullable=False),
         sa.Column("staged_at", sa.BigInteger(), nullable=False),
         sa.Column("job_id", sa.String(length=255), nullable=False),
+        sa.Column("opted_in", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name=op.f("fk_bindings_job_id_jobs")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_bindings")),
         sa.UniqueConstraint("origin", name=op.f("uq_bindings_origin")),

@@ -225,6 +225,62 @@ async def test_of_two_stagings_the_newer_wins_however_late_the_older_one_finishe
     assert newest.job_id == newer.job_id
 
 
+async def test_a_staging_that_joins_a_copy_whose_tag_has_moved_since_gets_what_it_saw(bench: Bench) -> None:
+    bench.registries.may_copy.clear()
+    first = await bench.cacher.request(request("task:1", at=1))
+    await bench.registries.copying.wait()
+    bench.registries.content[SOURCE] = "two"
+    late = [await bench.cacher.request(request(f"task:{n}", at=n)) for n in (2, 3)]
+    bench.registries.may_copy.set()
+    old = await bench.ended(first)
+
+    assert {job.job_id for job in late} == {first.job_id}, "they joined it"
+    newest = await bench.store.records.find_newest_binding(APP, SOURCE)
+    assert newest is not None
+    successor = await bench.store.records.find_job(newest.job_id)
+    assert successor is not None
+    new = await bench.ended(successor)
+    assert new.cache_guid != old.cache_guid
+    assert len(await bench.store.records.list_bindings(new.job_id)) == 2
+    assert set(bench.registries.held.values()) == {digest("one"), digest("two")}
+
+
+async def test_a_staging_that_joins_a_copy_whose_tag_nobody_can_confirm_gets_a_job_of_its_own(
+    bench: Bench,
+) -> None:
+    bench.registries.may_copy.clear()
+    first = await bench.cacher.request(request("task:1", at=1))
+    await bench.registries.copying.wait()
+    await bench.cacher.request(request("task:2", at=2))
+    bench.registries.failures.append(Unavailable("registry", "timeout", "x"))
+    bench.registries.may_copy.set()
+
+    assert (await bench.ended(first)).state is JobState.CACHED
+    newest = await bench.store.records.find_newest_binding(APP, SOURCE)
+    assert newest is not None
+    assert newest.job_id != first.job_id
+
+
+async def test_an_image_that_ends_the_process_each_time_is_given_up(store: Store) -> None:
+    async with open_bench(store, Registries(), loops=0) as first:
+        job = await first.cacher.request(request())
+    await store.records.save_job(replace(job, state=JobState.COPYING, attempts=MAX_ATTEMPTS))
+    async with open_bench(store, Registries()) as bench:
+        ended = await bench.ended(job)
+
+        assert ended.failure.startswith("gave-up: ")
+        assert bench.registries.copies == []
+
+
+async def test_an_lrp_whose_job_has_ended_asks_anew(bench: Bench) -> None:
+    first = await bench.ended(await bench.cacher.request(request("lrp:p")))
+    again = await bench.ended(await bench.cacher.request(request("lrp:p")))
+
+    assert again.job_id != first.job_id
+    assert again.cache_guid == first.cache_guid
+    assert await bench.store.records.find_job(first.job_id) is None, "nobody is bound to it any more"
+
+
 async def test_a_job_is_not_shared_across_credentials(bench: Bench) -> None:
     """Somebody who may not read an image must not get it through the job of one who may."""
     bench.registries.passwords[SOURCE] = "right"

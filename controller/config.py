@@ -283,9 +283,8 @@ class Config(_Section):
         """What may be meant so, and more often is a mistake."""
         host = self.cache_registry.address.rpartition(":")[0].strip("[]").lower()
         if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
-            return (
-                f"cache_registry.address: cells must reach {self.cache_registry.address} under this very name",
-            )
+            address = self.cache_registry.address
+            return (f"cache_registry.address: cells must reach {address} under this very name",)
         return ()
 
     @property

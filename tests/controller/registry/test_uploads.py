@@ -2,7 +2,6 @@
 
 import pytest
 
-from controller.registry.ranges import ContentRange, parse_content_range
 from controller.registry.uploads import closing_url, session_url
 from controller.registry.urls import parse_url
 from reconcile.errors import Invalid
@@ -63,30 +62,3 @@ def test_an_unfit_location_is_refused(location: str | None, shown: str) -> None:
 
     assert shown in refused.value.detail
     assert "marker-password" not in str(refused.value)
-
-
-RANGES: list[tuple[list[str], ContentRange | None]] = [
-    (["bytes 0-0/1"], ContentRange(0, 0, 1)),
-    (["bytes 010-020/030"], ContentRange(10, 20, 30)),
-    (["bytes 1000-1010/*"], ContentRange(1000, 1010, None)),
-    ([], None),
-    ([""], None),
-    (["bytes 0-0/1", "bytes 0-0/1"], None),
-    (["notbytes 1-2/3"], None),
-    (["bytes "], None),
-    (["bytes x-2/3"], None),
-    (["bytes 1*2/3"], None),
-    (["bytes 1"], None),
-    (["bytes 1-"], None),
-    (["bytes 1-x/3"], None),
-    (["bytes 1-2"], None),
-    (["bytes 1-2@3"], None),
-    (["bytes 1-2/"], None),
-    (["bytes 1-2/*a"], None),
-    (["bytes 1-2/3a"], None),
-]
-
-
-@pytest.mark.parametrize(("headers", "expected"), RANGES)
-def test_a_content_range_names_one_range_or_none(headers: list[str], expected: ContentRange | None) -> None:
-    assert expected == parse_content_range(headers)

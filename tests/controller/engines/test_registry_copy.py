@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Copying from registry to registry: what arrives, what is not moved twice, and what never becomes visible."""
 
 import asyncio
@@ -44,7 +45,7 @@ from tests.simulators.registry.store import StoredManifest
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])
-async def test_an_image_arrives_byte_for_byte(scene: Scene, docker: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+async def test_C16_an_image_arrives_byte_for_byte(scene: Scene, docker: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     sample = images.image(SAMPLE.layers, docker=docker)
     await scene.push(sample)
 
@@ -70,7 +71,7 @@ async def test_a_plain_image_costs_one_head_and_one_read_of_its_manifest(scene: 
     assert scene.source.count("HEAD", "/blobs/") == 0
 
 
-async def test_odd_layers_are_copied_as_they_are(scene: Scene) -> None:
+async def test_C13_C14_D9_odd_layers_are_copied_as_they_are(scene: Scene) -> None:
     layers = [
         images.layer(1000, 1, images.OCI_ZSTD_LAYER),
         images.layer(1000, 2, "application/x-foo"),
@@ -108,7 +109,7 @@ async def test_the_wanted_platform_is_taken_out_of_an_index(scene: Scene, docker
     assert await scene.copied(arm.manifest.digest) is None
 
 
-async def test_a_whole_index_arrives_byte_for_byte(scene: Scene) -> None:
+async def test_C1_C17_a_whole_index_arrives_byte_for_byte(scene: Scene) -> None:
     arm = images.image([images.layer(10, 1), SAMPLE.layers[0]], architecture="arm64")
     sample = images.index([("linux/arm64", arm), ("linux/amd64", SAMPLE)], attested=True)
     await scene.push(sample)
@@ -162,7 +163,7 @@ async def test_a_reference_by_digest_is_copied_under_the_tag(scene: Scene) -> No
 @pytest.mark.parametrize(
     "action", [Refuse(405), Refuse(403), Refuse(404), NoHeaders(frozenset({"Docker-Content-Digest"}))]
 )
-async def test_a_registry_without_a_usable_head_is_read(scene: Scene, action: Refuse | NoHeaders) -> None:
+async def test_E4_a_registry_without_a_usable_head_is_read(scene: Scene, action: Refuse | NoHeaders) -> None:
     await scene.push(SAMPLE)
     scene.source.fail("HEAD", "manifests", action, times=None)
 
@@ -214,7 +215,7 @@ async def test_a_mount_that_is_not_granted_is_an_upload_without_another_request(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500])
-async def test_a_mount_that_is_refused_is_a_plain_upload(scene: Scene, status: int) -> None:
+async def test_D4_a_mount_that_is_refused_is_a_plain_upload(scene: Scene, status: int) -> None:
     await scene.push(SAMPLE)
     scene.holders.of = {parse_digest(blob.digest): HOLDER for blob in SAMPLE.blobs}
     scene.private.fail("POST", "mount=", Refuse(status), times=None)
@@ -224,7 +225,7 @@ async def test_a_mount_that_is_refused_is_a_plain_upload(scene: Scene, status: i
     assert SAMPLE.manifest == await scene.copied()
 
 
-async def test_a_token_for_two_repositories_that_is_not_given_costs_the_mount_alone(scene: Scene) -> None:
+async def test_D6_a_token_for_two_repositories_that_is_not_given_costs_the_mount_alone(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.private.login = TokenLogin({"alice": "marker-password"})
     scene.holders.of = {parse_digest(blob.digest): HOLDER for blob in SAMPLE.blobs}
@@ -285,7 +286,7 @@ async def test_two_copies_to_one_target_move_it_once(scene: Scene) -> None:
     assert sorted(each.transferred > 0 for each in both) == [False, True]
 
 
-async def test_another_manifest_under_the_tag_is_replaced(scene: Scene) -> None:
+async def test_P11_another_manifest_under_the_tag_is_replaced(scene: Scene) -> None:
     await scene.push(SAMPLE)
     await scene.copy()
     changed = images.image([images.layer(77, 7)])
@@ -296,7 +297,7 @@ async def test_another_manifest_under_the_tag_is_replaced(scene: Scene) -> None:
     assert changed.manifest == await scene.copied()
 
 
-async def test_blobs_that_vanish_before_the_manifest_are_uploaded_again(scene: Scene) -> None:
+async def test_D13_blobs_that_vanish_before_the_manifest_are_uploaded_again(scene: Scene) -> None:
     """A collection of garbage ran between: blob HEAD said yes, the manifest is refused."""
     await scene.push(SAMPLE)
     for layer in SAMPLE.layers:
@@ -312,7 +313,7 @@ async def test_blobs_that_vanish_before_the_manifest_are_uploaded_again(scene: S
     assert SAMPLE.manifest == await scene.copied()
 
 
-async def test_a_manifest_that_is_refused_for_ever_is_given_up(scene: Scene) -> None:
+async def test_D13_a_manifest_that_is_refused_for_ever_is_given_up(scene: Scene) -> None:
     await scene.push(SAMPLE)
     body = json.dumps(
         {"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "detail": SAMPLE.layers[0].digest}]}
@@ -377,7 +378,7 @@ async def test_relative_locations_are_followed(scene: Scene) -> None:
     assert SAMPLE.manifest == await scene.copied()
 
 
-async def test_blobs_from_another_origin_come_without_authorization(scene: Scene) -> None:
+async def test_B19_blobs_from_another_origin_come_without_authorization(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.source.login = BasicLogin({"alice": "marker-password"})
     with registries.serve() as storage:
@@ -416,7 +417,7 @@ BAD_SOURCES: list[tuple[str, str, object, type[DockerCacheError], str]] = [
 
 
 @pytest.mark.parametrize(("method", "pattern", "action", "kind", "code"), BAD_SOURCES)
-async def test_a_bad_source_leaves_no_tag(
+async def test_C20_a_bad_source_leaves_no_tag(
     scene: Scene,
     method: str,
     pattern: str,
@@ -446,7 +447,7 @@ async def test_a_bad_source_leaves_no_tag(
         ),
     ],
 )
-async def test_an_unfit_manifest_is_refused_with_its_reason(
+async def test_C8_an_unfit_manifest_is_refused_with_its_reason(
     scene: Scene, content: bytes, media_type: str, code: str
 ) -> None:
     scene.source.store.add_manifest("team/app", "1", StoredManifest(media_type, content))

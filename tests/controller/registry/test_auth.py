@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Logging in to registries: Basic, tokens, their scopes and lives, and where credentials never go."""
 
 import threading
@@ -158,7 +159,7 @@ def test_a_token_that_was_forgotten_is_replaced_once(
     assert [each.status for each in registry.requests] == [401, 200, 200]
 
 
-def test_a_token_with_too_little_scope_is_replaced_once(
+def test_B6_a_token_with_too_little_scope_is_replaced_once(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     """Some servers give a token without push for a repository that they do not know yet."""
@@ -181,7 +182,7 @@ def test_no_permission_is_denied_after_few_requests(
     assert registry.count("POST") == 3
 
 
-def test_a_challenge_comes_for_writing_alone(
+def test_B13_a_challenge_comes_for_writing_alone(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail(

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Challenges, scopes and token answers as text; what is done about them is tested in test_auth."""
 
 import pytest
@@ -71,11 +72,11 @@ CHALLENGES: list[tuple[str, list[str], Challenge | None]] = [
 @pytest.mark.parametrize(
     ("headers", "expected"), [row[1:] for row in CHALLENGES], ids=[row[0] for row in CHALLENGES]
 )
-def test_the_strongest_challenge_is_chosen(headers: list[str], expected: Challenge | None) -> None:
+def test_B3_B4_the_strongest_challenge_is_chosen(headers: list[str], expected: Challenge | None) -> None:
     assert expected == choose_challenge(headers)
 
 
-def test_scopes_of_one_repository_become_one() -> None:
+def test_B7_scopes_of_one_repository_become_one() -> None:
     merged = merge_scopes(["repository:a/b:pull"], ["repository:a/b:push,pull", "repository:c:pull"])
 
     assert frozenset({"repository:a/b:pull,push", "repository:c:pull"}) == merged

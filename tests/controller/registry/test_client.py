@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Reading and writing repositories, above all when the registry misbehaves; good behaviour is in the contract."""
 
 import ssl
@@ -56,7 +57,7 @@ def read_all(open_repository: OpenRepository, blob: Descriptor = BLOB) -> bytes:
 # Manifests
 
 
-def test_every_manifest_request_accepts_all_six_types_uncoded(
+def test_C5_C19_P14_every_manifest_request_accepts_all_six_types_uncoded(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     open_repository().head_manifest("1")
@@ -127,7 +128,7 @@ def test_a_manifest_that_is_cut_is_read_again(
     assert registry.count("GET") == 2
 
 
-def test_a_cold_pull_through_cache_is_asked_again(
+def test_C11_a_cold_pull_through_cache_is_asked_again(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail("GET", "manifests", Refuse(400, b'{"errors":[{"code":"MANIFEST_INVALID"}]}'), times=2)
@@ -147,7 +148,7 @@ def test_what_is_unavailable_is_tried_a_few_times(
     assert AT_ONCE.attempts == len(registry.requests)
 
 
-def test_a_rate_limit_is_not_tried_again(
+def test_E1_a_rate_limit_is_not_tried_again(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     answer = (
@@ -162,7 +163,7 @@ def test_a_rate_limit_is_not_tried_again(
     assert len(registry.requests) == 1
 
 
-def test_a_long_retry_after_goes_up_at_once(
+def test_P13_P17_a_long_retry_after_goes_up_at_once(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail("GET", "manifests", Refuse(503, headers={"Retry-After": "60"}), times=None)
@@ -219,7 +220,7 @@ def test_a_blob_is_read_in_pieces(open_repository: OpenRepository) -> None:
     assert LAYER.content == read_all(open_repository)
 
 
-def test_a_blob_that_is_cut_goes_on_where_it_stopped(
+def test_D16_a_blob_that_is_cut_goes_on_where_it_stopped(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail("GET", "blobs", Cut(after=100_000))
@@ -294,7 +295,7 @@ def test_another_length_is_refused_before_a_byte_is_read(
         read_all(open_repository)
 
 
-def test_a_body_without_a_length_is_counted(
+def test_P4_a_body_without_a_length_is_counted(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail("GET", "blobs", NoHeaders(frozenset({"Content-Length"})))
@@ -315,7 +316,7 @@ def test_the_empty_blob_needs_no_request(
     assert not registry.requests
 
 
-def test_a_blob_whose_storage_refuses_head_is_there(
+def test_D19_a_blob_whose_storage_refuses_head_is_there(
     registry: RegistrySimulator, other: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.fail("HEAD", "blobs", Redirect(f"{other.url}/signed"))
@@ -330,7 +331,7 @@ def test_a_blob_whose_storage_refuses_head_is_there(
 # Redirects
 
 
-def test_authorization_stays_with_its_origin(
+def test_B19_authorization_stays_with_its_origin(
     registry: RegistrySimulator, other: RegistrySimulator, open_repository: OpenRepository
 ) -> None:
     registry.login = registries.BasicLogin({"alice": "marker-password"})

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Reading manifests strictly, and choosing a platform."""
 
 import json
@@ -126,7 +127,7 @@ REFUSED: list[tuple[str, object, str]] = [
 
 
 @pytest.mark.parametrize(("code", "document", "content_type"), REFUSED)
-def test_a_document_that_is_not_plain_is_refused(code: str, document: object, content_type: str) -> None:
+def test_C10_a_document_that_is_not_plain_is_refused(code: str, document: object, content_type: str) -> None:
     with pytest.raises(Invalid) as refused:
         read(document, content_type)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Where an upload goes on, from the `Location` of its session."""
 
 import pytest
@@ -31,7 +32,7 @@ LOCATIONS = [
 
 
 @pytest.mark.parametrize(("location", "expected"), LOCATIONS)
-def test_the_digest_is_added_and_nothing_else_changes(location: str, expected: str) -> None:
+def test_D1_the_digest_is_added_and_nothing_else_changes(location: str, expected: str) -> None:
     session = session_url(REQUEST, location)
 
     assert expected == closing_url(session, parse_digest(f"sha256:{HEX}")).complete

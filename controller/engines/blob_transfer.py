@@ -9,9 +9,10 @@ from controller.engines.flights import Flights
 from controller.engines.progress import ProgressMeter
 from controller.registry.blobs import BlobReader, read_blob
 from controller.registry.cancellation import Cancellation
+from controller.registry.findings import UploadStatus
 from controller.registry.foreign import read_foreign
 from controller.registry.manifests import Descriptor
-from controller.registry.repository import Repository, UploadStatus
+from controller.registry.repository import Repository
 from controller.registry.urls import Url
 from reconcile.errors import DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 

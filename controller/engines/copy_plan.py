@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from controller.engines.parallel import in_parallel
 from controller.registry.cancellation import Cancellation
+from controller.registry.findings import ManifestHead
 from controller.registry.manifests import (
     IMAGE_TYPES,
     INDEX_TYPES,
@@ -16,7 +17,7 @@ from controller.registry.manifests import (
     digest_of,
 )
 from controller.registry.platforms import Platform, best_first
-from controller.registry.repository import ManifestHead, Repository
+from controller.registry.repository import Repository
 from reconcile.errors import Denied, Invalid, NotFound
 from reconcile.images import Digest, ImageReference
 from reconcile.ports import ResolvedImage

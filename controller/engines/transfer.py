@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from controller.engines.blob_transfer import BlobTransfer, Copying
 from controller.engines.copy_plan import CopyPlan, Verify, stored_digest
 from controller.engines.parallel import in_parallel
+from controller.registry.findings import BlobsMissing
 from controller.registry.manifests import Descriptor, Document, Manifest
-from controller.registry.repository import BlobsMissing
 from reconcile.errors import Denied, Invalid, NotFound, Unavailable
 from reconcile.images import Digest
 from reconcile.ports import CopiedImage

@@ -55,13 +55,14 @@ class Authenticator:
         self._login_wait = login_wait
         self._lock = threading.Lock()
         self._challenges: dict[tuple[Url, Credentials | None], Challenge] = {}
+        self._challengers: set[Url] = set()
         self._slots: dict[_TokenKey, _TokenSlot] = {}
         self._proven: set[tuple[str, Credentials]] = set()
 
     def has_challenged(self, base: Url) -> bool:
         """Whether a registry has asked anybody to log in."""
         with self._lock:
-            return any(known == base for known, _ in self._challenges)
+            return base in self._challengers
 
     def header(self, identity: Identity, scopes: frozenset[str], work: Work) -> str | None:
         """Give what is known to be needed before the registry asks; None while nothing is known."""
@@ -104,6 +105,8 @@ class Authenticator:
         with self._lock:  # only now: a challenge that cannot be met is not met in advance
             if len(self._challenges) > _MOST_REMEMBERED:
                 self._challenges.clear()
+                self._challengers.clear()
+            self._challengers.add(identity.base)
             self._challenges[identity.base, identity.credentials] = challenge
         return header
 

@@ -9,9 +9,10 @@ from controller.registry.auth import Authenticator
 from controller.registry.cancellation import Cancellation
 from controller.registry.credential_helper import CredentialHelpers
 from controller.registry.exchange import Work
+from controller.registry.findings import BlobsMissing, ManifestHead
 from controller.registry.keychain import Keychain
 from controller.registry.pace import Paces
-from controller.registry.repository import BlobsMissing, ManifestHead, Repository
+from controller.registry.repository import Repository
 from controller.registry.session import Session, Shared
 from controller.registry.settings import RegistrySettings, Retries, Timeouts, api_url
 from controller.registry.traffic import Limits

@@ -3,8 +3,9 @@
 from controller.registry.answers import Answer
 from controller.registry.blobs import BlobReader
 from controller.registry.exchange import Request
+from controller.registry.findings import check_length, check_part
 from controller.registry.manifests import Descriptor
-from controller.registry.repository import Repository, check_length, check_part
+from controller.registry.repository import Repository
 from controller.registry.urls import parse_url
 from reconcile.errors import DockerCacheError, Invalid
 

@@ -6,13 +6,22 @@ registry really answers was observed on version 2.8.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote
 
 from controller.registry.answers import Answer
 from controller.registry.challenges import merge_scopes, pull_scope, push_scope
-from controller.registry.errors import Headers, error_from_refusal, parse_entries
+from controller.registry.errors import error_from_refusal, parse_entries
 from controller.registry.exchange import Request
+from controller.registry.findings import (
+    BlobHead,
+    BlobsMissing,
+    ManifestHead,
+    UploadStatus,
+    check_length,
+    check_part,
+    digest_header,
+)
 from controller.registry.manifests import (
     ACCEPT,
     MANIFEST_TYPES,
@@ -23,7 +32,7 @@ from controller.registry.manifests import (
     media_type_of,
     parse_document,
 )
-from controller.registry.ranges import parse_content_range, parse_upload_range
+from controller.registry.ranges import parse_upload_range
 from controller.registry.session import Session
 from controller.registry.uploads import closing_url, session_url
 from controller.registry.urls import Url
@@ -35,41 +44,6 @@ _MANIFEST_HEADERS = {"Accept": ACCEPT, **_IDENTITY}
 _STORED = frozenset({200, 201, 202, 204})
 _REDIRECTED_HEAD = frozenset({400, 403, 405})
 _DIGESTS = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
-
-
-@dataclass(eq=False)
-class BlobsMissing(Invalid):
-    """The registry refuses a manifest because blobs that it refers to are not there."""
-
-    digests: frozenset[Digest] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestHead:
-    """What a registry says about a manifest without sending it.
-
-    Attributes:
-        digest: None when it does not say, or does not answer such questions.
-        media_type: Empty when it is no type of manifest.
-    """
-
-    digest: Digest | None
-    media_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class BlobHead:
-    """A blob is there; its size is None when the registry does not tell."""
-
-    size: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class UploadStatus:
-    """An upload session that can be gone on with, and how many bytes it holds."""
-
-    session: Url
-    offset: int
 
 
 class Repository:
@@ -292,40 +266,3 @@ class Repository:
                 return None
             location = answer.headers.get("Location")
             return UploadStatus(session_url(answer.url, location) if location else session, offset)
-
-
-def check_part(answer: Answer, blob: Descriptor, offset: int, subject: str) -> None:
-    """Refuse an answer that is not the rest of a blob from an offset on.
-
-    Raises:
-        Unavailable: `cut`.
-    """
-    part = parse_content_range(answer.headers.get_all("Content-Range") or [])
-    fits = part is not None and part.first == offset and part.total in {blob.size, None}
-    if answer.status != 206 or not fits:
-        raise Unavailable("registry", "cut", f"{subject}: cannot be read on from byte {offset}")
-
-
-def check_length(session: Session, answer: Answer, blob: Descriptor, subject: str) -> None:
-    """Refuse an answer that is not a whole blob.
-
-    Raises:
-        Invalid: `size-mismatch`.
-    """
-    if answer.status != 200:
-        raise session.error(answer, f"{subject} (read blob)")
-    if answer.length not in {blob.size, None}:
-        coding = answer.headers.get("Content-Encoding", "none")
-        raise Invalid(
-            "registry",
-            "size-mismatch",
-            f"{subject}: {answer.length} bytes instead of {blob.size} (content coding {coding[:20]!r})",
-        )
-
-
-def digest_header(headers: Headers) -> Digest | None:
-    """Read the digest that a registry names; None when it names none that can be used."""
-    try:
-        return parse_digest(headers.get("Docker-Content-Digest") or "")
-    except Invalid:
-        return None

@@ -102,6 +102,11 @@ class Session:
         if not self._shared.authenticator.has_challenged(self.base):
             return None
         self._look_up()
+        try:
+            return self._shared.authenticator.header(self.identity(subject), scopes, self._work)
+        except Denied as error:
+            if error.code != "bad-credentials" or not self._look_again():
+                raise
         return self._shared.authenticator.header(self.identity(subject), scopes, self._work)
 
     def send_once(self, request: Request, header: str | None) -> Answer:
@@ -132,7 +137,13 @@ class Session:
         if not self._is_refused(answer):
             return False
         answer.drain()
-        return self._meet(answer, scopes, refused=refused, subject=subject) is not None or self._look_again()
+        try:
+            other = self._meet(answer, scopes, refused=refused, subject=subject)
+        except Denied as error:
+            if error.code != "bad-credentials" or not self._look_again():
+                raise
+            return True
+        return other is not None or self._look_again()
 
     def _send(self, request: Request, scopes: frozenset[str], subject: str) -> Answer:
         """Send a request, asking the registry twice at most for what it wants."""

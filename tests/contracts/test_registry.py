@@ -1,5 +1,6 @@
 """What any registry must do for us: the simulator always, the real CNCF distribution where it is installed."""
 
+import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ import pytest
 from controller.registry.blobs import read_blob
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import BlobsMissing, Registries, Repository
-from controller.registry.manifests import Descriptor, Document, Index, Manifest, parse_document
+from controller.registry.manifests import Descriptor, Document, Index, Manifest, digest_of, parse_document
+from controller.registry.referrers import add_referrers, list_referrers
 from controller.registry.settings import RegistrySettings
 from reconcile.errors import Denied, Invalid, NotFound
 from reconcile.images import Digest, parse_digest, parse_image_reference
@@ -195,6 +197,58 @@ class RegistryContract:
         repository = scene.repository("team/twice")
 
         assert upload(repository, SAMPLE.layers[0]) == upload(repository, SAMPLE.layers[0])
+
+    def test_a_blob_is_stored_under_its_sha512_digest(self, scene: Scene) -> None:
+        repository, content = scene.repository("team/sha512"), SAMPLE.layers[0].content
+        blob = Descriptor(images.OCI_LAYER, digest_of(content, "sha512"), len(content))
+
+        repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
+
+        assert content == download(repository, blob)
+
+    def test_an_upload_that_was_begun_holds_nothing(self, scene: Scene) -> None:
+        """Its range is "0-0", as if it held one byte."""
+        repository = scene.repository("team/begun")
+
+        assert repository.find_upload(repository.start_upload(UNKNOWN)) is None
+
+    def test_an_upload_that_broke_is_lost(self, scene: Scene) -> None:
+        repository, descriptor = scene.repository("team/lost"), descriptor_of(SAMPLE.layers[0])
+        session = repository.start_upload(descriptor.digest)
+
+        def pieces() -> Iterator[memoryview]:
+            yield memoryview(SAMPLE.layers[0].content)[:100_000]
+            raise Invalid("registry", "digest-mismatch", "the source lies")
+
+        with pytest.raises(Invalid, match="the source lies"):
+            repository.upload_blob(session, descriptor, pieces())
+
+        assert repository.find_upload(session) is None
+
+    def test_a_foreign_layer_is_refused_with_its_name(self, scene: Scene) -> None:
+        repository = scene.repository("team/foreign")
+        upload_image(repository, SAMPLE)
+        document = json.loads(SAMPLE.manifest.content)
+        document["layers"][0]["urls"] = ["https://storage.example/base"]
+        manifest = images.Blob(images.OCI_MANIFEST, json.dumps(document).encode())
+
+        with pytest.raises(BlobsMissing) as refused:
+            repository.push_manifest(document_of(manifest), "1")
+
+        assert parse_digest(SAMPLE.layers[0].digest) in refused.value.digests
+
+    def test_what_refers_to_a_manifest_is_listed_under_a_tag(self, scene: Scene) -> None:
+        repository = scene.repository("team/signed")
+        upload_image(repository, SAMPLE)
+        document = json.loads(SAMPLE.manifest.content) | {"subject": DOCKER_SAMPLE.manifest.descriptor}
+        proof = document_of(images.Blob(images.OCI_MANIFEST, json.dumps(document).encode()))
+        subject = parse_digest(DOCKER_SAMPLE.manifest.digest)
+
+        assert list_referrers(repository, subject) == ()
+        assert not repository.push_manifest(proof, str(proof.digest))
+        add_referrers(repository, subject, [proof])
+
+        assert [proof.digest] == [entry.digest for entry in list_referrers(repository, subject)]
 
 
 class LoginContract(RegistryContract):

@@ -232,6 +232,33 @@ async def test_a_signature_that_lies_is_not_copied_and_neither_is_the_image(scen
     assert await scene.copied() is None
 
 
+async def test_more_than_a_hundred_referrers_are_refused(scene: Scene) -> None:
+    await scene.push(SAMPLE)
+    one = artifact("one")
+    entries = [{**one.manifest.descriptor, "digest": f"sha256:{n:064}"} for n in range(101)]
+    document = {"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": entries}
+    many = StoredManifest(images.OCI_INDEX, json.dumps(document).encode())
+    scene.source.store.add_manifest("team/app", TAG, many)
+
+    with pytest.raises(Invalid, match="101 things refer to it"):
+        await scene.copy(scene.engine(limits=WITH_REFERRERS))
+
+
+async def test_referrers_may_be_no_larger_in_all_than_an_image(scene: Scene) -> None:
+    """Each one alone is small enough."""
+    scene.source.referrers = True
+    small = images.image([])
+    await scene.push(small)
+    for n in range(3):
+        plain = images.image([images.layer(10_000, n)])
+        content = json.loads(plain.manifest.content) | {"subject": small.manifest.descriptor}
+        manifest = images.Blob(images.OCI_MANIFEST, json.dumps(content).encode())
+        await scene.push(images.Image(manifest, plain.config, plain.layers), manifest.digest)
+
+    with pytest.raises(Invalid, match="larger than images may be"):
+        await scene.copy(scene.engine(limits=replace(WITH_REFERRERS, max_image_bytes=25_000)))
+
+
 def test_the_fallback_tag_is_cut_as_the_specification_says() -> None:
     assert fallback_tag(SUBJECT) == TAG
     assert fallback_tag(parse_digest(f"sha512:{'a' * 128}")) == f"sha512-{'a' * 64}"

@@ -12,9 +12,10 @@ import pytest
 
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import Manners, Registries
+from controller.registry.manifests import Descriptor
 from controller.registry.settings import RegistrySettings, Retries
-from reconcile.errors import Denied
-from reconcile.images import parse_image_reference
+from reconcile.errors import Denied, Unavailable
+from reconcile.images import parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
 from tests.controller.registry.conftest import MARKER, QUICK
 from tests.simulators import images
@@ -149,6 +150,27 @@ def test_B18_a_login_of_a_helper_is_renewed_after_a_refusal(operator: Operator, 
     operator.helper(f"""echo '{{"Username":"helper","Secret":"{USERS["helper"]}"}}'""")
 
     operator.fetch(client)
+
+
+def test_B16_a_login_that_was_changed_opens_uploads_as_well(operator: Operator) -> None:
+    """They cannot be repeated, so their login is found out before."""
+    host = operator.registry.address
+    operator.registry.login = TokenLogin(USERS, anonymous=False)
+    operator.write({host: "file"})
+    image = parse_image_reference(f"{host}/team/app:1")
+    repository = operator.client().repository(image, None, Cancellation())
+    layer = images.layer(1000)
+    blob = Descriptor("x", parse_digest(layer.digest), 1000)
+    session = repository.start_upload(blob.digest)
+
+    operator.registry.login = TokenLogin({"alice": USERS["alice"]}, anonymous=False)
+    operator.registry.tokens.clear()
+    operator.write({host: "alice"})
+    with pytest.raises(Unavailable, match="token-expired"):
+        repository.upload_blob(session, blob, [memoryview(layer.content)])
+    repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(layer.content)])
+
+    assert operator.registry.store.find_blob("team/app", layer.digest) == layer.content
 
 
 def test_wrong_credentials_of_a_task_stay_an_error(operator: Operator) -> None:

@@ -32,12 +32,22 @@ class BlobReader:
         blob: What it must turn out to be.
         buffer: All pieces are views of it.
         subject: What is read, for messages.
+        mark_every: Bytes between two places that reading can go back to.
 
     Attributes:
         resumes: How often reading went on after a lost connection.
     """
 
-    def __init__(self, open_at: Open, blob: Descriptor, buffer: memoryview, *, subject: str = "") -> None:
+    def __init__(
+        self,
+        open_at: Open,
+        blob: Descriptor,
+        buffer: memoryview,
+        *,
+        subject: str = "",
+        mark_every: int = _MARK_EVERY,
+    ) -> None:
+        self._mark_every = mark_every
         self._open_at, self._blob, self._buffer = open_at, blob, buffer
         self._subject = subject or str(blob.digest)
         self._hash: _Hash = hashlib.new(blob.digest.algorithm)
@@ -86,7 +96,7 @@ class BlobReader:
             self._offset += count
             if self._offset == size:
                 self._check()
-            elif self._offset - self._marks[-1][0] >= _MARK_EVERY:
+            elif self._offset - self._marks[-1][0] >= self._mark_every:
                 self._marks.append((self._offset, self._hash.copy()))
             if skipped < count:
                 yield piece[skipped:] if skipped else piece

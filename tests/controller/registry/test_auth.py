@@ -255,3 +255,20 @@ def test_the_credentials_of_the_operator_are_the_second_choice(registry: Registr
 
     sent = {each.headers["authorization"] for each in registry.requests if each.status == 200}
     assert len(sent) == 2
+
+
+def test_D6_a_mount_may_do_without_a_token_for_two_repositories(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    """Some token servers refuse tokens that name two, and their registries need none."""
+    registry.login = TokenLogin(USERS)
+    registry.fail("GET", "/token.*scope=.*scope=", Refuse(401), times=None)
+    registry.fail("POST", "mount=", Refuse(201), times=None)
+    repository = open_repository("new/app:1", credentials=MARKER)
+    assert repository.find_blob(LAYER) is None  # the registry has asked for a login once
+
+    for _ in range(3):
+        assert repository.mount(LAYER, "team/app") is None
+
+    assert registry.count("GET", "/token.*scope=.*scope=") == 1
+    assert registry.count("POST", "mount=") == 3

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from controller.registry.blobs import BlobReader
 from controller.registry.manifests import Index, Manifest, parse_document
 from reconcile.errors import Denied, Invalid, NotFound, Unavailable
 from reconcile.images import parse_digest, parse_image_reference
@@ -213,6 +214,38 @@ def test_a_range_that_is_ignored_twice_ends_the_try(
 
     with pytest.raises(Unavailable, match="cannot send the rest alone"):
         read_all(open_repository)
+
+
+def test_going_back_reads_what_lies_behind_the_last_mark_alone(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    """An upload goes on at byte 250,000; the hash of the first 196,608 is still known."""
+    repository = open_repository()
+    buffer = memoryview(bytearray(65536))
+    with BlobReader(lambda at: repository.open_blob(BLOB, at), BLOB, buffer, mark_every=65536) as reader:
+        assert sum(len(piece) for piece in reader.pieces()) == 300_000
+        rest = b"".join(bytes(piece) for piece in reader.pieces(250_000))
+        assert b"".join(bytes(piece) for piece in reader.pieces(300_000)) == b""
+
+    assert rest == LAYER.content[250_000:]
+    assert [each.headers.get("range") for each in registry.requests] == [None, "bytes=196608-299999"]
+
+
+def test_going_back_does_not_trust_what_is_sent_the_second_time(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    repository = open_repository()
+    buffer = memoryview(bytearray(65536))
+    with BlobReader(lambda at: repository.open_blob(BLOB, at), BLOB, buffer, mark_every=65536) as reader:
+        for _ in reader.pieces():
+            pass
+        wrong = b"HTTP/1.1 206 P\r\nContent-Range: bytes 196608-299999/300000\r\n\r\n" + bytes(
+            300_000 - 196_608
+        )
+        registry.fail("GET", "/blobs/", Raw(wrong))
+
+        with pytest.raises(Invalid, match="digest-mismatch"):
+            list(reader.pieces(250_000))
 
 
 @pytest.mark.parametrize("total", ["300000", "*"])

@@ -22,7 +22,7 @@ from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest
 from reconcile.lrps import Credentials
-from reconcile.ports import BindingRecords, Engine, ImageRecords, JobRecords, ResolvedImage
+from reconcile.ports import BindingRecords, Engine, ImageRecords, JobRecords, ResolvedImage, TargetState
 from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, is_of_lrp
 
 log = structlog.get_logger(scope="cacher")
@@ -246,7 +246,13 @@ class Cacher:
             if known is not None and await self._engine.is_present(target, known.digest):
                 await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
                 return known, 0
-            copied = await self._engine.copy(resolved, target, self._credentials.get(job.job_id))
+            is_first = known is None and job.attempts == 1
+            copied = await self._engine.copy(
+                resolved,
+                target,
+                self._credentials.get(job.job_id),
+                state=TargetState.EMPTY if is_first else TargetState.UNKNOWN,
+            )
         now = self._clock()
         image = CachedImage(
             cache_guid=guid,

@@ -4,7 +4,7 @@ Adapters fit these without naming them. Every method raises the errors of
 `reconcile.errors`; `find_` gives None for what is not there.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -102,6 +102,14 @@ class CopiedImage:
     signatures: Signatures = Signatures.SKIPPED
 
 
+class TargetState(StrEnum):
+    """What is known of a place in the private registry before a copy to it."""
+
+    EMPTY = "empty"
+    """Nothing was ever written there, so nothing needs to be asked for."""
+    UNKNOWN = "unknown"
+
+
 class Engine(Protocol):
     """A way to copy an image into the private registry."""
 
@@ -109,7 +117,12 @@ class Engine(Protocol):
         """Ask the source registry what a reference stands for."""
 
     async def copy(
-        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         """Copy and verify; repeating it after a crash finishes what was begun.
 
@@ -125,8 +138,8 @@ class Engine(Protocol):
 class BlobLocations(Protocol):
     """Which private repository holds a blob already."""
 
-    async def find_holder(self, blob: Digest) -> CacheGuid | None:
-        """Name a cached image whose repository holds the blob."""
+    async def find_holders(self, blobs: Iterable[Digest]) -> Mapping[Digest, CacheGuid]:
+        """Name a cached image whose repository holds it, for each blob that is held at all."""
 
 
 class JobRecords(Protocol):

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from controller.engines.copy_plan import CopyLimits
@@ -48,20 +49,25 @@ class BlobTransfer:
         self._source, self._target = copying.source, copying.target
         self._meter, self._copying = copying.meter, copying
         self._own = threading.local()
+        self._aside = ThreadPoolExecutor(copying.limits.blobs_at_a_time, thread_name_prefix="begin-upload")
 
-    def bring(self, blob: Descriptor, holder: str | None, *, is_new: bool) -> bool:
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    def bring(self, blob: Descriptor, holder: str | None, *, may_be_there: bool) -> bool:
         """See to it that the target holds a blob, and tell whether it did not before.
 
         Args:
             blob: Which.
             holder: A repository of the target's registry that holds it, where one is known.
-            is_new: The target is not known to hold the image: a mount is tried without asking.
+            may_be_there: The target may hold it already, and is asked first.
         """
         key = (self._target.image.domain, blob.digest)
         own = self._target.image.path
         holder = holder or self._copying.flights.find(key)
         holder = None if holder == own else holder
-        if holder is None or not is_new:
+        if may_be_there:
             head = self._target.find_blob(blob.digest)
             if head is not None and head.size in {blob.size, None}:
                 self._meter.skip(blob.size)
@@ -111,12 +117,14 @@ class BlobTransfer:
             self._upload_once(blob, None)
 
     def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
+        # The upload is begun while the source is asked.
+        beginning = self._aside.submit(lambda: session or self._target.start_upload(blob.digest))
         with self._open(blob) as reader:
-            session = session or self._target.start_upload(blob.digest)
+            begun = beginning.result()
             try:
-                self._send(blob, reader, UploadStatus(session, 0))
+                self._send(blob, reader, UploadStatus(begun, 0))
             except Unavailable as error:
-                if error.code not in _BROKEN or not self._goes_on(blob, reader, session):
+                if error.code not in _BROKEN or not self._goes_on(blob, reader, begun):
                     raise
                 self._meter.retry()
 

@@ -21,7 +21,7 @@ from controller.registry.platforms import LINUX_AMD64, Platform
 from reconcile.errors import Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
-from reconcile.ports import CopiedImage, ResolvedImage
+from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,12 @@ class DockerCopy:
         return await self._lookups.is_present(target, digest)
 
     async def copy(
-        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         """Copy and verify; repeating it after a crash finishes what was begun.
 
@@ -105,6 +110,7 @@ class DockerCopy:
                 under the target.
             Unavailable: `daemon-disk-full` until somebody frees space on the daemon's disk, `deadline`.
         """
+        del state  # docker asks the private registry itself
         await self._sweep()
         # One copy of some content at a time: what it has pulled is removed at its end. The target's
         # lock is always taken first.

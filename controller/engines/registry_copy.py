@@ -25,7 +25,7 @@ from controller.registry.platforms import LINUX_AMD64, Platform
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
-from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures
+from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
 
 
 class RegistryCopy:
@@ -72,7 +72,12 @@ class RegistryCopy:
         return await self._lookups.resolve(source, credentials)
 
     async def copy(
-        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         """Copy and verify; repeating it after a crash finishes what was begun.
 
@@ -84,49 +89,51 @@ class RegistryCopy:
         async with queue:
             meter = self._running[target] = ProgressMeter()
             try:
-                return await self._copy(image, target, credentials, meter=meter)
+                copying = self._copying(image, target, credentials, meter=meter)
+                return await self._copy(copying, image, state)
             finally:
                 del self._running[target]
 
-    async def _copy(
+    def _copying(
         self,
         image: ResolvedImage,
         target: ImageReference,
         credentials: Credentials | None,
         *,
         meter: ProgressMeter,
-    ) -> CopiedImage:
+    ) -> Copying:
         cancellation = Cancellation()
         source = self._registries.repository(image.source, credentials, cancellation)
         private = self._registries.repository(target, None, cancellation)
+        return Copying(source, private, self._limits, meter, cancellation, self._flights)
+
+    async def _copy(self, copying: Copying, image: ResolvedImage, state: TargetState) -> CopiedImage:
+        cancellation, private = copying.cancellation, copying.target.image
 
         def read() -> CopyPlan:
-            plan = read_plan(source, image.platform_digest, limits=self._limits, cancellation=cancellation)
+            plan = read_plan(
+                copying.source, image.platform_digest, limits=self._limits, cancellation=cancellation
+            )
             if isinstance(plan.root, Index) and self._platform is not None:
                 raise Invalid("registry", "manifest-ambiguous", f"{image.source} is an index after all")
             return plan
 
         plan = await in_thread(read, self._threads, cancellation)
-        holders = await self._find_holders((blob.digest for blob in plan.own_blobs), private.image.path)
-        copying = Copying(source, private, self._limits, meter, cancellation, self._flights)
+        holders = await self._find_holders((blob.digest for blob in plan.own_blobs), private.path)
 
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
             if self._limits.copy_referrers:  # before the image is visible without them
                 signatures = copy_signatures(copying, stored_digest(plan.root))
-            copied = Transfer(copying).run(plan, private.image.version, holders)
+            copied = Transfer(copying, state).run(plan, private.version, holders)
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._threads, cancellation)
 
     async def _find_holders(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
-        holders: dict[Digest, str] = {}
-        for blob in blobs:
-            guid = await self._locations.find_holder(blob)
-            path = own_path if guid is None else self._repositories.image(guid).path
-            if path != own_path:
-                holders[blob] = path
-        return holders
+        held = await self._locations.find_holders(blobs)
+        paths = {blob: self._repositories.image(guid).path for blob, guid in held.items()}
+        return {blob: path for blob, path in paths.items() if path != own_path}
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         """Whether the private registry serves a digest under the target's repository right now."""

@@ -1,6 +1,7 @@
 """Brings a planned image from one repository into another: blobs, then manifests, then the proof."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from controller.engines.blob_transfer import BlobTransfer, Copying
 from controller.engines.copy_plan import CopyPlan, Verify, stored_digest
@@ -9,7 +10,7 @@ from controller.registry.findings import BlobsMissing
 from controller.registry.manifests import Descriptor, Document, Manifest
 from reconcile.errors import Denied, Invalid, NotFound, Unavailable
 from reconcile.images import Digest
-from reconcile.ports import CopiedImage
+from reconcile.ports import CopiedImage, TargetState
 
 _MOST_PUTS = 3
 
@@ -17,8 +18,8 @@ _MOST_PUTS = 3
 class Transfer:
     """One image on its way; its methods block."""
 
-    def __init__(self, copying: Copying) -> None:
-        self._copying, self._target = copying, copying.target
+    def __init__(self, copying: Copying, state: TargetState = TargetState.UNKNOWN) -> None:
+        self._copying, self._target, self._state = copying, copying.target, state
         self._blobs = BlobTransfer(copying)
         self._brought: list[Descriptor] = []
         self._is_listed = False
@@ -36,12 +37,21 @@ class Transfer:
             version: Tag or digest of the root; written last.
             holders: Blob to a repository of the private registry that holds it.
         """
+        try:
+            return self._run(plan, version, holders)
+        finally:
+            self._blobs.close()
+
+    def _run(self, plan: CopyPlan, version: str, holders: Mapping[Digest, str]) -> CopiedImage:
         meter, blobs = self._copying.meter, plan.own_blobs
         meter.expect(plan.blob_bytes)
-        is_tagged = self._is_tagged(plan.root, version)
+        is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(plan.root, version)
 
         def bring(blob: Descriptor) -> None:
-            if self._blobs.bring(blob, holders.get(blob.digest), is_new=not is_tagged):
+            holder = holders.get(blob.digest)
+            # A mount that is granted tells as much as an answer to a question would.
+            may_be_there = self._state is TargetState.UNKNOWN and (is_tagged or holder is None)
+            if self._blobs.bring(blob, holder, may_be_there=may_be_there):
                 self._brought.append(blob)
 
         self._all(bring, blobs)
@@ -106,15 +116,28 @@ class Transfer:
             raise Invalid(error.system, "foreign-layer", error.detail) from error
 
     def _verify(self, plan: CopyPlan, version: str) -> None:
-        """Read back what the target now serves."""
-        for document in plan.documents:
-            digest = stored_digest(document)
-            if self._target.fetch_manifest(str(digest)).raw != document.raw:
-                raise Invalid("registry", "not-verified", f"{self._target.image.repository}@{digest} differs")
-        served = self._is_tagged(plan.root, version) or self._target.fetch_manifest(version).raw
-        if served not in (True, plan.root.raw):
+        """Read back what the target now serves: every manifest, the tag, and each blob that was brought."""
+        brought = {blob.digest: blob for blob in self._brought}.values()
+        checks: list[Callable[[], None]] = [
+            *(partial(self._check_document, document) for document in plan.documents),
+            partial(self._check_tag, plan.root, version),
+            *(partial(self._blobs.check, blob) for blob in brought),
+        ]
+        in_parallel(
+            lambda check: check(),
+            checks,
+            most=self._copying.limits.blobs_at_a_time,
+            cancellation=self._copying.cancellation,
+        )
+
+    def _check_document(self, document: Document) -> None:
+        digest = stored_digest(document)
+        if self._target.fetch_manifest(str(digest)).raw != document.raw:
+            raise Invalid("registry", "not-verified", f"{self._target.image.repository}@{digest} differs")
+
+    def _check_tag(self, root: Document, version: str) -> None:
+        if not self._is_tagged(root, version) and self._target.fetch_manifest(version).raw != root.raw:
             raise Invalid("registry", "not-verified", f"{self._target.image.repository}:{version} differs")
-        self._all(self._blobs.check, {blob.digest: blob for blob in self._brought}.values())
 
 
 def _is_foreign(document: Document) -> bool:

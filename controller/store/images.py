@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import blobs, images, reservations
@@ -39,16 +39,17 @@ def list_all(connection: Connection) -> tuple[CachedImage, ...]:
     return tuple(_image(row) for row in rows)
 
 
-def find_holder(connection: Connection, blob: Digest) -> CacheGuid | None:
-    """Name the most lately verified image that holds a blob."""
-    guid = connection.scalar(
+def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Digest, CacheGuid]:
+    """Name the most lately verified image that holds it, for each blob that is held at all."""
+    holder = (
         select(images.c.cache_guid)
         .join_from(images, blobs)
-        .where(blobs.c.digest == str(blob))
+        .where(blobs.c.digest == bindparam("blob"))
         .order_by(images.c.verified_at.desc(), images.c.cache_guid)
         .limit(1)
     )
-    return None if guid is None else CacheGuid(guid)
+    found = ((blob, connection.scalar(holder, {"blob": str(blob)})) for blob in wanted)
+    return {blob: CacheGuid(guid) for blob, guid in found if guid is not None}
 
 
 def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> None:

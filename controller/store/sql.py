@@ -110,9 +110,10 @@ class SqlRecords:
         """List the finished copies, oldest first."""
         return await self._database.read(images.list_all)
 
-    async def find_holder(self, blob: Digest) -> CacheGuid | None:
-        """Name the most lately verified image whose repository holds a blob."""
-        return await self._database.read(lambda connection: images.find_holder(connection, blob))
+    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
+        """Name the most lately verified image whose repository holds it, for each blob that is held."""
+        wanted = tuple(blobs)
+        return await self._database.read(lambda connection: images.find_holders(connection, wanted))
 
     async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
         """Read one LRP's record."""

@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from controller.engines.copy_plan import CopyLimits
@@ -17,6 +18,7 @@ from controller.engines.registry_copy import RegistryCopy
 from controller.registry.client import Registries
 from controller.registry.settings import RegistrySettings
 from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_image_reference
+from reconcile.ports import TargetState
 
 COPIES_AT_A_TIME = 4
 
@@ -27,9 +29,9 @@ class Holders:
     def __init__(self) -> None:
         self.of: dict[Digest, CacheGuid] = {}
 
-    async def find_holder(self, blob: Digest) -> CacheGuid | None:
-        """Name a repository that holds a blob."""
-        return self.of.get(blob)
+    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
+        """Name a repository that holds it, for each blob that is held."""
+        return {blob: self.of[blob] for blob in blobs if blob in self.of}
 
 
 def peak_rss() -> int:
@@ -65,7 +67,8 @@ async def copy_one(
     known = KNOWN.get(resolved.platform_digest)
     if known == guid and await engine.is_present(target, resolved.platform_digest):
         return
-    copied = await engine.copy(resolved, target, None)
+    state = TargetState.EMPTY if known is None else TargetState.UNKNOWN
+    copied = await engine.copy(resolved, target, None, state=state)
     KNOWN[resolved.platform_digest] = guid
     for blob in copied.blobs:
         holders.of[blob] = CacheGuid(guid)

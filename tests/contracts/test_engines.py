@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -43,8 +43,8 @@ class ClosableEngine(Engine, Protocol):
 
 
 class NoHolders:
-    async def find_holder(self, blob: Digest) -> CacheGuid | None:
-        return None
+    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
-from reconcile.ports import CopiedImage, ResolvedImage
+from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.records import CacheJob, CacheRequest, JobState
 
 CACHE = CacheRepositories("cache.example:8080")
@@ -58,7 +58,12 @@ class Registries:
         return ResolvedImage(source, digest(self.content[source]), digest(self.content[source]))
 
     async def copy(
-        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         self.copying.set()
         await self.may_copy.wait()

@@ -27,7 +27,7 @@ from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
 from reconcile.plan import RETIRE_AFTER, UNKNOWN_FOR, Rules, source_of
 from reconcile.policy import Policy
-from reconcile.ports import CopiedImage, ResolvedImage
+from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -60,7 +60,12 @@ class PrivateRegistry:
         raise NotImplementedError
 
     async def copy(
-        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         raise NotImplementedError
 

@@ -1,6 +1,7 @@
 """Two registries and an engine between them, for all tests of copies between registries."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_network
 
@@ -30,8 +31,8 @@ class Holders:
     def __init__(self) -> None:
         self.of: dict[Digest, CacheGuid] = {}
 
-    async def find_holder(self, blob: Digest) -> CacheGuid | None:
-        return self.of.get(blob)
+    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
+        return {blob: self.of[blob] for blob in blobs if blob in self.of}
 
 
 class Scene:

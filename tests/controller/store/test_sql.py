@@ -131,8 +131,8 @@ async def test_finishing_saves_job_image_and_blobs(records: SqlRecords) -> None:
     assert done == await records.find_job(done.job_id)
     assert copy == await records.find_image(copy.cache_guid)
     assert (copy,) == await records.list_images()
-    assert copy.cache_guid == await records.find_holder(digest(51))
-    assert await records.find_holder(digest(52)) is None
+    assert {digest(51): copy.cache_guid} == await records.find_holders([digest(51), digest(99)])
+    assert await records.find_holders([digest(52)]) == {}
     assert await records.list_open_jobs() == ()
 
 
@@ -143,7 +143,7 @@ async def test_finishing_again_changes_nothing(records: SqlRecords) -> None:
 
     assert done == await records.find_job(done.job_id)
     assert (copy,) == await records.list_images()
-    assert copy.cache_guid == await records.find_holder(digest(51))
+    assert {digest(51): copy.cache_guid} == await records.find_holders([digest(51), digest(99)])
 
 
 async def test_an_image_copied_again_keeps_what_it_was_first_copied_from(records: SqlRecords) -> None:
@@ -170,7 +170,7 @@ async def test_a_finish_that_is_refused_leaves_no_image(records: SqlRecords) -> 
         await records.finish_job(replace(done, cache_guid=None), image(guid, platform=digest(9)), ())
 
     assert await records.list_images() == ()
-    assert await records.find_holder(digest(50)) is None
+    assert await records.find_holders([digest(50)]) == {}
 
 
 @pytest.mark.parametrize("number", [9, 10], ids=["guid of other content", "content of another guid"])

@@ -100,7 +100,7 @@ class Records(RuleBasedStateMachine):
     def shows_finished_images_alone(self) -> None:
         assert self.finished == {row.cache_guid for row in self.runner.run(self.records.list_images())}
         for content, guid in self.guids.items():
-            holder = self.runner.run(self.records.find_holder(digest(content)))
+            holder = self.runner.run(self.records.find_holders([digest(content)])).get(digest(content))
             assert (guid if guid in self.finished else None) == holder
 
 

@@ -81,18 +81,20 @@ async def main(source: str, destination: str) -> None:
     """Serve commands until standard input ends."""
     plain = RegistrySettings(plain_http=True, any_address=True)
     holders, cache = Holders(), CacheRepositories(destination)
-    engine = RegistryCopy(
-        Registries({source: plain, destination: plain}),
-        cache,
-        holders,
-        limits=CopyLimits(copies_at_a_time=COPIES_AT_A_TIME),
-    )
+    registries = Registries({source: plain, destination: plain})
+
+    def new_engine() -> RegistryCopy:
+        # It keeps the connections, and knows nothing of what an emptied registry once held.
+        return RegistryCopy(registries, cache, holders, limits=CopyLimits(copies_at_a_time=COPIES_AT_A_TIME))
+
+    engine = new_engine()
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         command = json.loads(line)
         if command.get("forget"):
             holders.of.clear()
             KNOWN.clear()
+            engine = new_engine()
         reset_peak()
         before, cpu, begun = rss(), cpu_seconds(), time.perf_counter()
         async with asyncio.TaskGroup() as group:

@@ -1,6 +1,7 @@
 """Brings a planned image from one repository into another: blobs, then manifests, then the proof."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from controller.engines.blob_transfer import BlobTransfer, Copying
@@ -57,11 +58,21 @@ class Transfer:
         self._all(bring, blobs)
         if self._copying.limits.verify is Verify.FULL:
             self._all(self._blobs.read_back, blobs)
-        if self._brought or not is_tagged:
-            for document in plan.documents[:-1]:
-                self._push(document, str(document.digest), plan)
-            self._push(plan.root, version, plan)
-        self._verify(plan, version)
+        brought = _distinct(self._brought)
+        proven, count = list[Descriptor](), len(self._brought)
+
+        def prove(blob: Descriptor) -> None:
+            with suppress(Unavailable):  # the manifest's refusal says which blobs have to be sent again
+                self._blobs.check(blob)
+                proven.append(blob)
+
+        # All blobs have been sent: they are asked for while the manifests are written.
+        proofs = [partial(prove, blob) for blob in brought]
+        is_needed = bool(brought) or not is_tagged
+        self._run_all([partial(self._push_all, plan, version), *proofs] if is_needed else proofs)
+        sent_again = self._brought[count:]
+        left = _distinct([*sent_again, *(blob for blob in brought if blob not in proven)])
+        self._run_all([*self._checks(plan, version), *(partial(self._blobs.check, blob) for blob in left)])
         held = {blob.digest for blob in (*blobs, *self._brought)}
         return CopiedImage(
             digest=stored_digest(plan.root),
@@ -115,17 +126,22 @@ class Transfer:
         if not missing and _is_foreign(document):
             raise Invalid(error.system, "foreign-layer", error.detail) from error
 
-    def _verify(self, plan: CopyPlan, version: str) -> None:
-        """Read back what the target now serves: every manifest, the tag, and each blob that was brought."""
-        brought = {blob.digest: blob for blob in self._brought}.values()
-        checks: list[Callable[[], None]] = [
+    def _push_all(self, plan: CopyPlan, version: str) -> None:
+        for document in plan.documents[:-1]:
+            self._push(document, str(document.digest), plan)
+        self._push(plan.root, version, plan)
+
+    def _checks(self, plan: CopyPlan, version: str) -> list[Callable[[], None]]:
+        """List how to read back every manifest and the tag."""
+        return [
             *(partial(self._check_document, document) for document in plan.documents),
             partial(self._check_tag, plan.root, version),
-            *(partial(self._blobs.check, blob) for blob in brought),
         ]
+
+    def _run_all(self, steps: Sequence[Callable[[], None]]) -> None:
         in_parallel(
-            lambda check: check(),
-            checks,
+            lambda step: step(),
+            steps,
             most=self._copying.limits.blobs_at_a_time,
             cancellation=self._copying.cancellation,
         )
@@ -138,6 +154,10 @@ class Transfer:
     def _check_tag(self, root: Document, version: str) -> None:
         if not self._is_tagged(root, version) and self._target.fetch_manifest(version).raw != root.raw:
             raise Invalid("registry", "not-verified", f"{self._target.image.repository}:{version} differs")
+
+
+def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    return list({blob.digest: blob for blob in blobs}.values())
 
 
 def _is_foreign(document: Document) -> bool:

@@ -59,6 +59,7 @@ class Session:
         self._is_given = credentials is not None
         self._is_known = self._is_given
         self._credentials = credentials
+        self._retrying = retrying(shared.retries, work.cancellation)
 
     def url(self, path: str) -> Url:
         """Name something of the repository."""
@@ -70,7 +71,7 @@ class Session:
 
     def retry(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
         """Repeat an idempotent call by the one policy."""
-        return retrying(self._shared.retries, self._work.cancellation)(function, *arguments)
+        return self._retrying(function, *arguments)
 
     def error(self, answer: Answer, attempted: str) -> DockerCacheError:
         """Say what an answer that was not hoped for means."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from controller.engines.copy_plan import CopyLimits
@@ -32,7 +32,13 @@ _RESTARTED = _BROKEN | {
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """What the steps of one copy share."""
+    """What the steps of one copy share.
+
+    Attributes:
+        workers: Threads that move blobs.
+        aside: Threads that begin an upload while its source is asked; they never wait for others.
+        buffers: Where each worker keeps its one buffer from copy to copy.
+    """
 
     source: Repository
     target: Repository
@@ -40,6 +46,9 @@ class Copying:
     meter: ProgressMeter
     cancellation: Cancellation
     flights: Flights
+    workers: Executor
+    aside: Executor
+    buffers: threading.local
 
 
 class BlobTransfer:
@@ -48,12 +57,6 @@ class BlobTransfer:
     def __init__(self, copying: Copying) -> None:
         self._source, self._target = copying.source, copying.target
         self._meter, self._copying = copying.meter, copying
-        self._own = threading.local()
-        self._aside = ThreadPoolExecutor(copying.limits.blobs_at_a_time, thread_name_prefix="begin-upload")
-
-    def close(self) -> None:
-        """Let go of the threads."""
-        self._aside.shutdown(wait=False, cancel_futures=True)
 
     def bring(self, blob: Descriptor, holder: str | None, *, may_be_there: bool) -> bool:
         """See to it that the target holds a blob, and tell whether it did not before.
@@ -118,7 +121,7 @@ class BlobTransfer:
 
     def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
         # The upload is begun while the source is asked.
-        beginning = self._aside.submit(lambda: session or self._target.start_upload(blob.digest))
+        beginning = self._copying.aside.submit(lambda: session or self._target.start_upload(blob.digest))
         with self._open(blob) as reader:
             begun = beginning.result()
             try:
@@ -174,10 +177,11 @@ class BlobTransfer:
 
     def _buffer(self) -> memoryview:
         """Give this thread's one buffer."""
-        buffer: memoryview | None = getattr(self._own, "buffer", None)
+        own = self._copying.buffers
+        buffer: memoryview | None = getattr(own, "buffer", None)
         if buffer is None:
             buffer = memoryview(bytearray(self._copying.limits.buffer))
-            self._own.buffer = buffer
+            own.buffer = buffer
         return buffer
 
     def check(self, blob: Descriptor) -> None:

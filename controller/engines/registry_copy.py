@@ -6,6 +6,7 @@ their sockets down and waits until they have ended.
 """
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -53,12 +54,18 @@ class RegistryCopy:
         self._threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="copy")
         self._lookups = Lookups(registries, platform=platform, at_a_time=limits.copies_at_a_time)
         self._flights = Flights()
+        # Each copy has as many as it may use at a time, and one that waits for them inside another call.
+        most = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
+        self._workers = ThreadPoolExecutor(most, thread_name_prefix="copy-blob")
+        self._buffers = threading.local()
+        self._aside = ThreadPoolExecutor(most, thread_name_prefix="begin-upload")
         self._running: dict[ImageReference, ProgressMeter] = {}
         self._queues: WeakValueDictionary[ImageReference, asyncio.Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
         """Let go of threads and connections."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._workers, self._aside):
+            threads.shutdown(wait=False, cancel_futures=True)
         self._lookups.close()
         self._registries.close()
 
@@ -105,7 +112,17 @@ class RegistryCopy:
         cancellation = Cancellation()
         source = self._registries.repository(image.source, credentials, cancellation)
         private = self._registries.repository(target, None, cancellation)
-        return Copying(source, private, self._limits, meter, cancellation, self._flights)
+        return Copying(
+            source,
+            private,
+            limits=self._limits,
+            meter=meter,
+            cancellation=cancellation,
+            flights=self._flights,
+            workers=self._workers,
+            aside=self._aside,
+            buffers=self._buffers,
+        )
 
     async def _copy(self, copying: Copying, image: ResolvedImage, state: TargetState) -> CopiedImage:
         cancellation, private = copying.cancellation, copying.target.image

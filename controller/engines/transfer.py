@@ -38,12 +38,6 @@ class Transfer:
             version: Tag or digest of the root; written last.
             holders: Blob to a repository of the private registry that holds it.
         """
-        try:
-            return self._run(plan, version, holders)
-        finally:
-            self._blobs.close()
-
-    def _run(self, plan: CopyPlan, version: str, holders: Mapping[Digest, str]) -> CopiedImage:
         meter, blobs = self._copying.meter, plan.own_blobs
         meter.expect(plan.blob_bytes)
         is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(plan.root, version)
@@ -88,6 +82,7 @@ class Transfer:
             largest_first,
             most=self._copying.limits.blobs_at_a_time,
             cancellation=self._copying.cancellation,
+            pool=self._copying.workers,
         )
 
     def _is_tagged(self, root: Document, version: str) -> bool:
@@ -144,6 +139,7 @@ class Transfer:
             steps,
             most=self._copying.limits.blobs_at_a_time,
             cancellation=self._copying.cancellation,
+            pool=self._copying.workers,
         )
 
     def _check_document(self, document: Document) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from controller.config import Config, RegistryConfig
+from controller.config import Config, RegistryConfig, TrafficConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -58,22 +58,41 @@ def layout_table() -> str:
 TABLES = {
     "configuration": configuration_table,
     "registry-configuration": lambda: configuration_table(RegistryConfig),
+    "traffic-configuration": lambda: configuration_table(TrafficConfig),
     "layout": layout_table,
 }
 
 
 def with_current_tables(text: str) -> str:
-    """Put the tables as the code has them between their marks."""
+    """Put the tables as the code has them between their marks, each of which is there once."""
     for name, write in TABLES.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        text = before + begin + write() + end + rest.partition(end)[2]
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+        assert begin, f"the README has no beginning of {name}"
+        assert end, f"the README has no end of {name}"
+        text = f"{before}{begin}{write()}\n{end}{after}"
     return text
 
 
 def test_the_tables_are_those_of_the_code() -> None:
     """hack/update-readme writes them."""
     assert with_current_tables(README) == README
+
+
+def test_every_section_is_there() -> None:
+    sections = re.findall(r"^## (.*)$", README, flags=re.MULTILINE)
+
+    assert sections == [
+        "Quick start",
+        "How it works",
+        "Commands",
+        "Configuration",
+        "Engines",
+        "Speed",
+        "Layout",
+        "Checking",
+        "Limits",
+    ]
 
 
 def steps(text: str) -> list[str]:

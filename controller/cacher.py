@@ -11,6 +11,7 @@ import asyncio
 import random
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -22,7 +23,15 @@ from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest
 from reconcile.lrps import Credentials
-from reconcile.ports import BindingRecords, Engine, ImageRecords, JobRecords, ResolvedImage, TargetState
+from reconcile.ports import (
+    BindingRecords,
+    CopiedImage,
+    Engine,
+    ImageRecords,
+    JobRecords,
+    ResolvedImage,
+    TargetState,
+)
 from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, is_of_lrp
 
 log = structlog.get_logger(scope="cacher")
@@ -200,15 +209,18 @@ class Cacher:
         started = time.monotonic()
         log.debug("copying-image", job=job.job_id, source_image=str(job.source), attempt=job.attempts)
         try:
-            image, transferred = await self._cache_image(job)
+            image, copied = await self._cache_image(job)
         except asyncio.CancelledError:
-            await asyncio.shield(self._save(job, JobState.QUEUED, failure="interrupted"))
+            with suppress(DockerCacheError):  # the job may have ended in this moment, and stays so
+                await asyncio.shield(self._save(job, JobState.QUEUED, failure="interrupted"))
             raise
         except RateLimited as error:
-            return await self._put_back(job, error, error.retry_after or RATE_LIMIT_WAIT)
+            wait = RATE_LIMIT_WAIT if error.retry_after is None else error.retry_after
+            return await self._put_back(job, error, wait)
         except Unavailable as error:
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(job.attempts - 1, 16))
-            wait = error.retry_after or random.uniform(wait / 2, wait)  # noqa: S311 - spreads retries
+            spread = random.uniform(wait / 2, wait)  # noqa: S311 - spreads retries
+            wait = spread if error.retry_after is None else error.retry_after
             return await self._put_back(job, error, wait)
         except DockerCacheError as error:
             await self._fail(job, f"{error.code}: {error.detail}")
@@ -219,6 +231,7 @@ class Cacher:
         duration = time.monotonic() - started
         self._metrics.jobs.labels(outcome="cached").inc()
         self._metrics.job_seconds.observe(duration)
+        transferred = 0 if copied is None else copied.transferred
         self._metrics.transferred_bytes.inc(transferred)
         log.info(
             "cached-image",
@@ -228,6 +241,7 @@ class Cacher:
             digest=str(image.digest),
             bytes=image.size,
             transferred_bytes=transferred,
+            signatures=None if copied is None else str(copied.signatures),
             attempt=job.attempts,
             duration_s=round(duration, 3),
             reason=job.reason,
@@ -235,8 +249,8 @@ class Cacher:
         await self._wake_waiting(job)
         return None
 
-    async def _cache_image(self, job: CacheJob) -> tuple[CachedImage, int]:
-        """Have the job's content in the private registry under its GUID, and tell how many bytes it took."""
+    async def _cache_image(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
+        """Have the job's content in the private registry under its GUID; without a copy if it was there."""
         self._late.pop(job.job_id, None)  # they come in time after all
         resolved = await self._engine.resolve(job.source, self._credentials.get(job.job_id))
         async with self._content_locks.setdefault(resolved.platform_digest, asyncio.Lock()):
@@ -245,7 +259,7 @@ class Cacher:
             known = await self._records.images.find_image(guid)
             if known is not None and await self._engine.is_present(target, known.digest):
                 await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
-                return known, 0
+                return known, None
             is_first = known is None and job.attempts == 1
             copied = await self._engine.copy(
                 resolved,
@@ -253,19 +267,19 @@ class Cacher:
                 self._credentials.get(job.job_id),
                 state=TargetState.EMPTY if is_first else TargetState.UNKNOWN,
             )
-        now = self._clock()
-        image = CachedImage(
-            cache_guid=guid,
-            source=job.source,
-            root_digest=resolved.root_digest,
-            platform_digest=resolved.platform_digest,
-            digest=copied.digest,
-            size=copied.size,
-            created_at=now,
-            verified_at=now,
-        )
-        await self._finish(job, resolved, image, copied.blobs)
-        return image, copied.transferred
+            now = self._clock()
+            image = CachedImage(
+                cache_guid=guid,
+                source=job.source,
+                root_digest=resolved.root_digest,
+                platform_digest=resolved.platform_digest,
+                digest=copied.digest,
+                size=copied.size,
+                created_at=now,
+                verified_at=now,
+            )
+            await self._finish(job, resolved, image, copied.blobs)
+            return image, copied
 
     async def _finish(
         self, job: CacheJob, resolved: ResolvedImage, image: CachedImage, blobs: tuple[Digest, ...]

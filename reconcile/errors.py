@@ -12,7 +12,7 @@ class DockerCacheError(Exception):
     """A call to another system failed.
 
     Attributes:
-        system: "bbs", "registry", "image", "store" or "config".
+        system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN".
         detail: One line for an operator; never holds credentials.
     """

@@ -107,12 +107,9 @@ class DockerJob:
             raise Invalid("docker", "foreign-layer", f"{subject} has a foreign layer, which is not pushed")
         return plan.root
 
-    def _login(self, domain: str, credentials: Credentials | None) -> Credentials | None:
-        return self._registries.settings_of(domain).credentials if credentials is None else credentials
-
     def _pull(self, client: DockerClient, pulled: ImageReference, manifest: Manifest) -> LocalImage:
         progress = LayerProgress(self._meter, _sizes(manifest))
-        login = self._login(pulled.domain, self._job.credentials)
+        login = self._job.credentials or self._registries.operator_login(pulled)
         for event in client.pull(pulled, platform=str(self._job.platform), credentials=login):
             progress.see(event)
         local = client.find_image(str(pulled))
@@ -131,7 +128,7 @@ class DockerJob:
         layers = zip(local.layers, manifest.layers, strict=False)
         progress = LayerProgress(self._meter, {diff_id: layer.size for diff_id, layer in layers})
         digest = None
-        for event in client.push(target, credentials=self._login(target.domain, None)):
+        for event in client.push(target, credentials=self._registries.operator_login(target)):
             progress.see(event)
             digest = event.digest or digest
         if digest is None:

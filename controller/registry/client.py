@@ -83,6 +83,10 @@ class Registries:
         """Find how a registry is reached; https with the system's certificates by default."""
         return self._settings.get(domain.lower(), RegistrySettings())
 
+    def operator_login(self, image: ImageReference) -> Credentials | None:
+        """Find the operator's login for an image, for whom asks its registry by other means; may block."""
+        return self._shared.keychain.find(image.canonical())
+
     def repository(
         self, image: ImageReference, credentials: Credentials | None, cancellation: Cancellation
     ) -> Repository:

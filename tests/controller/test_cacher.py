@@ -4,7 +4,7 @@ What a real copy does is tested with the engines.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,13 +14,13 @@ import pytest
 from controller.cacher import MAX_ATTEMPTS, Cacher, Records
 from controller.coverage import Coverage, Followers, LrpIndex
 from controller.process import Process
-from controller.store import Store, open_store
+from controller.store import SqlRecords, Store, open_store
 from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
-from reconcile.records import CacheJob, CacheRequest, JobState
+from reconcile.records import CachedImage, CacheJob, CacheRequest, JobState
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")
@@ -397,6 +397,33 @@ async def test_a_job_that_was_cut_off_is_finished_by_the_next_run(store: Store) 
     registries.may_copy.set()
     async with open_bench(store, registries) as second:
         assert (await second.ended(job)).state is JobState.CACHED
+
+
+class SlowToSay(SqlRecords):
+    """Finishes a job and takes for ever to say so."""
+
+    def __init__(self, records: SqlRecords) -> None:
+        super().__init__(records._database)
+        self.has_finished = asyncio.Event()
+
+    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
+        await super().finish_job(job, image, blobs)
+        self.has_finished.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_loop_that_is_stopped_in_the_moment_its_job_ends_stops_and_leaves_the_job_ended(
+    store: Store,
+) -> None:
+    """The job can no longer be put back, which must not be taken for a failure to go on after."""
+    slow = SlowToSay(store.records)
+    async with open_bench(replace(store, records=slow), Registries()) as bench:
+        job = await bench.cacher.request(request())
+        await slow.has_finished.wait()
+
+    ended = await store.records.find_job(job.job_id)
+    assert ended is not None
+    assert ended.state is JobState.CACHED
 
 
 @pytest.mark.looptime

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Cache jobs over a real store and an engine whose registries are dictionaries, in virtual time.
 
 What a real copy does is tested with the engines.
@@ -366,6 +367,26 @@ async def test_a_rate_limit_parks_the_job_for_as_long_as_it_says_and_uses_up_no_
 
 
 @pytest.mark.looptime
+async def test_E7_a_rate_limited_job_waits_out_its_time_across_a_restart(store: Store) -> None:
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    registries = Registries()
+    registries.failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
+    async with open_bench(store, registries) as first:
+        job = await first.cacher.request(request())
+        parked: CacheJob | None = job
+        while parked is not None and parked.not_before is None:
+            await asyncio.sleep(1.0)
+            parked = await store.records.find_job(job.job_id)
+    async with open_bench(store, registries) as second:
+        ended = await second.ended(job, look_every=1.0)
+
+    assert ended.state is JobState.CACHED
+    assert loop.time() - begun == pytest.approx(900.0, abs=5.0)
+    assert len(registries.copies) == 1
+
+
+@pytest.mark.looptime
 async def test_a_bug_in_a_copy_does_not_end_the_loop(bench: Bench) -> None:
     bench.registries.failures += [TypeError("a bug")]
     ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
@@ -397,6 +418,23 @@ async def test_a_job_that_was_cut_off_is_finished_by_the_next_run(store: Store) 
     registries.may_copy.set()
     async with open_bench(store, registries) as second:
         assert (await second.ended(job)).state is JobState.CACHED
+
+
+async def test_P16_jobs_that_were_only_queued_are_all_done_after_a_restart(store: Store) -> None:
+    sources = [replace(SOURCE, path=f"team/web-{number}") for number in range(100)]
+    registries = Registries({source: f"content-{number:03}" for number, source in enumerate(sources)})
+    async with open_bench(store, registries, loops=0) as waiting:
+        jobs = [
+            await waiting.cacher.request(request(f"task:{number}", source=source))
+            for number, source in enumerate(sources)
+        ]
+    assert registries.copies == []
+    assert len({job.job_id for job in jobs}) == 100
+    async with open_bench(store, registries) as second:
+        ended = [await second.ended(job) for job in jobs]
+
+    assert {job.state for job in ended} == {JobState.CACHED}
+    assert len(set(registries.copies)) == 100
 
 
 class SlowToSay(SqlRecords):

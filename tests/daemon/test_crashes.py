@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """The daemon killed at any moment, and a BBS that goes away: nothing is lost, no app is harmed."""
 
 from collections.abc import AsyncIterator
@@ -95,7 +96,7 @@ async def test_events_that_were_lost_in_a_failover_are_made_up_for(env: Environm
     await env.replaced(app)
 
 
-async def test_a_stream_that_ends_cleanly_is_opened_again_and_all_is_listed(env: Environment) -> None:
+async def test_P2_a_stream_that_ends_cleanly_is_opened_again_and_all_is_listed(env: Environment) -> None:
     daemon = await env.started_daemon()
     for stream in list(env.bbs.streams):
         stream.end()

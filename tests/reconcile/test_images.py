@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Tables of references and rootfs URIs as Docker and Cloud Controller read them, and their laws.
 
 `{f64}` stands for 64 times f, and so on; `{H}` and `{hex64}` for 64 hex digits.
@@ -697,14 +698,14 @@ def test_a_text_that_cloud_controller_refuses_gives_no_rootfs(text: str) -> None
 
 
 @pytest.mark.parametrize("text", [*map(full, CC_STRICTER)])
-def test_cloud_controller_refuses_texts_that_docker_reads(text: str) -> None:
+def test_P7_cloud_controller_refuses_texts_that_docker_reads(text: str) -> None:
     assert parse_image_reference(text).path
 
 
 @pytest.mark.parametrize(
     ("text", "uri"), [tuple(map(full, row)) for row in CC_SAME_IMAGE + CC_OTHER_SPELLING]
 )
-def test_a_rootfs_leads_back_to_the_image_that_the_user_meant(text: str, uri: str) -> None:
+def test_P7_a_rootfs_leads_back_to_the_image_that_the_user_meant(text: str, uri: str) -> None:
     assert image_from_rootfs(Rootfs(uri)).canonical() == parse_image_reference(text).canonical()
 
 

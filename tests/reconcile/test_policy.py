@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Which images may be cached: modes against signals, and patterns against references."""
 
 from dataclasses import replace
@@ -126,7 +127,7 @@ def test_the_operators_patterns_outweigh_the_owners_signal() -> None:
         "my_registry.com/*",
     ],
 )
-def test_a_pattern_that_cannot_mean_what_was_written_is_refused(pattern: str) -> None:
+def test_P10_a_pattern_that_cannot_mean_what_was_written_is_refused(pattern: str) -> None:
     """A typo that matches nothing would let through what it was to stop."""
     for lists in ({"allow": (pattern,)}, {"deny": ("*", pattern)}):
         with pytest.raises(Invalid) as error:

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """The simulated Cloud Controller: what it desires, and what its sync puts right or leaves."""
 
 import contextlib
@@ -127,7 +128,9 @@ async def test_the_sync_desires_updates_removes_and_bumps(certificates: Certific
         assert app.process_guid in bbs.state.desired
 
 
-async def test_the_sync_leaves_a_swapped_rootfs_with_the_same_annotation(certificates: Certificates) -> None:
+async def test_P8_the_sync_leaves_a_swapped_rootfs_with_the_same_annotation(
+    certificates: Certificates,
+) -> None:
     async with platform(certificates) as (bbs, controller):
         app = await controller.push("web", Image("busybox:1"))
         swapped = bbs.state.desired[app.process_guid]

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known bugs
 """Covers subscriptions against a real server: when they begin, what they skip, how they end."""
 
 import asyncio
@@ -45,7 +46,7 @@ def guids(events: list[Event]) -> list[str]:
     return [event.task.task_guid for event in events if isinstance(event, TaskCreated)]
 
 
-async def test_chunk_headers_with_a_lone_semicolon_are_read(
+async def test_P1_chunk_headers_with_a_lone_semicolon_are_read(
     server_tls: ssl.SSLContext, tls: ssl.SSLContext
 ) -> None:
     """The BBS writes them so, and not every HTTP library reads them: keep this test for ever."""
@@ -62,7 +63,7 @@ async def test_chunk_headers_with_a_lone_semicolon_are_read(
     assert (type(error), error.code) == (Unavailable, "stream-ended")
 
 
-async def test_a_clean_end_is_a_loss_and_an_unclean_one_is_told_apart(
+async def test_P2_a_clean_end_is_a_loss_and_an_unclean_one_is_told_apart(
     server_tls: ssl.SSLContext, tls: ssl.SSLContext
 ) -> None:
     whole = STREAM_HEAD + chunks(created("a"))

@@ -1,5 +1,7 @@
 """Reads layers from where their manifest says that they may be had; nobody logs in there."""
 
+from functools import partial
+
 from controller.registry.answers import Answer
 from controller.registry.blobs import BlobReader
 from controller.registry.exchange import Request
@@ -38,7 +40,7 @@ def read_foreign(repository: Repository, blob: Descriptor, buffer: memoryview) -
     last: DockerCacheError = Invalid("registry", "foreign-layer", f"{subject}: no other place is named")
     for text in blob.urls[:5]:
         try:
-            return BlobReader(lambda offset, text=text: opened(text, offset), blob, buffer, subject=subject)  # type: ignore[misc]
+            return BlobReader(partial(opened, text), blob, buffer, subject=subject)
         except DockerCacheError as error:
             last = error
     raise last

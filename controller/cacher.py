@@ -246,6 +246,13 @@ class Cacher:
             duration_s=round(duration, 3),
             reason=job.reason,
         )
+        if copied is not None and copied.has_zstd_layers:
+            log.info(
+                "warning",
+                job=job.job_id,
+                source_image=str(job.source),
+                detail="has layers compressed with zstd: copied as they are, but a cell may refuse them",
+            )
         await self._wake_waiting(job)
         return None
 

@@ -93,6 +93,7 @@ class CopiedImage:
         transferred: Bytes that were moved; the rest was there or was mounted.
         blobs: Every config and layer that the private repository now holds.
         signatures: Skipped where nobody asked for them.
+        has_zstd_layers: Some cells cannot unpack those, whichever registry serves them.
     """
 
     digest: Digest
@@ -100,6 +101,7 @@ class CopiedImage:
     transferred: int
     blobs: tuple[Digest, ...]
     signatures: Signatures = Signatures.SKIPPED
+    has_zstd_layers: bool = False
 
 
 class TargetState(StrEnum):

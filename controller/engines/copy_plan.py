@@ -84,6 +84,11 @@ class CopyPlan:
         return sum(blob.size for blob in self.own_blobs)
 
     @property
+    def has_zstd_layers(self) -> bool:
+        """Whether a layer is compressed as not every container runtime understands."""
+        return any(blob.media_type.endswith(("+zstd", ".zstd")) for blob in self.blobs)
+
+    @property
     def size(self) -> int:
         """Bytes of all documents and of their own blobs."""
         return self.blob_bytes + sum(len(document.raw) for document in self.documents)

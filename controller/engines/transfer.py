@@ -73,6 +73,7 @@ class Transfer:
             size=plan.size,
             transferred=meter.read().moved,
             blobs=tuple(blob.digest for blob in plan.blobs if blob.digest in held),
+            has_zstd_layers=plan.has_zstd_layers,
         )
 
     def _all(self, function: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
@@ -127,10 +128,10 @@ class Transfer:
         self._push(plan.root, version, plan)
 
     def _checks(self, plan: CopyPlan, version: str) -> list[Callable[[], None]]:
-        """List how to read back every manifest and the tag."""
+        """List how to read back every manifest: the root as cells will ask for it, the others by digest."""
         return [
-            *(partial(self._check_document, document) for document in plan.documents),
-            partial(self._check_tag, plan.root, version),
+            *(partial(self._check, each, str(stored_digest(each))) for each in plan.documents[:-1]),
+            partial(self._check, plan.root, version),
         ]
 
     def _run_all(self, steps: Sequence[Callable[[], None]]) -> None:
@@ -142,14 +143,9 @@ class Transfer:
             pool=self._copying.workers,
         )
 
-    def _check_document(self, document: Document) -> None:
-        digest = stored_digest(document)
-        if self._target.fetch_manifest(str(digest)).raw != document.raw:
-            raise Invalid("registry", "not-verified", f"{self._target.image.repository}@{digest} differs")
-
-    def _check_tag(self, root: Document, version: str) -> None:
-        if not self._is_tagged(root, version) and self._target.fetch_manifest(version).raw != root.raw:
-            raise Invalid("registry", "not-verified", f"{self._target.image.repository}:{version} differs")
+    def _check(self, document: Document, version: str) -> None:
+        if self._target.fetch_manifest(version).raw != document.raw:
+            raise Invalid("registry", "not-verified", f"{self._target.session.subject(version)} differs")
 
 
 def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:

@@ -29,6 +29,9 @@ KB = 1_000
 PARALLEL_PEERS = 4
 """Processes of a peer that copy a fleet."""
 
+WARM_UP = "bench/warm-up"
+WARM_UP_LAYERS = 12
+
 
 @dataclass(frozen=True)
 class Case:
@@ -52,12 +55,14 @@ class Case:
 
 def cases() -> dict[str, Case]:
     """Make all cases."""
-    large = images.image([images.layer(40 * MB, f"large{n}") for n in range(6)])
-    many = images.image([images.layer(1 * MB, f"many{n}") for n in range(40)])
-    small = images.image([images.layer(200 * KB, f"small{n}") for n in range(4)])
-    shared = [images.layer(2 * MB, f"shared{n}") for n in range(5)]
+    large = images.unpackable([images.archive(40 * MB, f"large{n}") for n in range(6)])
+    many = images.unpackable([images.archive(1 * MB, f"many{n}") for n in range(40)])
+    small = images.unpackable([images.archive(200 * KB, f"small{n}") for n in range(4)])
+    shared = [images.archive(2 * MB, f"shared{n}") for n in range(5)]
     fleet = {
-        f"fleet/app{m}": images.image([*shared, *(images.layer(500 * KB, f"app{m}-{n}") for n in range(3))])
+        f"fleet/app{m}": images.unpackable(
+            [*shared, *(images.archive(500 * KB, f"app{m}-{n}") for n in range(3))]
+        )
         for m in range(30)
     }
     found = [
@@ -114,15 +119,23 @@ class Ours:
         self._source = source
         self.last: dict[str, float] = {}
 
-    def copy(self, names: Sequence[str], target: str, *, forget: bool = False) -> float:
+    def forget(self) -> None:
+        """Begin anew with an engine that knows nothing, but has threads and connections as the daemon's."""
+        self._ask({"forget": f"{self._source.running.address}/{WARM_UP}:1"})
+
+    def copy(self, names: Sequence[str], target: str) -> float:
         """Copy images to targets named after them, and give the seconds."""
         pairs = [(f"{self._source.running.address}/{name}:1", _target(name, target)) for name in names]
+        self.last = self._ask({"copy": pairs})
+        return self.last["seconds"]
+
+    def _ask(self, command: dict[str, object]) -> dict[str, float]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"copy": pairs, "forget": forget}) + "\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
-        self.last = json.loads(self._process.stdout.readline())
-        return self.last["seconds"]
+        answer: dict[str, float] = json.loads(self._process.stdout.readline())
+        return answer
 
     def close(self) -> None:
         """End the process."""
@@ -140,9 +153,11 @@ class Peer:
         self.name = name
         self._source, self._destination, self._command = source, destination, command
 
-    def copy(self, names: Sequence[str], target: str, *, forget: bool = False) -> float:
-        """Copy images to targets named after them, and give the seconds; it keeps no memory of ours."""
-        del forget
+    def forget(self) -> None:
+        """Do nothing: each of its processes begins anew."""
+
+    def copy(self, names: Sequence[str], target: str) -> float:
+        """Copy images to targets named after them, and give the seconds."""
         waiting = [
             self._command(
                 f"{self._source.running.address}/{name}:1",
@@ -178,6 +193,10 @@ def peers(source: Registry, destination: Registry) -> list[Peer]:
     def crane(reference: str, target: str) -> list[str]:
         return ["crane", "copy", "--insecure", reference, target]
 
+    def crane_checked(reference: str, target: str) -> list[str]:
+        script = 'crane copy --insecure "$1" "$2" && crane validate --insecure --fast --remote "$2"'
+        return ["sh", "-c", script, "sh", reference, target]
+
     def docker(reference: str, target: str) -> list[str]:
         script = (
             'docker pull -q "$1" && docker tag "$1" "$2" && docker push -q "$2" && docker rmi -f "$1" "$2"'
@@ -189,6 +208,8 @@ def peers(source: Registry, destination: Registry) -> list[Peer]:
         for each in (skopeo, crane)
         if shutil.which(each.__name__)
     ]
+    if shutil.which("crane"):
+        found.append(Peer("crane-validate", source, destination, crane_checked))
     if (
         shutil.which("docker")
         and not subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
@@ -213,7 +234,8 @@ def registries(*, log_requests: bool) -> Iterator[tuple[Registry, Registry]]:
 def fill(source: Registry, case: Case) -> None:
     """Push a case's images to the source."""
     with httpx.Client(base_url=source.running.url, timeout=120.0) as client:
-        for name, image in case.images.items():
+        warm_up = images.image([images.layer(KB, f"warm-up{n}") for n in range(WARM_UP_LAYERS)])
+        for name, image in {**case.images, WARM_UP: warm_up}.items():
             images.push_image(client, name, "1", image)
 
 
@@ -243,11 +265,10 @@ def measure(case: Case, rounds: int, tell: Callable[[str], None]) -> Result:
 
 def _once(copier: "Ours | Peer", case: Case, destination: Registry, n: int) -> float:
     names, target = list(case.images), f"{copier.name}{n}"
+    copier.forget()
     destination.empty()
-    first = target if case.before == "there" else f"{target}-before"
-    if case.before == "nothing":
-        return copier.copy(names, target, forget=True)
-    copier.copy(names, first, forget=True)
+    if case.before != "nothing":
+        copier.copy(names, target if case.before == "there" else f"{target}-before")
     return copier.copy(names, target)
 
 
@@ -268,7 +289,7 @@ def count_requests(case: Case) -> tuple[int, int]:
         ours = Ours(source, destination)
         try:
             if case.before != "nothing":
-                ours.copy(list(case.images), "a" if case.before == "there" else "b", forget=True)
+                ours.copy(list(case.images), "a" if case.before == "there" else "b")
             before = source.requests(), destination.requests()
             ours.copy(list(case.images), "a")
         finally:

@@ -1,8 +1,9 @@
 """Copies images when told to, in one long-running process with one engine, as the daemon does it.
 
-Reads one JSON object per line: `copy` is a list of source reference and target repository. Copies them all,
-as many at a time as the daemon would, and answers with seconds, CPU seconds and peak memory of the copying.
-`known` makes it look the content up first and copy nothing that is there, as a cache job does.
+Reads one JSON object per line. `copy` is a list of source reference and target repository: all are copied, as
+many at a time as the daemon would, each after a look at what is there, as a cache job does. The answer has
+seconds, CPU seconds and peak memory, in bytes above the idle process. `forget` names an image to copy with an
+engine made anew, untimed: it then has threads and connections, and knows of no content.
 """
 
 import asyncio
@@ -87,16 +88,19 @@ async def main(source: str, destination: str) -> None:
         # It keeps the connections, and knows nothing of what an emptied registry once held.
         return RegistryCopy(registries, cache, holders, limits=CopyLimits(copies_at_a_time=COPIES_AT_A_TIME))
 
-    engine = new_engine()
+    engine, idle = new_engine(), rss()
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         command = json.loads(line)
-        if command.get("forget"):
+        if "forget" in command:
+            engine = new_engine()
+            await copy_one(engine, cache, holders, command["forget"], "warm-up")
             holders.of.clear()
             KNOWN.clear()
-            engine = new_engine()
+            print(json.dumps({}), flush=True)
+            continue
         reset_peak()
-        before, cpu, begun = rss(), cpu_seconds(), time.perf_counter()
+        cpu, begun = cpu_seconds(), time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for reference, guid in command["copy"]:
                 group.create_task(copy_one(engine, cache, holders, reference, guid))
@@ -104,7 +108,7 @@ async def main(source: str, destination: str) -> None:
         answer = {
             "seconds": seconds,
             "cpu": cpu_seconds() - cpu,
-            "peak": peak_rss() - before,
+            "peak": peak_rss() - idle,
             "rss": peak_rss(),
         }
         print(json.dumps(answer), flush=True)

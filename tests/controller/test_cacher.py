@@ -42,6 +42,7 @@ class Registries:
     failures: list[DockerCacheError | Exception] = field(default_factory=list)
     held: dict[ImageReference, Digest] = field(default_factory=dict)
     copies: list[ImageReference] = field(default_factory=list)
+    has_zstd_layers: bool = False
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,7 +71,9 @@ class Registries:
         await self.may_copy.wait()
         self.copies.append(target)
         self.held[target] = image.platform_digest
-        return CopiedImage(image.platform_digest, 10, 10, (digest("blob"),))
+        return CopiedImage(
+            image.platform_digest, 10, 10, (digest("blob"),), has_zstd_layers=self.has_zstd_layers
+        )
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         return self.held.get(target) == digest
@@ -154,6 +157,19 @@ async def test_a_request_becomes_a_cached_image_and_wakes_the_apps_lrps(bench: B
     assert image.platform_digest == digest("one")
     assert bench.registries.held == {CACHE.image(job.cache_guid): digest("one")}
     assert await bench.queue.take() == "p"
+
+
+@pytest.mark.parametrize("has_zstd_layers", [True, False])
+async def test_C14_layers_that_a_cell_may_refuse_are_copied_with_a_warning(
+    bench: Bench,
+    capsys: pytest.CaptureFixture[str],
+    has_zstd_layers: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    bench.registries.has_zstd_layers = has_zstd_layers
+    job = await bench.ended(await bench.cacher.request(request()))
+
+    assert job.state is JobState.CACHED
+    assert ("zstd" in capsys.readouterr().out) == has_zstd_layers
 
 
 async def test_two_stagings_of_one_reference_at_once_make_one_job(bench: Bench) -> None:

@@ -82,10 +82,11 @@ async def test_C13_C14_D9_odd_layers_are_copied_as_they_are(scene: Scene) -> Non
     sample = images.image(layers)
     await scene.push(sample)
 
-    await scene.copy()
+    copied = await scene.copy()
 
     assert sample.manifest == await scene.copied()
     assert scene.private.count("PUT", "/blobs/") == 4
+    assert copied.has_zstd_layers
 
 
 @pytest.mark.parametrize("docker", [False, True], ids=["oci", "docker"])

@@ -22,7 +22,7 @@ from pydantic import (
 
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories
-from reconcile.policy import CacheMode, Policy
+from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
 
 
 class ConfigError(Invalid):
@@ -96,6 +96,7 @@ def read_secret(path: Path) -> str:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 ReadableFile = Annotated[Path, BeforeValidator(_existing_file)]
 SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
@@ -146,6 +147,21 @@ class RegistryConfig(_Section):
         return self
 
 
+class RunningRuleConfig(_Section):
+    """Decides whether some LRPs may be moved while they run; all of its globs must match."""
+
+    org: str = Field(default="*", min_length=1)
+    """Glob over the name or the GUID of the organization."""
+    space: str = Field(default="*", min_length=1)
+    """Glob over the name or the GUID of the space."""
+    app: str = Field(default="*", min_length=1)
+    """Glob over the name or the GUID of the app."""
+    image: str = Field(default="*", min_length=1)
+    """Glob over the full reference of the image."""
+    replace_running: ReplaceRunning
+    """What holds for these LRPs: "bridge" or "never"."""
+
+
 class Config(_Section):
     """Everything an operator can set."""
 
@@ -171,7 +187,7 @@ class Config(_Section):
     """Where jobs, images and bindings are kept, such as "sqlite:////var/vcap/store/docker-cache/cache.db"."""
     journal_key_file: SecretFile | None = None
     """File with one or more keys for the journal of replacements, one a line; the first encrypts.
-    Without it the journal is kept in memory only."""
+    Without it the journal is kept in memory only, and no LRP is moved while it runs."""
 
     cache_registry: RegistryConfig
     """The private registry; its address is what cells pull from."""
@@ -243,6 +259,24 @@ class Config(_Section):
 
     max_in_flight: int = Field(default=10, ge=1)
     """LRPs that are being replaced at the same time."""
+    replace_running: ReplaceRunning = ReplaceRunning.BRIDGE
+    """Whether an LRP is moved while it runs: "bridge" runs a second set of instances meanwhile, "never"
+    waits until none runs."""
+    replace_running_rules: tuple[RunningRuleConfig, ...] = ()
+    """Exceptions from that; the first one that matches decides."""
+    bridge_timeout: Duration = 300.0
+    """Time that the second set of instances gets to run, pull included; then the LRP stays as it is."""
+    settle_timeout: Duration = 300.0
+    """Time that the LRP's own instances get to run again; then that counts as a failure."""
+    route_settling_delay: NonNegativeDuration = 5.0
+    """Time between "it runs" and "routers send it requests", before what it stands in for is removed."""
+    max_consecutive_failures: int = Field(default=3, ge=1)
+    """Failed replacements in a row after which none is begun any more."""
+    circuit_retry_after: Duration = 600.0
+    """Time after which a single one is tried again; signal USR1 lets all go on at once."""
+    restore_after: Duration | None = None
+    """Time without an answer from the private registry after which LRPs are moved back to their sources,
+    and with answers after which they are moved to it again; never when absent."""
     workers: int = Field(default=8, ge=1, le=128)
     """LRPs looked at at the same time."""
     owner_sync_grace: Duration = Field(default=180.0, ge=130.0)
@@ -273,7 +307,7 @@ class Config(_Section):
         for address in {each for each in addresses if addresses.count(each) > 1}:
             raise ValueError(f"registries: {address} is there twice, or is the private registry itself")
         try:
-            _ = self.policy, self.cache_repositories
+            _ = self.policy, self.running_policy, self.cache_repositories
         except Invalid as error:
             raise ValueError(error.detail) from error
         return self
@@ -281,16 +315,28 @@ class Config(_Section):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What may be meant so, and more often is a mistake."""
+        found = []
         host = self.cache_registry.address.rpartition(":")[0].strip("[]").lower()
         if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
-            return (f"cache_registry.address: cells must reach {address} under this very name",)
-        return ()
+            found.append(f"cache_registry.address: cells must reach {address} under this very name")
+        if self.journal_key_file is None and self.replace_running is ReplaceRunning.BRIDGE:
+            found.append("journal_key_file: without one no LRP is moved while it runs")
+        return tuple(found)
 
     @property
     def policy(self) -> Policy:
         """Which images may be cached."""
         return Policy(self.cache, allow=self.allow_images, deny=self.deny_images)
+
+    @property
+    def running_policy(self) -> RunningPolicy:
+        """Which LRPs may be moved while they run."""
+        rules = (
+            RunningRule(each.replace_running, each.org, each.space, each.app, each.image)
+            for each in self.replace_running_rules
+        )
+        return RunningPolicy(self.replace_running, tuple(rules))
 
     @property
     def cache_repositories(self) -> CacheRepositories:

@@ -24,20 +24,25 @@ from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
 from controller.metrics import serve_metrics
 from controller.process import Process
+from controller.reachability import Forwards, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.client import Manners, Registries
 from controller.registry.platforms import parse_platform
 from controller.registry.settings import RegistrySettings, Timeouts
 from controller.registry.traffic import Limits
+from controller.sightings import Sightings
 from controller.store import Store, open_store
 from controller.transport import client_tls
+from controller.verifier import ReadBack, Reader
 from controller.watcher import Found, Watcher
 from controller.workqueue import WorkQueue
 from reconcile.apply import Targets
+from reconcile.circuit import Circuit
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
 from reconcile.plan import Rules
 from reconcile.ports import Engine
+from reconcile.protocol import Limits as PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
 
@@ -45,7 +50,7 @@ FINISH_WITHIN = 5.0
 """Seconds that open replacements get after a signal; the rest of ten is for cancelled copies."""
 
 
-class _Engine(Engine, Protocol):
+class _Engine(Engine, Reader, Protocol):
     async def close(self) -> None:
         """Let go of threads and connections."""
 
@@ -106,9 +111,20 @@ async def _run_loops(
         policy=config.policy,
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
-        owner_sync_grace=config.owner_sync_grace,
+        running=config.running_policy,
+        limits=PhaseLimits(
+            bridge=config.bridge_timeout,
+            settle=config.settle_timeout,
+            routes=config.route_settling_delay,
+            owner_sync=config.owner_sync_grace,
+        ),
+        may_bridge=store.journal.is_durable,
+        pull_credentials=_pull_credentials(config),
         max_in_flight=config.max_in_flight,
+        circuit=Circuit(config.max_consecutive_failures, config.circuit_retry_after),
     )
+    sightings = Sightings()
+    mode = _mode(config, store, engine, process)
     cacher = Cacher(
         engine,
         records=Records(store.records, store.records, store.records),
@@ -125,24 +141,30 @@ async def _run_loops(
             bindings=store.records,
             images=store.records,
             journal=store.journal,
+            origins=store.origins,
             records=store.records,
             coverage=coverage,
+            sightings=sightings,
+            mode=mode,
         ),
         targets=Targets(
             lrps=bbs,
+            bridges=bbs,
             instances=bbs,
             journal=store.journal,
+            origins=store.origins,
+            images=store.records,
             engine=engine,
+            verifier=ReadBack(engine, store.records, rules.cache),
             requests=cacher,
             cache=rules.cache,
-            pull_credentials=_pull_credentials(config),
         ),
         rules=rules,
         process=process,
     )
     watcher = Watcher(
         bbs,
-        found=Found(queue, index, coverage, cacher, store.records, store.records),
+        found=Found(queue, index, coverage, cacher, store.records, store.records, sightings, mode),
         rules=rules,
         process=process,
         sync_interval=config.sync_interval,
@@ -153,6 +175,9 @@ async def _run_loops(
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_stop_on_signal(reconciler), name="signals")
             loops.create_task(_endless(watcher.run()), name="watcher")
+            loops.create_task(_endless(reconciler.keep_bridges_fresh()), name="bridges")
+            if isinstance(mode, Reachability):
+                loops.create_task(_endless(mode.run()), name="reachability")
             for n in range(config.max_copies):
                 loops.create_task(_endless(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
@@ -183,6 +208,7 @@ async def _stop_on_signal(reconciler: Reconciler) -> NoReturn:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGUSR1, reconciler.close_circuit)
     await stop.wait()
     await reconciler.finish_replacements(FINISH_WITHIN)
     raise StopRequested
@@ -219,6 +245,18 @@ def _engine(config: Config, store: Store) -> _Engine:
         docker = DaemonSettings(config.docker_socket)
         return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
+
+
+def _mode(config: Config, store: Store, engine: _Engine, process: Process) -> Reachability | Forwards:
+    if config.restore_after is None:
+        return Forwards()
+    return Reachability(
+        engine,
+        store.records,
+        config.cache_repositories,
+        restore_after=config.restore_after,
+        process=process,
+    )
 
 
 def _pull_credentials(config: Config) -> Credentials | None:

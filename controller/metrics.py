@@ -45,6 +45,11 @@ class Metrics:
             f"{prefix}transferred_bytes", "Bytes moved between registries", registry=self.registry
         )
         self.passes = Counter(f"{prefix}passes", "Passes over one LRP", ["reason"], registry=self.registry)
+        self.circuit_open = Gauge(
+            f"{prefix}circuit_open",
+            "Whether replacements have failed so often that none is begun",
+            registry=self.registry,
+        )
         self.docker_lrps = Gauge(
             f"{prefix}docker_lrps",
             "Docker LRPs at the last listing",

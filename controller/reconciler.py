@@ -1,6 +1,7 @@
 """Takes a key, runs the pass over it, logs, counts, and puts the key back if needed.
 
-What to do is decided in `reconcile.plan`; this loop bounds how much happens at once.
+What to do is decided in `reconcile.plan`; this loop bounds how much happens at once, and begins
+nothing new when too much has failed.
 """
 
 import asyncio
@@ -14,18 +15,24 @@ import structlog
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.apply import Outcome, Targets, apply
+from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import ProcessGuid
-from reconcile.observe import Moment, Sources, observe
-from reconcile.plan import BeginReplacement, Observed, Rules, plan
+from reconcile.observe import Moment, Sources, observe, observe_left_bridge
+from reconcile.plan import BeginReplacement, Observed, Rules, plan, plan_left_bridge
+from reconcile.protocol import FAILURES, NOT_SETTLED, REPLACED, RESTORED
 from reconcile.records import LrpRecord, Phase, Replacement
 
 log = structlog.get_logger(scope="reconciler")
 
 IN_FLIGHT_LIMIT = Outcome("waiting: in-flight-limit")
+RECOVERING = Outcome("waiting: recovery", "an earlier run left replacements open", look_again=1.0)
 
 SECONDS_TO_DESIRE = 4.0
 """For what must not be lost with a journal in memory, when the process ends."""
+
+LONGEST_BACK_OFF = 5.0
+"""Seconds between two looks at an LRP that is being replaced, whatever fails: its app waits."""
 
 RESCUE_PAUSE = 0.3  # seconds between two tries of that
 
@@ -50,8 +57,12 @@ class Reconciler:
         self._targets = targets
         self._rules = rules
         self._process = process
+        self._sightings = sources.sightings
+        self._circuit = rules.circuit
         self._first_answer: float | None = None
         self._replacing: set[ProcessGuid] = set()
+        self._recovering: set[ProcessGuid] = set()
+        self._unsettled: set[ProcessGuid] = set()
         self._parked: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._none_open = asyncio.Event()
         self._none_open.set()
@@ -65,9 +76,31 @@ class Reconciler:
             log.info(
                 "resuming-replacement", process_guid=replacement.process_guid, phase=str(replacement.phase)
             )
-            self._replacing.add(replacement.process_guid)
-            self._none_open.clear()
+            self._recovering.add(replacement.process_guid)
+            self._follow(replacement.process_guid)
             self._queue.add_urgent(replacement.process_guid)
+
+    def _follow(self, key: ProcessGuid) -> None:
+        self._replacing.add(key)
+        self._sightings.follow(key)
+        self._none_open.clear()
+
+    async def keep_bridges_fresh(self) -> None:
+        """Keep the bridges' domain fresh for ever while there are any, so that surplus instances go."""
+        while True:
+            if self._replacing:
+                try:
+                    await self._targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+                except DockerCacheError as error:
+                    log.info("failed-to-keep-bridges-fresh", error=str(error))
+            await asyncio.sleep(BRIDGE_DOMAIN_TTL / 4)
+
+    def close_circuit(self) -> None:
+        """Go on although replacements have failed: an operator wants it."""
+        log.info("closed-circuit", before=str(self._circuit))
+        self._circuit = self._circuit.succeeded()
+        self._process.metrics.circuit_open.set(0)
+        self._begin_parked()
 
     async def finish_replacements(self, seconds: float) -> None:
         """Begin no further replacement, and give those under way some seconds to come to their end."""
@@ -103,7 +136,7 @@ class Reconciler:
             async with asyncio.timeout(SECONDS_TO_DESIRE):
                 while True:
                     try:
-                        await targets.lrps.desire_lrp(lrp, rootfs, targets.pull_credentials)
+                        await targets.lrps.desire_lrp(lrp, rootfs, self._rules.pull_credentials)
                     except Conflict:
                         return  # it is desired
                     except DockerCacheError as error:
@@ -122,18 +155,21 @@ class Reconciler:
     async def _run_pass(self, key: ProcessGuid) -> None:
         started = time.monotonic()
         try:
-            observed = await observe(key, self._sources, self._moment())
+            if is_bridge(key):
+                await self._look_at_left_bridge(key)
+                return
+            observed = await observe(key, self._sources, self._moment(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._remember(observed, outcome)
         except DockerCacheError as error:
-            seconds = self._queue.back_off(key)
+            seconds = self._back_off(key)
             self._process.metrics.passes.labels(reason=type(error).__name__).inc()
             log.info(
                 "failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1)
             )
         except Exception:
-            self._queue.back_off(key)
+            self._back_off(key)
             self._process.metrics.passes.labels(reason="internal-error").inc()
             log.exception("failed-to-reconcile", process_guid=key)
         else:
@@ -145,35 +181,98 @@ class Reconciler:
             else:
                 self._queue.again(key, outcome.look_again)
 
-    def _moment(self) -> Moment:
-        age = 0.0 if self._first_answer is None else self._process.monotonic() - self._first_answer
-        return Moment(now=self._process.clock(), process_age=age, run_id=self._process.run_id)
+    def _back_off(self, key: ProcessGuid) -> float:
+        longest = LONGEST_BACK_OFF if key in self._replacing else None
+        return self._queue.back_off(key, longest)
+
+    def _moment(self, key: ProcessGuid) -> Moment:
+        return Moment(
+            now=self._process.clock(),
+            process_age=self._age(),
+            run_id=self._process.run_id,
+            stale=self._sightings.stale(key),
+            is_restoring=self._sources.mode.is_restoring,
+        )
+
+    def _age(self) -> float:
+        return 0.0 if self._first_answer is None else self._process.monotonic() - self._first_answer
+
+    async def _look_at_left_bridge(self, bridge: ProcessGuid) -> None:
+        """Decide about a bridge that is in the BBS but not in the journal."""
+        left = await observe_left_bridge(
+            bridge, self._sources, domains=self._rules.domains, process_age=self._age()
+        )
+        action = plan_left_bridge(left, owner_sync=self._rules.limits.owner_sync)
+        empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
+        outcome = await apply(action, empty, self._sources, self._targets)
+        self._process.metrics.passes.labels(reason=outcome.reason).inc()
+        log.info("looked-at-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
+        self._queue.done(bridge)  # the sweep finds it again while it is there
 
     async def _decide_and_apply(self, observed: Observed) -> Outcome:
         key = observed.process_guid
         self._parked.pop(key, None)
+        self._recovering.discard(key)
         if observed.replacement is None:
             self._settle(key)
         action = plan(observed, self._rules)
         if isinstance(action, BeginReplacement):
-            if self._is_stopping or len(self._replacing) >= self._rules.max_in_flight:
+            hindrance = self._hindrance(observed.now)
+            if hindrance is not None:
                 self._parked[key] = None
-                return IN_FLIGHT_LIMIT
-            self._replacing.add(key)
-            self._none_open.clear()
-        outcome = await apply(action, observed, self._targets)
+                return hindrance
+            self._circuit = self._circuit.begun()
+            self._follow(key)
+        outcome = await apply(action, observed, self._sources, self._targets)
+        self._judge(key, outcome, observed.now)
         if key in self._replacing and await self._sources.journal.find_replacement(key) is None:
-            self._settle(key)
+            self._settle(key, outcome.ended or observed.replacement)
         return outcome
 
-    def _settle(self, key: ProcessGuid) -> None:
+    def _hindrance(self, now: float) -> Outcome | None:
+        """Give the reason why no replacement is begun at the moment."""
+        if self._is_stopping or len(self._replacing) >= self._rules.max_in_flight:
+            return IN_FLIGHT_LIMIT
+        if self._recovering:
+            return RECOVERING
+        seconds = self._circuit.closed_for(now)
+        if seconds > 0:
+            return Outcome("waiting: circuit-open", str(self._circuit), look_again=seconds)
+        return None
+
+    def _judge(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
+        """Let the circuit breaker know how a replacement went."""
+        was_open = self._circuit.is_open
+        if outcome.reason == f"waiting: {NOT_SETTLED}":
+            if key not in self._unsettled:
+                self._unsettled.add(key)
+                self._circuit = self._circuit.failed(f"{key}: {NOT_SETTLED}", now)
+        elif outcome.ended is None:
+            return
+        elif outcome.reason in {REPLACED, RESTORED}:
+            self._circuit = self._circuit.succeeded()
+        elif outcome.reason in FAILURES and key not in self._unsettled:
+            self._circuit = self._circuit.failed(f"{key}: {outcome.reason} {outcome.detail}".strip(), now)
+        else:
+            self._circuit = self._circuit.called_off()
+        if self._circuit.is_open and not was_open:
+            log.error("opened-circuit", reason=str(self._circuit), retry_after_s=self._circuit.retry_after)
+        self._process.metrics.circuit_open.set(self._circuit.is_open)
+
+    def _settle(self, key: ProcessGuid, ended: Replacement | None = None) -> None:
         """Note that a replacement is over, and let the one that waits longest begin."""
         if key not in self._replacing:
             return
         self._replacing.discard(key)
+        self._unsettled.discard(key)
+        self._sightings.unfollow(key, ended.instance_guids if ended is not None else frozenset())
         if not self._replacing:
             self._none_open.set()
-        if self._parked:
+        self._begin_parked()
+
+    def _begin_parked(self) -> None:
+        """Look again at as many of those that wait as could begin now."""
+        for _ in range(min(len(self._parked), self._rules.max_in_flight - len(self._replacing))):
             self._queue.add(self._parked.popitem(last=False)[0])
 
     async def _remember(self, observed: Observed, outcome: Outcome) -> None:

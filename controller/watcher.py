@@ -20,7 +20,9 @@ import structlog
 
 from controller.coverage import Coverage, LrpIndex
 from controller.process import Process
+from controller.sightings import Sightings
 from controller.workqueue import WorkQueue
+from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
 from reconcile.errors import DockerCacheError
 from reconcile.events import (
     ActualLrpChanged,
@@ -40,7 +42,7 @@ from reconcile.events import (
 from reconcile.lrps import DesiredLrp, ProcessGuid, SchedulingInfo, Task, TaskGuid, TaskState
 from reconcile.plan import Rules
 from reconcile.policy import decide
-from reconcile.ports import BindingRecords, CacheRequests, LrpRecords
+from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 from reconcile.records import CacheRequest, origin_of_task
 from reconcile.staging import STAGING_DOMAIN, NotOurs, Signal, detect
 
@@ -90,6 +92,8 @@ class Found:
     requests: CacheRequests
     bindings: BindingRecords
     records: LrpRecords
+    sightings: Sightings
+    mode: Mode
 
 
 class Watcher:
@@ -160,9 +164,12 @@ class Watcher:
             case DesiredLrpCreated(lrp) | DesiredLrpChanged(after=lrp):
                 self._handle_desired(lrp)
             case DesiredLrpRemoved(lrp):
+                self._found.sightings.saw(lrp)
                 self._look_at(lrp.process_guid)
             case ActualLrpCreated(row) | ActualLrpRemoved(row) | ActualLrpChanged(after=row):
                 self._look_at(row.process_guid)
+                if row.instance_guid in self._found.sightings.stale(row.process_guid):
+                    self._found.queue.add(row.process_guid)
             case ActualLrpCrashed():
                 self._look_at(event.process_guid)
             case UnknownEvent(name):
@@ -174,10 +181,17 @@ class Watcher:
                 self._relist.set()
 
     def _look_at(self, process_guid: ProcessGuid) -> None:
-        if process_guid in self._found.index:
+        followed = self._found.sightings.key_of(process_guid)
+        if followed is not None:
+            self._found.queue.add_urgent(followed)
+        elif process_guid in self._found.index:
             self._found.queue.add(process_guid)
 
     def _handle_desired(self, lrp: DesiredLrp) -> None:
+        self._found.sightings.saw(lrp)
+        followed = self._found.sightings.key_of(lrp.process_guid)
+        if followed is not None:
+            self._found.queue.add_urgent(followed)
         if lrp.domain not in self._rules.domains or not lrp.rootfs.is_docker:
             return
         if self._is_cached(lrp.rootfs.uri):
@@ -289,6 +303,10 @@ class Watcher:
         for task in await self._bbs.list_tasks(STAGING_DOMAIN):
             self._note_task(task)
         from_source, from_cache = await self._sweep_lrps(look_at_all=look_at_all)
+        await self._sweep_bridges()
+        if self._found.mode.is_restoring:
+            for process_guid in from_cache:
+                self._found.queue.add_routine(process_guid)
         if look_at_all or self._sweeps % self._sweeps_per_recheck == 0:
             await self._forget_all_but(from_source | from_cache)
         self._sweeps += 1
@@ -330,6 +348,12 @@ class Watcher:
             for gone in known_before - from_source:
                 self._found.index.remove(gone)
         return from_source, from_cache
+
+    async def _sweep_bridges(self) -> None:
+        """Let bridges be looked at that no replacement knows of."""
+        async for info in self._bbs.list_scheduling_infos(BRIDGE_DOMAIN, docker_only=True):
+            if is_bridge(info.process_guid) and self._found.sightings.key_of(info.process_guid) is None:
+                self._found.queue.add_routine(info.process_guid)
 
     def _is_due(self, process_guid: ProcessGuid) -> bool:
         """Spread the hourly look at LRPs that wait over the sweeps of an hour."""

@@ -102,11 +102,12 @@ class WorkQueue(Generic[Key]):
         else:
             self._start_timer(key, after, self.add_urgent)
 
-    def back_off(self, key: Key) -> float:
-        """Release a key whose look failed, and tell after how many seconds it comes back."""
+    def back_off(self, key: Key, most: float | None = None) -> float:
+        """Release a key whose look failed, and tell after how many seconds (or fewer) it comes back."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        longest = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(failures, 16))
+        limit = MAX_BACK_OFF if most is None else most
+        longest = min(limit, FIRST_BACK_OFF * 2.0 ** min(failures, 16))
         seconds = random.uniform(longest / 2, longest)  # noqa: S311 - spreads retries, guards nothing
         if self._release(key):
             return 0.0

@@ -1,34 +1,52 @@
 """Carries out one action and tells what came of it.
 
-Every step can be repeated, and what is read before a removal is read here, just before
-it: an instance that began to run after the observation stops a replacement.
+Every step can be repeated, a row is written before the effect that it names, and what is read
+before a removal is read here, just before it: an instance that began to run, or to end, after the
+observation stops it.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
+from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories
-from reconcile.lrps import ActualLrpState, Credentials, Presence, ProcessGuid
+from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
+from reconcile.observe import Sources, look_at_replaced
 from reconcile.plan import (
-    LONGEST_LOOK_AGAIN,
-    LOOK_AGAIN,
-    UNKNOWN_FOR,
     Action,
     BeginReplacement,
     CacheImage,
-    CloseReplacement,
-    DesireFromCache,
     Forget,
-    KeepNewest,
+    GoOn,
     LeaveAlone,
-    LookAgain,
     Observed,
-    RetireInstances,
+    RemoveLeftBridge,
+    VerifyImage,
     request_of_lrp,
 )
-from reconcile.ports import CacheRequests, Engine, Instances, Journal, Lrps
-from reconcile.records import Phase, Replacement
+from reconcile.ports import Bridges, CacheRequests, Engine, Instances, Journal, Lrps, Origins, Verifier
+from reconcile.protocol import (
+    BRIDGE_CRASHED,
+    LONGEST_LOOK_AGAIN,
+    LOOK_AGAIN,
+    OWNER_REMOVED_IT,
+    REFUSED,
+    REPLACED,
+    Close,
+    DesireBridge,
+    DesireOriginal,
+    Enter,
+    RemoveBridge,
+    RemoveOriginal,
+    Retire,
+    UpdateBridge,
+    Wait,
+    may_remove,
+    removing,
+)
+from reconcile.records import CachedImage, Goal, Origin, Phase, Replacement, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,7 @@ class Outcome:
         look_again: Seconds after which to look again; None when only a change calls for it.
         cache_guid: Set when the LRP runs from this cached image now.
         rounds: Replacements of the LRP that were begun, where one is open.
+        ended: The replacement that is over with this.
     """
 
     reason: str
@@ -48,132 +67,215 @@ class Outcome:
     look_again: float | None = None
     cache_guid: CacheGuid | None = None
     rounds: int | None = None
+    ended: Replacement | None = None
+
+
+class Suspicions(Protocol):
+    """Where it is noted that instances crashed from a copy."""
+
+    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+        """Note that instances crashed from a copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What actions reach.
-
-    Attributes:
-        pull_credentials: What cells need to pull from the private registry; None when nothing.
-    """
+    """What actions reach."""
 
     lrps: Lrps
+    bridges: Bridges
     instances: Instances
     journal: Journal
+    origins: Origins
+    images: Suspicions
     engine: Engine
+    verifier: Verifier
     requests: CacheRequests
     cache: CacheRepositories
-    pull_credentials: Credentials | None = None
 
 
-async def apply(action: Action, observed: Observed, targets: Targets) -> Outcome:
+async def apply(action: Action, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     """Carry out an action that was planned on an observation."""
     match action:
         case LeaveAlone(reason, detail):
             return Outcome(reason, detail)
-        case LookAgain(reason, seconds):
-            return Outcome(reason, look_again=seconds)
         case Forget(reason):
             return Outcome(reason)
         case CacheImage(request):
             job = await targets.requests.request(request)
             return Outcome("waiting: caching", f"asked for a copy: {request.reason}, job {job.job_id}")
+        case VerifyImage():
+            return await _verify(action, observed, targets)
         case BeginReplacement():
-            return await _begin(action, observed, targets)
-        case RetireInstances():
+            return await _begin(action, observed, sources, targets)
+        case Retire():
             return await _retire(action, targets)
-        case KeepNewest(replacement, seconds, reason):
-            await targets.journal.save_replacement(replacement)
-            return Outcome(reason, look_again=seconds, rounds=replacement.rounds)
-        case DesireFromCache(replacement):
-            return await _desire(replacement, targets)
-        case CloseReplacement(replacement, reason, cache_guid):
-            await targets.journal.delete_replacement(replacement.process_guid)
-            look_again = None if cache_guid is not None else 0.0
-            return Outcome(reason, look_again=look_again, cache_guid=cache_guid, rounds=replacement.rounds)
+        case RemoveLeftBridge(process_guid, reason):
+            with suppress(NotFound):
+                await targets.lrps.remove_desired_lrp(process_guid)
+            return Outcome(reason, look_again=LONGEST_LOOK_AGAIN)
+        case GoOn():
+            return await _go_on(action, observed, sources, targets)
 
 
-async def _begin(action: BeginReplacement, observed: Observed, targets: Targets) -> Outcome:
-    """Remove an LRP; the instances are looked at last, right before the removal."""
+async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> Outcome:
+    if await targets.verifier.verify(action.image):
+        return Outcome("image-verified", look_again=0.0)
+    return await _ask_again(action.lrp.process_guid, action.image, observed, targets)
+
+
+async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, targets: Targets) -> Outcome:
+    if observed.lrp is not None:
+        source = image.source if observed.binding is None else observed.binding.source
+        request = request_of_lrp(observed.lrp, source, observed.binding, reason="copy-vanished")
+        await targets.requests.request(request)
+    await targets.journal.delete_replacement(guid)
+    vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"
+    return Outcome("waiting: caching", vanished)
+
+
+async def _begin(action: BeginReplacement, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
-    replacement = Replacement(
+    cache_guid = _cache_guid_of(action, observed)
+    row = Replacement(
         process_guid=guid,
-        cache_guid=image.cache_guid,
+        cache_guid=cache_guid,
         phase=Phase.PREPARED,
         original=action.lrp,
         rounds=action.rounds,
         run_id=observed.run_id,
         started_at=observed.now,
+        goal=action.goal,
+        strategy=action.strategy,
+        entered_at=observed.now,
     )
-    await targets.journal.save_replacement(replacement)
-    if not await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest):
-        return await _ask_again(action, observed, targets)
-    lrp = await targets.lrps.find_desired_lrp(guid)
-    if lrp is None or lrp.rootfs != action.lrp.rootfs:
-        return await _call_off(guid, Outcome("changed-meanwhile", look_again=0.0), targets)
-    # The newest version goes into the journal: its owner may have scaled it since the observation.
-    replacement = replace(
-        replacement, phase=Phase.REMOVING, original=lrp, unknown_until=observed.now + UNKNOWN_FOR
-    )
-    await targets.journal.save_replacement(replacement)
-    instances = await targets.instances.list_actual_lrps(guid)
-    if any(instance.state is ActualLrpState.RUNNING for instance in instances):
-        return await _call_off(guid, Outcome("waiting: running"), targets)
-    return await _remove(replacement, targets)
+    await targets.journal.save_replacement(row)
+    if image is not None:
+        if not await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest):
+            return await _ask_again(guid, image, observed, targets)
+        lrp = action.lrp
+        login = lrp.credentials
+        await targets.origins.save_origin(Origin(guid, cache_guid, lrp.rootfs, login is not None, login))
+    if action.strategy is Strategy.BRIDGE:
+        return await _enter(replace(row, phase=Phase.BRIDGING), targets)
+    return await _remove(row, observed, sources, targets)
 
 
-async def _remove(replacement: Replacement, targets: Targets) -> Outcome:
-    guid = replacement.process_guid
+def _cache_guid_of(action: BeginReplacement, observed: Observed) -> CacheGuid:
+    if action.image is not None:
+        return action.image.cache_guid
+    if observed.origin is None:
+        raise AssertionError("the way back is known before it is taken")
+    return observed.origin.cache_guid
+
+
+async def _go_on(action: GoOn, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+    match action.step:
+        case Wait(reason, seconds):
+            return Outcome(reason, look_again=seconds)
+        case Enter(row):
+            return await _enter(row, targets)
+        case DesireBridge(row, reason):
+            await targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+            with suppress(Conflict):
+                await targets.bridges.desire_another(
+                    row.original, bridge_of(row.process_guid), BRIDGE_DOMAIN, action.target
+                )
+            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+        case UpdateBridge(row, reason):
+            with suppress(NotFound):
+                await targets.bridges.update_from(bridge_of(row.process_guid), row.original)
+            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+        case RemoveOriginal(row):
+            return await _remove(row, observed, sources, targets)
+        case DesireOriginal(row):
+            return await _desire(row, action.target, observed, targets)
+        case Retire() as retire:
+            return await _retire(retire, targets)
+        case RemoveBridge(row, reason):
+            with suppress(NotFound):
+                await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
+            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+        case Close(row, reason):
+            return await _close(row, reason, observed, targets)
+
+
+async def _enter(row: Replacement, targets: Targets) -> Outcome:
+    await targets.journal.save_replacement(row)
+    return Outcome(f"waiting: {row.phase}", look_again=0.0, rounds=row.rounds)
+
+
+async def _close(row: Replacement, reason: str, observed: Observed, targets: Targets) -> Outcome:
+    if reason == BRIDGE_CRASHED and row.goal is Goal.CACHE:
+        await targets.images.suspect_image(row.cache_guid, observed.now)
+    await targets.journal.delete_replacement(row.process_guid)
+    is_moved = reason == REPLACED
+    return Outcome(
+        reason,
+        look_again=None if is_moved else 0.0,
+        cache_guid=row.cache_guid if is_moved else None,
+        rounds=row.rounds,
+        ended=row,
+    )
+
+
+async def _remove(before: Replacement, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+    """Remove the original; the row stands first, and then all that matters is looked at once more."""
+    guid = before.process_guid
+    row = removing(before, observed.world)
+    await targets.journal.save_replacement(row)
+    seen = await look_at_replaced(row, observed, sources)
+    if not may_remove(row, seen.world):
+        return await _call_off(before, "changed-meanwhile", targets)
+    newest = removing(before, seen.world)
+    if newest != row:  # scaled, re-routed, or other instances by now
+        row = newest
+        await targets.journal.save_replacement(row)
     try:
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it in this very moment: nothing of it may come back.
-        return await _call_off(guid, Outcome("owner-removed-it", look_again=0.0), targets)
+        return await _call_off(before, OWNER_REMOVED_IT, targets)
     except Unavailable as error:
         if error.may_have_happened:
-            return Outcome("waiting: removal-unknown", str(error), look_again=0.0, rounds=replacement.rounds)
-        await targets.journal.delete_replacement(guid)
+            return Outcome("waiting: removal-unknown", str(error), look_again=0.0, rounds=row.rounds)
+        await _call_off(before, "not-removed", targets)
         raise
-    await targets.journal.save_replacement(replace(replacement, phase=Phase.REMOVED, unknown_until=0.0))
-    return Outcome("waiting: instances-stopping", look_again=0.0, rounds=replacement.rounds)
+    return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
 
 
-async def _call_off(guid: ProcessGuid, outcome: Outcome, targets: Targets) -> Outcome:
-    await targets.journal.delete_replacement(guid)
-    return outcome
+async def _call_off(row: Replacement, reason: str, targets: Targets, *, detail: str = "") -> Outcome:
+    """Leave an LRP that was not removed to its row from before, or without a bridge to a new plan."""
+    if row.strategy is Strategy.BRIDGE:
+        await targets.journal.save_replacement(row)
+        return Outcome(reason, detail, look_again=0.0, rounds=row.rounds)
+    await targets.journal.delete_replacement(row.process_guid)
+    return Outcome(reason, detail, look_again=0.0, rounds=row.rounds, ended=row)
 
 
-async def _ask_again(action: BeginReplacement, observed: Observed, targets: Targets) -> Outcome:
-    image = action.image
-    source = image.source if observed.binding is None else observed.binding.source
-    request = request_of_lrp(action.lrp, source, observed.binding, reason="copy-vanished")
-    await targets.requests.request(request)
-    vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"
-    return await _call_off(action.lrp.process_guid, Outcome("waiting: caching", vanished), targets)
-
-
-async def _retire(action: RetireInstances, targets: Targets) -> Outcome:
+async def _retire(action: Retire, targets: Targets) -> Outcome:
     for row in action.instances:
-        if row.presence is Presence.ORDINARY:
-            with suppress(NotFound):
-                await targets.instances.retire_actual_lrp(
-                    row.process_guid, index=row.index, domain=row.domain
-                )
+        await _retire_one(row, targets)
     return Outcome(action.reason, "their stops were lost: retired", look_again=LONGEST_LOOK_AGAIN)
 
 
-async def _desire(replacement: Replacement, targets: Targets) -> Outcome:
-    rootfs = targets.cache.rootfs(replacement.cache_guid)
+async def _retire_one(row: ActualLrp, targets: Targets) -> None:
+    if row.presence is Presence.ORDINARY:
+        with suppress(NotFound):
+            await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+
+
+async def _desire(row: Replacement, target: Pull, observed: Observed, targets: Targets) -> Outcome:
+    original = row.original
     try:
-        await targets.lrps.desire_lrp(replacement.original, rootfs, targets.pull_credentials)
+        await targets.lrps.desire_lrp(original, target.rootfs, target.credentials)
     except Conflict:
-        return Outcome("owner-was-faster", look_again=0.0, rounds=replacement.rounds)
+        return Outcome("owner-was-faster", look_again=0.0, rounds=row.rounds)
     except Invalid as refusal:
         # The BBS took this very definition once: give it back rather than lose it.
-        original = replacement.original
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
-        return Outcome(
-            "bbs-refused-rewrite", refusal.detail, look_again=LOOK_AGAIN, rounds=replacement.rounds
+        if row.strategy is Strategy.RECREATE:
+            return await _call_off(row, REFUSED, targets, detail=refusal.detail)
+        return await _enter(
+            replace(row, phase=Phase.SETTLING, ended=REFUSED, entered_at=observed.now), targets
         )
-    return Outcome("waiting: replaced-unconfirmed", look_again=0.0, rounds=replacement.rounds)
+    return Outcome("waiting: replaced-unconfirmed", look_again=0.0, rounds=row.rounds)

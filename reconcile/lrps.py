@@ -41,6 +41,14 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
+class Pull:
+    """What cells pull for an LRP, and with which login; None when they need none."""
+
+    rootfs: Rootfs
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModificationTag:
     """Orders two versions of one record: by index within an epoch, not at all across epochs."""
 
@@ -147,6 +155,7 @@ class DesiredLrp:
         definition: The received message, for the BBS adapter alone.
         metric_tags: Tag name to static value; dynamic tags are left out.
         credentials: From `image_username` and `image_password`; None when there are none.
+        routes: Route key to JSON text, secrets of `diego-ssh` included.
     """
 
     process_guid: ProcessGuid
@@ -159,6 +168,7 @@ class DesiredLrp:
     action: Action | None = field(default=None, repr=False)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
+    routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
 class ActualLrpState(StrEnum):
@@ -180,7 +190,12 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActualLrp:
-    """One instance as it is; instance GUID and cell are empty while UNCLAIMED or CRASHED."""
+    """One instance as it is; instance GUID and cell are empty while UNCLAIMED or CRASHED.
+
+    Attributes:
+        crash_count: Crashes in a row; one that ran for five minutes begins to count anew.
+        placement_error: Why no cell takes it; empty when one did or none was asked yet.
+    """
 
     process_guid: ProcessGuid
     index: int
@@ -191,6 +206,8 @@ class ActualLrp:
     cell_id: str
     tag: ModificationTag
     routable: bool = True
+    crash_count: int = 0
+    placement_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
 """Gathers what a decision about one process GUID rests on.
 
-Everything is read anew on each pass; nothing is handed along from an event.
+Everything is read anew on each pass; nothing is handed along from an event but the newest version
+of an LRP that is gone from the BBS.
 """
 
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from reconcile.bridges import bridge_of, original_of
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
-from reconcile.plan import Observed, source_of
+from reconcile.plan import LeftBridge, Observed, source_of
 from reconcile.ports import (
     BindingRecords,
     ImageRecords,
@@ -17,8 +19,11 @@ from reconcile.ports import (
     Journal,
     LrpRecords,
     Lrps,
+    Mode,
+    Origins,
+    Sightings,
 )
-from reconcile.records import Binding
+from reconcile.records import Binding, Goal, Replacement, Strategy
 
 
 class Coverage(Protocol):
@@ -38,8 +43,11 @@ class Sources:
     bindings: BindingRecords
     images: ImageRecords
     journal: Journal
+    origins: Origins
     records: LrpRecords
     coverage: Coverage
+    sightings: Sightings
+    mode: Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +57,80 @@ class Moment:
     now: float
     process_age: float
     run_id: str
+    stale: frozenset[str] = frozenset()
+    is_restoring: bool = False
 
 
 async def observe(process_guid: ProcessGuid, sources: Sources, moment: Moment) -> Observed:
     """Look at one process GUID: in the BBS, the store and the journal."""
+    replacement = await sources.journal.find_replacement(process_guid)
     observed = Observed(
         process_guid,
         now=moment.now,
         process_age=moment.process_age,
         run_id=moment.run_id,
-        replacement=await sources.journal.find_replacement(process_guid),
+        stale=moment.stale,
+        is_restoring=moment.is_restoring,
+        replacement=replacement,
         record=await sources.records.find_lrp(process_guid),
-        lrp=await sources.lrps.find_desired_lrp(process_guid),
     )
-    if observed.replacement is not None:
-        fresh = await sources.lrps.list_domains()
-        return replace(
-            observed,
-            instances=await sources.instances.list_actual_lrps(process_guid),
-            domain_is_fresh=observed.replacement.original.domain in fresh,
-        )
+    if replacement is not None:
+        return await look_at_replaced(replacement, observed, sources)
+    observed = replace(observed, lrp=await sources.lrps.find_desired_lrp(process_guid))
     return await _observe_image(observed, sources)
 
 
+async def look_at_replaced(replacement: Replacement, observed: Observed, sources: Sources) -> Observed:
+    """Look at an LRP that is being replaced, and at its bridge: its own instances last."""
+    guid, bridge = replacement.process_guid, bridge_of(replacement.process_guid)
+    has_bridge = replacement.strategy is Strategy.BRIDGE
+    is_way_back = replacement.goal is Goal.SOURCE
+    fresh = await sources.lrps.list_domains()
+    return replace(
+        observed,
+        domain_is_fresh=replacement.original.domain in fresh,
+        origin=await sources.origins.find_origin(guid) if is_way_back else None,
+        bridge=await sources.lrps.find_desired_lrp(bridge) if has_bridge else None,
+        bridge_instances=await sources.instances.list_actual_lrps(bridge) if has_bridge else (),
+        lrp=await sources.lrps.find_desired_lrp(guid),
+        instances=await sources.instances.list_actual_lrps(guid),
+        sighted=sources.sightings.versions(guid),
+    )
+
+
+async def observe_left_bridge(
+    bridge: ProcessGuid, sources: Sources, *, domains: frozenset[str], process_age: float
+) -> LeftBridge:
+    """Look at a bridge that no replacement seems to know of, and at the LRP that it stands in for."""
+    guid = original_of(bridge)
+    fresh = await sources.lrps.list_domains()
+    return LeftBridge(
+        bridge,
+        process_age=process_age,
+        is_in_use=await sources.journal.find_replacement(guid) is not None,
+        domains_are_fresh=domains <= fresh,
+        bridge=await sources.lrps.find_desired_lrp(bridge),
+        bridge_instances=await sources.instances.list_actual_lrps(bridge),
+        lrp=await sources.lrps.find_desired_lrp(guid),
+        instances=await sources.instances.list_actual_lrps(guid),
+    )
+
+
 async def _observe_image(observed: Observed, sources: Sources) -> Observed:
-    if observed.lrp is None or not observed.lrp.rootfs.is_docker:
+    lrp = observed.lrp
+    if lrp is None or not lrp.rootfs.is_docker:
         return observed
     try:
-        source = source_of(observed.lrp)
+        source = source_of(lrp)
     except Invalid:
         return observed
-    binding = await sources.bindings.find_newest_binding(observed.lrp.app_guid, source)
+    if observed.is_restoring or observed.stale:
+        observed = replace(
+            observed,
+            origin=await sources.origins.find_origin(observed.process_guid),
+            instances=await sources.instances.list_actual_lrps(observed.process_guid),
+        )
+    binding = await sources.bindings.find_newest_binding(lrp.app_guid, source)
     if binding is None:
         return observed
     job = await sources.jobs.find_job(binding.job_id)
@@ -91,5 +142,7 @@ async def _observe_image(observed: Observed, sources: Sources) -> Observed:
         binding_is_current=sources.coverage.is_current(binding),
         job=job,
         image=image,
-        instances=() if image is None else await sources.instances.list_actual_lrps(observed.process_guid),
+        instances=observed.instances
+        if image is None
+        else await sources.instances.list_actual_lrps(observed.process_guid),
     )

@@ -1,59 +1,50 @@
-"""Turns what was observed of one desired LRP into the next actions, each with its reason.
+"""Turns what was observed of one LRP into the next action, with its reason.
 
-Pure: the same observation gives the same actions. A replacement under way is decided
-from its journal row and the world alone, so a pass after a crash goes on where the last
-one stopped.
-
-Strategy `recreate`, for an LRP of which no instance runs: remove it, wait until it is
-not desired and no row of any presence is left, desire it from the cache. A desire over
-rows that are left would leave their indices empty until the next convergence. Rows that
-do not go by themselves, because their stop was lost, are retired, and after a while no
-longer waited for: an index that stays empty until then is better than no app.
-Source: cloudfoundry/bbs, remove and desire handlers (measured: 17 s without an instance).
+Pure: the same observation gives the same actions. How a replacement that was begun goes on is the
+neighbour's (`protocol`); here it is decided what is cached, and which LRP is moved, when and how.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from reconcile.bridges import can_have_bridge
+from reconcile.circuit import Circuit
 from reconcile.errors import Invalid
-from reconcile.images import CacheGuid, CacheRepositories, ImageReference, image_from_rootfs
-from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ProcessGuid
-from reconcile.policy import Policy, decide
+from reconcile.images import CacheRepositories, ImageReference, image_from_rootfs
+from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid, Pull
+from reconcile.policy import Policy, ReplaceRunning, RunningPolicy, decide
+from reconcile.protocol import (
+    FAILURES,
+    MAX_ROUNDS,
+    Limits,
+    Retire,
+    Step,
+    World,
+    is_any_running,
+    needed,
+    next_step,
+    running,
+    stale_instances,
+)
 from reconcile.records import (
     Binding,
     CachedImage,
     CacheJob,
     CacheRequest,
+    Goal,
     JobState,
     LrpRecord,
-    Phase,
+    Origin,
     Replacement,
+    Strategy,
     origin_of_lrp,
 )
 from reconcile.staging import Signal, signal_of
-
-MAX_ROUNDS = 3
-"""Replacements of one LRP that somebody undid, after which it is left alone."""
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a replacement after which earlier rounds no longer count."""
 
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy is asked for again."""
-
-LOOK_AGAIN = 0.25
-"""Seconds until the second look at instances that are being stopped; later ones are farther apart."""
-
-LONGEST_LOOK_AGAIN = 5.0
-
-UNKNOWN_FOR = 60.0
-"""Seconds in which a removal whose answer was lost may still take effect: a BBS gives up what it does for
-a caller who hung up, but what it commits in that moment stays."""
-
-RETIRE_AFTER = 30.0
-"""Seconds after which instance rows that are left by a removal are retired: their stops were lost."""
-
-DESIRE_ANYWAY_AFTER = 120.0
-"""Seconds after which instance rows that are left are no longer waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +53,22 @@ class Rules:
 
     Attributes:
         domains: Only LRPs of these are touched.
-        owner_sync_grace: Seconds since the BBS first answered this process that the owner of a fresh domain
-            gets to desire again what is missing, before a removal found in the journal counts as the owner's.
-            Longer than a domain stays fresh, so that a domain that still is was synced in that time.
+        running: Whether an LRP may be moved while it runs.
+        may_bridge: Bridges are possible at all: the journal outlives the process.
+        pull_credentials: The login that cells use at the private registry; None when they need none.
         max_in_flight: Open replacements at a time.
+        circuit: The circuit breaker as it is at the start.
     """
 
     policy: Policy
     cache: CacheRepositories
     domains: frozenset[str]
-    owner_sync_grace: float = 180.0
+    running: RunningPolicy = RunningPolicy()  # noqa: RUF009 - a frozen value
+    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
+    may_bridge: bool = False
+    pull_credentials: Credentials | None = None
     max_in_flight: int = 10
+    circuit: Circuit = Circuit(most=3, retry_after=600.0)  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +80,11 @@ class Observed:
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Replacement.run_id`.
         binding_is_current: No staging of the app can have been missed since the binding's.
+        bridge: Looked up only while a replacement with a bridge is open, like its instances.
+        sighted: See `World`.
+        stale: Instance GUIDs of definitions that were removed.
+        origin: What the LRP ran from before it was moved; looked up only to go back there.
+        is_restoring: LRPs are moved back to their sources, since the private registry is gone.
         domain_is_fresh: Looked up only while a replacement is open; False otherwise.
     """
 
@@ -99,7 +100,47 @@ class Observed:
     image: CachedImage | None = None
     replacement: Replacement | None = None
     record: LrpRecord | None = None
+    bridge: DesiredLrp | None = None
+    bridge_instances: tuple[ActualLrp, ...] = ()
+    sighted: tuple[DesiredLrp, ...] = ()
+    stale: frozenset[str] = frozenset()
+    origin: Origin | None = None
+    is_restoring: bool = False
     domain_is_fresh: bool = False
+
+    @property
+    def world(self) -> World:
+        """What the protocol looks at."""
+        return World(
+            now=self.now,
+            process_age=self.process_age,
+            run_id=self.run_id,
+            lrp=self.lrp,
+            instances=self.instances,
+            bridge=self.bridge,
+            bridge_instances=self.bridge_instances,
+            sighted=self.sighted,
+            domain_is_fresh=self.domain_is_fresh,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBridge:
+    """A bridge that no replacement knows of, and the LRP that it stands in for.
+
+    Attributes:
+        is_in_use: A replacement of that LRP is open after all.
+        domains_are_fresh: Every domain that LRPs are replaced in.
+    """
+
+    process_guid: ProcessGuid
+    process_age: float
+    bridge: DesiredLrp | None = None
+    bridge_instances: tuple[ActualLrp, ...] = ()
+    lrp: DesiredLrp | None = None
+    instances: tuple[ActualLrp, ...] = ()
+    is_in_use: bool = False
+    domains_are_fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +149,6 @@ class LeaveAlone:
 
     reason: str
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """Nothing to do yet; look again after some seconds."""
-
-    reason: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,60 +171,47 @@ class CacheImage:
 
 
 @dataclass(frozen=True, slots=True)
-class BeginReplacement:
-    """Verify the copy once more, write the journal, look at the instances, remove the LRP."""
+class VerifyImage:
+    """Read a copy back that instances crashed from, before another app is moved to it."""
 
     lrp: DesiredLrp
     image: CachedImage
+    reason: str = "image-suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class BeginReplacement:
+    """Verify the copy once more, write the journal, and begin.
+
+    Attributes:
+        image: To move to; None on the way back.
+    """
+
+    lrp: DesiredLrp
+    image: CachedImage | None
     rounds: int
+    goal: Goal = Goal.CACHE
+    strategy: Strategy = Strategy.RECREATE
     reason: str = "runs-from-source"
 
 
 @dataclass(frozen=True, slots=True)
-class RetireInstances:
-    """Stop once more what a removal left; then look again."""
+class GoOn:
+    """Take the next step of a replacement."""
 
-    instances: tuple[ActualLrp, ...]
-    reason: str = "waiting: instances-stopping"
-
-
-@dataclass(frozen=True, slots=True)
-class KeepNewest:
-    """Write the newest version of the LRP into the journal while its removal may still take effect."""
-
-    replacement: Replacement
-    seconds: float
-    reason: str = "waiting: removal-unknown"
+    step: Step
+    target: Pull
 
 
 @dataclass(frozen=True, slots=True)
-class DesireFromCache:
-    """Desire the removed LRP again, from its cached image."""
+class RemoveLeftBridge:
+    """Remove a bridge that nobody needs."""
 
-    replacement: Replacement
-    reason: str = "instances-gone"
-
-
-@dataclass(frozen=True, slots=True)
-class CloseReplacement:
-    """The replacement is over, one way or another; `cache_guid` is set when the LRP runs from the cache."""
-
-    replacement: Replacement
-    reason: str
-    cache_guid: CacheGuid | None = None
+    process_guid: ProcessGuid
+    reason: str = "bridge-left-behind"
 
 
-Action = (
-    LeaveAlone
-    | LookAgain
-    | Forget
-    | CacheImage
-    | BeginReplacement
-    | RetireInstances
-    | KeepNewest
-    | DesireFromCache
-    | CloseReplacement
-)
+Action = LeaveAlone | Forget | CacheImage | VerifyImage | BeginReplacement | GoOn | Retire | RemoveLeftBridge
 
 
 def source_of(lrp: DesiredLrp) -> ImageReference:
@@ -210,26 +230,90 @@ def plan(observed: Observed, rules: Rules) -> Action:
     lrp = observed.lrp
     if lrp is None:
         return Forget()
+    foreign = _not_ours(lrp, rules)
+    if foreign is not None:
+        return foreign
+    stale = stale_instances(observed.instances, observed.stale)
+    if stale:
+        return Retire(stale, "retired-stale-instances")
+    source = source_of(lrp)
+    if observed.is_restoring:
+        if rules.cache.holds(source):
+            return _restore(observed, lrp, rules)
+        return LeaveAlone("waiting: registry-unreachable", "LRPs are moved back to their sources")
+    return _move(observed, lrp, source, rules)
+
+
+def _not_ours(lrp: DesiredLrp, rules: Rules) -> LeaveAlone | None:
+    """Give the reason why an LRP cannot be moved whatever happens; None when it may be."""
     if not lrp.rootfs.is_docker:
         return LeaveAlone("not-docker")
     if lrp.domain not in rules.domains:
         return LeaveAlone("other-domain", lrp.domain)
     try:
-        source = source_of(lrp)
+        source_of(lrp)
     except Invalid as error:
         return LeaveAlone("not-cacheable", error.detail)
     if not lrp.app_guid:
         return LeaveAlone("no-app-guid", "without one it would share what other apps' stagings brought")
+    return None
+
+
+def _move(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
+    """Decide what brings an LRP to its cached image."""
     signal = signal_of(lrp.action)
     if signal is Signal.NONE and observed.binding is not None and observed.binding.opted_in:
         signal = Signal.OPT_IN  # the staging asked for it, by a flag that an LRP does not show
     refusal = decide(rules.policy, image=source, signal=signal, cache=rules.cache)
     if refusal is not None:
         return LeaveAlone(refusal)
-    return _get_image(observed, lrp, source) or _replace(observed, lrp)
+    return _get_image(observed, lrp, source, rules) or _replace(observed, lrp, source, rules)
 
 
-def _get_image(observed: Observed, lrp: DesiredLrp, source: ImageReference) -> Action | None:
+def plan_left_bridge(left: LeftBridge, *, owner_sync: float) -> Action:
+    """Decide about a bridge that no replacement knows of: its record was lost, or it came late."""
+    if left.bridge is None or left.is_in_use:
+        return Forget()
+    bridged = running(left.bridge_instances)
+    if left.lrp is not None:
+        if running(left.instances) >= min(left.lrp.instances, bridged):
+            return RemoveLeftBridge(left.process_guid)
+        return LeaveAlone("bridge-still-serves", "fewer instances of the app itself run")
+    if bridged == 0 or (left.domains_are_fresh and left.process_age > owner_sync):
+        return RemoveLeftBridge(left.process_guid)  # its owner removed the app
+    return LeaveAlone("bridge-still-serves", "the app itself is not desired")
+
+
+def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+    origin = observed.origin
+    if origin is None:
+        return LeaveAlone("origin-unknown", "it was not moved here by this program, or its record is gone")
+    if origin.needs_credentials and origin.credentials is None:
+        return LeaveAlone("origin-credentials-unknown", "they are kept only with a journal key")
+    how = _strategy(observed, lrp, image_from_rootfs(origin.rootfs).canonical(), rules)
+    if isinstance(how, LeaveAlone):
+        return how
+    return BeginReplacement(lrp, None, 1, Goal.SOURCE, how, reason="registry-unreachable")
+
+
+def _strategy(
+    observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
+) -> Strategy | LeaveAlone:
+    """Choose how an LRP may be moved now."""
+    if not is_any_running(observed.instances):
+        return Strategy.RECREATE
+    if rules.running.of(lrp, source) is ReplaceRunning.NEVER:
+        return LeaveAlone("waiting: running", "replace_running is never")
+    if not rules.may_bridge:
+        return LeaveAlone("waiting: running", "moving it while it runs needs journal_key_file")
+    if not can_have_bridge(lrp.process_guid):
+        return LeaveAlone("waiting: running", "its process GUID is too long to name a bridge after it")
+    if needed(lrp, observed.instances) == 0:
+        return LeaveAlone("waiting: running", "its last instances are being stopped")
+    return Strategy.BRIDGE
+
+
+def _get_image(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action | None:
     """Decide what is missing before the LRP can run from a copy; None when nothing is."""
     job, record = observed.job, observed.record
     if observed.binding is None or job is None:
@@ -242,16 +326,13 @@ def _get_image(observed: Observed, lrp: DesiredLrp, source: ImageReference) -> A
         return LeaveAlone("waiting: caching", job.failure)
     if observed.image is None:
         return _ask(observed, lrp, source, "record-missing")
-    if _runs(observed):  # it would not be moved now: nothing is asked of its source registry for it
-        return LeaveAlone("waiting: running")
+    how = _strategy(observed, lrp, source, rules)
+    if isinstance(how, LeaveAlone):  # it would not be moved now: its source registry is not asked for it
+        return how
     is_used = record is not None and record.cache_guid == job.cache_guid
     if not observed.binding_is_current and not is_used:
         return _ask(observed, lrp, source, "staging-may-have-been-missed")
     return None
-
-
-def _runs(observed: Observed) -> bool:
-    return any(instance.state is ActualLrpState.RUNNING for instance in observed.instances)
 
 
 def _ask(observed: Observed, lrp: DesiredLrp, source: ImageReference, reason: str) -> CacheImage:
@@ -273,57 +354,28 @@ def request_of_lrp(
     )
 
 
-def _replace(observed: Observed, lrp: DesiredLrp) -> Action:
-    record = observed.record
-    recent = record is not None and observed.now - record.updated_at < ROUNDS_FORGOTTEN_AFTER
-    rounds = record.rounds if record is not None and recent else 0
+def _replace(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
+    record, image = observed.record, observed.image
+    age = None if record is None else observed.now - record.updated_at
+    if record is not None and age is not None and record.reason in FAILURES and age < RETRY_FAILED_AFTER:
+        return LeaveAlone(record.reason, record.detail)
+    rounds = record.rounds if record is not None and age is not None and age < ROUNDS_FORGOTTEN_AFTER else 0
     if rounds >= MAX_ROUNDS:
         return LeaveAlone("put-back", f"somebody undid {rounds} replacements")
-    if observed.image is None:
-        raise AssertionError("an LRP is replaced only when its copy is known")
-    return BeginReplacement(lrp, observed.image, rounds + 1)
+    how = _strategy(observed, lrp, source, rules)
+    if image is None or isinstance(how, LeaveAlone):
+        raise AssertionError("an LRP is replaced only when its copy is known and it may be moved")
+    if image.suspect_since:
+        return VerifyImage(lrp, image)
+    return BeginReplacement(lrp, image, rounds + 1, strategy=how)
 
 
 def _go_on(replacement: Replacement, observed: Observed, rules: Rules) -> Action:
-    """Decide the next step of an open replacement; the rows are the states of the world.
-
-    | desired LRP                | instance rows | then                                                |
-    | -------------------------- | ------------- | --------------------------------------------------- |
-    | any                        | any           | while a removal may still take effect: look again   |
-    | from the cache             | any           | close: replaced                                     |
-    | the one that was to go     | any           | close: it was not removed; plan anew                |
-    | another one, from a source | any           | close: its owner was faster; plan anew              |
-    | none                       | some          | look again; retire them; in the end go on           |
-    | none                       | none          | desire from the cache                               |
-    """
-    lrp = observed.lrp
-    if lrp is None:
-        return _bring_back(replacement, observed, rules)
-    if observed.now < replacement.unknown_until:
-        newest = (
-            replace(replacement, original=lrp) if lrp.rootfs == replacement.original.rootfs else replacement
-        )
-        return KeepNewest(newest, min(LONGEST_LOOK_AGAIN, replacement.unknown_until - observed.now + 0.1))
-    if lrp.rootfs == rules.cache.rootfs(replacement.cache_guid):
-        return CloseReplacement(replacement, "replaced", replacement.cache_guid)
-    same = lrp.tag.epoch == replacement.original.tag.epoch
-    return CloseReplacement(replacement, "not-removed" if same else "owner-was-faster")
-
-
-def _bring_back(replacement: Replacement, observed: Observed, rules: Rules) -> Action:
-    """Decide about an LRP that is not desired at the moment, most likely because we removed it."""
-    if replacement.phase is Phase.PREPARED:
-        return CloseReplacement(replacement, "owner-removed-it")
-    if replacement.run_id != observed.run_id and observed.domain_is_fresh:
-        # The process died between removal and desire. Where the domain is fresh its owner sweeps, and
-        # would have desired what should exist: what is still missing after that was stopped or deleted.
-        if observed.process_age < rules.owner_sync_grace:
-            left = rules.owner_sync_grace - observed.process_age
-            return LookAgain("waiting: owner-sync", min(LONGEST_LOOK_AGAIN, left + 0.1))
-        return CloseReplacement(replacement, "owner-removed-it")
-    waited = observed.now - replacement.started_at
-    if not observed.instances or waited > DESIRE_ANYWAY_AFTER:
-        return DesireFromCache(replacement)
-    if waited > RETIRE_AFTER:
-        return RetireInstances(observed.instances)
-    return LookAgain("waiting: instances-stopping", min(LONGEST_LOOK_AGAIN, max(LOOK_AGAIN, waited / 10)))
+    if replacement.goal is Goal.CACHE:
+        target = Pull(rules.cache.rootfs(replacement.cache_guid), rules.pull_credentials)
+    elif observed.origin is not None:
+        target = Pull(observed.origin.rootfs, observed.origin.credentials)
+    else:
+        raise AssertionError("the way back is known before it is taken")
+    step = next_step(replacement, observed.world, target=target, limits=rules.limits)
+    return GoOn(step, target)

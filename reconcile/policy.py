@@ -1,4 +1,4 @@
-"""Decides which images the operator and the app's owner let us cache."""
+"""Decides which images the operator and the app's owner let us cache, and which running LRPs may be moved."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, ImageReference, parse_image_reference
+from reconcile.lrps import DesiredLrp
 from reconcile.staging import Signal
 
 ALREADY_CACHED = "already-cached"
@@ -131,3 +132,62 @@ def _has_open_bracket(pattern: str) -> bool:
             return True
         start = pattern.find("[", end + 1)
     return False
+
+
+class ReplaceRunning(StrEnum):
+    """Whether an LRP may be moved while its instances run."""
+
+    BRIDGE = "bridge"
+    """With a second set of instances for a while."""
+    NEVER = "never"
+    """Only when none of them runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRule:
+    """Decides for the LRPs that all of its globs match; capitals and small letters differ.
+
+    Attributes:
+        org: Name or GUID of the organization.
+        space: Name or GUID of the space.
+        app: Name or GUID of the app.
+        image: As in `Policy`.
+    """
+
+    replace_running: ReplaceRunning
+    org: str = "*"
+    space: str = "*"
+    app: str = "*"
+    image: str = "*"
+
+    def matches(self, lrp: DesiredLrp, image: ImageReference) -> bool:
+        """Whether the rule is about an LRP of an image."""
+        tags = lrp.metric_tags
+        names = (
+            (self.org, (tags.get("organization_name", ""), tags.get("organization_id", ""))),
+            (self.space, (tags.get("space_name", ""), tags.get("space_id", ""))),
+            (self.app, (tags.get("app_name", ""), tags.get("app_id", ""), lrp.app_guid)),
+        )
+        return _matches((self.image,), image) and all(
+            any(fnmatchcase(text, pattern) for text in texts) for pattern, texts in names
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningPolicy:
+    """Which LRPs may be moved while they run: the first rule that matches decides.
+
+    Raises:
+        Invalid: see `check_patterns`, for the rules' images.
+    """
+
+    default: ReplaceRunning = ReplaceRunning.BRIDGE
+    rules: tuple[RunningRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_patterns(rule.image for rule in self.rules)
+
+    def of(self, lrp: DesiredLrp, image: ImageReference) -> ReplaceRunning:
+        """Decide for one LRP."""
+        decided = (rule.replace_running for rule in self.rules if rule.matches(lrp, image))
+        return next(decided, self.default)

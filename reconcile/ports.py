@@ -11,7 +11,7 @@ from typing import Protocol
 
 from reconcile.errors import Invalid
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
-from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -19,6 +19,7 @@ from reconcile.records import (
     CacheRequest,
     JobId,
     LrpRecord,
+    Origin,
     Replacement,
 )
 
@@ -45,6 +46,29 @@ class Lrps(Protocol):
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
         """
+
+
+class Bridges(Protocol):
+    """Second LRPs that serve an app for a while."""
+
+    async def desire_another(
+        self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull
+    ) -> None:
+        """Desire one more LRP like a received one, under another key and with another image.
+
+        Raises:
+            Conflict: The process GUID is desired already; nothing was changed.
+        """
+
+    async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
+        """Give an LRP another one's number of instances and routes.
+
+        Raises:
+            NotFound: It is not desired.
+        """
+
+    async def upsert_domain(self, domain: str, *, ttl: int) -> None:
+        """Keep a domain fresh for some whole seconds."""
 
 
 class Instances(Protocol):
@@ -199,6 +223,9 @@ class ImageRecords(Protocol):
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
 
+    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+        """Note that instances crashed from a copy; at 0 that it was verified since."""
+
 
 class Journal(Protocol):
     """Replacements under way; written before their effects."""
@@ -221,6 +248,47 @@ class Journal(Protocol):
 
     async def delete_replacement(self, process_guid: ProcessGuid) -> None:
         """Close a replacement; one that is not open stays so."""
+
+
+class Origins(Protocol):
+    """What LRPs ran from before they were moved; credentials are encrypted, or not kept."""
+
+    async def find_origin(self, process_guid: ProcessGuid) -> Origin | None:
+        """Read what an LRP ran from."""
+
+    async def save_origin(self, origin: Origin) -> None:
+        """Save it, in place of an earlier one."""
+
+
+class Verifier(Protocol):
+    """Reads copies back."""
+
+    async def verify(self, image: CachedImage) -> bool:
+        """Whether every byte of a copy is in the private registry; one that is loses its suspicion."""
+
+
+class Sightings(Protocol):
+    """What events told of the LRPs that are being replaced, or were lately."""
+
+    def follow(self, process_guid: ProcessGuid) -> None:
+        """Begin to remember what is told of an LRP and of its bridge."""
+
+    def unfollow(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
+        """Forget an LRP, but not the instances that ran before it was removed."""
+
+    def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
+        """Give the newest version of each life of an LRP that an event told of."""
+
+    def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
+        """Give the GUIDs of instances that ran before an LRP was removed."""
+
+
+class Mode(Protocol):
+    """Which way LRPs are moved."""
+
+    @property
+    def is_restoring(self) -> bool:
+        """Back to their sources, instead of to the cached images."""
 
 
 class LrpRecords(Protocol):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NewType
 
 from reconcile.errors import Conflict
-from reconcile.images import CacheGuid, Digest, ImageReference
+from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGuid
 
 JobId = NewType("JobId", str)
@@ -126,6 +126,8 @@ class CachedImage:
         size: Bytes of the manifest, config and layers.
         created_at: UTC seconds since 1970.
         verified_at: UTC seconds since 1970.
+        suspect_since: When instances last crashed from it that were to replace running ones, UTC seconds
+            since 1970; 0 when it has been verified since, or none did.
     """
 
     cache_guid: CacheGuid
@@ -136,6 +138,7 @@ class CachedImage:
     size: int
     created_at: float
     verified_at: float
+    suspect_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,25 +159,52 @@ class Binding:
     opted_in: bool = False
 
 
+class Goal(StrEnum):
+    """Where a replacement leads."""
+
+    CACHE = "cache"
+    """From the source reference to the cached image."""
+    SOURCE = "source"
+    """Back to the source reference."""
+
+
+class Strategy(StrEnum):
+    """How a replacement is done."""
+
+    RECREATE = "recreate"
+    """Remove and desire again, since no instance runs."""
+    BRIDGE = "bridge"
+    """With a second LRP that runs meanwhile."""
+
+
 class Phase(StrEnum):
     """How far a replacement has come; written before the effect that it names."""
 
     PREPARED = "prepared"
+    BRIDGING = "bridging"
+    BRIDGED = "bridged"
     REMOVING = "removing"
     REMOVED = "removed"
+    SETTLING = "settling"
+    UNBRIDGING = "unbridging"
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """One desired LRP on its way from its source rootfs to the cached rootfs.
+    """One desired LRP on its way to another rootfs.
 
     Attributes:
-        original: The newest version of the LRP before it was removed; encrypted at rest.
+        cache_guid: The cached image that it is moved to, or away from.
+        original: The newest version of the LRP that is known; encrypted at rest.
         rounds: Replacements of the LRP that were begun, this one included.
         run_id: The process that wrote the row; another one after a restart.
         started_at: UTC seconds since 1970.
         unknown_until: UTC seconds since 1970 until which a removal whose answer was lost may still take
             effect; 0 when there is none.
+        entered_at: When the phase began, UTC seconds since 1970; 0 in a row of an older version.
+        ended: What it has come to, once only the bridge is left to be removed; empty before.
+        instance_guids: The instances that ran before the removal: a row that names one of them
+            afterwards belongs to the definition that was removed.
     """
 
     process_guid: ProcessGuid
@@ -185,6 +215,27 @@ class Replacement:
     run_id: str
     started_at: float
     unknown_until: float = 0.0
+    goal: Goal = Goal.CACHE
+    strategy: Strategy = Strategy.RECREATE
+    entered_at: float = 0.0
+    ended: str = ""
+    instance_guids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What an LRP ran from before it was pointed at a cached image, to be able to go back.
+
+    Attributes:
+        rootfs: As its owner desired it.
+        needs_credentials: It had a login, which may be lost: it is kept only encrypted.
+    """
+
+    process_guid: ProcessGuid
+    cache_guid: CacheGuid
+    rootfs: Rootfs
+    needs_credentials: bool
+    credentials: Credentials | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

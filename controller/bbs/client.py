@@ -39,6 +39,7 @@ from reconcile.lrps import (
     Credentials,
     DesiredLrp,
     ProcessGuid,
+    Pull,
     SchedulingInfo,
     Task,
     TaskGuid,
@@ -166,6 +167,26 @@ class BbsClient:
         """
         request = messages.definition_with_image(lrp.definition, rootfs=rootfs, credentials=credentials)
         await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
+
+    async def desire_another(
+        self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull
+    ) -> None:
+        """Desire one more LRP like a received one, under another key and with another image.
+
+        Raises:
+            Conflict: The process GUID is desired already; nothing was changed.
+        """
+        request = messages.another_definition(lrp.definition, process_guid, domain=domain, pull=pull)
+        await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
+
+    async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
+        """Give an LRP another one's number of instances and routes.
+
+        Raises:
+            NotFound: It is not desired.
+        """
+        update = messages.LrpUpdate(instances=lrp.instances, routes=lrp.routes)
+        await self.update_desired_lrp(process_guid, update)
 
     async def desire_definition(self, lrp: DesiredLrp) -> None:
         """Desire the received definition as it was.

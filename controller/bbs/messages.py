@@ -33,6 +33,7 @@ from reconcile.lrps import (
     OtherAction,
     Presence,
     ProcessGuid,
+    Pull,
     RunAction,
     SchedulingInfo,
     Secret,
@@ -90,6 +91,7 @@ def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
         action=_action_from_message(message.action) if message.HasField("action") else None,
         metric_tags=metric_tags,
         credentials=_credentials_of(message),
+        routes={name: bytes(message.routes.routes[name]) for name in message.routes.routes if is_text(name)},
     )
 
 
@@ -157,6 +159,8 @@ def instance_from_message(
         cell_id=text_of(instance_key, "cell_id"),
         tag=_tag_from_message(message.modification_tag),
         routable=getattr(message, routable) if message.HasField(routable) else True,
+        crash_count=message.crash_count,
+        placement_error=text_of(message, "placement_error"),
     )
 
 
@@ -185,6 +189,16 @@ def definition_with_image(
     request.desired_lrp.root_fs = rootfs.uri
     request.desired_lrp.image_username = credentials.username if credentials else ""
     request.desired_lrp.image_password = credentials.password.value if credentials else ""
+    return request
+
+
+def another_definition(
+    definition: bytes, process_guid: ProcessGuid, *, domain: str, pull: Pull
+) -> requests.DesireLRPRequest:
+    """Ask for one more LRP like a received one, under another key and with another image."""
+    request = definition_with_image(definition, rootfs=pull.rootfs, credentials=pull.credentials)
+    request.desired_lrp.process_guid = process_guid
+    request.desired_lrp.domain = domain
     return request
 
 

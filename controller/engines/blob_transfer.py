@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.engines.copy_plan import CopyLimits
 from controller.engines.flights import Flights
 from controller.engines.progress import ProgressMeter
+from controller.engines.reading_back import check_blob
 from controller.registry.blobs import BlobReader, read_blob
 from controller.registry.cancellation import Cancellation
 from controller.registry.findings import UploadStatus
@@ -204,9 +205,4 @@ class BlobTransfer:
         Raises:
             Invalid: `not-verified` when it is not what it should be.
         """
-        try:
-            with read_blob(self._target, blob, self._buffer()) as reader:
-                for _ in reader.pieces():
-                    pass
-        except (Invalid, NotFound) as error:
-            raise Invalid(error.system, "not-verified", f"{error.code}: {error.detail}") from error
+        check_blob(self._target, blob, self._buffer())

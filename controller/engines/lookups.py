@@ -8,7 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from controller.engines.copy_plan import resolve
+from controller.engines.copy_plan import CopyLimits, resolve
+from controller.engines.reading_back import read_back
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import Registries
 from controller.registry.platforms import Platform
@@ -57,6 +58,21 @@ class Lookups:
                 return False
 
         return await in_thread(work, self._threads, cancellation)
+
+    async def read_back(self, target: ImageReference, digest: Digest, limits: CopyLimits) -> None:
+        """Read every byte of a copy in the private registry and hash it.
+
+        Raises:
+            Invalid: `not-verified`, or it cannot be read as an image.
+            NotFound: Something of it is missing.
+        """
+        cancellation = Cancellation()
+
+        def work() -> None:
+            repository = self._registries.repository(target, None, cancellation)
+            read_back(repository, digest, limits=limits, cancellation=cancellation)
+
+        await in_thread(work, self._threads, cancellation)
 
 
 async def in_thread(

@@ -152,6 +152,15 @@ class RegistryCopy:
         paths = {blob: self._repositories.image(guid).path for blob, guid in held.items()}
         return {blob: path for blob, path in paths.items() if path != own_path}
 
+    async def read_back(self, target: ImageReference, digest: Digest) -> None:
+        """Read every byte of a copy in the private registry and hash it.
+
+        Raises:
+            Invalid: It is not what it should be.
+            NotFound: Something of it is missing.
+        """
+        await self._lookups.read_back(target, digest, self._limits)
+
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         """Whether the private registry serves a digest under the target's repository right now."""
         return await self._lookups.is_present(target, digest)

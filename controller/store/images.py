@@ -3,15 +3,19 @@
 import uuid
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, RowMapping, bindparam, select
+from sqlalchemy import Connection, RowMapping, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
-from controller.store.tables import blobs, images, reservations
+from controller.store.tables import blobs, images, reservations, suspects
 from reconcile.errors import Conflict
 from reconcile.images import CacheGuid, Digest, ImageReference, parse_digest
 from reconcile.records import CachedImage
 
-_IMAGES = select(images, reservations.c.platform_digest).join_from(images, reservations)
+_IMAGES = (
+    select(images, reservations.c.platform_digest, suspects.c.since)
+    .join_from(images, reservations)
+    .outerjoin(suspects, suspects.c.cache_guid == images.c.cache_guid)
+)
 
 
 def reference_from_text(text: str) -> ImageReference:
@@ -39,6 +43,13 @@ def list_all(connection: Connection) -> tuple[CachedImage, ...]:
     return tuple(_image(row) for row in rows)
 
 
+def suspect(connection: Connection, cache_guid: CacheGuid, at: float) -> None:
+    """Note since when a copy is suspect; 0 for not any more."""
+    connection.execute(delete(suspects).where(suspects.c.cache_guid == cache_guid))
+    if at and find(connection, cache_guid) is not None:
+        connection.execute(insert(suspects).values(cache_guid=cache_guid, since=at))
+
+
 def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Digest, CacheGuid]:
     """Name the most lately verified image that holds it, for each blob that is held at all."""
     holder = (
@@ -60,7 +71,11 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
     """
     if _reserve(connection, image.platform_digest, image.cache_guid) != image.cache_guid:
         raise _other_content(image.cache_guid, image.platform_digest)
-    known_again = {"digest": str(image.digest), "size": image.size, "verified_at": image.verified_at}
+    known_again = {
+        "digest": str(image.digest),
+        "size": image.size,
+        "verified_at": image.verified_at,
+    }
     first = {
         "cache_guid": image.cache_guid,
         "source": str(image.source),
@@ -72,6 +87,7 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
         .values(first | known_again)
         .on_conflict_do_update(index_elements=[images.c.cache_guid], set_=known_again)
     )
+    suspect(connection, image.cache_guid, image.suspect_since)
     rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
     if rows:
         connection.execute(insert(blobs).on_conflict_do_nothing(), rows)
@@ -107,4 +123,5 @@ def _image(row: RowMapping) -> CachedImage:
         size=row["size"],
         created_at=row["created_at"],
         verified_at=row["verified_at"],
+        suspect_since=row["since"] or 0.0,
     )

@@ -15,7 +15,7 @@ from controller.store.tables import replacements
 from reconcile.errors import Invalid
 from reconcile.images import CacheGuid
 from reconcile.lrps import ProcessGuid
-from reconcile.records import Phase, Replacement
+from reconcile.records import Goal, Phase, Replacement, Strategy
 
 _ORDER = (replacements.c.started_at, replacements.c.process_guid)
 
@@ -122,6 +122,11 @@ class SqlJournal:
             "run_id": replacement.run_id,
             "started_at": replacement.started_at,
             "unknown_until": replacement.unknown_until,
+            "goal": replacement.goal.value,
+            "strategy": replacement.strategy.value,
+            "entered_at": replacement.entered_at,
+            "ended": replacement.ended,
+            "instance_guids": " ".join(sorted(replacement.instance_guids)),
         }
         key = [replacements.c.process_guid]
         connection.execute(
@@ -145,6 +150,11 @@ class SqlJournal:
             run_id=row["run_id"],
             started_at=row["started_at"],
             unknown_until=row["unknown_until"],
+            goal=Goal(row["goal"]),
+            strategy=Strategy(row["strategy"]),
+            entered_at=row["entered_at"],
+            ended=row["ended"],
+            instance_guids=frozenset(row["instance_guids"].split()),
         )
 
 

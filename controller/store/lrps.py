@@ -45,10 +45,12 @@ def save(connection: Connection, record: LrpRecord) -> None:
 
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
-    """Delete the records of some LRPs."""
+    """Delete the records of some LRPs, and what they ran from."""
     if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
         gone = delete(_lrps).where(_lrps.c.process_guid == bindparam("gone"))
         connection.execute(gone, [{"gone": guid} for guid in process_guids])
+        origin = delete(tables.origins).where(tables.origins.c.process_guid == bindparam("gone"))
+        connection.execute(origin, [{"gone": guid} for guid in process_guids])
 
 
 def _record(row: RowMapping) -> LrpRecord:

@@ -44,6 +44,7 @@ def bytes_from_lrp(lrp: DesiredLrp) -> bytes:
             "action": _json_from_action(lrp.action),
             "metric_tags": dict(lrp.metric_tags),
             "credentials": credentials and [credentials.username, credentials.password.value],
+            "routes": {name: base64.b64encode(text).decode("ascii") for name, text in lrp.routes.items()},
         }
     ).encode("ascii")
 
@@ -70,6 +71,10 @@ def lrp_from_bytes(content: bytes) -> DesiredLrp:
         action=_action_from_json(read["action"]),
         metric_tags=read["metric_tags"],
         credentials=None if credentials is None else Credentials(credentials[0], Secret(credentials[1])),
+        routes={
+            name: base64.b64decode(text, validate=True)
+            for name, text in read.get("routes", {}).items()  # not written before there were bridges
+        },
     )
 
 

@@ -30,6 +30,10 @@ class SqlRecords:
         """List the queued and copying jobs, of one source or all, oldest first."""
         return await self._database.read(lambda connection: jobs.list_open(connection, source))
 
+    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+        """Note that instances crashed from a copy; at 0 that it was verified since."""
+        await self._database.write(lambda connection: images.suspect(connection, cache_guid, at))
+
     async def list_failed_jobs(self) -> tuple[CacheJob, ...]:
         """List the failed jobs, the latest first."""
         return await self._database.read(jobs.list_failed)

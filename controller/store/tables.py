@@ -59,6 +59,14 @@ images = Table(
     Column("verified_at", Double, nullable=False),
 )
 
+# Copies that instances crashed from, until they are verified again.
+suspects = Table(
+    "suspects",
+    metadata,
+    Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
 blobs = Table(
     "blobs",
     metadata,
@@ -114,6 +122,22 @@ replacements = Table(
     Column("run_id", String(KEY_LENGTH), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("unknown_until", Double, nullable=False),
+    Column("goal", String(16), nullable=False, server_default="cache"),
+    Column("strategy", String(16), nullable=False, server_default="recreate"),
+    Column("entered_at", Double, nullable=False, server_default="0"),
+    Column("ended", String(KEY_LENGTH), nullable=False, server_default=""),
+    Column("instance_guids", Text, nullable=False, server_default=""),  # separated by spaces
+)
+
+# What LRPs ran from before they were moved.
+origins = Table(
+    "origins",
+    metadata,
+    Column("process_guid", String(KEY_LENGTH), primary_key=True),
+    Column("cache_guid", String(GUID_LENGTH), nullable=False),
+    Column("rootfs", Text, nullable=False),
+    Column("needs_credentials", Boolean, nullable=False),
+    Column("credentials", LargeBinary(PAYLOAD_LENGTH)),  # encrypted; none without a journal key
 )
 
 lrps = Table(

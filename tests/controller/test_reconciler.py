@@ -17,17 +17,22 @@ from controller.bbs.client import BbsClient, open_bbs
 from controller.coverage import Coverage
 from controller.process import Process
 from controller.reconciler import Reconciler
+from controller.sightings import Sightings
 from controller.store import Store, open_store
 from controller.transport import client_tls
+from controller.verifier import ReadBack
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.apply import Targets
+from reconcile.circuit import Circuit
+from reconcile.errors import Invalid
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
-from reconcile.plan import RETIRE_AFTER, UNKNOWN_FOR, Rules, source_of
+from reconcile.plan import Rules, source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.protocol import RETIRE_AFTER, UNKNOWN_FOR, Limits
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -54,6 +59,8 @@ class PrivateRegistry:
     """An engine of which only the private registry is asked; `meanwhile` happens just before it answers."""
 
     held: set[ImageReference] = field(default_factory=set)
+    damaged: set[ImageReference] = field(default_factory=set)
+    read: list[ImageReference] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
@@ -72,6 +79,18 @@ class PrivateRegistry:
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         self.meanwhile()
         return target in self.held and digest == CONTENT
+
+    async def read_back(self, target: ImageReference, digest: Digest) -> None:
+        self.read.append(target)
+        if target in self.damaged:
+            raise Invalid("registry", "not-verified", str(target))
+
+
+@dataclass
+class Direction:
+    """Which way LRPs are moved."""
+
+    is_restoring: bool = False
 
 
 @dataclass
@@ -98,7 +117,10 @@ class Bench:
     client: BbsClient
     coverage: Coverage = field(default_factory=Coverage)
     queue: WorkQueue[ProcessGuid] = field(default_factory=WorkQueue)
+    sightings: Sightings = field(default_factory=Sightings)
+    mode: Direction = field(default_factory=Direction)
     pull_credentials: Credentials = PULL
+    may_bridge: bool = False
     passed: float = 0.0
     """Seconds that a test has let pass."""
 
@@ -113,19 +135,34 @@ class Bench:
                 bindings=records,
                 images=records,
                 journal=self.store.journal,
+                origins=self.store.origins,
                 records=records,
                 coverage=self.coverage,
+                sightings=self.sightings,
+                mode=self.mode,
             ),
             targets=Targets(
                 lrps=self.client,
+                bridges=self.client,
                 instances=self.client,
                 journal=self.store.journal,
+                origins=self.store.origins,
+                images=records,
                 engine=self.registry,
+                verifier=ReadBack(self.registry, records, CACHE),
                 requests=self.requests,
                 cache=CACHE,
-                pull_credentials=self.pull_credentials,
             ),
-            rules=Rules(Policy(), CACHE, frozenset({"cf-apps"}), max_in_flight=max_in_flight),
+            rules=Rules(
+                Policy(),
+                CACHE,
+                frozenset({"cf-apps"}),
+                limits=Limits(routes=0.0),
+                may_bridge=self.may_bridge,
+                pull_credentials=self.pull_credentials,
+                max_in_flight=max_in_flight,
+                circuit=Circuit(most=2, retry_after=600.0),
+            ),
             process=Process(
                 run_id,
                 clock=lambda: time.time() + self.passed,
@@ -351,7 +388,7 @@ async def test_a_definition_that_the_bbs_no_longer_takes_from_the_cache_is_given
     reconciler = bench.reconciler()
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "put-back")
+        await bench.reason(app, "bbs-refused-rewrite")
 
     lrp = bench.lrp(app)
     assert lrp is not None

@@ -281,6 +281,7 @@ async def open_environment(
     version: Version = Version.NEW,
     faulty_source: bool = False,
     start_delay: float = 1.0,
+    pulls: bool = True,
     sync_interval: float | None = None,
     converge_interval: float | None = None,
 ) -> AsyncIterator[Environment]:
@@ -291,6 +292,7 @@ async def open_environment(
         version: Of the BBS.
         faulty_source: Whether the source registry is a simulator that can be told to fail.
         start_delay: Seconds from the end of a pull to RUNNING.
+        pulls: Whether cells pull for real.
         sync_interval: Seconds between Cloud Controller's syncs; None leaves them to the test.
         converge_interval: The same of the BBS's convergence.
     """
@@ -306,7 +308,7 @@ async def open_environment(
         )
         settings = CellSettings(
             start_delay=start_delay,
-            registry_map={each.address: each.url for each in (source, cache)},
+            registry_map={each.address: each.url for each in (source, cache)} if pulls else None,
         )
         cell = await stack.enter_async_context(SimulatedCell(bbs, settings))
         cloud = await stack.enter_async_context(CloudController(InProcess(bbs), interval=sync_interval))
@@ -328,6 +330,7 @@ async def open_environment(
                 "bbs_client_key_file": str(certificates.client.key),
                 "communication_timeout": "10s",
                 "sync_interval": "5s",
+                "route_settling_delay": "0s",
                 "database_url": f"sqlite:///{directory}/store/docker-cache.db",
                 "journal_key_file": str(key),
                 "cache_registry": {"address": cache.address, "plain_http": True},

@@ -52,7 +52,10 @@ async def test_an_app_runs_from_the_copy_also_when_the_source_is_gone(env: Envir
         assert getattr(after, unchanged) == getattr(before, unchanged), unchanged
 
 
-async def test_a_running_lrp_is_left_alone_and_replaced_when_nothing_of_it_runs(env: Environment) -> None:
+async def test_a_running_lrp_may_be_left_alone_and_replaced_when_nothing_of_it_runs(
+    env: Environment,
+) -> None:
+    env.settings["replace_running"] = "never"
     reference = env.source.push("team/web", "1", SAMPLE)
     app = await env.push_app("web", Image(reference))
     await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"])

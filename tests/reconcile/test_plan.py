@@ -18,34 +18,32 @@ from reconcile.lrps import (
     Secret,
 )
 from reconcile.plan import (
-    DESIRE_ANYWAY_AFTER,
-    MAX_ROUNDS,
-    RETIRE_AFTER,
     RETRY_FAILED_AFTER,
     ROUNDS_FORGOTTEN_AFTER,
     BeginReplacement,
     CacheImage,
-    CloseReplacement,
-    DesireFromCache,
     Forget,
-    KeepNewest,
     LeaveAlone,
-    LookAgain,
+    LeftBridge,
     Observed,
-    RetireInstances,
+    RemoveLeftBridge,
     Rules,
+    VerifyImage,
     plan,
+    plan_left_bridge,
 )
-from reconcile.policy import CacheMode, Policy
+from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
+from reconcile.protocol import FAILURES, MAX_ROUNDS, Retire
 from reconcile.records import (
     Binding,
     CachedImage,
     CacheJob,
+    Goal,
     JobId,
     JobState,
     LrpRecord,
-    Phase,
-    Replacement,
+    Origin,
+    Strategy,
 )
 
 NOW = 1_800_000_000.0
@@ -88,8 +86,14 @@ READY = Observed(
 RECORD = LrpRecord(PROCESS, APP, str(LRP.rootfs), GUID, rounds=0, reason="replaced", updated_at=NOW)
 
 
-def row(state: ActualLrpState, presence: Presence = Presence.ORDINARY) -> ActualLrp:
-    return ActualLrp(PROCESS, 0, "cf-apps", state, presence, "i", "cell", ModificationTag("e", 0))
+def row(
+    state: ActualLrpState, presence: Presence = Presence.ORDINARY, *, index: int = 0, guid: str = "i"
+) -> ActualLrp:
+    return ActualLrp(PROCESS, index, "cf-apps", state, presence, guid, "cell", ModificationTag("e", 0))
+
+
+RUNNING = row(ActualLrpState.RUNNING)
+BRIDGING = replace(RULES, may_bridge=True)
 
 
 def test_an_lrp_with_a_copy_and_nothing_running_is_replaced() -> None:
@@ -102,13 +106,167 @@ def test_instances_that_do_not_run_do_not_stop_a_replacement(state: ActualLrpSta
 
 
 @pytest.mark.parametrize("presence", list(Presence))
-def test_a_running_instance_of_any_presence_keeps_the_lrp_as_it_is(presence: Presence) -> None:
+def test_an_lrp_with_a_running_instance_of_any_presence_gets_a_bridge(presence: Presence) -> None:
     """A suspect or evacuating instance may be the only one that serves."""
-    observed = replace(
-        READY, instances=(row(ActualLrpState.UNCLAIMED), row(ActualLrpState.RUNNING, presence))
+    instances = (row(ActualLrpState.UNCLAIMED), row(ActualLrpState.RUNNING, presence))
+
+    action = plan(replace(READY, instances=instances), BRIDGING)
+
+    assert action == BeginReplacement(LRP, IMAGE, rounds=1, strategy=Strategy.BRIDGE)
+
+
+def test_without_a_durable_journal_an_lrp_that_runs_is_left_alone() -> None:
+    action = plan(replace(READY, instances=(RUNNING,)), RULES)
+
+    assert isinstance(action, LeaveAlone)
+    assert action.reason == "waiting: running"
+    assert "journal_key_file" in action.detail
+
+
+def test_an_lrp_whose_name_leaves_no_room_for_a_bridge_is_left_alone_while_it_runs() -> None:
+    long = replace(LRP, process_guid=ProcessGuid("p" * 240))
+
+    action = plan(replace(READY, lrp=long, instances=(RUNNING,)), BRIDGING)
+
+    assert isinstance(action, LeaveAlone)
+    assert action.reason == "waiting: running"
+
+
+def test_an_lrp_that_is_being_scaled_to_nothing_is_not_bridged() -> None:
+    observed = replace(READY, lrp=replace(LRP, instances=0), instances=(RUNNING,))
+
+    assert isinstance(plan(observed, BRIDGING), LeaveAlone)
+
+
+TAGGED = replace(
+    LRP,
+    metric_tags={
+        "organization_name": "acme",
+        "organization_id": "o-1",
+        "space_name": "prod",
+        "space_id": "s-1",
+        "app_name": "web",
+        "app_id": "app-1",
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "matches"),
+    [
+        (RunningRule(ReplaceRunning.NEVER), True),
+        (RunningRule(ReplaceRunning.NEVER, org="acme"), True),
+        (RunningRule(ReplaceRunning.NEVER, org="o-?"), True),
+        (RunningRule(ReplaceRunning.NEVER, org="Acme"), False),
+        (RunningRule(ReplaceRunning.NEVER, org="acme", space="dev"), False),
+        (RunningRule(ReplaceRunning.NEVER, space="prod", app="w*"), True),
+        (RunningRule(ReplaceRunning.NEVER, app="app-1"), True),
+        (RunningRule(ReplaceRunning.NEVER, image="registry.example.com/team/*"), True),
+        (RunningRule(ReplaceRunning.NEVER, image="docker.io/*"), False),
+    ],
+)
+def test_the_operator_decides_by_org_space_app_and_image_whether_a_running_lrp_is_moved(
+    rule: RunningRule,
+    matches: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    rules = replace(BRIDGING, running=RunningPolicy(rules=(rule,)))
+
+    action = plan(replace(READY, lrp=TAGGED, instances=(RUNNING,)), rules)
+
+    assert isinstance(action, LeaveAlone) == matches
+
+
+def test_the_first_rule_that_matches_decides() -> None:
+    rules = (RunningRule(ReplaceRunning.BRIDGE, app="web"), RunningRule(ReplaceRunning.NEVER, org="acme"))
+    policy = RunningPolicy(ReplaceRunning.NEVER, rules)
+
+    assert policy.of(TAGGED, SOURCE) is ReplaceRunning.BRIDGE
+    assert policy.of(LRP, SOURCE) is ReplaceRunning.NEVER
+
+
+@pytest.mark.parametrize("reason", sorted(FAILURES))
+def test_what_failed_is_not_tried_again_for_a_while(reason: str) -> None:
+    failed = replace(RECORD, reason=reason, detail="why")
+
+    assert plan(replace(READY, record=failed), BRIDGING) == LeaveAlone(reason, "why")
+    old = replace(failed, updated_at=NOW - RETRY_FAILED_AFTER - 1)
+    assert isinstance(plan(replace(READY, record=old), BRIDGING), BeginReplacement)
+
+
+def test_a_copy_that_instances_crashed_from_is_verified_before_another_app_is_moved_to_it() -> None:
+    suspect = replace(IMAGE, suspect_since=NOW - 1)
+
+    assert plan(replace(READY, image=suspect), RULES) == VerifyImage(LRP, suspect)
+
+
+def test_an_instance_of_a_definition_that_was_removed_is_retired_wherever_the_lrp_runs_from() -> None:
+    late = row(ActualLrpState.RUNNING, guid="old")
+    moved = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    observed = replace(READY, lrp=moved, instances=(late, RUNNING), stale=frozenset({"old"}))
+
+    assert plan(observed, RULES) == Retire((late,), "retired-stale-instances")
+
+
+class TestWayBack:
+    """The private registry is gone for good: what runs from it goes back to where it came from."""
+
+    MOVED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    ORIGIN = Origin(PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials)
+    GONE = replace(READY, lrp=MOVED, origin=ORIGIN, is_restoring=True)
+
+    def test_an_lrp_goes_back_to_its_source(self) -> None:
+        action = plan(self.GONE, RULES)
+
+        assert isinstance(action, BeginReplacement)
+        assert (action.goal, action.strategy, action.image) == (Goal.SOURCE, Strategy.RECREATE, None)
+
+    def test_one_that_runs_gets_a_bridge(self) -> None:
+        action = plan(replace(self.GONE, instances=(RUNNING,)), BRIDGING)
+
+        assert isinstance(action, BeginReplacement)
+        assert action.strategy is Strategy.BRIDGE
+
+    def test_one_whose_origin_or_login_is_not_known_stays(self) -> None:
+        assert isinstance(plan(replace(self.GONE, origin=None), RULES), LeaveAlone)
+        lost = replace(self.ORIGIN, credentials=None)
+        action = plan(replace(self.GONE, origin=lost), RULES)
+        assert isinstance(action, LeaveAlone)
+        assert action.reason == "origin-credentials-unknown"
+
+    def test_nothing_is_moved_to_the_registry_meanwhile(self) -> None:
+        action = plan(replace(READY, is_restoring=True), RULES)
+
+        assert isinstance(action, LeaveAlone)
+        assert action.reason == "waiting: registry-unreachable"
+
+
+class TestLeftBridge:
+    """A bridge without a journal row, be it that the journal was lost."""
+
+    BRIDGE = replace(LRP, process_guid=ProcessGuid("docker-cache-bridge-p-1"))
+    LEFT = LeftBridge(
+        BRIDGE.process_guid, 1000.0, bridge=BRIDGE, bridge_instances=(RUNNING,), lrp=LRP, instances=(RUNNING,)
     )
 
-    assert plan(observed, RULES) == LeaveAlone("waiting: running")
+    def test_it_is_removed_when_the_app_itself_serves(self) -> None:
+        assert plan_left_bridge(self.LEFT, owner_sync=180.0) == RemoveLeftBridge(self.BRIDGE.process_guid)
+
+    def test_it_stays_while_it_serves_more(self) -> None:
+        action = plan_left_bridge(replace(self.LEFT, instances=()), owner_sync=180.0)
+
+        assert isinstance(action, LeaveAlone)
+
+    def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
+        gone = replace(self.LEFT, lrp=None, instances=())
+
+        assert isinstance(plan_left_bridge(gone, owner_sync=180.0), LeaveAlone)
+        fresh = replace(gone, domains_are_fresh=True)
+        assert isinstance(plan_left_bridge(fresh, owner_sync=180.0), RemoveLeftBridge)
+        young = replace(fresh, process_age=10.0)
+        assert isinstance(plan_left_bridge(young, owner_sync=180.0), LeaveAlone)
+
+    def test_one_that_a_replacement_knows_of_is_left_to_it(self) -> None:
+        assert plan_left_bridge(replace(self.LEFT, is_in_use=True), owner_sync=180.0) == Forget()
 
 
 LEFT_ALONE = {
@@ -183,11 +341,11 @@ def test_a_staging_from_before_a_gap_is_confirmed_first() -> None:
     assert action.request.staged_at == READY.binding.staged_at, "no clock of ours goes before the BBS's"
 
 
-def test_an_lrp_that_runs_is_not_confirmed() -> None:
+def test_an_lrp_that_runs_and_stays_is_not_confirmed() -> None:
     """It would not be moved anyway, and its source registry is not asked for nothing."""
-    observed = replace(READY, binding_is_current=False, instances=(row(ActualLrpState.RUNNING),))
+    observed = replace(READY, binding_is_current=False, instances=(RUNNING,))
 
-    assert plan(observed, RULES) == LeaveAlone("waiting: running")
+    assert isinstance(plan(observed, RULES), LeaveAlone)
 
 
 def test_an_lrp_that_was_replaced_before_needs_no_confirmation() -> None:
@@ -221,123 +379,3 @@ def test_an_lrp_that_somebody_keeps_putting_back_is_left_alone() -> None:
     )
     quiet = replace(record, updated_at=NOW - ROUNDS_FORGOTTEN_AFTER - 1)
     assert plan(replace(READY, record=quiet), RULES) == BeginReplacement(LRP, IMAGE, rounds=1)
-
-
-REPLACEMENT = Replacement(PROCESS, GUID, Phase.REMOVED, LRP, rounds=1, run_id="run-1", started_at=NOW - 5)
-REMOVED = replace(READY, lrp=None, replacement=REPLACEMENT)
-FROM_CACHE = replace(LRP, rootfs=RULES.cache.rootfs(GUID), tag=ModificationTag("epoch-2", 0))
-
-
-def waited(seconds: float) -> Replacement:
-    return replace(REPLACEMENT, started_at=NOW - seconds)
-
-
-def test_a_removed_lrp_is_desired_from_the_cache_when_no_row_is_left() -> None:
-    assert plan(REMOVED, RULES) == DesireFromCache(REPLACEMENT)
-
-
-@pytest.mark.parametrize("state", list(ActualLrpState))
-@pytest.mark.parametrize("presence", list(Presence))
-def test_any_row_that_is_left_delays_the_desire(state: ActualLrpState, presence: Presence) -> None:
-    action = plan(replace(REMOVED, instances=(row(state, presence),)), RULES)
-
-    assert isinstance(action, LookAgain)
-    assert action.reason == "waiting: instances-stopping"
-
-
-def test_rows_whose_stop_was_lost_are_retired_and_in_the_end_not_waited_for() -> None:
-    left = replace(REMOVED, instances=(row(ActualLrpState.RUNNING),))
-
-    assert plan(replace(left, replacement=waited(RETIRE_AFTER + 1)), RULES) == RetireInstances(left.instances)
-    given_up = waited(DESIRE_ANYWAY_AFTER + 1)
-    assert plan(replace(left, replacement=given_up), RULES) == DesireFromCache(given_up)
-
-
-def test_looks_at_rows_that_stay_become_rare() -> None:
-    left = replace(REMOVED, instances=(row(ActualLrpState.RUNNING),))
-    seconds = []
-    for age in (0.0, 10.0, 25.0):
-        action = plan(replace(left, replacement=waited(age)), RULES)
-        assert isinstance(action, LookAgain)
-        seconds.append(action.seconds)
-
-    assert seconds == [0.25, 1.0, 2.5]
-
-
-def test_a_replacement_is_over_when_the_lrp_runs_from_the_cache() -> None:
-    assert plan(replace(REMOVED, lrp=FROM_CACHE), RULES) == CloseReplacement(REPLACEMENT, "replaced", GUID)
-
-
-def test_a_removal_that_did_not_happen_is_planned_anew() -> None:
-    """Its instances may run by now, so it is not simply removed again."""
-    assert plan(replace(REMOVED, lrp=LRP), RULES) == CloseReplacement(REPLACEMENT, "not-removed")
-
-
-def test_an_owner_who_was_faster_is_respected_and_planned_anew() -> None:
-    other = replace(LRP, tag=ModificationTag("epoch-2", 0))
-
-    assert plan(replace(REMOVED, lrp=other), RULES) == CloseReplacement(REPLACEMENT, "owner-was-faster")
-
-
-@pytest.mark.parametrize("lrp", [LRP, FROM_CACHE, replace(LRP, tag=ModificationTag("epoch-3", 0))])
-def test_no_replacement_is_over_while_a_removal_may_still_take_effect(lrp: DesiredLrp) -> None:
-    """Without its row the definition would be lost with a removal that comes late."""
-    unknown = replace(REPLACEMENT, phase=Phase.REMOVING, unknown_until=NOW + 1)
-
-    assert isinstance(plan(replace(REMOVED, lrp=lrp, replacement=unknown), RULES), KeepNewest)
-    known = replace(unknown, unknown_until=NOW)
-    assert isinstance(plan(replace(REMOVED, lrp=lrp, replacement=known), RULES), CloseReplacement)
-
-
-def test_what_its_owner_changed_while_a_removal_may_still_take_effect_is_kept() -> None:
-    unknown = replace(REPLACEMENT, phase=Phase.REMOVING, unknown_until=NOW + 1)
-    scaled = replace(LRP, instances=9, tag=ModificationTag("epoch-1", 1))
-
-    action = plan(replace(REMOVED, lrp=scaled, replacement=unknown), RULES)
-
-    assert isinstance(action, KeepNewest)
-    assert action.replacement.original == scaled
-
-
-def test_a_removal_that_came_late_is_made_good() -> None:
-    unknown = replace(REPLACEMENT, phase=Phase.REMOVING, unknown_until=NOW + 1)
-
-    assert plan(replace(REMOVED, replacement=unknown), RULES) == DesireFromCache(unknown)
-
-
-def test_an_lrp_that_was_only_prepared_and_is_gone_was_removed_by_its_owner() -> None:
-    prepared = replace(REPLACEMENT, phase=Phase.PREPARED)
-
-    assert plan(replace(REMOVED, replacement=prepared), RULES) == CloseReplacement(
-        prepared, "owner-removed-it"
-    )
-
-
-class TestAfterACrashBetweenRemovalAndDesire:
-    """An original that its owner deleted meanwhile must not come back; one that only we removed must."""
-
-    CRASHED = replace(REMOVED, run_id="run-2")
-
-    def test_where_nobody_sweeps_it_is_desired_at_once(self) -> None:
-        assert plan(self.CRASHED, RULES) == DesireFromCache(REPLACEMENT)
-
-    def test_where_its_owner_sweeps_the_owner_gets_time(self) -> None:
-        observed = replace(self.CRASHED, domain_is_fresh=True, process_age=10.0)
-
-        assert plan(observed, RULES) == LookAgain("waiting: owner-sync", 5.0)
-
-    def test_that_time_is_longer_than_a_domain_stays_fresh_after_its_last_sync(self) -> None:
-        """Otherwise a domain that was synced before the removal would pass for one that was synced since."""
-        domain_ttl, sync_interval = 120.0, 30.0
-
-        assert RULES.owner_sync_grace >= domain_ttl + sync_interval
-
-    def test_what_its_owner_did_not_desire_in_that_time_stays_gone(self) -> None:
-        observed = replace(self.CRASHED, domain_is_fresh=True, process_age=RULES.owner_sync_grace)
-
-        assert plan(observed, RULES) == CloseReplacement(REPLACEMENT, "owner-removed-it")
-
-    def test_the_same_run_goes_on_whatever_the_domain(self) -> None:
-        assert plan(replace(REMOVED, domain_is_fresh=True, process_age=1.0), RULES) == DesireFromCache(
-            REPLACEMENT
-        )

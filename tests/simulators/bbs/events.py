@@ -157,6 +157,7 @@ class EventBus:
         self.published = 0
         self.lost = 0
         self.losing = False
+        self.observers: list[Callable[[], None]] = []
         self._subscriptions: set[Subscription] = set()
         self._queue: asyncio.Queue[tuple[Event, ...]] = asyncio.Queue()
         self._timers: set[asyncio.TimerHandle] = set()
@@ -169,8 +170,10 @@ class EventBus:
         self._spread = spread
 
     def emit(self, events: Iterable[Event]) -> None:
-        """Publish the events of one operation, soon."""
+        """Publish the events of one operation, soon; observers see at once what it has changed."""
         batch = tuple(events)
+        for observer in self.observers:
+            observer()
         if self.losing:
             self.lost += len(batch)
         elif self._random is None:

@@ -1,0 +1,544 @@
+"""The replacement protocol: from a journal row and what the world looks like to the next step.
+
+`PHASES` is the protocol at a glance, `next_step` decides. Both ways are the same: to the cached
+image, and back to the source. Each phase is written before its effect, every effect can be
+repeated, and a row says all that is needed to go on after a crash, or to undo.
+
+An app that was removed by its owner is never brought back from a phase before the removal, and
+afterwards for no longer than its owner's sync needs to notice.
+Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go; what it does with instance rows that are
+left over when an LRP is desired again was measured (17 s without an instance).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, Pull
+from reconcile.records import Goal, Phase, Replacement, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One phase, for people.
+
+    Attributes:
+        effect: What is done in it, once its row is written.
+        completed_by: What the world looks like when the next phase begins.
+        undone_by: How the app's own LRP gets on when it cannot be completed.
+        limit: How long it may take.
+    """
+
+    effect: str
+    completed_by: str
+    undone_by: str
+    limit: str
+
+
+PHASES: Mapping[Phase, Rule] = {
+    Phase.PREPARED: Rule(
+        "the copy is asked for in the private registry once more",
+        "it is there; an instance runs: bridging, else removing",
+        "the row is deleted",
+        "a request",
+    ),
+    Phase.BRIDGING: Rule(
+        "the bridge is desired: the same definition, another process GUID, the new rootfs",
+        "as many of its instances run as of the original, or as its owner wants if that is fewer",
+        "the bridge is removed; the original was not touched",
+        "bridge_timeout, or its second crash",
+    ),
+    Phase.BRIDGED: Rule(
+        "nothing: routers learn of the bridge",
+        "route_settling_delay has passed and the bridge still runs",
+        "the bridge is removed; the original was not touched",
+        "route_settling_delay",
+    ),
+    Phase.REMOVING: Rule(
+        "the original is removed",
+        "it is not desired any more",
+        "while it is still desired: back to bridged",
+        "60 s for an answer that was lost",
+    ),
+    Phase.REMOVED: Rule(
+        "it is desired again, with the new rootfs, once no instance row is left",
+        "it is desired with the new rootfs",
+        "its owner desired it from the old one: back to bridged, three times at most",
+        "rows are retired after 30 s, no longer waited for after 120 s",
+    ),
+    Phase.SETTLING: Rule(
+        "rows that name an instance from before the removal are retired",
+        "all its instances run",
+        "its owner removed it: so is the bridge; put back: as in removed",
+        "settle_timeout; then the bridge goes as soon as it adds nothing",
+    ),
+    Phase.UNBRIDGING: Rule(
+        "the bridge is removed",
+        "it is not desired any more and no row of it is left; the row is deleted",
+        "the original's instances went away: back to settling",
+        "rows are retired after 30 s, no longer waited for after 120 s",
+    ),
+}
+
+MAX_ROUNDS = 3
+"""Replacements of one LRP that somebody undid, after which it is left alone."""
+
+MAX_BRIDGE_CRASHES = 2
+"""Crashes in a row of one of a bridge's instances, after which the bridge is given up."""
+
+LOOK_AGAIN = 0.25
+"""Seconds until the second look at something that takes its time; later ones are farther apart."""
+
+LONGEST_LOOK_AGAIN = 5.0
+
+UNKNOWN_FOR = 60.0
+"""Seconds in which a removal whose answer was lost may still take effect: a BBS gives up what it does for
+a caller who hung up, but what it commits in that moment stays."""
+
+RETIRE_AFTER = 30.0
+"""Seconds after which instance rows that are left by a removal are retired: their stops were lost."""
+
+GO_ON_AFTER = 120.0
+"""Seconds after which instance rows that are left are no longer waited for."""
+
+REPLACED = "replaced"
+RESTORED = "restored"
+PUT_BACK = "put-back"
+OWNER_REMOVED_IT = "owner-removed-it"
+BRIDGE_CRASHED = "bridge-crashed"
+BRIDGE_TIMEOUT = "bridge-timeout"
+NOT_SETTLED = "not-settled"
+REFUSED = "bbs-refused-rewrite"
+
+FAILURES = frozenset({BRIDGE_CRASHED, BRIDGE_TIMEOUT, NOT_SETTLED, REFUSED})
+"""What speaks against going on with other apps."""
+
+_STAYS = frozenset({PUT_BACK, REFUSED})
+"""Ends at which the LRP is left with its old rootfs after it was removed once."""
+
+_KEEPS_BRIDGE = frozenset({REPLACED, RESTORED, *_STAYS})
+"""Ends at which the bridge must not go before the original serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long phases may take, in seconds.
+
+    Attributes:
+        bridge: Until a bridge runs.
+        settle: Until the original runs again, before that counts as a failure.
+        routes: Between "runs" and "routers know it".
+        owner_sync: Since the BBS first answered this process that the owner of a fresh domain gets to
+            desire again what is missing, before a removal found in the journal counts as the owner's.
+            Longer than a domain stays fresh, so that a domain that still is was synced in that time.
+    """
+
+    bridge: float = 300.0
+    settle: float = 300.0
+    routes: float = 5.0
+    owner_sync: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a step rests on.
+
+    Attributes:
+        now: UTC seconds since 1970.
+        process_age: Seconds since the BBS first answered this process, whatever the clock did.
+        run_id: This process, see `Replacement.run_id`.
+        sighted: The newest version of each life of the LRP that events told of.
+        domain_is_fresh: The domain of the original.
+    """
+
+    now: float
+    process_age: float
+    run_id: str
+    lrp: DesiredLrp | None = None
+    instances: tuple[ActualLrp, ...] = ()
+    bridge: DesiredLrp | None = None
+    bridge_instances: tuple[ActualLrp, ...] = ()
+    sighted: tuple[DesiredLrp, ...] = ()
+    domain_is_fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again after some seconds, or when an event calls for it."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Write the row, then look again at once."""
+
+    replacement: Replacement
+
+
+@dataclass(frozen=True, slots=True)
+class DesireBridge:
+    """Desire the bridge with as many instances as the original."""
+
+    replacement: Replacement
+    reason: str = "waiting: bridging"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateBridge:
+    """Give the bridge the number of instances and the routes that its owner wants by now."""
+
+    replacement: Replacement
+    reason: str = "waiting: bridging"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveOriginal:
+    """Write the row, look once more, and remove the LRP; see `may_remove`."""
+
+    replacement: Replacement
+    reason: str = "waiting: instances-stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class DesireOriginal:
+    """Desire the removed LRP again with the new rootfs."""
+
+    replacement: Replacement
+    reason: str = "waiting: replaced-unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Stop instances of a definition that was removed; then look again."""
+
+    instances: tuple[ActualLrp, ...]
+    reason: str = "waiting: instances-stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBridge:
+    """Remove the bridge."""
+
+    replacement: Replacement
+    reason: str = "waiting: unbridging"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The replacement is over, one way or another."""
+
+    replacement: Replacement
+    reason: str
+
+
+Step = (
+    Wait
+    | Enter
+    | DesireBridge
+    | UpdateBridge
+    | RemoveOriginal
+    | DesireOriginal
+    | Retire
+    | RemoveBridge
+    | Close
+)
+
+
+def next_step(row: Replacement, world: World, *, target: Pull, limits: Limits) -> Step:
+    """Decide the next step of an open replacement; the same row and world give the same step.
+
+    Args:
+        row: As it stands in the journal.
+        world: What was observed after it was read.
+        target: What the LRP is to run from.
+        limits: How long phases may take.
+    """
+    newest = _newest(row, world)
+    if newest != row.original:
+        return Enter(replace(row, original=newest))
+    decide = _DECIDE[row.phase]
+    return decide(_Case(row, world, target, limits))
+
+
+def running(instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()) -> int:
+    """Count the indices that serve: one that runs, is routable and is not of an earlier definition."""
+    return len(
+        {
+            each.index
+            for each in instances
+            if each.state is ActualLrpState.RUNNING and each.routable and each.instance_guid not in stale
+        }
+    )
+
+
+def is_any_running(instances: Iterable[ActualLrp]) -> bool:
+    """Whether an instance runs, of whichever presence: it may be the only one that serves."""
+    return any(each.state is ActualLrpState.RUNNING for each in instances)
+
+
+def needed(lrp: DesiredLrp, instances: Iterable[ActualLrp]) -> int:
+    """Count the instances that an app must not have fewer of: those that run, or that are wanted."""
+    indices = {each.index for each in instances if each.state is ActualLrpState.RUNNING}
+    return min(len(indices), lrp.instances)
+
+
+def may_remove(row: Replacement, world: World) -> bool:
+    """Whether the app loses nothing when the original is removed now."""
+    if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
+        return False
+    if row.strategy is Strategy.RECREATE:
+        return not is_any_running(world.instances)
+    return world.bridge is not None and running(world.bridge_instances) >= needed(world.lrp, world.instances)
+
+
+def may_remove_bridge(row: Replacement, world: World) -> bool:
+    """Whether the app loses nothing when the bridge is removed now."""
+    if world.lrp is None or row.ended not in _KEEPS_BRIDGE:
+        return True
+    serving = running(world.instances, row.instance_guids)
+    return serving >= min(world.lrp.instances, running(world.bridge_instances))
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    row: Replacement
+    world: World
+    target: Pull
+    limits: Limits
+
+    @property
+    def waited(self) -> float:
+        return self.world.now - (self.row.entered_at or self.row.started_at)
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.world.now < self.row.unknown_until
+
+    @property
+    def done(self) -> str:
+        return REPLACED if self.row.goal is Goal.CACHE else RESTORED
+
+    def enter(self, phase: Phase, *, ended: str = "", rounds: int | None = None) -> Enter:
+        row = replace(
+            self.row,
+            phase=phase,
+            entered_at=self.world.now,
+            ended=ended,
+            rounds=self.row.rounds if rounds is None else rounds,
+        )
+        return Enter(row)
+
+    def wait(self, reason: str, at_most: float = LONGEST_LOOK_AGAIN) -> Wait:
+        return Wait(reason, min(at_most, LONGEST_LOOK_AGAIN, max(LOOK_AGAIN, self.waited / 10)))
+
+    def give_up(self, reason: str) -> Step:
+        """End it: at once without a bridge, after the removal of the bridge with one."""
+        if self.row.strategy is Strategy.RECREATE:
+            return Close(self.row, reason)
+        return self.enter(Phase.UNBRIDGING, ended=reason)
+
+
+def _newest(row: Replacement, world: World) -> DesiredLrp:
+    """Take the newest version of the definition that is, or was, desired from the old rootfs."""
+    newest = row.original
+    is_over = row.phase in {Phase.SETTLING, Phase.UNBRIDGING}
+    for seen in (world.lrp, *world.sighted):
+        if seen is None or seen.rootfs != newest.rootfs or is_over:
+            continue
+        if seen.tag.epoch == newest.tag.epoch and seen.tag.index > newest.tag.index:
+            newest = seen
+    return newest
+
+
+def _prepared(case: _Case) -> Step:
+    # Found after a crash: nothing was done yet, so it is planned anew.
+    return Close(case.row, OWNER_REMOVED_IT if case.world.lrp is None else "called-off")
+
+
+def _before_removal(case: _Case) -> Step | None:
+    """Look at what the owner may have done while the original is still theirs to change."""
+    lrp, original = case.world.lrp, case.row.original
+    if lrp is None:
+        return case.give_up(OWNER_REMOVED_IT)
+    if lrp.rootfs == case.target.rootfs:
+        return case.enter(Phase.SETTLING)
+    if lrp.rootfs != original.rootfs or lrp.instances == 0:
+        return case.give_up("changed-meanwhile")
+    if lrp.tag.epoch != original.tag.epoch:  # removed and desired again, by its owner
+        return Enter(replace(case.row, original=lrp))
+    if any(_has_failed(each) for each in case.world.bridge_instances):
+        return case.give_up(BRIDGE_CRASHED)
+    return None
+
+
+def _has_failed(instance: ActualLrp) -> bool:
+    return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES
+
+
+def _bridging(case: _Case) -> Step:
+    changed = _before_removal(case)
+    if changed is not None:
+        return changed
+    world, lrp = case.world, case.row.original
+    if case.waited > case.limits.bridge:
+        return case.give_up(BRIDGE_TIMEOUT)
+    if world.bridge is None:
+        return DesireBridge(case.row)
+    if not _is_like(world.bridge, lrp):
+        return UpdateBridge(case.row)
+    if may_remove(case.row, world):
+        return case.enter(Phase.BRIDGED)
+    return case.wait("waiting: bridging", case.limits.bridge - case.waited + LOOK_AGAIN)
+
+
+def _is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
+    return bridge.instances == lrp.instances and bridge.routes == lrp.routes
+
+
+def _bridged(case: _Case) -> Step:
+    changed = _before_removal(case)
+    if changed is not None:
+        return changed
+    world, lrp = case.world, case.row.original
+    if world.bridge is None or not _is_like(world.bridge, lrp) or not may_remove(case.row, world):
+        return case.enter(Phase.BRIDGING)
+    if case.waited < case.limits.routes:
+        return Wait("waiting: route-settling", case.limits.routes - case.waited)
+    return RemoveOriginal(case.row)
+
+
+def removing(row: Replacement, world: World) -> Replacement:
+    """Make the row that stands in the journal before the original is removed."""
+    return replace(
+        row,
+        phase=Phase.REMOVING,
+        entered_at=world.now,
+        original=row.original if world.lrp is None else world.lrp,
+        unknown_until=world.now + UNKNOWN_FOR,
+        instance_guids=row.instance_guids | {each.instance_guid for each in world.instances} - {""},
+    )
+
+
+def _removing(case: _Case) -> Step:
+    # Seen only when the answer to the removal was lost, or the process died around it.
+    lrp = case.world.lrp
+    if lrp is None:
+        return case.enter(Phase.REMOVED)
+    if lrp.rootfs == case.target.rootfs:
+        return case.enter(Phase.SETTLING)
+    if case.is_unknown:
+        left = case.row.unknown_until - case.world.now + LOOK_AGAIN
+        return case.wait("waiting: removal-unknown", left)
+    return _not_removed(case)
+
+
+def _not_removed(case: _Case) -> Step:
+    row = replace(case.row, instance_guids=frozenset())  # they are of what is still desired
+    if row.strategy is Strategy.RECREATE:
+        return Close(row, "not-removed")
+    return replace(case, row=row).enter(Phase.BRIDGED)
+
+
+def _removed(case: _Case) -> Step:
+    row, world = case.row, case.world
+    lrp = world.lrp
+    if lrp is not None:
+        if lrp.rootfs == case.target.rootfs:
+            return case.enter(Phase.SETTLING)
+        if lrp.tag.epoch == row.original.tag.epoch:
+            if case.is_unknown:
+                return case.wait("waiting: removal-unknown")
+            return _not_removed(case)
+        return _owner_was_faster(case, lrp)
+    has_bridge = row.strategy is Strategy.BRIDGE
+    if row.run_id != world.run_id and world.domain_is_fresh and not has_bridge:
+        # The process died between removal and desire. Where the domain is fresh its owner sweeps, and
+        # would have desired what should exist: what is still missing after that was stopped or deleted.
+        # With a bridge the app is served meanwhile: it is desired at once, and removed by its owner's
+        # next sync if it was deleted, which is sooner than it would be known otherwise.
+        left = case.limits.owner_sync - world.process_age
+        if left > 0:
+            return case.wait("waiting: owner-sync", left + LOOK_AGAIN)
+        return case.give_up(OWNER_REMOVED_IT)
+    if not world.instances or case.waited > GO_ON_AFTER:
+        return DesireOriginal(row)
+    if case.waited > RETIRE_AFTER:
+        return Retire(world.instances)
+    return case.wait("waiting: instances-stopping")
+
+
+def _owner_was_faster(case: _Case, lrp: DesiredLrp) -> Step:
+    """Go on with the LRP that its owner desired from the old rootfs, or leave it alone."""
+    row = case.row
+    if row.strategy is Strategy.RECREATE:
+        return Close(row, "owner-was-faster")
+    again = replace(case, row=replace(row, original=lrp, unknown_until=0.0))
+    if lrp.rootfs != row.original.rootfs or row.rounds >= MAX_ROUNDS:
+        return again.enter(Phase.SETTLING, ended=PUT_BACK)
+    return again.enter(Phase.BRIDGING, rounds=row.rounds + 1)
+
+
+def _settling(case: _Case) -> Step:
+    row, world = case.row, case.world
+    lrp = world.lrp
+    if lrp is None:
+        # A removal whose answer was lost may have hit what was desired again.
+        return case.enter(Phase.REMOVED) if case.is_unknown else case.give_up(OWNER_REMOVED_IT)
+    if row.ended not in _STAYS and lrp.rootfs != case.target.rootfs:
+        return _owner_was_faster(case, lrp)
+    ended = row.ended or case.done
+    if row.strategy is Strategy.RECREATE:
+        return case.wait("waiting: removal-unknown") if case.is_unknown else Close(row, ended)
+    stale = stale_instances(world.instances, row.instance_guids)
+    if stale:
+        return Retire(stale)
+    serving = running(world.instances, row.instance_guids)
+    if serving >= lrp.instances:
+        return case.enter(Phase.UNBRIDGING, ended=ended)
+    if case.waited <= case.limits.settle:
+        return case.wait("waiting: settling", case.limits.settle - case.waited + LOOK_AGAIN)
+    if serving >= running(world.bridge_instances):  # the bridge adds nothing
+        return case.enter(Phase.UNBRIDGING, ended=NOT_SETTLED)
+    return Wait(f"waiting: {NOT_SETTLED}", LONGEST_LOOK_AGAIN)
+
+
+def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[ActualLrp, ...]:
+    """Find the instances that run although their definition was removed.
+
+    Their stop was lost, or they came back with a late heartbeat, which no row shows by itself.
+    Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go, rep generator/generator.go.
+    """
+    return tuple(
+        each
+        for each in instances
+        if each.state is ActualLrpState.RUNNING and each.instance_guid and each.instance_guid in before
+    )
+
+
+def _unbridging(case: _Case) -> Step:
+    row, world = case.row, case.world
+    if world.lrp is None and case.is_unknown and row.ended in _KEEPS_BRIDGE:
+        return case.enter(Phase.REMOVED)  # a removal whose answer was lost took effect after all
+    if world.bridge is not None:
+        if not may_remove_bridge(row, world):
+            return case.enter(Phase.SETTLING, ended=row.ended if row.ended in _STAYS else "")
+        if row.ended in _KEEPS_BRIDGE and world.lrp is not None and case.waited < case.limits.routes:
+            return Wait("waiting: route-settling", case.limits.routes - case.waited)
+        return RemoveBridge(row)
+    if not world.bridge_instances or case.waited > GO_ON_AFTER + case.limits.routes:
+        return Close(row, row.ended)
+    if case.waited > RETIRE_AFTER + case.limits.routes:
+        return Retire(world.bridge_instances, "waiting: unbridging")
+    return case.wait("waiting: unbridging")
+
+
+_DECIDE: Mapping[Phase, Callable[[_Case], Step]] = {
+    Phase.PREPARED: _prepared,
+    Phase.BRIDGING: _bridging,
+    Phase.BRIDGED: _bridged,
+    Phase.REMOVING: _removing,
+    Phase.REMOVED: _removed,
+    Phase.SETTLING: _settling,
+    Phase.UNBRIDGING: _unbridging,
+}

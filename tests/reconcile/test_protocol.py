@@ -1,0 +1,434 @@
+"""Each step of the replacement protocol, from a journal row and what the world looks like.
+
+What whole runs of it come to is tested with a state machine (`test_protocol_runs`).
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from reconcile.bridges import bridge_of, can_have_bridge, is_bridge, original_of
+from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
+from reconcile.protocol import (
+    BRIDGE_CRASHED,
+    BRIDGE_TIMEOUT,
+    GO_ON_AFTER,
+    LOOK_AGAIN,
+    MAX_BRIDGE_CRASHES,
+    MAX_ROUNDS,
+    NOT_SETTLED,
+    OWNER_REMOVED_IT,
+    PHASES,
+    PUT_BACK,
+    REPLACED,
+    RETIRE_AFTER,
+    UNKNOWN_FOR,
+    Close,
+    DesireBridge,
+    DesireOriginal,
+    Enter,
+    Limits,
+    RemoveBridge,
+    RemoveOriginal,
+    Retire,
+    Step,
+    UpdateBridge,
+    Wait,
+    World,
+    may_remove,
+    next_step,
+    removing,
+)
+from reconcile.records import Phase, Replacement, Strategy
+from tests.reconcile.test_plan import GUID, LRP, NOW, PROCESS, RULES
+
+TARGET = Pull(RULES.cache.rootfs(GUID))
+LIMITS = Limits(bridge=60.0, settle=60.0, routes=5.0)
+MOVED = replace(LRP, rootfs=TARGET.rootfs, tag=ModificationTag("epoch-2", 0))
+PUT = replace(LRP, tag=ModificationTag("epoch-3", 0))
+"""Desired by its owner from the source, after the removal."""
+BRIDGE = replace(MOVED, process_guid=bridge_of(PROCESS))
+ROW = Replacement(
+    PROCESS,
+    GUID,
+    Phase.BRIDGING,
+    LRP,
+    rounds=1,
+    run_id="run-1",
+    started_at=NOW - 1,
+    entered_at=NOW - 1,
+    strategy=Strategy.BRIDGE,
+)
+
+
+def instance(
+    index: int = 0,
+    state: ActualLrpState = ActualLrpState.RUNNING,
+    *,
+    guid: str = "",
+    presence: Presence = Presence.ORDINARY,
+    crashes: int = 0,
+    routable: bool = True,
+) -> ActualLrp:
+    name = guid or f"i-{index}"
+    tag = ModificationTag("e", 0)
+    return ActualLrp(PROCESS, index, "cf-apps", state, presence, name, "cell", tag, routable, crashes)
+
+
+OURS = (instance(0, guid="a"), instance(1, guid="b"))
+BRIDGED = (instance(0, guid="c"), instance(1, guid="d"))
+WORLD = World(NOW, 1000.0, "run-1", lrp=LRP, instances=OURS, bridge=BRIDGE, bridge_instances=BRIDGED)
+
+
+def row(phase: Phase, **changes: object) -> Replacement:
+    return replace(ROW, phase=phase, **changes)  # type: ignore[arg-type]
+
+
+def step(replacement: Replacement, world: World) -> Step:
+    return next_step(replacement, world, target=TARGET, limits=LIMITS)
+
+
+def entered(replacement: Replacement, world: World) -> tuple[Phase, str]:
+    made = step(replacement, world)
+    assert isinstance(made, Enter), made
+    assert made.replacement.entered_at == NOW
+    return made.replacement.phase, made.replacement.ended
+
+
+def test_every_phase_is_in_the_table() -> None:
+    assert set(PHASES) == set(Phase)
+
+
+def test_a_bridge_is_recognisably_ours_and_tells_whose_it_is() -> None:
+    assert is_bridge(bridge_of(PROCESS))
+    assert original_of(bridge_of(PROCESS)) == PROCESS
+    assert can_have_bridge(ProcessGuid("p" * 73))
+    assert len(bridge_of(ProcessGuid("p" * 235))) == 255
+    assert not can_have_bridge(ProcessGuid("p" * 236))
+
+
+class TestBeforeTheRemoval:
+    def test_a_row_that_was_only_prepared_is_planned_anew(self) -> None:
+        assert step(row(Phase.PREPARED), WORLD) == Close(row(Phase.PREPARED), "called-off")
+
+    def test_the_bridge_is_desired(self) -> None:
+        assert step(ROW, replace(WORLD, bridge=None, bridge_instances=())) == DesireBridge(ROW)
+
+    def test_it_gets_what_its_owner_wants_by_now(self) -> None:
+        scaled = replace(LRP, instances=3, tag=ModificationTag("epoch-1", 1))
+        newest = step(ROW, replace(WORLD, lrp=scaled))
+        assert newest == Enter(replace(ROW, original=scaled))
+        assert isinstance(newest, Enter)
+        assert step(newest.replacement, replace(WORLD, lrp=scaled)) == UpdateBridge(newest.replacement)
+
+    def test_it_gets_new_routes(self) -> None:
+        routed = replace(LRP, routes={"cf-router": b"[]"}, tag=ModificationTag("epoch-1", 1))
+        again = replace(ROW, original=routed)
+
+        assert step(again, replace(WORLD, lrp=routed)) == UpdateBridge(again)
+
+    @pytest.mark.parametrize(
+        "instances",
+        [
+            (),
+            BRIDGED[:1],
+            (BRIDGED[0], instance(0, guid="other", presence=Presence.EVACUATING)),
+            (BRIDGED[0], instance(1, ActualLrpState.CLAIMED)),
+            (BRIDGED[0], instance(1, routable=False)),
+        ],
+        ids=["none", "too few", "the same index twice", "one starting", "one not routable"],
+    )
+    def test_it_is_waited_for(self, instances: tuple[ActualLrp, ...]) -> None:
+        assert isinstance(step(ROW, replace(WORLD, bridge_instances=instances)), Wait)
+
+    def test_as_many_as_run_are_enough(self) -> None:
+        """The app has one instance of two, for reasons of its own: it must not get less."""
+        world = replace(WORLD, instances=OURS[:1], bridge_instances=BRIDGED[:1])
+
+        assert entered(ROW, world) == (Phase.BRIDGED, "")
+
+    def test_routers_get_time_to_learn_of_it(self) -> None:
+        assert isinstance(step(row(Phase.BRIDGED), WORLD), Wait)
+        old = row(Phase.BRIDGED, entered_at=NOW - LIMITS.routes)
+        assert step(old, WORLD) == RemoveOriginal(old)
+
+    def test_a_bridge_that_lost_an_instance_meanwhile_is_waited_for_again(self) -> None:
+        old = row(Phase.BRIDGED, entered_at=NOW - LIMITS.routes)
+
+        assert entered(old, replace(WORLD, bridge_instances=BRIDGED[:1])) == (Phase.BRIDGING, "")
+
+    @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
+    @pytest.mark.parametrize(
+        "failed", [instance(1, ActualLrpState.CRASHED), instance(1, crashes=MAX_BRIDGE_CRASHES)]
+    )
+    def test_a_bridge_that_crashes_is_given_up(self, phase: Phase, failed: ActualLrp) -> None:
+        world = replace(WORLD, bridge_instances=(BRIDGED[0], failed))
+
+        assert entered(row(phase), world) == (Phase.UNBRIDGING, BRIDGE_CRASHED)
+
+    def test_one_crash_is_no_failure(self) -> None:
+        assert entered(ROW, replace(WORLD, bridge_instances=(BRIDGED[0], instance(1, crashes=1)))) == (
+            Phase.BRIDGED,
+            "",
+        )
+
+    def test_a_bridge_that_takes_too_long_is_given_up(self) -> None:
+        late = row(Phase.BRIDGING, entered_at=NOW - LIMITS.bridge - 1, started_at=NOW - 100)
+
+        assert entered(late, replace(WORLD, bridge_instances=())) == (Phase.UNBRIDGING, BRIDGE_TIMEOUT)
+
+    @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
+    def test_an_app_that_its_owner_removes_takes_the_bridge_with_it(self, phase: Phase) -> None:
+        assert entered(row(phase), replace(WORLD, lrp=None)) == (Phase.UNBRIDGING, OWNER_REMOVED_IT)
+
+    @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
+    def test_one_that_is_stopped_needs_no_bridge(self, phase: Phase) -> None:
+        none = replace(LRP, instances=0)
+
+        assert entered(row(phase, original=none), replace(WORLD, lrp=none)) == (
+            Phase.UNBRIDGING,
+            "changed-meanwhile",
+        )
+
+
+class TestMayRemove:
+    """Looked at right before the removal, when the row stands already."""
+
+    def test_with_as_many_running_as_before(self) -> None:
+        assert may_remove(ROW, WORLD)
+        assert not may_remove(ROW, replace(WORLD, bridge_instances=BRIDGED[:1]))
+        assert not may_remove(ROW, replace(WORLD, bridge=None))
+        assert not may_remove(ROW, replace(WORLD, lrp=None))
+        assert not may_remove(ROW, replace(WORLD, lrp=MOVED))
+
+    def test_without_a_bridge_only_if_nothing_runs(self) -> None:
+        recreate = replace(ROW, strategy=Strategy.RECREATE)
+
+        assert not may_remove(recreate, WORLD)
+        starting = (instance(0, ActualLrpState.CLAIMED),)
+        assert may_remove(recreate, replace(WORLD, instances=starting))
+
+    def test_the_row_before_the_removal_keeps_the_newest_version_and_who_ran(self) -> None:
+        scaled = replace(LRP, instances=9)
+
+        made = removing(replace(ROW, instance_guids=frozenset({"z"})), replace(WORLD, lrp=scaled))
+
+        assert (made.phase, made.original, made.unknown_until) == (Phase.REMOVING, scaled, NOW + UNKNOWN_FOR)
+        assert made.instance_guids == {"a", "b", "z"}
+
+
+REMOVED = row(Phase.REMOVED, instance_guids=frozenset({"a", "b"}))
+GONE = replace(WORLD, lrp=None, instances=())
+
+
+class TestAfterTheRemoval:
+    @pytest.mark.parametrize("strategy", list(Strategy))
+    def test_it_is_desired_again_when_no_row_is_left(self, strategy: Strategy) -> None:
+        removed = replace(REMOVED, strategy=strategy)
+
+        assert step(removed, GONE) == DesireOriginal(removed)
+
+    @pytest.mark.parametrize("state", list(ActualLrpState))
+    @pytest.mark.parametrize("presence", list(Presence))
+    def test_any_row_that_is_left_delays_that(self, state: ActualLrpState, presence: Presence) -> None:
+        world = replace(GONE, instances=(instance(0, state, presence=presence),))
+
+        assert isinstance(step(REMOVED, world), Wait)
+
+    def test_rows_whose_stop_was_lost_are_retired_and_in_the_end_not_waited_for(self) -> None:
+        left = replace(GONE, instances=OURS)
+        late = replace(left, now=NOW + RETIRE_AFTER + 1)
+
+        assert step(REMOVED, late) == Retire(OURS)
+        assert step(REMOVED, replace(left, now=NOW + GO_ON_AFTER + 1)) == DesireOriginal(REMOVED)
+
+    def test_looks_at_rows_that_stay_become_rare(self) -> None:
+        left = replace(GONE, instances=OURS)
+        waits = [step(REMOVED, replace(left, now=NOW - 1 + age)) for age in (0.0, 10.0, 25.0)]
+
+        assert [wait.seconds for wait in waits if isinstance(wait, Wait)] == [LOOK_AGAIN, 1.0, 2.5]
+
+    def test_a_version_that_only_an_event_told_of_is_what_comes_back(self) -> None:
+        """Cloud Controller scaled it between our last look and the removal."""
+        scaled = replace(LRP, instances=7, tag=ModificationTag("epoch-1", 4))
+        older = replace(LRP, instances=1, tag=ModificationTag("epoch-0", 9))
+
+        made = step(REMOVED, replace(GONE, sighted=(older, scaled)))
+
+        assert made == Enter(replace(REMOVED, original=scaled))
+
+    def test_its_owner_was_faster_and_it_is_bridged_anew(self) -> None:
+        made = step(REMOVED, replace(GONE, lrp=PUT))
+
+        assert isinstance(made, Enter)
+        assert (made.replacement.phase, made.replacement.rounds) == (Phase.BRIDGING, 2)
+        assert made.replacement.original == PUT
+        assert made.replacement.instance_guids == {"a", "b"}, "they are still of what was removed"
+
+    @pytest.mark.parametrize("phase", [Phase.REMOVED, Phase.SETTLING])
+    def test_after_three_rounds_it_is_left_alone_and_the_bridge_stays_until_it_serves(
+        self, phase: Phase
+    ) -> None:
+        last = replace(REMOVED, phase=phase, rounds=MAX_ROUNDS)
+        made = step(last, replace(GONE, lrp=PUT))
+        assert isinstance(made, Enter)
+        assert (made.replacement.phase, made.replacement.ended) == (Phase.SETTLING, PUT_BACK)
+
+        starting = replace(GONE, lrp=PUT)
+        assert isinstance(step(made.replacement, starting), Wait)
+        serving = replace(starting, instances=(instance(0), instance(1)))
+        assert entered(made.replacement, serving) == (Phase.UNBRIDGING, PUT_BACK)
+
+    def test_without_a_bridge_that_is_planned_anew(self) -> None:
+        recreate = replace(REMOVED, strategy=Strategy.RECREATE)
+
+        assert step(recreate, replace(GONE, lrp=PUT)) == Close(recreate, "owner-was-faster")
+
+    def test_it_settles_when_it_is_desired_from_the_target(self) -> None:
+        assert entered(REMOVED, replace(GONE, lrp=MOVED)) == (Phase.SETTLING, "")
+
+
+class TestWhenAnAnswerWasLost:
+    UNKNOWN = row(Phase.REMOVING, unknown_until=NOW + 1, instance_guids=frozenset({"a", "b"}))
+
+    def test_a_removal_that_took_effect_is_gone_on_with(self) -> None:
+        assert entered(self.UNKNOWN, GONE) == (Phase.REMOVED, "")
+
+    def test_one_that_may_still_take_effect_is_waited_for(self) -> None:
+        assert isinstance(step(self.UNKNOWN, WORLD), Wait)
+
+    def test_one_that_did_not_is_begun_anew_and_nobody_is_taken_for_an_instance_of_the_past(self) -> None:
+        """To retire what runs under the definition that was never removed would be an outage."""
+        known = replace(self.UNKNOWN, unknown_until=NOW)
+        made = step(known, WORLD)
+        assert isinstance(made, Enter)
+        assert (made.replacement.phase, made.replacement.instance_guids) == (Phase.BRIDGED, frozenset())
+
+        closed = step(replace(known, strategy=Strategy.RECREATE), WORLD)
+        assert isinstance(closed, Close)
+        assert (closed.reason, closed.replacement.instance_guids) == ("not-removed", frozenset())
+
+    def test_what_its_owner_changes_meanwhile_is_kept(self) -> None:
+        scaled = replace(LRP, instances=9, tag=ModificationTag("epoch-1", 1))
+
+        assert step(self.UNKNOWN, replace(WORLD, lrp=scaled)) == Enter(replace(self.UNKNOWN, original=scaled))
+
+    @pytest.mark.parametrize("ended", [REPLACED, PUT_BACK])
+    def test_one_that_hits_what_was_desired_again_is_made_good(self, ended: str) -> None:
+        settling = replace(self.UNKNOWN, phase=Phase.SETTLING)
+        assert entered(settling, GONE) == (Phase.REMOVED, "")
+        unbridging = replace(self.UNKNOWN, phase=Phase.UNBRIDGING, ended=ended)
+        assert entered(unbridging, GONE) == (Phase.REMOVED, "")
+
+    def test_without_a_bridge_nothing_is_over_before_that_is_sure(self) -> None:
+        settling = replace(self.UNKNOWN, phase=Phase.SETTLING, strategy=Strategy.RECREATE)
+        moved = replace(GONE, lrp=MOVED)
+
+        assert isinstance(step(settling, moved), Wait)
+        known = replace(settling, unknown_until=NOW)
+        assert step(known, moved) == Close(known, REPLACED)
+
+
+class TestAfterARestart:
+    """An original that its owner deleted meanwhile must not come back; one that only we removed must."""
+
+    CRASHED = replace(GONE, run_id="run-2")
+
+    @pytest.mark.parametrize("strategy", list(Strategy))
+    def test_where_nobody_sweeps_it_is_desired_at_once(self, strategy: Strategy) -> None:
+        removed = replace(REMOVED, strategy=strategy)
+
+        assert step(removed, self.CRASHED) == DesireOriginal(removed)
+
+    def test_where_its_owner_sweeps_the_owner_gets_time(self) -> None:
+        late = replace(self.CRASHED, domain_is_fresh=True, process_age=10.0, now=NOW + 60)
+
+        assert step(replace(REMOVED, strategy=Strategy.RECREATE), late) == Wait("waiting: owner-sync", 5.0)
+
+    def test_with_a_bridge_its_owners_next_sync_decides(self) -> None:
+        """Waiting would keep the bridge of an app that was deleted for longer than that."""
+        fresh = replace(self.CRASHED, domain_is_fresh=True, process_age=10.0)
+
+        assert step(REMOVED, fresh) == DesireOriginal(REMOVED)
+
+    def test_that_time_is_longer_than_a_domain_stays_fresh_after_its_last_sync(self) -> None:
+        """Otherwise a domain that was synced before the removal would pass for one that was synced since."""
+        domain_ttl, sync_interval = 120.0, 30.0
+
+        assert Limits().owner_sync >= domain_ttl + sync_interval
+
+    def test_what_its_owner_did_not_desire_in_that_time_stays_gone(self) -> None:
+        old = replace(self.CRASHED, domain_is_fresh=True, process_age=LIMITS.owner_sync)
+
+        recreate = replace(REMOVED, strategy=Strategy.RECREATE)
+        assert step(recreate, old) == Close(recreate, OWNER_REMOVED_IT)
+
+    def test_the_same_run_goes_on_whatever_the_domain(self) -> None:
+        fresh = replace(GONE, domain_is_fresh=True, process_age=1.0)
+
+        assert step(REMOVED, fresh) == DesireOriginal(REMOVED)
+
+
+SETTLING = row(Phase.SETTLING, instance_guids=frozenset({"a", "b"}))
+NEW = (instance(0, guid="e"), instance(1, guid="f"))
+BACK = replace(WORLD, lrp=MOVED, instances=NEW)
+
+
+class TestSettling:
+    def test_it_is_over_when_all_its_instances_run(self) -> None:
+        assert entered(SETTLING, BACK) == (Phase.UNBRIDGING, REPLACED)
+
+    def test_an_instance_from_before_the_removal_is_retired_and_does_not_count(self) -> None:
+        """bbs.md 9: nothing in the row tells which definition it runs."""
+        assert step(SETTLING, replace(BACK, instances=(OURS[0], NEW[1]))) == Retire((OURS[0],))
+
+    def test_too_few_are_waited_for(self) -> None:
+        assert isinstance(step(SETTLING, replace(BACK, instances=NEW[:1])), Wait)
+
+    def test_when_the_time_is_up_the_bridge_stays_while_it_serves_more(self) -> None:
+        late = replace(BACK, instances=NEW[:1], now=NOW + LIMITS.settle)
+
+        assert step(SETTLING, late) == Wait(f"waiting: {NOT_SETTLED}", 5.0)
+        useless = replace(late, bridge_instances=BRIDGED[:1])
+        made = step(SETTLING, useless)
+        assert isinstance(made, Enter)
+        assert (made.replacement.phase, made.replacement.ended) == (Phase.UNBRIDGING, NOT_SETTLED)
+
+    def test_an_app_that_its_owner_removes_takes_the_bridge_with_it(self) -> None:
+        assert entered(SETTLING, GONE) == (Phase.UNBRIDGING, OWNER_REMOVED_IT)
+
+
+UNBRIDGING = row(Phase.UNBRIDGING, ended=REPLACED, entered_at=NOW - LIMITS.routes, started_at=NOW - 9)
+
+
+class TestUnbridging:
+    def test_routers_get_time_to_learn_of_the_app_itself(self) -> None:
+        assert isinstance(step(replace(UNBRIDGING, entered_at=NOW), BACK), Wait)
+        assert step(UNBRIDGING, BACK) == RemoveBridge(UNBRIDGING)
+
+    @pytest.mark.parametrize(("ended", "after"), [(REPLACED, ""), (PUT_BACK, PUT_BACK)])
+    def test_an_app_that_lost_an_instance_meanwhile_keeps_the_bridge(self, ended: str, after: str) -> None:
+        unbridging = replace(UNBRIDGING, ended=ended)
+
+        assert entered(unbridging, replace(BACK, instances=NEW[:1])) == (Phase.SETTLING, after)
+
+    def test_a_bridge_that_failed_goes_at_once(self) -> None:
+        failed = replace(UNBRIDGING, ended=BRIDGE_CRASHED, entered_at=NOW)
+
+        assert step(failed, WORLD) == RemoveBridge(failed)
+
+    def test_the_bridge_of_an_app_that_is_gone_goes_at_once(self) -> None:
+        assert step(replace(UNBRIDGING, entered_at=NOW), GONE) == RemoveBridge(
+            replace(UNBRIDGING, entered_at=NOW)
+        )
+
+    def test_it_is_over_when_no_row_of_the_bridge_is_left(self) -> None:
+        gone = replace(BACK, bridge=None)
+
+        assert isinstance(step(UNBRIDGING, gone), Wait)
+        assert step(UNBRIDGING, replace(gone, now=NOW + RETIRE_AFTER + 1)) == Retire(
+            BRIDGED, "waiting: unbridging"
+        )
+        over = Close(UNBRIDGING, REPLACED)
+        assert step(UNBRIDGING, replace(gone, now=NOW + GO_ON_AFTER + 1)) == over
+        assert step(UNBRIDGING, replace(gone, bridge_instances=())) == over

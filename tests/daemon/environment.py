@@ -129,6 +129,16 @@ class DaemonProcess:
             raise AssertionError(f"the daemon ended without {message}:\n{self.text[-3000:]}")
         return found[count - 1]
 
+    async def news(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> None:
+        """Wait for a line that is yet to come.
+
+        Raises:
+            TimeoutError: None came within so many seconds.
+        """
+        seen = len(self.lines)
+        async with asyncio.timeout(within), self._news:
+            await self._news.wait_for(lambda: any(map(condition, self.lines[seen:])))
+
     async def kill(self) -> None:
         """End it with SIGKILL."""
         await self._end(signal.SIGKILL)

@@ -1,0 +1,79 @@
+"""Lets everything go wrong around the daemon for some minutes, and says what the apps noticed.
+
+Started by hack/chaos. Each round is a fresh environment with a seed of its own, so that any of them can
+be run again alone.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.daemon.chaos import Chaos, Report
+from tests.daemon.environment import open_environment
+from tests.simulators.bbs import Version
+
+ROUND = 60.0
+"""Seconds of trouble in one round."""
+
+
+async def run_round(seed: int, seconds: float, directory: Path) -> Report:
+    """Run one seed in an environment of its own."""
+    versions = list(Version)
+    async with open_environment(
+        directory,
+        version=versions[seed % len(versions)],
+        start_delay=0.1,
+        pulls=False,
+        sync_interval=1.0,
+        converge_interval=1.0,
+    ) as env:
+        env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "settle_timeout": "20s"}
+        env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}
+        report = await Chaos(env, seed).run(seconds)
+        if report.violations:
+            (directory / "violations.log").write_text("\n".join(report.violations))
+        return report
+
+
+async def run(minutes: float, seed: int, keep: Path | None) -> int:
+    """Run rounds until the time is up, and give the exit status."""
+    end, total, violations = time.monotonic() + minutes * 60, Counter[str](), 0
+    while (left := end - time.monotonic()) > 0:
+        with tempfile.TemporaryDirectory(prefix="chaos-") as made:
+            directory = Path(made) if keep is None else keep / f"seed-{seed}"
+            directory.mkdir(parents=True, exist_ok=True)
+            report = await run_round(seed, min(ROUND, max(10.0, left)), directory)
+        print(report, flush=True)
+        for violation in report.violations:
+            print(f"  {violation}", flush=True)
+        total.update(report.happened)
+        violations += len(report.violations)
+        seed += 1
+    print("in all: " + ", ".join(f"{count} {name}" for name, count in sorted(total.items())))
+    print(f"{violations} violations")
+    return 1 if violations else 0
+
+
+def main() -> None:
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser(prog="hack/chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the first round; each further one is one more"
+    )
+    parser.add_argument("--keep", type=Path, help="directory to keep configs, stores and logs in")
+    arguments = parser.parse_args()
+    if arguments.minutes <= 0:
+        parser.error("--minutes must be more than 0")
+    try:
+        sys.exit(asyncio.run(run(arguments.minutes, arguments.seed, arguments.keep)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,7 @@ async def run_round(seed: int, seconds: float, directory: Path) -> Report:
         env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}
         report = await Chaos(env, seed).run(seconds)
         if report.violations:
-            (directory / "violations.log").write_text("\n".join(report.violations))
+            (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
         return report
 
 

@@ -181,9 +181,9 @@ async def _go_on(action: GoOn, observed: Observed, sources: Sources, targets: Ta
                     row.original, bridge_of(row.process_guid), BRIDGE_DOMAIN, action.target
                 )
             return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
-        case UpdateBridge(row, reason):
+        case UpdateBridge(row, wanted, reason):
             with suppress(NotFound):
-                await targets.bridges.update_from(bridge_of(row.process_guid), row.original)
+                await targets.bridges.update_from(bridge_of(row.process_guid), wanted)
             return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
         case RemoveOriginal(row):
             return await _remove(row, observed, sources, targets)

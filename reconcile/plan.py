@@ -274,9 +274,9 @@ def plan_left_bridge(left: LeftBridge, *, owner_sync: float) -> Action:
     """Decide about a bridge that no replacement knows of: its record was lost, or it came late."""
     if left.bridge is None or left.is_in_use:
         return Forget()
-    bridged = running(left.bridge_instances)
+    bridged = running(left.bridge, left.bridge_instances)
     if left.lrp is not None:
-        if running(left.instances) >= min(left.lrp.instances, bridged):
+        if running(left.lrp, left.instances) >= min(left.lrp.instances, bridged):
             return RemoveLeftBridge(left.process_guid)
         return LeaveAlone("bridge-still-serves", "fewer instances of the app itself run")
     if bridged == 0 or (left.domains_are_fresh and left.process_age > owner_sync):

@@ -186,9 +186,13 @@ class DesireBridge:
 
 @dataclass(frozen=True, slots=True)
 class UpdateBridge:
-    """Give the bridge the number of instances and the routes that its owner wants by now."""
+    """Give the bridge the instances and the routes that its owner wants by now.
+
+    It is never scaled down: of its instances those that would go may be the ones that serve.
+    """
 
     replacement: Replacement
+    wanted: DesiredLrp
     reason: str = "waiting: bridging"
 
 
@@ -261,13 +265,23 @@ def next_step(row: Replacement, world: World, *, target: Pull, limits: Limits) -
     return decide(_Case(row, world, target, limits))
 
 
-def running(instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()) -> int:
-    """Count the indices that serve: one that runs, is routable and is not of an earlier definition."""
+def running(
+    lrp: DesiredLrp | None, instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()
+) -> int:
+    """Count the indices of an LRP that serve: one that runs, is routable and not of an earlier definition.
+
+    An index that is no longer wanted is being stopped, although its row still says that it runs.
+    """
+    if lrp is None:
+        return 0
     return len(
         {
             each.index
             for each in instances
-            if each.state is ActualLrpState.RUNNING and each.routable and each.instance_guid not in stale
+            if each.state is ActualLrpState.RUNNING
+            and each.routable
+            and each.index < lrp.instances
+            and each.instance_guid not in stale
         }
     )
 
@@ -278,9 +292,14 @@ def is_any_running(instances: Iterable[ActualLrp]) -> bool:
 
 
 def needed(lrp: DesiredLrp, instances: Iterable[ActualLrp]) -> int:
-    """Count the instances that an app must not have fewer of: those that run, or that are wanted."""
-    indices = {each.index for each in instances if each.state is ActualLrpState.RUNNING}
-    return min(len(indices), lrp.instances)
+    """Count the instances that an app must not have fewer of: those that run, routable or not, and stay."""
+    return len(
+        {
+            each.index
+            for each in instances
+            if each.state is ActualLrpState.RUNNING and each.index < lrp.instances
+        }
+    )
 
 
 def may_remove(row: Replacement, world: World) -> bool:
@@ -289,15 +308,15 @@ def may_remove(row: Replacement, world: World) -> bool:
         return False
     if row.strategy is Strategy.RECREATE:
         return not is_any_running(world.instances)
-    return world.bridge is not None and running(world.bridge_instances) >= needed(world.lrp, world.instances)
+    return running(world.bridge, world.bridge_instances) >= needed(world.lrp, world.instances)
 
 
 def may_remove_bridge(row: Replacement, world: World) -> bool:
     """Whether the app loses nothing when the bridge is removed now."""
     if world.lrp is None or row.ended not in _KEEPS_BRIDGE:
         return True
-    serving = running(world.instances, row.instance_guids)
-    return serving >= min(world.lrp.instances, running(world.bridge_instances))
+    serving = running(world.lrp, world.instances, row.instance_guids)
+    return serving >= min(world.lrp.instances, running(world.bridge, world.bridge_instances))
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,14 +405,15 @@ def _bridging(case: _Case) -> Step:
     if world.bridge is None:
         return DesireBridge(case.row)
     if not _is_like(world.bridge, lrp):
-        return UpdateBridge(case.row)
+        most = max(lrp.instances, world.bridge.instances)
+        return UpdateBridge(case.row, replace(lrp, instances=most))
     if may_remove(case.row, world):
         return case.enter(Phase.BRIDGED)
     return case.wait("waiting: bridging", case.limits.bridge - case.waited + LOOK_AGAIN)
 
 
 def _is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
-    return bridge.instances == lrp.instances and bridge.routes == lrp.routes
+    return bridge.instances >= lrp.instances and bridge.routes == lrp.routes
 
 
 def _bridged(case: _Case) -> Step:
@@ -493,12 +513,12 @@ def _settling(case: _Case) -> Step:
     stale = stale_instances(world.instances, row.instance_guids)
     if stale:
         return Retire(stale)
-    serving = running(world.instances, row.instance_guids)
+    serving = running(lrp, world.instances, row.instance_guids)
     if serving >= lrp.instances:
         return case.enter(Phase.UNBRIDGING, ended=ended)
     if case.waited <= case.limits.settle:
         return case.wait("waiting: settling", case.limits.settle - case.waited + LOOK_AGAIN)
-    if serving >= running(world.bridge_instances):  # the bridge adds nothing
+    if serving >= running(world.bridge, world.bridge_instances):  # the bridge adds nothing
         return case.enter(Phase.UNBRIDGING, ended=NOT_SETTLED)
     return Wait(f"waiting: {NOT_SETTLED}", LONGEST_LOOK_AGAIN)
 
@@ -520,6 +540,9 @@ def _unbridging(case: _Case) -> Step:
     row, world = case.row, case.world
     if world.lrp is None and case.is_unknown and row.ended in _KEEPS_BRIDGE:
         return case.enter(Phase.REMOVED)  # a removal whose answer was lost took effect after all
+    stale = stale_instances(world.instances, row.instance_guids)
+    if stale and world.lrp is not None:
+        return Retire(stale)
     if world.bridge is not None:
         if not may_remove_bridge(row, world):
             return case.enter(Phase.SETTLING, ended=row.ended if row.ended in _STAYS else "")

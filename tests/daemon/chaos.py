@@ -41,6 +41,7 @@ class Report:
     seconds: float
     happened: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.happened.items()))
@@ -80,7 +81,7 @@ class Chaos:
         self.happened["bridges"] = len(self.invariants.bridges)
         self.happened["looks at all apps"] = self.invariants.looks
         violations = self.invariants.violations + ([f"the daemon ended with {status}"] if status else [])
-        return Report(self._seed, time.monotonic() - begun, self.happened, violations)
+        return Report(self._seed, time.monotonic() - begun, self.happened, violations, self.invariants.told)
 
     async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float, *, until: float) -> None:
         while time.monotonic() < until:
@@ -120,6 +121,7 @@ class Chaos:
         ]
         _, name, act = self._chance.choices(kinds, [weight for weight, _, _ in kinds])[0]
         self.happened[name] += 1
+        self.invariants.note(name)
         await act()
 
     async def _start(self) -> None:
@@ -142,6 +144,7 @@ class Chaos:
             self.happened[f"killed around {phase}"] += 1
             with contextlib.suppress(TimeoutError):
                 await daemon.news(lambda line: line["data"].get("reason") == f"waiting: {phase}", within=3.0)
+        self.invariants.note(f"killed around {phase}")
         await daemon.kill()
         self._count(daemon)
         if self._chance.random() < 0.3:
@@ -180,6 +183,7 @@ class Chaos:
             return
         key = self._chance.choice(running).key
         self.invariants.will_crash(key.process_guid)
+        self.invariants.note(f"crash of {key.process_guid}/{key.index}")
         with contextlib.suppress(BbsError):  # its LRP is gone
             self._env.cell.crash(key.process_guid, key.index)
 
@@ -192,6 +196,7 @@ class Chaos:
         if app is not None:
             instances = self._chance.randint(1, 4)
             self.invariants.will_scale(app, instances)
+            self.invariants.note(f"{app.process_guid}: {app.instances} to {instances}")
             await self._env.cloud.scale(app, instances)
 
     async def _map_route(self) -> None:
@@ -209,6 +214,7 @@ class Chaos:
         app = self._app()
         if app is None:
             return
+        self.invariants.note(f"put back {app.process_guid}")
         await self._env.cloud.stop(app)
         app.is_started = True
         await self._env.cloud.sync()

@@ -143,6 +143,10 @@ class DaemonProcess:
         """End it with SIGKILL."""
         await self._end(signal.SIGKILL)
 
+    def signal_user(self) -> None:
+        """Let it go on although replacements have failed."""
+        self._process.send_signal(signal.SIGUSR1)
+
     async def stop(self) -> tuple[int, float]:
         """End it with SIGTERM, and give its exit status and the seconds it took."""
         begun = time.monotonic()

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.simulators.bbs import Bbs
@@ -36,6 +37,8 @@ class Invariants:
         violations: What went wrong, for people.
         bridges: The lives of bridges seen so far.
         looks: How often everything was looked at.
+        lately: What was done last, for whoever looks into a violation.
+        told: The violations with that and with their time.
     """
 
     bbs: Bbs
@@ -46,6 +49,8 @@ class Invariants:
     violations: list[str] = field(default_factory=list)
     bridges: set[str] = field(default_factory=set)
     looks: int = 0
+    lately: deque[str] = field(default_factory=lambda: deque(maxlen=12))
+    told: list[str] = field(default_factory=list)
     _known: set[tuple[str, str]] = field(default_factory=set)
     _crashes: dict[str, deque[float]] = field(default_factory=dict)
 
@@ -57,6 +62,10 @@ class Invariants:
             yield
         finally:
             self.bbs.state.events.observers.remove(self._look)
+
+    def note(self, what: str) -> None:
+        """Remember something that was done, with its time."""
+        self.lately.append(f"{_clock()} {what}")
 
     def will_crash(self, process_guid: str) -> None:
         """Let an app, or its bridge, have one instance less from now on, since the cell takes it."""
@@ -103,7 +112,9 @@ class Invariants:
             least = held - self._unseen_crashes(guid)
             self.lowest[guid] = min(self.lowest.get(guid, 0), count - least)
             if count < least:
-                self.violations.append(f"{app.owner.app_name}: {count} of {held} instances serve")
+                what = f"{app.owner.app_name}: {count} of {held} instances serve"
+                self.violations.append(what)
+                self.told.append(f"{_clock()} {what} {guid}, after: {'; '.join(self.lately)}")
             # Told once, and what a crash has cost is not asked for again.
             self.held[guid] = min(max(held, own), wanted) if count >= held else count
         self._check_definitions()
@@ -170,3 +181,7 @@ class Invariants:
     def _app_of(self, process_guid: str) -> App | None:
         guid = process_guid.removeprefix(BRIDGE_PREFIX)
         return next((app for app in self.cloud.apps.values() if app.process_guid == guid), None)
+
+
+def _clock() -> str:
+    return datetime.now(UTC).strftime("%H:%M:%S.%f")[:-3]

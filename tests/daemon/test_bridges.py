@@ -1,18 +1,25 @@
 """Apps that run are moved without a moment in which they have fewer instances than before."""
 
+import asyncio
+import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.daemon.environment import Environment, open_environment, until
-from tests.daemon.invariants import Invariants
+from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.simulators import images
-from tests.simulators.bbs import Version
+from tests.simulators.bbs import Fault, Version, actual, desired
+from tests.simulators.bbs.state import upsert_domain
+from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 
 SAMPLE = images.image([images.layer(1000, n) for n in range(2)])
+REMOVE = "/v1/desired_lrp/remove"
 
 
 @pytest.fixture(params=list(Version))
@@ -25,7 +32,42 @@ async def env(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[E
         sync_interval=1.0,
         converge_interval=1.0,
     ) as opened:
+        opened.settings["sync_interval"] = "1s"
         yield opened
+
+
+@contextmanager
+def watched(env: Environment) -> Iterator[Invariants]:
+    """Watch the apps for the length of a block, which ends well only without a violation."""
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+    with invariants.watching():
+        yield invariants
+    assert invariants.violations == []
+
+
+async def running_app(env: Environment, name: str = "web", *, instances: int = 2) -> App:
+    """Push an app and wait until it runs from its source; its image is cached as soon as a daemon runs."""
+    reference = await asyncio.to_thread(env.source.push, f"team/{name}", "1", SAMPLE)
+    app = env.cloud.create(name, Image(reference))
+    app.droplet, app.instances = app.package, instances
+    await env.cloud.start_app(app)
+    await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"] * instances)
+    return app
+
+
+def bridge(env: Environment, app: App) -> DesiredLRP | None:
+    return env.bbs.state.desired.get(BRIDGE_PREFIX + app.process_guid)
+
+
+def bridge_rows(env: Environment, app: App) -> list[str]:
+    guid = BRIDGE_PREFIX + app.process_guid
+    return [row.state for row in env.bbs.state.rows() if row.actual_lrp_key.process_guid == guid]
+
+
+async def moved(env: Environment, *apps: App, seconds: float = 60.0) -> None:
+    """Wait until apps run from the cache and no bridge is left."""
+    await until(lambda: all(env.is_from_cache(app) for app in apps), seconds=seconds)
+    await until(lambda: not any(guid.startswith(BRIDGE_PREFIX) for guid in env.bbs.state.desired))
 
 
 async def test_200_running_apps_are_moved_and_no_instance_is_missed(
@@ -33,24 +75,308 @@ async def test_200_running_apps_are_moved_and_no_instance_is_missed(
 ) -> None:
     reference = env.source.push("team/web", "1", SAMPLE)
     chance = random.Random(4)
-    apps = [
-        await env.push_app(f"app-{n}", Image(reference), instances=chance.randint(1, 5)) for n in range(200)
-    ]
+    apps = []
+    for n in range(200):
+        app = env.cloud.create(f"app-{n}", Image(reference))
+        app.droplet, app.instances = app.package, chance.randint(1, 5)
+        await env.cloud.start_app(app)
+        apps.append(app)
+    instances = sum(app.instances for app in apps)
     invariants = Invariants(env.bbs, [env.cell], env.cloud)
-    await until(lambda: sum(invariants.serving().values()) == sum(app.instances for app in apps))
+    await until(lambda: sum(invariants.serving().values()) == instances)
     with invariants.watching():
-        daemon = await env.started_daemon()
-        await until(lambda: all(env.is_from_cache(app) for app in apps), seconds=120)
-        await until(lambda: not any(guid.startswith("docker-cache") for guid in env.bbs.state.desired))
+        await env.started_daemon()
+        await moved(env, *apps, seconds=200.0)
     invariants.check_end()
     with capsys.disabled():
         print(  # noqa: T201 - the figures are what a reader of the test's output wants to see
-            f"\n{len(apps)} apps with {sum(app.instances for app in apps)} instances moved, "
-            f"{len(invariants.bridges)} bridges, {invariants.looks} looks, "
-            f"lowest surplus {min(invariants.lowest.values())}"
+            f"\n{len(apps)} apps with {instances} instances moved, {len(invariants.bridges)} bridges, "
+            f"{invariants.looks} looks, moments with fewer instances than before: "
+            f"{len(invariants.violations)}"
         )
 
     assert invariants.violations == []
     assert min(invariants.lowest.values()) == 0
     assert len(invariants.bridges) == len(apps)
-    await daemon.stop()
+
+
+async def test_the_naive_order_is_seen_as_an_outage(env: Environment) -> None:
+    """What all the care is for, and the proof that the watch over it can see."""
+    app = await running_app(env, instances=3)
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+    with invariants.watching():
+        env.bbs.state.events.emit([])  # one look at what there is
+        definition = DesiredLRP()
+        definition.CopyFrom(env.bbs.state.desired[app.process_guid])
+        definition.root_fs = "docker://cache.example/x#latest"
+        desired.remove(env.bbs.state, app.process_guid)
+        desired.desire(env.bbs.state, definition)
+        await until(lambda: env.running_from(app, definition.root_fs) == 3)
+
+    assert invariants.violations == ["web: 0 of 3 instances serve"]
+
+
+async def test_a_definition_that_is_changed_and_an_app_that_is_brought_back_are_seen(
+    env: Environment,
+) -> None:
+    app = await running_app(env)
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+    definition = DesiredLRP()
+    definition.CopyFrom(env.bbs.state.desired[app.process_guid])
+    definition.process_guid = BRIDGE_PREFIX + app.process_guid
+    definition.memory_mb += 1
+    with invariants.watching():
+        desired.desire(env.bbs.state, definition)
+    assert invariants.violations == [f"{definition.process_guid} was changed: memory_mb"]
+
+    del env.cloud.apps[app.guid]
+    assert f"{app.process_guid} is desired, and nobody wants it" in invariants.unrest()
+    assert f"{definition.process_guid} is left" in invariants.unrest()
+
+
+async def test_a_bridge_is_the_same_but_for_key_domain_and_image(env: Environment) -> None:
+    app = await running_app(env)
+    env.cell.start_gate.clear()
+    await env.started_daemon()
+    await until(lambda: bridge(env, app) is not None)
+
+    made, original = DesiredLRP(), DesiredLRP()
+    found = bridge(env, app)
+    assert found is not None
+    made.CopyFrom(found)
+    original.CopyFrom(env.bbs.state.desired[app.process_guid])
+    assert made.domain == "docker-cache-bridge"
+    assert made.root_fs.startswith(f"docker://{env.cache.address}/")
+    assert "docker-cache-bridge" in env.bbs.state.fresh_domains()
+    for message in (made, original):
+        for name in ("process_guid", "domain", "root_fs", "modification_tag"):
+            message.ClearField(name)
+    assert made == original
+    env.cell.start_gate.set()
+    await moved(env, app)
+
+
+PHASES = ["bridging", "bridged", "removed", "settling", "unbridging"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
+    env: Environment, phase: str
+) -> None:
+    env.cell.settings.stop_delay = 0.3
+    app = await running_app(env, instances=3)
+    with watched(env):
+        daemon = await env.start_daemon()
+        await daemon.logged(
+            "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
+        )
+        await daemon.kill()
+        again = await env.start_daemon()
+        await again.logged("reconciler.resuming-replacement", process_guid=app.process_guid)
+        await moved(env, app)
+
+
+@pytest.mark.parametrize("takes_effect", [True, False])
+async def test_killed_around_the_removal_it_goes_on(env: Environment, takes_effect: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    """The row says "removing", and only the BBS knows whether it was."""
+    app = await running_app(env)
+    env.bbs.faults.order(Fault.HANG, REMOVE)
+    with watched(env):
+        daemon = await env.started_daemon()
+        await until(lambda: env.bbs.faults.happened[Fault.HANG] == 1)
+        await daemon.kill()
+        if takes_effect:
+            desired.remove(env.bbs.state, app.process_guid)
+        await env.start_daemon()
+        await moved(env, app, seconds=90.0)
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.DROP_BEFORE, Fault.UNAVAILABLE])
+@pytest.mark.parametrize("path", [REMOVE, "/v1/desired_lrp/desire.r2"])
+async def test_an_answer_that_is_lost_costs_no_instance(env: Environment, fault: Fault, path: str) -> None:
+    """The first desire is the bridge's, the second the app's own; the first removal is the app's."""
+    app = await running_app(env)
+    with watched(env):
+        daemon = await env.started_daemon()
+        if path != REMOVE:
+            await daemon.logged(
+                "reconciler.reconciled", process_guid=app.process_guid, reason="waiting: bridged"
+            )
+        env.bbs.faults.order(fault, path)
+        await moved(env, app, seconds=90.0)
+
+
+async def test_a_failover_in_mid_phase_costs_no_instance(env: Environment) -> None:
+    env.cell.settings.stop_delay = 0.5
+    app = await running_app(env, instances=3)
+    with watched(env):
+        daemon = await env.started_daemon()
+        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="waiting: removed")
+        await env.bbs.fail_over(1.0, 0.5)
+        await moved(env, app)
+
+
+async def test_stops_that_are_lost_are_made_good(env: Environment) -> None:
+    app = await running_app(env, instances=3)
+    env.cell.lost_stops = 2
+    with watched(env):
+        await env.started_daemon()
+        await moved(env, app)
+    assert env.running_from(app, env.bbs.state.desired[app.process_guid].root_fs) == 3
+
+
+async def test_an_instance_that_comes_back_with_a_late_heartbeat_is_retired(env: Environment) -> None:
+    """Its row says RUNNING, and nothing but its GUID tells that it runs the old definition."""
+    app = await running_app(env, instances=1)
+    (old,) = list(env.cell.instances.values())
+    daemon = await env.started_daemon()
+    await moved(env, app)
+    rootfs = env.bbs.state.desired[app.process_guid].root_fs
+    await until(lambda: env.running_from(app, rootfs) == 1)
+    # The new container's row is lost, and the old cell says again what it knows.
+    key = old.key
+    (new,) = [each for each in env.cell.instances.values() if each.key.process_guid == key.process_guid]
+    env.cell.crash(key.process_guid, 0)
+    del new
+    env.cell.instances[old.instance_key.instance_guid] = old
+    old.is_running, old.is_stopping = True, False
+    actual.start(env.bbs.state, env.cell._start_request(old))
+
+    await daemon.logged(
+        "reconciler.reconciled", process_guid=app.process_guid, reason="retired-stale-instances"
+    )
+    await until(lambda: env.running_from(app, rootfs) == 1)
+
+
+class TestOwnersAtWork:
+    """Cloud Controller changes the app at any moment of a replacement."""
+
+    @pytest.mark.parametrize("phase", PHASES)
+    async def test_scaling_and_new_routes_survive(self, env: Environment, phase: str) -> None:
+        env.cell.settings.stop_delay = 0.3
+        app = await running_app(env)
+        with watched(env) as invariants:
+            daemon = await env.started_daemon()
+            await daemon.logged(
+                "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
+            )
+            await env.cloud.scale(app, 4)
+            await env.cloud.map_route(app, "second.apps.example.com")
+            await moved(env, app)
+            await until(lambda: not invariants.unrest())
+        assert (
+            b"second.apps.example.com" in env.bbs.state.desired[app.process_guid].routes.routes["cf-router"]
+        )
+
+    @pytest.mark.parametrize("phase", PHASES)
+    async def test_an_app_that_is_deleted_goes_with_its_bridge(self, env: Environment, phase: str) -> None:
+        env.cell.settings.stop_delay = 0.3
+        app = await running_app(env)
+        daemon = await env.started_daemon()
+        await daemon.logged(
+            "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
+        )
+        await env.cloud.delete(app)
+
+        await until(lambda: not env.bbs.state.desired and not list(env.bbs.state.rows()), seconds=10.0)
+        await asyncio.sleep(1.5)  # longer than a sync: nothing comes back
+        assert not env.bbs.state.desired
+
+    async def test_an_owner_who_keeps_putting_it_back_is_left_alone_after_three_rounds(
+        self, env: Environment
+    ) -> None:
+        app = await running_app(env)
+        with watched(env):
+            daemon = await env.started_daemon()
+
+            def put_back() -> None:
+                """Desire it from its source as soon as it is away."""
+                if app.process_guid not in env.bbs.state.desired and not env.rows(app):
+                    desired.desire(env.bbs.state, env.cloud.definition(app))
+
+            env.bbs.state.events.observers.append(put_back)
+            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="put-back")
+            await until(lambda: bridge(env, app) is None)
+        assert env.bbs.state.desired[app.process_guid].root_fs == f"docker://{env.source.address}/team/web#1"
+        await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"] * 2)
+
+
+class TestWhenACopyDoesNotRun:
+    async def test_the_app_stays_and_no_other_is_moved_before_the_copy_was_read_back(
+        self, env: Environment
+    ) -> None:
+        """The bridge is the test of the copy: what crashes in it never replaces what runs."""
+        first = await running_app(env, "web")
+        tag = env.bbs.state.desired[first.process_guid].modification_tag.epoch
+        env.cell.settings.crash_reason = lambda lrp: "broken" if lrp.domain == "docker-cache-bridge" else ""
+        with watched(env):
+            daemon = await env.started_daemon()
+            await daemon.logged(
+                "reconciler.reconciled", process_guid=first.process_guid, reason="bridge-crashed"
+            )
+            await until(lambda: bridge(env, first) is None)
+            assert env.bbs.state.desired[first.process_guid].modification_tag.epoch == tag
+
+            env.cell.settings.crash_reason = lambda _lrp: ""
+            second = await running_app(env, "other")  # the same content
+            await daemon.logged("verifier.verified-copy")
+            await moved(env, second)
+        assert not env.is_from_cache(first)
+
+    async def test_after_three_in_a_row_nothing_more_is_moved_until_an_operator_says_so(
+        self, env: Environment
+    ) -> None:
+        env.settings |= {"max_in_flight": 1, "max_consecutive_failures": 2, "bridge_timeout": "1s"}
+        apps = [await running_app(env, f"web-{n}", instances=1) for n in range(4)]
+        env.cell.start_gate.clear()  # no bridge ever runs
+        with watched(env):
+            daemon = await env.started_daemon()
+            await daemon.logged("reconciler.opened-circuit")
+            waiting = await daemon.logged("reconciler.reconciled", reason="waiting: circuit-open")
+            assert "bridge-timeout" in waiting["data"]["detail"]
+            _, out, _ = await env.run_command("status", "--config", str(env.config_path))
+            reasons = [row["reason"] for row in map(json.loads, out.splitlines()) if row["kind"] == "lrp"]
+            assert reasons.count("bridge-timeout") == 2
+
+            env.cell.start_gate.set()
+            daemon.signal_user()
+            await daemon.logged("reconciler.closed-circuit")
+            await until(lambda: sum(map(env.is_from_cache, apps)) == 2)
+
+
+async def test_without_a_journal_key_running_apps_are_left_alone_with_a_warning(env: Environment) -> None:
+    del env.settings["journal_key_file"]
+    app = await running_app(env)
+    daemon = await env.started_daemon()
+
+    line = await daemon.logged(
+        "reconciler.reconciled", process_guid=app.process_guid, reason="waiting: running"
+    )
+    assert "journal_key_file" in line["data"]["detail"]
+    assert any("no LRP is moved while it runs" in str(line.get("data")) for line in daemon.lines)
+
+
+async def test_the_operator_excepts_an_org(env: Environment) -> None:
+    env.settings["replace_running_rules"] = [{"org": "acme", "replace_running": "never"}]
+    app = await running_app(env)
+    daemon = await env.started_daemon()
+
+    line = await daemon.logged(
+        "reconciler.reconciled", process_guid=app.process_guid, reason="waiting: running"
+    )
+    assert line["data"]["detail"] == "replace_running is never"
+
+
+async def test_a_bridge_whose_record_was_lost_is_removed_once_it_is_not_needed(env: Environment) -> None:
+    app = await running_app(env)
+    env.settings["replace_running"] = "never"
+    left = DesiredLRP()
+    left.CopyFrom(env.bbs.state.desired[app.process_guid])
+    left.process_guid, left.domain = BRIDGE_PREFIX + app.process_guid, "docker-cache-bridge"
+    upsert_domain(env.bbs.state, "docker-cache-bridge", 120)
+    desired.desire(env.bbs.state, left)
+    await until(lambda: bridge_rows(env, app) == ["RUNNING"] * 2)
+    with watched(env):
+        daemon = await env.started_daemon()
+        await daemon.logged("reconciler.looked-at-bridge", reason="bridge-left-behind")
+        await until(lambda: bridge(env, app) is None)

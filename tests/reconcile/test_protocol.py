@@ -119,13 +119,35 @@ class TestBeforeTheRemoval:
         newest = step(ROW, replace(WORLD, lrp=scaled))
         assert newest == Enter(replace(ROW, original=scaled))
         assert isinstance(newest, Enter)
-        assert step(newest.replacement, replace(WORLD, lrp=scaled)) == UpdateBridge(newest.replacement)
+        assert step(newest.replacement, replace(WORLD, lrp=scaled)) == UpdateBridge(
+            newest.replacement, scaled
+        )
 
     def test_it_gets_new_routes(self) -> None:
         routed = replace(LRP, routes={"cf-router": b"[]"}, tag=ModificationTag("epoch-1", 1))
         again = replace(ROW, original=routed)
 
-        assert step(again, replace(WORLD, lrp=routed)) == UpdateBridge(again)
+        assert step(again, replace(WORLD, lrp=routed)) == UpdateBridge(again, routed)
+
+    def test_it_is_not_scaled_down(self) -> None:
+        """Of its instances those that would go may be the ones that serve."""
+        scaled = replace(LRP, instances=1)
+        again = replace(ROW, original=scaled)
+        last = (instance(0, ActualLrpState.UNCLAIMED), BRIDGED[1])
+
+        made = step(again, replace(WORLD, lrp=scaled, instances=OURS[:1], bridge_instances=last))
+
+        assert made == Enter(replace(again, phase=Phase.BRIDGED, entered_at=NOW))
+        routed = replace(scaled, routes={"cf-router": b"[]"})
+        assert step(replace(ROW, original=routed), replace(WORLD, lrp=routed)) == UpdateBridge(
+            replace(ROW, original=routed), replace(routed, instances=2)
+        )
+
+    def test_an_index_that_is_not_wanted_any_more_does_not_count(self) -> None:
+        """Its row says RUNNING while it is being stopped."""
+        assert not may_remove(ROW, replace(WORLD, bridge=replace(BRIDGE, instances=1)))
+        scaled = replace(LRP, instances=1)
+        assert may_remove(ROW, replace(WORLD, lrp=scaled, bridge_instances=BRIDGED[:1]))
 
     @pytest.mark.parametrize(
         "instances",
@@ -402,6 +424,11 @@ UNBRIDGING = row(Phase.UNBRIDGING, ended=REPLACED, entered_at=NOW - LIMITS.route
 
 
 class TestUnbridging:
+    def test_an_instance_from_before_the_removal_is_retired_first(self) -> None:
+        known = replace(UNBRIDGING, instance_guids=frozenset({"a"}))
+
+        assert step(known, replace(BACK, instances=(*NEW, OURS[0]))) == Retire((OURS[0],))
+
     def test_routers_get_time_to_learn_of_the_app_itself(self) -> None:
         assert isinstance(step(replace(UNBRIDGING, entered_at=NOW), BACK), Wait)
         assert step(UNBRIDGING, BACK) == RemoveBridge(UNBRIDGING)

@@ -173,8 +173,8 @@ class Replacing(RuleBasedStateMachine):
                 self.bbs.desire(
                     replace(row.original, process_guid=BRIDGE, domain=BRIDGE_DOMAIN, rootfs=TARGET.rootfs)
                 )
-            case UpdateBridge(row):
-                self.bbs.update(BRIDGE, row.original.instances)
+            case UpdateBridge(_, wanted):
+                self.bbs.update(BRIDGE, wanted.instances)
             case RemoveOriginal(before):
                 self.remove_original(before, loses_answer=loses_answer)
             case DesireOriginal(row):

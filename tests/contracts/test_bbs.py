@@ -11,14 +11,17 @@ from controller.bbs.messages import LrpUpdate
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from protos.bbs.error_pb2 import Error
+from reconcile.bridges import bridge_of
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.events import (
     DesiredLrpCreated,
+    DesiredLrpRemoved,
 )
 from reconcile.images import Rootfs
 from reconcile.lrps import (
     Credentials,
     ProcessGuid,
+    Pull,
     RunAction,
     Secret,
 )
@@ -28,6 +31,7 @@ from tests.contracts.bbs_scene import (
     comparable,
     eventually,
     is_created,
+    is_removed,
     read_until,
 )
 from tests.contracts.bbs_targets import OnRealBbs, OnSimulator2024, OnSimulator2026
@@ -204,6 +208,52 @@ class BbsContract:
         await scene.client.remove_desired_lrp(guid)
         await scene.client.desire_definition(lrp)
         assert comparable(await scene.stored(guid)) == comparable(before)
+
+    async def test_another_lrp_like_one_differs_in_key_domain_and_image_alone(self, scene: Scene) -> None:
+        """What a bridge is; the first one stays as it was."""
+        guid = await scene.desire(full_lrp(scene.lrp()))
+        before = await scene.stored(guid)
+        lrp = await scene.client.find_desired_lrp(guid)
+        assert lrp is not None
+        other = bridge_of(guid)
+        scene.process_guids.append(other)
+
+        pull = Pull(Rootfs("docker://cache.example/g#latest"), Credentials("cache", Secret("secret")))
+        await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull)
+
+        made = await scene.stored(other)
+        own = ["process_guid", "domain", "root_fs", "image_username", "image_password"]
+        assert comparable(made, without=own) == comparable(before, without=own)
+        assert (made.process_guid, made.domain) == (other, f"{scene.domain}-bridge")
+        assert (made.root_fs, made.image_username) == ("docker://cache.example/g#latest", "cache")
+        assert await scene.stored(guid) == before
+        assert len(await scene.client.list_actual_lrps(other)) == before.instances
+        with pytest.raises(Conflict):
+            await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull)
+
+    async def test_one_lrp_can_be_given_the_instances_and_routes_of_another(self, scene: Scene) -> None:
+        first, second = await scene.desire(scene.lrp()), await scene.desire(scene.lrp())
+        routes = {"cf-router": b'[{"port":8080,"hostnames":["<a>"]}]'}
+        await scene.client.update_desired_lrp(first, LrpUpdate(instances=2, routes=routes))
+        like = await scene.client.find_desired_lrp(first)
+        assert like is not None
+
+        await scene.client.update_from(second, like)
+
+        given = await scene.client.find_desired_lrp(second)
+        assert given is not None
+        assert (given.instances, given.routes) == (2, like.routes), "read twice, they are spelled the same"
+
+    async def test_the_last_version_of_a_removed_lrp_is_in_its_event(self, scene: Scene) -> None:
+        """A change between our last look and the removal would be lost without it."""
+        guid = await scene.desire(scene.lrp())
+        await scene.client.update_desired_lrp(guid, LrpUpdate(instances=3))
+        async with scene.client.subscribe_lrp_instances() as events:
+            await scene.client.remove_desired_lrp(guid)
+            (removed,) = await read_until(events, is_removed(guid))
+
+        assert isinstance(removed, DesiredLrpRemoved)
+        assert (removed.lrp.instances, removed.lrp.tag.index) == (3, 1)
 
     async def test_routes_come_back_as_the_same_json_in_another_spelling(self, scene: Scene) -> None:
         lrp = scene.lrp()

@@ -61,6 +61,20 @@ class BbsInstancesContract:
         (message,) = await scene.rows(guid)
         assert (message.crash_count, message.crash_reason) == (3, "boom")
 
+    async def test_crashes_in_a_row_are_counted_and_a_failed_placement_is_named(self, scene: Scene) -> None:
+        """What tells a bridge that crashes from one that finds no place."""
+        guid = await scene.desire(scene.lrp())
+        for name in ("one", "two"):
+            await scene.start(guid, scene.instance(name))
+            await scene.crash(guid, scene.instance(name))
+        request = actual_requests.FailActualLRPRequest(
+            actual_lrp_key=scene.key(guid), error_message="insufficient resources"
+        )
+        await scene.do("/v1/actual_lrps/fail", request)
+
+        (row,) = await scene.client.list_actual_lrps(guid)
+        assert (row.crash_count, row.placement_error) == (2, "insufficient resources")
+
     async def test_a_failed_placement_leaves_the_instance_unclaimed(self, scene: Scene) -> None:
         guid = await scene.desire(scene.lrp())
         request = actual_requests.FailActualLRPRequest(

@@ -24,7 +24,10 @@ ITS_OWN = ("root_fs", "image_username", "image_password", "modification_tag")
 OWNERS = ("instances", "routes", "annotation", "metric_tags")
 """What the owner may be just about to change in place."""
 UNSEEN_FOR = 0.5
-"""Seconds in which a crash cannot have been seen by whoever counted on the instance."""
+"""Seconds in which nobody can have seen that an instance began to run, or crashed.
+
+A BBS has no removal on a condition: between the last look and the removal lies a request.
+"""
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Invariants:
     lately: deque[str] = field(default_factory=lambda: deque(maxlen=12))
     told: list[str] = field(default_factory=list)
     _known: set[tuple[str, str]] = field(default_factory=set)
+    _past: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
     _crashes: dict[str, deque[float]] = field(default_factory=dict)
 
     @contextmanager
@@ -116,8 +120,17 @@ class Invariants:
                 self.violations.append(what)
                 self.told.append(f"{_clock()} {what} {guid}, after: {'; '.join(self.lately)}")
             # Told once, and what a crash has cost is not asked for again.
-            self.held[guid] = min(max(held, own), wanted) if count >= held else count
+            self.held[guid] = min(max(held, self._lasting(guid, own)), wanted) if count >= held else count
         self._check_definitions()
+
+    def _lasting(self, guid: str, own: int) -> int:
+        """Count the instances that have served for long enough to be seen."""
+        now, past = time.monotonic(), self._past.setdefault(guid, deque())
+        past.append((now, own))
+        while len(past) > 1 and now - past[1][0] > UNSEEN_FOR:
+            past.popleft()
+        is_seen = now - past[0][0] > UNSEEN_FOR
+        return min(count for _, count in past) if is_seen else 0
 
     def _unseen_crashes(self, guid: str) -> int:
         crashes, now = self._crashes.get(guid, deque()), time.monotonic()

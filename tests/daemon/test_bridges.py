@@ -3,15 +3,15 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.daemon.environment import Environment, open_environment, until
-from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
+from tests.daemon.invariants import BRIDGE_PREFIX, UNSEEN_FOR, Invariants
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version, actual, desired
 from tests.simulators.bbs.state import upsert_domain
@@ -36,13 +36,22 @@ async def env(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[E
         yield opened
 
 
-@contextmanager
-def watched(env: Environment) -> Iterator[Invariants]:
+@asynccontextmanager
+async def watched(env: Environment) -> AsyncIterator[Invariants]:
     """Watch the apps for the length of a block, which ends well only without a violation."""
     invariants = Invariants(env.bbs, [env.cell], env.cloud)
     with invariants.watching():
+        await all_seen(env)
         yield invariants
     assert invariants.violations == []
+
+
+async def all_seen(env: Environment) -> None:
+    """Let what serves count as held."""
+    for _ in range(2):
+        env.bbs.state.events.emit([])  # a look at what there is
+        await asyncio.sleep(UNSEEN_FOR * 1.2)
+    env.bbs.state.events.emit([])
 
 
 async def running_app(env: Environment, name: str = "web", *, instances: int = 2) -> App:
@@ -85,6 +94,8 @@ async def test_200_running_apps_are_moved_and_no_instance_is_missed(
     invariants = Invariants(env.bbs, [env.cell], env.cloud)
     await until(lambda: sum(invariants.serving().values()) == instances)
     with invariants.watching():
+        await all_seen(env)
+        assert sum(invariants.held.values()) == instances
         await env.started_daemon()
         await moved(env, *apps, seconds=200.0)
     invariants.check_end()
@@ -105,7 +116,7 @@ async def test_the_naive_order_is_seen_as_an_outage(env: Environment) -> None:
     app = await running_app(env, instances=3)
     invariants = Invariants(env.bbs, [env.cell], env.cloud)
     with invariants.watching():
-        env.bbs.state.events.emit([])  # one look at what there is
+        await all_seen(env)
         definition = DesiredLRP()
         definition.CopyFrom(env.bbs.state.desired[app.process_guid])
         definition.root_fs = "docker://cache.example/x#latest"
@@ -165,7 +176,7 @@ async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
 ) -> None:
     env.cell.settings.stop_delay = 0.3
     app = await running_app(env, instances=3)
-    with watched(env):
+    async with watched(env):
         daemon = await env.start_daemon()
         await daemon.logged(
             "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
@@ -181,7 +192,7 @@ async def test_killed_around_the_removal_it_goes_on(env: Environment, takes_effe
     """The row says "removing", and only the BBS knows whether it was."""
     app = await running_app(env)
     env.bbs.faults.order(Fault.HANG, REMOVE)
-    with watched(env):
+    async with watched(env):
         daemon = await env.started_daemon()
         await until(lambda: env.bbs.faults.happened[Fault.HANG] == 1)
         await daemon.kill()
@@ -196,7 +207,7 @@ async def test_killed_around_the_removal_it_goes_on(env: Environment, takes_effe
 async def test_an_answer_that_is_lost_costs_no_instance(env: Environment, fault: Fault, path: str) -> None:
     """The first desire is the bridge's, the second the app's own; the first removal is the app's."""
     app = await running_app(env)
-    with watched(env):
+    async with watched(env):
         daemon = await env.started_daemon()
         if path != REMOVE:
             await daemon.logged(
@@ -209,7 +220,7 @@ async def test_an_answer_that_is_lost_costs_no_instance(env: Environment, fault:
 async def test_a_failover_in_mid_phase_costs_no_instance(env: Environment) -> None:
     env.cell.settings.stop_delay = 0.5
     app = await running_app(env, instances=3)
-    with watched(env):
+    async with watched(env):
         daemon = await env.started_daemon()
         await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="waiting: removed")
         await env.bbs.fail_over(1.0, 0.5)
@@ -219,7 +230,7 @@ async def test_a_failover_in_mid_phase_costs_no_instance(env: Environment) -> No
 async def test_stops_that_are_lost_are_made_good(env: Environment) -> None:
     app = await running_app(env, instances=3)
     env.cell.lost_stops = 2
-    with watched(env):
+    async with watched(env):
         await env.started_daemon()
         await moved(env, app)
     assert env.running_from(app, env.bbs.state.desired[app.process_guid].root_fs) == 3
@@ -233,11 +244,10 @@ async def test_an_instance_that_comes_back_with_a_late_heartbeat_is_retired(env:
     await moved(env, app)
     rootfs = env.bbs.state.desired[app.process_guid].root_fs
     await until(lambda: env.running_from(app, rootfs) == 1)
-    # The new container's row is lost, and the old cell says again what it knows.
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="replaced")
+    # The new container ends, and the old cell says again what it knows before another one starts.
     key = old.key
-    (new,) = [each for each in env.cell.instances.values() if each.key.process_guid == key.process_guid]
     env.cell.crash(key.process_guid, 0)
-    del new
     env.cell.instances[old.instance_key.instance_guid] = old
     old.is_running, old.is_stopping = True, False
     actual.start(env.bbs.state, env.cell._start_request(old))
@@ -255,7 +265,7 @@ class TestOwnersAtWork:
     async def test_scaling_and_new_routes_survive(self, env: Environment, phase: str) -> None:
         env.cell.settings.stop_delay = 0.3
         app = await running_app(env)
-        with watched(env) as invariants:
+        async with watched(env) as invariants:
             daemon = await env.started_daemon()
             await daemon.logged(
                 "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
@@ -286,7 +296,7 @@ class TestOwnersAtWork:
         self, env: Environment
     ) -> None:
         app = await running_app(env)
-        with watched(env):
+        async with watched(env):
             daemon = await env.started_daemon()
 
             def put_back() -> None:
@@ -309,7 +319,7 @@ class TestWhenACopyDoesNotRun:
         first = await running_app(env, "web")
         tag = env.bbs.state.desired[first.process_guid].modification_tag.epoch
         env.cell.settings.crash_reason = lambda lrp: "broken" if lrp.domain == "docker-cache-bridge" else ""
-        with watched(env):
+        async with watched(env):
             daemon = await env.started_daemon()
             await daemon.logged(
                 "reconciler.reconciled", process_guid=first.process_guid, reason="bridge-crashed"
@@ -329,7 +339,7 @@ class TestWhenACopyDoesNotRun:
         env.settings |= {"max_in_flight": 1, "max_consecutive_failures": 2, "bridge_timeout": "1s"}
         apps = [await running_app(env, f"web-{n}", instances=1) for n in range(4)]
         env.cell.start_gate.clear()  # no bridge ever runs
-        with watched(env):
+        async with watched(env):
             daemon = await env.started_daemon()
             await daemon.logged("reconciler.opened-circuit")
             waiting = await daemon.logged("reconciler.reconciled", reason="waiting: circuit-open")
@@ -376,7 +386,7 @@ async def test_a_bridge_whose_record_was_lost_is_removed_once_it_is_not_needed(e
     upsert_domain(env.bbs.state, "docker-cache-bridge", 120)
     desired.desire(env.bbs.state, left)
     await until(lambda: bridge_rows(env, app) == ["RUNNING"] * 2)
-    with watched(env):
+    async with watched(env):
         daemon = await env.started_daemon()
         await daemon.logged("reconciler.looked-at-bridge", reason="bridge-left-behind")
         await until(lambda: bridge(env, app) is None)

@@ -5,18 +5,33 @@ one that comes and goes moves nobody to and fro.
 """
 
 import asyncio
+from typing import Protocol
 
 import structlog
 
 from controller.process import Process
 from reconcile.errors import DockerCacheError, Unavailable
-from reconcile.images import CacheRepositories
-from reconcile.ports import Engine, ImageRecords
+from reconcile.images import CacheRepositories, Digest, ImageReference
+from reconcile.records import CachedImage
 
 log = structlog.get_logger(scope="reachability")
 
 PROBES = 10
 """Questions asked in the time that decides."""
+
+
+class Registry(Protocol):
+    """The private registry, as far as it is asked."""
+
+    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+        """Whether it serves a digest under the target's tag right now."""
+
+
+class Images(Protocol):
+    """What to ask it for."""
+
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        """List the finished copies, oldest first."""
 
 
 class Reachability:
@@ -28,14 +43,14 @@ class Reachability:
 
     def __init__(
         self,
-        engine: Engine,
-        images: ImageRecords,
+        registry: Registry,
+        images: Images,
         cache: CacheRepositories,
         *,
         restore_after: float,
         process: Process,
     ) -> None:
-        self._engine, self._images, self._cache = engine, images, cache
+        self._registry, self._images, self._cache = registry, images, cache
         self._restore_after, self._process = restore_after, process
         self._is_restoring = False
         self._since: float | None = None
@@ -57,7 +72,7 @@ class Reachability:
             return True  # nothing runs from it
         newest = images[-1]
         try:
-            await self._engine.is_present(self._cache.image(newest.cache_guid), newest.digest)
+            await self._registry.is_present(self._cache.image(newest.cache_guid), newest.digest)
         except Unavailable as error:
             log.info("failed-to-reach-cache-registry", error=str(error))
             return False

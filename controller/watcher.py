@@ -114,6 +114,7 @@ class Watcher:
         self._relist = asyncio.Event()
         self._relist_pause = RELIST_PAUSE
         self._sweeps = 0
+        self._was_restoring = False
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / sync_interval))
 
     def close(self) -> None:
@@ -300,11 +301,14 @@ class Watcher:
 
     async def _sweep(self, *, look_at_all: bool) -> None:
         started = time.monotonic()
+        is_restoring = self._found.mode.is_restoring
+        look_at_all = look_at_all or is_restoring is not self._was_restoring
+        self._was_restoring = is_restoring
         for task in await self._bbs.list_tasks(STAGING_DOMAIN):
             self._note_task(task)
         from_source, from_cache = await self._sweep_lrps(look_at_all=look_at_all)
         await self._sweep_bridges()
-        if self._found.mode.is_restoring:
+        if is_restoring:
             for process_guid in from_cache:
                 self._found.queue.add_routine(process_guid)
         if look_at_all or self._sweeps % self._sweeps_per_recheck == 0:

@@ -12,31 +12,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.daemon.chaos import Chaos, Report
-from tests.daemon.environment import open_environment
-from tests.simulators.bbs import Version
+from tests.daemon.chaos import run_round
 
 ROUND = 60.0
 """Seconds of trouble in one round."""
-
-
-async def run_round(seed: int, seconds: float, directory: Path) -> Report:
-    """Run one seed in an environment of its own."""
-    versions = list(Version)
-    async with open_environment(
-        directory,
-        version=versions[seed % len(versions)],
-        start_delay=0.1,
-        pulls=False,
-        sync_interval=1.0,
-        converge_interval=1.0,
-    ) as env:
-        env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "settle_timeout": "20s"}
-        env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}
-        report = await Chaos(env, seed).run(seconds)
-        if report.violations:
-            (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
-        return report
 
 
 async def run(minutes: float, seed: int, keep: Path | None) -> int:

@@ -154,7 +154,7 @@ class SqlJournal:
             strategy=Strategy(row["strategy"]),
             entered_at=row["entered_at"],
             ended=row["ended"],
-            instance_guids=frozenset(row["instance_guids"].split()),
+            instance_guids=frozenset((row["instance_guids"] or "").split()),
         )
 
 

@@ -126,7 +126,7 @@ replacements = Table(
     Column("strategy", String(16), nullable=False, server_default="recreate"),
     Column("entered_at", Double, nullable=False, server_default="0"),
     Column("ended", String(KEY_LENGTH), nullable=False, server_default=""),
-    Column("instance_guids", Text, nullable=False, server_default=""),  # separated by spaces
+    Column("instance_guids", Text),  # separated by spaces; MySQL has no default for a TEXT
 )
 
 # What LRPs ran from before they were moved.

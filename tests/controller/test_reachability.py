@@ -1,34 +1,92 @@
 """When LRPs go back to their sources; how they do is tested with the whole process."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
-from reconcile.images import CacheRepositories, Digest, ImageReference
-from reconcile.lrps import Credentials
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+import pytest
 
-CACHE = CacheRepositories("cache.example:8080")
+from controller.process import Process
+from controller.reachability import PROBES, Reachability
+from reconcile.errors import Denied, DockerCacheError, Unavailable
+from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.records import CachedImage
+from tests.controller.store.samples import digest, image
+
+RESTORE_AFTER = 600.0
+GONE = Unavailable("registry", "connection", "refused")
 
 
 @dataclass
 class PrivateRegistry:
-    """An engine of which only the private registry is asked."""
+    """An engine and a store of which only one image is asked."""
 
-    problem: Exception | None = None
+    problem: DockerCacheError | None = None
+    images: tuple[CachedImage, ...] = field(
+        default_factory=lambda: (image(CacheGuid("g"), platform=digest(1)),)
+    )
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
-        raise NotImplementedError
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        return self.images
 
-    async def copy(
-        self,
-        image: ResolvedImage,
-        target: ImageReference,
-        credentials: Credentials | None,
-        *,
-        state: TargetState = TargetState.UNKNOWN,
-    ) -> CopiedImage:
-        raise NotImplementedError
-
-    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
+    async def is_present(self, _target: ImageReference, _digest: Digest) -> bool:
         if self.problem is not None:
             raise self.problem
-        return True
+        return False
+
+
+async def watched(registry: PrivateRegistry, *problems: DockerCacheError | None) -> list[bool]:
+    """Let each problem last for so long as decides, in virtual time, and tell the direction after each."""
+    loop = asyncio.get_running_loop()
+    watch = Reachability(
+        registry,
+        registry,
+        CacheRepositories("cache.example:8080"),
+        restore_after=RESTORE_AFTER,
+        process=Process("run", monotonic=loop.time),
+    )
+    task = asyncio.create_task(watch.run())
+    directions = []
+    for problem in problems:
+        registry.problem = problem
+        await asyncio.sleep(RESTORE_AFTER + 2 * RESTORE_AFTER / PROBES)
+        directions.append(watch.is_restoring)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return directions
+
+
+@pytest.mark.looptime
+async def test_a_registry_that_is_gone_for_long_enough_turns_the_direction_and_one_that_is_back_turns_it_again() -> (
+    None
+):
+    assert await watched(PrivateRegistry(), None, GONE, GONE, None) == [False, True, True, False]
+
+
+@pytest.mark.looptime
+async def test_one_that_answers_is_there_whatever_it_says() -> None:
+    assert await watched(PrivateRegistry(), Denied("registry", "DENIED", "no")) == [False]
+
+
+@pytest.mark.looptime
+async def test_without_an_image_nothing_depends_on_it() -> None:
+    assert await watched(PrivateRegistry(images=()), GONE) == [False]
+
+
+@pytest.mark.looptime
+async def test_one_that_comes_and_goes_moves_nobody() -> None:
+    registry = PrivateRegistry()
+    loop = asyncio.get_running_loop()
+    watch = Reachability(
+        registry,
+        registry,
+        CacheRepositories("cache.example:8080"),
+        restore_after=RESTORE_AFTER,
+        process=Process("run", monotonic=loop.time),
+    )
+    task = asyncio.create_task(watch.run())
+    for n in range(40):
+        registry.problem = GONE if n % 2 else None
+        await asyncio.sleep(RESTORE_AFTER / 2)
+        assert not watch.is_restoring
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

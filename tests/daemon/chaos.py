@@ -11,11 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.daemon.environment import DaemonProcess, Environment, until
+from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import Invariants
 from tests.simulators import images
-from tests.simulators.bbs import Fault
+from tests.simulators.bbs import Fault, Version
 from tests.simulators.bbs.errors import BbsError
 from tests.simulators.bbs.faults import ANY_PATH
 from tests.simulators.cloud_controller import App
@@ -236,3 +237,22 @@ class Chaos:
         app = self._env.cloud.create(f"app-{self._names}", Image(self._reference))
         app.droplet, app.instances = app.package, self._chance.randint(1, 4)
         await self._env.cloud.start_app(app)
+
+
+async def run_round(seed: int, seconds: float, directory: Path) -> Report:
+    """Run one seed in an environment of its own."""
+    versions = list(Version)
+    async with open_environment(
+        directory,
+        version=versions[seed % len(versions)],
+        start_delay=0.1,
+        pulls=False,
+        sync_interval=1.0,
+        converge_interval=1.0,
+    ) as env:
+        env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "settle_timeout": "20s"}
+        env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}
+        report = await Chaos(env, seed).run(seconds)
+        if report.violations:
+            (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
+        return report

@@ -294,6 +294,7 @@ async def open_environment(
     *,
     version: Version = Version.NEW,
     faulty_source: bool = False,
+    faulty_cache: bool = False,
     start_delay: float = 1.0,
     pulls: bool = True,
     sync_interval: float | None = None,
@@ -305,6 +306,7 @@ async def open_environment(
         directory: Holds all files.
         version: Of the BBS.
         faulty_source: Whether the source registry is a simulator that can be told to fail.
+        faulty_cache: The same of the private registry.
         start_delay: Seconds from the end of a pull to RUNNING.
         pulls: Whether cells pull for real.
         sync_interval: Seconds between Cloud Controller's syncs; None leaves them to the test.
@@ -315,7 +317,9 @@ async def open_environment(
         source = source_stack.enter_context(
             simulate_registry() if faulty_source else run_registry(directory / "source")
         )
-        cache = stack.enter_context(run_registry(directory / "cache"))
+        cache = stack.enter_context(
+            simulate_registry() if faulty_cache else run_registry(directory / "cache")
+        )
         certificates = make_certificates(directory / "certificates")
         bbs = await stack.enter_async_context(
             serve_bbs(certificates, version=version, converge_interval=converge_interval)

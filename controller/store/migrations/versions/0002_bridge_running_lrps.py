@@ -18,7 +18,7 @@ def upgrade() -> None:
         )
         table.add_column(sa.Column("entered_at", sa.Double(), nullable=False, server_default="0"))
         table.add_column(sa.Column("ended", sa.String(length=255), nullable=False, server_default=""))
-        table.add_column(sa.Column("instance_guids", sa.Text(), nullable=False, server_default=""))
+        table.add_column(sa.Column("instance_guids", sa.Text(), nullable=True))
     op.create_table(
         "suspects",
         sa.Column("cache_guid", sa.String(length=36), nullable=False),

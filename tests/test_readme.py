@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from controller.config import Config, RegistryConfig, TrafficConfig
+from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
+from reconcile.protocol import PHASES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -55,7 +56,17 @@ def layout_table() -> str:
     return "\n".join(rows)
 
 
+def phases_table() -> str:
+    """Write the replacement protocol."""
+    rows = ["| phase | effect | completed by | otherwise | limit |", "| --- | --- | --- | --- | --- |"]
+    for phase, rule in PHASES.items():
+        rows.append(f"| `{phase}` | {rule.effect} | {rule.completed_by} | {rule.undone_by} | {rule.limit} |")
+    return "\n".join(rows)
+
+
 TABLES = {
+    "phases": phases_table,
+    "running-rules": lambda: configuration_table(RunningRuleConfig),
     "configuration": configuration_table,
     "registry-configuration": lambda: configuration_table(RegistryConfig),
     "traffic-configuration": lambda: configuration_table(TrafficConfig),
@@ -85,6 +96,7 @@ def test_every_section_is_there() -> None:
     assert sections == [
         "Quick start",
         "How it works",
+        "What an app notices",
         "Commands",
         "Configuration",
         "Engines",

@@ -31,13 +31,19 @@ on_both = pytest.mark.parametrize("version", list(Version))
 
 
 @pytest.fixture
-async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+def owner_interval() -> float:
+    """Seconds between Cloud Controller's syncs."""
+    return 1.0
+
+
+@pytest.fixture
+async def env(version: Version, owner_interval: float, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
         tmp_path,
         version=version,
         start_delay=0.05,
         pulls=False,
-        sync_interval=1.0,
+        sync_interval=owner_interval,
         converge_interval=1.0,
     ) as opened:
         opened.settings["sync_interval"] = "1s"
@@ -88,6 +94,8 @@ async def moved(env: Environment, *apps: App, seconds: float = 60.0) -> None:
 
 
 @on_both
+@pytest.mark.parametrize("owner_interval", [10.0])
+@pytest.mark.timeout(300)
 async def test_200_running_apps_are_moved_and_no_instance_is_missed(
     env: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +206,7 @@ async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
         await moved(env, app)
 
 
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("takes_effect", [True, False])
 async def test_killed_around_the_removal_it_goes_on(env: Environment, takes_effect: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     """The row says "removing", and only the BBS knows whether it was."""
@@ -213,6 +222,7 @@ async def test_killed_around_the_removal_it_goes_on(env: Environment, takes_effe
         await moved(env, app, seconds=90.0)
 
 
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.DROP_BEFORE, Fault.UNAVAILABLE])
 @pytest.mark.parametrize("path", [REMOVE, "/v1/desired_lrp/desire.r2"])
 async def test_an_answer_that_is_lost_costs_no_instance(env: Environment, fault: Fault, path: str) -> None:

@@ -264,7 +264,9 @@ class Cacher:
             guid = await self._records.images.reserve_guid(resolved.platform_digest)
             target = self._cache.image(guid)
             known = await self._records.images.find_image(guid)
-            if known is not None and await self._engine.is_present(target, known.digest):
+            suspect_since = 0.0 if known is None else known.suspect_since
+            is_trusted = known is not None and not suspect_since
+            if known is not None and is_trusted and await self._engine.is_present(target, known.digest):
                 await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
                 return known, None
             is_first = known is None and job.attempts == 1
@@ -284,6 +286,7 @@ class Cacher:
                 size=copied.size,
                 created_at=now,
                 verified_at=now,
+                suspect_since=suspect_since,  # until it was read back: what is missing is brought, not mended
             )
             await self._finish(job, resolved, image, copied.blobs)
             return image, copied

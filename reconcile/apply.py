@@ -15,6 +15,7 @@ from reconcile.images import CacheGuid, CacheRepositories
 from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
 from reconcile.observe import Sources, look_at_replaced
 from reconcile.plan import (
+    COPY_DAMAGED,
     Action,
     BeginReplacement,
     CacheImage,
@@ -120,7 +121,9 @@ async def apply(action: Action, observed: Observed, sources: Sources, targets: T
 async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> Outcome:
     if await targets.verifier.verify(action.image):
         return Outcome("image-verified", look_again=0.0)
-    return await _ask_again(action.lrp.process_guid, action.image, observed, targets)
+    await _ask_again(action.lrp.process_guid, action.image, observed, targets)
+    damaged = targets.cache.image(action.image.cache_guid)
+    return Outcome(COPY_DAMAGED, f"{damaged} is not what it should be: asked for what is missing of it")
 
 
 async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, targets: Targets) -> Outcome:

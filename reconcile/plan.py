@@ -43,6 +43,11 @@ from reconcile.staging import Signal, signal_of
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a replacement after which earlier rounds no longer count."""
 
+COPY_DAMAGED = "copy-damaged"
+"""A suspect copy was read back, and is not what it should be."""
+
+_NOT_AT_ONCE = FAILURES | {COPY_DAMAGED}
+
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy is asked for again."""
 
@@ -357,7 +362,8 @@ def request_of_lrp(
 def _replace(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     record, image = observed.record, observed.image
     age = None if record is None else observed.now - record.updated_at
-    if record is not None and age is not None and record.reason in FAILURES and age < RETRY_FAILED_AFTER:
+    has_failed = record is not None and record.reason in _NOT_AT_ONCE
+    if record is not None and age is not None and has_failed and age < RETRY_FAILED_AFTER:
         return LeaveAlone(record.reason, record.detail)
     rounds = record.rounds if record is not None and age is not None and age < ROUNDS_FORGOTTEN_AFTER else 0
     if rounds >= MAX_ROUNDS:

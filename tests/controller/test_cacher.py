@@ -511,3 +511,18 @@ async def test_a_request_counts_as_seen(bench: Bench) -> None:
 
     assert newest is not None
     assert bench.coverage.is_current(newest)
+
+
+async def test_a_suspect_copy_is_looked_through_again_and_stays_suspect(bench: Bench) -> None:
+    """What is missing of it is brought; that it is whole only reading it back can tell."""
+    first = await bench.ended(await bench.cacher.request(request()))
+    assert first.cache_guid is not None
+    await bench.store.records.suspect_image(first.cache_guid, 5.0)
+
+    again = await bench.ended(await bench.cacher.request(replace(request("task:2"), staged_at=2)))
+
+    assert len(bench.registries.copies) == 2
+    image = await bench.store.records.find_image(first.cache_guid)
+    assert again.cache_guid == first.cache_guid
+    assert image is not None
+    assert image.suspect_since == 5.0

@@ -551,3 +551,43 @@ async def test_a_journal_row_of_another_key_is_said_and_kept(
         await bench.reconciler().recover()
 
     assert f"the replacement of {app.process_guid} is encrypted with another key" in capsys.readouterr().out
+
+
+class TestSuspectCopies:
+    """Instances crashed from a copy: nobody else is moved to it before every byte was read back."""
+
+    async def test_one_that_is_whole_is_read_once_and_used(self, bench: Bench) -> None:
+        apps = [await bench.app_with_copy(f"web-{n}") for n in range(3)]
+        guid = await bench.store.records.reserve_guid(CONTENT)
+        await bench.store.records.suspect_image(guid, 1.0)
+        async with bench.running(bench.reconciler()):
+            for app in apps:
+                bench.queue.add(ProcessGuid(app.process_guid))
+            for app in apps:
+                await bench.reason(app, "replaced")
+
+        assert bench.registry.read == [CACHE.image(guid)]
+        image = await bench.store.records.find_image(guid)
+        assert image is not None
+        assert image.suspect_since == 0.0
+
+    async def test_one_that_is_damaged_is_copied_anew_and_the_lrp_not_touched(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        guid = await bench.store.records.reserve_guid(CONTENT)
+        await bench.store.records.suspect_image(guid, 1.0)
+        bench.registry.damaged.add(CACHE.image(guid))
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "copy-damaged")
+            for _ in range(5):  # each look would read all of it
+                bench.queue.add(ProcessGuid(app.process_guid))
+                await asyncio.sleep(0.05)
+
+        assert len(bench.registry.read) == 1
+        assert [request.reason for request in bench.requests.taken] == ["copy-vanished"]
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        assert lrp.root_fs == "docker://registry.example.com/team/app#1"
+        image = await bench.store.records.find_image(guid)
+        assert image is not None
+        assert image.suspect_since == 1.0, "still suspect until it was read back well"

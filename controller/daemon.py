@@ -42,7 +42,7 @@ from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
 from reconcile.plan import Rules
 from reconcile.ports import Engine
-from reconcile.protocol import Limits as PhaseLimits
+from reconcile.steps import Limits as PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
 

@@ -35,6 +35,11 @@ from reconcile.protocol import (
     OWNER_REMOVED_IT,
     REFUSED,
     REPLACED,
+    may_remove,
+    removing,
+)
+from reconcile.records import CachedImage, Goal, Origin, Phase, Replacement, Strategy
+from reconcile.steps import (
     Close,
     DesireBridge,
     DesireOriginal,
@@ -44,10 +49,7 @@ from reconcile.protocol import (
     Retire,
     UpdateBridge,
     Wait,
-    may_remove,
-    removing,
 )
-from reconcile.records import CachedImage, Goal, Origin, Phase, Replacement, Strategy
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,6 @@ from reconcile.policy import Policy, ReplaceRunning, RunningPolicy, decide
 from reconcile.protocol import (
     FAILURES,
     MAX_ROUNDS,
-    Limits,
-    Retire,
-    Step,
-    World,
     is_any_running,
     needed,
     next_step,
@@ -39,6 +35,7 @@ from reconcile.records import (
     origin_of_lrp,
 )
 from reconcile.staging import Signal, signal_of
+from reconcile.steps import Limits, Retire, Step, World
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a replacement after which earlier rounds no longer count."""

@@ -1,6 +1,6 @@
 """The replacement protocol: from a journal row and what the world looks like to the next step.
 
-`PHASES` is the protocol at a glance, `next_step` decides. Both ways are the same: to the cached
+`phases` has the protocol at a glance, `next_step` decides. Both ways are the same: to the cached
 image, and back to the source. Each phase is written before its effect, every effect can be
 repeated, and a row says all that is needed to go on after a crash, or to undo.
 
@@ -15,69 +15,20 @@ from dataclasses import dataclass, replace
 
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, Pull
 from reconcile.records import Goal, Phase, Replacement, Strategy
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One phase, for people.
-
-    Attributes:
-        effect: What is done in it, once its row is written.
-        completed_by: What the world looks like when the next phase begins.
-        undone_by: How the app's own LRP gets on when it cannot be completed.
-        limit: How long it may take.
-    """
-
-    effect: str
-    completed_by: str
-    undone_by: str
-    limit: str
-
-
-PHASES: Mapping[Phase, Rule] = {
-    Phase.PREPARED: Rule(
-        "the copy is asked for in the private registry once more",
-        "it is there; an instance runs: bridging, else removing",
-        "the row is deleted",
-        "a request",
-    ),
-    Phase.BRIDGING: Rule(
-        "the bridge is desired: the same definition, another process GUID, the new rootfs",
-        "as many of its instances run as of the original, or as its owner wants if that is fewer",
-        "the bridge is removed; the original was not touched",
-        "bridge_timeout, or its second crash",
-    ),
-    Phase.BRIDGED: Rule(
-        "nothing: routers learn of the bridge",
-        "route_settling_delay has passed and the bridge still runs",
-        "the bridge is removed; the original was not touched",
-        "route_settling_delay",
-    ),
-    Phase.REMOVING: Rule(
-        "the original is removed",
-        "it is not desired any more",
-        "while it is still desired: back to bridged",
-        "60 s for an answer that was lost",
-    ),
-    Phase.REMOVED: Rule(
-        "it is desired again, with the new rootfs, once no instance row is left",
-        "it is desired with the new rootfs",
-        "its owner desired it from the old one: back to bridged, three times at most",
-        "rows are retired after 30 s, no longer waited for after 120 s",
-    ),
-    Phase.SETTLING: Rule(
-        "rows that name an instance from before the removal are retired",
-        "all its instances run",
-        "its owner removed it: so is the bridge; put back: as in removed",
-        "settle_timeout; then the bridge goes as soon as it adds nothing",
-    ),
-    Phase.UNBRIDGING: Rule(
-        "the bridge is removed",
-        "it is not desired any more and no row of it is left; the row is deleted",
-        "the original's instances went away: back to settling",
-        "rows are retired after 30 s, no longer waited for after 120 s",
-    ),
-}
+from reconcile.steps import (
+    Close,
+    DesireBridge,
+    DesireOriginal,
+    Enter,
+    Limits,
+    RemoveBridge,
+    RemoveOriginal,
+    Retire,
+    Step,
+    UpdateBridge,
+    Wait,
+    World,
+)
 
 MAX_ROUNDS = 3
 """Replacements of one LRP that somebody undid, after which it is left alone."""
@@ -117,136 +68,6 @@ _STAYS = frozenset({PUT_BACK, REFUSED})
 
 _KEEPS_BRIDGE = frozenset({REPLACED, RESTORED, *_STAYS})
 """Ends at which the bridge must not go before the original serves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long phases may take, in seconds.
-
-    Attributes:
-        bridge: Until a bridge runs.
-        settle: Until the original runs again, before that counts as a failure.
-        routes: Between "runs" and "routers know it".
-        owner_sync: Since the BBS first answered this process that the owner of a fresh domain gets to
-            desire again what is missing, before a removal found in the journal counts as the owner's.
-            Longer than a domain stays fresh, so that a domain that still is was synced in that time.
-    """
-
-    bridge: float = 300.0
-    settle: float = 300.0
-    routes: float = 5.0
-    owner_sync: float = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What a step rests on.
-
-    Attributes:
-        now: UTC seconds since 1970.
-        process_age: Seconds since the BBS first answered this process, whatever the clock did.
-        run_id: This process, see `Replacement.run_id`.
-        sighted: The newest version of each life of the LRP that events told of.
-        domain_is_fresh: The domain of the original.
-    """
-
-    now: float
-    process_age: float
-    run_id: str
-    lrp: DesiredLrp | None = None
-    instances: tuple[ActualLrp, ...] = ()
-    bridge: DesiredLrp | None = None
-    bridge_instances: tuple[ActualLrp, ...] = ()
-    sighted: tuple[DesiredLrp, ...] = ()
-    domain_is_fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Look again after some seconds, or when an event calls for it."""
-
-    reason: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Enter:
-    """Write the row, then look again at once."""
-
-    replacement: Replacement
-
-
-@dataclass(frozen=True, slots=True)
-class DesireBridge:
-    """Desire the bridge with as many instances as the original."""
-
-    replacement: Replacement
-    reason: str = "waiting: bridging"
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateBridge:
-    """Give the bridge the instances and the routes that its owner wants by now.
-
-    It is never scaled down: of its instances those that would go may be the ones that serve.
-    """
-
-    replacement: Replacement
-    wanted: DesiredLrp
-    reason: str = "waiting: bridging"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveOriginal:
-    """Write the row, look once more, and remove the LRP; see `may_remove`."""
-
-    replacement: Replacement
-    reason: str = "waiting: instances-stopping"
-
-
-@dataclass(frozen=True, slots=True)
-class DesireOriginal:
-    """Desire the removed LRP again with the new rootfs."""
-
-    replacement: Replacement
-    reason: str = "waiting: replaced-unconfirmed"
-
-
-@dataclass(frozen=True, slots=True)
-class Retire:
-    """Stop instances of a definition that was removed; then look again."""
-
-    instances: tuple[ActualLrp, ...]
-    reason: str = "waiting: instances-stopping"
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveBridge:
-    """Remove the bridge."""
-
-    replacement: Replacement
-    reason: str = "waiting: unbridging"
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The replacement is over, one way or another."""
-
-    replacement: Replacement
-    reason: str
-
-
-Step = (
-    Wait
-    | Enter
-    | DesireBridge
-    | UpdateBridge
-    | RemoveOriginal
-    | DesireOriginal
-    | Retire
-    | RemoveBridge
-    | Close
-)
 
 
 def next_step(row: Replacement, world: World, *, target: Pull, limits: Limits) -> Step:

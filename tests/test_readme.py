@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
-from reconcile.protocol import PHASES
+from reconcile.phases import PHASES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

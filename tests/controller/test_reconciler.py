@@ -32,7 +32,7 @@ from reconcile.observe import Sources
 from reconcile.plan import Rules, source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
-from reconcile.protocol import RETIRE_AFTER, UNKNOWN_FOR, Limits
+from reconcile.protocol import RETIRE_AFTER, UNKNOWN_FOR
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -43,6 +43,7 @@ from reconcile.records import (
     Phase,
     Replacement,
 )
+from reconcile.steps import Limits
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates

@@ -33,7 +33,7 @@ from reconcile.plan import (
     plan_left_bridge,
 )
 from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
-from reconcile.protocol import FAILURES, MAX_ROUNDS, Retire
+from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -45,6 +45,7 @@ from reconcile.records import (
     Origin,
     Strategy,
 )
+from reconcile.steps import Retire
 
 NOW = 1_800_000_000.0
 GUID = CacheGuid("3d9f1a52-8c1c-4e58-9a1c-0b1c8d2f5e77")

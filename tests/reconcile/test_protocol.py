@@ -9,6 +9,7 @@ import pytest
 
 from reconcile.bridges import bridge_of, can_have_bridge, is_bridge, original_of
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
+from reconcile.phases import PHASES
 from reconcile.protocol import (
     BRIDGE_CRASHED,
     BRIDGE_TIMEOUT,
@@ -18,11 +19,16 @@ from reconcile.protocol import (
     MAX_ROUNDS,
     NOT_SETTLED,
     OWNER_REMOVED_IT,
-    PHASES,
     PUT_BACK,
     REPLACED,
     RETIRE_AFTER,
     UNKNOWN_FOR,
+    may_remove,
+    next_step,
+    removing,
+)
+from reconcile.records import Phase, Replacement, Strategy
+from reconcile.steps import (
     Close,
     DesireBridge,
     DesireOriginal,
@@ -35,11 +41,7 @@ from reconcile.protocol import (
     UpdateBridge,
     Wait,
     World,
-    may_remove,
-    next_step,
-    removing,
 )
-from reconcile.records import Phase, Replacement, Strategy
 from tests.reconcile.test_plan import GUID, LRP, NOW, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))

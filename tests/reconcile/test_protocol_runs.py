@@ -12,7 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
-from reconcile.protocol import (
+from reconcile.protocol import is_any_running, may_remove, next_step, removing
+from reconcile.records import Phase, Replacement, Strategy
+from reconcile.steps import (
     Close,
     DesireBridge,
     DesireOriginal,
@@ -25,12 +27,7 @@ from reconcile.protocol import (
     UpdateBridge,
     Wait,
     World,
-    is_any_running,
-    may_remove,
-    next_step,
-    removing,
 )
-from reconcile.records import Phase, Replacement, Strategy
 from tests.reconcile.test_plan import GUID, LRP, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))

@@ -1,0 +1,136 @@
+"""The steps that a replacement is made of, and what a decision between them rests on, as values."""
+
+from dataclasses import dataclass
+
+from reconcile.lrps import ActualLrp, DesiredLrp
+from reconcile.records import Replacement
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long phases may take, in seconds.
+
+    Attributes:
+        bridge: Until a bridge runs.
+        settle: Until the original runs again, before that counts as a failure.
+        routes: Between "runs" and "routers know it".
+        owner_sync: Since the BBS first answered this process that the owner of a fresh domain gets to
+            desire again what is missing, before a removal found in the journal counts as the owner's.
+            Longer than a domain stays fresh, so that a domain that still is was synced in that time.
+    """
+
+    bridge: float = 300.0
+    settle: float = 300.0
+    routes: float = 5.0
+    owner_sync: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a step rests on.
+
+    Attributes:
+        now: UTC seconds since 1970.
+        process_age: Seconds since the BBS first answered this process, whatever the clock did.
+        run_id: This process, see `Replacement.run_id`.
+        sighted: The newest version of each life of the LRP that events told of.
+        domain_is_fresh: The domain of the original.
+    """
+
+    now: float
+    process_age: float
+    run_id: str
+    lrp: DesiredLrp | None = None
+    instances: tuple[ActualLrp, ...] = ()
+    bridge: DesiredLrp | None = None
+    bridge_instances: tuple[ActualLrp, ...] = ()
+    sighted: tuple[DesiredLrp, ...] = ()
+    domain_is_fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again after some seconds, or when an event calls for it."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Write the row, then look again at once."""
+
+    replacement: Replacement
+
+
+@dataclass(frozen=True, slots=True)
+class DesireBridge:
+    """Desire the bridge with as many instances as the original."""
+
+    replacement: Replacement
+    reason: str = "waiting: bridging"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateBridge:
+    """Give the bridge the instances and the routes that its owner wants by now.
+
+    It is never scaled down: of its instances those that would go may be the ones that serve.
+    """
+
+    replacement: Replacement
+    wanted: DesiredLrp
+    reason: str = "waiting: bridging"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveOriginal:
+    """Write the row, look once more, and remove the LRP; see `may_remove`."""
+
+    replacement: Replacement
+    reason: str = "waiting: instances-stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class DesireOriginal:
+    """Desire the removed LRP again with the new rootfs."""
+
+    replacement: Replacement
+    reason: str = "waiting: replaced-unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Stop instances of a definition that was removed; then look again."""
+
+    instances: tuple[ActualLrp, ...]
+    reason: str = "waiting: instances-stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBridge:
+    """Remove the bridge."""
+
+    replacement: Replacement
+    reason: str = "waiting: unbridging"
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The replacement is over, one way or another."""
+
+    replacement: Replacement
+    reason: str
+
+
+Step = (
+    Wait
+    | Enter
+    | DesireBridge
+    | UpdateBridge
+    | RemoveOriginal
+    | DesireOriginal
+    | Retire
+    | RemoveBridge
+    | Close
+)

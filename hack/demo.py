@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -182,5 +183,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "--kill-during-copy", action="store_true", help="kill the daemon in mid-copy and start it again"
     )
-    with contextlib.suppress(asyncio.CancelledError):
+    try:
         sys.exit(asyncio.run(main(parser.parse_args())))
+    except asyncio.CancelledError:
+        pass
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

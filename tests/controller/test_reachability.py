@@ -1,6 +1,8 @@
 """When LRPs go back to their sources; how they do is tested with the whole process."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,6 +13,8 @@ from reconcile.errors import Denied, DockerCacheError, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
 from reconcile.records import CachedImage
 from tests.controller.store.samples import digest, image
+
+pytestmark = pytest.mark.looptime
 
 RESTORE_AFTER = 600.0
 GONE = Unavailable("registry", "connection", "refused")
@@ -34,59 +38,49 @@ class PrivateRegistry:
         return False
 
 
-async def watched(registry: PrivateRegistry, *problems: DockerCacheError | None) -> list[bool]:
-    """Let each problem last for so long as decides, in virtual time, and tell the direction after each."""
-    loop = asyncio.get_running_loop()
+@asynccontextmanager
+async def watching(registry: PrivateRegistry) -> AsyncIterator[Reachability]:
+    """Watch a registry in virtual time."""
     watch = Reachability(
         registry,
         registry,
         CacheRepositories("cache.example:8080"),
         restore_after=RESTORE_AFTER,
-        process=Process("run", monotonic=loop.time),
+        process=Process("run", monotonic=asyncio.get_running_loop().time),
     )
     task = asyncio.create_task(watch.run())
-    directions = []
-    for problem in problems:
-        registry.problem = problem
-        await asyncio.sleep(RESTORE_AFTER + 2 * RESTORE_AFTER / PROBES)
-        directions.append(watch.is_restoring)
+    yield watch
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    return directions
 
 
-@pytest.mark.looptime
-async def test_a_registry_that_is_gone_for_long_enough_turns_the_direction_and_one_that_is_back_turns_it_again() -> (
-    None
-):
-    assert await watched(PrivateRegistry(), None, GONE, GONE, None) == [False, True, True, False]
+async def directions(registry: PrivateRegistry, *problems: DockerCacheError | None) -> list[bool]:
+    """Let each problem last for so long as decides, and tell the direction after each."""
+    found = []
+    async with watching(registry) as watch:
+        for problem in problems:
+            registry.problem = problem
+            await asyncio.sleep(RESTORE_AFTER + 2 * RESTORE_AFTER / PROBES)
+            found.append(watch.is_restoring)
+    return found
 
 
-@pytest.mark.looptime
+async def test_a_registry_that_is_gone_for_long_enough_turns_the_direction_and_its_return_does_too() -> None:
+    assert await directions(PrivateRegistry(), None, GONE, GONE, None) == [False, True, True, False]
+
+
 async def test_one_that_answers_is_there_whatever_it_says() -> None:
-    assert await watched(PrivateRegistry(), Denied("registry", "DENIED", "no")) == [False]
+    assert await directions(PrivateRegistry(), Denied("registry", "DENIED", "no")) == [False]
 
 
-@pytest.mark.looptime
 async def test_without_an_image_nothing_depends_on_it() -> None:
-    assert await watched(PrivateRegistry(images=()), GONE) == [False]
+    assert await directions(PrivateRegistry(images=()), GONE) == [False]
 
 
-@pytest.mark.looptime
 async def test_one_that_comes_and_goes_moves_nobody() -> None:
     registry = PrivateRegistry()
-    loop = asyncio.get_running_loop()
-    watch = Reachability(
-        registry,
-        registry,
-        CacheRepositories("cache.example:8080"),
-        restore_after=RESTORE_AFTER,
-        process=Process("run", monotonic=loop.time),
-    )
-    task = asyncio.create_task(watch.run())
-    for n in range(40):
-        registry.problem = GONE if n % 2 else None
-        await asyncio.sleep(RESTORE_AFTER / 2)
-        assert not watch.is_restoring
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with watching(registry) as watch:
+        for n in range(40):
+            registry.problem = GONE if n % 2 else None
+            await asyncio.sleep(RESTORE_AFTER / 2)
+            assert not watch.is_restoring

@@ -20,6 +20,7 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
         yield opened
 
 
+@pytest.mark.timeout(120)
 async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cache(env: Environment) -> None:
     """Nobody else would bring it back here: no owner keeps the domain fresh."""
     reference = env.source.push("team/web", "1", SAMPLE)
@@ -34,6 +35,8 @@ async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cac
 
     again = await env.start_daemon()
     await again.logged("reconciler.resuming-replacement", process_guid=app.process_guid)
+    # A container whose pull ends only now says that it runs, and is retired half a minute later.
+    await until(lambda: env.is_from_cache(app), seconds=60.0)
     rootfs = await env.replaced(app)
     await until(lambda: env.running_from(app, rootfs) == 1)
 

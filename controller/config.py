@@ -307,9 +307,13 @@ class Config(_Section):
         for address in {each for each in addresses if addresses.count(each) > 1}:
             raise ValueError(f"registries: {address} is there twice, or is the private registry itself")
         try:
-            _ = self.policy, self.running_policy, self.cache_repositories
+            _ = self.policy, self.cache_repositories
         except Invalid as error:
             raise ValueError(error.detail) from error
+        try:
+            _ = self.running_policy
+        except Invalid as error:
+            raise ValueError(f"replace_running_rules: image: {error.detail}") from error
         return self
 
     @property

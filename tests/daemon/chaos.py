@@ -99,6 +99,8 @@ class Chaos:
             await env.bbs.start_listening()
         if self._daemon is None:
             await self._start()
+        assert self._daemon is not None
+        await self._daemon.logged("daemon.started")  # before that, SIGTERM ends any process at once
         try:
             await until(lambda: not self.invariants.unrest(), seconds=REST)
         except TimeoutError:

@@ -313,7 +313,9 @@ def _owner_was_faster(case: _Case, lrp: DesiredLrp) -> Step:
     """Go on with the LRP that its owner desired from the old rootfs, or leave it alone."""
     row = case.row
     if row.strategy is Strategy.RECREATE:
-        return Close(row, "owner-was-faster")
+        # An instance whose stop was lost runs what is desired again: to stop it would cost its app one.
+        is_as_before = lrp.rootfs == row.original.rootfs
+        return Close(replace(row, instance_guids=frozenset()) if is_as_before else row, "owner-was-faster")
     again = replace(case, row=replace(row, original=lrp, unknown_until=0.0))
     if lrp.rootfs != row.original.rootfs or row.rounds >= MAX_ROUNDS:
         return again.enter(Phase.SETTLING, ended=PUT_BACK)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconcile.bridges import bridge_of, can_have_bridge, is_bridge, original_of
+from reconcile.images import Rootfs
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.phases import PHASES
 from reconcile.protocol import (
@@ -306,7 +307,11 @@ class TestAfterTheRemoval:
     def test_without_a_bridge_that_is_planned_anew(self) -> None:
         recreate = replace(REMOVED, strategy=Strategy.RECREATE)
 
-        assert step(recreate, replace(GONE, lrp=PUT)) == Close(recreate, "owner-was-faster")
+        assert step(recreate, replace(GONE, lrp=PUT)) == Close(
+            replace(recreate, instance_guids=frozenset()), "owner-was-faster"
+        ), "an instance whose stop was lost runs what is desired, and is not stopped once more"
+        other = replace(PUT, rootfs=Rootfs("docker://registry.example/team/other#1"))
+        assert step(recreate, replace(GONE, lrp=other)) == Close(recreate, "owner-was-faster")
 
     def test_it_settles_when_it_is_desired_from_the_target(self) -> None:
         assert entered(REMOVED, replace(GONE, lrp=MOVED)) == (Phase.SETTLING, "")

@@ -1,174 +1,28 @@
-"""The config file as typed values: one JSON object with the key names of the Diego family.
+"""Everything an operator can set, as one value."""
 
-Read once, at the start, by the command line alone. Whatever is wrong is said with its
-key, all at once, and nothing is validated later.
-"""
-
-import json
-import re
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
+from controller.config.admin import AdminConfig
+from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
+from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories
 from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
 
 
-class ConfigError(Invalid):
-    """The config file cannot be used; each line of `detail` names a key."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__("config", "invalid-config", detail)
-
-    def __str__(self) -> str:
-        return self.detail
-
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
-
-
-def parse_duration(value: object) -> float:
-    """Read a duration as Go writes it, such as "1m30s", in seconds.
-
-    Raises:
-        ValueError: Anything else, numbers included: nobody can tell their unit.
-    """
-    if not isinstance(value, str) or not _DURATION.fullmatch(value):
-        raise ValueError('write a duration with its unit, such as "30s", "250ms" or "1m30s"')
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", value))
-
-
-_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB|TiB)?")
-
-
-def parse_size(value: object) -> int:
-    """Read a size such as "4GiB" or a number of bytes, in bytes.
-
-    Raises:
-        ValueError: Anything else.
-    """
-    match = (
-        _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
-    )
-    if match is None:
-        raise ValueError('write a size in bytes, or with a unit such as "512MiB" or "4GiB"')
-    return int(match[1]) * _SIZES[match[2] or ""]
-
-
-def _existing_file(value: object) -> Path:
-    path = Path(str(value))
-    if not path.is_absolute():
-        raise ValueError(f"{path} is not an absolute path")
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _secret_file(value: object) -> Path:
-    path = _existing_file(value)
-    try:
-        is_empty = not read_secret(path)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} holds no text in UTF-8") from None
-    if is_empty:
-        raise ValueError(f"{path} is empty")
-    return path
-
-
-def read_secret(path: Path) -> str:
-    """Read a secret from its file, without the line end."""
-    return path.read_text(encoding="utf-8").rstrip("\r\n")
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-ReadableFile = Annotated[Path, BeforeValidator(_existing_file)]
-SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
-Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class TrafficConfig(_Section):
-    """What one host may be asked for; absent keys are no limit."""
-
-    max_connections: int | None = Field(default=None, ge=2)
-    """Connections in use at the same time; no limit when absent."""
-    max_requests_per_second: float | None = Field(default=None, gt=0)
-    """Requests per second; a burst of one second's worth passes; no limit when absent."""
-    max_bytes_per_second: Size | None = None
-    """Bytes of bodies per second, both directions together; no limit when absent."""
-
-
-class RegistryConfig(_Section):
-    """How to reach one registry, and with what."""
-
-    address: str = Field(min_length=1)
-    """Host, with its port if it is not 443, as image references name it; "docker.io" for Docker Hub."""
-    plain_http: bool = False
-    """Speak HTTP without TLS to it."""
-    ca_cert_file: ReadableFile | None = None
-    """CA certificates to trust for it, in PEM; the system's when absent."""
-    client_cert_file: ReadableFile | None = None
-    """Certificate to present to it, in PEM."""
-    client_key_file: ReadableFile | None = None
-    """Key of that certificate, in PEM."""
-    username: str | None = Field(default=None, min_length=1)
-    """User name for it; together with `password_file`."""
-    password_file: SecretFile | None = None
-    """File that holds the password, and a line end if you like."""
-    traffic: TrafficConfig | None = None
-    """Limits of the traffic to it; `registry_traffic` when absent."""
-
-    @model_validator(mode="after")
-    def _pairs(self) -> "RegistryConfig":
-        if (self.username is None) != (self.password_file is None):
-            raise ValueError("username and password_file belong together")
-        if (self.client_cert_file is None) != (self.client_key_file is None):
-            raise ValueError("client_cert_file and client_key_file belong together")
-        return self
-
-
-class RunningRuleConfig(_Section):
-    """Decides whether some LRPs may be moved while they run; all of its globs must match."""
-
-    org: str = Field(default="*", min_length=1)
-    """Glob over the name or the GUID of the organization."""
-    space: str = Field(default="*", min_length=1)
-    """Glob over the name or the GUID of the space."""
-    app: str = Field(default="*", min_length=1)
-    """Glob over the name or the GUID of the app."""
-    image: str = Field(default="*", min_length=1)
-    """Glob over the full reference of the image."""
-    replace_running: ReplaceRunning
-    """What holds for these LRPs: "bridge" or "never"."""
-
-
-class Config(_Section):
+class Config(AdminConfig):
     """Everything an operator can set."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
     """Log lines of this level and above are written."""
     metrics_address: Address | None = None
     """Where a scraper reads metrics, "host:port"; none when absent."""
+    start_paused: bool = False
+    """A store that is new begins paused: nothing is copied or moved before an operator says `resume` or
+    applies a plan."""
 
     bbs_address: str = Field(pattern=r"^https://[^/\s]+/?$")
     """URL of the BBS, such as "https://bbs.service.cf.internal:8889"."""
@@ -296,7 +150,7 @@ class Config(_Section):
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _together(self) -> "Config":
+    def _together(self) -> Self:
         if (self.cache_pull_username is None) != (self.cache_pull_password_file is None):
             raise ValueError("cache_pull_username and cache_pull_password_file belong together")
         if (self.engine == "docker") != (self.docker_socket is not None):
@@ -346,36 +200,3 @@ class Config(_Section):
     def cache_repositories(self) -> CacheRepositories:
         """Where copies lie."""
         return CacheRepositories(self.cache_registry.address, self.cache_repository_template)
-
-
-def load_config(path: Path) -> Config:
-    """Read and check the config file.
-
-    Raises:
-        ConfigError: The file cannot be read, is not JSON, or has keys that are unknown, missing or wrong.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read config file {path}: {reason}") from error
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"config file {path} is not JSON: {error}") from error
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        lines = [_explain(item["loc"], item["type"], item["msg"]) for item in error.errors()]
-        raise ConfigError("\n".join([f"config file {path} cannot be used:", *lines])) from error
-
-
-def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    key = ".".join(str(part) for part in location) or "(the whole)"
-    match kind:
-        case "extra_forbidden":
-            return f"  {key}: unknown key; see README.md for the keys there are"
-        case "missing":
-            return f"  {key}: missing"
-        case _:
-            return f"  {key}: {message.removeprefix('Value error, ')}"

@@ -1,0 +1,28 @@
+"""The config file as typed values: one JSON object with the key names of the Diego family.
+
+Read once, at the start, by the command line alone. Whatever is wrong is said with its
+key, all at once, and nothing is validated later.
+"""
+
+from controller.config.admin import AdminClientConfig, AdminConfig
+from controller.config.example import example
+from controller.config.loading import ConfigError, load_admin_client_config, load_config
+from controller.config.model import Config
+from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
+from controller.config.values import parse_duration, parse_size, read_secret
+
+__all__ = [
+    "AdminClientConfig",
+    "AdminConfig",
+    "Config",
+    "ConfigError",
+    "RegistryConfig",
+    "RunningRuleConfig",
+    "TrafficConfig",
+    "example",
+    "load_admin_client_config",
+    "load_config",
+    "parse_duration",
+    "parse_size",
+    "read_secret",
+]

@@ -1,0 +1,136 @@
+"""Writes a complete config file for a person to edit: every key with its meaning and its default."""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from typing import get_args, get_origin
+
+from pydantic import BeforeValidator
+from pydantic.fields import FieldInfo
+
+from controller.config.model import Config
+from controller.config.sections import Section
+from controller.config.values import format_duration, format_size, parse_duration, parse_size
+
+_WIDTH = 100
+
+_HEADER = """\
+// Config of diego-docker-cache. Lines that begin with "//" are comments.
+//
+// A key that is commented out is not set, and its value is only an example; any other key has its
+// default, unless it is required. Durations are written with their unit ("30s", "1m30s"), sizes in
+// bytes or with a unit ("4GiB"). JSON wants a comma after each key but the last one between braces.
+"""
+
+_CERTS = "/var/vcap/jobs/docker_cache/config/certs"
+_SECRETS = "/var/vcap/jobs/docker_cache/config/secrets"
+
+_PLAUSIBLE: Mapping[str, str | int | float] = {
+    "admin_address": "127.0.0.1:17090",
+    "admin_ca_cert_file": f"{_CERTS}/admin/ca.crt",
+    "admin_server_cert_file": f"{_CERTS}/admin/server.crt",
+    "admin_server_key_file": f"{_CERTS}/admin/server.key",
+    "admin_client_cert_file": f"{_CERTS}/admin/client.crt",
+    "admin_client_key_file": f"{_CERTS}/admin/client.key",
+    "admin_server_name": "docker-cache.service.cf.internal",
+    "metrics_address": "127.0.0.1:17091",
+    "bbs_address": "https://bbs.service.cf.internal:8889",
+    "bbs_ca_cert_file": f"{_CERTS}/bbs/ca.crt",
+    "bbs_client_cert_file": f"{_CERTS}/bbs/client.crt",
+    "bbs_client_key_file": f"{_CERTS}/bbs/client.key",
+    "database_url": "sqlite:////var/vcap/store/docker_cache/cache.db",
+    "journal_key_file": f"{_SECRETS}/journal.key",
+    "cache_registry.address": "cache.example:8080",
+    "cache_registry.ca_cert_file": f"{_CERTS}/cache_registry/ca.crt",
+    "cache_registry.client_cert_file": f"{_CERTS}/cache_registry/client.crt",
+    "cache_registry.client_key_file": f"{_CERTS}/cache_registry/client.key",
+    "cache_registry.username": "docker-cache",
+    "cache_registry.password_file": f"{_SECRETS}/cache_registry",
+    "cache_pull_username": "cells",
+    "cache_pull_password_file": f"{_SECRETS}/cache_pull",
+    "registries.address": "registry.example",
+    "registries.ca_cert_file": f"{_CERTS}/registry/ca.crt",
+    "registries.client_cert_file": f"{_CERTS}/registry/client.crt",
+    "registries.client_key_file": f"{_CERTS}/registry/client.key",
+    "registries.username": "docker-cache",
+    "registries.password_file": f"{_SECRETS}/registry",
+    "traffic.max_connections": 16,
+    "traffic.max_requests_per_second": 20,
+    "traffic.max_bytes_per_second": "50MiB",
+    "registry_auth_file": f"{_SECRETS}/registry_auth.json",
+    "registry_traffic.max_connections": 32,
+    "registry_traffic.max_requests_per_second": 50,
+    "registry_traffic.max_bytes_per_second": "100MiB",
+    "docker_socket": "unix:///var/run/docker.sock",
+    "replace_running_rules.replace_running": "never",
+    "restore_after": "10m",
+}
+"""By key, or section and key: the values of keys without a default."""
+
+
+def example() -> str:
+    """Write a config file that can be used as it is, apart from the hosts and files that it names."""
+    return _HEADER + "\n".join(_section(Config, "", width=_WIDTH)) + "\n"
+
+
+def _section(model: type[Section], name: str, *, width: int) -> list[str]:
+    """Write the lines of one object, with all keys that it may have.
+
+    A key that is set comes last where there is one: then any other needs a comma, commented out or not.
+    """
+    keys = list(model.model_fields)
+    last = next((key for key in reversed(keys) if not _is_unset(model.model_fields[key])), keys[-1])
+    keys.remove(last)
+    lines = ["{"]
+    for key in (*keys, last):
+        entry = _entry(model.model_fields[key], key, name, width=width - 2)
+        if key != last:
+            entry = [*entry[:-1], f"{entry[-1]},", ""]
+        lines += _prefixed("  ", entry)
+    return [*lines, "}"]
+
+
+def _entry(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]:
+    """Write the lines of one key: what it means, its name and its value."""
+    about = " ".join(f"{field.description} {'Required.' if field.is_required() else ''}".split())
+    comment = textwrap.wrap(about, width - len("// "), break_long_words=False, break_on_hyphens=False)
+    mark = "// " if _is_unset(field) else ""
+    first, *rest = _value(field, key, section, width=width - len(mark))
+    return _prefixed("// ", comment) + _prefixed(mark, [f'"{key}": {first}', *rest])
+
+
+def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]:
+    """Write the lines of a key's value: its default, or a plausible one where there is none."""
+    model = _section_in(field.annotation)
+    if model is not None and get_origin(field.annotation) is tuple:
+        element = _section(model, key, width=width - len("  // "))
+        return ["[", *_prefixed("  // ", element), "]"]
+    if model is not None:
+        return _section(model, key, width=width)
+    if field.is_required() or _is_unset(field):
+        return [json.dumps(_PLAUSIBLE[f"{section}.{key}" if section else key])]
+    return [json.dumps(_written(field))]
+
+
+def _written(field: FieldInfo) -> object:
+    """Give the default as the file has it, units included."""
+    parsers = [each.func for each in field.metadata if isinstance(each, BeforeValidator)]
+    if parse_duration in parsers:
+        return format_duration(field.default)
+    if parse_size in parsers:
+        return format_size(field.default)
+    return field.default
+
+
+def _is_unset(field: FieldInfo) -> bool:
+    return not field.is_required() and field.default is None
+
+
+def _section_in(annotation: object) -> type[Section] | None:
+    """Find the section that a key holds: itself, or None, or several."""
+    parts = (annotation, *get_args(annotation))
+    return next((part for part in parts if isinstance(part, type) and issubclass(part, Section)), None)
+
+
+def _prefixed(prefix: str, lines: list[str]) -> list[str]:
+    return [f"{prefix}{line}".rstrip() for line in lines]

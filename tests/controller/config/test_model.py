@@ -1,0 +1,62 @@
+"""The keys of the config file: what each accepts, and what goes together."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.config import ConfigError, load_config
+
+Write = Callable[[object], Path]
+
+
+def test_a_file_with_the_required_keys_is_enough(write: Write, values: dict[str, Any]) -> None:
+    config = load_config(write(values))
+
+    assert config.sync_interval == 30.0
+    assert config.cache_repositories.address == "cache.example:8080"
+    assert (config.admin_address, config.start_paused) == (None, False)
+
+
+def test_a_new_store_may_begin_paused(write: Write, values: dict[str, Any]) -> None:
+    assert load_config(write(values | {"start_paused": True})).start_paused
+
+
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "an unknown key": ({"bbs_adress": "x"}, "bbs_adress: unknown key"),
+    "a missing key": ({"bbs_address": None}, "bbs_address: "),
+    "a missing file": ({"bbs_ca_cert_file": "/none/ca.crt"}, "bbs_ca_cert_file: cannot read /none/ca.crt"),
+    "a relative path": ({"bbs_ca_cert_file": "ca.crt"}, "bbs_ca_cert_file: ca.crt is not an absolute path"),
+    "plain http to the BBS": ({"bbs_address": "http://bbs:8889"}, "bbs_address: "),
+    "a number as a duration": (
+        {"sync_interval": 30},
+        'sync_interval: write a duration with its unit, such as "30s"',
+    ),
+    "a duration of nothing": ({"sync_interval": "0s"}, "sync_interval: "),
+    "another database": ({"database_url": "mysql://x"}, "database_url: only SQLite is supported"),
+    "an unknown mode": ({"cache": "some"}, "cache: "),
+    "a pattern that can match nothing": ({"deny_images": ["busybox"]}, "'busybox' matches nothing"),
+    "an address read as Docker Hub": (
+        {"cache_registry": {"address": "cache"}},
+        "is not read as a private registry",
+    ),
+    "a template without a GUID": ({"cache_repository_template": "x:latest"}, "has no {guid} in it"),
+    "a user name without a password": ({"cache_pull_username": "u"}, "belong together"),
+    "a password file that is missing": (
+        {"cache_registry": {"address": "c.example:1", "username": "u", "password_file": "/none"}},
+        "cache_registry.password_file: cannot read /none",
+    ),
+    "a platform that is none": ({"platforms": "amd64"}, "platforms: "),
+    "too many copies": ({"max_copies": 1000}, "max_copies: "),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), CASES.values(), ids=CASES.keys())
+def test_a_wrong_value_is_refused_with_its_key(
+    write: Write, values: dict[str, Any], change: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(write(values | change))
+
+    assert expected in str(refused.value)

@@ -13,6 +13,7 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
@@ -21,7 +22,7 @@ from controller.coverage import Followers
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError, RateLimited, Unavailable
-from reconcile.images import CacheRepositories, Digest
+from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
 from reconcile.ports import (
     BindingRecords,
@@ -43,6 +44,7 @@ CREDENTIALS_WAIT = 15.0  # seconds between two looks for credentials that a rest
 CREDENTIALS_LOOKS = 20
 CREDENTIALS_LOST = "credentials-lost"
 OPEN = frozenset({JobState.QUEUED, JobState.COPYING})
+PAUSED_WAIT = 60.0  # seconds between two looks whether a pause is over; its end wakes the jobs besides
 MAX_ATTEMPTS = 12  # about half an hour of an unreachable registry
 
 
@@ -55,22 +57,67 @@ class Records:
     images: ImageRecords
 
 
+class Gate(Protocol):
+    """Whether jobs may be run at all."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Only what an operator asked for is run."""
+
+
+class Progress(Protocol):
+    """How far a copy has come, in bytes."""
+
+    @property
+    def total(self) -> int:
+        """Of all layers; 0 until it is known."""
+
+    @property
+    def moved(self) -> int:
+        """What was transferred."""
+
+    @property
+    def skipped(self) -> int:
+        """What was there already."""
+
+    @property
+    def retries(self) -> int:
+        """Layers that were begun again."""
+
+
+class CopyEngine(Engine, Protocol):
+    """An engine that tells how far it has come."""
+
+    def progress(self, target: ImageReference) -> Progress | None:
+        """Tell how far the copy to a target has come; None when there is none under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """How copies are made, and where they lie."""
+
+    engine: CopyEngine
+    cache: CacheRepositories
+
+
 class Cacher:
     """Runs cache jobs; as many at a time as there are loops of `run`."""
 
     def __init__(
         self,
-        engine: Engine,
+        copying: Copying,
         *,
         records: Records,
-        cache: CacheRepositories,
         followers: Followers,
         process: Process,
+        gate: Gate,
     ) -> None:
-        self._engine = engine
+        self._engine, self._cache = copying.engine, copying.cache
         self._records = records
-        self._cache = cache
         self._followers = followers
+        self._gate = gate
+        self._ordered: set[JobId] = set()
+        self._targets: dict[JobId, ImageReference] = {}
         self._metrics = process.metrics
         self._clock = process.clock
         self._queue: WorkQueue[JobId] = WorkQueue()
@@ -92,10 +139,23 @@ class Cacher:
         """Stop all timers."""
         self._queue.close()
 
+    async def go_on(self) -> None:
+        """Look again at all jobs that wait: a pause is over."""
+        for job in await self._records.jobs.list_open_jobs():
+            self._queue.add(job.job_id)
+
+    def progress(self, job_id: JobId) -> Progress | None:
+        """Tell how far a job's copy has come; None when none is under way."""
+        target = self._targets.get(job_id)
+        return None if target is None else self._engine.progress(target)
+
     async def request(self, request: CacheRequest) -> CacheJob:
         """Ask for a copy; the same origin again gives the same job."""
         async with self._requesting:
             job = await self._find_job_of(request) or await self._join_or_add(request)
+        if request.is_ordered and job.state in OPEN and job.job_id not in self._ordered:
+            self._ordered.add(job.job_id)
+            self._queue.add(job.job_id)
         self._followers.requested(request)
         return job
 
@@ -138,6 +198,8 @@ class Cacher:
         await self._records.jobs.add_job(job, self._binding(request, job.job_id))
         if request.credentials is not None:
             self._credentials[job.job_id] = request.credentials
+        if request.is_ordered:
+            self._ordered.add(job.job_id)
         self._queue.add(job.job_id)
         log.info("queued-job", job=job.job_id, source_image=str(job.source), reason=job.reason)
         return job
@@ -172,6 +234,7 @@ class Cacher:
                 continue
             if after is None:
                 self._credentials.pop(job_id, None)
+                self._ordered.discard(job_id)
                 self._queue.done(job_id)
             else:
                 self._queue.again(job_id, after)
@@ -181,6 +244,8 @@ class Cacher:
         job = await self._records.jobs.find_job(job_id)
         if job is None or job.state not in OPEN:
             return None
+        if self._gate.is_paused and job_id not in self._ordered:
+            return PAUSED_WAIT
         now = self._clock()
         if job.not_before is not None and job.not_before > now:
             return job.not_before - now
@@ -269,13 +334,7 @@ class Cacher:
             if known is not None and is_trusted and await self._engine.is_present(target, known.digest):
                 await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
                 return known, None
-            is_first = known is None and job.attempts == 1
-            copied = await self._engine.copy(
-                resolved,
-                target,
-                self._credentials.get(job.job_id),
-                state=TargetState.EMPTY if is_first else TargetState.UNKNOWN,
-            )
+            copied = await self._copy(job, resolved, target, is_first=known is None and job.attempts == 1)
             now = self._clock()
             image = CachedImage(
                 cache_guid=guid,
@@ -290,6 +349,20 @@ class Cacher:
             )
             await self._finish(job, resolved, image, copied.blobs)
             return image, copied
+
+    async def _copy(
+        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference, *, is_first: bool
+    ) -> CopiedImage:
+        self._targets[job.job_id] = target
+        try:
+            return await self._engine.copy(
+                resolved,
+                target,
+                self._credentials.get(job.job_id),
+                state=TargetState.EMPTY if is_first else TargetState.UNKNOWN,
+            )
+        finally:
+            del self._targets[job.job_id]
 
     async def _finish(
         self, job: CacheJob, resolved: ResolvedImage, image: CachedImage, blobs: tuple[Digest, ...]

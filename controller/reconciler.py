@@ -14,12 +14,15 @@ import structlog
 
 from controller.process import Process
 from controller.workqueue import WorkQueue
+from reconcile.actions import BeginReplacement
 from reconcile.apply import Outcome, Targets, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
+from reconcile.circuit import Circuit
 from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import ProcessGuid
 from reconcile.observe import Moment, Sources, observe, observe_left_bridge
-from reconcile.plan import BeginReplacement, Observed, Rules, plan, plan_left_bridge
+from reconcile.observed import Observed, Rules
+from reconcile.plan import plan, plan_left_bridge
 from reconcile.protocol import FAILURES, NOT_SETTLED, REPLACED, RESTORED
 from reconcile.records import LrpRecord, Phase, Replacement
 
@@ -95,6 +98,11 @@ class Reconciler:
                     log.info("failed-to-keep-bridges-fresh", error=str(error))
             await asyncio.sleep(BRIDGE_DOMAIN_TTL / 4)
 
+    @property
+    def circuit(self) -> Circuit:
+        """The circuit breaker as it is now."""
+        return self._circuit
+
     def close_circuit(self) -> None:
         """Go on although replacements have failed: an operator wants it."""
         log.info("closed-circuit", before=str(self._circuit))
@@ -102,8 +110,8 @@ class Reconciler:
         self._process.metrics.circuit_open.set(0)
         self._begin_parked()
 
-    async def finish_replacements(self, seconds: float) -> None:
-        """Begin no further replacement, and give those under way some seconds to come to their end."""
+    async def finish_replacements(self, seconds: float | None) -> None:
+        """Begin no further replacement, and give those under way some seconds, or as long as they need."""
         self._is_stopping = True
         for key in self._replacing:
             self._queue.add_urgent(key)
@@ -162,6 +170,7 @@ class Reconciler:
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._remember(observed, outcome)
+            self._sources.wishes.report(key, outcome.reason, outcome.detail)
         except DockerCacheError as error:
             seconds = self._back_off(key)
             self._process.metrics.passes.labels(reason=type(error).__name__).inc()
@@ -229,9 +238,15 @@ class Reconciler:
             self._settle(key, outcome.ended or observed.replacement)
         return outcome
 
+    @property
+    def _most(self) -> int:
+        """How many LRPs may be moved at a time."""
+        wished = self._sources.wishes.max_in_flight
+        return self._rules.max_in_flight if wished is None else min(wished, self._rules.max_in_flight)
+
     def _hindrance(self, now: float) -> Outcome | None:
         """Give the reason why no replacement is begun at the moment."""
-        if self._is_stopping or len(self._replacing) >= self._rules.max_in_flight:
+        if self._is_stopping or len(self._replacing) >= self._most:
             return IN_FLIGHT_LIMIT
         if self._recovering:
             return RECOVERING
@@ -272,7 +287,7 @@ class Reconciler:
 
     def _begin_parked(self) -> None:
         """Look again at as many of those that wait as could begin now."""
-        for _ in range(min(len(self._parked), self._rules.max_in_flight - len(self._replacing))):
+        for _ in range(min(len(self._parked), self._most - len(self._replacing))):
             self._queue.add(self._parked.popitem(last=False)[0])
 
     async def _remember(self, observed: Observed, outcome: Outcome) -> None:
@@ -304,6 +319,8 @@ class Reconciler:
 
 def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     before = observed.record
+    if before is not None and observed.order is not None and before.updated_at < observed.order.since:
+        before = replace(before, rounds=0)  # an operator wants it tried again
     lrp = observed.lrp or (observed.replacement.original if observed.replacement else None)
     if lrp is None:
         return before and replace(

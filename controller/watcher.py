@@ -40,7 +40,7 @@ from reconcile.events import (
     UnknownEvent,
 )
 from reconcile.lrps import DesiredLrp, ProcessGuid, SchedulingInfo, Task, TaskGuid, TaskState
-from reconcile.plan import Rules
+from reconcile.observed import Rules
 from reconcile.policy import decide
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 from reconcile.records import CacheRequest, origin_of_task
@@ -114,8 +114,24 @@ class Watcher:
         self._relist = asyncio.Event()
         self._relist_pause = RELIST_PAUSE
         self._sweeps = 0
+        self._listed_at = 0.0
+        self._is_watching = False
         self._was_restoring = False
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / sync_interval))
+
+    @property
+    def listed_at(self) -> float:
+        """When the BBS was last listed, UTC seconds since 1970; 0 when it never was."""
+        return self._listed_at
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether both streams are open, and the BBS was listed since."""
+        return self._is_watching
+
+    def look_at_all(self) -> None:
+        """Let every LRP be looked at soon, since something changed that no event tells of."""
+        self._relist.set()
 
     def close(self) -> None:
         """Stop all timers."""
@@ -129,6 +145,7 @@ class Watcher:
             try:
                 await self._watch()
             except* DockerCacheError as group:
+                self._is_watching = False
                 error = group.exceptions[0]
                 log.error("lost-bbs-events", error=str(error), retry_after_s=round(pause, 1))  # noqa: TRY400
             if self._sweeps > sweeps:
@@ -314,6 +331,7 @@ class Watcher:
         if look_at_all or self._sweeps % self._sweeps_per_recheck == 0:
             await self._forget_all_but(from_source | from_cache)
         self._sweeps += 1
+        self._listed_at, self._is_watching = self._process.clock(), True
         duration = time.monotonic() - started
         metrics = self._process.metrics
         metrics.sweeps.labels(outcome="done").inc()

@@ -9,24 +9,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
-from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
-from reconcile.images import CacheGuid, CacheRepositories
-from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
-from reconcile.observe import Sources, look_at_replaced
-from reconcile.plan import (
-    COPY_DAMAGED,
+from reconcile.actions import (
     Action,
     BeginReplacement,
     CacheImage,
     Forget,
     GoOn,
     LeaveAlone,
-    Observed,
     RemoveLeftBridge,
     VerifyImage,
-    request_of_lrp,
 )
+from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
+from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
+from reconcile.images import CacheGuid, CacheRepositories
+from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
+from reconcile.observe import Sources, look_at_replaced
+from reconcile.observed import Observed
+from reconcile.plan import COPY_DAMAGED, request_of_lrp
 from reconcile.ports import Bridges, CacheRequests, Engine, Instances, Journal, Lrps, Origins, Verifier
 from reconcile.protocol import (
     BRIDGE_CRASHED,
@@ -131,7 +130,7 @@ async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> 
 async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, targets: Targets) -> Outcome:
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
-        request = request_of_lrp(observed.lrp, source, observed.binding, reason="copy-vanished")
+        request = request_of_lrp(observed, observed.lrp, source, reason="copy-vanished")
         await targets.requests.request(request)
     await targets.journal.delete_replacement(guid)
     vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"

@@ -10,7 +10,8 @@ from typing import Protocol
 from reconcile.bridges import bridge_of, original_of
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
-from reconcile.plan import LeftBridge, Observed, source_of
+from reconcile.observed import LeftBridge, Observed
+from reconcile.plan import source_of
 from reconcile.ports import (
     BindingRecords,
     ImageRecords,
@@ -22,6 +23,7 @@ from reconcile.ports import (
     Mode,
     Origins,
     Sightings,
+    Wishes,
 )
 from reconcile.records import Binding, Goal, Replacement, Strategy
 
@@ -48,6 +50,7 @@ class Sources:
     coverage: Coverage
     sightings: Sightings
     mode: Mode
+    wishes: Wishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,15 @@ async def observe(process_guid: ProcessGuid, sources: Sources, moment: Moment) -
         run_id=moment.run_id,
         stale=moment.stale,
         is_restoring=moment.is_restoring,
+        order=sources.wishes.order_of(process_guid),
+        is_paused=sources.wishes.is_paused,
         replacement=replacement,
         record=await sources.records.find_lrp(process_guid),
     )
     if replacement is not None:
         return await look_at_replaced(replacement, observed, sources)
-    observed = replace(observed, lrp=await sources.lrps.find_desired_lrp(process_guid))
+    lrp = await sources.lrps.find_desired_lrp(process_guid)
+    observed = replace(observed, lrp=lrp, is_held=lrp is not None and sources.wishes.is_held(lrp.app_guid))
     return await _observe_image(observed, sources)
 
 
@@ -124,7 +130,8 @@ async def _observe_image(observed: Observed, sources: Sources) -> Observed:
         source = source_of(lrp)
     except Invalid:
         return observed
-    if observed.is_restoring or observed.stale:
+    is_way_back = observed.order is not None and observed.order.goal is Goal.SOURCE
+    if observed.is_restoring or observed.stale or is_way_back:
         observed = replace(
             observed,
             origin=await sources.origins.find_origin(observed.process_guid),

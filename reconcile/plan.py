@@ -4,14 +4,23 @@ Pure: the same observation gives the same actions. How a replacement that was be
 neighbour's (`protocol`); here it is decided what is cached, and which LRP is moved, when and how.
 """
 
-from dataclasses import dataclass
-
+from reconcile.actions import (
+    Action,
+    BeginReplacement,
+    CacheImage,
+    Forget,
+    GoOn,
+    LeaveAlone,
+    RemoveLeftBridge,
+    VerifyImage,
+)
 from reconcile.bridges import can_have_bridge
-from reconcile.circuit import Circuit
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories, ImageReference, image_from_rootfs
-from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid, Pull
-from reconcile.policy import Policy, ReplaceRunning, RunningPolicy, decide
+from reconcile.images import ImageReference, image_from_rootfs
+from reconcile.lrps import DesiredLrp, Pull
+from reconcile.observed import LeftBridge, Observed, Rules
+from reconcile.orders import Order
+from reconcile.policy import ReplaceRunning, decide
 from reconcile.protocol import (
     FAILURES,
     MAX_ROUNDS,
@@ -22,20 +31,16 @@ from reconcile.protocol import (
     stale_instances,
 )
 from reconcile.records import (
-    Binding,
     CachedImage,
-    CacheJob,
     CacheRequest,
     Goal,
     JobState,
-    LrpRecord,
-    Origin,
     Replacement,
     Strategy,
     origin_of_lrp,
 )
 from reconcile.staging import Signal, signal_of
-from reconcile.steps import Limits, Retire, Step, World
+from reconcile.steps import Retire
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a replacement after which earlier rounds no longer count."""
@@ -48,172 +53,8 @@ _NOT_AT_ONCE = FAILURES | {COPY_DAMAGED}
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy is asked for again."""
 
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What an operator decided.
-
-    Attributes:
-        domains: Only LRPs of these are touched.
-        running: Whether an LRP may be moved while it runs.
-        may_bridge: Bridges are possible at all: the journal outlives the process.
-        pull_credentials: The login that cells use at the private registry; None when they need none.
-        max_in_flight: Open replacements at a time.
-        circuit: The circuit breaker as it is at the start.
-    """
-
-    policy: Policy
-    cache: CacheRepositories
-    domains: frozenset[str]
-    running: RunningPolicy = RunningPolicy()  # noqa: RUF009 - a frozen value
-    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
-    may_bridge: bool = False
-    pull_credentials: Credentials | None = None
-    max_in_flight: int = 10
-    circuit: Circuit = Circuit(most=3, retry_after=600.0)  # noqa: RUF009 - a frozen value
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """All that a decision about one process GUID rests on.
-
-    Attributes:
-        now: UTC seconds since 1970.
-        process_age: Seconds since the BBS first answered this process, whatever the clock did.
-        run_id: This process, see `Replacement.run_id`.
-        binding_is_current: No staging of the app can have been missed since the binding's.
-        bridge: Looked up only while a replacement with a bridge is open, like its instances.
-        sighted: See `World`.
-        stale: Instance GUIDs of definitions that were removed.
-        origin: What the LRP ran from before it was moved; looked up only to go back there.
-        is_restoring: LRPs are moved back to their sources, since the private registry is gone.
-        domain_is_fresh: Looked up only while a replacement is open; False otherwise.
-    """
-
-    process_guid: ProcessGuid
-    now: float
-    process_age: float
-    run_id: str
-    lrp: DesiredLrp | None = None
-    instances: tuple[ActualLrp, ...] = ()
-    binding: Binding | None = None
-    binding_is_current: bool = True
-    job: CacheJob | None = None
-    image: CachedImage | None = None
-    replacement: Replacement | None = None
-    record: LrpRecord | None = None
-    bridge: DesiredLrp | None = None
-    bridge_instances: tuple[ActualLrp, ...] = ()
-    sighted: tuple[DesiredLrp, ...] = ()
-    stale: frozenset[str] = frozenset()
-    origin: Origin | None = None
-    is_restoring: bool = False
-    domain_is_fresh: bool = False
-
-    @property
-    def world(self) -> World:
-        """What the protocol looks at."""
-        return World(
-            now=self.now,
-            process_age=self.process_age,
-            run_id=self.run_id,
-            lrp=self.lrp,
-            instances=self.instances,
-            bridge=self.bridge,
-            bridge_instances=self.bridge_instances,
-            sighted=self.sighted,
-            domain_is_fresh=self.domain_is_fresh,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class LeftBridge:
-    """A bridge that no replacement knows of, and the LRP that it stands in for.
-
-    Attributes:
-        is_in_use: A replacement of that LRP is open after all.
-        domains_are_fresh: Every domain that LRPs are replaced in.
-    """
-
-    process_guid: ProcessGuid
-    process_age: float
-    bridge: DesiredLrp | None = None
-    bridge_instances: tuple[ActualLrp, ...] = ()
-    lrp: DesiredLrp | None = None
-    instances: tuple[ActualLrp, ...] = ()
-    is_in_use: bool = False
-    domains_are_fresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class LeaveAlone:
-    """Nothing to do until something changes."""
-
-    reason: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """The LRP is gone."""
-
-    reason: str = "not-desired"
-
-
-@dataclass(frozen=True, slots=True)
-class CacheImage:
-    """Ask for a copy of the source image."""
-
-    request: CacheRequest
-
-    @property
-    def reason(self) -> str:
-        """Why the copy is wanted."""
-        return self.request.reason
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyImage:
-    """Read a copy back that instances crashed from, before another app is moved to it."""
-
-    lrp: DesiredLrp
-    image: CachedImage
-    reason: str = "image-suspect"
-
-
-@dataclass(frozen=True, slots=True)
-class BeginReplacement:
-    """Verify the copy once more, write the journal, and begin.
-
-    Attributes:
-        image: To move to; None on the way back.
-    """
-
-    lrp: DesiredLrp
-    image: CachedImage | None
-    rounds: int
-    goal: Goal = Goal.CACHE
-    strategy: Strategy = Strategy.RECREATE
-    reason: str = "runs-from-source"
-
-
-@dataclass(frozen=True, slots=True)
-class GoOn:
-    """Take the next step of a replacement."""
-
-    step: Step
-    target: Pull
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveLeftBridge:
-    """Remove a bridge that nobody needs."""
-
-    process_guid: ProcessGuid
-    reason: str = "bridge-left-behind"
-
-
-Action = LeaveAlone | Forget | CacheImage | VerifyImage | BeginReplacement | GoOn | Retire | RemoveLeftBridge
+CHANGED_SINCE_PLAN = "changed-since-plan"
+"""An LRP that an operator wants moved is not what the plan was made for."""
 
 
 def source_of(lrp: DesiredLrp) -> ImageReference:
@@ -239,10 +80,31 @@ def plan(observed: Observed, rules: Rules) -> Action:
     if stale:
         return Retire(stale, "retired-stale-instances")
     source = source_of(lrp)
+    if observed.order is not None:
+        return _follow_order(observed, lrp, source, rules)
+    if observed.is_paused and (observed.is_restoring or not rules.cache.holds(source)):
+        return LeaveAlone("waiting: paused")
     if observed.is_restoring:
         if rules.cache.holds(source):
             return _restore(observed, lrp, rules)
         return LeaveAlone("waiting: registry-unreachable", "LRPs are moved back to their sources")
+    if observed.is_held and not rules.cache.holds(source):
+        return LeaveAlone("held", "an operator put its app back on its source")
+    return _move(observed, lrp, source, rules)
+
+
+def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
+    order = observed.order
+    if order is None:
+        raise AssertionError("there is an order to follow")
+    if order.goal is Goal.SOURCE and not rules.cache.holds(source):
+        return LeaveAlone("restored", "it runs from its source")
+    if order.rootfs is not None and str(lrp.rootfs) != str(order.rootfs):  # a plan has no login in it
+        if order.goal is Goal.CACHE and rules.cache.holds(source):
+            return LeaveAlone("already-cached")
+        return LeaveAlone(CHANGED_SINCE_PLAN, f"it is desired from {lrp.rootfs} by now")
+    if order.goal is Goal.SOURCE:
+        return _restore(observed, lrp, rules)
     return _move(observed, lrp, source, rules)
 
 
@@ -295,13 +157,24 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     how = _strategy(observed, lrp, image_from_rootfs(origin.rootfs).canonical(), rules)
     if isinstance(how, LeaveAlone):
         return how
-    return BeginReplacement(lrp, None, 1, Goal.SOURCE, how, reason="registry-unreachable")
+    reason = "registry-unreachable" if observed.order is None else "operator-restores"
+    return BeginReplacement(lrp, None, 1, Goal.SOURCE, how, reason=reason)
 
 
 def _strategy(
     observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
 ) -> Strategy | LeaveAlone:
     """Choose how an LRP may be moved now."""
+    how = due_strategy(observed, lrp, source, rules)
+    if observed.order is None or isinstance(how, LeaveAlone) or observed.order.strategy in {None, how}:
+        return how
+    return LeaveAlone(CHANGED_SINCE_PLAN, f"it would be moved by {how} now, not by {observed.order.strategy}")
+
+
+def due_strategy(
+    observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
+) -> Strategy | LeaveAlone:
+    """Choose how an LRP may be moved now, whatever an order says."""
     if not is_any_running(observed.instances):
         return Strategy.RECREATE
     if rules.running.of(lrp, source) is ReplaceRunning.NEVER:
@@ -321,10 +194,12 @@ def _get_image(observed: Observed, lrp: DesiredLrp, source: ImageReference, rule
     if observed.binding is None or job is None:
         return _ask(observed, lrp, source, "not-cached")
     if job.state is JobState.FAILED:
-        if observed.now - job.updated_at > RETRY_FAILED_AFTER:
+        if not _counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
             return _ask(observed, lrp, source, "retry-failed")
         return LeaveAlone("cache-failed", job.failure)
     if job.state is not JobState.CACHED:
+        if observed.order is not None and observed.is_paused:  # a job that nobody ordered waits
+            return _ask(observed, lrp, source, "waiting: caching")
         return LeaveAlone("waiting: caching", job.failure)
     if observed.image is None:
         return _ask(observed, lrp, source, "record-missing")
@@ -337,14 +212,24 @@ def _get_image(observed: Observed, lrp: DesiredLrp, source: ImageReference, rule
     return None
 
 
-def _ask(observed: Observed, lrp: DesiredLrp, source: ImageReference, reason: str) -> CacheImage:
-    return CacheImage(request_of_lrp(lrp, source, observed.binding, reason=reason))
+def _counts(observed: Observed, at: float, *, for_seconds: float) -> bool:
+    """Whether what happened at a time still speaks against trying again; an order makes it forgotten."""
+    if observed.order is not None and at < observed.order.since:
+        return False
+    return observed.now - at <= for_seconds
+
+
+def _ask(observed: Observed, lrp: DesiredLrp, source: ImageReference, reason: str) -> CacheImage | LeaveAlone:
+    if observed.order is not None and observed.order.only_cached:
+        return LeaveAlone(reason, "no copy was to be asked for")
+    return CacheImage(request_of_lrp(observed, lrp, source, reason=reason))
 
 
 def request_of_lrp(
-    lrp: DesiredLrp, source: ImageReference, confirmed: Binding | None, *, reason: str
+    observed: Observed, lrp: DesiredLrp, source: ImageReference, *, reason: str
 ) -> CacheRequest:
-    """Ask for an LRP's image; `confirmed` is the binding that the answer will stand beside."""
+    """Ask for an LRP's image; the answer will stand beside the binding that was observed."""
+    confirmed = observed.binding
     return CacheRequest(
         app_guid=lrp.app_guid,
         source=source,
@@ -353,24 +238,35 @@ def request_of_lrp(
         reason=reason,
         credentials=lrp.credentials,
         opted_in=confirmed is not None and confirmed.opted_in,
+        is_ordered=observed.order is not None,
     )
 
 
 def _replace(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    record, image = observed.record, observed.image
-    age = None if record is None else observed.now - record.updated_at
-    has_failed = record is not None and record.reason in _NOT_AT_ONCE
-    if record is not None and age is not None and has_failed and age < RETRY_FAILED_AFTER:
-        return LeaveAlone(record.reason, record.detail)
-    rounds = record.rounds if record is not None and age is not None and age < ROUNDS_FORGOTTEN_AFTER else 0
+    record, image, order = observed.record, observed.image, observed.order
+    rounds = 0
+    if record is not None:
+        at = record.updated_at
+        if record.reason in _NOT_AT_ONCE and _counts(observed, at, for_seconds=RETRY_FAILED_AFTER):
+            return LeaveAlone(record.reason, record.detail)
+        rounds = record.rounds if _counts(observed, at, for_seconds=ROUNDS_FORGOTTEN_AFTER) else 0
     if rounds >= MAX_ROUNDS:
         return LeaveAlone("put-back", f"somebody undid {rounds} replacements")
     how = _strategy(observed, lrp, source, rules)
     if image is None or isinstance(how, LeaveAlone):
         raise AssertionError("an LRP is replaced only when its copy is known and it may be moved")
+    if order is not None and not _is_expected(image, order, rules):
+        return LeaveAlone(CHANGED_SINCE_PLAN, f"its image is {image.platform_digest} by now")
     if image.suspect_since:
         return VerifyImage(lrp, image)
     return BeginReplacement(lrp, image, rounds + 1, strategy=how)
+
+
+def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
+    return order.platform_digest in {None, image.platform_digest} and order.to_rootfs in {
+        None,
+        rules.cache.rootfs(image.cache_guid),
+    }
 
 
 def _go_on(replacement: Replacement, observed: Observed, rules: Rules) -> Action:

@@ -12,6 +12,7 @@ from typing import Protocol
 from reconcile.errors import Invalid
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
+from reconcile.orders import Order
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -97,6 +98,21 @@ class ResolvedImage:
     source: ImageReference
     root_digest: Digest
     platform_digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContent:
+    """What a copy of a source image would consist of.
+
+    Attributes:
+        platform_digest: See `ResolvedImage`.
+        documents: Manifests and indexes that would be read.
+        blobs: Digest to size in bytes of each config and layer that lies in the registry.
+    """
+
+    platform_digest: Digest
+    documents: int
+    blobs: Mapping[Digest, int]
 
 
 class Signatures(StrEnum):
@@ -289,6 +305,27 @@ class Mode(Protocol):
     @property
     def is_restoring(self) -> bool:
         """Back to their sources, instead of to the cached images."""
+
+
+class Wishes(Protocol):
+    """What operators have asked for."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Nothing is begun but what an order asks for."""
+
+    @property
+    def max_in_flight(self) -> int | None:
+        """How many LRPs may be moved at a time; None leaves that to the config."""
+
+    def order_of(self, process_guid: ProcessGuid) -> Order | None:
+        """Give what was asked of an LRP, until a pass has come to its end."""
+
+    def is_held(self, app_guid: AppGuid) -> bool:
+        """Whether an app stays on its source, where an operator put it back."""
+
+    def report(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
+        """Tell what a pass came to, for an order that may be over with it."""
 
 
 class LrpRecords(Protocol):

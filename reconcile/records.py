@@ -57,6 +57,7 @@ class CacheRequest:
         reason: Why it is wanted, such as "staging-task".
         credentials: For the source registry; kept in memory only.
         opted_in: The app's owner asked for it.
+        is_ordered: An operator asked for it: it is copied although the daemon is paused.
     """
 
     app_guid: AppGuid
@@ -66,6 +67,7 @@ class CacheRequest:
     reason: str
     credentials: Credentials | None = None
     opted_in: bool = False
+    is_ordered: bool = False
 
 
 def origin_of_task(task_guid: TaskGuid) -> str:
@@ -76,6 +78,11 @@ def origin_of_task(task_guid: TaskGuid) -> str:
 def origin_of_lrp(process_guid: ProcessGuid) -> str:
     """Name a desired LRP as the origin of a request."""
     return f"{_LRP}{process_guid}"
+
+
+def origin_of_operator(request_id: str) -> str:
+    """Name an operator as the origin of a request; each request is one of its own."""
+    return f"admin:{request_id}"
 
 
 def is_of_lrp(origin: str) -> bool:
@@ -259,3 +266,41 @@ class LrpRecord:
     reason: str
     updated_at: float
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One thing that an operator had the daemon do.
+
+    Attributes:
+        at: UTC seconds since 1970.
+        caller: Subject of the certificate, or how the caller came without one.
+        call: Name of the admin call, such as "Evict".
+        arguments: JSON; never holds credentials.
+        outcome: "done", or what went wrong.
+    """
+
+    at: float
+    caller: str
+    call: str
+    arguments: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class LrpKey:
+    """What the records of one LRP are found by; `source` is None where its rootfs names no image."""
+
+    process_guid: ProcessGuid
+    app_guid: AppGuid
+    source: ImageReference | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the records know of one LRP."""
+
+    record: LrpRecord | None = None
+    binding: Binding | None = None
+    job: CacheJob | None = None
+    image: CachedImage | None = None

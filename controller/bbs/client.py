@@ -6,7 +6,7 @@ of the name is tried.
 Source: cloudfoundry/bbs routes.go and client.go.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from ssl import SSLContext
@@ -67,6 +67,12 @@ class BbsClient:
     async def ping(self) -> None:
         """Check that an active BBS answers."""
         await self.calls.read("/v1/ping", answer=PingResponse)
+
+    async def fetch_date(self) -> str | None:
+        """Read what time the BBS says it is, as HTTP writes it; None when it says nothing of it."""
+        async with self.calls.open_body("/v1/ping") as answer:
+            date: str | None = answer.headers.get("Date")
+            return date
 
     async def list_domains(self) -> frozenset[str]:
         """List the fresh domains."""
@@ -133,10 +139,13 @@ class BbsClient:
         """
         await self.calls.call("/v1/tasks/delete", request=tasks.TaskGuidRequest(task_guid=task_guid))
 
-    def list_desired_lrps(self, domain: str = "") -> Listing[DesiredLrp]:
-        """List the desired LRPs of one domain, or all, one at a time."""
+    def list_desired_lrps(
+        self, domain: str = "", process_guids: Sequence[ProcessGuid] = ()
+    ) -> Listing[DesiredLrp]:
+        """List the desired LRPs of one domain, or all, one at a time; only some when those are named."""
         path = "/v1/desired_lrps/list.r3"
-        body = self.calls.open_body(path, request=desired.DesiredLRPsRequest(domain=domain))
+        request = desired.DesiredLRPsRequest(domain=domain, process_guids=process_guids)
+        body = self.calls.open_body(path, request=request)
         return Listing(body, convert=messages.desired_lrp_from_record, attempt=path)
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
@@ -218,6 +227,12 @@ class BbsClient:
         answer = await self.calls.read(path, answer=actual.ActualLRPsResponse, request=request)
         return tuple(map(messages.actual_lrp_from_message, answer.actual_lrps))
 
+    def list_actual_lrps_of_domain(self, domain: str) -> Listing[ActualLrp]:
+        """List the instance rows of one domain of every presence, one at a time."""
+        path = "/v1/actual_lrps/list"
+        body = self.calls.open_body(path, request=actual.ActualLRPsRequest(domain=domain))
+        return Listing(body, convert=messages.actual_lrp_from_record, attempt=path)
+
     async def retire_actual_lrp(self, process_guid: ProcessGuid, *, index: int, domain: str) -> None:
         """Stop one instance; the next convergence starts another one where it is still desired.
 
@@ -252,11 +267,20 @@ async def open_bbs(
     Raises:
         Invalid: The address is not a plain https URL.
     """
-    url = httpx.URL(address)
-    if url.scheme != "https" or not url.host or url.path != "/":
+    if not _is_plain(address):
         raise Invalid("config", "bad-address", f"{address}: write https://host:port")
     async with (
         open_calls(address, tls=tls, timeout=timeout) as calls,
         open_streams(address, tls=tls) as streams,
     ):
         yield BbsClient(Calls(calls, timeout), Streams(streams, timeout))
+
+
+def _is_plain(address: str) -> bool:
+    try:
+        url = httpx.URL(address)
+        host = url.host
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    can_be_dialled = url.port is None or url.port < 65536
+    return url.scheme == "https" and bool(host) and url.path == "/" and can_be_dialled

@@ -126,6 +126,11 @@ def docker_scheduling_info_from_record(record: bytes) -> SchedulingInfo | None:
     return info if info.rootfs.is_docker else None
 
 
+def actual_lrp_from_record(record: bytes) -> ActualLrp:
+    """Read an instance row out of a listing."""
+    return actual_lrp_from_message(actual.ActualLRP.FromString(record))
+
+
 def actual_lrp_from_message(message: actual.ActualLRP) -> ActualLrp:
     """Read an instance row.
 

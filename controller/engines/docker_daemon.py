@@ -21,7 +21,7 @@ from controller.registry.platforms import LINUX_AMD64, Platform
 from reconcile.errors import Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.ports import CopiedImage, ResolvedImage, SourceContent, TargetState
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,19 @@ class DockerCopy:
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         """Ask the source registry what a reference stands for."""
         return await self._lookups.resolve(source, credentials)
+
+    async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
+        """Read at the source what a copy would consist of, without any layer."""
+        return await self._lookups.look_at(source, credentials, self._limits)
+
+    async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
+        """Delete a copy's manifest from the private registry, whose garbage collection frees the rest.
+
+        Raises:
+            NotFound: It is not there.
+            Invalid: The registry does not delete.
+        """
+        await self._lookups.delete_copy(target, digest)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy in the private registry and hash it.

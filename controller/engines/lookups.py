@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from controller.engines.copy_plan import CopyLimits, resolve
+from controller.engines.copy_plan import CopyLimits, read_plan, resolve
 from controller.engines.reading_back import read_back
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import Registries
@@ -16,7 +16,7 @@ from controller.registry.platforms import Platform
 from reconcile.errors import NotFound
 from reconcile.images import Digest, ImageReference
 from reconcile.lrps import Credentials
-from reconcile.ports import ResolvedImage
+from reconcile.ports import ResolvedImage, SourceContent
 
 ResultT = TypeVar("ResultT")
 
@@ -45,6 +45,21 @@ class Lookups:
 
         return await in_thread(work, self._threads, cancellation)
 
+    async def look_at(
+        self, source: ImageReference, credentials: Credentials | None, limits: CopyLimits
+    ) -> SourceContent:
+        """Read at the source what a copy would consist of: its manifests alone, no layer."""
+        cancellation = Cancellation()
+
+        def work() -> SourceContent:
+            repository = self._registries.repository(source, credentials, cancellation)
+            digest = resolve(repository, source, self._platform).platform_digest
+            plan = read_plan(repository, digest, limits=limits, cancellation=cancellation)
+            sizes = {blob.digest: blob.size for blob in plan.own_blobs}
+            return SourceContent(digest, len(plan.documents), sizes)
+
+        return await in_thread(work, self._threads, cancellation)
+
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         """Whether the private registry serves a digest under the target's tag right now, as a cell asks."""
         cancellation = Cancellation()
@@ -58,6 +73,20 @@ class Lookups:
                 return False
 
         return await in_thread(work, self._threads, cancellation)
+
+    async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
+        """Delete a copy's manifest from the private registry, whose garbage collection frees the rest.
+
+        Raises:
+            NotFound: It is not there.
+            Invalid: The registry does not delete.
+        """
+        cancellation = Cancellation()
+
+        def work() -> None:
+            self._registries.repository(target, None, cancellation).delete_manifest(digest)
+
+        await in_thread(work, self._threads, cancellation)
 
     async def read_back(self, target: ImageReference, digest: Digest, limits: CopyLimits) -> None:
         """Read every byte of a copy in the private registry and hash it.

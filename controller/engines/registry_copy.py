@@ -26,7 +26,7 @@ from controller.registry.platforms import LINUX_AMD64, Platform
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
-from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
+from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, SourceContent, TargetState
 
 
 class RegistryCopy:
@@ -77,6 +77,10 @@ class RegistryCopy:
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         """Ask the source registry what a reference stands for."""
         return await self._lookups.resolve(source, credentials)
+
+    async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
+        """Read at the source what a copy would consist of, without any layer."""
+        return await self._lookups.look_at(source, credentials, self._limits)
 
     async def copy(
         self,
@@ -151,6 +155,15 @@ class RegistryCopy:
         held = await self._locations.find_holders(blobs)
         paths = {blob: self._repositories.image(guid).path for blob, guid in held.items()}
         return {blob: path for blob, path in paths.items() if path != own_path}
+
+    async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
+        """Delete a copy's manifest from the private registry, whose garbage collection frees the rest.
+
+        Raises:
+            NotFound: It is not there.
+            Invalid: The registry does not delete.
+        """
+        await self._lookups.delete_copy(target, digest)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy in the private registry and hash it.

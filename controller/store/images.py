@@ -7,7 +7,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import blobs, images, reservations, suspects
-from reconcile.errors import Conflict
+from reconcile.errors import Conflict, NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference, parse_digest
 from reconcile.records import CachedImage
 
@@ -48,6 +48,23 @@ def suspect(connection: Connection, cache_guid: CacheGuid, at: float) -> None:
     connection.execute(delete(suspects).where(suspects.c.cache_guid == cache_guid))
     if at and find(connection, cache_guid) is not None:
         connection.execute(insert(suspects).values(cache_guid=cache_guid, since=at))
+
+
+def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
+    """Forget a finished copy, and tell which blobs it held; the reservation stays.
+
+    Raises:
+        NotFound: `no-such-image`.
+    """
+    if find(connection, cache_guid) is None:
+        raise NotFound("store", "no-such-image", f"there is no cached image {cache_guid}")
+    held = tuple(
+        parse_digest(text)
+        for text in connection.scalars(select(blobs.c.digest).where(blobs.c.cache_guid == cache_guid))
+    )
+    for table in (suspects, blobs, images):
+        connection.execute(delete(table).where(table.c.cache_guid == cache_guid))
+    return held
 
 
 def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Digest, CacheGuid]:

@@ -1,6 +1,6 @@
 """Reads and writes cache jobs within a transaction, and sees that their states move along the table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import Connection, RowMapping, exists, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -28,11 +28,16 @@ def list_open(connection: Connection, source: ImageReference | None = None) -> t
     return tuple(_job(row) for row in rows)
 
 
+def list_in(connection: Connection, states: Collection[JobState]) -> tuple[CacheJob, ...]:
+    """List the jobs in some states, the latest to change first."""
+    chosen = select(_jobs).where(_jobs.c.state.in_(sorted(states)))
+    rows = connection.execute(chosen.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
+    return tuple(_job(row) for row in rows)
+
+
 def list_failed(connection: Connection) -> tuple[CacheJob, ...]:
     """List the failed jobs, the latest first."""
-    failed = select(_jobs).where(_jobs.c.state == JobState.FAILED)
-    rows = connection.execute(failed.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
-    return tuple(_job(row) for row in rows)
+    return list_in(connection, {JobState.FAILED})
 
 
 def add(connection: Connection, job: CacheJob, binding: Binding) -> None:

@@ -25,7 +25,7 @@ def hold_lock(database: Path, *, run_id: str) -> Iterator[None]:
         Conflict: `store-in-use`; it names the process that holds it.
         Invalid: `database-path`: the lock file cannot be created.
     """
-    path = database.with_name(f"{database.name}.lock")
+    path = _lock_file(database)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -42,6 +42,45 @@ def hold_lock(database: Path, *, run_id: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def find_holder(database: Path) -> str | None:
+    """Name the process that holds the lock of a database file; None while none does.
+
+    A free lock is held for the moment of this call, shared, so that two who ask do not take each
+    other for a holder. The lock file is not created.
+
+    Raises:
+        Invalid: `database-path`: the lock file cannot be read.
+    """
+    path = _lock_file(database)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Invalid(
+            "store", "database-path", f"cannot read {path} ({error.strerror}); give this user access to it"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(descriptor)
+    except OSError as error:
+        raise _unlockable(database, error) from error
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _lock_file(database: Path) -> Path:
+    return database.with_name(f"{database.name}.lock")
+
+
+def _unlockable(database: Path, error: OSError) -> Invalid:
+    detail = f"cannot lock {database} ({error.strerror}): put it on a local disk"
+    return Invalid("store", "database-path", detail)
+
+
 def _take(descriptor: int, database: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,11 +92,7 @@ def _take(descriptor: int, database: Path) -> None:
             "stop it or give this instance another database_url",
         ) from error
     except OSError as error:
-        raise Invalid(
-            "store",
-            "database-path",
-            f"cannot lock {database} ({error.strerror}): put it on a local disk",
-        ) from error
+        raise _unlockable(database, error) from error
 
 
 def _write_note(descriptor: int, run_id: str) -> None:

@@ -19,6 +19,7 @@ from controller.store.database import (
 from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key, list_process_guids
 from controller.store.location import is_there, path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
+from controller.store.operations import SqlOperations
 from controller.store.origins import SqlOrigins
 from controller.store.schema import check_schema, migrate
 from controller.store.sql import SqlRecords
@@ -29,11 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records, the journal of replacements under way, and what was there before them."""
+    """The records, the journal of replacements, what was there before them, and what operators ask for."""
 
     records: SqlRecords
     journal: SqlJournal | MemoryJournal
     origins: SqlOrigins
+    operations: SqlOperations
 
 
 @asynccontextmanager
@@ -91,7 +93,12 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         database = database_at(path)
     resources.callback(database.close)
     database.transact(partial(migrate, name=database.name))
-    return Store(SqlRecords(database), _journal(database, cipher), SqlOrigins(database, cipher))
+    return Store(
+        SqlRecords(database),
+        _journal(database, cipher),
+        SqlOrigins(database, cipher),
+        SqlOperations(database),
+    )
 
 
 def _journal(database: Database, cipher: MultiFernet | None) -> SqlJournal | MemoryJournal:

@@ -4,16 +4,25 @@ Fits JobRecords, BindingRecords, ImageRecords, BlobLocations and LrpRecords; wha
 inside a transaction stands in the modules named after the records.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, images, jobs, lrps
+from controller.store import bindings, images, jobs, lrps, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import Binding, CachedImage, CacheJob, JobId, LrpRecord
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    CacheJob,
+    JobId,
+    JobState,
+    Known,
+    LrpKey,
+    LrpRecord,
+)
 
 
 class SqlRecords:
@@ -33,6 +42,11 @@ class SqlRecords:
     async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that instances crashed from a copy; at 0 that it was verified since."""
         await self._database.write(lambda connection: images.suspect(connection, cache_guid, at))
+
+    async def list_jobs(self, states: Collection[JobState]) -> tuple[CacheJob, ...]:
+        """List the jobs in some states, the latest to change first."""
+        wanted = frozenset(states)
+        return await self._database.read(lambda connection: jobs.list_in(connection, wanted))
 
     async def list_failed_jobs(self) -> tuple[CacheJob, ...]:
         """List the failed jobs, the latest first."""
@@ -113,6 +127,23 @@ class SqlRecords:
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
         return await self._database.read(images.list_all)
+
+    async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
+        """Forget a finished copy, and tell which blobs it held; its GUID stays that of its content.
+
+        Raises:
+            NotFound: There is no such copy.
+        """
+        return await self._database.write(lambda connection: images.drop(connection, cache_guid))
+
+    async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
+        """Save a finished copy with the blobs that it holds."""
+        held = tuple(blobs)
+        await self._database.write(lambda connection: images.keep(connection, image, held))
+
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
+        """Read what is known of many LRPs at one moment, in their order."""
+        return await self._database.read(lambda connection: survey.look_up(connection, keys))
 
     async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
         """Name the most lately verified image whose repository holds it, for each blob that is held."""

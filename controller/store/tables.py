@@ -152,3 +152,25 @@ lrps = Table(
     Column("detail", Text, nullable=False),
     Column("updated_at", Double, nullable=False),
 )
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", String(KEY_LENGTH), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Apps that stay on their sources, where an operator put them back.
+holds = Table("holds", metadata, Column("app_guid", String(KEY_LENGTH), primary_key=True))
+
+# What operators did; the oldest rows go.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("call", String(KEY_LENGTH), nullable=False),
+    Column("arguments", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+)

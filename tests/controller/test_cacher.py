@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import MAX_ATTEMPTS, Cacher, Records
+from controller.cacher import MAX_ATTEMPTS, Cacher, Copying, Progress, Records
+from controller.control import Control
 from controller.coverage import Coverage, Followers, LrpIndex
 from controller.process import Process
 from controller.store import SqlRecords, Store, open_store
@@ -48,6 +49,9 @@ class Registries:
 
     def __post_init__(self) -> None:
         self.may_copy.set()
+
+    def progress(self, target: ImageReference) -> Progress | None:
+        return None
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         if self.failures:
@@ -88,6 +92,7 @@ class Bench:
     store: Store
     queue: WorkQueue[ProcessGuid]
     coverage: Coverage
+    control: Control
 
     async def ended(self, job: CacheJob, *, look_every: float = 0.01) -> CacheJob:
         """Wait until a job is over."""
@@ -102,6 +107,8 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(store: Store, registries: Registries, *, loops: int = 2) -> AsyncIterator[Bench]:
+    gate = Control(store.operations)
+    await gate.load(start_paused=False)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     index, coverage = LrpIndex(), Coverage()
     index.put(
@@ -109,16 +116,16 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
     )
     clock = asyncio.get_running_loop()
     cacher = Cacher(
-        registries,
+        Copying(registries, CACHE),
         records=Records(store.records, store.records, store.records),
-        cache=CACHE,
         followers=Followers(coverage, index, queue),
         process=Process("run", clock=lambda: 1e9 + clock.time()),
+        gate=gate,
     )
     await cacher.recover()
     running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
     try:
-        yield Bench(cacher, registries, store, queue, coverage)
+        yield Bench(cacher, registries, store, queue, coverage, gate)
     finally:
         for task in running:
             task.cancel()

@@ -14,6 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.bbs.client import BbsClient, open_bbs
+from controller.control import Control
 from controller.coverage import Coverage
 from controller.process import Process
 from controller.reconciler import Reconciler
@@ -29,7 +30,8 @@ from reconcile.errors import Invalid
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
-from reconcile.plan import Rules, source_of
+from reconcile.observed import Rules
+from reconcile.plan import source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.protocol import RETIRE_AFTER, UNKNOWN_FOR
@@ -120,10 +122,14 @@ class Bench:
     queue: WorkQueue[ProcessGuid] = field(default_factory=WorkQueue)
     sightings: Sightings = field(default_factory=Sightings)
     mode: Direction = field(default_factory=Direction)
+    control: Control = field(init=False)
     pull_credentials: Credentials = PULL
     may_bridge: bool = False
     passed: float = 0.0
     """Seconds that a test has let pass."""
+
+    def __post_init__(self) -> None:
+        self.control = Control(self.store.operations)
 
     def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         records = self.store.records
@@ -141,6 +147,7 @@ class Bench:
                 coverage=self.coverage,
                 sightings=self.sightings,
                 mode=self.mode,
+                wishes=self.control,
             ),
             targets=Targets(
                 lrps=self.client,
@@ -257,7 +264,9 @@ async def bench(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Ben
         open_bbs(bbs.url, tls=tls) as client,
     ):
         cell.settings.start_delay = 60.0
-        yield Bench(bbs, cell, cloud, store, PrivateRegistry(), Requests(), client)
+        bench = Bench(bbs, cell, cloud, store, PrivateRegistry(), Requests(), client)
+        await bench.control.load(start_paused=False)
+        yield bench
 
 
 async def test_only_rootfs_and_image_credentials_change(bench: Bench) -> None:

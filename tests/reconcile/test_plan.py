@@ -4,6 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from reconcile.actions import (
+    BeginReplacement,
+    CacheImage,
+    Forget,
+    LeaveAlone,
+    RemoveLeftBridge,
+    VerifyImage,
+)
 from reconcile.images import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
 from reconcile.lrps import (
     ActualLrp,
@@ -17,21 +25,8 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
-from reconcile.plan import (
-    RETRY_FAILED_AFTER,
-    ROUNDS_FORGOTTEN_AFTER,
-    BeginReplacement,
-    CacheImage,
-    Forget,
-    LeaveAlone,
-    LeftBridge,
-    Observed,
-    RemoveLeftBridge,
-    Rules,
-    VerifyImage,
-    plan,
-    plan_left_bridge,
-)
+from reconcile.observed import LeftBridge, Observed, Rules
+from reconcile.plan import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, plan, plan_left_bridge
 from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.records import (

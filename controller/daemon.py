@@ -1,6 +1,6 @@
-"""Builds the process, runs its loops, and takes it apart again on a signal.
+"""Opens what the process needs, runs its loops, and takes it apart again on a signal.
 
-Order of need, and so of closing in reverse: metrics, store, BBS client, engine, loops.
+Order of need, and so of closing in reverse: metrics, store, BBS client, engine, admin API, loops.
 On the first signal no replacement is begun any more, those under way get a few seconds,
 then the loops are cancelled; a copy in flight goes back into the queue. A second signal
 leaves at once.
@@ -8,41 +8,25 @@ leaves at once.
 
 import asyncio
 import signal
+import tempfile
 import uuid
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
-from typing import NoReturn, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
 
 import structlog
 
-from controller.bbs.client import BbsClient, open_bbs
-from controller.cacher import Cacher, Records
-from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
-from controller.coverage import Coverage, Followers, LrpIndex
-from controller.engines.copy_plan import CopyLimits, Verify
-from controller.engines.docker_daemon import DaemonSettings, DockerCopy
-from controller.engines.registry_copy import RegistryCopy
+from controller.admin.server import ServerTls, serve_admin
+from controller.assembly import Loops, Opened, assemble, open_engine
+from controller.bbs.client import open_bbs
+from controller.config import Config, read_secret
+from controller.control import Control
 from controller.metrics import serve_metrics
 from controller.process import Process
-from controller.reachability import Forwards, Reachability
+from controller.reachability import Reachability
 from controller.reconciler import Reconciler
-from controller.registry.client import Manners, Registries
-from controller.registry.platforms import parse_platform
-from controller.registry.settings import RegistrySettings, Timeouts
-from controller.registry.traffic import Limits
-from controller.sightings import Sightings
-from controller.store import Store, open_store
+from controller.store import open_store
 from controller.transport import client_tls
-from controller.verifier import ReadBack, Reader
-from controller.watcher import Found, Watcher
-from controller.workqueue import WorkQueue
-from reconcile.apply import Targets
-from reconcile.circuit import Circuit
-from reconcile.lrps import Credentials, ProcessGuid, Secret
-from reconcile.observe import Sources
-from reconcile.plan import Rules
-from reconcile.ports import Engine
-from reconcile.steps import Limits as PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
 
@@ -50,13 +34,8 @@ FINISH_WITHIN = 5.0
 """Seconds that open replacements get after a signal; the rest of ten is for cancelled copies."""
 
 
-class _Engine(Engine, Reader, Protocol):
-    async def close(self) -> None:
-        """Let go of threads and connections."""
-
-
 class StopRequested(Exception):
-    """A signal asked the process to end."""
+    """The process is to end."""
 
 
 class LoopEnded(RuntimeError):
@@ -70,6 +49,43 @@ async def run(config: Config) -> None:
         DockerCacheError: It cannot start, with what to do about it.
         ExceptionGroup: A loop ended.
     """
+    async with _opened(config) as opened:
+        await opened.control.load(start_paused=config.start_paused)
+        loops = assemble(config, opened)
+        async with AsyncExitStack() as stack:
+            if config.admin_address is not None:
+                await stack.enter_async_context(serve_admin(loops.desk, config.admin_address, _tls(config)))
+            await _run_loops(config, loops, _stop_on_signal(loops.reconciler))
+    log.info("stopped")
+
+
+async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> None:
+    """Do an operator's work without a daemon: in a process like it that begins nothing but what is ordered.
+
+    Replacements that were begun come to their end before this returns, also after a first signal, which
+    cancels the work; a second one leaves at once.
+
+    Args:
+        config: Of the daemon.
+        work: Is given the address of the admin API, a socket that nobody else can reach.
+
+    Raises:
+        Conflict: `store-in-use`: a daemon is running.
+        CancelledError: A signal ended the work.
+    """
+    async with _opened(config) as opened:
+        await opened.control.load_for_orders_alone()
+        loops = assemble(config, opened)
+        with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
+            address = f"unix:{directory}/admin.sock"
+            async with serve_admin(loops.desk, address, None):
+                working = asyncio.ensure_future(work(address))
+                await _run_loops(config, loops, _stop_after(working, loops.reconciler))
+    working.result()
+
+
+@asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[Opened]:
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
@@ -96,88 +112,22 @@ async def run(config: Config) -> None:
         bbs = await stack.enter_async_context(
             open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
         )
-        engine = _engine(config, store)
+        engine = open_engine(config, store)
         stack.push_async_callback(engine.close)
-        await _run_loops(config, store=store, bbs=bbs, engine=engine, process=process)
-    log.info("stopped")
+        yield Opened(store, bbs, engine, process, Control(store.operations))
 
 
-async def _run_loops(
-    config: Config, *, store: Store, bbs: BbsClient, engine: _Engine, process: Process
-) -> None:
-    queue: WorkQueue[ProcessGuid] = WorkQueue()
-    coverage, index = Coverage(), LrpIndex()
-    rules = Rules(
-        policy=config.policy,
-        cache=config.cache_repositories,
-        domains=frozenset(config.lrp_domains),
-        running=config.running_policy,
-        limits=PhaseLimits(
-            bridge=config.bridge_timeout,
-            settle=config.settle_timeout,
-            routes=config.route_settling_delay,
-            owner_sync=config.owner_sync_grace,
-        ),
-        may_bridge=store.journal.is_durable,
-        pull_credentials=_pull_credentials(config),
-        max_in_flight=config.max_in_flight,
-        circuit=Circuit(config.max_consecutive_failures, config.circuit_retry_after),
-    )
-    sightings = Sightings()
-    mode = _mode(config, store, engine, process)
-    cacher = Cacher(
-        engine,
-        records=Records(store.records, store.records, store.records),
-        cache=rules.cache,
-        followers=Followers(coverage, index, queue),
-        process=process,
-    )
-    reconciler = Reconciler(
-        queue,
-        sources=Sources(
-            lrps=bbs,
-            instances=bbs,
-            jobs=store.records,
-            bindings=store.records,
-            images=store.records,
-            journal=store.journal,
-            origins=store.origins,
-            records=store.records,
-            coverage=coverage,
-            sightings=sightings,
-            mode=mode,
-        ),
-        targets=Targets(
-            lrps=bbs,
-            bridges=bbs,
-            instances=bbs,
-            journal=store.journal,
-            origins=store.origins,
-            images=store.records,
-            engine=engine,
-            verifier=ReadBack(engine, store.records, rules.cache),
-            requests=cacher,
-            cache=rules.cache,
-        ),
-        rules=rules,
-        process=process,
-    )
-    watcher = Watcher(
-        bbs,
-        found=Found(queue, index, coverage, cacher, store.records, store.records, sightings, mode),
-        rules=rules,
-        process=process,
-        sync_interval=config.sync_interval,
-    )
+async def _run_loops(config: Config, running: Loops, until_stopped: Coroutine[None, None, NoReturn]) -> None:
+    watcher, cacher, reconciler = running.watcher, running.cacher, running.reconciler
     await cacher.recover()
     await reconciler.recover()
     try:
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(_stop_on_signal(reconciler), name="signals")
+            loops.create_task(until_stopped, name="signals")
             loops.create_task(_endless(watcher.run()), name="watcher")
             loops.create_task(_endless(reconciler.keep_bridges_fresh()), name="bridges")
-            if isinstance(mode, Reachability):
-                loops.create_task(_endless(mode.run()), name="reachability")
+            if isinstance(running.mode, Reachability):
+                loops.create_task(_endless(running.mode.run()), name="reachability")
             for n in range(config.max_copies):
                 loops.create_task(_endless(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
@@ -186,9 +136,7 @@ async def _run_loops(
     except* StopRequested:
         log.info("stopping")
     finally:
-        queue.close()
-        cacher.close()
-        watcher.close()
+        running.close()
         await reconciler.rescue()
 
 
@@ -214,75 +162,21 @@ async def _stop_on_signal(reconciler: Reconciler) -> NoReturn:
     raise StopRequested
 
 
-def _engine(config: Config, store: Store) -> _Engine:
-    settings = {each.address: _registry_settings(each, any_address=False) for each in config.registries}
-    settings[config.cache_registry.address] = _registry_settings(config.cache_registry, any_address=True)
-    registries = Registries(
-        settings,
-        allowed_networks=config.allowed_source_networks,
-        timeouts=Timeouts(
-            idle=config.registry_timeout, grace=config.blob_grace, slowest=config.min_bytes_per_second
-        ),
-        manners=Manners(
-            limits=_limits(config.registry_traffic),
-            rate_limit_floor=config.rate_limit_floor,
-            auth_file=config.registry_auth_file,
-            helper_time_limit=config.credential_helper_timeout,
-        ),
-    )
-    limits = CopyLimits(
-        max_image_bytes=config.max_image_bytes,
-        max_layers=config.max_layers,
-        blobs_at_a_time=config.max_blobs_per_copy,
-        copies_at_a_time=config.max_copies,
-        verify=Verify(config.verify),
-        copy_foreign_layers=config.copy_foreign_layers,
-        copy_referrers=config.copy_referrers,
-    )
-    platform = None if config.platforms == "all" else parse_platform(config.platforms)
-    repositories = config.cache_repositories
-    if config.docker_socket is not None and platform is not None:
-        docker = DaemonSettings(config.docker_socket)
-        return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
-    return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
+async def _stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoReturn:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, work.cancel)
+    await asyncio.wait([work])
+    for number in signals:
+        loop.remove_signal_handler(number)  # the next one ends the process at once
+    await reconciler.finish_replacements(None)
+    raise StopRequested
 
 
-def _mode(config: Config, store: Store, engine: _Engine, process: Process) -> Reachability | Forwards:
-    if config.restore_after is None:
-        return Forwards()
-    return Reachability(
-        engine,
-        store.records,
-        config.cache_repositories,
-        restore_after=config.restore_after,
-        process=process,
-    )
-
-
-def _pull_credentials(config: Config) -> Credentials | None:
-    if config.cache_pull_username is None or config.cache_pull_password_file is None:
+def _tls(config: Config) -> ServerTls | None:
+    files = (config.admin_ca_cert_file, config.admin_server_cert_file, config.admin_server_key_file)
+    ca, cert, key = files
+    if config.admin_without_tls or ca is None or cert is None or key is None:
         return None
-    return Credentials(config.cache_pull_username, Secret(read_secret(config.cache_pull_password_file)))
-
-
-def _registry_settings(registry: RegistryConfig, *, any_address: bool) -> RegistrySettings:
-    credentials = None
-    if registry.username is not None and registry.password_file is not None:
-        credentials = Credentials(registry.username, Secret(read_secret(registry.password_file)))
-    return RegistrySettings(
-        plain_http=registry.plain_http,
-        ca_file=registry.ca_cert_file,
-        client_cert_file=registry.client_cert_file,
-        client_key_file=registry.client_key_file,
-        credentials=credentials,
-        any_address=any_address,
-        limits=None if registry.traffic is None else _limits(registry.traffic),
-    )
-
-
-def _limits(traffic: TrafficConfig) -> Limits:
-    return Limits(
-        connections=traffic.max_connections,
-        requests_per_second=traffic.max_requests_per_second,
-        bytes_per_second=traffic.max_bytes_per_second,
-    )
+    return ServerTls(ca, cert, key)

@@ -1,0 +1,96 @@
+"""A plan as a document: what the daemon gave, entry by entry, to be shown, kept in a file and given back.
+
+The file has one JSON object a line, the first of which says what it is.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from google.protobuf import json_format
+
+from controller.admin.rows import Row, row_from_message
+from protos.admin import admin_pb2 as pb
+from reconcile.errors import Invalid
+
+_HEADER = {"docker_cache_plan": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDocument:
+    """A whole plan, as rows."""
+
+    entries: tuple[pb.PlanEntry, ...]
+
+    @classmethod
+    def from_messages(cls, entries: Sequence[pb.PlanEntry]) -> Self:
+        """Take what a daemon gave.
+
+        Raises:
+            Invalid: It is cut.
+        """
+        if not entries or not entries[-1].HasField("end"):
+            raise Invalid("admin", "plan-cut", "the daemon ended in the middle of the plan: ask again")
+        return cls(tuple(entries))
+
+    @classmethod
+    def from_text(cls, text: str, name: str) -> Self:
+        """Read a file's text.
+
+        Raises:
+            Invalid: It is no plan, or not a whole one; the detail names the line.
+        """
+        lines = text.splitlines()
+        try:
+            header = json.loads(lines[0]) if lines else None
+        except ValueError:
+            header = None
+        if header != _HEADER:
+            raise Invalid("plan", "no-plan", f"{name} is no plan: write one with reconcile --out")
+        entries = list[pb.PlanEntry]()
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                entries.append(json_format.Parse(line, pb.PlanEntry()))
+            except json_format.ParseError as error:
+                raise Invalid("plan", "no-plan", f"{name}, line {number}, is no part of a plan") from error
+        if not entries or not entries[-1].HasField("end"):
+            raise Invalid("plan", "plan-cut", f"{name} has no end: it was cut, write it anew")
+        return cls(tuple(entries))
+
+    def text(self) -> str:
+        """Write the file's text."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def _lines(self) -> Iterable[str]:
+        yield json.dumps(_HEADER)
+        for entry in self.entries:
+            yield json.dumps(json_format.MessageToDict(entry, preserving_proto_field_name=True))
+
+    def messages(self) -> Iterable[pb.PlanEntry]:
+        """Give what a daemon needs to apply it: all but what is left alone."""
+        return (entry for entry in self.entries if not entry.HasField("left_alone"))
+
+    @property
+    def copies(self) -> list[Row]:
+        """Images that are to be copied first."""
+        return self._rows("copy")
+
+    @property
+    def moves(self) -> list[Row]:
+        """LRPs that are to be re-pointed."""
+        return self._rows("move")
+
+    @property
+    def left_alone(self) -> list[Row]:
+        """LRPs that stay as they are."""
+        return self._rows("left_alone")
+
+    @property
+    def end(self) -> Row:
+        """What it says of itself: goal, made_at, looked_at, problems, cache_registry."""
+        return self._rows("end")[0]
+
+    def _rows(self, kind: str) -> list[Row]:
+        chosen = (entry for entry in self.entries if entry.WhichOneof("entry") == kind)
+        return [row_from_message(getattr(entry, kind)) for entry in chosen]

@@ -1,0 +1,139 @@
+"""Deletes copies that nothing runs from, and reads copies back; both for operators."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from controller.admin.survey import Scan
+from controller.verifier import Reader
+from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.lrps import ProcessGuid, SchedulingInfo
+from reconcile.ports import Journal
+from reconcile.records import CachedImage
+
+
+class Records(Protocol):
+    """The images of the store."""
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read a finished copy."""
+
+    async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
+        """Forget a finished copy, and tell which blobs it held."""
+
+    async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
+        """Save a finished copy with the blobs that it holds."""
+
+    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+        """Note that a copy is not what it should be; at 0 that it is."""
+
+
+class Registry(Reader, Protocol):
+    """The private registry."""
+
+    async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
+        """Delete a copy's manifest."""
+
+
+class Bbs(Protocol):
+    """The BBS, as far as it is listed."""
+
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan[SchedulingInfo]:
+        """List the light views of the desired LRPs of one domain, or all when it is empty."""
+
+
+class Images:
+    """What operators do with single copies."""
+
+    def __init__(
+        self, records: Records, registry: Registry, journal: Journal, bbs: Bbs, cache: CacheRepositories
+    ) -> None:
+        self._records, self._registry, self._journal = records, registry, journal
+        self._bbs, self._cache = bbs, cache
+
+    async def find(self, cache_guid: CacheGuid) -> CachedImage:
+        """Read a copy's record.
+
+        Raises:
+            NotFound: `no-such-image`.
+        """
+        image = await self._records.find_image(cache_guid)
+        if image is None:
+            raise NotFound("admin", "no-such-image", f"there is no cached image {cache_guid}")
+        return image
+
+    async def users(self, cache_guid: CacheGuid) -> Sequence[ProcessGuid]:
+        """Name the LRPs of every domain that are desired from a copy, or on their way from or to it.
+
+        Raises:
+            Invalid: `unreadable-lrps`: any of them may use it.
+        """
+        moving = [
+            row.process_guid
+            for row in await self._journal.list_replacements()
+            if row.cache_guid == cache_guid
+        ]
+        rootfs = str(self._cache.rootfs(cache_guid)).lower()
+        scan = self._bbs.list_scheduling_infos("", docker_only=True)
+        using = [info.process_guid async for info in scan if info.rootfs.uri.lower() == rootfs]
+        if scan.skipped:
+            raise Invalid("bbs", "unreadable-lrps", f"{scan.skipped} LRPs cannot be read: any may use it")
+        return sorted({*moving, *using})
+
+    async def evict(self, cache_guid: CacheGuid) -> CachedImage:
+        """Delete a copy from the private registry and the store.
+
+        It is forgotten first, so that no pass moves an LRP to it any more, then looked for once more.
+
+        Raises:
+            NotFound: `no-such-image`.
+            Conflict: `image-in-use`.
+            Invalid: The registry does not delete.
+        """
+        image = await self.find(cache_guid)
+        await self._refuse_if_used(cache_guid)
+        blobs = await self._records.drop_image(cache_guid)
+        try:
+            await self._refuse_if_used(cache_guid)
+            await self._delete(image)
+        except BaseException:
+            await self._records.keep_image(image, blobs)
+            raise
+        return image
+
+    async def _refuse_if_used(self, cache_guid: CacheGuid) -> None:
+        users = await self.users(cache_guid)
+        if users:
+            named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
+            raise Conflict("admin", "image-in-use", f"{cache_guid} is what these LRPs run from: {named}")
+
+    async def _delete(self, image: CachedImage) -> None:
+        target = self._cache.image(image.cache_guid)
+        try:
+            await self._registry.delete_copy(target, image.digest)
+        except NotFound:
+            return  # it was deleted there already
+        except Invalid as error:
+            raise Invalid(
+                error.system,
+                error.code,
+                f"{target} cannot be deleted: {error.detail}; let the registry delete "
+                "(REGISTRY_STORAGE_DELETE_ENABLED=true), and try again",
+            ) from error
+
+    async def verify(self, image: CachedImage, *, now: float) -> str:
+        """Read a copy back, and say what is wrong with it; "" when it is whole.
+
+        A damaged one is suspect from now on: no other app is moved to it.
+
+        Raises:
+            DockerCacheError: It could not be read, so nothing is known.
+        """
+        target = self._cache.image(image.cache_guid)
+        try:
+            await self._registry.read_back(target, image.digest)
+        except (Invalid, NotFound) as error:
+            await self._records.suspect_image(image.cache_guid, now)
+            return str(error)
+        await self._records.suspect_image(image.cache_guid, 0.0)
+        return ""

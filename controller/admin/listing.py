@@ -1,0 +1,151 @@
+"""Lists what a daemon knows for operators: images, jobs, replacements, apps, the audit, and its own state."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.admin.survey import Findings, Seen, Survey
+from reconcile.actions import BeginReplacement, CacheImage, LeaveAlone, VerifyImage
+from reconcile.circuit import Circuit
+from reconcile.images import CacheGuid, Rootfs
+from reconcile.lrps import DesiredLrp, ProcessGuid
+from reconcile.policy import ALREADY_CACHED
+from reconcile.protocol import REPLACED, running
+from reconcile.reasons import REASONS, AppState, state_of
+from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState, LrpRecord
+from reconcile.selection import Selection
+
+
+class Records(Protocol):
+    """The store, as far as it is listed."""
+
+    async def find_job(self, job_id: JobId) -> CacheJob | None:
+        """Read one job."""
+
+    async def list_jobs(self, states: Collection[JobState]) -> tuple[CacheJob, ...]:
+        """List the jobs in some states, the latest to change first."""
+
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        """List the finished copies, oldest first."""
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read a finished copy."""
+
+    async def list_lrps(self) -> tuple[LrpRecord, ...]:
+        """List the records of LRPs, by process GUID."""
+
+
+class Entries(Protocol):
+    """The audit."""
+
+    async def list_entries(self) -> tuple[AuditEntry, ...]:
+        """List what operators did, the latest first."""
+
+
+class Breaker(Protocol):
+    """The circuit breaker."""
+
+    @property
+    def circuit(self) -> Circuit:
+        """As it is now."""
+
+    def close_circuit(self) -> None:
+        """Go on although replacements have failed."""
+
+
+class Watching(Protocol):
+    """The watcher, as far as it is asked."""
+
+    @property
+    def listed_at(self) -> float:
+        """When the BBS was last listed, UTC seconds since 1970; 0 when it never was."""
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether both streams are open, and the BBS was listed since."""
+
+    def look_at_all(self) -> None:
+        """Let every LRP be looked at soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppRow:
+    """One Docker LRP for people.
+
+    Attributes:
+        wanted: What it is to be desired from; None while that is not known.
+        running: Instances that serve.
+    """
+
+    lrp: DesiredLrp
+    wanted: Rootfs | None
+    reason: str
+    detail: str
+    running: int
+
+    @property
+    def state(self) -> AppState:
+        """What the reason stands for."""
+        return state_of(self.reason)
+
+
+_HINDRANCES = frozenset({"waiting: circuit-open", "waiting: in-flight-limit", "waiting: recovery"})
+"""Reasons that a pass has for not beginning, which a decision about one LRP cannot know."""
+
+
+async def list_apps(
+    survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
+) -> tuple[list[AppRow], int]:
+    """List LRPs by process GUID, one more than `most` if there are more, and count what is unreadable."""
+    findings, rows = Findings(), list[AppRow]()
+    guids: Sequence[ProcessGuid] = [guid for guid in await survey.list_guids(findings) if guid > after]
+    async with aclosing(survey.look(guids, selection, None, findings)) as seen_lrps:
+        async for seen in seen_lrps:
+            row = app_row(seen, survey)
+            if not states or row.state in states:
+                rows.append(row)
+            if len(rows) > most:
+                break
+    return rows, findings.unreadable
+
+
+def app_row(seen: Seen, survey: Survey) -> AppRow:
+    """Say of one LRP where it is on its way."""
+    reason, detail = _reason_of(seen)
+    return AppRow(
+        seen.lrp, _wanted(seen, survey, reason), reason, detail, running(seen.lrp, seen.observed.instances)
+    )
+
+
+def _reason_of(seen: Seen) -> tuple[str, str]:
+    record, action = seen.observed.record, seen.action
+    is_same = record is not None and record.rootfs == str(seen.lrp.rootfs)
+    match action:
+        case LeaveAlone(reason, detail) if seen.observed.replacement is not None and record is not None:
+            is_told = record.reason in REASONS and state_of(record.reason) is AppState.MOVING
+            return (record.reason, record.detail) if is_told else (reason, detail)
+        case LeaveAlone(reason, detail):
+            was_moved = record is not None and record.cache_guid is not None
+            return (REPLACED if reason == ALREADY_CACHED and was_moved else reason), detail
+        case BeginReplacement() | CacheImage() | VerifyImage():
+            if record is not None and is_same and record.reason in _HINDRANCES:
+                return record.reason, record.detail
+            return action.reason, ""
+        case _:
+            return "retired-stale-instances", ""
+
+
+def _wanted(seen: Seen, survey: Survey, reason: str) -> Rootfs | None:
+    state = state_of(reason)
+    if state in {AppState.CACHED, AppState.LEFT_ALONE} and seen.observed.replacement is None:
+        return seen.lrp.rootfs
+    image, replacement = seen.observed.image, seen.observed.replacement
+    guid = replacement.cache_guid if replacement is not None else (image.cache_guid if image else None)
+    return None if guid is None else survey.rules.cache.rootfs(guid)
+
+
+def count_by_state(records: Sequence[LrpRecord]) -> Mapping[AppState, int]:
+    """Count LRPs by what their last passes came to."""
+    return Counter(state_of(record.reason) for record in records if record.reason in REASONS)

@@ -1,0 +1,61 @@
+"""Cuts lists into pages; a token names the last thing given, so what comes and goes shifts nothing."""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from controller.admin.errors import BadRequest
+
+T = TypeVar("T")
+Key = tuple[float | str, ...]
+
+DEFAULT_SIZE = 100
+LARGEST_SIZE = 1000
+
+
+def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) -> tuple[list[T], str]:
+    """Give the items of one page, in the order of their keys, and the next page's token, "" after the last.
+
+    Raises:
+        BadRequest: The size is negative, or the token is none that was given.
+    """
+    most = page_size(size)
+    after = key_from_token(token)
+    rest = sorted((item for item in items if after is None or key(item) > after), key=key)
+    chosen = rest[:most]
+    return chosen, token_from_key(key(chosen[-1])) if len(rest) > most else ""
+
+
+def page_size(size: int) -> int:
+    """Give the number of items on a page.
+
+    Raises:
+        BadRequest: It is negative.
+    """
+    if size < 0:
+        raise BadRequest("bad-page-size", f"a page cannot have {size} items")
+    return min(size or DEFAULT_SIZE, LARGEST_SIZE)
+
+
+def token_from_key(key: Key) -> str:
+    """Write the token of a page that begins after a key."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def key_from_token(token: str) -> Key | None:
+    """Read a token; None means from the beginning.
+
+    Raises:
+        BadRequest: It is none that was given.
+    """
+    if not token:
+        return None
+    try:
+        key = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error) as error:
+        raise BadRequest("bad-page-token", "the page token is none that was given") from error
+    if not isinstance(key, list) or not all(isinstance(part, str | float | int) for part in key):
+        raise BadRequest("bad-page-token", "the page token is none that was given")
+    return tuple(key)

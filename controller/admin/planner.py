@@ -1,0 +1,155 @@
+"""Makes plans for operators: which LRPs would be moved, how, and what would be copied for it from where.
+
+A plan that may miss something says so. Source registries are asked what a copy consists of, each image
+once and for a few seconds in all, since asking costs time and some registries' patience.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from controller.admin.survey import Findings, Seen, Survey
+from reconcile.errors import DockerCacheError
+from reconcile.images import Digest, ImageReference
+from reconcile.lrps import Credentials
+from reconcile.orders import Order
+from reconcile.plan import source_of
+from reconcile.ports import BlobLocations, SourceContent
+from reconcile.proposal import PlannedCopy, PlannedMove, Proposal, Subject, Unmoved, copies_of, propose
+from reconcile.records import Goal, Strategy
+from reconcile.selection import Selection
+
+ASKED_AT_A_TIME = 8
+"""Source images that are asked for at the same time."""
+
+ASKED_FOR = 2.0
+"""Seconds in which source registries are asked; what is not known by then stays unknown."""
+
+
+class Sources(Protocol):
+    """The source registries, as far as they are asked."""
+
+    async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
+        """Read at the source what a copy would consist of, without any layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan is to be about.
+
+    Attributes:
+        strategy: Only LRPs that would be moved so; None takes all.
+        only_cached: LRPs whose images have no copy yet are left alone.
+        include_held: Also apps that an operator put back on their sources.
+    """
+
+    selection: Selection = Selection()  # noqa: RUF009 - a frozen value
+    goal: Goal = Goal.CACHE
+    strategy: Strategy | None = None
+    only_cached: bool = False
+    include_held: bool = False
+
+
+class Planner:
+    """Makes plans, and changes nothing."""
+
+    def __init__(self, survey: Survey, sources: Sources, locations: BlobLocations) -> None:
+        self._survey, self._sources, self._locations = survey, sources, locations
+
+    async def plan(self, wanted: Wanted, *, now: float) -> Proposal:
+        """Make a plan; one that could not be made whole has problems."""
+        order = Order(wanted.goal, since=now, only_cached=wanted.only_cached)
+        findings, collected = Findings(), _Collected()
+        problems = list[str]()
+        try:
+            guids = await self._survey.list_guids(findings)
+            async with aclosing(self._survey.look(guids, wanted.selection, order, findings)) as seen_lrps:
+                async for seen in seen_lrps:
+                    self._collect(seen, wanted, collected)
+        except DockerCacheError as error:
+            problems.append(f"the listing is not complete: {error}")
+        if findings.unreadable:
+            problems.append(f"{findings.unreadable} records of the BBS could not be read")
+        return Proposal(
+            goal=wanted.goal,
+            cache=self._survey.rules.cache.address,
+            made_at=now,
+            copies=await self._ask(copies_of(collected.moves), collected.credentials),
+            moves=tuple(sorted(collected.moves, key=lambda move: _by_name(move.subject))),
+            unmoved=tuple(sorted(collected.unmoved, key=lambda each: _by_name(each.subject))),
+            looked_at=findings.looked_at,
+            problems=tuple(problems),
+        )
+
+    def _collect(self, seen: Seen, wanted: Wanted, collected: "_Collected") -> None:
+        rules = self._survey.rules
+        runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
+        if wanted.goal is Goal.SOURCE and not runs_from_cache and seen.observed.replacement is None:
+            return  # it is where it is to be
+        made = propose(seen.observed, seen.lrp, seen.action, rules)
+        stays = seen.observed.is_held and wanted.goal is Goal.CACHE and not wanted.include_held
+        if stays and isinstance(made, PlannedMove):
+            made = Unmoved(made.subject, "held", "an operator put its app back on its source")
+        if isinstance(made, Unmoved):
+            collected.unmoved.append(made)
+        elif wanted.strategy in {None, made.strategy}:
+            collected.moves.append(made)
+            if made.copy is not None:
+                collected.credentials.setdefault(source_of(seen.lrp), seen.lrp.credentials)
+
+    async def _ask(
+        self, copies: Iterable[PlannedCopy], credentials: dict[ImageReference, Credentials | None]
+    ) -> tuple[PlannedCopy, ...]:
+        """Ask the sources what copies consist of, as many as can be asked in time."""
+        places = asyncio.Semaphore(ASKED_AT_A_TIME)
+        answers: dict[ImageReference, PlannedCopy] = {}
+
+        async def ask(copy: PlannedCopy) -> None:
+            async with places:
+                answers[copy.source] = await self._ask_one(copy, credentials.get(copy.source))
+
+        wanted, seen = tuple(copies), set[Digest]()
+        try:
+            async with asyncio.timeout(ASKED_FOR), asyncio.TaskGroup() as group:
+                for copy in wanted:
+                    group.create_task(ask(copy))
+        except TimeoutError:
+            pass
+        unknown = f"not asked within {ASKED_FOR:g} s"
+        asked = (answers.get(copy.source, replace(copy, problem=unknown)) for copy in wanted)
+        return tuple([await self._estimate(copy, seen) for copy in asked])
+
+    async def _ask_one(self, copy: PlannedCopy, credentials: Credentials | None) -> PlannedCopy:
+        try:
+            return replace(copy, content=await self._sources.look_at(copy.source, credentials))
+        except DockerCacheError as error:
+            return replace(copy, problem=str(error))
+
+    async def _estimate(self, copy: PlannedCopy, seen: set[Digest]) -> PlannedCopy:
+        """Count what of an image is neither held by the private registry nor brought by a copy before it."""
+        content = copy.content
+        if content is None:
+            return copy
+        held = await self._locations.find_holders(content.blobs)
+        missing = {
+            blob: size for blob, size in content.blobs.items() if blob not in held and blob not in seen
+        }
+        seen.update(missing)
+        requests = 1 + content.documents + len(missing)
+        return replace(copy, missing_bytes=sum(missing.values()), requests=requests)
+
+
+def _by_name(subject: Subject) -> tuple[str, str, str, str]:
+    owner = subject.owner
+    return owner.org, owner.space, owner.app, subject.process_guid
+
+
+class _Collected:
+    """What a plan is made of, while it is."""
+
+    def __init__(self) -> None:
+        self.moves: list[PlannedMove] = []
+        self.unmoved: list[Unmoved] = []
+        self.credentials: dict[ImageReference, Credentials | None] = {}

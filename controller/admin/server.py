@@ -1,0 +1,98 @@
+"""Listens for operators: mutual TLS, or none on loopback where the operator said so; health and reflection.
+
+Source: grpc.github.io/grpc/python (ssl_server_credentials, grpc_health, grpc_reflection).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from controller.admin.queries import Desk
+from controller.admin.servicer import Servicer
+from protos.admin import admin_pb2 as pb
+from protos.admin.admin_pb2_grpc import add_AdminServicer_to_server
+from reconcile.errors import Invalid
+
+log = structlog.get_logger(scope="admin")
+
+SERVICE = pb.DESCRIPTOR.services_by_name["Admin"].full_name
+
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of one message; plans come in as many as they have entries."""
+
+CLOSE_WITHIN = 1.0
+"""Seconds that calls get to end when the daemon stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The files of mutual TLS, in PEM."""
+
+    ca_cert_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+@asynccontextmanager
+async def serve_admin(desk: Desk, address: str, tls: ServerTls | None) -> AsyncIterator[int]:
+    """Answer operators' calls until the block ends, and give the port.
+
+    Args:
+        desk: What the calls reach.
+        address: "host:port", or "unix:path".
+        tls: None listens without TLS; the caller sees to it that nobody else can come there.
+
+    Raises:
+        Invalid: Nobody can listen there, or the files are no certificate with its key.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.so_reuseport", 0),  # a second daemon must not share the port
+        ]
+    )
+    add_AdminServicer_to_server(Servicer(desk), server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    credentials = None if tls is None else await asyncio.to_thread(_credentials, tls)
+    port = _bind(server, address, credentials)
+    await server.start()
+    for name in ("", SERVICE):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    log.info("serving", address=address, tls=tls is not None)
+    try:
+        yield port
+    finally:
+        await checks.enter_graceful_shutdown()
+        await server.stop(CLOSE_WITHIN)
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise Invalid(
+            "config",
+            "admin-address",
+            f"admin_address: cannot listen on {address}: is it taken, or are the admin_server files no "
+            "certificate with its key?",
+        ) from error
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.key_file.read_bytes(), tls.cert_file.read_bytes())],
+        root_certificates=tls.ca_cert_file.read_bytes(),
+        require_client_auth=True,
+    )

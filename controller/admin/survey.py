@@ -1,0 +1,253 @@
+"""Looks at many LRPs at once, as a pass looks at one, and decides about each without doing anything.
+
+The BBS is asked for whole listings and for batches instead of for one LRP after another, and the store
+for a batch in one transaction: 1,000 apps cost some ten requests. What is decided is decided by
+`reconcile.plan`, so a plan says what passes will do.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from controller.process import Process
+from reconcile.actions import Action, LeaveAlone
+from reconcile.errors import Invalid
+from reconcile.images import ImageReference, image_from_rootfs
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.observe import Coverage
+from reconcile.observed import Observed, Rules
+from reconcile.orders import Order
+from reconcile.plan import plan
+from reconcile.ports import Journal, Mode, Origins
+from reconcile.records import Goal, Known, LrpKey, Origin, Replacement
+from reconcile.selection import Selection
+
+BATCH = 250
+"""LRPs that the BBS and the store are asked for at a time."""
+
+T = TypeVar("T")
+Record_co = TypeVar("Record_co", covariant=True)
+
+
+class Scan(Protocol[Record_co]):
+    """A listing, read one record at a time."""
+
+    skipped: int
+    """Records that could not be read."""
+
+    def __aiter__(self) -> AsyncIterator[Record_co]:
+        """Read the records."""
+
+
+class Bbs(Protocol):
+    """The BBS, as far as it is listed."""
+
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan[SchedulingInfo]:
+        """List the light views of the desired LRPs of one domain."""
+
+    def list_desired_lrps(self, domain: str, process_guids: Sequence[ProcessGuid]) -> Scan[DesiredLrp]:
+        """List some desired LRPs."""
+
+    def list_actual_lrps_of_domain(self, domain: str) -> Scan[ActualLrp]:
+        """List the instance rows of one domain of every presence."""
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """List an LRP's instance rows of every presence."""
+
+
+class Records(Protocol):
+    """The store, as far as it is read."""
+
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
+        """Read what is known of many LRPs at one moment, in their order."""
+
+
+class Holds(Protocol):
+    """Which apps stay on their sources."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Nothing is begun but what an order asks for."""
+
+    def is_held(self, app_guid: AppGuid) -> bool:
+        """Whether an app stays on its source, where an operator put it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What a survey reads."""
+
+    bbs: Bbs
+    records: Records
+    journal: Journal
+    origins: Origins
+    holds: Holds
+    coverage: Coverage
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One LRP, and what is decided about it.
+
+    Attributes:
+        sources: What it runs from, or ran from before it was moved, as far as that is known.
+    """
+
+    lrp: DesiredLrp
+    observed: Observed
+    action: Action
+    sources: tuple[ImageReference, ...]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a survey comes to beside the LRPs: counted while they are given."""
+
+    looked_at: int = 0
+    unreadable: int = 0
+
+
+class Survey:
+    """Decides about LRPs by the dozen."""
+
+    def __init__(self, places: Places, rules: Rules, process: Process) -> None:
+        self._places, self._rules, self._process = places, rules, process
+
+    @property
+    def rules(self) -> Rules:
+        """What is decided by."""
+        return self._rules
+
+    async def list_guids(self, findings: Findings) -> tuple[ProcessGuid, ...]:
+        """List the Docker LRPs of the domains that we touch, by process GUID.
+
+        Raises:
+            Unavailable: The BBS does not list them to the end.
+        """
+        found = list[ProcessGuid]()
+        for domain in sorted(self._rules.domains):
+            scan = self._places.bbs.list_scheduling_infos(domain, docker_only=True)
+            found += [info.process_guid async for info in scan]
+            findings.unreadable += scan.skipped
+        return tuple(sorted(found))
+
+    async def look(
+        self, guids: Sequence[ProcessGuid], selection: Selection, order: Order | None, findings: Findings
+    ) -> AsyncGenerator[Seen, None]:
+        """Look at LRPs, and decide about each that is selected as if the order were given for it.
+
+        Raises:
+            Unavailable: The BBS or the store does not answer; what was given before is true.
+        """
+        chosen = [guid for guid in guids if not selection.process_guids or guid in selection.process_guids]
+        open_rows = await self._places.journal.list_replacements()
+        around = _Around(
+            order,
+            instances=await self._instances(chosen),
+            replacements={row.process_guid: row for row in open_rows},
+            needs_origins=bool(selection.images) or (order is not None and order.goal is Goal.SOURCE),
+        )
+        for batch in _batches(chosen, BATCH):
+            async with aclosing(self._look_at_batch(batch, selection, findings)) as looked:
+                async for lrp, known in looked:
+                    seen = await self._decide(lrp, known, around)
+                    if selection.matches_image(seen.sources):
+                        findings.looked_at += 1
+                        yield seen
+
+    async def _look_at_batch(
+        self, batch: Sequence[ProcessGuid], selection: Selection, findings: Findings
+    ) -> AsyncGenerator[tuple[DesiredLrp, Known], None]:
+        scan = self._places.bbs.list_desired_lrps("", batch)
+        chosen = [lrp async for lrp in scan if selection.matches_owner(lrp)]
+        lrps = sorted(chosen, key=lambda each: each.process_guid)
+        findings.unreadable += scan.skipped
+        keys = [LrpKey(lrp.process_guid, lrp.app_guid, _source_of(lrp)) for lrp in lrps]
+        for lrp, known in zip(lrps, await self._places.records.look_up(keys), strict=True):
+            yield lrp, known
+
+    async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
+        """List the instance rows of LRPs: of few one after the other, of many by listing their domains."""
+        bbs = self._places.bbs
+        if len(guids) <= len(self._rules.domains) * 4:
+            return {guid: await bbs.list_actual_lrps(guid) for guid in guids}
+        wanted, found = frozenset(guids), dict[ProcessGuid, tuple[ActualLrp, ...]]()
+        for domain in sorted(self._rules.domains):
+            scan = bbs.list_actual_lrps_of_domain(domain)
+            async for row in scan:
+                if row.process_guid in wanted:
+                    found[row.process_guid] = (*found.get(row.process_guid, ()), row)
+            if scan.skipped:  # "nothing runs" must not be concluded from what could not be read
+                raise Invalid("bbs", "unreadable-instances", f"{scan.skipped} instance rows cannot be read")
+        return found
+
+    async def _decide(self, lrp: DesiredLrp, known: Known, around: "_Around") -> Seen:
+        places = self._places
+        origin = await self._origin(lrp) if around.needs_origins else None
+        observed = Observed(
+            lrp.process_guid,
+            now=self._process.clock(),
+            process_age=0.0,
+            run_id=self._process.run_id,
+            lrp=lrp,
+            instances=around.instances.get(lrp.process_guid, ()),
+            binding=known.binding,
+            binding_is_current=known.binding is not None and places.coverage.is_current(known.binding),
+            job=known.job,
+            image=known.image,
+            record=known.record,
+            replacement=around.replacements.get(lrp.process_guid),
+            origin=origin,
+            is_restoring=places.mode.is_restoring,
+            order=around.order,
+            is_held=places.holds.is_held(lrp.app_guid),
+            is_paused=places.holds.is_paused,
+        )
+        sources = [source for source in (_source_of(lrp), _source_of_origin(origin)) if source is not None]
+        return Seen(lrp, observed, self._action(observed), tuple(sources))
+
+    def _action(self, observed: Observed) -> Action:
+        if observed.replacement is not None:  # how that goes on is the pass's, which sees its bridge too
+            return LeaveAlone(f"waiting: {observed.replacement.phase}")
+        return plan(observed, self._rules)
+
+    async def _origin(self, lrp: DesiredLrp) -> Origin | None:
+        source = _source_of(lrp)
+        if source is None or not self._rules.cache.holds(source):
+            return None
+        return await self._places.origins.find_origin(lrp.process_guid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What is read once for all LRPs of a survey."""
+
+    order: Order | None
+    instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
+    replacements: Mapping[ProcessGuid, Replacement]
+    needs_origins: bool
+
+
+def _source_of(lrp: DesiredLrp) -> ImageReference | None:
+    try:
+        return image_from_rootfs(lrp.rootfs).canonical()
+    except Invalid:
+        return None
+
+
+def _source_of_origin(origin: Origin | None) -> ImageReference | None:
+    if origin is None:
+        return None
+    try:
+        return image_from_rootfs(origin.rootfs).canonical()
+    except Invalid:
+        return None
+
+
+def _batches(items: Iterable[T], size: int) -> Iterable[list[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -1,0 +1,745 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AppState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    APP_STATE_UNSPECIFIED: _ClassVar[AppState]
+    APP_STATE_CACHED: _ClassVar[AppState]
+    APP_STATE_PENDING: _ClassVar[AppState]
+    APP_STATE_MOVING: _ClassVar[AppState]
+    APP_STATE_LEFT_ALONE: _ClassVar[AppState]
+    APP_STATE_FAILED: _ClassVar[AppState]
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_QUEUED: _ClassVar[JobState]
+    JOB_STATE_COPYING: _ClassVar[JobState]
+    JOB_STATE_CACHED: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
+
+class Goal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GOAL_UNSPECIFIED: _ClassVar[Goal]
+    GOAL_CACHE: _ClassVar[Goal]
+    GOAL_SOURCE: _ClassVar[Goal]
+
+class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STRATEGY_UNSPECIFIED: _ClassVar[Strategy]
+    STRATEGY_RECREATE: _ClassVar[Strategy]
+    STRATEGY_BRIDGE: _ClassVar[Strategy]
+
+class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PHASE_UNSPECIFIED: _ClassVar[Phase]
+    PHASE_PREPARED: _ClassVar[Phase]
+    PHASE_BRIDGING: _ClassVar[Phase]
+    PHASE_BRIDGED: _ClassVar[Phase]
+    PHASE_REMOVING: _ClassVar[Phase]
+    PHASE_REMOVED: _ClassVar[Phase]
+    PHASE_SETTLING: _ClassVar[Phase]
+    PHASE_UNBRIDGING: _ClassVar[Phase]
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_REPLACED: _ClassVar[Reason]
+    REASON_ALREADY_CACHED: _ClassVar[Reason]
+    REASON_NOT_CACHED: _ClassVar[Reason]
+    REASON_RUNS_FROM_SOURCE: _ClassVar[Reason]
+    REASON_REGISTRY_UNREACHABLE: _ClassVar[Reason]
+    REASON_OPERATOR_RESTORES: _ClassVar[Reason]
+    REASON_IMAGE_SUSPECT: _ClassVar[Reason]
+    REASON_IMAGE_VERIFIED: _ClassVar[Reason]
+    REASON_RETRY_FAILED: _ClassVar[Reason]
+    REASON_RECORD_MISSING: _ClassVar[Reason]
+    REASON_STAGING_MAY_HAVE_BEEN_MISSED: _ClassVar[Reason]
+    REASON_WAITING_CACHING: _ClassVar[Reason]
+    REASON_WAITING_RUNNING: _ClassVar[Reason]
+    REASON_WAITING_IN_FLIGHT_LIMIT: _ClassVar[Reason]
+    REASON_WAITING_RECOVERY: _ClassVar[Reason]
+    REASON_WAITING_CIRCUIT_OPEN: _ClassVar[Reason]
+    REASON_WAITING_PAUSED: _ClassVar[Reason]
+    REASON_HELD: _ClassVar[Reason]
+    REASON_CHANGED_SINCE_PLAN: _ClassVar[Reason]
+    REASON_WAITING_PREPARED: _ClassVar[Reason]
+    REASON_WAITING_BRIDGING: _ClassVar[Reason]
+    REASON_WAITING_BRIDGED: _ClassVar[Reason]
+    REASON_WAITING_ROUTE_SETTLING: _ClassVar[Reason]
+    REASON_WAITING_REMOVING: _ClassVar[Reason]
+    REASON_WAITING_REMOVED: _ClassVar[Reason]
+    REASON_WAITING_REMOVAL_UNKNOWN: _ClassVar[Reason]
+    REASON_WAITING_OWNER_SYNC: _ClassVar[Reason]
+    REASON_WAITING_INSTANCES_STOPPING: _ClassVar[Reason]
+    REASON_WAITING_REPLACED_UNCONFIRMED: _ClassVar[Reason]
+    REASON_WAITING_SETTLING: _ClassVar[Reason]
+    REASON_WAITING_NOT_SETTLED: _ClassVar[Reason]
+    REASON_WAITING_UNBRIDGING: _ClassVar[Reason]
+    REASON_CHANGED_MEANWHILE: _ClassVar[Reason]
+    REASON_NOT_REMOVED: _ClassVar[Reason]
+    REASON_OWNER_WAS_FASTER: _ClassVar[Reason]
+    REASON_BRIDGE_CRASHED: _ClassVar[Reason]
+    REASON_BRIDGE_TIMEOUT: _ClassVar[Reason]
+    REASON_BBS_REFUSED_REWRITE: _ClassVar[Reason]
+    REASON_COPY_DAMAGED: _ClassVar[Reason]
+    REASON_NOT_SETTLED: _ClassVar[Reason]
+    REASON_CACHE_FAILED: _ClassVar[Reason]
+    REASON_PUT_BACK: _ClassVar[Reason]
+    REASON_RESTORED: _ClassVar[Reason]
+    REASON_WAITING_REGISTRY_UNREACHABLE: _ClassVar[Reason]
+    REASON_ORIGIN_UNKNOWN: _ClassVar[Reason]
+    REASON_ORIGIN_CREDENTIALS_UNKNOWN: _ClassVar[Reason]
+    REASON_RETIRED_STALE_INSTANCES: _ClassVar[Reason]
+    REASON_BRIDGE_STILL_SERVES: _ClassVar[Reason]
+    REASON_BRIDGE_LEFT_BEHIND: _ClassVar[Reason]
+    REASON_OWNER_REMOVED_IT: _ClassVar[Reason]
+    REASON_NOT_DESIRED: _ClassVar[Reason]
+    REASON_NOT_DOCKER: _ClassVar[Reason]
+    REASON_OTHER_DOMAIN: _ClassVar[Reason]
+    REASON_NOT_CACHEABLE: _ClassVar[Reason]
+    REASON_NO_APP_GUID: _ClassVar[Reason]
+    REASON_DENIED: _ClassVar[Reason]
+    REASON_NOT_ALLOWED: _ClassVar[Reason]
+    REASON_OPTED_OUT: _ClassVar[Reason]
+    REASON_NOT_OPTED_IN: _ClassVar[Reason]
+    REASON_CALLED_OFF: _ClassVar[Reason]
+
+class MoveState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MOVE_STATE_UNSPECIFIED: _ClassVar[MoveState]
+    MOVE_STATE_WAITING: _ClassVar[MoveState]
+    MOVE_STATE_COPYING: _ClassVar[MoveState]
+    MOVE_STATE_MOVING: _ClassVar[MoveState]
+    MOVE_STATE_DONE: _ClassVar[MoveState]
+    MOVE_STATE_LEFT: _ClassVar[MoveState]
+    MOVE_STATE_FAILED: _ClassVar[MoveState]
+APP_STATE_UNSPECIFIED: AppState
+APP_STATE_CACHED: AppState
+APP_STATE_PENDING: AppState
+APP_STATE_MOVING: AppState
+APP_STATE_LEFT_ALONE: AppState
+APP_STATE_FAILED: AppState
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_QUEUED: JobState
+JOB_STATE_COPYING: JobState
+JOB_STATE_CACHED: JobState
+JOB_STATE_FAILED: JobState
+GOAL_UNSPECIFIED: Goal
+GOAL_CACHE: Goal
+GOAL_SOURCE: Goal
+STRATEGY_UNSPECIFIED: Strategy
+STRATEGY_RECREATE: Strategy
+STRATEGY_BRIDGE: Strategy
+PHASE_UNSPECIFIED: Phase
+PHASE_PREPARED: Phase
+PHASE_BRIDGING: Phase
+PHASE_BRIDGED: Phase
+PHASE_REMOVING: Phase
+PHASE_REMOVED: Phase
+PHASE_SETTLING: Phase
+PHASE_UNBRIDGING: Phase
+REASON_UNSPECIFIED: Reason
+REASON_REPLACED: Reason
+REASON_ALREADY_CACHED: Reason
+REASON_NOT_CACHED: Reason
+REASON_RUNS_FROM_SOURCE: Reason
+REASON_REGISTRY_UNREACHABLE: Reason
+REASON_OPERATOR_RESTORES: Reason
+REASON_IMAGE_SUSPECT: Reason
+REASON_IMAGE_VERIFIED: Reason
+REASON_RETRY_FAILED: Reason
+REASON_RECORD_MISSING: Reason
+REASON_STAGING_MAY_HAVE_BEEN_MISSED: Reason
+REASON_WAITING_CACHING: Reason
+REASON_WAITING_RUNNING: Reason
+REASON_WAITING_IN_FLIGHT_LIMIT: Reason
+REASON_WAITING_RECOVERY: Reason
+REASON_WAITING_CIRCUIT_OPEN: Reason
+REASON_WAITING_PAUSED: Reason
+REASON_HELD: Reason
+REASON_CHANGED_SINCE_PLAN: Reason
+REASON_WAITING_PREPARED: Reason
+REASON_WAITING_BRIDGING: Reason
+REASON_WAITING_BRIDGED: Reason
+REASON_WAITING_ROUTE_SETTLING: Reason
+REASON_WAITING_REMOVING: Reason
+REASON_WAITING_REMOVED: Reason
+REASON_WAITING_REMOVAL_UNKNOWN: Reason
+REASON_WAITING_OWNER_SYNC: Reason
+REASON_WAITING_INSTANCES_STOPPING: Reason
+REASON_WAITING_REPLACED_UNCONFIRMED: Reason
+REASON_WAITING_SETTLING: Reason
+REASON_WAITING_NOT_SETTLED: Reason
+REASON_WAITING_UNBRIDGING: Reason
+REASON_CHANGED_MEANWHILE: Reason
+REASON_NOT_REMOVED: Reason
+REASON_OWNER_WAS_FASTER: Reason
+REASON_BRIDGE_CRASHED: Reason
+REASON_BRIDGE_TIMEOUT: Reason
+REASON_BBS_REFUSED_REWRITE: Reason
+REASON_COPY_DAMAGED: Reason
+REASON_NOT_SETTLED: Reason
+REASON_CACHE_FAILED: Reason
+REASON_PUT_BACK: Reason
+REASON_RESTORED: Reason
+REASON_WAITING_REGISTRY_UNREACHABLE: Reason
+REASON_ORIGIN_UNKNOWN: Reason
+REASON_ORIGIN_CREDENTIALS_UNKNOWN: Reason
+REASON_RETIRED_STALE_INSTANCES: Reason
+REASON_BRIDGE_STILL_SERVES: Reason
+REASON_BRIDGE_LEFT_BEHIND: Reason
+REASON_OWNER_REMOVED_IT: Reason
+REASON_NOT_DESIRED: Reason
+REASON_NOT_DOCKER: Reason
+REASON_OTHER_DOMAIN: Reason
+REASON_NOT_CACHEABLE: Reason
+REASON_NO_APP_GUID: Reason
+REASON_DENIED: Reason
+REASON_NOT_ALLOWED: Reason
+REASON_OPTED_OUT: Reason
+REASON_NOT_OPTED_IN: Reason
+REASON_CALLED_OFF: Reason
+MOVE_STATE_UNSPECIFIED: MoveState
+MOVE_STATE_WAITING: MoveState
+MOVE_STATE_COPYING: MoveState
+MOVE_STATE_MOVING: MoveState
+MOVE_STATE_DONE: MoveState
+MOVE_STATE_LEFT: MoveState
+MOVE_STATE_FAILED: MoveState
+
+class Filter(_message.Message):
+    __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
+    ORGS_FIELD_NUMBER: _ClassVar[int]
+    SPACES_FIELD_NUMBER: _ClassVar[int]
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    orgs: _containers.RepeatedScalarFieldContainer[str]
+    spaces: _containers.RepeatedScalarFieldContainer[str]
+    apps: _containers.RepeatedScalarFieldContainer[str]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    process_guids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, orgs: _Optional[_Iterable[str]] = ..., spaces: _Optional[_Iterable[str]] = ..., apps: _Optional[_Iterable[str]] = ..., images: _Optional[_Iterable[str]] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "replacements", "held_apps", "watching", "listed_at")
+    class JobsByStateEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class AppsByStateEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    RESTORING_FIELD_NUMBER: _ClassVar[int]
+    CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    JOBS_BY_STATE_FIELD_NUMBER: _ClassVar[int]
+    APPS_BY_STATE_FIELD_NUMBER: _ClassVar[int]
+    REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    HELD_APPS_FIELD_NUMBER: _ClassVar[int]
+    WATCHING_FIELD_NUMBER: _ClassVar[int]
+    LISTED_AT_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    run_id: str
+    started_at: float
+    paused: bool
+    restoring: bool
+    circuit: Circuit
+    cache_registry: str
+    images: int
+    image_bytes: int
+    jobs_by_state: _containers.ScalarMap[str, int]
+    apps_by_state: _containers.ScalarMap[str, int]
+    replacements: int
+    held_apps: int
+    watching: bool
+    listed_at: float
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., replacements: _Optional[int] = ..., held_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ...) -> None: ...
+
+class Circuit(_message.Message):
+    __slots__ = ("open", "failures", "last", "retry_at")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    open: bool
+    failures: int
+    last: str
+    retry_at: float
+    def __init__(self, open: _Optional[bool] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ...) -> None: ...
+
+class ListCachedImagesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "images", "cache_guids")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    images: _containers.RepeatedScalarFieldContainer[str]
+    cache_guids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., images: _Optional[_Iterable[str]] = ..., cache_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListCachedImagesResponse(_message.Message):
+    __slots__ = ("images", "next_page_token")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[CachedImage]
+    next_page_token: str
+    def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class CachedImage(_message.Message):
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "suspect_since", "process_guids")
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    ROOT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
+    SUSPECT_SINCE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    cache_guid: str
+    source: str
+    url: str
+    root_digest: str
+    platform_digest: str
+    digest: str
+    bytes: int
+    created_at: float
+    verified_at: float
+    suspect_since: float
+    process_guids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., suspect_since: _Optional[float] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListJobsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "states", "images")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    states: _containers.RepeatedScalarFieldContainer[JobState]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., images: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListJobsResponse(_message.Message):
+    __slots__ = ("jobs", "next_page_token")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[Job]
+    next_page_token: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class WatchJobsRequest(_message.Message):
+    __slots__ = ("job_ids",)
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Job(_message.Message):
+    __slots__ = ("job_id", "source", "state", "reason", "attempts", "not_before", "failure", "cache_guid", "url", "created_at", "updated_at", "progress")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    source: str
+    state: JobState
+    reason: str
+    attempts: int
+    not_before: float
+    failure: str
+    cache_guid: str
+    url: str
+    created_at: float
+    updated_at: float
+    progress: CopyProgress
+    def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., not_before: _Optional[float] = ..., failure: _Optional[str] = ..., cache_guid: _Optional[str] = ..., url: _Optional[str] = ..., created_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., progress: _Optional[_Union[CopyProgress, _Mapping]] = ...) -> None: ...
+
+class CopyProgress(_message.Message):
+    __slots__ = ("total_bytes", "moved_bytes", "skipped_bytes", "retries")
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MOVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RETRIES_FIELD_NUMBER: _ClassVar[int]
+    total_bytes: int
+    moved_bytes: int
+    skipped_bytes: int
+    retries: int
+    def __init__(self, total_bytes: _Optional[int] = ..., moved_bytes: _Optional[int] = ..., skipped_bytes: _Optional[int] = ..., retries: _Optional[int] = ...) -> None: ...
+
+class ListReplacementsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListReplacementsResponse(_message.Message):
+    __slots__ = ("replacements", "next_page_token")
+    REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    replacements: _containers.RepeatedCompositeFieldContainer[Replacement]
+    next_page_token: str
+    def __init__(self, replacements: _Optional[_Iterable[_Union[Replacement, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Replacement(_message.Message):
+    __slots__ = ("process_guid", "app_guid", "app_name", "cache_guid", "goal", "strategy", "phase", "rounds", "started_at", "entered_at", "from_rootfs")
+    PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENTERED_AT_FIELD_NUMBER: _ClassVar[int]
+    FROM_ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    process_guid: str
+    app_guid: str
+    app_name: str
+    cache_guid: str
+    goal: Goal
+    strategy: Strategy
+    phase: Phase
+    rounds: int
+    started_at: float
+    entered_at: float
+    from_rootfs: str
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., cache_guid: _Optional[str] = ..., goal: _Optional[_Union[Goal, str]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., phase: _Optional[_Union[Phase, str]] = ..., rounds: _Optional[int] = ..., started_at: _Optional[float] = ..., entered_at: _Optional[float] = ..., from_rootfs: _Optional[str] = ...) -> None: ...
+
+class ListAppsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "filter", "states")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    filter: Filter
+    states: _containers.RepeatedScalarFieldContainer[AppState]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., states: _Optional[_Iterable[_Union[AppState, str]]] = ...) -> None: ...
+
+class ListAppsResponse(_message.Message):
+    __slots__ = ("apps", "next_page_token", "unreadable")
+    APPS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_FIELD_NUMBER: _ClassVar[int]
+    apps: _containers.RepeatedCompositeFieldContainer[App]
+    next_page_token: str
+    unreadable: int
+    def __init__(self, apps: _Optional[_Iterable[_Union[App, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., unreadable: _Optional[int] = ...) -> None: ...
+
+class App(_message.Message):
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "wanted_rootfs", "state", "reason", "detail", "instances", "running")
+    PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    WANTED_ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    process_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    rootfs: str
+    wanted_rootfs: str
+    state: AppState
+    reason: Reason
+    detail: str
+    instances: int
+    running: int
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., wanted_rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
+
+class ListAuditRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListAuditResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[AuditEntry]
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[AuditEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class AuditEntry(_message.Message):
+    __slots__ = ("at", "caller", "call", "arguments", "outcome")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    at: float
+    caller: str
+    call: str
+    arguments: str
+    outcome: str
+    def __init__(self, at: _Optional[float] = ..., caller: _Optional[str] = ..., call: _Optional[str] = ..., arguments: _Optional[str] = ..., outcome: _Optional[str] = ...) -> None: ...
+
+class CacheImageRequest(_message.Message):
+    __slots__ = ("reference",)
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    reference: str
+    def __init__(self, reference: _Optional[str] = ...) -> None: ...
+
+class PlanRequest(_message.Message):
+    __slots__ = ("filter", "goal", "strategy", "only_cached", "include_held")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    ONLY_CACHED_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_HELD_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    goal: Goal
+    strategy: Strategy
+    only_cached: bool
+    include_held: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., only_cached: _Optional[bool] = ..., include_held: _Optional[bool] = ...) -> None: ...
+
+class PlanEntry(_message.Message):
+    __slots__ = ("copy", "move", "left_alone", "end")
+    COPY_FIELD_NUMBER: _ClassVar[int]
+    MOVE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_ALONE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    copy: PlannedCopy
+    move: PlannedMove
+    left_alone: LeftAlone
+    end: PlanEnd
+    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., move: _Optional[_Union[PlannedMove, _Mapping]] = ..., left_alone: _Optional[_Union[LeftAlone, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ...) -> None: ...
+
+class PlannedCopy(_message.Message):
+    __slots__ = ("source", "registry", "known", "bytes", "requests", "platform_digest", "problem", "lrps")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    PLATFORM_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    LRPS_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    registry: str
+    known: bool
+    bytes: int
+    requests: int
+    platform_digest: str
+    problem: str
+    lrps: int
+    def __init__(self, source: _Optional[str] = ..., registry: _Optional[str] = ..., known: _Optional[bool] = ..., bytes: _Optional[int] = ..., requests: _Optional[int] = ..., platform_digest: _Optional[str] = ..., problem: _Optional[str] = ..., lrps: _Optional[int] = ...) -> None: ...
+
+class PlannedMove(_message.Message):
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason")
+    PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    FROM_ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    TO_ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    COPY_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    INSTANCES_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    process_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    from_rootfs: str
+    to_rootfs: str
+    copy: str
+    strategy: Strategy
+    instances: int
+    running: int
+    reason: Reason
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ...) -> None: ...
+
+class LeftAlone(_message.Message):
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "state", "reason", "detail")
+    PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    process_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    rootfs: str
+    state: AppState
+    reason: Reason
+    detail: str
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class PlanEnd(_message.Message):
+    __slots__ = ("goal", "made_at", "looked_at", "problems", "cache_registry")
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    MADE_AT_FIELD_NUMBER: _ClassVar[int]
+    LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    goal: Goal
+    made_at: float
+    looked_at: int
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    cache_registry: str
+    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., looked_at: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ...) -> None: ...
+
+class ApplyRequest(_message.Message):
+    __slots__ = ("options", "entry")
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    options: ApplyOptions
+    entry: PlanEntry
+    def __init__(self, options: _Optional[_Union[ApplyOptions, _Mapping]] = ..., entry: _Optional[_Union[PlanEntry, _Mapping]] = ...) -> None: ...
+
+class ApplyOptions(_message.Message):
+    __slots__ = ("max_in_flight",)
+    MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    max_in_flight: int
+    def __init__(self, max_in_flight: _Optional[int] = ...) -> None: ...
+
+class RestoreRequest(_message.Message):
+    __slots__ = ("filter", "max_in_flight")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    filter: Filter
+    max_in_flight: int
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., max_in_flight: _Optional[int] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("process_guid", "app_name", "state", "reason", "detail", "done", "total")
+    PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    process_guid: str
+    app_name: str
+    state: MoveState
+    reason: Reason
+    detail: str
+    done: int
+    total: int
+    def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MoveState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class EvictRequest(_message.Message):
+    __slots__ = ("cache_guid",)
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    cache_guid: str
+    def __init__(self, cache_guid: _Optional[str] = ...) -> None: ...
+
+class EvictResponse(_message.Message):
+    __slots__ = ("url", "bytes")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    bytes: int
+    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class VerifyRequest(_message.Message):
+    __slots__ = ("cache_guids",)
+    CACHE_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    cache_guids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cache_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Verified(_message.Message):
+    __slots__ = ("cache_guid", "source", "whole", "detail", "bytes", "done", "total")
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    cache_guid: str
+    source: str
+    whole: bool
+    detail: str
+    bytes: int
+    done: int
+    total: int
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., whole: _Optional[bool] = ..., detail: _Optional[str] = ..., bytes: _Optional[int] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class PauseRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PauseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResumeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResumeResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResetCircuitRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ResetCircuitResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

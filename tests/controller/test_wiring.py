@@ -1,0 +1,75 @@
+"""What the config says of registries, and whether their client is built of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller.config import Config
+from controller.registry.traffic import Limits
+from controller.wiring import open_cells_view, open_registries, pull_credentials
+from reconcile.errors import Invalid
+from reconcile.images import parse_image_reference
+from reconcile.lrps import Credentials, Secret
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, Any]:
+    for name in ("file.pem", "own", "pull"):
+        (tmp_path / name).write_text(f"{name}\n")
+    file = f"{tmp_path}/file.pem"
+    return {
+        "bbs_address": "https://bbs.service.cf.internal:8889",
+        "bbs_ca_cert_file": file,
+        "bbs_client_cert_file": file,
+        "bbs_client_key_file": file,
+        "database_url": f"sqlite:///{tmp_path}/cache.db",
+        "cache_registry": {
+            "address": "cache.example:8080",
+            "ca_cert_file": file,
+            "username": "pusher",
+            "password_file": f"{tmp_path}/own",
+        },
+        "registries": [{"address": "r.example", "plain_http": True, "traffic": {"max_connections": 3}}],
+    }
+
+
+def test_each_registry_is_reached_as_the_config_says(values: dict[str, Any], tmp_path: Path) -> None:
+    registries = open_registries(Config.model_validate(values))
+    cache, source = registries.settings_of("cache.example:8080"), registries.settings_of("r.example")
+    registries.close()
+
+    assert (cache.any_address, source.any_address) == (True, False)
+    assert (cache.plain_http, source.plain_http) == (False, True)
+    assert cache.ca_file == tmp_path / "file.pem"
+    assert cache.credentials == Credentials("pusher", Secret("own"))
+    assert source.credentials is None
+    assert source.limits == Limits(connections=3)
+
+
+def test_cells_have_the_login_that_is_meant_for_them_or_none(values: dict[str, Any], tmp_path: Path) -> None:
+    """The login that images are pushed with, and the operator's others, are none of theirs."""
+    auth = tmp_path / "auth.json"
+    auth.write_text('{"auths": {"cache.example:8080": {"username": "other", "password": "x"}}}')
+    values["registry_auth_file"] = str(auth)
+    image = parse_image_reference("cache.example:8080/a:b")
+    strangers = open_cells_view(Config.model_validate(values))
+    values |= {"cache_pull_username": "puller", "cache_pull_password_file": f"{tmp_path}/pull"}
+    config = Config.model_validate(values)
+    cells = open_cells_view(config)
+
+    assert strangers.operator_login(image) is None
+    assert pull_credentials(config) == Credentials("puller", Secret("pull")) == cells.operator_login(image)
+    assert cells.settings_of("cache.example:8080").ca_file == tmp_path / "file.pem"
+    strangers.close()
+    cells.close()
+
+
+def test_a_login_file_that_cannot_be_read_is_refused(values: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "auth.json").write_text("{")
+    values["registry_auth_file"] = f"{tmp_path}/auth.json"
+
+    with pytest.raises(Invalid) as refused:
+        open_registries(Config.model_validate(values))
+
+    assert refused.value.code == "bad-auth-file"

@@ -66,7 +66,7 @@ class Calls:
         return await retrying()(self._attempt, self._request(path, request), answer)
 
     @asynccontextmanager
-    async def open_body(self, path: str, *, request: Message) -> AsyncIterator[httpx.Response]:
+    async def open_body(self, path: str, *, request: Message | None = None) -> AsyncIterator[httpx.Response]:
         """Make a call that changes nothing and give its answer before its body was read.
 
         Only the way to the first byte of the body is tried again. Each piece of the body has

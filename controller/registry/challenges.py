@@ -83,6 +83,11 @@ def push_scope(repository: str) -> str:
     return f"repository:{repository}:pull,push"
 
 
+def delete_scope(repository: str) -> str:
+    """Write the scope for deleting from a repository."""
+    return f"repository:{repository}:delete"
+
+
 def merge_scopes(*groups: Iterable[str]) -> frozenset[str]:
     """Unite scopes, giving each resource one entry with all its actions in order."""
     actions: dict[str, set[str]] = {}

@@ -10,7 +10,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from controller.registry.answers import Answer
-from controller.registry.challenges import merge_scopes, pull_scope, push_scope
+from controller.registry.challenges import delete_scope, merge_scopes, pull_scope, push_scope
 from controller.registry.errors import error_from_refusal, parse_entries
 from controller.registry.exchange import Request
 from controller.registry.findings import (
@@ -42,6 +42,7 @@ from reconcile.images import Digest, parse_digest
 _IDENTITY = {"Accept-Encoding": "identity"}
 _MANIFEST_HEADERS = {"Accept": ACCEPT, **_IDENTITY}
 _STORED = frozenset({200, 201, 202, 204})
+_DELETED = frozenset({200, 202, 204})
 _REDIRECTED_HEAD = frozenset({400, 403, 405})
 _DIGESTS = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
 
@@ -54,6 +55,7 @@ class Repository:
         self.image = session.image
         self._pull = merge_scopes([pull_scope(self.image.path)])
         self._push = merge_scopes([push_scope(self.image.path)])
+        self._delete = merge_scopes([delete_scope(self.image.path)])
         self._closed_holders: dict[str, bool] = {}  # to whether the registry does without their token
 
     def head_manifest(self, version: str) -> ManifestHead:
@@ -136,6 +138,27 @@ class Repository:
             missing = frozenset(parse_digest(each.decode()) for each in _DIGESTS.findall(refusal.body))
             raise BlobsMissing(error.system, "MANIFEST_BLOB_UNKNOWN", error.detail, missing)
         raise error
+
+    def delete_manifest(self, digest: Digest) -> None:
+        """Delete a manifest, and with it every tag of it; blobs stay until the registry collects garbage.
+
+        Raises:
+            NotFound: It is not there; perhaps no more, after an answer that was lost.
+            Invalid: `UNSUPPORTED` when the registry does not delete.
+        """
+        self.session.retry(self._delete_manifest, digest)
+
+    def _delete_manifest(self, digest: Digest) -> None:
+        subject = self.session.subject(str(digest))
+        request = Request("DELETE", self.session.url(f"manifests/{digest}"))
+        with self.session.send(request, self._delete, subject) as answer:
+            if answer.status in _DELETED:
+                answer.drain()
+                return
+            error = self.session.error(answer, f"{subject} (delete manifest)")
+            if answer.status == 405:  # in its read-only mode the CNCF registry gives no code
+                raise Invalid(error.system, "UNSUPPORTED", error.detail)
+            raise error
 
     def find_blob(self, digest: Digest) -> BlobHead | None:
         """Ask whether the repository holds a blob; None when it does not."""

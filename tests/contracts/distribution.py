@@ -83,6 +83,7 @@ def run_distribution(
     login: Login | None = None,
     tls: TlsFiles | None = None,
     relative_locations: bool = False,
+    deletes: bool = True,
     extra: dict[str, object] | None = None,
 ) -> Iterator[Distribution]:
     """Run a registry for the length of a block.
@@ -92,6 +93,7 @@ def run_distribution(
         login: Wanted from everybody; None lets everybody in.
         tls: None speaks plain http.
         relative_locations: Whether upload locations leave the host out.
+        deletes: Whether manifests may be deleted, which the registry does not allow by itself.
         extra: More top-level configuration, such as `{"proxy": {…}}`.
     """
     binary = require_binary()
@@ -101,7 +103,7 @@ def run_distribution(
     config: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": True}},
+        "storage": {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": deletes}},
         "http": http,
         **(extra or {}),
     }

@@ -250,6 +250,49 @@ class RegistryContract:
 
         assert [proof.digest] == [entry.digest for entry in list_referrers(repository, subject)]
 
+    def test_a_deleted_manifest_is_gone_with_every_tag_of_it(self, scene: Scene) -> None:
+        repository, digest = scene.repository("team/deleted"), parse_digest(SAMPLE.manifest.digest)
+        for sample, tags in ((SAMPLE, ("1", "latest")), (DOCKER_SAMPLE, ("2",))):
+            upload_image(repository, sample)
+            for tag in tags:
+                repository.push_manifest(document_of(sample.manifest), tag)
+
+        repository.delete_manifest(digest)
+
+        for version in ("1", "latest", str(digest)):
+            with pytest.raises(NotFound):
+                repository.fetch_manifest(version)
+        assert DOCKER_SAMPLE.manifest.content == repository.fetch_manifest("2").raw
+        assert repository.find_blob(parse_digest(SAMPLE.layers[0].digest)) is not None
+        with pytest.raises(NotFound, match="MANIFEST_UNKNOWN"):
+            repository.delete_manifest(digest)
+
+    def test_an_image_is_pushed_again_after_its_deletion(self, scene: Scene) -> None:
+        repository, document = scene.repository("team/again"), document_of(SAMPLE.manifest)
+        upload_image(repository, SAMPLE)
+        repository.push_manifest(document, "1")
+        repository.delete_manifest(document.digest)
+
+        repository.push_manifest(document, "1")
+
+        assert document == repository.fetch_manifest("1")
+
+
+class NoDeletionContract:
+    """What a registry answers that deletes nothing. Subclasses provide the `scene` fixture."""
+
+    def test_it_says_so_and_keeps_what_it_has(self, scene: Scene) -> None:
+        repository, document = scene.repository(), document_of(SAMPLE.manifest)
+        upload_image(repository, SAMPLE)
+        repository.push_manifest(document, "1")
+
+        for digest in (document.digest, UNKNOWN):
+            with pytest.raises(Invalid) as refused:
+                repository.delete_manifest(digest)
+            assert refused.value.code == "UNSUPPORTED"
+
+        assert document == repository.fetch_manifest("1")
+
 
 class LoginContract(RegistryContract):
     """What a registry with a login must do beside that; subclasses log in as `LOGIN`."""
@@ -268,6 +311,15 @@ class TestSimulator(RegistryContract):
     def scene(self) -> Iterator[Scene]:
         settings = RegistrySettings(plain_http=True, any_address=True)
         with registries.serve() as registry, scene_of(registry.address, settings) as scene:
+            yield scene
+
+
+class TestSimulatorWithoutDeletion(NoDeletionContract):
+    @pytest.fixture
+    def scene(self) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True)
+        with registries.serve() as registry, scene_of(registry.address, settings) as scene:
+            registry.deletes = False
             yield scene
 
 
@@ -294,6 +346,17 @@ class TestDistribution(RegistryContract):
     def scene(self, tmp_path: Path) -> Iterator[Scene]:
         settings = RegistrySettings(plain_http=True, any_address=True)
         with run_distribution(tmp_path) as registry, scene_of(registry.address, settings) as scene:
+            yield scene
+
+
+class TestDistributionWithoutDeletion(NoDeletionContract):
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Iterator[Scene]:
+        settings = RegistrySettings(plain_http=True, any_address=True)
+        with (
+            run_distribution(tmp_path, deletes=False) as registry,
+            scene_of(registry.address, settings) as scene,
+        ):
             yield scene
 
 

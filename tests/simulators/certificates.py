@@ -78,17 +78,29 @@ class Authority:
         alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
         return self._issue(file, ExtendedKeyUsageOID.SERVER_AUTH, days, alternatives)
 
-    def client(self, common_name: str, *, file: str = "client", days: int = 3650) -> Pair:
-        """Sign a client certificate; negative `days` make an expired one."""
+    def client(
+        self,
+        common_name: str,
+        *,
+        file: str = "client",
+        days: int = 3650,
+        not_before: dt.datetime | None = None,
+    ) -> Pair:
+        """Sign a client certificate; negative `days` make an expired one, `not_before` one of the future."""
         alternatives = x509.SubjectAlternativeName([x509.DNSName(common_name)])
-        return self._issue(file, ExtendedKeyUsageOID.CLIENT_AUTH, days, alternatives)
+        return self._issue(file, ExtendedKeyUsageOID.CLIENT_AUTH, days, alternatives, not_before)
 
     def _issue(
-        self, file: str, purpose: x509.ObjectIdentifier, days: int, names: x509.SubjectAlternativeName
+        self,
+        file: str,
+        purpose: x509.ObjectIdentifier,
+        days: int,
+        names: x509.SubjectAlternativeName,
+        not_before: dt.datetime | None = None,
     ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
-            self._builder(_name(file), key.public_key(), days=days)
+            self._builder(_name(file), key.public_key(), days=days, not_before=not_before)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(names, critical=False)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -107,10 +119,15 @@ class Authority:
         return pair
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, days: int
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        *,
+        days: int,
+        not_before: dt.datetime | None = None,
     ) -> x509.CertificateBuilder:
         end = dt.datetime.now(dt.UTC) + days * DAY
-        start = min(end - DAY, dt.datetime.now(dt.UTC) - DAY)
+        start = min(end - DAY, dt.datetime.now(dt.UTC) - DAY) if not_before is None else not_before
         return (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -76,6 +76,18 @@ async def test_a_read_is_repeated_after_silence(server_tls: ssl.SSLContext, tls:
     assert [request.connection for request in peer.requests] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("date", ["Fri, 02 Jan 2026 03:04:05 GMT", None])
+async def test_the_time_is_told_as_the_answer_has_it(
+    date: str | None, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    lines = ("Content-Type: application/x-protobuf", "Content-Length: 0")
+    told = Answer(head(*lines, *(() if date is None else (f"Date: {date}",))))
+    async with serve(server_tls, [told]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+        assert date == await bbs.fetch_date()
+
+    assert [request.path for request in peer.requests] == ["/v1/ping"]
+
+
 async def test_a_read_gives_up_after_five_attempts_with_the_last_failure(
     server_tls: ssl.SSLContext, tls: ssl.SSLContext
 ) -> None:
@@ -223,7 +235,17 @@ async def test_a_client_without_a_certificate_is_refused(
 
 
 @pytest.mark.parametrize(
-    "address", ["http://localhost:8889", "localhost:8889", "https://", "https://h/v1", ""]
+    "address",
+    [
+        "http://localhost:8889",
+        "localhost:8889",
+        "https://",
+        "https://h/v1",
+        "",
+        "https://h:bbs",
+        "https://h:88890",
+        "https://xn--:8889",
+    ],
 )
 async def test_an_address_must_be_a_plain_https_url(address: str, tls: ssl.SSLContext) -> None:
     with pytest.raises(Invalid, match="write https://host:port"):

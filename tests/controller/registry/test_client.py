@@ -21,6 +21,7 @@ from tests.simulators import registry as registries
 from tests.simulators.certificates import Authority
 from tests.simulators.registry import (
     Cut,
+    Meanwhile,
     NoHeaders,
     OtherBytes,
     Raw,
@@ -214,6 +215,32 @@ def test_missing_blobs_are_named_when_a_manifest_is_refused(open_repository: Ope
 
 
 # Blobs
+
+
+def test_a_registry_in_its_read_only_mode_does_not_delete(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    registry.fail("DELETE", "manifests", Refuse(405, b"Method not allowed\n", {"Content-Type": "text/plain"}))
+
+    with pytest.raises(Invalid, match="Method not allowed") as refused:
+        open_repository().delete_manifest(parse_digest(SAMPLE.manifest.digest))
+
+    assert refused.value.code == "UNSUPPORTED"
+
+
+def test_a_deletion_whose_answer_was_lost_finds_nothing_more(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    def delete() -> None:
+        registry.store.repository("team/app").manifests.clear()
+        registry.drop_connections()
+
+    registry.fail("DELETE", "manifests", Meanwhile(delete))
+
+    with pytest.raises(NotFound):
+        open_repository().delete_manifest(parse_digest(SAMPLE.manifest.digest))
+
+    assert registry.count("DELETE", "manifests") == 2
 
 
 def test_a_blob_is_read_in_pieces(open_repository: OpenRepository) -> None:

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from controller.store import open_store, open_store_readonly
-from controller.store.lock import hold_lock
-from reconcile.errors import Conflict
+from controller.store.lock import find_holder, hold_lock
+from reconcile.errors import Conflict, Invalid
 
 HOLD = """
 import sys
@@ -81,3 +82,38 @@ def test_a_holder_that_left_no_note_is_still_respected(tmp_path: Path, note: byt
         (tmp_path / "store.db.lock").write_bytes(note)
         with pytest.raises(Conflict, match="held by another process"), hold_lock(database, run_id="r"):
             pass
+
+
+def test_who_asks_for_the_holder_is_told_of_it_and_takes_nothing(tmp_path: Path) -> None:
+    database = tmp_path / "store.db"
+    assert find_holder(database) is None
+    assert list(tmp_path.iterdir()) == []
+
+    with hold_lock(database, run_id="r"):
+        holder = find_holder(database)
+        assert holder is not None
+        assert holder.startswith(f"process {os.getpid()} since 20")
+
+    assert find_holder(database) is None  # its note is still there
+    with hold_lock(database, run_id="r"):
+        pass
+
+
+def test_one_who_asks_is_no_holder_to_another_who_asks(tmp_path: Path) -> None:
+    database = tmp_path / "store.db"
+    with hold_lock(database, run_id="r"):
+        pass
+
+    descriptor = os.open(tmp_path / "store.db.lock", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        assert find_holder(database) is None
+    finally:
+        os.close(descriptor)
+
+
+def test_a_lock_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "store.db.lock").symlink_to(tmp_path / "store.db.lock")
+
+    with pytest.raises(Invalid, match=r"cannot read .*store\.db\.lock"):
+        find_holder(tmp_path / "store.db")

@@ -97,6 +97,8 @@ class RegistrySimulator:
         login: Who may do what; None lets everybody.
         faults: What to do wrong; the first that fits a request is done.
         mounts: Whether mounts are granted.
+        deletes: Whether manifests may be deleted; the real one has to be told so.
+        ahead: Seconds that its clock is ahead, as its answers show.
         relative_locations: Whether upload locations are relative.
         resumable: Whether broken uploads can be gone on with, as with 3.x; 2.8 has lost them.
         referrers: Whether the registry lists what refers to a manifest; 2.8 does not.
@@ -114,6 +116,8 @@ class RegistrySimulator:
         self.login: Login | None = None
         self.faults: list[Fault] = []
         self.mounts = True
+        self.deletes = True
+        self.ahead = 0.0
         self.relative_locations = False
         self.resumable = False
         self.referrers = False
@@ -162,6 +166,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing on standard error."""
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Tell the time by the registry's own clock."""
+        now = time.time() if timestamp is None else timestamp
+        return super().date_time_string(now + self.server.registry.ahead)
 
     def handle(self) -> None:
         # A client that goes away is no event.
@@ -277,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         route = _ROUTE.fullmatch(unquote(parts.path))
         if route is None:
             return frozenset()
-        action = "pull" if self.command in {"GET", "HEAD"} else "pull,push"
+        action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(self.command, "pull,push")
         scopes = {f"repository:{route['name']}:{each}" for each in action.split(",")}
         holder = parse_qs(parts.query).get("from")
         return frozenset(scopes | ({f"repository:{holder[0]}:pull"} if holder else set()))
@@ -384,12 +393,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             return self._put_manifest(name, reference)
         if self.command == "DELETE":
-            with store.lock:
-                repository = store.repository(name)
-                if repository.manifests.pop(reference, None) is None:
-                    return _error(404, "MANIFEST_UNKNOWN")
-                repository.tags = {tag: each for tag, each in repository.tags.items() if each != reference}
-            return _Answer(202)
+            return self._delete_manifest(name, reference)
         found = store.find_manifest(name, reference)
         accepted = {each.partition(";")[0].strip() for each in self.headers.get("Accept", "").split(",")}
         if found is None or (found[1].media_type not in accepted and ".oci." in found[1].media_type):
@@ -401,6 +405,19 @@ class _Handler(BaseHTTPRequestHandler):
             "Etag": f'"{digest}"',
         }
         return _Answer(200, manifest.content, headers)
+
+    def _delete_manifest(self, name: str, reference: str) -> _Answer:
+        if not self.server.registry.deletes:
+            return _error(405, "UNSUPPORTED")
+        if ":" not in reference:
+            return _error(400, "DIGEST_INVALID")
+        store = self.server.registry.store
+        with store.lock:
+            repository = store.repository(name)
+            if repository.manifests.pop(reference, None) is None:
+                return _error(404, "MANIFEST_UNKNOWN")
+            repository.tags = {tag: each for tag, each in repository.tags.items() if each != reference}
+        return _Answer(202)
 
     def _put_manifest(self, name: str, reference: str) -> _Answer:
         store = self.server.registry.store

@@ -1,0 +1,151 @@
+"""Looks at every certificate file that the config names: how long it holds, and whether its key fits.
+
+Which peer trusts which of them shows when it is spoken to.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from controller.config import Config, RegistryConfig
+from controller.doctor.findings import Finding, Findings, Level, finding_of, problem, without_login
+
+CERTIFICATES = "certificates"
+
+RENEW_WITHIN = timedelta(days=30)
+_RENEW = "renew it in time"
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFile:
+    """A file with certificates in PEM.
+
+    Attributes:
+        name: Of the config key that holds its path.
+        key_name: Of the config key for the private key of its first certificate.
+        key_path: Of that private key; None for authorities.
+        unreadable: What it means that this user cannot read one of them.
+    """
+
+    name: str
+    path: Path
+    key_name: str = ""
+    key_path: Path | None = None
+    unreadable: Level = Level.PROBLEM
+
+
+async def check_certificates(config: Config) -> Findings:
+    """Look at each file, in the order of the config's keys."""
+    for file in certificate_files(config):
+        for finding in await asyncio.to_thread(look_at_file, file, datetime.now(UTC)):
+            yield finding
+
+
+def certificate_files(config: Config) -> tuple[CertificateFile, ...]:
+    """List the certificate files of a config; one that several keys name is listed under the first."""
+    listed = [
+        _authorities("bbs_ca_cert_file", config.bbs_ca_cert_file),
+        _pair("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file),
+        *_of_registry("cache_registry", config.cache_registry),
+        *(
+            file
+            for each in config.registries
+            for file in _of_registry(f"registries[{without_login(each.address)}]", each)
+        ),
+        _authorities("admin_ca_cert_file", config.admin_ca_cert_file),
+        _pair("admin_server", config.admin_server_cert_file, config.admin_server_key_file),
+        _pair("admin_client", config.admin_client_cert_file, config.admin_client_key_file, Level.WARNING),
+    ]
+    first: dict[tuple[Path, Path | None], CertificateFile] = {}
+    for file in listed:
+        if file is not None:
+            first.setdefault((file.path, file.key_path), file)
+    return tuple(first.values())
+
+
+def _of_registry(prefix: str, registry: RegistryConfig) -> tuple[CertificateFile | None, ...]:
+    return (
+        _authorities(f"{prefix}.ca_cert_file", registry.ca_cert_file),
+        _pair(f"{prefix}.client", registry.client_cert_file, registry.client_key_file),
+    )
+
+
+def _authorities(name: str, path: Path | None) -> CertificateFile | None:
+    return None if path is None else CertificateFile(name, path)
+
+
+def _pair(
+    prefix: str, path: Path | None, key_path: Path | None, unreadable: Level = Level.PROBLEM
+) -> CertificateFile | None:
+    if path is None:
+        return None
+    return CertificateFile(f"{prefix}_cert_file", path, f"{prefix}_key_file", key_path, unreadable)
+
+
+def look_at_file(file: CertificateFile, now: datetime) -> tuple[Finding, ...]:
+    """Judge a file by its worst certificate, and its key; blocks."""
+    name = f"{file.name} {file.path}"
+    try:
+        certificates = x509.load_pem_x509_certificates(file.path.read_bytes())
+        by_end = sorted(certificates, key=lambda each: each.not_valid_after_utc)
+        judged = [_judge(each, now) for each in by_end]
+    except OSError as error:
+        return (_unreadable(file, name, error),)
+    except (ValueError, x509.InvalidVersion):
+        advice = "put one or more certificates in PEM there"
+        return (problem(CERTIFICATES, f"{name} cannot be read as certificates", advice),)
+    level, text, advice = max(judged, key=lambda found: _SEVERITY[found[0]])
+    others = f" (the worst of {len(certificates)} certificates)" if len(certificates) > 1 else ""
+    about_file = finding_of(CERTIFICATES, level, f"{name}: {text}{others}", advice)
+    return (about_file, *_look_at_key(file, certificates[0]))
+
+
+def _unreadable(file: CertificateFile, name: str, error: OSError) -> Finding:
+    who = "the daemon's user" if file.unreadable is Level.PROBLEM else "whoever runs commands"
+    text = f"{name} cannot be read by this user: {error.strerror}"
+    return finding_of(CERTIFICATES, file.unreadable, text, f"see that {who} can read it")
+
+
+_SEVERITY = {Level.OK: 0, Level.WARNING: 1, Level.PROBLEM: 2}
+
+
+def _judge(certificate: x509.Certificate, now: datetime) -> tuple[Level, str, str]:
+    subject = certificate.subject.rfc4514_string() or "a certificate without a subject"
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if end <= now:
+        return Level.PROBLEM, f"{subject} expired on {end:%Y-%m-%d %H:%M} UTC", "renew it"
+    if begin > now:
+        advice = "set this machine's clock, or wait until then"
+        return Level.PROBLEM, f"{subject} is not valid before {begin:%Y-%m-%d %H:%M} UTC", advice
+    text = f"{subject}, {(end - now).days} days left"
+    return (Level.WARNING, text, _RENEW) if end - now < RENEW_WITHIN else (Level.OK, text, "")
+
+
+def _look_at_key(file: CertificateFile, certificate: x509.Certificate) -> Iterator[Finding]:
+    path, name = file.key_path, f"{file.key_name} {file.key_path}"
+    if path is None:
+        return
+    advice = f"put the key of the first certificate in {file.name} there, in PEM and without a password"
+    try:
+        private = load_pem_private_key(path.read_bytes(), password=None)
+        belongs = _public_bytes(private.public_key()) == _public_bytes(certificate.public_key())
+    except OSError as error:
+        yield _unreadable(file, name, error)
+    except TypeError:  # this is how an encrypted key is refused
+        yield problem(CERTIFICATES, f"{name} is encrypted", advice)
+    except (ValueError, UnsupportedAlgorithm):
+        yield problem(CERTIFICATES, f"{name} cannot be read as a key", advice)
+    else:
+        if not belongs:
+            yield problem(CERTIFICATES, f"{name} does not belong to {file.name} {file.path}", advice)
+
+
+def _public_bytes(key: CertificatePublicKeyTypes | PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,67 @@
+"""Compares this machine's clock with those that the BBS and the private registry show in their answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from controller.config import Config
+from controller.doctor.bbs import open_client
+from controller.doctor.findings import Finding, Findings, ok, warning
+from controller.doctor.registries import fetch_cache_date
+from reconcile.errors import DockerCacheError
+
+CLOCK = "clock"
+
+MOST_APART = 30.0
+"""Seconds; HTTP tells the time to one of them."""
+
+_PATIENCE = 5.0  # seconds
+
+
+async def check_clock(config: Config) -> Findings:
+    """Say which clock is how far off."""
+    async with asyncio.TaskGroup() as asking:
+        bbs = asking.create_task(_seconds_ahead(_fetch_bbs_date, config), name="doctor-clock-bbs")
+        cache = asking.create_task(_seconds_ahead(fetch_cache_date, config), name="doctor-clock-cache")
+    found = {"the BBS": bbs.result(), "the cache registry": cache.result()}
+    ahead = {name: seconds for name, seconds in found.items() if seconds is not None}
+    for finding in judge_clocks(ahead):
+        yield finding
+
+
+def judge_clocks(ahead: dict[str, float]) -> tuple[Finding, ...]:
+    """Judge by how many seconds each peer's clock is ahead of ours."""
+    if not ahead:
+        return (ok(CLOCK, "this machine's clock could not be compared: nobody said what time it is"),)
+    wrong = tuple(_off(name, seconds) for name, seconds in ahead.items() if abs(seconds) > MOST_APART)
+    if wrong:
+        return wrong
+    return (ok(CLOCK, f"this machine's clock agrees with {' and '.join(ahead)} within {MOST_APART:.0f} s"),)
+
+
+def _off(name: str, seconds: float) -> Finding:
+    side = "ahead of" if seconds > 0 else "behind"
+    return warning(
+        CLOCK,
+        f"the clock of {name} is {abs(seconds):.0f} s {side} this machine's",
+        "let all machines take their time by NTP: certificates and tokens hold by the clock",
+    )
+
+
+async def _fetch_bbs_date(config: Config) -> str | None:
+    async with open_client(config) as bbs:
+        return await bbs.fetch_date()
+
+
+async def _seconds_ahead(fetch: Callable[[Config], Awaitable[str | None]], config: Config) -> float | None:
+    """Compare a peer's date with the clock here; None when it gives none that can be read."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            text = await fetch(config)
+        moment = parsedate_to_datetime(text or "")
+    except (DockerCacheError, OSError, ValueError):  # the matter of another check
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - datetime.now(UTC)).total_seconds()

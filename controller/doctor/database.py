@@ -1,0 +1,94 @@
+"""Looks at the store without taking it: directory, holder, schema, free space, the journal's key."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from controller.config import Config, read_secret
+from controller.doctor.findings import Finding, Findings, ok, problem, warning
+from controller.store import open_store_readonly
+from controller.store.journal import cipher_from_key
+from controller.store.location import path_from_url
+from controller.store.lock import find_holder
+from reconcile.errors import DockerCacheError
+
+DATABASE = "database"
+
+LEAST_FREE = 100 << 20
+"""Bytes."""
+
+_FIRST_START = frozenset({"database-missing", "schema-missing"})
+
+
+async def check_database(config: Config) -> Findings:
+    """Look at the store from outside to inside."""
+    path = await asyncio.to_thread(path_from_url, config.database_url)
+    if path is not None:
+        directory = await asyncio.to_thread(_nearest, path)
+        if await asyncio.to_thread(directory.is_dir):
+            yield await asyncio.to_thread(_judge_access, path, directory)
+            yield await asyncio.to_thread(_judge_holder, path)
+            yield await _judge_schema(config.database_url, path)
+            yield judge_space(directory, (await asyncio.to_thread(shutil.disk_usage, directory)).free)
+        else:
+            yield problem(DATABASE, f"{directory} is no directory", "name another file in database_url")
+    yield await asyncio.to_thread(_judge_key, config.journal_key_file)
+
+
+def _nearest(path: Path) -> Path:
+    """Find what is there of the way to a file: its directory, or the nearest above that."""
+    return next(each for each in path.parents if each.exists())
+
+
+def _judge_access(path: Path, directory: Path) -> Finding:
+    user = f"user {os.geteuid()}"
+    for each, rights in ((directory, os.W_OK | os.X_OK), (path, os.R_OK | os.W_OK)):
+        if each.exists() and not os.access(each, rights):
+            advice = f"give the daemon's user write access to {each}, and run doctor as that user"
+            return problem(DATABASE, f"{each} cannot be written to by {user}", advice)
+    if directory != path.parent:
+        return ok(DATABASE, f"{path.parent} can be made by {user}: the daemon does so at its first start")
+    return ok(DATABASE, f"{directory} can be written to by {user}")
+
+
+def _judge_holder(path: Path) -> Finding:
+    try:
+        holder = find_holder(path)
+    except DockerCacheError as error:
+        return problem(DATABASE, str(error), "run doctor as the daemon's user")
+    return ok(DATABASE, f"no daemon holds {path}" if holder is None else f"{path} is held by {holder}")
+
+
+async def _judge_schema(url: str, path: Path) -> Finding:
+    try:
+        async with open_store_readonly(url):
+            return ok(DATABASE, f"{path} has the schema of this version")
+    except DockerCacheError as error:
+        if error.code in _FIRST_START:
+            return ok(DATABASE, f"{path} is made at the daemon's first start")
+        if error.code == "schema-older":
+            advice = "start this version's daemon: it brings the schema up to date"
+            return warning(DATABASE, str(error), advice)
+        return problem(DATABASE, str(error), "do what it says, or name another file in database_url")
+
+
+def judge_space(directory: Path, free: int) -> Finding:
+    """Say whether so many free bytes are enough."""
+    text = f"{free >> 20} MiB are free on the disk of {directory}"
+    if free < LEAST_FREE:
+        advice = f"make room, {LEAST_FREE >> 20} MiB at least: on a full disk nothing is recorded any more"
+        return warning(DATABASE, text, advice)
+    return ok(DATABASE, text)
+
+
+def _judge_key(path: Path | None) -> Finding:
+    if path is None:
+        advice = "make a key as the README says, and name its file in journal_key_file"
+        return warning(DATABASE, "there is no journal key: apps are not moved while they run", advice)
+    try:
+        cipher_from_key(read_secret(path).encode())
+    except (DockerCacheError, UnicodeError):
+        advice = "make a key as the README says; keep the old one beside it while it is needed"
+        return problem(DATABASE, f"journal_key_file {path} holds no Fernet key", advice)
+    return ok(DATABASE, f"journal_key_file {path} holds a key")

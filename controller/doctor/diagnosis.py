@@ -1,0 +1,112 @@
+"""Runs all checks side by side and gives what they find in one fixed order, each within its time.
+
+Whatever an operator's world can do becomes a finding. What is left to raise is a mistake of ours.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+
+from controller.config import Config
+from controller.doctor.addresses import CELLS_VIEW, check_cells_view
+from controller.doctor.bbs import BBS, EVENTS, check_bbs, check_events
+from controller.doctor.certificates import CERTIFICATES, check_certificates
+from controller.doctor.clock import CLOCK, check_clock
+from controller.doctor.database import DATABASE, check_database
+from controller.doctor.findings import Finding, Findings, Level, finding_of, without_login
+from controller.doctor.local import ADMIN, CONFIG, DOCKER, check_admin, check_config, check_docker
+from controller.doctor.registries import (
+    CACHE_REGISTRY,
+    SOURCES,
+    check_cache_registry,
+    check_source,
+    sources_of,
+)
+from reconcile.errors import DockerCacheError
+
+LIMIT = 10.0
+"""Seconds that one check may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check, not begun yet.
+
+    Attributes:
+        name: Of its findings.
+        subject: What it looks at, for the case that it cannot say anything itself.
+        run: Begins it.
+        level: What that case means.
+    """
+
+    name: str
+    subject: str
+    run: Callable[[], Findings]
+    level: Level = Level.PROBLEM
+
+
+async def diagnose(config: Config) -> Findings:
+    """Check everything that the daemon needs, and give each finding as soon as those before it are there.
+
+    Whoever stops early should close the generator, which ends the checks that still run.
+    """
+    try:
+        async with asyncio.TaskGroup() as running:
+            tasks = [
+                running.create_task(run_check(check), name=f"doctor-{check.name}")
+                for check in checks_of(config)
+            ]
+            for task in tasks:
+                for finding in await task:
+                    yield finding
+    except* GeneratorExit:
+        pass  # a task group wraps it, and a generator has to end or to let it through as it is
+
+
+def checks_of(config: Config) -> tuple[Check, ...]:
+    """List the checks in the order of their findings."""
+    cache = config.cache_registry.address
+    return (
+        Check(CONFIG, "the config", partial(check_config, config)),
+        Check(CERTIFICATES, "the certificate files", partial(check_certificates, config)),
+        Check(BBS, config.bbs_address, partial(check_bbs, config)),
+        Check(EVENTS, config.bbs_address, partial(check_events, config)),
+        Check(CACHE_REGISTRY, cache, partial(check_cache_registry, config)),
+        Check(CELLS_VIEW, f"the name of {cache}", partial(check_cells_view, config), Level.WARNING),
+        *(
+            Check(
+                SOURCES,
+                without_login(registry.address),
+                partial(check_source, config, registry, level),
+                level,
+            )
+            for registry, level in sources_of(config)
+        ),
+        Check(DOCKER, f"docker at {config.docker_socket}", partial(check_docker, config)),
+        Check(DATABASE, config.database_url, partial(check_database, config)),
+        Check(CLOCK, "the clocks", partial(check_clock, config), Level.WARNING),
+        Check(ADMIN, f"{config.admin_address}", partial(check_admin, config), Level.WARNING),
+    )
+
+
+async def run_check(check: Check, limit: float = LIMIT) -> list[Finding]:
+    """Run one check for so many seconds at most, and give what it has found until then."""
+    found: list[Finding] = []
+
+    def give_up(text: str, advice: str) -> None:
+        found.append(finding_of(check.name, check.level, f"{check.subject}: {text}", advice))
+
+    try:
+        async with asyncio.timeout(limit), aclosing(check.run()) as findings:
+            async for finding in findings:
+                found.append(finding)  # noqa: PERF401 - what was found before the time was up counts
+    except TimeoutError:
+        advice = "see that it is reachable from this machine and not overloaded"
+        give_up(f"no answer within {limit:g} s", advice)
+    except DockerCacheError as error:
+        give_up(str(error), "do what it says")
+    except OSError as error:
+        give_up(str(error), "see that this user may read and write there")
+    return found

@@ -1,0 +1,21 @@
+"""Runs blocking work of a check in a thread of its own, so that one that hangs holds up no other."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from controller.engines.lookups import in_thread
+from controller.registry.cancellation import Cancellation
+
+ResultT = TypeVar("ResultT")
+
+
+async def in_own_thread(work: Callable[[Cancellation], ResultT]) -> ResultT:
+    """Run blocking work; when the caller is cancelled, so are its requests."""
+    cancellation = Cancellation()
+    threads = ThreadPoolExecutor(1, thread_name_prefix="doctor")
+    try:
+        return await in_thread(partial(work, cancellation), threads, cancellation)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)

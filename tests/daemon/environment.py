@@ -21,12 +21,12 @@ from cryptography.fernet import Fernet
 
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from tests.contracts.distribution import BINARY, run_distribution
+from tests.contracts.distribution import BINARY, free_port, run_distribution
 from tests.simulators import images
 from tests.simulators import registry as registry_simulator
 from tests.simulators.bbs import Bbs, Version, actual, serve_bbs
 from tests.simulators.cell import CellSettings, SimulatedCell
-from tests.simulators.certificates import make_certificates
+from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
 
@@ -59,6 +59,11 @@ class Registry:
         """Read a manifest's exact bytes."""
         with httpx.Client(base_url=self.url, timeout=60.0) as client:
             return images.pull_manifest(client, repository, reference)
+
+    def lose_manifest(self, repository: str, digest: str) -> None:
+        """Let a manifest get lost."""
+        with httpx.Client(base_url=self.url, timeout=60.0) as client:
+            client.delete(f"/v2/{repository}/manifests/{digest}").raise_for_status()
 
 
 def has_real_registry() -> bool:
@@ -176,6 +181,7 @@ class Environment:
     cell: SimulatedCell
     cloud: CloudController
     settings: dict[str, Any]
+    certificates: Certificates
     _source_stack: contextlib.ExitStack
     _daemons: list[DaemonProcess] = field(default_factory=list)
 
@@ -184,9 +190,13 @@ class Environment:
         """Where the daemon's config file lies."""
         return self.directory / "config.json"
 
+    def write_config(self) -> None:
+        """Write the config file."""
+        self.config_path.write_text(json.dumps(self.settings, indent=2))
+
     async def start_daemon(self) -> DaemonProcess:
         """Write the config file and start a daemon."""
-        self.config_path.write_text(json.dumps(self.settings, indent=2))
+        self.write_config()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -354,7 +364,14 @@ async def open_environment(
                 "cache_registry": {"address": cache.address, "plain_http": True},
                 "registries": [{"address": source.address, "plain_http": True}],
                 "allowed_source_networks": ["127.0.0.0/8"],
+                "admin_address": f"127.0.0.1:{free_port()}",
+                "admin_ca_cert_file": str(certificates.ca),
+                "admin_server_cert_file": str(certificates.server.certificate),
+                "admin_server_key_file": str(certificates.server.key),
+                "admin_client_cert_file": str(certificates.client.certificate),
+                "admin_client_key_file": str(certificates.client.key),
             },
+            certificates=certificates,
             _source_stack=source_stack,
         )
         stack.push_async_callback(environment.close)

@@ -1,7 +1,6 @@
 """Apps that run are moved without a moment in which they have fewer instances than before."""
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ import pytest
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, UNSEEN_FOR, Invariants
+from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version, actual, desired
 from tests.simulators.bbs.state import upsert_domain
@@ -367,8 +367,7 @@ class TestWhenACopyDoesNotRun:
             await daemon.logged("reconciler.opened-circuit")
             waiting = await daemon.logged("reconciler.reconciled", reason="waiting: circuit-open")
             assert "bridge-timeout" in waiting["data"]["detail"]
-            _, out, _ = await env.run_command("status", "--config", str(env.config_path))
-            reasons = [row["reason"] for row in map(json.loads, out.splitlines()) if row["kind"] == "lrp"]
+            reasons = [row["reason"] for row in (await Operator(env).runs("apps")).rows]
             assert reasons.count("bridge-timeout") == 2
 
             env.cell.start_gate.set()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault
 from tests.simulators.recipes import Image
@@ -83,8 +84,7 @@ async def test_killed_again_and_again_one_staging_is_one_image(env: Environment,
     copy = env.cache.pull_manifest(repository, "latest")
     assert copy is not None
     assert copy.content == SAMPLE.manifest.content
-    _, out, _ = await env.run_command("status", "--config", str(env.config_path))
-    assert out.count('"kind": "image"') == 1
+    assert len((await Operator(env).runs("images")).rows) == 1
 
 
 async def test_events_that_were_lost_in_a_failover_are_made_up_for(env: Environment) -> None:

@@ -1,13 +1,13 @@
 """The main job with the daemon as a real process: from a staging task to instances that run from the copy."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Version
 from tests.simulators.recipes import Image
@@ -62,10 +62,8 @@ async def test_a_running_lrp_may_be_left_alone_and_replaced_when_nothing_of_it_r
     daemon = await env.started_daemon()
     await daemon.logged("reconciler.reconciled", reason="waiting: running")
 
-    status, out, _ = await env.run_command("status", "--config", str(env.config_path))
-    lrps = [row for row in map(json.loads, out.splitlines()) if row["kind"] == "lrp"]
-    assert status == 0
-    assert [(row["process_guid"], row["reason"]) for row in lrps] == [(app.process_guid, "waiting: running")]
+    lrp = (await Operator(env).runs("apps")).row
+    assert (lrp["process_guid"], lrp["reason"]) == (app.process_guid, "waiting: running")
     assert not env.is_from_cache(app)
 
     env.cell.crash(app.process_guid, 0, reason="made up")
@@ -201,9 +199,7 @@ async def test_a_source_that_serves_nonsense_ends_in_a_clear_failure(
         line = await daemon.logged("cacher.failed-to-cache-image")
 
         assert line["data"]["reason"].startswith(f"{problem}: ")
-        status, out, _ = await env.run_command("status", "--config", str(env.config_path))
-        assert status == 0
-        assert [row for row in map(json.loads, out.splitlines()) if row["kind"] == "image"] == []
+        assert (await Operator(env).runs("images")).rows == []
 
 
 async def test_a_wrong_blob_is_never_visible_as_an_image(tmp_path: Path) -> None:

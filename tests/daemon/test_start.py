@@ -1,6 +1,5 @@
 """Starting the daemon: what it refuses, and what it waits for."""
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -94,7 +93,7 @@ async def test_a_key_that_is_no_certificates_key_is_refused_by_name(env: Environ
         (["run", "--config", "/none.json"], 3, "cannot read config file /none.json"),
         (["no-such-command"], 3, "No such command"),
         (["--version"], 0, "diego-docker-cache, version "),
-        (["--help"], 0, "check-config"),
+        (["--help"], 0, "reconcile"),
         (["run", "--help"], 0, "Example:"),
     ],
 )
@@ -108,16 +107,8 @@ async def test_commands_end_with_their_status(
     assert "Traceback" not in out + err
 
 
-async def test_status_before_the_first_start_says_what_to_do(env: Environment) -> None:
-    env.config_path.write_text(json.dumps(env.settings))
-    status, _, err = await env.run_command("status", "--config", str(env.config_path))
-
-    assert status == 4
-    assert "start the daemon first" in err
-
-
 async def test_a_good_config_is_said_to_be_good(env: Environment) -> None:
-    env.config_path.write_text(json.dumps(env.settings))
-    status, out, _ = await env.run_command("check-config", "--config", str(env.config_path))
+    env.write_config()
+    status, out, _ = await env.run_command("config", "check", "--config", str(env.config_path))
 
     assert (status, out) == (0, f"{env.config_path} can be used\n")

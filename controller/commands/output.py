@@ -1,0 +1,164 @@
+"""Writes what commands found: tables for people on a terminal, one JSON object a line elsewhere."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Row = Mapping[str, Any]
+Format = Literal["auto", "json", "table"]
+
+WIDE = 120
+"""Columns of a terminal from which tables show more."""
+
+STYLES: Mapping[str, str] = {
+    "cached": "green",
+    "done": "green",
+    "ok": "green",
+    "whole": "green",
+    "copying": "cyan",
+    "moving": "cyan",
+    "queued": "yellow",
+    "pending": "yellow",
+    "warning": "yellow",
+    "paused": "yellow",
+    "left": "dim",
+    "left-alone": "dim",
+    "failed": "red",
+    "problem": "red",
+    "damaged": "red",
+}
+"""State to how it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        title: Above it.
+        text: Makes a cell of a row.
+        is_number: It is aligned to the right.
+        is_wide: It is left out on a narrow terminal.
+        is_state: Its texts have colours.
+    """
+
+    title: str
+    text: Callable[[Row], str]
+    is_number: bool = False
+    is_wide: bool = False
+    is_state: bool = False
+
+
+class Output:
+    """Where a command writes."""
+
+    def __init__(self, wanted: Format) -> None:
+        self.is_json = wanted == "json" or (wanted == "auto" and not sys.stdout.isatty())
+        self.console = Console(highlight=False, soft_wrap=False)
+        self.notes = Console(stderr=True, highlight=False)
+
+    def rows(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
+        """Write a list; `what` is the plural noun above a table."""
+        if self.is_json:
+            self.lines(rows)
+            return
+        self.console.print(counted(len(rows), what), style="bold")
+        if rows:
+            self.console.print(table(rows, columns, wide=self.console.width >= WIDE))
+
+    def lines(self, rows: Iterable[Row]) -> None:
+        """Write JSON lines, each at once: whoever reads may wait for it."""
+        for row in rows:
+            sys.stdout.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+            sys.stdout.flush()
+
+    def pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Write names and what they are, one a line."""
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, text in pairs:
+            grid.add_row(name, Text(text, overflow="fold"))
+        self.console.print(grid)
+
+    def say(self, text: str, *, style: str = "") -> None:
+        """Write a line for people; nothing where JSON is read."""
+        if not self.is_json:
+            self.console.print(Text(text, style=style))
+
+    def note(self, text: str) -> None:
+        """Write a line for people beside the output, whoever reads that."""
+        self.notes.print(Text(text))
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column], *, wide: bool) -> Table:
+    """Make a table of rows."""
+    chosen = [column for column in columns if wide or not column.is_wide]
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column in chosen:
+        made.add_column(
+            column.title,
+            justify="right" if column.is_number else "left",
+            overflow="fold",
+            no_wrap=column.is_number,
+        )
+    for row in rows:
+        made.add_row(*(_cell(column, row) for column in chosen))
+    return made
+
+
+def _cell(column: Column, row: Row) -> Text:
+    text = column.text(row)
+    return Text(text, style=STYLES.get(text, "") if column.is_state else "")
+
+
+_SINGULARS = {"entries": "entry", "copies": "copy", "source registries": "source registry"}
+
+
+def counted(count: int, plural: str) -> str:
+    """Write how many there are of something, named by its plural."""
+    first, space, rest = plural.partition(" to ")
+    singular = _SINGULARS.get(first, first.removesuffix("s"))
+    return f"{count:,} {singular if count == 1 else first}{space}{rest}"
+
+
+def size(count: float | None) -> str:
+    """Write bytes for people, in powers of ten as registries do."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def ago(at: float | None) -> str:
+    """Say how long ago something was."""
+    return "never" if at is None else f"{span(time.time() - at)} ago"
+
+
+def span(seconds: float) -> str:
+    """Write a length of time in its largest unit or two."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def moment(at: float | None) -> str:
+    """Write a time, in UTC."""
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))

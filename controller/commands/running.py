@@ -1,0 +1,135 @@
+"""Commands about the program itself: run, config, doctor, completion."""
+
+import asyncio
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+from rich.table import Table
+from rich.text import Text
+
+from controller.commands.options import config_option, output_option
+from controller.commands.output import STYLES, Format, Output, Row
+from controller.config import Config, example, load_config
+from controller.logs import configure_logs
+
+PROGRAM = "diego-docker-cache"
+
+
+@click.command()
+@config_option
+def run(*, config_path: Path) -> None:
+    r"""Run the daemon until it gets SIGTERM or SIGINT.
+
+    \b
+    Example:
+      diego-docker-cache run --config /var/vcap/jobs/docker_cache/config/docker_cache.json
+    """
+    from controller import daemon  # noqa: PLC0415 - see sessions
+
+    config = load_config(config_path)
+    configure_logs(config.log_level)
+    asyncio.run(daemon.run(config))
+
+
+@click.group()
+def config() -> None:
+    """Check a config file, or write an example of one."""
+
+
+@config.command()
+@config_option
+def check(*, config_path: Path) -> None:
+    r"""Check a config file and the files that it names, and say what is wrong with it.
+
+    \b
+    Example:
+      diego-docker-cache config check --config docker_cache.json
+    """
+    loaded = load_config(config_path)
+    click.echo(f"{config_path} can be used")
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@config.command("example")
+def config_example() -> None:
+    r"""Print a complete config file with a comment for each key.
+
+    \b
+    Example:
+      diego-docker-cache config example > docker_cache.json
+    """
+    click.echo(example(), nl=False)
+
+
+@click.command()
+@config_option
+@output_option
+def doctor(*, config_path: Path, wanted: Format) -> None:
+    r"""Check everything that the daemon needs, and say what to do about what is wrong.
+
+    The status is 0 when nothing is, warnings aside, and 5 otherwise.
+
+    \b
+    Example:
+      diego-docker-cache doctor --config docker_cache.json
+    """
+    output = Output(wanted)
+    loaded = load_config(config_path)
+    configure_logs("fatal", sys.stderr)
+    problems = asyncio.run(_diagnose(output, loaded))
+    if problems:
+        sys.exit(5)
+
+
+async def _diagnose(output: Output, loaded: Config) -> int:
+    from controller.doctor import Level, diagnose  # noqa: PLC0415 - see sessions
+
+    problems = 0
+    async with aclosing(diagnose(loaded)) as findings:
+        async for finding in findings:
+            problems += finding.level is Level.PROBLEM
+            row = {
+                "check": finding.check,
+                "level": str(finding.level),
+                "text": finding.text,
+                "advice": finding.advice,
+            }
+            if output.is_json:
+                output.lines([row])
+            else:
+                _show_finding(output, row)
+    return problems
+
+
+def _show_finding(output: Output, row: Row) -> None:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for width in (len("problem"), len("cache-registry")):
+        grid.add_column(no_wrap=True, min_width=width)
+    grid.add_column(overflow="fold")
+    text = Text(row["text"])
+    if row["advice"]:
+        text.append(f"\n{row['advice']}", style="italic")
+    grid.add_row(Text(row["level"], style=STYLES[row["level"]]), Text(row["check"], style="bold"), text)
+    output.console.print(grid)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    r"""Print what makes a shell complete the commands and options of this program.
+
+    \b
+    Example:
+      eval "$(diego-docker-cache completion bash)"
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"{shell} is not supported")
+    root = context.find_root().command
+    variable = f"_{PROGRAM.replace('-', '_').upper()}_COMPLETE"
+    click.echo(kind(root, {}, PROGRAM, variable).source())

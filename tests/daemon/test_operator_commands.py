@@ -1,0 +1,327 @@
+"""What an operator sees and does at the command line beside planning, with a real daemon's process."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from controller.admin.client import ClientTls, open_client
+from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.operator import Operator, running_apps
+from tests.simulators import images
+from tests.simulators.cloud_controller import App
+from tests.simulators.recipes import Image
+
+WRONG_USAGE = 3
+REFUSED = 4
+FAILED = 5
+
+
+@pytest.fixture
+async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(
+        tmp_path, start_delay=0.1, pulls=False, sync_interval=5.0, converge_interval=1.0
+    ) as opened:
+        opened.settings |= {"sync_interval": "1s"}
+        yield opened
+
+
+async def moved(env: Environment) -> App:
+    """Have an app run from its copy."""
+    (web,) = await running_apps(env, "web")
+    daemon = await env.started_daemon()
+    await env.replaced(web)
+    await daemon.logged("reconciler.reconciled", reason="replaced")
+    return web
+
+
+async def test_every_listing_is_json_lines_where_no_terminal_is(env: Environment) -> None:
+    web = await moved(env)
+    operator = Operator(env)
+
+    status = (await operator.runs("status")).row
+    (image,) = (await operator.runs("images")).rows
+    (app,) = (await operator.runs("apps", "--org", "acme", "--state", "cached")).rows
+    (one,) = (await operator.runs("image", image["cache_guid"])).rows
+    (job,) = (await operator.runs("jobs", "--state", "cached")).rows
+
+    assert (status["paused"], status["watching"], status["images"]) == (False, True, 1)
+    assert status["jobs_by_state"] == {"cached": 1}
+    assert status["circuit"] == {"open": False, "failures": 0, "last": "", "retry_at": None}
+    assert image["source"] == f"{env.source.address}/team/web:1"
+    assert image["url"] == f"{env.cache.address}/{image['cache_guid']}:latest"
+    assert one["process_guids"] == [web.process_guid]
+    assert (app["state"], app["reason"], app["running"]) == ("cached", "replaced", 2)
+    assert app["rootfs"] == app["wanted_rootfs"] == f"docker://{image['url'].replace(':latest', '#latest')}"
+    assert (job["cache_guid"], job["progress"]) == (image["cache_guid"], None)
+    assert (await operator.runs("replacements")).rows == []
+    assert (await operator.runs("apps", "--org", "other")).rows == []
+
+
+async def test_pause_outlives_a_restart_and_loses_no_staging(env: Environment) -> None:
+    daemon = await env.started_daemon()
+    operator = Operator(env)
+    await operator.runs("pause")
+    await daemon.stop()
+    daemon = await env.started_daemon()
+    sample = images.image([images.layer(1000, 3)])
+    app = env.cloud.create("late", Image(env.source.push("team/late", "1", sample)))
+    build = await env.cloud.stage(app)
+    assert await env.cloud.staged(app, build) == ""
+    await env.cloud.start_app(app)
+    await daemon.logged("cacher.queued-job", reason="staging-task")
+    await until(lambda: env.rows(app) != [] and env.rows(app)[0].state == "RUNNING")
+
+    paused = await operator.runs("status")
+    waiting = await operator.runs("jobs")
+    seen = await operator.runs("apps")
+    await operator.runs("resume")
+
+    assert paused.row["paused"] is True
+    assert [job["state"] for job in waiting.rows] == ["queued"]
+    assert [row["reason"] for row in seen.rows] == ["waiting: paused"]
+    await env.replaced(app)
+
+
+async def test_an_image_is_cached_by_hand_also_while_the_daemon_is_paused(env: Environment) -> None:
+    env.settings |= {"start_paused": True}
+    await env.started_daemon()
+    operator = Operator(env)
+    reference = env.source.push("team/tool", "2", images.image([images.layer(9000, 4)]))
+
+    followed = await operator.runs("cache", "--follow", reference)
+    shown = await operator.runs("cache", "--follow", "--output", "table", reference)
+
+    last = followed.rows[-1]
+    assert (followed.status, last["state"]) == (0, "cached")
+    assert shown.out == f"{last['url']}\n", "a script can take it from there"
+    repository = last["url"].partition("/")[2].rpartition(":")[0]
+    assert env.cache.pull_manifest(repository, "latest") is not None
+
+
+async def test_a_copy_that_cannot_be_made_by_hand_fails_with_its_reason(env: Environment) -> None:
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("cache", "--follow", f"{env.source.address}/team/none:1")
+
+    assert answer.status == FAILED
+    assert "cache-failed" in answer.err
+    assert "team/none" in answer.err
+
+
+@pytest.mark.parametrize("text", ["team/UPPER", "a b", "", "docker://x/y"])
+async def test_what_is_no_reference_is_refused(env: Environment, text: str) -> None:
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("cache", "--", text)
+
+    assert answer.status == REFUSED
+    assert answer.err.count("\n") == 1
+
+
+async def test_the_policy_holds_for_what_is_cached_by_hand(env: Environment) -> None:
+    env.settings |= {"deny_images": ["*/secret/*"]}
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("cache", f"{env.source.address}/secret/x:1")
+
+    assert answer.status == REFUSED
+    assert "denied" in answer.err
+
+
+async def test_evict_refuses_what_runs_and_deletes_what_does_not(env: Environment) -> None:
+    web = await moved(env)
+    operator = Operator(env)
+    (image,) = (await operator.runs("images")).rows
+    repository = image["url"].partition("/")[2].rpartition(":")[0]
+
+    refused = await operator.runs("evict", image["cache_guid"])
+    await env.cloud.delete(web)
+    await env.cloud.sync()
+    await until(lambda: env.lrp(web) is None)
+    evicted = await operator.runs("evict", image["cache_guid"])
+    again = await operator.runs("evict", image["cache_guid"])
+
+    assert refused.status == REFUSED
+    assert (
+        f"image-in-use: {image['cache_guid']} is what these LRPs run from: {web.process_guid}" in refused.err
+    )
+    assert evicted.status == 0, evicted.err
+    assert env.cache.pull_manifest(repository, "latest") is None
+    assert (await operator.runs("images")).rows == []
+    assert again.status == REFUSED
+    assert "no-such-image" in again.err
+
+
+async def test_what_was_evicted_is_copied_anew_under_the_same_guid(env: Environment) -> None:
+    env.settings |= {"start_paused": True}
+    await env.started_daemon()
+    operator = Operator(env)
+    reference = env.source.push("team/tool", "2", images.image([images.layer(9000, 4)]))
+    first = (await operator.runs("cache", "--follow", reference)).rows[-1]
+    await operator.runs("evict", first["cache_guid"])
+
+    second = (await operator.runs("cache", "--follow", reference)).rows[-1]
+
+    assert second["url"] == first["url"]
+    repository = second["url"].partition("/")[2].rpartition(":")[0]
+    assert env.cache.pull_manifest(repository, "latest") is not None
+
+
+async def test_verify_tells_whole_copies_from_damaged_ones(env: Environment) -> None:
+    env.settings |= {"start_paused": True}
+    await env.started_daemon()
+    operator = Operator(env)
+    good = env.source.push("team/good", "1", images.image([images.layer(9000, 5)]))
+    bad = env.source.push("team/bad", "1", images.image([images.layer(9000, 6)]))
+    for reference in (good, bad):
+        await operator.runs("cache", "--follow", reference)
+    whole = await operator.runs("verify")
+    rows = (await operator.runs("images", "--image", f"{env.source.address}/team/bad")).rows
+    env.cache.lose_manifest(rows[0]["cache_guid"], rows[0]["digest"])
+
+    damaged = await operator.runs("verify")
+
+    assert (whole.status, [row["whole"] for row in whole.rows]) == (0, [True, True])
+    assert damaged.status == FAILED
+    assert {row["source"]: row["whole"] for row in damaged.rows} == {good: True, bad: False}
+    assert "1 of 2 copies are damaged or could not be read" in damaged.err
+    (suspect,) = (await operator.runs("images", "--image", f"{env.source.address}/team/bad")).rows
+    assert suspect["suspect_since"] is not None
+
+
+async def test_an_open_circuit_refuses_a_plan_until_it_is_reset(env: Environment) -> None:
+    env.settings |= {"max_consecutive_failures": 1, "start_paused": True}
+    (web,) = await running_apps(env, "web")
+    env.cell.settings.crash_reason = lambda lrp: "no such file" if env.cache.address in lrp.root_fs else ""
+    await env.started_daemon()
+    operator = Operator(env)
+
+    crashed = await operator.runs("reconcile", "--apply", "--yes")
+    refused = await operator.runs("reconcile", "--apply", "--yes")
+    status = await operator.runs("status")
+    reset = await operator.runs("reset-circuit")
+
+    assert crashed.status == FAILED
+    assert crashed.rows[-1]["reason"] == "bridge-crashed"
+    assert "not-all-done: 1 of 1 apps were not moved" in crashed.err
+    assert not env.is_from_cache(web)
+    assert refused.status == REFUSED
+    assert "circuit-open: 1 replacements in a row failed" in refused.err
+    assert status.row["circuit"]["open"] is True
+    assert reset.status == 0
+    assert (await operator.runs("status")).row["circuit"]["open"] is False
+
+
+async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> None:
+    await running_apps(env, "web")
+    env.settings |= {"start_paused": True}
+    daemon = await env.started_daemon()
+    operator = Operator(env)
+    await operator.runs("reconcile")
+    await operator.runs("reconcile", "--apply", "--yes")
+    await operator.runs("evict", "nothing")
+    await operator.runs("resume")
+    await daemon.stop()
+
+    audit = await operator.runs("audit", "--direct")
+
+    entries = [(row["call"], row["outcome"].partition(":")[0]) for row in audit.rows]
+    assert entries == [("Resume", "done"), ("Evict", "admin"), ("Apply", "done")], "asking is no entry"
+    assert {row["caller"] for row in audit.rows} == {"CN=client"}
+    assert json.loads(audit.rows[-1]["arguments"]) == {"max_in_flight": 0, "moves": 1}
+    logged = [line["data"] for line in daemon.lines if line.get("message") == "docker-cache.admin.called"]
+    assert [line["call"] for line in logged] == ["Apply", "Evict", "Resume"]
+
+
+async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
+    marker = "marker-password-5f3a"
+    sample = images.image([images.layer(1000, 8)])
+    reference = env.source.push("team/private", "1", sample)
+    app = env.cloud.create("private", Image(reference, "robot", marker))
+    app.droplet = app.package
+    await env.cloud.start_app(app)
+    env.settings |= {"start_paused": True}
+    daemon = await env.started_daemon()
+    operator = Operator(env)
+
+    answers = [
+        await operator.runs(*command)
+        for command in (
+            ("reconcile", "--out", str(env.directory / "plan.jsonl")),
+            ("apps",),
+            ("reconcile", "--apply", "--yes"),
+            ("jobs", "--state", "cached"),
+            ("replacements",),
+            ("restore", "--all", "--yes"),
+            ("audit",),
+        )
+    ]
+
+    written = [answer.out + answer.err for answer in answers]
+    assert [answer.status for answer in answers] == [2, 0, 0, 0, 0, 0, 0]
+    assert marker not in "".join(written) + daemon.text
+    assert marker not in (env.directory / "plan.jsonl").read_text()
+    for file in (env.directory / "store").iterdir():
+        assert marker.encode() not in file.read_bytes()
+
+
+async def test_errors_are_one_line_that_says_what_to_do(env: Environment) -> None:
+    env.write_config()
+    operator = Operator(env)
+    without_api = {key: value for key, value in env.settings.items() if not key.startswith("admin_")}
+    other = env.directory / "other.json"
+    other.write_text(json.dumps(without_api))
+
+    nobody = await operator.runs("status")
+    (status, _, no_api) = await env.run_command("status", "--config", str(other))
+    (missing, _, no_file) = await env.run_command("status", "--config", "/nowhere.json")
+    (unknown, _, no_command) = await env.run_command("stauts")
+
+    assert (nobody.status, nobody.err.count("\n")) == (FAILED, 1)
+    assert "is the daemon running?" in nobody.err
+    assert status == missing == unknown == WRONG_USAGE
+    assert "admin_address" in no_api
+    assert "cannot read config file /nowhere.json" in no_file
+    assert "No such command 'stauts'" in no_command
+
+
+async def test_every_command_shows_an_example(env: Environment) -> None:
+    (_, listed, _) = await env.run_command("--help")
+    names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
+
+    assert len(names) > 15
+    for name in names:
+        (status, text, _) = await env.run_command(name, "--help")
+        assert status == 0
+        assert "Example" in text or name == "config", name
+
+
+async def test_a_shell_can_complete_the_commands(env: Environment) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        (status, script, _) = await env.run_command("completion", shell)
+        assert status == 0
+        assert "_DIEGO_DOCKER_CACHE_COMPLETE" in script
+
+
+async def test_jobs_are_watched_as_they_get_on(env: Environment) -> None:
+    await env.started_daemon()
+    reference = env.source.push("team/tool", "2", images.image([images.layer(9000, 9)]))
+    tls = ClientTls(
+        Path(env.settings["admin_ca_cert_file"]),
+        Path(env.settings["admin_client_cert_file"]),
+        Path(env.settings["admin_client_key_file"]),
+    )
+    async with open_client(env.settings["admin_address"], tls) as client:
+        watching = client.watch_jobs()
+        job = await client.cache_image(reference)
+        states = []
+        async for row in watching:
+            assert row["job_id"] == job["job_id"]
+            states.append(row["state"])
+            if row["state"] == "cached":
+                break
+        await watching.aclose()
+
+    assert states[-1] == "cached"

@@ -1,0 +1,317 @@
+"""What an operator plans, applies and restores at the command line, with a real daemon's process."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.invariants import Invariants
+from tests.daemon.operator import Operator, running_apps
+from tests.simulators.bbs import Fault
+
+PENDING = 2
+WRONG_USAGE = 3
+REFUSED = 4
+FAILED = 5
+
+
+@pytest.fixture
+async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(
+        tmp_path, start_delay=0.1, pulls=False, sync_interval=5.0, converge_interval=1.0
+    ) as opened:
+        opened.settings |= {"start_paused": True, "sync_interval": "1s"}
+        yield opened
+
+
+async def test_a_plan_changes_nothing_and_names_every_change(env: Environment) -> None:
+    await running_apps(env, "web", "worker")
+    await env.started_daemon()
+
+    plan = await Operator(env).runs("reconcile")
+
+    assert plan.status == PENDING
+    (copy,) = plan.kind("copy")
+    assert (copy["source"], copy["lrps"], copy["known"]) == (f"{env.source.address}/team/web:1", 2, True)
+    assert copy["bytes"] > 25_000
+    assert copy["requests"] == 5, "a HEAD, a manifest, a config and two layers"
+    moves = plan.kind("move")
+    assert [(row["app_name"], row["strategy"], row["instances"]) for row in moves] == [
+        ("web", "bridge", 2),
+        ("worker", "bridge", 2),
+    ]
+    assert plan.kind("plan")[0]["problems"] == []
+    assert not any(env.is_from_cache(app) for app in env.cloud.apps.values())
+    assert (await Operator(env).runs("images")).rows == []
+    assert (await Operator(env).runs("jobs")).rows == []
+
+
+async def test_a_plan_in_a_file_is_applied_while_the_daemon_is_paused(env: Environment) -> None:
+    apps = await running_apps(env, "web", "worker", "other")
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+
+    planned = await operator.runs("reconcile", "--app", "web", "--app", "worker", "--out", str(file))
+    with invariants.watching():
+        applied = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert (planned.status, applied.status) == (PENDING, 0), applied.err
+    assert [env.is_from_cache(app) for app in apps] == [True, True, False]
+    last = applied.rows[-1]
+    assert (last["done"], last["total"], last["state"], last["reason"]) == (2, 2, "done", "replaced")
+    assert invariants.violations == []
+    again = await operator.runs("reconcile", "--apply", str(file), "--yes")
+    assert again.status == 0, "what is done already is done"
+    assert {row["detail"] for row in again.rows if row.get("state") == "done"} == {"it was before"}
+    left = await operator.runs("reconcile", "--app", "web", "--app", "worker")
+    assert (left.status, left.kind("move")) == (0, [])
+
+
+async def test_a_plan_is_refused_whole_when_the_world_has_moved(env: Environment) -> None:
+    web, worker = await running_apps(env, "web", "worker")
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    await operator.runs("reconcile", "--out", str(file))
+
+    await env.cloud.scale(worker, 3)
+    applied = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert applied.status == REFUSED
+    assert "world-moved: worker wants instances: 3, not 2" in applied.err
+    assert not env.is_from_cache(web)
+    assert (await operator.runs("jobs")).rows == [], "nothing was begun"
+
+
+async def test_an_app_that_is_gone_is_named(env: Environment) -> None:
+    web, _ = await running_apps(env, "web", "worker")
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    await operator.runs("reconcile", "--out", str(file))
+
+    await env.cloud.delete(web)
+    applied = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert applied.status == REFUSED
+    assert "web is gone" in applied.err
+
+
+async def test_interrupted_it_harms_nothing_and_a_second_run_finishes(env: Environment) -> None:
+    """Of the same file: what was done before counts as done."""
+    names = [f"app-{n}" for n in range(8)]
+    apps = await running_apps(env, *names, instances=1)
+    env.settings |= {"max_in_flight": 2}
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    await operator.runs("reconcile", "--out", str(file))
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+    arguments = ("reconcile", "--config", str(env.config_path), "--apply", str(file), "--yes")
+    with invariants.watching():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "controller",
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if json.loads(line).get("state") == "done":
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        assert process.returncode == FAILED
+        assert "interrupted: nothing more is begun" in err.decode()
+        await until(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
+        moved = sum(env.is_from_cache(app) for app in apps)
+
+        second = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert 1 <= moved < len(apps)
+    assert second.status == 0, second.err
+    assert all(env.is_from_cache(app) for app in apps)
+    assert invariants.violations == []
+
+
+async def test_i15_a_plan_built_on_an_incomplete_listing_says_so_and_cannot_be_applied(
+    env: Environment,
+) -> None:
+    await running_apps(env, "web")
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    env.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrps/list.r3", calls=100)
+
+    planned = await operator.runs("reconcile", "--out", str(file))
+    env.bbs.faults.clear()
+    applied = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert planned.status == REFUSED
+    assert "the listing is not complete" in planned.kind("plan")[0]["problems"][0]
+    assert "plan-incomplete" in planned.err
+    assert applied.status == REFUSED
+    assert "plan-incomplete" in applied.err
+
+
+async def test_restored_apps_stay_on_their_sources_until_they_are_asked_for(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    env.settings |= {"start_paused": False}
+    daemon = await env.started_daemon()
+    await env.replaced(web)
+    await daemon.logged("reconciler.reconciled", reason="replaced")
+    operator = Operator(env)
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+
+    with invariants.watching():
+        restored = await operator.runs("restore", "--app", "web", "--yes")
+    held = (await operator.runs("apps")).row
+    without = await operator.runs("reconcile")
+    again = await operator.runs("reconcile", "--include-held", "--apply", "--yes")
+
+    assert restored.status == 0, restored.err
+    assert restored.rows[-1]["reason"] == "restored"
+    assert (held["state"], held["reason"], held["running"]) == ("left-alone", "held", 2)
+    assert held["rootfs"].startswith(f"docker://{env.source.address}/")
+    assert [row["reason"] for row in without.kind("left-alone")] == ["held"]
+    assert without.status == 0
+    assert again.status == 0, again.err
+    assert env.is_from_cache(web)
+    assert invariants.violations == []
+
+
+async def test_restore_asks_which_apps(env: Environment) -> None:
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("restore", "--yes")
+
+    assert answer.status == WRONG_USAGE
+    assert "give a filter such as --app NAME, or --all" in answer.err
+
+
+@pytest.mark.parametrize("command", ["reconcile", "restore"])
+async def test_a_filter_that_matches_nothing_is_no_success(env: Environment, command: str) -> None:
+    await running_apps(env, "web")
+    await env.started_daemon()
+
+    answer = await Operator(env).runs(command, "--app", "wbe")
+
+    assert answer.status == REFUSED
+    assert "no Docker LRP matches the filters" in answer.err
+
+
+async def test_without_a_terminal_it_does_not_guess_the_answer(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("reconcile", "--apply")
+
+    assert answer.status == WRONG_USAGE
+    assert "no terminal to ask on: give --yes" in answer.err
+    assert not env.is_from_cache(web)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is no plan"),
+        ("{}\n", "is no plan"),
+        ('{"docker_cache_plan": 1}\n', "has no end: it was cut"),
+        ('{"docker_cache_plan": 1}\n{"move": 3}\n', "line 2, is no part of a plan"),
+    ],
+)
+async def test_a_file_that_is_no_plan_is_refused(env: Environment, text: str, told: str) -> None:
+    await env.started_daemon()
+    file = env.directory / "plan.jsonl"
+    file.write_text(text)
+
+    answer = await Operator(env).runs("reconcile", "--apply", str(file), "--yes")
+
+    assert answer.status == REFUSED
+    assert told in answer.err
+
+
+async def test_no_cache_missing_leaves_apps_alone_whose_images_have_no_copy(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("reconcile", "--no-cache-missing", "--apply", "--yes")
+
+    assert answer.status == 0
+    assert [row["reason"] for row in answer.kind("left-alone")] == ["not-cached"]
+    assert not env.is_from_cache(web)
+
+
+async def test_only_apps_of_the_wanted_strategy_are_planned(env: Environment) -> None:
+    await running_apps(env, "web")
+    await env.started_daemon()
+    operator = Operator(env)
+
+    assert (await operator.runs("reconcile", "--strategy", "recreate")).kind("move") == []
+    assert len((await operator.runs("reconcile", "--strategy", "bridge")).kind("move")) == 1
+
+
+async def test_more_at_a_time_than_the_daemon_moves_is_refused(env: Environment) -> None:
+    await running_apps(env, "web")
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("reconcile", "--apply", "--yes", "--max-in-flight", "11")
+
+    assert answer.status == REFUSED
+    assert "max-in-flight: the daemon moves 1 to 10 LRPs at a time" in answer.err
+
+
+async def test_a_copy_that_cannot_be_made_leaves_its_app_alone_and_says_why(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+    operator = Operator(env)
+    await operator.runs("reconcile")
+    env.stop_source()
+    env.settings |= {"registry_timeout": "1s"}
+
+    answer = await operator.runs("reconcile")
+
+    (copy,) = answer.kind("copy")
+    assert (copy["known"], answer.status) == (False, PENDING)
+    assert env.source.address in copy["problem"]
+    assert not env.is_from_cache(web)
+
+
+class TestWithoutADaemon:
+    async def test_it_does_the_same_in_its_own_process(self, env: Environment) -> None:
+        apps = await running_apps(env, "web", "worker")
+        env.write_config()
+        invariants = Invariants(env.bbs, [env.cell], env.cloud)
+        operator = Operator(env)
+
+        planned = await operator.runs("reconcile", "--direct")
+        with invariants.watching():
+            applied = await operator.runs("reconcile", "--direct", "--apply", "--yes")
+
+        assert planned.status == PENDING, planned.err
+        assert applied.status == 0, applied.err
+        assert all(env.is_from_cache(app) for app in apps)
+        assert invariants.violations == []
+        assert not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired)
+        assert (await operator.runs("status", "--direct")).row["apps_by_state"] == {"cached": 2}
+
+    async def test_it_refuses_beside_a_daemon(self, env: Environment) -> None:
+        daemon = await env.started_daemon()
+
+        answer = await Operator(env).runs("reconcile", "--direct")
+
+        assert answer.status == REFUSED
+        assert f"is held by process {daemon.pid}" in answer.err
+
+    async def test_without_direct_it_says_that_no_daemon_answers(self, env: Environment) -> None:
+        env.write_config()
+
+        answer = await Operator(env).runs("reconcile")
+
+        assert answer.status == FAILED
+        assert "nobody listens there: is the daemon running?" in answer.err
+        assert env.settings["admin_address"] in answer.err

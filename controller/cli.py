@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import click
 
-from controller.commands import asking, doing, reconciling, running
+from controller.commands import apps, asking, doing, overview, reconciling, running
 from controller.config import ConfigError
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound
 
@@ -30,12 +30,12 @@ for command in (
     running.run,
     reconciling.reconcile,
     reconciling.restore,
-    asking.status,
+    overview.status,
     asking.images,
     asking.image,
     asking.jobs,
-    asking.apps,
-    asking.replacements,
+    apps.apps,
+    apps.replacements,
     doing.cache,
     doing.verify,
     doing.evict,

@@ -111,10 +111,10 @@ async def tell(story: Story, env: Environment, *, kill_during_copy: bool) -> Non
 
 async def show_cut_job(story: Story, env: Environment) -> None:
     """Prove from the store that a copy was under way."""
-    _, out, _ = await env.run_command("status", "--config", str(env.config_path), "--output", "json")
-    jobs = [row for row in map(json.loads, out.splitlines()) if row["kind"] == "job"]
-    story.check([job["state"] for job in jobs] == ["copying"], f"no copy was under way: {out}")
-    story.tell("", f"the store says: job {jobs[0]['job']} {jobs[0]['state']}")
+    _, out, _ = await env.run_command("jobs", "--direct", "--config", str(env.config_path))
+    jobs = [json.loads(line) for line in out.splitlines()]
+    story.check([job["failure"] for job in jobs] == ["interrupted"], f"no copy was under way: {out}")
+    story.tell("", f"the store says: job {jobs[0]['job_id']} was interrupted")
 
 
 async def running(story: Story, env: Environment, app: App, *, rootfs: str, digest: str) -> None:
@@ -143,7 +143,11 @@ def show_commands(env: Environment) -> None:
         f"""
 Everything keeps running until Ctrl-C. Try:
 
-  .venv/bin/diego-docker-cache status --config {config}
+  export DOCKER_CACHE_CONFIG={config}
+  .venv/bin/diego-docker-cache status
+  .venv/bin/diego-docker-cache apps
+  .venv/bin/diego-docker-cache reconcile
+  .venv/bin/diego-docker-cache --help
   tail -f {env.directory}/daemon.log
   curl {env.cache.url}/v2/_catalog
   cat {config}

@@ -44,7 +44,7 @@ class PlanDocument:
         lines = text.splitlines()
         try:
             header = json.loads(lines[0]) if lines else None
-        except ValueError:
+        except (ValueError, RecursionError):
             header = None
         if header != _HEADER:
             raise Invalid("plan", "no-plan", f"{name} is no plan: write one with reconcile --out")

@@ -23,7 +23,10 @@ def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) 
     """
     most = page_size(size)
     after = key_from_token(token)
-    rest = sorted((item for item in items if after is None or key(item) > after), key=key)
+    try:
+        rest = sorted((item for item in items if after is None or key(item) > after), key=key)
+    except TypeError as error:  # it was given for another list
+        raise _bad_token() from error
     chosen = rest[:most]
     return chosen, token_from_key(key(chosen[-1])) if len(rest) > most else ""
 
@@ -54,8 +57,12 @@ def key_from_token(token: str) -> Key | None:
         return None
     try:
         key = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error) as error:
-        raise BadRequest("bad-page-token", "the page token is none that was given") from error
-    if not isinstance(key, list) or not all(isinstance(part, str | float | int) for part in key):
-        raise BadRequest("bad-page-token", "the page token is none that was given")
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise _bad_token() from error
+    if not isinstance(key, list) or not key or not all(isinstance(part, str | float | int) for part in key):
+        raise _bad_token()
     return tuple(key)
+
+
+def _bad_token() -> BadRequest:
+    return BadRequest("bad-page-token", "the page token is none that was given")

@@ -67,6 +67,6 @@ def enum_name(enum: Any, prefix: str, text: str) -> str:
         Invalid: There is no such value.
     """
     name = f"{prefix}_{text.upper().replace('-', '_')}"
-    if name not in enum.keys():  # noqa: SIM118 - no mapping
+    if name not in enum.keys() or not enum.Value(name):  # noqa: SIM118 - no mapping
         raise Invalid("admin", "no-such-value", f"there is no {prefix.lower()} {text!r}")
     return name

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from controller.commands.asking import explain
+from controller.commands.apps import explain
 from controller.commands.output import Column, Output, Row, size
 
 NEWS = (
@@ -16,6 +16,20 @@ NEWS = (
 )
 
 _OVER = frozenset({"done", "left", "failed"})
+
+_STEPS = (
+    "prepared",
+    "bridging",
+    "bridged",
+    "route-settling",
+    "removing",
+    "removed",
+    "instances-stopping",
+    "replaced-unconfirmed",
+    "settling",
+    "unbridging",
+)
+"""What an LRP goes through, for its bar."""
 
 
 class ApplyView:
@@ -28,20 +42,19 @@ class ApplyView:
 
     def __init__(self, output: Output, total: int) -> None:
         self._output = output
-        self.is_live = not output.is_json and output.console.is_terminal
+        self.is_live = output.has_bars
         self.not_done: list[Row] = []
         self._done = 0
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
             TextColumn("{task.fields[what]}"),
             TimeElapsedColumn(),
-            console=output.console,
+            console=output.notes,
             transient=True,
             disable=not self.is_live,
         )
-        self._all = self._bars.add_task("apps", total=total, what="")
+        self._all = self._bars.add_task("apps", total=total, what=f"0 of {total}")
         self._moving: dict[str, TaskID] = {}
         self._copying: dict[str, TaskID] = {}
 
@@ -56,7 +69,7 @@ class ApplyView:
         if self._output.is_json:
             self._output.lines([row])
         is_over = row["state"] in _OVER
-        self._bars.update(self._all, completed=row["done"])
+        self._bars.update(self._all, completed=row["done"], what=f"{row['done']:,} of {row['total']:,}")
         self._show_moving(row, is_over=is_over)
         if not is_over:
             return
@@ -76,8 +89,11 @@ class ApplyView:
         elif not is_over and row["state"] == "moving":
             if bar is None:
                 name = row["app_name"] or guid
-                bar = self._moving[guid] = self._bars.add_task(f"  {name}", total=None, what="")
-            self._bars.update(bar, what=row["reason"].removeprefix("waiting: "))
+                bar = self._moving[guid] = self._bars.add_task(f"  {name}", total=len(_STEPS), what="")
+            step = row["reason"].removeprefix("waiting: ")
+            self._bars.update(bar, what=step)
+            if step in _STEPS:
+                self._bars.update(bar, completed=_STEPS.index(step))
 
     def see_copy(self, job: Row) -> None:
         """Take note of how far a copy has come."""

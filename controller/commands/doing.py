@@ -8,7 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from controller.admin.client import AdminClient
 from controller.commands.options import config_option, direct_option, output_option
-from controller.commands.output import Column, Format, Output, Row, size
+from controller.commands.output import WIDEST, Column, Format, Output, Row, size
 from controller.commands.sessions import Target, call
 from reconcile.errors import DockerCacheError
 
@@ -51,7 +51,7 @@ def cache(*, config_path: Path, is_direct: bool, wanted: Format, follow: bool, r
 
 async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=output.notes, transient=True, disable=output.is_json) as progress:
+    with Progress(*columns, console=output.notes, transient=True, disable=not output.has_bars) as progress:
         bar = progress.add_task(job["source"], total=None)
         async with aclosing(client.watch_jobs([job["job_id"]])) as jobs:
             async for row in jobs:
@@ -70,8 +70,8 @@ VERIFIED = (
     Column("source", lambda row: row["source"]),
     Column("copy", lambda row: "whole" if row["whole"] else "damaged", is_state=True),
     Column("size", lambda row: size(row["bytes"]), is_number=True),
-    Column("cache guid", lambda row: row["cache_guid"]),
     Column("what is wrong", lambda row: row["detail"]),
+    Column("cache guid", lambda row: row["cache_guid"], least=WIDEST),
 )
 
 
@@ -104,7 +104,7 @@ def verify(*, config_path: Path, is_direct: bool, wanted: Format, guids: tuple[s
 
 async def _verify(output: Output, client: AdminClient, guids: tuple[str, ...]) -> list[Row]:
     rows = list[Row]()
-    with Progress(console=output.notes, transient=True, disable=output.is_json) as progress:
+    with Progress(console=output.notes, transient=True, disable=not output.has_bars) as progress:
         bar = progress.add_task("reading copies", total=None)
         async with aclosing(client.verify(guids)) as verified:
             async for row in verified:

@@ -18,6 +18,9 @@ Format = Literal["auto", "json", "table"]
 WIDE = 120
 """Columns of a terminal from which tables show more."""
 
+WIDEST = 180
+"""Columns of a terminal from which tables show what is long besides."""
+
 STYLES: Mapping[str, str] = {
     "cached": "green",
     "done": "green",
@@ -46,14 +49,14 @@ class Column:
         title: Above it.
         text: Makes a cell of a row.
         is_number: It is aligned to the right.
-        is_wide: It is left out on a narrow terminal.
+        least: Columns that a terminal must have to show it.
         is_state: Its texts have colours.
     """
 
     title: str
     text: Callable[[Row], str]
     is_number: bool = False
-    is_wide: bool = False
+    least: int = 0
     is_state: bool = False
 
 
@@ -64,6 +67,7 @@ class Output:
         self.is_json = wanted == "json" or (wanted == "auto" and not sys.stdout.isatty())
         self.console = Console(highlight=False, soft_wrap=False)
         self.notes = Console(stderr=True, highlight=False)
+        self.has_bars = not self.is_json and self.notes.is_terminal and not self.notes.is_dumb_terminal
 
     def rows(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
         """Write a list; `what` is the plural noun above a table."""
@@ -72,7 +76,7 @@ class Output:
             return
         self.console.print(counted(len(rows), what), style="bold")
         if rows:
-            self.console.print(table(rows, columns, wide=self.console.width >= WIDE))
+            self.console.print(table(rows, columns, width=self.console.width))
 
     def lines(self, rows: Iterable[Row]) -> None:
         """Write JSON lines, each at once: whoever reads may wait for it."""
@@ -99,9 +103,9 @@ class Output:
         self.notes.print(Text(text))
 
 
-def table(rows: Sequence[Row], columns: Sequence[Column], *, wide: bool) -> Table:
-    """Make a table of rows."""
-    chosen = [column for column in columns if wide or not column.is_wide]
+def table(rows: Sequence[Row], columns: Sequence[Column], *, width: int) -> Table:
+    """Make a table of rows for a terminal of some columns."""
+    chosen = [column for column in columns if column.least <= width]
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in chosen:
         made.add_column(

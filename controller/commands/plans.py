@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from controller.admin.documents import PlanDocument
-from controller.commands.asking import explain
-from controller.commands.output import Column, Output, Row, counted, moment, size
+from controller.commands.apps import explain
+from controller.commands.output import WIDE, WIDEST, Column, Output, Row, counted, moment, size
 
 COPIES = (
     Column("image", lambda row: row["source"]),
@@ -28,14 +28,14 @@ MOVES = (
     Column("instances", lambda row: f"{row['running']}/{row['instances']}", is_number=True),
     Column("strategy", lambda row: row["strategy"]),
     Column("from", lambda row: row["from_rootfs"].removeprefix("docker://")),
-    Column("to", lambda row: row["to_rootfs"].removeprefix("docker://") or "its copy", is_wide=True),
-    Column("process guid", lambda row: row["process_guid"], is_wide=True),
+    Column("to", lambda row: row["to_rootfs"].removeprefix("docker://") or "its copy", least=WIDE),
+    Column("process guid", lambda row: row["process_guid"], least=WIDEST),
 )
 
 MOVES_BACK = (
     *MOVES[:4],
     Column("to", lambda row: row["to_rootfs"].removeprefix("docker://")),
-    Column("from", lambda row: row["from_rootfs"].removeprefix("docker://"), is_wide=True),
+    Column("from", lambda row: row["from_rootfs"].removeprefix("docker://"), least=WIDE),
     MOVES[-1],
 )
 
@@ -45,7 +45,7 @@ LEFT = (
     Column("state", lambda row: row["state"], is_state=True),
     Column("reason", lambda row: row["reason"]),
     Column("detail", lambda row: row["detail"]),
-    Column("process guid", lambda row: row["process_guid"], is_wide=True),
+    Column("process guid", lambda row: row["process_guid"], least=WIDEST),
 )
 
 

@@ -1,0 +1,183 @@
+"""Tells the whole story with the program's own commands, as an operator at a terminal would see it.
+
+Started by `hack/demo --tour`; the README shows what it prints, and a test compares the two.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import os
+import shlex
+import struct
+import sys
+import tempfile
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.daemon.environment import Environment, open_environment, until
+from tests.simulators import images
+from tests.simulators.cloud_controller import App
+from tests.simulators.recipes import Image
+
+COLUMNS = 100
+LAYER_BYTES = 1_000_000
+
+
+class Broken(Exception):
+    """A command did not end as it should."""
+
+
+class Terminal:
+    """A terminal in which commands are typed."""
+
+    def __init__(self, env: Environment, *, columns: int = COLUMNS, colours: bool = False) -> None:
+        self._env, self._columns, self._colours = env, columns, colours
+
+    def tell(self, text: str) -> None:
+        """Say what happens beside the terminal."""
+        print(f"# {text}", flush=True)
+
+    async def types(self, line: str, status: int = 0) -> str:
+        """Run a command of the program, show what it prints, and insist on its status."""
+        print(f"$ diego-docker-cache {line}", flush=True)
+        ended, text = await self._run(shlex.split(line))
+        print("\n".join(part.rstrip() for part in text.rstrip().splitlines()), flush=True)
+        print(flush=True)
+        if ended != status:
+            raise Broken(f"{line}: status {ended} instead of {status}")
+        return text
+
+    async def _run(self, arguments: list[str]) -> tuple[int, str]:
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, self._columns, 0, 0))
+        chosen = {"TERM": "xterm-256color"} if self._colours else {"TERM": "dumb", "NO_COLOR": "1"}
+        size = {"COLUMNS": str(self._columns), "LINES": "50"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "controller",
+            *arguments,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "DOCKER_CACHE_CONFIG": str(self._env.config_path), **size, **chosen},
+        )
+        os.close(theirs)
+        text = await asyncio.to_thread(_read_all, ours)
+        os.close(ours)
+        return await process.wait(), text.replace("\r\n", "\n")
+
+
+def _read_all(descriptor: int) -> str:
+    parts = list[bytes]()
+    with contextlib.suppress(OSError):  # a terminal that nobody holds any more
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
+async def tour(env: Environment, terminal: Terminal) -> None:
+    """Tell the story once."""
+    env.settings |= {"start_paused": True, "sync_interval": "1s", "log_level": "info"}
+    web, worker, tool = await _running_apps(env)
+    await env.started_daemon()
+    says = terminal.types
+
+    terminal.tell("three apps run from a public registry; the daemon was started for the first time, paused")
+    await says("config check")
+    await says("doctor")
+    await says("status")
+    terminal.tell("what would it change?")
+    await says("reconcile", status=2)
+    terminal.tell("first only one app, from a plan in a file")
+    plan = shlex.quote(str(env.directory / "plan.jsonl"))
+    await says(f"reconcile --app web --out {plan}", status=2)
+    await says(f"reconcile --apply {plan} --yes")
+    await says("apps")
+    terminal.tell("then the daemon may do the rest by itself")
+    await says("resume")
+    await _wait(lambda: all(map(env.is_from_cache, (web, worker, tool))))
+    await _wait(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
+    await says("images")
+    await says("jobs --state cached")
+    await says("replacements")
+    terminal.tell("`cf push late`: its image is copied while it is staged")
+    late = await _push(env)
+    await _wait(lambda: env.is_from_cache(late))
+    await says("apps --app late")
+    terminal.tell("one app goes back to where it came from, and stays there")
+    await says("restore --app worker --yes")
+    await says("apps --state left-alone")
+    terminal.tell("an image that is needed tomorrow")
+    url = await says(f"cache --follow {env.source.address}/team/next:3")
+    guid = url.strip().partition("/")[2].rpartition(":")[0]
+    await says(f"image {guid}")
+    await says("verify")
+    await says(f"evict {guid}")
+    terminal.tell("the public registry is gone, and an app is scaled up")
+    env.stop_source()
+    await env.cloud.scale(web, 5)
+    await _wait(lambda: len(env.rows(web)) == 5 and all(row.state == "RUNNING" for row in env.rows(web)))
+    await says("apps --app web")
+    await says("pause")
+    await says("audit")
+
+
+async def _wait(condition: Callable[[], bool]) -> None:
+    await until(condition)
+    await asyncio.sleep(1.0)  # for the daemon to have seen it too
+
+
+async def _running_apps(env: Environment) -> list[App]:
+    base = images.layer(LAYER_BYTES, 1)
+    made = [images.image([base, images.layer(LAYER_BYTES, 2 + n)]) for n in range(4)]
+    push = env.source.push
+    web = await asyncio.to_thread(push, "team/web", "1.0", made[0])
+    worker = await asyncio.to_thread(push, "team/worker", "7", made[1])
+    await asyncio.to_thread(push, "team/late", "1", made[2])
+    await asyncio.to_thread(push, "team/next", "3", made[3])
+    apps = []
+    for name, reference, count in (("web", web, 2), ("worker", worker, 1), ("tool", worker, 1)):
+        app = env.cloud.create(name, Image(reference))
+        app.droplet, app.instances = app.package, count
+        await env.cloud.start_app(app)
+        apps.append(app)
+    await until(lambda: sum(each.is_running for each in env.cell.instances.values()) == 4)
+    return apps
+
+
+async def _push(env: Environment) -> App:
+    app = env.cloud.create("late", Image(f"{env.source.address}/team/late:1"))
+    build = await env.cloud.stage(app)
+    problem = await env.cloud.staged(app, build)
+    if problem:
+        raise Broken(f"the staging failed: {problem}")
+    await env.cloud.start_app(app)
+    return app
+
+
+async def main(arguments: argparse.Namespace) -> int:
+    """Open everything, tell the story, and close everything; give the exit status."""
+    with tempfile.TemporaryDirectory(prefix="docker-cache-tour-") as directory:
+        async with open_environment(
+            Path(directory), start_delay=0.2, sync_interval=5.0, converge_interval=1.0
+        ) as env:
+            try:
+                await tour(env, Terminal(env, columns=arguments.columns, colours=sys.stdout.isatty()))
+            except (Broken, TimeoutError) as error:
+                print(f"\nThe tour broke off: {error}", file=sys.stderr)
+                print(f"\nThe daemon's last words:\n{env.last_words()}", file=sys.stderr)
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="hack/demo --tour", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--columns", type=int, default=COLUMNS, metavar="N", help="width of the terminal")
+    try:
+        sys.exit(asyncio.run(main(parser.parse_args())))
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -141,6 +141,9 @@ class Chaos:
         daemon = self._daemon
         if daemon is None:
             return
+        if self._chance.random() < 0.8:  # else as early as it comes
+            with contextlib.suppress(TimeoutError):
+                await daemon.logged("watcher.listed-bbs")
         self.happened["daemons killed"] += 1
         phase = self._chance.choice(["bridging", "bridged", "removed", "settling", "unbridging", "any"])
         if phase != "any":

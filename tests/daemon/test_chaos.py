@@ -8,7 +8,7 @@ import pytest
 from tests.daemon.chaos import Report, run_round
 
 SEEDS = range(20)
-AT_A_TIME = 4
+AT_A_TIME = 6
 SECONDS = 8.0
 """Of trouble for each seed; what comes to rest after it takes a minute, when answers were lost."""
 

@@ -111,6 +111,7 @@ def assemble(config: Config, opened: Opened) -> Loops:
         opened.process,
         opened.control,
     )
+    process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index, sightings = Coverage(), LrpIndex(), Sightings()
     rules, mode = _rules(config, store), _mode(config, opened)

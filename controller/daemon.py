@@ -27,6 +27,7 @@ from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.store import open_store
 from controller.transport import client_tls
+from reconcile.errors import DockerCacheError
 
 log = structlog.get_logger(scope="daemon")
 
@@ -38,12 +39,20 @@ class StopRequested(Exception):
     """The process is to end."""
 
 
+class ReloadRequested(StopRequested):
+    """It is to begin anew with another config."""
+
+
 class LoopEnded(RuntimeError):
     """A loop that should run for ever returned."""
 
 
-async def run(config: Config) -> None:
-    """Run the daemon until a signal.
+async def run(config: Config, read_config: Callable[[], object]) -> bool:
+    """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
+
+    Args:
+        config: To run with.
+        read_config: Reads the config file again; what it raises keeps the daemon as it is.
 
     Raises:
         DockerCacheError: It cannot start, with what to do about it.
@@ -55,8 +64,10 @@ async def run(config: Config) -> None:
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:
                 await stack.enter_async_context(serve_admin(loops.desk, config.admin_address, _tls(config)))
-            await _run_loops(config, loops, _stop_on_signal(loops.reconciler))
+            stop = _stop_on_signal(loops.reconciler, read_config)
+            begins_anew = await _run_loops(config, loops, stop)
     log.info("stopped")
+    return begins_anew
 
 
 async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> None:
@@ -117,7 +128,9 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
         yield Opened(store, bbs, engine, process, Control(store.operations))
 
 
-async def _run_loops(config: Config, running: Loops, until_stopped: Coroutine[None, None, NoReturn]) -> None:
+async def _run_loops(config: Config, running: Loops, until_stopped: Coroutine[None, None, NoReturn]) -> bool:
+    """Run until something asks to stop, and tell whether the process is to begin anew."""
+    begins_anew = False
     watcher, cacher, reconciler = running.watcher, running.cacher, running.reconciler
     await cacher.recover()
     await reconciler.recover()
@@ -133,11 +146,15 @@ async def _run_loops(config: Config, running: Loops, until_stopped: Coroutine[No
             for n in range(config.workers):
                 loops.create_task(_endless(reconciler.run()), name=f"reconciler-{n}")
             log.info("started")
+    except* ReloadRequested:
+        begins_anew = True
+        log.info("stopping", reason="to begin anew with another config")
     except* StopRequested:
         log.info("stopping")
     finally:
         running.close()
         await reconciler.rescue()
+    return begins_anew
 
 
 async def _endless(loop: Coroutine[None, None, None]) -> NoReturn:
@@ -145,21 +162,30 @@ async def _endless(loop: Coroutine[None, None, None]) -> NoReturn:
     raise LoopEnded("a loop that should run for ever returned")
 
 
-async def _stop_on_signal(reconciler: Reconciler) -> NoReturn:
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_signal(number: signal.Signals) -> None:
-        log.info("signalled", signal=number.name)
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(each)  # the next one ends the process at once
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
+async def _stop_on_signal(reconciler: Reconciler, read_config: Callable[[], object]) -> NoReturn:
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
     loop.add_signal_handler(signal.SIGUSR1, reconciler.close_circuit)
-    await stop.wait()
+    request: StopRequested | None = None
+    while request is None:
+        number = await signals.get()
+        log.info("signalled", signal=number.name)
+        request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)  # the next one ends the process at once
     await reconciler.finish_replacements(FINISH_WITHIN)
-    raise StopRequested
+    raise request
+
+
+async def _reload(read_config: Callable[[], object]) -> ReloadRequested | None:
+    """Read the config again; one that cannot be used changes nothing."""
+    try:
+        await asyncio.to_thread(read_config)
+    except DockerCacheError as error:
+        log.error("kept-config", error=str(error))  # noqa: TRY400 - the message says all
+        return None
+    return ReloadRequested()
 
 
 async def _stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoReturn:

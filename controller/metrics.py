@@ -50,6 +50,11 @@ class Metrics:
             "Whether replacements have failed so often that none is begun",
             registry=self.registry,
         )
+        self.paused = Gauge(
+            f"{prefix}paused",
+            "Whether an operator lets nothing be begun but what is asked for",
+            registry=self.registry,
+        )
         self.docker_lrps = Gauge(
             f"{prefix}docker_lrps",
             "Docker LRPs at the last listing",

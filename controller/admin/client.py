@@ -19,7 +19,7 @@ from controller.admin.errors import SYSTEM, error_from_status
 from controller.admin.rows import Row, enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
-from reconcile.errors import Invalid
+from reconcile.errors import Invalid, Unavailable
 
 CALL_WITHIN = 30.0
 """Seconds for a call that answers once; one that answers bit by bit has no limit."""
@@ -204,11 +204,15 @@ class AdminClient:
             raise error_from_status(error, attempt=f"{call} at {self._address}") from error
 
     async def _stream(self, call: str, request: object) -> AsyncGenerator[Any, None]:
-        answers = getattr(self._stub, call)(request)
+        answers, has_answered = getattr(self._stub, call)(request), False
         try:
             async for answer in answers:
+                has_answered = True
                 yield answer
         except grpc.aio.AioRpcError as error:
+            if has_answered and error.code() is grpc.StatusCode.UNAVAILABLE:
+                cut = f"{call} at {self._address}: the daemon ended, or the connection to it; ask again"
+                raise Unavailable(SYSTEM, "cut", cut) from error
             raise error_from_status(error, attempt=f"{call} at {self._address}") from error
         finally:
             answers.cancel()

@@ -10,7 +10,7 @@ from controller.admin.survey import Findings, Seen, Survey
 from reconcile.actions import BeginReplacement, CacheImage, LeaveAlone, VerifyImage
 from reconcile.circuit import Circuit
 from reconcile.images import CacheGuid, Rootfs
-from reconcile.lrps import DesiredLrp, ProcessGuid
+from reconcile.lrps import DesiredLrp
 from reconcile.policy import ALREADY_CACHED
 from reconcile.protocol import REPLACED, running
 from reconcile.reasons import REASONS, AppState, state_of
@@ -100,8 +100,8 @@ async def list_apps(
 ) -> tuple[list[AppRow], int]:
     """List LRPs by process GUID, one more than `most` if there are more, and count what is unreadable."""
     findings, rows = Findings(), list[AppRow]()
-    guids: Sequence[ProcessGuid] = [guid for guid in await survey.list_guids(findings) if guid > after]
-    async with aclosing(survey.look(guids, selection, None, findings)) as seen_lrps:
+    listed = await survey.list_for_page(after)
+    async with aclosing(survey.look(listed, selection, None, findings)) as seen_lrps:
         async for seen in seen_lrps:
             row = app_row(seen, survey)
             if not states or row.state in states:

@@ -64,8 +64,8 @@ class Planner:
         findings, collected = Findings(), _Collected()
         problems = list[str]()
         try:
-            guids = await self._survey.list_guids(findings)
-            async with aclosing(self._survey.look(guids, wanted.selection, order, findings)) as seen_lrps:
+            listed = await self._survey.list_all()
+            async with aclosing(self._survey.look(listed, wanted.selection, order, findings)) as seen_lrps:
                 async for seen in seen_lrps:
                     self._collect(seen, wanted, collected)
         except DockerCacheError as error:

@@ -5,9 +5,10 @@ for a batch in one transaction: 1,000 apps cost some ten requests. What is decid
 `reconcile.plan`, so a plan says what passes will do.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -26,6 +27,9 @@ from reconcile.selection import Selection
 
 BATCH = 250
 """LRPs that the BBS and the store are asked for at a time."""
+
+RECENT = 10.0
+"""Seconds for which a listing serves further pages of a list; plans are made and applied on new ones."""
 
 T = TypeVar("T")
 Record_co = TypeVar("Record_co", covariant=True)
@@ -102,6 +106,25 @@ class Seen:
     sources: tuple[ImageReference, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """LRPs to look at, with what one listing told of them.
+
+    Attributes:
+        guids: In their order.
+        instances: The instance rows of those that have any.
+        unreadable: Records of the BBS that could not be read.
+    """
+
+    guids: tuple[ProcessGuid, ...]
+    instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
+    unreadable: int = 0
+
+    def after(self, process_guid: str) -> "Listed":
+        """Leave out the LRPs up to one."""
+        return replace(self, guids=tuple(guid for guid in self.guids if guid > process_guid))
+
+
 @dataclass(slots=True)
 class Findings:
     """What a survey comes to beside the LRPs: counted while they are given."""
@@ -115,38 +138,58 @@ class Survey:
 
     def __init__(self, places: Places, rules: Rules, process: Process) -> None:
         self._places, self._rules, self._process = places, rules, process
+        self._recent: Listed | None = None
 
     @property
     def rules(self) -> Rules:
         """What is decided by."""
         return self._rules
 
-    async def list_guids(self, findings: Findings) -> tuple[ProcessGuid, ...]:
-        """List the Docker LRPs of the domains that we touch, by process GUID.
+    async def list_all(self) -> Listed:
+        """List the Docker LRPs of the domains that we touch, and their instances.
 
         Raises:
             Unavailable: The BBS does not list them to the end.
         """
-        found = list[ProcessGuid]()
+        found, unreadable = list[ProcessGuid](), 0
         for domain in sorted(self._rules.domains):
             scan = self._places.bbs.list_scheduling_infos(domain, docker_only=True)
             found += [info.process_guid async for info in scan]
-            findings.unreadable += scan.skipped
-        return tuple(sorted(found))
+            unreadable += scan.skipped
+        guids = tuple(sorted(found))
+        return Listed(guids, await self._instances(guids), unreadable)
+
+    async def list_for_page(self, after: str) -> Listed:
+        """List anew for a first page; a further one is given what is a few seconds old at most."""
+        if not after or self._recent is None:
+            self._recent = await self.list_all()
+            asyncio.get_running_loop().call_later(RECENT, self._forget, self._recent)
+        return self._recent.after(after)
+
+    def _forget(self, listed: Listed) -> None:
+        if self._recent is listed:
+            self._recent = None
+
+    async def list_some(self, guids: Iterable[ProcessGuid]) -> Listed:
+        """List the instances of LRPs that are known by name."""
+        named = tuple(sorted(guids))
+        return Listed(named, await self._instances(named))
 
     async def look(
-        self, guids: Sequence[ProcessGuid], selection: Selection, order: Order | None, findings: Findings
+        self, listed: Listed, selection: Selection, order: Order | None, findings: Findings
     ) -> AsyncGenerator[Seen, None]:
         """Look at LRPs, and decide about each that is selected as if the order were given for it.
 
         Raises:
             Unavailable: The BBS or the store does not answer; what was given before is true.
         """
-        chosen = [guid for guid in guids if not selection.process_guids or guid in selection.process_guids]
+        findings.unreadable += listed.unreadable
+        named = frozenset(selection.process_guids)
+        chosen = [guid for guid in listed.guids if not named or guid in named]
         open_rows = await self._places.journal.list_replacements()
         around = _Around(
             order,
-            instances=await self._instances(chosen),
+            instances=listed.instances,
             replacements={row.process_guid: row for row in open_rows},
             needs_origins=bool(selection.images) or (order is not None and order.goal is Goal.SOURCE),
         )

@@ -35,13 +35,13 @@ def status(*, config_path: Path, is_direct: bool, wanted: Format, watch: bool) -
 
     async def work(client: AdminClient) -> None:
         if not watch:
-            _show_status(output, await client.status())
+            _show_status(output, await client.status(), is_direct=is_direct)
         elif output.is_json:
             await _print_changes(output, client)
         else:
             with Live(console=output.console, auto_refresh=False) as live:
                 while True:
-                    live.update(_status_text(await client.status()), refresh=True)
+                    live.update(_status_text(await client.status(), is_direct=is_direct), refresh=True)
                     await asyncio.sleep(REFRESH)
 
     call(Target(config_path, is_direct), work)
@@ -57,18 +57,18 @@ async def _print_changes(output: Output, client: AdminClient) -> None:
         await asyncio.sleep(REFRESH)
 
 
-def _show_status(output: Output, row: Row) -> None:
+def _show_status(output: Output, row: Row, *, is_direct: bool) -> None:
     if output.is_json:
         output.lines([row])
     else:
-        output.pairs(_status_pairs(row))
+        output.pairs(_status_pairs(row, is_direct=is_direct))
 
 
-def _status_text(row: Row) -> Group:
-    return Group(*(Text(f"{name:<10} {text}") for name, text in _status_pairs(row)))
+def _status_text(row: Row, *, is_direct: bool) -> Group:
+    return Group(*(Text(f"{name:<10} {text}") for name, text in _status_pairs(row, is_direct=is_direct)))
 
 
-def _status_pairs(row: Row) -> list[tuple[str, str]]:
+def _status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     circuit, listed = row["circuit"], ago(row["listed_at"])
     watching = (
         f"watches the BBS, listed {listed}" if row["watching"] else f"DOES NOT WATCH THE BBS, listed {listed}"
@@ -83,8 +83,11 @@ def _status_pairs(row: Row) -> list[tuple[str, str]]:
         wait = span((circuit["retry_at"] or 0.0) - time.time())
         failed = f"{circuit['failures']} in a row failed, the last: {circuit['last']}"
         state = f"OPEN, one is tried in {wait}: {failed}"
+    daemon = f"{row['version']}, up {span(time.time() - row['started_at'])}, {watching}"
+    if is_direct:
+        daemon, mode = "none: this command reads the store by itself", "-"
     pairs = [
-        ("daemon", f"{row['version']}, up {span(time.time() - row['started_at'])}, {watching}"),
+        ("daemon", daemon),
         ("mode", mode),
         ("circuit", state),
         (

@@ -1,8 +1,10 @@
 """Commands about the program itself: run, config, doctor, completion."""
 
 import asyncio
+import os
 import sys
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,15 +25,19 @@ PROGRAM = "diego-docker-cache"
 def run(*, config_path: Path) -> None:
     r"""Run the daemon until it gets SIGTERM or SIGINT.
 
+    SIGHUP has it read the config file again, and begin anew with it if it can be used.
+
     \b
     Example:
       diego-docker-cache run --config /var/vcap/jobs/docker_cache/config/docker_cache.json
     """
     from controller import daemon  # noqa: PLC0415 - see sessions
 
-    config = load_config(config_path)
+    read_config = partial(load_config, config_path)
+    config = read_config()
     configure_logs(config.log_level)
-    asyncio.run(daemon.run(config))
+    if asyncio.run(daemon.run(config, read_config)):
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with nothing left of before
 
 
 @click.group()

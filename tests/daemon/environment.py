@@ -152,6 +152,10 @@ class DaemonProcess:
         """Let it go on although replacements have failed."""
         self._process.send_signal(signal.SIGUSR1)
 
+    def signal_reload(self) -> None:
+        """Let it read its config again."""
+        self._process.send_signal(signal.SIGHUP)
+
     async def stop(self) -> tuple[int, float]:
         """End it with SIGTERM, and give its exit status and the seconds it took."""
         begun = time.monotonic()

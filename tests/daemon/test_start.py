@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.environment import Environment, open_environment
+from tests.daemon.operator import Operator
 
 
 @pytest.fixture
@@ -112,3 +113,29 @@ async def test_a_good_config_is_said_to_be_good(env: Environment) -> None:
     status, out, _ = await env.run_command("config", "check", "--config", str(env.config_path))
 
     assert (status, out) == (0, f"{env.config_path} can be used\n")
+
+
+async def test_i10_a_changed_config_is_taken_up_on_sighup_if_it_can_be_used(env: Environment) -> None:
+    daemon = await env.started_daemon()
+    good = dict(env.settings)
+    env.settings["max_copies"] = 0
+    env.write_config()
+    daemon.signal_reload()
+    kept = await daemon.logged("daemon.kept-config")
+    env.settings = good | {"deny_images": ["*/secret/*"]}
+    env.write_config()
+
+    daemon.signal_reload()
+    await daemon.logged("daemon.started", count=2)
+
+    assert "max_copies" in kept["data"]["error"]
+    assert (await Operator(env).runs("cache", f"{env.source.address}/secret/x:1")).status == 4
+    assert (await daemon.stop())[0] == 0
+
+
+async def test_the_config_example_becomes_a_config(env: Environment) -> None:
+    status, text, _ = await env.run_command("config", "example")
+
+    assert status == 0
+    assert '"bbs_address"' in text
+    assert "//" in text

@@ -75,6 +75,11 @@ class Loops:
     mode: Reachability | Forwards
     desk: Desk
 
+    async def recover(self) -> None:
+        """Take up what an earlier run left, before anybody sees or changes anything."""
+        await self.cacher.recover()
+        await self.reconciler.recover()
+
     def close(self) -> None:
         """Stop all timers."""
         self.queue.close()

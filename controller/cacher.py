@@ -373,7 +373,8 @@ class Cacher:
         async with self._requesting:
             late = self._late.pop(job.job_id, [])
             if late and await self._has_moved(job, resolved):
-                successor = await self._add(late[0])
+                is_ordered = any(request.is_ordered for request in late)
+                successor = await self._add(replace(late[0], is_ordered=is_ordered))
                 for request in late[1:]:
                     await self._records.bindings.put_binding(self._binding(request, successor.job_id))
             await self._records.jobs.finish_job(cached, image, blobs)

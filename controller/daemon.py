@@ -61,6 +61,7 @@ async def run(config: Config, read_config: Callable[[], object]) -> bool:
     async with _opened(config) as opened:
         await opened.control.load(start_paused=config.start_paused)
         loops = assemble(config, opened)
+        await loops.recover()
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:
                 await stack.enter_async_context(serve_admin(loops.desk, config.admin_address, _tls(config)))
@@ -87,6 +88,7 @@ async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> N
     async with _opened(config) as opened:
         await opened.control.load_for_orders_alone()
         loops = assemble(config, opened)
+        await loops.recover()
         with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
             address = f"unix:{directory}/admin.sock"
             async with serve_admin(loops.desk, address, None):
@@ -132,8 +134,6 @@ async def _run_loops(config: Config, running: Loops, until_stopped: Coroutine[No
     """Run until something asks to stop, and tell whether the process is to begin anew."""
     begins_anew = False
     watcher, cacher, reconciler = running.watcher, running.cacher, running.reconciler
-    await cacher.recover()
-    await reconciler.recover()
     try:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(until_stopped, name="signals")

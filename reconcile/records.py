@@ -278,6 +278,7 @@ class AuditEntry:
         call: Name of the admin call, such as "Evict".
         arguments: JSON; never holds credentials.
         outcome: "done", or what went wrong.
+        number: Its place in the order of entries; 0 before it has one.
     """
 
     at: float
@@ -285,6 +286,7 @@ class AuditEntry:
     call: str
     arguments: str
     outcome: str
+    number: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

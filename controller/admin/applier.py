@@ -121,7 +121,8 @@ class Applier:
         order = Order(proposal.goal, since=now)
         planned = {move.subject.process_guid: move for move in proposal.moves}
         found, done, changed = set[ProcessGuid](), set[ProcessGuid](), list[str]()
-        looked = self._survey.look(sorted(planned), Selection(), order, Findings())
+        listed = await self._survey.list_some(planned)
+        looked = self._survey.look(listed, Selection(), order, Findings())
         async with aclosing(looked) as seen_lrps:
             async for seen in seen_lrps:
                 move = planned[seen.lrp.process_guid]

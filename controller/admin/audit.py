@@ -34,8 +34,10 @@ class Audit:
     async def note(self, caller: str, call: str, arguments: Arguments, outcome: str) -> None:
         """Note one call; its arguments must hold no secret."""
         text = json.dumps(arguments, sort_keys=True)
-        log.info("called", caller=caller, call=call, arguments=text[:MOST_CHARACTERS], outcome=outcome)
-        entry = AuditEntry(self._clock(), caller, call, text[:MOST_CHARACTERS], outcome)
+        if len(text) > MOST_CHARACTERS:
+            text = json.dumps({"cut": text[:MOST_CHARACTERS]})
+        log.info("called", caller=caller, call=call, arguments=text, outcome=outcome)
+        entry = AuditEntry(self._clock(), caller, call, text, outcome)
         try:
             await self._entries.add_entry(entry)
         except DockerCacheError as error:

@@ -89,7 +89,7 @@ class AdminClient:
         return await self._list("ListCachedImages", request, "images")
 
     async def list_jobs(self, states: Sequence[str] = (), images: Sequence[str] = ()) -> list[Row]:
-        """List jobs, the latest to change first; without states those that are open or have failed."""
+        """List jobs, the latest to be asked for first; without states those that are open or have failed."""
         names = [enum_name(pb.JobState, "JOB_STATE", state) for state in states]
 
         def request(token: str) -> pb.ListJobsRequest:

@@ -6,7 +6,7 @@ from typing import Protocol
 from controller.admin.survey import Scan
 from controller.verifier import Reader
 from reconcile.errors import Conflict, Invalid, NotFound
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import ProcessGuid, SchedulingInfo
 from reconcile.ports import Journal
 from reconcile.records import CachedImage
@@ -62,7 +62,7 @@ class Images:
             raise NotFound("admin", "no-such-image", f"there is no cached image {cache_guid}")
         return image
 
-    async def users(self, cache_guid: CacheGuid) -> Sequence[ProcessGuid]:
+    async def users(self, image: CachedImage) -> Sequence[ProcessGuid]:
         """Name the LRPs of every domain that are desired from a copy, or on their way from or to it.
 
         Raises:
@@ -71,14 +71,19 @@ class Images:
         moving = [
             row.process_guid
             for row in await self._journal.list_replacements()
-            if row.cache_guid == cache_guid
+            if row.cache_guid == image.cache_guid
         ]
-        rootfs = str(self._cache.rootfs(cache_guid)).lower()
         scan = self._bbs.list_scheduling_infos("", docker_only=True)
-        using = [info.process_guid async for info in scan if info.rootfs.uri.lower() == rootfs]
+        using = [info.process_guid async for info in scan if self._is_from(info.rootfs, image)]
         if scan.skipped:
             raise Invalid("bbs", "unreadable-lrps", f"{scan.skipped} LRPs cannot be read: any may use it")
         return sorted({*moving, *using})
+
+    def _is_from(self, rootfs: Rootfs, image: CachedImage) -> bool:
+        """Whether a rootfs names a copy in any way: by tag or digest, with a login or not."""
+        text = rootfs.uri.lower()
+        names = (image.cache_guid.lower(), image.digest.hex)
+        return self._cache.address.lower() in text and any(name in text for name in names)
 
     async def evict(self, cache_guid: CacheGuid) -> CachedImage:
         """Delete a copy from the private registry and the store.
@@ -91,21 +96,23 @@ class Images:
             Invalid: The registry does not delete.
         """
         image = await self.find(cache_guid)
-        await self._refuse_if_used(cache_guid)
+        await self._refuse_if_used(image)
         blobs = await self._records.drop_image(cache_guid)
         try:
-            await self._refuse_if_used(cache_guid)
+            await self._refuse_if_used(image)
             await self._delete(image)
         except BaseException:
             await self._records.keep_image(image, blobs)
             raise
         return image
 
-    async def _refuse_if_used(self, cache_guid: CacheGuid) -> None:
-        users = await self.users(cache_guid)
+    async def _refuse_if_used(self, image: CachedImage) -> None:
+        users = await self.users(image)
         if users:
             named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-            raise Conflict("admin", "image-in-use", f"{cache_guid} is what these LRPs run from: {named}")
+            raise Conflict(
+                "admin", "image-in-use", f"{image.cache_guid} is what these LRPs run from: {named}"
+            )
 
     async def _delete(self, image: CachedImage) -> None:
         target = self._cache.image(image.cache_guid)

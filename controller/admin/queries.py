@@ -122,7 +122,7 @@ async def cached_images(desk: Desk, request: pb.ListCachedImagesRequest) -> pb.L
 
 
 async def _with_users(desk: Desk, image: CachedImage) -> pb.CachedImage:
-    return messages.image_message(image, desk.cache, await desk.images.users(image.cache_guid))
+    return messages.image_message(image, desk.cache, await desk.images.users(image))
 
 
 async def _without_users(desk: Desk, image: CachedImage) -> pb.CachedImage:
@@ -130,12 +130,12 @@ async def _without_users(desk: Desk, image: CachedImage) -> pb.CachedImage:
 
 
 async def jobs(desk: Desk, request: pb.ListJobsRequest) -> pb.ListJobsResponse:
-    """List jobs, the latest to change first; without states those that are open or have failed."""
+    """List jobs, the latest to be asked for first; without states those that are open or have failed."""
     selection = messages.selection_from_message(pb.Filter(images=request.images))
     states = messages.job_states_from_numbers(request.states) or (*_OPEN, JobState.FAILED)
     found = [job for job in await desk.records.list_jobs(states) if selection.matches_image([job.source])]
     chosen, token = page(
-        found, lambda job: (-job.updated_at, job.job_id), size=request.page_size, token=request.page_token
+        found, lambda job: (-job.created_at, job.job_id), size=request.page_size, token=request.page_token
     )
     return pb.ListJobsResponse(jobs=[job_message(desk, job) for job in chosen], next_page_token=token)
 
@@ -204,7 +204,9 @@ async def apps(desk: Desk, request: pb.ListAppsRequest) -> pb.ListAppsResponse:
 
 async def audit(desk: Desk, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
     """List what operators did, the latest first."""
-    entries = enumerate(reversed(await desk.entries.list_entries()))
-    chosen, token = page(entries, lambda each: (-each[0],), size=request.page_size, token=request.page_token)
-    rows = [messages.audit_message(entry) for _, entry in chosen]
+    entries = await desk.entries.list_entries()
+    chosen, token = page(
+        entries, lambda entry: (-entry.number,), size=request.page_size, token=request.page_token
+    )
+    rows = [messages.audit_message(entry) for entry in chosen]
     return pb.ListAuditResponse(entries=rows, next_page_token=token)

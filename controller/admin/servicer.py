@@ -51,7 +51,7 @@ class Servicer(AdminServicer):
             return await queries.cached_images(self._desk, request)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        """List jobs, the latest to change first."""
+        """List jobs, the latest to be asked for first."""
         async with _answering(context):
             return await queries.jobs(self._desk, request)
 

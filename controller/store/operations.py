@@ -75,9 +75,6 @@ class SqlOperations:
 
         def read(connection: Connection) -> tuple[AuditEntry, ...]:
             rows = connection.execute(select(audit).order_by(audit.c.number.desc())).mappings()
-            return tuple(
-                AuditEntry(row["at"], row["caller"], row["call"], row["arguments"], row["outcome"])
-                for row in rows
-            )
+            return tuple(AuditEntry(**row) for row in rows)
 
         return await self._database.read(read)

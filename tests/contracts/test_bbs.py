@@ -123,6 +123,45 @@ class BbsContract:
         assert {one.process_guid for one in every} == {guid, other.process_guid}
         assert [one async for one in scene.client.list_scheduling_infos("suite-no-such-domain")] == []
 
+    async def test_the_lrps_that_are_named_are_listed_alone_and_in_full(self, scene: Scene) -> None:
+        guids = [await scene.desire(scene.lrp()) for _ in range(3)]
+
+        listing = scene.client.list_desired_lrps(process_guids=[guids[2], MISSING, guids[0]])
+        listed = {one.process_guid: one async for one in listing}
+
+        assert listed == {guid: await scene.client.find_desired_lrp(guid) for guid in (guids[0], guids[2])}
+        assert listing.skipped == 0
+
+    async def test_of_the_lrps_that_are_named_those_of_a_domain_are_listed(self, scene: Scene) -> None:
+        other = scene.lrp()
+        other.domain = f"{scene.domain}-other"
+        named = [await scene.desire(scene.lrp()), await scene.desire(other)]
+
+        listing = scene.client.list_desired_lrps(scene.domain, process_guids=named)
+
+        assert [one.process_guid async for one in listing] == named[:1]
+
+    async def test_when_none_is_named_all_of_the_domain_are_listed(self, scene: Scene) -> None:
+        guids = {await scene.desire(scene.lrp()) for _ in range(2)}
+
+        listing = scene.client.list_desired_lrps(scene.domain, process_guids=[])
+
+        assert {one.process_guid async for one in listing} == guids
+
+    async def test_when_none_of_those_that_are_named_is_desired_nothing_is_listed(self, scene: Scene) -> None:
+        listing = scene.client.list_desired_lrps(process_guids=[MISSING])
+
+        assert [one async for one in listing] == []
+
+    async def test_several_hundred_lrps_can_be_named_at_once(self, scene: Scene) -> None:
+        """As a plan does, which asks for them by the hundred."""
+        guid = await scene.desire(scene.lrp())
+        named = [ProcessGuid(f"suite-missing-{number}") for number in range(500)]
+
+        listing = scene.client.list_desired_lrps(process_guids=[*named, guid])
+
+        assert [one.process_guid async for one in listing] == [guid]
+
     async def test_a_second_desire_is_a_conflict_and_changes_nothing(self, scene: Scene) -> None:
         guid = await scene.desire(scene.lrp())
         before = await scene.client.find_desired_lrp(guid)

@@ -1,7 +1,7 @@
 """What any BBS must do with actual LRPs; the suite plays the cell's part where none is needed."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
@@ -13,6 +13,7 @@ from reconcile.events import (
     ActualLrpRemoved,
 )
 from reconcile.lrps import (
+    ActualLrp,
     ActualLrpState,
     Presence,
     ProcessGuid,
@@ -152,6 +153,50 @@ class BbsInstancesContract:
         assert rows[Presence.EVACUATING].instance_guid == "old"
         assert rows[Presence.ORDINARY].state is ActualLrpState.UNCLAIMED
 
+    async def test_the_rows_of_a_domain_are_listed_as_lrp_by_lrp(self, scene: Scene) -> None:
+        first = await scene.desire(scene.lrp(instances=2))
+        second = await scene.desire(scene.lrp())
+        await scene.start(first, scene.instance("i"), index=1)
+
+        listing = scene.client.list_actual_lrps_of_domain(scene.domain)
+        listed = [row async for row in listing]
+
+        singly = [row for guid in (first, second) for row in await scene.client.list_actual_lrps(guid)]
+        assert in_order(listed) == in_order(singly)
+        assert len(listed) == 3
+        assert listing.skipped == 0
+
+    async def test_the_rows_of_other_domains_are_not_listed(self, scene: Scene) -> None:
+        other = scene.lrp()
+        other.domain = f"{scene.domain}-other"
+        guid, elsewhere = await scene.desire(scene.lrp()), await scene.desire(other)
+
+        here = [row async for row in scene.client.list_actual_lrps_of_domain(scene.domain)]
+        there = [row async for row in scene.client.list_actual_lrps_of_domain(other.domain)]
+
+        assert [row.process_guid for row in here] == [guid]
+        assert [row.process_guid for row in there] == [elsewhere]
+        assert [row async for row in scene.client.list_actual_lrps_of_domain("suite-no-such-domain")] == []
+
+    async def test_rows_of_every_presence_are_listed_in_a_domain(self, scene: Scene) -> None:
+        """An evacuating instance may be the only one that serves."""
+        guid = await scene.desire(scene.lrp())
+        await scene.start(guid, scene.instance("old"))
+        await scene.evacuate(guid, scene.instance("old"))
+
+        listed = [row async for row in scene.client.list_actual_lrps_of_domain(scene.domain)]
+
+        assert {row.presence for row in listed} == {Presence.ORDINARY, Presence.EVACUATING}
+
+    async def test_rows_that_a_removed_lrp_left_are_listed_in_its_domain(self, scene: Scene) -> None:
+        guid = await scene.desire(scene.lrp())
+        await scene.start(guid, scene.instance())
+        await scene.client.remove_desired_lrp(guid)
+
+        listed = [row async for row in scene.client.list_actual_lrps_of_domain(scene.domain)]
+
+        assert [(row.process_guid, row.state) for row in listed] == [(guid, ActualLrpState.RUNNING)]
+
     @pytest.mark.needs_cell
     async def test_a_removed_lrp_is_stopped_later_and_its_rows_tell_when(self, scene: Scene) -> None:
         guid = await scene.desire(for_a_cell(scene.lrp(instances=2)))
@@ -201,6 +246,11 @@ class BbsInstancesContract:
         for event in (premature, final):
             assert isinstance(event, ActualLrpRemoved)
             assert event.lrp.instance_guid == running.instance_guid
+
+
+def in_order(rows: Iterable[ActualLrp]) -> list[ActualLrp]:
+    """Sort rows, which a BBS lists in any order."""
+    return sorted(rows, key=lambda row: (row.process_guid, row.index, row.presence))
 
 
 def for_a_cell(lrp: DesiredLRP) -> DesiredLRP:

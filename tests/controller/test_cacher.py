@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import MAX_ATTEMPTS, Cacher, Copying, Progress, Records
+from controller.cacher import MAX_ATTEMPTS, PAUSED_WAIT, Cacher, Copying, Progress, Records
 from controller.control import Control
 from controller.coverage import Coverage, Followers, LrpIndex
+from controller.engines.progress import CopyProgress
 from controller.process import Process
 from controller.store import SqlRecords, Store, open_store
 from controller.workqueue import WorkQueue
@@ -22,7 +23,7 @@ from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Un
 from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
-from reconcile.records import CachedImage, CacheJob, CacheRequest, JobState
+from reconcile.records import CachedImage, CacheJob, CacheRequest, JobId, JobState
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")
@@ -46,12 +47,13 @@ class Registries:
     has_zstd_layers: bool = False
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
+    under_way: dict[ImageReference, Progress] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.may_copy.set()
 
     def progress(self, target: ImageReference) -> Progress | None:
-        return None
+        return self.under_way.get(target)
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         if self.failures:
@@ -71,8 +73,12 @@ class Registries:
         *,
         state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
+        self.under_way[target] = CopyProgress(total=10, moved=4, skipped=3, retries=1)
         self.copying.set()
-        await self.may_copy.wait()
+        try:
+            await self.may_copy.wait()
+        finally:
+            del self.under_way[target]
         self.copies.append(target)
         self.held[target] = image.platform_digest
         return CopiedImage(
@@ -93,6 +99,11 @@ class Bench:
     queue: WorkQueue[ProcessGuid]
     coverage: Coverage
     control: Control
+
+    async def state(self, job: CacheJob) -> JobState:
+        found = await self.store.records.find_job(job.job_id)
+        assert found is not None
+        return found.state
 
     async def ended(self, job: CacheJob, *, look_every: float = 0.01) -> CacheJob:
         """Wait until a job is over."""
@@ -533,3 +544,141 @@ async def test_a_suspect_copy_is_looked_through_again_and_stays_suspect(bench: B
     assert again.cache_guid == first.cache_guid
     assert image is not None
     assert image.suspect_since == 5.0
+
+
+def ordered(origin: str, *, source: ImageReference = OTHER) -> CacheRequest:
+    return replace(request(origin, source=source), reason="operator", is_ordered=True)
+
+
+class TestPause:
+    """Only what an operator asks for is copied; one loop takes the jobs in their order."""
+
+    @pytest.fixture
+    async def bench(self, store: Store) -> AsyncIterator[Bench]:
+        registries = Registries({SOURCE: "one", OTHER: "two"})
+        async with open_bench(store, registries, loops=1) as opened:
+            await opened.control.pause()
+            yield opened
+
+    async def test_no_job_is_run_but_the_one_that_was_ordered(self, bench: Bench) -> None:
+        waiting = await bench.cacher.request(request())
+        job = await bench.ended(await bench.cacher.request(ordered("admin:1")))
+
+        assert job.state is JobState.CACHED
+        assert await bench.state(waiting) is JobState.QUEUED
+        assert list(bench.registries.held.values()) == [digest("two")]
+
+    async def test_a_job_that_waits_is_run_when_somebody_orders_the_same(self, bench: Bench) -> None:
+        waiting = await bench.cacher.request(request())
+        await bench.ended(await bench.cacher.request(ordered("admin:1")))
+        assert await bench.state(waiting) is JobState.QUEUED, "its turn came before, and it was put back"
+
+        joined = await bench.cacher.request(ordered("lrp:p", source=SOURCE))
+
+        assert joined.job_id == waiting.job_id
+        assert (await bench.ended(waiting)).state is JobState.CACHED
+
+    async def test_a_job_that_waits_is_run_when_whoever_asked_orders_it(self, bench: Bench) -> None:
+        waiting = await bench.cacher.request(request("lrp:p"))
+        await bench.ended(await bench.cacher.request(ordered("admin:1")))
+
+        await bench.cacher.request(ordered("lrp:p", source=SOURCE))
+
+        assert (await bench.ended(waiting)).state is JobState.CACHED
+
+    async def test_after_it_the_others_are_run_at_once(self, bench: Bench) -> None:
+        waiting = await bench.cacher.request(request())
+        await bench.ended(await bench.cacher.request(ordered("admin:1")))
+
+        await bench.control.resume()
+        await bench.cacher.go_on()
+
+        assert (await bench.ended(waiting)).state is JobState.CACHED
+
+    @pytest.mark.looptime
+    async def test_after_it_the_others_are_run_a_little_later_when_nobody_wakes_them(
+        self, bench: Bench
+    ) -> None:
+        waiting = await bench.cacher.request(request())
+        await bench.ended(await bench.cacher.request(ordered("admin:1")), look_every=1.0)
+        begun = asyncio.get_running_loop().time()
+
+        await bench.control.resume()
+        await bench.ended(waiting, look_every=1.0)
+
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(PAUSED_WAIT, abs=5.0)
+
+    async def test_a_copy_that_was_begun_is_finished(self, bench: Bench) -> None:
+        await bench.control.resume()
+        bench.registries.may_copy.clear()
+        job = await bench.cacher.request(request())
+        await bench.registries.copying.wait()
+
+        await bench.control.pause()
+        bench.registries.may_copy.set()
+
+        assert (await bench.ended(job)).state is JobState.CACHED
+
+    @pytest.mark.looptime
+    async def test_an_ordered_job_that_is_put_back_is_tried_again(self, bench: Bench) -> None:
+        bench.registries.failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
+
+        ended = await bench.ended(await bench.cacher.request(ordered("admin:1")), look_every=1.0)
+
+        assert ended.state is JobState.CACHED
+
+    async def test_jobs_of_an_earlier_run_wait_as_well(self, store: Store) -> None:
+        registries = Registries({SOURCE: "one", OTHER: "two"})
+        async with open_bench(store, registries, loops=0) as earlier:
+            await earlier.control.pause()
+            waiting = await earlier.cacher.request(request())
+        async with open_bench(store, registries, loops=1) as bench:
+            await bench.ended(await bench.cacher.request(ordered("admin:1")))
+
+            assert await bench.state(waiting) is JobState.QUEUED
+
+    async def test_an_order_that_joins_a_copy_whose_tag_has_moved_gets_what_it_saw(
+        self, bench: Bench
+    ) -> None:
+        """Also behind a staging that joined before it, which nobody ordered."""
+        bench.registries.may_copy.clear()
+        first = await bench.cacher.request(ordered("admin:1", source=SOURCE))
+        await bench.registries.copying.wait()
+        bench.registries.content[SOURCE] = "two"
+        await bench.cacher.request(request("task:2", at=2))
+        await bench.cacher.request(ordered("lrp:p", source=SOURCE))
+        bench.registries.may_copy.set()
+        await bench.ended(first)
+
+        binding = await bench.store.records.find_binding("lrp:p")
+        assert binding is not None
+        successor = await bench.store.records.find_job(binding.job_id)
+        assert successor is not None
+        assert successor.job_id != first.job_id
+        assert (await bench.ended(successor)).state is JobState.CACHED
+
+
+class TestProgress:
+    async def test_it_is_told_while_a_copy_is_under_way(self, bench: Bench) -> None:
+        bench.registries.may_copy.clear()
+        job = await bench.cacher.request(request())
+        await bench.registries.copying.wait()
+
+        assert bench.cacher.progress(job.job_id) == CopyProgress(total=10, moved=4, skipped=3, retries=1)
+
+        bench.registries.may_copy.set()
+        await bench.ended(job)
+        assert bench.cacher.progress(job.job_id) is None
+
+    async def test_of_a_job_that_does_not_copy_there_is_none(self, store: Store) -> None:
+        async with open_bench(store, Registries(), loops=0) as bench:
+            job = await bench.cacher.request(request())
+
+            assert bench.cacher.progress(job.job_id) is None
+            assert bench.cacher.progress(JobId("unknown")) is None
+
+    async def test_a_copy_that_failed_has_none(self, bench: Bench) -> None:
+        job = await bench.ended(await bench.cacher.request(request(source=OTHER)))
+
+        assert job.state is JobState.FAILED
+        assert bench.cacher.progress(job.job_id) is None

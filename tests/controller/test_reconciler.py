@@ -14,7 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.bbs.client import BbsClient, open_bbs
-from controller.control import Control
+from controller.control import Control, is_over
 from controller.coverage import Coverage
 from controller.process import Process
 from controller.reconciler import Reconciler
@@ -27,21 +27,24 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.apply import Targets
 from reconcile.circuit import Circuit
 from reconcile.errors import Invalid
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
 from reconcile.observed import Rules
+from reconcile.orders import Order
 from reconcile.plan import source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
-from reconcile.protocol import RETIRE_AFTER, UNKNOWN_FOR
+from reconcile.protocol import MAX_ROUNDS, RETIRE_AFTER, UNKNOWN_FOR
 from reconcile.records import (
     Binding,
     CachedImage,
     CacheJob,
     CacheRequest,
+    Goal,
     JobId,
     JobState,
+    LrpRecord,
     Phase,
     Replacement,
 )
@@ -105,6 +108,25 @@ class Requests:
     async def request(self, request: CacheRequest) -> CacheJob:
         self.taken.append(request)
         return CacheJob(JobId("asked"), request.source, JobState.QUEUED, request.reason, 0.0, 0.0)
+
+
+@dataclass
+class Follower:
+    """Notes what becomes of an order."""
+
+    told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
+        self.told.append((process_guid, reason, detail))
+        if is_over(reason):
+            self.is_over.set()
+
+    async def end(self) -> str:
+        """Wait for the end of the order, and tell what it came to."""
+        async with asyncio.timeout(10):
+            await self.is_over.wait()
+        return self.told[-1][1]
 
 
 @dataclass
@@ -234,6 +256,18 @@ class Bench:
 
     def lrp(self, app: App) -> DesiredLRP | None:
         return self.bbs.state.desired.get(app.process_guid)
+
+    def order(self, app: App, goal: Goal = Goal.CACHE, *, rootfs: Rootfs | None = None) -> Follower:
+        """Have an app moved now, and let its LRP be looked at."""
+        guid, follower = ProcessGuid(app.process_guid), Follower()
+        assert self.control.place(guid, Order(goal, since=time.time() + self.passed, rootfs=rootfs), follower)
+        self.queue.add(guid)
+        return follower
+
+    def rootfs(self, app: App) -> str:
+        lrp = self.lrp(app)
+        assert lrp is not None
+        return lrp.root_fs
 
     async def reason(self, app: App, *reasons: str) -> str:
         """Wait until the last pass over an app came to one of some reasons."""
@@ -601,3 +635,178 @@ class TestSuspectCopies:
         image = await bench.store.records.find_image(guid)
         assert image is not None
         assert image.suspect_since == 1.0, "still suspect until it was read back well"
+
+
+FROM_SOURCE = "docker://registry.example.com/team/app#1"
+FROM_CACHE = "docker://cache.example:8080/"
+
+
+class TestOperators:
+    """Who pauses the daemon, holds apps, and gives orders for single LRPs."""
+
+    async def test_while_paused_nothing_is_moved(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "waiting: paused")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert await bench.store.journal.list_replacements() == ()
+
+    async def test_while_paused_no_copy_is_asked_for(self, bench: Bench) -> None:
+        app = bench.cloud.create("web", Image("registry.example.com/team/app:1", "robot", "source-password"))
+        app.droplet = app.package
+        await bench.cloud.start_app(app)
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "waiting: paused")
+
+        assert bench.requests.taken == []
+
+    async def test_a_replacement_that_was_begun_is_finished_although_paused(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        await bench.claimed()
+        bench.lose_stops()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "waiting: instances-stopping")
+            await bench.control.pause()
+            bench.end_instances()
+            await bench.reason(app, "replaced")
+
+        assert bench.rootfs(app).startswith(FROM_CACHE)
+
+    async def test_after_a_pause_it_goes_on(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "waiting: paused")
+            await bench.control.resume()
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "replaced")
+
+    async def test_an_order_is_carried_out_although_paused_and_is_gone_then(self, bench: Bench) -> None:
+        app, other = await bench.app_with_copy("web"), await bench.app_with_copy("other")
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            follower = bench.order(app)
+            bench.queue.add(ProcessGuid(other.process_guid))
+
+            assert await follower.end() == "replaced"
+            await bench.reason(other, "waiting: paused")
+
+        assert bench.rootfs(app).startswith(FROM_CACHE)
+        assert bench.rootfs(other) == FROM_SOURCE
+        assert dict(bench.control.orders) == {}
+        assert {guid for guid, _, _ in follower.told} == {app.process_guid}
+
+    async def test_its_follower_hears_of_every_step(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        await bench.claimed()
+        bench.lose_stops()
+        async with bench.running(bench.reconciler()):
+            follower = bench.order(app)
+            await bench.reason(app, "waiting: instances-stopping")
+            assert bench.control.order_of(ProcessGuid(app.process_guid)) is not None
+            bench.end_instances()
+            await follower.end()
+
+        reasons = [reason for _, reason, _ in follower.told]
+        assert reasons[0] == "waiting: removed"
+        assert "waiting: instances-stopping" in reasons
+        assert reasons[-1] == "replaced"
+
+    async def test_an_order_for_what_has_changed_since_leaves_it_alone_and_says_so(
+        self, bench: Bench
+    ) -> None:
+        app = await bench.app_with_copy()
+        async with bench.running(bench.reconciler()):
+            follower = bench.order(app, rootfs=Rootfs("docker:///team/app#0"))
+
+            assert await follower.end() == "changed-since-plan"
+
+        assert dict(bench.control.orders) == {}
+        assert FROM_SOURCE in follower.told[-1][2]
+
+    async def test_an_order_asks_for_a_copy_that_is_run_although_paused(self, bench: Bench) -> None:
+        app = bench.cloud.create("web", Image("registry.example.com/team/app:1", "robot", "source-password"))
+        app.droplet = app.package
+        await bench.cloud.start_app(app)
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            bench.order(app)
+            await bench.reason(app, "waiting: caching")
+
+        assert [request.is_ordered for request in bench.requests.taken] == [True]
+
+    async def test_an_order_tries_again_what_somebody_had_put_back(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        guid = ProcessGuid(app.process_guid)
+        record = LrpRecord(guid, AppGuid(app.guid), FROM_SOURCE, None, MAX_ROUNDS, "put-back", time.time())
+        await bench.store.records.save_lrp(record)
+        bench.passed = 1.0
+        async with bench.running(bench.reconciler()):
+            assert await bench.order(app).end() == "replaced"
+
+        found = await bench.store.records.find_lrp(guid)
+        assert found is not None
+        assert found.rounds == 1
+
+    async def test_an_order_survives_a_replacement_that_was_only_prepared(self, bench: Bench) -> None:
+        """The registry did not answer before anything was done: it is called off and planned anew."""
+        app = await bench.app_with_copy()
+        lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
+        assert lrp is not None
+        guid = await bench.store.records.reserve_guid(CONTENT)
+        prepared = Replacement(lrp.process_guid, guid, Phase.PREPARED, lrp, 1, "run-1", 0.0)
+        await bench.store.journal.save_replacement(prepared)
+        async with bench.running(bench.reconciler()):
+            follower = bench.order(app)
+
+            assert await follower.end() == "replaced"
+
+        assert follower.told[0][1] == "called-off"
+
+    async def test_an_app_that_is_held_stays_on_its_source(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        await bench.control.prepare(Goal.SOURCE, [AppGuid(app.guid)])
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "held")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+
+    async def test_an_app_goes_back_to_its_source_and_stays_there(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "replaced")
+            await bench.control.prepare(Goal.SOURCE, [AppGuid(app.guid)])
+
+            assert await bench.order(app, Goal.SOURCE).end() == "restored"
+            await bench.reason(app, "held")
+
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        assert lrp.root_fs == FROM_SOURCE
+        assert (lrp.image_username, lrp.image_password) == ("robot", "source-password")
+
+    @pytest.mark.parametrize(("configured", "wished"), [(10, 1), (1, 10), (1, None)])
+    async def test_no_more_are_moved_at_a_time_than_the_lower_of_both_limits(
+        self, bench: Bench, configured: int, wished: int | None
+    ) -> None:
+        apps = [await bench.app_with_copy(f"web-{n}") for n in range(3)]
+        await bench.claimed()
+        bench.lose_stops()
+        bench.control.max_in_flight = wished
+        async with bench.running(bench.reconciler(max_in_flight=configured)):
+            followers = [bench.order(app) for app in apps]
+            for app in apps:
+                await bench.reason(app, "waiting: instances-stopping", "waiting: in-flight-limit")
+            assert len(await bench.store.journal.list_replacements()) == 1
+            bench.end_instances()
+            for follower in followers:
+                assert await follower.end() == "replaced"

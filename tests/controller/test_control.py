@@ -1,0 +1,243 @@
+"""What operators ask of a daemon, over a real store: what outlives the process and what does not."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from controller.control import Control, is_over
+from controller.store import Store, open_store
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.orders import Order
+from reconcile.reasons import REASONS, AppState
+from reconcile.records import Goal
+
+PROCESS, OTHER = ProcessGuid("p-1"), ProcessGuid("p-2")
+APP, SECOND = AppGuid("app-1"), AppGuid("app-2")
+ORDER = Order(Goal.CACHE, since=1.0)
+FINAL = sorted(r for r, m in REASONS.items() if m.state not in {AppState.PENDING, AppState.MOVING})
+UNDER_WAY = sorted(set(REASONS) - set(FINAL))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store/cache.db"
+
+
+def opened(url: str) -> AbstractAsyncContextManager[Store]:
+    return open_store(url, journal_key=None, run_id="run-1")
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    """Open one in memory, for what no other process is to see."""
+    async with opened("sqlite://") as store:
+        yield store
+
+
+async def loaded(store: Store, *, start_paused: bool = False) -> Control:
+    control = Control(store.operations)
+    await control.load(start_paused=start_paused)
+    return control
+
+
+@dataclass
+class Follower:
+    """Notes what it is told."""
+
+    told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
+
+    def __call__(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
+        self.told.append((process_guid, reason, detail))
+
+
+class TestPause:
+    def test_before_anything_was_read_nothing_is_begun(self, store: Store) -> None:
+        assert Control(store.operations).is_paused
+
+    @pytest.mark.parametrize("start_paused", [True, False])
+    async def test_a_store_that_is_new_begins_as_the_config_says(
+        self,
+        store: Store,
+        start_paused: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        assert (await loaded(store, start_paused=start_paused)).is_paused == start_paused
+
+    @pytest.mark.parametrize("start_paused", [True, False])
+    async def test_a_store_that_was_used_goes_on_as_it_was_whatever_the_config_says(
+        self,
+        url: str,
+        start_paused: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        async with opened(url) as store:
+            await loaded(store, start_paused=start_paused)
+        async with opened(url) as store:
+            assert (await loaded(store, start_paused=not start_paused)).is_paused == start_paused
+
+    async def test_a_pause_survives_the_process(self, url: str) -> None:
+        async with opened(url) as store:
+            await (await loaded(store)).pause()
+        async with opened(url) as store:
+            assert (await loaded(store)).is_paused
+
+    async def test_so_does_its_end(self, url: str) -> None:
+        async with opened(url) as store:
+            control = await loaded(store, start_paused=True)
+            await control.resume()
+            assert not control.is_paused
+        async with opened(url) as store:
+            assert not (await loaded(store, start_paused=True)).is_paused
+
+    async def test_a_process_for_orders_alone_is_paused_and_leaves_no_trace_of_it(self, url: str) -> None:
+        async with opened(url) as store:
+            await loaded(store)
+        async with opened(url) as store:
+            alone = Control(store.operations)
+            await alone.load_for_orders_alone()
+            assert alone.is_paused
+        async with opened(url) as store:
+            assert not (await loaded(store)).is_paused
+
+    async def test_a_process_for_orders_alone_does_not_make_a_store_used(self, url: str) -> None:
+        async with opened(url) as store:
+            await Control(store.operations).load_for_orders_alone()
+        async with opened(url) as store:
+            assert (await loaded(store, start_paused=True)).is_paused
+
+
+class TestHolds:
+    async def test_apps_that_go_back_to_their_sources_are_held(self, store: Store) -> None:
+        control = await loaded(store)
+
+        await control.prepare(Goal.SOURCE, [APP])
+
+        assert control.is_held(APP)
+        assert not control.is_held(SECOND)
+
+    async def test_holds_survive_the_process(self, url: str) -> None:
+        async with opened(url) as store:
+            await (await loaded(store)).prepare(Goal.SOURCE, [APP, SECOND])
+        async with opened(url) as store:
+            assert (await loaded(store)).held_apps == {APP, SECOND}
+
+    async def test_a_process_for_orders_alone_knows_them(self, url: str) -> None:
+        async with opened(url) as store:
+            await (await loaded(store)).prepare(Goal.SOURCE, [APP])
+        async with opened(url) as store:
+            alone = Control(store.operations)
+            await alone.load_for_orders_alone()
+            assert alone.is_held(APP)
+
+    async def test_apps_that_are_to_be_moved_are_held_no_more(self, url: str) -> None:
+        async with opened(url) as store:
+            control = await loaded(store)
+            await control.prepare(Goal.SOURCE, [APP, SECOND])
+            await control.prepare(Goal.CACHE, [APP, AppGuid("never-held")])
+            assert control.held_apps == {SECOND}
+        async with opened(url) as store:
+            assert (await loaded(store)).held_apps == {SECOND}
+
+    @pytest.mark.parametrize("goal", Goal)
+    async def test_an_app_without_a_guid_is_not_held(self, store: Store, goal: Goal) -> None:
+        """It would stand for every LRP that names no app."""
+        control = await loaded(store)
+
+        await control.prepare(goal, [AppGuid("")])
+
+        assert not control.is_held(AppGuid(""))
+        assert await store.operations.list_holds() == frozenset()
+
+
+class TestOrders:
+    async def test_an_order_is_given_for_one_lrp(self, store: Store) -> None:
+        control = await loaded(store)
+
+        assert control.place(PROCESS, ORDER, Follower())
+
+        assert control.order_of(PROCESS) == ORDER
+        assert control.order_of(OTHER) is None
+        assert dict(control.orders) == {PROCESS: ORDER}
+
+    async def test_a_second_one_is_refused_and_changes_nothing(self, store: Store) -> None:
+        control, first, second = await loaded(store), Follower(), Follower()
+        control.place(PROCESS, ORDER, first)
+
+        assert not control.place(PROCESS, Order(Goal.SOURCE, since=2.0), second)
+
+        control.report(PROCESS, "waiting: caching", "")
+        assert control.order_of(PROCESS) == ORDER
+        assert (len(first.told), second.told) == (1, [])
+
+    async def test_it_is_over_with_a_pass_that_came_to_an_end(self, store: Store) -> None:
+        control = await loaded(store)
+        for reason in FINAL:
+            follower = Follower()
+            control.place(PROCESS, ORDER, follower)
+
+            control.report(PROCESS, reason, "why")
+
+            assert control.order_of(PROCESS) is None, reason
+            assert follower.told == [(PROCESS, reason, "why")]
+
+    async def test_it_goes_on_while_something_is_under_way(self, store: Store) -> None:
+        control, follower = await loaded(store), Follower()
+        control.place(PROCESS, ORDER, follower)
+        for reason in UNDER_WAY:
+            control.report(PROCESS, reason, "why")
+
+            assert control.order_of(PROCESS) == ORDER, reason
+
+        assert follower.told == [(PROCESS, reason, "why") for reason in UNDER_WAY]
+
+    async def test_nobody_is_told_of_an_lrp_without_one(self, store: Store) -> None:
+        control, follower = await loaded(store), Follower()
+        control.place(PROCESS, ORDER, follower)
+
+        control.report(OTHER, "replaced", "")
+
+        assert follower.told == []
+        assert control.order_of(PROCESS) == ORDER
+
+    async def test_whoever_is_told_of_its_end_may_give_the_next_one(self, store: Store) -> None:
+        control, taken = await loaded(store), list[bool]()
+
+        def give_another(process_guid: ProcessGuid, reason: str, detail: str) -> None:
+            taken.append(control.place(process_guid, ORDER, Follower()))
+
+        control.place(PROCESS, ORDER, give_another)
+        control.report(PROCESS, "replaced", "")
+
+        assert taken == [True]
+        assert control.order_of(PROCESS) == ORDER
+
+    async def test_one_that_was_withdrawn_is_gone_and_nobody_told(self, store: Store) -> None:
+        control, follower = await loaded(store), Follower()
+        control.place(PROCESS, ORDER, follower)
+
+        control.withdraw(PROCESS)
+        control.withdraw(PROCESS)
+        control.report(PROCESS, "replaced", "")
+
+        assert control.order_of(PROCESS) is None
+        assert follower.told == []
+
+    async def test_one_ends_with_the_process(self, url: str) -> None:
+        async with opened(url) as store:
+            (await loaded(store)).place(PROCESS, ORDER, Follower())
+        async with opened(url) as store:
+            assert dict((await loaded(store)).orders) == {}
+
+
+@pytest.mark.parametrize("reason", ["replaced", "restored", "changed-since-plan", "cache-failed", "held"])
+def test_what_will_not_change_by_itself_is_over(reason: str) -> None:
+    assert is_over(reason)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["waiting: caching", "waiting: in-flight-limit", "waiting: removed", "not-removed", "called-off"],
+)
+def test_what_goes_on_by_itself_is_not_over(reason: str) -> None:
+    assert not is_over(reason)

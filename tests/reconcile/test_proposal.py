@@ -1,0 +1,317 @@
+"""What decisions mean for people who are to judge them, and when a plan no longer holds."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcile.actions import Action, Forget, GoOn, LeaveAlone, RemoveLeftBridge
+from reconcile.images import CacheGuid, ImageReference, Rootfs, parse_image_reference
+from reconcile.lrps import AppGuid, Pull
+from reconcile.observed import Observed, Rules
+from reconcile.orders import Order
+from reconcile.plan import plan
+from reconcile.policy import ReplaceRunning, RunningPolicy, RunningRule
+from reconcile.proposal import (
+    PlannedCopy,
+    PlannedMove,
+    Subject,
+    Unmoved,
+    copies_of,
+    differences,
+    propose,
+    subject_of,
+)
+from reconcile.records import Goal, JobState, Origin, Strategy
+from reconcile.selection import Owner
+from reconcile.steps import Retire, Wait
+from tests.reconcile.test_plan import (
+    BRIDGING,
+    GUID,
+    IMAGE,
+    JOB,
+    LRP,
+    NOW,
+    PROCESS,
+    READY,
+    RULES,
+    RUNNING,
+    SOURCE,
+    TAGGED,
+)
+
+TO = RULES.cache.rootfs(GUID)
+MOVE, BACK = Order(Goal.CACHE, since=NOW), Order(Goal.SOURCE, since=NOW)
+ORDERED = replace(READY, order=MOVE)
+UNKNOWN = replace(ORDERED, binding=None, job=None, image=None)
+MOVED = replace(LRP, rootfs=TO)
+ORIGIN = Origin(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+CACHED = replace(READY, lrp=MOVED, origin=ORIGIN, order=BACK)
+SUBJECT = subject_of(LRP)
+PLANNED = PlannedMove(SUBJECT, TO, None, Strategy.BRIDGE, instances=2, running=1, reason="runs-from-source")
+OTHER = RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11"))
+
+
+def proposed(observed: Observed, rules: Rules = RULES, action: Action | None = None) -> PlannedMove | Unmoved:
+    assert observed.lrp is not None
+    return propose(observed, observed.lrp, action or plan(observed, rules), rules)
+
+
+def move_of(observed: Observed, rules: Rules = RULES) -> PlannedMove:
+    made = proposed(observed, rules)
+    assert isinstance(made, PlannedMove), made
+    return made
+
+
+def test_an_lrp_is_named_with_its_owner() -> None:
+    assert subject_of(TAGGED) == Subject(
+        PROCESS, AppGuid("app-1"), Owner("acme", "prod", "web"), TAGGED.rootfs
+    )
+
+
+class TestMove:
+    def test_an_lrp_whose_copy_is_there_is_moved_to_it(self) -> None:
+        assert move_of(ORDERED) == PlannedMove(
+            SUBJECT, TO, None, Strategy.RECREATE, instances=2, running=0, reason="runs-from-source"
+        )
+
+    def test_one_that_runs_is_moved_with_a_bridge_and_counted(self) -> None:
+        move = move_of(replace(ORDERED, instances=(RUNNING,)), BRIDGING)
+
+        assert (move.strategy, move.instances, move.running) == (Strategy.BRIDGE, 2, 1)
+
+    def test_one_whose_copy_is_to_be_read_back_first_is_moved_to_it_in_the_end(self) -> None:
+        suspect = replace(IMAGE, suspect_since=NOW - 1)
+
+        move = move_of(replace(ORDERED, image=suspect))
+
+        assert (move.to_rootfs, move.copy, move.reason) == (TO, None, "image-suspect")
+
+
+class TestCopyFirst:
+    def test_an_lrp_without_a_copy_waits_for_it_and_nobody_knows_its_rootfs_yet(self) -> None:
+        move = move_of(UNKNOWN)
+
+        assert (move.to_rootfs, move.copy, move.reason) == (None, SOURCE, "not-cached")
+
+    @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.COPYING])
+    def test_one_whose_copy_is_under_way_waits_for_it(self, state: JobState) -> None:
+        job = replace(JOB, state=state, cache_guid=None)
+
+        move = move_of(replace(ORDERED, job=job, image=None))
+
+        assert (move.copy, move.reason) == (SOURCE, "waiting: caching")
+
+    def test_one_whose_copy_waits_for_the_end_of_a_pause_waits_for_it(self) -> None:
+        job = replace(JOB, state=JobState.QUEUED, cache_guid=None)
+
+        move = move_of(replace(ORDERED, job=job, image=None, is_paused=True))
+
+        assert (move.copy, move.reason) == (SOURCE, "waiting: caching")
+
+    def test_one_whose_source_is_asked_once_more_names_no_rootfs(self) -> None:
+        """Its tag may have moved: the copy that is there may not be the one that it gets."""
+        move = move_of(replace(ORDERED, binding_is_current=False))
+
+        assert (move.to_rootfs, move.copy) == (None, SOURCE)
+
+    def test_one_that_runs_says_so_before_its_copy_is_there(self) -> None:
+        move = move_of(replace(UNKNOWN, instances=(RUNNING,)), BRIDGING)
+
+        assert (move.strategy, move.running) == (Strategy.BRIDGE, 1)
+
+    def test_one_that_could_not_be_moved_afterwards_is_not_copied_for(self) -> None:
+        made = proposed(replace(UNKNOWN, instances=(RUNNING,)))
+
+        assert isinstance(made, Unmoved)
+        assert made.reason == "waiting: running"
+        assert "journal_key_file" in made.detail
+
+    @pytest.mark.parametrize("is_paused", [True, False])
+    def test_one_whose_copy_is_under_way_stays_when_only_what_is_cached_was_asked_for(
+        self,
+        is_paused: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        order = replace(MOVE, only_cached=True)
+        job = replace(JOB, state=JobState.COPYING, cache_guid=None)
+
+        made = proposed(replace(READY, job=job, image=None, order=order, is_paused=is_paused))
+
+        assert isinstance(made, Unmoved)
+        assert made.reason == "waiting: caching"
+
+
+class TestWayBack:
+    def test_an_lrp_goes_back_to_what_it_ran_from(self) -> None:
+        move = move_of(CACHED)
+
+        assert (move.to_rootfs, move.copy, move.reason) == (LRP.rootfs, None, "operator-restores")
+        assert move.subject.rootfs == TO
+
+    def test_one_that_runs_goes_back_as_the_rule_for_its_source_says(self) -> None:
+        """A rule about images is about what people call them, which its copy does not tell."""
+        rule = RunningRule(ReplaceRunning.BRIDGE, image="registry.example.com/*")
+        rules = replace(BRIDGING, running=RunningPolicy(ReplaceRunning.NEVER, (rule,)))
+
+        move = move_of(replace(CACHED, instances=(RUNNING,)), rules)
+
+        assert move.strategy is Strategy.BRIDGE
+
+    def test_one_whose_origin_is_not_known_stays(self) -> None:
+        assert proposed(replace(CACHED, origin=None)) == Unmoved(
+            subject_of(MOVED),
+            "origin-unknown",
+            "it was not moved here by this program, or its record is gone",
+        )
+
+    def test_one_that_is_on_its_source_stays(self) -> None:
+        made = proposed(replace(READY, order=BACK))
+
+        assert isinstance(made, Unmoved)
+        assert made.reason == "restored"
+
+
+class TestStays:
+    def test_an_lrp_that_is_left_alone_says_why(self) -> None:
+        assert proposed(ORDERED, action=LeaveAlone("held", "its detail")) == Unmoved(
+            SUBJECT, "held", "its detail"
+        )
+
+    @pytest.mark.parametrize(
+        ("action", "reason"),
+        [
+            (Forget(), "not-desired"),
+            (Retire((RUNNING,), "retired-stale-instances"), "retired-stale-instances"),
+            (RemoveLeftBridge(PROCESS), "bridge-left-behind"),
+        ],
+    )
+    def test_what_is_put_right_first_is_planned_when_it_is(self, action: Action, reason: str) -> None:
+        assert proposed(ORDERED, action=action) == Unmoved(SUBJECT, reason)
+
+    def test_one_that_is_being_replaced_is_never_proposed_anew(self) -> None:
+        with pytest.raises(AssertionError):
+            proposed(ORDERED, action=GoOn(Wait("waiting: settling", 1.0), Pull(TO)))
+
+
+class TestDifferences:
+    def test_an_lrp_that_is_as_it_was_has_none(self) -> None:
+        assert differences(PLANNED, PLANNED) == ""
+
+    def test_how_many_instances_serve_at_the_moment_is_none(self) -> None:
+        assert differences(PLANNED, replace(PLANNED, running=2)) == ""
+
+    def test_a_copy_that_was_missing_and_is_there_is_none(self) -> None:
+        """That is what the plan wanted."""
+        waiting = replace(PLANNED, to_rootfs=None, copy=SOURCE)
+
+        assert differences(waiting, PLANNED) == ""
+
+    def test_a_copy_that_is_asked_for_once_more_is_none(self) -> None:
+        assert differences(PLANNED, replace(PLANNED, to_rootfs=None, copy=SOURCE)) == ""
+
+    def test_another_reason_is_none(self) -> None:
+        assert differences(PLANNED, replace(PLANNED, reason="image-suspect")) == ""
+
+    def test_a_login_in_a_rootfs_is_none(self) -> None:
+        """A plan that was written down has no login in it."""
+        with_login = Rootfs("docker://robot:pw@registry.example.com/team/app#1")
+        now = replace(PLANNED, subject=replace(SUBJECT, rootfs=with_login))
+        written = replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs(str(with_login))))
+
+        assert differences(written, now) == ""
+
+    def test_a_login_in_the_rootfs_to_go_back_to_is_none(self) -> None:
+        with_login = Rootfs("docker://robot:pw@registry.example.com/team/app#1")
+        now, written = (replace(PLANNED, to_rootfs=each) for each in (with_login, Rootfs(str(with_login))))
+
+        assert differences(written, now) == ""
+
+    @pytest.mark.parametrize(
+        ("now", "said"),
+        [
+            (
+                replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs("docker:///team/app#2"))),
+                "is desired from docker:///team/app#2, not docker://registry.example.com/team/app#1",
+            ),
+            (replace(PLANNED, strategy=Strategy.RECREATE), "would be moved by recreate, not bridge"),
+            (replace(PLANNED, instances=3), "wants instances: 3, not 2"),
+            (replace(PLANNED, to_rootfs=OTHER), f"would be moved to {OTHER}, not {TO}"),
+            (Unmoved(SUBJECT, "held", "why"), "would be left alone now: held why"),
+            (Unmoved(SUBJECT, "denied"), "would be left alone now: denied"),
+        ],
+    )
+    def test_anything_else_is_said(self, now: PlannedMove | Unmoved, said: str) -> None:
+        assert differences(PLANNED, now) == said
+
+    def test_all_are_said(self) -> None:
+        now = replace(PLANNED, instances=3, strategy=Strategy.RECREATE)
+
+        assert (
+            differences(PLANNED, now) == "would be moved by recreate, not bridge, wants instances: 3, not 2"
+        )
+
+
+class TestCopies:
+    A, B = parse_image_reference("docker.io/team/a:1"), parse_image_reference("docker.io/team/b:1")
+
+    def test_an_image_is_listed_once_with_the_lrps_that_wait_for_it(self) -> None:
+        moves = [replace(PLANNED, copy=each) for each in (self.B, None, self.A, self.B)]
+
+        assert copies_of(moves) == (PlannedCopy(self.A, 1), PlannedCopy(self.B, 2))
+
+    def test_without_moves_that_wait_there_are_none(self) -> None:
+        assert copies_of([PLANNED]) == ()
+
+    @given(wanted=st.lists(st.sampled_from([A, B, SOURCE]) | st.none()))
+    def test_each_lrp_that_waits_is_counted_once_and_images_stand_by_name(
+        self, wanted: list[ImageReference | None]
+    ) -> None:
+        copies = copies_of([replace(PLANNED, copy=each) for each in wanted])
+
+        assert {copy.source: copy.lrps for copy in copies} == {
+            each: wanted.count(each) for each in wanted if each is not None
+        }
+        assert list(copies) == sorted(copies, key=lambda copy: str(copy.source))
+
+
+@given(
+    observed=st.builds(
+        replace,
+        st.sampled_from([ORDERED, UNKNOWN, CACHED, replace(CACHED, origin=None)]),
+        instances=st.sampled_from([(), (RUNNING,)]),
+        is_paused=st.booleans(),
+        is_held=st.booleans(),
+    ),
+    rules=st.sampled_from([RULES, BRIDGING]),
+)
+def test_a_world_that_does_not_change_keeps_to_the_plan(observed: Observed, rules: Rules) -> None:
+    made = proposed(observed, rules)
+
+    if isinstance(made, PlannedMove):
+        assert differences(made, proposed(observed, rules)) == ""
+
+
+@given(
+    observed=st.builds(
+        replace,
+        st.sampled_from([ORDERED, UNKNOWN, CACHED, replace(CACHED, origin=None)]),
+        instances=st.sampled_from([(), (RUNNING,)]),
+        is_paused=st.booleans(),
+    )
+)
+def test_what_is_proposed_is_carried_out_by_an_order_made_of_it(observed: Observed) -> None:
+    made = proposed(observed, BRIDGING)
+    if not isinstance(made, PlannedMove):
+        return
+    assert observed.order is not None
+    goal = observed.order.goal
+    order = Order(
+        goal,
+        since=NOW,
+        strategy=made.strategy,
+        rootfs=made.subject.rootfs,
+        to_rootfs=made.to_rootfs if goal is Goal.CACHE else None,
+    )
+
+    assert plan(replace(observed, order=order), BRIDGING) == plan(observed, BRIDGING)

@@ -29,7 +29,11 @@ from reconcile.records import LrpRecord, Phase, Replacement
 log = structlog.get_logger(scope="reconciler")
 
 IN_FLIGHT_LIMIT = Outcome("waiting: in-flight-limit")
+WITHDRAWN = Outcome("called-off", "what was asked for was withdrawn", look_again=0.0)
 RECOVERING = Outcome("waiting: recovery", "an earlier run left replacements open", look_again=1.0)
+
+LOOK_FAILED = "waiting: look-failed"
+"""What an order hears of a pass that came to nothing."""
 
 SECONDS_TO_DESIRE = 4.0
 """For what must not be lost with a journal in memory, when the process ends."""
@@ -173,12 +177,14 @@ class Reconciler:
             self._sources.wishes.report(key, outcome.reason, outcome.detail)
         except DockerCacheError as error:
             seconds = self._back_off(key)
+            self._sources.wishes.report(key, LOOK_FAILED, str(error))
             self._process.metrics.passes.labels(reason=type(error).__name__).inc()
             log.info(
                 "failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1)
             )
         except Exception:
             self._back_off(key)
+            self._sources.wishes.report(key, LOOK_FAILED, "internal-error: see the log")
             self._process.metrics.passes.labels(reason="internal-error").inc()
             log.exception("failed-to-reconcile", process_guid=key)
         else:
@@ -230,8 +236,11 @@ class Reconciler:
             if hindrance is not None:
                 self._parked[key] = None
                 return hindrance
+            if observed.order is not self._sources.wishes.order_of(key):
+                return WITHDRAWN
             self._circuit = self._circuit.begun()
             self._follow(key)
+            self._sources.wishes.report(key, f"waiting: {Phase.PREPARED}", "")
         outcome = await apply(action, observed, self._sources, self._targets)
         self._judge(key, outcome, observed.now)
         if key in self._replacing and await self._sources.journal.find_replacement(key) is None:

@@ -5,7 +5,8 @@ caller goes away, orders that were not begun are withdrawn; what was begun goes 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -23,6 +24,10 @@ from reconcile.records import Goal
 from reconcile.selection import Selection
 
 CIRCUIT_OPEN = "waiting: circuit-open"
+LOOK_FAILED = "waiting: look-failed"
+MOST_FAILED_LOOKS = 5
+"""In a row, after which an LRP that is not being moved is given up."""
+
 TOLD = 10
 """Differences that a refusal names."""
 
@@ -57,12 +62,25 @@ class _Run:
 
     moves: Mapping[ProcessGuid, PlannedMove]
     open: set[ProcessGuid]
-    newly_held: frozenset[ProcessGuid]
+    newly_held: set[ProcessGuid]
+    failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
+    begun: set[ProcessGuid] = field(default_factory=set)
     changes: asyncio.Queue[tuple[ProcessGuid, str, str]] = field(default_factory=asyncio.Queue)
 
     def follow(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
         """Take note of what a pass came to."""
         self.changes.put_nowait((process_guid, reason, detail))
+
+    def note(self, process_guid: ProcessGuid, reason: str) -> None:
+        """Remember which LRPs were begun with."""
+        if REASONS[reason].state is AppState.MOVING:
+            self.begun.add(process_guid)
+
+    def drain(self) -> None:
+        """Take note of what nobody waits for any more."""
+        while not self.changes.empty():
+            guid, reason, _ = self.changes.get_nowait()
+            self.note(guid, reason)
 
 
 class Applier:
@@ -85,6 +103,7 @@ class Applier:
         if self._is_busy:
             raise Conflict("admin", "apply-running", "another plan is being applied: wait for its end")
         self._is_busy = True
+        run: _Run | None = None
         try:
             done = await self._already_done(proposal, now)
             moves = {move.subject.process_guid: move for move in proposal.moves}
@@ -98,10 +117,13 @@ class Applier:
                 async for each in news:
                     yield each
         finally:
-            for guid in [move.subject.process_guid for move in proposal.moves]:
-                self._control.withdraw(guid)
+            for move in proposal.moves:
+                self._control.withdraw(move.subject.process_guid)
             self._control.max_in_flight = None
             self._is_busy = False
+            if run is not None:  # hold no app that was not begun with when its caller went away
+                run.drain()
+                await asyncio.shield(self._release(run, run.newly_held - run.begun))
 
     def _check(self, proposal: Proposal, max_in_flight: int | None) -> None:
         cache, most = self._survey.rules.cache.address, self._survey.rules.max_in_flight
@@ -151,11 +173,17 @@ class Applier:
             return is_from_cache
         return str(seen.lrp.rootfs) == str(move.to_rootfs)  # a plan has no login in it
 
-    def _newly_held(self, proposal: Proposal) -> frozenset[ProcessGuid]:
+    def _newly_held(self, proposal: Proposal) -> set[ProcessGuid]:
         if proposal.goal is Goal.CACHE:
-            return frozenset()
+            return set()
         subjects = [move.subject for move in proposal.moves]
-        return frozenset(each.process_guid for each in subjects if not self._control.is_held(each.app_guid))
+        return {each.process_guid for each in subjects if not self._control.is_held(each.app_guid)}
+
+    async def _release(self, run: _Run, process_guids: Iterable[ProcessGuid]) -> None:
+        """Let apps be moved again that were held for a move that did not take place."""
+        apps = [run.moves[guid].subject.app_guid for guid in process_guids]
+        await self._control.prepare(Goal.CACHE, apps)
+        run.newly_held -= set(process_guids)
 
     def _place(self, proposal: Proposal, run: _Run, now: float) -> None:
         expected: dict[ImageReference, Digest] = {
@@ -172,8 +200,9 @@ class Applier:
                 to_rootfs=move.to_rootfs if proposal.goal is Goal.CACHE else None,
                 platform_digest=None if move.copy is None else expected.get(move.copy),
             )
-            if self._control.place(guid, order, run.follow):
-                self._queue.add(guid)
+            if not self._control.place(guid, order, run.follow):
+                raise AssertionError("one plan at a time gives orders")
+            self._queue.add(guid)
 
     async def _watch(self, run: _Run) -> AsyncGenerator[News, None]:
         total, over = len(run.moves), set[ProcessGuid]()
@@ -181,15 +210,26 @@ class Applier:
             guid, reason, detail = await run.changes.get()
             if guid in over:
                 continue
-            if reason == CIRCUIT_OPEN:  # nothing more is begun: it ends with what is under way
-                self._control.withdraw(guid)
-            ends = is_over(reason) or reason == CIRCUIT_OPEN
+            run.note(guid, reason)
+            ends = is_over(reason) or self._gives_up(run, guid, reason)
             if ends:
                 over.add(guid)
             news = News(run.moves[guid], reason, detail, ends, len(over), total)
-            if news.has_failed and guid in run.newly_held:  # it stays where it is, so it is not held
-                await self._control.prepare(Goal.CACHE, [run.moves[guid].subject.app_guid])
+            if ends and guid in run.newly_held:
+                if news.has_failed:  # it stays where it is
+                    await self._release(run, {guid})
+                else:
+                    run.newly_held.discard(guid)
             yield news
+
+    def _gives_up(self, run: _Run, guid: ProcessGuid, reason: str) -> bool:
+        """Withdraw an order that leads nowhere for now; what was begun goes on to its end."""
+        run.failed_looks[guid] = run.failed_looks[guid] + 1 if reason == LOOK_FAILED else 0
+        gives_up = run.failed_looks[guid] >= MOST_FAILED_LOOKS and guid not in run.begun
+        if reason == CIRCUIT_OPEN or gives_up:  # nothing more is begun: it ends with what is under way
+            self._control.withdraw(guid)
+            return True
+        return False
 
 
 def _name(move: PlannedMove) -> str:

@@ -110,6 +110,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
     REASON_CALLED_OFF: _ClassVar[Reason]
+    REASON_WAITING_LOOK_FAILED: _ClassVar[Reason]
 
 class MoveState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -206,6 +207,7 @@ REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
 REASON_CALLED_OFF: Reason
+REASON_WAITING_LOOK_FAILED: Reason
 MOVE_STATE_UNSPECIFIED: MoveState
 MOVE_STATE_WAITING: MoveState
 MOVE_STATE_COPYING: MoveState

@@ -641,6 +641,15 @@ FROM_SOURCE = "docker://registry.example.com/team/app#1"
 FROM_CACHE = "docker://cache.example:8080/"
 
 
+class Leaving(Control):
+    """An operator who goes away as soon as a pass has seen what was asked for."""
+
+    def order_of(self, process_guid: ProcessGuid) -> Order | None:
+        order = super().order_of(process_guid)
+        self.withdraw(process_guid)
+        return order
+
+
 class TestOperators:
     """Who pauses the daemon, holds apps, and gives orders for single LRPs."""
 
@@ -677,6 +686,19 @@ class TestOperators:
             await bench.reason(app, "replaced")
 
         assert bench.rootfs(app).startswith(FROM_CACHE)
+
+    async def test_an_order_that_is_withdrawn_while_it_is_looked_at_begins_nothing(
+        self, bench: Bench
+    ) -> None:
+        app = await bench.app_with_copy()
+        bench.control = Leaving(bench.store.operations)
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            bench.order(app)
+            await bench.reason(app, "waiting: paused")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert await bench.store.journal.list_replacements() == ()
 
     async def test_after_a_pause_it_goes_on(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
@@ -715,7 +737,7 @@ class TestOperators:
             await follower.end()
 
         reasons = [reason for _, reason, _ in follower.told]
-        assert reasons[0] == "waiting: removed"
+        assert reasons[:2] == ["waiting: prepared", "waiting: removed"]
         assert "waiting: instances-stopping" in reasons
         assert reasons[-1] == "replaced"
 

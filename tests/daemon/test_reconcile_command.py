@@ -315,3 +315,49 @@ class TestWithoutADaemon:
         assert answer.status == FAILED
         assert "nobody listens there: is the daemon running?" in answer.err
         assert env.settings["admin_address"] in answer.err
+
+
+async def test_an_interrupted_restore_holds_only_what_it_has_begun(env: Environment) -> None:
+    names = [f"app-{n}" for n in range(6)]
+    apps = await running_apps(env, *names, instances=1)
+    env.settings |= {"max_in_flight": 1}
+    await env.started_daemon()
+    operator = Operator(env)
+    await operator.runs("reconcile", "--apply", "--yes")
+    assert all(map(env.is_from_cache, apps))
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "controller",
+        *("restore", "--config", str(env.config_path), "--all", "--yes"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if json.loads(line).get("state") == "done":
+            break
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+    await until(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
+
+    back = sum(not env.is_from_cache(app) for app in apps)
+    held = (await operator.runs("status")).row["held_apps"]
+    assert 1 <= back < len(apps)
+    assert held == back
+
+
+async def test_an_lrp_that_cannot_be_looked_at_is_given_up(env: Environment) -> None:
+    """An order must come to an end, also where passes fail again and again."""
+    await running_apps(env, "web")
+    env.settings |= {"communication_timeout": "1s"}
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    await operator.runs("reconcile", "--out", str(file))
+    env.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrps/get_by_process_guid.r3", calls=10_000)
+
+    answer = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    last = answer.rows[-1]
+    assert (answer.status, last["state"], last["reason"]) == (FAILED, "left", "waiting: look-failed")
+    assert "get_by_process_guid" in last["detail"]

@@ -23,7 +23,8 @@ from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference
-from reconcile.lrps import Credentials
+from reconcile.lrps import Credentials, ProcessGuid
+from reconcile.orders import Order
 from reconcile.ports import (
     BindingRecords,
     CopiedImage,
@@ -33,7 +34,16 @@ from reconcile.ports import (
     ResolvedImage,
     TargetState,
 )
-from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, is_of_lrp
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    CacheJob,
+    CacheRequest,
+    JobId,
+    JobState,
+    is_of_lrp,
+    lrp_of_origin,
+)
 
 log = structlog.get_logger(scope="cacher")
 
@@ -63,6 +73,9 @@ class Gate(Protocol):
     @property
     def is_paused(self) -> bool:
         """Only what an operator asked for is run."""
+
+    def order_of(self, process_guid: ProcessGuid) -> Order | None:
+        """Give what was asked of an LRP, while somebody waits for it."""
 
 
 class Progress(Protocol):
@@ -116,7 +129,7 @@ class Cacher:
         self._records = records
         self._followers = followers
         self._gate = gate
-        self._ordered: set[JobId] = set()
+        self._ordered: dict[JobId, set[str]] = {}
         self._targets: dict[JobId, ImageReference] = {}
         self._metrics = process.metrics
         self._clock = process.clock
@@ -153,8 +166,8 @@ class Cacher:
         """Ask for a copy; the same origin again gives the same job."""
         async with self._requesting:
             job = await self._find_job_of(request) or await self._join_or_add(request)
-        if request.is_ordered and job.state in OPEN and job.job_id not in self._ordered:
-            self._ordered.add(job.job_id)
+        if request.is_ordered and job.state in OPEN:
+            self._note_order(job.job_id, request)
             self._queue.add(job.job_id)
         self._followers.requested(request)
         return job
@@ -198,11 +211,25 @@ class Cacher:
         await self._records.jobs.add_job(job, self._binding(request, job.job_id))
         if request.credentials is not None:
             self._credentials[job.job_id] = request.credentials
-        if request.is_ordered:
-            self._ordered.add(job.job_id)
+        self._note_order(job.job_id, request)
         self._queue.add(job.job_id)
         log.info("queued-job", job=job.job_id, source_image=str(job.source), reason=job.reason)
         return job
+
+    def _note_order(self, job_id: JobId, request: CacheRequest) -> None:
+        if request.is_ordered:
+            self._ordered.setdefault(job_id, set()).add(request.origin)
+
+    def _is_ordered(self, job_id: JobId) -> bool:
+        """Whether an operator asked for a copy, or still waits for an LRP that needs it."""
+        return any(
+            not is_of_lrp(origin) or self._gate.order_of(lrp_of_origin(origin)) is not None
+            for origin in self._ordered.get(job_id, ())
+        )
+
+    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
+        """Give what is held by whoever makes or deletes the copy of some content."""
+        return self._content_locks.setdefault(platform_digest, asyncio.Lock())
 
     def _may_share(self, job: CacheJob, credentials: Credentials | None) -> bool:
         if credentials is None:
@@ -234,7 +261,7 @@ class Cacher:
                 continue
             if after is None:
                 self._credentials.pop(job_id, None)
-                self._ordered.discard(job_id)
+                self._ordered.pop(job_id, None)
                 self._queue.done(job_id)
             else:
                 self._queue.again(job_id, after)
@@ -244,7 +271,7 @@ class Cacher:
         job = await self._records.jobs.find_job(job_id)
         if job is None or job.state not in OPEN:
             return None
-        if self._gate.is_paused and job_id not in self._ordered:
+        if self._gate.is_paused and not self._is_ordered(job_id):
             return PAUSED_WAIT
         now = self._clock()
         if job.not_before is not None and job.not_before > now:
@@ -325,7 +352,7 @@ class Cacher:
         """Have the job's content in the private registry under its GUID; without a copy if it was there."""
         self._late.pop(job.job_id, None)  # they come in time after all
         resolved = await self._engine.resolve(job.source, self._credentials.get(job.job_id))
-        async with self._content_locks.setdefault(resolved.platform_digest, asyncio.Lock()):
+        async with self.content_lock(resolved.platform_digest):
             guid = await self._records.images.reserve_guid(resolved.platform_digest)
             target = self._cache.image(guid)
             known = await self._records.images.find_image(guid)

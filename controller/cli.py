@@ -4,10 +4,12 @@ Exit status: 0 done, 2 changes are pending (of a plan), 3 wrong usage or config,
 5 anything else.
 """
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 
@@ -58,6 +60,7 @@ def _exit_status(error: DockerCacheError) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command, and end the process with its exit status."""
+    _mend_streams()
     try:
         commands.main(args=arguments, prog_name=running.PROGRAM, standalone_mode=False)
     except click.UsageError as error:
@@ -75,3 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except OSError as error:
+        click.echo(f"{running.PROGRAM}: {error}", err=True)
+        sys.exit(FAILED)
+    except SystemExit as error:
+        sys.exit(FAILED if error.code == 1 else error.code)  # 1 is what rich makes of a broken pipe
+
+
+def _mend_streams() -> None:
+    """Write what a terminal cannot show as well as it can, and go on where a stream is closed."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif name != "stdin" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -52,6 +52,7 @@ class Control:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
         self._is_paused = True
+        self._was_paused: bool | None = None
         self._held: set[AppGuid] = set()
         self._orders: dict[ProcessGuid, Order] = {}
         self._followers: dict[ProcessGuid, Follower] = {}
@@ -71,7 +72,12 @@ class Control:
     async def load_for_orders_alone(self) -> None:
         """Begin nothing but what is ordered, for this process alone."""
         self._held = set(await self._operations.list_holds())
-        self._is_paused = True
+        self._is_paused, self._was_paused = True, await self._operations.find_paused() is True
+
+    @property
+    def was_paused(self) -> bool:
+        """Whether an operator paused the daemon, whatever this process begins."""
+        return self._was_paused if self._was_paused is not None else self._is_paused
 
     @property
     def is_paused(self) -> bool:

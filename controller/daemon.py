@@ -190,11 +190,12 @@ async def _reload(read_config: Callable[[], object]) -> ReloadRequested | None:
 
 async def _stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoReturn:
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last when the terminal is gone
     for number in signals:
         loop.add_signal_handler(number, work.cancel)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     await asyncio.wait([work])
-    for number in signals:
+    for number in signals[:2]:
         loop.remove_signal_handler(number)  # the next one ends the process at once
     await reconciler.finish_replacements(None)
     raise StopRequested

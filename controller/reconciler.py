@@ -22,6 +22,7 @@ from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import ProcessGuid
 from reconcile.observe import Moment, Sources, observe, observe_left_bridge
 from reconcile.observed import Observed, Rules
+from reconcile.orders import Order
 from reconcile.plan import plan, plan_left_bridge
 from reconcile.protocol import FAILURES, NOT_SETTLED, REPLACED, RESTORED
 from reconcile.records import LrpRecord, Phase, Replacement
@@ -165,7 +166,7 @@ class Reconciler:
             await self._run_pass(key)
 
     async def _run_pass(self, key: ProcessGuid) -> None:
-        started = time.monotonic()
+        started, order = time.monotonic(), self._sources.wishes.order_of(key)
         try:
             if is_bridge(key):
                 await self._look_at_left_bridge(key)
@@ -174,17 +175,17 @@ class Reconciler:
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._remember(observed, outcome)
-            self._sources.wishes.report(key, outcome.reason, outcome.detail)
+            self._tell(key, observed.order, outcome.reason, outcome.detail)
         except DockerCacheError as error:
             seconds = self._back_off(key)
-            self._sources.wishes.report(key, LOOK_FAILED, str(error))
+            self._tell(key, order, LOOK_FAILED, str(error))
             self._process.metrics.passes.labels(reason=type(error).__name__).inc()
             log.info(
                 "failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1)
             )
         except Exception:
             self._back_off(key)
-            self._sources.wishes.report(key, LOOK_FAILED, "internal-error: see the log")
+            self._tell(key, order, LOOK_FAILED, "internal-error: see the log")
             self._process.metrics.passes.labels(reason="internal-error").inc()
             log.exception("failed-to-reconcile", process_guid=key)
         else:
@@ -195,6 +196,11 @@ class Reconciler:
                 self._queue.again_urgent(key, outcome.look_again)
             else:
                 self._queue.again(key, outcome.look_again)
+
+    def _tell(self, key: ProcessGuid, order: Order | None, reason: str, detail: str) -> None:
+        """Report to whoever gave an order what came of it, but not of a pass that knew nothing of it."""
+        if order is not None and self._sources.wishes.order_of(key) is order:
+            self._sources.wishes.report(key, reason, detail)
 
     def _back_off(self, key: ProcessGuid) -> float:
         longest = LONGEST_BACK_OFF if key in self._replacing else None
@@ -228,7 +234,8 @@ class Reconciler:
         key = observed.process_guid
         self._parked.pop(key, None)
         self._recovering.discard(key)
-        if observed.replacement is None:
+        if observed.replacement is None and key in self._replacing:  # it could not be begun
+            self._circuit = self._circuit.called_off()
             self._settle(key)
         action = plan(observed, self._rules)
         if isinstance(action, BeginReplacement):
@@ -237,13 +244,18 @@ class Reconciler:
                 self._parked[key] = None
                 return hindrance
             if observed.order is not self._sources.wishes.order_of(key):
+                self._begin_parked()
                 return WITHDRAWN
             self._circuit = self._circuit.begun()
             self._follow(key)
-            self._sources.wishes.report(key, f"waiting: {Phase.PREPARED}", "")
+            self._tell(key, observed.order, f"waiting: {Phase.PREPARED}", "")
         outcome = await apply(action, observed, self._sources, self._targets)
         self._judge(key, outcome, observed.now)
-        if key in self._replacing and await self._sources.journal.find_replacement(key) is None:
+        if key not in self._replacing:
+            self._begin_parked()  # it did not take the place that it was looked at for
+        elif await self._sources.journal.find_replacement(key) is None:
+            if outcome.ended is None:
+                self._circuit = self._circuit.called_off()
             self._settle(key, outcome.ended or observed.replacement)
         return outcome
 
@@ -340,7 +352,7 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
         app_guid=lrp.app_guid,
         rootfs=str(lrp.rootfs),
         cache_guid=outcome.cache_guid or (before.cache_guid if before else None),
-        rounds=outcome.rounds or (before.rounds if before else 0),
+        rounds=outcome.rounds if outcome.rounds is not None else (before.rounds if before else 0),
         reason=outcome.reason,
         detail=outcome.detail,
         updated_at=observed.now,

@@ -20,7 +20,7 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
-from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
+from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories
 from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
 from reconcile.observe import Sources, look_at_replaced
@@ -29,6 +29,7 @@ from reconcile.plan import COPY_DAMAGED, request_of_lrp
 from reconcile.ports import Bridges, CacheRequests, Engine, Instances, Journal, Lrps, Origins, Verifier
 from reconcile.protocol import (
     BRIDGE_CRASHED,
+    CALLED_OFF,
     LONGEST_LOOK_AGAIN,
     LOOK_AGAIN,
     OWNER_REMOVED_IT,
@@ -72,8 +73,11 @@ class Outcome:
     ended: Replacement | None = None
 
 
-class Suspicions(Protocol):
-    """Where it is noted that instances crashed from a copy."""
+class Images(Protocol):
+    """The records of copies."""
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read a finished copy."""
 
     async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that instances crashed from a copy."""
@@ -88,7 +92,7 @@ class Targets:
     instances: Instances
     journal: Journal
     origins: Origins
-    images: Suspicions
+    images: Images
     engine: Engine
     verifier: Verifier
     requests: CacheRequests
@@ -154,7 +158,12 @@ async def _begin(action: BeginReplacement, observed: Observed, sources: Sources,
     )
     await targets.journal.save_replacement(row)
     if image is not None:
-        if not await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest):
+        try:
+            is_there = await _is_there(image, targets)
+        except DockerCacheError:
+            await targets.journal.delete_replacement(guid)  # nothing was begun
+            raise
+        if not is_there:
             return await _ask_again(guid, image, observed, targets)
         lrp = action.lrp
         login = lrp.credentials
@@ -162,6 +171,13 @@ async def _begin(action: BeginReplacement, observed: Observed, sources: Sources,
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), targets)
     return await _remove(row, observed, sources, targets)
+
+
+async def _is_there(image: CachedImage, targets: Targets) -> bool:
+    """Whether a copy is still known, now that the row tells that it is used, and still in the registry."""
+    if await targets.images.find_image(image.cache_guid) is None:  # somebody evicts it
+        return False
+    return await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest)
 
 
 def _cache_guid_of(action: BeginReplacement, observed: Observed) -> CacheGuid:
@@ -217,7 +233,7 @@ async def _close(row: Replacement, reason: str, observed: Observed, targets: Tar
         reason,
         look_again=None if is_moved else 0.0,
         cache_guid=row.cache_guid if is_moved else None,
-        rounds=row.rounds,
+        rounds=row.rounds - 1 if reason == CALLED_OFF else row.rounds,
         ended=row,
     )
 
@@ -253,7 +269,8 @@ async def _call_off(row: Replacement, reason: str, targets: Targets, *, detail: 
         await targets.journal.save_replacement(row)
         return Outcome(reason, detail, look_again=0.0, rounds=row.rounds)
     await targets.journal.delete_replacement(row.process_guid)
-    return Outcome(reason, detail, look_again=0.0, rounds=row.rounds, ended=row)
+    rounds = row.rounds if reason == REFUSED else row.rounds - 1  # nobody undid it
+    return Outcome(reason, detail, look_again=0.0, rounds=rounds, ended=row)
 
 
 async def _retire(action: Retire, targets: Targets) -> Outcome:

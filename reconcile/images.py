@@ -40,9 +40,14 @@ _CC_TAG = re.compile(r"(?:[a-zA-Z0-9_\-.]{1,128}(?:@sha256:[a-z0-9]{64})?|sha256
 _LOGIN = re.compile(r"(?<=//)[^/@]*@|^[^/@]*@(?=[^/]*/)")
 
 
-def _shown(text: str) -> str:
+def without_login(text: str) -> str:
+    """Write what somebody gave as an image for people: cut, and without a login that may be in it."""
     text = _LOGIN.sub("***@", text)
-    return repr(text if len(text) <= 256 else f"{text[:256]}…")
+    return text if len(text) <= 256 else f"{text[:256]}…"
+
+
+def _shown(text: str) -> str:
+    return repr(without_login(text))
 
 
 def _refuse(code: str, text: str, why: str) -> Invalid:

@@ -63,6 +63,7 @@ class PlannedMove:
         copy: The image to copy first, or to ask its source for once more; None when neither is needed.
         instances: That its owner wants.
         running: Of those.
+        is_held: An operator put its app back on its source, and it is moved nevertheless.
     """
 
     subject: Subject
@@ -72,6 +73,7 @@ class PlannedMove:
     instances: int
     running: int
     reason: str
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class Proposal:
     Attributes:
         cache: Address of the private registry that it is about.
         made_at: UTC seconds since 1970.
+        holds: LRPs that run from their sources, and whose apps are to stay there.
         looked_at: LRPs that were looked at.
         problems: Why something may be missing; with any the plan cannot be applied.
     """
@@ -99,6 +102,7 @@ class Proposal:
     made_at: float
     copies: tuple[PlannedCopy, ...] = ()
     moves: tuple[PlannedMove, ...] = ()
+    holds: tuple[Subject, ...] = ()
     unmoved: tuple[Unmoved, ...] = ()
     looked_at: int = 0
     problems: tuple[str, ...] = ()
@@ -147,7 +151,8 @@ def _move_by(how: Strategy, observed: Observed, lrp: DesiredLrp, rules: Rules, *
     elif observed.image is not None:
         to_rootfs = rules.cache.rootfs(observed.image.cache_guid)
     serving = running(lrp, observed.instances)
-    return PlannedMove(subject_of(lrp), to_rootfs, None, how, lrp.instances, serving, reason)
+    is_held = observed.is_held and not is_way_back
+    return PlannedMove(subject_of(lrp), to_rootfs, None, how, lrp.instances, serving, reason, is_held=is_held)
 
 
 def _move_after_copy(
@@ -173,6 +178,8 @@ def differences(planned: PlannedMove, now: PlannedMove | Unmoved) -> str:
         ("wants instances:", str(planned.instances), str(now.instances)),
     ]
     found = [f"{what} {after}, not {before}" for what, before, after in changes if before != after]
+    if now.is_held and not planned.is_held:
+        found.append("is held on its source by now")
     known = planned.to_rootfs is not None and now.to_rootfs is not None
     if known and str(now.to_rootfs) != str(planned.to_rootfs):
         found.append(f"would be moved to {now.to_rootfs}, not {planned.to_rootfs}")

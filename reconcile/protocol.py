@@ -59,6 +59,7 @@ BRIDGE_CRASHED = "bridge-crashed"
 BRIDGE_TIMEOUT = "bridge-timeout"
 NOT_SETTLED = "not-settled"
 REFUSED = "bbs-refused-rewrite"
+CALLED_OFF = "called-off"
 
 FAILURES = frozenset({BRIDGE_CRASHED, BRIDGE_TIMEOUT, NOT_SETTLED, REFUSED})
 """What speaks against going on with other apps."""
@@ -193,7 +194,7 @@ def _newest(row: Replacement, world: World) -> DesiredLrp:
 
 def _prepared(case: _Case) -> Step:
     # Found after a crash: nothing was done yet, so it is planned anew.
-    return Close(case.row, OWNER_REMOVED_IT if case.world.lrp is None else "called-off")
+    return Close(case.row, OWNER_REMOVED_IT if case.world.lrp is None else CALLED_OFF)
 
 
 def _before_removal(case: _Case) -> Step | None:

@@ -85,6 +85,11 @@ def origin_of_operator(request_id: str) -> str:
     return f"admin:{request_id}"
 
 
+def lrp_of_origin(origin: str) -> ProcessGuid:
+    """Name the desired LRP that a request came from; see `is_of_lrp`."""
+    return ProcessGuid(origin.removeprefix(_LRP))
+
+
 def is_of_lrp(origin: str) -> bool:
     """Whether a request came from a desired LRP, which may ask anew, and not from a staging task."""
     return origin.startswith(_LRP)

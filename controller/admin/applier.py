@@ -6,7 +6,7 @@ caller goes away, orders that were not begun are withdrawn; what was begun goes 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -15,18 +15,24 @@ from controller.control import Control, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
 from reconcile.images import Digest, ImageReference
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
 from reconcile.proposal import PlannedMove, Proposal, differences, propose
-from reconcile.protocol import REPLACED, RESTORED
+from reconcile.protocol import CALLED_OFF, NOT_SETTLED, REPLACED, RESTORED
 from reconcile.reasons import REASONS, AppState
-from reconcile.records import Goal
+from reconcile.records import Goal, Phase
 from reconcile.selection import Selection
 
 CIRCUIT_OPEN = "waiting: circuit-open"
 LOOK_FAILED = "waiting: look-failed"
 MOST_FAILED_LOOKS = 5
 """In a row, after which an LRP that is not being moved is given up."""
+
+_ENDS = frozenset({REPLACED, RESTORED, NOT_SETTLED})
+"""Ends at which an LRP is where it was to go, be it with fewer instances."""
+
+_NOTHING_NEW = frozenset({CALLED_OFF, f"waiting: {Phase.PREPARED}"})
+"""What is heard between two looks that fail."""
 
 TOLD = 10
 """Differences that a refusal names."""
@@ -43,6 +49,7 @@ class News:
     """
 
     move: PlannedMove
+    goal: Goal
     reason: str
     detail: str
     is_over: bool
@@ -52,19 +59,27 @@ class News:
     @property
     def has_failed(self) -> bool:
         """Whether something went wrong, or it was not moved although it was planned."""
-        is_done = self.reason == RESTORED or REASONS[self.reason].state is AppState.CACHED
-        return self.is_over and not is_done
+        is_there = REASONS[self.reason].state is AppState.CACHED
+        if self.goal is Goal.SOURCE:
+            is_there = self.reason == RESTORED
+        return self.is_over and not is_there
 
 
 @dataclass(slots=True)
 class _Run:
-    """Orders that are being carried out."""
+    """Orders that are being carried out.
+
+    Attributes:
+        newly_held: Apps that are held since this run, and not before.
+        there: LRPs that are where they are to be, or on their way there.
+        failed_looks: In a row, of each LRP.
+    """
 
     moves: Mapping[ProcessGuid, PlannedMove]
     open: set[ProcessGuid]
-    newly_held: set[ProcessGuid]
+    newly_held: frozenset[AppGuid]
+    there: set[ProcessGuid] = field(default_factory=set)
     failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
-    begun: set[ProcessGuid] = field(default_factory=set)
     changes: asyncio.Queue[tuple[ProcessGuid, str, str]] = field(default_factory=asyncio.Queue)
 
     def follow(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
@@ -72,15 +87,24 @@ class _Run:
         self.changes.put_nowait((process_guid, reason, detail))
 
     def note(self, process_guid: ProcessGuid, reason: str) -> None:
-        """Remember which LRPs were begun with."""
-        if REASONS[reason].state is AppState.MOVING:
-            self.begun.add(process_guid)
+        """Remember which LRPs are on their way, or there."""
+        state = REASONS[reason].state
+        if state is AppState.MOVING or reason in _ENDS:
+            self.there.add(process_guid)
+        elif state is not AppState.PENDING or reason == CALLED_OFF:
+            self.there.discard(process_guid)
 
     def drain(self) -> None:
         """Take note of what nobody waits for any more."""
         while not self.changes.empty():
             guid, reason, _ = self.changes.get_nowait()
             self.note(guid, reason)
+
+    @property
+    def needlessly_held(self) -> frozenset[AppGuid]:
+        """The apps that are held since this run, and of which no LRP went where it was to go."""
+        apps = {self.moves[guid].subject.app_guid for guid in self.there}
+        return self.newly_held - apps
 
 
 class Applier:
@@ -108,12 +132,14 @@ class Applier:
             done = await self._already_done(proposal, now)
             moves = {move.subject.process_guid: move for move in proposal.moves}
             run = _Run(moves, set(moves) - done, self._newly_held(proposal))
+            run.there |= done
             for guid in sorted(done):
                 run.follow(guid, REPLACED if proposal.goal is Goal.CACHE else RESTORED, "it was before")
             self._control.max_in_flight = max_in_flight
-            await self._control.prepare(proposal.goal, [move.subject.app_guid for move in proposal.moves])
+            subjects = [*(move.subject for move in proposal.moves), *proposal.holds]
+            await self._control.prepare(proposal.goal, [subject.app_guid for subject in subjects])
             self._place(proposal, run, now)
-            async with aclosing(self._watch(run)) as news:
+            async with aclosing(self._watch(run, proposal.goal)) as news:
                 async for each in news:
                     yield each
         finally:
@@ -121,9 +147,9 @@ class Applier:
                 self._control.withdraw(move.subject.process_guid)
             self._control.max_in_flight = None
             self._is_busy = False
-            if run is not None:  # hold no app that was not begun with when its caller went away
+            if run is not None:  # an app that stays where it was is not held there
                 run.drain()
-                await asyncio.shield(self._release(run, run.newly_held - run.begun))
+                await asyncio.shield(self._control.prepare(Goal.CACHE, run.needlessly_held))
 
     def _check(self, proposal: Proposal, max_in_flight: int | None) -> None:
         cache, most = self._survey.rules.cache.address, self._survey.rules.max_in_flight
@@ -173,17 +199,16 @@ class Applier:
             return is_from_cache
         return str(seen.lrp.rootfs) == str(move.to_rootfs)  # a plan has no login in it
 
-    def _newly_held(self, proposal: Proposal) -> set[ProcessGuid]:
+    def _newly_held(self, proposal: Proposal) -> frozenset[AppGuid]:
+        """Name the apps that are held for their moves alone; those that are on their sources stay held."""
         if proposal.goal is Goal.CACHE:
-            return set()
-        subjects = [move.subject for move in proposal.moves]
-        return {each.process_guid for each in subjects if not self._control.is_held(each.app_guid)}
-
-    async def _release(self, run: _Run, process_guids: Iterable[ProcessGuid]) -> None:
-        """Let apps be moved again that were held for a move that did not take place."""
-        apps = [run.moves[guid].subject.app_guid for guid in process_guids]
-        await self._control.prepare(Goal.CACHE, apps)
-        run.newly_held -= set(process_guids)
+            return frozenset()
+        moved = {
+            move.subject.app_guid
+            for move in proposal.moves
+            if not self._control.is_held(move.subject.app_guid)
+        }
+        return frozenset(moved - {subject.app_guid for subject in proposal.holds})
 
     def _place(self, proposal: Proposal, run: _Run, now: float) -> None:
         expected: dict[ImageReference, Digest] = {
@@ -204,7 +229,7 @@ class Applier:
                 raise AssertionError("one plan at a time gives orders")
             self._queue.add(guid)
 
-    async def _watch(self, run: _Run) -> AsyncGenerator[News, None]:
+    async def _watch(self, run: _Run, goal: Goal) -> AsyncGenerator[News, None]:
         total, over = len(run.moves), set[ProcessGuid]()
         while len(over) < total:
             guid, reason, detail = await run.changes.get()
@@ -214,19 +239,19 @@ class Applier:
             ends = is_over(reason) or self._gives_up(run, guid, reason)
             if ends:
                 over.add(guid)
-            news = News(run.moves[guid], reason, detail, ends, len(over), total)
-            if ends and guid in run.newly_held:
-                if news.has_failed:  # it stays where it is
-                    await self._release(run, {guid})
-                else:
-                    run.newly_held.discard(guid)
-            yield news
+            yield News(run.moves[guid], goal, reason, detail, ends, len(over), total)
+            if reason == CIRCUIT_OPEN:  # nothing more is begun: it ends with what is under way
+                for idle in run.open - over - run.there:
+                    run.follow(idle, reason, detail)
 
     def _gives_up(self, run: _Run, guid: ProcessGuid, reason: str) -> bool:
         """Withdraw an order that leads nowhere for now; what was begun goes on to its end."""
-        run.failed_looks[guid] = run.failed_looks[guid] + 1 if reason == LOOK_FAILED else 0
-        gives_up = run.failed_looks[guid] >= MOST_FAILED_LOOKS and guid not in run.begun
-        if reason == CIRCUIT_OPEN or gives_up:  # nothing more is begun: it ends with what is under way
+        if reason == LOOK_FAILED:
+            run.failed_looks[guid] += 1
+        elif reason not in _NOTHING_NEW:
+            run.failed_looks[guid] = 0
+        too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
+        if (reason == CIRCUIT_OPEN or too_often) and guid not in run.there:
             self._control.withdraw(guid)
             return True
         return False

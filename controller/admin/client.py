@@ -21,7 +21,7 @@ from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
 from reconcile.errors import Invalid, Unavailable
 
-CALL_WITHIN = 30.0
+CALL_WITHIN = 120.0
 """Seconds for a call that answers once; one that answers bit by bit has no limit."""
 
 PAGE_SIZE = 500

@@ -16,6 +16,9 @@ from reconcile.errors import Invalid
 
 _HEADER = {"docker_cache_plan": 1}
 
+_LATEST = 253_402_300_800.0
+"""UTC seconds since 1970 of the year 10000, which no calendar here knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlanDocument:
@@ -56,6 +59,8 @@ class PlanDocument:
                 raise Invalid("plan", "no-plan", f"{name}, line {number}, is no part of a plan") from error
         if not entries or not entries[-1].HasField("end"):
             raise Invalid("plan", "plan-cut", f"{name} has no end: it was cut, write it anew")
+        if not 0 <= entries[-1].end.made_at < _LATEST:
+            raise Invalid("plan", "no-plan", f"{name} was made at no time that there is")
         return cls(tuple(entries))
 
     def text(self) -> str:
@@ -80,6 +85,11 @@ class PlanDocument:
     def moves(self) -> list[Row]:
         """LRPs that are to be re-pointed."""
         return self._rows("move")
+
+    @property
+    def holds(self) -> list[Row]:
+        """LRPs that run from their sources, and whose apps are to stay there."""
+        return self._rows("hold")
 
     @property
     def left_alone(self) -> list[Row]:

@@ -1,6 +1,8 @@
 """Deletes copies that nothing runs from, and reads copies back; both for operators."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from controller.admin.survey import Scan
@@ -24,6 +26,9 @@ class Records(Protocol):
     async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
         """Save a finished copy with the blobs that it holds."""
 
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        """List the finished copies."""
+
     async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that a copy is not what it should be; at 0 that it is."""
 
@@ -42,14 +47,28 @@ class Bbs(Protocol):
         """List the light views of the desired LRPs of one domain, or all when it is empty."""
 
 
+class Makers(Protocol):
+    """Those who make copies."""
+
+    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
+        """Give what is held by whoever makes or deletes the copy of some content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where copies lie, and who puts them there."""
+
+    registry: Registry
+    cache: CacheRepositories
+    makers: Makers
+
+
 class Images:
     """What operators do with single copies."""
 
-    def __init__(
-        self, records: Records, registry: Registry, journal: Journal, bbs: Bbs, cache: CacheRepositories
-    ) -> None:
-        self._records, self._registry, self._journal = records, registry, journal
-        self._bbs, self._cache = bbs, cache
+    def __init__(self, records: Records, journal: Journal, bbs: Bbs, shelf: Shelf) -> None:
+        self._records, self._journal, self._bbs = records, journal, bbs
+        self._registry, self._cache, self._makers = shelf.registry, shelf.cache, shelf.makers
 
     async def find(self, cache_guid: CacheGuid) -> CachedImage:
         """Read a copy's record.
@@ -88,31 +107,46 @@ class Images:
     async def evict(self, cache_guid: CacheGuid) -> CachedImage:
         """Delete a copy from the private registry and the store.
 
-        It is forgotten first, so that no pass moves an LRP to it any more, then looked for once more.
+        It is forgotten first, and then it is looked once more whether it is used: a pass that moves an
+        LRP writes its row first, and then looks whether the copy is still known. So one sees the other.
 
         Raises:
             NotFound: `no-such-image`.
             Conflict: `image-in-use`.
-            Invalid: The registry does not delete.
+            Invalid: The registry does not delete, or it is not known who uses it.
         """
         image = await self.find(cache_guid)
         await self._refuse_if_used(image)
-        blobs = await self._records.drop_image(cache_guid)
-        try:
-            await self._refuse_if_used(image)
-            await self._delete(image)
-        except BaseException:
-            await self._records.keep_image(image, blobs)
-            raise
+        async with self._makers.content_lock(image.platform_digest):
+            blobs = await self._records.drop_image(cache_guid)
+            try:
+                await self._refuse_if_used(image)
+                await self._delete(image)
+            except BaseException:
+                await self._records.keep_image(image, blobs)
+                raise
         return image
 
     async def _refuse_if_used(self, image: CachedImage) -> None:
+        if await self._journal.list_undecryptable():
+            raise Invalid("admin", "journal-unreadable", "an open replacement that cannot be read may use it")
+        await self._refuse_if_shared(image)
         users = await self.users(image)
         if users:
             named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
             raise Conflict(
                 "admin", "image-in-use", f"{image.cache_guid} is what these LRPs run from: {named}"
             )
+
+    async def _refuse_if_shared(self, image: CachedImage) -> None:
+        """Refuse what would take another copy with it: a manifest is deleted by digest, with all its tags."""
+        repository = self._cache.image(image.cache_guid).repository
+        for other in await self._records.list_images():
+            is_other = other.cache_guid != image.cache_guid and other.digest == image.digest
+            if is_other and self._cache.image(other.cache_guid).repository == repository:
+                raise Conflict(
+                    "admin", "image-shared", f"{other.cache_guid} is the same manifest in the same repository"
+                )
 
     async def _delete(self, image: CachedImage) -> None:
         target = self._cache.image(image.cache_guid)

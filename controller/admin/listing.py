@@ -14,7 +14,7 @@ from reconcile.lrps import DesiredLrp
 from reconcile.policy import ALREADY_CACHED
 from reconcile.protocol import REPLACED, running
 from reconcile.reasons import REASONS, AppState, state_of
-from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState, LrpRecord
+from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
 from reconcile.selection import Selection
 
 
@@ -33,8 +33,14 @@ class Records(Protocol):
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read a finished copy."""
 
-    async def list_lrps(self) -> tuple[LrpRecord, ...]:
-        """List the records of LRPs, by process GUID."""
+    async def count_lrps(self) -> Mapping[str, int]:
+        """Count the LRPs by the reason that their last pass came to."""
+
+    async def count_jobs(self) -> Mapping[str, int]:
+        """Count the jobs by state."""
+
+    async def measure_images(self) -> tuple[int, int]:
+        """Count the finished copies, and sum up their bytes."""
 
 
 class Entries(Protocol):
@@ -91,24 +97,43 @@ class AppRow:
         return state_of(self.reason)
 
 
+LOOKED_AT = 5_000
+"""LRPs that are looked at for one page at most, however few of them are chosen."""
+
 _HINDRANCES = frozenset({"waiting: circuit-open", "waiting: in-flight-limit", "waiting: recovery"})
 """Reasons that a pass has for not beginning, which a decision about one LRP cannot know."""
 
 
+@dataclass(frozen=True, slots=True)
+class AppPage:
+    """Some LRPs, by process GUID.
+
+    Attributes:
+        last: The LRP that was looked at last; "" when there are no more.
+        unreadable: Records of the BBS that could not be read.
+    """
+
+    rows: Sequence[AppRow]
+    last: str
+    unreadable: int
+
+
 async def list_apps(
     survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
-) -> tuple[list[AppRow], int]:
-    """List LRPs by process GUID, one more than `most` if there are more, and count what is unreadable."""
+) -> AppPage:
+    """List LRPs from one on: as many as wanted, or those of the next thousands: no call takes long."""
     findings, rows = Findings(), list[AppRow]()
-    listed = await survey.list_for_page(after)
-    async with aclosing(survey.look(listed, selection, None, findings)) as seen_lrps:
+    rest = await survey.list_for_page(after)
+    looked_at = rest.first(LOOKED_AT)
+    async with aclosing(survey.look(looked_at, selection, None, findings)) as seen_lrps:
         async for seen in seen_lrps:
             row = app_row(seen, survey)
             if not states or row.state in states:
                 rows.append(row)
             if len(rows) > most:
-                break
-    return rows, findings.unreadable
+                return AppPage(rows[:most], rows[most - 1].lrp.process_guid, findings.unreadable)
+    has_more = len(rest.guids) > LOOKED_AT
+    return AppPage(rows, looked_at.guids[-1] if has_more else "", findings.unreadable)
 
 
 def app_row(seen: Seen, survey: Survey) -> AppRow:
@@ -142,10 +167,16 @@ def _wanted(seen: Seen, survey: Survey, reason: str) -> Rootfs | None:
     if state in {AppState.CACHED, AppState.LEFT_ALONE} and seen.observed.replacement is None:
         return seen.lrp.rootfs
     image, replacement = seen.observed.image, seen.observed.replacement
+    if replacement is not None and replacement.goal is Goal.SOURCE:
+        return seen.observed.origin.rootfs if seen.observed.origin is not None else None
     guid = replacement.cache_guid if replacement is not None else (image.cache_guid if image else None)
     return None if guid is None else survey.rules.cache.rootfs(guid)
 
 
-def count_by_state(records: Sequence[LrpRecord]) -> Mapping[AppState, int]:
-    """Count LRPs by what their last passes came to."""
-    return Counter(state_of(record.reason) for record in records if record.reason in REASONS)
+def count_by_state(counts: Mapping[str, int]) -> Mapping[AppState, int]:
+    """Count LRPs by state, from how many passes came to each reason."""
+    states = Counter[AppState]()
+    for reason, count in counts.items():
+        if reason in REASONS:
+            states[state_of(reason)] += count
+    return states

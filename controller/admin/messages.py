@@ -1,7 +1,7 @@
 """Values of the admin API to protobuf and back."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
 from controller.admin.applier import News
@@ -45,6 +45,7 @@ STRATEGY_NAMES = MappingProxyType({each: _named("STRATEGY", each) for each in St
 PHASE_NAMES = MappingProxyType({phase: _named("PHASE", phase) for phase in Phase})
 
 _REASONS = {pb.Reason.Value(name): reason for reason, name in REASON_NAMES.items()}
+_GOALS = {pb.Goal.Value(name): goal for goal, name in GOAL_NAMES.items()}
 _STRATEGIES = {pb.Strategy.Value(name): strategy for strategy, name in STRATEGY_NAMES.items()}
 
 
@@ -183,6 +184,8 @@ def messages_from_proposal(proposal: Proposal) -> Iterator[pb.PlanEntry]:
         yield pb.PlanEntry(copy=_copy_message(copy))
     for move in proposal.moves:
         yield pb.PlanEntry(move=_move_message(move))
+    for subject in proposal.holds:
+        yield pb.PlanEntry(hold=_hold_message(subject))
     for each in proposal.unmoved:
         yield pb.PlanEntry(left_alone=_unmoved_message(each))
     yield pb.PlanEntry(
@@ -225,6 +228,18 @@ def _move_message(move: PlannedMove) -> pb.PlannedMove:
         instances=move.instances,
         running=move.running,
         reason=REASON_NAMES[move.reason],
+        held=move.is_held,
+    )
+
+
+def _hold_message(subject: Subject) -> pb.PlannedHold:
+    return pb.PlannedHold(
+        process_guid=subject.process_guid,
+        app_guid=subject.app_guid,
+        app_name=subject.owner.app,
+        space_name=subject.owner.space,
+        org_name=subject.owner.org,
+        rootfs=str(subject.rootfs),
     )
 
 
@@ -249,36 +264,36 @@ def proposal_from_messages(entries: Iterable[pb.PlanEntry]) -> Proposal:
     Raises:
         BadRequest: It is cut, goes on after its end, or holds what no plan holds.
     """
-    copies, moves = list[PlannedCopy](), list[PlannedMove]()
-    end: pb.PlanEnd | None = None
-    for entry in entries:
-        if end is not None:
-            raise BadRequest("plan-after-end", "the plan goes on after its end")
-        match entry.WhichOneof("entry"):
-            case "copy":
-                copies.append(_copy_from_message(entry.copy))
-            case "move":
-                moves.append(_move_from_message(entry.move))
-            case "end":
-                end = entry.end
-            case "left_alone":
-                pass
-            case _:
-                raise BadRequest("plan-unreadable", "the plan has an empty entry")
-    if end is None:
-        raise BadRequest("plan-cut", "the plan has no end: it was cut, make a new one")
-    guids = {move.subject.process_guid for move in moves}
-    if len(guids) < len(moves):
+    whole = tuple(entries)
+    end = _end_of(whole)
+    moves = tuple(_move_from_message(entry.move) for entry in whole if entry.HasField("move"))
+    if len({move.subject.process_guid for move in moves}) < len(moves):
         raise BadRequest("plan-unreadable", "the plan has an LRP twice")
     return Proposal(
-        goal=Goal.SOURCE if end.goal == pb.GOAL_SOURCE else Goal.CACHE,
+        goal=_GOALS[end.goal],
         cache=end.cache_registry,
         made_at=end.made_at,
-        copies=tuple(copies),
-        moves=tuple(moves),
+        copies=tuple(_copy_from_message(entry.copy) for entry in whole if entry.HasField("copy")),
+        moves=moves,
+        holds=tuple(_hold_from_message(entry.hold) for entry in whole if entry.HasField("hold")),
         looked_at=end.looked_at,
         problems=tuple(end.problems),
     )
+
+
+def _end_of(entries: Sequence[pb.PlanEntry]) -> pb.PlanEnd:
+    """Find the end of a plan, which is its last entry and says where it leads."""
+    kinds = [entry.WhichOneof("entry") for entry in entries]
+    if None in kinds:
+        raise BadRequest("plan-unreadable", "the plan has an empty entry")
+    if "end" not in kinds:
+        raise BadRequest("plan-cut", "the plan has no end: it was cut, make a new one")
+    if kinds.index("end") < len(kinds) - 1:
+        raise BadRequest("plan-after-end", "the plan goes on after its end")
+    end = entries[-1].end
+    if end.goal not in _GOALS:
+        raise BadRequest("plan-unreadable", "the plan does not say where it leads")
+    return end
 
 
 def _copy_from_message(message: pb.PlannedCopy) -> PlannedCopy:
@@ -286,7 +301,7 @@ def _copy_from_message(message: pb.PlannedCopy) -> PlannedCopy:
         source = parse_image_reference(message.source)
         digest = parse_digest(message.platform_digest) if message.known else None
     except Invalid as error:
-        raise BadRequest("plan-unreadable", f"{message.source[:256]!r}: {error.detail}") from error
+        raise BadRequest("plan-unreadable", error.detail) from error
     content = None if digest is None else SourceContent(digest, 0, {})
     return PlannedCopy(source, message.lrps, content, message.bytes, message.requests, message.problem)
 
@@ -307,6 +322,14 @@ def _move_from_message(message: pb.PlannedMove) -> PlannedMove:
         instances=message.instances,
         running=message.running,
         reason=_REASONS.get(message.reason, ""),
+        is_held=message.held,
+    )
+
+
+def _hold_from_message(message: pb.PlannedHold) -> Subject:
+    owner = Owner(message.org_name, message.space_name, message.app_name)
+    return Subject(
+        ProcessGuid(message.process_guid), AppGuid(message.app_guid), owner, Rootfs(message.rootfs)
     )
 
 
@@ -314,7 +337,7 @@ def _reference(text: str) -> ImageReference:
     try:
         return parse_image_reference(text)
     except Invalid as error:
-        raise BadRequest("plan-unreadable", f"{text[:256]!r}: {error.detail}") from error
+        raise BadRequest("plan-unreadable", error.detail) from error
 
 
 def news_message(news: News) -> pb.Progress:

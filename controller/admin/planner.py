@@ -17,7 +17,16 @@ from reconcile.lrps import Credentials
 from reconcile.orders import Order
 from reconcile.plan import source_of
 from reconcile.ports import BlobLocations, SourceContent
-from reconcile.proposal import PlannedCopy, PlannedMove, Proposal, Subject, Unmoved, copies_of, propose
+from reconcile.proposal import (
+    PlannedCopy,
+    PlannedMove,
+    Proposal,
+    Subject,
+    Unmoved,
+    copies_of,
+    propose,
+    subject_of,
+)
 from reconcile.records import Goal, Strategy
 from reconcile.selection import Selection
 
@@ -78,6 +87,7 @@ class Planner:
             made_at=now,
             copies=await self._ask(copies_of(collected.moves), collected.credentials),
             moves=tuple(sorted(collected.moves, key=lambda move: _by_name(move.subject))),
+            holds=tuple(sorted(collected.holds, key=_by_name)),
             unmoved=tuple(sorted(collected.unmoved, key=lambda each: _by_name(each.subject))),
             looked_at=findings.looked_at,
             problems=tuple(problems),
@@ -87,7 +97,9 @@ class Planner:
         rules = self._survey.rules
         runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
         if wanted.goal is Goal.SOURCE and not runs_from_cache and seen.observed.replacement is None:
-            return  # it is where it is to be
+            if not seen.observed.is_held and seen.lrp.app_guid:  # it is where it is to be, and to stay
+                collected.holds.append(subject_of(seen.lrp))
+            return
         made = propose(seen.observed, seen.lrp, seen.action, rules)
         stays = seen.observed.is_held and wanted.goal is Goal.CACHE and not wanted.include_held
         if stays and isinstance(made, PlannedMove):
@@ -151,5 +163,6 @@ class _Collected:
 
     def __init__(self) -> None:
         self.moves: list[PlannedMove] = []
+        self.holds: list[Subject] = []
         self.unmoved: list[Unmoved] = []
         self.credentials: dict[ImageReference, Credentials | None] = {}

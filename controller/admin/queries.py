@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -73,14 +72,13 @@ class Desk:
 async def status(desk: Desk) -> pb.StatusResponse:
     """Tell what the daemon is doing as a whole."""
     circuit = desk.breaker.circuit
-    images = await desk.records.list_images()
-    jobs = await desk.records.list_jobs(tuple(JobState))
-    apps = listing.count_by_state(await desk.records.list_lrps())
+    images, image_bytes = await desk.records.measure_images()
+    apps = listing.count_by_state(await desk.records.count_lrps())
     answer = pb.StatusResponse(
         version=version("diego-docker-cache"),
         run_id=desk.process.run_id,
         started_at=desk.started_at,
-        paused=desk.control.is_paused,
+        paused=desk.control.was_paused,
         restoring=desk.mode.is_restoring,
         circuit=pb.Circuit(
             open=circuit.is_open,
@@ -89,14 +87,14 @@ async def status(desk: Desk) -> pb.StatusResponse:
             retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
         ),
         cache_registry=desk.cache.address,
-        images=len(images),
-        image_bytes=sum(image.size for image in images),
+        images=images,
+        image_bytes=image_bytes,
         replacements=len(await desk.journal.list_replacements()),
         held_apps=len(desk.control.held_apps),
         watching=desk.watching.is_watching,
         listed_at=desk.watching.listed_at,
     )
-    answer.jobs_by_state.update(Counter(str(job.state) for job in jobs))
+    answer.jobs_by_state.update(await desk.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})
     return answer
 
@@ -190,16 +188,16 @@ async def replacements(desk: Desk, request: pb.ListReplacementsRequest) -> pb.Li
 async def apps(desk: Desk, request: pb.ListAppsRequest) -> pb.ListAppsResponse:
     """List the Docker LRPs, by process GUID."""
     most, after = page_size(request.page_size), key_from_token(request.page_token)
-    rows, unreadable = await listing.list_apps(
+    found = await listing.list_apps(
         desk.survey,
         messages.selection_from_message(request.filter),
         messages.app_states_from_numbers(request.states),
         after="" if after is None else str(after[0]),
         most=most,
     )
-    token = token_from_key((rows[most - 1].lrp.process_guid,)) if len(rows) > most else ""
-    answer = [messages.app_message(row, owner_of(row.lrp)) for row in rows[:most]]
-    return pb.ListAppsResponse(apps=answer, next_page_token=token, unreadable=unreadable)
+    token = token_from_key((found.last,)) if found.last else ""
+    answer = [messages.app_message(row, owner_of(row.lrp)) for row in found.rows]
+    return pb.ListAppsResponse(apps=answer, next_page_token=token, unreadable=found.unreadable)
 
 
 async def audit(desk: Desk, request: pb.ListAuditRequest) -> pb.ListAuditResponse:

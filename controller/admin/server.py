@@ -57,6 +57,10 @@ async def serve_admin(desk: Desk, address: str, tls: ServerTls | None) -> AsyncI
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second daemon must not share the port
+            # A caller who vanished without a word is one who went away.
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
     add_AdminServicer_to_server(Servicer(desk), server)

@@ -19,7 +19,7 @@ from controller.admin.queries import Desk
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
-from reconcile.images import CacheGuid, ImageReference, parse_image_reference
+from reconcile.images import CacheGuid, ImageReference, parse_image_reference, without_login
 from reconcile.lrps import AppGuid
 from reconcile.policy import ALREADY_CACHED, decide
 from reconcile.proposal import Proposal
@@ -28,6 +28,11 @@ from reconcile.selection import Selection
 from reconcile.staging import Signal
 
 log = structlog.get_logger(scope="admin")
+
+_LONG = frozenset({"Apply", "Restore", "Verify"})
+
+MOST_ENTRIES = 1_000_000
+"""Of a plan that is to be applied."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -81,7 +86,7 @@ class Servicer(AdminServicer):
 
     async def CacheImage(self, request: pb.CacheImageRequest, context: Context) -> pb.Job:
         """Ask for a copy of an image, and do not wait for it."""
-        async with self._changing(context, "CacheImage", {"reference": request.reference[:1024]}):
+        async with self._changing(context, "CacheImage", {"reference": without_login(request.reference)}):
             source = _reference(request.reference)
             rules = self._desk.survey.rules
             refusal = decide(rules.policy, image=source, signal=Signal.OPT_IN, cache=rules.cache)
@@ -115,16 +120,10 @@ class Servicer(AdminServicer):
         self, requests: AsyncIterator[pb.ApplyRequest], context: Context
     ) -> AsyncIterator[pb.Progress]:
         """Apply a plan, whole and unchanged."""
-        options, entries = pb.ApplyOptions(), list[pb.PlanEntry]()
-        async for request in requests:
-            if request.WhichOneof("part") == "options":
-                options = request.options
-            elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") != "left_alone":
-                entries.append(request.entry)
-        arguments = {
-            "max_in_flight": options.max_in_flight,
-            "moves": sum(e.HasField("move") for e in entries),
-        }
+        async with _answering(context):
+            options, entries = await _read_plan(requests)
+        moves = sum(entry.HasField("move") for entry in entries)
+        arguments = {"max_in_flight": options.max_in_flight, "moves": moves}
         async with self._changing(context, "Apply", arguments):
             proposal = messages.proposal_from_messages(entries)
             async with aclosing(self._apply(proposal, options.max_in_flight)) as news:
@@ -136,6 +135,8 @@ class Servicer(AdminServicer):
         chosen = {name: list(getattr(request.filter, name)) for name in Selection.__slots__}
         async with self._changing(context, "Restore", {"filter": chosen}):
             selection = messages.selection_from_message(request.filter)
+            if selection.is_everything and not request.all:
+                raise BadRequest("which-apps", "give a filter, or say that all apps are meant")
             proposal = await self._plan(Wanted(selection, Goal.SOURCE))
             async with aclosing(self._apply(proposal, request.max_in_flight)) as news:
                 async for each in news:
@@ -199,18 +200,26 @@ class Servicer(AdminServicer):
 
     @asynccontextmanager
     async def _changing(self, context: Context, call: str, arguments: Arguments) -> AsyncIterator[None]:
-        """Answer a call that changes something, and note it with what came of it."""
-        outcome = "interrupted"
+        """Answer a call that changes something, and note it with what came of it.
+
+        One that takes its time is noted as begun as well: a daemon that is killed notes nothing more.
+        """
+        outcome = "internal-error"
         async with _answering(context):
+            caller = caller_of(context)
+            if call in _LONG:
+                await self._desk.audit.note(caller, call, arguments, "begun")
             try:
                 yield
                 outcome = "done"
             except DockerCacheError as error:
                 outcome = str(error)
                 raise
+            except (asyncio.CancelledError, GeneratorExit):
+                outcome = "interrupted"
+                raise
             finally:
-                note = self._desk.audit.note(caller_of(context), call, arguments, outcome)
-                await asyncio.shield(note)
+                await asyncio.shield(self._desk.audit.note(caller, call, arguments, outcome))
 
 
 @asynccontextmanager
@@ -232,8 +241,27 @@ async def _abort(context: Context, status: grpc.StatusCode, details: str) -> NoR
     raise AssertionError("an aborted call does not go on")
 
 
+async def _read_plan(
+    requests: AsyncIterator[pb.ApplyRequest],
+) -> tuple[pb.ApplyOptions, list[pb.PlanEntry]]:
+    """Read a plan as it comes, without what it leaves alone.
+
+    Raises:
+        BadRequest: It has no end.
+    """
+    options, entries = pb.ApplyOptions(), list[pb.PlanEntry]()
+    async for request in requests:
+        if request.WhichOneof("part") == "options":
+            options = request.options
+        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") != "left_alone":
+            entries.append(request.entry)
+        if len(entries) > MOST_ENTRIES:
+            raise BadRequest("plan-too-large", f"a plan has at most {MOST_ENTRIES} entries")
+    return options, entries
+
+
 def _reference(text: str) -> ImageReference:
     try:
         return parse_image_reference(text).canonical()
     except Invalid as error:
-        raise BadRequest(error.code, f"{text[:256]!r}: {error.detail}") from error
+        raise BadRequest(error.code, error.detail) from error

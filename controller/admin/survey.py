@@ -120,6 +120,10 @@ class Listed:
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
     unreadable: int = 0
 
+    def first(self, count: int) -> "Listed":
+        """Leave out all but the first LRPs."""
+        return replace(self, guids=self.guids[:count])
+
     def after(self, process_guid: str) -> "Listed":
         """Leave out the LRPs up to one."""
         return replace(self, guids=tuple(guid for guid in self.guids if guid > process_guid))
@@ -156,8 +160,13 @@ class Survey:
             scan = self._places.bbs.list_scheduling_infos(domain, docker_only=True)
             found += [info.process_guid async for info in scan]
             unreadable += scan.skipped
-        guids = tuple(sorted(found))
+        guids = tuple(sorted({*found, *await self._list_removed()}))
         return Listed(guids, await self._instances(guids), unreadable)
+
+    async def _list_removed(self) -> Sequence[ProcessGuid]:
+        """List the LRPs that are being replaced: some are removed for a moment, and in no listing."""
+        rows = await self._places.journal.list_replacements()
+        return [row.process_guid for row in rows if row.original.domain in self._rules.domains]
 
     async def list_for_page(self, after: str) -> Listed:
         """List anew for a first page; a further one is given what is a few seconds old at most."""
@@ -194,7 +203,8 @@ class Survey:
             needs_origins=bool(selection.images) or (order is not None and order.goal is Goal.SOURCE),
         )
         for batch in _batches(chosen, BATCH):
-            async with aclosing(self._look_at_batch(batch, selection, findings)) as looked:
+            looked_at_batch = self._look_at_batch(batch, selection, around.replacements, findings)
+            async with aclosing(looked_at_batch) as looked:
                 async for lrp, known in looked:
                     seen = await self._decide(lrp, known, around)
                     if selection.matches_image(seen.sources):
@@ -202,11 +212,17 @@ class Survey:
                         yield seen
 
     async def _look_at_batch(
-        self, batch: Sequence[ProcessGuid], selection: Selection, findings: Findings
+        self,
+        batch: Sequence[ProcessGuid],
+        selection: Selection,
+        replacements: Mapping[ProcessGuid, Replacement],
+        findings: Findings,
     ) -> AsyncGenerator[tuple[DesiredLrp, Known], None]:
         scan = self._places.bbs.list_desired_lrps("", batch)
-        chosen = [lrp async for lrp in scan if selection.matches_owner(lrp)]
-        lrps = sorted(chosen, key=lambda each: each.process_guid)
+        listed = {lrp.process_guid: lrp async for lrp in scan}
+        removed = {guid: replacements[guid].original for guid in batch if guid in replacements}
+        there = (removed | listed).values()
+        lrps = sorted(filter(selection.matches_owner, there), key=lambda each: each.process_guid)
         findings.unreadable += scan.skipped
         keys = [LrpKey(lrp.process_guid, lrp.app_guid, _source_of(lrp)) for lrp in lrps]
         for lrp, known in zip(lrps, await self._places.records.look_up(keys), strict=True):

@@ -46,9 +46,9 @@ class ApplyView:
         self.not_done: list[Row] = []
         self._done = 0
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # names are tenants' texts
             BarColumn(),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[what]}", markup=False),
             TimeElapsedColumn(),
             console=output.notes,
             transient=True,

@@ -50,7 +50,12 @@ def cache(*, config_path: Path, is_direct: bool, wanted: Format, follow: bool, r
 
 
 async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=output.notes, transient=True, disable=not output.has_bars) as progress:
         bar = progress.add_task(job["source"], total=None)
         async with aclosing(client.watch_jobs([job["job_id"]])) as jobs:

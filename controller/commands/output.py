@@ -81,7 +81,7 @@ class Output:
     def lines(self, rows: Iterable[Row]) -> None:
         """Write JSON lines, each at once: whoever reads may wait for it."""
         for row in rows:
-            sys.stdout.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+            sys.stdout.write(f"{json.dumps(row)}\n")
             sys.stdout.flush()
 
     def pairs(self, pairs: Iterable[tuple[str, str]]) -> None:

@@ -39,6 +39,12 @@ MOVES_BACK = (
     MOVES[-1],
 )
 
+HOLDS = (
+    MOVES[0],
+    MOVES[1],
+    Column("runs from", lambda row: row["rootfs"].removeprefix("docker://")),
+)
+
 LEFT = (
     Column("app", lambda row: row["app_name"] or row["app_guid"]),
     Column("org / space", lambda row: f"{row['org_name']} / {row['space_name']}"),
@@ -80,6 +86,9 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
         output.rows(_by_registry(copies), REGISTRIES, what="source registries")
         output.say("")
     output.rows(moves, MOVES if end["goal"] == "cache" else MOVES_BACK, what="apps to re-point")
+    if plan.holds:
+        output.say("")
+        output.rows(plan.holds, HOLDS, what="apps on their sources, to be held there")
     shown = [row for row in plan.left_alone if row["state"] != "cached"]
     if shown:
         output.say("")

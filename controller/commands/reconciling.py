@@ -28,8 +28,8 @@ from reconcile.errors import DockerCacheError, Invalid, NotFound, Unavailable
 
 CHANGES_PENDING = 2
 
-MAKE_ONE = ""
-"""What --apply is without a file: a plan is made first."""
+MAKE_ONE = "\0"
+"""What --apply is without a file, and what nobody can type: a plan is made first."""
 
 
 class Declined(click.ClickException):
@@ -104,9 +104,12 @@ def reconcile(  # noqa: PLR0913 - each is an option
     output, chosen = Output(wanted), chosen_from(filters)
     options = PlanOptions("cache", strategy, only_cached=not cache_missing, include_held=include_held)
     applying = Applying(max_in_flight, is_sure)
-    if apply_file and (not chosen.is_everything or options != PlanOptions() or out is not None):
+    if apply_file == "":
+        raise click.UsageError("--apply: the file has no name; for a new plan write --apply alone")
+    file = None if apply_file in {None, MAKE_ONE} else Path(str(apply_file))
+    if file is not None and (not chosen.is_everything or options != PlanOptions() or out is not None):
         raise click.UsageError("a plan in a file is applied as it is: give no filters and no --out with it")
-    read = _read_plan(Path(apply_file)) if apply_file else None
+    read = None if file is None else _read_plan(file)
 
     async def work(client: AdminClient) -> int:
         plan = read if read is not None else await client.plan(chosen, options)
@@ -166,6 +169,7 @@ def restore(  # noqa: PLR0913 - each is an option
             _write_plan(out, plan)
             return CHANGES_PENDING if is_pending(plan) else 0
         await _apply(output, client, plan, Applying(max_in_flight, is_sure))
+        _refuse_left_behind(plan)
         return 0
 
     sys.exit(_interruptible(Target(config_path, is_direct), work))
@@ -202,6 +206,14 @@ def _refuse_nothing(plan: PlanDocument, chosen: Chosen) -> None:
         raise NotFound("admin", "no-such-app", "no Docker LRP matches the filters; `apps` lists them")
 
 
+def _refuse_left_behind(plan: PlanDocument) -> None:
+    """Tell that something selected could not be put back, or not yet."""
+    left = [row for row in plan.left_alone if row["state"] in {"failed", "moving"}]
+    if left:
+        what = f"{len(left)} of the apps cannot be put back, or are just being moved: {left[0]['reason']}"
+        raise NotAllDone("admin", "not-all-done", what)
+
+
 def _refuse_incomplete(plan: PlanDocument) -> None:
     if plan.end["problems"]:
         raise Invalid("admin", "plan-incomplete", f"{plan.end['problems'][0]}; the plan cannot be applied")
@@ -209,7 +221,7 @@ def _refuse_incomplete(plan: PlanDocument) -> None:
 
 async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applying: Applying) -> None:
     _refuse_incomplete(plan)
-    if not plan.moves:
+    if not (plan.moves or plan.holds):
         return
     if not applying.is_sure:
         await _ask()
@@ -217,7 +229,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
     try:
         with view.showing():
             await _follow(client, plan, applying, view)
-    except* DockerCacheError as group:
+    except* (DockerCacheError, OSError) as group:
         raise group.exceptions[0] from None
     view.sum_up()
     if view.not_done:
@@ -245,7 +257,14 @@ async def _show_copies(client: AdminClient, view: ApplyView, sources: set[str]) 
 
 
 async def _ask() -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on: give --yes")
-    if not await asyncio.to_thread(click.confirm, "Apply this plan?", default=False, err=True):
+    click.echo("Apply this plan? [y/N]: ", nl=False, err=True)
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), typed.set)  # a thread that reads could not be interrupted
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise Declined("nothing was changed")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import aclosing
 from functools import partial
@@ -33,11 +34,22 @@ def run(*, config_path: Path) -> None:
     """
     from controller import daemon  # noqa: PLC0415 - see sessions
 
-    read_config = partial(load_config, config_path)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon can heed it
+    read_config = partial(_read_usable, config_path)
     config = read_config()
     configure_logs(config.log_level)
     if asyncio.run(daemon.run(config, read_config)):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with nothing left of before
+
+
+def _read_usable(config_path: Path) -> Config:
+    """Read the config, and try whether what it names can be used."""
+    from controller.assembly import check_usable  # noqa: PLC0415 - see sessions
+
+    config = load_config(config_path)
+    check_usable(config)
+    return config
 
 
 @click.group()

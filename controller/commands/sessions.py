@@ -1,11 +1,14 @@
 """Opens what a command talks to: a running daemon, or a process of its own in a daemon's place."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import click
 
 from controller.admin.client import AdminClient, ClientTls, open_client
 from controller.config import load_admin_client_config, load_config
@@ -62,8 +65,13 @@ async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]
     results = list[T]()
 
     async def with_client(address: str) -> None:
-        async with open_client(address, None) as client:
-            results.append(await work(client))
+        try:
+            async with open_client(address, None) as client:
+                results.append(await work(client))
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                click.echo("finishing what was begun; once more Ctrl-C leaves it to the next run", err=True)
+            raise
 
     try:
         await daemon.run_aside(config, with_client)

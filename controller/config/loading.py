@@ -55,7 +55,7 @@ def _load(path: Path, model: type[_Model]) -> _Model:
         raise ConfigError(f"cannot read config file {path}: {reason}") from error
     try:
         values = json.loads(_without_comments(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config file {path} is not JSON: {error}") from error
     try:
         return model.model_validate(values)

@@ -4,8 +4,16 @@
 record means and which changes are legal stands in `reconcile.records`.
 """
 
-from controller.store.journal import MemoryJournal, SqlJournal
+from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key
 from controller.store.opening import Store, open_store, open_store_readonly
 from controller.store.sql import SqlRecords
 
-__all__ = ["MemoryJournal", "SqlJournal", "SqlRecords", "Store", "open_store", "open_store_readonly"]
+__all__ = [
+    "MemoryJournal",
+    "SqlJournal",
+    "SqlRecords",
+    "Store",
+    "cipher_from_key",
+    "open_store",
+    "open_store_readonly",
+]

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, select
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import blobs, images, reservations, suspects
@@ -41,6 +41,12 @@ def list_all(connection: Connection) -> tuple[CachedImage, ...]:
     """List the finished copies, oldest first."""
     rows = connection.execute(_IMAGES.order_by(images.c.created_at, images.c.cache_guid)).mappings()
     return tuple(_image(row) for row in rows)
+
+
+def measure(connection: Connection) -> tuple[int, int]:
+    """Count the finished copies, and sum up their bytes."""
+    count, size = connection.execute(select(func.count(), func.sum(images.c.size)).select_from(images)).one()
+    return int(count), int(size or 0)
 
 
 def suspect(connection: Connection, cache_guid: CacheGuid, at: float) -> None:

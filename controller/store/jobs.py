@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import Connection, RowMapping, exists, select, update
+from sqlalchemy import Connection, RowMapping, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import bindings, images, tables
@@ -33,6 +33,12 @@ def list_in(connection: Connection, states: Collection[JobState]) -> tuple[Cache
     chosen = select(_jobs).where(_jobs.c.state.in_(sorted(states)))
     rows = connection.execute(chosen.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
     return tuple(_job(row) for row in rows)
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    """Count the jobs by state."""
+    rows = connection.execute(select(_jobs.c.state, func.count()).group_by(_jobs.c.state))
+    return {str(state): int(count) for state, count in rows}
 
 
 def list_failed(connection: Connection) -> tuple[CacheJob, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, select
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import tables
@@ -25,6 +25,12 @@ def list_all(connection: Connection) -> tuple[LrpRecord, ...]:
     """List the records, by process GUID."""
     rows = connection.execute(select(_lrps).order_by(_lrps.c.process_guid)).mappings()
     return tuple(_record(row) for row in rows)
+
+
+def count_by_reason(connection: Connection) -> dict[str, int]:
+    """Count the records by reason."""
+    rows = connection.execute(select(_lrps.c.reason, func.count()).group_by(_lrps.c.reason))
+    return {str(reason): int(count) for reason, count in rows}
 
 
 def save(connection: Connection, record: LrpRecord) -> None:

@@ -141,6 +141,18 @@ class SqlRecords:
         held = tuple(blobs)
         await self._database.write(lambda connection: images.keep(connection, image, held))
 
+    async def count_lrps(self) -> dict[str, int]:
+        """Count the LRPs by the reason that their last pass came to."""
+        return await self._database.read(lrps.count_by_reason)
+
+    async def count_jobs(self) -> dict[str, int]:
+        """Count the jobs by state."""
+        return await self._database.read(jobs.count_by_state)
+
+    async def measure_images(self) -> tuple[int, int]:
+        """Count the finished copies, and sum up their bytes."""
+        return await self._database.read(images.measure)
+
     async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
         """Read what is known of many LRPs at one moment, in their order."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))

@@ -549,16 +549,18 @@ class PlanRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., only_cached: _Optional[bool] = ..., include_held: _Optional[bool] = ...) -> None: ...
 
 class PlanEntry(_message.Message):
-    __slots__ = ("copy", "move", "left_alone", "end")
+    __slots__ = ("copy", "move", "left_alone", "end", "hold")
     COPY_FIELD_NUMBER: _ClassVar[int]
     MOVE_FIELD_NUMBER: _ClassVar[int]
     LEFT_ALONE_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
     copy: PlannedCopy
     move: PlannedMove
     left_alone: LeftAlone
     end: PlanEnd
-    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., move: _Optional[_Union[PlannedMove, _Mapping]] = ..., left_alone: _Optional[_Union[LeftAlone, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ...) -> None: ...
+    hold: PlannedHold
+    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., move: _Optional[_Union[PlannedMove, _Mapping]] = ..., left_alone: _Optional[_Union[LeftAlone, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ..., hold: _Optional[_Union[PlannedHold, _Mapping]] = ...) -> None: ...
 
 class PlannedCopy(_message.Message):
     __slots__ = ("source", "registry", "known", "bytes", "requests", "platform_digest", "problem", "lrps")
@@ -581,7 +583,7 @@ class PlannedCopy(_message.Message):
     def __init__(self, source: _Optional[str] = ..., registry: _Optional[str] = ..., known: _Optional[bool] = ..., bytes: _Optional[int] = ..., requests: _Optional[int] = ..., platform_digest: _Optional[str] = ..., problem: _Optional[str] = ..., lrps: _Optional[int] = ...) -> None: ...
 
 class PlannedMove(_message.Message):
-    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason")
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason", "held")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -594,6 +596,7 @@ class PlannedMove(_message.Message):
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     process_guid: str
     app_guid: str
     app_name: str
@@ -606,7 +609,24 @@ class PlannedMove(_message.Message):
     instances: int
     running: int
     reason: Reason
-    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ...) -> None: ...
+    held: bool
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ..., held: _Optional[bool] = ...) -> None: ...
+
+class PlannedHold(_message.Message):
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs")
+    PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    process_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    rootfs: str
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ...) -> None: ...
 
 class LeftAlone(_message.Message):
     __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "state", "reason", "detail")
@@ -659,12 +679,14 @@ class ApplyOptions(_message.Message):
     def __init__(self, max_in_flight: _Optional[int] = ...) -> None: ...
 
 class RestoreRequest(_message.Message):
-    __slots__ = ("filter", "max_in_flight")
+    __slots__ = ("filter", "max_in_flight", "all")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
     max_in_flight: int
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., max_in_flight: _Optional[int] = ...) -> None: ...
+    all: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., max_in_flight: _Optional[int] = ..., all: _Optional[bool] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("process_guid", "app_name", "state", "reason", "detail", "done", "total")

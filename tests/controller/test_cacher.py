@@ -22,8 +22,9 @@ from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
+from reconcile.orders import Order
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
-from reconcile.records import CachedImage, CacheJob, CacheRequest, JobId, JobState
+from reconcile.records import CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")
@@ -104,6 +105,11 @@ class Bench:
         found = await self.store.records.find_job(job.job_id)
         assert found is not None
         return found.state
+
+    def order_lrp(self, process_guid: str) -> None:
+        """Let an operator wait for an LRP."""
+        order = Order(Goal.CACHE, since=0.0)
+        assert self.control.place(ProcessGuid(process_guid), order, lambda *_: None)
 
     async def ended(self, job: CacheJob, *, look_every: float = 0.01) -> CacheJob:
         """Wait until a job is over."""
@@ -573,6 +579,7 @@ class TestPause:
         await bench.ended(await bench.cacher.request(ordered("admin:1")))
         assert await bench.state(waiting) is JobState.QUEUED, "its turn came before, and it was put back"
 
+        bench.order_lrp("p")
         joined = await bench.cacher.request(ordered("lrp:p", source=SOURCE))
 
         assert joined.job_id == waiting.job_id
@@ -582,9 +589,19 @@ class TestPause:
         waiting = await bench.cacher.request(request("lrp:p"))
         await bench.ended(await bench.cacher.request(ordered("admin:1")))
 
+        bench.order_lrp("p")
         await bench.cacher.request(ordered("lrp:p", source=SOURCE))
 
         assert (await bench.ended(waiting)).state is JobState.CACHED
+
+    async def test_a_job_of_an_order_that_was_withdrawn_waits_on(self, bench: Bench) -> None:
+        """Whoever wanted the LRP moved went away before its copy was begun."""
+        bench.order_lrp("p")
+        bench.control.withdraw(ProcessGuid("p"))
+        waiting = await bench.cacher.request(ordered("lrp:p", source=SOURCE))
+        await bench.ended(await bench.cacher.request(ordered("admin:1")))
+
+        assert await bench.state(waiting) is JobState.QUEUED
 
     async def test_after_it_the_others_are_run_at_once(self, bench: Bench) -> None:
         waiting = await bench.cacher.request(request())

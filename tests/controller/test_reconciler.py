@@ -24,13 +24,14 @@ from controller.transport import client_tls
 from controller.verifier import ReadBack
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from reconcile.apply import Targets
+from reconcile.actions import Action, BeginReplacement
+from reconcile.apply import Outcome, Targets, apply
 from reconcile.circuit import Circuit
-from reconcile.errors import Invalid
+from reconcile.errors import Invalid, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
-from reconcile.observed import Rules
+from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import source_of
 from reconcile.policy import Policy
@@ -153,36 +154,49 @@ class Bench:
     def __post_init__(self) -> None:
         self.control = Control(self.store.operations)
 
-    def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
+    @property
+    def sources(self) -> Sources:
         records = self.store.records
+        return Sources(
+            lrps=self.client,
+            instances=self.client,
+            jobs=records,
+            bindings=records,
+            images=records,
+            journal=self.store.journal,
+            origins=self.store.origins,
+            records=records,
+            coverage=self.coverage,
+            sightings=self.sightings,
+            mode=self.mode,
+            wishes=self.control,
+        )
+
+    @property
+    def targets(self) -> Targets:
+        records = self.store.records
+        return Targets(
+            lrps=self.client,
+            bridges=self.client,
+            instances=self.client,
+            journal=self.store.journal,
+            origins=self.store.origins,
+            images=records,
+            engine=self.registry,
+            verifier=ReadBack(self.registry, records, CACHE),
+            requests=self.requests,
+            cache=CACHE,
+        )
+
+    async def applies(self, action: Action, observed: Observed) -> Outcome:
+        """Carry out one action."""
+        return await apply(action, observed, self.sources, self.targets)
+
+    def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         return Reconciler(
             self.queue,
-            sources=Sources(
-                lrps=self.client,
-                instances=self.client,
-                jobs=records,
-                bindings=records,
-                images=records,
-                journal=self.store.journal,
-                origins=self.store.origins,
-                records=records,
-                coverage=self.coverage,
-                sightings=self.sightings,
-                mode=self.mode,
-                wishes=self.control,
-            ),
-            targets=Targets(
-                lrps=self.client,
-                bridges=self.client,
-                instances=self.client,
-                journal=self.store.journal,
-                origins=self.store.origins,
-                images=records,
-                engine=self.registry,
-                verifier=ReadBack(self.registry, records, CACHE),
-                requests=self.requests,
-                cache=CACHE,
-            ),
+            sources=self.sources,
+            targets=self.targets,
             rules=Rules(
                 Policy(),
                 CACHE,
@@ -650,6 +664,20 @@ class Leaving(Control):
         return order
 
 
+class Late(Control):
+    """An operator who asks for something when a pass has just looked whether somebody did."""
+
+    def __init__(self, bench: Bench, process_guid: ProcessGuid, follower: Follower) -> None:
+        super().__init__(bench.store.operations)
+        self._process_guid, self._follower, self._has_asked = process_guid, follower, False
+
+    def is_held(self, app_guid: AppGuid) -> bool:
+        if not self._has_asked:
+            self._has_asked = True
+            self.place(self._process_guid, Order(Goal.CACHE, since=time.time()), self._follower)
+        return super().is_held(app_guid)
+
+
 class TestOperators:
     """Who pauses the daemon, holds apps, and gives orders for single LRPs."""
 
@@ -832,3 +860,74 @@ class TestOperators:
             bench.end_instances()
             for follower in followers:
                 assert await follower.end() == "replaced"
+
+    async def test_a_place_that_a_withdrawn_order_does_not_take_goes_to_the_next(self, bench: Bench) -> None:
+        """Those that were withdrawn stand first in the line."""
+        first, *gone, last = [await bench.app_with_copy(f"web-{n}") for n in range(5)]
+        await bench.claimed()
+        await bench.control.pause()
+        bench.lose_stops()
+        async with bench.running(bench.reconciler(max_in_flight=1)):
+            begun = bench.order(first)
+            await bench.reason(first, "waiting: instances-stopping")
+            for app in gone:
+                bench.order(app)
+                await bench.reason(app, "waiting: in-flight-limit")
+            for app in gone:
+                bench.control.withdraw(ProcessGuid(app.process_guid))
+            waiting = bench.order(last)
+            await bench.reason(last, "waiting: in-flight-limit")
+            bench.end_instances()
+
+            assert await begun.end() == "replaced"
+            assert await waiting.end() == "replaced"
+
+        assert [bench.rootfs(app) for app in gone] == [FROM_SOURCE] * 3
+
+    async def test_a_pass_that_knew_nothing_of_an_order_does_not_end_it(self, bench: Bench) -> None:
+        app, follower = await bench.app_with_copy(), Follower()
+        bench.control = Late(bench, ProcessGuid(app.process_guid), follower)
+        await bench.control.pause()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "waiting: paused")
+            assert follower.told == []
+            bench.queue.add(ProcessGuid(app.process_guid))
+
+            assert await follower.end() == "replaced"
+
+    async def test_a_copy_that_is_evicted_while_a_pass_begins_is_not_moved_to(self, bench: Bench) -> None:
+        """Its record goes first; the pass writes its row, and then looks whether the copy is still known."""
+        app = await bench.app_with_copy()
+        lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
+        (image,) = await bench.store.records.list_images()
+        assert lrp is not None
+        observed = Observed(lrp.process_guid, time.time(), 0.0, "run-1", lrp=lrp, image=image)
+        await bench.store.records.drop_image(image.cache_guid)
+
+        outcome = await bench.applies(BeginReplacement(lrp, image, 1), observed)
+
+        assert outcome.reason == "waiting: caching"
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert await bench.store.journal.list_replacements() == ()
+
+    async def test_a_registry_that_does_not_answer_uses_up_no_rounds(self, bench: Bench) -> None:
+        """Nobody undid anything."""
+        app = await bench.app_with_copy()
+        failures = [Unavailable("registry", "503", "later") for _ in range(4)]
+
+        def fail() -> None:
+            if failures:
+                raise failures.pop()
+
+        bench.registry.meanwhile = fail
+        async with bench.running(bench.reconciler()):
+            follower = bench.order(app)
+
+            assert await follower.end() == "replaced"
+
+        reasons = [reason for _, reason, _ in follower.told]
+        assert reasons.count("waiting: look-failed") == 4
+        record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
+        assert record is not None
+        assert record.rounds == 1

@@ -39,7 +39,7 @@ REASON_AT = {
     "wait": 0,
     "_call_off": 1,
     "_ask": 3,
-    "report": 1,
+    "_tell": 2,
 }
 """Name of what is called, to the place of the reason among its arguments."""
 

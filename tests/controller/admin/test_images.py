@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.admin.images import Images
+from controller.admin.images import Images, Shelf
 from controller.store import SqlRecords, Store, open_store
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -102,6 +102,17 @@ class LateBbs(Bbs):
 
 
 @dataclass
+class Makers:
+    """One who makes copies, whose lock a test can hold."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
+        assert platform_digest == CONTENT
+        return self.lock
+
+
+@dataclass
 class Bench:
     """One copy, and all that knows of it."""
 
@@ -109,10 +120,14 @@ class Bench:
     image: CachedImage
     registry: Registry = field(default_factory=Registry)
     bbs: Bbs = field(default_factory=Bbs)
+    cache: CacheRepositories = CACHE
+    makers: Makers = field(default_factory=Makers)
 
     @property
     def images(self) -> Images:
-        return Images(self.store.records, self.registry, self.store.journal, self.bbs, CACHE)
+        return Images(
+            self.store.records, self.store.journal, self.bbs, Shelf(self.registry, self.cache, self.makers)
+        )
 
     @property
     def guid(self) -> CacheGuid:
@@ -292,6 +307,26 @@ class TestEvict:
             await bench.images.evict(bench.guid)
 
         assert await bench.known() == bench.image
+
+    async def test_it_waits_for_whoever_makes_a_copy_of_the_same_content(self, bench: Bench) -> None:
+        """Otherwise the record of a copy that was just made would outlive its manifest."""
+        async with asyncio.TaskGroup() as group, bench.makers.lock:
+            group.create_task(bench.images.evict(bench.guid))
+            for _ in range(3):  # reads of the store, behind those of the other
+                assert await bench.known() == bench.image
+
+        assert await bench.known() is None
+
+    async def test_the_same_manifest_in_a_shared_repository_is_not_taken_along(self, bench: Bench) -> None:
+        bench.cache = CacheRepositories("cache.example:8080", "docker-cache:{guid}")
+        twin = image(await bench.store.records.reserve_guid(digest(8)), platform=digest(8))
+        await bench.store.records.keep_image(replace(twin, digest=bench.image.digest), BLOBS)
+
+        with pytest.raises(Conflict) as caught:
+            await bench.images.evict(bench.guid)
+
+        assert caught.value.code == "image-shared"
+        assert bench.registry.held == {bench.target}
 
     async def test_a_suspect_copy_can_be_deleted(self, bench: Bench) -> None:
         await bench.suspect(5.0)

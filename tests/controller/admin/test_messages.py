@@ -109,7 +109,7 @@ proposals = st.builds(
     Proposal,
     goal=st.sampled_from(Goal),
     cache=st.text(),
-    made_at=st.floats(allow_nan=False),
+    made_at=st.floats(0, 2**33),
     copies=st.lists(copies, max_size=3).map(tuple),
     moves=st.lists(moves, max_size=3, unique_by=lambda move: move.subject.process_guid).map(tuple),
     unmoved=st.lists(
@@ -164,8 +164,9 @@ class TestPlan:
 
         assert kinds == ["copy", "move", "left_alone", "end"]
 
-    def test_a_goal_that_nobody_named_is_the_copies(self) -> None:
-        assert proposal_from_messages([pb.PlanEntry(end=pb.PlanEnd())]).goal is Goal.CACHE
+    def test_a_plan_that_does_not_say_where_it_leads_is_refused(self) -> None:
+        with pytest.raises(BadRequest, match="where it leads"):
+            proposal_from_messages([pb.PlanEntry(end=pb.PlanEnd())])
 
 
 def entries(**changes: pb.PlanEntry) -> list[pb.PlanEntry]:
@@ -368,7 +369,8 @@ class TestAnswers:
         is_over: bool,  # noqa: FBT001 - a parameter of pytest
         state: pb.MoveState,
     ) -> None:
-        news = News(MOVE, reason, "why", is_over, done=1, total=2)
+        goal = Goal.SOURCE if reason == "restored" else Goal.CACHE
+        news = News(MOVE, goal, reason, "why", is_over=is_over, done=1, total=2)
 
         assert messages.news_message(news) == pb.Progress(
             process_guid=PROCESS,
@@ -382,4 +384,9 @@ class TestAnswers:
 
     @given(reason=st.sampled_from(sorted(REASONS)), is_over=st.booleans())
     def test_news_of_any_reason_can_be_written(self, reason: str, is_over: bool) -> None:  # noqa: FBT001
-        assert messages.news_message(News(MOVE, reason, "", is_over, 0, 1)).state != 0
+        assert messages.news_message(News(MOVE, Goal.CACHE, reason, "", is_over, 0, 1)).state != 0
+
+    def test_to_run_from_the_copy_is_no_success_on_the_way_back(self) -> None:
+        news = News(MOVE, Goal.SOURCE, "already-cached", "", is_over=True, done=1, total=1)
+
+        assert messages.news_message(news).state == pb.MOVE_STATE_LEFT

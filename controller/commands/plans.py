@@ -65,6 +65,7 @@ def plan_rows(plan: PlanDocument) -> list[Row]:
     parts = (
         ("copy", plan.copies),
         ("move", plan.moves),
+        ("hold", plan.holds),
         ("left-alone", plan.left_alone),
         ("plan", [plan.end]),
     )

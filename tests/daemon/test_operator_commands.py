@@ -228,11 +228,16 @@ async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> No
     audit = await operator.runs("audit", "--direct")
 
     entries = [(row["call"], row["outcome"].partition(":")[0]) for row in audit.rows]
-    assert entries == [("Resume", "done"), ("Evict", "admin"), ("Apply", "done")], "asking is no entry"
+    assert entries == [
+        ("Resume", "done"),
+        ("Evict", "admin"),
+        ("Apply", "done"),
+        ("Apply", "begun"),
+    ], "asking is no entry"
     assert {row["caller"] for row in audit.rows} == {"CN=client"}
     assert json.loads(audit.rows[-1]["arguments"]) == {"max_in_flight": 0, "moves": 1}
     logged = [line["data"] for line in daemon.lines if line.get("message") == "docker-cache.admin.called"]
-    assert [line["call"] for line in logged] == ["Apply", "Evict", "Resume"]
+    assert [line["call"] for line in logged] == ["Apply", "Apply", "Evict", "Resume"]
 
 
 async def test_no_password_is_in_what_operators_see(env: Environment) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -361,3 +362,84 @@ async def test_an_lrp_that_cannot_be_looked_at_is_given_up(env: Environment) -> 
     last = answer.rows[-1]
     assert (answer.status, last["state"], last["reason"]) == (FAILED, "left", "waiting: look-failed")
     assert "get_by_process_guid" in last["detail"]
+
+
+async def test_a_file_without_a_name_is_no_new_plan(env: Environment) -> None:
+    """As a script with a variable that is not set would write it."""
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+
+    answer = await Operator(env).runs("reconcile", "--apply=", "--yes")
+
+    assert answer.status == WRONG_USAGE
+    assert not env.is_from_cache(web)
+
+
+async def test_an_app_that_restore_finds_on_its_source_stays_there(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+    operator = Operator(env)
+
+    restored = await operator.runs("restore", "--app", "web", "--yes")
+    await operator.runs("resume")
+
+    assert restored.status == 0, restored.err
+    assert [row["app_name"] for row in restored.kind("hold")] == ["web"]
+    assert (await operator.runs("apps")).row["reason"] == "held"
+    assert (await operator.runs("status")).row["held_apps"] == 1
+    assert not env.is_from_cache(web)
+
+
+async def test_a_plan_is_refused_when_an_app_was_held_since(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    await operator.runs("reconcile", "--out", str(file))
+    await operator.runs("reconcile", "--apply", str(file), "--yes")
+    await operator.runs("restore", "--app", "web", "--yes")
+
+    again = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert again.status == REFUSED
+    assert "web is held on its source by now" in again.err
+    assert not env.is_from_cache(web)
+
+
+async def test_ctrl_c_at_the_question_ends_it(env: Environment) -> None:
+    (web,) = await running_apps(env, "web")
+    await env.started_daemon()
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "controller",
+        *("reconcile", "--config", str(env.config_path), "--apply"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    seen = b""
+    while b"[y/N]" not in seen:
+        seen += await asyncio.to_thread(os.read, ours, 65536)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        status = await process.wait()
+    os.close(ours)
+
+    assert status == FAILED
+    assert not env.is_from_cache(web)
+
+
+async def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback(env: Environment) -> None:
+    await running_apps(env, "web")
+    await env.started_daemon()
+    command = f"{sys.executable} -m controller reconcile --config {env.config_path} --apply --yes | head -n 1"
+    process = await asyncio.create_subprocess_shell(
+        command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+
+    out, err = await process.communicate()
+
+    assert json.loads(out)["kind"] == "copy"
+    assert b"Traceback" not in err

@@ -25,6 +25,7 @@ from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import plan, plan_left_bridge
 from reconcile.protocol import FAILURES, NOT_SETTLED, REPLACED, RESTORED
+from reconcile.reasons import CIRCUIT_OPEN, LOOK_FAILED
 from reconcile.records import LrpRecord, Phase, Replacement
 
 log = structlog.get_logger(scope="reconciler")
@@ -32,9 +33,6 @@ log = structlog.get_logger(scope="reconciler")
 IN_FLIGHT_LIMIT = Outcome("waiting: in-flight-limit")
 WITHDRAWN = Outcome("called-off", "what was asked for was withdrawn", look_again=0.0)
 RECOVERING = Outcome("waiting: recovery", "an earlier run left replacements open", look_again=1.0)
-
-LOOK_FAILED = "waiting: look-failed"
-"""What an order hears of a pass that came to nothing."""
 
 SECONDS_TO_DESIRE = 4.0
 """For what must not be lost with a journal in memory, when the process ends."""
@@ -273,7 +271,7 @@ class Reconciler:
             return RECOVERING
         seconds = self._circuit.closed_for(now)
         if seconds > 0:
-            return Outcome("waiting: circuit-open", str(self._circuit), look_again=seconds)
+            return Outcome(CIRCUIT_OPEN, str(self._circuit), look_again=seconds)
         return None
 
     def _judge(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:

@@ -28,6 +28,10 @@ class Meaning:
     text: str
 
 
+CIRCUIT_OPEN = "waiting: circuit-open"
+LOOK_FAILED = "waiting: look-failed"
+"""What an order hears of a pass that came to nothing."""
+
 _CACHED, _PENDING, _MOVING = AppState.CACHED, AppState.PENDING, AppState.MOVING
 _LEFT, _FAILED = AppState.LEFT_ALONE, AppState.FAILED
 
@@ -51,8 +55,8 @@ REASONS: Mapping[str, Meaning] = {
     ),
     "waiting: in-flight-limit": Meaning(_PENDING, "`max_in_flight` other LRPs are being moved"),
     "waiting: recovery": Meaning(_PENDING, "what an earlier run left open is looked at first"),
-    "waiting: circuit-open": Meaning(_PENDING, "too many were moved in vain; the detail names the last one"),
-    "waiting: look-failed": Meaning(_PENDING, "the last look at it failed, and is tried again"),
+    CIRCUIT_OPEN: Meaning(_PENDING, "too many were moved in vain; the detail names the last one"),
+    LOOK_FAILED: Meaning(_PENDING, "the last look at it failed, and is tried again"),
     "waiting: paused": Meaning(_LEFT, "an operator paused the daemon"),
     "held": Meaning(_LEFT, "an operator put its app back on its source, and it stays there"),
     "changed-since-plan": Meaning(_LEFT, "it is not what the plan that was applied says; plan again"),

@@ -19,12 +19,10 @@ from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
 from reconcile.proposal import PlannedMove, Proposal, differences, propose
 from reconcile.protocol import CALLED_OFF, NOT_SETTLED, REPLACED, RESTORED
-from reconcile.reasons import REASONS, AppState
+from reconcile.reasons import CIRCUIT_OPEN, LOOK_FAILED, REASONS, AppState
 from reconcile.records import Goal, Phase
 from reconcile.selection import Selection
 
-CIRCUIT_OPEN = "waiting: circuit-open"
-LOOK_FAILED = "waiting: look-failed"
 MOST_FAILED_LOOKS = 5
 """In a row, after which an LRP that is not being moved is given up."""
 

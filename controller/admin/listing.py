@@ -13,7 +13,7 @@ from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import DesiredLrp
 from reconcile.policy import ALREADY_CACHED
 from reconcile.protocol import REPLACED, running
-from reconcile.reasons import REASONS, AppState, state_of
+from reconcile.reasons import CIRCUIT_OPEN, REASONS, AppState, state_of
 from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
 from reconcile.selection import Selection
 
@@ -100,7 +100,7 @@ class AppRow:
 LOOKED_AT = 5_000
 """LRPs that are looked at for one page at most, however few of them are chosen."""
 
-_HINDRANCES = frozenset({"waiting: circuit-open", "waiting: in-flight-limit", "waiting: recovery"})
+_HINDRANCES = frozenset({CIRCUIT_OPEN, "waiting: in-flight-limit", "waiting: recovery"})
 """Reasons that a pass has for not beginning, which a decision about one LRP cannot know."""
 
 

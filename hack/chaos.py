@@ -18,14 +18,16 @@ ROUND = 60.0
 """Seconds of trouble in one round."""
 
 
-async def run(minutes: float, seed: int, keep: Path | None) -> int:
+async def run(arguments: argparse.Namespace) -> int:
     """Run rounds until the time is up, and give the exit status."""
-    end, total, violations = time.monotonic() + minutes * 60, Counter[str](), 0
+    seed, keep = arguments.seed, arguments.keep
+    end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
         with tempfile.TemporaryDirectory(prefix="chaos-") as made:
             directory = Path(made) if keep is None else keep / f"seed-{seed}"
             directory.mkdir(parents=True, exist_ok=True)
-            report = await run_round(seed, min(ROUND, max(10.0, left)), directory)
+            seconds = min(ROUND, max(10.0, left))
+            report = await run_round(seed, seconds, directory, operators=arguments.operators)
         print(report, flush=True)
         for violation in report.violations:
             print(f"  {violation}", flush=True)
@@ -45,11 +47,14 @@ def main() -> None:
         "--seed", type=int, default=1, help="of the first round; each further one is one more"
     )
     parser.add_argument("--keep", type=Path, help="directory to keep configs, stores and logs in")
+    parser.add_argument(
+        "--operators", action="store_true", help="let operators pause, plan, apply and restore meanwhile"
+    )
     arguments = parser.parse_args()
     if arguments.minutes <= 0:
         parser.error("--minutes must be more than 0")
     try:
-        sys.exit(asyncio.run(run(arguments.minutes, arguments.seed, arguments.keep)))
+        sys.exit(asyncio.run(run(arguments)))
     except KeyboardInterrupt:
         sys.exit(130)
 

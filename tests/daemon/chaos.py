@@ -13,6 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from controller.admin.client import AdminClient, Chosen, PlanOptions, open_client
+from controller.admin.documents import PlanDocument
+from reconcile.errors import DockerCacheError
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import Invariants
 from tests.simulators import images
@@ -52,8 +55,8 @@ class Report:
 class Chaos:
     """One run of it."""
 
-    def __init__(self, env: Environment, seed: int, *, apps: int = 10) -> None:
-        self._env, self._seed, self._apps = env, seed, apps
+    def __init__(self, env: Environment, seed: int, *, apps: int = 10, operators: bool = False) -> None:
+        self._env, self._seed, self._apps, self._has_operators = env, seed, apps, operators
         self._chance = random.Random(seed)
         self._daemon: DaemonProcess | None = None
         self._replaced = Counter[str]()
@@ -101,6 +104,8 @@ class Chaos:
             await self._start()
         assert self._daemon is not None
         await self._daemon.logged("daemon.started")  # before that, SIGTERM ends any process at once
+        if self._has_operators:
+            await self._resume()
         try:
             await until(lambda: not self.invariants.unrest(), seconds=REST)
         except TimeoutError:
@@ -122,6 +127,8 @@ class Chaos:
             (1, "deletions", self._delete),
             (2, "pushes", self._push),
         ]
+        if self._has_operators:
+            kinds.append((6, "operators' calls", self._operate))
         _, name, act = self._chance.choices(kinds, [weight for weight, _, _ in kinds])[0]
         self.happened[name] += 1
         self.invariants.note(name)
@@ -156,6 +163,37 @@ class Chaos:
         if self._chance.random() < 0.3:
             await asyncio.sleep(self._chance.uniform(0.0, 2.0))
         await self._start()
+
+    async def _operate(self) -> None:
+        """Let an operator pause, resume, plan and apply, and go away in the middle of it."""
+        app = self._app()
+        with contextlib.suppress(DockerCacheError, TimeoutError):
+            async with asyncio.timeout(3.0), open_client(*self._env.admin) as client:
+                match self._chance.choice(["pause", "resume", "reconcile", "restore"]):
+                    case "pause":
+                        await client.pause()
+                    case "resume":
+                        await client.resume()
+                    case "reconcile":
+                        plan = await client.plan(Chosen(), PlanOptions(include_held=True))
+                        await self._follow(client, plan)
+                    case _ if app is not None:
+                        chosen = Chosen(apps=(app.owner.app_name,))
+                        await self._follow(client, await client.plan(chosen, PlanOptions("source")))
+
+    async def _follow(self, client: AdminClient, plan: PlanDocument) -> None:
+        left = self._chance.randint(0, 10)
+        async with contextlib.aclosing(client.apply(plan, None)) as news:
+            async for _ in news:
+                left -= 1
+                if left < 0:
+                    return
+
+    async def _resume(self) -> None:
+        """Have the daemon go on, whoever paused it."""
+        assert self._daemon is not None
+        async with open_client(*self._env.admin) as client:
+            await client.resume()
 
     async def _fail_over(self) -> None:
         await self._env.bbs.fail_over(self._chance.uniform(0.0, 1.0), self._chance.uniform(0.0, 0.5))
@@ -244,7 +282,7 @@ class Chaos:
         await self._env.cloud.start_app(app)
 
 
-async def run_round(seed: int, seconds: float, directory: Path) -> Report:
+async def run_round(seed: int, seconds: float, directory: Path, *, operators: bool = False) -> Report:
     """Run one seed in an environment of its own."""
     versions = list(Version)
     async with open_environment(
@@ -257,7 +295,7 @@ async def run_round(seed: int, seconds: float, directory: Path) -> Report:
     ) as env:
         env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "settle_timeout": "20s"}
         env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}
-        report = await Chaos(env, seed).run(seconds)
+        report = await Chaos(env, seed, operators=operators).run(seconds)
         if report.violations:
             (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
         return report

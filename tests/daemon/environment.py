@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 from cryptography.fernet import Fernet
 
+from controller.admin.client import ClientTls
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.contracts.distribution import BINARY, free_port, run_distribution
@@ -193,6 +194,12 @@ class Environment:
     def config_path(self) -> Path:
         """Where the daemon's config file lies."""
         return self.directory / "config.json"
+
+    @property
+    def admin(self) -> tuple[str, ClientTls]:
+        """Address of the admin API, and what it takes to be let in."""
+        files = (self.certificates.ca, self.certificates.client.certificate, self.certificates.client.key)
+        return self.settings["admin_address"], ClientTls(*files)
 
     def write_config(self) -> None:
         """Write the config file."""

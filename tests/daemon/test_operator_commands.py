@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.admin.client import ClientTls, open_client
+from controller.admin.client import open_client
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, running_apps
 from tests.simulators import images
@@ -313,12 +313,7 @@ async def test_a_shell_can_complete_the_commands(env: Environment) -> None:
 async def test_jobs_are_watched_as_they_get_on(env: Environment) -> None:
     await env.started_daemon()
     reference = env.source.push("team/tool", "2", images.image([images.layer(9000, 9)]))
-    tls = ClientTls(
-        Path(env.settings["admin_ca_cert_file"]),
-        Path(env.settings["admin_client_cert_file"]),
-        Path(env.settings["admin_client_key_file"]),
-    )
-    async with open_client(env.settings["admin_address"], tls) as client:
+    async with open_client(*env.admin) as client:
         watching = client.watch_jobs()
         job = await client.cache_image(reference)
         states = []

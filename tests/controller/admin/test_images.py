@@ -266,6 +266,7 @@ class TestEvict:
     async def test_a_registry_that_does_not_delete_is_told_how_to_and_the_copy_stays_known(
         self, bench: Bench
     ) -> None:
+        """E14."""
         bench.registry.refusal = Invalid("registry", "UNSUPPORTED", "the operation is unsupported")
 
         with pytest.raises(Invalid, match="REGISTRY_STORAGE_DELETE_ENABLED=true") as caught:
@@ -318,6 +319,7 @@ class TestEvict:
         assert await bench.known() is None
 
     async def test_the_same_manifest_in_a_shared_repository_is_not_taken_along(self, bench: Bench) -> None:
+        """E13."""
         bench.cache = CacheRepositories("cache.example:8080", "docker-cache:{guid}")
         twin = image(await bench.store.records.reserve_guid(digest(8)), platform=digest(8))
         await bench.store.records.keep_image(replace(twin, digest=bench.image.digest), BLOBS)

@@ -141,7 +141,8 @@ def evict(*, config_path: Path, is_direct: bool, wanted: Format, guid: str) -> N
 
 @click.command()
 @config_option
-def pause(*, config_path: Path) -> None:
+@output_option
+def pause(*, config_path: Path, wanted: Format) -> None:
     r"""Let the daemon begin nothing any more, also after a restart: neither copies nor replacements.
 
     What is under way comes to its end. Stagings are still noted, and what `cache`, `reconcile --apply` and
@@ -152,12 +153,13 @@ def pause(*, config_path: Path) -> None:
       diego-docker-cache pause --config docker_cache.json
     """
     call(Target(config_path), lambda client: client.pause())
-    click.echo("paused; `resume` lets the daemon go on", err=True)
+    _tell(Output(wanted), {"paused": True}, "paused; `resume` lets the daemon go on")
 
 
 @click.command()
 @config_option
-def resume(*, config_path: Path) -> None:
+@output_option
+def resume(*, config_path: Path, wanted: Format) -> None:
     r"""Let a paused daemon go on.
 
     \b
@@ -165,12 +167,13 @@ def resume(*, config_path: Path) -> None:
       diego-docker-cache resume --config docker_cache.json
     """
     call(Target(config_path), lambda client: client.resume())
-    click.echo("the daemon goes on", err=True)
+    _tell(Output(wanted), {"paused": False}, "the daemon goes on")
 
 
 @click.command("reset-circuit")
 @config_option
-def reset_circuit(*, config_path: Path) -> None:
+@output_option
+def reset_circuit(*, config_path: Path, wanted: Format) -> None:
     r"""Let replacements go on although too many in a row have failed.
 
     \b
@@ -178,4 +181,11 @@ def reset_circuit(*, config_path: Path) -> None:
       diego-docker-cache reset-circuit --config docker_cache.json
     """
     call(Target(config_path), lambda client: client.reset_circuit())
-    click.echo("the circuit is closed", err=True)
+    _tell(Output(wanted), {"circuit_open": False}, "the circuit is closed")
+
+
+def _tell(output: Output, row: Row, text: str) -> None:
+    """Say what is so by now, for people or for programs."""
+    if output.is_json:
+        output.lines([row])
+    output.say(text)

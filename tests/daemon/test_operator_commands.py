@@ -325,3 +325,15 @@ async def test_jobs_are_watched_as_they_get_on(env: Environment) -> None:
         await watching.aclose()
 
     assert states[-1] == "cached"
+
+
+async def test_what_is_so_after_a_command_is_told_to_programs_too(env: Environment) -> None:
+    await env.started_daemon()
+    operator = Operator(env)
+
+    assert (await operator.runs("pause")).row == {"paused": True}
+    assert (await operator.runs("resume")).row == {"paused": False}
+    assert (await operator.runs("reset-circuit")).row == {"circuit_open": False}
+    assert (
+        await operator.runs("pause", "--output", "table")
+    ).out == "paused; `resume` lets the daemon go on\n"

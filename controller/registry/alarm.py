@@ -7,6 +7,7 @@ exchanges, and none is touched between its begin and its end.
 import contextlib
 import heapq
 import itertools
+import math
 import socket
 import threading
 import time
@@ -34,6 +35,7 @@ class Alarm:
         self._condition = threading.Condition()
         self._queue: list[tuple[float, int, Deadline]] = []
         self._count = itertools.count()
+        self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -45,7 +47,7 @@ class Alarm:
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._run, name="registry-alarm", daemon=True)
                 self._thread.start()
-            if self._queue[0][2] is deadline:
+            if deadline.at < self._wakes_at:
                 self._condition.notify()
         return deadline
 
@@ -69,9 +71,10 @@ class Alarm:
     def _run(self) -> None:
         with self._condition:
             while not self._is_closed:
-                left = self._queue[0][0] - self._clock() if self._queue else None
-                if left is None or left > 0:
-                    self._condition.wait(left)
+                self._wakes_at = self._queue[0][0] if self._queue else math.inf
+                left = self._wakes_at - self._clock()
+                if left > 0:
+                    self._condition.wait(None if math.isinf(left) else left)
                     continue
                 _, _, deadline = heapq.heappop(self._queue)
                 if not deadline.is_over:

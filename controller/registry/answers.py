@@ -1,14 +1,10 @@
 """An answer whose body is still in the socket, and what becomes of its connection afterwards."""
 
-import http.client
 import socket
 import ssl
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
-
-from urllib3 import exceptions as urllib3_exceptions
-from urllib3.connection import HTTPConnection
 
 from controller.registry.alarm import Deadline
 from controller.registry.cancellation import Cancellation
@@ -16,10 +12,11 @@ from controller.registry.errors import MAX_ERROR_BODY, clean
 from controller.registry.exchange import Work
 from controller.registry.traffic import Bucket
 from controller.registry.urls import Url
+from controller.registry.wire import IllegalRequestError, Response, Wire, WireError
 from reconcile.errors import DockerCacheError, Invalid, Unavailable
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
-FAILURES = (OSError, http.client.HTTPException, urllib3_exceptions.HTTPError, UnicodeError)
+FAILURES = (OSError, WireError, UnicodeError)
 
 
 class Finish:
@@ -31,9 +28,7 @@ class Finish:
         at_end: Called once when the exchange is over.
     """
 
-    def __init__(
-        self, connection: HTTPConnection, deadline: Deadline, *, keep: Callable[[], None], work: Work
-    ) -> None:
+    def __init__(self, connection: Wire, deadline: Deadline, *, keep: Callable[[], None], work: Work) -> None:
         self._connection, self._keep = connection, keep
         self.work, self.deadline = work, deadline
         self.is_reusable = True
@@ -43,7 +38,7 @@ class Finish:
 
     def keep(self) -> None:
         """Keep the connection for the next request, if it is fit for one."""
-        if not self.is_reusable or self._connection.sock is None or self.deadline.has_passed:
+        if not self.is_reusable or not self._connection.is_open or self.deadline.has_passed:
             self.close()
         elif self._leave():
             self.at_end()  # before somebody else may have the connection
@@ -65,7 +60,7 @@ class Finish:
     def _leave(self) -> bool:
         """Whether this was the first call: afterwards the connection may be somebody else's."""
         is_first, self._is_done = not self._is_done, True
-        if is_first and self._sock is not None:
+        if is_first:
             self.work.cancellation.forget(self._sock)
         return is_first
 
@@ -81,9 +76,7 @@ class Answer:
         url: Of the request that it answers.
     """
 
-    def __init__(
-        self, url: Url, response: http.client.HTTPResponse, finish: Finish, throttle: Bucket | None = None
-    ) -> None:
+    def __init__(self, url: Url, response: Response, finish: Finish, throttle: Bucket | None = None) -> None:
         self.url = url
         self.status = response.status
         self.headers = response.headers
@@ -103,7 +96,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """`Content-Length` as a number; None when the server gives none that can be read."""
-        text = self.headers.get("Content-Length", "").strip()
+        text = (self.headers.get("Content-Length") or "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def read_into(self, buffer: memoryview) -> int:
@@ -127,7 +120,7 @@ class Answer:
 
     def has_more(self) -> bool:
         """Whether the body goes on; reads one byte where its length was not stated."""
-        return not self._response.isclosed() and self.read_into(memoryview(bytearray(1))) > 0
+        return not self._response.is_at_end and self.read_into(memoryview(bytearray(1))) > 0
 
     def read(self, limit: int) -> bytes:
         """Read the body up to a number of bytes.
@@ -137,7 +130,7 @@ class Answer:
         """
         if self._held is not None:
             return self._held
-        stated = self._response.length
+        stated = self._response.left
         try:
             body = self._response.read(limit)
         except FAILURES as error:
@@ -159,12 +152,9 @@ class Answer:
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it."""
-        if self._response.length == 0:
-            self._response.read(0)  # nothing is to come, but it does not yet know
-        if self._response.isclosed():
+        if self._response.is_at_end and self._response.keeps_connection:
             self._finish.keep()
         else:
-            self._response.close()
             self._finish.close()
 
 
@@ -182,7 +172,7 @@ def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCac
     cancellation.check()
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unavailable("registry", "certificate", f"{url}: {clean(error.verify_message)}")
-    if isinstance(error, http.client.InvalidURL | UnicodeError):
+    if isinstance(error, IllegalRequestError | UnicodeError):
         return Invalid("registry", "bad-url", f"{url} cannot be requested")
     if isinstance(error, TimeoutError):
         return Unavailable("registry", "timeout", f"{url}: no answer in time")

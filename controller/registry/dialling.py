@@ -3,11 +3,10 @@
 import socket
 import ssl
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-
 from controller.registry.exchange import Work
 from controller.registry.settings import Timeouts
 from controller.registry.urls import Origin
+from controller.registry.wire import Wire
 from reconcile.errors import Invalid
 
 
@@ -44,41 +43,17 @@ def _dial(host: str, port: int, connect_timeout: float, work: Work) -> socket.so
     raise failure or OSError(f"{host} has no address")
 
 
-class _PlainConnection(HTTPConnection):
-    """A connection that is dialled by our rules."""
-
-    def __init__(self, origin: Origin, timeouts: Timeouts, work: Work) -> None:
-        super().__init__(origin.host, origin.port, timeout=timeouts.idle)
-        self._dial = (origin.host, origin.port, timeouts.connect, work)
-
-    def _new_conn(self) -> socket.socket:
-        return _dial(*self._dial)
-
-
-class _TlsConnection(HTTPSConnection):
-    """The same over TLS."""
-
-    def __init__(self, origin: Origin, timeouts: Timeouts, work: Work, context: ssl.SSLContext) -> None:
-        super().__init__(origin.host, origin.port, timeout=timeouts.idle, ssl_context=context)
-        self._dial = (origin.host, origin.port, timeouts.connect, work)
-
-    def _new_conn(self) -> socket.socket:
-        return _dial(*self._dial)
-
-
-def open_connection(
-    origin: Origin, timeouts: Timeouts, work: Work, context: ssl.SSLContext | None
-) -> HTTPConnection:
+def open_connection(origin: Origin, timeouts: Timeouts, work: Work, context: ssl.SSLContext | None) -> Wire:
     """Connect to an origin, TLS handshake included; the context is that of an https origin."""
-    connection: _PlainConnection | _TlsConnection
-    if context is not None:
-        connection = _TlsConnection(origin, timeouts, work, context)
-    else:
-        connection = _PlainConnection(origin, timeouts, work)
+    sock = _dial(origin.host, origin.port, timeouts.connect, work)
     try:
-        connection.connect()
+        if context is not None:
+            # Wrapped first, so that a cancellation finds the socket that the handshake waits on.
+            sock = context.wrap_socket(sock, server_hostname=origin.host, do_handshake_on_connect=False)
+            with work.cancellation.watching(sock):
+                sock.do_handshake()
+        sock.settimeout(timeouts.idle)
     except BaseException:
-        connection.close()
+        sock.close()
         raise
-    connection.sock.settimeout(timeouts.idle)
-    return connection
+    return Wire(sock, origin)

@@ -62,7 +62,9 @@ def parse_retry_after(
     value: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float | None:
     """Read how many seconds to wait, at most a day; None when the header says nothing usable."""
-    text = (value or "").strip()
+    if value is None:
+        return None
+    text = value.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:10]), _MAX_RETRY_AFTER)
     try:
@@ -76,7 +78,9 @@ def parse_retry_after(
 
 def parse_remaining(value: str | None) -> int | None:
     """Read how many pulls are left from `RateLimit-Remaining`; a negative number counts as none."""
-    number = (value or "").partition(";")[0].strip()
+    if value is None:
+        return None
+    number = value.partition(";")[0].strip()
     return max(int(number), 0) if re.fullmatch(r"-?[0-9]{1,9}", number) else None
 
 

@@ -68,7 +68,7 @@ def check_length(session: Session, answer: Answer, blob: Descriptor, subject: st
     if answer.status != 200:
         raise session.error(answer, f"{subject} (read blob)")
     if answer.length not in {blob.size, None}:
-        coding = answer.headers.get("Content-Encoding", "none")
+        coding = answer.headers.get("Content-Encoding") or "none"
         raise Invalid(
             "registry",
             "size-mismatch",

@@ -21,9 +21,7 @@ def read_foreign(repository: Repository, blob: Descriptor, buffer: memoryview) -
     session, subject = repository.session, repository.session.subject(str(blob.digest))
 
     def opened(text: str, offset: int) -> Answer:
-        headers = {"Accept-Encoding": "identity"}
-        if offset:
-            headers["Range"] = f"bytes={offset}-{blob.size - 1}"
+        headers = {"Range": f"bytes={offset}-{blob.size - 1}"} if offset else {}
         total = session.timeouts.for_blob(blob.size)
         request = Request("GET", parse_url(text), headers, total=total, is_urgent=offset > 0)
         answer = session.fetch_elsewhere(request)

@@ -70,7 +70,7 @@ def _from_api(repository: Repository, subject: Digest) -> list[Descriptor] | Non
 
 def _page(repository: Repository, url: Url, subject: str) -> tuple[list[Descriptor] | None, Url | None]:
     session, named = repository.session, repository.session.subject(subject)
-    request = Request("GET", url, {"Accept": OCI_INDEX, "Accept-Encoding": "identity"})
+    request = Request("GET", url, {"Accept": OCI_INDEX})
     scopes = merge_scopes([pull_scope(repository.image.path)])
     with session.send(request, scopes, named) as answer:
         if answer.status != 200:

@@ -39,8 +39,7 @@ from controller.registry.urls import Url
 from reconcile.errors import Denied, Invalid, Unavailable
 from reconcile.images import Digest, parse_digest
 
-_IDENTITY = {"Accept-Encoding": "identity"}
-_MANIFEST_HEADERS = {"Accept": ACCEPT, **_IDENTITY}
+_MANIFEST_HEADERS = {"Accept": ACCEPT}
 _STORED = frozenset({200, 201, 202, 204})
 _DELETED = frozenset({200, 202, 204})
 _REDIRECTED_HEAD = frozenset({400, 403, 405})
@@ -166,7 +165,7 @@ class Repository:
 
     def _find_blob(self, digest: Digest) -> BlobHead | None:
         subject = self.session.subject(str(digest))
-        request = Request("HEAD", self.session.url(f"blobs/{digest}"), _IDENTITY)
+        request = Request("HEAD", self.session.url(f"blobs/{digest}"))
         with self.session.send(request, self._push, subject) as answer:
             if answer.status == 200:
                 return BlobHead(answer.length)
@@ -193,7 +192,7 @@ class Repository:
         request = Request(
             "GET",
             self.session.url(f"blobs/{blob.digest}"),
-            {**_IDENTITY, **ranged},
+            ranged,
             total=self.session.timeouts.for_blob(blob.size),
             is_urgent=offset > 0,
         )
@@ -281,7 +280,7 @@ class Repository:
 
     def find_upload(self, session: Url) -> UploadStatus | None:
         """Ask how far a broken upload came; None when it cannot be gone on with."""
-        request = Request("GET", session, _IDENTITY)
+        request = Request("GET", session)
         with self.session.send(request, self._push, self.session.subject("upload")) as answer:
             answer.drain()
             offset = parse_upload_range(answer.headers.get("Range")) if answer.status == 204 else 0

@@ -25,7 +25,7 @@ MAX_TOKEN_ANSWER = 1024 * 1024
 IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
 _CLIENT_ID = "diego-docker-cache"
 _NO_OAUTH = frozenset({400, 404, 405})
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+_HEADERS = {"Accept": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,14 @@
 """Sends one HTTP request over a kept or a new connection, and hands back the answer with its body unread.
 
-Built on urllib3's connections without its pool: a body is read straight into the caller's
-buffer, a connection belongs to one piece of work that can be cancelled, and the peer's address
-is checked before a byte is sent. Proxies named in the environment are not used: through one,
-the address that is really reached could not be checked. Redirects, authentication and
-retries are the caller's.
+A body is read straight into the caller's buffer, a connection belongs to one piece of work that
+can be cancelled, and the peer's address is checked before a byte is sent. Proxies named in the
+environment are not used: through one, the address that is really reached could not be checked.
+Redirects, authentication and retries are the caller's.
 """
 
-import http.client
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-
-from urllib3.connection import HTTPConnection
-from urllib3.util.wait import wait_for_read
 
 from controller.registry.alarm import Alarm
 from controller.registry.answers import FAILURES, LOST, Answer, Finish, failure
@@ -22,6 +17,7 @@ from controller.registry.exchange import Body, Request, Work
 from controller.registry.settings import RegistrySettings, Timeouts, settings_key
 from controller.registry.traffic import Bucket, HostTraffic, Limits, Traffic
 from controller.registry.urls import Origin
+from controller.registry.wire import Wire, can_read
 
 _IDLE_PER_ORIGIN = 16
 
@@ -41,7 +37,7 @@ class Transport:
         self._traffic = Traffic(limits, own, longest_wait=timeouts.idle)
         self._alarm = Alarm()
         self._lock = threading.Lock()
-        self._idle: dict[object, list[HTTPConnection]] = {}
+        self._idle: dict[object, list[Wire]] = {}
         self._contexts: dict[RegistrySettings, ssl.SSLContext] = {}
         self._is_closed = False
 
@@ -55,7 +51,7 @@ class Transport:
             connection.close()
         self._alarm.close()
 
-    def _give_back(self, key: object, connection: HTTPConnection) -> None:
+    def _give_back(self, key: object, connection: Wire) -> None:
         """Keep a connection for the next request."""
         with self._lock:
             group = self._idle.setdefault(key, [])
@@ -88,7 +84,7 @@ class Transport:
         if kept is not None:
             try:
                 return self._exchange(kept, request, key=key, work=work, traffic=traffic)
-            except (http.client.RemoteDisconnected, *LOST) as error:
+            except LOST as error:
                 if not isinstance(request.body, bytes | None):
                     raise failure(error, request.url, work.cancellation) from error
             except FAILURES as error:
@@ -99,7 +95,7 @@ class Transport:
         except FAILURES as error:
             raise failure(error, request.url, work.cancellation) from error
 
-    def _take_kept(self, key: object) -> HTTPConnection | None:
+    def _take_kept(self, key: object) -> Wire | None:
         while True:
             with self._lock:
                 group = self._idle.get(key)
@@ -108,7 +104,7 @@ class Transport:
                 return connection
             connection.close()
 
-    def _connect(self, origin: Origin, work: Work) -> HTTPConnection:
+    def _connect(self, origin: Origin, work: Work) -> Wire:
         context = self._context(origin) if origin.scheme == "https" else None
         return open_connection(origin, self._timeouts, work, context)
 
@@ -120,7 +116,7 @@ class Transport:
             return self._contexts[settings]
 
     def _exchange(
-        self, connection: HTTPConnection, request: Request, *, key: object, work: Work, traffic: HostTraffic
+        self, connection: Wire, request: Request, *, key: object, work: Work, traffic: HostTraffic
     ) -> Answer:
         total = self._timeouts.total if request.total is None else request.total
         deadline = self._alarm.set(connection.sock, total)
@@ -129,16 +125,12 @@ class Transport:
         try:
             work.cancellation.watch(connection.sock)
             try:
-                connection.request(
-                    request.method,
-                    request.url.target,
-                    body=_body(request, connection, finish, traffic.bytes),  # type: ignore[arg-type]
-                    headers=request.headers,
-                )
+                body = _body(request, connection, finish, traffic.bytes)
+                connection.send(request.method, request.url.target, request.headers, body)
             except LOST:
                 # An early refusal may stand in the socket although the rest could not be written.
                 finish.is_reusable = False
-            response = http.client.HTTPConnection.getresponse(connection)
+            response = connection.receive(request.method)
         except FAILURES as error:
             finish.close()
             if deadline.has_passed:
@@ -156,9 +148,7 @@ class Transport:
         return Answer(request.url, response, finish, traffic.bytes)
 
 
-def _body(
-    request: Request, connection: HTTPConnection, finish: Finish, throttle: Bucket | None
-) -> Body | None:
+def _body(request: Request, connection: Wire, finish: Finish, throttle: Bucket | None) -> Body | None:
     if isinstance(request.body, bytes | None):
         return request.body
     pieces = request.body if throttle is None else _throttled(request.body, throttle, finish.work)
@@ -172,7 +162,7 @@ def _throttled(body: Iterable[memoryview], throttle: Bucket, work: Work) -> Iter
 
 
 def _until_answered(
-    body: Iterable[memoryview], connection: HTTPConnection, finish: Finish, *, length: int
+    body: Iterable[memoryview], connection: Wire, finish: Finish, *, length: int
 ) -> Iterator[memoryview]:
     """Pass a body on until its end, or until the server answers early.
 
@@ -183,6 +173,6 @@ def _until_answered(
     for piece in body:
         yield piece
         length -= len(piece)
-        if length and is_plain and wait_for_read(connection.sock, timeout=0.0):
+        if length and is_plain and can_read(connection.sock):
             return
     finish.is_reusable = length == 0

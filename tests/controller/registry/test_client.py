@@ -1,9 +1,11 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
 """Reading and writing repositories, above all when the registry misbehaves; good behaviour is in the contract."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -530,6 +532,23 @@ def test_cancelling_wakes_a_thread_that_waits(
 
 
 # TLS
+
+
+def test_cancelling_wakes_a_thread_that_waits_for_a_handshake(cancellation: Cancellation) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    image = parse_image_reference(f"127.0.0.1:{listener.getsockname()[1]}/team/web:1")
+    client = Registries({image.domain: RegistrySettings(any_address=True)})
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.repository(image, None, cancellation).head_manifest, "1")
+        server, _ = listener.accept()
+        assert server.recv(1)  # the client has said hello, and gets no answer
+        cancellation.cancel()
+        with pytest.raises(Stopped):
+            waiting.result(5.0)
+
+    for each in (server, listener):
+        each.close()
+    client.close()
 
 
 def test_tls_is_verified_against_the_given_authority(tmp_path: Path) -> None:

@@ -1,0 +1,256 @@
+"""Speaks HTTP/1.1 over one connected socket: one request at a time, bodies straight into the caller's buffer.
+
+Heads and chunks are parsed by llhttp, strictly: what two readers could read in two ways is refused.
+Source: RFC 9112.
+"""
+
+import re
+import select
+import socket
+from collections.abc import Mapping
+
+import httptools
+
+from controller.registry.exchange import Body
+from controller.registry.urls import Origin
+
+_MOST_HEAD = 65536
+_HEAD_AT_A_TIME = 4096  # less than the body behind it, which goes past the parser
+_BODY_AT_A_TIME = 65536
+_ILLEGAL = re.compile(r"[^\t\x20-\x7e]")
+_ALWAYS = ("Accept-Encoding: identity", "User-Agent: diego-docker-cache")
+_BODILESS = frozenset({204, 304})
+_PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+
+
+class WireError(Exception):
+    """What the server sent cannot be read as an answer."""
+
+
+class IllegalRequestError(WireError):
+    """A request has something in its head that has no place there."""
+
+
+class Headers:
+    """Headers of an answer, whose names are compared without regard to case."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[str]] = {}
+
+    def add(self, name: str, value: str) -> None:
+        """Take one more line in."""
+        self._values.setdefault(name.lower(), []).append(value)
+
+    def get(self, name: str, /) -> str | None:
+        """Give the first value of a header."""
+        values = self._values.get(name.lower())
+        return None if values is None else values[0]
+
+    def get_all(self, name: str) -> list[str]:
+        """Give every value of a header."""
+        return list(self._values.get(name.lower(), ()))
+
+    def __contains__(self, name: str) -> bool:
+        return name.lower() in self._values
+
+
+class Response:
+    """An answer whose head has been read.
+
+    Attributes:
+        left: Bytes of the body that are still to come; None when its length is not known beforehand.
+        is_at_end: Whether the body has been read to its end.
+        keeps_connection: Whether another request may follow once it has.
+    """
+
+    def __init__(self, sock: socket.socket, method: str) -> None:
+        self._sock = sock
+        self._parser = httptools.HttpResponseParser(self)
+        # As RFC 9112 allows: a proxy in front of Docker Hub ends its lines so when it refuses.
+        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
+        self._pieces: list[bytes] = []
+        self._has_head = self._is_complete = False
+        self.headers = Headers()
+        self.status = 0
+        self.keeps_connection = False
+        self._read_head()
+        self.left = self._length(method)
+        self._is_parsed = self.left is None and "Transfer-Encoding" in self.headers
+        self.is_at_end = self.left == 0
+        if self.left is not None and sum(map(len, self._pieces)) > self.left:
+            self.keeps_connection = False  # more than was announced
+        if not self._is_parsed:
+            del self._parser  # which refers to this object as well
+
+    # Called by the parser
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or what follows chunks."""
+        if not self._has_head:
+            self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        """Take the end of a head."""
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            self.headers = Headers()  # the answer proper follows
+            return
+        self._has_head = True
+        self.keeps_connection = self._parser.should_keep_alive()
+
+    def on_body(self, piece: bytes) -> None:
+        """Take bytes that came with the head, or in chunks."""
+        self._pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        """Take the end of an answer."""
+        self._is_complete = self._has_head
+
+    def on_message_begin(self) -> None:
+        """Take the begin of an answer; nobody has asked for a second one."""
+        if self._is_complete:
+            self.keeps_connection = False
+
+    # Called by us
+
+    def _read_head(self) -> None:
+        count = 0
+        while not self._has_head:
+            data = self._sock.recv(_HEAD_AT_A_TIME)
+            if not data:
+                if count:
+                    raise WireError("the connection was closed within the head of an answer")
+                raise ConnectionResetError("the connection was closed without an answer")
+            count += len(data)
+            if count > _MOST_HEAD:
+                raise WireError("the head of the answer is too long")
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except _PARSER_ERRORS as error:
+            if not self._is_complete:
+                raise WireError(f"the answer is not HTTP: {error}") from error
+            self.keeps_connection = False  # what follows the answer is nobody's
+
+    def _length(self, method: str) -> int | None:
+        if method == "HEAD" or self.status in _BODILESS:
+            return 0
+        stated = self.headers.get("Content-Length")
+        return None if stated is None else int(stated)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill the buffer as far as the body goes; fewer bytes than fit end it, wherever that is.
+
+        Raises:
+            WireError: A body in chunks ended before its end.
+        """
+        most = len(buffer) if self.left is None else min(len(buffer), self.left)
+        count = 0
+        while count < most and not self.is_at_end:
+            got = self._take(buffer[count:most]) if self._pieces else self._receive(buffer[count:most])
+            count += got
+            if not got:
+                break
+        return count
+
+    def _take(self, buffer: memoryview) -> int:
+        """Move what was read already."""
+        piece = self._pieces[0]
+        count = min(len(piece), len(buffer))
+        buffer[:count] = piece[:count]
+        self._pieces[:1] = [piece[count:]] if count < len(piece) else []
+        self._count(count)
+        return count
+
+    def _receive(self, buffer: memoryview) -> int:
+        if self._is_parsed:
+            return self._receive_chunks(buffer)
+        count = self._sock.recv_into(buffer)
+        if not count:
+            self.is_at_end = True
+            self.keeps_connection = False
+        self._count(count)
+        return count
+
+    def _receive_chunks(self, buffer: memoryview) -> int:
+        while not self._pieces and not self._is_complete:
+            data = self._sock.recv(_BODY_AT_A_TIME)
+            if not data:
+                raise WireError("the connection was closed within the body of an answer")
+            self._feed(data)
+        if self._pieces:
+            return self._take(buffer)
+        self.is_at_end = True
+        return 0
+
+    def _count(self, count: int) -> None:
+        if self.left is not None:
+            self.left -= count
+            self.is_at_end = self.is_at_end or self.left == 0
+        elif self._is_complete and not self._pieces:
+            self.is_at_end = True
+
+    def read(self, limit: int) -> bytes:
+        """Read the body up to a number of bytes."""
+        body = bytearray()
+        buffer = memoryview(bytearray(min(limit, _BODY_AT_A_TIME)))
+        while len(body) < limit and (count := self.readinto(buffer[: limit - len(body)])):
+            body += buffer[:count]
+        return bytes(body)
+
+
+class Wire:
+    """One connection to an origin."""
+
+    def __init__(self, sock: socket.socket, origin: Origin) -> None:
+        self.sock = sock
+        self.is_open = True
+        self._host = f"Host: {origin.domain}"
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server has kept it, and has not said anything that nobody asked for."""
+        return self.is_open and not can_read(self.sock)
+
+    def send(self, method: str, target: str, headers: Mapping[str, str], body: Body | None) -> None:
+        """Write a request; pieces of a body are written as they come.
+
+        Raises:
+            IllegalRequestError: Its head would hold more than it seems to.
+        """
+        lines = [f"{method} {target} HTTP/1.1", self._host, *_ALWAYS]
+        lines += (f"{name}: {value}" for name, value in headers.items())
+        if isinstance(body, bytes):
+            lines.append(f"Content-Length: {len(body)}")
+        if _ILLEGAL.search("\t".join(lines)):
+            raise IllegalRequestError("the request has illegal characters")
+        head = "\r\n".join((*lines, "", "")).encode("ascii")
+        if body is None or isinstance(body, bytes):
+            self.sock.sendall(head + (body or b""))
+            return
+        self.sock.sendall(head)
+        for piece in body:
+            self.sock.sendall(piece)
+
+    def receive(self, method: str) -> Response:
+        """Wait for the head of the answer to a method.
+
+        Raises:
+            ConnectionResetError: The server closed the connection without one.
+            WireError: It cannot be read.
+        """
+        return Response(self.sock, method)
+
+    def close(self) -> None:
+        """Close it."""
+        self.is_open = False
+        self.sock.close()
+
+
+def can_read(sock: socket.socket) -> bool:
+    """Whether there is something to be read right now, be it the end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

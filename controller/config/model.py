@@ -90,7 +90,7 @@ class Config(AdminConfig):
     "windows(10.0.17763)/amd64", or "all" for the whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
     """Images copied at the same time."""
-    max_blobs_per_copy: int = Field(default=6, ge=1, le=32)
+    max_blobs_per_copy: int = Field(default=8, ge=1, le=32)
     """Layers of one image copied at the same time."""
     max_image_bytes: Size = 50 << 30
     """Larger images are not cached."""

@@ -53,7 +53,7 @@ class CopyLimits:
 
     max_image_bytes: int = 20 * 1024**3
     max_layers: int = 200
-    blobs_at_a_time: int = 6
+    blobs_at_a_time: int = 8
     copies_at_a_time: int = 8
     buffer: int = 1024 * 1024
     verify: Verify = Verify.DIGEST

@@ -7,6 +7,7 @@ Source: RFC 9112.
 import re
 import select
 import socket
+from collections import deque
 from collections.abc import Mapping
 
 import httptools
@@ -16,7 +17,7 @@ from controller.registry.urls import Origin
 
 _MOST_HEAD = 65536
 _HEAD_AT_A_TIME = 4096  # less than the body behind it, which goes past the parser
-_BODY_AT_A_TIME = 65536
+_BODY_AT_A_TIME = 32768
 _ILLEGAL = re.compile(r"[^\t\x20-\x7e]")
 _ALWAYS = ("Accept-Encoding: identity", "User-Agent: diego-docker-cache")
 _BODILESS = frozenset({204, 304})
@@ -68,7 +69,7 @@ class Response:
         self._parser = httptools.HttpResponseParser(self)
         # As RFC 9112 allows: a proxy in front of Docker Hub ends its lines so when it refuses.
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
-        self._pieces: list[bytes] = []
+        self._pieces: deque[bytes] = deque()
         self._has_head = self._is_complete = False
         self.headers = Headers()
         self.status = 0
@@ -157,10 +158,11 @@ class Response:
 
     def _take(self, buffer: memoryview) -> int:
         """Move what was read already."""
-        piece = self._pieces[0]
+        piece = self._pieces.popleft()
         count = min(len(piece), len(buffer))
         buffer[:count] = piece[:count]
-        self._pieces[:1] = [piece[count:]] if count < len(piece) else []
+        if count < len(piece):
+            self._pieces.appendleft(piece[count:])
         self._count(count)
         return count
 
@@ -175,10 +177,14 @@ class Response:
         return count
 
     def _receive_chunks(self, buffer: memoryview) -> int:
+        without_any = 0
         while not self._pieces and not self._is_complete:
             data = self._sock.recv(_BODY_AT_A_TIME)
             if not data:
                 raise WireError("the connection was closed within the body of an answer")
+            without_any += len(data)
+            if without_any > _MOST_HEAD:
+                raise WireError("there is too much between the chunks of the answer")
             self._feed(data)
         if self._pieces:
             return self._take(buffer)

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from controller.engines.copy_plan import CopyLimits
 from tests.simulators.images import Blob
 
-THREADS = 6
+THREADS = CopyLimits().blobs_at_a_time
 
 
 def read_to_nothing(address: str, blobs: Sequence[tuple[str, Blob]]) -> float:

@@ -241,6 +241,22 @@ def test_chunks_that_cannot_be_read_are_an_error(pair: Pair) -> None:
         response.read(1)
 
 
+@pytest.mark.parametrize(
+    "much", [b"0\r\nX: " + b"y" * 500_000, b"5;" + b"y" * 500_000], ids=["trailer", "extension"]
+)
+def test_chunks_with_much_beside_them_are_an_error(much: bytes) -> None:
+    response = Response(Dripping([OK + CHUNKED + b"3\r\nabc\r\n", much]), "GET")  # type: ignore[arg-type]
+
+    with pytest.raises(WireError, match="between the chunks"):
+        response.read(100)
+
+
+def test_many_small_chunks_are_read_whole() -> None:
+    response = Response(Dripping([OK + CHUNKED + chunks(BODY, 1)]), "GET")  # type: ignore[arg-type]
+
+    assert response.read(100_000) == BODY
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_connection_with_more_than_was_asked_for_is_not_kept(pair: Pair, method: str) -> None:
     response = pair.answers(OK + stated(b"abc") + OK + stated(b"another"), method=method)

@@ -1,5 +1,7 @@
 """Reads and writes bindings within a transaction."""
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
 from controller.store import tables
@@ -33,6 +35,18 @@ def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReferenc
         .one_or_none()
     )
     return None if row is None else _binding(row)
+
+
+def find_newest_of(
+    connection: Connection, app_guids: Collection[AppGuid]
+) -> dict[tuple[AppGuid, str], Binding]:
+    """Read the latest bindings of some hundred apps, by app and the text of the source."""
+    rows = connection.execute(
+        select(_bindings)
+        .where(_bindings.c.app_guid.in_(app_guids))
+        .order_by(_bindings.c.staged_at, _bindings.c.number)
+    ).mappings()
+    return {(each.app_guid, str(each.source)): each for each in map(_binding, rows)}  # the last one stays
 
 
 def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:

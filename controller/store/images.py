@@ -1,7 +1,7 @@
 """Reads and writes reservations, cached images and their blobs within a transaction."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
@@ -35,6 +35,12 @@ def find(connection: Connection, cache_guid: CacheGuid) -> CachedImage | None:
     """Read a finished copy."""
     row = connection.execute(_IMAGES.where(images.c.cache_guid == cache_guid)).mappings().one_or_none()
     return None if row is None else _image(row)
+
+
+def find_many(connection: Connection, cache_guids: Collection[CacheGuid]) -> dict[CacheGuid, CachedImage]:
+    """Read some hundred finished copies."""
+    rows = connection.execute(_IMAGES.where(images.c.cache_guid.in_(cache_guids))).mappings()
+    return {image.cache_guid: image for image in map(_image, rows)}
 
 
 def list_all(connection: Connection) -> tuple[CachedImage, ...]:

@@ -19,6 +19,12 @@ def find(connection: Connection, job_id: JobId) -> CacheJob | None:
     return None if row is None else _job(row)
 
 
+def find_many(connection: Connection, job_ids: Collection[JobId]) -> dict[JobId, CacheJob]:
+    """Read some hundred jobs."""
+    rows = connection.execute(select(_jobs).where(_jobs.c.job_id.in_(job_ids))).mappings()
+    return {job.job_id: job for job in map(_job, rows)}
+
+
 def list_open(connection: Connection, source: ImageReference | None = None) -> tuple[CacheJob, ...]:
     """List the queued and copying jobs, of one source or all, oldest first."""
     chosen = select(_jobs).where(_jobs.c.state.in_([JobState.QUEUED, JobState.COPYING]))

@@ -1,6 +1,6 @@
 """Reads and writes what passes over LRPs came to, within a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
@@ -19,6 +19,12 @@ def find(connection: Connection, process_guid: ProcessGuid) -> LrpRecord | None:
         connection.execute(select(_lrps).where(_lrps.c.process_guid == process_guid)).mappings().one_or_none()
     )
     return None if row is None else _record(row)
+
+
+def find_many(connection: Connection, process_guids: Collection[ProcessGuid]) -> dict[ProcessGuid, LrpRecord]:
+    """Read the records of some hundred LRPs."""
+    rows = connection.execute(select(_lrps).where(_lrps.c.process_guid.in_(process_guids))).mappings()
+    return {record.process_guid: record for record in map(_record, rows)}
 
 
 def list_all(connection: Connection) -> tuple[LrpRecord, ...]:

@@ -5,32 +5,21 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from controller.store import bindings, images, jobs, lrps
-from reconcile.images import CacheGuid
-from reconcile.records import CachedImage, CacheJob, JobId, Known, LrpKey
+from reconcile.records import Binding, Known, LrpKey
 
 
 def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
-    """Read the records of LRPs, in their order; jobs and images, which they share, once each."""
-    known_jobs: dict[JobId, CacheJob | None] = {}
-    known_images: dict[CacheGuid, CachedImage | None] = {}
+    """Read the records of some hundred LRPs, in their order, with one query for each kind of record."""
+    records = lrps.find_many(connection, {key.process_guid for key in keys})
+    newest = bindings.find_newest_of(connection, {key.app_guid for key in keys if key.app_guid})
+    bound = [None if key.source is None else newest.get((key.app_guid, str(key.source))) for key in keys]
+    known_jobs = jobs.find_many(connection, {each.job_id for each in bound if each is not None})
+    copied = {job.cache_guid for job in known_jobs.values() if job.cache_guid is not None}
+    known_images = images.find_many(connection, copied)
 
-    def job_of(job_id: JobId) -> CacheJob | None:
-        if job_id not in known_jobs:
-            known_jobs[job_id] = jobs.find(connection, job_id)
-        return known_jobs[job_id]
+    def known(key: LrpKey, binding: Binding | None) -> Known:
+        job = None if binding is None else known_jobs.get(binding.job_id)
+        image = None if job is None or job.cache_guid is None else known_images.get(job.cache_guid)
+        return Known(records.get(key.process_guid), binding, job, image)
 
-    def image_of(guid: CacheGuid) -> CachedImage | None:
-        if guid not in known_images:
-            known_images[guid] = images.find(connection, guid)
-        return known_images[guid]
-
-    def read(key: LrpKey) -> Known:
-        record = lrps.find(connection, key.process_guid)
-        if key.source is None or not key.app_guid:
-            return Known(record)
-        binding = bindings.find_newest(connection, key.app_guid, key.source)
-        job = None if binding is None else job_of(binding.job_id)
-        image = None if job is None or job.cache_guid is None else image_of(job.cache_guid)
-        return Known(record, binding, job, image)
-
-    return tuple(map(read, keys))
+    return tuple(map(known, keys, bound))

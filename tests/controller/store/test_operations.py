@@ -151,6 +151,8 @@ class TestLookUp:
         await records.drop_image(forgotten.cache_guid)
         await records.add_job(job("queued"), binding("queued", task="t-1", app="app-of-queued"))
         await records.put_binding(binding("cached", task="t-2", app="app-of-queued", staged_at=1))
+        for name in ("queued", "cached"):  # staged at once: what was saved later counts
+            await records.put_binding(binding(name, task=f"tied-{name}", app="app-of-tied"))
         await records.save_lrp(lrp_record("p-known"))
         return records
 
@@ -167,7 +169,7 @@ class TestLookUp:
         LrpKey(ProcessGuid(guid), AppGuid(app), source)
         for guid, app, source in itertools.product(
             ("p-known", "p-unknown"),
-            ("app-of-cached", "app-of-forgotten", "app-of-queued", "app-of-nobody", ""),
+            ("app-of-cached", "app-of-forgotten", "app-of-queued", "app-of-tied", "app-of-nobody", ""),
             (SOURCE, parse_image_reference("nginx"), None),
         )
     )

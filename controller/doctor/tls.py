@@ -7,14 +7,13 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from controller.registry.answers import NO_TLS
+
 _NOT_YET_VALID = 9
 _EXPIRED = 10
 _OTHER_NAME = frozenset({62, 64})
 
 _REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
-_NO_TLS = frozenset(
-    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
-)
 _BAD_FILE = frozenset({"X509", "PEM"})
 
 
@@ -65,7 +64,7 @@ def _on_handshake(error: ssl.SSLError, keys: TlsKeys) -> str | None:
     reason = str(getattr(error, "reason", ""))  # what Python itself raises has neither
     if "_ALERT_" in reason and any(word in reason for word in _REFUSALS):
         return f"look at {keys.certificate}: the server wants a certificate that it trusts and that is valid"
-    if reason in _NO_TLS:
+    if reason in NO_TLS:
         return f"look at {keys.address}: what answers there does not speak TLS"
     if getattr(error, "library", "") in _BAD_FILE:
         return f"look at {keys.ca} and {keys.certificate}: one of these files is not what it should be"

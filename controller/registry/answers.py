@@ -17,6 +17,8 @@ from reconcile.errors import DockerCacheError, Invalid, Unavailable
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 FAILURES = (OSError, WireError, UnicodeError)
+NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+"""What OpenSSL calls it when a server speaks something else than TLS."""
 
 
 class Finish:
@@ -172,6 +174,9 @@ def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCac
     cancellation.check()
     if isinstance(error, ssl.SSLCertVerificationError):
         return Unavailable("registry", "certificate", f"{url}: {clean(error.verify_message)}")
+    if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+        advice = "set plain_http for it if it is to be reached by plain HTTP"
+        return Unavailable("registry", "no-tls", f"{url}: the server does not speak TLS: {advice}")
     if isinstance(error, IllegalRequestError | UnicodeError):
         return Invalid("registry", "bad-url", f"{url} cannot be requested")
     if isinstance(error, TimeoutError):

@@ -8,7 +8,7 @@ from controller.registry.settings import Retries
 from reconcile.errors import RateLimited, Unavailable
 
 # The operator must act first: trying again at once changes nothing.
-_HOPELESS = frozenset({"certificate", "unknown-host"})
+_HOPELESS = frozenset({"certificate", "no-tls", "unknown-host"})
 
 
 def retrying(policy: Retries, cancellation: Cancellation) -> Retrying:

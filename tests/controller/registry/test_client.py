@@ -577,6 +577,18 @@ def test_tls_is_verified_against_the_given_authority(tmp_path: Path) -> None:
             assert refused.value.code == "certificate"
 
 
+def test_a_server_without_tls_is_told_from_one_that_is_away(registry: RegistrySimulator) -> None:
+    image = parse_image_reference(f"{registry.address}/team/app:1")
+    client = Registries({registry.address: RegistrySettings(any_address=True)}, retries=AT_ONCE)
+
+    with pytest.raises(Unavailable, match="does not speak TLS: set plain_http") as refused:
+        client.repository(image, None, Cancellation()).head_manifest("1")
+
+    assert refused.value.code == "no-tls"
+    assert registry.connections == 1  # trying again would not help
+    client.close()
+
+
 def test_https_is_never_left_for_http(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.server("127.0.0.1")

@@ -177,7 +177,9 @@ def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCac
     if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
         advice = "set plain_http for it if it is to be reached by plain HTTP"
         return Unavailable("registry", "no-tls", f"{url}: the server does not speak TLS: {advice}")
-    if isinstance(error, IllegalRequestError | UnicodeError):
+    if isinstance(error, IllegalRequestError):
+        return Invalid("registry", "bad-request", f"{url} cannot be requested: {error}")
+    if isinstance(error, UnicodeError):
         return Invalid("registry", "bad-url", f"{url} cannot be requested")
     if isinstance(error, TimeoutError):
         return Unavailable("registry", "timeout", f"{url}: no answer in time")

@@ -231,7 +231,7 @@ class Wire:
         if isinstance(body, bytes):
             lines.append(f"Content-Length: {len(body)}")
         if _ILLEGAL.search("\t".join(lines)):
-            raise IllegalRequestError("the request has illegal characters")
+            raise IllegalRequestError("its URL or its login has characters that cannot be sent")
         head = "\r\n".join((*lines, "", "")).encode("ascii")
         if body is None or isinstance(body, bytes):
             self.sock.sendall(head + (body or b""))

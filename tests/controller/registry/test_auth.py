@@ -9,12 +9,12 @@ import pytest
 from controller.registry.cancellation import Cancellation
 from controller.registry.client import Registries
 from controller.registry.settings import RegistrySettings
-from reconcile.errors import Denied, Invalid
+from reconcile.errors import Denied, DockerCacheError, Invalid
 from reconcile.images import parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
 from tests.controller.registry.conftest import MARKER, OpenRepository
 from tests.simulators import images
-from tests.simulators.registry import BasicLogin, Refuse, RegistrySimulator, TokenLogin
+from tests.simulators.registry import BasicLogin, OtherBytes, Refuse, RegistrySimulator, TokenLogin
 from tests.simulators.registry.store import StoredManifest
 
 SAMPLE = images.image([images.layer(100, 1)])
@@ -84,6 +84,19 @@ def test_strangers_get_a_token_without_credentials(
     token = next(each for each in registry.requests if each.path.startswith("/token"))
     assert "authorization" not in token.headers
     assert "service=simulator&scope=repository%3Ateam%2Fapp%3Apull&client_id=" in token.path
+
+
+def test_a_token_that_cannot_be_sent_is_refused_without_being_shown(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    registry.login = TokenLogin()
+    registry.fail("GET", "/token", OtherBytes('{"token":"secret-ü"}'.encode()), times=None)
+
+    with pytest.raises(DockerCacheError) as refused:
+        open_repository().fetch_manifest("1")
+
+    assert "secret" not in str(refused.value)
+    assert registry.count("GET", "/manifests/") == 1
 
 
 def test_one_token_serves_many_requests(registry: RegistrySimulator, open_repository: OpenRepository) -> None:

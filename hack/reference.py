@@ -1,0 +1,250 @@
+"""Writes the tables of the documentation from the code, each between two marks of a page.
+
+Started by hack/update-docs; tests/test_docs.py compares what it writes with what the pages hold.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import click
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from controller.cli import commands
+from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
+from controller.metrics import Metrics
+from hack.proto_reference import admin_api
+from reconcile.phases import PHASES
+from reconcile.reasons import AppState, Reason
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "pages"
+STORIES = {
+    "$ hack/demo\n": (PAGES / "tutorial" / "demo.md", "hack/demo.py"),
+    "$ hack/demo --tour\n": (PAGES / "tutorial" / "tour.md", "hack/tour.py"),
+}
+"""What a page shows of a story: the line that starts it, the page, and the script that prints it."""
+
+_SUBJECTS = {
+    "admin_address": "Admin API",
+    "log_level": "Process",
+    "bbs_address": "BBS",
+    "database_url": "Store",
+    "cache_registry": "Private registry",
+    "registries": "Source registries",
+    "cache": "Which images",
+    "engine": "Copying",
+    "max_in_flight": "Migrating",
+}
+"""The first key of each subject, in the order of the config."""
+
+
+def configuration() -> str:
+    """Write the config's keys by subject."""
+    keys, lines = tuple(Config.model_fields), list[str]()
+    starts = [*(keys.index(key) for key in _SUBJECTS), len(keys)]
+    for subject, start, end in zip(_SUBJECTS.values(), starts, starts[1:], strict=False):
+        lines += [f"## {subject}", "", _keys_table(Config, keys[start:end]), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _keys_table(model: type[BaseModel], keys: tuple[str, ...] = ()) -> str:
+    rows = ["| key | meaning | default |", "| --- | --- | --- |"]
+    for key in keys or model.model_fields:
+        field = model.model_fields[key]
+        rows.append(f"| `{key}` | {_cell(field.description or '')} | {_default(field.default)} |")
+    return "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _default(value: object) -> str:  # noqa: PLR0911 - one for each kind of value
+    if value is PydanticUndefined:
+        return "required"
+    if value is None or value == () or isinstance(value, BaseModel):
+        return "none"
+    if isinstance(value, float):
+        return f'`"{value:g}s"`'
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, int) and value >= 1 << 30:
+        return f'`"{value >> 30}GiB"`'
+    if isinstance(value, tuple):
+        return f'`["{value[0]}"]`'
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def phases() -> str:
+    """Write the migration protocol."""
+    rows = ["| phase | effect | completed by | otherwise | limit |", "| --- | --- | --- | --- | --- |"]
+    for phase, rule in PHASES.items():
+        cells = (rule.effect, rule.completed_by, rule.undone_by, rule.limit)
+        rows.append(f"| `{phase}` | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(rows)
+
+
+_STATES: Mapping[AppState, str] = {
+    AppState.CACHED: "It runs from its copy.",
+    AppState.PENDING: "Something is to be done for it.",
+    AppState.MIGRATING: "It is being migrated now.",
+    AppState.WAITING: "It stays on its source for the time being.",
+    AppState.SKIPPED: "It stays on its source, because somebody decided so, or because it is none of ours.",
+    AppState.FAILED: "Something went wrong.",
+}
+
+
+def reasons() -> str:
+    """Write what reasons mean, by state."""
+    lines = list[str]()
+    for state, text in _STATES.items():
+        lines += [f"## {state}", "", text, "", "| reason | meaning |", "| --- | --- |"]
+        lines += [f"| `{each}` | {_cell(each.meaning)} |" for each in Reason if each.state is state]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def metrics() -> str:
+    """Write the names, kinds and labels of all metrics."""
+    rows = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
+    for collector in vars(Metrics()).values():
+        if isinstance(collector, MetricWrapperBase):
+            (family,) = collector.describe()
+            labels = ", ".join(f"`{each}`" for each in collector._labelnames)  # noqa: SLF001 - not given otherwise
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            rows.append(f"| `{name}` | {family.type} | {labels} | {_cell(family.documentation)} |")
+    return "\n".join(rows)
+
+
+def command_reference() -> str:
+    """Write every command: an overview, then its usage, its help, its options and examples."""
+    every = list(_every_command(commands, ()))
+    lines = ["| command | what it does |", "| --- | --- |"]
+    for name, command in every:
+        anchor = name.replace(" ", "-")
+        lines.append(f"| [`{name}`](#{anchor}) | {_cell(command.get_short_help_str(200))} |")
+    for name, command in every:
+        lines += ["", *_command(name, command)]
+    return "\n".join(lines)
+
+
+def _every_command(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _every_command(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+def _command(name: str, command: click.Command) -> list[str]:
+    context = click.Context(command, info_name=f"diego-docker-cache {name}")
+    usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
+    lines = [f"## {name}", "", "```text", usage, "```", ""]
+    for paragraph in re.split(r"\n\s*\n", (command.help or "").strip()):
+        lines += [*_paragraph(paragraph, name), ""]
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    if options:
+        lines += ["| option | meaning |", "| --- | --- |"]
+        lines += [_option(option, context) for option in options]
+    return lines
+
+
+def _paragraph(text: str, name: str) -> list[str]:
+    """Write a paragraph of a help text; one that is kept as it is holds examples."""
+    if not re.match(r"(\x08|\\b)\n", text):
+        return [" ".join(text.split())]
+    examples = [line.strip() for line in text.splitlines()[1:] if line.strip()]
+    shown = [f"$ {line}" for line in examples if not line.endswith(":")]
+    if name == "run":
+        return ["<!-- not run: the daemon runs until a signal -->", "```console", *shown, "```"]
+    return ["```console", *shown, "```"]
+
+
+def _option(option: click.Option, context: click.Context) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    kind = option.make_metavar(context)
+    value = "" if option.is_flag or option.count else f" `{_cell(kind)}`"
+    environment = f" Or by `{option.envvar}`." if option.envvar else ""
+    required = " Required." if option.required else ""
+    return f"| {names}{value} | {_cell(option.help or '')}{environment}{required} |"
+
+
+def modules() -> str:
+    """Write the modules of the program, each with the first sentence of its own text."""
+    paths = [
+        path
+        for package in ("reconcile", "controller")
+        for path in sorted((ROOT / package).iterdir())
+        if path.name not in {"__init__.py", "__pycache__"} and (path.is_dir() or path.suffix == ".py")
+    ]
+    rows = ["| module | what it does |", "| --- | --- |"]
+    for path in paths:
+        text = (path / "__init__.py" if path.is_dir() else path).read_text()
+        sentence = _cell(text.removeprefix('"""').partition('"""')[0].partition("\n\n")[0])
+        rows.append(f"| `{path.relative_to(ROOT).as_posix()}{'/' if path.is_dir() else ''}` | {sentence} |")
+    return "\n".join(rows)
+
+
+TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
+    "configuration": (PAGES / "reference/configuration.md", configuration),
+    "registry-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(RegistryConfig)),
+    "traffic-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(TrafficConfig)),
+    "running-rules": (PAGES / "reference/configuration.md", lambda: _keys_table(RunningRuleConfig)),
+    "commands": (PAGES / "reference/commands.md", command_reference),
+    "reasons": (PAGES / "reference/reasons.md", reasons),
+    "metrics": (PAGES / "reference/metrics.md", metrics),
+    "admin-api": (PAGES / "reference/admin-api.md", admin_api),
+    "phases": (PAGES / "explanation/migration.md", phases),
+    "modules": (ROOT / "CONTRIBUTING.md", modules),
+}
+"""What is written from the code: the name of its marks, the page, and what writes it."""
+
+
+def with_current_table(name: str, text: str) -> str:
+    """Put a table as the code has it between its marks, which a page has once.
+
+    Raises:
+        ValueError: A mark is missing.
+    """
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
+    if not begin or not end:
+        raise ValueError(f"no marks of {name}")
+    return f"{before}{begin}{TABLES[name][1]()}\n{end}{after}"
+
+
+def shown(start: str) -> str:
+    """Read what a page shows of a story."""
+    page, _ = STORIES[start]
+    return page.read_text().partition(start)[2].partition("```")[0]
+
+
+def _update_story(start: str) -> None:
+    page, script = STORIES[start]
+    printed = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=True).stdout
+    before, begin, rest = page.read_text().partition(start)
+    page.write_text(f"{before}{begin}{printed.rstrip()}\n```{rest.partition('```')[2]}")
+
+
+def main() -> None:
+    """Write all tables, and the stories when asked for."""
+    parser = argparse.ArgumentParser(prog="hack/update-docs", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--demo", action="store_true", help="also run the demo, and show what it prints")
+    parser.add_argument("--tour", action="store_true", help="also run the tour, and show what it prints")
+    arguments = parser.parse_args()
+    for name, (page, _) in TABLES.items():
+        page.write_text(with_current_table(name, page.read_text()))
+    if arguments.demo:
+        _update_story("$ hack/demo\n")
+    if arguments.tour:
+        _update_story("$ hack/demo --tour\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Runs the commands that README and documentation show, in their order, against one development environment.
+
+A `console` block is run. One that cannot be has `<!-- not run: the reason -->` on the line above it. The
+commands are called in this process, each with an event loop of its own in a thread, since starting a
+program for each would take most of the time.
+"""
+
+import asyncio
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.cli import main
+from hack.reference import STORIES
+from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.operator import running_apps
+from tests.documents import PAGES, Block, blocks, documents
+from tests.simulators import images
+
+PROGRAM = "diego-docker-cache"
+NOT_RUN = {
+    "one of them stays, and both tell the story above": "hack/demo",
+    "runs all tests": "hack/test",
+    "takes minutes and measures": "hack/bench/copy",
+    "the daemon runs until a signal": f"{PROGRAM} run",
+    "works only where no daemon runs": f"{PROGRAM} migrations --direct",
+}
+"""Why a block is not run, and how each of its commands then begins."""
+
+READING = frozenset({"apps", "audit", "config", "doctor", "image", "images", "jobs", "migrations", "status"})
+"""Commands that change nothing: one that is shown again is not run again."""
+
+WRONG_USAGE = 3
+GUID = "03943662-ba36-4c22-8f5b-bcaec55a8303"
+REFERENCE = "docker.io/library/nginx:1.27"
+STORY_LINES = frozenset(start.strip().removeprefix("$ ") for start in STORIES)
+
+
+@pytest.fixture
+def no_blocking_on_the_event_loop() -> None:
+    """Let commands block: each has its event loop for itself."""
+
+
+@pytest.fixture
+async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(
+        tmp_path, start_delay=0.05, pulls=False, sync_interval=5.0, converge_interval=1.0
+    ) as opened:
+        opened.settings |= {"sync_interval": "1s", "start_paused": True, "log_level": "info"}
+        await running_apps(opened, "web", "worker", instances=1)
+        await opened.started_daemon()
+        yield opened
+
+
+def console_blocks() -> Iterator[Block]:
+    for path in documents():
+        yield from (block for block in blocks(path) if block.language == "console")
+
+
+def test_what_is_not_run_is_known() -> None:
+    marked = [block for block in console_blocks() if block.not_run]
+
+    assert {block.not_run for block in marked} == set(NOT_RUN)
+    for block in marked:
+        assert block.commands, block.where
+        assert all(each.startswith(NOT_RUN[block.not_run]) for each in block.commands), block.where
+
+
+def test_every_block_has_a_command() -> None:
+    assert [block.where for block in console_blocks() if not block.commands] == []
+
+
+def documented_statuses() -> dict[str, frozenset[int]]:
+    """Read with which statuses each command may end."""
+    page = (PAGES / "reference" / "exit-statuses.md").read_text()
+    rows = re.findall(r"^\| (`[^`]+`|any other command) \| ([0-9, ]+) \|$", page, flags=re.MULTILINE)
+    return {name.strip("`"): frozenset(map(int, statuses.split(","))) for name, statuses in rows}
+
+
+def statuses_of(arguments: list[str]) -> frozenset[int]:
+    """Find the documented statuses of a command: those of the longest row that it begins with."""
+    rows = documented_statuses()
+    found = [
+        name
+        for name in rows
+        if all(part in arguments for part in name.split()) and name.split()[0] == arguments[0]
+    ]
+    return rows[max(found, key=len, default="any other command")]
+
+
+class Typist:
+    """Types what is documented."""
+
+    def __init__(self, env: Environment) -> None:
+        self._env = env
+        self._typed = set[str]()
+        self._made = 0
+
+    async def types(self, line: str) -> str:
+        """Type one line, and give what is wrong with how it ended; empty when nothing is."""
+        if line.startswith("export DOCKER_CACHE_CONFIG=") or line in self._typed:
+            return ""
+        if line.startswith("python3 -c "):
+            done = await asyncio.to_thread(
+                subprocess.run, ["bash", "-c", line], cwd=self._env.directory, check=False
+            )
+            return "" if done.returncode == 0 else f"status {done.returncode}"
+        inner = re.fullmatch(rf'eval "\$\(({PROGRAM} [^)]+)\)"', line)
+        words = shlex.split(inner[1] if inner else line)
+        if words[0] != PROGRAM:
+            return f"not known: mark it as not run, or tell {Path(__file__).name} how to run it"
+        arguments = await self._prepared(words[1:])
+        if words[1] in READING:
+            self._typed.add(line)
+        status, out, err = await self._run(arguments)
+        await until(
+            lambda: not any(guid.startswith("docker-cache-bridge") for guid in self._env.bbs.state.desired)
+        )
+        return self._judge(arguments, status, out + err)
+
+    def _judge(self, arguments: list[str], status: int, text: str) -> str:
+        if "Traceback" in text or "Usage:" in text or status == WRONG_USAGE:
+            return f"status {status}: {text}"
+        if status not in statuses_of(arguments):
+            return f"status {status} is not documented: {text}"
+        return "" if status in {0, 2} else f"status {status}: {text}"  # nothing is wrong in this environment
+
+    async def _prepared(self, words: list[str]) -> list[str]:
+        """Put what is there in the place of what is only an example."""
+        env, prepared = self._env, list[str]()
+        for word in words:
+            if word.endswith("docker_cache.json"):
+                prepared.append(str(env.config_path))
+            elif word == "plan.jsonl":
+                prepared.append(str(env.directory / word))
+            elif word in {"sandbox", "prod"}:
+                prepared.append("acme")
+            elif word == REFERENCE:
+                prepared.append(self._push())
+            elif word == GUID:
+                prepared.append(await self._unused_copy())
+            elif word != "--watch":  # it would not end
+                prepared.append(word)
+        if ("--apply" in words or words[0] == "restore") and "--yes" not in words and "--out" not in words:
+            prepared.append("--yes")  # nobody is there to be asked
+        return prepared
+
+    def _push(self) -> str:
+        self._made += 1
+        return self._env.source.push(
+            "team/spare", str(self._made), images.image([images.layer(500, self._made)])
+        )
+
+    async def _unused_copy(self) -> str:
+        status, out, err = await self._run(["cache", "--follow", self._push()])
+        assert status == 0, err
+        return out.strip().splitlines()[-1].partition("/")[2].rpartition(":")[0]
+
+    async def _run(self, arguments: list[str]) -> tuple[int, str, str]:
+        if arguments[0] == "doctor":  # sets up the log of its process
+            config = () if "--config" in arguments else ("--config", str(self._env.config_path))
+            return await self._env.run_command(*arguments, *config)
+        return await asyncio.to_thread(_call, arguments)
+
+
+def _call(arguments: list[str]) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.mark.timeout(180)
+async def test_every_documented_command_works(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CACHE_CONFIG", str(env.config_path))
+    monkeypatch.chdir(env.directory)
+    typist, problems = Typist(env), list[str]()
+
+    for block in console_blocks():
+        if block.not_run or block.commands[0] in STORY_LINES:  # tests/test_docs.py runs the stories
+            continue
+        for line in block.commands:
+            problem = await typist.types(line)
+            if problem:
+                problems.append(f"{block.where}: {line}: {problem}")
+
+    assert problems == []

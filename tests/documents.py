@@ -1,0 +1,78 @@
+"""Reads README and documentation as tests look at them: their fenced blocks, links and headings."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "pages"
+
+_FENCE = re.compile(r"^( *)```(\S*)$")
+_NOT_RUN = re.compile(r"^ *<!-- not run: (.+) -->$")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.*)$", flags=re.MULTILINE)
+_GIVEN_ANCHOR = re.compile(r"\{ #(\S+) \}")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        where: Page and line, for people.
+        language: What stands behind its fence.
+        not_run: Why its commands are not run; empty when they are.
+    """
+
+    where: str
+    language: str
+    lines: tuple[str, ...]
+    not_run: str
+
+    @property
+    def text(self) -> str:
+        """What it holds."""
+        return "\n".join(self.lines)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The lines that somebody types."""
+        return tuple(line.removeprefix("$ ") for line in self.lines if line.startswith("$ "))
+
+
+def documents() -> tuple[Path, ...]:
+    """List README and its neighbors, and every page."""
+    return (*sorted(ROOT.glob("*.md")), *sorted(PAGES.rglob("*.md")))
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """Read the fenced blocks of a document, in their order."""
+    begun: tuple[int, str, str, str] | None = None
+    held, before = list[str](), ""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        fence = _FENCE.match(line)
+        if begun is None:
+            if fence:
+                mark = _NOT_RUN.match(before)
+                begun, held = (number, fence[1], fence[2], mark[1] if mark else ""), []
+        elif fence and fence[1] == begun[1] and not fence[2]:
+            where = f"{path.relative_to(ROOT)}:{begun[0]}"
+            yield Block(where, begun[2], tuple(each.removeprefix(begun[1]) for each in held), begun[3])
+            begun = None
+        else:
+            held.append(line)
+        before = line
+
+
+def links(path: Path) -> Iterator[str]:
+    """Read where a document's links lead to, those in blocks left out."""
+    text = re.sub(r"^ *```.*?^ *```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    yield from _LINK.findall(text)
+
+
+def anchors(path: Path) -> frozenset[str]:
+    """Read which places of a document can be linked to."""
+    text = path.read_text()
+    headings = (re.sub(r"[^\w\- ]", "", heading).strip().lower() for heading in _HEADING.findall(text))
+    return frozenset((*(heading.replace(" ", "-") for heading in headings), *_GIVEN_ANCHOR.findall(text)))

@@ -1,0 +1,158 @@
+"""README and documentation against the program: tables, links, configs, and the stories as printed."""
+
+import ast
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.config import load_config
+from hack.reference import PAGES, STORIES, TABLES, shown, with_current_table
+from tests.documents import ROOT, Block, anchors, blocks, documents, links
+
+README = ROOT / "README.md"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_that_of_the_code(name: str) -> None:
+    """hack/update-docs writes it."""
+    text = TABLES[name][0].read_text()
+
+    assert with_current_table(name, text) == text
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in links(path):
+        if link.startswith(("https://", "http://127.0.0.1")):
+            continue
+        target, _, anchor = link.partition("#")
+        page = path if not target else (path.parent / target).resolve()
+        assert page.exists(), link
+        assert not anchor or anchor in anchors(page), link
+
+
+# Configs
+
+
+def json_blocks() -> Iterator[Block]:
+    for path in documents():
+        yield from (block for block in blocks(path) if block.language == "json")
+
+
+def with_files_below(values: object, directory: Path) -> object:
+    """Have the files that a config names in a directory of ours."""
+    if isinstance(values, dict):
+        return {
+            key: file_below(value, directory) if key.endswith("_file") else with_files_below(value, directory)
+            for key, value in values.items()
+        }
+    return [with_files_below(each, directory) for each in values] if isinstance(values, list) else values
+
+
+def file_below(name: str, directory: Path) -> str:
+    path = directory / name.replace("/", "_")
+    path.write_text("something")
+    return str(path)
+
+
+@pytest.mark.parametrize("block", json_blocks(), ids=lambda block: block.where)
+def test_a_config_that_is_shown_can_be_used(block: Block, tmp_path: Path) -> None:
+    """A part of one is tried with the README's minimal config around it."""
+    (minimal,) = (each for each in blocks(README) if each.language == "json")
+    values = json.loads(minimal.text)
+    shown_values = json.loads(block.text)
+    values = shown_values if "bbs_address" in shown_values else values | shown_values
+    config = tmp_path / "docker_cache.json"
+    config.write_text(json.dumps(with_files_below(values, tmp_path)))
+
+    load_config(config)
+
+
+# The log
+
+
+def error_events() -> Iterator[str]:
+    """Find the events that are logged as errors, with their scopes."""
+    for path in (ROOT / "controller").rglob("*.py"):
+        tree, scope = ast.parse(path.read_text()), ""
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) == "structlog.get_logger":
+                scope = ast.literal_eval(call.keywords[0].value)
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) in {"log.error", "log.exception", "log.warning", "log.fatal"}:
+                yield f"{scope}.{ast.literal_eval(call.args[0])}"
+
+
+def test_each_error_in_the_log_is_explained() -> None:
+    page = (PAGES / "reference" / "log-events.md").read_text().partition("## Errors")[2].partition("\n## ")[0]
+    explained = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
+
+    assert sorted(set(error_events())) == sorted(explained)
+
+
+# Stories
+
+BOX_DRAWING = re.compile(r"[\u2500-\u257f]+")
+PARTS_THAT_VARY = (
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "GUID"),
+    (re.compile(r"/[^ ]*docker-cache-tour-[^/ ]+"), "DIRECTORY"),
+    (re.compile(r"127\.0\.0\.1:[0-9]+"), "ADDRESS"),
+    (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}(\+00:00)?"), "TIME"),
+    (re.compile(r"\b[0-9]+ (s|min)\b"), "SPAN"),
+    (re.compile(r"\bprocess [0-9]+"), "process NUMBER"),
+    (re.compile(r"\b[0-9]+ (MiB|days)\b"), "COUNT"),
+    (re.compile(r"user [0-9]+"), "user NUMBER"),
+    (re.compile(r"(ok|warning) +sources +docker\.io.*?(?=(ok|warning) +sources)"), ""),
+)
+"""What differs from run to run, and from one machine to another."""
+
+
+def words(text: str) -> list[str]:
+    """Read what a tour says, however it is laid out."""
+    flat = " ".join(BOX_DRAWING.sub(" ", text).split())
+    for part, name in PARTS_THAT_VARY:
+        flat = part.sub(name, flat)
+    return flat.split()
+
+
+async def printed(script: str) -> str:
+    """Run one of the stories, and give what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        script,
+        cwd=ROOT,
+        env={"PYTHONPATH": ".", "PATH": "/usr/bin:/bin"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out.decode()
+    return out.decode()
+
+
+async def test_the_commands_print_what_the_tour_shows() -> None:
+    """hack/update-docs --tour writes it."""
+    start = "$ hack/demo --tour\n"
+
+    assert words(await printed(STORIES[start][1])) == words(shown(start))
+
+
+def steps(text: str) -> list[str]:
+    """Read the step of each line of a timeline."""
+    return re.findall(r"^ +[0-9.]+ s  (.{10})", text, flags=re.MULTILINE)
+
+
+async def test_the_demo_prints_the_steps_that_its_page_shows() -> None:
+    """hack/update-docs --demo writes it."""
+    start = "$ hack/demo\n"
+
+    assert steps(await printed(STORIES[start][1])) == steps(shown(start))

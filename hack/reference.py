@@ -4,6 +4,7 @@ Started by hack/update-docs; tests/test_docs.py compares what it writes with wha
 """
 
 import argparse
+import inspect
 import re
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _default(value: object) -> str:  # noqa: PLR0911 - one for each kind of value
+def _default(value: object) -> str:
     if value is PydanticUndefined:
         return "required"
     if value is None or value == () or isinstance(value, BaseModel):
@@ -146,7 +147,7 @@ def _command(name: str, command: click.Command) -> list[str]:
     context = click.Context(command, info_name=f"diego-docker-cache {name}")
     usage = " ".join((context.command_path, *command.collect_usage_pieces(context)))
     lines = [f"## {name}", "", "```text", usage, "```", ""]
-    for paragraph in re.split(r"\n\s*\n", (command.help or "").strip()):
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(command.help or "")):
         lines += [*_paragraph(paragraph, name), ""]
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     if options:

@@ -7,44 +7,44 @@ from sqlalchemy import Connection, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
-from controller.store.tables import origins
+from controller.store.tables import original_sources
 from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret
-from reconcile.records import Origin
+from reconcile.records import OriginalSource
 
 
-class SqlOrigins:
-    """Origins in SQL; `cipher` is None without a journal key."""
+class SqlOriginalSources:
+    """OriginalSources in SQL; `cipher` is None without a journal key."""
 
     def __init__(self, database: Database, cipher: MultiFernet | None) -> None:
         self._database, self._cipher = database, cipher
 
-    async def find_origin(self, process_guid: ProcessGuid) -> Origin | None:
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from; a login that none of the keys opens counts as lost."""
         return await self._database.read(lambda connection: self._find(connection, process_guid))
 
-    async def save_origin(self, origin: Origin) -> None:
+    async def save_original_source(self, original_source: OriginalSource) -> None:
         """Save it, in place of an earlier one."""
         row = {
-            "process_guid": origin.process_guid,
-            "cache_guid": origin.cache_guid,
-            "rootfs": origin.rootfs.uri,
-            "needs_credentials": origin.needs_credentials,
-            "credentials": self._sealed(origin.credentials),
+            "process_guid": original_source.process_guid,
+            "cache_guid": original_source.cache_guid,
+            "rootfs": original_source.rootfs.uri,
+            "needs_credentials": original_source.needs_credentials,
+            "credentials": self._sealed(original_source.credentials),
         }
         saved = (
-            insert(origins)
+            insert(original_sources)
             .values(row)
-            .on_conflict_do_update(index_elements=[origins.c.process_guid], set_=row)
+            .on_conflict_do_update(index_elements=[original_sources.c.process_guid], set_=row)
         )
         await self._database.write(lambda connection: connection.execute(saved))
 
-    def _find(self, connection: Connection, process_guid: ProcessGuid) -> Origin | None:
-        mine = select(origins).where(origins.c.process_guid == process_guid)
+    def _find(self, connection: Connection, process_guid: ProcessGuid) -> OriginalSource | None:
+        mine = select(original_sources).where(original_sources.c.process_guid == process_guid)
         row = connection.execute(mine).mappings().one_or_none()
         if row is None:
             return None
-        return Origin(
+        return OriginalSource(
             process_guid,
             CacheGuid(row["cache_guid"]),
             Rootfs(row["rootfs"]),

@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-from controller import sightings
-from controller.sightings import Sightings
+from controller import event_cache
+from controller.event_cache import EventCache
 from reconcile.bridges import bridge_of
 from reconcile.lrps import ModificationTag, ProcessGuid
-from tests.reconcile.test_plan import LRP, PROCESS
+from tests.reconcile.test_decide import LRP, PROCESS
 
 
 def test_of_each_life_of_an_lrp_the_newest_version_is_kept_whatever_the_order_of_events() -> None:
-    seen = Sightings()
+    seen = EventCache()
     seen.follow(PROCESS)
     versions = [replace(LRP, tag=ModificationTag(*tag)) for tag in (("a", 1), ("a", 0), ("b", 0), ("a", 2))]
     for each in versions:
@@ -20,7 +20,7 @@ def test_of_each_life_of_an_lrp_the_newest_version_is_kept_whatever_the_order_of
 
 
 def test_nothing_is_kept_of_an_lrp_that_is_not_followed() -> None:
-    seen = Sightings()
+    seen = EventCache()
     seen.saw(LRP)
     seen.follow(PROCESS)
     seen.saw(LRP)
@@ -31,7 +31,7 @@ def test_nothing_is_kept_of_an_lrp_that_is_not_followed() -> None:
 
 
 def test_what_is_told_of_a_bridge_is_about_its_lrp() -> None:
-    seen = Sightings()
+    seen = EventCache()
     seen.follow(PROCESS)
 
     assert seen.key_of(bridge_of(PROCESS)) == PROCESS
@@ -39,11 +39,11 @@ def test_what_is_told_of_a_bridge_is_about_its_lrp() -> None:
 
 
 def test_instances_from_before_a_removal_are_remembered_for_a_while() -> None:
-    seen = Sightings()
+    seen = EventCache()
     seen.unfollow(PROCESS, frozenset({"a"}))
     seen.unfollow(PROCESS, frozenset({"b"}))
     assert seen.stale(PROCESS) == {"a", "b"}
 
-    for n in range(sightings.REMEMBERED_REPLACEMENTS):
+    for n in range(event_cache.REMEMBERED_MIGRATIONS):
         seen.unfollow(ProcessGuid(f"other-{n}"), frozenset({"x"}))
     assert seen.stale(PROCESS) == frozenset()

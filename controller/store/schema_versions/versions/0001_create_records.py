@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_lrps")),
     )
     op.create_table(
-        "replacements",
+        "migrations",
         sa.Column("process_guid", sa.String(length=255), nullable=False),
         sa.Column("cache_guid", sa.String(length=36), nullable=False),
         sa.Column("phase", sa.String(length=16), nullable=False),
@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(length=255), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("unknown_until", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_replacements")),
+        sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_migrations")),
     )
     op.create_table(
         "reservations",
@@ -83,7 +83,7 @@ def upgrade() -> None:
     op.create_table(
         "bindings",
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("origin", sa.String(length=260), nullable=False),
+        sa.Column("requester", sa.String(length=260), nullable=False),
         sa.Column("app_guid", sa.String(length=255), nullable=False),
         sa.Column("source", sa.String(length=1024), nullable=False),
         sa.Column("staged_at", sa.BigInteger(), nullable=False),
@@ -91,7 +91,7 @@ def upgrade() -> None:
         sa.Column("opted_in", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name=op.f("fk_bindings_job_id_jobs")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_bindings")),
-        sa.UniqueConstraint("origin", name=op.f("uq_bindings_origin")),
+        sa.UniqueConstraint("requester", name=op.f("uq_bindings_requester")),
     )
     op.create_index(
         op.f("ix_bindings_app_guid_staged_at"), "bindings", ["app_guid", "staged_at"], unique=False

@@ -1,4 +1,4 @@
-"""Add what replacements with a bridge need: more of their rows, origins to go back to, suspect images."""
+"""Add what migrations with a bridge need: more columns, original sources, images that need verification."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add columns with what open rows of the older version mean, and the new table."""
-    with op.batch_alter_table("replacements", recreate="always") as table:
+    with op.batch_alter_table("migrations", recreate="always") as table:
         table.add_column(sa.Column("goal", sa.String(length=16), nullable=False, server_default="cache"))
         table.add_column(
             sa.Column("strategy", sa.String(length=16), nullable=False, server_default="recreate")
@@ -29,11 +29,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("cache_guid", name=op.f("pk_suspects")),
     )
     op.create_table(
-        "origins",
+        "original_sources",
         sa.Column("process_guid", sa.String(length=255), nullable=False),
         sa.Column("cache_guid", sa.String(length=36), nullable=False),
         sa.Column("rootfs", sa.Text(), nullable=False),
         sa.Column("needs_credentials", sa.Boolean(), nullable=False),
         sa.Column("credentials", sa.LargeBinary(length=16777215), nullable=True),
-        sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_origins")),
+        sa.PrimaryKeyConstraint("process_guid", name=op.f("pk_original_sources")),
     )

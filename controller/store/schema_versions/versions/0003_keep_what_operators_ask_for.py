@@ -18,9 +18,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
     )
     op.create_table(
-        "holds",
+        "pins",
         sa.Column("app_guid", sa.String(length=255), nullable=False),
-        sa.PrimaryKeyConstraint("app_guid", name=op.f("pk_holds")),
+        sa.PrimaryKeyConstraint("app_guid", name=op.f("pk_pins")),
     )
     op.create_table(
         "audit",

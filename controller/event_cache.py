@@ -9,11 +9,11 @@ from collections import OrderedDict
 from reconcile.bridges import bridge_of
 from reconcile.lrps import DesiredLrp, ProcessGuid
 
-REMEMBERED_REPLACEMENTS = 10_000
-"""Replacements whose instances are remembered after they have ended."""
+REMEMBERED_MIGRATIONS = 10_000
+"""Migrations whose instances are remembered after they have ended."""
 
 
-class Sightings:
+class EventCache:
     """Versions of the LRPs that are followed, and the instances of definitions that were removed."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Sightings:
         self._versions.pop(process_guid, None)
         if instance_guids:
             self._stale[process_guid] = instance_guids | self._stale.pop(process_guid, frozenset())
-            if len(self._stale) > REMEMBERED_REPLACEMENTS:
+            if len(self._stale) > REMEMBERED_MIGRATIONS:
                 self._stale.popitem(last=False)
 
     def key_of(self, process_guid: ProcessGuid) -> ProcessGuid | None:

@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -25,11 +26,9 @@ from reconcile.reasons import AppState, Reason
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
-STORIES = {
-    "$ hack/demo\n": (PAGES / "tutorial" / "demo.md", "hack/demo.py"),
-    "$ hack/demo --tour\n": (PAGES / "tutorial" / "tour.md", "hack/tour.py"),
-}
-"""What a page shows of a story: the line that starts it, the page, and the script that prints it."""
+DEMO = PAGES / "tutorial" / "demo.md"
+TOUR = PAGES / "tutorial" / "tour.md"
+TOUR_MARKS = ("<!-- tour -->\n", "<!-- end of tour -->\n")
 
 _SUBJECTS = {
     "admin_address": "Admin API",
@@ -220,17 +219,41 @@ def with_current_table(name: str, text: str) -> str:
     return f"{before}{begin}{TABLES[name][1]()}\n{end}{after}"
 
 
-def shown(start: str) -> str:
-    """Read what a page shows of a story."""
-    page, _ = STORIES[start]
-    return page.read_text().partition(start)[2].partition("```")[0]
+def with_demo(text: str, printed: str) -> str:
+    """Put what the demo prints into its page."""
+    before, begin, rest = text.partition("$ hack/demo\n")
+    return f"{before}{begin}{printed.rstrip()}\n```{rest.partition('```')[2]}"
 
 
-def _update_story(start: str) -> None:
-    page, script = STORIES[start]
-    printed = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=True).stdout
-    before, begin, rest = page.read_text().partition(start)
-    page.write_text(f"{before}{begin}{printed.rstrip()}\n```{rest.partition('```')[2]}")
+def with_tour(text: str, printed: str) -> str:
+    """Put what the tour prints into its page: a section for each of its parts."""
+    begin, end = TOUR_MARKS
+    before, _, rest = text.partition(begin)
+    sections = "\n\n".join(map(_section, _parts(printed)))
+    return f"{before}{begin}{sections}\n{end}{rest.partition(end)[2]}"
+
+
+def _parts(printed: str) -> list[list[str]]:
+    """Part what the tour prints where lines that begin with "#" begin."""
+    parts, before = list[list[str]](), ""
+    for line in printed.splitlines():
+        if line.startswith("# ") and not before.startswith("# "):
+            parts.append([])
+        parts[-1].append(line)
+        before = line
+    return parts
+
+
+def _section(lines: list[str]) -> str:
+    title, *said = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    typed = "\n".join(line for line in lines if not line.startswith("# "))
+    blocks = (each.strip() for each in re.split(r"^(?=\$ )", typed, flags=re.MULTILINE))
+    shown = [f"```console\n{each}\n```" for each in blocks if each]
+    return "\n\n".join((f"## {title}", textwrap.fill(" ".join(said), 118), *shown))
+
+
+def _printed_by(script: str) -> str:
+    return subprocess.run([sys.executable, script], stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def main() -> None:
@@ -242,9 +265,9 @@ def main() -> None:
     for name, (page, _) in TABLES.items():
         page.write_text(with_current_table(name, page.read_text()))
     if arguments.demo:
-        _update_story("$ hack/demo\n")
+        DEMO.write_text(with_demo(DEMO.read_text(), _printed_by("hack/demo.py")))
     if arguments.tour:
-        _update_story("$ hack/demo --tour\n")
+        TOUR.write_text(with_tour(TOUR.read_text(), _printed_by("hack/tour.py")))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tells the whole story with the program's own commands, as an operator at a terminal would see it.
 
-Started by `hack/demo --tour`; the README shows what it prints, and a test compares the two.
+Started by `hack/demo --tour`; the documentation shows what it prints, and a test compares the two.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import struct
 import sys
 import tempfile
 import termios
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,9 +36,10 @@ class Terminal:
     def __init__(self, env: Environment, *, columns: int = COLUMNS, colours: bool = False) -> None:
         self._env, self._columns, self._colours = env, columns, colours
 
-    def tell(self, text: str) -> None:
-        """Say what happens beside the terminal."""
-        print(f"# {text}", flush=True)
+    def tell(self, title: str, text: str) -> None:
+        """Say what a part of the tour is about, and what happens beside the terminal."""
+        print(f"# {title}", flush=True)
+        print(textwrap.fill(text, self._columns, initial_indent="# ", subsequent_indent="# "), flush=True)
 
     async def types(self, line: str, status: int = 0) -> str:
         """Run a command of the program, show what it prints, and insist on its status."""
@@ -85,42 +87,66 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await env.started_daemon()
     says = terminal.types
 
-    terminal.tell("three apps run from a public registry; the daemon was started for the first time, paused")
+    terminal.tell(
+        "Look around",
+        "Three apps run from a public registry. The daemon was started for the first time, with "
+        "`start_paused`: it watches, and changes nothing.",
+    )
     await says("config check")
     await says("doctor")
     await says("status")
-    terminal.tell("what would it change?")
+    terminal.tell(
+        "See what would change",
+        "`reconcile` makes a plan and changes nothing. Its exit status is 2 while something is pending.",
+    )
     await says("reconcile", status=2)
-    terminal.tell("first only one app, from a plan in a file")
+    terminal.tell(
+        "Migrate one app",
+        "A plan for one app goes into a file. Somebody reads it, and then it is applied as it is.",
+    )
     plan = shlex.quote(str(env.directory / "plan.jsonl"))
     await says(f"reconcile --app web --out {plan}", status=2)
     await says(f"reconcile --apply {plan} --yes")
     await says("apps")
-    terminal.tell("then the daemon may do the rest by itself")
+    terminal.tell(
+        "Let the daemon do the rest",
+        "From now on it copies every image and migrates every app by itself.",
+    )
     await says("resume")
     await _wait(lambda: all(map(env.is_from_cache, (web, worker, tool))))
     await _wait(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
     await says("images")
     await says("jobs --state cached")
     await says("migrations")
-    terminal.tell("`cf push late`: its image is copied while it is staged")
+    terminal.tell("Push an app", "Somebody runs `cf push late`. The image is copied while the app is staged.")
     late = await _push(env)
     await _wait(lambda: env.is_from_cache(late))
     await says("apps --app late")
-    terminal.tell("one app goes back to where it came from, and stays there")
+    terminal.tell(
+        "Put one app back",
+        "The app runs from its source again. It stays there until `reconcile --include-pinned` is used.",
+    )
     await says("restore --app worker --yes")
     await says("apps --state skipped")
-    terminal.tell("an image that is needed tomorrow")
+    terminal.tell(
+        "Look after copies",
+        "An image that is needed tomorrow is copied today. `verify` reads copies back and compares every "
+        "byte. `evict` deletes a copy that nothing runs from.",
+    )
     url = await says(f"cache --follow {env.source.address}/team/next:3")
     guid = url.strip().partition("/")[2].rpartition(":")[0]
     await says(f"image {guid}")
     await says("verify")
     await says(f"evict {guid}")
-    terminal.tell("the public registry is gone, and an app is scaled up")
+    terminal.tell(
+        "Lose the public registry",
+        "The public registry is stopped, and an app is scaled up. Its new instances start from the copy.",
+    )
     env.stop_source()
     await env.cloud.scale(web, 5)
     await _wait(lambda: len(env.rows(web)) == 5 and all(row.state == "RUNNING" for row in env.rows(web)))
     await says("apps --app web")
+    terminal.tell("See who did what", "Each call that changes something is kept with who made it.")
     await says("pause")
     await says("audit")
 

@@ -23,12 +23,14 @@ class Block:
         where: Page and line, for people.
         language: What stands behind its fence.
         not_run: Why its commands are not run; empty when they are.
+        is_of_tour: It is part of what the tour prints.
     """
 
     where: str
     language: str
     lines: tuple[str, ...]
     not_run: str
+    is_of_tour: bool = False
 
     @property
     def text(self) -> str:
@@ -49,16 +51,18 @@ def documents() -> tuple[Path, ...]:
 def blocks(path: Path) -> Iterator[Block]:
     """Read the fenced blocks of a document, in their order."""
     begun: tuple[int, str, str, str] | None = None
-    held, before = list[str](), ""
+    held, before, is_of_tour = list[str](), "", False
     for number, line in enumerate(path.read_text().splitlines(), 1):
         fence = _FENCE.match(line)
+        is_of_tour = line == "<!-- tour -->" or (is_of_tour and line != "<!-- end of tour -->")
         if begun is None:
             if fence:
                 mark = _NOT_RUN.match(before)
                 begun, held = (number, fence[1], fence[2], mark[1] if mark else ""), []
         elif fence and fence[1] == begun[1] and not fence[2]:
             where = f"{path.relative_to(ROOT)}:{begun[0]}"
-            yield Block(where, begun[2], tuple(each.removeprefix(begun[1]) for each in held), begun[3])
+            lines = tuple(each.removeprefix(begun[1]) for each in held)
+            yield Block(where, begun[2], lines, begun[3], is_of_tour)
             begun = None
         else:
             held.append(line)

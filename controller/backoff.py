@@ -1,4 +1,4 @@
-"""Gives the pause before an attempt is repeated, as a function of how many attempts have failed."""
+"""Computes the pause before an attempt is repeated, as a function of how many attempts have failed."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ Backoff = Callable[[int], float]
 """Number of failed attempts, from 1 on, to the seconds to wait."""
 
 _NO_LOOP = Retrying()
-"""Stands for the loop that tenacity passes to a wait strategy; the strategies here read the attempt alone."""
+"""The loop that a strategy of tenacity is told about; the strategies here read the attempt alone."""
 
 
 def backoff(first: float, longest: float) -> Backoff:

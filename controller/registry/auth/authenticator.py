@@ -82,7 +82,7 @@ class Authenticator:
             case _:
                 return None
 
-    def meet(
+    def next_header(
         self,
         identity: Identity,
         challenge: Challenge | None,

@@ -36,7 +36,7 @@ class RequiredDelay:
 
 
 class BackoffState:
-    """What one host has said about the requests of one identity.
+    """What one host has stated about the requests of one identity.
 
     Args:
         floor: Number of pulls left below which manifests are read no faster than the host's quota refills.
@@ -51,7 +51,7 @@ class BackoffState:
         self._next_pull = 0.0
 
     def delay(self, *, is_pull: bool) -> RequiredDelay:
-        """Say how long a request must wait; a pull that need not wait is counted.
+        """Return how long a request must wait; a pull that need not wait is counted.
 
         Args:
             is_pull: The request reads a manifest, which is what hosts count.

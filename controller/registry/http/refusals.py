@@ -98,17 +98,17 @@ def _text(value: object) -> str:
 
 
 def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
-    told = next((entry.message for entry in entries if entry.message), "")
+    message = next((entry.message for entry in entries if entry.message), "")
     if not entries:
-        told = refusal.body[:200].decode("utf-8", "replace")
+        message = refusal.body[:200].decode("utf-8", "replace")
     if refusal.status == 401:
-        told = f"missing, or no access: {told}"
+        message = f"missing, or no access: {message}"
     if refusal.status == 429:
         left = parse_remaining(refusal.headers.get("RateLimit-Remaining"))
         source = refusal.headers.get("Docker-RateLimit-Source")
-        told += "" if left is None else f" ({left} pulls left)"
-        told += "" if source is None else f" (counted for {source})"
-    return clean(told, refusal.secrets).rstrip(": ")
+        message += "" if left is None else f" ({left} pulls left)"
+        message += "" if source is None else f" (counted for {source})"
+    return clean(message, refusal.secrets).rstrip(": ")
 
 
 def error_from_refusal(refusal: Refusal) -> DockerCacheError:
@@ -117,8 +117,8 @@ def error_from_refusal(refusal: Refusal) -> DockerCacheError:
     status = refusal.status
     code = next((entry.code for entry in entries if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", entry.code)), "")
     code = code or f"http-{status}"
-    told = _describe(refusal, entries)
-    detail = f"{refusal.attempted}: {told}" if told else f"{refusal.attempted}: status {status}"
+    message = _describe(refusal, entries)
+    detail = f"{refusal.attempted}: {message}" if message else f"{refusal.attempted}: status {status}"
     retry_after = parse_retry_after(refusal.headers.get("Retry-After"))
     if status == 429 or code == "TOOMANYREQUESTS":
         return RateLimited("registry", code, detail, retry_after=retry_after)

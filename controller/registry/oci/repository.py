@@ -275,7 +275,7 @@ class Repository:
                     raise Invalid("registry", "digest-mismatch", f"{subject}: stored as {stored}")
                 return
             error = self.session.error(response, f"{subject} (upload blob)")
-            if self.session.meets(response, self._push, refused=header, subject=subject):
+            if self.session.may_be_accepted(response, self._push, refused=header, subject=subject):
                 raise Unavailable("registry", "token-expired", error.detail)
         if response.status >= 500 and isinstance(error, Unavailable) and error.retry_after is None:
             raise Unavailable("registry", "upload-failed", f"{error.detail} ({error.code})")

@@ -98,10 +98,10 @@ class Session:
         try:
             response = self._send(request, scopes, subject)
         except Denied as error:
-            if error.code != "bad-credentials" or not self._has_newer_login():
+            if error.code != "bad-credentials" or not self._adopt_newer_login():
                 raise
             return self._send(request, scopes, subject)
-        if self._is_refused(response) and self._has_newer_login():
+        if self._is_refused(response) and self._adopt_newer_login():
             response.drain()
             return self._send(request, scopes, subject)
         return response
@@ -114,7 +114,7 @@ class Session:
         try:
             return self._dependencies.authenticator.header(self.identity(subject), scopes, self._context)
         except Denied as error:
-            if error.code != "bad-credentials" or not self._has_newer_login():
+            if error.code != "bad-credentials" or not self._adopt_newer_login():
                 raise
         return self._dependencies.authenticator.header(self.identity(subject), scopes, self._context)
 
@@ -141,18 +141,20 @@ class Session:
         """Fetch something from another host, without any login."""
         return follow(self._dependencies.pool, request, self._context)
 
-    def meets(self, response: Response, scopes: frozenset[str], *, refused: str | None, subject: str) -> bool:
+    def may_be_accepted(
+        self, response: Response, scopes: frozenset[str], *, refused: str | None, subject: str
+    ) -> bool:
         """Whether a request that was refused may be accepted when it is sent again from its start."""
         if not self._is_refused(response):
             return False
         response.drain()
         try:
-            other = self._meet(response, scopes, refused=refused, subject=subject)
+            other = self._next_header(response, scopes, refused=refused, subject=subject)
         except Denied as error:
-            if error.code != "bad-credentials" or not self._has_newer_login():
+            if error.code != "bad-credentials" or not self._adopt_newer_login():
                 raise
             return True
-        return other is not None or self._has_newer_login()
+        return other is not None or self._adopt_newer_login()
 
     def _send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         """Send a request, and answer at most two challenges."""
@@ -162,19 +164,19 @@ class Session:
             if not self._is_refused(response):
                 return response
             response.drain()  # the token may be fetched over the same connection
-            other = self._meet(response, scopes, refused=header, subject=subject)
+            other = self._next_header(response, scopes, refused=header, subject=subject)
             if other is None:
                 return response
             header = other
         return self.send_once(request, header)
 
-    def _meet(
+    def _next_header(
         self, response: Response, scopes: frozenset[str], *, refused: str | None, subject: str
     ) -> str | None:
         challenge = choose_challenge(response.headers.get_all("WWW-Authenticate") or ())
         if challenge is not None:
             self._look_up_login()
-        return self._dependencies.authenticator.meet(
+        return self._dependencies.authenticator.next_header(
             self.identity(subject), challenge, scopes, refused=refused, context=self._context
         )
 
@@ -187,8 +189,8 @@ class Session:
                 self._credentials = self._dependencies.keychain.find(self.image)
                 self._is_looked_up = True
 
-    def _has_newer_login(self) -> bool:
-        """Look up the operator's credentials again; whether they differ from those that were refused."""
+    def _adopt_newer_login(self) -> bool:
+        """Look up the operator's login again, and return whether it is another than the refused one."""
         with self._lock:
             if self._is_given or not self._is_looked_up:
                 return False

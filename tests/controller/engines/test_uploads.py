@@ -205,7 +205,7 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
         single_flight.join(key, cancellation)
 
 
-def test_what_has_landed_is_known_and_what_failed_is_begun_again() -> None:
+def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
     single_flight, key = SingleFlight(), ("r.example", parse_digest(LAYER.digest))
     single_flight.join(key, Cancellation())
     single_flight.finish(key, None)

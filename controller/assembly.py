@@ -14,14 +14,13 @@ from controller.cacher import Cacher, CopyEngine, Copying, Records
 from controller.config import Config, read_secret
 from controller.control import Control
 from controller.coverage import Coverage, Followers, LrpIndex
-from controller.engines.copy_plan import CopyLimits, Verify
-from controller.engines.docker_daemon import DaemonSettings, DockerCopy
+from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.event_cache import EventCache
 from controller.process import Process
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
-from controller.registry.platforms import parse_platform
+from controller.registry.oci.platforms import parse_platform
 from controller.store import Store, cipher_from_key
 from controller.transport import client_tls
 from controller.verifier import ReadBack
@@ -119,6 +118,9 @@ def open_engine(config: Config, store: Store) -> Engine:
     platform = None if config.platforms == "all" else parse_platform(config.platforms)
     repositories = config.cache_repositories
     if config.docker_socket is not None and platform is not None:
+        # Imported where it is configured: the docker SDK costs memory and time at the start.
+        from controller.engines.docker_daemon import DaemonSettings, DockerCopy  # noqa: PLC0415
+
         docker = DaemonSettings(config.docker_socket)
         return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)

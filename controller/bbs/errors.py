@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from controller.bbs.text import one_line, text_of
+from controller.bbs.text import text_of
+from controller.foreign_text import one_line
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import (
     Conflict,

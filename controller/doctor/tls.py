@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from controller.registry.answers import NO_TLS
+from controller.registry.http.response import NO_TLS
 
 _NOT_YET_VALID = 9
 _EXPIRED = 10

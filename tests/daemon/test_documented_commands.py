@@ -73,6 +73,13 @@ def test_what_is_not_run_is_known() -> None:
         assert all(each.startswith(NOT_RUN[block.not_run]) for each in block.commands), block.where
 
 
+def test_what_is_never_run_is_no_command_of_ours() -> None:
+    """Those of other programs stand in shell-session blocks."""
+    never_run = [block for path in documents() for block in blocks(path) if block.language == "shell-session"]
+
+    assert [block.where for block in never_run for each in block.commands if each.startswith(PROGRAM)] == []
+
+
 def test_every_block_has_a_command() -> None:
     assert [block.where for block in console_blocks() if not block.commands] == []
 
@@ -100,7 +107,8 @@ class Typist:
 
     def __init__(self, env: Environment) -> None:
         self._env = env
-        self._typed = set[str]()
+        self._typed = list[list[str]]()
+        self._out = ""
         self._made = 0
 
     async def types(self, line: str) -> str:
@@ -114,19 +122,33 @@ class Typist:
             return "" if done.returncode == 0 else f"status {done.returncode}"
         inner = re.fullmatch(rf'eval "\$\(({PROGRAM} [^)]+)\)"', line)
         words = shlex.split(inner[1] if inner else line)
+        typed = [word for word in words if word not in {"--config", "docker_cache.json"}]
+        if typed[1] in READING and "|" not in words:
+            if typed in self._typed:
+                return ""
+            self._typed.append(typed)
+        for part in _parts(words):
+            problem = await self._types_part(part)
+            if problem:
+                return problem
+        return ""
+
+    async def _types_part(self, words: list[str]) -> str:
+        """Type one part of a pipeline."""
+        if words[0] == "jq":
+            keys = re.findall(r"(?<!\w)\.([a-z_]+)", words[2])
+            row = next((row for row in self._out.splitlines()), "{}")
+            return "" if json.loads(row).keys() >= set(keys) else f"{row} has not all of {keys}"
+        if words[:3] == ["xargs", "-n", "1"]:
+            words = [*words[3:], GUID]
         if words[0] != PROGRAM:
             return f"not known: mark it as not run, or tell {Path(__file__).name} how to run it"
         arguments = await self._prepared(words[1:])
-        typed = " ".join(arguments).replace(f"--config {self._env.config_path}", "")
-        if arguments[0] in READING:
-            if typed in self._typed:
-                return ""
-            self._typed.add(typed)
-        status, out, err = await self._run(arguments)
+        status, self._out, err = await self._run(arguments)
         await until(
             lambda: not any(guid.startswith("docker-cache-bridge") for guid in self._env.bbs.state.desired)
         )
-        return self._judge(arguments, status, out + err)
+        return self._judge(arguments, status, self._out + err)
 
     def _judge(self, arguments: list[str], status: int, text: str) -> str:
         if "Traceback" in text or "Usage:" in text or status == WRONG_USAGE:
@@ -139,8 +161,6 @@ class Typist:
         """Put what is there in the place of what is only an example."""
         env, prepared = self._env, list[str]()
         for word in words:
-            if word in {">", "|"}:  # what is written is for somebody else
-                break
             if word.endswith("docker_cache.json"):
                 prepared.append(str(env.config_path))
             elif word == "plan.jsonl":
@@ -173,6 +193,15 @@ class Typist:
             config = () if "--config" in arguments else ("--config", str(self._env.config_path))
             return await self._env.run_command(*arguments, *config)
         return await asyncio.to_thread(_call, arguments)
+
+
+def _parts(words: list[str]) -> Iterator[list[str]]:
+    """Part a line where it has a pipe, without what sends its output to a file."""
+    line = words[: words.index(">")] if ">" in words else words
+    begin = 0
+    for end in (*(n for n, word in enumerate(line) if word == "|"), len(line)):
+        yield line[begin:end]
+        begin = end + 1
 
 
 def _call(arguments: list[str]) -> tuple[int, str, str]:

@@ -136,10 +136,10 @@ def command_reference() -> str:
 
 def _every_command(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
     for name, command in group.commands.items():
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield " ".join((*path, name)), command
         if isinstance(command, click.Group):
             yield from _every_command(command, (*path, name))
-        else:
-            yield " ".join((*path, name)), command
 
 
 def _command(name: str, command: click.Command) -> list[str]:

@@ -19,7 +19,7 @@ import pytest
 
 from controller.cli import main
 from tests.daemon.environment import Environment, open_environment, until
-from tests.daemon.operator import running_apps
+from tests.daemon.operator import Row, running_apps
 from tests.documents import PAGES, Block, blocks, documents
 from tests.simulators import images
 
@@ -38,6 +38,10 @@ READING = frozenset({"apps", "audit", "config", "doctor", "image", "images", "jo
 
 WRONG_USAGE = 3
 GUID = "03943662-ba36-4c22-8f5b-bcaec55a8303"
+HEXADECIMAL = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?")
+"""A GUID, or how one begins."""
+EXAMPLES = {"sandbox": "acme", "prod": "acme", "prod-*": "acme*", "web-*": "web*"}
+"""Names that only an example has, and those that are there."""
 REFERENCE = "docker.io/library/nginx:1.27"
 STORIES = frozenset({"hack/demo", "hack/demo --tour"})
 """Run by tests/test_docs.py, with what they print."""
@@ -159,34 +163,48 @@ class Typist:
 
     async def _prepared(self, words: list[str]) -> list[str]:
         """Put what is there in the place of what is only an example."""
-        env, prepared = self._env, list[str]()
-        for word in words:
-            if word.endswith("docker_cache.json"):
-                prepared.append(str(env.config_path))
-            elif word == "plan.jsonl":
-                prepared.append(str(env.directory / word))
-            elif word in {"sandbox", "prod"}:
-                prepared.append("acme")
-            elif word == REFERENCE:
-                prepared.append(self._push())
-            elif word == GUID:
-                prepared.append(await self._unused_copy())
-            elif word != "--watch":  # it would not end
-                prepared.append(word)
+        prepared = [
+            await self._actual(word, words) for word in words if word != "--watch"
+        ]  # it would not end
         if ("--apply" in words or words[0] == "restore") and "--yes" not in words and "--out" not in words:
             prepared.append("--yes")  # nobody is there to be asked
         return prepared
 
+    async def _actual(self, word: str, words: list[str]) -> str:
+        env = self._env
+        if word.endswith("docker_cache.json"):
+            return str(env.config_path)
+        if word == "plan.jsonl":
+            return str(env.directory / word)
+        if word in EXAMPLES:
+            return EXAMPLES[word]
+        if word == REFERENCE:
+            return self._push() if words[0] == "cache" else str((await self._unused_copy())["source"])
+        if HEXADECIMAL.fullmatch(word):
+            match words[:2]:
+                case ["jobs", "retry"]:
+                    return await self._job(f"{env.source.address}/team/none:1", "--follow")
+                case ["jobs", "cancel"]:
+                    return await self._job("127.0.0.1:1/team/none:1")
+                case _:
+                    return str((await self._unused_copy())["cache_guid"])
+        return word
+
     def _push(self) -> str:
         self._made += 1
-        return self._env.source.push(
-            "team/spare", str(self._made), images.image([images.layer(500, self._made)])
-        )
+        image = images.image([images.layer(500, self._made)])
+        return self._env.source.push("team/spare", str(self._made), image)
 
-    async def _unused_copy(self) -> str:
+    async def _unused_copy(self) -> Row:
         status, out, err = await self._run(["cache", "--follow", "--output", "json", self._push()])
         assert status == 0, err
-        return str(json.loads(out.splitlines()[-1])["cache_guid"])
+        row: Row = json.loads(out.splitlines()[-1])
+        return row
+
+    async def _job(self, reference: str, *options: str) -> str:
+        """Ask for a copy that cannot be made, and name its job."""
+        _, out, _ = await self._run(["cache", *options, "--output", "json", reference])
+        return str(json.loads(out.splitlines()[-1])["job_id"])
 
     async def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         if arguments[0] == "doctor":  # sets up the log of its process

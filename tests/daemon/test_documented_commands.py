@@ -207,9 +207,9 @@ class Typist:
         return str(json.loads(out.splitlines()[-1])["job_id"])
 
     async def _run(self, arguments: list[str]) -> tuple[int, str, str]:
-        if arguments[0] == "doctor":  # sets up the log of its process
-            config = () if "--config" in arguments else ("--config", str(self._env.config_path))
-            return await self._env.run_command(*arguments, *config)
+        # The one sets up its process's log; the others set up its signals, which takes the main thread.
+        if arguments[0] in {"doctor", "restore"} or "--apply" in arguments:
+            return await self._env.run_command(*arguments)
         return await asyncio.to_thread(_call, arguments)
 
 

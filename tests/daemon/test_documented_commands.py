@@ -236,7 +236,6 @@ def _call(arguments: list[str]) -> tuple[int, str, str]:
 @pytest.mark.timeout(180)
 async def test_every_documented_command_works(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CACHE_CONFIG", str(env.config_path))
-    monkeypatch.chdir(env.directory)
     typist, problems = Typist(env), list[str]()
 
     for block in console_blocks():

@@ -33,9 +33,6 @@ NOT_RUN = {
 }
 """Why a block is not run, and how each of its commands then begins."""
 
-READING = frozenset({"apps", "audit", "config", "doctor", "image", "images", "jobs", "migrations", "status"})
-"""Commands that change nothing: one that is shown again is not run again."""
-
 WRONG_USAGE = 3
 GUID = "03943662-ba36-4c22-8f5b-bcaec55a8303"
 HEXADECIMAL = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?")
@@ -127,10 +124,9 @@ class Typist:
         inner = re.fullmatch(rf'eval "\$\(({PROGRAM} [^)]+)\)"', line)
         words = shlex.split(inner[1] if inner else line)
         typed = [word for word in words if word not in {"--config", "docker_cache.json"}]
-        if typed[1] in READING and "|" not in words:
-            if typed in self._typed:
-                return ""
-            self._typed.append(typed)
+        if typed in self._typed:  # once is enough
+            return ""
+        self._typed.append(typed)
         for part in _parts(words):
             problem = await self._types_part(part)
             if problem:

@@ -123,7 +123,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await _wait(lambda: env.is_from_cache(late))
     await says("apps --app late")
     terminal.tell(
-        "Put one app back",
+        "Restore one app",
         "The app runs from its source again. It stays there until `reconcile --include-pinned` is used.",
     )
     await says("restore --app worker --yes")

@@ -37,13 +37,13 @@ PHASES: Mapping[Phase, Rule] = {
         "the bridge is desired: the same definition, another process GUID, the new rootfs",
         "as many of its instances run as of the original, or as its owner wants if that is fewer",
         "the bridge is removed; the original was not touched",
-        "bridge_timeout, or its second crash",
+        "`bridge_timeout`, or its second crash",
     ),
     Phase.BRIDGED: Rule(
         "nothing: routers learn of the bridge",
-        "route_propagation_delay has passed and the bridge still runs",
+        "`route_propagation_delay` has passed and the bridge still runs",
         "the bridge is removed; the original was not touched",
-        "route_propagation_delay",
+        "`route_propagation_delay`",
     ),
     Phase.REMOVING: Rule(
         "the original is removed",
@@ -60,8 +60,8 @@ PHASES: Mapping[Phase, Rule] = {
     Phase.STARTING: Rule(
         "rows that name an instance from before the removal are retired",
         "all its instances run",
-        "its owner removed it: so is the bridge; put back: as in removed",
-        "start_timeout; then the bridge goes as soon as it adds nothing",
+        "its owner removed it: the bridge is removed, too; reverted by its owner: as in removed",
+        "`start_timeout`; then the bridge goes as soon as it adds nothing",
     ),
     Phase.REMOVING_BRIDGE: Rule(
         "the bridge is removed",

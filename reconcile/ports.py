@@ -285,13 +285,13 @@ class Verifier(Protocol):
 
 
 class EventCache(Protocol):
-    """What events told of the LRPs that are being replaced, or were lately."""
+    """What events told of the LRPs that are being migrated, or were lately."""
 
-    def follow(self, process_guid: ProcessGuid) -> None:
-        """Begin to remember what is told of an LRP and of its bridge."""
+    def track(self, process_guid: ProcessGuid) -> None:
+        """Remember from now on what events tell of an LRP and of its bridge."""
 
-    def unfollow(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
-        """Forget an LRP, but not the instances that ran before it was removed."""
+    def untrack(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
+        """Forget an LRP, but remember for a while the instances that ran before it was removed."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
         """Give the newest version of each life of an LRP that an event told of."""

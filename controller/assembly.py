@@ -1,4 +1,4 @@
-"""Builds the loops of a process, and what operators' calls reach, out of the config and what it opened."""
+"""Builds the loops of a process, and what operators' calls reach, from the config and open resources."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,25 +10,27 @@ from controller.admin.planner import Planner
 from controller.admin.queries import Desk
 from controller.admin.survey import Places, Survey
 from controller.bbs.client import BbsClient
-from controller.cacher import Cacher, CopyEngine, Copying, Records
+from controller.cacher import Cacher, CacherDependencies, CopyEngine
 from controller.config import Config, read_secret
-from controller.control import Control
-from controller.coverage import Coverage, Followers, LrpIndex
+from controller.control import OperatorControl
+from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
-from controller.event_cache import EventCache
+from controller.event_cache import LrpEventCache
+from controller.job_listeners import JobListeners
+from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store import Store, cipher_from_key
 from controller.transport import client_tls
-from controller.verifier import ReadBack
-from controller.watcher import Found, Watcher
+from controller.verifier import CopyVerifier
+from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials
 from controller.workqueue import WorkQueue
 from reconcile.apply import Targets
-from reconcile.circuit import Circuit
+from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.images import Digest, ImageReference
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observe import Sources
@@ -37,11 +39,11 @@ from reconcile.ports import SourceContent
 from reconcile.steps import Limits as PhaseLimits
 
 
-class Engine(CopyEngine, Protocol):
+class ProcessEngine(CopyEngine, Protocol):
     """An engine with all that the process asks of it."""
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
-        """Read every byte of a copy and hash it."""
+        """Read every byte of a copy and compare it with its digests."""
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of, without any layer."""
@@ -50,23 +52,23 @@ class Engine(CopyEngine, Protocol):
         """Delete a copy's manifest."""
 
     async def close(self) -> None:
-        """Let go of threads and connections."""
+        """Close connections and stop threads."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What the process pins open."""
+class OpenResources:
+    """What a process keeps open as long as it runs, and the state that its parts share."""
 
     store: Store
     bbs: BbsClient
-    engine: Engine
+    engine: ProcessEngine
     process: Process
-    control: Control
+    control: OperatorControl
 
 
 @dataclass(frozen=True, slots=True)
-class Loops:
-    """What runs, and what stops it."""
+class DaemonLoops:
+    """The loops of a process, and what the calls of operators reach."""
 
     queue: WorkQueue[ProcessGuid]
     watcher: Watcher
@@ -76,7 +78,7 @@ class Loops:
     desk: Desk
 
     async def recover(self) -> None:
-        """Take up what an earlier run left, before anybody sees or changes anything."""
+        """Continue what an earlier run left open, before any loop or call of an operator starts."""
         await self.cacher.recover()
         await self.reconciler.recover()
 
@@ -103,7 +105,7 @@ def check_usable(config: Config) -> None:
     open_registries(config).close()
 
 
-def open_engine(config: Config, store: Store) -> Engine:
+def open_engine(config: Config, store: Store) -> ProcessEngine:
     """Open the engine that the config names."""
     registries = open_registries(config)
     limits = CopyLimits(
@@ -126,7 +128,7 @@ def open_engine(config: Config, store: Store) -> Engine:
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
 
 
-def assemble(config: Config, opened: Opened) -> Loops:
+def assemble(config: Config, opened: OpenResources) -> DaemonLoops:
     """Build the loops; nothing runs yet."""
     store, bbs, engine, process, control = (
         opened.store,
@@ -137,14 +139,19 @@ def assemble(config: Config, opened: Opened) -> Loops:
     )
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
-    coverage, index, event_cache = Coverage(), LrpIndex(), EventCache()
+    coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     rules, mode = _rules(config, store), _mode(config, opened)
     cacher = Cacher(
-        Copying(engine, rules.cache),
-        records=Records(store.records, store.records, store.records),
-        followers=Followers(coverage, index, queue),
-        process=process,
-        gate=control,
+        CacherDependencies(
+            engine=engine,
+            cache=rules.cache,
+            jobs=store.records,
+            bindings=store.records,
+            images=store.records,
+            listeners=JobListeners(coverage, index, queue),
+            gate=control,
+            process=process,
+        )
     )
     sources = Sources(
         lrps=bbs,
@@ -168,16 +175,25 @@ def assemble(config: Config, opened: Opened) -> Loops:
         original_sources=store.original_sources,
         images=store.records,
         engine=engine,
-        verifier=ReadBack(engine, store.records, rules.cache),
+        verifier=CopyVerifier(engine, store.records, rules.cache),
         requests=cacher,
         cache=rules.cache,
     )
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
     watcher = Watcher(
-        bbs,
-        found=Found(queue, index, coverage, cacher, store.records, store.records, event_cache, mode),
-        rules=rules,
-        process=process,
+        WatcherDependencies(
+            bbs=bbs,
+            queue=queue,
+            index=index,
+            coverage=coverage,
+            requests=cacher,
+            bindings=store.records,
+            records=store.records,
+            event_cache=event_cache,
+            mode=mode,
+            rules=rules,
+            process=process,
+        ),
         sync_interval=config.sync_interval,
     )
     places = Places(bbs, store.records, store.journal, store.original_sources, control, coverage, mode)
@@ -192,13 +208,13 @@ def assemble(config: Config, opened: Opened) -> Loops:
         records=store.records,
         entries=store.operations,
         journal=store.journal,
-        breaker=reconciler,
+        breaker=reconciler.gate,
         watching=watcher,
         mode=mode,
         audit=Audit(store.operations, clock=process.clock),
         process=process,
     )
-    return Loops(queue, watcher, cacher, reconciler, mode, desk)
+    return DaemonLoops(queue, watcher, cacher, reconciler, mode, desk)
 
 
 def _rules(config: Config, store: Store) -> Rules:
@@ -216,11 +232,11 @@ def _rules(config: Config, store: Store) -> Rules:
         may_bridge=store.journal.is_durable,
         pull_credentials=pull_credentials(config),
         max_in_flight=config.max_in_flight,
-        circuit=Circuit(config.max_consecutive_failures, config.circuit_retry_after),
+        circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),
     )
 
 
-def _mode(config: Config, opened: Opened) -> Reachability | NullMode:
+def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:
     if config.restore_after is None:
         return NullMode()
     return Reachability(

@@ -1,9 +1,8 @@
 """Opens what the process needs, runs its loops, and takes it apart again on a signal.
 
 Order of need, and so of closing in reverse: metrics, store, BBS client, engine, admin API, loops.
-On the first signal no migration is begun any more, those under way get a few seconds,
-then the loops are cancelled; a copy in flight goes back into the queue. A second signal
-leaves at once.
+On the first signal no further migration starts, those under way get a few seconds, then the loops are
+cancelled; a copy in flight goes back into the queue. A second signal ends the process at once.
 """
 
 import asyncio
@@ -17,10 +16,10 @@ from typing import NoReturn
 import structlog
 
 from controller.admin.server import ServerTls, serve_admin
-from controller.assembly import Loops, Opened, assemble, open_engine
+from controller.assembly import DaemonLoops, OpenResources, assemble, open_engine
 from controller.bbs.client import open_bbs
 from controller.config import Config, read_secret
-from controller.control import Control
+from controller.control import OperatorControl
 from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
@@ -32,15 +31,15 @@ from reconcile.errors import DockerCacheError
 log = structlog.get_logger(scope="daemon")
 
 FINISH_WITHIN = 5.0
-"""Seconds that open migrations get after a signal; the rest of ten is for cancelled copies."""
+"""Seconds that open migrations get after a signal; platforms give ten, the rest is for cancelled copies."""
 
 
 class StopRequested(Exception):
-    """The process is to end."""
+    """The process should end."""
 
 
 class ReloadRequested(StopRequested):
-    """It is to begin anew with another config."""
+    """The process should start again with another config."""
 
 
 class LoopEnded(RuntimeError):
@@ -48,17 +47,17 @@ class LoopEnded(RuntimeError):
 
 
 async def run(config: Config, read_config: Callable[[], object]) -> bool:
-    """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
+    """Run the daemon until a signal, and tell whether it should start again: after SIGHUP.
 
     Args:
-        config: To run with.
-        read_config: Reads the config file again; what it raises keeps the daemon as it is.
+        config: The config of this run.
+        read_config: Reads the config file again; what it raises keeps the daemon running as it is.
 
     Raises:
-        DockerCacheError: It cannot start, with what to do about it.
+        DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    async with _opened(config) as opened:
+    async with _open_resources(config) as opened:
         await opened.control.load(start_paused=config.start_paused)
         loops = assemble(config, opened)
         await loops.recover()
@@ -66,27 +65,27 @@ async def run(config: Config, read_config: Callable[[], object]) -> bool:
             if config.admin_address is not None:
                 await stack.enter_async_context(serve_admin(loops.desk, config.admin_address, _tls(config)))
             stop = _stop_on_signal(loops.reconciler, read_config)
-            begins_anew = await _run_loops(config, loops, stop)
+            should_restart = await _run_loops(config, loops, stop)
     log.info("stopped")
-    return begins_anew
+    return should_restart
 
 
-async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> None:
-    """Do an operator's work without a daemon: in a process like it that begins nothing but what is ordered.
+async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]]) -> None:
+    """Do an operator's work where no daemon runs, in a process that starts only what the operator orders.
 
-    Migrations that were begun come to their end before this returns, also after a first signal, which
-    cancels the work; a second one leaves at once.
+    Migrations that were started end before this returns, also after a first signal, which cancels the
+    work; a second signal ends the process at once.
 
     Args:
-        config: Of the daemon.
-        work: Is given the address of the admin API, a socket that nobody else can reach.
+        config: The daemon's config.
+        work: Is given the address of the admin API, a socket that no other user can reach.
 
     Raises:
         Conflict: `store-in-use`: a daemon is running.
         CancelledError: A signal ended the work.
     """
-    async with _opened(config) as opened:
-        await opened.control.load_for_orders_alone()
+    async with _open_resources(config) as opened:
+        await opened.control.load_for_orders_only()
         loops = assemble(config, opened)
         await loops.recover()
         with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
@@ -98,12 +97,12 @@ async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> N
 
 
 @asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[Opened]:
+async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
     for warning in config.warnings:
-        log.info("warning", detail=warning)
+        log.info("config-warning", detail=warning)
     async with AsyncExitStack() as stack:
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
@@ -115,7 +114,7 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
             log.error(
                 "journal-in-memory-only",
                 reason="no journal_key_file" if key is None else "the database itself is in memory",
-                detail="a crash in mid-migration leaves it to Cloud Controller to desire the LRP again",
+                detail="after a crash in mid-migration only Cloud Controller can desire the LRP again",
             )
         tls = client_tls(
             config.bbs_ca_cert_file,
@@ -127,37 +126,39 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
         )
         engine = open_engine(config, store)
         stack.push_async_callback(engine.close)
-        yield Opened(store, bbs, engine, process, Control(store.operations))
+        yield OpenResources(store, bbs, engine, process, OperatorControl(store.operations))
 
 
-async def _run_loops(config: Config, running: Loops, until_stopped: Coroutine[None, None, NoReturn]) -> bool:
-    """Run until something asks to stop, and tell whether the process is to begin anew."""
-    begins_anew = False
+async def _run_loops(
+    config: Config, running: DaemonLoops, until_stopped: Coroutine[None, None, NoReturn]
+) -> bool:
+    """Run the loops until a stop is requested, and tell whether the process should start again."""
+    should_restart = False
     watcher, cacher, reconciler = running.watcher, running.cacher, running.reconciler
     try:
         async with asyncio.TaskGroup() as loops:
             loops.create_task(until_stopped, name="signals")
-            loops.create_task(_endless(watcher.run()), name="watcher")
-            loops.create_task(_endless(reconciler.keep_bridges_fresh()), name="bridges")
+            loops.create_task(_run_forever(watcher.run()), name="watcher")
+            loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
             if isinstance(running.mode, Reachability):
-                loops.create_task(_endless(running.mode.run()), name="reachability")
+                loops.create_task(_run_forever(running.mode.run()), name="reachability")
             for n in range(config.max_copies):
-                loops.create_task(_endless(cacher.run()), name=f"cacher-{n}")
+                loops.create_task(_run_forever(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
-                loops.create_task(_endless(reconciler.run()), name=f"reconciler-{n}")
+                loops.create_task(_run_forever(reconciler.run()), name=f"reconciler-{n}")
             log.info("started")
     except* ReloadRequested:
-        begins_anew = True
-        log.info("stopping", reason="to begin anew with another config")
+        should_restart = True
+        log.info("stopping", reason="restart with another config")
     except* StopRequested:
         log.info("stopping")
     finally:
         running.close()
-        await reconciler.rescue()
-    return begins_anew
+        await reconciler.desire_removed_lrps()
+    return should_restart
 
 
-async def _endless(loop: Coroutine[None, None, None]) -> NoReturn:
+async def _run_forever(loop: Coroutine[None, None, None]) -> NoReturn:
     await loop
     raise LoopEnded("a loop that should run for ever returned")
 
@@ -166,38 +167,38 @@ async def _stop_on_signal(reconciler: Reconciler, read_config: Callable[[], obje
     loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    loop.add_signal_handler(signal.SIGUSR1, reconciler.close_circuit)
+    loop.add_signal_handler(signal.SIGUSR1, reconciler.gate.reset_circuit_breaker)
     request: StopRequested | None = None
     while request is None:
         number = await signals.get()
-        log.info("signalled", signal=number.name)
+        log.info("received-signal", signal=number.name)
         request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # the next one ends the process at once
-    await reconciler.finish_migrations(FINISH_WITHIN)
+    await reconciler.gate.finish_migrations(FINISH_WITHIN)
     raise request
 
 
 async def _reload(read_config: Callable[[], object]) -> ReloadRequested | None:
-    """Read the config again; one that cannot be used changes nothing."""
+    """Read the config again; None when it cannot be used, and the daemon stays as it is."""
     try:
         await asyncio.to_thread(read_config)
     except DockerCacheError as error:
-        log.error("kept-config", error=str(error))  # noqa: TRY400 - the message says all
+        log.error("failed-to-reload-config", error=str(error))  # noqa: TRY400 - the message says all
         return None
     return ReloadRequested()
 
 
 async def _stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoReturn:
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last when the terminal is gone
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP when the terminal is gone
     for number in signals:
         loop.add_signal_handler(number, work.cancel)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     await asyncio.wait([work])
     for number in signals[:2]:
         loop.remove_signal_handler(number)  # the next one ends the process at once
-    await reconciler.finish_migrations(None)
+    await reconciler.gate.finish_migrations(None)
     raise StopRequested
 
 

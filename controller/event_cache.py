@@ -1,7 +1,7 @@
-"""What events told of LRPs that are being replaced, or were lately.
+"""Remembers what events told of LRPs that are being migrated, or were lately.
 
-An LRP that was removed cannot be read any more: its newest version stands in the events alone. And
-an instance that outlived its definition is known only by its GUID, from before the removal.
+An LRP that was removed can no longer be read: only the events hold its newest version. And an instance that
+outlived its definition can be told from a new one only by its GUID, which was noted before the removal.
 """
 
 from collections import OrderedDict
@@ -13,23 +13,23 @@ REMEMBERED_MIGRATIONS = 10_000
 """Migrations whose instances are remembered after they have ended."""
 
 
-class EventCache:
-    """Versions of the LRPs that are followed, and the instances of definitions that were removed."""
+class LrpEventCache:
+    """Versions of the LRPs that are tracked, and the instances of definitions that were removed."""
 
     def __init__(self) -> None:
-        self._keys: dict[ProcessGuid, ProcessGuid] = {}
+        self._tracked: dict[ProcessGuid, ProcessGuid] = {}  # LRPs and their bridges, to the LRP
         self._versions: dict[ProcessGuid, dict[str, DesiredLrp]] = {}
         self._stale: OrderedDict[ProcessGuid, frozenset[str]] = OrderedDict()
 
-    def follow(self, process_guid: ProcessGuid) -> None:
-        """Begin to remember what is told of an LRP and of its bridge."""
-        self._keys[process_guid] = self._keys[bridge_of(process_guid)] = process_guid
+    def track(self, process_guid: ProcessGuid) -> None:
+        """Remember from now on what events tell of an LRP and of its bridge."""
+        self._tracked[process_guid] = self._tracked[bridge_of(process_guid)] = process_guid
         self._versions.setdefault(process_guid, {})
 
-    def unfollow(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
-        """Forget an LRP, but not the instances that ran before it was removed."""
-        self._keys.pop(process_guid, None)
-        self._keys.pop(bridge_of(process_guid), None)
+    def untrack(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
+        """Forget an LRP, but remember for a while the instances that ran before it was removed."""
+        self._tracked.pop(process_guid, None)
+        self._tracked.pop(bridge_of(process_guid), None)
         self._versions.pop(process_guid, None)
         if instance_guids:
             self._stale[process_guid] = instance_guids | self._stale.pop(process_guid, frozenset())
@@ -37,11 +37,11 @@ class EventCache:
                 self._stale.popitem(last=False)
 
     def key_of(self, process_guid: ProcessGuid) -> ProcessGuid | None:
-        """Name the LRP that something told of a process GUID is about; None for one that is not followed."""
-        return self._keys.get(process_guid)
+        """Name the tracked LRP that has this process GUID or whose bridge has it; None when there is none."""
+        return self._tracked.get(process_guid)
 
-    def saw(self, lrp: DesiredLrp) -> None:
-        """Remember a version of an LRP that is followed; of each of its lives the newest."""
+    def record(self, lrp: DesiredLrp) -> None:
+        """Remember a version of a tracked LRP: the newest of each epoch of its modification tag."""
         versions = self._versions.get(lrp.process_guid)
         if versions is None:
             return
@@ -50,7 +50,7 @@ class EventCache:
             versions[lrp.tag.epoch] = lrp
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Give the newest version of each life of an LRP that an event told of."""
+        """Give the newest version in each epoch of an LRP that an event told of."""
         return tuple(self._versions.get(process_guid, {}).values())
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What every loop knows of the process it runs in."""
+"""What every loop knows of the process that it runs in."""
 
 import time
 from collections.abc import Callable
@@ -13,8 +13,8 @@ class Process:
 
     Attributes:
         run_id: Unique to this run of the process.
-        clock: UTC seconds since 1970.
-        monotonic: Seconds since some moment, whatever happens to the clock.
+        clock: Gives UTC seconds since 1970.
+        monotonic: Gives seconds since some moment, unaffected by changes of the system's clock.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""Builds what speaks to registries out of the config, for whoever makes a process of it."""
+"""Builds the clients of registries from the config."""
 
 from dataclasses import replace
 
@@ -15,11 +15,11 @@ def open_registries(
     timeouts: Timeouts | None = None,
     retries: Retries = Retries(),  # noqa: B008 - a frozen value
 ) -> Registries:
-    """Open the client of all registries as the daemon uses it; blocks, since it reads files.
+    """Open the client of all registries that the daemon uses; blocks, since it reads files.
 
     Args:
         config: Of the daemon.
-        timeouts: In place of what the config says.
+        timeouts: Replace those of the config.
         retries: How idempotent requests are repeated.
 
     Raises:
@@ -50,25 +50,25 @@ def open_cells_view(
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
     retries: Retries = Retries(),  # noqa: B008 - a frozen value
 ) -> Registries:
-    """Open a client of the private registry with what cells have: the login for them, or none."""
+    """Open a client of the private registry with the login that cells have, or none."""
     own = registry_settings(config.cache_registry, any_address=True)
     settings = replace(own, credentials=pull_credentials(config))
     return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
 
 
 def pull_credentials(config: Config) -> Credentials | None:
-    """Read the login that cells get for the private registry; None for none."""
+    """Read the login that cells get for the private registry; None when they get none."""
     if config.cache_pull_username is None or config.cache_pull_password_file is None:
         return None
     return Credentials(config.cache_pull_username, Secret(read_secret(config.cache_pull_password_file)))
 
 
 def registry_settings(registry: RegistryConfig, *, any_address: bool) -> RegistrySettings:
-    """Say how one registry is reached.
+    """Describe how one registry is reached.
 
     Args:
-        registry: As the operator has set it.
-        any_address: Whether it may have a private address: the private registry.
+        registry: The registry's part of the config.
+        any_address: Whether it may have a private address, as the private registry may.
     """
     credentials = None
     if registry.username is not None and registry.password_file is not None:

@@ -1,69 +1,62 @@
-"""A queue of keys: each waits once, is held once, and comes back after a back-off.
+"""A queue of keys: each key waits once, is held by one caller at a time, and comes back after a back-off.
 
-A key says where to look, never what happened, so adding one that waits already
-changes nothing, and adding one that is held makes it wait again after its release.
-Urgent keys go before fresh ones, and those before routine ones. All methods run on the
-event loop's thread.
+A key says where to look, never what happened. So adding a key that waits already changes at most its
+priority, and a key that is added while it is held waits again after its release. A key waits at the highest
+priority that it was given since it was last released as done: a failed look does not send an urgent key
+behind all others. All methods run on the event loop's thread.
 """
 
 import asyncio
-import random
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
+from enum import IntEnum
 from typing import Generic, TypeVar
+
+from controller.backoff import Backoff, backoff
 
 Key = TypeVar("Key", bound=Hashable)
 
 FIRST_BACK_OFF = 0.5  # seconds
-MAX_BACK_OFF = 60.0  # seconds
+LONGEST_BACK_OFF = 60.0  # seconds
+DEFAULT_BACKOFF = backoff(FIRST_BACK_OFF, LONGEST_BACK_OFF)
+
+
+class Priority(IntEnum):
+    """Which keys are taken first; keys of one priority are taken in the order in which they came."""
+
+    ROUTINE = 0
+    """A listing named the key: it waits for all others, and does not shorten a waiting time."""
+    FRESH = 1
+    """Something happened to what the key names."""
+    URGENT = 2
+    """An app waits for the next look."""
 
 
 class WorkQueue(Generic[Key]):
     """Keys with something to look at."""
 
     def __init__(self) -> None:
-        self._urgent: OrderedDict[Key, None] = OrderedDict()
-        self._fresh: OrderedDict[Key, None] = OrderedDict()
-        self._routine: OrderedDict[Key, None] = OrderedDict()
+        self._lines: dict[Priority, OrderedDict[Key, None]] = {
+            priority: OrderedDict() for priority in sorted(Priority, reverse=True)
+        }
+        self._priorities: dict[Key, Priority] = {}  # of each key that waits, is held or has a timer
         self._held: set[Key] = set()
-        self._added_while_held: set[Key] = set()
+        self._added_while_held: dict[Key, Priority] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: dict[Key, int] = {}
         self._waiters: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        return len(self._urgent) + len(self._fresh) + len(self._routine)
+        return sum(len(line) for line in self._lines.values())
 
-    def add(self, key: Key) -> None:
-        """Let a key be looked at as soon as possible."""
-        self._stop_timer(key)
+    def add(self, key: Key, priority: Priority = Priority.FRESH) -> None:
+        """Let a key be looked at; a routine one that has a timer already keeps waiting for it."""
         if key in self._held:
-            self._added_while_held.add(key)
-        elif key not in self._urgent:
-            self._routine.pop(key, None)
-            self._fresh.setdefault(key)
-            self._wake_one()
-
-    def add_urgent(self, key: Key) -> None:
-        """Let a key be looked at next."""
-        self._stop_timer(key)
-        if key in self._held:
-            self._added_while_held.add(key)
+            self._added_while_held[key] = max(priority, self._added_while_held.get(key, priority))
+        elif key in self._timers and priority is Priority.ROUTINE:
             return
-        self._routine.pop(key, None)
-        self._fresh.pop(key, None)
-        self._urgent.setdefault(key)
-        self._wake_one()
-
-    def add_routine(self, key: Key) -> None:
-        """Let a key be looked at when nothing fresh waits; a time set for it earlier stands."""
-        if key in self._held:
-            self._added_while_held.add(key)
-            return
-        if key in self._urgent or key in self._fresh or key in self._timers:
-            return
-        self._routine.setdefault(key)
-        self._wake_one()
+        else:
+            self._enqueue(key, priority)
 
     async def take(self) -> Key:
         """Wait for a key and hold it until `done`, `again` or `back_off`."""
@@ -75,43 +68,50 @@ class WorkQueue(Generic[Key]):
             except asyncio.CancelledError:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-                else:  # woken and cancelled at once: somebody else must have the key
+                else:  # woken and cancelled at once: another waiter must get the key
                     self._wake_one()
                 raise
-        line = self._urgent or self._fresh or self._routine
+        line = next(line for line in self._lines.values() if line)
         key, _ = line.popitem(last=False)
         self._held.add(key)
         return key
 
     def done(self, key: Key) -> None:
-        """Release a key that needs no further look; its failures are forgotten."""
+        """Release a key that needs no further look; its failures and its priority are forgotten."""
         self._failures.pop(key, None)
-        self._release(key)
+        added = self._release(key)
+        del self._priorities[key]
+        if added is not None:
+            self._enqueue(key, added)
 
-    def again(self, key: Key, after: float) -> None:
-        """Release a key that wants another look after some seconds; its failures are forgotten."""
+    def again(self, key: Key, after: float, priority: Priority = Priority.FRESH) -> None:
+        """Release a key and look at it again after some seconds, with a new priority and no failures."""
         self._failures.pop(key, None)
-        if not self._release(key):
-            self._start_timer(key, after, self.add)
-
-    def again_urgent(self, key: Key, after: float) -> None:
-        """Release a key that wants to be looked at after some seconds, and then before all others."""
-        self._failures.pop(key, None)
-        if self._release(key):
-            self.add_urgent(key)
+        added = self._release(key)
+        self._priorities[key] = priority
+        if added is None:
+            self._start_timer(key, after)
         else:
-            self._start_timer(key, after, self.add_urgent)
+            self._enqueue(key, added)
 
-    def back_off(self, key: Key, most: float | None = None) -> float:
-        """Release a key whose look failed, and tell after how many seconds (or fewer) it comes back."""
-        failures = self._failures.get(key, 0)
-        self._failures[key] = failures + 1
-        limit = MAX_BACK_OFF if most is None else most
-        longest = min(limit, FIRST_BACK_OFF * 2.0 ** min(failures, 16))
-        seconds = random.uniform(longest / 2, longest)  # noqa: S311 - spreads retries, guards nothing
-        if self._release(key):
+    def back_off(
+        self, key: Key, pause: Backoff = DEFAULT_BACKOFF, priority: Priority = Priority.ROUTINE
+    ) -> float:
+        """Release a key whose look failed, and give the seconds after which it comes back.
+
+        Args:
+            key: A key that is held.
+            pause: Computes the seconds from how often the look has failed in a row.
+            priority: The key comes back at the highest priority that it was given, this one included.
+        """
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        added = self._release(key)
+        self._priorities[key] = max(priority, self._priorities[key])
+        if added is not None:
+            self._enqueue(key, added)
             return 0.0
-        self._start_timer(key, seconds, self.add)
+        seconds = pause(failures)
+        self._start_timer(key, seconds)
         return seconds
 
     def close(self) -> None:
@@ -120,17 +120,24 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         self._timers.clear()
 
-    def _release(self, key: Key) -> bool:
-        self._held.discard(key)
-        if key not in self._added_while_held:
-            return False
-        self._added_while_held.discard(key)
-        self.add(key)
-        return True
-
-    def _start_timer(self, key: Key, seconds: float, add: Callable[[Key], None]) -> None:
+    def _enqueue(self, key: Key, priority: Priority) -> None:
+        """Let a key wait at the highest priority that it was given; one that is raised goes to the end."""
         self._stop_timer(key)
-        self._timers[key] = asyncio.get_running_loop().call_later(seconds, add, key)
+        before = self._priorities.get(key, priority)
+        highest = self._priorities[key] = max(priority, before)
+        if highest is not before:
+            self._lines[before].pop(key, None)
+        self._lines[highest].setdefault(key)
+        self._wake_one()
+
+    def _release(self, key: Key) -> Priority | None:
+        """Let go of a key, and give the priority at which it was added while it was held."""
+        self._held.discard(key)
+        return self._added_while_held.pop(key, None)
+
+    def _start_timer(self, key: Key, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(seconds, self._enqueue, key, self._priorities[key])
 
     def _stop_timer(self, key: Key) -> None:
         timer = self._timers.pop(key, None)

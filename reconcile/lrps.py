@@ -10,7 +10,7 @@ Source: cloudfoundry/bbs models/{desired_lrp,actual_lrp,task,actions}.proto.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType, Self
+from typing import NewType
 
 from reconcile.images import Rootfs
 
@@ -50,19 +50,13 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class ModificationTag:
-    """Orders two versions of one record: by index within an epoch, not at all across epochs."""
+    """Orders two versions of one record: by index within an epoch, not at all across epochs.
+
+    Source: cloudfoundry/bbs models/modification_tag.go.
+    """
 
     epoch: str
     index: int
-
-    def supersedes(self, other: Self) -> bool:
-        """Whether this version is newer than the other, or cannot be compared with it.
-
-        Source: cloudfoundry/bbs models/modification_tag.go.
-        """
-        if not self.epoch or not other.epoch or self.epoch != other.epoch:
-            return True
-        return self.index > other.index
 
 
 @dataclass(frozen=True, slots=True)

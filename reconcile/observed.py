@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reconcile.circuit import Circuit
+from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.images import CacheRepositories
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
@@ -21,7 +21,7 @@ class Rules:
         may_bridge: Bridges are possible at all: the journal outlives the process.
         pull_credentials: The login that cells use at the private registry; None when they need none.
         max_in_flight: Open migrations at a time.
-        circuit: The circuit breaker as it is at the start.
+        circuit_breaker: The circuit breaker as it is when the process starts.
     """
 
     policy: Policy
@@ -32,7 +32,7 @@ class Rules:
     may_bridge: bool = False
     pull_credentials: Credentials | None = None
     max_in_flight: int = 10
-    circuit: Circuit = Circuit(most=3, retry_after=600.0)  # noqa: RUF009 - a frozen value
+    circuit_breaker: CircuitBreaker = CircuitBreaker(max_failures=3, retry_after=600.0)  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True, slots=True)

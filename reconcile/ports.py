@@ -281,31 +281,31 @@ class Verifier(Protocol):
     """Reads copies back."""
 
     async def verify(self, image: CachedImage) -> bool:
-        """Whether every byte of a copy is in the private registry; one that is loses its suspicion."""
+        """Whether every byte of a copy is in the private registry; if so, it no longer needs verification."""
 
 
 class EventCache(Protocol):
-    """What events told of the LRPs that are being replaced, or were lately."""
+    """What events told of the LRPs that are being migrated, or were lately."""
 
-    def follow(self, process_guid: ProcessGuid) -> None:
-        """Begin to remember what is told of an LRP and of its bridge."""
+    def track(self, process_guid: ProcessGuid) -> None:
+        """Remember from now on what events tell of an LRP and of its bridge."""
 
-    def unfollow(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
-        """Forget an LRP, but not the instances that ran before it was removed."""
+    def untrack(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
+        """Forget an LRP, but remember for a while the instances that ran before it was removed."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Give the newest version of each life of an LRP that an event told of."""
+        """Give the newest version in each epoch of an LRP that an event told of."""
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
         """Give the GUIDs of instances that ran before an LRP was removed."""
 
 
 class Mode(Protocol):
-    """Which way LRPs are moved."""
+    """Which way LRPs are migrated."""
 
     @property
     def is_restoring(self) -> bool:
-        """Back to their sources, instead of to the cached images."""
+        """Whether they go back to their sources, instead of to the cached images."""
 
 
 class OperatorOverrides(Protocol):
@@ -313,20 +313,20 @@ class OperatorOverrides(Protocol):
 
     @property
     def is_paused(self) -> bool:
-        """Nothing is begun but what an order asks for."""
+        """Whether only ordered work is started."""
 
     @property
     def max_in_flight(self) -> int | None:
-        """How many LRPs may be moved at a time; None leaves that to the config."""
+        """How many LRPs may be migrated at a time; None leaves it to the config."""
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
-        """Give what was asked of an LRP, until a pass has come to its end."""
+        """Give the order for an LRP, until a pass has ended it; None when there is none."""
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
-        """Whether an app stays on its source, where an operator put it back."""
+        """Whether an app stays on its source because an operator has restored it."""
 
     def report(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
-        """Tell what a pass came to, for an order that may be over with it."""
+        """Report the outcome of a pass to the listener of the LRP's order, which may end with it."""
 
 
 class LrpRecords(Protocol):

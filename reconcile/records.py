@@ -125,6 +125,17 @@ class CacheJob:
     failure: str = ""
     cache_guid: CacheGuid | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in {JobState.QUEUED, JobState.COPYING}
+
+    @property
+    def failure_code(self) -> str:
+        """The code of the failure, such as an `ErrorCode`; empty while there is none."""
+        code, _, _ = self.failure.partition(":")
+        return code
+
 
 @dataclass(frozen=True, slots=True)
 class CachedImage:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from controller.admin.survey import Findings, Seen, Survey
-from controller.control import Control, is_over
+from controller.control import OperatorControl, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
 from reconcile.images import Digest, ImageReference
@@ -107,7 +107,7 @@ class _Run:
 class Applier:
     """Applies one plan at a time."""
 
-    def __init__(self, survey: Survey, control: Control, queue: WorkQueue[ProcessGuid]) -> None:
+    def __init__(self, survey: Survey, control: OperatorControl, queue: WorkQueue[ProcessGuid]) -> None:
         self._survey, self._control, self._queue = survey, control, queue
         self._is_busy = False
 
@@ -136,19 +136,20 @@ class Applier:
                 )
             self._control.max_in_flight = max_in_flight
             subjects = [*(move.subject for move in plan.migrations), *plan.pins]
-            await self._control.prepare(plan.goal, [subject.app_guid for subject in subjects])
+            apps = [subject.app_guid for subject in subjects]
+            await (self._control.pin(apps) if plan.goal is Goal.SOURCE else self._control.unpin(apps))
             self._place(plan, run, now)
             async with aclosing(self._watch(run, plan.goal)) as news:
                 async for each in news:
                     yield each
         finally:
             for move in plan.migrations:
-                self._control.withdraw(move.subject.process_guid)
+                self._control.withdraw_order(move.subject.process_guid)
             self._control.max_in_flight = None
             self._is_busy = False
             if run is not None:  # an app that stays where it was is not held there
                 run.drain()
-                await asyncio.shield(self._control.prepare(Goal.CACHE, run.needlessly_pinned))
+                await asyncio.shield(self._control.unpin(run.needlessly_pinned))
 
     def _check(self, plan: Plan, max_in_flight: int | None) -> None:
         cache, most = self._survey.rules.cache.address, self._survey.rules.max_in_flight
@@ -224,7 +225,7 @@ class Applier:
                 to_rootfs=move.to_rootfs if plan.goal is Goal.CACHE else None,
                 platform_digest=None if move.copy is None else expected.get(move.copy),
             )
-            if not self._control.place(guid, order, run.follow):
+            if not self._control.place_order(guid, order, run.follow):
                 raise AssertionError("one plan at a time gives orders")
             self._queue.add(guid)
 
@@ -251,7 +252,7 @@ class Applier:
             run.failed_looks[guid] = 0
         too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
         if (reason == Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.there:
-            self._control.withdraw(guid)
+            self._control.withdraw_order(guid)
             return True
         return False
 

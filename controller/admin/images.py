@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.admin.survey import Scan
-from controller.verifier import Reader
+from controller.verifier import CopyReader
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import ProcessGuid, SchedulingInfo
@@ -33,7 +33,7 @@ class Records(Protocol):
         """Note that a copy is not what it should be; at 0 that it is."""
 
 
-class Registry(Reader, Protocol):
+class Registry(CopyReader, Protocol):
     """The private registry."""
 
     async def delete_copy(self, target: ImageReference, digest: Digest) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from controller.admin.survey import Findings, Seen, Survey
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
-from reconcile.circuit import Circuit
+from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import DesiredLrp
 from reconcile.protocol import running
@@ -53,10 +53,10 @@ class Breaker(Protocol):
     """The circuit breaker."""
 
     @property
-    def circuit(self) -> Circuit:
+    def circuit_breaker(self) -> CircuitBreaker:
         """As it is now."""
 
-    def close_circuit(self) -> None:
+    def reset_circuit_breaker(self) -> None:
         """Go on although migrations have failed."""
 
 

@@ -8,7 +8,7 @@ from controller.admin.applier import ApplyEvent
 from controller.admin.errors import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.planner import Wanted
-from controller.cacher import Progress
+from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, ImageReference, Rootfs, parse_digest, parse_image_reference

@@ -15,9 +15,9 @@ from controller.admin.images import Images
 from controller.admin.pages import key_from_token, page, page_size, token_from_key
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
-from controller.cacher import Progress
-from controller.control import Control
+from controller.control import OperatorControl
 from controller.process import Process
+from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
 from reconcile.images import CacheRepositories
 from reconcile.ports import Journal, Mode
@@ -36,7 +36,7 @@ class Jobs(Protocol):
     async def request(self, request: CacheRequest) -> CacheJob:
         """Ask for a copy."""
 
-    async def go_on(self) -> None:
+    async def resume(self) -> None:
         """Look again at all jobs that wait."""
 
     def progress(self, job_id: JobId) -> Progress | None:
@@ -51,7 +51,7 @@ class Desk:
     planner: Planner
     applier: Applier
     images: Images
-    control: Control
+    control: OperatorControl
     jobs: Jobs
     records: listing.Records
     entries: listing.Entries
@@ -71,7 +71,7 @@ class Desk:
 
 async def status(desk: Desk) -> pb.StatusResponse:
     """Tell what the daemon is doing as a whole."""
-    circuit = desk.breaker.circuit
+    circuit = desk.breaker.circuit_breaker
     images, image_bytes = await desk.records.measure_images()
     apps = listing.count_by_state(await desk.records.count_lrps())
     answer = pb.StatusResponse(
@@ -83,7 +83,7 @@ async def status(desk: Desk) -> pb.StatusResponse:
         circuit=pb.Circuit(
             open=circuit.is_open,
             failures=circuit.failures,
-            last=circuit.last,
+            last=circuit.last_failure,
             retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
         ),
         cache_registry=desk.cache.address,

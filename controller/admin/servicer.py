@@ -144,7 +144,7 @@ class Servicer(AdminServicer):
                     yield each
 
     async def _apply(self, plan: ReconcilePlan, max_in_flight: int) -> AsyncGenerator[pb.Progress, None]:
-        circuit = self._desk.breaker.circuit
+        circuit = self._desk.breaker.circuit_breaker
         if circuit.is_open:
             raise Invalid("admin", "circuit-open", f"{circuit}; look into it, then reset-circuit")
         now = self._desk.process.clock()
@@ -189,14 +189,14 @@ class Servicer(AdminServicer):
         """Go on."""
         async with self._changing(context, "Resume", {}):
             await self._desk.control.resume()
-            await self._desk.jobs.go_on()
+            await self._desk.jobs.resume()
             self._desk.watching.look_at_all()
             return pb.ResumeResponse()
 
     async def ResetCircuit(self, _: pb.ResetCircuitRequest, context: Context) -> pb.ResetCircuitResponse:
         """Let migrations go on although some have failed."""
         async with self._changing(context, "ResetCircuit", {}):
-            self._desk.breaker.close_circuit()
+            self._desk.breaker.reset_circuit_breaker()
             return pb.ResetCircuitResponse()
 
     @asynccontextmanager

@@ -74,7 +74,7 @@ async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]
             raise
 
     try:
-        await daemon.run_aside(config, with_client)
+        await daemon.run_standalone(config, with_client)
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     return results[0]

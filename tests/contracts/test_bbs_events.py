@@ -56,7 +56,8 @@ class BbsEventsContract:
         assert isinstance(removed, DesiredLrpRemoved)
         assert created.lrp.credentials == Credentials("user", Secret("password"))
         assert changed.before == created.lrp
-        assert changed.after.tag.supersedes(changed.before.tag)
+        assert changed.after.tag.epoch == changed.before.tag.epoch
+        assert changed.after.tag.index > changed.before.tag.index
         before = DesiredLRP.FromString(created.lrp.definition)
         after = DesiredLRP.FromString(removed.lrp.definition)
         assert (before.annotation, after.annotation) == (original.annotation, "new")

@@ -43,7 +43,7 @@ class BbsInstancesContract:
         assert (running.instance_guid, running.cell_id) == ("i", scene.cell_id)
         assert (running.domain, running.presence, running.routable) == (scene.domain, Presence.ORDINARY, True)
         assert running.tag.epoch == claimed.tag.epoch
-        assert running.tag.supersedes(claimed.tag)
+        assert running.tag.index > claimed.tag.index
 
         await scene.drop_row(guid, index=1)
         assert [row.index for row in await client.list_actual_lrps(guid)] == [0]

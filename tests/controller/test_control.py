@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.control import Control, is_over
+from controller.control import OperatorControl, is_over
 from controller.store import Store, open_store
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
@@ -37,15 +37,15 @@ async def store() -> AsyncIterator[Store]:
         yield store
 
 
-async def loaded(store: Store, *, start_paused: bool = False) -> Control:
-    control = Control(store.operations)
+async def loaded(store: Store, *, start_paused: bool = False) -> OperatorControl:
+    control = OperatorControl(store.operations)
     await control.load(start_paused=start_paused)
     return control
 
 
 @dataclass
-class Follower:
-    """Notes what it is told."""
+class Listener:
+    """Remembers what it is told."""
 
     told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
 
@@ -55,7 +55,7 @@ class Follower:
 
 class TestPause:
     def test_before_anything_was_read_nothing_is_begun(self, store: Store) -> None:
-        assert Control(store.operations).is_paused
+        assert OperatorControl(store.operations).is_paused
 
     @pytest.mark.parametrize("start_paused", [True, False])
     async def test_a_store_that_is_new_begins_as_the_config_says(
@@ -94,57 +94,56 @@ class TestPause:
         async with opened(url) as store:
             await loaded(store)
         async with opened(url) as store:
-            alone = Control(store.operations)
-            await alone.load_for_orders_alone()
+            alone = OperatorControl(store.operations)
+            await alone.load_for_orders_only()
             assert alone.is_paused
         async with opened(url) as store:
             assert not (await loaded(store)).is_paused
 
     async def test_a_process_for_orders_alone_does_not_make_a_store_used(self, url: str) -> None:
         async with opened(url) as store:
-            await Control(store.operations).load_for_orders_alone()
+            await OperatorControl(store.operations).load_for_orders_only()
         async with opened(url) as store:
             assert (await loaded(store, start_paused=True)).is_paused
 
 
-class TestHolds:
-    async def test_apps_that_go_back_to_their_sources_are_held(self, store: Store) -> None:
+class TestPins:
+    async def test_an_app_is_pinned(self, store: Store) -> None:
         control = await loaded(store)
 
-        await control.prepare(Goal.SOURCE, [APP])
+        await control.pin([APP])
 
         assert control.is_pinned(APP)
         assert not control.is_pinned(SECOND)
 
-    async def test_holds_survive_the_process(self, url: str) -> None:
+    async def test_pins_survive_the_process(self, url: str) -> None:
         async with opened(url) as store:
-            await (await loaded(store)).prepare(Goal.SOURCE, [APP, SECOND])
+            await (await loaded(store)).pin([APP, SECOND])
         async with opened(url) as store:
             assert (await loaded(store)).pinned_apps == {APP, SECOND}
 
     async def test_a_process_for_orders_alone_knows_them(self, url: str) -> None:
         async with opened(url) as store:
-            await (await loaded(store)).prepare(Goal.SOURCE, [APP])
+            await (await loaded(store)).pin([APP])
         async with opened(url) as store:
-            alone = Control(store.operations)
-            await alone.load_for_orders_alone()
+            alone = OperatorControl(store.operations)
+            await alone.load_for_orders_only()
             assert alone.is_pinned(APP)
 
-    async def test_apps_that_are_to_be_moved_are_held_no_more(self, url: str) -> None:
+    async def test_apps_that_are_unpinned_are_pinned_no_more(self, url: str) -> None:
         async with opened(url) as store:
             control = await loaded(store)
-            await control.prepare(Goal.SOURCE, [APP, SECOND])
-            await control.prepare(Goal.CACHE, [APP, AppGuid("never-held")])
+            await control.pin([APP, SECOND])
+            await control.unpin([APP, AppGuid("never-pinned")])
             assert control.pinned_apps == {SECOND}
         async with opened(url) as store:
             assert (await loaded(store)).pinned_apps == {SECOND}
 
-    @pytest.mark.parametrize("goal", Goal)
-    async def test_an_app_without_a_guid_is_not_held(self, store: Store, goal: Goal) -> None:
-        """It would stand for every LRP that names no app."""
+    async def test_an_app_without_a_guid_is_not_pinned(self, store: Store) -> None:
+        """It would pin every LRP that names no app."""
         control = await loaded(store)
 
-        await control.prepare(goal, [AppGuid("")])
+        await control.pin([AppGuid("")])
 
         assert not control.is_pinned(AppGuid(""))
         assert await store.operations.list_pins() == frozenset()
@@ -154,17 +153,16 @@ class TestOrders:
     async def test_an_order_is_given_for_one_lrp(self, store: Store) -> None:
         control = await loaded(store)
 
-        assert control.place(PROCESS, ORDER, Follower())
+        assert control.place_order(PROCESS, ORDER, Listener())
 
         assert control.order_of(PROCESS) == ORDER
         assert control.order_of(OTHER) is None
-        assert dict(control.orders) == {PROCESS: ORDER}
 
     async def test_a_second_one_is_refused_and_changes_nothing(self, store: Store) -> None:
-        control, first, second = await loaded(store), Follower(), Follower()
-        control.place(PROCESS, ORDER, first)
+        control, first, second = await loaded(store), Listener(), Listener()
+        control.place_order(PROCESS, ORDER, first)
 
-        assert not control.place(PROCESS, Order(Goal.SOURCE, since=2.0), second)
+        assert not control.place_order(PROCESS, Order(Goal.SOURCE, since=2.0), second)
 
         control.report(PROCESS, Reason.WAITING_FOR_COPY, "")
         assert control.order_of(PROCESS) == ORDER
@@ -173,61 +171,61 @@ class TestOrders:
     async def test_it_is_over_with_a_pass_that_came_to_an_end(self, store: Store) -> None:
         control = await loaded(store)
         for reason in FINAL:
-            follower = Follower()
-            control.place(PROCESS, ORDER, follower)
+            listener = Listener()
+            control.place_order(PROCESS, ORDER, listener)
 
             control.report(PROCESS, reason, "why")
 
             assert control.order_of(PROCESS) is None, reason
-            assert follower.told == [(PROCESS, reason, "why")]
+            assert listener.told == [(PROCESS, reason, "why")]
 
     async def test_it_goes_on_while_something_is_under_way(self, store: Store) -> None:
-        control, follower = await loaded(store), Follower()
-        control.place(PROCESS, ORDER, follower)
+        control, listener = await loaded(store), Listener()
+        control.place_order(PROCESS, ORDER, listener)
         for reason in UNDER_WAY:
             control.report(PROCESS, reason, "why")
 
             assert control.order_of(PROCESS) == ORDER, reason
 
-        assert follower.told == [(PROCESS, reason, "why") for reason in UNDER_WAY]
+        assert listener.told == [(PROCESS, reason, "why") for reason in UNDER_WAY]
 
     async def test_nobody_is_told_of_an_lrp_without_one(self, store: Store) -> None:
-        control, follower = await loaded(store), Follower()
-        control.place(PROCESS, ORDER, follower)
+        control, listener = await loaded(store), Listener()
+        control.place_order(PROCESS, ORDER, listener)
 
         control.report(OTHER, Reason.MIGRATED, "")
 
-        assert follower.told == []
+        assert listener.told == []
         assert control.order_of(PROCESS) == ORDER
 
     async def test_whoever_is_told_of_its_end_may_give_the_next_one(self, store: Store) -> None:
         control, taken = await loaded(store), list[bool]()
 
         def give_another(process_guid: ProcessGuid, reason: str, detail: str) -> None:
-            taken.append(control.place(process_guid, ORDER, Follower()))
+            taken.append(control.place_order(process_guid, ORDER, Listener()))
 
-        control.place(PROCESS, ORDER, give_another)
+        control.place_order(PROCESS, ORDER, give_another)
         control.report(PROCESS, Reason.MIGRATED, "")
 
         assert taken == [True]
         assert control.order_of(PROCESS) == ORDER
 
     async def test_one_that_was_withdrawn_is_gone_and_nobody_told(self, store: Store) -> None:
-        control, follower = await loaded(store), Follower()
-        control.place(PROCESS, ORDER, follower)
+        control, listener = await loaded(store), Listener()
+        control.place_order(PROCESS, ORDER, listener)
 
-        control.withdraw(PROCESS)
-        control.withdraw(PROCESS)
+        control.withdraw_order(PROCESS)
+        control.withdraw_order(PROCESS)
         control.report(PROCESS, Reason.MIGRATED, "")
 
         assert control.order_of(PROCESS) is None
-        assert follower.told == []
+        assert listener.told == []
 
     async def test_one_ends_with_the_process(self, url: str) -> None:
         async with opened(url) as store:
-            (await loaded(store)).place(PROCESS, ORDER, Follower())
+            (await loaded(store)).place_order(PROCESS, ORDER, Listener())
         async with opened(url) as store:
-            assert dict((await loaded(store)).orders) == {}
+            assert (await loaded(store)).order_of(PROCESS) is None
 
 
 @pytest.mark.parametrize(

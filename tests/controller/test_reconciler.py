@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known cases
 """Passes over a simulated BBS with a cell, a real store, and a private registry that is a set of digests.
 
 The loops' reading of events is tested with the whole process (`tests/daemon`), decisions in `test_plan`.
@@ -14,19 +15,19 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.bbs.client import BbsClient, open_bbs
-from controller.control import Control, is_over
-from controller.coverage import Coverage
-from controller.event_cache import EventCache
+from controller.control import OperatorControl, is_over
+from controller.coverage import StagingCoverage
+from controller.event_cache import LrpEventCache
 from controller.process import Process
 from controller.reconciler import Reconciler
 from controller.store import Store, open_store
 from controller.transport import client_tls
-from controller.verifier import ReadBack
+from controller.verifier import CopyVerifier
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
 from reconcile.apply import Outcome, Targets, apply
-from reconcile.circuit import Circuit
+from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.decide import source_of
 from reconcile.errors import Invalid, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -113,7 +114,7 @@ class Requests:
 
 
 @dataclass
-class Follower:
+class OrderWatch:
     """Notes what becomes of an order."""
 
     told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
@@ -142,18 +143,18 @@ class Bench:
     registry: PrivateRegistry
     requests: Requests
     client: BbsClient
-    coverage: Coverage = field(default_factory=Coverage)
+    coverage: StagingCoverage = field(default_factory=StagingCoverage)
     queue: WorkQueue[ProcessGuid] = field(default_factory=WorkQueue)
-    event_cache: EventCache = field(default_factory=EventCache)
+    event_cache: LrpEventCache = field(default_factory=LrpEventCache)
     mode: Direction = field(default_factory=Direction)
-    control: Control = field(init=False)
+    control: OperatorControl = field(init=False)
     pull_credentials: Credentials = PULL
     may_bridge: bool = False
     passed: float = 0.0
     """Seconds that a test has let pass."""
 
     def __post_init__(self) -> None:
-        self.control = Control(self.store.operations)
+        self.control = OperatorControl(self.store.operations)
 
     @property
     def sources(self) -> Sources:
@@ -184,7 +185,7 @@ class Bench:
             original_sources=self.store.original_sources,
             images=records,
             engine=self.registry,
-            verifier=ReadBack(self.registry, records, CACHE),
+            verifier=CopyVerifier(self.registry, records, CACHE),
             requests=self.requests,
             cache=CACHE,
         )
@@ -206,7 +207,7 @@ class Bench:
                 may_bridge=self.may_bridge,
                 pull_credentials=self.pull_credentials,
                 max_in_flight=max_in_flight,
-                circuit=Circuit(most=2, retry_after=600.0),
+                circuit_breaker=CircuitBreaker(max_failures=2, retry_after=600.0),
             ),
             process=Process(
                 run_id,
@@ -248,7 +249,7 @@ class Bench:
         image = CachedImage(guid, source, CONTENT, CONTENT, CONTENT, 1, 0.0, 0.0)
         cached = CacheJob(job.job_id, source, JobState.CACHED, Reason.STAGING_TASK, 0.0, 0.0, cache_guid=guid)
         await self.store.records.finish_job(cached, image, ())
-        self.coverage.saw(request)
+        self.coverage.record(request)
         self.registry.held.add(CACHE.image(guid))
         return guid
 
@@ -272,12 +273,14 @@ class Bench:
     def lrp(self, app: App) -> DesiredLRP | None:
         return self.bbs.state.desired.get(app.process_guid)
 
-    def order(self, app: App, goal: Goal = Goal.CACHE, *, rootfs: Rootfs | None = None) -> Follower:
+    def order(self, app: App, goal: Goal = Goal.CACHE, *, rootfs: Rootfs | None = None) -> OrderWatch:
         """Have an app moved now, and let its LRP be looked at."""
-        guid, follower = ProcessGuid(app.process_guid), Follower()
-        assert self.control.place(guid, Order(goal, since=time.time() + self.passed, rootfs=rootfs), follower)
+        guid, watch = ProcessGuid(app.process_guid), OrderWatch()
+        assert self.control.place_order(
+            guid, Order(goal, since=time.time() + self.passed, rootfs=rootfs), watch
+        )
         self.queue.add(guid)
-        return follower
+        return watch
 
     def rootfs(self, app: App) -> str:
         lrp = self.lrp(app)
@@ -459,7 +462,7 @@ async def test_finishing_begins_nothing_new(bench: Bench) -> None:
     app = await bench.app_with_copy()
     reconciler = bench.reconciler()
     async with bench.running(reconciler):
-        await reconciler.finish_migrations(1.0)
+        await reconciler.gate.finish_migrations(1.0)
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "in-flight-limit")
 
@@ -476,7 +479,7 @@ async def test_finishing_waits_for_what_is_under_way(bench: Bench) -> None:
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "instances-stopping")
-        finishing = asyncio.create_task(reconciler.finish_migrations(5.0))
+        finishing = asyncio.create_task(reconciler.gate.finish_migrations(5.0))
         bench.end_instances()
         await finishing
 
@@ -587,7 +590,7 @@ async def test_what_a_journal_in_memory_would_lose_is_desired_when_the_process_e
                 await bench.reason(app, "instances-stopping")
         bench.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrp/desire.r2", calls=2)
 
-        await reconciler.rescue()
+        await reconciler.desire_removed_lrps()
 
     for app in apps:
         lrp = bench.lrp(app)
@@ -656,27 +659,66 @@ FROM_SOURCE = "docker://registry.example.com/team/app#1"
 FROM_CACHE = "docker://cache.example:8080/"
 
 
-class Leaving(Control):
+class Leaving(OperatorControl):
     """An operator who goes away as soon as a pass has seen what was asked for."""
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
         order = super().order_of(process_guid)
-        self.withdraw(process_guid)
+        self.withdraw_order(process_guid)
         return order
 
 
-class Late(Control):
+class Late(OperatorControl):
     """An operator who asks for something when a pass has just looked whether somebody did."""
 
-    def __init__(self, bench: Bench, process_guid: ProcessGuid, follower: Follower) -> None:
+    def __init__(self, bench: Bench, process_guid: ProcessGuid, watch: OrderWatch) -> None:
         super().__init__(bench.store.operations)
-        self._process_guid, self._follower, self._has_asked = process_guid, follower, False
+        self._process_guid, self._watch, self._has_asked = process_guid, watch, False
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
         if not self._has_asked:
             self._has_asked = True
-            self.place(self._process_guid, Order(Goal.CACHE, since=time.time()), self._follower)
+            self.place_order(self._process_guid, Order(Goal.CACHE, since=time.time()), self._watch)
         return super().is_pinned(app_guid)
+
+
+class GatedQueue(WorkQueue[ProcessGuid]):
+    """A queue that gives keys only while its gate is open, and remembers which it gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.given = asyncio.Event(), list[ProcessGuid]()
+        self.gate.set()
+
+    async def take(self) -> ProcessGuid:
+        await self.gate.wait()
+        self.given.append(await super().take())
+        return self.given[-1]
+
+
+async def test_Y15_an_app_whose_migration_fails_once_does_not_queue_behind_all_that_wait(
+    bench: Bench,
+) -> None:
+    app, others = await bench.app_with_copy(), [ProcessGuid(f"other-{n}") for n in range(3)]
+    bench.queue = queue = GatedQueue()
+
+    def fail_while_others_come() -> None:
+        bench.registry.meanwhile = lambda: None
+        queue.gate.clear()
+        for other in others:
+            queue.add(other)
+        raise Unavailable("registry", "503", "later")
+
+    bench.registry.meanwhile = fail_while_others_come
+    async with bench.running(bench.reconciler(), loops=1):
+        queue.add(ProcessGuid(app.process_guid))
+        async with asyncio.timeout(10):
+            while len(queue) < 4:  # noqa: ASYNC110 - until its back-off is over
+                await asyncio.sleep(0.01)
+        queue.gate.set()
+        await bench.reason(app, "migrated")
+
+    assert queue.given[:2] == [app.process_guid, app.process_guid]
 
 
 class TestOperators:
@@ -743,29 +785,29 @@ class TestOperators:
         app, other = await bench.app_with_copy("web"), await bench.app_with_copy("other")
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
-            follower = bench.order(app)
+            watch = bench.order(app)
             bench.queue.add(ProcessGuid(other.process_guid))
 
-            assert await follower.end() == "migrated"
+            assert await watch.end() == "migrated"
             await bench.reason(other, "paused")
 
         assert bench.rootfs(app).startswith(FROM_CACHE)
         assert bench.rootfs(other) == FROM_SOURCE
-        assert dict(bench.control.orders) == {}
-        assert {guid for guid, _, _ in follower.told} == {app.process_guid}
+        assert bench.control.order_of(ProcessGuid(app.process_guid)) is None
+        assert {guid for guid, _, _ in watch.told} == {app.process_guid}
 
-    async def test_its_follower_hears_of_every_step(self, bench: Bench) -> None:
+    async def test_its_watch_hears_of_every_step(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
         await bench.claimed()
         bench.lose_stops()
         async with bench.running(bench.reconciler()):
-            follower = bench.order(app)
+            watch = bench.order(app)
             await bench.reason(app, "instances-stopping")
             assert bench.control.order_of(ProcessGuid(app.process_guid)) is not None
             bench.end_instances()
-            await follower.end()
+            await watch.end()
 
-        reasons = [reason for _, reason, _ in follower.told]
+        reasons = [reason for _, reason, _ in watch.told]
         assert reasons[:2] == ["prepared", "removed"]
         assert "instances-stopping" in reasons
         assert reasons[-1] == "migrated"
@@ -775,12 +817,12 @@ class TestOperators:
     ) -> None:
         app = await bench.app_with_copy()
         async with bench.running(bench.reconciler()):
-            follower = bench.order(app, rootfs=Rootfs("docker:///team/app#0"))
+            watch = bench.order(app, rootfs=Rootfs("docker:///team/app#0"))
 
-            assert await follower.end() == "plan-is-stale"
+            assert await watch.end() == "plan-is-stale"
 
-        assert dict(bench.control.orders) == {}
-        assert FROM_SOURCE in follower.told[-1][2]
+        assert bench.control.order_of(ProcessGuid(app.process_guid)) is None
+        assert FROM_SOURCE in watch.told[-1][2]
 
     async def test_an_order_asks_for_a_copy_that_is_run_although_paused(self, bench: Bench) -> None:
         app = bench.cloud.create("web", Image("registry.example.com/team/app:1", "robot", "source-password"))
@@ -817,15 +859,15 @@ class TestOperators:
         prepared = Migration(lrp.process_guid, guid, Phase.PREPARED, lrp, 1, "run-1", 0.0)
         await bench.store.journal.save_migration(prepared)
         async with bench.running(bench.reconciler()):
-            follower = bench.order(app)
+            watch = bench.order(app)
 
-            assert await follower.end() == "migrated"
+            assert await watch.end() == "migrated"
 
-        assert follower.told[0][1] == "cancelled"
+        assert watch.told[0][1] == "cancelled"
 
     async def test_an_app_that_is_held_stays_on_its_source(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
-        await bench.control.prepare(Goal.SOURCE, [AppGuid(app.guid)])
+        await bench.control.pin([AppGuid(app.guid)])
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "pinned-to-source")
@@ -837,7 +879,7 @@ class TestOperators:
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "migrated")
-            await bench.control.prepare(Goal.SOURCE, [AppGuid(app.guid)])
+            await bench.control.pin([AppGuid(app.guid)])
 
             assert await bench.order(app, Goal.SOURCE).end() == "restored"
             await bench.reason(app, "pinned-to-source")
@@ -856,13 +898,13 @@ class TestOperators:
         bench.lose_stops()
         bench.control.max_in_flight = wished
         async with bench.running(bench.reconciler(max_in_flight=configured)):
-            followers = [bench.order(app) for app in apps]
+            watches = [bench.order(app) for app in apps]
             for app in apps:
                 await bench.reason(app, "instances-stopping", "in-flight-limit")
             assert len(await bench.store.journal.list_migrations()) == 1
             bench.end_instances()
-            for follower in followers:
-                assert await follower.end() == "migrated"
+            for watch in watches:
+                assert await watch.end() == "migrated"
 
     async def test_a_place_that_a_withdrawn_order_does_not_take_goes_to_the_next(self, bench: Bench) -> None:
         """Those that were withdrawn stand first in the line."""
@@ -877,7 +919,7 @@ class TestOperators:
                 bench.order(app)
                 await bench.reason(app, "in-flight-limit")
             for app in gone:
-                bench.control.withdraw(ProcessGuid(app.process_guid))
+                bench.control.withdraw_order(ProcessGuid(app.process_guid))
             waiting = bench.order(last)
             await bench.reason(last, "in-flight-limit")
             bench.end_instances()
@@ -888,16 +930,16 @@ class TestOperators:
         assert [bench.rootfs(app) for app in gone] == [FROM_SOURCE] * 3
 
     async def test_a_pass_that_knew_nothing_of_an_order_does_not_end_it(self, bench: Bench) -> None:
-        app, follower = await bench.app_with_copy(), Follower()
-        bench.control = Late(bench, ProcessGuid(app.process_guid), follower)
+        app, watch = await bench.app_with_copy(), OrderWatch()
+        bench.control = Late(bench, ProcessGuid(app.process_guid), watch)
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "paused")
-            assert follower.told == []
+            assert watch.told == []
             bench.queue.add(ProcessGuid(app.process_guid))
 
-            assert await follower.end() == "migrated"
+            assert await watch.end() == "migrated"
 
     async def test_a_copy_that_is_evicted_while_a_pass_begins_is_not_moved_to(self, bench: Bench) -> None:
         """Its record goes first; the pass writes its row, and then looks whether the copy is still known."""
@@ -925,11 +967,11 @@ class TestOperators:
 
         bench.registry.meanwhile = fail
         async with bench.running(bench.reconciler()):
-            follower = bench.order(app)
+            watch = bench.order(app)
 
-            assert await follower.end() == "migrated"
+            assert await watch.end() == "migrated"
 
-        reasons = [reason for _, reason, _ in follower.told]
+        reasons = [reason for _, reason, _ in watch.told]
         assert reasons.count("check-failed") == 4
         record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
         assert record is not None

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - names carry the numbers of known cases
 """The work queue, by example in virtual time and as a state machine; what a key means is not covered here."""
 
 import asyncio
@@ -7,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from controller.workqueue import MAX_BACK_OFF, WorkQueue
+from controller.workqueue import LONGEST_BACK_OFF, Priority, WorkQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -35,7 +36,7 @@ async def test_a_key_added_while_held_is_given_again_after_its_release() -> None
 
 async def test_fresh_keys_go_before_routine_ones() -> None:
     queue: WorkQueue[str] = WorkQueue()
-    queue.add_routine("sweep")
+    queue.add("sweep", Priority.ROUTINE)
     queue.add("event")
 
     assert [await queue.take(), await queue.take()] == ["event", "sweep"]
@@ -44,10 +45,10 @@ async def test_fresh_keys_go_before_routine_ones() -> None:
 async def test_urgent_keys_go_before_all_others_also_after_a_wait() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
-    queue.again_urgent(await queue.take(), 1.0)
+    queue.again(await queue.take(), 1.0, Priority.URGENT)
     queue.add("b")
     queue.add("c")
-    queue.add_urgent("c")
+    queue.add("c", Priority.URGENT)
     await asyncio.sleep(1.5)
 
     assert [await queue.take() for _ in range(3)] == ["c", "a", "b"]
@@ -58,7 +59,7 @@ async def test_a_sweep_that_meets_a_held_key_has_it_looked_at_again() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     key = await queue.take()
-    queue.add_routine(key)
+    queue.add(key, Priority.ROUTINE)
     queue.done(key)
 
     assert await queue.take() == "a"
@@ -67,7 +68,7 @@ async def test_a_sweep_that_meets_a_held_key_has_it_looked_at_again() -> None:
 async def test_a_routine_key_that_an_event_names_becomes_fresh() -> None:
     queue: WorkQueue[str] = WorkQueue()
     for key in ("a", "b"):
-        queue.add_routine(key)
+        queue.add(key, Priority.ROUTINE)
     queue.add("b")
 
     assert [await queue.take(), await queue.take()] == ["b", "a"]
@@ -103,7 +104,7 @@ async def test_a_sweep_does_not_cut_a_back_off_short() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     queue.back_off(await queue.take())
-    queue.add_routine("a")
+    queue.add("a", Priority.ROUTINE)
 
     assert len(queue) == 0
     queue.close()
@@ -123,7 +124,7 @@ async def test_back_off_grows_and_is_forgotten_after_success() -> None:
 
     assert 0.25 <= waits[0] <= 0.5
     assert waits[3] > waits[0]
-    assert MAX_BACK_OFF / 2 <= waits[-1] <= MAX_BACK_OFF
+    assert LONGEST_BACK_OFF / 2 <= waits[-1] <= LONGEST_BACK_OFF
     assert after_success <= 0.5
 
 
@@ -140,71 +141,173 @@ async def test_a_key_is_not_lost_with_a_waiter_that_is_cancelled_as_it_arrives()
         await first
 
 
+async def test_Y15_an_app_in_mid_migration_that_fails_once_goes_before_all_that_wait() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("app", Priority.URGENT)
+    queue.back_off(await queue.take())
+    for number in range(100):
+        queue.add(f"other-{number}")
+    await asyncio.sleep(1.0)
+
+    assert await queue.take() == "app"
+
+
+async def test_a_key_whose_look_found_it_urgent_comes_back_as_urgent_after_it_failed() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("app")
+    queue.back_off(await queue.take(), priority=Priority.URGENT)
+    queue.add("other")
+    await asyncio.sleep(1.0)
+
+    assert await queue.take() == "app"
+
+
+async def test_a_key_keeps_the_priority_at_which_it_was_added_while_held() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("app")
+    key = await queue.take()
+    for priority in (Priority.URGENT, Priority.ROUTINE):
+        queue.add(key, priority)
+    queue.add("other")
+    queue.done(key)
+
+    assert [await queue.take(), await queue.take()] == ["app", "other"]
+
+
+async def test_a_key_is_no_longer_urgent_after_it_was_done() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("app", Priority.URGENT)
+    key = await queue.take()
+    queue.add(key, Priority.ROUTINE)
+    queue.done(key)
+    queue.add("other")
+
+    assert [await queue.take(), await queue.take()] == ["other", "app"]
+
+
+async def test_a_back_off_is_as_long_as_the_caller_says() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+
+    assert [queue.back_off(await queue.take(), lambda failures: failures * 2.0) for _ in range(3)] == [
+        2,
+        4,
+        6,
+    ]
+    queue.close()
+
+
 KEYS = st.sampled_from("abcd")
+PRIORITIES = st.sampled_from(Priority)
+AN_HOUR = 3600.0
 
 
-class NoKeyIsLostOrHeldTwice(RuleBasedStateMachine):
-    """Whatever is done to the queue, a key that was added is given, and to one holder at a time."""
+class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
+    """No key is lost, none is held twice, and each waits at the highest priority since it was last done.
+
+    The model beside the queue: of each key that is not forgotten its priority, and the keys that wait in
+    the order in which they came to their priority.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.queue: WorkQueue[str] = WorkQueue()
+        self.priorities: dict[str, Priority] = {}
+        self.waiting: list[str] = []
         self.held: set[str] = set()
-        self.owed: set[str] = set()
+        self.added_while_held: dict[str, Priority] = {}
+        self.timed: set[str] = set()
 
     def teardown(self) -> None:
         self.queue.close()
         self.loop.close()
 
-    @rule(key=KEYS)
-    def add(self, key: str) -> None:
-        self.queue.add(key)
-        self.owed.add(key)
+    def waits(self, key: str, priority: Priority) -> None:
+        self.timed.discard(key)
+        before = self.priorities.get(key)
+        self.priorities[key] = priority if before is None else max(priority, before)
+        if key in self.waiting and self.priorities[key] != before:
+            self.waiting.remove(key)
+        if key not in self.waiting:
+            self.waiting.append(key)
 
-    @rule(key=KEYS)
-    def add_routine(self, key: str) -> None:
-        self.queue.add_routine(key)
-        self.owed.add(key)
+    def released(self, key: str) -> bool:
+        """Let the model's key wait if it was added while it was held, and tell whether it was."""
+        self.held.discard(key)
+        added = self.added_while_held.pop(key, None)
+        if added is not None:
+            self.waits(key, added)
+        return added is not None
 
-    @rule(key=KEYS)
-    def add_urgent(self, key: str) -> None:
-        self.queue.add_urgent(key)
-        self.owed.add(key)
+    def one_of_the_held(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.held)))
 
-    @precondition(lambda self: self.owed - self.held)
+    @rule(key=KEYS, priority=PRIORITIES)
+    def add(self, key: str, priority: Priority) -> None:
+        self.queue.add(key, priority)
+        if key in self.held:
+            self.added_while_held[key] = max(priority, self.added_while_held.get(key, Priority.ROUTINE))
+        elif key not in self.timed or priority > Priority.ROUTINE:
+            self.waits(key, priority)
+
+    @precondition(lambda self: self.waiting)
     @rule()
     def take(self) -> None:
         key = self.loop.run_until_complete(asyncio.wait_for(self.queue.take(), 1.0))
+
+        highest = max(self.priorities[each] for each in self.waiting)
+        assert key == next(each for each in self.waiting if self.priorities[each] is highest)
         assert key not in self.held
-        assert key in self.owed
+        self.waiting.remove(key)
         self.held.add(key)
-        self.owed.discard(key)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def done(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.held)))
+        key = self.one_of_the_held(data)
         self.queue.done(key)
-        self.held.discard(key)
+        del self.priorities[key]
+        self.released(key)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def again(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.held)))
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, AN_HOUR]), priority=PRIORITIES)
+    def again(self, data: st.DataObject, seconds: float, priority: Priority) -> None:
+        key = self.one_of_the_held(data)
 
         async def release() -> None:
-            self.queue.again(key, 0.0)
-            await asyncio.sleep(0.001)
+            self.queue.again(key, seconds, priority)
 
         self.loop.run_until_complete(release())
-        self.held.discard(key)
-        self.owed.add(key)
+        self.priorities[key] = priority
+        if not self.released(key):
+            self.comes_back(key, seconds)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, AN_HOUR]), priority=PRIORITIES)
+    def back_off(self, data: st.DataObject, seconds: float, priority: Priority) -> None:
+        key = self.one_of_the_held(data)
+
+        async def release() -> None:
+            self.queue.back_off(key, lambda _: seconds, priority)
+
+        self.loop.run_until_complete(release())
+        self.priorities[key] = max(priority, self.priorities[key])
+        if not self.released(key):
+            self.comes_back(key, seconds)
+
+    def comes_back(self, key: str, seconds: float) -> None:
+        if seconds:
+            self.timed.add(key)
+        else:
+            self.loop.run_until_complete(asyncio.sleep(0.001))
+            self.waits(key, self.priorities[key])
 
     @invariant()
-    def it_holds_what_was_taken(self) -> None:
-        assert len(self.queue) == len(self.owed - self.held)
+    def what_waits_is_known(self) -> None:
+        assert len(self.queue) == len(self.waiting)
+        assert not self.held & (self.timed | set(self.waiting))
 
 
-TestNoKeyIsLostOrHeldTwice = NoKeyIsLostOrHeldTwice.TestCase
-TestNoKeyIsLostOrHeldTwice.settings = settings(max_examples=50, deadline=None)
+TestWhatIsAddedIsTakenByItsPriority = WhatIsAddedIsTakenByItsPriority.TestCase
+TestWhatIsAddedIsTakenByItsPriority.settings = settings(max_examples=100, deadline=None)

@@ -358,7 +358,7 @@ class TestWhenACopyDoesNotRun:
         env.cell.start_gate.clear()  # no bridge ever runs
         async with watched(env):
             daemon = await env.started_daemon()
-            await daemon.logged("reconciler.opened-circuit")
+            await daemon.logged("reconciler.opened-circuit-breaker")
             waiting = await daemon.logged("reconciler.reconciled", reason="circuit-breaker-open")
             assert "bridge-timeout" in waiting["data"]["detail"]
             reasons = [row["reason"] for row in (await Operator(env).runs("apps")).rows]
@@ -366,7 +366,7 @@ class TestWhenACopyDoesNotRun:
 
             env.cell.start_gate.set()
             daemon.signal_user()
-            await daemon.logged("reconciler.closed-circuit")
+            await daemon.logged("reconciler.reset-circuit-breaker")
             await until(lambda: sum(map(env.is_from_cache, apps)) == 2)
 
 
@@ -404,5 +404,5 @@ async def test_a_bridge_whose_record_was_lost_is_removed_once_it_is_not_needed(e
     await until(lambda: bridge_rows(env, app) == ["RUNNING"] * 2)
     async with watched(env):
         daemon = await env.started_daemon()
-        await daemon.logged("reconciler.looked-at-bridge", reason="orphaned-bridge")
+        await daemon.logged("reconciler.checked-orphaned-bridge", reason="orphaned-bridge")
         await until(lambda: bridge(env, app) is None)

@@ -52,14 +52,14 @@ async def test_what_runs_goes_back_with_its_login_while_the_registry_is_gone_and
 
         for method in ("GET", "HEAD"):
             env.cache.faults.fail(method, ".", Refuse(503), times=None)
-        await daemon.logged("reachability.changed-direction", restoring=True)
+        await daemon.logged("reachability.started-restoring")
         await until(lambda: not env.is_from_cache(app) and env.lrp(app) is not None and is_at_rest())
         lrp = env.bbs.state.desired[app.process_guid]
         assert (lrp.root_fs, lrp.image_username, lrp.image_password) == (source, "robot", "source-password")
         await until(lambda: env.running_from(app, source) == 2)
 
         env.cache.faults.faults.clear()
-        await daemon.logged("reachability.changed-direction", restoring=False)
+        await daemon.logged("reachability.stopped-restoring")
         await until(lambda: env.is_from_cache(app) and is_at_rest())
     invariants.check_end()
     assert invariants.violations == []

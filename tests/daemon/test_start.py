@@ -121,7 +121,7 @@ async def test_i10_a_changed_config_is_taken_up_on_sighup_if_it_can_be_used(env:
     env.settings["max_copies"] = 0
     env.write_config()
     daemon.signal_reload()
-    kept = await daemon.logged("daemon.kept-config")
+    kept = await daemon.logged("daemon.failed-to-reload-config")
     env.settings = good | {"deny_images": ["*/secret/*"]}
     env.write_config()
 

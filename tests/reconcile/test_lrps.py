@@ -27,27 +27,6 @@ LOGIN = Credentials("user", Secret(MARKER))
 RUN = RunAction("/bin/app", (f"-password={MARKER}",), {"TOKEN": MARKER})
 
 
-@pytest.mark.parametrize(
-    ("mine", "other", "newer"),
-    [
-        (("e", 2), ("e", 1), True),
-        (("e", 1), ("e", 1), False),
-        (("e", 1), ("e", 2), False),
-        (("e", 0), ("f", 9), True),
-        (("f", 9), ("e", 0), True),
-        (("", 0), ("e", 9), True),
-        (("e", 0), ("", 9), True),
-        (("", 1), ("", 1), True),
-    ],
-)
-def test_a_version_supersedes_an_older_one_and_one_of_another_epoch(
-    mine: tuple[str, int],
-    other: tuple[str, int],
-    newer: bool,  # noqa: FBT001 - a table
-) -> None:
-    assert ModificationTag(*mine).supersedes(ModificationTag(*other)) is newer
-
-
 ONE, TWO, THREE = (RunAction(name) for name in ("one", "two", "three"))
 
 

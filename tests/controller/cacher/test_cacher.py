@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import MAX_ATTEMPTS, PAUSED_WAIT, Cacher, Copying, Progress, Records
-from controller.control import Control
-from controller.coverage import Coverage, Followers, LrpIndex
+from controller.cacher import Cacher, CacherDependencies
+from controller.cacher.running import MAX_ATTEMPTS, PAUSE_CHECK_INTERVAL
+from controller.control import OperatorControl
+from controller.coverage import StagingCoverage
 from controller.engines.progress import CopyProgress
+from controller.job_listeners import JobListeners
+from controller.lrp_index import LrpIndex
 from controller.process import Process
+from controller.progress import Progress
 from controller.store import SqlRecords, Store, open_store
 from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
@@ -99,8 +103,8 @@ class Bench:
     registries: Registries
     store: Store
     queue: WorkQueue[ProcessGuid]
-    coverage: Coverage
-    control: Control
+    coverage: StagingCoverage
+    control: OperatorControl
 
     async def state(self, job: CacheJob) -> JobState:
         found = await self.store.records.find_job(job.job_id)
@@ -110,7 +114,7 @@ class Bench:
     def order_lrp(self, process_guid: str) -> None:
         """Let an operator wait for an LRP."""
         order = Order(Goal.CACHE, since=0.0)
-        assert self.control.place(ProcessGuid(process_guid), order, lambda *_: None)
+        assert self.control.place_order(ProcessGuid(process_guid), order, lambda *_: None)
 
     async def ended(self, job: CacheJob, *, look_every: float = 0.01) -> CacheJob:
         """Wait until a job is over."""
@@ -125,20 +129,25 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(store: Store, registries: Registries, *, loops: int = 2) -> AsyncIterator[Bench]:
-    gate = Control(store.operations)
+    gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
-    index, coverage = LrpIndex(), Coverage()
+    index, coverage = LrpIndex(), StagingCoverage()
     index.put(
         SchedulingInfo(ProcessGuid("p"), "cf-apps", APP, Rootfs("docker://x.y/z"), 1, ModificationTag("", 0))
     )
     clock = asyncio.get_running_loop()
     cacher = Cacher(
-        Copying(registries, CACHE),
-        records=Records(store.records, store.records, store.records),
-        followers=Followers(coverage, index, queue),
-        process=Process("run", clock=lambda: 1e9 + clock.time()),
-        gate=gate,
+        CacherDependencies(
+            engine=registries,
+            cache=CACHE,
+            jobs=store.records,
+            bindings=store.records,
+            images=store.records,
+            listeners=JobListeners(coverage, index, queue),
+            gate=gate,
+            process=Process("run", clock=lambda: 1e9 + clock.time()),
+        )
     )
     await cacher.recover()
     running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
@@ -598,7 +607,7 @@ class TestPause:
     async def test_a_job_of_an_order_that_was_withdrawn_waits_on(self, bench: Bench) -> None:
         """Whoever wanted the LRP moved went away before its copy was begun."""
         bench.order_lrp("p")
-        bench.control.withdraw(ProcessGuid("p"))
+        bench.control.withdraw_order(ProcessGuid("p"))
         waiting = await bench.cacher.request(ordered("lrp:p", source=SOURCE))
         await bench.ended(await bench.cacher.request(ordered("admin:1")))
 
@@ -609,7 +618,7 @@ class TestPause:
         await bench.ended(await bench.cacher.request(ordered("admin:1")))
 
         await bench.control.resume()
-        await bench.cacher.go_on()
+        await bench.cacher.resume()
 
         assert (await bench.ended(waiting)).state is JobState.CACHED
 
@@ -624,7 +633,7 @@ class TestPause:
         await bench.control.resume()
         await bench.ended(waiting, look_every=1.0)
 
-        assert asyncio.get_running_loop().time() - begun == pytest.approx(PAUSED_WAIT, abs=5.0)
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(PAUSE_CHECK_INTERVAL, abs=5.0)
 
     async def test_a_copy_that_was_begun_is_finished(self, bench: Bench) -> None:
         await bench.control.resume()

@@ -1,0 +1,80 @@
+"""Takes cache jobs from their queue and has them run, as many at a time as there are loops."""
+
+import asyncio
+
+import structlog
+
+from controller.cacher.copying import JobCopies
+from controller.cacher.credentials import JobCredentials
+from controller.cacher.dependencies import CacherDependencies
+from controller.cacher.requests import JobRequests
+from controller.cacher.running import JobRunner
+from controller.progress import Progress
+from controller.workqueue import WorkQueue
+from reconcile.errors import DockerCacheError
+from reconcile.images import Digest
+from reconcile.records import CacheJob, CacheRequest, JobId, JobState
+
+log = structlog.get_logger(scope="cacher")
+
+
+class Cacher:
+    """Runs cache jobs for ever."""
+
+    def __init__(self, dependencies: CacherDependencies) -> None:
+        self._jobs = dependencies.jobs
+        self._queue: WorkQueue[JobId] = WorkQueue()
+        self._credentials = JobCredentials()
+        self._requests = JobRequests(dependencies, queue=self._queue, credentials=self._credentials)
+        self._copies = JobCopies(dependencies, requests=self._requests, credentials=self._credentials)
+        self._runner = JobRunner(
+            dependencies, requests=self._requests, credentials=self._credentials, copies=self._copies
+        )
+
+    async def recover(self) -> None:
+        """Queue the jobs that an earlier run has left."""
+        for job in await self._jobs.list_open_jobs():
+            if job.state is JobState.COPYING:
+                await self._runner.interrupt(job)
+            log.info("resuming-job", job=job.job_id, source_image=str(job.source))
+            self._queue.add(job.job_id)
+
+    def close(self) -> None:
+        """Stop all timers."""
+        self._queue.close()
+
+    async def resume(self) -> None:
+        """Look again at all jobs that wait, since a pause is over."""
+        for job in await self._jobs.list_open_jobs():
+            self._queue.add(job.job_id)
+
+    async def request(self, request: CacheRequest) -> CacheJob:
+        """Ask for a copy; the same requester again gives the same job."""
+        return await self._requests.request(request)
+
+    def progress(self, job_id: JobId) -> Progress | None:
+        """Give the progress of a job's copy; None when none is under way."""
+        return self._copies.progress(job_id)
+
+    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
+        """Give the lock that whoever makes or deletes the copy of some content holds."""
+        return self._copies.content_lock(platform_digest)
+
+    async def run(self) -> None:
+        """Run jobs for ever."""
+        while True:
+            job_id = await self._queue.take()
+            try:
+                seconds = await self._runner.run(job_id)
+            except DockerCacheError as error:  # the result could not be saved: the job's row stays as it was
+                pause = self._queue.back_off(job_id)
+                log.exception(
+                    "failed-to-save-job", job=job_id, error=str(error), retry_after_s=round(pause, 1)
+                )
+                continue
+            if seconds is None:
+                self._credentials.forget(job_id)
+                self._requests.forget(job_id)
+                self._queue.done(job_id)
+            else:
+                self._queue.again(job_id, seconds)

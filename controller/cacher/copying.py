@@ -1,0 +1,101 @@
+"""Brings the image of a job into the private registry, under the GUID of the image's content."""
+
+import asyncio
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
+from controller.cacher.credentials import JobCredentials
+from controller.cacher.dependencies import CacherDependencies
+from controller.cacher.requests import JobRequests
+from controller.progress import Progress
+from reconcile.errors import DockerCacheError
+from reconcile.images import Digest, ImageReference
+from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.records import CachedImage, CacheJob, JobId, JobState
+
+
+class JobCopies:
+    """The copies that jobs make, one at a time of the same content."""
+
+    def __init__(
+        self, dependencies: CacherDependencies, *, requests: JobRequests, credentials: JobCredentials
+    ) -> None:
+        self._engine, self._cache = dependencies.engine, dependencies.cache
+        self._jobs, self._images = dependencies.jobs, dependencies.images
+        self._clock = dependencies.process.clock
+        self._requests, self._credentials = requests, credentials
+        self._targets: dict[JobId, ImageReference] = {}
+        self._content_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+
+    def progress(self, job_id: JobId) -> Progress | None:
+        """Give the progress of a job's copy; None when none is under way."""
+        target = self._targets.get(job_id)
+        return None if target is None else self._engine.progress(target)
+
+    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
+        """Give the lock that whoever makes or deletes the copy of some content holds."""
+        return self._content_locks.setdefault(platform_digest, asyncio.Lock())
+
+    async def cache_image(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
+        """Copy a job's image, unless its content is there already, and end the job; None without a copy."""
+        self._requests.note_start(job.job_id)
+        resolved = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+        async with self.content_lock(resolved.platform_digest):
+            guid = await self._images.reserve_guid(resolved.platform_digest)
+            target = self._cache.image(guid)
+            known = await self._images.find_image(guid)
+            needs_verification_since = 0.0 if known is None else known.needs_verification_since
+            is_trusted = known is not None and not needs_verification_since
+            if known is not None and is_trusted and await self._engine.is_present(target, known.digest):
+                await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
+                return known, None
+            copied = await self._copy(job, resolved, target, is_first=known is None and job.attempts == 1)
+            now = self._clock()
+            image = CachedImage(
+                cache_guid=guid,
+                source=job.source,
+                root_digest=resolved.root_digest,
+                platform_digest=resolved.platform_digest,
+                digest=copied.digest,
+                size=copied.size,
+                created_at=now,
+                verified_at=now,
+                # Until it was read back: a copy adds what is missing, and does not mend what is corrupt.
+                needs_verification_since=needs_verification_since,
+            )
+            await self._finish(job, resolved, image, copied.blobs)
+            return image, copied
+
+    async def _copy(
+        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference, *, is_first: bool
+    ) -> CopiedImage:
+        self._targets[job.job_id] = target
+        try:
+            return await self._engine.copy(
+                resolved,
+                target,
+                self._credentials.find(job.job_id),
+                state=TargetState.EMPTY if is_first else TargetState.UNKNOWN,
+            )
+        finally:
+            del self._targets[job.job_id]
+
+    async def _finish(
+        self, job: CacheJob, resolved: ResolvedImage, image: CachedImage, blobs: tuple[Digest, ...]
+    ) -> None:
+        """End a job; requests that joined it late get a job of their own if the tag has moved meanwhile."""
+        cached = replace(
+            job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
+        )
+        async with self._requests.locked(job.job_id) as late:
+            if late and await self._may_have_moved(job, resolved):
+                await self._requests.add_successor(late)
+            await self._jobs.finish_job(cached, image, blobs)
+
+    async def _may_have_moved(self, job: CacheJob, resolved: ResolvedImage) -> bool:
+        """Whether a reference names other content than when its copy started, or cannot be resolved now."""
+        try:
+            again = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+        except DockerCacheError:
+            return True
+        return again.platform_digest != resolved.platform_digest

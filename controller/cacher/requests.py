@@ -1,0 +1,135 @@
+"""Finds the job for each request for a copy: the requester's own, one that it may join, or a new one."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import structlog
+
+from controller.cacher.credentials import JobCredentials
+from controller.cacher.dependencies import CacherDependencies
+from controller.workqueue import WorkQueue
+from reconcile.errors import ErrorCode
+from reconcile.records import (
+    Binding,
+    CacheJob,
+    CacheRequest,
+    JobId,
+    JobState,
+    is_of_lrp,
+    lrp_of_requester,
+)
+
+log = structlog.get_logger(scope="cacher")
+
+
+class JobRequests:
+    """The requests for copies, and which of them were ordered by an operator or joined a copy under way."""
+
+    def __init__(
+        self, dependencies: CacherDependencies, *, queue: WorkQueue[JobId], credentials: JobCredentials
+    ) -> None:
+        self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
+        self._listeners, self._gate = dependencies.listeners, dependencies.gate
+        self._clock = dependencies.process.clock
+        self._queue, self._credentials = queue, credentials
+        self._ordered: dict[JobId, set[str]] = {}
+        self._joined_late: dict[JobId, list[CacheRequest]] = {}
+        self._lock = asyncio.Lock()
+
+    async def request(self, request: CacheRequest) -> CacheJob:
+        """Ask for a copy; the same requester again gives the same job."""
+        async with self._lock:
+            job = await self._find_job_of(request) or await self._join_or_add(request)
+        if request.is_ordered and job.is_open:
+            self._note_order(job.job_id, request)
+            self._queue.add(job.job_id)
+        self._listeners.requested(request)
+        return job
+
+    def is_ordered(self, job_id: JobId) -> bool:
+        """Whether an operator asked for a copy, or still waits for an LRP that needs it."""
+        return any(
+            not is_of_lrp(requester) or self._gate.order_of(lrp_of_requester(requester)) is not None
+            for requester in self._ordered.get(job_id, ())
+        )
+
+    def note_start(self, job_id: JobId) -> None:
+        """Note that a job is about to resolve its source: whoever has joined until now is not late."""
+        self._joined_late.pop(job_id, None)
+
+    @asynccontextmanager
+    async def locked(self, job_id: JobId) -> AsyncIterator[Sequence[CacheRequest]]:
+        """Keep all requests waiting for as long as the context lasts; gives those that joined a job late."""
+        async with self._lock:
+            yield self._joined_late.pop(job_id, [])
+
+    async def add_successor(self, late: Sequence[CacheRequest]) -> None:
+        """Add a job of their own for requests that joined too late; only within `locked`."""
+        is_ordered = any(request.is_ordered for request in late)
+        successor = await self._add(replace(late[0], is_ordered=is_ordered))
+        for request in late[1:]:
+            await self._bindings.put_binding(_binding(request, successor.job_id))
+
+    def forget(self, job_id: JobId) -> None:
+        """Forget who ordered a job that has ended."""
+        self._ordered.pop(job_id, None)
+
+    async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
+        """Find the job that the requester asked for already; None when it may ask anew."""
+        binding = await self._bindings.find_binding(request.requester)
+        job = None if binding is None else await self._jobs.find_job(binding.job_id)
+        if job is None:
+            return None
+        if job.is_open:
+            if request.credentials is not None and self._credentials.are_missing(job):
+                self._credentials.put(job.job_id, request.credentials)
+                self._queue.add(job.job_id)
+            return job
+        may_ask_anew = is_of_lrp(request.requester) or job.failure_code == ErrorCode.CREDENTIALS_LOST
+        return None if may_ask_anew else job
+
+    async def _join_or_add(self, request: CacheRequest) -> CacheJob:
+        for job in await self._jobs.list_open_jobs(request.source):
+            if self._credentials.may_share(job, request.credentials):
+                await self._bindings.put_binding(_binding(request, job.job_id))
+                if job.state is JobState.COPYING:
+                    self._joined_late.setdefault(job.job_id, []).append(request)
+                return job
+        return await self._add(request)
+
+    async def _add(self, request: CacheRequest) -> CacheJob:
+        now = self._clock()
+        job = CacheJob(
+            job_id=JobId(str(uuid.uuid4())),
+            source=request.source,
+            state=JobState.QUEUED,
+            reason=request.reason,
+            created_at=now,
+            updated_at=now,
+            needs_credentials=request.credentials is not None,
+        )
+        await self._jobs.add_job(job, _binding(request, job.job_id))
+        if request.credentials is not None:
+            self._credentials.put(job.job_id, request.credentials)
+        self._note_order(job.job_id, request)
+        self._queue.add(job.job_id)
+        log.info("queued-job", job=job.job_id, source_image=str(job.source), reason=job.reason)
+        return job
+
+    def _note_order(self, job_id: JobId, request: CacheRequest) -> None:
+        if request.is_ordered:
+            self._ordered.setdefault(job_id, set()).add(request.requester)
+
+
+def _binding(request: CacheRequest, job_id: JobId) -> Binding:
+    return Binding(
+        app_guid=request.app_guid,
+        source=request.source,
+        requester=request.requester,
+        staged_at=request.staged_at,
+        job_id=job_id,
+        opted_in=request.opted_in,
+    )

@@ -1,0 +1,183 @@
+"""Runs one cache job: decides whether it may run now, makes an attempt, and records what came of it."""
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import structlog
+
+from controller.backoff import backoff
+from controller.cacher.copying import JobCopies
+from controller.cacher.credentials import JobCredentials
+from controller.cacher.dependencies import CacherDependencies
+from controller.cacher.requests import JobRequests
+from reconcile.errors import DockerCacheError, ErrorCode, RateLimited, Unavailable
+from reconcile.ports import CopiedImage
+from reconcile.records import CachedImage, CacheJob, JobId, JobState
+
+log = structlog.get_logger(scope="cacher")
+
+RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by how many attempts were made
+RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
+PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
+MAX_ATTEMPTS = 12  # about half an hour of an unreachable registry
+
+
+class JobRunner:
+    """Runs cache jobs, each once when it is told to."""
+
+    def __init__(
+        self,
+        dependencies: CacherDependencies,
+        *,
+        requests: JobRequests,
+        credentials: JobCredentials,
+        copies: JobCopies,
+    ) -> None:
+        self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
+        self._cache, self._gate = dependencies.cache, dependencies.gate
+        self._listeners, self._process = dependencies.listeners, dependencies.process
+        self._requests, self._credentials, self._copies = requests, credentials, copies
+
+    async def run(self, job_id: JobId) -> float | None:
+        """Run a job once, and give the seconds until it is to run again; None when it has ended."""
+        job = await self._jobs.find_job(job_id)
+        if job is None or not job.is_open:
+            return None
+        if self._gate.is_paused and not self._requests.is_ordered(job_id):
+            return PAUSE_CHECK_INTERVAL
+        now = self._process.clock()
+        if job.not_before is not None and job.not_before > now:
+            return job.not_before - now
+        if not await self._bindings.list_bindings(job_id):
+            await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
+            return None
+        if self._credentials.are_missing(job):
+            return await self._wait_for_credentials(job)
+        if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was postponed until now
+            await self._fail(job, f"gave-up: after {job.attempts} attempts, last {job.failure}")
+            return None
+        job = await self._save(job, JobState.COPYING, attempts=job.attempts + 1, not_before=None, failure="")
+        return await self._attempt(job)
+
+    async def interrupt(self, job: CacheJob) -> None:
+        """Put a job whose copy was interrupted back into the queue."""
+        await self._save(job, JobState.QUEUED, failure="interrupted")
+
+    async def _wait_for_credentials(self, job: CacheJob) -> float | None:
+        """Wait for credentials that a restart has lost, and that the staging task or an LRP brings back."""
+        seconds = self._credentials.seconds_until_next_check(job.job_id)
+        if seconds is None:
+            failure = f"{ErrorCode.CREDENTIALS_LOST}: neither the staging task nor an LRP brought them back"
+            await self._fail(job, failure)
+        return seconds
+
+    async def _attempt(self, job: CacheJob) -> float | None:
+        started = time.monotonic()
+        log.debug("copying-image", job=job.job_id, source_image=str(job.source), attempt=job.attempts)
+        try:
+            image, copied = await self._copies.cache_image(job)
+        except asyncio.CancelledError:
+            with suppress(DockerCacheError):  # the job may have ended in this moment, and then stays so
+                await asyncio.shield(self.interrupt(job))
+            raise
+        except Unavailable as error:
+            return await self._postpone_or_fail(job, error)
+        except DockerCacheError as error:
+            await self._fail(job, f"{error.code}: {error.detail}")
+            return None
+        except Exception:
+            log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
+            return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
+        await self._report_cached(job, image, copied, time.monotonic() - started)
+        return None
+
+    async def _report_cached(
+        self, job: CacheJob, image: CachedImage, copied: CopiedImage | None, seconds: float
+    ) -> None:
+        metrics = self._process.metrics
+        transferred = 0 if copied is None else copied.transferred
+        metrics.jobs.labels(outcome="cached").inc()
+        metrics.job_seconds.observe(seconds)
+        metrics.transferred_bytes.inc(transferred)
+        log.info(
+            "cached-image",
+            job=job.job_id,
+            source_image=str(job.source),
+            cache_image=str(self._cache.image(image.cache_guid)),
+            digest=str(image.digest),
+            bytes=image.size,
+            transferred_bytes=transferred,
+            signatures=None if copied is None else str(copied.signatures),
+            attempt=job.attempts,
+            duration_s=round(seconds, 3),
+            reason=job.reason,
+        )
+        if copied is not None and copied.has_zstd_layers:
+            log.info(
+                "zstd-layers-copied",
+                job=job.job_id,
+                source_image=str(job.source),
+                detail="layers compressed with zstd were copied unchanged; some cells cannot unpack them",
+            )
+        await self._notify_listeners(job)
+
+    async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
+        failure = f"{error.code}: {error.detail}"
+        if isinstance(error, RateLimited):
+            # A rate limit says nothing about the copy: it uses up no attempt.
+            seconds = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
+            return await self._postpone(job, failure, seconds, attempts=job.attempts - 1)
+        pause = RETRY_PAUSE(job.attempts) if error.retry_after is None else error.retry_after
+        return await self._retry_or_fail(job, failure, pause)
+
+    async def _retry_or_fail(self, job: CacheJob, failure: str, seconds: float) -> float | None:
+        if job.attempts < MAX_ATTEMPTS:
+            return await self._postpone(job, failure, seconds, attempts=job.attempts)
+        await self._fail(job, f"gave-up: after {job.attempts} attempts, last {failure}")
+        return None
+
+    async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float:
+        not_before = self._process.clock() + seconds
+        await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
+        self._process.metrics.jobs.labels(outcome="again").inc()
+        log.info(
+            "postponed-job",
+            job=job.job_id,
+            source_image=str(job.source),
+            reason=failure,
+            attempt=job.attempts,
+            retry_after_s=round(seconds, 1),
+        )
+        return seconds
+
+    async def _fail(self, job: CacheJob, failure: str) -> None:
+        await self._save(job, JobState.FAILED, failure=failure)
+        self._process.metrics.jobs.labels(outcome="failed").inc()
+        log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)
+        await self._notify_listeners(job)
+
+    async def _save(
+        self,
+        job: CacheJob,
+        state: JobState,
+        *,
+        failure: str,
+        attempts: int | None = None,
+        not_before: float | None = None,
+    ) -> CacheJob:
+        changed = replace(
+            job,
+            state=state,
+            failure=failure,
+            attempts=job.attempts if attempts is None else attempts,
+            not_before=not_before,
+            updated_at=self._process.clock(),
+        )
+        await self._jobs.save_job(changed)
+        return changed
+
+    async def _notify_listeners(self, job: CacheJob) -> None:
+        for binding in await self._bindings.list_bindings(job.job_id):
+            self._listeners.ended(binding.app_guid)

@@ -1,0 +1,165 @@
+"""Decides whether another migration may start: by how many are under way, and how many have failed."""
+
+import asyncio
+from collections import OrderedDict
+
+import structlog
+
+from controller.metrics import Metrics
+from controller.workqueue import Priority, WorkQueue
+from reconcile.apply import Outcome
+from reconcile.circuit_breaker import CircuitBreaker
+from reconcile.lrps import ProcessGuid
+from reconcile.observed import Rules
+from reconcile.ports import EventCache, OperatorOverrides
+from reconcile.protocol import FAILURES
+from reconcile.reasons import Reason
+from reconcile.records import Migration
+
+log = structlog.get_logger(scope="reconciler")
+
+IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
+RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", look_again=1.0)
+
+
+class MigrationGate:
+    """The migrations that are under way, and the LRPs that wait until theirs may start."""
+
+    def __init__(
+        self,
+        queue: WorkQueue[ProcessGuid],
+        *,
+        rules: Rules,
+        overrides: OperatorOverrides,
+        event_cache: EventCache,
+        metrics: Metrics,
+    ) -> None:
+        self._queue = queue
+        self._configured_max_in_flight = rules.max_in_flight
+        self._overrides = overrides
+        self._event_cache = event_cache
+        self._metrics = metrics
+        self._circuit_breaker = rules.circuit_breaker
+        self._migrating: set[ProcessGuid] = set()
+        self._recovering: set[ProcessGuid] = set()
+        self._not_healthy: set[ProcessGuid] = set()
+        self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
+        self._none_migrating = asyncio.Event()
+        self._none_migrating.set()
+        self._is_stopping = False
+
+    @property
+    def circuit_breaker(self) -> CircuitBreaker:
+        """The circuit breaker as it is now."""
+        return self._circuit_breaker
+
+    @property
+    def has_migrations(self) -> bool:
+        """Whether any migration is under way."""
+        return bool(self._migrating)
+
+    def is_migrating(self, key: ProcessGuid) -> bool:
+        """Whether a migration of an LRP is under way."""
+        return key in self._migrating
+
+    def reset_circuit_breaker(self) -> None:
+        """Close the circuit breaker although migrations have failed, since an operator asked for it."""
+        log.info("reset-circuit-breaker", before=str(self._circuit_breaker))
+        self._circuit_breaker = self._circuit_breaker.succeeded()
+        self._metrics.circuit_open.set(0)
+        self.wake_waiting()
+
+    def recover(self, key: ProcessGuid) -> None:
+        """Continue a migration that an earlier run left open; no other starts before its first pass."""
+        self._recovering.add(key)
+        self._track(key)
+        self._queue.add(key, Priority.URGENT)
+
+    def note_pass(self, key: ProcessGuid) -> None:
+        """Note that an LRP was observed: it no longer waits, and is recovered if it had to be."""
+        self._waiting.pop(key, None)
+        self._recovering.discard(key)
+
+    def why_not_start(self, key: ProcessGuid, now: float) -> Outcome | None:
+        """Give the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
+        obstacle = self._obstacle(now)
+        if obstacle is not None:
+            self._waiting[key] = None
+        return obstacle
+
+    def _obstacle(self, now: float) -> Outcome | None:
+        if self._is_stopping or len(self._migrating) >= self._max_in_flight:
+            return IN_FLIGHT_LIMIT
+        if self._recovering:
+            return RECOVERING
+        seconds = self._circuit_breaker.seconds_until_allowed(now)
+        if seconds > 0:
+            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit_breaker), look_again=seconds)
+        return None
+
+    @property
+    def _max_in_flight(self) -> int:
+        ordered = self._overrides.max_in_flight
+        configured = self._configured_max_in_flight
+        return configured if ordered is None else min(ordered, configured)
+
+    def start(self, key: ProcessGuid) -> None:
+        """Note that the migration of an LRP starts."""
+        self._circuit_breaker = self._circuit_breaker.started()
+        self._track(key)
+
+    def _track(self, key: ProcessGuid) -> None:
+        self._migrating.add(key)
+        self._event_cache.track(key)
+        self._none_migrating.clear()
+
+    def update_circuit_breaker(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
+        """Note in the circuit breaker how a pass over an LRP has ended its migration, if it has."""
+        breaker, was_open = self._circuit_breaker, self._circuit_breaker.is_open
+        if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
+            if key not in self._not_healthy:
+                self._not_healthy.add(key)
+                breaker = breaker.failed(f"{key}: {Reason.NOT_HEALTHY}", now)
+        elif outcome.ended is None:
+            return
+        elif outcome.reason in {Reason.MIGRATED, Reason.RESTORED}:
+            breaker = breaker.succeeded()
+        elif outcome.reason in FAILURES and key not in self._not_healthy:
+            breaker = breaker.failed(f"{key}: {outcome.reason} {outcome.detail}".strip(), now)
+        else:
+            breaker = breaker.cancelled()
+        self._circuit_breaker = breaker
+        if breaker.is_open and not was_open:
+            log.error("opened-circuit-breaker", reason=str(breaker), retry_after_s=breaker.retry_after)
+        self._metrics.circuit_open.set(breaker.is_open)
+
+    def end(self, key: ProcessGuid, ended: Migration | None) -> None:
+        """Note that a migration has ended, and let the LRP that has waited longest start its own."""
+        self._migrating.discard(key)
+        self._not_healthy.discard(key)
+        self._event_cache.untrack(key, ended.instance_guids if ended is not None else frozenset())
+        if not self._migrating:
+            self._none_migrating.set()
+        self.wake_waiting()
+
+    def cancel(self, key: ProcessGuid, migration: Migration | None) -> None:
+        """Note that a migration has ended without saying whether migrations work."""
+        self._circuit_breaker = self._circuit_breaker.cancelled()
+        self.end(key, migration)
+
+    def wake_waiting(self) -> None:
+        """Look again at as many of the LRPs that wait as could start now."""
+        for _ in range(min(len(self._waiting), self._max_in_flight - len(self._migrating))):
+            key, _ = self._waiting.popitem(last=False)
+            self._queue.add(key)
+
+    async def finish_migrations(self, seconds: float | None) -> None:
+        """Start no further migration, and wait some seconds, or for ever, for the end of those under way."""
+        self._is_stopping = True
+        for key in self._migrating:
+            self._queue.add(key, Priority.URGENT)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._none_migrating.wait()
+        except TimeoutError:
+            log.info("left-migrations-open", process_guids=sorted(self._migrating))

@@ -1,0 +1,120 @@
+"""Requests a copy for each Docker staging task, once, and drops its binding when the staging fails.
+
+Every listing shows a task again, an older listing perhaps in an older state, so it is remembered which
+tasks were handled.
+"""
+
+from collections import OrderedDict
+
+import structlog
+
+from controller.watcher.dependencies import WatcherDependencies
+from controller.workqueue import WorkQueue
+from reconcile.errors import DockerCacheError
+from reconcile.lrps import Task, TaskGuid, TaskState
+from reconcile.policy import refusal_of
+from reconcile.reasons import Reason
+from reconcile.records import CacheRequest, requester_of_task
+from reconcile.staging import STAGING_DOMAIN, IgnoredTask, Signal, detect
+
+log = structlog.get_logger(scope="watcher")
+
+REMEMBERED_TASKS = 20_000
+
+
+class StagingTasks:
+    """The staging tasks that wait to be handled, and those that were."""
+
+    def __init__(self, dependencies: WatcherDependencies) -> None:
+        self._requests, self._bindings = dependencies.requests, dependencies.bindings
+        self._rules = dependencies.rules
+        self._outcomes = dependencies.process.metrics.staging_tasks
+        self._queue: WorkQueue[TaskGuid] = WorkQueue()
+        self._latest: dict[TaskGuid, Task] = {}
+        self._handled: OrderedDict[TaskGuid, bool] = OrderedDict()
+        """Tasks that were handled, and whether that was after their staging had failed."""
+
+    def restart(self) -> None:
+        """Request the copies of all tasks anew, so that they count as seen; a failed staging stays failed."""
+        self._handled = OrderedDict((guid, True) for guid, failed in self._handled.items() if failed)
+
+    def close(self) -> None:
+        """Stop all timers."""
+        self._queue.close()
+
+    def add(self, task: Task) -> None:
+        """Let a staging task be handled: once for a copy, and once more when its staging fails."""
+        if task.domain != STAGING_DOMAIN:
+            return
+        knows_failure = self._handled.get(task.task_guid)
+        if knows_failure or (knows_failure is False and not _has_failed(task)):
+            return
+        latest = self._latest.get(task.task_guid)
+        if latest is None or not _has_failed(latest):
+            self._latest[task.task_guid] = task
+        self._queue.add(task.task_guid)
+
+    async def run(self) -> None:
+        """Handle staging tasks for ever; one whose handling fails is handled again after a pause."""
+        while True:
+            guid = await self._queue.take()
+            task = self._latest[guid]
+            try:
+                await (self._drop_binding(task) if _has_failed(task) else self._request_copy(task))
+            except DockerCacheError as error:
+                seconds = self._queue.back_off(guid)
+                log.exception(
+                    "failed-to-handle-staging-task",
+                    task_guid=guid,
+                    error=str(error),
+                    retry_after_s=round(seconds, 1),
+                )
+                continue
+            except BaseException:
+                self._queue.back_off(guid)
+                raise
+            self._remember(task)
+            self._queue.done(guid)
+
+    def _remember(self, task: Task) -> None:
+        guid = task.task_guid
+        if self._latest[guid] is task:
+            del self._latest[guid]
+        self._handled[guid] = _has_failed(task)
+        while len(self._handled) > REMEMBERED_TASKS:
+            self._handled.popitem(last=False)
+
+    async def _request_copy(self, task: Task) -> None:
+        staged = detect(task)
+        if isinstance(staged, IgnoredTask):
+            self._outcomes.labels(outcome=staged.reason).inc()
+            log.debug("ignored-task", task_guid=task.task_guid, reason=staged.reason, detail=staged.detail)
+            return
+        refusal = refusal_of(
+            self._rules.policy, image=staged.source, signal=staged.signal, cache=self._rules.cache
+        )
+        if refusal is not None:
+            self._outcomes.labels(outcome=refusal).inc()
+            log.debug("refused-image", task_guid=task.task_guid, reason=refusal, source_image=staged.text)
+            return
+        request = CacheRequest(
+            app_guid=staged.app_guid,
+            source=staged.source,
+            requester=requester_of_task(staged.task_guid),
+            staged_at=staged.staged_at,
+            reason=Reason.STAGING_TASK,
+            credentials=staged.credentials,
+            opted_in=staged.signal is Signal.OPT_IN,
+        )
+        job = await self._requests.request(request)
+        self._outcomes.labels(outcome="requested").inc()
+        log.debug("requested-copy", task_guid=task.task_guid, job=job.job_id)
+
+    async def _drop_binding(self, task: Task) -> None:
+        dropped = await self._bindings.drop_binding(requester_of_task(task.task_guid))
+        if dropped is not None:
+            log.info("dropped-binding", task_guid=task.task_guid, reason="staging-failed")
+
+
+def _has_failed(task: Task) -> bool:
+    return task.failed and task.state in {TaskState.COMPLETED, TaskState.RESOLVING}

@@ -1,0 +1,80 @@
+"""Keeps both event streams of the BBS open, and starts them, the staging tasks and the sweep together."""
+
+import asyncio
+
+import structlog
+
+from controller.backoff import backoff
+from controller.watcher.dependencies import WatcherDependencies
+from controller.watcher.events import EventHandler
+from controller.watcher.staging_tasks import StagingTasks
+from controller.watcher.sweep import Sweep
+from reconcile.errors import DockerCacheError
+
+log = structlog.get_logger(scope="watcher")
+
+RECONNECT_PAUSE = backoff(0.2, 10.0)  # seconds, by how often in a row no sweep has ended well
+
+
+class Watcher:
+    """Watches the BBS for ever."""
+
+    def __init__(self, dependencies: WatcherDependencies, *, sync_interval: float) -> None:
+        self._bbs, self._coverage = dependencies.bbs, dependencies.coverage
+        self._metrics = dependencies.process.metrics
+        self._sweep_requested = asyncio.Event()
+        self._tasks = StagingTasks(dependencies)
+        self._events = EventHandler(dependencies, tasks=self._tasks, needs_sweep=self._sweep_requested)
+        self._sweep = Sweep(
+            dependencies, tasks=self._tasks, interval=sync_interval, requested=self._sweep_requested
+        )
+        self._sweeps_when_lost = 0
+
+    @property
+    def listed_at(self) -> float:
+        """When the BBS was last listed, UTC seconds since 1970; 0 when it never was."""
+        return self._sweep.ended_at
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether both streams are open, and the BBS was listed since."""
+        return self._sweep.count > self._sweeps_when_lost
+
+    def look_at_all(self) -> None:
+        """Look at every LRP soon, since something changed that no event tells of."""
+        self._sweep_requested.set()
+
+    def close(self) -> None:
+        """Stop all timers."""
+        self._tasks.close()
+
+    async def run(self) -> None:
+        """Keep both streams open, and subscribe again when one ends."""
+        failures, pause = 0, 0.0
+        while True:
+            try:
+                await self._watch()
+            except* DockerCacheError as group:
+                error = group.exceptions[0]
+                failures = 1 if self.is_watching else failures + 1
+                pause = RECONNECT_PAUSE(failures)
+                self._sweeps_when_lost = self._sweep.count
+                log.error("lost-bbs-events", error=str(error), retry_after_s=round(pause, 1))  # noqa: TRY400
+            await asyncio.sleep(pause)
+
+    async def _watch(self) -> None:
+        async with (
+            self._bbs.subscribe_tasks() as tasks,
+            self._bbs.subscribe_lrp_instances() as lrp_instances,
+        ):
+            self._coverage.restart()
+            self._tasks.restart()
+            self._metrics.subscriptions.inc()
+            log.info("subscribed-to-bbs-events")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tasks.run(), name="tasks")
+                group.create_task(self._events.read(tasks, stream="tasks"), name="tasks-stream")
+                group.create_task(
+                    self._events.read(lrp_instances, stream="lrp_instances"), name="lrp-instances-stream"
+                )
+                group.create_task(self._sweep.run(), name="sweep")

@@ -1,0 +1,1 @@
+"""What the watcher reads of a BBS in memory."""

@@ -1,0 +1,376 @@
+"""What becomes of events, staging tasks and listings, over a BBS in memory and a real store, in virtual time.
+
+How a BBS behaves is tested with the whole process (`tests/daemon`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from controller.coverage import StagingCoverage
+from controller.event_cache import LrpEventCache
+from controller.lrp_index import LrpIndex
+from controller.process import Process
+from controller.store import Store, open_store
+from controller.watcher import Watcher, WatcherDependencies
+from controller.watcher.sweep import FIRST_REQUEST_PAUSE
+from controller.workqueue import WorkQueue
+from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
+from reconcile.errors import DockerCacheError, Unavailable
+from reconcile.events import (
+    BrokenEvent,
+    DesiredLrpChanged,
+    DesiredLrpCreated,
+    DesiredLrpRemoved,
+    Event,
+    TaskChanged,
+    TaskCreated,
+)
+from reconcile.images import Rootfs
+from reconcile.lrps import DesiredLrp, ModificationTag, ProcessGuid, SchedulingInfo, Task, TaskState
+from reconcile.reasons import Reason
+from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState
+from tests.reconcile.test_decide import LRP, PROCESS, RULES
+from tests.reconcile.test_staging import staging_task
+
+pytestmark = pytest.mark.looptime
+
+INTERVAL = 30.0
+STREAM_ENDED = Unavailable("bbs", "stream-ended", "the BBS closed the stream")
+CACHED = replace(LRP, rootfs=Rootfs("docker://cache.example:8080/guid#latest"))
+STAGING = staging_task("-dockerRef=registry.example.com/team/app:1")
+
+
+def info(lrp: DesiredLrp = LRP) -> SchedulingInfo:
+    return SchedulingInfo(lrp.process_guid, lrp.domain, lrp.app_guid, lrp.rootfs, lrp.instances, lrp.tag)
+
+
+@dataclass
+class Scan:
+    """A listing that is over at once."""
+
+    infos: Sequence[SchedulingInfo]
+    skipped: int = 0
+
+    async def __aiter__(self) -> AsyncIterator[SchedulingInfo]:
+        for each in self.infos:
+            yield each
+
+
+@dataclass
+class MemoryBbs:
+    """A BBS with one stream for all events, and with what it lists."""
+
+    tasks: list[Task] = field(default_factory=list)
+    infos: list[SchedulingInfo] = field(default_factory=list)
+    skipped: int = 0
+    problem: DockerCacheError | None = None
+    events: "asyncio.Queue[Event | DockerCacheError]" = field(default_factory=asyncio.Queue)
+    subscribed: int = 0
+    listed: int = 0
+
+    @asynccontextmanager
+    async def subscribe_tasks(self) -> AsyncIterator[AsyncIterator[Event]]:
+        self.subscribed += 1
+        yield self._read()
+
+    @asynccontextmanager
+    async def subscribe_lrp_instances(self) -> AsyncIterator[AsyncIterator[Event]]:
+        yield self._silence()
+
+    async def _read(self) -> AsyncIterator[Event]:
+        while True:
+            event = await self.events.get()
+            if isinstance(event, DockerCacheError):
+                raise event
+            yield event
+
+    async def _silence(self) -> AsyncIterator[Event]:
+        await asyncio.Event().wait()
+        yield BrokenEvent("never", "never")
+
+    async def list_tasks(self, domain: str) -> tuple[Task, ...]:
+        if self.problem is not None:
+            raise self.problem
+        self.listed += 1
+        return tuple(task for task in self.tasks if task.domain == domain)
+
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan:
+        return Scan([each for each in self.infos if each.domain == domain], self.skipped)
+
+
+@dataclass
+class Requests:
+    """Takes requests for copies, after as many failures as are ordered."""
+
+    taken: list[CacheRequest] = field(default_factory=list)
+    failures: int = 0
+
+    async def request(self, request: CacheRequest) -> CacheJob:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("store", "locked", "later")
+        self.taken.append(request)
+        return CacheJob(JobId("job"), request.source, JobState.QUEUED, request.reason, 0.0, 0.0)
+
+
+@dataclass
+class Mode:
+    """Which way LRPs are migrated."""
+
+    is_restoring: bool = False
+
+
+@dataclass
+class Scene:
+    """A watcher at work, and all that it reaches."""
+
+    bbs: MemoryBbs
+    store: Store
+    watcher: Watcher
+    queue: WorkQueue[ProcessGuid]
+    requests: Requests
+    event_cache: LrpEventCache
+    mode: Mode
+
+    async def happens(self, *events: Event | DockerCacheError) -> None:
+        """Let events arrive, and what they cause come to rest."""
+        for event in events:
+            self.bbs.events.put_nowait(event)
+        await asyncio.sleep(0.1)
+
+    async def queued(self) -> list[ProcessGuid]:
+        """Take all keys that wait, in their order."""
+        keys = [await self.queue.take() for _ in range(len(self.queue))]
+        for key in keys:
+            self.queue.done(key)
+        return keys
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    async with open_store("sqlite://", journal_key=None, run_id="run-1") as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
+    queue: WorkQueue[ProcessGuid] = WorkQueue()
+    requests, event_cache, mode = Requests(), LrpEventCache(), Mode()
+    dependencies = WatcherDependencies(
+        bbs=bbs,
+        queue=queue,
+        index=LrpIndex(),
+        coverage=StagingCoverage(),
+        requests=requests,
+        bindings=store.records,
+        records=store.records,
+        event_cache=event_cache,
+        mode=mode,
+        rules=RULES,
+        process=Process("run-1"),
+    )
+    watcher = Watcher(dependencies, sync_interval=INTERVAL)
+    task = asyncio.create_task(watcher.run())
+    try:
+        await asyncio.sleep(0.1)
+        yield Scene(bbs, store, watcher, queue, requests, event_cache, mode)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        watcher.close()
+        queue.close()
+
+
+@pytest.fixture
+async def scene(store: Store) -> AsyncIterator[Scene]:
+    async with watching(store, MemoryBbs()) as opened:
+        yield opened
+
+
+class TestStreams:
+    async def test_the_end_of_a_stream_is_loss_and_all_starts_anew(self, scene: Scene) -> None:
+        assert (scene.watcher.is_watching, scene.bbs.subscribed, scene.bbs.listed) == (True, 1, 1)
+
+        scene.bbs.problem = Unavailable("bbs", "Timeout", "later")
+        await scene.happens(STREAM_ENDED)
+        await asyncio.sleep(5.0)
+        assert not scene.watcher.is_watching, "it has subscribed, but not listed since"
+        assert scene.bbs.subscribed > 2
+
+        scene.bbs.problem = None
+        await asyncio.sleep(11.0)
+        assert (scene.watcher.is_watching, scene.bbs.listed) == (True, 2)
+
+    async def test_a_bbs_that_stays_away_is_asked_ever_more_seldom(self, store: Store) -> None:
+        bbs = MemoryBbs(problem=Unavailable("bbs", "Timeout", "later"))
+        async with watching(store, bbs):
+            await asyncio.sleep(60.0)
+            in_the_first_minute = bbs.subscribed
+            await asyncio.sleep(600.0)
+
+        assert in_the_first_minute < 20
+        assert 60 <= bbs.subscribed - in_the_first_minute <= 121
+
+    async def test_an_lrp_that_is_desired_from_its_source_is_looked_at_until_it_runs_from_the_cache(
+        self, scene: Scene
+    ) -> None:
+        await scene.happens(DesiredLrpCreated(LRP))
+        assert await scene.queued() == [PROCESS]
+
+        await scene.happens(DesiredLrpChanged(LRP, CACHED), DesiredLrpRemoved(CACHED))
+        assert await scene.queued() == []
+
+    async def test_an_event_of_a_bridge_is_about_the_lrp_in_migration_which_goes_first(
+        self, scene: Scene
+    ) -> None:
+        scene.event_cache.track(PROCESS)
+        bridge = replace(CACHED, process_guid=bridge_of(PROCESS), domain=BRIDGE_DOMAIN)
+        other = replace(LRP, process_guid=ProcessGuid("other"))
+
+        await scene.happens(DesiredLrpCreated(other), DesiredLrpCreated(bridge))
+
+        assert await scene.queued() == [PROCESS, "other"]
+
+    async def test_versions_of_an_lrp_in_migration_are_remembered(self, scene: Scene) -> None:
+        scene.event_cache.track(PROCESS)
+        newer = replace(LRP, tag=ModificationTag(LRP.tag.epoch, 7))
+
+        await scene.happens(DesiredLrpChanged(LRP, newer), DesiredLrpRemoved(LRP))
+
+        assert scene.event_cache.versions(PROCESS) == (newer,)
+
+    async def test_an_event_that_cannot_be_read_leads_to_a_look_at_every_lrp(self, scene: Scene) -> None:
+        scene.bbs.infos.append(info())
+        await scene.happens(DesiredLrpCreated(LRP))
+        assert await scene.queued() == [PROCESS]
+
+        await scene.happens(BrokenEvent("desired_lrp_created", "cut off"))
+        await asyncio.sleep(FIRST_REQUEST_PAUSE + 0.1)
+
+        assert scene.bbs.listed == 2
+        assert await scene.queued() == [PROCESS]
+
+    async def test_events_that_cannot_be_read_lead_to_few_listings(self, scene: Scene) -> None:
+        for _ in range(600):
+            await scene.happens(BrokenEvent("desired_lrp_created", "cut off"))
+
+        assert scene.bbs.listed <= 8, "within a minute"
+
+
+class TestStagingTasks:
+    async def test_a_copy_is_requested_once_however_often_its_task_is_seen(self, scene: Scene) -> None:
+        scene.bbs.tasks.append(STAGING)
+        await scene.happens(TaskCreated(STAGING), TaskChanged(STAGING, STAGING))
+        await asyncio.sleep(3 * INTERVAL)
+
+        assert [request.requester for request in scene.requests.taken] == [f"task:{STAGING.task_guid}"]
+
+    async def test_a_task_that_only_the_listing_shows_is_found(self, store: Store) -> None:
+        async with watching(store, MemoryBbs(tasks=[STAGING])) as scene:
+            assert [request.reason for request in scene.requests.taken] == [Reason.STAGING_TASK]
+
+    async def test_after_a_gap_it_is_requested_again_so_that_it_counts_as_seen(self, scene: Scene) -> None:
+        scene.bbs.tasks.append(STAGING)
+        await scene.happens(TaskCreated(STAGING), STREAM_ENDED)
+        await asyncio.sleep(1.0)
+
+        assert len(scene.requests.taken) == 2
+
+    async def test_one_that_could_not_be_requested_is_requested_later(self, scene: Scene) -> None:
+        scene.requests.failures = 3
+        await scene.happens(TaskCreated(STAGING))
+        assert scene.requests.taken == []
+
+        await asyncio.sleep(10.0)
+        assert len(scene.requests.taken) == 1
+
+    async def test_the_binding_of_a_staging_that_failed_is_dropped_and_an_older_state_changes_nothing(
+        self, scene: Scene
+    ) -> None:
+        await scene.happens(TaskCreated(STAGING))
+        (request,) = scene.requests.taken
+        job = CacheJob(JobId("job"), request.source, JobState.QUEUED, request.reason, 0.0, 0.0)
+        binding = Binding(request.app_guid, request.source, request.requester, 1, job.job_id)
+        await scene.store.records.add_job(job, binding)
+
+        failed = replace(STAGING, state=TaskState.COMPLETED, failed=True)
+        await scene.happens(TaskChanged(STAGING, failed))
+        for _ in range(200):  # the store works in a thread, in real time
+            await asyncio.sleep(0.01)
+        assert await scene.store.records.find_binding(request.requester) is None
+
+        await scene.happens(TaskCreated(STAGING))
+        assert len(scene.requests.taken) == 1
+
+
+class TestSweep:
+    async def test_what_it_finds_goes_behind_what_events_tell(self, store: Store) -> None:
+        async with watching(store, MemoryBbs(infos=[info()])) as scene:
+            await scene.happens(DesiredLrpCreated(replace(LRP, process_guid=ProcessGuid("event"))))
+
+            assert await scene.queued() == ["event", PROCESS]
+
+    async def test_an_lrp_is_looked_at_again_when_it_has_changed_and_else_about_once_an_hour(
+        self, store: Store
+    ) -> None:
+        async with watching(store, MemoryBbs(infos=[info()])) as scene:
+            assert await scene.queued() == [PROCESS]
+            looks = 0
+            for _ in range(120):
+                await asyncio.sleep(INTERVAL)
+                looks += len(await scene.queued())
+            assert looks == 1
+
+            scene.bbs.infos[0] = info(replace(LRP, tag=ModificationTag("other", 0)))
+            await asyncio.sleep(2 * INTERVAL)
+            assert await scene.queued() == [PROCESS]
+
+    async def test_an_lrp_that_is_gone_is_not_looked_at_for_an_event_of_an_instance(
+        self, store: Store
+    ) -> None:
+        async with watching(store, MemoryBbs(infos=[info()])) as scene:
+            await scene.queued()
+            scene.bbs.infos.clear()
+            await asyncio.sleep(2 * INTERVAL)
+            await scene.happens(DesiredLrpRemoved(LRP))
+
+            assert await scene.queued() == []
+
+    async def test_one_whose_record_may_be_the_unreadable_one_is_not_taken_for_gone(
+        self, store: Store
+    ) -> None:
+        async with watching(store, MemoryBbs(infos=[info()])) as scene:
+            await scene.queued()
+            scene.bbs.infos.clear()
+            scene.bbs.skipped = 1
+            await asyncio.sleep(2 * INTERVAL)
+            await scene.happens(DesiredLrpRemoved(LRP))
+
+            assert await scene.queued() == [PROCESS]
+
+    async def test_while_lrps_are_restored_those_from_the_cache_are_looked_at(self, store: Store) -> None:
+        async with watching(store, MemoryBbs(infos=[info(CACHED)])) as scene:
+            assert await scene.queued() == []
+            scene.mode.is_restoring = True
+            await asyncio.sleep(INTERVAL + 1.0)
+
+            assert await scene.queued() == [PROCESS]
+
+    async def test_a_bridge_of_no_migration_is_looked_at(self, store: Store) -> None:
+        bridge = replace(CACHED, process_guid=bridge_of(PROCESS), domain=BRIDGE_DOMAIN)
+        async with watching(store, MemoryBbs(infos=[info(bridge)])) as scene:
+            assert await scene.queued() == [bridge_of(PROCESS)]
+            scene.event_cache.track(PROCESS)
+            await asyncio.sleep(INTERVAL + 1.0)
+
+            assert await scene.queued() == []
+
+    async def test_a_listing_that_fails_is_no_loss_of_the_streams(self, scene: Scene) -> None:
+        scene.bbs.problem = Unavailable("bbs", "Timeout", "later")
+        await asyncio.sleep(3 * INTERVAL)
+
+        assert (scene.watcher.is_watching, scene.bbs.subscribed) == (True, 1)

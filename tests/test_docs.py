@@ -91,6 +91,14 @@ def error_events() -> Iterator[str]:
                 yield f"{scope}.{ast.literal_eval(call.args[0])}"
 
 
+def test_each_event_that_is_explained_is_logged() -> None:
+    page = (PAGES / "reference" / "log-events.md").read_text()
+    code = "".join(path.read_text() for path in (ROOT / "controller").rglob("*.py"))
+    explained = re.findall(r"`(\w+)\.([a-z-]+)`", page)
+
+    assert [name for scope, name in explained if f'"{name}"' not in code or f'"{scope}"' not in code] == []
+
+
 def test_each_error_in_the_log_is_explained() -> None:
     page = (PAGES / "reference" / "log-events.md").read_text().partition("## Errors")[2].partition("\n## ")[0]
     explained = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)

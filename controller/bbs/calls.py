@@ -24,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from controller.bbs.errors import SYSTEM, error_from_answer, error_from_exception, error_from_response
+from controller.bbs.bbs_errors import SYSTEM, error_from_answer, error_from_exception, error_from_response
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
 
@@ -50,12 +50,10 @@ class Calls:
 
     Attributes:
         timeout: Seconds, for one attempt from its beginning to its last byte.
-        request_id: Sent with every call; None gives each call one of its own.
     """
 
     http: httpx.AsyncClient
     timeout: float
-    request_id: str | None = None
 
     async def call(self, path: str, *, request: Message) -> None:
         """Make a call once that answers nothing but its failure."""
@@ -79,7 +77,7 @@ class Calls:
             await response.aclose()
 
     def _request(self, path: str, message: Message | None) -> httpx.Request:
-        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": self.request_id or uuid4().hex}
+        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": uuid4().hex}
         content = b"" if message is None else message.SerializeToString()
         return self.http.build_request("POST", path, content=content, headers=headers)
 

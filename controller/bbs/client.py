@@ -8,15 +8,14 @@ Source: cloudfoundry/bbs routes.go and client.go.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Self
 
 import httpx
 
 from controller.bbs import messages
+from controller.bbs.bbs_errors import SYSTEM
 from controller.bbs.calls import Calls
-from controller.bbs.errors import SYSTEM
 from controller.bbs.listing import Listing
 from controller.bbs.streams import Streams
 from controller.bbs.text import texts_of
@@ -29,9 +28,7 @@ from protos.bbs.cells_pb2 import CellsResponse
 from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
 from protos.bbs.ping_pb2 import PingResponse
 from reconcile.errors import Invalid, NotFound
-from reconcile.events import (
-    Event,
-)
+from reconcile.events import Event
 from reconcile.images import Rootfs
 from reconcile.lrps import (
     ActualLrp,
@@ -42,7 +39,6 @@ from reconcile.lrps import (
     Pull,
     SchedulingInfo,
     Task,
-    TaskGuid,
 )
 
 DEFAULT_TIMEOUT = 10.0
@@ -59,10 +55,6 @@ class BbsClient:
 
     calls: Calls
     streams: Streams
-
-    def tracing(self, request_id: str) -> Self:
-        """Make calls under one request id, which the BBS writes to its log and into events."""
-        return replace(self, calls=replace(self.calls, request_id=request_id))
 
     async def ping(self) -> None:
         """Check that an active BBS answers."""
@@ -90,10 +82,6 @@ class BbsClient:
         request = UpsertDomainRequest(domain=domain, ttl=int(ttl))
         await self.calls.call("/v1/domains/upsert", request=request)
 
-    async def upsert_domain_for_ever(self, domain: str) -> None:
-        """Keep a domain fresh until somebody upserts it with a time."""
-        await self.calls.call("/v1/domains/upsert", request=UpsertDomainRequest(domain=domain, ttl=0))
-
     async def list_cells(self) -> tuple[Cell, ...]:
         """List the registered cells."""
         answer = await self.calls.read("/v1/cells/list.r1", answer=CellsResponse)
@@ -104,40 +92,6 @@ class BbsClient:
         request = tasks.TasksRequest(domain=domain)
         answer = await self.calls.read("/v1/tasks/list.r3", answer=tasks.TasksResponse, request=request)
         return tuple(map(messages.task_from_message, answer.tasks))
-
-    async def find_task(self, task_guid: TaskGuid) -> Task | None:
-        """Read one task; completed ones vanish after two minutes."""
-        request = tasks.TaskByGuidRequest(task_guid=task_guid)
-        try:
-            path = "/v1/tasks/get_by_task_guid.r3"
-            answer = await self.calls.read(path, answer=tasks.TaskResponse, request=request)
-        except NotFound:
-            return None
-        return messages.task_from_message(answer.task)
-
-    async def cancel_task(self, task_guid: TaskGuid) -> None:
-        """Stop a task; it then is completed and failed.
-
-        Raises:
-            Conflict: It was completed already.
-        """
-        await self.calls.call("/v1/tasks/cancel", request=tasks.TaskGuidRequest(task_guid=task_guid))
-
-    async def resolve_task(self, task_guid: TaskGuid) -> None:
-        """Claim a completed task.
-
-        Raises:
-            Conflict: It is not completed, or claimed already.
-        """
-        await self.calls.call("/v1/tasks/resolving", request=tasks.TaskGuidRequest(task_guid=task_guid))
-
-    async def delete_task(self, task_guid: TaskGuid) -> None:
-        """Forget a claimed task.
-
-        Raises:
-            Conflict: It is not claimed.
-        """
-        await self.calls.call("/v1/tasks/delete", request=tasks.TaskGuidRequest(task_guid=task_guid))
 
     def list_desired_lrps(
         self, domain: str = "", process_guids: Sequence[ProcessGuid] = ()
@@ -196,15 +150,6 @@ class BbsClient:
         """
         update = messages.LrpUpdate(instances=lrp.instances, routes=lrp.routes)
         await self.update_desired_lrp(process_guid, update)
-
-    async def desire_definition(self, lrp: DesiredLrp) -> None:
-        """Desire the received definition as it was.
-
-        Raises:
-            Conflict: The process GUID is desired already; nothing was changed.
-        """
-        request = messages.original_definition(lrp.definition)
-        await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
 
     async def update_desired_lrp(self, process_guid: ProcessGuid, update: messages.LrpUpdate) -> None:
         """Change in place what can be changed so; the rootfs cannot."""

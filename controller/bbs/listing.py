@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import httpx
 from google.protobuf.message import DecodeError
 
-from controller.bbs.errors import SYSTEM, error_from_answer, error_from_exception
+from controller.bbs.bbs_errors import SYSTEM, error_from_answer, error_from_exception
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Invalid, Unavailable
 

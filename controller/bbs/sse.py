@@ -26,18 +26,15 @@ class SseEvent:
 
     name: str
     data: str
-    last_event_id: str
 
 
 class SseParser:
     """Turns the bytes of one stream into events.
 
-    Attributes:
-        retry: Seconds to wait before reconnecting, where the stream named a time.
+    Ids and pauses that a stream names are skipped: the BBS numbers each stream anew and repeats no event.
     """
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
-        self.retry: float | None = None
         self._max_event = max_event
         self._head: bytes | None = b""  # the first bytes, until they are known to be a BOM or not
         self._line: list[bytes] = []  # the pieces of a line that has not ended yet
@@ -45,7 +42,6 @@ class SseParser:
         self._size = 0
         self._name = ""
         self._data: list[str] = []
-        self._id = ""
 
     def feed(self, chunk: bytes) -> Iterator[SseEvent]:
         """Give the events that a chunk completes; the iterator must be read to its end.
@@ -82,7 +78,7 @@ class SseParser:
             self._read_field(line.decode("utf-8", errors="replace"))
             return
         if self._data:
-            yield SseEvent(self._name or "message", "\n".join(self._data), self._id)
+            yield SseEvent(self._name or "message", "\n".join(self._data))
         self._name, self._data, self._size = "", [], 0
 
     def _read_field(self, line: str) -> None:
@@ -93,9 +89,5 @@ class SseParser:
                 self._data.append(value)
             case "event":
                 self._name = value
-            case "id" if "\0" not in value:
-                self._id = value
-            case "retry" if value.isascii() and value.isdigit():
-                self.retry = int(value) / 1000
             case _:
                 pass

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from controller.bbs.errors import SYSTEM, error_from_exception, error_from_response, reason_of
+from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_response, reason_of
 from controller.bbs.events import event_from_sse
 from controller.bbs.sse import EventTooLarge, SseParser
 from protos.bbs.events_pb2 import EventsByCellId

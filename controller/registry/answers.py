@@ -13,12 +13,11 @@ from controller.registry.exchange import Work
 from controller.registry.traffic import Bucket
 from controller.registry.urls import Url
 from controller.registry.wire import IllegalRequestError, Response, Wire, WireError
+from controller.tls_causes import NO_TLS
 from reconcile.errors import DockerCacheError, Invalid, Unavailable
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 FAILURES = (OSError, WireError, UnicodeError)
-NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-"""What OpenSSL calls it when a server speaks something else than TLS."""
 
 
 class Finish:

@@ -3,12 +3,10 @@
 Source: cloudfoundry/bbs models/error.proto and models/errors.go.
 """
 
-import ssl
-from collections.abc import Iterator
-
 import httpx
 
 from controller.bbs.text import one_line, text_of
+from controller.tls_causes import causes_of, tls_cause_of
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import (
     Conflict,
@@ -21,9 +19,6 @@ from reconcile.errors import (
 )
 
 SYSTEM = "bbs"
-
-_REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
-"""Words of the TLS alerts that mean: not with this certificate (the last one, with TLS 1.2: not without)."""
 
 _BY_TYPE: dict[int, type[DockerCacheError]] = {
     Error.ResourceNotFound: NotFound,
@@ -78,13 +73,14 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
 def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
     """Sort a call that brought no answer; whether it had an effect is unknown."""
     detail = f"{attempt}: {reason_of(error)}"
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) and not any(
-        _is_refused_certificate(cause) for cause in _causes(error)
-    ):
+    tls_cause = tls_cause_of(error)
+    is_refused = tls_cause is not None and tls_cause.is_refusal
+    was_not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    if was_not_sent and not is_refused:
         return Unavailable(SYSTEM, "ConnectionFailed", detail, may_have_happened=False)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Unavailable(SYSTEM, "Timeout", detail)
-    if any(_is_refused_certificate(cause) for cause in _causes(error)):
+    if is_refused:
         return Denied(SYSTEM, "CertificateRefused", detail)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return Invalid(SYSTEM, "InvalidRequest", detail)
@@ -93,22 +89,8 @@ def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
 
 def reason_of(error: BaseException) -> str:
     """Say in one line what happened; httpx often leaves that to the cause of its error."""
-    texts = (str(cause) for cause in _causes(error))
+    texts = (str(cause) for cause in causes_of(error))
     return one_line(next(filter(None, texts), type(error).__name__))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_refused_certificate(error: BaseException) -> bool:
-    # The peer's refusal of our certificate arrives as an alert, with TLS 1.3 only after the handshake.
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return True
-    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-    return "_ALERT_" in reason and any(word in reason for word in _REFUSALS)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -21,7 +21,7 @@ import structlog
 from controller.coverage import Followers
 from controller.process import Process
 from controller.workqueue import WorkQueue
-from reconcile.errors import DockerCacheError, RateLimited, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, RateLimited, Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.orders import Order
@@ -52,7 +52,6 @@ LONGEST_WAIT = 300.0  # seconds
 RATE_LIMIT_WAIT = 60.0  # seconds, where the registry names none
 CREDENTIALS_WAIT = 15.0  # seconds between two looks for credentials that a restart lost
 CREDENTIALS_LOOKS = 20
-CREDENTIALS_LOST = "credentials-lost"
 OPEN = frozenset({JobState.QUEUED, JobState.COPYING})
 PAUSED_WAIT = 60.0  # seconds between two looks whether a pause is over; its end wakes the jobs besides
 MAX_ATTEMPTS = 12  # about half an hour of an unreachable registry
@@ -180,7 +179,7 @@ class Cacher:
             if job is not None and job.needs_credentials:
                 self._give_credentials(job.job_id, request.credentials)
             return job
-        may_ask_anew = is_of_lrp(request.origin) or job.failure.startswith(CREDENTIALS_LOST)
+        may_ask_anew = is_of_lrp(request.origin) or job.failure.startswith(ErrorCode.CREDENTIALS_LOST)
         return None if may_ask_anew else job
 
     def _give_credentials(self, job_id: JobId, credentials: Credentials | None) -> None:
@@ -294,7 +293,9 @@ class Cacher:
         if waited < CREDENTIALS_LOOKS:
             return CREDENTIALS_WAIT
         del self._waited_for_credentials[job.job_id]
-        await self._fail(job, f"{CREDENTIALS_LOST}: neither the staging task nor an LRP brought them back")
+        await self._fail(
+            job, f"{ErrorCode.CREDENTIALS_LOST}: neither the staging task nor an LRP brought them back"
+        )
         return None
 
     async def _attempt(self, job: CacheJob) -> float | None:

@@ -5,6 +5,52 @@ system and its own code travel along as fields.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The codes that code compares; any other code is only shown.
+
+    Their values are shown too, and some are stored in records, so they do not change.
+    """
+
+    # Config and the files that it names
+    BAD_AUTH_FILE = "bad-auth-file"
+    BAD_REGISTRY_ADDRESS = "bad-registry-address"
+    """No image reference names a registry by this address."""
+
+    # BBS
+    CONNECTION_FAILED = "ConnectionFailed"
+
+    # Registries
+    ADDRESS_REFUSED = "address-refused"
+    """The host has an address that images must not be fetched from."""
+    BAD_CREDENTIALS = "bad-credentials"
+    CERTIFICATE = "certificate"
+    CONNECTION = "connection"
+    CUT = "cut"
+    """The body ended before its last byte."""
+    DIGEST_MISMATCH = "digest-mismatch"
+    NO_TLS = "no-tls"
+    REALM_REFUSED = "realm-refused"
+    """The registry names a token server that no login is sent to."""
+    SIZE_MISMATCH = "size-mismatch"
+    TIMEOUT = "timeout"
+    TOKEN_EXPIRED = "token-expired"  # noqa: S105 - a code
+    TOO_SLOW = "too-slow"
+    UNKNOWN_HOST = "unknown-host"
+    UNSUPPORTED = "UNSUPPORTED"
+    """The registry does not offer the call; the code of the OCI distribution specification."""
+    UPLOAD_FAILED = "upload-failed"
+
+    # Store
+    DATABASE_MISSING = "database-missing"
+    SCHEMA_MISSING = "schema-missing"
+    SCHEMA_OLDER = "schema-older"
+
+    # Cache jobs
+    CREDENTIALS_LOST = "credentials-lost"
+    """The daemon restarted, and nobody has brought the credentials of a queued job again."""
 
 
 @dataclass(eq=False)
@@ -13,7 +59,7 @@ class DockerCacheError(Exception):
 
     Attributes:
         system: "bbs", "registry", "docker", "image", "store" or "config".
-        code: That system's own code, such as "MANIFEST_UNKNOWN".
+        code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator; never holds credentials.
     """
 

@@ -12,6 +12,7 @@ from reconcile.errors import (
     Conflict,
     Denied,
     DockerCacheError,
+    ErrorCode,
     Invalid,
     NotFound,
     RateLimited,
@@ -77,14 +78,14 @@ def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
     is_refused = tls_cause is not None and tls_cause.is_refusal
     was_not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if was_not_sent and not is_refused:
-        return Unavailable(SYSTEM, "ConnectionFailed", detail, may_have_happened=False)
+        return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail, may_have_happened=False)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Unavailable(SYSTEM, "Timeout", detail)
     if is_refused:
         return Denied(SYSTEM, "CertificateRefused", detail)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return Invalid(SYSTEM, "InvalidRequest", detail)
-    return Unavailable(SYSTEM, "ConnectionFailed", detail)
+    return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail)
 
 
 def reason_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.transport import client_tls
-from reconcile.errors import Denied, DockerCacheError, Invalid, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.lrps import Cell
 
 BBS = "bbs"
@@ -91,12 +91,12 @@ def bbs_advice(error: DockerCacheError) -> str:
             return "put the file or the address right that is named here"
         case Denied():
             return "look at bbs_client_cert_file: the BBS must trust it"
-        case Unavailable(code="ConnectionFailed", may_have_happened=True):
+        case Unavailable(code=ErrorCode.CONNECTION_FAILED, may_have_happened=True):
             # With TLS 1.3 a refused certificate is often seen as no more than that.
             return (
                 "it broke the connection off: look at bbs_client_cert_file, which it may refuse, and its log"
             )
-        case Unavailable(code="ConnectionFailed"):
+        case Unavailable(code=ErrorCode.CONNECTION_FAILED):
             return "see that bbs_address is right, a BBS is active there, and this machine may reach it"
         case Unavailable():
             return "see that a BBS is active and not overloaded: its log says more"

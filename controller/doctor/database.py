@@ -11,14 +11,14 @@ from controller.store import open_store_readonly
 from controller.store.journal import cipher_from_key
 from controller.store.location import path_from_url
 from controller.store.lock import find_holder
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, ErrorCode
 
 DATABASE = "database"
 
 LEAST_FREE = 100 << 20
 """Bytes."""
 
-_FIRST_START = frozenset({"database-missing", "schema-missing"})
+_FIRST_START = frozenset({ErrorCode.DATABASE_MISSING, ErrorCode.SCHEMA_MISSING})
 
 
 async def check_database(config: Config) -> Findings:
@@ -67,7 +67,7 @@ async def _judge_schema(url: str, path: Path) -> Finding:
     except DockerCacheError as error:
         if error.code in _FIRST_START:
             return ok(DATABASE, f"{path} is made at the daemon's first start")
-        if error.code == "schema-older":
+        if error.code == ErrorCode.SCHEMA_OLDER:
             advice = "start this version's daemon: it brings the schema up to date"
             return warning(DATABASE, str(error), advice)
         return problem(DATABASE, str(error), "do what it says, or name another file in database_url")

@@ -28,7 +28,7 @@ from controller.registry.exchange import Request
 from controller.registry.session import Session
 from controller.registry.settings import Retries, Timeouts
 from controller.wiring import open_cells_view, open_registries
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import DOCKER_HUB, CacheGuid, ImageReference, parse_image_reference
 
 CACHE_REGISTRY = "cache-registry"
@@ -72,19 +72,19 @@ def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
     if by_tls is not None:
         return by_tls
     match error:
-        case Invalid(code="bad-registry-address") | Invalid(system="image"):
+        case Invalid(code=ErrorCode.BAD_REGISTRY_ADDRESS) | Invalid(system="image"):
             return f"write {keys.tls.address} as images name it: host, and port if not 443, or docker.io"
-        case Invalid(code="bad-auth-file"):
+        case Invalid(code=ErrorCode.BAD_AUTH_FILE):
             return "put registry_auth_file right"
-        case Invalid(code="address-refused"):
+        case Invalid(code=ErrorCode.ADDRESS_REFUSED):
             return "add its network to allowed_source_networks, if images may be copied from there"
-        case Denied(code="realm-refused"):
+        case Denied(code=ErrorCode.REALM_REFUSED):
             return "let the registry name a token server on its own host, over https"
         case Denied():
             return f"look at {keys.login}"
         case RateLimited():
             return f"wait until its limit allows requests again, or log in: {keys.login}"
-        case Unavailable(code="unknown-host"):
+        case Unavailable(code=ErrorCode.UNKNOWN_HOST):
             return f"see that the name in {keys.tls.address} is right, and that it resolves on this machine"
         case Unavailable():
             return f"see that it runs, that {keys.tls.address} is right, and that this machine may reach it"
@@ -181,7 +181,7 @@ def _delete(config: Config, probe: Probe, repository: Repository) -> Finding:
 
 def _deletion_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
     match error:
-        case Invalid(code="UNSUPPORTED"):
+        case Invalid(code=ErrorCode.UNSUPPORTED):
             return "evict needs deletion enabled in the registry (REGISTRY_STORAGE_DELETE_ENABLED=true)"
         case Denied():
             return f"evict needs a login that may delete: look at {keys.login}"
@@ -241,7 +241,7 @@ def _image_of(registry: RegistryConfig) -> ImageReference:
     image = parse_image_reference(f"{registry.address}/doctor").canonical()
     if image.domain.lower() != registry.address.lower():
         detail = f"image references name this {image.domain}, and so these settings are never used"
-        raise Invalid("config", "bad-registry-address", detail)
+        raise Invalid("config", ErrorCode.BAD_REGISTRY_ADDRESS, detail)
     return image
 
 
@@ -259,7 +259,7 @@ def _greet(config: Config, image: ImageReference, cancellation: Cancellation) ->
                     raise session.error(answer, f"{session.base} (greeting)")
                 answer.drain()
         except Denied as error:
-            if _has_login(session) or error.code == "realm-refused":
+            if _has_login(session) or error.code == ErrorCode.REALM_REFUSED:
                 raise
             return "answers, and wants a login"  # its token server gives nothing to strangers
         return "answers, and wants a login" if answer.status == 401 else "answers"

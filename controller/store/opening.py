@@ -23,7 +23,7 @@ from controller.store.operations import SqlOperations
 from controller.store.origins import SqlOrigins
 from controller.store.schema import check_schema, migrate
 from controller.store.sql import SqlRecords
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def _open_to_read(resources: ExitStack, url: str) -> SqlRecords:
     if path is None or not is_there(path):
         raise Invalid(
             "store",
-            "database-missing",
+            ErrorCode.DATABASE_MISSING,
             f"{path or 'a database in memory'} is not there: start the daemon first",
         )
     database = database_to_read(path)

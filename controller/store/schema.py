@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -44,11 +44,13 @@ def check_schema(connection: Connection, name: str) -> None:
     if revision == head():
         return
     if revision is None:
-        raise Invalid("store", "schema-missing", f"{name} has no records yet: start the daemon on it first")
+        raise Invalid(
+            "store", ErrorCode.SCHEMA_MISSING, f"{name} has no records yet: start the daemon on it first"
+        )
     _refuse_unknown(revision, name)
     raise Invalid(
         "store",
-        "schema-older",
+        ErrorCode.SCHEMA_OLDER,
         f"{name} has schema {revision}, this version reads {head()}: start this version's daemon on it first",
     )
 

@@ -11,7 +11,7 @@ from controller.admin.queries import Desk
 from controller.admin.survey import Places, Survey
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CopyEngine, Copying, Records
-from controller.config import Config, read_secret
+from controller.config import Config
 from controller.control import Control
 from controller.coverage import Coverage, Followers, LrpIndex
 from controller.engines.copy_plan import CopyLimits, Verify
@@ -22,8 +22,7 @@ from controller.reachability import Forwards, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.platforms import parse_platform
 from controller.sightings import Sightings
-from controller.store import Store, cipher_from_key
-from controller.transport import client_tls
+from controller.store import Store
 from controller.verifier import ReadBack
 from controller.watcher import Found, Watcher
 from controller.wiring import open_registries, pull_credentials
@@ -86,22 +85,6 @@ class Loops:
         self.queue.close()
         self.cacher.close()
         self.watcher.close()
-
-
-def check_usable(config: Config) -> None:
-    """Open what a config names, and close it again; blocks.
-
-    Raises:
-        Invalid: A file is no certificate, no key, or no login.
-    """
-    client_tls(
-        config.bbs_ca_cert_file,
-        cert_file=config.bbs_client_cert_file,
-        key_file=config.bbs_client_key_file,
-    )
-    if config.journal_key_file is not None:
-        cipher_from_key(read_secret(config.journal_key_file).encode())
-    open_registries(config).close()
 
 
 def open_engine(config: Config, store: Store) -> Engine:

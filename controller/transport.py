@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 
 CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
 IDLE_CONNECTIONS = 32  # as many as may be open: a handshake costs more than the call
@@ -90,4 +90,4 @@ def _client(
 def _unreadable(error: OSError, *files: str | Path) -> Invalid:
     # OpenSSL does not tell which of its files it could not open.
     at_fault = [str(file) for file in files if not os.access(file, os.R_OK)] or map(str, files)
-    return Invalid("config", "unreadable-file", f"{', '.join(at_fault)}: {error.strerror}")
+    return Invalid("config", ErrorCode.UNREADABLE_FILE, f"{', '.join(at_fault)}: {error.strerror}")

@@ -18,6 +18,7 @@ class ErrorCode(StrEnum):
     BAD_AUTH_FILE = "bad-auth-file"
     BAD_REGISTRY_ADDRESS = "bad-registry-address"
     """No image reference names a registry by this address."""
+    UNREADABLE_FILE = "unreadable-file"
 
     # BBS
     CONNECTION_FAILED = "ConnectionFailed"

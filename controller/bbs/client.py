@@ -212,13 +212,22 @@ async def open_bbs(
     Raises:
         Invalid: The address is not a plain https URL.
     """
-    if not _is_plain(address):
-        raise Invalid("config", "bad-address", f"{address}: write https://host:port")
+    check_address(address)
     async with (
         open_calls(address, tls=tls, timeout=timeout) as calls,
         open_streams(address, tls=tls) as streams,
     ):
         yield BbsClient(Calls(calls, timeout), Streams(streams, timeout))
+
+
+def check_address(address: str) -> None:
+    """Refuse the address of a BBS that cannot be one.
+
+    Raises:
+        Invalid: It is not a plain https URL.
+    """
+    if not _is_plain(address):
+        raise Invalid("config", "bad-address", f"{address}: write https://host:port")
 
 
 def _is_plain(address: str) -> bool:

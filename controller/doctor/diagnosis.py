@@ -11,12 +11,13 @@ from functools import partial
 
 from controller.config import Config
 from controller.doctor.addresses import CELLS_VIEW, check_cells_view
+from controller.doctor.admin import ADMIN, check_admin
 from controller.doctor.bbs import BBS, EVENTS, check_bbs, check_events
 from controller.doctor.certificates import CERTIFICATES, check_certificates
 from controller.doctor.clock import CLOCK, check_clock
 from controller.doctor.database import DATABASE, check_database
 from controller.doctor.findings import Finding, Findings, Level, finding_of, without_login
-from controller.doctor.local import ADMIN, CONFIG, DOCKER, check_admin, check_config, check_docker
+from controller.doctor.local import CONFIG, DOCKER, check_config, check_docker
 from controller.doctor.registries import (
     CACHE_REGISTRY,
     SOURCES,

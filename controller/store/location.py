@@ -46,6 +46,21 @@ def is_there(path: Path) -> bool:
         raise _refused(path, "it cannot be looked at", error) from error
 
 
+def check_access(path: Path) -> None:
+    """Check that the database can be created or written to, without creating anything.
+
+    Raises:
+        Invalid: `database-path`.
+    """
+    directory = next(each for each in path.parents if is_there(each))
+    if not directory.is_dir():
+        raise _refused(path, f"{directory} is no directory", None)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _refused(path, f"{directory} is not writable", None)
+    if is_there(path) and (path.is_dir() or not os.access(path, os.R_OK | os.W_OK)):
+        raise _refused(path, "it is no file that can be read and written", None)
+
+
 def prepare_directory(path: Path) -> None:
     """Create the directory of the database if need be, for this user alone.
 

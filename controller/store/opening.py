@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,13 +17,13 @@ from controller.store.database import (
     to_the_end,
 )
 from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key, list_process_guids
-from controller.store.location import is_there, path_from_url, prepare_directory, prepare_file
+from controller.store.location import check_access, is_there, path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.operations import SqlOperations
 from controller.store.origins import SqlOrigins
 from controller.store.schema import check_schema, migrate
 from controller.store.sql import SqlRecords
-from reconcile.errors import ErrorCode, Invalid
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 
 T = TypeVar("T")
 
@@ -74,6 +74,27 @@ async def open_store_readonly(url: str) -> AsyncIterator[SqlRecords]:
         yield await _in_thread(partial(_open_to_read, resources, url))
     finally:
         await _in_thread(resources.close)
+
+
+def check_database(url: str) -> None:
+    """Refuse a database that `open_store` would refuse; nothing is created, locked or changed; blocks.
+
+    Raises:
+        Invalid: `database-url`, `database-unsupported`, `database-path`, `schema-newer` or what SQLite
+            calls a file that is no database.
+    """
+    path = path_from_url(url)
+    if path is None:
+        return
+    check_access(path)
+    if not is_there(path):
+        return
+    with ExitStack() as resources, suppress(Unavailable):  # what may be over when the daemon starts
+        try:
+            _open_to_read(resources, url)
+        except Invalid as error:
+            if error.code not in {ErrorCode.SCHEMA_MISSING, ErrorCode.SCHEMA_OLDER}:
+                raise
 
 
 async def _in_thread(call: Callable[[], T]) -> T:

@@ -57,7 +57,7 @@ async def test_a_running_daemon_is_seen_and_left_alone(env: Environment) -> None
     assert troubles(findings) == []
     assert f"is held by process {daemon.pid} since " in texts(findings, "database")
     assert "has the schema of this version" in texts(findings, "database")
-    assert texts(findings, "admin") == f"a daemon listens at {env.settings['admin_address']}"
+    assert texts(findings, "admin") == f"the daemon at {env.settings['admin_address']} answers a call"
     status, seconds = await daemon.stop()
     assert status == 0
     assert seconds < 10
@@ -77,6 +77,8 @@ async def test_several_things_that_are_wrong_are_all_said_at_once(env: Environme
     found = [(each.check, each.level) for each in troubles(await examine(env))]
 
     assert found == [
+        ("config", Level.PROBLEM),  # a key that is another certificate's
+        ("config", Level.PROBLEM),  # a database that cannot be
         ("certificates", Level.PROBLEM),  # expired
         ("certificates", Level.PROBLEM),  # and its key is that of another
         ("bbs", Level.PROBLEM),

@@ -14,14 +14,13 @@ from controller.cacher import Cacher, CopyEngine, Copying, Records
 from controller.config import Config
 from controller.control import Control
 from controller.coverage import Coverage, Followers, LrpIndex
-from controller.engines.copy_plan import CopyLimits, Verify
-from controller.engines.docker_daemon import DaemonSettings, DockerCopy
+from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
+from controller.event_cache import EventCache
 from controller.process import Process
-from controller.reachability import Forwards, Reachability
+from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
-from controller.registry.platforms import parse_platform
-from controller.sightings import Sightings
+from controller.registry.oci.platforms import parse_platform
 from controller.store import Store
 from controller.verifier import ReadBack
 from controller.watcher import Found, Watcher
@@ -55,7 +54,7 @@ class Engine(CopyEngine, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the process holds open."""
+    """What the process pins open."""
 
     store: Store
     bbs: BbsClient
@@ -72,7 +71,7 @@ class Loops:
     watcher: Watcher
     cacher: Cacher
     reconciler: Reconciler
-    mode: Reachability | Forwards
+    mode: Reachability | NullMode
     desk: Desk
 
     async def recover(self) -> None:
@@ -102,6 +101,9 @@ def open_engine(config: Config, store: Store) -> Engine:
     platform = None if config.platforms == "all" else parse_platform(config.platforms)
     repositories = config.cache_repositories
     if config.docker_socket is not None and platform is not None:
+        # Imported where it is configured: the docker SDK costs memory and time at the start.
+        from controller.engines.docker_daemon import DaemonSettings, DockerCopy  # noqa: PLC0415
+
         docker = DaemonSettings(config.docker_socket)
         return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
@@ -118,7 +120,7 @@ def assemble(config: Config, opened: Opened) -> Loops:
     )
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
-    coverage, index, sightings = Coverage(), LrpIndex(), Sightings()
+    coverage, index, event_cache = Coverage(), LrpIndex(), EventCache()
     rules, mode = _rules(config, store), _mode(config, opened)
     cacher = Cacher(
         Copying(engine, rules.cache),
@@ -134,19 +136,19 @@ def assemble(config: Config, opened: Opened) -> Loops:
         bindings=store.records,
         images=store.records,
         journal=store.journal,
-        origins=store.origins,
+        original_sources=store.original_sources,
         records=store.records,
         coverage=coverage,
-        sightings=sightings,
+        event_cache=event_cache,
         mode=mode,
-        wishes=control,
+        overrides=control,
     )
     targets = Targets(
         lrps=bbs,
         bridges=bbs,
         instances=bbs,
         journal=store.journal,
-        origins=store.origins,
+        original_sources=store.original_sources,
         images=store.records,
         engine=engine,
         verifier=ReadBack(engine, store.records, rules.cache),
@@ -156,12 +158,12 @@ def assemble(config: Config, opened: Opened) -> Loops:
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
     watcher = Watcher(
         bbs,
-        found=Found(queue, index, coverage, cacher, store.records, store.records, sightings, mode),
+        found=Found(queue, index, coverage, cacher, store.records, store.records, event_cache, mode),
         rules=rules,
         process=process,
         sync_interval=config.sync_interval,
     )
-    places = Places(bbs, store.records, store.journal, store.origins, control, coverage, mode)
+    places = Places(bbs, store.records, store.journal, store.original_sources, control, coverage, mode)
     survey = Survey(places, rules, process)
     desk = Desk(
         survey=survey,
@@ -190,9 +192,9 @@ def _rules(config: Config, store: Store) -> Rules:
         running=config.running_policy,
         limits=PhaseLimits(
             bridge=config.bridge_timeout,
-            settle=config.settle_timeout,
-            routes=config.route_settling_delay,
-            owner_sync=config.owner_sync_grace,
+            settle=config.start_timeout,
+            routes=config.route_propagation_delay,
+            cloud_controller_sync=config.cloud_controller_sync_grace,
         ),
         may_bridge=store.journal.is_durable,
         pull_credentials=pull_credentials(config),
@@ -201,9 +203,9 @@ def _rules(config: Config, store: Store) -> Rules:
     )
 
 
-def _mode(config: Config, opened: Opened) -> Reachability | Forwards:
+def _mode(config: Config, opened: Opened) -> Reachability | NullMode:
     if config.restore_after is None:
-        return Forwards()
+        return NullMode()
     return Reachability(
         opened.engine,
         opened.store.records,

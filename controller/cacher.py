@@ -42,7 +42,7 @@ from reconcile.records import (
     JobId,
     JobState,
     is_of_lrp,
-    lrp_of_origin,
+    lrp_of_requester,
 )
 
 log = structlog.get_logger(scope="cacher")
@@ -162,7 +162,7 @@ class Cacher:
         return None if target is None else self._engine.progress(target)
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Ask for a copy; the same origin again gives the same job."""
+        """Ask for a copy; the same requester again gives the same job."""
         async with self._requesting:
             job = await self._find_job_of(request) or await self._join_or_add(request)
         if request.is_ordered and job.state in OPEN:
@@ -172,14 +172,14 @@ class Cacher:
         return job
 
     async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
-        """Find the job that the origin asked for already; an LRP whose job has ended asks anew."""
-        binding = await self._records.bindings.find_binding(request.origin)
+        """Find the job that the requester asked for already; an LRP whose job has ended asks anew."""
+        binding = await self._records.bindings.find_binding(request.requester)
         job = None if binding is None else await self._records.jobs.find_job(binding.job_id)
         if job is None or job.state in OPEN:
             if job is not None and job.needs_credentials:
                 self._give_credentials(job.job_id, request.credentials)
             return job
-        may_ask_anew = is_of_lrp(request.origin) or job.failure.startswith(ErrorCode.CREDENTIALS_LOST)
+        may_ask_anew = is_of_lrp(request.requester) or job.failure.startswith(ErrorCode.CREDENTIALS_LOST)
         return None if may_ask_anew else job
 
     def _give_credentials(self, job_id: JobId, credentials: Credentials | None) -> None:
@@ -217,13 +217,13 @@ class Cacher:
 
     def _note_order(self, job_id: JobId, request: CacheRequest) -> None:
         if request.is_ordered:
-            self._ordered.setdefault(job_id, set()).add(request.origin)
+            self._ordered.setdefault(job_id, set()).add(request.requester)
 
     def _is_ordered(self, job_id: JobId) -> bool:
         """Whether an operator asked for a copy, or still waits for an LRP that needs it."""
         return any(
-            not is_of_lrp(origin) or self._gate.order_of(lrp_of_origin(origin)) is not None
-            for origin in self._ordered.get(job_id, ())
+            not is_of_lrp(requester) or self._gate.order_of(lrp_of_requester(requester)) is not None
+            for requester in self._ordered.get(job_id, ())
         )
 
     def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
@@ -240,7 +240,7 @@ class Cacher:
         return Binding(
             app_guid=request.app_guid,
             source=request.source,
-            origin=request.origin,
+            requester=request.requester,
             staged_at=request.staged_at,
             job_id=job_id,
             opted_in=request.opted_in,
@@ -357,8 +357,8 @@ class Cacher:
             guid = await self._records.images.reserve_guid(resolved.platform_digest)
             target = self._cache.image(guid)
             known = await self._records.images.find_image(guid)
-            suspect_since = 0.0 if known is None else known.suspect_since
-            is_trusted = known is not None and not suspect_since
+            needs_verification_since = 0.0 if known is None else known.needs_verification_since
+            is_trusted = known is not None and not needs_verification_since
             if known is not None and is_trusted and await self._engine.is_present(target, known.digest):
                 await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
                 return known, None
@@ -373,7 +373,8 @@ class Cacher:
                 size=copied.size,
                 created_at=now,
                 verified_at=now,
-                suspect_since=suspect_since,  # until it was read back: what is missing is brought, not mended
+                # Until it was read back: a copy adds what is missing, and does not mend what is corrupt.
+                needs_verification_since=needs_verification_since,
             )
             await self._finish(job, resolved, image, copied.blobs)
             return image, copied

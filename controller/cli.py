@@ -37,7 +37,7 @@ for command in (
     asking.image,
     asking.jobs,
     apps.apps,
-    apps.replacements,
+    apps.migrations,
     doing.cache,
     doing.verify,
     doing.evict,

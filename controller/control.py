@@ -1,6 +1,6 @@
 """What operators have asked of the running daemon: a pause, apps that are held, and LRPs to be moved now.
 
-The pause and the holds outlive the process; an order is one try, given by somebody who is watching,
+The pause and the pins outlive the process; an order is one try, given by somebody who is watching,
 and ends with the process.
 """
 
@@ -11,14 +11,14 @@ import structlog
 
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
-from reconcile.reasons import REASONS, AppState
+from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal
 
 log = structlog.get_logger(scope="control")
 
-_UNDER_WAY = frozenset({AppState.PENDING, AppState.MOVING})
+_UNDER_WAY = frozenset({AppState.PENDING, AppState.MIGRATING})
 
-Follower = Callable[[ProcessGuid, str, str], None]
+Follower = Callable[[ProcessGuid, Reason, str], None]
 """Is told process GUID, reason and detail of each pass over an LRP that was ordered."""
 
 
@@ -31,23 +31,23 @@ class Operations(Protocol):
     async def save_paused(self, *, is_paused: bool) -> None:
         """Keep whether the daemon is paused."""
 
-    async def list_holds(self) -> frozenset[AppGuid]:
+    async def list_pins(self) -> frozenset[AppGuid]:
         """List the apps that stay on their sources."""
 
-    async def hold(self, app_guids: Iterable[AppGuid]) -> None:
+    async def pin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps stay on their sources."""
 
-    async def release(self, app_guids: Iterable[AppGuid]) -> None:
+    async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps be moved again."""
 
 
-def is_over(reason: str) -> bool:
+def is_over(reason: Reason) -> bool:
     """Whether an order is over with a pass that came to this."""
-    return REASONS[reason].state not in _UNDER_WAY
+    return reason.state not in _UNDER_WAY
 
 
 class Control:
-    """The wishes of operators, as passes and cache jobs see them."""
+    """The overrides of operators, as passes and cache jobs see them."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
@@ -65,13 +65,13 @@ class Control:
         if paused is None:
             await self._operations.save_paused(is_paused=start_paused)
         self._is_paused = start_paused if paused is None else paused
-        self._held = set(await self._operations.list_holds())
+        self._held = set(await self._operations.list_pins())
         if self._is_paused:
             log.info("paused", reason="as it was left" if paused else "start_paused")
 
     async def load_for_orders_alone(self) -> None:
         """Begin nothing but what is ordered, for this process alone."""
-        self._held = set(await self._operations.list_holds())
+        self._held = set(await self._operations.list_pins())
         self._is_paused, self._was_paused = True, await self._operations.find_paused() is True
 
     @property
@@ -85,7 +85,7 @@ class Control:
         return self._is_paused
 
     @property
-    def held_apps(self) -> frozenset[AppGuid]:
+    def pinned_apps(self) -> frozenset[AppGuid]:
         """The apps that stay on their sources."""
         return frozenset(self._held)
 
@@ -101,7 +101,7 @@ class Control:
         self._is_paused = False
         log.info("resumed")
 
-    def is_held(self, app_guid: AppGuid) -> bool:
+    def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source, where an operator put it back."""
         return app_guid in self._held
 
@@ -109,10 +109,10 @@ class Control:
         """Hold apps that are to go back to their sources, and release those that are to be moved."""
         apps = frozenset(app_guids) - {AppGuid("")}
         if goal is Goal.SOURCE:
-            await self._operations.hold(apps)
+            await self._operations.pin(apps)
             self._held |= apps
         else:
-            await self._operations.release(apps & self._held)
+            await self._operations.unpin(apps & self._held)
             self._held -= apps
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
@@ -132,11 +132,11 @@ class Control:
         return True
 
     def withdraw(self, process_guid: ProcessGuid) -> None:
-        """Ask for nothing any more; a replacement that was begun goes on to its end."""
+        """Ask for nothing any more; a migration that was begun goes on to its end."""
         self._orders.pop(process_guid, None)
         self._followers.pop(process_guid, None)
 
-    def report(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
+    def report(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
         """Tell what a pass came to, for an order that may be over with it."""
         follower = self._followers.get(process_guid)
         if follower is None:

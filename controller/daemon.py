@@ -1,7 +1,7 @@
 """Opens what the process needs, runs its loops, and takes it apart again on a signal.
 
 Order of need, and so of closing in reverse: metrics, store, BBS client, engine, admin API, loops.
-On the first signal no replacement is begun any more, those under way get a few seconds,
+On the first signal no migration is begun any more, those under way get a few seconds,
 then the loops are cancelled; a copy in flight goes back into the queue. A second signal
 leaves at once.
 """
@@ -32,7 +32,7 @@ from reconcile.errors import DockerCacheError
 log = structlog.get_logger(scope="daemon")
 
 FINISH_WITHIN = 5.0
-"""Seconds that open replacements get after a signal; the rest of ten is for cancelled copies."""
+"""Seconds that open migrations get after a signal; the rest of ten is for cancelled copies."""
 
 
 class StopRequested(Exception):
@@ -74,7 +74,7 @@ async def run(config: Config, read_config: Callable[[], object]) -> bool:
 async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> None:
     """Do an operator's work without a daemon: in a process like it that begins nothing but what is ordered.
 
-    Replacements that were begun come to their end before this returns, also after a first signal, which
+    Migrations that were begun come to their end before this returns, also after a first signal, which
     cancels the work; a second one leaves at once.
 
     Args:
@@ -115,7 +115,7 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
             log.error(
                 "journal-in-memory-only",
                 reason="no journal_key_file" if key is None else "the database itself is in memory",
-                detail="a crash in mid-replacement leaves it to Cloud Controller to desire the LRP again",
+                detail="a crash in mid-migration leaves it to Cloud Controller to desire the LRP again",
             )
         tls = client_tls(
             config.bbs_ca_cert_file,
@@ -174,7 +174,7 @@ async def _stop_on_signal(reconciler: Reconciler, read_config: Callable[[], obje
         request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # the next one ends the process at once
-    await reconciler.finish_replacements(FINISH_WITHIN)
+    await reconciler.finish_migrations(FINISH_WITHIN)
     raise request
 
 
@@ -197,7 +197,7 @@ async def _stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoR
     await asyncio.wait([work])
     for number in signals[:2]:
         loop.remove_signal_handler(number)  # the next one ends the process at once
-    await reconciler.finish_replacements(None)
+    await reconciler.finish_migrations(None)
     raise StopRequested
 
 

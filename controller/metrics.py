@@ -47,7 +47,7 @@ class Metrics:
         self.passes = Counter(f"{prefix}passes", "Passes over one LRP", ["reason"], registry=self.registry)
         self.circuit_open = Gauge(
             f"{prefix}circuit_open",
-            "Whether replacements have failed so often that none is begun",
+            "Whether migrations have failed so often that none is begun",
             registry=self.registry,
         )
         self.paused = Gauge(

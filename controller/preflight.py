@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from controller.bbs.client import check_address
 from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
-from controller.registry.platforms import parse_platform
+from controller.registry.oci.platforms import parse_platform
 from controller.store import check_database, cipher_from_key
 from controller.wiring import open_registries
 from reconcile.errors import Invalid

@@ -91,7 +91,7 @@ class Reachability:
             log.error("changed-direction", restoring=self._is_restoring, after_s=self._restore_after)
 
 
-class Forwards:
+class NullMode:
     """Always to the cached images."""
 
     is_restoring = False

@@ -1,6 +1,6 @@
 """Takes a key, runs the pass over it, logs, counts, and puts the key back if needed.
 
-What to do is decided in `reconcile.plan`; this loop bounds how much happens at once, and begins
+What to do is decided in `reconcile.decide`; this loop bounds how much happens at once, and begins
 nothing new when too much has failed.
 """
 
@@ -14,25 +14,25 @@ import structlog
 
 from controller.process import Process
 from controller.workqueue import WorkQueue
-from reconcile.actions import BeginReplacement
+from reconcile.actions import BeginMigration
 from reconcile.apply import Outcome, Targets, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.circuit import Circuit
+from reconcile.decide import decide, decide_left_bridge
 from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import ProcessGuid
-from reconcile.observe import Moment, Sources, observe, observe_left_bridge
+from reconcile.observe import PassContext, Sources, observe, observe_left_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.plan import plan, plan_left_bridge
-from reconcile.protocol import FAILURES, NOT_SETTLED, REPLACED, RESTORED
-from reconcile.reasons import CIRCUIT_OPEN, LOOK_FAILED
-from reconcile.records import LrpRecord, Phase, Replacement
+from reconcile.protocol import FAILURES
+from reconcile.reasons import Reason
+from reconcile.records import LrpRecord, Migration, Phase
 
 log = structlog.get_logger(scope="reconciler")
 
-IN_FLIGHT_LIMIT = Outcome("waiting: in-flight-limit")
-WITHDRAWN = Outcome("called-off", "what was asked for was withdrawn", look_again=0.0)
-RECOVERING = Outcome("waiting: recovery", "an earlier run left replacements open", look_again=1.0)
+IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
+WITHDRAWN = Outcome(Reason.CANCELLED, "what was asked for was withdrawn", look_again=0.0)
+RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", look_again=1.0)
 
 SECONDS_TO_DESIRE = 4.0
 """For what must not be lost with a journal in memory, when the process ends."""
@@ -42,12 +42,12 @@ LONGEST_BACK_OFF = 5.0
 
 RESCUE_PAUSE = 0.3  # seconds between two tries of that
 
-UNREMARKABLE = frozenset({"not-docker", "already-cached", "other-domain", "not-desired"})
+UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER_DOMAIN, Reason.NOT_DESIRED})
 """Reasons that are no record worth keeping."""
 
 
 class Reconciler:
-    """Runs passes, with a limit on open replacements."""
+    """Runs passes, with a limit on open migrations."""
 
     def __init__(
         self,
@@ -63,38 +63,36 @@ class Reconciler:
         self._targets = targets
         self._rules = rules
         self._process = process
-        self._sightings = sources.sightings
+        self._event_cache = sources.event_cache
         self._circuit = rules.circuit
         self._first_answer: float | None = None
-        self._replacing: set[ProcessGuid] = set()
+        self._migrating: set[ProcessGuid] = set()
         self._recovering: set[ProcessGuid] = set()
-        self._unsettled: set[ProcessGuid] = set()
+        self._not_healthy: set[ProcessGuid] = set()
         self._parked: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._none_open = asyncio.Event()
         self._none_open.set()
         self._is_stopping = False
 
     async def recover(self) -> None:
-        """Take up the replacements that an earlier run left open, before anything else is replaced."""
+        """Take up the migrations that an earlier run left open, before anything else is replaced."""
         for problem in await self._sources.journal.list_undecryptable():
             log.error("failed-to-read-journal", error=str(problem))
-        for replacement in await self._sources.journal.list_replacements():
-            log.info(
-                "resuming-replacement", process_guid=replacement.process_guid, phase=str(replacement.phase)
-            )
-            self._recovering.add(replacement.process_guid)
-            self._follow(replacement.process_guid)
-            self._queue.add_urgent(replacement.process_guid)
+        for migration in await self._sources.journal.list_migrations():
+            log.info("resuming-migration", process_guid=migration.process_guid, phase=str(migration.phase))
+            self._recovering.add(migration.process_guid)
+            self._follow(migration.process_guid)
+            self._queue.add_urgent(migration.process_guid)
 
     def _follow(self, key: ProcessGuid) -> None:
-        self._replacing.add(key)
-        self._sightings.follow(key)
+        self._migrating.add(key)
+        self._event_cache.follow(key)
         self._none_open.clear()
 
     async def keep_bridges_fresh(self) -> None:
         """Keep the bridges' domain fresh for ever while there are any, so that surplus instances go."""
         while True:
-            if self._replacing:
+            if self._migrating:
                 try:
                     await self._targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
                 except DockerCacheError as error:
@@ -107,22 +105,22 @@ class Reconciler:
         return self._circuit
 
     def close_circuit(self) -> None:
-        """Go on although replacements have failed: an operator wants it."""
+        """Go on although migrations have failed: an operator wants it."""
         log.info("closed-circuit", before=str(self._circuit))
         self._circuit = self._circuit.succeeded()
         self._process.metrics.circuit_open.set(0)
         self._begin_parked()
 
-    async def finish_replacements(self, seconds: float | None) -> None:
-        """Begin no further replacement, and give those under way some seconds, or as long as they need."""
+    async def finish_migrations(self, seconds: float | None) -> None:
+        """Begin no further migration, and give those under way some seconds, or as long as they need."""
         self._is_stopping = True
-        for key in self._replacing:
+        for key in self._migrating:
             self._queue.add_urgent(key)
         try:
             async with asyncio.timeout(seconds):
                 await self._none_open.wait()
         except TimeoutError:
-            log.info("left-replacements-open", process_guids=sorted(self._replacing))
+            log.info("left-migrations-open", process_guids=sorted(self._migrating))
 
     async def rescue(self) -> None:
         """Desire what a journal in memory would lose, when no loop runs any more.
@@ -133,15 +131,15 @@ class Reconciler:
         if self._sources.journal.is_durable:
             return
         removed = [
-            row for row in await self._sources.journal.list_replacements() if row.phase is not Phase.PREPARED
+            row for row in await self._sources.journal.list_migrations() if row.phase is not Phase.PREPARED
         ]
         async with asyncio.TaskGroup() as group:
-            for replacement in removed:
-                group.create_task(self._desire_in_time(replacement))
+            for migration in removed:
+                group.create_task(self._desire_in_time(migration))
 
-    async def _desire_in_time(self, replacement: Replacement) -> None:
-        lrp, targets = replacement.original, self._targets
-        rootfs = targets.cache.rootfs(replacement.cache_guid)
+    async def _desire_in_time(self, migration: Migration) -> None:
+        lrp, targets = migration.original, self._targets
+        rootfs = targets.cache.rootfs(migration.cache_guid)
         problem = "out of time"
         with suppress(TimeoutError):
             async with asyncio.timeout(SECONDS_TO_DESIRE):
@@ -164,7 +162,7 @@ class Reconciler:
             await self._run_pass(key)
 
     async def _run_pass(self, key: ProcessGuid) -> None:
-        started, order = time.monotonic(), self._sources.wishes.order_of(key)
+        started, order = time.monotonic(), self._sources.overrides.order_of(key)
         try:
             if is_bridge(key):
                 await self._look_at_left_bridge(key)
@@ -176,40 +174,40 @@ class Reconciler:
             self._tell(key, observed.order, outcome.reason, outcome.detail)
         except DockerCacheError as error:
             seconds = self._back_off(key)
-            self._tell(key, order, LOOK_FAILED, str(error))
+            self._tell(key, order, Reason.CHECK_FAILED, str(error))
             self._process.metrics.passes.labels(reason=type(error).__name__).inc()
             log.info(
                 "failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1)
             )
         except Exception:
             self._back_off(key)
-            self._tell(key, order, LOOK_FAILED, "internal-error: see the log")
+            self._tell(key, order, Reason.CHECK_FAILED, "internal-error: see the log")
             self._process.metrics.passes.labels(reason="internal-error").inc()
             log.exception("failed-to-reconcile", process_guid=key)
         else:
             self._report(observed, outcome, time.monotonic() - started)
             if outcome.look_again is None:
                 self._queue.done(key)
-            elif key in self._replacing:  # its app waits
+            elif key in self._migrating:  # its app waits
                 self._queue.again_urgent(key, outcome.look_again)
             else:
                 self._queue.again(key, outcome.look_again)
 
-    def _tell(self, key: ProcessGuid, order: Order | None, reason: str, detail: str) -> None:
+    def _tell(self, key: ProcessGuid, order: Order | None, reason: Reason, detail: str) -> None:
         """Report to whoever gave an order what came of it, but not of a pass that knew nothing of it."""
-        if order is not None and self._sources.wishes.order_of(key) is order:
-            self._sources.wishes.report(key, reason, detail)
+        if order is not None and self._sources.overrides.order_of(key) is order:
+            self._sources.overrides.report(key, reason, detail)
 
     def _back_off(self, key: ProcessGuid) -> float:
-        longest = LONGEST_BACK_OFF if key in self._replacing else None
+        longest = LONGEST_BACK_OFF if key in self._migrating else None
         return self._queue.back_off(key, longest)
 
-    def _moment(self, key: ProcessGuid) -> Moment:
-        return Moment(
+    def _moment(self, key: ProcessGuid) -> PassContext:
+        return PassContext(
             now=self._process.clock(),
             process_age=self._age(),
             run_id=self._process.run_id,
-            stale=self._sightings.stale(key),
+            stale=self._event_cache.stale(key),
             is_restoring=self._sources.mode.is_restoring,
         )
 
@@ -221,7 +219,7 @@ class Reconciler:
         left = await observe_left_bridge(
             bridge, self._sources, domains=self._rules.domains, process_age=self._age()
         )
-        action = plan_left_bridge(left, owner_sync=self._rules.limits.owner_sync)
+        action = decide_left_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
         outcome = await apply(action, empty, self._sources, self._targets)
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
@@ -232,81 +230,81 @@ class Reconciler:
         key = observed.process_guid
         self._parked.pop(key, None)
         self._recovering.discard(key)
-        if observed.replacement is None and key in self._replacing:  # it could not be begun
-            self._circuit = self._circuit.called_off()
+        if observed.migration is None and key in self._migrating:  # it could not be begun
+            self._circuit = self._circuit.cancelled()
             self._settle(key)
-        action = plan(observed, self._rules)
-        if isinstance(action, BeginReplacement):
+        action = decide(observed, self._rules)
+        if isinstance(action, BeginMigration):
             hindrance = self._hindrance(observed.now)
             if hindrance is not None:
                 self._parked[key] = None
                 return hindrance
-            if observed.order is not self._sources.wishes.order_of(key):
+            if observed.order is not self._sources.overrides.order_of(key):
                 self._begin_parked()
                 return WITHDRAWN
             self._circuit = self._circuit.begun()
             self._follow(key)
-            self._tell(key, observed.order, f"waiting: {Phase.PREPARED}", "")
+            self._tell(key, observed.order, Reason(Phase.PREPARED), "")
         outcome = await apply(action, observed, self._sources, self._targets)
         self._judge(key, outcome, observed.now)
-        if key not in self._replacing:
+        if key not in self._migrating:
             self._begin_parked()  # it did not take the place that it was looked at for
-        elif await self._sources.journal.find_replacement(key) is None:
+        elif await self._sources.journal.find_migration(key) is None:
             if outcome.ended is None:
-                self._circuit = self._circuit.called_off()
-            self._settle(key, outcome.ended or observed.replacement)
+                self._circuit = self._circuit.cancelled()
+            self._settle(key, outcome.ended or observed.migration)
         return outcome
 
     @property
     def _most(self) -> int:
         """How many LRPs may be moved at a time."""
-        wished = self._sources.wishes.max_in_flight
+        wished = self._sources.overrides.max_in_flight
         return self._rules.max_in_flight if wished is None else min(wished, self._rules.max_in_flight)
 
     def _hindrance(self, now: float) -> Outcome | None:
-        """Give the reason why no replacement is begun at the moment."""
-        if self._is_stopping or len(self._replacing) >= self._most:
+        """Give the reason why no migration is begun at the moment."""
+        if self._is_stopping or len(self._migrating) >= self._most:
             return IN_FLIGHT_LIMIT
         if self._recovering:
             return RECOVERING
         seconds = self._circuit.closed_for(now)
         if seconds > 0:
-            return Outcome(CIRCUIT_OPEN, str(self._circuit), look_again=seconds)
+            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit), look_again=seconds)
         return None
 
     def _judge(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
-        """Let the circuit breaker know how a replacement went."""
+        """Let the circuit breaker know how a migration went."""
         was_open = self._circuit.is_open
-        if outcome.reason == f"waiting: {NOT_SETTLED}":
-            if key not in self._unsettled:
-                self._unsettled.add(key)
-                self._circuit = self._circuit.failed(f"{key}: {NOT_SETTLED}", now)
+        if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
+            if key not in self._not_healthy:
+                self._not_healthy.add(key)
+                self._circuit = self._circuit.failed(f"{key}: {Reason.NOT_HEALTHY}", now)
         elif outcome.ended is None:
             return
-        elif outcome.reason in {REPLACED, RESTORED}:
+        elif outcome.reason in {Reason.MIGRATED, Reason.RESTORED}:
             self._circuit = self._circuit.succeeded()
-        elif outcome.reason in FAILURES and key not in self._unsettled:
+        elif outcome.reason in FAILURES and key not in self._not_healthy:
             self._circuit = self._circuit.failed(f"{key}: {outcome.reason} {outcome.detail}".strip(), now)
         else:
-            self._circuit = self._circuit.called_off()
+            self._circuit = self._circuit.cancelled()
         if self._circuit.is_open and not was_open:
             log.error("opened-circuit", reason=str(self._circuit), retry_after_s=self._circuit.retry_after)
         self._process.metrics.circuit_open.set(self._circuit.is_open)
 
-    def _settle(self, key: ProcessGuid, ended: Replacement | None = None) -> None:
-        """Note that a replacement is over, and let the one that waits longest begin."""
-        if key not in self._replacing:
+    def _settle(self, key: ProcessGuid, ended: Migration | None = None) -> None:
+        """Note that a migration is over, and let the one that waits longest begin."""
+        if key not in self._migrating:
             return
-        self._replacing.discard(key)
-        self._unsettled.discard(key)
-        self._sightings.unfollow(key, ended.instance_guids if ended is not None else frozenset())
-        if not self._replacing:
+        self._migrating.discard(key)
+        self._not_healthy.discard(key)
+        self._event_cache.unfollow(key, ended.instance_guids if ended is not None else frozenset())
+        if not self._migrating:
             self._none_open.set()
         self._begin_parked()
 
     def _begin_parked(self) -> None:
         """Look again at as many of those that wait as could begin now."""
-        for _ in range(min(len(self._parked), self._most - len(self._replacing))):
+        for _ in range(min(len(self._parked), self._most - len(self._migrating))):
             self._queue.add(self._parked.popitem(last=False)[0])
 
     async def _remember(self, observed: Observed, outcome: Outcome) -> None:
@@ -340,7 +338,7 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     before = observed.record
     if before is not None and observed.order is not None and before.updated_at < observed.order.since:
         before = replace(before, rounds=0)  # an operator wants it tried again
-    lrp = observed.lrp or (observed.replacement.original if observed.replacement else None)
+    lrp = observed.lrp or (observed.migration.original if observed.migration else None)
     if lrp is None:
         return before and replace(
             before, reason=outcome.reason, detail=outcome.detail, updated_at=observed.now

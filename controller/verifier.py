@@ -38,7 +38,7 @@ class ReadBack:
         turn = self._running.setdefault(image.cache_guid, asyncio.Lock())
         async with turn:
             now = await self._images.find_image(image.cache_guid)
-            if now is not None and not now.suspect_since:
+            if now is not None and not now.needs_verification_since:
                 return True  # somebody else has read it meanwhile
             target = self._cache.image(image.cache_guid)
             try:
@@ -46,6 +46,6 @@ class ReadBack:
             except (Invalid, NotFound) as error:
                 log.error("found-damaged-copy", cache_image=str(target), error=str(error))  # noqa: TRY400
                 return False
-            await self._images.suspect_image(image.cache_guid, 0.0)
+            await self._images.mark_for_verification(image.cache_guid, 0.0)
             log.info("verified-copy", cache_image=str(target))
             return True

@@ -19,8 +19,8 @@ from typing import Protocol
 import structlog
 
 from controller.coverage import Coverage, LrpIndex
+from controller.event_cache import EventCache
 from controller.process import Process
-from controller.sightings import Sightings
 from controller.workqueue import WorkQueue
 from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
 from reconcile.errors import DockerCacheError
@@ -41,10 +41,11 @@ from reconcile.events import (
 )
 from reconcile.lrps import DesiredLrp, ProcessGuid, SchedulingInfo, Task, TaskGuid, TaskState
 from reconcile.observed import Rules
-from reconcile.policy import decide
+from reconcile.policy import refusal_of
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
-from reconcile.records import CacheRequest, origin_of_task
-from reconcile.staging import STAGING_DOMAIN, NotOurs, Signal, detect
+from reconcile.reasons import Reason
+from reconcile.records import CacheRequest, requester_of_task
+from reconcile.staging import STAGING_DOMAIN, IgnoredTask, Signal, detect
 
 log = structlog.get_logger(scope="watcher")
 
@@ -92,7 +93,7 @@ class Found:
     requests: CacheRequests
     bindings: BindingRecords
     records: LrpRecords
-    sightings: Sightings
+    event_cache: EventCache
     mode: Mode
 
 
@@ -182,11 +183,11 @@ class Watcher:
             case DesiredLrpCreated(lrp) | DesiredLrpChanged(after=lrp):
                 self._handle_desired(lrp)
             case DesiredLrpRemoved(lrp):
-                self._found.sightings.saw(lrp)
+                self._found.event_cache.saw(lrp)
                 self._look_at(lrp.process_guid)
             case ActualLrpCreated(row) | ActualLrpRemoved(row) | ActualLrpChanged(after=row):
                 self._look_at(row.process_guid)
-                if row.instance_guid in self._found.sightings.stale(row.process_guid):
+                if row.instance_guid in self._found.event_cache.stale(row.process_guid):
                     self._found.queue.add(row.process_guid)
             case ActualLrpCrashed():
                 self._look_at(event.process_guid)
@@ -199,15 +200,15 @@ class Watcher:
                 self._relist.set()
 
     def _look_at(self, process_guid: ProcessGuid) -> None:
-        followed = self._found.sightings.key_of(process_guid)
+        followed = self._found.event_cache.key_of(process_guid)
         if followed is not None:
             self._found.queue.add_urgent(followed)
         elif process_guid in self._found.index:
             self._found.queue.add(process_guid)
 
     def _handle_desired(self, lrp: DesiredLrp) -> None:
-        self._found.sightings.saw(lrp)
-        followed = self._found.sightings.key_of(lrp.process_guid)
+        self._found.event_cache.saw(lrp)
+        followed = self._found.event_cache.key_of(lrp.process_guid)
         if followed is not None:
             self._found.queue.add_urgent(followed)
         if lrp.domain not in self._rules.domains or not lrp.rootfs.is_docker:
@@ -264,11 +265,11 @@ class Watcher:
     async def _request_copy(self, task: Task) -> None:
         count = self._process.metrics.staging_tasks
         staged = detect(task)
-        if isinstance(staged, NotOurs):
+        if isinstance(staged, IgnoredTask):
             count.labels(outcome=staged.reason).inc()
             log.debug("ignored-task", task_guid=task.task_guid, reason=staged.reason, detail=staged.detail)
             return
-        refusal = decide(
+        refusal = refusal_of(
             self._rules.policy, image=staged.source, signal=staged.signal, cache=self._rules.cache
         )
         if refusal is not None:
@@ -278,9 +279,9 @@ class Watcher:
         request = CacheRequest(
             app_guid=staged.app_guid,
             source=staged.source,
-            origin=origin_of_task(staged.task_guid),
+            requester=requester_of_task(staged.task_guid),
             staged_at=staged.staged_at,
-            reason="staging-task",
+            reason=Reason.STAGING_TASK,
             credentials=staged.credentials,
             opted_in=staged.signal is Signal.OPT_IN,
         )
@@ -289,7 +290,7 @@ class Watcher:
         log.debug("requested-copy", task_guid=task.task_guid, job=job.job_id)
 
     async def _drop(self, task: Task) -> None:
-        dropped = await self._found.bindings.drop_binding(origin_of_task(task.task_guid))
+        dropped = await self._found.bindings.drop_binding(requester_of_task(task.task_guid))
         if dropped is not None:
             log.info("dropped-binding", task_guid=task.task_guid, reason="staging-failed")
 
@@ -372,9 +373,9 @@ class Watcher:
         return from_source, from_cache
 
     async def _sweep_bridges(self) -> None:
-        """Let bridges be looked at that no replacement knows of."""
+        """Let bridges be looked at that no migration knows of."""
         async for info in self._bbs.list_scheduling_infos(BRIDGE_DOMAIN, docker_only=True):
-            if is_bridge(info.process_guid) and self._found.sightings.key_of(info.process_guid) is None:
+            if is_bridge(info.process_guid) and self._found.event_cache.key_of(info.process_guid) is None:
                 self._found.queue.add_routine(info.process_guid)
 
     def _is_due(self, process_guid: ProcessGuid) -> bool:

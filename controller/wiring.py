@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
-from controller.registry.client import Manners, Registries
-from controller.registry.settings import RegistrySettings, Retries, Timeouts
-from controller.registry.traffic import Limits
+from controller.registry.http.rate_limiter import TrafficLimits
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.registries import ClientPolicy, Registries
 from reconcile.lrps import Credentials, Secret
 
 
@@ -35,7 +35,7 @@ def open_registries(
         allowed_networks=config.allowed_source_networks,
         timeouts=from_config if timeouts is None else timeouts,
         retries=retries,
-        manners=Manners(
+        policy=ClientPolicy(
             limits=_limits(config.registry_traffic),
             rate_limit_floor=config.rate_limit_floor,
             auth_file=config.registry_auth_file,
@@ -84,8 +84,8 @@ def registry_settings(registry: RegistryConfig, *, any_address: bool) -> Registr
     )
 
 
-def _limits(traffic: TrafficConfig) -> Limits:
-    return Limits(
+def _limits(traffic: TrafficConfig) -> TrafficLimits:
+    return TrafficLimits(
         connections=traffic.max_connections,
         requests_per_second=traffic.max_requests_per_second,
         bytes_per_second=traffic.max_bytes_per_second,

@@ -99,7 +99,7 @@ async def tell(story: Story, env: Environment, *, kill_during_copy: bool) -> Non
 
     rootfs = await env.replaced(app)
     story.check(rootfs == f"docker://{env.cache.address}/{repository}#latest", f"the LRP runs from {rootfs}")
-    story.tell("replaced", f"the LRP is desired from {rootfs}")
+    story.tell("migrated", f"the LRP is desired from {rootfs}")
     await running(story, env, app, rootfs=rootfs, digest=sample.manifest.digest)
 
     env.stop_source()

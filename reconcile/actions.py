@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 
 from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
+from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheRequest, Goal, Strategy
 from reconcile.steps import Retire, Step
 
 
 @dataclass(frozen=True, slots=True)
-class LeaveAlone:
+class Skip:
     """Nothing to do until something changes."""
 
-    reason: str
+    reason: Reason
     detail: str = ""
 
 
@@ -19,7 +20,7 @@ class LeaveAlone:
 class Forget:
     """The LRP is gone."""
 
-    reason: str = "not-desired"
+    reason: Reason = Reason.NOT_DESIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class CacheImage:
     request: CacheRequest
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Reason:
         """Why the copy is wanted."""
         return self.request.reason
 
@@ -40,11 +41,11 @@ class VerifyImage:
 
     lrp: DesiredLrp
     image: CachedImage
-    reason: str = "image-suspect"
+    reason: Reason = Reason.COPY_NEEDS_VERIFICATION
 
 
 @dataclass(frozen=True, slots=True)
-class BeginReplacement:
+class BeginMigration:
     """Verify the copy once more, write the journal, and begin.
 
     Attributes:
@@ -56,12 +57,12 @@ class BeginReplacement:
     rounds: int
     goal: Goal = Goal.CACHE
     strategy: Strategy = Strategy.RECREATE
-    reason: str = "runs-from-source"
+    reason: Reason = Reason.RUNS_FROM_SOURCE
 
 
 @dataclass(frozen=True, slots=True)
-class GoOn:
-    """Take the next step of a replacement."""
+class Continue:
+    """Take the next step of a migration."""
 
     step: Step
     target: Pull
@@ -72,7 +73,7 @@ class RemoveLeftBridge:
     """Remove a bridge that nobody needs."""
 
     process_guid: ProcessGuid
-    reason: str = "bridge-left-behind"
+    reason: Reason = Reason.ORPHANED_BRIDGE
 
 
-Action = LeaveAlone | Forget | CacheImage | VerifyImage | BeginReplacement | GoOn | Retire | RemoveLeftBridge
+Action = Skip | Forget | CacheImage | VerifyImage | BeginMigration | Continue | Retire | RemoveLeftBridge

@@ -11,34 +11,34 @@ from typing import Protocol
 
 from reconcile.actions import (
     Action,
-    BeginReplacement,
+    BeginMigration,
     CacheImage,
+    Continue,
     Forget,
-    GoOn,
-    LeaveAlone,
     RemoveLeftBridge,
+    Skip,
     VerifyImage,
 )
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
+from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories
 from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
-from reconcile.observe import Sources, look_at_replaced
+from reconcile.observe import Sources, observe_migrating
 from reconcile.observed import Observed
-from reconcile.plan import COPY_DAMAGED, request_of_lrp
-from reconcile.ports import Bridges, CacheRequests, Engine, Instances, Journal, Lrps, Origins, Verifier
-from reconcile.protocol import (
-    BRIDGE_CRASHED,
-    CALLED_OFF,
-    LONGEST_LOOK_AGAIN,
-    LOOK_AGAIN,
-    OWNER_REMOVED_IT,
-    REFUSED,
-    REPLACED,
-    may_remove,
-    removing,
+from reconcile.ports import (
+    Bridges,
+    CacheRequests,
+    Engine,
+    Instances,
+    Journal,
+    Lrps,
+    OriginalSources,
+    Verifier,
 )
-from reconcile.records import CachedImage, Goal, Origin, Phase, Replacement, Strategy
+from reconcile.protocol import LONGEST_LOOK_AGAIN, LOOK_AGAIN, may_remove, removing
+from reconcile.reasons import Reason
+from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -61,16 +61,16 @@ class Outcome:
         detail: One line for people; never holds credentials.
         look_again: Seconds after which to look again; None when only a change calls for it.
         cache_guid: Set when the LRP runs from this cached image now.
-        rounds: Replacements of the LRP that were begun, where one is open.
-        ended: The replacement that is over with this.
+        rounds: Migrations of the LRP that were begun, where one is open.
+        ended: The migration that is over with this.
     """
 
-    reason: str
+    reason: Reason
     detail: str = ""
     look_again: float | None = None
     cache_guid: CacheGuid | None = None
     rounds: int | None = None
-    ended: Replacement | None = None
+    ended: Migration | None = None
 
 
 class Images(Protocol):
@@ -79,7 +79,7 @@ class Images(Protocol):
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read a finished copy."""
 
-    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+    async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that instances crashed from a copy."""
 
 
@@ -91,7 +91,7 @@ class Targets:
     bridges: Bridges
     instances: Instances
     journal: Journal
-    origins: Origins
+    original_sources: OriginalSources
     images: Images
     engine: Engine
     verifier: Verifier
@@ -102,16 +102,16 @@ class Targets:
 async def apply(action: Action, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     """Carry out an action that was planned on an observation."""
     match action:
-        case LeaveAlone(reason, detail):
+        case Skip(reason, detail):
             return Outcome(reason, detail)
         case Forget(reason):
             return Outcome(reason)
         case CacheImage(request):
             job = await targets.requests.request(request)
-            return Outcome("waiting: caching", f"asked for a copy: {request.reason}, job {job.job_id}")
+            return Outcome(Reason.WAITING_FOR_COPY, f"asked for a copy: {request.reason}, job {job.job_id}")
         case VerifyImage():
             return await _verify(action, observed, targets)
-        case BeginReplacement():
+        case BeginMigration():
             return await _begin(action, observed, sources, targets)
         case Retire():
             return await _retire(action, targets)
@@ -119,32 +119,34 @@ async def apply(action: Action, observed: Observed, sources: Sources, targets: T
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(process_guid)
             return Outcome(reason, look_again=LONGEST_LOOK_AGAIN)
-        case GoOn():
+        case Continue():
             return await _go_on(action, observed, sources, targets)
 
 
 async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> Outcome:
     if await targets.verifier.verify(action.image):
-        return Outcome("image-verified", look_again=0.0)
+        return Outcome(Reason.COPY_VERIFIED, look_again=0.0)
     await _ask_again(action.lrp.process_guid, action.image, observed, targets)
     damaged = targets.cache.image(action.image.cache_guid)
-    return Outcome(COPY_DAMAGED, f"{damaged} is not what it should be: asked for what is missing of it")
+    return Outcome(
+        Reason.COPY_CORRUPT, f"{damaged} is not what it should be: asked for what is missing of it"
+    )
 
 
 async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, targets: Targets) -> Outcome:
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
-        request = request_of_lrp(observed, observed.lrp, source, reason="copy-vanished")
+        request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
         await targets.requests.request(request)
-    await targets.journal.delete_replacement(guid)
+    await targets.journal.delete_migration(guid)
     vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"
-    return Outcome("waiting: caching", vanished)
+    return Outcome(Reason.WAITING_FOR_COPY, vanished)
 
 
-async def _begin(action: BeginReplacement, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _begin(action: BeginMigration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
     cache_guid = _cache_guid_of(action, observed)
-    row = Replacement(
+    row = Migration(
         process_guid=guid,
         cache_guid=cache_guid,
         phase=Phase.PREPARED,
@@ -156,18 +158,20 @@ async def _begin(action: BeginReplacement, observed: Observed, sources: Sources,
         strategy=action.strategy,
         entered_at=observed.now,
     )
-    await targets.journal.save_replacement(row)
+    await targets.journal.save_migration(row)
     if image is not None:
         try:
             is_there = await _is_there(image, targets)
         except DockerCacheError:
-            await targets.journal.delete_replacement(guid)  # nothing was begun
+            await targets.journal.delete_migration(guid)  # nothing was begun
             raise
         if not is_there:
             return await _ask_again(guid, image, observed, targets)
         lrp = action.lrp
         login = lrp.credentials
-        await targets.origins.save_origin(Origin(guid, cache_guid, lrp.rootfs, login is not None, login))
+        await targets.original_sources.save_original_source(
+            OriginalSource(guid, cache_guid, lrp.rootfs, login is not None, login)
+        )
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), targets)
     return await _remove(row, observed, sources, targets)
@@ -180,15 +184,15 @@ async def _is_there(image: CachedImage, targets: Targets) -> bool:
     return await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest)
 
 
-def _cache_guid_of(action: BeginReplacement, observed: Observed) -> CacheGuid:
+def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     if action.image is not None:
         return action.image.cache_guid
-    if observed.origin is None:
+    if observed.original_source is None:
         raise AssertionError("the way back is known before it is taken")
-    return observed.origin.cache_guid
+    return observed.original_source.cache_guid
 
 
-async def _go_on(action: GoOn, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _go_on(action: Continue, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     match action.step:
         case Wait(reason, seconds):
             return Outcome(reason, look_again=seconds)
@@ -219,57 +223,57 @@ async def _go_on(action: GoOn, observed: Observed, sources: Sources, targets: Ta
             return await _close(row, reason, observed, targets)
 
 
-async def _enter(row: Replacement, targets: Targets) -> Outcome:
-    await targets.journal.save_replacement(row)
-    return Outcome(f"waiting: {row.phase}", look_again=0.0, rounds=row.rounds)
+async def _enter(row: Migration, targets: Targets) -> Outcome:
+    await targets.journal.save_migration(row)
+    return Outcome(Reason(row.phase), look_again=0.0, rounds=row.rounds)
 
 
-async def _close(row: Replacement, reason: str, observed: Observed, targets: Targets) -> Outcome:
-    if reason == BRIDGE_CRASHED and row.goal is Goal.CACHE:
-        await targets.images.suspect_image(row.cache_guid, observed.now)
-    await targets.journal.delete_replacement(row.process_guid)
-    is_moved = reason == REPLACED
+async def _close(row: Migration, reason: Reason, observed: Observed, targets: Targets) -> Outcome:
+    if reason == Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
+        await targets.images.mark_for_verification(row.cache_guid, observed.now)
+    await targets.journal.delete_migration(row.process_guid)
+    is_moved = reason == Reason.MIGRATED
     return Outcome(
         reason,
         look_again=None if is_moved else 0.0,
         cache_guid=row.cache_guid if is_moved else None,
-        rounds=row.rounds - 1 if reason == CALLED_OFF else row.rounds,
+        rounds=row.rounds - 1 if reason == Reason.CANCELLED else row.rounds,
         ended=row,
     )
 
 
-async def _remove(before: Replacement, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _remove(before: Migration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     """Remove the original; the row stands first, and then all that matters is looked at once more."""
     guid = before.process_guid
     row = removing(before, observed.world)
-    await targets.journal.save_replacement(row)
-    seen = await look_at_replaced(row, observed, sources)
+    await targets.journal.save_migration(row)
+    seen = await observe_migrating(row, observed, sources)
     if not may_remove(row, seen.world):
-        return await _call_off(before, "changed-meanwhile", targets)
+        return await _call_off(before, Reason.INSTANCES_CHANGED, targets)
     newest = removing(before, seen.world)
     if newest != row:  # scaled, re-routed, or other instances by now
         row = newest
-        await targets.journal.save_replacement(row)
+        await targets.journal.save_migration(row)
     try:
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it in this very moment: nothing of it may come back.
-        return await _call_off(before, OWNER_REMOVED_IT, targets)
+        return await _call_off(before, Reason.REMOVED_BY_OWNER, targets)
     except Unavailable as error:
         if error.may_have_happened:
-            return Outcome("waiting: removal-unknown", str(error), look_again=0.0, rounds=row.rounds)
-        await _call_off(before, "not-removed", targets)
+            return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), look_again=0.0, rounds=row.rounds)
+        await _call_off(before, Reason.NOT_REMOVED, targets)
         raise
     return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
 
 
-async def _call_off(row: Replacement, reason: str, targets: Targets, *, detail: str = "") -> Outcome:
+async def _call_off(row: Migration, reason: Reason, targets: Targets, *, detail: str = "") -> Outcome:
     """Leave an LRP that was not removed to its row from before, or without a bridge to a new plan."""
     if row.strategy is Strategy.BRIDGE:
-        await targets.journal.save_replacement(row)
+        await targets.journal.save_migration(row)
         return Outcome(reason, detail, look_again=0.0, rounds=row.rounds)
-    await targets.journal.delete_replacement(row.process_guid)
-    rounds = row.rounds if reason == REFUSED else row.rounds - 1  # nobody undid it
+    await targets.journal.delete_migration(row.process_guid)
+    rounds = row.rounds if reason == Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody undid it
     return Outcome(reason, detail, look_again=0.0, rounds=rounds, ended=row)
 
 
@@ -285,18 +289,19 @@ async def _retire_one(row: ActualLrp, targets: Targets) -> None:
             await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
 
 
-async def _desire(row: Replacement, target: Pull, observed: Observed, targets: Targets) -> Outcome:
+async def _desire(row: Migration, target: Pull, observed: Observed, targets: Targets) -> Outcome:
     original = row.original
     try:
         await targets.lrps.desire_lrp(original, target.rootfs, target.credentials)
     except Conflict:
-        return Outcome("owner-was-faster", look_again=0.0, rounds=row.rounds)
+        return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, look_again=0.0, rounds=row.rounds)
     except Invalid as refusal:
         # The BBS took this very definition once: give it back rather than lose it.
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if row.strategy is Strategy.RECREATE:
-            return await _call_off(row, REFUSED, targets, detail=refusal.detail)
+            return await _call_off(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
         return await _enter(
-            replace(row, phase=Phase.SETTLING, ended=REFUSED, entered_at=observed.now), targets
+            replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
+            targets,
         )
-    return Outcome("waiting: replaced-unconfirmed", look_again=0.0, rounds=row.rounds)
+    return Outcome(Reason.DESIRE_UNCONFIRMED, look_again=0.0, rounds=row.rounds)

@@ -1,4 +1,4 @@
-"""Decides when replacements have failed so often that no more are begun.
+"""Decides when migrations have failed so often that no more are begun.
 
 Pure state and arithmetic; the clock is the caller's.
 """
@@ -55,11 +55,11 @@ class Circuit:
         opened_at = now if failures >= self.most or self.is_open else None
         return replace(self, failures=failures, opened_at=opened_at, last=what, is_probing=False)
 
-    def called_off(self) -> "Circuit":
+    def cancelled(self) -> "Circuit":
         """Note that what was begun came to nothing, for reasons that tell neither way."""
         return replace(self, is_probing=False)
 
     def __str__(self) -> str:
         if not self.is_open:
             return f"closed, {self.failures} failures in a row"
-        return f"{self.failures} replacements in a row failed, the last one: {self.last}"
+        return f"{self.failures} migrations in a row failed, the last one: {self.last}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import NewType, Self
 
 from reconcile.errors import Invalid
+from reconcile.reasons import Reason
 
 CacheGuid = NewType("CacheGuid", str)
 """A random version-4 UUID, one per distinct image content."""
@@ -267,7 +268,7 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     """
     scheme, separator, rest = rootfs.uri.partition("://")
     if scheme != "docker" or not separator:
-        raise _refuse("not-docker", rootfs.uri, "is not a docker:// rootfs")
+        raise _refuse(Reason.NOT_DOCKER, rootfs.uri, "is not a docker:// rootfs")
     name, _, fragment = rest.partition("#")  # an empty fragment is none
     text = (f"{name}:{fragment}" if fragment else name).partition("#")[0].partition("?")[0]
     host, slash, path = text.partition("/")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from reconcile.bridges import bridge_of, original_of
+from reconcile.decide import source_of
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
 from reconcile.observed import LeftBridge, Observed
-from reconcile.plan import source_of
 from reconcile.ports import (
     BindingRecords,
+    EventCache,
     ImageRecords,
     Instances,
     JobRecords,
@@ -21,11 +22,10 @@ from reconcile.ports import (
     LrpRecords,
     Lrps,
     Mode,
-    Origins,
-    Sightings,
-    Wishes,
+    OperatorOverrides,
+    OriginalSources,
 )
-from reconcile.records import Binding, Goal, Replacement, Strategy
+from reconcile.records import Binding, Goal, Migration, Strategy
 
 
 class Coverage(Protocol):
@@ -45,16 +45,16 @@ class Sources:
     bindings: BindingRecords
     images: ImageRecords
     journal: Journal
-    origins: Origins
+    original_sources: OriginalSources
     records: LrpRecords
     coverage: Coverage
-    sightings: Sightings
+    event_cache: EventCache
     mode: Mode
-    wishes: Wishes
+    overrides: OperatorOverrides
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PassContext:
     """When and by which process it is observed; see `Observed`."""
 
     now: float
@@ -64,9 +64,9 @@ class Moment:
     is_restoring: bool = False
 
 
-async def observe(process_guid: ProcessGuid, sources: Sources, moment: Moment) -> Observed:
+async def observe(process_guid: ProcessGuid, sources: Sources, moment: PassContext) -> Observed:
     """Look at one process GUID: in the BBS, the store and the journal."""
-    replacement = await sources.journal.find_replacement(process_guid)
+    migration = await sources.journal.find_migration(process_guid)
     observed = Observed(
         process_guid,
         now=moment.now,
@@ -74,46 +74,48 @@ async def observe(process_guid: ProcessGuid, sources: Sources, moment: Moment) -
         run_id=moment.run_id,
         stale=moment.stale,
         is_restoring=moment.is_restoring,
-        order=sources.wishes.order_of(process_guid),
-        is_paused=sources.wishes.is_paused,
-        replacement=replacement,
+        order=sources.overrides.order_of(process_guid),
+        is_paused=sources.overrides.is_paused,
+        migration=migration,
         record=await sources.records.find_lrp(process_guid),
     )
-    if replacement is not None:
-        return await look_at_replaced(replacement, observed, sources)
+    if migration is not None:
+        return await observe_migrating(migration, observed, sources)
     lrp = await sources.lrps.find_desired_lrp(process_guid)
-    observed = replace(observed, lrp=lrp, is_held=lrp is not None and sources.wishes.is_held(lrp.app_guid))
+    observed = replace(
+        observed, lrp=lrp, is_pinned=lrp is not None and sources.overrides.is_pinned(lrp.app_guid)
+    )
     return await _observe_image(observed, sources)
 
 
-async def look_at_replaced(replacement: Replacement, observed: Observed, sources: Sources) -> Observed:
+async def observe_migrating(migration: Migration, observed: Observed, sources: Sources) -> Observed:
     """Look at an LRP that is being replaced, and at its bridge: its own instances last."""
-    guid, bridge = replacement.process_guid, bridge_of(replacement.process_guid)
-    has_bridge = replacement.strategy is Strategy.BRIDGE
-    is_way_back = replacement.goal is Goal.SOURCE
+    guid, bridge = migration.process_guid, bridge_of(migration.process_guid)
+    has_bridge = migration.strategy is Strategy.BRIDGE
+    is_way_back = migration.goal is Goal.SOURCE
     fresh = await sources.lrps.list_domains()
     return replace(
         observed,
-        domain_is_fresh=replacement.original.domain in fresh,
-        origin=await sources.origins.find_origin(guid) if is_way_back else None,
+        domain_is_fresh=migration.original.domain in fresh,
+        original_source=await sources.original_sources.find_original_source(guid) if is_way_back else None,
         bridge=await sources.lrps.find_desired_lrp(bridge) if has_bridge else None,
         bridge_instances=await sources.instances.list_actual_lrps(bridge) if has_bridge else (),
         lrp=await sources.lrps.find_desired_lrp(guid),
         instances=await sources.instances.list_actual_lrps(guid),
-        sighted=sources.sightings.versions(guid),
+        versions_in_events=sources.event_cache.versions(guid),
     )
 
 
 async def observe_left_bridge(
     bridge: ProcessGuid, sources: Sources, *, domains: frozenset[str], process_age: float
 ) -> LeftBridge:
-    """Look at a bridge that no replacement seems to know of, and at the LRP that it stands in for."""
+    """Look at a bridge that no migration seems to know of, and at the LRP that it stands in for."""
     guid = original_of(bridge)
     fresh = await sources.lrps.list_domains()
     return LeftBridge(
         bridge,
         process_age=process_age,
-        is_in_use=await sources.journal.find_replacement(guid) is not None,
+        is_in_use=await sources.journal.find_migration(guid) is not None,
         domains_are_fresh=domains <= fresh,
         bridge=await sources.lrps.find_desired_lrp(bridge),
         bridge_instances=await sources.instances.list_actual_lrps(bridge),
@@ -134,7 +136,7 @@ async def _observe_image(observed: Observed, sources: Sources) -> Observed:
     if observed.is_restoring or observed.stale or is_way_back:
         observed = replace(
             observed,
-            origin=await sources.origins.find_origin(observed.process_guid),
+            original_source=await sources.original_sources.find_original_source(observed.process_guid),
             instances=await sources.instances.list_actual_lrps(observed.process_guid),
         )
     binding = await sources.bindings.find_newest_binding(lrp.app_guid, source)

@@ -7,7 +7,7 @@ from reconcile.images import CacheRepositories
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy
-from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord, Origin, Replacement
+from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord, Migration, OriginalSource
 from reconcile.steps import Limits, World
 
 
@@ -20,7 +20,7 @@ class Rules:
         running: Whether an LRP may be moved while it runs.
         may_bridge: Bridges are possible at all: the journal outlives the process.
         pull_credentials: The login that cells use at the private registry; None when they need none.
-        max_in_flight: Open replacements at a time.
+        max_in_flight: Open migrations at a time.
         circuit: The circuit breaker as it is at the start.
     """
 
@@ -42,16 +42,16 @@ class Observed:
     Attributes:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
-        run_id: This process, see `Replacement.run_id`.
+        run_id: This process, see `Migration.run_id`.
         binding_is_current: No staging of the app can have been missed since the binding's.
-        bridge: Looked up only while a replacement with a bridge is open, like its instances.
-        sighted: See `World`.
+        bridge: Looked up only while a migration with a bridge is open, like its instances.
+        versions_in_events: See `World`.
         stale: Instance GUIDs of definitions that were removed.
-        origin: What the LRP ran from before it was moved; looked up only to go back there.
+        original_source: What the LRP ran from before it was moved; looked up only to go back there.
         is_restoring: LRPs are moved back to their sources, since the private registry is gone.
-        domain_is_fresh: Looked up only while a replacement is open; False otherwise.
+        domain_is_fresh: Looked up only while a migration is open; False otherwise.
         order: What an operator asks of this LRP; None for nothing.
-        is_held: An operator put its app back on its source, where it is to stay.
+        is_pinned: An operator put its app back on its source, where it is to stay.
         is_paused: An operator lets nothing be begun.
     """
 
@@ -65,17 +65,17 @@ class Observed:
     binding_is_current: bool = True
     job: CacheJob | None = None
     image: CachedImage | None = None
-    replacement: Replacement | None = None
+    migration: Migration | None = None
     record: LrpRecord | None = None
     bridge: DesiredLrp | None = None
     bridge_instances: tuple[ActualLrp, ...] = ()
-    sighted: tuple[DesiredLrp, ...] = ()
+    versions_in_events: tuple[DesiredLrp, ...] = ()
     stale: frozenset[str] = frozenset()
-    origin: Origin | None = None
+    original_source: OriginalSource | None = None
     is_restoring: bool = False
     domain_is_fresh: bool = False
     order: Order | None = None
-    is_held: bool = False
+    is_pinned: bool = False
     is_paused: bool = False
 
     @property
@@ -89,17 +89,17 @@ class Observed:
             instances=self.instances,
             bridge=self.bridge,
             bridge_instances=self.bridge_instances,
-            sighted=self.sighted,
+            versions_in_events=self.versions_in_events,
             domain_is_fresh=self.domain_is_fresh,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LeftBridge:
-    """A bridge that no replacement knows of, and the LRP that it stands in for.
+    """A bridge that no migration knows of, and the LRP that it stands in for.
 
     Attributes:
-        is_in_use: A replacement of that LRP is open after all.
+        is_in_use: A migration of that LRP is open after all.
         domains_are_fresh: Every domain that LRPs are replaced in.
     """
 

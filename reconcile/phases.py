@@ -1,4 +1,4 @@
-"""The phases of a replacement at a glance: what is done in each, what completes it, what undoes it.
+"""The phases of a migration at a glance: what is done in each, what completes it, what undoes it.
 
 For people; that the protocol is so is what its tests say.
 """
@@ -41,9 +41,9 @@ PHASES: Mapping[Phase, Rule] = {
     ),
     Phase.BRIDGED: Rule(
         "nothing: routers learn of the bridge",
-        "route_settling_delay has passed and the bridge still runs",
+        "route_propagation_delay has passed and the bridge still runs",
         "the bridge is removed; the original was not touched",
-        "route_settling_delay",
+        "route_propagation_delay",
     ),
     Phase.REMOVING: Rule(
         "the original is removed",
@@ -57,16 +57,16 @@ PHASES: Mapping[Phase, Rule] = {
         "its owner desired it from the old one: back to bridged, three times at most",
         "rows are retired after 30 s, no longer waited for after 120 s",
     ),
-    Phase.SETTLING: Rule(
+    Phase.STARTING: Rule(
         "rows that name an instance from before the removal are retired",
         "all its instances run",
         "its owner removed it: so is the bridge; put back: as in removed",
-        "settle_timeout; then the bridge goes as soon as it adds nothing",
+        "start_timeout; then the bridge goes as soon as it adds nothing",
     ),
-    Phase.UNBRIDGING: Rule(
+    Phase.REMOVING_BRIDGE: Rule(
         "the bridge is removed",
         "it is not desired any more and no row of it is left; the row is deleted",
-        "the original's instances went away: back to settling",
+        "the original's instances went away: back to starting",
         "rows are retired after 30 s, no longer waited for after 120 s",
     ),
 }

@@ -1,280 +1,201 @@
-"""Turns what was observed of one LRP into the next action, with its reason.
+"""What would be changed, put so that people can judge it and the same can be applied later, or refused."""
 
-Pure: the same observation gives the same actions. How a replacement that was begun goes on is the
-neighbour's (`protocol`); here it is decided what is cached, and which LRP is moved, when and how.
-"""
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from reconcile.actions import (
     Action,
-    BeginReplacement,
+    BeginMigration,
     CacheImage,
+    Continue,
     Forget,
-    GoOn,
-    LeaveAlone,
     RemoveLeftBridge,
+    Skip,
     VerifyImage,
 )
-from reconcile.bridges import can_have_bridge
-from reconcile.errors import Invalid
-from reconcile.images import ImageReference, image_from_rootfs
-from reconcile.lrps import DesiredLrp, Pull
-from reconcile.observed import LeftBridge, Observed, Rules
-from reconcile.orders import Order
-from reconcile.policy import ReplaceRunning, decide
-from reconcile.protocol import (
-    FAILURES,
-    MAX_ROUNDS,
-    is_any_running,
-    needed,
-    next_step,
-    running,
-    stale_instances,
-)
-from reconcile.records import (
-    CachedImage,
-    CacheRequest,
-    Goal,
-    JobState,
-    Replacement,
-    Strategy,
-    origin_of_lrp,
-)
-from reconcile.staging import Signal, signal_of
+from reconcile.decide import due_strategy, source_of
+from reconcile.images import ImageReference, Rootfs
+from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
+from reconcile.observed import Observed, Rules
+from reconcile.ports import SourceContent
+from reconcile.protocol import running
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Strategy
+from reconcile.selection import Owner, owner_of
 from reconcile.steps import Retire
 
-ROUNDS_FORGOTTEN_AFTER = 3600.0
-"""Seconds without a replacement after which earlier rounds no longer count."""
 
-COPY_DAMAGED = "copy-damaged"
-"""A suspect copy was read back, and is not what it should be."""
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which LRP something is about, and whose it is."""
 
-_NOT_AT_ONCE = FAILURES | {COPY_DAMAGED}
-
-RETRY_FAILED_AFTER = 3600.0
-"""Seconds after which a failed copy is asked for again."""
-
-CHANGED_SINCE_PLAN = "changed-since-plan"
-"""An LRP that an operator wants moved is not what the plan was made for."""
+    process_guid: ProcessGuid
+    app_guid: AppGuid
+    owner: Owner
+    rootfs: Rootfs
 
 
-def source_of(lrp: DesiredLrp) -> ImageReference:
-    """Read an LRP's image in its canonical spelling.
+@dataclass(frozen=True, slots=True)
+class PlannedCopy:
+    """An image that is to be copied first.
 
-    Raises:
-        Invalid: No registry would know such an image.
+    Attributes:
+        lrps: How many LRPs wait for it.
+        content: What the source says of it; None when it was not, or could not be, asked.
+        missing_bytes: Of its content, what the private registry does not hold yet.
+        requests: To the source registry.
+        problem: Why it could not be asked.
     """
-    return image_from_rootfs(lrp.rootfs).canonical()
+
+    source: ImageReference
+    lrps: int
+    content: SourceContent | None = None
+    missing_bytes: int = 0
+    requests: int = 0
+    problem: str = ""
 
 
-def plan(observed: Observed, rules: Rules) -> Action:
-    """Decide the next step for one process GUID."""
-    if observed.replacement is not None:
-        return _go_on(observed.replacement, observed, rules)
-    lrp = observed.lrp
-    if lrp is None:
-        return Forget()
-    foreign = _not_ours(lrp, rules)
-    if foreign is not None:
-        return foreign
-    stale = stale_instances(observed.instances, observed.stale)
-    if stale:
-        return Retire(stale, "retired-stale-instances")
-    source = source_of(lrp)
-    if observed.order is not None:
-        return _follow_order(observed, lrp, source, rules)
-    if observed.is_paused and (observed.is_restoring or not rules.cache.holds(source)):
-        return LeaveAlone("waiting: paused")
-    if observed.is_restoring:
-        if rules.cache.holds(source):
-            return _restore(observed, lrp, rules)
-        return LeaveAlone("waiting: registry-unreachable", "LRPs are moved back to their sources")
-    if observed.is_held and not rules.cache.holds(source):
-        return LeaveAlone("held", "an operator put its app back on its source")
-    return _move(observed, lrp, source, rules)
+@dataclass(frozen=True, slots=True)
+class PlannedMigration:
+    """An LRP that is to be re-pointed.
+
+    Attributes:
+        to_rootfs: None until its copy is there.
+        copy: The image to copy first, or to ask its source for once more; None when neither is needed.
+        instances: That its owner wants.
+        running: Of those.
+        is_pinned: An operator put its app back on its source, and it is moved nevertheless.
+    """
+
+    subject: Subject
+    to_rootfs: Rootfs | None
+    copy: ImageReference | None
+    strategy: Strategy
+    instances: int
+    running: int
+    reason: Reason
+    is_pinned: bool = False
 
 
-def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    order = observed.order
-    if order is None:
-        raise AssertionError("there is an order to follow")
-    if order.goal is Goal.SOURCE and not rules.cache.holds(source):
-        return LeaveAlone("restored", "it runs from its source")
-    if order.rootfs is not None and str(lrp.rootfs) != str(order.rootfs):  # a plan has no login in it
-        if order.goal is Goal.CACHE and rules.cache.holds(source):
-            return LeaveAlone("already-cached")
-        return LeaveAlone(CHANGED_SINCE_PLAN, f"it is desired from {lrp.rootfs} by now")
-    if order.goal is Goal.SOURCE:
-        return _restore(observed, lrp, rules)
-    return _move(observed, lrp, source, rules)
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An LRP that stays as it is, and why."""
+
+    subject: Subject
+    reason: Reason
+    detail: str = ""
 
 
-def _not_ours(lrp: DesiredLrp, rules: Rules) -> LeaveAlone | None:
-    """Give the reason why an LRP cannot be moved whatever happens; None when it may be."""
-    if not lrp.rootfs.is_docker:
-        return LeaveAlone("not-docker")
-    if lrp.domain not in rules.domains:
-        return LeaveAlone("other-domain", lrp.domain)
-    try:
-        source_of(lrp)
-    except Invalid as error:
-        return LeaveAlone("not-cacheable", error.detail)
-    if not lrp.app_guid:
-        return LeaveAlone("no-app-guid", "without one it would share what other apps' stagings brought")
-    return None
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole plan.
+
+    Attributes:
+        cache: Address of the private registry that it is about.
+        made_at: UTC seconds since 1970.
+        holds: LRPs that run from their sources, and whose apps are to stay there.
+        looked_at: LRPs that were looked at.
+        problems: Why something may be missing; with any the plan cannot be applied.
+    """
+
+    goal: Goal
+    cache: str
+    made_at: float
+    copies: tuple[PlannedCopy, ...] = ()
+    migrations: tuple[PlannedMigration, ...] = ()
+    pins: tuple[Subject, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    looked_at: int = 0
+    problems: tuple[str, ...] = ()
 
 
-def _move(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    """Decide what brings an LRP to its cached image."""
-    signal = signal_of(lrp.action)
-    if signal is Signal.NONE and observed.binding is not None and observed.binding.opted_in:
-        signal = Signal.OPT_IN  # the staging asked for it, by a flag that an LRP does not show
-    refusal = decide(rules.policy, image=source, signal=signal, cache=rules.cache)
-    if refusal is not None:
-        return LeaveAlone(refusal)
-    return _get_image(observed, lrp, source, rules) or _replace(observed, lrp, source, rules)
+def subject_of(lrp: DesiredLrp) -> Subject:
+    """Name an LRP for people."""
+    return Subject(lrp.process_guid, lrp.app_guid, owner_of(lrp), lrp.rootfs)
 
 
-def plan_left_bridge(left: LeftBridge, *, owner_sync: float) -> Action:
-    """Decide about a bridge that no replacement knows of: its record was lost, or it came late."""
-    if left.bridge is None or left.is_in_use:
-        return Forget()
-    bridged = running(left.bridge, left.bridge_instances)
-    if left.lrp is not None:
-        if running(left.lrp, left.instances) >= min(left.lrp.instances, bridged):
-            return RemoveLeftBridge(left.process_guid)
-        return LeaveAlone("bridge-still-serves", "fewer instances of the app itself run")
-    if bridged == 0 or (left.domains_are_fresh and left.process_age > owner_sync):
-        return RemoveLeftBridge(left.process_guid)  # its owner removed the app
-    return LeaveAlone("bridge-still-serves", "the app itself is not desired")
+def propose(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -> PlannedMigration | Skipped:
+    """Say what a decision about one LRP means in the end: not its next step, but where it leads."""
+    match action:
+        case CacheImage(request):
+            return _move_after_copy(observed, lrp, rules, reason=request.reason)
+        case Skip(Reason.WAITING_FOR_COPY) if not _only_cached(observed):
+            return _move_after_copy(observed, lrp, rules, reason=action.reason)
+        case BeginMigration():
+            return _move_by(action.strategy, observed, lrp, rules, reason=action.reason)
+        case VerifyImage():
+            return _move(observed, lrp, rules, reason=action.reason)
+        case Skip(reason, detail):
+            return Skipped(subject_of(lrp), reason, detail)
+        case Forget() | Retire() | RemoveLeftBridge():
+            return Skipped(subject_of(lrp), action.reason)
+        case Continue():
+            raise AssertionError("an LRP that is being replaced is not planned anew")
 
 
-def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
-    origin = observed.origin
-    if origin is None:
-        return LeaveAlone("origin-unknown", "it was not moved here by this program, or its record is gone")
-    if origin.needs_credentials and origin.credentials is None:
-        return LeaveAlone("origin-credentials-unknown", "they are kept only with a journal key")
-    how = _strategy(observed, lrp, image_from_rootfs(origin.rootfs).canonical(), rules)
-    if isinstance(how, LeaveAlone):
-        return how
-    reason = "registry-unreachable" if observed.order is None else "operator-restores"
-    return BeginReplacement(lrp, None, 1, Goal.SOURCE, how, reason=reason)
+def _only_cached(observed: Observed) -> bool:
+    return observed.order is not None and observed.order.only_cached
 
 
-def _strategy(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
-) -> Strategy | LeaveAlone:
-    """Choose how an LRP may be moved now."""
-    how = due_strategy(observed, lrp, source, rules)
-    if observed.order is None or isinstance(how, LeaveAlone) or observed.order.strategy in {None, how}:
-        return how
-    return LeaveAlone(CHANGED_SINCE_PLAN, f"it would be moved by {how} now, not by {observed.order.strategy}")
+def _move(observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason) -> PlannedMigration | Skipped:
+    how = due_strategy(observed, lrp, source_of(lrp), rules)
+    if isinstance(how, Skip):
+        return Skipped(subject_of(lrp), how.reason, how.detail)
+    return _move_by(how, observed, lrp, rules, reason=reason)
 
 
-def due_strategy(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
-) -> Strategy | LeaveAlone:
-    """Choose how an LRP may be moved now, whatever an order says."""
-    if not is_any_running(observed.instances):
-        return Strategy.RECREATE
-    if rules.running.of(lrp, source) is ReplaceRunning.NEVER:
-        return LeaveAlone("waiting: running", "replace_running is never")
-    if not rules.may_bridge:
-        return LeaveAlone("waiting: running", "moving it while it runs needs journal_key_file")
-    if not can_have_bridge(lrp.process_guid):
-        return LeaveAlone("waiting: running", "its process GUID is too long to name a bridge after it")
-    if needed(lrp, observed.instances) == 0:
-        return LeaveAlone("waiting: running", "its last instances are being stopped")
-    return Strategy.BRIDGE
-
-
-def _get_image(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action | None:
-    """Decide what is missing before the LRP can run from a copy; None when nothing is."""
-    job, record = observed.job, observed.record
-    if observed.binding is None or job is None:
-        return _ask(observed, lrp, source, "not-cached")
-    if job.state is JobState.FAILED:
-        if not _counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
-            return _ask(observed, lrp, source, "retry-failed")
-        return LeaveAlone("cache-failed", job.failure)
-    if job.state is not JobState.CACHED:
-        if observed.order is not None and observed.is_paused:  # a job that nobody ordered waits
-            return _ask(observed, lrp, source, "waiting: caching")
-        return LeaveAlone("waiting: caching", job.failure)
-    if observed.image is None:
-        return _ask(observed, lrp, source, "record-missing")
-    how = _strategy(observed, lrp, source, rules)
-    if isinstance(how, LeaveAlone):  # it would not be moved now: its source registry is not asked for it
-        return how
-    is_used = record is not None and record.cache_guid == job.cache_guid
-    if not observed.binding_is_current and not is_used:
-        return _ask(observed, lrp, source, "staging-may-have-been-missed")
-    return None
-
-
-def _counts(observed: Observed, at: float, *, for_seconds: float) -> bool:
-    """Whether what happened at a time still speaks against trying again; an order makes it forgotten."""
-    if observed.order is not None and at < observed.order.since:
-        return False
-    return observed.now - at <= for_seconds
-
-
-def _ask(observed: Observed, lrp: DesiredLrp, source: ImageReference, reason: str) -> CacheImage | LeaveAlone:
-    if observed.order is not None and observed.order.only_cached:
-        return LeaveAlone(reason, "no copy was to be asked for")
-    return CacheImage(request_of_lrp(observed, lrp, source, reason=reason))
-
-
-def request_of_lrp(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, *, reason: str
-) -> CacheRequest:
-    """Ask for an LRP's image; the answer will stand beside the binding that was observed."""
-    confirmed = observed.binding
-    return CacheRequest(
-        app_guid=lrp.app_guid,
-        source=source,
-        origin=origin_of_lrp(lrp.process_guid),
-        staged_at=0 if confirmed is None else confirmed.staged_at,
-        reason=reason,
-        credentials=lrp.credentials,
-        opted_in=confirmed is not None and confirmed.opted_in,
-        is_ordered=observed.order is not None,
+def _move_by(
+    how: Strategy, observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
+) -> PlannedMigration:
+    is_way_back = observed.order is not None and observed.order.goal is Goal.SOURCE
+    to_rootfs = None
+    if is_way_back:
+        to_rootfs = None if observed.original_source is None else observed.original_source.rootfs
+    elif observed.image is not None:
+        to_rootfs = rules.cache.rootfs(observed.image.cache_guid)
+    serving = running(lrp, observed.instances)
+    is_pinned = observed.is_pinned and not is_way_back
+    return PlannedMigration(
+        subject_of(lrp), to_rootfs, None, how, lrp.instances, serving, reason, is_pinned=is_pinned
     )
 
 
-def _replace(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    record, image, order = observed.record, observed.image, observed.order
-    rounds = 0
-    if record is not None:
-        at = record.updated_at
-        if record.reason in _NOT_AT_ONCE and _counts(observed, at, for_seconds=RETRY_FAILED_AFTER):
-            return LeaveAlone(record.reason, record.detail)
-        rounds = record.rounds if _counts(observed, at, for_seconds=ROUNDS_FORGOTTEN_AFTER) else 0
-    if rounds >= MAX_ROUNDS:
-        return LeaveAlone("put-back", f"somebody undid {rounds} replacements")
-    how = _strategy(observed, lrp, source, rules)
-    if image is None or isinstance(how, LeaveAlone):
-        raise AssertionError("an LRP is replaced only when its copy is known and it may be moved")
-    if order is not None and not _is_expected(image, order, rules):
-        return LeaveAlone(CHANGED_SINCE_PLAN, f"its image is {image.platform_digest} by now")
-    if image.suspect_since:
-        return VerifyImage(lrp, image)
-    return BeginReplacement(lrp, image, rounds + 1, strategy=how)
+def _move_after_copy(
+    observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
+) -> PlannedMigration | Skipped:
+    move = _move(observed, lrp, rules, reason=reason)
+    if isinstance(move, Skipped):
+        return move
+    return replace(move, to_rootfs=None, copy=source_of(lrp))
 
 
-def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
-    return order.platform_digest in {None, image.platform_digest} and order.to_rootfs in {
-        None,
-        rules.cache.rootfs(image.cache_guid),
-    }
+def differences(planned: PlannedMigration, now: PlannedMigration | Skipped) -> str:
+    """Say in what an LRP is not what a plan was made for; empty when it is.
+
+    A copy that was missing may be there by now: that is what the plan wanted. One that is asked for once
+    more is compared when the answer is there.
+    """
+    if isinstance(now, Skipped):
+        return f"would be skipped now: {now.reason} {now.detail}".rstrip()
+    changes = [  # as people read them: a plan that was written down has no login in it
+        ("is desired from", str(planned.subject.rootfs), str(now.subject.rootfs)),
+        ("would be moved by", str(planned.strategy), str(now.strategy)),
+        ("wants instances:", str(planned.instances), str(now.instances)),
+    ]
+    found = [f"{what} {after}, not {before}" for what, before, after in changes if before != after]
+    if now.is_pinned and not planned.is_pinned:
+        found.append("is held on its source by now")
+    known = planned.to_rootfs is not None and now.to_rootfs is not None
+    if known and str(now.to_rootfs) != str(planned.to_rootfs):
+        found.append(f"would be moved to {now.to_rootfs}, not {planned.to_rootfs}")
+    return ", ".join(found)
 
 
-def _go_on(replacement: Replacement, observed: Observed, rules: Rules) -> Action:
-    if replacement.goal is Goal.CACHE:
-        target = Pull(rules.cache.rootfs(replacement.cache_guid), rules.pull_credentials)
-    elif observed.origin is not None:
-        target = Pull(observed.origin.rootfs, observed.origin.credentials)
-    else:
-        raise AssertionError("the way back is known before it is taken")
-    step = next_step(replacement, observed.world, target=target, limits=rules.limits)
-    return GoOn(step, target)
+def copies_of(migrations: Iterable[PlannedMigration]) -> tuple[PlannedCopy, ...]:
+    """List the images that migrations wait for, each once, by name."""
+    waiting: dict[ImageReference, int] = {}
+    for move in migrations:
+        if move.copy is not None:
+            waiting[move.copy] = waiting.get(move.copy, 0) + 1
+    by_name = sorted(waiting, key=str)
+    return tuple(PlannedCopy(source, waiting[source]) for source in by_name)

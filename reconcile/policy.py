@@ -8,13 +8,8 @@ from fnmatch import fnmatchcase
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, ImageReference, parse_image_reference
 from reconcile.lrps import DesiredLrp
+from reconcile.reasons import Reason
 from reconcile.staging import Signal
-
-ALREADY_CACHED = "already-cached"
-DENIED = "denied"
-NOT_ALLOWED = "not-allowed"
-OPTED_OUT = "opted-out"
-NOT_OPTED_IN = "not-opted-in"
 
 
 class CacheMode(StrEnum):
@@ -72,18 +67,20 @@ def check_patterns(patterns: Iterable[str]) -> None:
             raise Invalid("config", "bad-pattern", f"{pattern[:256]!r} {fault}")
 
 
-def decide(policy: Policy, *, image: ImageReference, signal: Signal, cache: CacheRepositories) -> str | None:
-    """Give the reason not to cache an image, a constant of this module; None means that it may be."""
+def refusal_of(
+    policy: Policy, *, image: ImageReference, signal: Signal, cache: CacheRepositories
+) -> Reason | None:
+    """Give the reason not to cache an image; None means that it may be cached."""
     if cache.holds(image):
-        return ALREADY_CACHED
+        return Reason.ALREADY_CACHED
     if _matches(policy.deny, image):
-        return DENIED
+        return Reason.DENIED
     if policy.allow and not _matches(policy.allow, image):
-        return NOT_ALLOWED
+        return Reason.NOT_ALLOWED
     if policy.mode is CacheMode.OPT_OUT and signal is Signal.OPT_OUT:
-        return OPTED_OUT
+        return Reason.OPTED_OUT
     if policy.mode is CacheMode.OPT_IN and signal is not Signal.OPT_IN:
-        return OPTED_OUT if signal is Signal.OPT_OUT else NOT_OPTED_IN
+        return Reason.OPTED_OUT if signal is Signal.OPT_OUT else Reason.NOT_OPTED_IN
     return None
 
 
@@ -134,7 +131,7 @@ def _has_open_bracket(pattern: str) -> bool:
     return False
 
 
-class ReplaceRunning(StrEnum):
+class MigrateRunning(StrEnum):
     """Whether an LRP may be moved while its instances run."""
 
     BRIDGE = "bridge"
@@ -154,7 +151,7 @@ class RunningRule:
         image: As in `Policy`.
     """
 
-    replace_running: ReplaceRunning
+    migrate_running: MigrateRunning
     org: str = "*"
     space: str = "*"
     app: str = "*"
@@ -181,13 +178,13 @@ class RunningPolicy:
         Invalid: see `check_patterns`, for the rules' images.
     """
 
-    default: ReplaceRunning = ReplaceRunning.BRIDGE
+    default: MigrateRunning = MigrateRunning.BRIDGE
     rules: tuple[RunningRule, ...] = ()
 
     def __post_init__(self) -> None:
         check_patterns(rule.image for rule in self.rules)
 
-    def of(self, lrp: DesiredLrp, image: ImageReference) -> ReplaceRunning:
+    def of(self, lrp: DesiredLrp, image: ImageReference) -> MigrateRunning:
         """Decide for one LRP."""
-        decided = (rule.replace_running for rule in self.rules if rule.matches(lrp, image))
+        decided = (rule.migrate_running for rule in self.rules if rule.matches(lrp, image))
         return next(decided, self.default)

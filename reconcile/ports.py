@@ -13,6 +13,7 @@ from reconcile.errors import Invalid
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.orders import Order
+from reconcile.reasons import Reason
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -20,8 +21,8 @@ from reconcile.records import (
     CacheRequest,
     JobId,
     LrpRecord,
-    Origin,
-    Replacement,
+    Migration,
+    OriginalSource,
 )
 
 
@@ -194,7 +195,7 @@ class JobRecords(Protocol):
         """List the queued and copying jobs, of one source or all, oldest first."""
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
-        """Save a new job with the binding that asked for it, in place of an earlier one of its origin."""
+        """Save a new job with the binding that asked for it, in place of an earlier one of its requester."""
 
     async def save_job(self, job: CacheJob) -> None:
         """Save a change of a job.
@@ -211,7 +212,7 @@ class JobRecords(Protocol):
 class BindingRecords(Protocol):
     """Which staging of an app led to which job."""
 
-    async def find_binding(self, origin: str) -> Binding | None:
+    async def find_binding(self, requester: str) -> Binding | None:
         """Read the binding that a staging task or an LRP asked for."""
 
     async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
@@ -221,9 +222,9 @@ class BindingRecords(Protocol):
         """List the bindings that wait for, or came from, a job."""
 
     async def put_binding(self, binding: Binding) -> None:
-        """Save a binding to a job that exists, in place of an earlier one of its origin."""
+        """Save a binding to a job that exists, in place of an earlier one of its requester."""
 
-    async def drop_binding(self, origin: str) -> Binding | None:
+    async def drop_binding(self, requester: str) -> Binding | None:
         """Forget what a staging task asked for, and tell what it was."""
 
 
@@ -239,40 +240,40 @@ class ImageRecords(Protocol):
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
 
-    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+    async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that instances crashed from a copy; at 0 that it was verified since."""
 
 
 class Journal(Protocol):
-    """Replacements under way; written before their effects."""
+    """Migrations under way; written before their effects."""
 
     @property
     def is_durable(self) -> bool:
         """Whether a row outlives the process."""
 
-    async def find_replacement(self, process_guid: ProcessGuid) -> Replacement | None:
-        """Read the open replacement of an LRP."""
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        """Read the open migration of an LRP."""
 
-    async def list_replacements(self) -> tuple[Replacement, ...]:
-        """List the open replacements that can be read, oldest first."""
+    async def list_migrations(self) -> tuple[Migration, ...]:
+        """List the open migrations that can be read, oldest first."""
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
         """Say what is wrong with each row that cannot be read."""
 
-    async def save_replacement(self, replacement: Replacement) -> None:
-        """Write a replacement's row, in place of an earlier one of the LRP."""
+    async def save_migration(self, migration: Migration) -> None:
+        """Write a migration's row, in place of an earlier one of the LRP."""
 
-    async def delete_replacement(self, process_guid: ProcessGuid) -> None:
-        """Close a replacement; one that is not open stays so."""
+    async def delete_migration(self, process_guid: ProcessGuid) -> None:
+        """Close a migration; one that is not open stays so."""
 
 
-class Origins(Protocol):
+class OriginalSources(Protocol):
     """What LRPs ran from before they were moved; credentials are encrypted, or not kept."""
 
-    async def find_origin(self, process_guid: ProcessGuid) -> Origin | None:
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from."""
 
-    async def save_origin(self, origin: Origin) -> None:
+    async def save_original_source(self, original_source: OriginalSource) -> None:
         """Save it, in place of an earlier one."""
 
 
@@ -283,7 +284,7 @@ class Verifier(Protocol):
         """Whether every byte of a copy is in the private registry; one that is loses its suspicion."""
 
 
-class Sightings(Protocol):
+class EventCache(Protocol):
     """What events told of the LRPs that are being replaced, or were lately."""
 
     def follow(self, process_guid: ProcessGuid) -> None:
@@ -307,7 +308,7 @@ class Mode(Protocol):
         """Back to their sources, instead of to the cached images."""
 
 
-class Wishes(Protocol):
+class OperatorOverrides(Protocol):
     """What operators have asked for."""
 
     @property
@@ -321,10 +322,10 @@ class Wishes(Protocol):
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
         """Give what was asked of an LRP, until a pass has come to its end."""
 
-    def is_held(self, app_guid: AppGuid) -> bool:
+    def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source, where an operator put it back."""
 
-    def report(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
+    def report(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
         """Tell what a pass came to, for an order that may be over with it."""
 
 
@@ -348,4 +349,4 @@ class CacheRequests(Protocol):
     """Where a pass and the watcher ask for copies; answers without waiting for the copy."""
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Ask for a copy; the same origin again gives the same job, credentials are kept in memory."""
+        """Ask for a copy; the same requester again gives the same job, credentials are kept in memory."""

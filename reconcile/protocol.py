@@ -1,4 +1,4 @@
-"""The replacement protocol: from a journal row and what the world looks like to the next step.
+"""The migration protocol: from a journal row and what the world looks like to the next step.
 
 `phases` has the protocol at a glance, `next_step` decides. Both ways are the same: to the cached
 image, and back to the source. Each phase is written before its effect, every effect can be
@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, Pull
-from reconcile.records import Goal, Phase, Replacement, Strategy
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -31,7 +32,7 @@ from reconcile.steps import (
 )
 
 MAX_ROUNDS = 3
-"""Replacements of one LRP that somebody undid, after which it is left alone."""
+"""Migrations of one LRP that somebody undid, after which it is left alone."""
 
 MAX_BRIDGE_CRASHES = 2
 """Crashes in a row of one of a bridge's instances, after which the bridge is given up."""
@@ -51,28 +52,21 @@ RETIRE_AFTER = 30.0
 GO_ON_AFTER = 120.0
 """Seconds after which instance rows that are left are no longer waited for."""
 
-REPLACED = "replaced"
-RESTORED = "restored"
-PUT_BACK = "put-back"
-OWNER_REMOVED_IT = "owner-removed-it"
-BRIDGE_CRASHED = "bridge-crashed"
-BRIDGE_TIMEOUT = "bridge-timeout"
-NOT_SETTLED = "not-settled"
-REFUSED = "bbs-refused-rewrite"
-CALLED_OFF = "called-off"
 
-FAILURES = frozenset({BRIDGE_CRASHED, BRIDGE_TIMEOUT, NOT_SETTLED, REFUSED})
+FAILURES = frozenset(
+    {Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.NOT_HEALTHY, Reason.BBS_REFUSED_DEFINITION}
+)
 """What speaks against going on with other apps."""
 
-_STAYS = frozenset({PUT_BACK, REFUSED})
+_STAYS = frozenset({Reason.REVERTED_EXTERNALLY, Reason.BBS_REFUSED_DEFINITION})
 """Ends at which the LRP is left with its old rootfs after it was removed once."""
 
-_KEEPS_BRIDGE = frozenset({REPLACED, RESTORED, *_STAYS})
+_KEEPS_BRIDGE = frozenset({Reason.MIGRATED, Reason.RESTORED, *_STAYS})
 """Ends at which the bridge must not go before the original serves."""
 
 
-def next_step(row: Replacement, world: World, *, target: Pull, limits: Limits) -> Step:
-    """Decide the next step of an open replacement; the same row and world give the same step.
+def next_step(row: Migration, world: World, *, target: Pull, limits: Limits) -> Step:
+    """Decide the next step of an open migration; the same row and world give the same step.
 
     Args:
         row: As it stands in the journal.
@@ -124,7 +118,7 @@ def needed(lrp: DesiredLrp, instances: Iterable[ActualLrp]) -> int:
     )
 
 
-def may_remove(row: Replacement, world: World) -> bool:
+def may_remove(row: Migration, world: World) -> bool:
     """Whether the app loses nothing when the original is removed now."""
     if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
         return False
@@ -133,7 +127,7 @@ def may_remove(row: Replacement, world: World) -> bool:
     return running(world.bridge, world.bridge_instances) >= needed(world.lrp, world.instances)
 
 
-def may_remove_bridge(row: Replacement, world: World) -> bool:
+def may_remove_bridge(row: Migration, world: World) -> bool:
     """Whether the app loses nothing when the bridge is removed now."""
     if world.lrp is None or row.ended not in _KEEPS_BRIDGE:
         return True
@@ -143,7 +137,7 @@ def may_remove_bridge(row: Replacement, world: World) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    row: Replacement
+    row: Migration
     world: World
     target: Pull
     limits: Limits
@@ -157,10 +151,10 @@ class _Case:
         return self.world.now < self.row.unknown_until
 
     @property
-    def done(self) -> str:
-        return REPLACED if self.row.goal is Goal.CACHE else RESTORED
+    def done(self) -> Reason:
+        return Reason.MIGRATED if self.row.goal is Goal.CACHE else Reason.RESTORED
 
-    def enter(self, phase: Phase, *, ended: str = "", rounds: int | None = None) -> Enter:
+    def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
         row = replace(
             self.row,
             phase=phase,
@@ -170,21 +164,21 @@ class _Case:
         )
         return Enter(row)
 
-    def wait(self, reason: str, at_most: float = LONGEST_LOOK_AGAIN) -> Wait:
+    def wait(self, reason: Reason, at_most: float = LONGEST_LOOK_AGAIN) -> Wait:
         return Wait(reason, min(at_most, LONGEST_LOOK_AGAIN, max(LOOK_AGAIN, self.waited / 10)))
 
-    def give_up(self, reason: str) -> Step:
+    def give_up(self, reason: Reason) -> Step:
         """End it: at once without a bridge, after the removal of the bridge with one."""
         if self.row.strategy is Strategy.RECREATE:
             return Close(self.row, reason)
-        return self.enter(Phase.UNBRIDGING, ended=reason)
+        return self.enter(Phase.REMOVING_BRIDGE, ended=reason)
 
 
-def _newest(row: Replacement, world: World) -> DesiredLrp:
+def _newest(row: Migration, world: World) -> DesiredLrp:
     """Take the newest version of the definition that is, or was, desired from the old rootfs."""
     newest = row.original
-    is_over = row.phase in {Phase.SETTLING, Phase.UNBRIDGING}
-    for seen in (world.lrp, *world.sighted):
+    is_over = row.phase in {Phase.STARTING, Phase.REMOVING_BRIDGE}
+    for seen in (world.lrp, *world.versions_in_events):
         if seen is None or seen.rootfs != newest.rootfs or is_over:
             continue
         if seen.tag.epoch == newest.tag.epoch and seen.tag.index > newest.tag.index:
@@ -194,22 +188,22 @@ def _newest(row: Replacement, world: World) -> DesiredLrp:
 
 def _prepared(case: _Case) -> Step:
     # Found after a crash: nothing was done yet, so it is planned anew.
-    return Close(case.row, OWNER_REMOVED_IT if case.world.lrp is None else CALLED_OFF)
+    return Close(case.row, Reason.REMOVED_BY_OWNER if case.world.lrp is None else Reason.CANCELLED)
 
 
 def _before_removal(case: _Case) -> Step | None:
     """Look at what the owner may have done while the original is still theirs to change."""
     lrp, original = case.world.lrp, case.row.original
     if lrp is None:
-        return case.give_up(OWNER_REMOVED_IT)
+        return case.give_up(Reason.REMOVED_BY_OWNER)
     if lrp.rootfs == case.target.rootfs:
-        return case.enter(Phase.SETTLING)
+        return case.enter(Phase.STARTING)
     if lrp.rootfs != original.rootfs or lrp.instances == 0:
-        return case.give_up("changed-meanwhile")
+        return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # removed and desired again, by its owner
         return Enter(replace(case.row, original=lrp))
     if any(_has_failed(each) for each in case.world.bridge_instances):
-        return case.give_up(BRIDGE_CRASHED)
+        return case.give_up(Reason.BRIDGE_CRASHED)
     return None
 
 
@@ -223,7 +217,7 @@ def _bridging(case: _Case) -> Step:
         return changed
     world, lrp = case.world, case.row.original
     if case.waited > case.limits.bridge:
-        return case.give_up(BRIDGE_TIMEOUT)
+        return case.give_up(Reason.BRIDGE_TIMEOUT)
     if world.bridge is None:
         return DesireBridge(case.row)
     if not _is_like(world.bridge, lrp):
@@ -231,7 +225,7 @@ def _bridging(case: _Case) -> Step:
         return UpdateBridge(case.row, replace(lrp, instances=most))
     if may_remove(case.row, world):
         return case.enter(Phase.BRIDGED)
-    return case.wait("waiting: bridging", case.limits.bridge - case.waited + LOOK_AGAIN)
+    return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + LOOK_AGAIN)
 
 
 def _is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
@@ -246,11 +240,11 @@ def _bridged(case: _Case) -> Step:
     if world.bridge is None or not _is_like(world.bridge, lrp) or not may_remove(case.row, world):
         return case.enter(Phase.BRIDGING)
     if case.waited < case.limits.routes:
-        return Wait("waiting: route-settling", case.limits.routes - case.waited)
+        return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
     return RemoveOriginal(case.row)
 
 
-def removing(row: Replacement, world: World) -> Replacement:
+def removing(row: Migration, world: World) -> Migration:
     """Make the row that stands in the journal before the original is removed."""
     return replace(
         row,
@@ -268,17 +262,17 @@ def _removing(case: _Case) -> Step:
     if lrp is None:
         return case.enter(Phase.REMOVED)
     if lrp.rootfs == case.target.rootfs:
-        return case.enter(Phase.SETTLING)
+        return case.enter(Phase.STARTING)
     if case.is_unknown:
         left = case.row.unknown_until - case.world.now + LOOK_AGAIN
-        return case.wait("waiting: removal-unknown", left)
+        return case.wait(Reason.REMOVAL_UNCONFIRMED, left)
     return _not_removed(case)
 
 
 def _not_removed(case: _Case) -> Step:
     row = replace(case.row, instance_guids=frozenset())  # they are of what is still desired
     if row.strategy is Strategy.RECREATE:
-        return Close(row, "not-removed")
+        return Close(row, Reason.NOT_REMOVED)
     return replace(case, row=row).enter(Phase.BRIDGED)
 
 
@@ -287,10 +281,10 @@ def _removed(case: _Case) -> Step:
     lrp = world.lrp
     if lrp is not None:
         if lrp.rootfs == case.target.rootfs:
-            return case.enter(Phase.SETTLING)
+            return case.enter(Phase.STARTING)
         if lrp.tag.epoch == row.original.tag.epoch:
             if case.is_unknown:
-                return case.wait("waiting: removal-unknown")
+                return case.wait(Reason.REMOVAL_UNCONFIRMED)
             return _not_removed(case)
         return _owner_was_faster(case, lrp)
     has_bridge = row.strategy is Strategy.BRIDGE
@@ -299,15 +293,15 @@ def _removed(case: _Case) -> Step:
         # would have desired what should exist: what is still missing after that was stopped or deleted.
         # With a bridge the app is served meanwhile: it is desired at once, and removed by its owner's
         # next sync if it was deleted, which is sooner than it would be known otherwise.
-        left = case.limits.owner_sync - world.process_age
+        left = case.limits.cloud_controller_sync - world.process_age
         if left > 0:
-            return case.wait("waiting: owner-sync", left + LOOK_AGAIN)
-        return case.give_up(OWNER_REMOVED_IT)
+            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + LOOK_AGAIN)
+        return case.give_up(Reason.REMOVED_BY_OWNER)
     if not world.instances or case.waited > GO_ON_AFTER:
         return DesireOriginal(row)
     if case.waited > RETIRE_AFTER:
         return Retire(world.instances)
-    return case.wait("waiting: instances-stopping")
+    return case.wait(Reason.INSTANCES_STOPPING)
 
 
 def _owner_was_faster(case: _Case, lrp: DesiredLrp) -> Step:
@@ -316,35 +310,38 @@ def _owner_was_faster(case: _Case, lrp: DesiredLrp) -> Step:
     if row.strategy is Strategy.RECREATE:
         # An instance whose stop was lost runs what is desired again: to stop it would cost its app one.
         is_as_before = lrp.rootfs == row.original.rootfs
-        return Close(replace(row, instance_guids=frozenset()) if is_as_before else row, "owner-was-faster")
+        return Close(
+            replace(row, instance_guids=frozenset()) if is_as_before else row,
+            Reason.CHANGED_BY_CLOUD_CONTROLLER,
+        )
     again = replace(case, row=replace(row, original=lrp, unknown_until=0.0))
     if lrp.rootfs != row.original.rootfs or row.rounds >= MAX_ROUNDS:
-        return again.enter(Phase.SETTLING, ended=PUT_BACK)
+        return again.enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)
     return again.enter(Phase.BRIDGING, rounds=row.rounds + 1)
 
 
-def _settling(case: _Case) -> Step:
+def _starting(case: _Case) -> Step:
     row, world = case.row, case.world
     lrp = world.lrp
     if lrp is None:
         # A removal whose answer was lost may have hit what was desired again.
-        return case.enter(Phase.REMOVED) if case.is_unknown else case.give_up(OWNER_REMOVED_IT)
+        return case.enter(Phase.REMOVED) if case.is_unknown else case.give_up(Reason.REMOVED_BY_OWNER)
     if row.ended not in _STAYS and lrp.rootfs != case.target.rootfs:
         return _owner_was_faster(case, lrp)
     ended = row.ended or case.done
     if row.strategy is Strategy.RECREATE:
-        return case.wait("waiting: removal-unknown") if case.is_unknown else Close(row, ended)
+        return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else Close(row, ended)
     stale = stale_instances(world.instances, row.instance_guids)
     if stale:
         return Retire(stale)
     serving = running(lrp, world.instances, row.instance_guids)
     if serving >= lrp.instances:
-        return case.enter(Phase.UNBRIDGING, ended=ended)
+        return case.enter(Phase.REMOVING_BRIDGE, ended=ended)
     if case.waited <= case.limits.settle:
-        return case.wait("waiting: settling", case.limits.settle - case.waited + LOOK_AGAIN)
+        return case.wait(Reason.STARTING, case.limits.settle - case.waited + LOOK_AGAIN)
     if serving >= running(world.bridge, world.bridge_instances):  # the bridge adds nothing
-        return case.enter(Phase.UNBRIDGING, ended=NOT_SETTLED)
-    return Wait(f"waiting: {NOT_SETTLED}", LONGEST_LOOK_AGAIN)
+        return case.enter(Phase.REMOVING_BRIDGE, ended=Reason.NOT_HEALTHY)
+    return Wait(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_LOOK_AGAIN)
 
 
 def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[ActualLrp, ...]:
@@ -360,7 +357,7 @@ def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> t
     )
 
 
-def _unbridging(case: _Case) -> Step:
+def _removing_bridge(case: _Case) -> Step:
     row, world = case.row, case.world
     if world.lrp is None and case.is_unknown and row.ended in _KEEPS_BRIDGE:
         return case.enter(Phase.REMOVED)  # a removal whose answer was lost took effect after all
@@ -369,15 +366,15 @@ def _unbridging(case: _Case) -> Step:
         return Retire(stale)
     if world.bridge is not None:
         if not may_remove_bridge(row, world):
-            return case.enter(Phase.SETTLING, ended=row.ended if row.ended in _STAYS else "")
+            return case.enter(Phase.STARTING, ended=row.ended if row.ended in _STAYS else None)
         if row.ended in _KEEPS_BRIDGE and world.lrp is not None and case.waited < case.limits.routes:
-            return Wait("waiting: route-settling", case.limits.routes - case.waited)
+            return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
         return RemoveBridge(row)
     if not world.bridge_instances or case.waited > GO_ON_AFTER + case.limits.routes:
-        return Close(row, row.ended)
+        return Close(row, row.ended or case.done)
     if case.waited > RETIRE_AFTER + case.limits.routes:
-        return Retire(world.bridge_instances, "waiting: unbridging")
-    return case.wait("waiting: unbridging")
+        return Retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
+    return case.wait(Reason.REMOVING_BRIDGE)
 
 
 _DECIDE: Mapping[Phase, Callable[[_Case], Step]] = {
@@ -386,6 +383,6 @@ _DECIDE: Mapping[Phase, Callable[[_Case], Step]] = {
     Phase.BRIDGED: _bridged,
     Phase.REMOVING: _removing,
     Phase.REMOVED: _removed,
-    Phase.SETTLING: _settling,
-    Phase.UNBRIDGING: _unbridging,
+    Phase.STARTING: _starting,
+    Phase.REMOVING_BRIDGE: _removing_bridge,
 }

@@ -1,8 +1,7 @@
-"""Why an LRP is as it is: every reason a pass can come to, what state it stands for, and what it means."""
+"""Why an LRP, or a cache job, is as it is: every reason, with its state and a text for people."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class AppState(StrEnum):
@@ -12,121 +11,218 @@ class AppState(StrEnum):
     """It runs from its copy."""
     PENDING = "pending"
     """Something is to be done for it."""
-    MOVING = "moving"
-    """It is being moved now."""
-    LEFT_ALONE = "left-alone"
+    MIGRATING = "migrating"
+    """It is being migrated now."""
+    WAITING = "waiting"
+    """It stays as it is until something outside the daemon changes."""
+    SKIPPED = "skipped"
     """It stays on its source, since somebody decided so."""
     FAILED = "failed"
     """It stays on its source, since something went wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """What a reason stands for; `text` is for people."""
+_CACHED, _PENDING, _MIGRATING = AppState.CACHED, AppState.PENDING, AppState.MIGRATING
+_WAITING, _SKIPPED, _FAILED = AppState.WAITING, AppState.SKIPPED, AppState.FAILED
+
+
+class Reason(StrEnum):
+    """A reason, in the order of an LRP's life.
+
+    Attributes:
+        state: The state that an LRP with this reason is in.
+        meaning: Goes on after "the LRP has this reason since …"; one line without a full stop.
+    """
 
     state: AppState
-    text: str
+    meaning: str
+
+    def __new__(cls, value: str, state: AppState = AppState.PENDING, meaning: str = "") -> Self:
+        """Make a member that is its value as text."""
+        member = str.__new__(cls, value)
+        member._value_, member.state, member.meaning = value, state, meaning
+        return member
+
+    MIGRATED = "migrated", _CACHED, "it runs from its copy"
+    ALREADY_CACHED = "already-cached", _CACHED, "it was desired from its copy in the first place"
+    NOT_CACHED = "not-cached", _PENDING, "its image has no copy yet, and nobody asked for one"
+    STAGING_TASK = "staging-task", _PENDING, "an app was staged from the image"
+    OPERATOR_REQUEST = "operator-request", _PENDING, "an operator asked for the copy"
+    RUNS_FROM_SOURCE = "runs-from-source", _PENDING, "its copy is there, and it may be migrated"
+    REGISTRY_UNREACHABLE = (
+        "registry-unreachable",
+        _PENDING,
+        "it is to go back to its source: the private registry does not answer",
+    )
+    RESTORE_REQUESTED = (
+        "restore-requested",
+        _PENDING,
+        "it is to go back to its source: an operator asked for it",
+    )
+    COPY_NEEDS_VERIFICATION = (
+        "copy-needs-verification",
+        _PENDING,
+        "instances crashed from its copy, which is read back first",
+    )
+    COPY_VERIFIED = "copy-verified", _PENDING, "its copy was read back, and is complete"
+    COPY_VANISHED = (
+        "copy-vanished",
+        _PENDING,
+        "its copy vanished from the private registry, and is asked for again",
+    )
+    RETRYING_COPY = "retrying-copy", _PENDING, "its copy failed, and is asked for again"
+    COPY_RECORD_MISSING = (
+        "copy-record-missing",
+        _PENDING,
+        "the record of its copy is gone, and the copy is asked for again",
+    )
+    STAGING_MAY_HAVE_BEEN_MISSED = (
+        "staging-may-have-been-missed",
+        _PENDING,
+        "events were lost: the source registry is asked whether the tag has moved",
+    )
+    WAITING_FOR_COPY = "waiting-for-copy", _PENDING, "its copy is not finished"
+    WAITING_UNTIL_STOPPED = (
+        "waiting-until-stopped",
+        _WAITING,
+        "its copy is there; it is migrated once none of its instances runs, since it may not have a bridge",
+    )
+    IN_FLIGHT_LIMIT = "in-flight-limit", _PENDING, "`max_in_flight` other LRPs are being migrated"
+    WAITING_FOR_RECOVERY = (
+        "waiting-for-recovery",
+        _PENDING,
+        "the migrations that an earlier run left open are looked at first",
+    )
+    CIRCUIT_BREAKER_OPEN = (
+        "circuit-breaker-open",
+        _PENDING,
+        "too many migrations in a row failed; the detail names the last one",
+    )
+    CHECK_FAILED = "check-failed", _PENDING, "the last look at it failed, and is tried again"
+    PAUSED = "paused", _WAITING, "an operator paused the daemon"
+    PINNED_TO_SOURCE = (
+        "pinned-to-source",
+        _SKIPPED,
+        "an operator restored its app to its source, and it stays there",
+    )
+    PLAN_IS_STALE = (
+        "plan-is-stale",
+        _SKIPPED,
+        "it changed since the plan that was applied was made; plan again",
+    )
+    PREPARED = "prepared", _MIGRATING, "the private registry is asked for its copy once more"
+    BRIDGING = "bridging", _MIGRATING, "its bridge, a temporary second LRP, is being started"
+    BRIDGED = "bridged", _MIGRATING, "its bridge runs"
+    WAITING_FOR_ROUTES = (
+        "waiting-for-routes",
+        _MIGRATING,
+        "routers get time to learn of new instances before others go",
+    )
+    REMOVING = "removing", _MIGRATING, "it is being removed"
+    REMOVED = "removed", _MIGRATING, "it was removed, and is desired again next"
+    REMOVAL_UNCONFIRMED = (
+        "removal-unconfirmed",
+        _MIGRATING,
+        "whether it was removed is not known for a minute, since the BBS's answer was lost",
+    )
+    WAITING_FOR_CLOUD_CONTROLLER = (
+        "waiting-for-cloud-controller",
+        _MIGRATING,
+        "it was found removed after a restart; Cloud Controller may desire it again first",
+    )
+    INSTANCES_STOPPING = (
+        "instances-stopping",
+        _MIGRATING,
+        "it was removed, and is desired again when its last instance row is gone",
+    )
+    DESIRE_UNCONFIRMED = "desire-unconfirmed", _MIGRATING, "it was desired again, which is checked next"
+    STARTING = "starting", _MIGRATING, "its own instances are being started again"
+    NOT_HEALTHY_BRIDGE_KEPT = (
+        "not-healthy-bridge-kept",
+        _MIGRATING,
+        "too few of its instances run from its copy; its bridge stays",
+    )
+    REMOVING_BRIDGE = "removing-bridge", _MIGRATING, "its bridge is being removed"
+    INSTANCES_CHANGED = (
+        "instances-changed",
+        _MIGRATING,
+        "an instance began or ended to run just before its removal",
+    )
+    NOT_REMOVED = "not-removed", _MIGRATING, "it is desired as before: its removal did not happen"
+    CHANGED_BY_CLOUD_CONTROLLER = (
+        "changed-by-cloud-controller",
+        _MIGRATING,
+        "its owner, as a rule Cloud Controller, desired it again before the daemon did",
+    )
+    CANCELLED = "cancelled", _PENDING, "its migration was cancelled before it began, and is decided anew"
+    BRIDGE_CRASHED = (
+        "bridge-crashed",
+        _FAILED,
+        "instances of its bridge crashed from the copy; it stays as it was for an hour at least",
+    )
+    BRIDGE_TIMEOUT = (
+        "bridge-timeout",
+        _FAILED,
+        "its bridge did not run in time; it stays as it was for an hour at least",
+    )
+    BBS_REFUSED_DEFINITION = (
+        "bbs-refused-definition",
+        _FAILED,
+        "the BBS refuses it with another root file system; it stays on its source",
+    )
+    COPY_CORRUPT = (
+        "copy-corrupt",
+        _FAILED,
+        "instances crashed from its copy, and the copy is corrupt; it is read back again after an hour",
+    )
+    NOT_HEALTHY = (
+        "not-healthy",
+        _FAILED,
+        "it runs from its copy, and not all of its instances do; its bridge served no more of them",
+    )
+    COPY_FAILED = "copy-failed", _FAILED, "its image could not be copied; the detail says why"
+    REVERTED_EXTERNALLY = (
+        "reverted-externally",
+        _FAILED,
+        "somebody undid three migrations; it is not migrated again for an hour",
+    )
+    RESTORED = "restored", _SKIPPED, "it was restored to its source"
+    FELL_BACK_TO_SOURCE = (
+        "fell-back-to-source",
+        _SKIPPED,
+        "it runs from its source, since the private registry does not answer",
+    )
+    SOURCE_UNKNOWN = "source-unknown", _FAILED, "it cannot go back: what it ran from is not known"
+    SOURCE_CREDENTIALS_UNKNOWN = (
+        "source-credentials-unknown",
+        _FAILED,
+        "it cannot go back: the login for what it ran from is not known",
+    )
+    RETIRED_STALE_INSTANCES = (
+        "retired-stale-instances",
+        _PENDING,
+        "instances of a definition that was removed were still there, and are stopped",
+    )
+    BRIDGE_IN_USE = "bridge-in-use", _SKIPPED, "a bridge without a record serves more than the app itself"
+    ORPHANED_BRIDGE = (
+        "orphaned-bridge",
+        _PENDING,
+        "a bridge without a record that nobody needs is removed",
+    )
+    REMOVED_BY_OWNER = "removed-by-owner", _SKIPPED, "its owner removed it while it was being migrated"
+    NOT_DESIRED = "not-desired", _SKIPPED, "it is gone"
+    NOT_DOCKER = "not-docker", _SKIPPED, "it runs no Docker image"
+    OTHER_DOMAIN = "other-domain", _SKIPPED, "its domain is not one of `lrp_domains`"
+    NOT_CACHEABLE = "not-cacheable", _SKIPPED, "no registry would know such an image"
+    NO_APP_GUID = "no-app-guid", _SKIPPED, "it names no app, so nobody knows whose stagings count for it"
+    DENIED = "denied", _SKIPPED, "`deny_images` matches its image"
+    NOT_ALLOWED = "not-allowed", _SKIPPED, "`allow_images` does not match its image"
+    OPTED_OUT = "opted-out", _SKIPPED, "its owner does not want it cached"
+    NOT_OPTED_IN = "not-opted-in", _SKIPPED, "its owner did not ask for it"
 
 
-CIRCUIT_OPEN = "waiting: circuit-open"
-LOOK_FAILED = "waiting: look-failed"
-"""What an order hears of a pass that came to nothing."""
-
-_CACHED, _PENDING, _MOVING = AppState.CACHED, AppState.PENDING, AppState.MOVING
-_LEFT, _FAILED = AppState.LEFT_ALONE, AppState.FAILED
-
-REASONS: Mapping[str, Meaning] = {
-    "replaced": Meaning(_CACHED, "it runs from its copy"),
-    "already-cached": Meaning(_CACHED, "it was desired from its copy in the first place"),
-    "not-cached": Meaning(_PENDING, "its image has no copy yet, and none was asked for"),
-    "runs-from-source": Meaning(_PENDING, "its copy is there, and it may be moved"),
-    "registry-unreachable": Meaning(_PENDING, "it is to go back to its source: the registry does not answer"),
-    "operator-restores": Meaning(_PENDING, "it is to go back to its source: an operator asked for it"),
-    "image-suspect": Meaning(_PENDING, "instances crashed from its copy, which is read back first"),
-    "image-verified": Meaning(_PENDING, "its copy was read back, and is whole"),
-    "retry-failed": Meaning(_PENDING, "its copy failed, and is asked for again"),
-    "record-missing": Meaning(_PENDING, "the record of its copy is gone, and is asked for again"),
-    "staging-may-have-been-missed": Meaning(
-        _PENDING, "events were lost: its source is asked whether its tag has moved"
-    ),
-    "waiting: caching": Meaning(_PENDING, "its copy is not finished"),
-    "waiting: running": Meaning(
-        _LEFT, "its copy is there; it is moved once nothing of it runs, since it may not have a bridge"
-    ),
-    "waiting: in-flight-limit": Meaning(_PENDING, "`max_in_flight` other LRPs are being moved"),
-    "waiting: recovery": Meaning(_PENDING, "what an earlier run left open is looked at first"),
-    CIRCUIT_OPEN: Meaning(_PENDING, "too many were moved in vain; the detail names the last one"),
-    LOOK_FAILED: Meaning(_PENDING, "the last look at it failed, and is tried again"),
-    "waiting: paused": Meaning(_LEFT, "an operator paused the daemon"),
-    "held": Meaning(_LEFT, "an operator put its app back on its source, and it stays there"),
-    "changed-since-plan": Meaning(_LEFT, "it is not what the plan that was applied says; plan again"),
-    "waiting: prepared": Meaning(_MOVING, "its copy is asked for once more"),
-    "waiting: bridging": Meaning(_MOVING, "its bridge is being started"),
-    "waiting: bridged": Meaning(_MOVING, "its bridge runs"),
-    "waiting: route-settling": Meaning(_MOVING, "routers get time to learn of instances before others go"),
-    "waiting: removing": Meaning(_MOVING, "it is being removed"),
-    "waiting: removed": Meaning(_MOVING, "it was removed, and is desired again next"),
-    "waiting: removal-unknown": Meaning(
-        _MOVING, "whether it was removed is not known for a minute, since the BBS's answer was lost"
-    ),
-    "waiting: owner-sync": Meaning(
-        _MOVING, "found removed after a restart; Cloud Controller may desire it again first"
-    ),
-    "waiting: instances-stopping": Meaning(
-        _MOVING, "it was removed and is desired again when its last instance row is gone"
-    ),
-    "waiting: replaced-unconfirmed": Meaning(_MOVING, "it was desired again, which is looked at next"),
-    "waiting: settling": Meaning(_MOVING, "its own instances are being started again"),
-    "waiting: not-settled": Meaning(_MOVING, "it runs from its copy in too few instances; its bridge stays"),
-    "waiting: unbridging": Meaning(_MOVING, "its bridge is being removed"),
-    "changed-meanwhile": Meaning(_MOVING, "an instance began or ended to run just before its removal"),
-    "not-removed": Meaning(_MOVING, "it is desired as before, its removal did not happen"),
-    "owner-was-faster": Meaning(_MOVING, "its owner desired it again before us"),
-    "called-off": Meaning(_PENDING, "what was only prepared for it was called off, and is planned anew"),
-    "bridge-crashed": Meaning(
-        _FAILED, "instances of its bridge crashed from the copy; it stays as it was, for an hour at least"
-    ),
-    "bridge-timeout": Meaning(
-        _FAILED, "its bridge did not run in time; it stays as it was, for an hour at least"
-    ),
-    "bbs-refused-rewrite": Meaning(
-        _FAILED, "the BBS does not take it with another root file system; it stays on its source"
-    ),
-    "copy-damaged": Meaning(
-        _FAILED, "instances crashed from its copy, and the copy is not whole; read back again after an hour"
-    ),
-    "not-settled": Meaning(
-        _FAILED, "it runs from its copy, and not all of its instances do; its bridge served no more of them"
-    ),
-    "cache-failed": Meaning(_FAILED, "its image could not be copied; the detail says why"),
-    "put-back": Meaning(_FAILED, "somebody undid three replacements; left alone for an hour"),
-    "restored": Meaning(_LEFT, "it was put back on its source"),
-    "waiting: registry-unreachable": Meaning(
-        _LEFT, "it runs from its source, since the private registry does not answer"
-    ),
-    "origin-unknown": Meaning(_FAILED, "it cannot go back: what it ran from is not known"),
-    "origin-credentials-unknown": Meaning(
-        _FAILED, "it cannot go back: the login for what it ran from is not known"
-    ),
-    "retired-stale-instances": Meaning(
-        _PENDING, "instances of a definition that was removed were still there, and are stopped"
-    ),
-    "bridge-still-serves": Meaning(_LEFT, "a bridge without a record serves more than the app itself"),
-    "bridge-left-behind": Meaning(_PENDING, "a bridge without a record that nobody needs is removed"),
-    "owner-removed-it": Meaning(_LEFT, "its owner removed it while it was being moved"),
-    "not-desired": Meaning(_LEFT, "it is gone"),
-    "not-docker": Meaning(_LEFT, "it runs no Docker image"),
-    "other-domain": Meaning(_LEFT, "its domain is not one of `lrp_domains`"),
-    "not-cacheable": Meaning(_LEFT, "no registry would know such an image"),
-    "no-app-guid": Meaning(_LEFT, "it names no app, so nobody knows whose stagings count for it"),
-    "denied": Meaning(_LEFT, "`deny_images` matches its image"),
-    "not-allowed": Meaning(_LEFT, "`allow_images` does not match its image"),
-    "opted-out": Meaning(_LEFT, "its owner does not want it cached"),
-    "not-opted-in": Meaning(_LEFT, "its owner did not ask for it"),
-}
-"""Reason to what it means, in the order of a life."""
-
-
-def state_of(reason: str) -> AppState:
-    """Tell the state that a reason stands for."""
-    return REASONS[reason].state
+def reason_from_text(text: str) -> Reason:
+    """Read a reason that was saved; one that this version does not know is decided anew."""
+    try:
+        return Reason(text)
+    except ValueError:
+        return Reason.CHECK_FAILED

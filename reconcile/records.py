@@ -1,4 +1,4 @@
-"""What we remember: cache jobs, cached images, bindings and replacements, with the allowed changes of a job.
+"""What we remember: cache jobs, cached images, bindings and migrations, with the allowed changes of a job.
 
 The store only saves these; which change of state is legal stands in `JOB_CHANGES`.
 """
@@ -11,6 +11,7 @@ from typing import NewType
 from reconcile.errors import Conflict
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGuid
+from reconcile.reasons import Reason
 
 JobId = NewType("JobId", str)
 
@@ -51,10 +52,10 @@ class CacheRequest:
 
     Attributes:
         source: Canonical reference of the image.
-        origin: Who asked, see `origin_of_task` and `origin_of_lrp`.
+        requester: Who asked, see `requester_of_task` and `requester_of_lrp`.
         staged_at: Nanoseconds since 1970 by the BBS's clock; of two requests of one app for one source
             the later wins. An LRP that asks has the time of the staging that it confirms, or 0.
-        reason: Why it is wanted, such as "staging-task".
+        reason: Why it is wanted, such as Reason.STAGING_TASK.
         credentials: For the source registry; kept in memory only.
         opted_in: The app's owner asked for it.
         is_ordered: An operator asked for it: it is copied although the daemon is paused.
@@ -62,37 +63,37 @@ class CacheRequest:
 
     app_guid: AppGuid
     source: ImageReference
-    origin: str
+    requester: str
     staged_at: int
-    reason: str
+    reason: Reason
     credentials: Credentials | None = None
     opted_in: bool = False
     is_ordered: bool = False
 
 
-def origin_of_task(task_guid: TaskGuid) -> str:
-    """Name a staging task as the origin of a request."""
+def requester_of_task(task_guid: TaskGuid) -> str:
+    """Name a staging task as the requester of a request."""
     return f"task:{task_guid}"
 
 
-def origin_of_lrp(process_guid: ProcessGuid) -> str:
-    """Name a desired LRP as the origin of a request."""
+def requester_of_lrp(process_guid: ProcessGuid) -> str:
+    """Name a desired LRP as the requester of a request."""
     return f"{_LRP}{process_guid}"
 
 
-def origin_of_operator(request_id: str) -> str:
-    """Name an operator as the origin of a request; each request is one of its own."""
+def requester_of_operator(request_id: str) -> str:
+    """Name an operator as the requester of a request; each request is one of its own."""
     return f"admin:{request_id}"
 
 
-def lrp_of_origin(origin: str) -> ProcessGuid:
+def lrp_of_requester(requester: str) -> ProcessGuid:
     """Name the desired LRP that a request came from; see `is_of_lrp`."""
-    return ProcessGuid(origin.removeprefix(_LRP))
+    return ProcessGuid(requester.removeprefix(_LRP))
 
 
-def is_of_lrp(origin: str) -> bool:
+def is_of_lrp(requester: str) -> bool:
     """Whether a request came from a desired LRP, which may ask anew, and not from a staging task."""
-    return origin.startswith(_LRP)
+    return requester.startswith(_LRP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class CacheJob:
     job_id: JobId
     source: ImageReference
     state: JobState
-    reason: str
+    reason: Reason
     created_at: float
     updated_at: float
     needs_credentials: bool = False
@@ -138,7 +139,7 @@ class CachedImage:
         size: Bytes of the manifest, config and layers.
         created_at: UTC seconds since 1970.
         verified_at: UTC seconds since 1970.
-        suspect_since: When instances last crashed from it that were to replace running ones, UTC seconds
+        needs_verification_since: When instances of a bridge last crashed from it, UTC seconds
             since 1970; 0 when it has been verified since, or none did.
     """
 
@@ -150,7 +151,7 @@ class CachedImage:
     size: int
     created_at: float
     verified_at: float
-    suspect_since: float = 0.0
+    needs_verification_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +159,21 @@ class Binding:
     """Ties an app's source reference to the job that one staging asked for.
 
     Attributes:
-        origin: The staging task or the LRP that asked, see `origin_of_task`.
+        requester: The staging task or the LRP that asked, see `requester_of_task`.
         staged_at: See `CacheRequest`.
         opted_in: The app's owner asked for the copy.
     """
 
     app_guid: AppGuid
     source: ImageReference
-    origin: str
+    requester: str
     staged_at: int
     job_id: JobId
     opted_in: bool = False
 
 
 class Goal(StrEnum):
-    """Where a replacement leads."""
+    """Where a migration leads."""
 
     CACHE = "cache"
     """From the source reference to the cached image."""
@@ -181,7 +182,7 @@ class Goal(StrEnum):
 
 
 class Strategy(StrEnum):
-    """How a replacement is done."""
+    """How a migration is done."""
 
     RECREATE = "recreate"
     """Remove and desire again, since no instance runs."""
@@ -190,25 +191,25 @@ class Strategy(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far a replacement has come; written before the effect that it names."""
+    """How far a migration has come; written before the effect that it names."""
 
     PREPARED = "prepared"
     BRIDGING = "bridging"
     BRIDGED = "bridged"
     REMOVING = "removing"
     REMOVED = "removed"
-    SETTLING = "settling"
-    UNBRIDGING = "unbridging"
+    STARTING = "starting"
+    REMOVING_BRIDGE = "removing-bridge"
 
 
 @dataclass(frozen=True, slots=True)
-class Replacement:
+class Migration:
     """One desired LRP on its way to another rootfs.
 
     Attributes:
         cache_guid: The cached image that it is moved to, or away from.
         original: The newest version of the LRP that is known; encrypted at rest.
-        rounds: Replacements of the LRP that were begun, this one included.
+        rounds: Migrations of the LRP that were begun, this one included.
         run_id: The process that wrote the row; another one after a restart.
         started_at: UTC seconds since 1970.
         unknown_until: UTC seconds since 1970 until which a removal whose answer was lost may still take
@@ -230,12 +231,12 @@ class Replacement:
     goal: Goal = Goal.CACHE
     strategy: Strategy = Strategy.RECREATE
     entered_at: float = 0.0
-    ended: str = ""
+    ended: Reason | None = None
     instance_guids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class OriginalSource:
     """What an LRP ran from before it was pointed at a cached image, to be able to go back.
 
     Attributes:
@@ -257,8 +258,8 @@ class LrpRecord:
     Attributes:
         rootfs: What it was last seen to be desired from, without a login.
         cache_guid: The cached image it was last pointed at, by whomever it was put back since.
-        rounds: Replacements begun for this process GUID; somebody keeps putting it back when it grows.
-        reason: Constant of the outcome, such as "replaced" or "waiting: running".
+        rounds: Migrations begun for this process GUID; somebody keeps putting it back when it grows.
+        reason: Constant of the outcome, such as Reason.MIGRATED or Reason.WAITING_UNTIL_STOPPED.
         detail: More of it for people; never holds credentials.
         updated_at: UTC seconds since 1970.
     """
@@ -268,7 +269,7 @@ class LrpRecord:
     rootfs: str
     cache_guid: CacheGuid | None
     rounds: int
-    reason: str
+    reason: Reason
     updated_at: float
     detail: str = ""
 

@@ -29,15 +29,20 @@ STAGING_DOMAIN = "cf-app-staging"
 APP_TASK_DOMAIN = "cf-tasks"
 OPT_IN_VARIABLE = "DIEGO_DOCKER_CACHE"
 
-OTHER_DOMAIN = "other-domain"
-APP_TASK = "app-task"
-BUILDPACK = "buildpack"
-CNB = "cnb"
-NO_BUILDER = "no-builder"
-NO_IMAGE = "no-image"
-UNPARSABLE_IMAGE = "unparsable-image"
-TAG_AND_DIGEST = "tag-and-digest"
-MALFORMED = "malformed"
+
+class IgnoreReason(StrEnum):
+    """Why a task stages no Docker image."""
+
+    OTHER_DOMAIN = "other-domain"
+    APP_TASK = "app-task"
+    BUILDPACK = "buildpack"
+    CNB = "cnb"
+    NO_BUILDER = "no-builder"
+    NO_IMAGE = "no-image"
+    UNPARSABLE_IMAGE = "unparsable-image"
+    TAG_AND_DIGEST = "tag-and-digest"
+    MALFORMED = "malformed"
+
 
 _SWITCHES = frozenset({"cacheDockerImage", "dockerRegistryRequireTLS"})
 _SETTINGS = frozenset(
@@ -72,9 +77,9 @@ _OTHER_BUILDERS = {
             "skipCertVerify",
             "skipDetect",
         ),
-        BUILDPACK,
+        IgnoreReason.BUILDPACK,
     ),
-    **dict.fromkeys(("buildpack", "cache-dir", "cache-output", "pass-env-var"), CNB),
+    **dict.fromkeys(("buildpack", "cache-dir", "cache-output", "pass-env-var"), IgnoreReason.CNB),
 }
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -113,20 +118,24 @@ class StagedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class NotOurs:
-    """Why a task is left alone: a constant of this module, and a line for people that may be empty."""
+class IgnoredTask:
+    """A task that stages no Docker image.
 
-    reason: str
+    Attributes:
+        detail: One line for people; may be empty.
+    """
+
+    reason: IgnoreReason
     detail: str = ""
 
 
-def detect(task: Task) -> StagedImage | NotOurs:
+def detect(task: Task) -> StagedImage | IgnoredTask:
     """Read which image a task stages; never raises."""
     if task.domain == APP_TASK_DOMAIN:
-        return NotOurs(APP_TASK)
+        return IgnoredTask(IgnoreReason.APP_TASK)
     if task.domain != STAGING_DOMAIN:
-        return NotOurs(OTHER_DOMAIN)
-    first: NotOurs | None = None
+        return IgnoredTask(IgnoreReason.OTHER_DOMAIN)
+    first: IgnoredTask | None = None
     for run in run_actions(task.action):
         if not _is_builder(run):
             continue
@@ -134,7 +143,7 @@ def detect(task: Task) -> StagedImage | NotOurs:
         if isinstance(found, StagedImage):
             return found
         first = first or found
-    return first or NotOurs(NO_BUILDER)
+    return first or IgnoredTask(IgnoreReason.NO_BUILDER)
 
 
 def signal_of(action: Action | None) -> Signal:
@@ -161,25 +170,27 @@ def _asks_for_cache(run: RunAction) -> bool:
     if not _is_builder(run):
         return False
     flags = _parse_flags(run.args)
-    return not isinstance(flags, NotOurs) and flags.get("cacheDockerImage") in _TRUE
+    return not isinstance(flags, IgnoredTask) and flags.get("cacheDockerImage") in _TRUE
 
 
-def _read_builder(task: Task, run: RunAction) -> StagedImage | NotOurs:
+def _read_builder(task: Task, run: RunAction) -> StagedImage | IgnoredTask:
     flags = _parse_flags(run.args)
-    if isinstance(flags, NotOurs):
+    if isinstance(flags, IgnoredTask):
         return flags
     text = flags.get("dockerRef") or flags.get("dockerImageURL")
     if not text:
-        return NotOurs(NO_IMAGE)
+        return IgnoredTask(IgnoreReason.NO_IMAGE)
     try:
         image = _as_the_builder_reads(text) if flags.get("dockerRef") else image_from_rootfs(Rootfs(text))
     except Invalid as error:
-        return NotOurs(UNPARSABLE_IMAGE, error.detail)
+        return IgnoredTask(IgnoreReason.UNPARSABLE_IMAGE, error.detail)
     if image.tag is not None and image.digest is not None:
-        return NotOurs(TAG_AND_DIGEST, f"{image}: staging refuses a tag beside a digest")
+        return IgnoredTask(IgnoreReason.TAG_AND_DIGEST, f"{image}: staging refuses a tag beside a digest")
     app_guid = task.log_guid or task.metric_tags.get("app_id") or task.metric_tags.get("source_id")
     if not task.task_guid or not app_guid:
-        return NotOurs(MALFORMED, "the task names no app" if task.task_guid else "the task has no GUID")
+        return IgnoredTask(
+            IgnoreReason.MALFORMED, "the task names no app" if task.task_guid else "the task has no GUID"
+        )
     return StagedImage(
         task_guid=task.task_guid,
         app_guid=AppGuid(app_guid),
@@ -224,7 +235,7 @@ def _as_the_builder_reads(text: str) -> ImageReference:
     return parse_image_reference(f"{name}:{tag or 'latest'}")
 
 
-def _parse_flags(args: Sequence[str]) -> Mapping[str, str] | NotOurs:
+def _parse_flags(args: Sequence[str]) -> Mapping[str, str] | IgnoredTask:
     """Read the Docker builder's flags as Go does: flag name to value, the last one counting.
 
     A flag of another builder settles the matter wherever it stands, since the value that
@@ -238,19 +249,22 @@ def _parse_flags(args: Sequence[str]) -> Mapping[str, str] | NotOurs:
             break
         name, has_value, value = item.removeprefix("-").removeprefix("-").partition("=")
         if not name or name.startswith("-"):
-            return NotOurs(MALFORMED, "an argument of the builder is no flag")
+            return IgnoredTask(IgnoreReason.MALFORMED, "an argument of the builder is no flag")
         if name in _OTHER_BUILDERS:
-            return NotOurs(_OTHER_BUILDERS[name])
+            return IgnoredTask(_OTHER_BUILDERS[name])
         if name in _SWITCHES:
             value = value if has_value else "true"
             if value not in _TRUE | _FALSE:
-                return NotOurs(MALFORMED, f"-{name} is neither true nor false")
+                return IgnoredTask(IgnoreReason.MALFORMED, f"-{name} is neither true nor false")
         elif not has_value and name in _SETTINGS:
             following = next(items, None)
             if following is None:
-                return NotOurs(NO_IMAGE if name == "dockerRef" else MALFORMED, f"-{name} lacks its value")
+                return IgnoredTask(
+                    IgnoreReason.NO_IMAGE if name == "dockerRef" else IgnoreReason.MALFORMED,
+                    f"-{name} lacks its value",
+                )
             value = following
         elif not has_value:
-            return NotOurs(MALFORMED, f"-{name[:64]} is a flag of no builder we know")
+            return IgnoredTask(IgnoreReason.MALFORMED, f"-{name[:64]} is a flag of no builder we know")
         flags[name] = value
     return flags

@@ -1,9 +1,10 @@
-"""The steps that a replacement is made of, and what a decision between them rests on, as values."""
+"""The steps that a migration is made of, and what a decision between them rests on, as values."""
 
 from dataclasses import dataclass
 
 from reconcile.lrps import ActualLrp, DesiredLrp
-from reconcile.records import Replacement
+from reconcile.reasons import Reason
+from reconcile.records import Migration
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +15,15 @@ class Limits:
         bridge: Until a bridge runs.
         settle: Until the original runs again, before that counts as a failure.
         routes: Between "runs" and "routers know it".
-        owner_sync: Since the BBS first answered this process that the owner of a fresh domain gets to
-            desire again what is missing, before a removal found in the journal counts as the owner's.
+        cloud_controller_sync: Since the BBS first answered this process that the owner of a fresh domain
+            gets to desire again what is missing, before a removal found in the journal counts as the owner's.
             Longer than a domain stays fresh, so that a domain that still is was synced in that time.
     """
 
     bridge: float = 300.0
     settle: float = 300.0
     routes: float = 5.0
-    owner_sync: float = 180.0
+    cloud_controller_sync: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class World:
     Attributes:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
-        run_id: This process, see `Replacement.run_id`.
-        sighted: The newest version of each life of the LRP that events told of.
+        run_id: This process, see `Migration.run_id`.
+        versions_in_events: The newest version of each life of the LRP that events told of.
         domain_is_fresh: The domain of the original.
     """
 
@@ -44,7 +45,7 @@ class World:
     instances: tuple[ActualLrp, ...] = ()
     bridge: DesiredLrp | None = None
     bridge_instances: tuple[ActualLrp, ...] = ()
-    sighted: tuple[DesiredLrp, ...] = ()
+    versions_in_events: tuple[DesiredLrp, ...] = ()
     domain_is_fresh: bool = False
 
 
@@ -52,7 +53,7 @@ class World:
 class Wait:
     """Look again after some seconds, or when an event calls for it."""
 
-    reason: str
+    reason: Reason
     seconds: float
 
 
@@ -60,15 +61,15 @@ class Wait:
 class Enter:
     """Write the row, then look again at once."""
 
-    replacement: Replacement
+    migration: Migration
 
 
 @dataclass(frozen=True, slots=True)
 class DesireBridge:
     """Desire the bridge with as many instances as the original."""
 
-    replacement: Replacement
-    reason: str = "waiting: bridging"
+    migration: Migration
+    reason: Reason = Reason.BRIDGING
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +79,25 @@ class UpdateBridge:
     It is never scaled down: of its instances those that would go may be the ones that serve.
     """
 
-    replacement: Replacement
+    migration: Migration
     wanted: DesiredLrp
-    reason: str = "waiting: bridging"
+    reason: Reason = Reason.BRIDGING
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveOriginal:
     """Write the row, look once more, and remove the LRP; see `may_remove`."""
 
-    replacement: Replacement
-    reason: str = "waiting: instances-stopping"
+    migration: Migration
+    reason: Reason = Reason.INSTANCES_STOPPING
 
 
 @dataclass(frozen=True, slots=True)
 class DesireOriginal:
     """Desire the removed LRP again with the new rootfs."""
 
-    replacement: Replacement
-    reason: str = "waiting: replaced-unconfirmed"
+    migration: Migration
+    reason: Reason = Reason.DESIRE_UNCONFIRMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +105,23 @@ class Retire:
     """Stop instances of a definition that was removed; then look again."""
 
     instances: tuple[ActualLrp, ...]
-    reason: str = "waiting: instances-stopping"
+    reason: Reason = Reason.INSTANCES_STOPPING
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveBridge:
     """Remove the bridge."""
 
-    replacement: Replacement
-    reason: str = "waiting: unbridging"
+    migration: Migration
+    reason: Reason = Reason.REMOVING_BRIDGE
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The replacement is over, one way or another."""
+    """The migration is over, one way or another."""
 
-    replacement: Replacement
-    reason: str
+    migration: Migration
+    reason: Reason
 
 
 Step = (

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from controller.cli import commands
 from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
 from reconcile.phases import PHASES
-from reconcile.reasons import REASONS
+from reconcile.reasons import Reason
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -59,7 +59,7 @@ def layout_table() -> str:
 
 
 def phases_table() -> str:
-    """Write the replacement protocol."""
+    """Write the migration protocol."""
     rows = ["| phase | effect | completed by | otherwise | limit |", "| --- | --- | --- | --- | --- |"]
     for phase, rule in PHASES.items():
         rows.append(f"| `{phase}` | {rule.effect} | {rule.completed_by} | {rule.undone_by} | {rule.limit} |")
@@ -77,8 +77,7 @@ def commands_table() -> str:
 def reasons_table() -> str:
     """Write what reasons mean."""
     rows = ["| reason | state | meaning |", "| --- | --- | --- |"]
-    for reason, meaning in REASONS.items():
-        rows.append(f"| `{reason}` | {meaning.state} | {meaning.text} |")
+    rows += [f"| `{reason}` | {reason.state} | {reason.meaning} |" for reason in Reason]
     return "\n".join(rows)
 
 

@@ -64,7 +64,7 @@ class PlanOptions:
     goal: str = "cache"
     strategy: str | None = None
     only_cached: bool = False
-    include_held: bool = False
+    include_pinned: bool = False
 
 
 class AdminClient:
@@ -97,13 +97,13 @@ class AdminClient:
 
         return await self._list("ListJobs", request, "jobs")
 
-    async def list_replacements(self) -> list[Row]:
+    async def list_migrations(self) -> list[Row]:
         """List the LRPs that are being moved."""
 
-        def request(token: str) -> pb.ListReplacementsRequest:
-            return pb.ListReplacementsRequest(page_size=PAGE_SIZE, page_token=token)
+        def request(token: str) -> pb.ListMigrationsRequest:
+            return pb.ListMigrationsRequest(page_size=PAGE_SIZE, page_token=token)
 
-        return await self._list("ListReplacements", request, "replacements")
+        return await self._list("ListMigrations", request, "migrations")
 
     async def list_apps(self, chosen: Chosen, states: Sequence[str] = ()) -> list[Row]:
         """List the Docker LRPs, by process GUID.
@@ -145,7 +145,7 @@ class AdminClient:
             goal=enum_name(pb.Goal, "GOAL", options.goal),
             strategy=enum_name(pb.Strategy, "STRATEGY", options.strategy) if options.strategy else None,
             only_cached=options.only_cached,
-            include_held=options.include_held,
+            include_pinned=options.include_pinned,
         )
         async with aclosing(self._stream("Plan", request)) as entries:
             return PlanDocument.from_messages([entry async for entry in entries])
@@ -175,7 +175,7 @@ class AdminClient:
                 yield row_from_message(each)
 
     async def pause(self) -> None:
-        """Begin no copy and no replacement any more."""
+        """Begin no copy and no migration any more."""
         await self._call("Pause", pb.PauseRequest())
 
     async def resume(self) -> None:
@@ -183,7 +183,7 @@ class AdminClient:
         await self._call("Resume", pb.ResumeRequest())
 
     async def reset_circuit(self) -> None:
-        """Let replacements go on although some have failed."""
+        """Let migrations go on although some have failed."""
         await self._call("ResetCircuit", pb.ResetCircuitRequest())
 
     async def _list(self, call: str, request: Callable[[str], object], field: str) -> list[Row]:

@@ -74,7 +74,7 @@ class PlanDocument:
 
     def messages(self) -> Iterable[pb.PlanEntry]:
         """Give what a daemon needs to apply it: all but what is left alone."""
-        return (entry for entry in self.entries if not entry.HasField("left_alone"))
+        return (entry for entry in self.entries if not entry.HasField("skipped"))
 
     @property
     def copies(self) -> list[Row]:
@@ -82,19 +82,19 @@ class PlanDocument:
         return self._rows("copy")
 
     @property
-    def moves(self) -> list[Row]:
+    def migrations(self) -> list[Row]:
         """LRPs that are to be re-pointed."""
-        return self._rows("move")
+        return self._rows("migration")
 
     @property
-    def holds(self) -> list[Row]:
+    def pins(self) -> list[Row]:
         """LRPs that run from their sources, and whose apps are to stay there."""
-        return self._rows("hold")
+        return self._rows("pin")
 
     @property
-    def left_alone(self) -> list[Row]:
+    def skipped(self) -> list[Row]:
         """LRPs that stay as they are."""
-        return self._rows("left_alone")
+        return self._rows("skipped")
 
     @property
     def end(self) -> Row:

@@ -6,6 +6,7 @@ Source: grpc.io/docs/guides/status-codes.
 import grpc
 import grpc.aio
 
+from controller.foreign_text import one_line
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, Unavailable
 
 SYSTEM = "admin"
@@ -63,4 +64,4 @@ def _advice(details: str) -> str:
         return "nobody listens there: is the daemon running?"
     if "socket closed" in text or "reset by peer" in text or "broken pipe" in text:
         return "it hung up: with TLS 1.3 that is how a daemon refuses admin_client_cert_file"
-    return details[:256]
+    return one_line(details)

@@ -29,7 +29,7 @@ class Records(Protocol):
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies."""
 
-    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+    async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that a copy is not what it should be; at 0 that it is."""
 
 
@@ -89,7 +89,7 @@ class Images:
         """
         moving = [
             row.process_guid
-            for row in await self._journal.list_replacements()
+            for row in await self._journal.list_migrations()
             if row.cache_guid == image.cache_guid
         ]
         scan = self._bbs.list_scheduling_infos("", docker_only=True)
@@ -107,7 +107,7 @@ class Images:
     async def evict(self, cache_guid: CacheGuid) -> CachedImage:
         """Delete a copy from the private registry and the store.
 
-        It is forgotten first, and then it is looked once more whether it is used: a pass that moves an
+        It is forgotten first, and then it is looked once more whether it is used: a pass that migrations an
         LRP writes its row first, and then looks whether the copy is still known. So one sees the other.
 
         Raises:
@@ -129,7 +129,7 @@ class Images:
 
     async def _refuse_if_used(self, image: CachedImage) -> None:
         if await self._journal.list_undecryptable():
-            raise Invalid("admin", "journal-unreadable", "an open replacement that cannot be read may use it")
+            raise Invalid("admin", "journal-unreadable", "an open migration that cannot be read may use it")
         await self._refuse_if_shared(image)
         users = await self.users(image)
         if users:
@@ -174,7 +174,7 @@ class Images:
         try:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:
-            await self._records.suspect_image(image.cache_guid, now)
+            await self._records.mark_for_verification(image.cache_guid, now)
             return str(error)
-        await self._records.suspect_image(image.cache_guid, 0.0)
+        await self._records.mark_for_verification(image.cache_guid, 0.0)
         return ""

@@ -1,4 +1,4 @@
-"""Lists what a daemon knows for operators: images, jobs, replacements, apps, the audit, and its own state."""
+"""Lists what a daemon knows for operators: images, jobs, migrations, apps, the audit, and its own state."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.admin.survey import Findings, Seen, Survey
-from reconcile.actions import BeginReplacement, CacheImage, LeaveAlone, VerifyImage
+from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
 from reconcile.circuit import Circuit
 from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import DesiredLrp
-from reconcile.policy import ALREADY_CACHED
-from reconcile.protocol import REPLACED, running
-from reconcile.reasons import CIRCUIT_OPEN, REASONS, AppState, state_of
+from reconcile.protocol import running
+from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
 from reconcile.selection import Selection
 
@@ -33,7 +32,7 @@ class Records(Protocol):
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read a finished copy."""
 
-    async def count_lrps(self) -> Mapping[str, int]:
+    async def count_lrps(self) -> Mapping[Reason, int]:
         """Count the LRPs by the reason that their last pass came to."""
 
     async def count_jobs(self) -> Mapping[str, int]:
@@ -58,7 +57,7 @@ class Breaker(Protocol):
         """As it is now."""
 
     def close_circuit(self) -> None:
-        """Go on although replacements have failed."""
+        """Go on although migrations have failed."""
 
 
 class Watching(Protocol):
@@ -87,20 +86,20 @@ class AppRow:
 
     lrp: DesiredLrp
     wanted: Rootfs | None
-    reason: str
+    reason: Reason
     detail: str
     running: int
 
     @property
     def state(self) -> AppState:
         """What the reason stands for."""
-        return state_of(self.reason)
+        return self.reason.state
 
 
 LOOKED_AT = 5_000
 """LRPs that are looked at for one page at most, however few of them are chosen."""
 
-_HINDRANCES = frozenset({CIRCUIT_OPEN, "waiting: in-flight-limit", "waiting: recovery"})
+_HINDRANCES = frozenset({Reason.CIRCUIT_BREAKER_OPEN, Reason.IN_FLIGHT_LIMIT, Reason.WAITING_FOR_RECOVERY})
 """Reasons that a pass has for not beginning, which a decision about one LRP cannot know."""
 
 
@@ -144,39 +143,38 @@ def app_row(seen: Seen, survey: Survey) -> AppRow:
     )
 
 
-def _reason_of(seen: Seen) -> tuple[str, str]:
+def _reason_of(seen: Seen) -> tuple[Reason, str]:
     record, action = seen.observed.record, seen.action
     is_same = record is not None and record.rootfs == str(seen.lrp.rootfs)
     match action:
-        case LeaveAlone(reason, detail) if seen.observed.replacement is not None and record is not None:
-            is_told = record.reason in REASONS and state_of(record.reason) is AppState.MOVING
+        case Skip(reason, detail) if seen.observed.migration is not None and record is not None:
+            is_told = record.reason.state is AppState.MIGRATING
             return (record.reason, record.detail) if is_told else (reason, detail)
-        case LeaveAlone(reason, detail):
+        case Skip(reason, detail):
             was_moved = record is not None and record.cache_guid is not None
-            return (REPLACED if reason == ALREADY_CACHED and was_moved else reason), detail
-        case BeginReplacement() | CacheImage() | VerifyImage():
+            return (Reason.MIGRATED if reason is Reason.ALREADY_CACHED and was_moved else reason), detail
+        case BeginMigration() | CacheImage() | VerifyImage():
             if record is not None and is_same and record.reason in _HINDRANCES:
                 return record.reason, record.detail
             return action.reason, ""
         case _:
-            return "retired-stale-instances", ""
+            return Reason.RETIRED_STALE_INSTANCES, ""
 
 
-def _wanted(seen: Seen, survey: Survey, reason: str) -> Rootfs | None:
-    state = state_of(reason)
-    if state in {AppState.CACHED, AppState.LEFT_ALONE} and seen.observed.replacement is None:
+def _wanted(seen: Seen, survey: Survey, reason: Reason) -> Rootfs | None:
+    state = reason.state
+    if state in {AppState.CACHED, AppState.SKIPPED} and seen.observed.migration is None:
         return seen.lrp.rootfs
-    image, replacement = seen.observed.image, seen.observed.replacement
-    if replacement is not None and replacement.goal is Goal.SOURCE:
-        return seen.observed.origin.rootfs if seen.observed.origin is not None else None
-    guid = replacement.cache_guid if replacement is not None else (image.cache_guid if image else None)
+    image, migration = seen.observed.image, seen.observed.migration
+    if migration is not None and migration.goal is Goal.SOURCE:
+        return seen.observed.original_source.rootfs if seen.observed.original_source is not None else None
+    guid = migration.cache_guid if migration is not None else (image.cache_guid if image else None)
     return None if guid is None else survey.rules.cache.rootfs(guid)
 
 
-def count_by_state(counts: Mapping[str, int]) -> Mapping[AppState, int]:
+def count_by_state(counts: Mapping[Reason, int]) -> Mapping[AppState, int]:
     """Count LRPs by state, from how many passes came to each reason."""
     states = Counter[AppState]()
     for reason, count in counts.items():
-        if reason in REASONS:
-            states[state_of(reason)] += count
+        states[reason.state] += count
     return states

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
-from controller.admin.applier import News
+from controller.admin.applier import ApplyEvent
 from controller.admin.errors import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.planner import Wanted
@@ -13,17 +13,17 @@ from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, ImageReference, Rootfs, parse_digest, parse_image_reference
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject
 from reconcile.ports import SourceContent
-from reconcile.proposal import PlannedCopy, PlannedMove, Proposal, Subject, Unmoved
-from reconcile.reasons import REASONS, AppState, state_of
+from reconcile.reasons import AppState, Reason
 from reconcile.records import (
     AuditEntry,
     CachedImage,
     CacheJob,
     Goal,
     JobState,
+    Migration,
     Phase,
-    Replacement,
     Strategy,
 )
 from reconcile.selection import Owner, Selection, owner_of
@@ -35,7 +35,7 @@ def _named(prefix: str, text: str) -> str:
     return f"{prefix}_{_NOT_LETTERS.sub('_', text).upper()}"
 
 
-REASON_NAMES = MappingProxyType({reason: _named("REASON", reason) for reason in REASONS})
+REASON_NAMES = MappingProxyType({reason: _named("REASON", reason) for reason in Reason})
 """Reason to its name on the wire."""
 
 APP_STATE_NAMES = MappingProxyType({state: _named("APP_STATE", state) for state in AppState})
@@ -74,7 +74,7 @@ def wanted_from_message(message: pb.PlanRequest) -> Wanted:
         goal=Goal.SOURCE if message.goal == pb.GOAL_SOURCE else Goal.CACHE,
         strategy=_STRATEGIES.get(message.strategy),
         only_cached=message.only_cached,
-        include_held=message.include_held,
+        include_pinned=message.include_pinned,
     )
 
 
@@ -122,7 +122,7 @@ def image_message(
         bytes=image.size,
         created_at=image.created_at,
         verified_at=image.verified_at,
-        suspect_since=image.suspect_since,
+        needs_verification_since=image.needs_verification_since,
         process_guids=list(users),
     )
 
@@ -150,20 +150,20 @@ def job_message(job: CacheJob, cache: CacheRepositories, progress: Progress | No
     return message
 
 
-def replacement_message(replacement: Replacement) -> pb.Replacement:
-    """Write an open replacement."""
-    return pb.Replacement(
-        process_guid=replacement.process_guid,
-        app_guid=replacement.original.app_guid,
-        app_name=owner_of(replacement.original).app,
-        cache_guid=replacement.cache_guid,
-        goal=GOAL_NAMES[replacement.goal],
-        strategy=STRATEGY_NAMES[replacement.strategy],
-        phase=PHASE_NAMES[replacement.phase],
-        rounds=replacement.rounds,
-        started_at=replacement.started_at,
-        entered_at=replacement.entered_at,
-        from_rootfs=str(replacement.original.rootfs),
+def migration_message(migration: Migration) -> pb.Migration:
+    """Write an open migration."""
+    return pb.Migration(
+        process_guid=migration.process_guid,
+        app_guid=migration.original.app_guid,
+        app_name=owner_of(migration.original).app,
+        cache_guid=migration.cache_guid,
+        goal=GOAL_NAMES[migration.goal],
+        strategy=STRATEGY_NAMES[migration.strategy],
+        phase=PHASE_NAMES[migration.phase],
+        rounds=migration.rounds,
+        started_at=migration.started_at,
+        entered_at=migration.entered_at,
+        from_rootfs=str(migration.original.rootfs),
     )
 
 
@@ -178,23 +178,23 @@ def audit_message(entry: AuditEntry) -> pb.AuditEntry:
     )
 
 
-def messages_from_proposal(proposal: Proposal) -> Iterator[pb.PlanEntry]:
-    """Write a plan: copies, moves, what is left alone, and its end."""
-    for copy in proposal.copies:
+def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
+    """Write a plan: copies, migrations, what is left alone, and its end."""
+    for copy in plan.copies:
         yield pb.PlanEntry(copy=_copy_message(copy))
-    for move in proposal.moves:
-        yield pb.PlanEntry(move=_move_message(move))
-    for subject in proposal.holds:
-        yield pb.PlanEntry(hold=_hold_message(subject))
-    for each in proposal.unmoved:
-        yield pb.PlanEntry(left_alone=_unmoved_message(each))
+    for planned in plan.migrations:
+        yield pb.PlanEntry(migration=_migration_message(planned))
+    for subject in plan.pins:
+        yield pb.PlanEntry(pin=_hold_message(subject))
+    for each in plan.skipped:
+        yield pb.PlanEntry(skipped=_skipped_message(each))
     yield pb.PlanEntry(
         end=pb.PlanEnd(
-            goal=GOAL_NAMES[proposal.goal],
-            made_at=proposal.made_at,
-            looked_at=proposal.looked_at,
-            problems=list(proposal.problems),
-            cache_registry=proposal.cache,
+            goal=GOAL_NAMES[plan.goal],
+            made_at=plan.made_at,
+            looked_at=plan.looked_at,
+            problems=list(plan.problems),
+            cache_registry=plan.cache,
         )
     )
 
@@ -213,27 +213,27 @@ def _copy_message(copy: PlannedCopy) -> pb.PlannedCopy:
     )
 
 
-def _move_message(move: PlannedMove) -> pb.PlannedMove:
-    subject = move.subject
-    return pb.PlannedMove(
+def _migration_message(planned: PlannedMigration) -> pb.PlannedMigration:
+    subject = planned.subject
+    return pb.PlannedMigration(
         process_guid=subject.process_guid,
         app_guid=subject.app_guid,
         app_name=subject.owner.app,
         space_name=subject.owner.space,
         org_name=subject.owner.org,
         from_rootfs=str(subject.rootfs),
-        to_rootfs="" if move.to_rootfs is None else str(move.to_rootfs),
-        copy="" if move.copy is None else str(move.copy),
-        strategy=STRATEGY_NAMES[move.strategy],
-        instances=move.instances,
-        running=move.running,
-        reason=REASON_NAMES[move.reason],
-        held=move.is_held,
+        to_rootfs="" if planned.to_rootfs is None else str(planned.to_rootfs),
+        copy="" if planned.copy is None else str(planned.copy),
+        strategy=STRATEGY_NAMES[planned.strategy],
+        instances=planned.instances,
+        running=planned.running,
+        reason=REASON_NAMES[planned.reason],
+        pinned=planned.is_pinned,
     )
 
 
-def _hold_message(subject: Subject) -> pb.PlannedHold:
-    return pb.PlannedHold(
+def _hold_message(subject: Subject) -> pb.PlannedPin:
+    return pb.PlannedPin(
         process_guid=subject.process_guid,
         app_guid=subject.app_guid,
         app_name=subject.owner.app,
@@ -243,22 +243,22 @@ def _hold_message(subject: Subject) -> pb.PlannedHold:
     )
 
 
-def _unmoved_message(each: Unmoved) -> pb.LeftAlone:
+def _skipped_message(each: Skipped) -> pb.SkippedLrp:
     subject = each.subject
-    return pb.LeftAlone(
+    return pb.SkippedLrp(
         process_guid=subject.process_guid,
         app_guid=subject.app_guid,
         app_name=subject.owner.app,
         space_name=subject.owner.space,
         org_name=subject.owner.org,
         rootfs=str(subject.rootfs),
-        state=APP_STATE_NAMES[state_of(each.reason)],
+        state=APP_STATE_NAMES[each.reason.state],
         reason=REASON_NAMES[each.reason],
         detail=each.detail,
     )
 
 
-def proposal_from_messages(entries: Iterable[pb.PlanEntry]) -> Proposal:
+def plan_from_messages(entries: Iterable[pb.PlanEntry]) -> Plan:
     """Read a plan that is to be applied; what it leaves alone does not matter for that.
 
     Raises:
@@ -266,16 +266,18 @@ def proposal_from_messages(entries: Iterable[pb.PlanEntry]) -> Proposal:
     """
     whole = tuple(entries)
     end = _end_of(whole)
-    moves = tuple(_move_from_message(entry.move) for entry in whole if entry.HasField("move"))
-    if len({move.subject.process_guid for move in moves}) < len(moves):
+    migrations = tuple(
+        _migration_from_message(entry.migration) for entry in whole if entry.HasField("migration")
+    )
+    if len({planned.subject.process_guid for planned in migrations}) < len(migrations):
         raise BadRequest("plan-unreadable", "the plan has an LRP twice")
-    return Proposal(
+    return Plan(
         goal=_GOALS[end.goal],
         cache=end.cache_registry,
         made_at=end.made_at,
         copies=tuple(_copy_from_message(entry.copy) for entry in whole if entry.HasField("copy")),
-        moves=moves,
-        holds=tuple(_hold_from_message(entry.hold) for entry in whole if entry.HasField("hold")),
+        migrations=migrations,
+        pins=tuple(_pin_from_message(entry.pin) for entry in whole if entry.HasField("pin")),
         looked_at=end.looked_at,
         problems=tuple(end.problems),
     )
@@ -306,10 +308,10 @@ def _copy_from_message(message: pb.PlannedCopy) -> PlannedCopy:
     return PlannedCopy(source, message.lrps, content, message.bytes, message.requests, message.problem)
 
 
-def _move_from_message(message: pb.PlannedMove) -> PlannedMove:
+def _migration_from_message(message: pb.PlannedMigration) -> PlannedMigration:
     if not message.process_guid or message.strategy not in _STRATEGIES:
         raise BadRequest("plan-unreadable", f"a move has no LRP or no strategy: {message.process_guid!r}")
-    return PlannedMove(
+    return PlannedMigration(
         subject=Subject(
             ProcessGuid(message.process_guid),
             AppGuid(message.app_guid),
@@ -321,12 +323,12 @@ def _move_from_message(message: pb.PlannedMove) -> PlannedMove:
         strategy=_STRATEGIES[message.strategy],
         instances=message.instances,
         running=message.running,
-        reason=_REASONS.get(message.reason, ""),
-        is_held=message.held,
+        reason=_REASONS.get(message.reason, Reason.RUNS_FROM_SOURCE),
+        is_pinned=message.pinned,
     )
 
 
-def _hold_from_message(message: pb.PlannedHold) -> Subject:
+def _pin_from_message(message: pb.PlannedPin) -> Subject:
     owner = Owner(message.org_name, message.space_name, message.app_name)
     return Subject(
         ProcessGuid(message.process_guid), AppGuid(message.app_guid), owner, Rootfs(message.rootfs)
@@ -340,11 +342,11 @@ def _reference(text: str) -> ImageReference:
         raise BadRequest("plan-unreadable", error.detail) from error
 
 
-def news_message(news: News) -> pb.Progress:
+def event_message(news: ApplyEvent) -> pb.Progress:
     """Write what became of an LRP by now."""
     return pb.Progress(
-        process_guid=news.move.subject.process_guid,
-        app_name=news.move.subject.owner.app,
+        process_guid=news.migration.subject.process_guid,
+        app_name=news.migration.subject.owner.app,
         state=_move_state(news),
         reason=REASON_NAMES[news.reason],
         detail=news.detail,
@@ -353,12 +355,12 @@ def news_message(news: News) -> pb.Progress:
     )
 
 
-def _move_state(news: News) -> pb.MoveState:
-    state = state_of(news.reason)
+def _move_state(news: ApplyEvent) -> pb.MigrationState:
+    state = news.reason.state
     if not news.is_over:
-        if news.reason == "waiting: caching":
-            return pb.MOVE_STATE_COPYING
-        return pb.MOVE_STATE_MOVING if state is AppState.MOVING else pb.MOVE_STATE_WAITING
+        if news.reason == Reason.WAITING_FOR_COPY:
+            return pb.MIGRATION_STATE_COPYING
+        return pb.MIGRATION_STATE_MIGRATING if state is AppState.MIGRATING else pb.MIGRATION_STATE_WAITING
     if not news.has_failed:
-        return pb.MOVE_STATE_DONE
-    return pb.MOVE_STATE_FAILED if state is AppState.FAILED else pb.MOVE_STATE_LEFT
+        return pb.MIGRATION_STATE_DONE
+    return pb.MIGRATION_STATE_FAILED if state is AppState.FAILED else pb.MIGRATION_STATE_LEFT

@@ -11,22 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.admin.survey import Findings, Seen, Survey
+from reconcile.decide import source_of
 from reconcile.errors import DockerCacheError
 from reconcile.images import Digest, ImageReference
 from reconcile.lrps import Credentials
 from reconcile.orders import Order
-from reconcile.plan import source_of
-from reconcile.ports import BlobLocations, SourceContent
-from reconcile.proposal import (
+from reconcile.plan import (
+    Plan,
     PlannedCopy,
-    PlannedMove,
-    Proposal,
+    PlannedMigration,
+    Skipped,
     Subject,
-    Unmoved,
     copies_of,
     propose,
     subject_of,
 )
+from reconcile.ports import BlobLocations, SourceContent
+from reconcile.reasons import Reason
 from reconcile.records import Goal, Strategy
 from reconcile.selection import Selection
 
@@ -51,14 +52,14 @@ class Wanted:
     Attributes:
         strategy: Only LRPs that would be moved so; None takes all.
         only_cached: LRPs whose images have no copy yet are left alone.
-        include_held: Also apps that an operator put back on their sources.
+        include_pinned: Also apps that an operator put back on their sources.
     """
 
     selection: Selection = Selection()  # noqa: RUF009 - a frozen value
     goal: Goal = Goal.CACHE
     strategy: Strategy | None = None
     only_cached: bool = False
-    include_held: bool = False
+    include_pinned: bool = False
 
 
 class Planner:
@@ -67,7 +68,7 @@ class Planner:
     def __init__(self, survey: Survey, sources: Sources, locations: BlobLocations) -> None:
         self._survey, self._sources, self._locations = survey, sources, locations
 
-    async def plan(self, wanted: Wanted, *, now: float) -> Proposal:
+    async def plan(self, wanted: Wanted, *, now: float) -> Plan:
         """Make a plan; one that could not be made whole has problems."""
         order = Order(wanted.goal, since=now, only_cached=wanted.only_cached)
         findings, collected = Findings(), _Collected()
@@ -81,14 +82,14 @@ class Planner:
             problems.append(f"the listing is not complete: {error}")
         if findings.unreadable:
             problems.append(f"{findings.unreadable} records of the BBS could not be read")
-        return Proposal(
+        return Plan(
             goal=wanted.goal,
             cache=self._survey.rules.cache.address,
             made_at=now,
-            copies=await self._ask(copies_of(collected.moves), collected.credentials),
-            moves=tuple(sorted(collected.moves, key=lambda move: _by_name(move.subject))),
-            holds=tuple(sorted(collected.holds, key=_by_name)),
-            unmoved=tuple(sorted(collected.unmoved, key=lambda each: _by_name(each.subject))),
+            copies=await self._ask(copies_of(collected.migrations), collected.credentials),
+            migrations=tuple(sorted(collected.migrations, key=lambda move: _by_name(move.subject))),
+            pins=tuple(sorted(collected.pins, key=_by_name)),
+            skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
             looked_at=findings.looked_at,
             problems=tuple(problems),
         )
@@ -96,18 +97,20 @@ class Planner:
     def _collect(self, seen: Seen, wanted: Wanted, collected: "_Collected") -> None:
         rules = self._survey.rules
         runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
-        if wanted.goal is Goal.SOURCE and not runs_from_cache and seen.observed.replacement is None:
-            if not seen.observed.is_held and seen.lrp.app_guid:  # it is where it is to be, and to stay
-                collected.holds.append(subject_of(seen.lrp))
+        if wanted.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
+            if not seen.observed.is_pinned and seen.lrp.app_guid:  # it is where it is to be, and to stay
+                collected.pins.append(subject_of(seen.lrp))
             return
         made = propose(seen.observed, seen.lrp, seen.action, rules)
-        stays = seen.observed.is_held and wanted.goal is Goal.CACHE and not wanted.include_held
-        if stays and isinstance(made, PlannedMove):
-            made = Unmoved(made.subject, "held", "an operator put its app back on its source")
-        if isinstance(made, Unmoved):
-            collected.unmoved.append(made)
+        stays = seen.observed.is_pinned and wanted.goal is Goal.CACHE and not wanted.include_pinned
+        if stays and isinstance(made, PlannedMigration):
+            made = Skipped(
+                made.subject, Reason.PINNED_TO_SOURCE, "an operator put its app back on its source"
+            )
+        if isinstance(made, Skipped):
+            collected.skipped.append(made)
         elif wanted.strategy in {None, made.strategy}:
-            collected.moves.append(made)
+            collected.migrations.append(made)
             if made.copy is not None:
                 collected.credentials.setdefault(source_of(seen.lrp), seen.lrp.credentials)
 
@@ -162,7 +165,7 @@ class _Collected:
     """What a plan is made of, while it is."""
 
     def __init__(self) -> None:
-        self.moves: list[PlannedMove] = []
-        self.holds: list[Subject] = []
-        self.unmoved: list[Unmoved] = []
+        self.migrations: list[PlannedMigration] = []
+        self.pins: list[Subject] = []
+        self.skipped: list[Skipped] = []
         self.credentials: dict[ImageReference, Credentials | None] = {}

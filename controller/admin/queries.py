@@ -89,8 +89,8 @@ async def status(desk: Desk) -> pb.StatusResponse:
         cache_registry=desk.cache.address,
         images=images,
         image_bytes=image_bytes,
-        replacements=len(await desk.journal.list_replacements()),
-        held_apps=len(desk.control.held_apps),
+        migrations=len(await desk.journal.list_migrations()),
+        pinned_apps=len(desk.control.pinned_apps),
         watching=desk.watching.is_watching,
         listed_at=desk.watching.listed_at,
     )
@@ -173,16 +173,16 @@ async def _find_jobs(desk: Desk, wanted: Sequence[JobId], told: dict[str, pb.Job
     return [*still_open, *[job for each in ended if (job := await records.find_job(each)) is not None]]
 
 
-async def replacements(desk: Desk, request: pb.ListReplacementsRequest) -> pb.ListReplacementsResponse:
+async def migrations(desk: Desk, request: pb.ListMigrationsRequest) -> pb.ListMigrationsResponse:
     """List the LRPs that are being moved, those that began first, first."""
     chosen, token = page(
-        await desk.journal.list_replacements(),
+        await desk.journal.list_migrations(),
         lambda row: (row.started_at, row.process_guid),
         size=request.page_size,
         token=request.page_token,
     )
-    rows = [messages.replacement_message(row) for row in chosen]
-    return pb.ListReplacementsResponse(replacements=rows, next_page_token=token)
+    rows = [messages.migration_message(row) for row in chosen]
+    return pb.ListMigrationsResponse(migrations=rows, next_page_token=token)
 
 
 async def apps(desk: Desk, request: pb.ListAppsRequest) -> pb.ListAppsResponse:

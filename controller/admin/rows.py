@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 _REASONS = {name: reason for reason, name in REASON_NAMES.items()}
 _TIMES = frozenset(
     {"created_at", "updated_at", "verified_at", "started_at", "entered_at", "listed_at", "made_at"}
-    | {"retry_at", "not_before", "suspect_since", "at"}
+    | {"retry_at", "not_before", "needs_verification_since", "at"}
 )
 
 
@@ -55,7 +55,7 @@ def _text_of_enum(field: Any, number: int) -> str:
     if known is None or number == 0:
         return ""
     if known.name in _REASONS:
-        return _REASONS[known.name]
+        return str(_REASONS[known.name])
     prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return str(known.name).removeprefix(prefix).lower().replace("_", "-")
 

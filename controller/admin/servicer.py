@@ -21,9 +21,10 @@ from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
 from reconcile.images import CacheGuid, ImageReference, parse_image_reference, without_login
 from reconcile.lrps import AppGuid
-from reconcile.policy import ALREADY_CACHED, decide
-from reconcile.proposal import Proposal
-from reconcile.records import CacheRequest, Goal, JobId, origin_of_operator
+from reconcile.plan import Plan as ReconcilePlan
+from reconcile.policy import refusal_of
+from reconcile.reasons import Reason
+from reconcile.records import CacheRequest, Goal, JobId, requester_of_operator
 from reconcile.selection import Selection
 from reconcile.staging import Signal
 
@@ -60,12 +61,12 @@ class Servicer(AdminServicer):
         async with _answering(context):
             return await queries.jobs(self._desk, request)
 
-    async def ListReplacements(
-        self, request: pb.ListReplacementsRequest, context: Context
-    ) -> pb.ListReplacementsResponse:
+    async def ListMigrations(
+        self, request: pb.ListMigrationsRequest, context: Context
+    ) -> pb.ListMigrationsResponse:
         """List the LRPs that are being moved."""
         async with _answering(context):
-            return await queries.replacements(self._desk, request)
+            return await queries.migrations(self._desk, request)
 
     async def ListApps(self, request: pb.ListAppsRequest, context: Context) -> pb.ListAppsResponse:
         """List the Docker LRPs, by process GUID."""
@@ -89,8 +90,8 @@ class Servicer(AdminServicer):
         async with self._changing(context, "CacheImage", {"reference": without_login(request.reference)}):
             source = _reference(request.reference)
             rules = self._desk.survey.rules
-            refusal = decide(rules.policy, image=source, signal=Signal.OPT_IN, cache=rules.cache)
-            if refusal == ALREADY_CACHED:
+            refusal = refusal_of(rules.policy, image=source, signal=Signal.OPT_IN, cache=rules.cache)
+            if refusal == Reason.ALREADY_CACHED:
                 raise Invalid("admin", refusal, f"{source} lies in the private registry: name its source")
             if refusal is not None:
                 raise Denied("admin", refusal, f"{source}: allow_images or deny_images do not allow it")
@@ -98,9 +99,9 @@ class Servicer(AdminServicer):
                 CacheRequest(
                     app_guid=AppGuid(""),
                     source=source,
-                    origin=origin_of_operator(str(uuid.uuid4())),
+                    requester=requester_of_operator(str(uuid.uuid4())),
                     staged_at=0,
-                    reason="operator",
+                    reason=Reason.OPERATOR_REQUEST,
                     is_ordered=True,
                 )
             )
@@ -109,11 +110,11 @@ class Servicer(AdminServicer):
     async def Plan(self, request: pb.PlanRequest, context: Context) -> AsyncIterator[pb.PlanEntry]:
         """Tell what would be changed, without changing it."""
         async with _answering(context):
-            proposal = await self._plan(messages.wanted_from_message(request))
-            for entry in messages.messages_from_proposal(proposal):
+            plan = await self._plan(messages.wanted_from_message(request))
+            for entry in messages.messages_from_plan(plan):
                 yield entry
 
-    async def _plan(self, wanted: Wanted) -> Proposal:
+    async def _plan(self, wanted: Wanted) -> ReconcilePlan:
         return await self._desk.planner.plan(wanted, now=self._desk.process.clock())
 
     async def Apply(
@@ -122,11 +123,11 @@ class Servicer(AdminServicer):
         """Apply a plan, whole and unchanged."""
         async with _answering(context):
             options, entries = await _read_plan(requests)
-        moves = sum(entry.HasField("move") for entry in entries)
-        arguments = {"max_in_flight": options.max_in_flight, "moves": moves}
+        migrations = sum(entry.HasField("migration") for entry in entries)
+        arguments = {"max_in_flight": options.max_in_flight, "migrations": migrations}
         async with self._changing(context, "Apply", arguments):
-            proposal = messages.proposal_from_messages(entries)
-            async with aclosing(self._apply(proposal, options.max_in_flight)) as news:
+            plan = messages.plan_from_messages(entries)
+            async with aclosing(self._apply(plan, options.max_in_flight)) as news:
                 async for each in news:
                     yield each
 
@@ -137,20 +138,20 @@ class Servicer(AdminServicer):
             selection = messages.selection_from_message(request.filter)
             if selection.is_everything and not request.all:
                 raise BadRequest("which-apps", "give a filter, or say that all apps are meant")
-            proposal = await self._plan(Wanted(selection, Goal.SOURCE))
-            async with aclosing(self._apply(proposal, request.max_in_flight)) as news:
+            plan = await self._plan(Wanted(selection, Goal.SOURCE))
+            async with aclosing(self._apply(plan, request.max_in_flight)) as news:
                 async for each in news:
                     yield each
 
-    async def _apply(self, proposal: Proposal, max_in_flight: int) -> AsyncGenerator[pb.Progress, None]:
+    async def _apply(self, plan: ReconcilePlan, max_in_flight: int) -> AsyncGenerator[pb.Progress, None]:
         circuit = self._desk.breaker.circuit
         if circuit.is_open:
             raise Invalid("admin", "circuit-open", f"{circuit}; look into it, then reset-circuit")
         now = self._desk.process.clock()
-        applied = self._desk.applier.apply(proposal, now=now, max_in_flight=max_in_flight or None)
+        applied = self._desk.applier.apply(plan, now=now, max_in_flight=max_in_flight or None)
         async with aclosing(applied) as news:
             async for each in news:
-                yield messages.news_message(each)
+                yield messages.event_message(each)
 
     async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.EvictResponse:
         """Delete a copy that nothing runs from."""
@@ -179,7 +180,7 @@ class Servicer(AdminServicer):
                 yield answer
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
-        """Begin no copy and no replacement any more."""
+        """Begin no copy and no migration any more."""
         async with self._changing(context, "Pause", {}):
             await self._desk.control.pause()
             return pb.PauseResponse()
@@ -193,7 +194,7 @@ class Servicer(AdminServicer):
             return pb.ResumeResponse()
 
     async def ResetCircuit(self, _: pb.ResetCircuitRequest, context: Context) -> pb.ResetCircuitResponse:
-        """Let replacements go on although some have failed."""
+        """Let migrations go on although some have failed."""
         async with self._changing(context, "ResetCircuit", {}):
             self._desk.breaker.close_circuit()
             return pb.ResetCircuitResponse()
@@ -253,7 +254,7 @@ async def _read_plan(
     async for request in requests:
         if request.WhichOneof("part") == "options":
             options = request.options
-        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") != "left_alone":
+        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") != "skipped":
             entries.append(request.entry)
         if len(entries) > MOST_ENTRIES:
             raise BadRequest("plan-too-large", f"a plan has at most {MOST_ENTRIES} entries")

@@ -2,7 +2,7 @@
 
 The BBS is asked for whole listings and for batches instead of for one LRP after another, and the store
 for a batch in one transaction: 1,000 apps cost some ten requests. What is decided is decided by
-`reconcile.plan`, so a plan says what passes will do.
+`reconcile.decide`, so a plan says what passes will do.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from controller.process import Process
-from reconcile.actions import Action, LeaveAlone
+from reconcile.actions import Action, Skip
+from reconcile.decide import decide
 from reconcile.errors import Invalid
 from reconcile.images import ImageReference, image_from_rootfs
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
 from reconcile.observe import Coverage
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.plan import plan
-from reconcile.ports import Journal, Mode, Origins
-from reconcile.records import Goal, Known, LrpKey, Origin, Replacement
+from reconcile.ports import Journal, Mode, OriginalSources
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Known, LrpKey, Migration, OriginalSource
 from reconcile.selection import Selection
 
 BATCH = 250
@@ -68,14 +69,14 @@ class Records(Protocol):
         """Read what is known of many LRPs at one moment, in their order."""
 
 
-class Holds(Protocol):
+class Pins(Protocol):
     """Which apps stay on their sources."""
 
     @property
     def is_paused(self) -> bool:
         """Nothing is begun but what an order asks for."""
 
-    def is_held(self, app_guid: AppGuid) -> bool:
+    def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source, where an operator put it back."""
 
 
@@ -86,8 +87,8 @@ class Places:
     bbs: Bbs
     records: Records
     journal: Journal
-    origins: Origins
-    holds: Holds
+    original_sources: OriginalSources
+    pins: Pins
     coverage: Coverage
     mode: Mode
 
@@ -165,7 +166,7 @@ class Survey:
 
     async def _list_removed(self) -> Sequence[ProcessGuid]:
         """List the LRPs that are being replaced: some are removed for a moment, and in no listing."""
-        rows = await self._places.journal.list_replacements()
+        rows = await self._places.journal.list_migrations()
         return [row.process_guid for row in rows if row.original.domain in self._rules.domains]
 
     async def list_for_page(self, after: str) -> Listed:
@@ -195,15 +196,16 @@ class Survey:
         findings.unreadable += listed.unreadable
         named = frozenset(selection.process_guids)
         chosen = [guid for guid in listed.guids if not named or guid in named]
-        open_rows = await self._places.journal.list_replacements()
+        open_rows = await self._places.journal.list_migrations()
         around = _Around(
             order,
             instances=listed.instances,
-            replacements={row.process_guid: row for row in open_rows},
-            needs_origins=bool(selection.images) or (order is not None and order.goal is Goal.SOURCE),
+            migrations={row.process_guid: row for row in open_rows},
+            needs_original_sources=bool(selection.images)
+            or (order is not None and order.goal is Goal.SOURCE),
         )
         for batch in _batches(chosen, BATCH):
-            looked_at_batch = self._look_at_batch(batch, selection, around.replacements, findings)
+            looked_at_batch = self._look_at_batch(batch, selection, around.migrations, findings)
             async with aclosing(looked_at_batch) as looked:
                 async for lrp, known in looked:
                     seen = await self._decide(lrp, known, around)
@@ -215,12 +217,12 @@ class Survey:
         self,
         batch: Sequence[ProcessGuid],
         selection: Selection,
-        replacements: Mapping[ProcessGuid, Replacement],
+        migrations: Mapping[ProcessGuid, Migration],
         findings: Findings,
     ) -> AsyncGenerator[tuple[DesiredLrp, Known], None]:
         scan = self._places.bbs.list_desired_lrps("", batch)
         listed = {lrp.process_guid: lrp async for lrp in scan}
-        removed = {guid: replacements[guid].original for guid in batch if guid in replacements}
+        removed = {guid: migrations[guid].original for guid in batch if guid in migrations}
         there = (removed | listed).values()
         lrps = sorted(filter(selection.matches_owner, there), key=lambda each: each.process_guid)
         findings.unreadable += scan.skipped
@@ -245,7 +247,7 @@ class Survey:
 
     async def _decide(self, lrp: DesiredLrp, known: Known, around: "_Around") -> Seen:
         places = self._places
-        origin = await self._origin(lrp) if around.needs_origins else None
+        original_source = await self._original_source(lrp) if around.needs_original_sources else None
         observed = Observed(
             lrp.process_guid,
             now=self._process.clock(),
@@ -258,26 +260,30 @@ class Survey:
             job=known.job,
             image=known.image,
             record=known.record,
-            replacement=around.replacements.get(lrp.process_guid),
-            origin=origin,
+            migration=around.migrations.get(lrp.process_guid),
+            original_source=original_source,
             is_restoring=places.mode.is_restoring,
             order=around.order,
-            is_held=places.holds.is_held(lrp.app_guid),
-            is_paused=places.holds.is_paused,
+            is_pinned=places.pins.is_pinned(lrp.app_guid),
+            is_paused=places.pins.is_paused,
         )
-        sources = [source for source in (_source_of(lrp), _source_of_origin(origin)) if source is not None]
+        sources = [
+            source
+            for source in (_source_of(lrp), _image_of_original_source(original_source))
+            if source is not None
+        ]
         return Seen(lrp, observed, self._action(observed), tuple(sources))
 
     def _action(self, observed: Observed) -> Action:
-        if observed.replacement is not None:  # how that goes on is the pass's, which sees its bridge too
-            return LeaveAlone(f"waiting: {observed.replacement.phase}")
-        return plan(observed, self._rules)
+        if observed.migration is not None:  # how that goes on is the pass's, which sees its bridge too
+            return Skip(Reason(observed.migration.phase))
+        return decide(observed, self._rules)
 
-    async def _origin(self, lrp: DesiredLrp) -> Origin | None:
+    async def _original_source(self, lrp: DesiredLrp) -> OriginalSource | None:
         source = _source_of(lrp)
         if source is None or not self._rules.cache.holds(source):
             return None
-        return await self._places.origins.find_origin(lrp.process_guid)
+        return await self._places.original_sources.find_original_source(lrp.process_guid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +292,8 @@ class _Around:
 
     order: Order | None
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
-    replacements: Mapping[ProcessGuid, Replacement]
-    needs_origins: bool
+    migrations: Mapping[ProcessGuid, Migration]
+    needs_original_sources: bool
 
 
 def _source_of(lrp: DesiredLrp) -> ImageReference | None:
@@ -297,11 +303,11 @@ def _source_of(lrp: DesiredLrp) -> ImageReference | None:
         return None
 
 
-def _source_of_origin(origin: Origin | None) -> ImageReference | None:
-    if origin is None:
+def _image_of_original_source(original_source: OriginalSource | None) -> ImageReference | None:
+    if original_source is None:
         return None
     try:
-        return image_from_rootfs(origin.rootfs).canonical()
+        return image_from_rootfs(original_source.rootfs).canonical()
     except Invalid:
         return None
 

@@ -5,7 +5,8 @@ Source: cloudfoundry/bbs models/error.proto and models/errors.go.
 
 import httpx
 
-from controller.bbs.text import one_line, text_of
+from controller.bbs.text import text_of
+from controller.foreign_text import one_line
 from controller.tls_causes import causes_of, tls_cause_of
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import (

@@ -17,7 +17,8 @@ from controller.bbs.messages import (
     instance_from_message,
     task_from_message,
 )
-from controller.bbs.text import one_line, text_of
+from controller.bbs.text import text_of
+from controller.foreign_text import one_line
 from protos.bbs import events_pb2 as messages
 from reconcile.errors import Invalid
 from reconcile.events import (

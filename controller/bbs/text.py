@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 
 from google.protobuf.message import Message
 
-MAX_FOREIGN_TEXT = 256
-
 
 def text_of(message: Message, field: str) -> str:
     """Read a text field; bytes that are not UTF-8 become U+FFFD."""
@@ -24,12 +22,6 @@ def texts_of(values: Iterable[str]) -> Iterator[str]:
 def is_text(value: object) -> bool:
     """Whether what was typed as a text is one."""
     return isinstance(value, str)
-
-
-def one_line(text: str) -> str:
-    """Make somebody else's text fit for one line of an error."""
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_FOREIGN_TEXT else f"{line[: MAX_FOREIGN_TEXT - 1]}…"
 
 
 def _decoded(value: object) -> str:

@@ -21,13 +21,13 @@ _STEPS = (
     "prepared",
     "bridging",
     "bridged",
-    "route-settling",
+    "route-starting",
     "removing",
     "removed",
     "instances-stopping",
     "replaced-unconfirmed",
-    "settling",
-    "unbridging",
+    "starting",
+    "removing-bridge",
 )
 """What an LRP goes through, for its bar."""
 
@@ -86,7 +86,7 @@ class ApplyView:
         bar = self._moving.get(guid)
         if is_over and bar is not None:
             self._bars.remove_task(self._moving.pop(guid))
-        elif not is_over and row["state"] == "moving":
+        elif not is_over and row["state"] == "migrating":
             if bar is None:
                 name = row["app_name"] or guid
                 bar = self._moving[guid] = self._bars.add_task(f"  {name}", total=len(_STEPS), what="")

@@ -1,4 +1,4 @@
-"""Commands that show LRPs: apps and replacements."""
+"""Commands that show LRPs: apps and migrations."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from controller.commands.options import (
 )
 from controller.commands.output import WIDE, WIDEST, Column, Format, Output, span
 from controller.commands.sessions import Target, call
-from reconcile.reasons import REASONS, AppState
+from reconcile.reasons import AppState, Reason
 
 APPS = (
     Column("app", lambda row: row["app_name"] or row["app_guid"]),
@@ -53,7 +53,7 @@ def apps(
     found = call(Target(config_path, is_direct), lambda client: client.list_apps(chosen, states))
     rows = sorted(found, key=lambda row: (row["org_name"], row["space_name"], row["app_name"]))
     output.rows(rows, APPS, what="apps")
-    explain(output, {row["reason"] for row in rows if row["state"] in {"failed", "left-alone", "pending"}})
+    explain(output, {row["reason"] for row in rows if row["state"] in {"failed", "skipped", "pending"}})
 
 
 def explain(output: Output, reasons: set[str]) -> None:
@@ -61,10 +61,12 @@ def explain(output: Output, reasons: set[str]) -> None:
     if output.is_json or not reasons:
         return
     output.say("")
-    output.pairs([(each, REASONS[each].text.replace("`", "")) for each in sorted(reasons) if each in REASONS])
+    output.pairs(
+        [(each, Reason(each).meaning.replace("`", "")) for each in sorted(reasons) if each in set(Reason)]
+    )
 
 
-REPLACEMENTS = (
+MIGRATIONS = (
     Column("app", lambda row: row["app_name"] or row["app_guid"]),
     Column("phase", lambda row: row["phase"]),
     Column("for", lambda row: span(time.time() - (row["entered_at"] or row["started_at"])), is_number=True),
@@ -80,13 +82,13 @@ REPLACEMENTS = (
 @config_option
 @direct_option
 @output_option
-def replacements(*, config_path: Path, is_direct: bool, wanted: Format) -> None:
+def migrations(*, config_path: Path, is_direct: bool, wanted: Format) -> None:
     r"""List the LRPs that are being moved right now.
 
     \b
     Example:
-      diego-docker-cache replacements --config docker_cache.json
+      diego-docker-cache migrations --config docker_cache.json
     """
     output = Output(wanted)
-    rows = call(Target(config_path, is_direct), lambda client: client.list_replacements())
-    output.rows(rows, REPLACEMENTS, what="replacements")
+    rows = call(Target(config_path, is_direct), lambda client: client.list_migrations())
+    output.rows(rows, MIGRATIONS, what="migrations")

@@ -32,7 +32,11 @@ IMAGES = (
     Column("size", lambda row: size(row["bytes"]), is_number=True),
     Column("cached", lambda row: ago(row["created_at"]), least=WIDE),
     Column("verified", lambda row: ago(row["verified_at"]), least=WIDE),
-    Column("suspect", lambda row: ago(row["suspect_since"]) if row["suspect_since"] else "", least=WIDE),
+    Column(
+        "suspect",
+        lambda row: ago(row["needs_verification_since"]) if row["needs_verification_since"] else "",
+        least=WIDE,
+    ),
 )
 
 
@@ -75,7 +79,11 @@ def image(*, config_path: Path, is_direct: bool, wanted: Format, guid: str) -> N
     if output.is_json:
         output.lines([row])
         return
-    suspect = "no" if row["suspect_since"] is None else f"since {moment(row['suspect_since'])}: verify it"
+    suspect = (
+        "no"
+        if row["needs_verification_since"] is None
+        else f"since {moment(row['needs_verification_since'])}: verify it"
+    )
     output.pairs(
         [
             ("cache guid", row["cache_guid"]),

@@ -11,6 +11,7 @@ from controller.commands.options import config_option, direct_option, output_opt
 from controller.commands.output import WIDEST, Column, Format, Output, Row, size
 from controller.commands.sessions import Target, call
 from reconcile.errors import DockerCacheError
+from reconcile.reasons import Reason
 
 OPEN = frozenset({"queued", "copying"})
 
@@ -42,7 +43,7 @@ def cache(*, config_path: Path, is_direct: bool, wanted: Format, follow: bool, r
             return
         last = await _follow(output, client, job)
         if last["state"] != "cached":
-            raise DockerCacheError("admin", "cache-failed", f"{last['source']}: {last['failure']}")
+            raise DockerCacheError("admin", Reason.COPY_FAILED, f"{last['source']}: {last['failure']}")
         if not output.is_json:
             click.echo(last["url"])
 
@@ -143,7 +144,7 @@ def evict(*, config_path: Path, is_direct: bool, wanted: Format, guid: str) -> N
 @config_option
 @output_option
 def pause(*, config_path: Path, wanted: Format) -> None:
-    r"""Let the daemon begin nothing any more, also after a restart: neither copies nor replacements.
+    r"""Let the daemon begin nothing any more, also after a restart: neither copies nor migrations.
 
     What is under way comes to its end. Stagings are still noted, and what `cache`, `reconcile --apply` and
     `restore` ask for is done.
@@ -174,7 +175,7 @@ def resume(*, config_path: Path, wanted: Format) -> None:
 @config_option
 @output_option
 def reset_circuit(*, config_path: Path, wanted: Format) -> None:
-    r"""Let replacements go on although too many in a row have failed.
+    r"""Let migrations go on although too many in a row have failed.
 
     \b
     Example:

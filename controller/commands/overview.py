@@ -73,9 +73,9 @@ def _status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     watching = (
         f"watches the BBS, listed {listed}" if row["watching"] else f"DOES NOT WATCH THE BBS, listed {listed}"
     )
-    mode = "moves apps to their copies"
+    mode = "migrations apps to their copies"
     if row["restoring"]:
-        mode = "moves apps back to their sources: the private registry does not answer"
+        mode = "migrations apps back to their sources: the private registry does not answer"
     if row["paused"]:
         mode = "paused: begins nothing but what is asked for; `resume` lets it go on"
     state = f"closed, {counted(circuit['failures'], 'failures')} in a row"
@@ -96,13 +96,13 @@ def _status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ),
         ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
         ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
-        ("moving", counted(row["replacements"], "LRPs")),
+        ("migrating", counted(row["migrations"], "LRPs")),
     ]
-    if row["held_apps"]:
+    if row["pinned_apps"]:
         pairs.append(
             (
-                "held",
-                f"{counted(row['held_apps'], 'apps')} held on their sources, where an operator put them back",
+                "pinned",
+                f"{counted(row['pinned_apps'], 'apps')} pinned to their sources by an operator",
             )
         )
     return pairs

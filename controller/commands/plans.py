@@ -57,16 +57,16 @@ LEFT = (
 
 def is_pending(plan: PlanDocument) -> bool:
     """Whether something is to be changed, or is being changed."""
-    return bool(plan.moves) or any(row["state"] == "moving" for row in plan.left_alone)
+    return bool(plan.migrations) or any(row["state"] == "migrating" for row in plan.skipped)
 
 
 def plan_rows(plan: PlanDocument) -> list[Row]:
     """Give a plan as rows that say what they are."""
     parts = (
         ("copy", plan.copies),
-        ("move", plan.moves),
-        ("hold", plan.holds),
-        ("left-alone", plan.left_alone),
+        ("migration", plan.migrations),
+        ("pin", plan.pins),
+        ("skipped", plan.skipped),
         ("plan", [plan.end]),
     )
     return [{"kind": kind, **row} for kind, rows in parts for row in rows]
@@ -77,7 +77,7 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
     if output.is_json:
         output.lines(plan_rows(plan))
         return
-    end, copies, moves = plan.end, plan.copies, plan.moves
+    end, copies, migrations = plan.end, plan.copies, plan.migrations
     way = "to their copies in" if end["goal"] == "cache" else "back to their sources from"
     output.say(f"Plan of {moment(end['made_at'])} UTC: apps {way} {end['cache_registry']}", style="bold")
     output.say(f"{counted(end['looked_at'], 'LRPs')} looked at\n")
@@ -86,11 +86,11 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
         output.say("")
         output.rows(_by_registry(copies), REGISTRIES, what="source registries")
         output.say("")
-    output.rows(moves, MOVES if end["goal"] == "cache" else MOVES_BACK, what="apps to re-point")
-    if plan.holds:
+    output.rows(migrations, MOVES if end["goal"] == "cache" else MOVES_BACK, what="apps to re-point")
+    if plan.pins:
         output.say("")
-        output.rows(plan.holds, HOLDS, what="apps on their sources, to be held there")
-    shown = [row for row in plan.left_alone if row["state"] != "cached"]
+        output.rows(plan.pins, HOLDS, what="apps on their sources, to be held there")
+    shown = [row for row in plan.skipped if row["state"] != "cached"]
     if shown:
         output.say("")
         output.rows(shown, LEFT, what="apps left alone")
@@ -100,11 +100,11 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
 
 
 def _sum_up(output: Output, plan: PlanDocument, shown: Sequence[Row]) -> None:
-    cached = len(plan.left_alone) - len(shown)
-    strategies = Counter(row["strategy"] for row in plan.moves)
+    cached = len(plan.skipped) - len(shown)
+    strategies = Counter(row["strategy"] for row in plan.migrations)
     how = ", ".join(f"{count:,} by {strategy}" for strategy, count in sorted(strategies.items()))
     output.say(
-        f"{counted(len(plan.moves), 'apps')} to re-point{f' ({how})' if how else ''}, "
+        f"{counted(len(plan.migrations), 'apps')} to re-point{f' ({how})' if how else ''}, "
         f"{counted(len(plan.copies), 'images')} to copy, {len(shown):,} left alone, "
         f"{cached:,} run from their copies",
         style="bold",

@@ -74,7 +74,7 @@ class Applying:
     default=True,
     help="Copy images that have no copy yet, or leave their apps alone.",
 )
-@click.option("--include-held", is_flag=True, help="Also apps that `restore` has put back.")
+@click.option("--include-pinned", is_flag=True, help="Also apps that `restore` has put back.")
 def reconcile(  # noqa: PLR0913 - each is an option
     *,
     config_path: Path,
@@ -86,7 +86,7 @@ def reconcile(  # noqa: PLR0913 - each is an option
     max_in_flight: int | None,
     strategy: str | None,
     cache_missing: bool,
-    include_held: bool,
+    include_pinned: bool,
     **filters: tuple[str, ...],
 ) -> None:
     r"""Show what it takes to have apps run from their copies, and do it with --apply.
@@ -102,7 +102,7 @@ def reconcile(  # noqa: PLR0913 - each is an option
       diego-docker-cache reconcile --config docker_cache.json --app web --apply --yes
     """
     output, chosen = Output(wanted), chosen_from(filters)
-    options = PlanOptions("cache", strategy, only_cached=not cache_missing, include_held=include_held)
+    options = PlanOptions("cache", strategy, only_cached=not cache_missing, include_pinned=include_pinned)
     applying = Applying(max_in_flight, is_sure)
     if apply_file == "":
         raise click.UsageError("--apply: the file has no name; for a new plan write --apply alone")
@@ -150,7 +150,7 @@ def restore(  # noqa: PLR0913 - each is an option
 ) -> None:
     r"""Put apps back on the images that they ran from, and leave them there.
 
-    They are moved again only by `reconcile --include-held`. New apps are still moved: `pause` stops that.
+    They are moved again only by `reconcile --include-pinned`. New apps are still moved: `pause` stops that.
 
     \b
     Examples:
@@ -181,7 +181,7 @@ def _interruptible(target: Target, work: Callable[[AdminClient], Awaitable[int]]
     except KeyboardInterrupt:
         raise Declined(
             "interrupted: nothing more is begun for this plan, and what was begun comes to its end "
-            "(`replacements` shows it); run the command again for the rest"
+            "(`migrations` shows it); run the command again for the rest"
         ) from None
 
 
@@ -208,7 +208,7 @@ def _refuse_nothing(plan: PlanDocument, chosen: Chosen) -> None:
 
 def _refuse_left_behind(plan: PlanDocument) -> None:
     """Tell that something selected could not be put back, or not yet."""
-    left = [row for row in plan.left_alone if row["state"] in {"failed", "moving"}]
+    left = [row for row in plan.skipped if row["state"] in {"failed", "migrating"}]
     if left:
         what = f"{len(left)} of the apps cannot be put back, or are just being moved: {left[0]['reason']}"
         raise NotAllDone("admin", "not-all-done", what)
@@ -221,11 +221,11 @@ def _refuse_incomplete(plan: PlanDocument) -> None:
 
 async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applying: Applying) -> None:
     _refuse_incomplete(plan)
-    if not (plan.moves or plan.holds):
+    if not (plan.migrations or plan.pins):
         return
     if not applying.is_sure:
         await _ask()
-    view = ApplyView(output, len(plan.moves))
+    view = ApplyView(output, len(plan.migrations))
     try:
         with view.showing():
             await _follow(client, plan, applying, view)
@@ -234,7 +234,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
     view.sum_up()
     if view.not_done:
         raise NotAllDone(
-            "admin", "not-all-done", f"{len(view.not_done)} of {len(plan.moves)} apps were not moved"
+            "admin", "not-all-done", f"{len(view.not_done)} of {len(plan.migrations)} apps were not moved"
         )
 
 

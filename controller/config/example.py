@@ -62,7 +62,7 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
     "registry_traffic.max_requests_per_second": 50,
     "registry_traffic.max_bytes_per_second": "100MiB",
     "docker_socket": "unix:///var/run/docker.sock",
-    "replace_running_rules.replace_running": "never",
+    "migrate_running_rules.migrate_running": "never",
     "restore_after": "10m",
 }
 """By key, or section and key: the values of keys without a default."""

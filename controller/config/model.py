@@ -10,7 +10,7 @@ from controller.config.sections import RegistryConfig, RunningRuleConfig, Traffi
 from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories
-from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
+from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
 
 
 class Config(AdminConfig):
@@ -40,7 +40,7 @@ class Config(AdminConfig):
     database_url: str
     """Where jobs, images and bindings are kept, such as "sqlite:////var/vcap/store/docker-cache/cache.db"."""
     journal_key_file: SecretFile | None = None
-    """File with one or more keys for the journal of replacements, one a line; the first encrypts.
+    """File with one or more keys for the journal of migrations, one a line; the first encrypts.
     Without it the journal is kept in memory only, and no LRP is moved while it runs."""
 
     cache_registry: RegistryConfig
@@ -113,19 +113,19 @@ class Config(AdminConfig):
 
     max_in_flight: int = Field(default=10, ge=1)
     """LRPs that are being replaced at the same time."""
-    replace_running: ReplaceRunning = ReplaceRunning.BRIDGE
+    migrate_running: MigrateRunning = MigrateRunning.BRIDGE
     """Whether an LRP is moved while it runs: "bridge" runs a second set of instances meanwhile, "never"
     waits until none runs."""
-    replace_running_rules: tuple[RunningRuleConfig, ...] = ()
+    migrate_running_rules: tuple[RunningRuleConfig, ...] = ()
     """Exceptions from that; the first one that matches decides."""
     bridge_timeout: Duration = 300.0
     """Time that the second set of instances gets to run, pull included; then the LRP stays as it is."""
-    settle_timeout: Duration = 300.0
+    start_timeout: Duration = 300.0
     """Time that the LRP's own instances get to run again; then that counts as a failure."""
-    route_settling_delay: NonNegativeDuration = 5.0
+    route_propagation_delay: NonNegativeDuration = 5.0
     """Time between "it runs" and "routers send it requests", before what it stands in for is removed."""
     max_consecutive_failures: int = Field(default=3, ge=1)
-    """Failed replacements in a row after which none is begun any more."""
+    """Failed migrations in a row after which none is begun any more."""
     circuit_retry_after: Duration = 600.0
     """Time after which a single one is tried again; signal USR1 lets all go on at once."""
     restore_after: Duration | None = None
@@ -133,8 +133,8 @@ class Config(AdminConfig):
     and with answers after which they are moved to it again; never when absent."""
     workers: int = Field(default=8, ge=1, le=128)
     """LRPs looked at at the same time."""
-    owner_sync_grace: Duration = Field(default=180.0, ge=130.0)
-    """After a restart in mid-replacement: how long Cloud Controller gets to desire again what should
+    cloud_controller_sync_grace: Duration = Field(default=180.0, ge=130.0)
+    """After a restart in mid-migration: how long Cloud Controller gets to desire again what should
     exist. Longer than the two minutes that its domain stays fresh, at least 130 seconds."""
 
     @field_validator("database_url")
@@ -167,7 +167,7 @@ class Config(AdminConfig):
         try:
             _ = self.running_policy
         except Invalid as error:
-            raise ValueError(f"replace_running_rules: image: {error.detail}") from error
+            raise ValueError(f"migrate_running_rules: image: {error.detail}") from error
         return self
 
     @property
@@ -178,7 +178,7 @@ class Config(AdminConfig):
         if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
             found.append(f"cache_registry.address: cells must reach {address} under this very name")
-        if self.journal_key_file is None and self.replace_running is ReplaceRunning.BRIDGE:
+        if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
             found.append("journal_key_file: without one no LRP is moved while it runs")
         return tuple(found)
 
@@ -191,10 +191,10 @@ class Config(AdminConfig):
     def running_policy(self) -> RunningPolicy:
         """Which LRPs may be moved while they run."""
         rules = (
-            RunningRule(each.replace_running, each.org, each.space, each.app, each.image)
-            for each in self.replace_running_rules
+            RunningRule(each.migrate_running, each.org, each.space, each.app, each.image)
+            for each in self.migrate_running_rules
         )
-        return RunningPolicy(self.replace_running, tuple(rules))
+        return RunningPolicy(self.migrate_running, tuple(rules))
 
     @property
     def cache_repositories(self) -> CacheRepositories:

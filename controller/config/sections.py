@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from controller.config.values import ReadableFile, SecretFile, Size
-from reconcile.policy import ReplaceRunning
+from reconcile.policy import MigrateRunning
 
 
 class Section(BaseModel):
@@ -65,5 +65,5 @@ class RunningRuleConfig(Section):
     """Glob over the name or the GUID of the app."""
     image: str = Field(default="*", min_length=1)
     """Glob over the full reference of the image."""
-    replace_running: ReplaceRunning
+    migrate_running: MigrateRunning
     """What holds for these LRPs: "bridge" or "never"."""

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 from controller.config import Config
 from controller.doctor.findings import Findings, ok, warning
-from controller.registry.settings import RegistrySettings, api_url
+from controller.registry.http.settings import RegistrySettings, api_url
 from reconcile.errors import DockerCacheError
 
 CELLS_VIEW = "cells-view"

@@ -6,9 +6,8 @@ from functools import partial
 from controller.config import Config
 from controller.doctor.findings import Findings, ok, problem
 from controller.doctor.threads import in_own_thread
-from controller.engines.docker_client import DockerClient
 from controller.preflight import problems_of
-from controller.registry.cancellation import Cancellation
+from controller.threads import Cancellation
 from reconcile.errors import DockerCacheError
 
 CONFIG = "config"
@@ -44,5 +43,8 @@ async def check_docker(config: Config) -> Findings:
 
 
 def _ask_docker(path: str, cancellation: Cancellation) -> None:
+    # Imported where it is configured: the docker SDK costs memory and time at the start.
+    from controller.engines.docker_client import DockerClient  # noqa: PLC0415
+
     with DockerClient(path, idle=_DOCKER_IDLE, cancellation=cancellation):
         pass  # it asks for the version by itself

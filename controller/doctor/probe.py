@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.registry.manifests import OCI_MANIFEST, Descriptor, Manifest, digest_of
+from controller.registry.oci.manifests import OCI_MANIFEST, Descriptor, Manifest, digest_of
 from reconcile.images import CacheGuid, CacheRepositories, ImageReference
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"

@@ -21,12 +21,12 @@ from controller.doctor.findings import (
 from controller.doctor.probe import Probe, make_probe
 from controller.doctor.threads import in_own_thread
 from controller.doctor.tls import TlsKeys, tls_advice
-from controller.registry.blobs import read_blob
-from controller.registry.cancellation import Cancellation, Stopped
-from controller.registry.client import Repository
-from controller.registry.exchange import Request
-from controller.registry.session import Session
-from controller.registry.settings import Retries, Timeouts
+from controller.registry.http.request import Request
+from controller.registry.http.settings import Retries, Timeouts
+from controller.registry.oci.blobs import read_blob
+from controller.registry.oci.repository import Repository
+from controller.registry.oci.session import Session
+from controller.threads import Cancellation, Stopped
 from controller.wiring import open_cells_view, open_registries
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import DOCKER_HUB, CacheGuid, ImageReference, parse_image_reference

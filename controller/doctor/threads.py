@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from controller.engines.lookups import in_thread
-from controller.registry.cancellation import Cancellation
+from controller.threads import Cancellation, in_thread
 
 ResultT = TypeVar("ResultT")
 

@@ -1,27 +1,20 @@
-"""Brings one blob into the target repository, with as few bytes as that takes."""
+"""Gets one blob into the target repository with as few bytes moved as possible."""
 
-import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor
-from dataclasses import dataclass
 
-from controller.engines.copy_plan import CopyLimits
-from controller.engines.flights import Flights
-from controller.engines.progress import ProgressMeter
+from controller.engines.copy_context import CopyContext
 from controller.engines.reading_back import check_blob
-from controller.registry.blobs import BlobReader, read_blob
-from controller.registry.cancellation import Cancellation
-from controller.registry.findings import UploadStatus
-from controller.registry.foreign import read_foreign
-from controller.registry.manifests import Descriptor
-from controller.registry.repository import Repository
-from controller.registry.urls import Url
+from controller.registry.http.urls import Url
+from controller.registry.oci.blobs import BlobReader, read_blob
+from controller.registry.oci.foreign_layers import read_foreign
+from controller.registry.oci.manifests import Descriptor
+from controller.registry.oci.results import UploadStatus
 from reconcile.errors import DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 
-# What leaves an upload session with what it has got so far.
-_BROKEN = frozenset({"connection", "timeout", "token-expired", "upload-failed"})
-# What one more try of the same blob may mend.
-_RESTARTED = _BROKEN | {
+# After these errors the upload session still holds the bytes that it received.
+_RESUMABLE = frozenset({"connection", "timeout", "token-expired", "upload-failed"})
+# After these errors the blob is copied once more from its start.
+_RESTARTED = _RESUMABLE | {
     "cut",
     "digest-mismatch",
     "size-mismatch",
@@ -31,72 +24,52 @@ _RESTARTED = _BROKEN | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Copying:
-    """What the steps of one copy share.
-
-    Attributes:
-        workers: Threads that move blobs.
-        aside: Threads that begin an upload while its source is asked; they never wait for others.
-        buffers: Where each worker keeps its one buffer from copy to copy.
-    """
-
-    source: Repository
-    target: Repository
-    limits: CopyLimits
-    meter: ProgressMeter
-    cancellation: Cancellation
-    flights: Flights
-    workers: Executor
-    aside: Executor
-    buffers: threading.local
-
-
 class BlobTransfer:
-    """Moves blobs of one copy; its methods block and may be called from many threads."""
+    """Moves the blobs of one copy; its methods block and may be called from many threads."""
 
-    def __init__(self, copying: Copying) -> None:
-        self._source, self._target = copying.source, copying.target
-        self._meter, self._copying = copying.meter, copying
+    def __init__(self, context: CopyContext) -> None:
+        self._source, self._target = context.source, context.target
+        self._meter, self._context = context.meter, context
 
-    def bring(self, blob: Descriptor, holder: str | None, *, may_be_there: bool) -> bool:
-        """See to it that the target holds a blob, and tell whether it did not before.
+    def ensure_blob(self, blob: Descriptor, holder: str | None, *, may_exist: bool) -> bool:
+        """Make sure that the target holds a blob, and return whether it did not hold it before.
 
         Args:
-            blob: Which.
-            holder: A repository of the target's registry that holds it, where one is known.
-            may_be_there: The target may hold it already, and is asked first.
+            blob: The blob.
+            holder: A repository of the target's registry that holds it; None when none is known.
+            may_exist: The target may hold it already, and is asked first.
         """
+        single_flight = self._context.resources.single_flight
         key = (self._target.image.domain, blob.digest)
         own = self._target.image.path
-        holder = holder or self._copying.flights.find(key)
+        holder = holder or single_flight.find(key)
         holder = None if holder == own else holder
-        if may_be_there:
+        if may_exist:
             head = self._target.find_blob(blob.digest)
             if head is not None and head.size in {blob.size, None}:
                 self._meter.skip(blob.size)
                 return False
         session: Url | None = None
         if holder is not None:
-            is_there, session = self._mount(blob, holder)
-            if is_there:
+            is_mounted, session = self._mount(blob, holder)
+            if is_mounted:
                 return True
-        arrived = self._copying.flights.board(key, self._copying.cancellation)
-        if arrived is not None:
-            is_there, other = (False, None) if arrived == own else self._mount(blob, arrived)
+        other = single_flight.join(key, self._context.cancellation)
+        if other is not None:
+            is_there, its_session = (False, None) if other == own else self._mount(blob, other)
             if not is_there:
-                self.upload(blob, other or session)
+                self.upload(blob, its_session or session)
             return True
-        landed = None
+        uploaded_to = None
         try:
             self.upload(blob, session)
-            landed = own
+            uploaded_to = own
         finally:
-            self._copying.flights.land(key, landed)
+            single_flight.finish(key, uploaded_to)
         return True
 
     def _mount(self, blob: Descriptor, holder: str) -> tuple[bool, Url | None]:
-        """Try a mount; without success there may be an upload session to go on with."""
+        """Try to mount a blob: whether that succeeded, and else an upload session if one was started."""
         try:
             session = self._target.mount(blob.digest, holder)
         except RateLimited:
@@ -108,7 +81,7 @@ class BlobTransfer:
         return session is None, session
 
     def upload(self, blob: Descriptor, session: Url | None = None) -> None:
-        """Move a blob's bytes; a failure is mended once by going on, or else from the start."""
+        """Copy a blob's bytes; after a failure they are resumed once, or else copied once from the start."""
         try:
             self._upload_once(blob, session)
         except DockerCacheError as error:
@@ -117,23 +90,24 @@ class BlobTransfer:
             self._meter.retry()
         else:
             return
-        if self._target.find_blob(blob.digest) is None:  # an answer may have been lost, not the blob
+        if self._target.find_blob(blob.digest) is None:  # the response may have been lost, not the blob
             self._upload_once(blob, None)
 
     def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
-        # The upload is begun while the source is asked.
-        beginning = self._copying.aside.submit(lambda: session or self._target.start_upload(blob.digest))
+        # The upload is started while the source is asked.
+        executor = self._context.resources.executor
+        starting = executor.submit(lambda: session or self._target.start_upload(blob.digest))
         with self._open(blob) as reader:
-            begun = beginning.result()
+            started = starting.result()
             try:
-                self._send(blob, reader, UploadStatus(begun, 0))
+                self._send(blob, reader, UploadStatus(started, 0))
             except Unavailable as error:
-                if error.code not in _BROKEN or not self._goes_on(blob, reader, begun):
+                if error.code not in _RESUMABLE or not self._resume(blob, reader, started):
                     raise
                 self._meter.retry()
 
-    def _goes_on(self, blob: Descriptor, reader: BlobReader, session: Url) -> bool:
-        """Whether the rest of a broken upload could be sent alone."""
+    def _resume(self, blob: Descriptor, reader: BlobReader, session: Url) -> bool:
+        """Send the rest of a broken upload, and return whether that succeeded."""
         try:
             status = self._target.find_upload(session)
             if status is None or status.offset > blob.size:
@@ -166,30 +140,22 @@ class BlobTransfer:
             self._meter.retry(reader.resumes - before)
 
     def _open(self, blob: Descriptor) -> BlobReader:
+        buffer = self._context.resources.buffer()
         try:
-            return read_blob(self._source, blob, self._buffer())
+            return read_blob(self._source, blob, buffer)
         except NotFound as error:
             if not blob.urls:
                 raise
-            if self._copying.limits.copy_foreign_layers:
-                return read_foreign(self._source, blob, self._buffer())
+            if self._context.limits.copy_foreign_layers:
+                return read_foreign(self._source, blob, buffer)
             detail = f"{error.detail} (a foreign layer, which its registry does not hold)"
             raise Invalid(error.system, "foreign-layer", detail) from error
 
-    def _buffer(self) -> memoryview:
-        """Give this thread's one buffer."""
-        own = self._copying.buffers
-        buffer: memoryview | None = getattr(own, "buffer", None)
-        if buffer is None:
-            buffer = memoryview(bytearray(self._copying.limits.buffer))
-            own.buffer = buffer
-        return buffer
-
     def check(self, blob: Descriptor) -> None:
-        """Ask whether a blob is there after its upload.
+        """Check that the target holds a blob after its upload.
 
         Raises:
-            Unavailable: `not-verified`.
+            Unavailable: `not-verified` when it does not.
         """
         head = self._target.find_blob(blob.digest)
         if head is None or head.size not in {blob.size, None}:
@@ -200,9 +166,9 @@ class BlobTransfer:
             )
 
     def read_back(self, blob: Descriptor) -> None:
-        """Read a blob from the target and hash it.
+        """Read a blob from the target and verify its digest.
 
         Raises:
-            Invalid: `not-verified` when it is not what it should be.
+            Invalid: `not-verified` when it is another.
         """
-        check_blob(self._target, blob, self._buffer())
+        check_blob(self._target, blob, self._context.resources.buffer())

@@ -1,8 +1,8 @@
 """Speaks to a docker daemon over its unix socket, with the docker SDK.
 
-The SDK gives no handle on a running request and no time limit to a pull. Both come from the
-connections, which are ours: each has an idle limit and can be shut down from outside. No
-configuration of a docker user is read, and no environment.
+The SDK cannot cancel a request that is under way and sets no time limit for a pull. Its adapter is
+extended for both: connections can be shut down by a cancellation, and every request has an idle
+limit. No configuration of a docker user and no environment is read.
 """
 
 import base64
@@ -17,23 +17,23 @@ from typing import Any, Self
 import docker
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 from docker.errors import APIError, DockerException
+from docker.transport import UnixHTTPAdapter
 from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from controller.engines.docker_errors import error_from_text
-from controller.engines.docker_stream import Event, read_events
-from controller.registry.cancellation import Cancellation, Stopped
-from controller.registry.errors import clean
+from controller.engines.docker_stream import ProgressEvent, read_events
+from controller.foreign_text import clean
+from controller.threads import Cancellation, Stopped
 from reconcile.errors import Conflict, DockerCacheError, NotFound, Unavailable
 from reconcile.images import Digest, ImageReference, parse_digest
 from reconcile.lrps import Credentials
 
 _NO_CONFIG = Path(__file__).parent / "no_docker_config"
-"""Holds an empty config.json: without a file there the SDK reads the one in the home directory."""
+"""Holds an empty config.json; without one the SDK reads the one in the home directory."""
 
 _LOST = (RequestException, HTTPError, OSError, ValueError)
 
@@ -43,10 +43,10 @@ class LocalImage:
     """An image that the daemon holds.
 
     Attributes:
-        image_id: Digest of its config, or of its manifest where the daemon keeps images in containerd.
+        image_id: Digest of its config, or of its manifest where the daemon stores images in containerd.
         tags: References by tag.
         digests: References by digest.
-        layers: Diff IDs, lowest layer first; empty when it came out of a listing.
+        layers: Diff IDs, lowest layer first; empty in a listing.
     """
 
     image_id: Digest
@@ -56,7 +56,7 @@ class LocalImage:
 
 
 class _Connection(HTTPConnection):
-    """A connection to the socket that a cancellation shuts down."""
+    """A connection that a cancellation shuts down, and that closes its socket when it cannot connect."""
 
     def __init__(self, *args: Any, path: str, cancellation: Cancellation, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -65,8 +65,7 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            timeout = self.timeout
-            sock.settimeout(timeout if isinstance(timeout, int | float) else None)
+            sock.settimeout(self.timeout)
             sock.connect(self._path)
             self._cancellation.watch(sock)
         except BaseException:
@@ -79,38 +78,33 @@ class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _Adapter(HTTPAdapter):
-    """Sends every request over our connections, under our limit."""
+class _Adapter(UnixHTTPAdapter):  # type: ignore[misc] # the SDK has no types
+    """The SDK's adapter with connections that can be cancelled, and an idle limit for pulls too."""
 
     def __init__(self, path: str, cancellation: Cancellation, idle: float) -> None:
-        super().__init__()
-        self._pool = _Pool("localhost", path=path, cancellation=cancellation)
-        self._idle = idle
+        super().__init__(path, timeout=idle)
+        self.pools[""] = _Pool("localhost", path=path, cancellation=cancellation)
+
+    def get_connection(self, url: str, proxies: Any = None) -> HTTPConnectionPool:
+        del url, proxies  # there is one daemon, and no proxy before its socket
+        pool: HTTPConnectionPool = self.pools[""]
+        return pool
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
-        return super().send(request, *args, **{**options, "timeout": self._idle})
-
-    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> HTTPConnectionPool:
-        return self._pool
-
-    def request_url(self, request: PreparedRequest, proxies: Any) -> str:  # noqa: ARG002 - as it is called
-        return request.path_url
-
-    def close(self) -> None:
-        super().close()
-        self._pool.close()
+        response: Response = super().send(request, *args, **{**options, "timeout": self.timeout})
+        return response
 
 
 class DockerClient:
-    """One piece of work with the daemon; leave it with `with`. Its methods block.
+    """A client of the daemon for one piece of work; use it in a `with` statement. Its methods block.
 
     Args:
-        socket_path: Where the daemon listens.
-        idle: Seconds without a byte after which a request fails.
-        cancellation: Ends the requests under way, and lets none begin.
+        socket_path: Of the daemon.
+        idle: Seconds after which a request fails when no byte arrives.
+        cancellation: Ends the requests under way, and prevents new ones.
 
     Raises:
-        Unavailable: `daemon-lost` when it does not answer.
+        Unavailable: `daemon-lost` when it does not respond.
     """
 
     def __init__(self, socket_path: str, *, idle: float, cancellation: Cancellation) -> None:
@@ -123,7 +117,7 @@ class DockerClient:
             finally:
                 client.close()
             self._client = self._open(version)
-        self._answers = contextlib.ExitStack()
+        self._responses = contextlib.ExitStack()
         self._client.hooks["response"].append(self._close_at_end)
 
     def _open(self, version: str) -> "docker.APIClient":
@@ -136,12 +130,12 @@ class DockerClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._answers.close()
+        self._responses.close()
         self._client.close()
 
-    def _close_at_end(self, answer: Response, **_: object) -> None:
-        # The daemon gives up what it does once nobody reads on.
-        self._answers.callback(answer.close)
+    def _close_at_end(self, response: Response, **_: object) -> None:
+        # The daemon ends a pull or a push once its stream is closed.
+        self._responses.callback(response.close)
 
     @contextlib.contextmanager
     def _translated(self, attempted: str, secrets: tuple[str, ...] = ()) -> Iterator[None]:
@@ -154,11 +148,11 @@ class DockerClient:
 
     def pull(
         self, image: ImageReference, *, platform: str, credentials: Credentials | None
-    ) -> Iterator[Event]:
-        """Pull an image by its digest, and give the events to the end of the stream.
+    ) -> Iterator[ProgressEvent]:
+        """Pull an image by its digest, and yield the events of the stream.
 
         Raises:
-            DockerCacheError: The daemon could not, as its answer or an event says.
+            DockerCacheError: The response or an event reports a failure.
         """
         attempted, secrets = f"pull {image}", _secrets(credentials)
         with self._translated(attempted, secrets):
@@ -171,11 +165,11 @@ class DockerClient:
             )
             yield from read_events(stream, attempted, secrets)
 
-    def push(self, image: ImageReference, *, credentials: Credentials | None) -> Iterator[Event]:
-        """Push one tag, and give the events to the end of the stream.
+    def push(self, image: ImageReference, *, credentials: Credentials | None) -> Iterator[ProgressEvent]:
+        """Push one tag, and yield the events of the stream.
 
         Raises:
-            DockerCacheError: The daemon could not, as its answer or an event says.
+            DockerCacheError: The response or an event reports a failure.
         """
         attempted, secrets = f"push {image}", _secrets(credentials)
         with self._translated(attempted, secrets):
@@ -185,12 +179,12 @@ class DockerClient:
             yield from read_events(stream, attempted, secrets)
 
     def tag(self, image_id: Digest, image: ImageReference) -> None:
-        """Give an image one more name."""
+        """Add a tag to an image."""
         with self._translated(f"tag {image}"):
             self._client.tag(str(image_id), image.repository, tag=image.version)
 
     def find_image(self, reference: str) -> LocalImage | None:
-        """Look for an image; None when the daemon does not hold it."""
+        """Look up an image; None when the daemon does not hold it."""
         try:
             with self._translated(f"inspect {reference}"):
                 return _local_image(self._client.inspect_image(reference))
@@ -198,12 +192,12 @@ class DockerClient:
             return None
 
     def list_images(self) -> tuple[LocalImage, ...]:
-        """List what the daemon holds."""
+        """List the images that the daemon holds."""
         with self._translated("list images"):
             return tuple(_local_image(each) for each in self._client.images())
 
-    def untie(self, reference: str) -> None:
-        """Take a name from an image, and the image away with its last name; what is gone or in use stays."""
+    def untag(self, reference: str) -> None:
+        """Remove a tag or digest, and the image with its last one; an image in use stays."""
         with contextlib.suppress(NotFound, Conflict), self._translated(f"remove {reference}"):
             self._client.remove_image(reference)
 
@@ -219,7 +213,7 @@ def _local_image(document: dict[str, Any]) -> LocalImage:
 
 
 def _auth_config(credentials: Credentials | None) -> dict[str, str]:
-    """Write what the SDK encodes; an empty one says "anonymous", where None would make it search."""
+    """Return the login in the SDK's form: an empty one is anonymous, for None the SDK would search one."""
     if credentials is None:
         return {}
     return {"username": credentials.username, "password": credentials.password.value}
@@ -240,4 +234,6 @@ def _error(error: Exception, attempted: str, secrets: tuple[str, ...]) -> Docker
             return Conflict("docker", "conflict", f"{attempted}: {clean(text, secrets)}")
         return error_from_text(text, attempted, code=status, secrets=secrets)
     told = clean(str(error), secrets) or type(error).__name__
-    return Unavailable("docker", "daemon-lost", f"{attempted}: no whole answer of the docker daemon: {told}")
+    return Unavailable(
+        "docker", "daemon-lost", f"{attempted}: no complete response of the docker daemon: {told}"
+    )

@@ -1,17 +1,17 @@
-"""Sorts what a docker daemon says about a failure by what to do about it.
+"""Turns the failures that a docker daemon reports into the errors of the core.
 
-The status of its answer decides little: 500 covers wrong credentials and a lost network alike,
-and most failures come as text inside a stream that was begun with 200.
+The status of a response decides little: 500 covers wrong credentials and a lost network alike, and
+most failures are reported as text inside a stream that started with status 200.
 
 Source: texts seen on daemon 20.10, and moby's distribution package.
 """
 
-from controller.registry.errors import clean
+from controller.foreign_text import clean
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 
 SECONDS_TO_FREE_SPACE = 300.0
 
-# In this order; the first text found in the message decides.
+# The first text that the message contains decides.
 _KINDS: tuple[tuple[tuple[str, ...], type[DockerCacheError], str], ...] = (
     (("toomanyrequests", "too many requests", "429"), RateLimited, "rate-limited"),
     (("x509",), Denied, "certificate-refused"),
@@ -50,18 +50,18 @@ _CODES: dict[int, tuple[type[DockerCacheError], str]] = {
 
 
 def is_disk_full(text: str) -> bool:
-    """Whether a text, of an error or of mere progress, says that the daemon's disk is full."""
+    """Whether a text, of an error or of progress, reports that the daemon's disk is full."""
     return "no space left on device" in text.lower()
 
 
 def error_from_text(
     text: str, attempted: str, *, code: int | None = None, secrets: tuple[str, ...] = ()
 ) -> DockerCacheError:
-    """Turn the daemon's words into an error; the code helps where they say nothing.
+    """Turn the text of a failure into an error; the code decides where the text does not.
 
     Args:
-        text: As the daemon wrote it.
-        attempted: What was asked of which image, such as "pull r.example/a/b:1".
+        text: As the daemon sent it.
+        attempted: What was attempted on which image, such as "pull r.example/a/b:1".
         code: HTTP status, or the code of an `errorDetail`.
         secrets: Texts that must not be shown.
     """

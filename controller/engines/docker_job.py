@@ -1,8 +1,8 @@
-"""One copy through a docker daemon, step by step: pull by digest, tag, push, prove, clean up.
+"""Makes one copy through a docker daemon: pull by digest, tag, push, verify, clean up.
 
-The daemon packs layers anew, so the pushed manifest has a digest of its own; "the same bytes"
-here means the same config, and so the same files in every layer. The config's digest is
-compared before anything is pushed and again in what the private registry serves.
+The daemon compresses layers again, so the pushed manifest has a digest of its own; "the same bytes"
+here means the same config, and so the same files in every layer. The config's digest is compared
+before the push, and again in what the private registry serves.
 """
 
 import re
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from controller.engines.copy_plan import CopyLimits, read_plan, stored_digest
+from controller.engines.contents import read_contents, stored_digest
+from controller.engines.copy_limits import CopyLimits
 from controller.engines.docker_client import DockerClient, LocalImage
 from controller.engines.docker_stream import LayerProgress
-from controller.engines.parallel import in_parallel
 from controller.engines.progress import ProgressMeter
-from controller.registry.cancellation import Cancellation
-from controller.registry.client import Registries, Repository
-from controller.registry.manifests import Descriptor, Manifest
-from controller.registry.platforms import Platform
+from controller.registry.oci.manifests import Descriptor, Manifest
+from controller.registry.oci.platforms import Platform
+from controller.registry.oci.repository import Repository
+from controller.registry.registries import Registries
+from controller.threads import Cancellation, in_parallel
 from reconcile.errors import DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
@@ -30,37 +31,37 @@ log = structlog.get_logger(scope="engine")
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SECONDS_TO_REMOVE = 60.0
-"""Of silence while an image is removed: the daemon deletes its files meanwhile."""
+"""Idle time while an image is removed, during which the daemon deletes its files."""
 
 
 @dataclass(frozen=True, slots=True)
-class Daemon:
-    """The docker daemon that copies, and how long it may be silent, in seconds."""
+class DockerDaemon:
+    """The docker daemon that copies, and the seconds that it may send nothing."""
 
     socket_path: str
     idle: float
 
     def open(self, cancellation: Cancellation) -> DockerClient:
-        """Speak to it until the cancellation ends that."""
+        """Open a client, whose requests the cancellation ends."""
         return DockerClient(self.socket_path, idle=self.idle, cancellation=cancellation)
 
     @contextmanager
-    def untying(self, reference: str) -> Iterator[None]:
-        """Take a name from its image at the end of a block, whether or not that was cancelled."""
+    def untagging(self, reference: str) -> Iterator[None]:
+        """Untag an image at the end of a block, whether or not the copy was cancelled."""
         try:
             yield
         finally:
             idle = min(self.idle, _SECONDS_TO_REMOVE)
             try:
                 with DockerClient(self.socket_path, idle=idle, cancellation=Cancellation()) as client:
-                    client.untie(reference)
+                    client.untag(reference)
             except DockerCacheError as error:
                 log.info("left-image-in-daemon", cache_image=reference, error=str(error))
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is copied, and where to; its pulled reference and its target belong to it alone."""
+class DockerCopyRequest:
+    """What is copied, and where to; no other copy may use the same source or target at the same time."""
 
     image: ResolvedImage
     target: ImageReference
@@ -69,49 +70,49 @@ class Job:
 
 
 class DockerJob:
-    """One image on its way; its methods block."""
+    """One copy that is being made; its methods block."""
 
     def __init__(
         self,
-        job: Job,
+        request: DockerCopyRequest,
         registries: Registries,
         *,
         limits: CopyLimits,
         meter: ProgressMeter,
         cancellation: Cancellation,
     ) -> None:
-        self._job, self._registries = job, registries
+        self._request, self._registries = request, registries
         self._limits, self._meter, self._cancellation = limits, meter, cancellation
-        self._source = registries.repository(job.image.source, job.credentials, cancellation)
-        self._private = registries.repository(job.target, None, cancellation)
+        self._source = registries.repository(request.image.source, request.credentials, cancellation)
+        self._private = registries.repository(request.target, None, cancellation)
 
-    def run(self, daemon: Daemon) -> CopiedImage:
-        """Copy, and leave nothing in the daemon that was not there before."""
+    def run(self, daemon: DockerDaemon) -> CopiedImage:
+        """Copy, and remove from the daemon what was not there before."""
         manifest = self._read_source()
         pulled = self._source.image.at(stored_digest(manifest))
         self._meter.expect(2 * sum(_sizes(manifest).values()))
         with daemon.open(self._cancellation) as client, ExitStack() as made:
             if client.find_image(str(pulled)) is None:
-                made.enter_context(daemon.untying(str(pulled)))
+                made.enter_context(daemon.untagging(str(pulled)))
             local = self._pull(client, pulled, manifest)
-            made.enter_context(daemon.untying(str(self._private.image)))
+            made.enter_context(daemon.untagging(str(self._private.image)))
             return self._verify(manifest, self._push(client, local, manifest))
 
     def _read_source(self) -> Manifest:
-        digest = self._job.image.platform_digest
-        plan = read_plan(self._source, digest, limits=self._limits, cancellation=self._cancellation)
-        subject = f"{self._job.image.source}"
-        if not isinstance(plan.root, Manifest):
+        digest = self._request.image.platform_digest
+        contents = read_contents(self._source, digest, limits=self._limits, cancellation=self._cancellation)
+        subject = f"{self._request.image.source}"
+        if not isinstance(contents.root, Manifest):
             raise Invalid("registry", "manifest-ambiguous", f"{subject} is an index after all")
-        if any(layer.urls for layer in plan.root.layers):
+        if any(layer.urls for layer in contents.root.layers):
             raise Invalid("docker", "foreign-layer", f"{subject} has a foreign layer, which is not pushed")
-        return plan.root
+        return contents.root
 
     def _pull(self, client: DockerClient, pulled: ImageReference, manifest: Manifest) -> LocalImage:
         progress = LayerProgress(self._meter, _sizes(manifest))
-        login = self._job.credentials or self._registries.operator_login(pulled)
-        for event in client.pull(pulled, platform=str(self._job.platform), credentials=login):
-            progress.see(event)
+        login = self._request.credentials or self._registries.operator_login(pulled)
+        for event in client.pull(pulled, platform=str(self._request.platform), credentials=login):
+            progress.record(event)
         local = client.find_image(str(pulled))
         if local is None:
             raise Unavailable("docker", "stream-cut", f"pull {pulled}: it ended without an image")
@@ -123,20 +124,20 @@ class DockerJob:
         target = self._private.image
         try:
             client.tag(local.image_id, target)
-        except NotFound as error:  # somebody removes images; the source still has it
+        except NotFound as error:  # somebody removed the image; the source still has it
             raise Unavailable("docker", "image-gone", error.detail) from error
         layers = zip(local.layers, manifest.layers, strict=False)
         progress = LayerProgress(self._meter, {diff_id: layer.size for diff_id, layer in layers})
         digest = None
         for event in client.push(target, credentials=self._registries.operator_login(target)):
-            progress.see(event)
+            progress.record(event)
             digest = event.digest or digest
         if digest is None:
             raise Unavailable("docker", "stream-cut", f"push {target}: it ended without a digest")
         return digest
 
     def _verify(self, source: Manifest, digest: Digest) -> CopiedImage:
-        """Read back what the private registry now serves."""
+        """Verify what the private registry serves after the push."""
         subject = f"{self._private.image.repository}@{digest}"
         try:
             manifest = self._private.fetch_manifest(str(digest))
@@ -174,16 +175,16 @@ def _check(private: Repository, blob: Descriptor) -> None:
 
 
 def remove_leftovers(client: DockerClient, repositories: CacheRepositories) -> None:
-    """Take away what a run that crashed has left: cache images, and what they were pulled as.
+    """Remove what a run that crashed left: cache images, and the references that they were pulled by.
 
-    An image that has a tag of somebody else loses ours only. A crash between the end of a pull
-    and the tag that follows leaves an image that cannot be told from other people's.
+    An image with a tag of somebody else loses only ours. A crash between the end of a pull and the
+    tag that follows leaves an image that cannot be told from other people's.
     """
     name = re.escape(f"{repositories.address}/{repositories.template}").replace(r"\{guid\}", _UUID)
     for image in client.list_images():
         ours = [tag for tag in image.tags if re.fullmatch(name, tag)]
         for tag in ours:
-            client.untie(tag)
+            client.untag(tag)
         if ours and len(ours) == len(image.tags):
             for reference in image.digests:
-                client.untie(reference)
+                client.untag(reference)

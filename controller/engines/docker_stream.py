@@ -1,7 +1,7 @@
-"""Reads the progress stream of a docker daemon: one JSON object a line, errors anywhere among them.
+"""Parses the progress stream of a docker daemon: one JSON object a line, with errors anywhere among them.
 
-The lines are cut here, since the SDK's decoder fails on white space between objects. Every
-field is optional and unknown ones are ignored: they change between versions of the daemon.
+Lines are split here, since the SDK's decoder fails on white space between objects. Every field is
+optional and unknown ones are ignored: they change between versions of the daemon.
 
 Source: moby pkg/jsonmessage; streams of daemon 20.10.
 """
@@ -25,15 +25,16 @@ _MOVING = frozenset({"Downloading", "Pushing"})
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ProgressEvent:
     """One line of a stream.
 
     Attributes:
-        status: What the daemon does, for people; empty when it does not say.
-        layer: First 12 digits of the layer's digest: compressed on pull, uncompressed on push.
-        current: Bytes so far; None when it does not say.
-        total: Bytes in all; None when it does not say, or does not know.
-        digest: Of the manifest that a push wrote, in its last lines.
+        status: What the daemon is doing, in its words; empty when it does not state it.
+        layer: First 12 digits of the layer's digest, which is that of the compressed layer on pull and of
+            the uncompressed one on push.
+        current: Bytes so far; None when the daemon does not state them.
+        total: Bytes in all; None when the daemon does not state or know them.
+        digest: Of the manifest that a push wrote; in the last lines only.
     """
 
     status: str = ""
@@ -43,16 +44,18 @@ class Event:
     digest: Digest | None = None
 
 
-def read_events(chunks: Iterable[bytes | str], attempted: str, secrets: tuple[str, ...]) -> Iterator[Event]:
-    """Give the events of a stream as they come.
+def read_events(
+    chunks: Iterable[bytes | str], attempted: str, secrets: tuple[str, ...]
+) -> Iterator[ProgressEvent]:
+    """Yield the events of a stream as they arrive.
 
     Args:
-        chunks: The stream, cut anywhere.
-        attempted: What was asked of which image, for messages.
+        chunks: The stream, split anywhere.
+        attempted: What was attempted on which image, for messages.
         secrets: Texts that must not be shown in messages.
 
     Raises:
-        DockerCacheError: A line tells of a failure, whatever came before it.
+        DockerCacheError: A line reports a failure, whatever came before it.
         Unavailable: `stream-cut` when it ends inside an object, `stream-malformed`.
     """
     for line in _lines(chunks, attempted):
@@ -99,7 +102,7 @@ def _number(value: object) -> int | None:
 
 
 def _failure(message: Mapping[str, object]) -> tuple[str, int | None]:
-    """Find what a line says about a failure; an empty text and None when it says nothing."""
+    """Return the text and the code of a failure that a line reports; empty and None when it reports none."""
     status, detail = _text(message.get("status")), message.get("errorDetail")
     text = _text(message.get("error"))
     if isinstance(detail, dict):
@@ -109,12 +112,12 @@ def _failure(message: Mapping[str, object]) -> tuple[str, int | None]:
     return (status if is_disk_full(status) else ""), None
 
 
-def _event(message: Mapping[str, object]) -> Event:
+def _event(message: Mapping[str, object]) -> ProgressEvent:
     detail, aux, status = message.get("progressDetail"), message.get("aux"), _text(message.get("status"))
     detail = detail if isinstance(detail, dict) else {}
     told = _PUSHED.search(status)
     digest = _text(aux.get("Digest")) if isinstance(aux, dict) else told[1] if told else ""
-    return Event(
+    return ProgressEvent(
         status=status,
         layer=_text(message.get("id")),
         current=_number(detail.get("current")),
@@ -124,11 +127,11 @@ def _event(message: Mapping[str, object]) -> Event:
 
 
 class LayerProgress:
-    """Tells a meter of one stream's layers.
+    """Reports the progress of one stream's layers to a meter.
 
     Args:
-        meter: Counts compressed bytes; the daemon's own count is scaled to them.
-        sizes: Digest of a layer, as this stream names it, to its compressed bytes.
+        meter: Counts compressed bytes; the daemon's counts are scaled to them.
+        sizes: Digest of a layer, as this stream names it, to its compressed size.
     """
 
     def __init__(self, meter: ProgressMeter, sizes: Mapping[Digest, int]) -> None:
@@ -137,10 +140,10 @@ class LayerProgress:
         self._counted: dict[str, int] = {}
         self._retrying: set[str] = set()
 
-    def see(self, event: Event) -> None:
-        """Count what an event says about its layer."""
+    def record(self, event: ProgressEvent) -> None:
+        """Count the progress that an event reports."""
         if event.status.startswith(_RETRYING):
-            if event.layer not in self._retrying:  # the wait is counted down, an event a second
+            if event.layer not in self._retrying:  # the daemon counts the wait down, one event a second
                 self._meter.retry()
             self._retrying.add(event.layer)
             return
@@ -157,6 +160,6 @@ class LayerProgress:
             now = size
         elif event.status in _MOVING and event.current is not None and event.total is not None:
             now = min(size, size * event.current // event.total)
-        if now > before:  # it falls back when a layer is begun again
+        if now > before:  # the count falls back when a layer is started again
             self._meter.move(now - before)
             self._counted[event.layer] = now

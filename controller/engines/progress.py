@@ -1,4 +1,4 @@
-"""How far a copy has come, told by its threads and read by others."""
+"""Counts how far a copy has come: its threads write, others read."""
 
 import threading
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CopyProgress:
-    """One moment of a copy.
+    """How far a copy has come at one moment.
 
     Attributes:
         total: Bytes of all blobs; 0 until the manifest was read.
-        moved: Bytes that went from registry to registry.
-        skipped: Bytes that were in the private registry already, or were mounted there.
-        retries: Blobs begun again and downloads gone on with after a failure.
+        moved: Bytes that were copied from registry to registry.
+        skipped: Bytes that the private registry held already, or that were mounted there.
+        retries: Blobs started again and downloads resumed after a failure.
     """
 
     total: int = 0
@@ -22,24 +22,24 @@ class CopyProgress:
 
 
 class ProgressMeter:
-    """Adds up what the threads of one copy tell."""
+    """Adds up what the threads of one copy report."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._total = self._moved = self._skipped = self._retries = 0
 
     def read(self) -> CopyProgress:
-        """Give the state of this moment."""
+        """Return the current counts."""
         with self._lock:
             return CopyProgress(self._total, self._moved, self._skipped, self._retries)
 
     def expect(self, size: int) -> None:
-        """Set how many bytes there are in all."""
+        """Set the total."""
         with self._lock:
             self._total = size
 
     def move(self, size: int) -> None:
-        """Count bytes that were sent; negative for those of a try that failed."""
+        """Count bytes that were copied; negative for those of an attempt that failed."""
         with self._lock:
             self._moved += size
 
@@ -49,6 +49,6 @@ class ProgressMeter:
             self._skipped += size
 
     def retry(self, count: int = 1) -> None:
-        """Count blobs begun again, or gone on with."""
+        """Count blobs started again, or downloads resumed."""
         with self._lock:
             self._retries += count

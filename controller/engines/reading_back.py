@@ -1,10 +1,11 @@
-"""Reads a copy in the private registry whole, to know that it is what its digest says."""
+"""Reads a copy in the private registry completely, to verify its digests."""
 
-from controller.engines.copy_plan import CopyLimits, read_plan
-from controller.registry.blobs import read_blob
-from controller.registry.cancellation import Cancellation
-from controller.registry.manifests import Descriptor
-from controller.registry.repository import Repository
+from controller.engines.contents import read_contents
+from controller.engines.copy_limits import CopyLimits
+from controller.registry.oci.blobs import read_blob
+from controller.registry.oci.manifests import Descriptor
+from controller.registry.oci.repository import Repository
+from controller.threads import Cancellation
 from reconcile.errors import Invalid, NotFound
 from reconcile.images import Digest
 
@@ -12,23 +13,23 @@ from reconcile.images import Digest
 def read_back(
     repository: Repository, digest: Digest, *, limits: CopyLimits, cancellation: Cancellation
 ) -> None:
-    """Read all documents and blobs of an image and hash them, one after the other in one buffer.
+    """Read all documents and blobs of an image and verify their digests, one after the other.
 
     Raises:
-        Invalid: `not-verified` when a blob is not what it should be.
+        Invalid: `not-verified` when a blob has another digest.
         NotFound: Something of it is missing.
     """
-    plan = read_plan(repository, digest, limits=limits, cancellation=cancellation)
+    contents = read_contents(repository, digest, limits=limits, cancellation=cancellation)
     buffer = memoryview(bytearray(limits.buffer))
-    for blob in plan.own_blobs:
+    for blob in contents.own_blobs:
         check_blob(repository, blob, buffer)
 
 
 def check_blob(repository: Repository, blob: Descriptor, buffer: memoryview) -> None:
-    """Read one blob and hash it.
+    """Read one blob and verify its digest.
 
     Raises:
-        Invalid: `not-verified` when it is not what it should be, or not there.
+        Invalid: `not-verified` when its digest is another, or it is missing.
     """
     try:
         with read_blob(repository, blob, buffer) as reader:

@@ -1,14 +1,16 @@
-"""Brings a planned image from one repository into another: blobs, then manifests, then the proof."""
+"""Copies an image from one repository to another: blobs first, then manifests, then the verification."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from controller.engines.blob_transfer import BlobTransfer, Copying
-from controller.engines.copy_plan import CopyPlan, Verify, stored_digest
-from controller.engines.parallel import in_parallel
-from controller.registry.findings import BlobsMissing
-from controller.registry.manifests import Descriptor, Document, Manifest
+from controller.engines.blob_transfer import BlobTransfer
+from controller.engines.contents import CopyContents, stored_digest
+from controller.engines.copy_context import CopyContext
+from controller.engines.copy_limits import Verify
+from controller.registry.oci.manifests import Descriptor, Document, Manifest
+from controller.registry.oci.results import BlobsMissing
+from controller.threads import in_parallel
 from reconcile.errors import Denied, Invalid, NotFound, Unavailable
 from reconcile.images import Digest
 from reconcile.ports import CopiedImage, TargetState
@@ -17,63 +19,67 @@ _MOST_PUTS = 3
 
 
 class Transfer:
-    """One image on its way; its methods block."""
+    """One image that is being copied; its methods block."""
 
-    def __init__(self, copying: Copying, state: TargetState = TargetState.UNKNOWN) -> None:
-        self._copying, self._target, self._state = copying, copying.target, state
-        self._blobs = BlobTransfer(copying)
-        self._brought: list[Descriptor] = []
+    def __init__(self, context: CopyContext, state: TargetState = TargetState.UNKNOWN) -> None:
+        self._context, self._target, self._state = context, context.target, state
+        self._blobs = BlobTransfer(context)
+        self._sent: list[Descriptor] = []
         self._is_listed = False
 
     @property
     def is_listed(self) -> bool:
-        """Whether the registry lists the root among what refers to its subject."""
+        """Whether the registry lists the root among the referrers of its subject."""
         return self._is_listed
 
-    def run(self, plan: CopyPlan, version: str, holders: Mapping[Digest, str]) -> CopiedImage:
-        """Copy what is missing, give the root its tag, and read it all back.
+    def run(self, contents: CopyContents, version: str, holders: Mapping[Digest, str]) -> CopiedImage:
+        """Copy what is missing, tag the root, and verify the copy.
 
         Args:
-            plan: What to copy.
-            version: Tag or digest of the root; written last.
+            contents: What to copy.
+            version: Tag or digest of the root, which is pushed last.
             holders: Blob to a repository of the private registry that holds it.
         """
-        meter, blobs = self._copying.meter, plan.own_blobs
-        meter.expect(plan.blob_bytes)
-        is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(plan.root, version)
+        meter, blobs = self._context.meter, contents.own_blobs
+        meter.expect(contents.blob_bytes)
+        is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(contents.root, version)
 
-        def bring(blob: Descriptor) -> None:
+        def ensure_blob(blob: Descriptor) -> None:
             holder = holders.get(blob.digest)
-            # A mount that is granted tells as much as an answer to a question would.
-            may_be_there = self._state is TargetState.UNKNOWN and (is_tagged or holder is None)
-            if self._blobs.bring(blob, holder, may_be_there=may_be_there):
-                self._brought.append(blob)
+            # A mount that succeeds proves as much as a HEAD request would.
+            may_exist = self._state is TargetState.UNKNOWN and (is_tagged or holder is None)
+            if self._blobs.ensure_blob(blob, holder, may_exist=may_exist):
+                self._sent.append(blob)
 
-        self._all(bring, blobs)
-        if self._copying.limits.verify is Verify.FULL:
+        self._all(ensure_blob, blobs)
+        if self._context.limits.verify is Verify.FULL:
             self._all(self._blobs.read_back, blobs)
-        brought = _distinct(self._brought)
-        proven, count = list[Descriptor](), len(self._brought)
+        sent = _distinct(self._sent)
+        verified, count = list[Descriptor](), len(self._sent)
 
-        def prove(blob: Descriptor) -> None:
-            with suppress(Unavailable):  # the manifest's refusal says which blobs have to be sent again
+        def check(blob: Descriptor) -> None:
+            with suppress(
+                Unavailable
+            ):  # the registry names the blobs to send again when it refuses the manifest
                 self._blobs.check(blob)
-                proven.append(blob)
+                verified.append(blob)
 
-        # All blobs have been sent: they are asked for while the manifests are written.
-        proofs = [partial(prove, blob) for blob in brought]
-        is_needed = bool(brought) or not is_tagged
-        self._run_all([partial(self._push_all, plan, version), *proofs] if is_needed else proofs)
-        sent_again = self._brought[count:]
-        left = _distinct([*sent_again, *(blob for blob in brought if blob not in proven)])
-        self._run_all([*self._checks(plan, version), *(partial(self._blobs.check, blob) for blob in left)])
-        held = {blob.digest for blob in (*blobs, *self._brought)}
+        # All blobs have been sent: they are checked while the manifests are pushed.
+        checks = [partial(check, blob) for blob in sent]
+        is_needed = bool(sent) or not is_tagged
+        self._run_all([partial(self._push_all, contents, version), *checks] if is_needed else checks)
+        sent_again = self._sent[count:]
+        left = _distinct([*sent_again, *(blob for blob in sent if blob not in verified)])
+        self._run_all(
+            [*self._checks(contents, version), *(partial(self._blobs.check, blob) for blob in left)]
+        )
+        held = {blob.digest for blob in (*blobs, *self._sent)}
         return CopiedImage(
-            digest=stored_digest(plan.root),
-            size=plan.size,
+            digest=stored_digest(contents.root),
+            size=contents.size,
             transferred=meter.read().moved,
-            blobs=tuple(blob.digest for blob in plan.blobs if blob.digest in held),
-            has_zstd_layers=plan.has_zstd_layers,
+            blobs=tuple(blob.digest for blob in contents.blobs if blob.digest in held),
+            has_zstd_layers=contents.has_zstd_layers,
         )
 
     def _all(self, function: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
@@ -81,29 +87,29 @@ class Transfer:
         in_parallel(
             function,
             largest_first,
-            most=self._copying.limits.blobs_at_a_time,
-            cancellation=self._copying.cancellation,
-            pool=self._copying.workers,
+            most=self._context.limits.blobs_at_a_time,
+            cancellation=self._context.cancellation,
+            pool=self._context.resources.workers,
         )
 
     def _is_tagged(self, root: Document, version: str) -> bool:
         try:
             return self._target.head_manifest(version).digest == stored_digest(root)
         except (NotFound, Denied, Invalid):
-            return False  # writing will tell
+            return False  # the push will show
 
-    def _push(self, document: Document, version: str, plan: CopyPlan) -> None:
+    def _push(self, document: Document, version: str, contents: CopyContents) -> None:
         for attempt in range(_MOST_PUTS):
             try:
                 self._is_listed = self._target.push_manifest(document, version)
             except BlobsMissing as error:
-                again = [blob for blob in plan.blobs if blob.digest in error.digests]
+                again = [blob for blob in contents.blobs if blob.digest in error.digests]
                 self._check_foreign(document, again, error)
                 if attempt == _MOST_PUTS - 1 or not again:
                     raise
-                self._copying.meter.retry(len(again))
+                self._context.meter.retry(len(again))
                 self._all(self._blobs.upload, again)
-                self._brought.extend(again)
+                self._sent.extend(again)
             except Unavailable as error:
                 if _is_foreign(document):
                     raise Invalid(error.system, "foreign-layer", error.detail) from error
@@ -112,9 +118,9 @@ class Transfer:
                 return
 
     def _check_foreign(self, document: Document, missing: list[Descriptor], error: BlobsMissing) -> None:
-        """Refuse to fetch what its manifest says lies elsewhere, unless that is allowed and may help."""
-        may_help = self._copying.limits.copy_foreign_layers and not all(
-            each in self._brought for each in missing
+        """Refuse to fetch foreign layers, unless that is allowed and may help."""
+        may_help = self._context.limits.copy_foreign_layers and not all(
+            each in self._sent for each in missing
         )
         if any(each.urls for each in missing) and not may_help:
             detail = f"{error.detail} (the private registry does not take foreign layers as they are)"
@@ -122,25 +128,25 @@ class Transfer:
         if not missing and _is_foreign(document):
             raise Invalid(error.system, "foreign-layer", error.detail) from error
 
-    def _push_all(self, plan: CopyPlan, version: str) -> None:
-        for document in plan.documents[:-1]:
-            self._push(document, str(document.digest), plan)
-        self._push(plan.root, version, plan)
+    def _push_all(self, contents: CopyContents, version: str) -> None:
+        for document in contents.documents[:-1]:
+            self._push(document, str(document.digest), contents)
+        self._push(contents.root, version, contents)
 
-    def _checks(self, plan: CopyPlan, version: str) -> list[Callable[[], None]]:
-        """List how to read back every manifest: the root as cells will ask for it, the others by digest."""
+    def _checks(self, contents: CopyContents, version: str) -> list[Callable[[], None]]:
+        """List the checks of all manifests: the root by the tag that cells ask for, the others by digest."""
         return [
-            *(partial(self._check, each, str(stored_digest(each))) for each in plan.documents[:-1]),
-            partial(self._check, plan.root, version),
+            *(partial(self._check, each, str(stored_digest(each))) for each in contents.documents[:-1]),
+            partial(self._check, contents.root, version),
         ]
 
     def _run_all(self, steps: Sequence[Callable[[], None]]) -> None:
         in_parallel(
             lambda step: step(),
             steps,
-            most=self._copying.limits.blobs_at_a_time,
-            cancellation=self._copying.cancellation,
-            pool=self._copying.workers,
+            most=self._context.limits.blobs_at_a_time,
+            cancellation=self._context.cancellation,
+            pool=self._context.resources.workers,
         )
 
     def _check(self, document: Document, version: str) -> None:

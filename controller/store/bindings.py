@@ -16,9 +16,13 @@ KEPT = 3
 """Bindings of one app and source that are kept: a failed staging falls back on the one before it."""
 
 
-def find(connection: Connection, origin: str) -> Binding | None:
-    """Read the binding of an origin."""
-    row = connection.execute(select(_bindings).where(_bindings.c.origin == origin)).mappings().one_or_none()
+def find(connection: Connection, requester: str) -> Binding | None:
+    """Read the binding of an requester."""
+    row = (
+        connection.execute(select(_bindings).where(_bindings.c.requester == requester))
+        .mappings()
+        .one_or_none()
+    )
     return None if row is None else _binding(row)
 
 
@@ -58,14 +62,14 @@ def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
 
 
 def put(connection: Connection, binding: Binding) -> None:
-    """Save a binding in place of an earlier one of its origin, as the latest to be saved.
+    """Save a binding in place of an earlier one of its requester, as the latest to be saved.
 
     What it makes superfluous goes: older bindings of the app and source, and ended jobs that nobody
     is bound to any more.
     """
-    replaced = drop(connection, binding.origin)
+    replaced = drop(connection, binding.requester)
     row = {
-        "origin": binding.origin,
+        "requester": binding.requester,
         "app_guid": binding.app_guid,
         "source": str(binding.source),
         "staged_at": binding.staged_at,
@@ -97,10 +101,10 @@ def _drop_job_if_over(connection: Connection, job_id: str) -> None:
     )
 
 
-def drop(connection: Connection, origin: str) -> Binding | None:
-    """Delete the binding of an origin, and tell what it was."""
-    binding = find(connection, origin)
-    connection.execute(delete(_bindings).where(_bindings.c.origin == origin))
+def drop(connection: Connection, requester: str) -> Binding | None:
+    """Delete the binding of an requester, and tell what it was."""
+    binding = find(connection, requester)
+    connection.execute(delete(_bindings).where(_bindings.c.requester == requester))
     return binding
 
 
@@ -108,7 +112,7 @@ def _binding(row: RowMapping) -> Binding:
     return Binding(
         app_guid=AppGuid(row["app_guid"]),
         source=reference_from_text(row["source"]),
-        origin=row["origin"],
+        requester=row["requester"],
         staged_at=row["staged_at"],
         job_id=JobId(row["job_id"]),
         opted_in=row["opted_in"],

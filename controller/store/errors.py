@@ -5,9 +5,8 @@ Source: sqlite.org/rescode.html.
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from controller.foreign_text import one_line
 from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
-
-_MAX_FOREIGN_TEXT = 256
 
 _LATER = {
     "SQLITE_BUSY": "is locked by another process: end what holds it, such as a backup",
@@ -34,6 +33,5 @@ def store_error(error: DBAPIError, name: str) -> DockerCacheError:
     for known, advice in _NEVER.items():
         if code.startswith(known):
             return Invalid("store", code, f"{name} {advice}")
-    text = str(error.orig)[:_MAX_FOREIGN_TEXT]
     kind = Conflict if isinstance(error, IntegrityError) else Invalid
-    return kind("store", code, f"{name}: {text}")
+    return kind("store", code, f"{name}: {one_line(str(error.orig))}")

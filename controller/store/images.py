@@ -116,7 +116,7 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
         .values(first | known_again)
         .on_conflict_do_update(index_elements=[images.c.cache_guid], set_=known_again)
     )
-    suspect(connection, image.cache_guid, image.suspect_since)
+    suspect(connection, image.cache_guid, image.needs_verification_since)
     rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
     if rows:
         connection.execute(insert(blobs).on_conflict_do_nothing(), rows)
@@ -152,5 +152,5 @@ def _image(row: RowMapping) -> CachedImage:
         size=row["size"],
         created_at=row["created_at"],
         verified_at=row["verified_at"],
-        suspect_since=row["since"] or 0.0,
+        needs_verification_since=row["since"] or 0.0,
     )

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 from controller.store import bindings, images, tables
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference
+from reconcile.reasons import reason_from_text
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, check_change
 
 _jobs = tables.jobs
@@ -53,7 +54,7 @@ def list_failed(connection: Connection) -> tuple[CacheJob, ...]:
 
 
 def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
-    """Save a new job with its binding, in place of an earlier one of its origin.
+    """Save a new job with its binding, in place of an earlier one of its requester.
 
     Raises:
         Conflict: `job-exists`.
@@ -63,7 +64,7 @@ def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
         raise Invalid(
             "store",
             "binding-of-other-job",
-            f"{binding.origin} is bound to {binding.job_id}, not {job.job_id}",
+            f"{binding.requester} is bound to {binding.job_id}, not {job.job_id}",
         )
     _require_image(connection, job)
     if not connection.execute(insert(_jobs).values(_row(job)).on_conflict_do_nothing()).rowcount:
@@ -137,7 +138,7 @@ def _job(row: RowMapping) -> CacheJob:
         job_id=JobId(row["job_id"]),
         source=images.reference_from_text(row["source"]),
         state=JobState(row["state"]),
-        reason=row["reason"],
+        reason=reason_from_text(row["reason"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         needs_credentials=row["needs_credentials"],

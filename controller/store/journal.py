@@ -1,6 +1,6 @@
-"""Replacements under way, durable and encrypted with a key, in memory without one.
+"""Migrations under way, durable and encrypted with a key, in memory without one.
 
-Of a replaced LRP only its process GUID and how far its replacement is stand in plain
+Of a replaced LRP only its process GUID and how far its migration is stand in plain
 text. The first key encrypts and all decrypt, so a key is changed by putting the new one
 in front; rows are short-lived, and the old key can go when none is left from its time.
 """
@@ -11,13 +11,14 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
 from controller.store.originals import bytes_from_lrp, lrp_from_bytes
-from controller.store.tables import replacements
+from controller.store.tables import migrations
 from reconcile.errors import Invalid
 from reconcile.images import CacheGuid
 from reconcile.lrps import ProcessGuid
-from reconcile.records import Goal, Phase, Replacement, Strategy
+from reconcile.reasons import reason_from_text
+from reconcile.records import Goal, Migration, Phase, Strategy
 
-_ORDER = (replacements.c.started_at, replacements.c.process_guid)
+_ORDER = (migrations.c.started_at, migrations.c.process_guid)
 
 
 def cipher_from_key(journal_key: bytes) -> MultiFernet:
@@ -39,7 +40,7 @@ def cipher_from_key(journal_key: bytes) -> MultiFernet:
 
 def list_process_guids(connection: Connection) -> tuple[ProcessGuid, ...]:
     """List the LRPs that have a row, oldest first, without reading what is encrypted."""
-    rows = connection.scalars(select(replacements.c.process_guid).order_by(*_ORDER))
+    rows = connection.scalars(select(migrations.c.process_guid).order_by(*_ORDER))
     return tuple(ProcessGuid(guid) for guid in rows)
 
 
@@ -48,7 +49,7 @@ def undecryptable(process_guid: ProcessGuid) -> Invalid:
     return Invalid(
         "store",
         "journal-undecryptable",
-        f"the replacement of {process_guid} is encrypted with another key: put that key back, "
+        f"the migration of {process_guid} is encrypted with another key: put that key back, "
         "beside the new one, or see that the app runs and then delete the row",
     )
 
@@ -65,75 +66,73 @@ class SqlJournal:
         """Whether a row outlives the process: not in a database in memory."""
         return self._database.is_durable
 
-    async def find_replacement(self, process_guid: ProcessGuid) -> Replacement | None:
-        """Read the open replacement of an LRP.
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        """Read the open migration of an LRP.
 
         Raises:
             Invalid: `journal-undecryptable`.
         """
         return await self._database.read(lambda connection: self._find(connection, process_guid))
 
-    async def list_replacements(self) -> tuple[Replacement, ...]:
-        """List the open replacements that can be decrypted, oldest first."""
+    async def list_migrations(self) -> tuple[Migration, ...]:
+        """List the open migrations that can be decrypted, oldest first."""
         read = await self._database.read(self._list)
-        return tuple(row for row in read if isinstance(row, Replacement))
+        return tuple(row for row in read if isinstance(row, Migration))
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
-        """Name the rows that `list_replacements` leaves out, oldest first."""
+        """Name the rows that `list_migrations` leaves out, oldest first."""
         read = await self._database.read(self._list)
         return tuple(row for row in read if isinstance(row, Invalid))
 
-    async def save_replacement(self, replacement: Replacement) -> None:
-        """Write a replacement's row, in place of an earlier one of the LRP.
+    async def save_migration(self, migration: Migration) -> None:
+        """Write a migration's row, in place of an earlier one of the LRP.
 
         Raises:
             Invalid: `journal-undecryptable`: the earlier row may hold all that is left of an app,
                 and is not overwritten.
         """
-        await self._database.write(lambda connection: self._save(connection, replacement))
+        await self._database.write(lambda connection: self._save(connection, migration))
 
-    async def delete_replacement(self, process_guid: ProcessGuid) -> None:
-        """Close a replacement, readable or not; one that is not open stays so."""
-        gone = delete(replacements).where(replacements.c.process_guid == process_guid)
+    async def delete_migration(self, process_guid: ProcessGuid) -> None:
+        """Close a migration, readable or not; one that is not open stays so."""
+        gone = delete(migrations).where(migrations.c.process_guid == process_guid)
         await self._database.write(lambda connection: connection.execute(gone))
 
-    def _find(self, connection: Connection, process_guid: ProcessGuid) -> Replacement | None:
-        mine = select(replacements).where(replacements.c.process_guid == process_guid)
+    def _find(self, connection: Connection, process_guid: ProcessGuid) -> Migration | None:
+        mine = select(migrations).where(migrations.c.process_guid == process_guid)
         row = connection.execute(mine).mappings().one_or_none()
-        return None if row is None else self._replacement(row)
+        return None if row is None else self._migration(row)
 
-    def _list(self, connection: Connection) -> list[Replacement | Invalid]:
-        read: list[Replacement | Invalid] = []
-        for row in connection.execute(select(replacements).order_by(*_ORDER)).mappings():
+    def _list(self, connection: Connection) -> list[Migration | Invalid]:
+        read: list[Migration | Invalid] = []
+        for row in connection.execute(select(migrations).order_by(*_ORDER)).mappings():
             try:
-                read.append(self._replacement(row))
+                read.append(self._migration(row))
             except Invalid as error:
                 read.append(error)
         return read
 
-    def _save(self, connection: Connection, replacement: Replacement) -> None:
-        self._find(connection, replacement.process_guid)
+    def _save(self, connection: Connection, migration: Migration) -> None:
+        self._find(connection, migration.process_guid)
         row = {
-            "process_guid": replacement.process_guid,
-            "cache_guid": replacement.cache_guid,
-            "phase": replacement.phase.value,
-            "original": self._cipher.encrypt(bytes_from_lrp(replacement.original)),
-            "rounds": replacement.rounds,
-            "run_id": replacement.run_id,
-            "started_at": replacement.started_at,
-            "unknown_until": replacement.unknown_until,
-            "goal": replacement.goal.value,
-            "strategy": replacement.strategy.value,
-            "entered_at": replacement.entered_at,
-            "ended": replacement.ended,
-            "instance_guids": " ".join(sorted(replacement.instance_guids)),
+            "process_guid": migration.process_guid,
+            "cache_guid": migration.cache_guid,
+            "phase": migration.phase.value,
+            "original": self._cipher.encrypt(bytes_from_lrp(migration.original)),
+            "rounds": migration.rounds,
+            "run_id": migration.run_id,
+            "started_at": migration.started_at,
+            "unknown_until": migration.unknown_until,
+            "goal": migration.goal.value,
+            "strategy": migration.strategy.value,
+            "entered_at": migration.entered_at,
+            "ended": "" if migration.ended is None else migration.ended.value,
+            "instance_guids": " ".join(sorted(migration.instance_guids)),
         }
-        key = [replacements.c.process_guid]
-        connection.execute(
-            insert(replacements).values(row).on_conflict_do_update(index_elements=key, set_=row)
-        )
+        key = [migrations.c.process_guid]
+        connection.execute(insert(migrations).values(row).on_conflict_do_update(index_elements=key, set_=row))
 
-    def _replacement(self, row: RowMapping) -> Replacement:
+    def _migration(self, row: RowMapping) -> Migration:
         process_guid = ProcessGuid(row["process_guid"])
         try:
             original = lrp_from_bytes(self._cipher.decrypt(row["original"]))
@@ -141,7 +140,7 @@ class SqlJournal:
             raise undecryptable(process_guid) from error
         if original.process_guid != process_guid:  # a row that somebody moved to another LRP
             raise undecryptable(process_guid)
-        return Replacement(
+        return Migration(
             process_guid=process_guid,
             cache_guid=CacheGuid(row["cache_guid"]),
             phase=Phase(row["phase"]),
@@ -153,7 +152,7 @@ class SqlJournal:
             goal=Goal(row["goal"]),
             strategy=Strategy(row["strategy"]),
             entered_at=row["entered_at"],
-            ended=row["ended"],
+            ended=reason_from_text(row["ended"]) if row["ended"] else None,
             instance_guids=frozenset((row["instance_guids"] or "").split()),
         )
 
@@ -163,29 +162,29 @@ class MemoryJournal:
 
     def __init__(self, left: tuple[ProcessGuid, ...] = ()) -> None:
         self._left = left
-        self._open: dict[ProcessGuid, Replacement] = {}
+        self._open: dict[ProcessGuid, Migration] = {}
 
     @property
     def is_durable(self) -> bool:
         """Whether a row outlives the process."""
         return False
 
-    async def find_replacement(self, process_guid: ProcessGuid) -> Replacement | None:
-        """Read the open replacement of an LRP."""
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        """Read the open migration of an LRP."""
         return self._open.get(process_guid)
 
-    async def list_replacements(self) -> tuple[Replacement, ...]:
-        """List the open replacements, oldest first."""
+    async def list_migrations(self) -> tuple[Migration, ...]:
+        """List the open migrations, oldest first."""
         return tuple(sorted(self._open.values(), key=lambda row: (row.started_at, row.process_guid)))
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
         """Name the rows of the database that cannot be read without a key, oldest first."""
         return tuple(undecryptable(process_guid) for process_guid in self._left)
 
-    async def save_replacement(self, replacement: Replacement) -> None:
-        """Write a replacement's row, in place of an earlier one of the LRP."""
-        self._open[replacement.process_guid] = replacement
+    async def save_migration(self, migration: Migration) -> None:
+        """Write a migration's row, in place of an earlier one of the LRP."""
+        self._open[migration.process_guid] = migration
 
-    async def delete_replacement(self, process_guid: ProcessGuid) -> None:
-        """Close a replacement; one that is not open stays so."""
+    async def delete_migration(self, process_guid: ProcessGuid) -> None:
+        """Close a migration; one that is not open stays so."""
         self._open.pop(process_guid, None)

@@ -1,5 +1,6 @@
 """Reads and writes what passes over LRPs came to, within a transaction."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
@@ -8,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from controller.store import tables
 from reconcile.images import CacheGuid
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.reasons import Reason, reason_from_text
 from reconcile.records import LrpRecord
 
 _lrps = tables.lrps
@@ -33,10 +35,13 @@ def list_all(connection: Connection) -> tuple[LrpRecord, ...]:
     return tuple(_record(row) for row in rows)
 
 
-def count_by_reason(connection: Connection) -> dict[str, int]:
+def count_by_reason(connection: Connection) -> dict[Reason, int]:
     """Count the records by reason."""
     rows = connection.execute(select(_lrps.c.reason, func.count()).group_by(_lrps.c.reason))
-    return {str(reason): int(count) for reason, count in rows}
+    counts = Counter[Reason]()
+    for reason, count in rows:
+        counts[reason_from_text(reason)] += int(count)
+    return dict(counts)
 
 
 def save(connection: Connection, record: LrpRecord) -> None:
@@ -61,8 +66,10 @@ def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None
     if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
         gone = delete(_lrps).where(_lrps.c.process_guid == bindparam("gone"))
         connection.execute(gone, [{"gone": guid} for guid in process_guids])
-        origin = delete(tables.origins).where(tables.origins.c.process_guid == bindparam("gone"))
-        connection.execute(origin, [{"gone": guid} for guid in process_guids])
+        original_source = delete(tables.original_sources).where(
+            tables.original_sources.c.process_guid == bindparam("gone")
+        )
+        connection.execute(original_source, [{"gone": guid} for guid in process_guids])
 
 
 def _record(row: RowMapping) -> LrpRecord:
@@ -73,7 +80,7 @@ def _record(row: RowMapping) -> LrpRecord:
         rootfs=row["rootfs"],
         cache_guid=None if guid is None else CacheGuid(guid),
         rounds=row["rounds"],
-        reason=row["reason"],
+        reason=reason_from_text(row["reason"]),
         detail=row["detail"],
         updated_at=row["updated_at"],
     )

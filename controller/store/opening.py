@@ -20,7 +20,7 @@ from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key,
 from controller.store.location import check_access, is_there, path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.operations import SqlOperations
-from controller.store.origins import SqlOrigins
+from controller.store.original_sources import SqlOriginalSources
 from controller.store.schema import check_schema, migrate
 from controller.store.sql import SqlRecords
 from reconcile.errors import ErrorCode, Invalid, Unavailable
@@ -30,11 +30,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records, the journal of replacements, what was there before them, and what operators ask for."""
+    """The records, the journal of migrations, what was there before them, and what operators ask for."""
 
     records: SqlRecords
     journal: SqlJournal | MemoryJournal
-    origins: SqlOrigins
+    original_sources: SqlOriginalSources
     operations: SqlOperations
 
 
@@ -117,7 +117,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
     return Store(
         SqlRecords(database),
         _journal(database, cipher),
-        SqlOrigins(database, cipher),
+        SqlOriginalSources(database, cipher),
         SqlOperations(database),
     )
 

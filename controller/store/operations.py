@@ -6,7 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
-from controller.store.tables import audit, holds, settings
+from controller.store.tables import audit, pins, settings
 from reconcile.lrps import AppGuid
 from reconcile.records import AuditEntry
 
@@ -34,22 +34,22 @@ class SqlOperations:
         saved = insert(settings).values(row).on_conflict_do_update(index_elements=[settings.c.name], set_=row)
         await self._database.write(lambda connection: connection.execute(saved))
 
-    async def list_holds(self) -> frozenset[AppGuid]:
+    async def list_pins(self) -> frozenset[AppGuid]:
         """List the apps that stay on their sources."""
-        chosen = select(holds.c.app_guid)
+        chosen = select(pins.c.app_guid)
         return await self._database.read(lambda connection: frozenset(connection.scalars(chosen)))
 
-    async def hold(self, app_guids: Iterable[AppGuid]) -> None:
+    async def pin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps stay on their sources."""
         rows = [{"app_guid": guid} for guid in app_guids]
-        saved = insert(holds).on_conflict_do_nothing()
+        saved = insert(pins).on_conflict_do_nothing()
         if rows:
             await self._database.write(lambda connection: connection.execute(saved, rows))
 
-    async def release(self, app_guids: Iterable[AppGuid]) -> None:
+    async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps be moved again."""
         rows = [{"gone": guid} for guid in app_guids]
-        dropped = delete(holds).where(holds.c.app_guid == bindparam("gone"))
+        dropped = delete(pins).where(pins.c.app_guid == bindparam("gone"))
         if rows:
             await self._database.write(lambda connection: connection.execute(dropped, rows))
 

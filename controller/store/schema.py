@@ -11,7 +11,7 @@ from sqlalchemy import Connection, inspect
 
 from reconcile.errors import ErrorCode, Invalid
 
-_MIGRATIONS = Path(__file__).with_name("migrations")
+_VERSIONS = Path(__file__).with_name("schema_versions")
 
 
 def migrate(connection: Connection, name: str) -> None:
@@ -68,7 +68,7 @@ def _known() -> frozenset[str]:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(_VERSIONS).replace("%", "%%"))
     return config
 
 

@@ -13,6 +13,7 @@ from controller.store.database import Database
 from reconcile.errors import NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.reasons import Reason
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -39,7 +40,7 @@ class SqlRecords:
         """List the queued and copying jobs, of one source or all, oldest first."""
         return await self._database.read(lambda connection: jobs.list_open(connection, source))
 
-    async def suspect_image(self, cache_guid: CacheGuid, at: float) -> None:
+    async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
         """Note that instances crashed from a copy; at 0 that it was verified since."""
         await self._database.write(lambda connection: images.suspect(connection, cache_guid, at))
 
@@ -53,7 +54,7 @@ class SqlRecords:
         return await self._database.read(jobs.list_failed)
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
-        """Save a new job with the binding that asked for it, in place of an earlier one of its origin.
+        """Save a new job with the binding that asked for it, in place of an earlier one of its requester.
 
         Raises:
             Conflict: `job-exists`.
@@ -84,9 +85,9 @@ class SqlRecords:
         held = tuple(blobs)  # whatever yields them belongs to the caller's thread
         await self._database.write(lambda connection: jobs.finish(connection, job, image, held))
 
-    async def find_binding(self, origin: str) -> Binding | None:
+    async def find_binding(self, requester: str) -> Binding | None:
         """Read the binding that a staging task or an LRP asked for."""
-        return await self._database.read(lambda connection: bindings.find(connection, origin))
+        return await self._database.read(lambda connection: bindings.find(connection, requester))
 
     async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
         """Read an app's latest binding for a source; of two staged at once the one saved later."""
@@ -99,7 +100,7 @@ class SqlRecords:
         return await self._database.read(lambda connection: bindings.list_of_job(connection, job_id))
 
     async def put_binding(self, binding: Binding) -> None:
-        """Save a binding to a job that exists, in place of an earlier one of its origin.
+        """Save a binding to a job that exists, in place of an earlier one of its requester.
 
         Raises:
             NotFound: There is no such job.
@@ -112,9 +113,9 @@ class SqlRecords:
 
         await self._database.write(put)
 
-    async def drop_binding(self, origin: str) -> Binding | None:
+    async def drop_binding(self, requester: str) -> Binding | None:
         """Forget what a staging task asked for, and tell what it was."""
-        return await self._database.write(lambda connection: bindings.drop(connection, origin))
+        return await self._database.write(lambda connection: bindings.drop(connection, requester))
 
     async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
         """Give the GUID of some content, the same one for ever; a new one is saved before it is given."""
@@ -141,7 +142,7 @@ class SqlRecords:
         held = tuple(blobs)
         await self._database.write(lambda connection: images.keep(connection, image, held))
 
-    async def count_lrps(self) -> dict[str, int]:
+    async def count_lrps(self) -> dict[Reason, int]:
         """Count the LRPs by the reason that their last pass came to."""
         return await self._database.read(lrps.count_by_reason)
 

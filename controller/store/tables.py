@@ -98,21 +98,21 @@ bindings = Table(
     "bindings",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("origin", String(KEY_LENGTH + 5), nullable=False),  # "task:" and a GUID
+    Column("requester", String(KEY_LENGTH + 5), nullable=False),  # "task:" and a GUID
     Column("app_guid", String(KEY_LENGTH), nullable=False),
     Column("source", String(IMAGE_LENGTH), nullable=False),
     Column("staged_at", BigInteger, nullable=False),
     Column("job_id", String(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
     Column("opted_in", Boolean, nullable=False),
-    UniqueConstraint("origin"),
+    UniqueConstraint("requester"),
     # Without the source, which is too long for an index and of which an app has few.
     Index(None, "app_guid", "staged_at"),
     Index(None, "job_id"),
 )
 
 # No foreign key: the row that brings an app back is never refused because of another table.
-replacements = Table(
-    "replacements",
+migrations = Table(
+    "migrations",
     metadata,
     Column("process_guid", String(KEY_LENGTH), primary_key=True),
     Column("cache_guid", String(GUID_LENGTH), nullable=False),
@@ -130,8 +130,8 @@ replacements = Table(
 )
 
 # What LRPs ran from before they were moved.
-origins = Table(
-    "origins",
+original_sources = Table(
+    "original_sources",
     metadata,
     Column("process_guid", String(KEY_LENGTH), primary_key=True),
     Column("cache_guid", String(GUID_LENGTH), nullable=False),
@@ -161,7 +161,7 @@ settings = Table(
 )
 
 # Apps that stay on their sources, where an operator put them back.
-holds = Table("holds", metadata, Column("app_guid", String(KEY_LENGTH), primary_key=True))
+pins = Table("pins", metadata, Column("app_guid", String(KEY_LENGTH), primary_key=True))
 
 # What operators did; the oldest rows go.
 audit = Table(

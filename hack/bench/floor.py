@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from controller.engines.copy_plan import CopyLimits
+from controller.engines.copy_limits import CopyLimits
 from tests.simulators.images import Blob
 
 THREADS = CopyLimits().blobs_at_a_time

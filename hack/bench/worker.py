@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from controller.engines.copy_plan import CopyLimits
+from controller.engines.copy_limits import CopyLimits
 from controller.engines.registry_copy import RegistryCopy
-from controller.registry.client import Registries
-from controller.registry.settings import RegistrySettings
+from controller.registry.http.settings import RegistrySettings
+from controller.registry.registries import Registries
 from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_image_reference
 from reconcile.ports import TargetState
 

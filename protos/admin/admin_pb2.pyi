@@ -12,8 +12,9 @@ class AppState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APP_STATE_UNSPECIFIED: _ClassVar[AppState]
     APP_STATE_CACHED: _ClassVar[AppState]
     APP_STATE_PENDING: _ClassVar[AppState]
-    APP_STATE_MOVING: _ClassVar[AppState]
-    APP_STATE_LEFT_ALONE: _ClassVar[AppState]
+    APP_STATE_MIGRATING: _ClassVar[AppState]
+    APP_STATE_WAITING: _ClassVar[AppState]
+    APP_STATE_SKIPPED: _ClassVar[AppState]
     APP_STATE_FAILED: _ClassVar[AppState]
 
 class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -44,62 +45,67 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PHASE_BRIDGED: _ClassVar[Phase]
     PHASE_REMOVING: _ClassVar[Phase]
     PHASE_REMOVED: _ClassVar[Phase]
-    PHASE_SETTLING: _ClassVar[Phase]
-    PHASE_UNBRIDGING: _ClassVar[Phase]
+    PHASE_STARTING: _ClassVar[Phase]
+    PHASE_REMOVING_BRIDGE: _ClassVar[Phase]
 
 class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     REASON_UNSPECIFIED: _ClassVar[Reason]
-    REASON_REPLACED: _ClassVar[Reason]
+    REASON_MIGRATED: _ClassVar[Reason]
     REASON_ALREADY_CACHED: _ClassVar[Reason]
     REASON_NOT_CACHED: _ClassVar[Reason]
+    REASON_STAGING_TASK: _ClassVar[Reason]
+    REASON_OPERATOR_REQUEST: _ClassVar[Reason]
     REASON_RUNS_FROM_SOURCE: _ClassVar[Reason]
     REASON_REGISTRY_UNREACHABLE: _ClassVar[Reason]
-    REASON_OPERATOR_RESTORES: _ClassVar[Reason]
-    REASON_IMAGE_SUSPECT: _ClassVar[Reason]
-    REASON_IMAGE_VERIFIED: _ClassVar[Reason]
-    REASON_RETRY_FAILED: _ClassVar[Reason]
-    REASON_RECORD_MISSING: _ClassVar[Reason]
+    REASON_RESTORE_REQUESTED: _ClassVar[Reason]
+    REASON_COPY_NEEDS_VERIFICATION: _ClassVar[Reason]
+    REASON_COPY_VERIFIED: _ClassVar[Reason]
+    REASON_COPY_VANISHED: _ClassVar[Reason]
+    REASON_RETRYING_COPY: _ClassVar[Reason]
+    REASON_COPY_RECORD_MISSING: _ClassVar[Reason]
     REASON_STAGING_MAY_HAVE_BEEN_MISSED: _ClassVar[Reason]
-    REASON_WAITING_CACHING: _ClassVar[Reason]
-    REASON_WAITING_RUNNING: _ClassVar[Reason]
-    REASON_WAITING_IN_FLIGHT_LIMIT: _ClassVar[Reason]
-    REASON_WAITING_RECOVERY: _ClassVar[Reason]
-    REASON_WAITING_CIRCUIT_OPEN: _ClassVar[Reason]
-    REASON_WAITING_PAUSED: _ClassVar[Reason]
-    REASON_HELD: _ClassVar[Reason]
-    REASON_CHANGED_SINCE_PLAN: _ClassVar[Reason]
-    REASON_WAITING_PREPARED: _ClassVar[Reason]
-    REASON_WAITING_BRIDGING: _ClassVar[Reason]
-    REASON_WAITING_BRIDGED: _ClassVar[Reason]
-    REASON_WAITING_ROUTE_SETTLING: _ClassVar[Reason]
-    REASON_WAITING_REMOVING: _ClassVar[Reason]
-    REASON_WAITING_REMOVED: _ClassVar[Reason]
-    REASON_WAITING_REMOVAL_UNKNOWN: _ClassVar[Reason]
-    REASON_WAITING_OWNER_SYNC: _ClassVar[Reason]
-    REASON_WAITING_INSTANCES_STOPPING: _ClassVar[Reason]
-    REASON_WAITING_REPLACED_UNCONFIRMED: _ClassVar[Reason]
-    REASON_WAITING_SETTLING: _ClassVar[Reason]
-    REASON_WAITING_NOT_SETTLED: _ClassVar[Reason]
-    REASON_WAITING_UNBRIDGING: _ClassVar[Reason]
-    REASON_CHANGED_MEANWHILE: _ClassVar[Reason]
+    REASON_WAITING_FOR_COPY: _ClassVar[Reason]
+    REASON_WAITING_UNTIL_STOPPED: _ClassVar[Reason]
+    REASON_IN_FLIGHT_LIMIT: _ClassVar[Reason]
+    REASON_WAITING_FOR_RECOVERY: _ClassVar[Reason]
+    REASON_CIRCUIT_BREAKER_OPEN: _ClassVar[Reason]
+    REASON_CHECK_FAILED: _ClassVar[Reason]
+    REASON_PAUSED: _ClassVar[Reason]
+    REASON_PINNED_TO_SOURCE: _ClassVar[Reason]
+    REASON_PLAN_IS_STALE: _ClassVar[Reason]
+    REASON_PREPARED: _ClassVar[Reason]
+    REASON_BRIDGING: _ClassVar[Reason]
+    REASON_BRIDGED: _ClassVar[Reason]
+    REASON_WAITING_FOR_ROUTES: _ClassVar[Reason]
+    REASON_REMOVING: _ClassVar[Reason]
+    REASON_REMOVED: _ClassVar[Reason]
+    REASON_REMOVAL_UNCONFIRMED: _ClassVar[Reason]
+    REASON_WAITING_FOR_CLOUD_CONTROLLER: _ClassVar[Reason]
+    REASON_INSTANCES_STOPPING: _ClassVar[Reason]
+    REASON_DESIRE_UNCONFIRMED: _ClassVar[Reason]
+    REASON_STARTING: _ClassVar[Reason]
+    REASON_NOT_HEALTHY_BRIDGE_KEPT: _ClassVar[Reason]
+    REASON_REMOVING_BRIDGE: _ClassVar[Reason]
+    REASON_INSTANCES_CHANGED: _ClassVar[Reason]
     REASON_NOT_REMOVED: _ClassVar[Reason]
-    REASON_OWNER_WAS_FASTER: _ClassVar[Reason]
+    REASON_CHANGED_BY_CLOUD_CONTROLLER: _ClassVar[Reason]
+    REASON_CANCELLED: _ClassVar[Reason]
     REASON_BRIDGE_CRASHED: _ClassVar[Reason]
     REASON_BRIDGE_TIMEOUT: _ClassVar[Reason]
-    REASON_BBS_REFUSED_REWRITE: _ClassVar[Reason]
-    REASON_COPY_DAMAGED: _ClassVar[Reason]
-    REASON_NOT_SETTLED: _ClassVar[Reason]
-    REASON_CACHE_FAILED: _ClassVar[Reason]
-    REASON_PUT_BACK: _ClassVar[Reason]
+    REASON_BBS_REFUSED_DEFINITION: _ClassVar[Reason]
+    REASON_COPY_CORRUPT: _ClassVar[Reason]
+    REASON_NOT_HEALTHY: _ClassVar[Reason]
+    REASON_COPY_FAILED: _ClassVar[Reason]
+    REASON_REVERTED_EXTERNALLY: _ClassVar[Reason]
     REASON_RESTORED: _ClassVar[Reason]
-    REASON_WAITING_REGISTRY_UNREACHABLE: _ClassVar[Reason]
-    REASON_ORIGIN_UNKNOWN: _ClassVar[Reason]
-    REASON_ORIGIN_CREDENTIALS_UNKNOWN: _ClassVar[Reason]
+    REASON_FELL_BACK_TO_SOURCE: _ClassVar[Reason]
+    REASON_SOURCE_UNKNOWN: _ClassVar[Reason]
+    REASON_SOURCE_CREDENTIALS_UNKNOWN: _ClassVar[Reason]
     REASON_RETIRED_STALE_INSTANCES: _ClassVar[Reason]
-    REASON_BRIDGE_STILL_SERVES: _ClassVar[Reason]
-    REASON_BRIDGE_LEFT_BEHIND: _ClassVar[Reason]
-    REASON_OWNER_REMOVED_IT: _ClassVar[Reason]
+    REASON_BRIDGE_IN_USE: _ClassVar[Reason]
+    REASON_ORPHANED_BRIDGE: _ClassVar[Reason]
+    REASON_REMOVED_BY_OWNER: _ClassVar[Reason]
     REASON_NOT_DESIRED: _ClassVar[Reason]
     REASON_NOT_DOCKER: _ClassVar[Reason]
     REASON_OTHER_DOMAIN: _ClassVar[Reason]
@@ -109,23 +115,22 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
-    REASON_CALLED_OFF: _ClassVar[Reason]
-    REASON_WAITING_LOOK_FAILED: _ClassVar[Reason]
 
-class MoveState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    MOVE_STATE_UNSPECIFIED: _ClassVar[MoveState]
-    MOVE_STATE_WAITING: _ClassVar[MoveState]
-    MOVE_STATE_COPYING: _ClassVar[MoveState]
-    MOVE_STATE_MOVING: _ClassVar[MoveState]
-    MOVE_STATE_DONE: _ClassVar[MoveState]
-    MOVE_STATE_LEFT: _ClassVar[MoveState]
-    MOVE_STATE_FAILED: _ClassVar[MoveState]
+    MIGRATION_STATE_UNSPECIFIED: _ClassVar[MigrationState]
+    MIGRATION_STATE_WAITING: _ClassVar[MigrationState]
+    MIGRATION_STATE_COPYING: _ClassVar[MigrationState]
+    MIGRATION_STATE_MIGRATING: _ClassVar[MigrationState]
+    MIGRATION_STATE_DONE: _ClassVar[MigrationState]
+    MIGRATION_STATE_LEFT: _ClassVar[MigrationState]
+    MIGRATION_STATE_FAILED: _ClassVar[MigrationState]
 APP_STATE_UNSPECIFIED: AppState
 APP_STATE_CACHED: AppState
 APP_STATE_PENDING: AppState
-APP_STATE_MOVING: AppState
-APP_STATE_LEFT_ALONE: AppState
+APP_STATE_MIGRATING: AppState
+APP_STATE_WAITING: AppState
+APP_STATE_SKIPPED: AppState
 APP_STATE_FAILED: AppState
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
@@ -144,59 +149,64 @@ PHASE_BRIDGING: Phase
 PHASE_BRIDGED: Phase
 PHASE_REMOVING: Phase
 PHASE_REMOVED: Phase
-PHASE_SETTLING: Phase
-PHASE_UNBRIDGING: Phase
+PHASE_STARTING: Phase
+PHASE_REMOVING_BRIDGE: Phase
 REASON_UNSPECIFIED: Reason
-REASON_REPLACED: Reason
+REASON_MIGRATED: Reason
 REASON_ALREADY_CACHED: Reason
 REASON_NOT_CACHED: Reason
+REASON_STAGING_TASK: Reason
+REASON_OPERATOR_REQUEST: Reason
 REASON_RUNS_FROM_SOURCE: Reason
 REASON_REGISTRY_UNREACHABLE: Reason
-REASON_OPERATOR_RESTORES: Reason
-REASON_IMAGE_SUSPECT: Reason
-REASON_IMAGE_VERIFIED: Reason
-REASON_RETRY_FAILED: Reason
-REASON_RECORD_MISSING: Reason
+REASON_RESTORE_REQUESTED: Reason
+REASON_COPY_NEEDS_VERIFICATION: Reason
+REASON_COPY_VERIFIED: Reason
+REASON_COPY_VANISHED: Reason
+REASON_RETRYING_COPY: Reason
+REASON_COPY_RECORD_MISSING: Reason
 REASON_STAGING_MAY_HAVE_BEEN_MISSED: Reason
-REASON_WAITING_CACHING: Reason
-REASON_WAITING_RUNNING: Reason
-REASON_WAITING_IN_FLIGHT_LIMIT: Reason
-REASON_WAITING_RECOVERY: Reason
-REASON_WAITING_CIRCUIT_OPEN: Reason
-REASON_WAITING_PAUSED: Reason
-REASON_HELD: Reason
-REASON_CHANGED_SINCE_PLAN: Reason
-REASON_WAITING_PREPARED: Reason
-REASON_WAITING_BRIDGING: Reason
-REASON_WAITING_BRIDGED: Reason
-REASON_WAITING_ROUTE_SETTLING: Reason
-REASON_WAITING_REMOVING: Reason
-REASON_WAITING_REMOVED: Reason
-REASON_WAITING_REMOVAL_UNKNOWN: Reason
-REASON_WAITING_OWNER_SYNC: Reason
-REASON_WAITING_INSTANCES_STOPPING: Reason
-REASON_WAITING_REPLACED_UNCONFIRMED: Reason
-REASON_WAITING_SETTLING: Reason
-REASON_WAITING_NOT_SETTLED: Reason
-REASON_WAITING_UNBRIDGING: Reason
-REASON_CHANGED_MEANWHILE: Reason
+REASON_WAITING_FOR_COPY: Reason
+REASON_WAITING_UNTIL_STOPPED: Reason
+REASON_IN_FLIGHT_LIMIT: Reason
+REASON_WAITING_FOR_RECOVERY: Reason
+REASON_CIRCUIT_BREAKER_OPEN: Reason
+REASON_CHECK_FAILED: Reason
+REASON_PAUSED: Reason
+REASON_PINNED_TO_SOURCE: Reason
+REASON_PLAN_IS_STALE: Reason
+REASON_PREPARED: Reason
+REASON_BRIDGING: Reason
+REASON_BRIDGED: Reason
+REASON_WAITING_FOR_ROUTES: Reason
+REASON_REMOVING: Reason
+REASON_REMOVED: Reason
+REASON_REMOVAL_UNCONFIRMED: Reason
+REASON_WAITING_FOR_CLOUD_CONTROLLER: Reason
+REASON_INSTANCES_STOPPING: Reason
+REASON_DESIRE_UNCONFIRMED: Reason
+REASON_STARTING: Reason
+REASON_NOT_HEALTHY_BRIDGE_KEPT: Reason
+REASON_REMOVING_BRIDGE: Reason
+REASON_INSTANCES_CHANGED: Reason
 REASON_NOT_REMOVED: Reason
-REASON_OWNER_WAS_FASTER: Reason
+REASON_CHANGED_BY_CLOUD_CONTROLLER: Reason
+REASON_CANCELLED: Reason
 REASON_BRIDGE_CRASHED: Reason
 REASON_BRIDGE_TIMEOUT: Reason
-REASON_BBS_REFUSED_REWRITE: Reason
-REASON_COPY_DAMAGED: Reason
-REASON_NOT_SETTLED: Reason
-REASON_CACHE_FAILED: Reason
-REASON_PUT_BACK: Reason
+REASON_BBS_REFUSED_DEFINITION: Reason
+REASON_COPY_CORRUPT: Reason
+REASON_NOT_HEALTHY: Reason
+REASON_COPY_FAILED: Reason
+REASON_REVERTED_EXTERNALLY: Reason
 REASON_RESTORED: Reason
-REASON_WAITING_REGISTRY_UNREACHABLE: Reason
-REASON_ORIGIN_UNKNOWN: Reason
-REASON_ORIGIN_CREDENTIALS_UNKNOWN: Reason
+REASON_FELL_BACK_TO_SOURCE: Reason
+REASON_SOURCE_UNKNOWN: Reason
+REASON_SOURCE_CREDENTIALS_UNKNOWN: Reason
 REASON_RETIRED_STALE_INSTANCES: Reason
-REASON_BRIDGE_STILL_SERVES: Reason
-REASON_BRIDGE_LEFT_BEHIND: Reason
-REASON_OWNER_REMOVED_IT: Reason
+REASON_BRIDGE_IN_USE: Reason
+REASON_ORPHANED_BRIDGE: Reason
+REASON_REMOVED_BY_OWNER: Reason
 REASON_NOT_DESIRED: Reason
 REASON_NOT_DOCKER: Reason
 REASON_OTHER_DOMAIN: Reason
@@ -206,15 +216,13 @@ REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
-REASON_CALLED_OFF: Reason
-REASON_WAITING_LOOK_FAILED: Reason
-MOVE_STATE_UNSPECIFIED: MoveState
-MOVE_STATE_WAITING: MoveState
-MOVE_STATE_COPYING: MoveState
-MOVE_STATE_MOVING: MoveState
-MOVE_STATE_DONE: MoveState
-MOVE_STATE_LEFT: MoveState
-MOVE_STATE_FAILED: MoveState
+MIGRATION_STATE_UNSPECIFIED: MigrationState
+MIGRATION_STATE_WAITING: MigrationState
+MIGRATION_STATE_COPYING: MigrationState
+MIGRATION_STATE_MIGRATING: MigrationState
+MIGRATION_STATE_DONE: MigrationState
+MIGRATION_STATE_LEFT: MigrationState
+MIGRATION_STATE_FAILED: MigrationState
 
 class Filter(_message.Message):
     __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
@@ -235,7 +243,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "replacements", "held_apps", "watching", "listed_at")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -261,8 +269,8 @@ class StatusResponse(_message.Message):
     IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     JOBS_BY_STATE_FIELD_NUMBER: _ClassVar[int]
     APPS_BY_STATE_FIELD_NUMBER: _ClassVar[int]
-    REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
-    HELD_APPS_FIELD_NUMBER: _ClassVar[int]
+    MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    PINNED_APPS_FIELD_NUMBER: _ClassVar[int]
     WATCHING_FIELD_NUMBER: _ClassVar[int]
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     version: str
@@ -276,11 +284,11 @@ class StatusResponse(_message.Message):
     image_bytes: int
     jobs_by_state: _containers.ScalarMap[str, int]
     apps_by_state: _containers.ScalarMap[str, int]
-    replacements: int
-    held_apps: int
+    migrations: int
+    pinned_apps: int
     watching: bool
     listed_at: float
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., replacements: _Optional[int] = ..., held_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ...) -> None: ...
 
 class Circuit(_message.Message):
     __slots__ = ("open", "failures", "last", "retry_at")
@@ -315,7 +323,7 @@ class ListCachedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CachedImage(_message.Message):
-    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "suspect_since", "process_guids")
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "process_guids")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -325,7 +333,7 @@ class CachedImage(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
-    SUSPECT_SINCE_FIELD_NUMBER: _ClassVar[int]
+    NEEDS_VERIFICATION_SINCE_FIELD_NUMBER: _ClassVar[int]
     PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
@@ -336,9 +344,9 @@ class CachedImage(_message.Message):
     bytes: int
     created_at: float
     verified_at: float
-    suspect_since: float
+    needs_verification_since: float
     process_guids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., suspect_since: _Optional[float] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "states", "images")
@@ -406,7 +414,7 @@ class CopyProgress(_message.Message):
     retries: int
     def __init__(self, total_bytes: _Optional[int] = ..., moved_bytes: _Optional[int] = ..., skipped_bytes: _Optional[int] = ..., retries: _Optional[int] = ...) -> None: ...
 
-class ListReplacementsRequest(_message.Message):
+class ListMigrationsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -414,15 +422,15 @@ class ListReplacementsRequest(_message.Message):
     page_token: str
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
-class ListReplacementsResponse(_message.Message):
-    __slots__ = ("replacements", "next_page_token")
-    REPLACEMENTS_FIELD_NUMBER: _ClassVar[int]
+class ListMigrationsResponse(_message.Message):
+    __slots__ = ("migrations", "next_page_token")
+    MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    replacements: _containers.RepeatedCompositeFieldContainer[Replacement]
+    migrations: _containers.RepeatedCompositeFieldContainer[Migration]
     next_page_token: str
-    def __init__(self, replacements: _Optional[_Iterable[_Union[Replacement, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
-class Replacement(_message.Message):
+class Migration(_message.Message):
     __slots__ = ("process_guid", "app_guid", "app_name", "cache_guid", "goal", "strategy", "phase", "rounds", "started_at", "entered_at", "from_rootfs")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
@@ -535,32 +543,32 @@ class CacheImageRequest(_message.Message):
     def __init__(self, reference: _Optional[str] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("filter", "goal", "strategy", "only_cached", "include_held")
+    __slots__ = ("filter", "goal", "strategy", "only_cached", "include_pinned")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     ONLY_CACHED_FIELD_NUMBER: _ClassVar[int]
-    INCLUDE_HELD_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_PINNED_FIELD_NUMBER: _ClassVar[int]
     filter: Filter
     goal: Goal
     strategy: Strategy
     only_cached: bool
-    include_held: bool
-    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., only_cached: _Optional[bool] = ..., include_held: _Optional[bool] = ...) -> None: ...
+    include_pinned: bool
+    def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., only_cached: _Optional[bool] = ..., include_pinned: _Optional[bool] = ...) -> None: ...
 
 class PlanEntry(_message.Message):
-    __slots__ = ("copy", "move", "left_alone", "end", "hold")
+    __slots__ = ("copy", "migration", "skipped", "end", "pin")
     COPY_FIELD_NUMBER: _ClassVar[int]
-    MOVE_FIELD_NUMBER: _ClassVar[int]
-    LEFT_ALONE_FIELD_NUMBER: _ClassVar[int]
+    MIGRATION_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
-    HOLD_FIELD_NUMBER: _ClassVar[int]
+    PIN_FIELD_NUMBER: _ClassVar[int]
     copy: PlannedCopy
-    move: PlannedMove
-    left_alone: LeftAlone
+    migration: PlannedMigration
+    skipped: SkippedLrp
     end: PlanEnd
-    hold: PlannedHold
-    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., move: _Optional[_Union[PlannedMove, _Mapping]] = ..., left_alone: _Optional[_Union[LeftAlone, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ..., hold: _Optional[_Union[PlannedHold, _Mapping]] = ...) -> None: ...
+    pin: PlannedPin
+    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., migration: _Optional[_Union[PlannedMigration, _Mapping]] = ..., skipped: _Optional[_Union[SkippedLrp, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ..., pin: _Optional[_Union[PlannedPin, _Mapping]] = ...) -> None: ...
 
 class PlannedCopy(_message.Message):
     __slots__ = ("source", "registry", "known", "bytes", "requests", "platform_digest", "problem", "lrps")
@@ -582,8 +590,8 @@ class PlannedCopy(_message.Message):
     lrps: int
     def __init__(self, source: _Optional[str] = ..., registry: _Optional[str] = ..., known: _Optional[bool] = ..., bytes: _Optional[int] = ..., requests: _Optional[int] = ..., platform_digest: _Optional[str] = ..., problem: _Optional[str] = ..., lrps: _Optional[int] = ...) -> None: ...
 
-class PlannedMove(_message.Message):
-    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason", "held")
+class PlannedMigration(_message.Message):
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason", "pinned")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -596,7 +604,7 @@ class PlannedMove(_message.Message):
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
-    HELD_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
     process_guid: str
     app_guid: str
     app_name: str
@@ -609,10 +617,10 @@ class PlannedMove(_message.Message):
     instances: int
     running: int
     reason: Reason
-    held: bool
-    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ..., held: _Optional[bool] = ...) -> None: ...
+    pinned: bool
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ..., pinned: _Optional[bool] = ...) -> None: ...
 
-class PlannedHold(_message.Message):
+class PlannedPin(_message.Message):
     __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
@@ -628,7 +636,7 @@ class PlannedHold(_message.Message):
     rootfs: str
     def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ...) -> None: ...
 
-class LeftAlone(_message.Message):
+class SkippedLrp(_message.Message):
     __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "state", "reason", "detail")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
@@ -699,12 +707,12 @@ class Progress(_message.Message):
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     process_guid: str
     app_name: str
-    state: MoveState
+    state: MigrationState
     reason: Reason
     detail: str
     done: int
     total: int
-    def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MoveState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+    def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
 class EvictRequest(_message.Message):
     __slots__ = ("cache_guid",)

@@ -54,10 +54,10 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.WatchJobsRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.Job.FromString,
                 _registered_method=True)
-        self.ListReplacements = channel.unary_unary(
-                '/docker_cache.admin.v1.Admin/ListReplacements',
-                request_serializer=protos_dot_admin_dot_admin__pb2.ListReplacementsRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.ListReplacementsResponse.FromString,
+        self.ListMigrations = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/ListMigrations',
+                request_serializer=protos_dot_admin_dot_admin__pb2.ListMigrationsRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.ListMigrationsResponse.FromString,
                 _registered_method=True)
         self.ListApps = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/ListApps',
@@ -146,7 +146,7 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListReplacements(self, request, context):
+    def ListMigrations(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,7 +209,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Pause(self, request, context):
-        """Begins no copy and no replacement any more, but those that an operator asks for.
+        """Begins no copy and no migration any more, but those that an operator asks for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,7 +222,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetCircuit(self, request, context):
-        """Lets replacements go on although some have failed.
+        """Lets migrations go on although some have failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,10 +251,10 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_admin_dot_admin__pb2.WatchJobsRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.Job.SerializeToString,
             ),
-            'ListReplacements': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListReplacements,
-                    request_deserializer=protos_dot_admin_dot_admin__pb2.ListReplacementsRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.ListReplacementsResponse.SerializeToString,
+            'ListMigrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMigrations,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.ListMigrationsRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.ListMigrationsResponse.SerializeToString,
             ),
             'ListApps': grpc.unary_unary_rpc_method_handler(
                     servicer.ListApps,
@@ -431,7 +431,7 @@ class Admin:
             _registered_method=True)
 
     @staticmethod
-    def ListReplacements(request,
+    def ListMigrations(request,
             target,
             options=(),
             channel_credentials=None,
@@ -444,9 +444,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/docker_cache.admin.v1.Admin/ListReplacements',
-            protos_dot_admin_dot_admin__pb2.ListReplacementsRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.ListReplacementsResponse.FromString,
+            '/docker_cache.admin.v1.Admin/ListMigrations',
+            protos_dot_admin_dot_admin__pb2.ListMigrationsRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.ListMigrationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -118,7 +118,7 @@ class BbsInstancesContract:
             await scene.client.remove_desired_lrp(guid)
 
     async def test_a_new_definition_over_a_running_row_starts_nothing(self, scene: Scene) -> None:
-        """Why a replacement waits until no row is left."""
+        """Why a migration waits until no row is left."""
         message = scene.lrp()
         guid = await scene.desire(message)
         await scene.start(guid, scene.instance("old"))
@@ -217,7 +217,7 @@ class BbsInstancesContract:
 
     @pytest.mark.needs_cell
     async def test_after_the_last_row_is_gone_a_new_definition_starts_at_once(self, scene: Scene) -> None:
-        """The way of a replacement, without a wait for convergence."""
+        """The way of a migration, without a wait for convergence."""
         guid = await scene.desire(for_a_cell(scene.lrp()))
         await eventually(runs(scene, guid, 1))
         lrp = await scene.client.find_desired_lrp(guid)

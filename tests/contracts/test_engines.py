@@ -13,8 +13,8 @@ import pytest
 
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
-from controller.registry.client import Registries
-from controller.registry.settings import RegistrySettings
+from controller.registry.http.settings import RegistrySettings
+from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, NotFound
 from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret

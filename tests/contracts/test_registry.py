@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.blobs import read_blob
-from controller.registry.cancellation import Cancellation
-from controller.registry.client import BlobsMissing, Registries, Repository
-from controller.registry.manifests import Descriptor, Document, Index, Manifest, digest_of, parse_document
-from controller.registry.referrers import add_referrers, list_referrers
-from controller.registry.settings import RegistrySettings
+from controller.registry.http.settings import RegistrySettings
+from controller.registry.oci.blobs import read_blob
+from controller.registry.oci.manifests import Descriptor, Document, Index, Manifest, digest_of, parse_document
+from controller.registry.oci.referrers import add_referrers, list_referrers
+from controller.registry.oci.repository import Repository
+from controller.registry.oci.results import BlobsMissing
+from controller.registry.registries import Registries
+from controller.threads import Cancellation
 from reconcile.errors import Denied, Invalid, NotFound
 from reconcile.images import Digest, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret

@@ -24,6 +24,7 @@ from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, 
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.orders import Order
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
 
 CACHE = CacheRepositories("cache.example:8080")
@@ -163,12 +164,12 @@ async def bench(store: Store) -> AsyncIterator[Bench]:
         yield opened
 
 
-def request(origin: str = "task:1", *, at: int = 1, source: ImageReference = SOURCE) -> CacheRequest:
-    return CacheRequest(APP, source, origin, at, reason="staging-task")
+def request(requester: str = "task:1", *, at: int = 1, source: ImageReference = SOURCE) -> CacheRequest:
+    return CacheRequest(APP, source, requester, at, reason=Reason.STAGING_TASK)
 
 
-def private(origin: str, password: str) -> CacheRequest:
-    return replace(request(origin), credentials=Credentials("robot", Secret(password)))
+def private(requester: str, password: str) -> CacheRequest:
+    return replace(request(requester), credentials=Credentials("robot", Secret(password)))
 
 
 async def test_a_request_becomes_a_cached_image_and_wakes_the_apps_lrps(bench: Bench) -> None:
@@ -541,7 +542,7 @@ async def test_a_suspect_copy_is_looked_through_again_and_stays_suspect(bench: B
     """What is missing of it is brought; that it is whole only reading it back can tell."""
     first = await bench.ended(await bench.cacher.request(request()))
     assert first.cache_guid is not None
-    await bench.store.records.suspect_image(first.cache_guid, 5.0)
+    await bench.store.records.mark_for_verification(first.cache_guid, 5.0)
 
     again = await bench.ended(await bench.cacher.request(replace(request("task:2"), staged_at=2)))
 
@@ -549,11 +550,11 @@ async def test_a_suspect_copy_is_looked_through_again_and_stays_suspect(bench: B
     image = await bench.store.records.find_image(first.cache_guid)
     assert again.cache_guid == first.cache_guid
     assert image is not None
-    assert image.suspect_since == 5.0
+    assert image.needs_verification_since == 5.0
 
 
-def ordered(origin: str, *, source: ImageReference = OTHER) -> CacheRequest:
-    return replace(request(origin, source=source), reason="operator", is_ordered=True)
+def ordered(requester: str, *, source: ImageReference = OTHER) -> CacheRequest:
+    return replace(request(requester, source=source), reason=Reason.OPERATOR_REQUEST, is_ordered=True)
 
 
 class TestPause:

@@ -11,14 +11,14 @@ from controller.control import Control, is_over
 from controller.store import Store, open_store
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
-from reconcile.reasons import REASONS, AppState
+from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal
 
 PROCESS, OTHER = ProcessGuid("p-1"), ProcessGuid("p-2")
 APP, SECOND = AppGuid("app-1"), AppGuid("app-2")
 ORDER = Order(Goal.CACHE, since=1.0)
-FINAL = sorted(r for r, m in REASONS.items() if m.state not in {AppState.PENDING, AppState.MOVING})
-UNDER_WAY = sorted(set(REASONS) - set(FINAL))
+FINAL = [reason for reason in Reason if reason.state not in {AppState.PENDING, AppState.MIGRATING}]
+UNDER_WAY = sorted(set(Reason) - set(FINAL))
 
 
 @pytest.fixture
@@ -113,14 +113,14 @@ class TestHolds:
 
         await control.prepare(Goal.SOURCE, [APP])
 
-        assert control.is_held(APP)
-        assert not control.is_held(SECOND)
+        assert control.is_pinned(APP)
+        assert not control.is_pinned(SECOND)
 
     async def test_holds_survive_the_process(self, url: str) -> None:
         async with opened(url) as store:
             await (await loaded(store)).prepare(Goal.SOURCE, [APP, SECOND])
         async with opened(url) as store:
-            assert (await loaded(store)).held_apps == {APP, SECOND}
+            assert (await loaded(store)).pinned_apps == {APP, SECOND}
 
     async def test_a_process_for_orders_alone_knows_them(self, url: str) -> None:
         async with opened(url) as store:
@@ -128,16 +128,16 @@ class TestHolds:
         async with opened(url) as store:
             alone = Control(store.operations)
             await alone.load_for_orders_alone()
-            assert alone.is_held(APP)
+            assert alone.is_pinned(APP)
 
     async def test_apps_that_are_to_be_moved_are_held_no_more(self, url: str) -> None:
         async with opened(url) as store:
             control = await loaded(store)
             await control.prepare(Goal.SOURCE, [APP, SECOND])
             await control.prepare(Goal.CACHE, [APP, AppGuid("never-held")])
-            assert control.held_apps == {SECOND}
+            assert control.pinned_apps == {SECOND}
         async with opened(url) as store:
-            assert (await loaded(store)).held_apps == {SECOND}
+            assert (await loaded(store)).pinned_apps == {SECOND}
 
     @pytest.mark.parametrize("goal", Goal)
     async def test_an_app_without_a_guid_is_not_held(self, store: Store, goal: Goal) -> None:
@@ -146,8 +146,8 @@ class TestHolds:
 
         await control.prepare(goal, [AppGuid("")])
 
-        assert not control.is_held(AppGuid(""))
-        assert await store.operations.list_holds() == frozenset()
+        assert not control.is_pinned(AppGuid(""))
+        assert await store.operations.list_pins() == frozenset()
 
 
 class TestOrders:
@@ -166,7 +166,7 @@ class TestOrders:
 
         assert not control.place(PROCESS, Order(Goal.SOURCE, since=2.0), second)
 
-        control.report(PROCESS, "waiting: caching", "")
+        control.report(PROCESS, Reason.WAITING_FOR_COPY, "")
         assert control.order_of(PROCESS) == ORDER
         assert (len(first.told), second.told) == (1, [])
 
@@ -195,7 +195,7 @@ class TestOrders:
         control, follower = await loaded(store), Follower()
         control.place(PROCESS, ORDER, follower)
 
-        control.report(OTHER, "replaced", "")
+        control.report(OTHER, Reason.MIGRATED, "")
 
         assert follower.told == []
         assert control.order_of(PROCESS) == ORDER
@@ -207,7 +207,7 @@ class TestOrders:
             taken.append(control.place(process_guid, ORDER, Follower()))
 
         control.place(PROCESS, ORDER, give_another)
-        control.report(PROCESS, "replaced", "")
+        control.report(PROCESS, Reason.MIGRATED, "")
 
         assert taken == [True]
         assert control.order_of(PROCESS) == ORDER
@@ -218,7 +218,7 @@ class TestOrders:
 
         control.withdraw(PROCESS)
         control.withdraw(PROCESS)
-        control.report(PROCESS, "replaced", "")
+        control.report(PROCESS, Reason.MIGRATED, "")
 
         assert control.order_of(PROCESS) is None
         assert follower.told == []
@@ -230,14 +230,17 @@ class TestOrders:
             assert dict((await loaded(store)).orders) == {}
 
 
-@pytest.mark.parametrize("reason", ["replaced", "restored", "changed-since-plan", "cache-failed", "held"])
-def test_what_will_not_change_by_itself_is_over(reason: str) -> None:
+@pytest.mark.parametrize(
+    "reason",
+    [Reason.MIGRATED, Reason.RESTORED, Reason.PLAN_IS_STALE, Reason.COPY_FAILED, Reason.PINNED_TO_SOURCE],
+)
+def test_what_will_not_change_by_itself_is_over(reason: Reason) -> None:
     assert is_over(reason)
 
 
 @pytest.mark.parametrize(
     "reason",
-    ["waiting: caching", "waiting: in-flight-limit", "waiting: removed", "not-removed", "called-off"],
+    [Reason.WAITING_FOR_COPY, Reason.IN_FLIGHT_LIMIT, Reason.REMOVED, Reason.NOT_REMOVED, Reason.CANCELLED],
 )
-def test_what_goes_on_by_itself_is_not_over(reason: str) -> None:
+def test_what_goes_on_by_itself_is_not_over(reason: Reason) -> None:
     assert not is_over(reason)

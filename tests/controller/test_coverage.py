@@ -3,6 +3,7 @@
 from controller.coverage import Coverage, LrpIndex
 from reconcile.images import Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
+from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheRequest, JobId
 
 APP = AppGuid("app-1")
@@ -10,7 +11,7 @@ SOURCE = parse_image_reference("team/app:1").canonical()
 
 
 def request(staged_at: int) -> CacheRequest:
-    return CacheRequest(APP, SOURCE, f"task:{staged_at}", staged_at, "staging-task")
+    return CacheRequest(APP, SOURCE, f"task:{staged_at}", staged_at, Reason.STAGING_TASK)
 
 
 def binding(staged_at: int) -> Binding:

@@ -16,27 +16,28 @@ from cryptography.fernet import Fernet
 from controller.bbs.client import BbsClient, open_bbs
 from controller.control import Control, is_over
 from controller.coverage import Coverage
+from controller.event_cache import EventCache
 from controller.process import Process
 from controller.reconciler import Reconciler
-from controller.sightings import Sightings
 from controller.store import Store, open_store
 from controller.transport import client_tls
 from controller.verifier import ReadBack
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from reconcile.actions import Action, BeginReplacement
+from reconcile.actions import Action, BeginMigration
 from reconcile.apply import Outcome, Targets, apply
 from reconcile.circuit import Circuit
+from reconcile.decide import source_of
 from reconcile.errors import Invalid, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
 from reconcile.observe import Sources
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.plan import source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.protocol import MAX_ROUNDS, RETIRE_AFTER, UNKNOWN_FOR
+from reconcile.reasons import Reason
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -46,8 +47,8 @@ from reconcile.records import (
     JobId,
     JobState,
     LrpRecord,
+    Migration,
     Phase,
-    Replacement,
 )
 from reconcile.steps import Limits
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
@@ -118,7 +119,7 @@ class Follower:
     told: list[tuple[ProcessGuid, str, str]] = field(default_factory=list)
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def __call__(self, process_guid: ProcessGuid, reason: str, detail: str) -> None:
+    def __call__(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
         self.told.append((process_guid, reason, detail))
         if is_over(reason):
             self.is_over.set()
@@ -143,7 +144,7 @@ class Bench:
     client: BbsClient
     coverage: Coverage = field(default_factory=Coverage)
     queue: WorkQueue[ProcessGuid] = field(default_factory=WorkQueue)
-    sightings: Sightings = field(default_factory=Sightings)
+    event_cache: EventCache = field(default_factory=EventCache)
     mode: Direction = field(default_factory=Direction)
     control: Control = field(init=False)
     pull_credentials: Credentials = PULL
@@ -164,12 +165,12 @@ class Bench:
             bindings=records,
             images=records,
             journal=self.store.journal,
-            origins=self.store.origins,
+            original_sources=self.store.original_sources,
             records=records,
             coverage=self.coverage,
-            sightings=self.sightings,
+            event_cache=self.event_cache,
             mode=self.mode,
-            wishes=self.control,
+            overrides=self.control,
         )
 
     @property
@@ -180,7 +181,7 @@ class Bench:
             bridges=self.client,
             instances=self.client,
             journal=self.store.journal,
-            origins=self.store.origins,
+            original_sources=self.store.original_sources,
             images=records,
             engine=self.registry,
             verifier=ReadBack(self.registry, records, CACHE),
@@ -239,13 +240,13 @@ class Bench:
         source = source_of(lrp)
         guid = await self.store.records.reserve_guid(CONTENT)
         job = CacheJob(
-            JobId(f"job-{app.guid}"), source, JobState.COPYING, "staging-task", 0.0, 0.0, cache_guid=None
+            JobId(f"job-{app.guid}"), source, JobState.COPYING, Reason.STAGING_TASK, 0.0, 0.0, cache_guid=None
         )
-        request = CacheRequest(AppGuid(app.guid), source, f"task:{app.guid}", 1, "staging-task")
-        binding = Binding(request.app_guid, source, request.origin, 1, job.job_id)
+        request = CacheRequest(AppGuid(app.guid), source, f"task:{app.guid}", 1, Reason.STAGING_TASK)
+        binding = Binding(request.app_guid, source, request.requester, 1, job.job_id)
         await self.store.records.add_job(job, binding)
         image = CachedImage(guid, source, CONTENT, CONTENT, CONTENT, 1, 0.0, 0.0)
-        cached = CacheJob(job.job_id, source, JobState.CACHED, "staging-task", 0.0, 0.0, cache_guid=guid)
+        cached = CacheJob(job.job_id, source, JobState.CACHED, Reason.STAGING_TASK, 0.0, 0.0, cache_guid=guid)
         await self.store.records.finish_job(cached, image, ())
         self.coverage.saw(request)
         self.registry.held.add(CACHE.image(guid))
@@ -322,7 +323,7 @@ async def test_only_rootfs_and_image_credentials_change(bench: Bench) -> None:
     before = DesiredLRP.FromString(bench.bbs.state.desired[app.process_guid].SerializeToString())
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
 
     after = bench.lrp(app)
     assert after is not None
@@ -333,7 +334,7 @@ async def test_only_rootfs_and_image_credentials_change(bench: Bench) -> None:
     assert before == after
 
 
-async def test_an_instance_that_began_to_run_since_the_observation_stops_the_replacement(
+async def test_an_instance_that_began_to_run_since_the_observation_stops_the_migration(
     bench: Bench,
 ) -> None:
     app = await bench.app_with_copy()
@@ -348,12 +349,12 @@ async def test_an_instance_that_began_to_run_since_the_observation_stops_the_rep
     bench.registry.meanwhile = start
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: running")
+        await bench.reason(app, "waiting-until-stopped")
 
     still = bench.lrp(app)
     assert still is not None
     assert still.modification_tag.epoch == tag, "it was not touched"
-    assert await bench.store.journal.list_replacements() == ()
+    assert await bench.store.journal.list_migrations() == ()
 
 
 async def test_a_change_of_its_owner_during_the_check_survives(bench: Bench) -> None:
@@ -366,7 +367,7 @@ async def test_a_change_of_its_owner_during_the_check_survives(bench: Bench) -> 
     bench.registry.meanwhile = scale
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
 
     after = bench.lrp(app)
     assert after is not None
@@ -378,13 +379,13 @@ async def test_a_copy_that_vanished_is_asked_for_again_and_the_lrp_not_touched(b
     bench.registry.held.clear()
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: caching")
+        await bench.reason(app, "waiting-for-copy")
 
     assert [request.reason for request in bench.requests.taken] == ["copy-vanished"]
     lrp = bench.lrp(app)
     assert lrp is not None
     assert lrp.root_fs == "docker://registry.example.com/team/app#1"
-    assert await bench.store.journal.list_replacements() == ()
+    assert await bench.store.journal.list_migrations() == ()
 
 
 async def test_nothing_is_desired_before_the_last_row_is_gone(bench: Bench) -> None:
@@ -393,19 +394,19 @@ async def test_nothing_is_desired_before_the_last_row_is_gone(bench: Bench) -> N
     bench.lose_stops()
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: instances-stopping")
+        await bench.reason(app, "instances-stopping")
         for _ in range(3):
             bench.queue.add(ProcessGuid(app.process_guid))
             await asyncio.sleep(0.05)
             assert bench.lrp(app) is None
         bench.end_instances()
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
 
     indices = sorted(row.actual_lrp_key.index for row in bench.bbs.state.rows())
     assert indices == [0, 1], "every index is filled without a convergence"
 
 
-async def test_no_more_replacements_are_open_than_allowed(bench: Bench) -> None:
+async def test_no_more_migrations_are_open_than_allowed(bench: Bench) -> None:
     apps = [await bench.app_with_copy(f"web-{n}") for n in range(3)]
     await bench.claimed()
     bench.lose_stops()
@@ -413,11 +414,11 @@ async def test_no_more_replacements_are_open_than_allowed(bench: Bench) -> None:
         for app in apps:
             bench.queue.add(ProcessGuid(app.process_guid))
         for app in apps:
-            await bench.reason(app, "waiting: instances-stopping", "waiting: in-flight-limit")
-        assert len(await bench.store.journal.list_replacements()) == 1
+            await bench.reason(app, "instances-stopping", "in-flight-limit")
+        assert len(await bench.store.journal.list_migrations()) == 1
         bench.end_instances()
         for app in apps:
-            await bench.reason(app, "replaced")
+            await bench.reason(app, "migrated")
 
 
 async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Bench) -> None:
@@ -426,8 +427,8 @@ async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Ben
     bench.lose_stops()
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: instances-stopping")
-    (row,) = await bench.store.journal.list_replacements()
+        await bench.reason(app, "instances-stopping")
+    (row,) = await bench.store.journal.list_migrations()
     assert row.phase is Phase.REMOVED
     bench.end_instances()
 
@@ -435,8 +436,8 @@ async def test_a_removal_found_in_the_journal_goes_on_in_the_next_run(bench: Ben
     again = bench.reconciler(run_id="run-2")
     await again.recover()
     async with bench.running(again):
-        await bench.reason(app, "replaced")
-    assert await bench.store.journal.list_replacements() == ()
+        await bench.reason(app, "migrated")
+    assert await bench.store.journal.list_migrations() == ()
 
 
 async def test_a_definition_that_the_bbs_no_longer_takes_from_the_cache_is_given_back(bench: Bench) -> None:
@@ -446,7 +447,7 @@ async def test_a_definition_that_the_bbs_no_longer_takes_from_the_cache_is_given
     reconciler = bench.reconciler()
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "bbs-refused-rewrite")
+        await bench.reason(app, "bbs-refused-definition")
 
     lrp = bench.lrp(app)
     assert lrp is not None
@@ -458,9 +459,9 @@ async def test_finishing_begins_nothing_new(bench: Bench) -> None:
     app = await bench.app_with_copy()
     reconciler = bench.reconciler()
     async with bench.running(reconciler):
-        await reconciler.finish_replacements(1.0)
+        await reconciler.finish_migrations(1.0)
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: in-flight-limit")
+        await bench.reason(app, "in-flight-limit")
 
     lrp = bench.lrp(app)
     assert lrp is not None
@@ -474,12 +475,12 @@ async def test_finishing_waits_for_what_is_under_way(bench: Bench) -> None:
     reconciler = bench.reconciler()
     async with bench.running(reconciler):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: instances-stopping")
-        finishing = asyncio.create_task(reconciler.finish_replacements(5.0))
+        await bench.reason(app, "instances-stopping")
+        finishing = asyncio.create_task(reconciler.finish_migrations(5.0))
         bench.end_instances()
         await finishing
 
-    assert await bench.store.journal.list_replacements() == ()
+    assert await bench.store.journal.list_migrations() == ()
     lrp = bench.lrp(app)
     assert lrp is not None
     assert lrp.root_fs.startswith("docker://cache.example:8080/")
@@ -494,8 +495,8 @@ async def test_a_removal_that_takes_effect_after_its_answer_was_lost_costs_no_de
     bench.bbs.faults.order(Fault.DROP_BEFORE, "/v1/desired_lrp/remove")
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: removal-unknown")
-        assert len(await bench.store.journal.list_replacements()) == 1
+        await bench.reason(app, "removal-unconfirmed")
+        assert len(await bench.store.journal.list_migrations()) == 1
 
         desired.remove(bench.bbs.state, app.process_guid)
         bench.queue.add(ProcessGuid(app.process_guid))
@@ -505,7 +506,7 @@ async def test_a_removal_that_takes_effect_after_its_answer_was_lost_costs_no_de
 
         bench.passed = UNKNOWN_FOR + 1
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
     after = bench.lrp(app)
     assert after is not None
     assert after.root_fs.startswith("docker://cache.example:8080/")
@@ -516,10 +517,10 @@ async def test_a_removal_that_never_took_effect_is_begun_anew_when_that_is_sure(
     bench.bbs.faults.order(Fault.DROP_BEFORE, "/v1/desired_lrp/remove")
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: removal-unknown")
+        await bench.reason(app, "removal-unconfirmed")
         bench.passed = UNKNOWN_FOR + 1
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
 
 
 async def test_a_bbs_that_is_not_active_has_removed_nothing(bench: Bench) -> None:
@@ -527,7 +528,7 @@ async def test_a_bbs_that_is_not_active_has_removed_nothing(bench: Bench) -> Non
     bench.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrp/remove")
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
 
 
 async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
@@ -537,10 +538,10 @@ async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
     bench.cell.lost_stops = 1
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: instances-stopping")
+        await bench.reason(app, "instances-stopping")
         bench.passed = RETIRE_AFTER + 1
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "replaced")
+        await bench.reason(app, "migrated")
     assert [row.state for row in bench.bbs.state.rows()] == ["CLAIMED"]
 
 
@@ -550,7 +551,7 @@ async def test_an_app_that_its_owner_deleted_while_nobody_ran_stays_deleted(benc
     bench.lose_stops()
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "waiting: instances-stopping")
+        await bench.reason(app, "instances-stopping")
     bench.end_instances()
     guid = ProcessGuid(app.process_guid)
     await bench.cloud.delete(app)
@@ -560,12 +561,12 @@ async def test_an_app_that_its_owner_deleted_while_nobody_ran_stays_deleted(benc
     again = bench.reconciler(run_id="run-2")
     await again.recover()
     async with bench.running(again):
-        await bench.reason(app, "waiting: owner-sync")
+        await bench.reason(app, "waiting-for-cloud-controller")
         assert guid not in bench.bbs.state.desired
         bench.passed = 181.0
         bench.bbs.state.domains["cf-apps"] += 200 * 10**9  # its owner goes on syncing
         bench.queue.add(guid)
-        await bench.reason(app, "owner-removed-it", "not-desired")
+        await bench.reason(app, "removed-by-owner", "not-desired")
     assert guid not in bench.bbs.state.desired
 
 
@@ -583,7 +584,7 @@ async def test_what_a_journal_in_memory_would_lose_is_desired_when_the_process_e
             for app in apps:
                 bench.queue.add(ProcessGuid(app.process_guid))
             for app in apps:
-                await bench.reason(app, "waiting: instances-stopping")
+                await bench.reason(app, "instances-stopping")
         bench.bbs.faults.order(Fault.UNAVAILABLE, "/v1/desired_lrp/desire.r2", calls=2)
 
         await reconciler.rescue()
@@ -601,14 +602,14 @@ async def test_a_journal_row_of_another_key_is_said_and_kept(
     app = await bench.app_with_copy()
     lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
     assert lrp is not None
-    row = Replacement(lrp.process_guid, CacheGuid("g"), Phase.REMOVED, lrp, 1, "run-0", 0.0)
+    row = Migration(lrp.process_guid, CacheGuid("g"), Phase.REMOVED, lrp, 1, "run-0", 0.0)
     async with open_store(url, journal_key=Fernet.generate_key(), run_id="run-0") as store:
-        await store.journal.save_replacement(row)
+        await store.journal.save_migration(row)
     async with open_store(url, journal_key=Fernet.generate_key(), run_id="run-1") as store:
         bench.store = store
         await bench.reconciler().recover()
 
-    assert f"the replacement of {app.process_guid} is encrypted with another key" in capsys.readouterr().out
+    assert f"the migration of {app.process_guid} is encrypted with another key" in capsys.readouterr().out
 
 
 class TestSuspectCopies:
@@ -617,26 +618,26 @@ class TestSuspectCopies:
     async def test_one_that_is_whole_is_read_once_and_used(self, bench: Bench) -> None:
         apps = [await bench.app_with_copy(f"web-{n}") for n in range(3)]
         guid = await bench.store.records.reserve_guid(CONTENT)
-        await bench.store.records.suspect_image(guid, 1.0)
+        await bench.store.records.mark_for_verification(guid, 1.0)
         async with bench.running(bench.reconciler()):
             for app in apps:
                 bench.queue.add(ProcessGuid(app.process_guid))
             for app in apps:
-                await bench.reason(app, "replaced")
+                await bench.reason(app, "migrated")
 
         assert bench.registry.read == [CACHE.image(guid)]
         image = await bench.store.records.find_image(guid)
         assert image is not None
-        assert image.suspect_since == 0.0
+        assert image.needs_verification_since == 0.0
 
     async def test_one_that_is_damaged_is_copied_anew_and_the_lrp_not_touched(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
         guid = await bench.store.records.reserve_guid(CONTENT)
-        await bench.store.records.suspect_image(guid, 1.0)
+        await bench.store.records.mark_for_verification(guid, 1.0)
         bench.registry.damaged.add(CACHE.image(guid))
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "copy-damaged")
+            await bench.reason(app, "copy-corrupt")
             for _ in range(5):  # each look would read all of it
                 bench.queue.add(ProcessGuid(app.process_guid))
                 await asyncio.sleep(0.05)
@@ -648,7 +649,7 @@ class TestSuspectCopies:
         assert lrp.root_fs == "docker://registry.example.com/team/app#1"
         image = await bench.store.records.find_image(guid)
         assert image is not None
-        assert image.suspect_since == 1.0, "still suspect until it was read back well"
+        assert image.needs_verification_since == 1.0, "still suspect until it was read back well"
 
 
 FROM_SOURCE = "docker://registry.example.com/team/app#1"
@@ -671,11 +672,11 @@ class Late(Control):
         super().__init__(bench.store.operations)
         self._process_guid, self._follower, self._has_asked = process_guid, follower, False
 
-    def is_held(self, app_guid: AppGuid) -> bool:
+    def is_pinned(self, app_guid: AppGuid) -> bool:
         if not self._has_asked:
             self._has_asked = True
             self.place(self._process_guid, Order(Goal.CACHE, since=time.time()), self._follower)
-        return super().is_held(app_guid)
+        return super().is_pinned(app_guid)
 
 
 class TestOperators:
@@ -686,10 +687,10 @@ class TestOperators:
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "waiting: paused")
+            await bench.reason(app, "paused")
 
         assert bench.rootfs(app) == FROM_SOURCE
-        assert await bench.store.journal.list_replacements() == ()
+        assert await bench.store.journal.list_migrations() == ()
 
     async def test_while_paused_no_copy_is_asked_for(self, bench: Bench) -> None:
         app = bench.cloud.create("web", Image("registry.example.com/team/app:1", "robot", "source-password"))
@@ -698,20 +699,20 @@ class TestOperators:
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "waiting: paused")
+            await bench.reason(app, "paused")
 
         assert bench.requests.taken == []
 
-    async def test_a_replacement_that_was_begun_is_finished_although_paused(self, bench: Bench) -> None:
+    async def test_a_migration_that_was_begun_is_finished_although_paused(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
         await bench.claimed()
         bench.lose_stops()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "waiting: instances-stopping")
+            await bench.reason(app, "instances-stopping")
             await bench.control.pause()
             bench.end_instances()
-            await bench.reason(app, "replaced")
+            await bench.reason(app, "migrated")
 
         assert bench.rootfs(app).startswith(FROM_CACHE)
 
@@ -723,20 +724,20 @@ class TestOperators:
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.order(app)
-            await bench.reason(app, "waiting: paused")
+            await bench.reason(app, "paused")
 
         assert bench.rootfs(app) == FROM_SOURCE
-        assert await bench.store.journal.list_replacements() == ()
+        assert await bench.store.journal.list_migrations() == ()
 
     async def test_after_a_pause_it_goes_on(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "waiting: paused")
+            await bench.reason(app, "paused")
             await bench.control.resume()
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "replaced")
+            await bench.reason(app, "migrated")
 
     async def test_an_order_is_carried_out_although_paused_and_is_gone_then(self, bench: Bench) -> None:
         app, other = await bench.app_with_copy("web"), await bench.app_with_copy("other")
@@ -745,8 +746,8 @@ class TestOperators:
             follower = bench.order(app)
             bench.queue.add(ProcessGuid(other.process_guid))
 
-            assert await follower.end() == "replaced"
-            await bench.reason(other, "waiting: paused")
+            assert await follower.end() == "migrated"
+            await bench.reason(other, "paused")
 
         assert bench.rootfs(app).startswith(FROM_CACHE)
         assert bench.rootfs(other) == FROM_SOURCE
@@ -759,15 +760,15 @@ class TestOperators:
         bench.lose_stops()
         async with bench.running(bench.reconciler()):
             follower = bench.order(app)
-            await bench.reason(app, "waiting: instances-stopping")
+            await bench.reason(app, "instances-stopping")
             assert bench.control.order_of(ProcessGuid(app.process_guid)) is not None
             bench.end_instances()
             await follower.end()
 
         reasons = [reason for _, reason, _ in follower.told]
-        assert reasons[:2] == ["waiting: prepared", "waiting: removed"]
-        assert "waiting: instances-stopping" in reasons
-        assert reasons[-1] == "replaced"
+        assert reasons[:2] == ["prepared", "removed"]
+        assert "instances-stopping" in reasons
+        assert reasons[-1] == "migrated"
 
     async def test_an_order_for_what_has_changed_since_leaves_it_alone_and_says_so(
         self, bench: Bench
@@ -776,7 +777,7 @@ class TestOperators:
         async with bench.running(bench.reconciler()):
             follower = bench.order(app, rootfs=Rootfs("docker:///team/app#0"))
 
-            assert await follower.end() == "changed-since-plan"
+            assert await follower.end() == "plan-is-stale"
 
         assert dict(bench.control.orders) == {}
         assert FROM_SOURCE in follower.told[-1][2]
@@ -788,44 +789,46 @@ class TestOperators:
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.order(app)
-            await bench.reason(app, "waiting: caching")
+            await bench.reason(app, "waiting-for-copy")
 
         assert [request.is_ordered for request in bench.requests.taken] == [True]
 
     async def test_an_order_tries_again_what_somebody_had_put_back(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
         guid = ProcessGuid(app.process_guid)
-        record = LrpRecord(guid, AppGuid(app.guid), FROM_SOURCE, None, MAX_ROUNDS, "put-back", time.time())
+        record = LrpRecord(
+            guid, AppGuid(app.guid), FROM_SOURCE, None, MAX_ROUNDS, Reason.REVERTED_EXTERNALLY, time.time()
+        )
         await bench.store.records.save_lrp(record)
         bench.passed = 1.0
         async with bench.running(bench.reconciler()):
-            assert await bench.order(app).end() == "replaced"
+            assert await bench.order(app).end() == "migrated"
 
         found = await bench.store.records.find_lrp(guid)
         assert found is not None
         assert found.rounds == 1
 
-    async def test_an_order_survives_a_replacement_that_was_only_prepared(self, bench: Bench) -> None:
+    async def test_an_order_survives_a_migration_that_was_only_prepared(self, bench: Bench) -> None:
         """The registry did not answer before anything was done: it is called off and planned anew."""
         app = await bench.app_with_copy()
         lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
         assert lrp is not None
         guid = await bench.store.records.reserve_guid(CONTENT)
-        prepared = Replacement(lrp.process_guid, guid, Phase.PREPARED, lrp, 1, "run-1", 0.0)
-        await bench.store.journal.save_replacement(prepared)
+        prepared = Migration(lrp.process_guid, guid, Phase.PREPARED, lrp, 1, "run-1", 0.0)
+        await bench.store.journal.save_migration(prepared)
         async with bench.running(bench.reconciler()):
             follower = bench.order(app)
 
-            assert await follower.end() == "replaced"
+            assert await follower.end() == "migrated"
 
-        assert follower.told[0][1] == "called-off"
+        assert follower.told[0][1] == "cancelled"
 
     async def test_an_app_that_is_held_stays_on_its_source(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
         await bench.control.prepare(Goal.SOURCE, [AppGuid(app.guid)])
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "held")
+            await bench.reason(app, "pinned-to-source")
 
         assert bench.rootfs(app) == FROM_SOURCE
 
@@ -833,11 +836,11 @@ class TestOperators:
         app = await bench.app_with_copy()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "replaced")
+            await bench.reason(app, "migrated")
             await bench.control.prepare(Goal.SOURCE, [AppGuid(app.guid)])
 
             assert await bench.order(app, Goal.SOURCE).end() == "restored"
-            await bench.reason(app, "held")
+            await bench.reason(app, "pinned-to-source")
 
         lrp = bench.lrp(app)
         assert lrp is not None
@@ -855,11 +858,11 @@ class TestOperators:
         async with bench.running(bench.reconciler(max_in_flight=configured)):
             followers = [bench.order(app) for app in apps]
             for app in apps:
-                await bench.reason(app, "waiting: instances-stopping", "waiting: in-flight-limit")
-            assert len(await bench.store.journal.list_replacements()) == 1
+                await bench.reason(app, "instances-stopping", "in-flight-limit")
+            assert len(await bench.store.journal.list_migrations()) == 1
             bench.end_instances()
             for follower in followers:
-                assert await follower.end() == "replaced"
+                assert await follower.end() == "migrated"
 
     async def test_a_place_that_a_withdrawn_order_does_not_take_goes_to_the_next(self, bench: Bench) -> None:
         """Those that were withdrawn stand first in the line."""
@@ -869,18 +872,18 @@ class TestOperators:
         bench.lose_stops()
         async with bench.running(bench.reconciler(max_in_flight=1)):
             begun = bench.order(first)
-            await bench.reason(first, "waiting: instances-stopping")
+            await bench.reason(first, "instances-stopping")
             for app in gone:
                 bench.order(app)
-                await bench.reason(app, "waiting: in-flight-limit")
+                await bench.reason(app, "in-flight-limit")
             for app in gone:
                 bench.control.withdraw(ProcessGuid(app.process_guid))
             waiting = bench.order(last)
-            await bench.reason(last, "waiting: in-flight-limit")
+            await bench.reason(last, "in-flight-limit")
             bench.end_instances()
 
-            assert await begun.end() == "replaced"
-            assert await waiting.end() == "replaced"
+            assert await begun.end() == "migrated"
+            assert await waiting.end() == "migrated"
 
         assert [bench.rootfs(app) for app in gone] == [FROM_SOURCE] * 3
 
@@ -890,11 +893,11 @@ class TestOperators:
         await bench.control.pause()
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "waiting: paused")
+            await bench.reason(app, "paused")
             assert follower.told == []
             bench.queue.add(ProcessGuid(app.process_guid))
 
-            assert await follower.end() == "replaced"
+            assert await follower.end() == "migrated"
 
     async def test_a_copy_that_is_evicted_while_a_pass_begins_is_not_moved_to(self, bench: Bench) -> None:
         """Its record goes first; the pass writes its row, and then looks whether the copy is still known."""
@@ -905,11 +908,11 @@ class TestOperators:
         observed = Observed(lrp.process_guid, time.time(), 0.0, "run-1", lrp=lrp, image=image)
         await bench.store.records.drop_image(image.cache_guid)
 
-        outcome = await bench.applies(BeginReplacement(lrp, image, 1), observed)
+        outcome = await bench.applies(BeginMigration(lrp, image, 1), observed)
 
-        assert outcome.reason == "waiting: caching"
+        assert outcome.reason == "waiting-for-copy"
         assert bench.rootfs(app) == FROM_SOURCE
-        assert await bench.store.journal.list_replacements() == ()
+        assert await bench.store.journal.list_migrations() == ()
 
     async def test_a_registry_that_does_not_answer_uses_up_no_rounds(self, bench: Bench) -> None:
         """Nobody undid anything."""
@@ -924,10 +927,10 @@ class TestOperators:
         async with bench.running(bench.reconciler()):
             follower = bench.order(app)
 
-            assert await follower.end() == "replaced"
+            assert await follower.end() == "migrated"
 
         reasons = [reason for _, reason, _ in follower.told]
-        assert reasons.count("waiting: look-failed") == 4
+        assert reasons.count("check-failed") == 4
         record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
         assert record is not None
         assert record.rounds == 1

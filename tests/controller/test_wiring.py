@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from controller.config import Config
-from controller.registry.traffic import Limits
+from controller.registry.http.rate_limiter import TrafficLimits
 from controller.wiring import open_cells_view, open_registries, pull_credentials
 from reconcile.errors import Invalid
 from reconcile.images import parse_image_reference
@@ -44,7 +44,7 @@ def test_each_registry_is_reached_as_the_config_says(values: dict[str, Any], tmp
     assert cache.ca_file == tmp_path / "file.pem"
     assert cache.credentials == Credentials("pusher", Secret("own"))
     assert source.credentials is None
-    assert source.limits == Limits(connections=3)
+    assert source.limits == TrafficLimits(connections=3)
 
 
 def test_cells_have_the_login_that_is_meant_for_them_or_none(values: dict[str, Any], tmp_path: Path) -> None:

@@ -141,7 +141,13 @@ class Chaos:
         for line in daemon.lines:
             if line.get("message") == "docker-cache.reconciler.reconciled":
                 reason = str(line["data"]["reason"])
-                if reason in {"replaced", "put-back", "bridge-timeout", "bridge-crashed", "not-settled"}:
+                if reason in {
+                    "migrated",
+                    "reverted-externally",
+                    "bridge-timeout",
+                    "bridge-crashed",
+                    "not-healthy",
+                }:
                     self._replaced[reason] += 1
 
     async def _kill(self) -> None:
@@ -152,11 +158,11 @@ class Chaos:
             with contextlib.suppress(TimeoutError):
                 await daemon.logged("watcher.listed-bbs")
         self.happened["daemons killed"] += 1
-        phase = self._chance.choice(["bridging", "bridged", "removed", "settling", "unbridging", "any"])
+        phase = self._chance.choice(["bridging", "bridged", "removed", "starting", "removing-bridge", "any"])
         if phase != "any":
             self.happened[f"killed around {phase}"] += 1
             with contextlib.suppress(TimeoutError):
-                await daemon.news(lambda line: line["data"].get("reason") == f"waiting: {phase}", within=3.0)
+                await daemon.news(lambda line: line["data"].get("reason") == f"{phase}", within=3.0)
         self.invariants.note(f"killed around {phase}")
         await daemon.kill()
         self._count(daemon)
@@ -175,7 +181,7 @@ class Chaos:
                     case "resume":
                         await client.resume()
                     case "reconcile":
-                        plan = await client.plan(Chosen(), PlanOptions(include_held=True))
+                        plan = await client.plan(Chosen(), PlanOptions(include_pinned=True))
                         await self._follow(client, plan)
                     case _ if app is not None:
                         chosen = Chosen(apps=(app.owner.app_name,))
@@ -293,7 +299,7 @@ async def run_round(seed: int, seconds: float, directory: Path, *, operators: bo
         sync_interval=1.0,
         converge_interval=1.0,
     ) as env:
-        env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "settle_timeout": "20s"}
+        env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "start_timeout": "20s"}
         env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}
         report = await Chaos(env, seed, operators=operators).run(seconds)
         if report.violations:

@@ -150,7 +150,7 @@ class DaemonProcess:
         await self._end(signal.SIGKILL)
 
     def signal_user(self) -> None:
-        """Let it go on although replacements have failed."""
+        """Let it go on although migrations have failed."""
         self._process.send_signal(signal.SIGUSR1)
 
     def signal_reload(self) -> None:
@@ -324,7 +324,7 @@ async def open_environment(
     """Start everything but the daemon, until the block ends.
 
     Args:
-        directory: Holds all files.
+        directory: Pins all files.
         version: Of the BBS.
         faulty_source: Whether the source registry is a simulator that can be told to fail.
         faulty_cache: The same of the private registry.
@@ -369,7 +369,7 @@ async def open_environment(
                 "bbs_client_key_file": str(certificates.client.key),
                 "communication_timeout": "10s",
                 "sync_interval": "5s",
-                "route_settling_delay": "0s",
+                "route_propagation_delay": "0s",
                 "database_url": f"sqlite:///{directory}/store/docker-cache.db",
                 "journal_key_file": str(key),
                 "cache_registry": {"address": cache.address, "plain_http": True},

@@ -1,6 +1,6 @@
 """Watches that no app has fewer instances than it must have, at every single change in the BBS.
 
-An app holds as many instances as have once served under its own LRP, up to what its owner wants; it may
+An app pins as many instances as have once served under its own LRP, up to what its owner wants; it may
 hold them in a bridge. It gives that up only to its owner, or to the cell that takes an instance away.
 Everything else is a violation.
 """
@@ -20,7 +20,7 @@ from tests.simulators.recipes import APPS_DOMAIN
 
 BRIDGE_PREFIX = "docker-cache-bridge-"
 ITS_OWN = ("root_fs", "image_username", "image_password", "modification_tag")
-"""What a replacement may change of a definition."""
+"""What a migration may change of a definition."""
 OWNERS = ("instances", "routes", "annotation", "metric_tags")
 """What the owner may be just about to change in place."""
 UNSEEN_FOR = 0.5

@@ -202,7 +202,7 @@ async def test_what_is_wrong_has_its_status(
 
 async def test_two_plans_are_not_applied_at_once(env: Environment) -> None:
     await running_apps(env, "web")
-    env.settings |= {"route_settling_delay": "3s"}
+    env.settings |= {"route_propagation_delay": "3s"}
     await env.started_daemon()
     async with channel_of(env, own_pair(env)) as channel:
         stub: Any = AdminStub(channel)
@@ -219,7 +219,7 @@ async def test_two_plans_are_not_applied_at_once(env: Environment) -> None:
 
     assert refused.value.code() is grpc.StatusCode.ABORTED
     assert "apply-running" in (refused.value.details() or "")
-    assert last.state == pb.MOVE_STATE_DONE
+    assert last.state == pb.MIGRATION_STATE_DONE
 
 
 async def test_restore_plans_and_applies_in_one_call(env: Environment) -> None:
@@ -231,5 +231,5 @@ async def test_restore_plans_and_applies_in_one_call(env: Environment) -> None:
         stub: Any = AdminStub(channel)
         news = [each async for each in stub.Restore(pb.RestoreRequest(filter=pb.Filter(apps=["web"])))]
 
-    assert news[-1].state == pb.MOVE_STATE_DONE
+    assert news[-1].state == pb.MIGRATION_STATE_DONE
     assert not env.is_from_cache(web)

@@ -186,7 +186,7 @@ async def test_a_bridge_is_the_same_but_for_key_domain_and_image(env: Environmen
     await moved(env, app)
 
 
-PHASES = ["bridging", "bridged", "removed", "settling", "unbridging"]
+PHASES = ["bridging", "bridged", "removed", "starting", "removing-bridge"]
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -197,12 +197,10 @@ async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
     app = await running_app(env, instances=3)
     async with watched(env):
         daemon = await env.start_daemon()
-        await daemon.logged(
-            "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
-        )
+        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=f"{phase}")
         await daemon.kill()
         again = await env.start_daemon()
-        await again.logged("reconciler.resuming-replacement", process_guid=app.process_guid)
+        await again.logged("reconciler.resuming-migration", process_guid=app.process_guid)
         await moved(env, app)
 
 
@@ -231,9 +229,7 @@ async def test_an_answer_that_is_lost_costs_no_instance(env: Environment, fault:
     async with watched(env):
         daemon = await env.started_daemon()
         if path != REMOVE:
-            await daemon.logged(
-                "reconciler.reconciled", process_guid=app.process_guid, reason="waiting: bridged"
-            )
+            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="bridged")
         env.bbs.faults.order(fault, path)
         await moved(env, app, seconds=90.0)
 
@@ -243,7 +239,7 @@ async def test_a_failover_in_mid_phase_costs_no_instance(env: Environment) -> No
     app = await running_app(env, instances=3)
     async with watched(env):
         daemon = await env.started_daemon()
-        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="waiting: removed")
+        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="removed")
         await env.bbs.fail_over(1.0, 0.5)
         await moved(env, app)
 
@@ -267,7 +263,7 @@ async def test_an_instance_that_comes_back_with_a_late_heartbeat_is_retired(env:
     await moved(env, app)
     rootfs = env.bbs.state.desired[app.process_guid].root_fs
     await until(lambda: env.running_from(app, rootfs) == 1)
-    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="replaced")
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="migrated")
     # The new container ends, and the old cell says again what it knows before another one starts.
     key = old.key
     env.cell.crash(key.process_guid, 0)
@@ -282,7 +278,7 @@ async def test_an_instance_that_comes_back_with_a_late_heartbeat_is_retired(env:
 
 
 class TestOwnersAtWork:
-    """Cloud Controller changes the app at any moment of a replacement."""
+    """Cloud Controller changes the app at any moment of a migration."""
 
     @pytest.mark.parametrize("phase", PHASES)
     async def test_scaling_and_new_routes_survive(self, env: Environment, phase: str) -> None:
@@ -290,9 +286,7 @@ class TestOwnersAtWork:
         app = await running_app(env)
         async with watched(env) as invariants:
             daemon = await env.started_daemon()
-            await daemon.logged(
-                "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
-            )
+            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=f"{phase}")
             await env.cloud.scale(app, 4)
             await env.cloud.map_route(app, "second.apps.example.com")
             await moved(env, app)
@@ -306,9 +300,7 @@ class TestOwnersAtWork:
         env.cell.settings.stop_delay = 0.3
         app = await running_app(env)
         daemon = await env.started_daemon()
-        await daemon.logged(
-            "reconciler.reconciled", process_guid=app.process_guid, reason=f"waiting: {phase}"
-        )
+        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=f"{phase}")
         await env.cloud.delete(app)
 
         await until(lambda: not env.bbs.state.desired and not list(env.bbs.state.rows()), seconds=10.0)
@@ -328,7 +320,9 @@ class TestOwnersAtWork:
                     desired.desire(env.bbs.state, env.cloud.definition(app))
 
             env.bbs.state.events.observers.append(put_back)
-            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="put-back")
+            await daemon.logged(
+                "reconciler.reconciled", process_guid=app.process_guid, reason="reverted-externally"
+            )
             await until(lambda: bridge(env, app) is None)
         assert env.bbs.state.desired[app.process_guid].root_fs == f"docker://{env.source.address}/team/web#1"
         await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"] * 2)
@@ -365,7 +359,7 @@ class TestWhenACopyDoesNotRun:
         async with watched(env):
             daemon = await env.started_daemon()
             await daemon.logged("reconciler.opened-circuit")
-            waiting = await daemon.logged("reconciler.reconciled", reason="waiting: circuit-open")
+            waiting = await daemon.logged("reconciler.reconciled", reason="circuit-breaker-open")
             assert "bridge-timeout" in waiting["data"]["detail"]
             reasons = [row["reason"] for row in (await Operator(env).runs("apps")).rows]
             assert reasons.count("bridge-timeout") == 2
@@ -382,26 +376,26 @@ async def test_without_a_journal_key_running_apps_are_left_alone_with_a_warning(
     daemon = await env.started_daemon()
 
     line = await daemon.logged(
-        "reconciler.reconciled", process_guid=app.process_guid, reason="waiting: running"
+        "reconciler.reconciled", process_guid=app.process_guid, reason="waiting-until-stopped"
     )
     assert "journal_key_file" in line["data"]["detail"]
     assert any("no LRP is moved while it runs" in str(line.get("data")) for line in daemon.lines)
 
 
 async def test_the_operator_excepts_an_org(env: Environment) -> None:
-    env.settings["replace_running_rules"] = [{"org": "acme", "replace_running": "never"}]
+    env.settings["migrate_running_rules"] = [{"org": "acme", "migrate_running": "never"}]
     app = await running_app(env)
     daemon = await env.started_daemon()
 
     line = await daemon.logged(
-        "reconciler.reconciled", process_guid=app.process_guid, reason="waiting: running"
+        "reconciler.reconciled", process_guid=app.process_guid, reason="waiting-until-stopped"
     )
-    assert line["data"]["detail"] == "replace_running is never"
+    assert line["data"]["detail"] == "migrate_running is never"
 
 
 async def test_a_bridge_whose_record_was_lost_is_removed_once_it_is_not_needed(env: Environment) -> None:
     app = await running_app(env)
-    env.settings["replace_running"] = "never"
+    env.settings["migrate_running"] = "never"
     left = DesiredLRP()
     left.CopyFrom(env.bbs.state.desired[app.process_guid])
     left.process_guid, left.domain = BRIDGE_PREFIX + app.process_guid, "docker-cache-bridge"
@@ -410,5 +404,5 @@ async def test_a_bridge_whose_record_was_lost_is_removed_once_it_is_not_needed(e
     await until(lambda: bridge_rows(env, app) == ["RUNNING"] * 2)
     async with watched(env):
         daemon = await env.started_daemon()
-        await daemon.logged("reconciler.looked-at-bridge", reason="bridge-left-behind")
+        await daemon.logged("reconciler.looked-at-bridge", reason="orphaned-bridge")
         await until(lambda: bridge(env, app) is None)

@@ -35,14 +35,14 @@ async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cac
     env.end_instances()
 
     again = await env.start_daemon()
-    await again.logged("reconciler.resuming-replacement", process_guid=app.process_guid)
+    await again.logged("reconciler.resuming-migration", process_guid=app.process_guid)
     # A container whose pull ends only now says that it runs, and is retired half a minute later.
     await until(lambda: env.is_from_cache(app), seconds=60.0)
     rootfs = await env.replaced(app)
     await until(lambda: env.running_from(app, rootfs) == 1)
 
 
-async def test_without_a_journal_key_a_stop_in_mid_replacement_still_desires_the_app(
+async def test_without_a_journal_key_a_stop_in_mid_migration_still_desires_the_app(
     env: Environment,
 ) -> None:
     del env.settings["journal_key_file"]
@@ -159,7 +159,7 @@ async def test_an_owner_who_desires_first_is_replaced_again_and_left_alone_after
         app.is_started = True
         await until(lambda: not env.rows(app))
         await env.cloud.sync()
-    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="put-back")
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="reverted-externally")
 
     lrp = env.lrp(app)
     assert lrp is not None

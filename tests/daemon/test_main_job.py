@@ -55,15 +55,15 @@ async def test_an_app_runs_from_the_copy_also_when_the_source_is_gone(env: Envir
 async def test_a_running_lrp_may_be_left_alone_and_replaced_when_nothing_of_it_runs(
     env: Environment,
 ) -> None:
-    env.settings["replace_running"] = "never"
+    env.settings["migrate_running"] = "never"
     reference = env.source.push("team/web", "1", SAMPLE)
     app = await env.push_app("web", Image(reference))
     await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"])
     daemon = await env.started_daemon()
-    await daemon.logged("reconciler.reconciled", reason="waiting: running")
+    await daemon.logged("reconciler.reconciled", reason="waiting-until-stopped")
 
     lrp = (await Operator(env).runs("apps")).row
-    assert (lrp["process_guid"], lrp["reason"]) == (app.process_guid, "waiting: running")
+    assert (lrp["process_guid"], lrp["reason"]) == (app.process_guid, "waiting-until-stopped")
     assert not env.is_from_cache(app)
 
     env.cell.crash(app.process_guid, 0, reason="made up")
@@ -167,7 +167,7 @@ async def test_an_image_that_no_copy_can_be_made_of_leaves_the_app_on_its_source
     line = await daemon.logged("cacher.failed-to-cache-image")
     await env.cloud.staged(app, build)
     await env.cloud.start_app(app)
-    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="cache-failed")
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="copy-failed")
 
     assert "MANIFEST_UNKNOWN" in line["data"]["reason"] or "NAME_UNKNOWN" in line["data"]["reason"]
     lrp = env.lrp(app)

@@ -32,7 +32,7 @@ async def moved(env: Environment) -> App:
     (web,) = await running_apps(env, "web")
     daemon = await env.started_daemon()
     await env.replaced(web)
-    await daemon.logged("reconciler.reconciled", reason="replaced")
+    await daemon.logged("reconciler.reconciled", reason="migrated")
     return web
 
 
@@ -52,10 +52,10 @@ async def test_every_listing_is_json_lines_where_no_terminal_is(env: Environment
     assert image["source"] == f"{env.source.address}/team/web:1"
     assert image["url"] == f"{env.cache.address}/{image['cache_guid']}:latest"
     assert one["process_guids"] == [web.process_guid]
-    assert (app["state"], app["reason"], app["running"]) == ("cached", "replaced", 2)
+    assert (app["state"], app["reason"], app["running"]) == ("cached", "migrated", 2)
     assert app["rootfs"] == app["wanted_rootfs"] == f"docker://{image['url'].replace(':latest', '#latest')}"
     assert (job["cache_guid"], job["progress"]) == (image["cache_guid"], None)
-    assert (await operator.runs("replacements")).rows == []
+    assert (await operator.runs("migrations")).rows == []
     assert (await operator.runs("apps", "--org", "other")).rows == []
 
 
@@ -80,7 +80,7 @@ async def test_pause_outlives_a_restart_and_loses_no_staging(env: Environment) -
 
     assert paused.row["paused"] is True
     assert [job["state"] for job in waiting.rows] == ["queued"]
-    assert [row["reason"] for row in seen.rows] == ["waiting: paused"]
+    assert [row["reason"] for row in seen.rows] == ["paused"]
     await env.replaced(app)
 
 
@@ -106,7 +106,7 @@ async def test_a_copy_that_cannot_be_made_by_hand_fails_with_its_reason(env: Env
     answer = await Operator(env).runs("cache", "--follow", f"{env.source.address}/team/none:1")
 
     assert answer.status == FAILED
-    assert "cache-failed" in answer.err
+    assert "copy-failed" in answer.err
     assert "team/none" in answer.err
 
 
@@ -188,7 +188,7 @@ async def test_verify_tells_whole_copies_from_damaged_ones(env: Environment) -> 
     assert {row["source"]: row["whole"] for row in damaged.rows} == {good: True, bad: False}
     assert "1 of 2 copies are damaged or could not be read" in damaged.err
     (suspect,) = (await operator.runs("images", "--image", f"{env.source.address}/team/bad")).rows
-    assert suspect["suspect_since"] is not None
+    assert suspect["needs_verification_since"] is not None
 
 
 async def test_an_open_circuit_refuses_a_plan_until_it_is_reset(env: Environment) -> None:
@@ -208,7 +208,7 @@ async def test_an_open_circuit_refuses_a_plan_until_it_is_reset(env: Environment
     assert "not-all-done: 1 of 1 apps were not moved" in crashed.err
     assert not env.is_from_cache(web)
     assert refused.status == REFUSED
-    assert "circuit-open: 1 replacements in a row failed" in refused.err
+    assert "circuit-open: 1 migrations in a row failed" in refused.err
     assert status.row["circuit"]["open"] is True
     assert reset.status == 0
     assert (await operator.runs("status")).row["circuit"]["open"] is False
@@ -235,7 +235,7 @@ async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> No
         ("Apply", "begun"),
     ], "asking is no entry"
     assert {row["caller"] for row in audit.rows} == {"CN=client"}
-    assert json.loads(audit.rows[-1]["arguments"]) == {"max_in_flight": 0, "moves": 1}
+    assert json.loads(audit.rows[-1]["arguments"]) == {"max_in_flight": 0, "migrations": 1}
     logged = [line["data"] for line in daemon.lines if line.get("message") == "docker-cache.admin.called"]
     assert [line["call"] for line in logged] == ["Apply", "Apply", "Evict", "Resume"]
 
@@ -258,7 +258,7 @@ async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
             ("apps",),
             ("reconcile", "--apply", "--yes"),
             ("jobs", "--state", "cached"),
-            ("replacements",),
+            ("migrations",),
             ("restore", "--all", "--yes"),
             ("audit",),
         )

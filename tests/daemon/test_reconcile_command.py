@@ -41,8 +41,8 @@ async def test_a_plan_changes_nothing_and_names_every_change(env: Environment) -
     assert (copy["source"], copy["lrps"], copy["known"]) == (f"{env.source.address}/team/web:1", 2, True)
     assert copy["bytes"] > 25_000
     assert copy["requests"] == 5, "a HEAD, a manifest, a config and two layers"
-    moves = plan.kind("move")
-    assert [(row["app_name"], row["strategy"], row["instances"]) for row in moves] == [
+    migrations = plan.kind("migration")
+    assert [(row["app_name"], row["strategy"], row["instances"]) for row in migrations] == [
         ("web", "bridge", 2),
         ("worker", "bridge", 2),
     ]
@@ -65,13 +65,13 @@ async def test_a_plan_in_a_file_is_applied_while_the_daemon_is_paused(env: Envir
     assert (planned.status, applied.status) == (PENDING, 0), applied.err
     assert [env.is_from_cache(app) for app in apps] == [True, True, False]
     last = applied.rows[-1]
-    assert (last["done"], last["total"], last["state"], last["reason"]) == (2, 2, "done", "replaced")
+    assert (last["done"], last["total"], last["state"], last["reason"]) == (2, 2, "done", "migrated")
     assert invariants.violations == []
     again = await operator.runs("reconcile", "--apply", str(file), "--yes")
     assert again.status == 0, "what is done already is done"
     assert {row["detail"] for row in again.rows if row.get("state") == "done"} == {"it was before"}
     left = await operator.runs("reconcile", "--app", "web", "--app", "worker")
-    assert (left.status, left.kind("move")) == (0, [])
+    assert (left.status, left.kind("migration")) == (0, [])
 
 
 async def test_a_plan_is_refused_whole_when_the_world_has_moved(env: Environment) -> None:
@@ -84,7 +84,7 @@ async def test_a_plan_is_refused_whole_when_the_world_has_moved(env: Environment
     applied = await operator.runs("reconcile", "--apply", str(file), "--yes")
 
     assert applied.status == REFUSED
-    assert "world-moved: worker wants instances: 3, not 2" in applied.err
+    assert "plan-is-stale: worker wants instances: 3, not 2" in applied.err
     assert not env.is_from_cache(web)
     assert (await operator.runs("jobs")).rows == [], "nothing was begun"
 
@@ -164,7 +164,7 @@ async def test_restored_apps_stay_on_their_sources_until_they_are_asked_for(env:
     env.settings |= {"start_paused": False}
     daemon = await env.started_daemon()
     await env.replaced(web)
-    await daemon.logged("reconciler.reconciled", reason="replaced")
+    await daemon.logged("reconciler.reconciled", reason="migrated")
     operator = Operator(env)
     invariants = Invariants(env.bbs, [env.cell], env.cloud)
 
@@ -172,13 +172,13 @@ async def test_restored_apps_stay_on_their_sources_until_they_are_asked_for(env:
         restored = await operator.runs("restore", "--app", "web", "--yes")
     held = (await operator.runs("apps")).row
     without = await operator.runs("reconcile")
-    again = await operator.runs("reconcile", "--include-held", "--apply", "--yes")
+    again = await operator.runs("reconcile", "--include-pinned", "--apply", "--yes")
 
     assert restored.status == 0, restored.err
     assert restored.rows[-1]["reason"] == "restored"
-    assert (held["state"], held["reason"], held["running"]) == ("left-alone", "held", 2)
+    assert (held["state"], held["reason"], held["running"]) == ("skipped", "pinned-to-source", 2)
     assert held["rootfs"].startswith(f"docker://{env.source.address}/")
-    assert [row["reason"] for row in without.kind("left-alone")] == ["held"]
+    assert [row["reason"] for row in without.kind("skipped")] == ["pinned-to-source"]
     assert without.status == 0
     assert again.status == 0, again.err
     assert env.is_from_cache(web)
@@ -222,7 +222,7 @@ async def test_without_a_terminal_it_does_not_guess_the_answer(env: Environment)
         ("", "is no plan"),
         ("{}\n", "is no plan"),
         ('{"docker_cache_plan": 1}\n', "has no end: it was cut"),
-        ('{"docker_cache_plan": 1}\n{"move": 3}\n', "line 2, is no part of a plan"),
+        ('{"docker_cache_plan": 1}\n{"migration": 3}\n', "line 2, is no part of a plan"),
     ],
 )
 async def test_a_file_that_is_no_plan_is_refused(env: Environment, text: str, told: str) -> None:
@@ -243,7 +243,7 @@ async def test_no_cache_missing_leaves_apps_alone_whose_images_have_no_copy(env:
     answer = await Operator(env).runs("reconcile", "--no-cache-missing", "--apply", "--yes")
 
     assert answer.status == 0
-    assert [row["reason"] for row in answer.kind("left-alone")] == ["not-cached"]
+    assert [row["reason"] for row in answer.kind("skipped")] == ["not-cached"]
     assert not env.is_from_cache(web)
 
 
@@ -252,8 +252,8 @@ async def test_only_apps_of_the_wanted_strategy_are_planned(env: Environment) ->
     await env.started_daemon()
     operator = Operator(env)
 
-    assert (await operator.runs("reconcile", "--strategy", "recreate")).kind("move") == []
-    assert len((await operator.runs("reconcile", "--strategy", "bridge")).kind("move")) == 1
+    assert (await operator.runs("reconcile", "--strategy", "recreate")).kind("migration") == []
+    assert len((await operator.runs("reconcile", "--strategy", "bridge")).kind("migration")) == 1
 
 
 async def test_more_at_a_time_than_the_daemon_moves_is_refused(env: Environment) -> None:
@@ -263,7 +263,7 @@ async def test_more_at_a_time_than_the_daemon_moves_is_refused(env: Environment)
     answer = await Operator(env).runs("reconcile", "--apply", "--yes", "--max-in-flight", "11")
 
     assert answer.status == REFUSED
-    assert "max-in-flight: the daemon moves 1 to 10 LRPs at a time" in answer.err
+    assert "max-in-flight: the daemon migrations 1 to 10 LRPs at a time" in answer.err
 
 
 async def test_a_copy_that_cannot_be_made_leaves_its_app_alone_and_says_why(env: Environment) -> None:
@@ -343,7 +343,7 @@ async def test_an_interrupted_restore_holds_only_what_it_has_begun(env: Environm
     await until(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
 
     back = sum(not env.is_from_cache(app) for app in apps)
-    held = (await operator.runs("status")).row["held_apps"]
+    held = (await operator.runs("status")).row["pinned_apps"]
     assert 1 <= back < len(apps)
     assert held == back
 
@@ -360,7 +360,7 @@ async def test_an_lrp_that_cannot_be_looked_at_is_given_up(env: Environment) -> 
     answer = await operator.runs("reconcile", "--apply", str(file), "--yes")
 
     last = answer.rows[-1]
-    assert (answer.status, last["state"], last["reason"]) == (FAILED, "left", "waiting: look-failed")
+    assert (answer.status, last["state"], last["reason"]) == (FAILED, "left", "check-failed")
     assert "get_by_process_guid" in last["detail"]
 
 
@@ -384,9 +384,9 @@ async def test_an_app_that_restore_finds_on_its_source_stays_there(env: Environm
     await operator.runs("resume")
 
     assert restored.status == 0, restored.err
-    assert [row["app_name"] for row in restored.kind("hold")] == ["web"]
-    assert (await operator.runs("apps")).row["reason"] == "held"
-    assert (await operator.runs("status")).row["held_apps"] == 1
+    assert [row["app_name"] for row in restored.kind("pin")] == ["web"]
+    assert (await operator.runs("apps")).row["reason"] == "pinned-to-source"
+    assert (await operator.runs("status")).row["pinned_apps"] == 1
     assert not env.is_from_cache(web)
 
 

@@ -26,7 +26,7 @@ def test_after_a_while_one_probe_gets_through() -> None:
     assert probing.closed_for(60.0) == WHILE_PROBING
     assert not probing.succeeded().is_open
     assert probing.failed("c", 61.0).closed_for(61.0) == 60.0
-    assert probing.called_off().closed_for(61.0) == 0.0, "what tells neither way makes room for another"
+    assert probing.cancelled().closed_for(61.0) == 0.0, "what tells neither way makes room for another"
 
 
 def test_a_closed_one_lets_all_through() -> None:

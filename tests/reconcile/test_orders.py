@@ -6,17 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.actions import Action, BeginReplacement, CacheImage, GoOn, LeaveAlone, VerifyImage
+from reconcile.actions import Action, BeginMigration, CacheImage, Continue, Skip, VerifyImage
+from reconcile.decide import decide
 from reconcile.images import CacheGuid, Digest, Rootfs
 from reconcile.lrps import ActualLrpState, DesiredLrp
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.plan import CHANGED_SINCE_PLAN, COPY_DAMAGED, plan
-from reconcile.policy import Policy, ReplaceRunning, RunningPolicy
+from reconcile.policy import MigrateRunning, Policy, RunningPolicy
 from reconcile.protocol import FAILURES, MAX_ROUNDS
-from reconcile.records import CacheRequest, Goal, JobState, Origin, Phase, Replacement, Strategy
+from reconcile.reasons import Reason
+from reconcile.records import CacheRequest, Goal, JobState, Migration, OriginalSource, Phase, Strategy
 from reconcile.steps import DesireBridge, Retire
-from tests.reconcile.test_plan import (
+from tests.reconcile.test_decide import (
     BRIDGING,
     DIGEST,
     GUID,
@@ -36,12 +37,14 @@ from tests.reconcile.test_plan import (
 MOVE = Order(Goal.CACHE, since=NOW - 10)
 BACK = Order(Goal.SOURCE, since=NOW - 10)
 MOVED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
-ORIGIN = Origin(PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials)
-CACHED = replace(READY, lrp=MOVED, origin=ORIGIN)
+ORIGINAL_SOURCE = OriginalSource(
+    PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
+)
+CACHED = replace(READY, lrp=MOVED, original_source=ORIGINAL_SOURCE)
 """An LRP that runs from its copy."""
 UNKNOWN = replace(READY, binding=None, job=None, image=None)
 """An LRP whose image nobody asked for yet."""
-OPEN = Replacement(
+OPEN = Migration(
     PROCESS,
     GUID,
     Phase.BRIDGING,
@@ -55,11 +58,11 @@ OPEN = Replacement(
 
 
 def decided(observed: Observed, order: Order | None = None, rules: Rules = RULES) -> Action:
-    return plan(replace(observed, order=order), rules)
+    return decide(replace(observed, order=order), rules)
 
 
 def reason_of(action: Action) -> str:
-    assert isinstance(action, LeaveAlone), action
+    assert isinstance(action, Skip), action
     return action.reason
 
 
@@ -70,23 +73,23 @@ def request_of(action: Action) -> CacheRequest:
 
 class TestPause:
     def test_nothing_is_begun(self) -> None:
-        assert decided(replace(READY, is_paused=True)) == LeaveAlone("waiting: paused")
+        assert decided(replace(READY, is_paused=True)) == Skip(Reason.PAUSED)
 
     def test_no_copy_is_asked_for(self) -> None:
-        assert decided(replace(UNKNOWN, is_paused=True)) == LeaveAlone("waiting: paused")
+        assert decided(replace(UNKNOWN, is_paused=True)) == Skip(Reason.PAUSED)
 
     def test_nothing_is_moved_back_to_its_source(self) -> None:
         gone = replace(CACHED, is_restoring=True, is_paused=True)
 
-        assert decided(gone) == LeaveAlone("waiting: paused")
+        assert decided(gone) == Skip(Reason.PAUSED)
 
-    def test_a_replacement_that_was_begun_goes_on(self) -> None:
+    def test_a_migration_that_was_begun_goes_on(self) -> None:
         """An app must not be left between two definitions."""
-        observed = replace(READY, instances=(RUNNING,), replacement=OPEN, is_paused=True)
+        observed = replace(READY, instances=(RUNNING,), migration=OPEN, is_paused=True)
 
         action = decided(observed)
 
-        assert isinstance(action, GoOn)
+        assert isinstance(action, Continue)
         assert action.step == DesireBridge(OPEN)
 
     def test_instances_of_a_definition_that_was_removed_are_retired_all_the_same(self) -> None:
@@ -96,7 +99,7 @@ class TestPause:
         assert isinstance(decided(observed), Retire)
 
     def test_an_lrp_that_runs_from_its_copy_reads_as_ever(self) -> None:
-        assert decided(replace(CACHED, is_paused=True)) == LeaveAlone("already-cached")
+        assert decided(replace(CACHED, is_paused=True)) == Skip(Reason.ALREADY_CACHED)
 
     @pytest.mark.parametrize(
         ("lrp", "reason"),
@@ -111,12 +114,12 @@ class TestPause:
         assert reason_of(decided(observed)) == reason
 
     def test_an_order_works_all_the_same(self) -> None:
-        assert decided(replace(READY, is_paused=True), MOVE) == BeginReplacement(LRP, IMAGE, rounds=1)
+        assert decided(replace(READY, is_paused=True), MOVE) == BeginMigration(LRP, IMAGE, rounds=1)
 
     def test_an_order_to_go_back_works_all_the_same(self) -> None:
         action = decided(replace(CACHED, is_paused=True), BACK)
 
-        assert isinstance(action, BeginReplacement)
+        assert isinstance(action, BeginMigration)
         assert action.goal is Goal.SOURCE
 
     @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.COPYING])
@@ -131,35 +134,35 @@ class TestPause:
         job = replace(JOB, state=JobState.QUEUED, cache_guid=None)
         observed = replace(READY, job=job, image=None, is_paused=True)
 
-        assert reason_of(decided(observed, replace(MOVE, only_cached=True))) == "waiting: caching"
+        assert reason_of(decided(observed, replace(MOVE, only_cached=True))) == "waiting-for-copy"
 
 
 class TestHold:
-    HELD = replace(READY, is_held=True)
+    HELD = replace(READY, is_pinned=True)
 
     def test_an_lrp_on_its_source_stays_there(self) -> None:
-        assert reason_of(decided(self.HELD)) == "held"
+        assert reason_of(decided(self.HELD)) == "pinned-to-source"
 
     def test_no_copy_is_asked_for(self) -> None:
-        assert reason_of(decided(replace(UNKNOWN, is_held=True))) == "held"
+        assert reason_of(decided(replace(UNKNOWN, is_pinned=True))) == "pinned-to-source"
 
     def test_an_lrp_that_runs_from_its_copy_stays_there_too(self) -> None:
         """Only an order brings it back; a hold says what becomes of it afterwards."""
-        assert decided(replace(CACHED, is_held=True)) == LeaveAlone("already-cached")
+        assert decided(replace(CACHED, is_pinned=True)) == Skip(Reason.ALREADY_CACHED)
 
     def test_it_still_goes_back_when_the_registry_is_gone(self) -> None:
-        action = decided(replace(CACHED, is_held=True, is_restoring=True))
+        action = decided(replace(CACHED, is_pinned=True, is_restoring=True))
 
-        assert isinstance(action, BeginReplacement)
+        assert isinstance(action, BeginMigration)
         assert action.goal is Goal.SOURCE
 
-    def test_a_replacement_that_was_begun_goes_on(self) -> None:
-        observed = replace(self.HELD, instances=(RUNNING,), replacement=OPEN)
+    def test_a_migration_that_was_begun_goes_on(self) -> None:
+        observed = replace(self.HELD, instances=(RUNNING,), migration=OPEN)
 
-        assert isinstance(decided(observed), GoOn)
+        assert isinstance(decided(observed), Continue)
 
     def test_an_order_overrides_it(self) -> None:
-        assert decided(self.HELD, MOVE) == BeginReplacement(LRP, IMAGE, rounds=1)
+        assert decided(self.HELD, MOVE) == BeginMigration(LRP, IMAGE, rounds=1)
 
 
 class TestForgetting:
@@ -167,55 +170,55 @@ class TestForgetting:
 
     BEFORE, AFTER = MOVE.since - 1, MOVE.since
 
-    @pytest.mark.parametrize("reason", sorted(FAILURES | {COPY_DAMAGED}))
-    def test_a_failure_from_before_the_order_is_forgotten(self, reason: str) -> None:
+    @pytest.mark.parametrize("reason", sorted(FAILURES | {Reason.COPY_CORRUPT}))
+    def test_a_failure_from_before_the_order_is_forgotten(self, reason: Reason) -> None:
         record = replace(RECORD, reason=reason, updated_at=self.BEFORE)
 
-        assert isinstance(decided(replace(READY, record=record), MOVE), BeginReplacement)
+        assert isinstance(decided(replace(READY, record=record), MOVE), BeginMigration)
 
-    @pytest.mark.parametrize("reason", sorted(FAILURES | {COPY_DAMAGED}))
-    def test_a_failure_of_the_order_itself_ends_it(self, reason: str) -> None:
+    @pytest.mark.parametrize("reason", sorted(FAILURES | {Reason.COPY_CORRUPT}))
+    def test_a_failure_of_the_order_itself_ends_it(self, reason: Reason) -> None:
         record = replace(RECORD, reason=reason, detail="why", updated_at=self.AFTER)
 
-        assert decided(replace(READY, record=record), MOVE) == LeaveAlone(reason, "why")
+        assert decided(replace(READY, record=record), MOVE) == Skip(reason, "why")
 
     def test_rounds_from_before_the_order_are_forgotten(self) -> None:
         record = replace(RECORD, rounds=MAX_ROUNDS, updated_at=self.BEFORE)
 
-        assert decided(replace(READY, record=record), MOVE) == BeginReplacement(LRP, IMAGE, rounds=1)
+        assert decided(replace(READY, record=record), MOVE) == BeginMigration(LRP, IMAGE, rounds=1)
 
     def test_rounds_of_the_order_itself_count(self) -> None:
         """Somebody who puts the LRP back again and again wins against an order, too."""
         record = replace(RECORD, rounds=1, updated_at=self.AFTER)
         again = replace(record, rounds=MAX_ROUNDS)
 
-        assert decided(replace(READY, record=record), MOVE) == BeginReplacement(LRP, IMAGE, rounds=2)
-        assert reason_of(decided(replace(READY, record=again), MOVE)) == "put-back"
+        assert decided(replace(READY, record=record), MOVE) == BeginMigration(LRP, IMAGE, rounds=2)
+        assert reason_of(decided(replace(READY, record=again), MOVE)) == "reverted-externally"
 
     def test_a_copy_that_failed_before_the_order_is_asked_for_again(self) -> None:
         job = replace(JOB, state=JobState.FAILED, cache_guid=None, updated_at=self.BEFORE)
 
         request = request_of(decided(replace(READY, job=job, image=None), MOVE))
 
-        assert (request.reason, request.is_ordered) == ("retry-failed", True)
+        assert (request.reason, request.is_ordered) == ("retrying-copy", True)
 
     def test_a_copy_that_failed_for_the_order_ends_it(self) -> None:
         job = replace(JOB, state=JobState.FAILED, cache_guid=None, failure="DENIED: no", updated_at=NOW)
 
         action = decided(replace(READY, job=job, image=None), MOVE)
 
-        assert action == LeaveAlone("cache-failed", "DENIED: no")
+        assert action == Skip(Reason.COPY_FAILED, "DENIED: no")
 
     @given(since=st.floats(NOW - 100, NOW), failed_at=st.floats(NOW - 100, NOW))
     def test_what_counts_is_decided_by_nothing_but_the_time(self, since: float, failed_at: float) -> None:
-        record = replace(RECORD, reason="bridge-crashed", updated_at=failed_at)
+        record = replace(RECORD, reason=Reason.BRIDGE_CRASHED, updated_at=failed_at)
 
         action = decided(replace(READY, record=record), replace(MOVE, since=since))
 
-        assert isinstance(action, LeaveAlone) == (failed_at >= since)
+        assert isinstance(action, Skip) == (failed_at >= since)
 
     def test_without_an_order_nothing_is_forgotten(self) -> None:
-        record = replace(RECORD, reason="bridge-crashed", updated_at=self.BEFORE)
+        record = replace(RECORD, reason=Reason.BRIDGE_CRASHED, updated_at=self.BEFORE)
 
         assert reason_of(decided(replace(READY, record=record))) == "bridge-crashed"
 
@@ -230,18 +233,18 @@ class TestMove:
     def test_a_copy_that_is_under_way_is_waited_for(self) -> None:
         job = replace(JOB, state=JobState.COPYING, cache_guid=None)
 
-        assert decided(replace(READY, job=job, image=None), MOVE) == LeaveAlone("waiting: caching")
+        assert decided(replace(READY, job=job, image=None), MOVE) == Skip(Reason.WAITING_FOR_COPY)
 
     def test_a_copy_that_instances_crashed_from_is_read_back_first(self) -> None:
-        suspect = replace(IMAGE, suspect_since=NOW - 1)
+        suspect = replace(IMAGE, needs_verification_since=NOW - 1)
 
         assert decided(replace(READY, image=suspect), MOVE) == VerifyImage(LRP, suspect)
 
     def test_an_lrp_that_runs_from_its_copy_is_done(self) -> None:
-        assert decided(CACHED, MOVE) == LeaveAlone("already-cached")
+        assert decided(CACHED, MOVE) == Skip(Reason.ALREADY_CACHED)
 
     def test_an_lrp_that_was_moved_since_the_plan_is_done(self) -> None:
-        assert decided(CACHED, replace(MOVE, rootfs=LRP.rootfs)) == LeaveAlone("already-cached")
+        assert decided(CACHED, replace(MOVE, rootfs=LRP.rootfs)) == Skip(Reason.ALREADY_CACHED)
 
     def test_what_the_config_denies_no_order_allows(self) -> None:
         denying = replace(RULES, policy=Policy(deny=("*",)))
@@ -249,14 +252,16 @@ class TestMove:
         assert reason_of(decided(READY, MOVE, denying)) == "denied"
 
     def test_what_may_not_be_moved_while_it_runs_no_order_moves(self) -> None:
-        never = replace(BRIDGING, running=RunningPolicy(ReplaceRunning.NEVER))
+        never = replace(BRIDGING, running=RunningPolicy(MigrateRunning.NEVER))
 
-        assert reason_of(decided(replace(READY, instances=(RUNNING,)), MOVE, never)) == "waiting: running"
+        assert (
+            reason_of(decided(replace(READY, instances=(RUNNING,)), MOVE, never)) == "waiting-until-stopped"
+        )
 
     def test_it_works_although_lrps_are_moved_back_to_their_sources(self) -> None:
         action = decided(replace(READY, is_restoring=True), MOVE)
 
-        assert action == BeginReplacement(LRP, IMAGE, rounds=1)
+        assert action == BeginMigration(LRP, IMAGE, rounds=1)
 
 
 class TestWayBack:
@@ -265,54 +270,54 @@ class TestWayBack:
     def test_an_lrp_goes_back_to_what_it_ran_from(self) -> None:
         action = decided(CACHED, BACK)
 
-        assert action == BeginReplacement(
-            MOVED, None, 1, Goal.SOURCE, Strategy.RECREATE, reason="operator-restores"
+        assert action == BeginMigration(
+            MOVED, None, 1, Goal.SOURCE, Strategy.RECREATE, reason=Reason.RESTORE_REQUESTED
         )
 
     def test_one_that_runs_gets_a_bridge(self) -> None:
         action = decided(replace(CACHED, instances=(RUNNING,)), BACK, BRIDGING)
 
-        assert isinstance(action, BeginReplacement)
+        assert isinstance(action, BeginMigration)
         assert action.strategy is Strategy.BRIDGE
 
     def test_one_that_runs_from_its_source_is_done(self) -> None:
         assert reason_of(decided(READY, BACK)) == "restored"
 
     def test_one_whose_origin_is_not_known_stays(self) -> None:
-        assert reason_of(decided(replace(CACHED, origin=None), BACK)) == "origin-unknown"
+        assert reason_of(decided(replace(CACHED, original_source=None), BACK)) == "source-unknown"
 
     def test_one_whose_login_is_not_known_stays(self) -> None:
-        lost = replace(ORIGIN, credentials=None)
+        lost = replace(ORIGINAL_SOURCE, credentials=None)
 
-        assert reason_of(decided(replace(CACHED, origin=lost), BACK)) == "origin-credentials-unknown"
+        assert reason_of(decided(replace(CACHED, original_source=lost), BACK)) == "source-credentials-unknown"
 
     def test_one_from_a_public_image_needs_no_login(self) -> None:
-        public = replace(ORIGIN, needs_credentials=False, credentials=None)
+        public = replace(ORIGINAL_SOURCE, needs_credentials=False, credentials=None)
 
-        assert isinstance(decided(replace(CACHED, origin=public), BACK), BeginReplacement)
+        assert isinstance(decided(replace(CACHED, original_source=public), BACK), BeginMigration)
 
     def test_one_that_was_moved_to_another_copy_since_the_plan_stays(self) -> None:
         order = replace(BACK, rootfs=RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11")))
 
-        assert reason_of(decided(CACHED, order)) == CHANGED_SINCE_PLAN
+        assert reason_of(decided(CACHED, order)) == Reason.PLAN_IS_STALE
 
     def test_what_failed_on_the_way_there_does_not_keep_it(self) -> None:
-        record = replace(RECORD, reason="not-settled", updated_at=NOW)
+        record = replace(RECORD, reason=Reason.NOT_HEALTHY, updated_at=NOW)
 
-        assert isinstance(decided(replace(CACHED, record=record), BACK), BeginReplacement)
+        assert isinstance(decided(replace(CACHED, record=record), BACK), BeginMigration)
 
 
 class TestChangedSincePlan:
     """An order is for the LRP that the plan was made for, and for no other."""
 
     def test_a_rootfs_that_is_as_planned_is_moved(self) -> None:
-        assert isinstance(decided(READY, replace(MOVE, rootfs=LRP.rootfs)), BeginReplacement)
+        assert isinstance(decided(READY, replace(MOVE, rootfs=LRP.rootfs)), BeginMigration)
 
     def test_another_rootfs_is_left_alone_and_named(self) -> None:
         action = decided(READY, replace(MOVE, rootfs=Rootfs("docker:///team/app#0")))
 
-        assert isinstance(action, LeaveAlone)
-        assert action.reason == CHANGED_SINCE_PLAN
+        assert isinstance(action, Skip)
+        assert action.reason == Reason.PLAN_IS_STALE
         assert str(LRP.rootfs) in action.detail
 
     def test_a_rootfs_with_a_login_in_it_is_the_one_that_was_planned_without(self) -> None:
@@ -321,13 +326,13 @@ class TestChangedSincePlan:
         observed = replace(READY, lrp=replace(LRP, rootfs=Rootfs(uri)))
         planned = Rootfs(str(Rootfs(uri)))
 
-        assert isinstance(decided(observed, replace(MOVE, rootfs=planned)), BeginReplacement)
+        assert isinstance(decided(observed, replace(MOVE, rootfs=planned)), BeginMigration)
 
     @pytest.mark.parametrize("strategy", [None, Strategy.RECREATE])
     def test_a_strategy_that_is_due_is_taken(self, strategy: Strategy | None) -> None:
         action = decided(READY, replace(MOVE, strategy=strategy))
 
-        assert isinstance(action, BeginReplacement)
+        assert isinstance(action, BeginMigration)
         assert action.strategy is Strategy.RECREATE
 
     def test_an_lrp_that_began_to_run_is_not_bridged_when_it_was_to_be_recreated(self) -> None:
@@ -335,34 +340,34 @@ class TestChangedSincePlan:
 
         action = decided(running, replace(MOVE, strategy=Strategy.RECREATE), BRIDGING)
 
-        assert reason_of(action) == CHANGED_SINCE_PLAN
+        assert reason_of(action) == Reason.PLAN_IS_STALE
 
     def test_an_lrp_that_has_stopped_is_not_recreated_when_it_was_to_be_bridged(self) -> None:
-        assert reason_of(decided(READY, replace(MOVE, strategy=Strategy.BRIDGE))) == CHANGED_SINCE_PLAN
+        assert reason_of(decided(READY, replace(MOVE, strategy=Strategy.BRIDGE))) == Reason.PLAN_IS_STALE
 
     def test_the_way_back_too_is_taken_as_planned_or_not_at_all(self) -> None:
-        assert reason_of(decided(CACHED, replace(BACK, strategy=Strategy.BRIDGE))) == CHANGED_SINCE_PLAN
+        assert reason_of(decided(CACHED, replace(BACK, strategy=Strategy.BRIDGE))) == Reason.PLAN_IS_STALE
 
     def test_a_copy_that_is_as_planned_is_moved_to(self) -> None:
         order = replace(MOVE, to_rootfs=RULES.cache.rootfs(GUID), platform_digest=DIGEST)
 
-        assert isinstance(decided(READY, order), BeginReplacement)
+        assert isinstance(decided(READY, order), BeginMigration)
 
     def test_another_copy_is_not_moved_to(self) -> None:
         other = RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11"))
 
-        assert reason_of(decided(READY, replace(MOVE, to_rootfs=other))) == CHANGED_SINCE_PLAN
+        assert reason_of(decided(READY, replace(MOVE, to_rootfs=other))) == Reason.PLAN_IS_STALE
 
     def test_a_tag_that_has_moved_since_is_not_moved_to(self) -> None:
         order = replace(MOVE, platform_digest=Digest("sha256", "b" * 64))
 
-        assert reason_of(decided(READY, order)) == CHANGED_SINCE_PLAN
+        assert reason_of(decided(READY, order)) == Reason.PLAN_IS_STALE
 
     def test_a_copy_that_is_not_the_planned_one_is_not_even_read_back(self) -> None:
-        suspect = replace(READY, image=replace(IMAGE, suspect_since=NOW - 1))
+        suspect = replace(READY, image=replace(IMAGE, needs_verification_since=NOW - 1))
         order = replace(MOVE, platform_digest=Digest("sha256", "b" * 64))
 
-        assert reason_of(decided(suspect, order)) == CHANGED_SINCE_PLAN
+        assert reason_of(decided(suspect, order)) == Reason.PLAN_IS_STALE
 
 
 class TestOnlyCached:
@@ -371,17 +376,17 @@ class TestOnlyCached:
     ORDER = replace(MOVE, only_cached=True)
 
     def test_what_has_a_copy_is_moved(self) -> None:
-        assert isinstance(decided(READY, self.ORDER), BeginReplacement)
+        assert isinstance(decided(READY, self.ORDER), BeginMigration)
 
     @pytest.mark.parametrize(
         ("observed", "reason"),
         [
             (UNKNOWN, "not-cached"),
-            (replace(READY, image=None), "record-missing"),
+            (replace(READY, image=None), "copy-record-missing"),
             (replace(READY, binding_is_current=False), "staging-may-have-been-missed"),
             (
                 replace(READY, image=None, job=replace(JOB, state=JobState.FAILED, updated_at=NOW - 60)),
-                "retry-failed",
+                "retrying-copy",
             ),
         ],
     )
@@ -405,39 +410,39 @@ orders = st.builds(
 )
 observations = st.builds(
     replace,
-    st.sampled_from([READY, CACHED, UNKNOWN, replace(CACHED, origin=None)]),
+    st.sampled_from([READY, CACHED, UNKNOWN, replace(CACHED, original_source=None)]),
     instances=st.sampled_from([(), (RUNNING,)]),
-    record=st.sampled_from([None, replace(RECORD, reason="bridge-timeout", updated_at=NOW - 50)]),
+    record=st.sampled_from([None, replace(RECORD, reason=Reason.BRIDGE_TIMEOUT, updated_at=NOW - 50)]),
     is_restoring=st.booleans(),
 )
 
 
-@given(observed=observations, order=orders, is_held=st.booleans(), is_paused=st.booleans())
+@given(observed=observations, order=orders, is_pinned=st.booleans(), is_paused=st.booleans())
 def test_what_an_order_comes_to_does_not_depend_on_holds_and_pauses(
     observed: Observed,
     order: Order,
-    is_held: bool,  # noqa: FBT001 - a parameter of hypothesis
+    is_pinned: bool,  # noqa: FBT001 - a parameter of hypothesis
     is_paused: bool,  # noqa: FBT001 - a parameter of hypothesis
 ) -> None:
-    hindered = replace(observed, is_held=is_held, is_paused=is_paused)
+    hindered = replace(observed, is_pinned=is_pinned, is_paused=is_paused)
 
     assert decided(hindered, order, BRIDGING) == decided(observed, order, BRIDGING)
 
 
-@given(observed=observations, is_held=st.booleans())
-def test_a_pause_lets_nothing_be_begun(observed: Observed, is_held: bool) -> None:  # noqa: FBT001 - see above
-    action = decided(replace(observed, is_held=is_held, is_paused=True), rules=BRIDGING)
+@given(observed=observations, is_pinned=st.booleans())
+def test_a_pause_lets_nothing_be_begun(observed: Observed, is_pinned: bool) -> None:  # noqa: FBT001 - see above
+    action = decided(replace(observed, is_pinned=is_pinned, is_paused=True), rules=BRIDGING)
 
-    assert isinstance(action, LeaveAlone)
+    assert isinstance(action, Skip)
 
 
 @given(observed=observations, order=orders)
-def test_an_order_that_begins_a_replacement_leads_where_it_says_in_the_way_it_says(
+def test_an_order_that_begins_a_migration_leads_where_it_says_in_the_way_it_says(
     observed: Observed, order: Order
 ) -> None:
     action = decided(observed, order, BRIDGING)
 
-    if isinstance(action, BeginReplacement):
+    if isinstance(action, BeginMigration):
         assert action.goal is order.goal
         assert order.strategy in {None, action.strategy}
         assert order.rootfs in {None, action.lrp.rootfs}
@@ -446,15 +451,15 @@ def test_an_order_that_begins_a_replacement_leads_where_it_says_in_the_way_it_sa
 def test_restoring_needs_no_order() -> None:
     action = decided(replace(CACHED, is_restoring=True))
 
-    assert isinstance(action, BeginReplacement)
+    assert isinstance(action, BeginMigration)
     assert (action.goal, action.reason) == (Goal.SOURCE, "registry-unreachable")
 
 
 def test_while_restoring_nothing_is_moved_to_its_copy() -> None:
-    assert reason_of(decided(replace(READY, is_restoring=True))) == "waiting: registry-unreachable"
+    assert reason_of(decided(replace(READY, is_restoring=True))) == "fell-back-to-source"
 
 
 def test_a_copy_is_asked_for_under_the_name_of_the_lrp_that_is_ordered() -> None:
     request = request_of(decided(UNKNOWN, MOVE))
 
-    assert (request.origin, request.source) == (f"lrp:{PROCESS}", SOURCE)
+    assert (request.requester, request.source) == (f"lrp:{PROCESS}", SOURCE)

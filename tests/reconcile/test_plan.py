@@ -1,377 +1,322 @@
-"""What is decided on which observation; that decisions are carried out is tested with `apply`."""
+"""What decisions mean for people who are to judge them, and when a plan no longer holds."""
 
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from reconcile.actions import (
-    BeginReplacement,
-    CacheImage,
-    Forget,
-    LeaveAlone,
-    RemoveLeftBridge,
-    VerifyImage,
+from reconcile.actions import Action, Continue, Forget, RemoveLeftBridge, Skip
+from reconcile.decide import decide
+from reconcile.images import CacheGuid, ImageReference, Rootfs, parse_image_reference
+from reconcile.lrps import AppGuid, Pull
+from reconcile.observed import Observed, Rules
+from reconcile.orders import Order
+from reconcile.plan import (
+    PlannedCopy,
+    PlannedMigration,
+    Skipped,
+    Subject,
+    copies_of,
+    differences,
+    propose,
+    subject_of,
 )
-from reconcile.images import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
-from reconcile.lrps import (
-    ActualLrp,
-    ActualLrpState,
-    AppGuid,
-    Credentials,
-    DesiredLrp,
-    ModificationTag,
-    Presence,
-    ProcessGuid,
-    RunAction,
-    Secret,
-)
-from reconcile.observed import LeftBridge, Observed, Rules
-from reconcile.plan import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, plan, plan_left_bridge
-from reconcile.policy import CacheMode, Policy, ReplaceRunning, RunningPolicy, RunningRule
-from reconcile.protocol import FAILURES, MAX_ROUNDS
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    Goal,
-    JobId,
-    JobState,
-    LrpRecord,
-    Origin,
-    Strategy,
-)
-from reconcile.steps import Retire
-
-NOW = 1_800_000_000.0
-GUID = CacheGuid("3d9f1a52-8c1c-4e58-9a1c-0b1c8d2f5e77")
-PROCESS = ProcessGuid("p-1")
-APP = AppGuid("app-1")
-SOURCE = parse_image_reference("registry.example.com/team/app:1").canonical()
-DIGEST = Digest("sha256", "a" * 64)
-RULES = Rules(policy=Policy(), cache=CacheRepositories("cache.example:8080"), domains=frozenset({"cf-apps"}))
-LRP = DesiredLrp(
-    process_guid=PROCESS,
-    domain="cf-apps",
-    app_guid=APP,
-    rootfs=Rootfs("docker://registry.example.com/team/app#1"),
-    instances=2,
-    tag=ModificationTag("epoch-1", 0),
-    definition=b"",
-    credentials=Credentials("robot", Secret("pw")),
-)
-JOB = CacheJob(
-    JobId("job-1"),
-    SOURCE,
-    JobState.CACHED,
-    reason="staging-task",
-    created_at=NOW - 60,
-    updated_at=NOW - 30,
-    cache_guid=GUID,
-)
-IMAGE = CachedImage(GUID, SOURCE, DIGEST, DIGEST, DIGEST, size=1, created_at=NOW, verified_at=NOW)
-READY = Observed(
-    PROCESS,
-    now=NOW,
-    process_age=1000.0,
-    run_id="run-1",
-    lrp=LRP,
-    binding=Binding(APP, SOURCE, "task:t", 1, JOB.job_id),
-    job=JOB,
-    image=IMAGE,
-)
-RECORD = LrpRecord(PROCESS, APP, str(LRP.rootfs), GUID, rounds=0, reason="replaced", updated_at=NOW)
-
-
-def row(
-    state: ActualLrpState, presence: Presence = Presence.ORDINARY, *, index: int = 0, guid: str = "i"
-) -> ActualLrp:
-    return ActualLrp(PROCESS, index, "cf-apps", state, presence, guid, "cell", ModificationTag("e", 0))
-
-
-RUNNING = row(ActualLrpState.RUNNING)
-BRIDGING = replace(RULES, may_bridge=True)
-
-
-def test_an_lrp_with_a_copy_and_nothing_running_is_replaced() -> None:
-    assert plan(READY, RULES) == BeginReplacement(LRP, IMAGE, rounds=1)
-
-
-@pytest.mark.parametrize("state", [ActualLrpState.UNCLAIMED, ActualLrpState.CLAIMED, ActualLrpState.CRASHED])
-def test_instances_that_do_not_run_do_not_stop_a_replacement(state: ActualLrpState) -> None:
-    assert isinstance(plan(replace(READY, instances=(row(state),)), RULES), BeginReplacement)
-
-
-@pytest.mark.parametrize("presence", list(Presence))
-def test_an_lrp_with_a_running_instance_of_any_presence_gets_a_bridge(presence: Presence) -> None:
-    """A suspect or evacuating instance may be the only one that serves."""
-    instances = (row(ActualLrpState.UNCLAIMED), row(ActualLrpState.RUNNING, presence))
-
-    action = plan(replace(READY, instances=instances), BRIDGING)
-
-    assert action == BeginReplacement(LRP, IMAGE, rounds=1, strategy=Strategy.BRIDGE)
-
-
-def test_without_a_durable_journal_an_lrp_that_runs_is_left_alone() -> None:
-    action = plan(replace(READY, instances=(RUNNING,)), RULES)
-
-    assert isinstance(action, LeaveAlone)
-    assert action.reason == "waiting: running"
-    assert "journal_key_file" in action.detail
-
-
-def test_an_lrp_whose_name_leaves_no_room_for_a_bridge_is_left_alone_while_it_runs() -> None:
-    long = replace(LRP, process_guid=ProcessGuid("p" * 240))
-
-    action = plan(replace(READY, lrp=long, instances=(RUNNING,)), BRIDGING)
-
-    assert isinstance(action, LeaveAlone)
-    assert action.reason == "waiting: running"
-
-
-def test_an_lrp_that_is_being_scaled_to_nothing_is_not_bridged() -> None:
-    observed = replace(READY, lrp=replace(LRP, instances=0), instances=(RUNNING,))
-
-    assert isinstance(plan(observed, BRIDGING), LeaveAlone)
-
-
-TAGGED = replace(
+from reconcile.policy import MigrateRunning, RunningPolicy, RunningRule
+from reconcile.reasons import Reason
+from reconcile.records import Goal, JobState, OriginalSource, Strategy
+from reconcile.selection import Owner
+from reconcile.steps import Retire, Wait
+from tests.reconcile.test_decide import (
+    BRIDGING,
+    GUID,
+    IMAGE,
+    JOB,
     LRP,
-    metric_tags={
-        "organization_name": "acme",
-        "organization_id": "o-1",
-        "space_name": "prod",
-        "space_id": "s-1",
-        "app_name": "web",
-        "app_id": "app-1",
-    },
+    NOW,
+    PROCESS,
+    READY,
+    RULES,
+    RUNNING,
+    SOURCE,
+    TAGGED,
 )
 
-
-@pytest.mark.parametrize(
-    ("rule", "matches"),
-    [
-        (RunningRule(ReplaceRunning.NEVER), True),
-        (RunningRule(ReplaceRunning.NEVER, org="acme"), True),
-        (RunningRule(ReplaceRunning.NEVER, org="o-?"), True),
-        (RunningRule(ReplaceRunning.NEVER, org="Acme"), False),
-        (RunningRule(ReplaceRunning.NEVER, org="acme", space="dev"), False),
-        (RunningRule(ReplaceRunning.NEVER, space="prod", app="w*"), True),
-        (RunningRule(ReplaceRunning.NEVER, app="app-1"), True),
-        (RunningRule(ReplaceRunning.NEVER, image="registry.example.com/team/*"), True),
-        (RunningRule(ReplaceRunning.NEVER, image="docker.io/*"), False),
-    ],
+TO = RULES.cache.rootfs(GUID)
+MOVE, BACK = Order(Goal.CACHE, since=NOW), Order(Goal.SOURCE, since=NOW)
+ORDERED = replace(READY, order=MOVE)
+UNKNOWN = replace(ORDERED, binding=None, job=None, image=None)
+MOVED = replace(LRP, rootfs=TO)
+ORIGINAL_SOURCE = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+CACHED = replace(READY, lrp=MOVED, original_source=ORIGINAL_SOURCE, order=BACK)
+SUBJECT = subject_of(LRP)
+PLANNED = PlannedMigration(
+    SUBJECT, TO, None, Strategy.BRIDGE, instances=2, running=1, reason=Reason.RUNS_FROM_SOURCE
 )
-def test_the_operator_decides_by_org_space_app_and_image_whether_a_running_lrp_is_moved(
-    rule: RunningRule,
-    matches: bool,  # noqa: FBT001 - a parameter of pytest
-) -> None:
-    rules = replace(BRIDGING, running=RunningPolicy(rules=(rule,)))
-
-    action = plan(replace(READY, lrp=TAGGED, instances=(RUNNING,)), rules)
-
-    assert isinstance(action, LeaveAlone) == matches
+OTHER = RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11"))
 
 
-def test_the_first_rule_that_matches_decides() -> None:
-    rules = (RunningRule(ReplaceRunning.BRIDGE, app="web"), RunningRule(ReplaceRunning.NEVER, org="acme"))
-    policy = RunningPolicy(ReplaceRunning.NEVER, rules)
-
-    assert policy.of(TAGGED, SOURCE) is ReplaceRunning.BRIDGE
-    assert policy.of(LRP, SOURCE) is ReplaceRunning.NEVER
-
-
-@pytest.mark.parametrize("reason", sorted(FAILURES))
-def test_what_failed_is_not_tried_again_for_a_while(reason: str) -> None:
-    failed = replace(RECORD, reason=reason, detail="why")
-
-    assert plan(replace(READY, record=failed), BRIDGING) == LeaveAlone(reason, "why")
-    old = replace(failed, updated_at=NOW - RETRY_FAILED_AFTER - 1)
-    assert isinstance(plan(replace(READY, record=old), BRIDGING), BeginReplacement)
+def proposed(
+    observed: Observed, rules: Rules = RULES, action: Action | None = None
+) -> PlannedMigration | Skipped:
+    assert observed.lrp is not None
+    return propose(observed, observed.lrp, action or decide(observed, rules), rules)
 
 
-def test_a_copy_that_instances_crashed_from_is_verified_before_another_app_is_moved_to_it() -> None:
-    suspect = replace(IMAGE, suspect_since=NOW - 1)
+def move_of(observed: Observed, rules: Rules = RULES) -> PlannedMigration:
+    made = proposed(observed, rules)
+    assert isinstance(made, PlannedMigration), made
+    return made
 
-    assert plan(replace(READY, image=suspect), RULES) == VerifyImage(LRP, suspect)
+
+def test_an_lrp_is_named_with_its_owner() -> None:
+    assert subject_of(TAGGED) == Subject(
+        PROCESS, AppGuid("app-1"), Owner("acme", "prod", "web"), TAGGED.rootfs
+    )
 
 
-def test_an_instance_of_a_definition_that_was_removed_is_retired_wherever_the_lrp_runs_from() -> None:
-    late = row(ActualLrpState.RUNNING, guid="old")
-    moved = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
-    observed = replace(READY, lrp=moved, instances=(late, RUNNING), stale=frozenset({"old"}))
+class TestMove:
+    def test_an_lrp_whose_copy_is_there_is_moved_to_it(self) -> None:
+        assert move_of(ORDERED) == PlannedMigration(
+            SUBJECT, TO, None, Strategy.RECREATE, instances=2, running=0, reason=Reason.RUNS_FROM_SOURCE
+        )
 
-    assert plan(observed, RULES) == Retire((late,), "retired-stale-instances")
+    def test_one_that_runs_is_moved_with_a_bridge_and_counted(self) -> None:
+        move = move_of(replace(ORDERED, instances=(RUNNING,)), BRIDGING)
+
+        assert (move.strategy, move.instances, move.running) == (Strategy.BRIDGE, 2, 1)
+
+    def test_one_whose_copy_is_to_be_read_back_first_is_moved_to_it_in_the_end(self) -> None:
+        suspect = replace(IMAGE, needs_verification_since=NOW - 1)
+
+        move = move_of(replace(ORDERED, image=suspect))
+
+        assert (move.to_rootfs, move.copy, move.reason) == (TO, None, "copy-needs-verification")
+
+
+class TestCopyFirst:
+    def test_an_lrp_without_a_copy_waits_for_it_and_nobody_knows_its_rootfs_yet(self) -> None:
+        move = move_of(UNKNOWN)
+
+        assert (move.to_rootfs, move.copy, move.reason) == (None, SOURCE, "not-cached")
+
+    @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.COPYING])
+    def test_one_whose_copy_is_under_way_waits_for_it(self, state: JobState) -> None:
+        job = replace(JOB, state=state, cache_guid=None)
+
+        move = move_of(replace(ORDERED, job=job, image=None))
+
+        assert (move.copy, move.reason) == (SOURCE, "waiting-for-copy")
+
+    def test_one_whose_copy_waits_for_the_end_of_a_pause_waits_for_it(self) -> None:
+        job = replace(JOB, state=JobState.QUEUED, cache_guid=None)
+
+        move = move_of(replace(ORDERED, job=job, image=None, is_paused=True))
+
+        assert (move.copy, move.reason) == (SOURCE, "waiting-for-copy")
+
+    def test_one_whose_source_is_asked_once_more_names_no_rootfs(self) -> None:
+        """Its tag may have moved: the copy that is there may not be the one that it gets."""
+        move = move_of(replace(ORDERED, binding_is_current=False))
+
+        assert (move.to_rootfs, move.copy) == (None, SOURCE)
+
+    def test_one_that_runs_says_so_before_its_copy_is_there(self) -> None:
+        move = move_of(replace(UNKNOWN, instances=(RUNNING,)), BRIDGING)
+
+        assert (move.strategy, move.running) == (Strategy.BRIDGE, 1)
+
+    def test_one_that_could_not_be_moved_afterwards_is_not_copied_for(self) -> None:
+        made = proposed(replace(UNKNOWN, instances=(RUNNING,)))
+
+        assert isinstance(made, Skipped)
+        assert made.reason == "waiting-until-stopped"
+        assert "journal_key_file" in made.detail
+
+    @pytest.mark.parametrize("is_paused", [True, False])
+    def test_one_whose_copy_is_under_way_stays_when_only_what_is_cached_was_asked_for(
+        self,
+        is_paused: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        order = replace(MOVE, only_cached=True)
+        job = replace(JOB, state=JobState.COPYING, cache_guid=None)
+
+        made = proposed(replace(READY, job=job, image=None, order=order, is_paused=is_paused))
+
+        assert isinstance(made, Skipped)
+        assert made.reason == "waiting-for-copy"
 
 
 class TestWayBack:
-    """The private registry is gone for good: what runs from it goes back to where it came from."""
+    def test_an_lrp_goes_back_to_what_it_ran_from(self) -> None:
+        move = move_of(CACHED)
 
-    MOVED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
-    ORIGIN = Origin(PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials)
-    GONE = replace(READY, lrp=MOVED, origin=ORIGIN, is_restoring=True)
+        assert (move.to_rootfs, move.copy, move.reason) == (LRP.rootfs, None, "restore-requested")
+        assert move.subject.rootfs == TO
 
-    def test_an_lrp_goes_back_to_its_source(self) -> None:
-        action = plan(self.GONE, RULES)
+    def test_one_that_runs_goes_back_as_the_rule_for_its_source_says(self) -> None:
+        """A rule about images is about what people call them, which its copy does not tell."""
+        rule = RunningRule(MigrateRunning.BRIDGE, image="registry.example.com/*")
+        rules = replace(BRIDGING, running=RunningPolicy(MigrateRunning.NEVER, (rule,)))
 
-        assert isinstance(action, BeginReplacement)
-        assert (action.goal, action.strategy, action.image) == (Goal.SOURCE, Strategy.RECREATE, None)
+        move = move_of(replace(CACHED, instances=(RUNNING,)), rules)
 
-    def test_one_that_runs_gets_a_bridge(self) -> None:
-        action = plan(replace(self.GONE, instances=(RUNNING,)), BRIDGING)
+        assert move.strategy is Strategy.BRIDGE
 
-        assert isinstance(action, BeginReplacement)
-        assert action.strategy is Strategy.BRIDGE
+    def test_one_whose_origin_is_not_known_stays(self) -> None:
+        assert proposed(replace(CACHED, original_source=None)) == Skipped(
+            subject_of(MOVED),
+            Reason.SOURCE_UNKNOWN,
+            "it was not moved here by this program, or its record is gone",
+        )
 
-    def test_one_whose_origin_or_login_is_not_known_stays(self) -> None:
-        assert isinstance(plan(replace(self.GONE, origin=None), RULES), LeaveAlone)
-        lost = replace(self.ORIGIN, credentials=None)
-        action = plan(replace(self.GONE, origin=lost), RULES)
-        assert isinstance(action, LeaveAlone)
-        assert action.reason == "origin-credentials-unknown"
+    def test_one_that_is_on_its_source_stays(self) -> None:
+        made = proposed(replace(READY, order=BACK))
 
-    def test_nothing_is_moved_to_the_registry_meanwhile(self) -> None:
-        action = plan(replace(READY, is_restoring=True), RULES)
-
-        assert isinstance(action, LeaveAlone)
-        assert action.reason == "waiting: registry-unreachable"
+        assert isinstance(made, Skipped)
+        assert made.reason == "restored"
 
 
-class TestLeftBridge:
-    """A bridge without a journal row, be it that the journal was lost."""
+class TestStays:
+    def test_an_lrp_that_is_left_alone_says_why(self) -> None:
+        assert proposed(ORDERED, action=Skip(Reason.PINNED_TO_SOURCE, "its detail")) == Skipped(
+            SUBJECT, Reason.PINNED_TO_SOURCE, "its detail"
+        )
 
-    BRIDGE = replace(LRP, process_guid=ProcessGuid("docker-cache-bridge-p-1"))
-    LEFT = LeftBridge(
-        BRIDGE.process_guid, 1000.0, bridge=BRIDGE, bridge_instances=(RUNNING,), lrp=LRP, instances=(RUNNING,)
+    @pytest.mark.parametrize(
+        ("action", "reason"),
+        [
+            (Forget(), Reason.NOT_DESIRED),
+            (Retire((RUNNING,), Reason.RETIRED_STALE_INSTANCES), Reason.RETIRED_STALE_INSTANCES),
+            (RemoveLeftBridge(PROCESS), Reason.ORPHANED_BRIDGE),
+        ],
+    )
+    def test_what_is_put_right_first_is_planned_when_it_is(self, action: Action, reason: Reason) -> None:
+        assert proposed(ORDERED, action=action) == Skipped(SUBJECT, reason)
+
+    def test_one_that_is_being_replaced_is_never_proposed_anew(self) -> None:
+        with pytest.raises(AssertionError):
+            proposed(ORDERED, action=Continue(Wait(Reason.STARTING, 1.0), Pull(TO)))
+
+
+class TestDifferences:
+    def test_an_lrp_that_is_as_it_was_has_none(self) -> None:
+        assert differences(PLANNED, PLANNED) == ""
+
+    def test_how_many_instances_serve_at_the_moment_is_none(self) -> None:
+        assert differences(PLANNED, replace(PLANNED, running=2)) == ""
+
+    def test_a_copy_that_was_missing_and_is_there_is_none(self) -> None:
+        """That is what the plan wanted."""
+        waiting = replace(PLANNED, to_rootfs=None, copy=SOURCE)
+
+        assert differences(waiting, PLANNED) == ""
+
+    def test_a_copy_that_is_asked_for_once_more_is_none(self) -> None:
+        assert differences(PLANNED, replace(PLANNED, to_rootfs=None, copy=SOURCE)) == ""
+
+    def test_another_reason_is_none(self) -> None:
+        assert differences(PLANNED, replace(PLANNED, reason=Reason.COPY_NEEDS_VERIFICATION)) == ""
+
+    def test_a_login_in_a_rootfs_is_none(self) -> None:
+        """A plan that was written down has no login in it."""
+        with_login = Rootfs("docker://robot:pw@registry.example.com/team/app#1")
+        now = replace(PLANNED, subject=replace(SUBJECT, rootfs=with_login))
+        written = replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs(str(with_login))))
+
+        assert differences(written, now) == ""
+
+    def test_a_login_in_the_rootfs_to_go_back_to_is_none(self) -> None:
+        with_login = Rootfs("docker://robot:pw@registry.example.com/team/app#1")
+        now, written = (replace(PLANNED, to_rootfs=each) for each in (with_login, Rootfs(str(with_login))))
+
+        assert differences(written, now) == ""
+
+    @pytest.mark.parametrize(
+        ("now", "said"),
+        [
+            (
+                replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs("docker:///team/app#2"))),
+                "is desired from docker:///team/app#2, not docker://registry.example.com/team/app#1",
+            ),
+            (replace(PLANNED, strategy=Strategy.RECREATE), "would be moved by recreate, not bridge"),
+            (replace(PLANNED, instances=3), "wants instances: 3, not 2"),
+            (replace(PLANNED, to_rootfs=OTHER), f"would be moved to {OTHER}, not {TO}"),
+            (Skipped(SUBJECT, Reason.PINNED_TO_SOURCE, "why"), "would be skipped now: pinned-to-source why"),
+            (Skipped(SUBJECT, Reason.DENIED), "would be skipped now: denied"),
+        ],
+    )
+    def test_anything_else_is_said(self, now: PlannedMigration | Skipped, said: str) -> None:
+        assert differences(PLANNED, now) == said
+
+    def test_all_are_said(self) -> None:
+        now = replace(PLANNED, instances=3, strategy=Strategy.RECREATE)
+
+        assert (
+            differences(PLANNED, now) == "would be moved by recreate, not bridge, wants instances: 3, not 2"
+        )
+
+
+class TestCopies:
+    A, B = parse_image_reference("docker.io/team/a:1"), parse_image_reference("docker.io/team/b:1")
+
+    def test_an_image_is_listed_once_with_the_lrps_that_wait_for_it(self) -> None:
+        migrations = [replace(PLANNED, copy=each) for each in (self.B, None, self.A, self.B)]
+
+        assert copies_of(migrations) == (PlannedCopy(self.A, 1), PlannedCopy(self.B, 2))
+
+    def test_without_moves_that_wait_there_are_none(self) -> None:
+        assert copies_of([PLANNED]) == ()
+
+    @given(wanted=st.lists(st.sampled_from([A, B, SOURCE]) | st.none()))
+    def test_each_lrp_that_waits_is_counted_once_and_images_stand_by_name(
+        self, wanted: list[ImageReference | None]
+    ) -> None:
+        copies = copies_of([replace(PLANNED, copy=each) for each in wanted])
+
+        assert {copy.source: copy.lrps for copy in copies} == {
+            each: wanted.count(each) for each in wanted if each is not None
+        }
+        assert list(copies) == sorted(copies, key=lambda copy: str(copy.source))
+
+
+@given(
+    observed=st.builds(
+        replace,
+        st.sampled_from([ORDERED, UNKNOWN, CACHED, replace(CACHED, original_source=None)]),
+        instances=st.sampled_from([(), (RUNNING,)]),
+        is_paused=st.booleans(),
+        is_pinned=st.booleans(),
+    ),
+    rules=st.sampled_from([RULES, BRIDGING]),
+)
+def test_a_world_that_does_not_change_keeps_to_the_plan(observed: Observed, rules: Rules) -> None:
+    made = proposed(observed, rules)
+
+    if isinstance(made, PlannedMigration):
+        assert differences(made, proposed(observed, rules)) == ""
+
+
+@given(
+    observed=st.builds(
+        replace,
+        st.sampled_from([ORDERED, UNKNOWN, CACHED, replace(CACHED, original_source=None)]),
+        instances=st.sampled_from([(), (RUNNING,)]),
+        is_paused=st.booleans(),
+    )
+)
+def test_what_is_proposed_is_carried_out_by_an_order_made_of_it(observed: Observed) -> None:
+    made = proposed(observed, BRIDGING)
+    if not isinstance(made, PlannedMigration):
+        return
+    assert observed.order is not None
+    goal = observed.order.goal
+    order = Order(
+        goal,
+        since=NOW,
+        strategy=made.strategy,
+        rootfs=made.subject.rootfs,
+        to_rootfs=made.to_rootfs if goal is Goal.CACHE else None,
     )
 
-    def test_it_is_removed_when_the_app_itself_serves(self) -> None:
-        assert plan_left_bridge(self.LEFT, owner_sync=180.0) == RemoveLeftBridge(self.BRIDGE.process_guid)
-
-    def test_it_stays_while_it_serves_more(self) -> None:
-        action = plan_left_bridge(replace(self.LEFT, instances=()), owner_sync=180.0)
-
-        assert isinstance(action, LeaveAlone)
-
-    def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
-        gone = replace(self.LEFT, lrp=None, instances=())
-
-        assert isinstance(plan_left_bridge(gone, owner_sync=180.0), LeaveAlone)
-        fresh = replace(gone, domains_are_fresh=True)
-        assert isinstance(plan_left_bridge(fresh, owner_sync=180.0), RemoveLeftBridge)
-        young = replace(fresh, process_age=10.0)
-        assert isinstance(plan_left_bridge(young, owner_sync=180.0), LeaveAlone)
-
-    def test_one_that_a_replacement_knows_of_is_left_to_it(self) -> None:
-        assert plan_left_bridge(replace(self.LEFT, is_in_use=True), owner_sync=180.0) == Forget()
-
-
-LEFT_ALONE = {
-    "not a Docker LRP": (replace(LRP, rootfs=Rootfs("preloaded:cflinuxfs4")), "not-docker"),
-    "a domain that is not ours to touch": (replace(LRP, domain="other"), "other-domain"),
-    "an image that no registry knows": (
-        replace(LRP, rootfs=Rootfs("docker:///library/-x#1")),
-        "not-cacheable",
-    ),
-    "already from the cache": (replace(LRP, rootfs=RULES.cache.rootfs(GUID)), "already-cached"),
-    "already from the cache, host in capitals": (
-        replace(LRP, rootfs=Rootfs("docker://CACHE.example:8080/x#latest")),
-        "already-cached",
-    ),
-    "an owner who opted out": (
-        replace(LRP, action=RunAction("/x", env={"DIEGO_DOCKER_CACHE": "false"})),
-        "opted-out",
-    ),
-}
-
-
-@pytest.mark.parametrize(("lrp", "reason"), LEFT_ALONE.values(), ids=LEFT_ALONE.keys())
-def test_what_is_not_ours_is_left_alone_with_a_reason(lrp: DesiredLrp, reason: str) -> None:
-    rules = replace(RULES, policy=Policy(CacheMode.OPT_OUT))
-
-    action = plan(replace(READY, lrp=lrp), rules)
-
-    assert isinstance(action, LeaveAlone)
-    assert action.reason == reason
-
-
-def test_an_lrp_whose_staging_opted_in_by_a_flag_is_replaced() -> None:
-    """The flag stands in the staging task only; the LRP does not show it."""
-    rules = replace(RULES, policy=Policy(CacheMode.OPT_IN))
-    assert READY.binding is not None
-    opted_in = replace(READY.binding, opted_in=True)
-
-    assert isinstance(plan(replace(READY, binding=opted_in), rules), BeginReplacement)
-    assert plan(READY, rules) == LeaveAlone("not-opted-in"), "a binding from before opt-in was asked for"
-    assert plan(replace(READY, binding=None), rules) == LeaveAlone("not-opted-in")
-
-
-def test_an_lrp_without_an_app_guid_is_left_alone() -> None:
-    """All such would share one app's bindings, whoever owns them."""
-    action = plan(replace(READY, lrp=replace(LRP, app_guid=AppGuid(""))), RULES)
-
-    assert isinstance(action, LeaveAlone)
-    assert action.reason == "no-app-guid"
-
-
-def test_an_lrp_that_is_gone_is_forgotten() -> None:
-    assert plan(replace(READY, lrp=None), RULES) == Forget()
-
-
-def test_an_lrp_without_a_copy_asks_for_one_with_its_own_credentials() -> None:
-    action = plan(replace(READY, binding=None, job=None, image=None), RULES)
-
-    assert isinstance(action, CacheImage)
-    assert action.reason == "not-cached"
-    assert action.request.source == SOURCE
-    assert action.request.credentials == LRP.credentials
-    assert (action.request.origin, action.request.staged_at) == ("lrp:p-1", 0)
-
-
-def test_a_staging_from_before_a_gap_is_confirmed_first() -> None:
-    """A later staging may have been missed: its image, not the known one, is the app's."""
-    action = plan(replace(READY, binding_is_current=False), RULES)
-
-    assert isinstance(action, CacheImage)
-    assert action.reason == "staging-may-have-been-missed"
-    assert READY.binding is not None
-    assert action.request.staged_at == READY.binding.staged_at, "no clock of ours goes before the BBS's"
-
-
-def test_an_lrp_that_runs_and_stays_is_not_confirmed() -> None:
-    """It would not be moved anyway, and its source registry is not asked for nothing."""
-    observed = replace(READY, binding_is_current=False, instances=(RUNNING,))
-
-    assert isinstance(plan(observed, RULES), LeaveAlone)
-
-
-def test_an_lrp_that_was_replaced_before_needs_no_confirmation() -> None:
-    observed = replace(READY, binding_is_current=False, record=RECORD)
-
-    assert isinstance(plan(observed, RULES), BeginReplacement)
-
-
-@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.COPYING])
-def test_an_lrp_waits_for_its_copy(state: JobState) -> None:
-    observed = replace(READY, job=replace(JOB, state=state, cache_guid=None), image=None)
-
-    assert plan(observed, RULES) == LeaveAlone("waiting: caching")
-
-
-def test_a_failed_copy_leaves_the_lrp_on_its_source_and_is_tried_again_much_later() -> None:
-    job = replace(JOB, state=JobState.FAILED, cache_guid=None, failure="DENIED: no")
-
-    assert plan(replace(READY, job=job, image=None), RULES) == LeaveAlone("cache-failed", "DENIED: no")
-    old = replace(job, updated_at=NOW - RETRY_FAILED_AFTER - 1)
-    action = plan(replace(READY, job=old, image=None), RULES)
-    assert isinstance(action, CacheImage)
-    assert action.reason == "retry-failed"
-
-
-def test_an_lrp_that_somebody_keeps_putting_back_is_left_alone() -> None:
-    record = replace(RECORD, rounds=MAX_ROUNDS)
-
-    assert plan(replace(READY, record=record), RULES) == LeaveAlone(
-        "put-back", "somebody undid 3 replacements"
-    )
-    quiet = replace(record, updated_at=NOW - ROUNDS_FORGOTTEN_AFTER - 1)
-    assert plan(replace(READY, record=quiet), RULES) == BeginReplacement(LRP, IMAGE, rounds=1)
+    assert decide(replace(observed, order=order), BRIDGING) == decide(observed, BRIDGING)

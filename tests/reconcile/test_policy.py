@@ -9,17 +9,8 @@ from hypothesis import strategies as st
 
 from reconcile.errors import Invalid
 from reconcile.images import CacheRepositories, parse_image_reference
-from reconcile.policy import (
-    ALREADY_CACHED,
-    DENIED,
-    NOT_ALLOWED,
-    NOT_OPTED_IN,
-    OPTED_OUT,
-    CacheMode,
-    Policy,
-    check_patterns,
-    decide,
-)
+from reconcile.policy import CacheMode, Policy, check_patterns, refusal_of
+from reconcile.reasons import Reason
 from reconcile.staging import Signal
 
 CACHE = CacheRepositories("cache.example:8080")
@@ -27,7 +18,7 @@ HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
 def verdict(policy: Policy, text: str, signal: Signal = Signal.NONE) -> str | None:
-    return decide(policy, image=parse_image_reference(text), signal=signal, cache=CACHE)
+    return refusal_of(policy, image=parse_image_reference(text), signal=signal, cache=CACHE)
 
 
 @pytest.mark.parametrize(
@@ -37,11 +28,11 @@ def verdict(policy: Policy, text: str, signal: Signal = Signal.NONE) -> str | No
         (CacheMode.ALL, Signal.NONE, None),
         (CacheMode.ALL, Signal.OPT_OUT, None),
         (CacheMode.OPT_IN, Signal.OPT_IN, None),
-        (CacheMode.OPT_IN, Signal.NONE, NOT_OPTED_IN),
-        (CacheMode.OPT_IN, Signal.OPT_OUT, OPTED_OUT),
+        (CacheMode.OPT_IN, Signal.NONE, Reason.NOT_OPTED_IN),
+        (CacheMode.OPT_IN, Signal.OPT_OUT, Reason.OPTED_OUT),
         (CacheMode.OPT_OUT, Signal.OPT_IN, None),
         (CacheMode.OPT_OUT, Signal.NONE, None),
-        (CacheMode.OPT_OUT, Signal.OPT_OUT, OPTED_OUT),
+        (CacheMode.OPT_OUT, Signal.OPT_OUT, Reason.OPTED_OUT),
     ],
 )
 def test_the_mode_says_what_an_owners_signal_means(
@@ -53,7 +44,7 @@ def test_the_mode_says_what_an_owners_signal_means(
 @pytest.mark.parametrize("mode", CacheMode)
 @pytest.mark.parametrize("text", ["cache.example:8080/guid:latest", "CACHE.Example:8080/guid"])
 def test_what_lies_in_the_private_registry_is_not_cached_again(mode: CacheMode, text: str) -> None:
-    assert verdict(Policy(mode, deny=("*",)), text, Signal.OPT_IN) == ALREADY_CACHED
+    assert verdict(Policy(mode, deny=("*",)), text, Signal.OPT_IN) == Reason.ALREADY_CACHED
 
 
 @pytest.mark.parametrize(
@@ -85,8 +76,8 @@ def test_what_lies_in_the_private_registry_is_not_cached_again(mode: CacheMode, 
     ],
 )
 def test_patterns_are_matched_against_the_canonical_reference(pattern: str, text: str, matches: bool) -> None:  # noqa: FBT001 - a table
-    assert verdict(Policy(deny=(pattern,)), text) == (DENIED if matches else None)
-    assert verdict(Policy(allow=(pattern,)), text) == (None if matches else NOT_ALLOWED)
+    assert verdict(Policy(deny=(pattern,)), text) == (Reason.DENIED if matches else None)
+    assert verdict(Policy(allow=(pattern,)), text) == (None if matches else Reason.NOT_ALLOWED)
 
 
 def test_deny_wins_over_allow_and_one_match_is_enough() -> None:
@@ -94,13 +85,13 @@ def test_deny_wins_over_allow_and_one_match_is_enough() -> None:
 
     assert verdict(policy, "team/app:1") is None
     assert verdict(policy, "ghcr.io/team/app:1") is None
-    assert verdict(policy, "ghcr.io/team/app") == DENIED
-    assert verdict(policy, "busybox:1") == DENIED
-    assert verdict(policy, "quay.io/team/app:1") == NOT_ALLOWED
+    assert verdict(policy, "ghcr.io/team/app") == Reason.DENIED
+    assert verdict(policy, "busybox:1") == Reason.DENIED
+    assert verdict(policy, "quay.io/team/app:1") == Reason.NOT_ALLOWED
 
 
 def test_the_operators_patterns_outweigh_the_owners_signal() -> None:
-    assert verdict(Policy(CacheMode.OPT_IN, deny=("*",)), "busybox", Signal.OPT_IN) == DENIED
+    assert verdict(Policy(CacheMode.OPT_IN, deny=("*",)), "busybox", Signal.OPT_IN) == Reason.DENIED
 
 
 @pytest.mark.parametrize(
@@ -150,4 +141,4 @@ def test_any_pattern_is_refused_or_decides(pattern: str, text: str) -> None:
         policy = Policy(deny=(pattern,))
     except Invalid:
         return
-    assert verdict(policy, text) in {None, DENIED}
+    assert verdict(policy, text) in {None, Reason.DENIED}

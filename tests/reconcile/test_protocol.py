@@ -1,4 +1,4 @@
-"""Each step of the replacement protocol, from a journal row and what the world looks like.
+"""Each step of the migration protocol, from a journal row and what the world looks like.
 
 What whole runs of it come to is tested with a state machine (`test_protocol_runs`).
 """
@@ -12,23 +12,18 @@ from reconcile.images import Rootfs
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.phases import PHASES
 from reconcile.protocol import (
-    BRIDGE_CRASHED,
-    BRIDGE_TIMEOUT,
     GO_ON_AFTER,
     LOOK_AGAIN,
     MAX_BRIDGE_CRASHES,
     MAX_ROUNDS,
-    NOT_SETTLED,
-    OWNER_REMOVED_IT,
-    PUT_BACK,
-    REPLACED,
     RETIRE_AFTER,
     UNKNOWN_FOR,
     may_remove,
     next_step,
     removing,
 )
-from reconcile.records import Phase, Replacement, Strategy
+from reconcile.reasons import Reason
+from reconcile.records import Migration, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -43,7 +38,7 @@ from reconcile.steps import (
     Wait,
     World,
 )
-from tests.reconcile.test_plan import GUID, LRP, NOW, PROCESS, RULES
+from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))
 LIMITS = Limits(bridge=60.0, settle=60.0, routes=5.0)
@@ -51,7 +46,7 @@ MOVED = replace(LRP, rootfs=TARGET.rootfs, tag=ModificationTag("epoch-2", 0))
 PUT = replace(LRP, tag=ModificationTag("epoch-3", 0))
 """Desired by its owner from the source, after the removal."""
 BRIDGE = replace(MOVED, process_guid=bridge_of(PROCESS))
-ROW = Replacement(
+ROW = Migration(
     PROCESS,
     GUID,
     Phase.BRIDGING,
@@ -83,19 +78,19 @@ BRIDGED = (instance(0, guid="c"), instance(1, guid="d"))
 WORLD = World(NOW, 1000.0, "run-1", lrp=LRP, instances=OURS, bridge=BRIDGE, bridge_instances=BRIDGED)
 
 
-def row(phase: Phase, **changes: object) -> Replacement:
+def row(phase: Phase, **changes: object) -> Migration:
     return replace(ROW, phase=phase, **changes)  # type: ignore[arg-type]
 
 
-def step(replacement: Replacement, world: World) -> Step:
-    return next_step(replacement, world, target=TARGET, limits=LIMITS)
+def step(migration: Migration, world: World) -> Step:
+    return next_step(migration, world, target=TARGET, limits=LIMITS)
 
 
-def entered(replacement: Replacement, world: World) -> tuple[Phase, str]:
-    made = step(replacement, world)
+def entered(migration: Migration, world: World) -> tuple[Phase, Reason | None]:
+    made = step(migration, world)
     assert isinstance(made, Enter), made
-    assert made.replacement.entered_at == NOW
-    return made.replacement.phase, made.replacement.ended
+    assert made.migration.entered_at == NOW
+    return made.migration.phase, made.migration.ended
 
 
 def test_every_phase_is_in_the_table() -> None:
@@ -112,7 +107,7 @@ def test_a_bridge_is_recognisably_ours_and_tells_whose_it_is() -> None:
 
 class TestBeforeTheRemoval:
     def test_a_row_that_was_only_prepared_is_planned_anew(self) -> None:
-        assert step(row(Phase.PREPARED), WORLD) == Close(row(Phase.PREPARED), "called-off")
+        assert step(row(Phase.PREPARED), WORLD) == Close(row(Phase.PREPARED), Reason.CANCELLED)
 
     def test_the_bridge_is_desired(self) -> None:
         assert step(ROW, replace(WORLD, bridge=None, bridge_instances=())) == DesireBridge(ROW)
@@ -122,9 +117,7 @@ class TestBeforeTheRemoval:
         newest = step(ROW, replace(WORLD, lrp=scaled))
         assert newest == Enter(replace(ROW, original=scaled))
         assert isinstance(newest, Enter)
-        assert step(newest.replacement, replace(WORLD, lrp=scaled)) == UpdateBridge(
-            newest.replacement, scaled
-        )
+        assert step(newest.migration, replace(WORLD, lrp=scaled)) == UpdateBridge(newest.migration, scaled)
 
     def test_it_gets_new_routes(self) -> None:
         routed = replace(LRP, routes={"cf-router": b"[]"}, tag=ModificationTag("epoch-1", 1))
@@ -170,7 +163,7 @@ class TestBeforeTheRemoval:
         """The app has one instance of two, for reasons of its own: it must not get less."""
         world = replace(WORLD, instances=OURS[:1], bridge_instances=BRIDGED[:1])
 
-        assert entered(ROW, world) == (Phase.BRIDGED, "")
+        assert entered(ROW, world) == (Phase.BRIDGED, None)
 
     def test_routers_get_time_to_learn_of_it(self) -> None:
         assert isinstance(step(row(Phase.BRIDGED), WORLD), Wait)
@@ -180,7 +173,7 @@ class TestBeforeTheRemoval:
     def test_a_bridge_that_lost_an_instance_meanwhile_is_waited_for_again(self) -> None:
         old = row(Phase.BRIDGED, entered_at=NOW - LIMITS.routes)
 
-        assert entered(old, replace(WORLD, bridge_instances=BRIDGED[:1])) == (Phase.BRIDGING, "")
+        assert entered(old, replace(WORLD, bridge_instances=BRIDGED[:1])) == (Phase.BRIDGING, None)
 
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
     @pytest.mark.parametrize(
@@ -189,30 +182,36 @@ class TestBeforeTheRemoval:
     def test_a_bridge_that_crashes_is_given_up(self, phase: Phase, failed: ActualLrp) -> None:
         world = replace(WORLD, bridge_instances=(BRIDGED[0], failed))
 
-        assert entered(row(phase), world) == (Phase.UNBRIDGING, BRIDGE_CRASHED)
+        assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_CRASHED)
 
     def test_one_crash_is_no_failure(self) -> None:
         assert entered(ROW, replace(WORLD, bridge_instances=(BRIDGED[0], instance(1, crashes=1)))) == (
             Phase.BRIDGED,
-            "",
+            None,
         )
 
     def test_a_bridge_that_takes_too_long_is_given_up(self) -> None:
         late = row(Phase.BRIDGING, entered_at=NOW - LIMITS.bridge - 1, started_at=NOW - 100)
 
-        assert entered(late, replace(WORLD, bridge_instances=())) == (Phase.UNBRIDGING, BRIDGE_TIMEOUT)
+        assert entered(late, replace(WORLD, bridge_instances=())) == (
+            Phase.REMOVING_BRIDGE,
+            Reason.BRIDGE_TIMEOUT,
+        )
 
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
     def test_an_app_that_its_owner_removes_takes_the_bridge_with_it(self, phase: Phase) -> None:
-        assert entered(row(phase), replace(WORLD, lrp=None)) == (Phase.UNBRIDGING, OWNER_REMOVED_IT)
+        assert entered(row(phase), replace(WORLD, lrp=None)) == (
+            Phase.REMOVING_BRIDGE,
+            Reason.REMOVED_BY_OWNER,
+        )
 
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
     def test_one_that_is_stopped_needs_no_bridge(self, phase: Phase) -> None:
         none = replace(LRP, instances=0)
 
         assert entered(row(phase, original=none), replace(WORLD, lrp=none)) == (
-            Phase.UNBRIDGING,
-            "changed-meanwhile",
+            Phase.REMOVING_BRIDGE,
+            "instances-changed",
         )
 
 
@@ -278,7 +277,7 @@ class TestAfterTheRemoval:
         scaled = replace(LRP, instances=7, tag=ModificationTag("epoch-1", 4))
         older = replace(LRP, instances=1, tag=ModificationTag("epoch-0", 9))
 
-        made = step(REMOVED, replace(GONE, sighted=(older, scaled)))
+        made = step(REMOVED, replace(GONE, versions_in_events=(older, scaled)))
 
         assert made == Enter(replace(REMOVED, original=scaled))
 
@@ -286,42 +285,42 @@ class TestAfterTheRemoval:
         made = step(REMOVED, replace(GONE, lrp=PUT))
 
         assert isinstance(made, Enter)
-        assert (made.replacement.phase, made.replacement.rounds) == (Phase.BRIDGING, 2)
-        assert made.replacement.original == PUT
-        assert made.replacement.instance_guids == {"a", "b"}, "they are still of what was removed"
+        assert (made.migration.phase, made.migration.rounds) == (Phase.BRIDGING, 2)
+        assert made.migration.original == PUT
+        assert made.migration.instance_guids == {"a", "b"}, "they are still of what was removed"
 
-    @pytest.mark.parametrize("phase", [Phase.REMOVED, Phase.SETTLING])
+    @pytest.mark.parametrize("phase", [Phase.REMOVED, Phase.STARTING])
     def test_after_three_rounds_it_is_left_alone_and_the_bridge_stays_until_it_serves(
         self, phase: Phase
     ) -> None:
         last = replace(REMOVED, phase=phase, rounds=MAX_ROUNDS)
         made = step(last, replace(GONE, lrp=PUT))
         assert isinstance(made, Enter)
-        assert (made.replacement.phase, made.replacement.ended) == (Phase.SETTLING, PUT_BACK)
+        assert (made.migration.phase, made.migration.ended) == (Phase.STARTING, Reason.REVERTED_EXTERNALLY)
 
         starting = replace(GONE, lrp=PUT)
-        assert isinstance(step(made.replacement, starting), Wait)
+        assert isinstance(step(made.migration, starting), Wait)
         serving = replace(starting, instances=(instance(0), instance(1)))
-        assert entered(made.replacement, serving) == (Phase.UNBRIDGING, PUT_BACK)
+        assert entered(made.migration, serving) == (Phase.REMOVING_BRIDGE, Reason.REVERTED_EXTERNALLY)
 
     def test_without_a_bridge_that_is_planned_anew(self) -> None:
         recreate = replace(REMOVED, strategy=Strategy.RECREATE)
 
         assert step(recreate, replace(GONE, lrp=PUT)) == Close(
-            replace(recreate, instance_guids=frozenset()), "owner-was-faster"
+            replace(recreate, instance_guids=frozenset()), Reason.CHANGED_BY_CLOUD_CONTROLLER
         ), "an instance whose stop was lost runs what is desired, and is not stopped once more"
         other = replace(PUT, rootfs=Rootfs("docker://registry.example/team/other#1"))
-        assert step(recreate, replace(GONE, lrp=other)) == Close(recreate, "owner-was-faster")
+        assert step(recreate, replace(GONE, lrp=other)) == Close(recreate, Reason.CHANGED_BY_CLOUD_CONTROLLER)
 
     def test_it_settles_when_it_is_desired_from_the_target(self) -> None:
-        assert entered(REMOVED, replace(GONE, lrp=MOVED)) == (Phase.SETTLING, "")
+        assert entered(REMOVED, replace(GONE, lrp=MOVED)) == (Phase.STARTING, None)
 
 
 class TestWhenAnAnswerWasLost:
     UNKNOWN = row(Phase.REMOVING, unknown_until=NOW + 1, instance_guids=frozenset({"a", "b"}))
 
     def test_a_removal_that_took_effect_is_gone_on_with(self) -> None:
-        assert entered(self.UNKNOWN, GONE) == (Phase.REMOVED, "")
+        assert entered(self.UNKNOWN, GONE) == (Phase.REMOVED, None)
 
     def test_one_that_may_still_take_effect_is_waited_for(self) -> None:
         assert isinstance(step(self.UNKNOWN, WORLD), Wait)
@@ -331,31 +330,31 @@ class TestWhenAnAnswerWasLost:
         known = replace(self.UNKNOWN, unknown_until=NOW)
         made = step(known, WORLD)
         assert isinstance(made, Enter)
-        assert (made.replacement.phase, made.replacement.instance_guids) == (Phase.BRIDGED, frozenset())
+        assert (made.migration.phase, made.migration.instance_guids) == (Phase.BRIDGED, frozenset())
 
         closed = step(replace(known, strategy=Strategy.RECREATE), WORLD)
         assert isinstance(closed, Close)
-        assert (closed.reason, closed.replacement.instance_guids) == ("not-removed", frozenset())
+        assert (closed.reason, closed.migration.instance_guids) == ("not-removed", frozenset())
 
     def test_what_its_owner_changes_meanwhile_is_kept(self) -> None:
         scaled = replace(LRP, instances=9, tag=ModificationTag("epoch-1", 1))
 
         assert step(self.UNKNOWN, replace(WORLD, lrp=scaled)) == Enter(replace(self.UNKNOWN, original=scaled))
 
-    @pytest.mark.parametrize("ended", [REPLACED, PUT_BACK])
-    def test_one_that_hits_what_was_desired_again_is_made_good(self, ended: str) -> None:
-        settling = replace(self.UNKNOWN, phase=Phase.SETTLING)
-        assert entered(settling, GONE) == (Phase.REMOVED, "")
-        unbridging = replace(self.UNKNOWN, phase=Phase.UNBRIDGING, ended=ended)
-        assert entered(unbridging, GONE) == (Phase.REMOVED, "")
+    @pytest.mark.parametrize("ended", [Reason.MIGRATED, Reason.REVERTED_EXTERNALLY])
+    def test_one_that_hits_what_was_desired_again_is_made_good(self, ended: Reason) -> None:
+        starting = replace(self.UNKNOWN, phase=Phase.STARTING)
+        assert entered(starting, GONE) == (Phase.REMOVED, None)
+        leaving = replace(self.UNKNOWN, phase=Phase.REMOVING_BRIDGE, ended=ended)
+        assert entered(leaving, GONE) == (Phase.REMOVED, None)
 
     def test_without_a_bridge_nothing_is_over_before_that_is_sure(self) -> None:
-        settling = replace(self.UNKNOWN, phase=Phase.SETTLING, strategy=Strategy.RECREATE)
+        starting = replace(self.UNKNOWN, phase=Phase.STARTING, strategy=Strategy.RECREATE)
         moved = replace(GONE, lrp=MOVED)
 
-        assert isinstance(step(settling, moved), Wait)
-        known = replace(settling, unknown_until=NOW)
-        assert step(known, moved) == Close(known, REPLACED)
+        assert isinstance(step(starting, moved), Wait)
+        known = replace(starting, unknown_until=NOW)
+        assert step(known, moved) == Close(known, Reason.MIGRATED)
 
 
 class TestAfterARestart:
@@ -372,7 +371,9 @@ class TestAfterARestart:
     def test_where_its_owner_sweeps_the_owner_gets_time(self) -> None:
         late = replace(self.CRASHED, domain_is_fresh=True, process_age=10.0, now=NOW + 60)
 
-        assert step(replace(REMOVED, strategy=Strategy.RECREATE), late) == Wait("waiting: owner-sync", 5.0)
+        assert step(replace(REMOVED, strategy=Strategy.RECREATE), late) == Wait(
+            Reason.WAITING_FOR_CLOUD_CONTROLLER, 5.0
+        )
 
     def test_with_a_bridge_its_owners_next_sync_decides(self) -> None:
         """Waiting would keep the bridge of an app that was deleted for longer than that."""
@@ -384,13 +385,13 @@ class TestAfterARestart:
         """Otherwise a domain that was synced before the removal would pass for one that was synced since."""
         domain_ttl, sync_interval = 120.0, 30.0
 
-        assert Limits().owner_sync >= domain_ttl + sync_interval
+        assert Limits().cloud_controller_sync >= domain_ttl + sync_interval
 
     def test_what_its_owner_did_not_desire_in_that_time_stays_gone(self) -> None:
-        old = replace(self.CRASHED, domain_is_fresh=True, process_age=LIMITS.owner_sync)
+        old = replace(self.CRASHED, domain_is_fresh=True, process_age=LIMITS.cloud_controller_sync)
 
         recreate = replace(REMOVED, strategy=Strategy.RECREATE)
-        assert step(recreate, old) == Close(recreate, OWNER_REMOVED_IT)
+        assert step(recreate, old) == Close(recreate, Reason.REMOVED_BY_OWNER)
 
     def test_the_same_run_goes_on_whatever_the_domain(self) -> None:
         fresh = replace(GONE, domain_is_fresh=True, process_age=1.0)
@@ -398,71 +399,78 @@ class TestAfterARestart:
         assert step(REMOVED, fresh) == DesireOriginal(REMOVED)
 
 
-SETTLING = row(Phase.SETTLING, instance_guids=frozenset({"a", "b"}))
+STARTING = row(Phase.STARTING, instance_guids=frozenset({"a", "b"}))
 NEW = (instance(0, guid="e"), instance(1, guid="f"))
 BACK = replace(WORLD, lrp=MOVED, instances=NEW)
 
 
 class TestSettling:
     def test_it_is_over_when_all_its_instances_run(self) -> None:
-        assert entered(SETTLING, BACK) == (Phase.UNBRIDGING, REPLACED)
+        assert entered(STARTING, BACK) == (Phase.REMOVING_BRIDGE, Reason.MIGRATED)
 
     def test_an_instance_from_before_the_removal_is_retired_and_does_not_count(self) -> None:
         """bbs.md 9: nothing in the row tells which definition it runs."""
-        assert step(SETTLING, replace(BACK, instances=(OURS[0], NEW[1]))) == Retire((OURS[0],))
+        assert step(STARTING, replace(BACK, instances=(OURS[0], NEW[1]))) == Retire((OURS[0],))
 
     def test_too_few_are_waited_for(self) -> None:
-        assert isinstance(step(SETTLING, replace(BACK, instances=NEW[:1])), Wait)
+        assert isinstance(step(STARTING, replace(BACK, instances=NEW[:1])), Wait)
 
     def test_when_the_time_is_up_the_bridge_stays_while_it_serves_more(self) -> None:
         late = replace(BACK, instances=NEW[:1], now=NOW + LIMITS.settle)
 
-        assert step(SETTLING, late) == Wait(f"waiting: {NOT_SETTLED}", 5.0)
+        assert step(STARTING, late) == Wait(Reason.NOT_HEALTHY_BRIDGE_KEPT, 5.0)
         useless = replace(late, bridge_instances=BRIDGED[:1])
-        made = step(SETTLING, useless)
+        made = step(STARTING, useless)
         assert isinstance(made, Enter)
-        assert (made.replacement.phase, made.replacement.ended) == (Phase.UNBRIDGING, NOT_SETTLED)
+        assert (made.migration.phase, made.migration.ended) == (Phase.REMOVING_BRIDGE, Reason.NOT_HEALTHY)
 
     def test_an_app_that_its_owner_removes_takes_the_bridge_with_it(self) -> None:
-        assert entered(SETTLING, GONE) == (Phase.UNBRIDGING, OWNER_REMOVED_IT)
+        assert entered(STARTING, GONE) == (Phase.REMOVING_BRIDGE, Reason.REMOVED_BY_OWNER)
 
 
-UNBRIDGING = row(Phase.UNBRIDGING, ended=REPLACED, entered_at=NOW - LIMITS.routes, started_at=NOW - 9)
+REMOVING_BRIDGE = row(
+    Phase.REMOVING_BRIDGE, ended=Reason.MIGRATED, entered_at=NOW - LIMITS.routes, started_at=NOW - 9
+)
 
 
 class TestUnbridging:
     def test_an_instance_from_before_the_removal_is_retired_first(self) -> None:
-        known = replace(UNBRIDGING, instance_guids=frozenset({"a"}))
+        known = replace(REMOVING_BRIDGE, instance_guids=frozenset({"a"}))
 
         assert step(known, replace(BACK, instances=(*NEW, OURS[0]))) == Retire((OURS[0],))
 
     def test_routers_get_time_to_learn_of_the_app_itself(self) -> None:
-        assert isinstance(step(replace(UNBRIDGING, entered_at=NOW), BACK), Wait)
-        assert step(UNBRIDGING, BACK) == RemoveBridge(UNBRIDGING)
+        assert isinstance(step(replace(REMOVING_BRIDGE, entered_at=NOW), BACK), Wait)
+        assert step(REMOVING_BRIDGE, BACK) == RemoveBridge(REMOVING_BRIDGE)
 
-    @pytest.mark.parametrize(("ended", "after"), [(REPLACED, ""), (PUT_BACK, PUT_BACK)])
-    def test_an_app_that_lost_an_instance_meanwhile_keeps_the_bridge(self, ended: str, after: str) -> None:
-        unbridging = replace(UNBRIDGING, ended=ended)
+    @pytest.mark.parametrize(
+        ("ended", "after"),
+        [(Reason.MIGRATED, None), (Reason.REVERTED_EXTERNALLY, Reason.REVERTED_EXTERNALLY)],
+    )
+    def test_an_app_that_lost_an_instance_meanwhile_keeps_the_bridge(
+        self, ended: Reason, after: Reason | None
+    ) -> None:
+        leaving = replace(REMOVING_BRIDGE, ended=ended)
 
-        assert entered(unbridging, replace(BACK, instances=NEW[:1])) == (Phase.SETTLING, after)
+        assert entered(leaving, replace(BACK, instances=NEW[:1])) == (Phase.STARTING, after)
 
     def test_a_bridge_that_failed_goes_at_once(self) -> None:
-        failed = replace(UNBRIDGING, ended=BRIDGE_CRASHED, entered_at=NOW)
+        failed = replace(REMOVING_BRIDGE, ended=Reason.BRIDGE_CRASHED, entered_at=NOW)
 
         assert step(failed, WORLD) == RemoveBridge(failed)
 
     def test_the_bridge_of_an_app_that_is_gone_goes_at_once(self) -> None:
-        assert step(replace(UNBRIDGING, entered_at=NOW), GONE) == RemoveBridge(
-            replace(UNBRIDGING, entered_at=NOW)
+        assert step(replace(REMOVING_BRIDGE, entered_at=NOW), GONE) == RemoveBridge(
+            replace(REMOVING_BRIDGE, entered_at=NOW)
         )
 
     def test_it_is_over_when_no_row_of_the_bridge_is_left(self) -> None:
         gone = replace(BACK, bridge=None)
 
-        assert isinstance(step(UNBRIDGING, gone), Wait)
-        assert step(UNBRIDGING, replace(gone, now=NOW + RETIRE_AFTER + 1)) == Retire(
-            BRIDGED, "waiting: unbridging"
+        assert isinstance(step(REMOVING_BRIDGE, gone), Wait)
+        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + RETIRE_AFTER + 1)) == Retire(
+            BRIDGED, Reason.REMOVING_BRIDGE
         )
-        over = Close(UNBRIDGING, REPLACED)
-        assert step(UNBRIDGING, replace(gone, now=NOW + GO_ON_AFTER + 1)) == over
-        assert step(UNBRIDGING, replace(gone, bridge_instances=())) == over
+        over = Close(REMOVING_BRIDGE, Reason.MIGRATED)
+        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + GO_ON_AFTER + 1)) == over
+        assert step(REMOVING_BRIDGE, replace(gone, bridge_instances=())) == over

@@ -1,4 +1,4 @@
-"""Whole runs of the replacement protocol against a small model of a BBS, an owner and crashes.
+"""Whole runs of the migration protocol against a small model of a BBS, an owner and crashes.
 
 Whatever happens in which order: the app never has fewer instances than it had or than its owner wants,
 and in the end no bridge is left and the app is what its owner wants.
@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.protocol import is_any_running, may_remove, next_step, removing
-from reconcile.records import Phase, Replacement, Strategy
+from reconcile.records import Migration, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -28,11 +28,11 @@ from reconcile.steps import (
     Wait,
     World,
 )
-from tests.reconcile.test_plan import GUID, LRP, PROCESS, RULES
+from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))
 BRIDGE = bridge_of(PROCESS)
-LIMITS = Limits(bridge=50.0, settle=50.0, routes=1.0, owner_sync=100.0)
+LIMITS = Limits(bridge=50.0, settle=50.0, routes=1.0, cloud_controller_sync=100.0)
 RUNNING, UNCLAIMED = ActualLrpState.RUNNING, ActualLrpState.UNCLAIMED
 
 
@@ -112,7 +112,7 @@ class Replacing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.bbs = Bbs()
-        self.row: Replacement | None = None
+        self.row: Migration | None = None
         self.now, self.process_age, self.run = 1000.0, 0.0, 1
         self.wanted = 0
         self.held = 0
@@ -131,7 +131,7 @@ class Replacing(RuleBasedStateMachine):
         if self.row is not None or lrp is None or lrp.rootfs == TARGET.rootfs or lrp.instances == 0:
             return
         runs = is_any_running(self.bbs.rows(PROCESS))
-        self.row = Replacement(
+        self.row = Migration(
             PROCESS,
             GUID,
             Phase.BRIDGING if runs else Phase.REMOVING,
@@ -187,7 +187,7 @@ class Replacing(RuleBasedStateMachine):
             case Wait() | None:
                 pass
 
-    def remove_original(self, before: Replacement, *, loses_answer: bool) -> None:
+    def remove_original(self, before: Migration, *, loses_answer: bool) -> None:
         world = self.world()
         if not may_remove(before, world):
             self.row = before if before.strategy is Strategy.BRIDGE else None

@@ -1,4 +1,4 @@
-"""How a cache job's state may change, and how origins are named."""
+"""How a cache job's state may change, and how original_sources are named."""
 
 from itertools import product
 
@@ -11,8 +11,8 @@ from reconcile.records import (
     JobState,
     check_change,
     is_of_lrp,
-    origin_of_lrp,
-    origin_of_task,
+    requester_of_lrp,
+    requester_of_task,
 )
 
 ALLOWED = {
@@ -44,7 +44,7 @@ def test_every_state_has_its_changes_and_every_job_can_end() -> None:
 
 
 def test_origins_of_tasks_and_lrps_never_meet() -> None:
-    assert origin_of_task(TaskGuid("a")) == "task:a"
-    assert origin_of_lrp(ProcessGuid("a")) == "lrp:a"
+    assert requester_of_task(TaskGuid("a")) == "task:a"
+    assert requester_of_lrp(ProcessGuid("a")) == "lrp:a"
     assert is_of_lrp("lrp:a")
     assert not is_of_lrp("task:lrp:a")

@@ -10,7 +10,7 @@ from reconcile.errors import Invalid
 from reconcile.images import parse_image_reference
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
 from reconcile.selection import Owner, Selection, owner_of
-from tests.reconcile.test_plan import LRP, PROCESS, TAGGED
+from tests.reconcile.test_decide import LRP, PROCESS, TAGGED
 
 OTHER = replace(
     TAGGED,

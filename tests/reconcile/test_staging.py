@@ -20,16 +20,8 @@ from reconcile.lrps import (
     WrapperAction,
 )
 from reconcile.staging import (
-    APP_TASK,
-    BUILDPACK,
-    CNB,
-    MALFORMED,
-    NO_BUILDER,
-    NO_IMAGE,
-    OTHER_DOMAIN,
-    TAG_AND_DIGEST,
-    UNPARSABLE_IMAGE,
-    NotOurs,
+    IgnoredTask,
+    IgnoreReason,
     Signal,
     StagedImage,
     detect,
@@ -77,9 +69,9 @@ def staged(task: Task) -> StagedImage:
     return found
 
 
-def refused(task: Task) -> NotOurs:
+def refused(task: Task) -> IgnoredTask:
     found = detect(task)
-    assert isinstance(found, NotOurs), found
+    assert isinstance(found, IgnoredTask), found
     return found
 
 
@@ -113,7 +105,7 @@ def test_an_app_task_of_a_docker_app_is_not_staging() -> None:
         rootfs=Rootfs("docker://registry.example.com/payments/api#2.4"),
     )
 
-    assert detect(task) == NotOurs(APP_TASK)
+    assert detect(task) == IgnoredTask(IgnoreReason.APP_TASK)
 
 
 OLD = "/tmp/docker_app_lifecycle/builder"
@@ -202,32 +194,32 @@ CNB_ARGS = ("--cache-dir", "/tmp/cache", "--cache-output", "/tmp/cache-output.tg
                 "-buildDir=/tmp/app",
                 "-outputDroplet=/tmp/droplet",
             ),
-            BUILDPACK,
+            IgnoreReason.BUILDPACK,
         ),
-        (("-outputMetadata=/tmp/result.json",), BUILDPACK),
-        ((*CNB_ARGS, "docker://registry.example.com/buildpack:1", "--pass-env-var", "FOO"), CNB),
-        ((*CNB_ARGS, "-dockerRef=x"), CNB),
-        (("--buildpack", "-dockerRef=x"), CNB),
-        (("--pass-env-var", "-dockerRef=x", "--buildpack", "a"), CNB),
-        (("-dockerRef=x", "--buildpack", "a"), CNB),
-        ((), NO_IMAGE),
-        ((RESULT,), NO_IMAGE),
-        (("-dockerRef=",), NO_IMAGE),
-        (("-dockerRef", ""), NO_IMAGE),
-        (("-dockerRef",), NO_IMAGE),
-        (("-dockerRef=a", "-dockerRef="), NO_IMAGE),
-        (("x", "-dockerRef=a"), NO_IMAGE),
-        (("--", "-dockerRef=a"), NO_IMAGE),
-        (("-", "-dockerRef=a"), NO_IMAGE),
-        (("", "-dockerRef=a"), NO_IMAGE),
-        (("-cacheDockerImage", "true", "-dockerRef=a"), NO_IMAGE),
-        (("dockerRef=a",), NO_IMAGE),
-        (("-dockerref=a",), NO_IMAGE),
-        (("---dockerRef=a",), MALFORMED),
-        (("-=a", "-dockerRef=a"), MALFORMED),
-        (("-dockerRef=a", "-dockerUser"), MALFORMED),
-        (("-cacheDockerImage=yes", "-dockerRef=a"), MALFORMED),
-        (("-newFlag", "-dockerRef=a"), MALFORMED),
+        (("-outputMetadata=/tmp/result.json",), IgnoreReason.BUILDPACK),
+        ((*CNB_ARGS, "docker://registry.example.com/buildpack:1", "--pass-env-var", "FOO"), IgnoreReason.CNB),
+        ((*CNB_ARGS, "-dockerRef=x"), IgnoreReason.CNB),
+        (("--buildpack", "-dockerRef=x"), IgnoreReason.CNB),
+        (("--pass-env-var", "-dockerRef=x", "--buildpack", "a"), IgnoreReason.CNB),
+        (("-dockerRef=x", "--buildpack", "a"), IgnoreReason.CNB),
+        ((), IgnoreReason.NO_IMAGE),
+        ((RESULT,), IgnoreReason.NO_IMAGE),
+        (("-dockerRef=",), IgnoreReason.NO_IMAGE),
+        (("-dockerRef", ""), IgnoreReason.NO_IMAGE),
+        (("-dockerRef",), IgnoreReason.NO_IMAGE),
+        (("-dockerRef=a", "-dockerRef="), IgnoreReason.NO_IMAGE),
+        (("x", "-dockerRef=a"), IgnoreReason.NO_IMAGE),
+        (("--", "-dockerRef=a"), IgnoreReason.NO_IMAGE),
+        (("-", "-dockerRef=a"), IgnoreReason.NO_IMAGE),
+        (("", "-dockerRef=a"), IgnoreReason.NO_IMAGE),
+        (("-cacheDockerImage", "true", "-dockerRef=a"), IgnoreReason.NO_IMAGE),
+        (("dockerRef=a",), IgnoreReason.NO_IMAGE),
+        (("-dockerref=a",), IgnoreReason.NO_IMAGE),
+        (("---dockerRef=a",), IgnoreReason.MALFORMED),
+        (("-=a", "-dockerRef=a"), IgnoreReason.MALFORMED),
+        (("-dockerRef=a", "-dockerUser"), IgnoreReason.MALFORMED),
+        (("-cacheDockerImage=yes", "-dockerRef=a"), IgnoreReason.MALFORMED),
+        (("-newFlag", "-dockerRef=a"), IgnoreReason.MALFORMED),
     ],
 )
 def test_other_arguments_of_a_builder_are_not_ours(args: tuple[str, ...], reason: str) -> None:
@@ -263,7 +255,9 @@ def test_flags_are_read_as_go_reads_them(args: tuple[str, ...]) -> None:
     "domain", ["", "cf-apps", "cf-app-staging ", "CF-APP-STAGING", "docker-cache-bridge"]
 )
 def test_another_domain_is_not_ours(domain: str) -> None:
-    assert detect(replace(staging_task("-dockerRef=a"), domain=domain)) == NotOurs(OTHER_DOMAIN)
+    assert detect(replace(staging_task("-dockerRef=a"), domain=domain)) == IgnoredTask(
+        IgnoreReason.OTHER_DOMAIN
+    )
 
 
 @pytest.mark.parametrize(
@@ -279,7 +273,7 @@ def test_another_domain_is_not_ours(domain: str) -> None:
     ],
 )
 def test_a_task_without_the_builder_is_not_ours(action: Action | None) -> None:
-    assert detect(replace(staging_task(), action=action)) == NotOurs(NO_BUILDER)
+    assert detect(replace(staging_task(), action=action)) == IgnoredTask(IgnoreReason.NO_BUILDER)
 
 
 def test_the_builder_is_found_among_other_programs_at_any_depth() -> None:
@@ -336,19 +330,19 @@ def test_an_image_is_read_as_the_builder_reads_it(text: str, source: str) -> Non
 def test_an_image_that_staging_cannot_read_is_refused_with_the_reason(text: str, why: str) -> None:
     found = refused(staging_task("-dockerRef", text))
 
-    assert found.reason == UNPARSABLE_IMAGE
+    assert found.reason == IgnoreReason.UNPARSABLE_IMAGE
     assert why in found.detail
 
 
 @pytest.mark.parametrize("url", ["busybox", "https://registry.example.com/app", "docker://", "docker:///UP"])
 def test_an_image_url_of_2015_needs_its_scheme_and_a_legal_image(url: str) -> None:
-    assert refused(staging_task("-dockerImageURL", url)).reason == UNPARSABLE_IMAGE
+    assert refused(staging_task("-dockerImageURL", url)).reason == IgnoreReason.UNPARSABLE_IMAGE
 
 
 @pytest.mark.parametrize("name", ["ubuntu:22.04", "registry.example.com:5000/p/a:v1"])
 def test_a_tag_beside_a_digest_is_left_alone(name: str) -> None:
     """Staging itself fails for those."""
-    assert refused(staging_task(f"-dockerRef={name}@sha256:{HEX}")).reason == TAG_AND_DIGEST
+    assert refused(staging_task(f"-dockerRef={name}@sha256:{HEX}")).reason == IgnoreReason.TAG_AND_DIGEST
 
 
 USER, PASSWORD = "-dockerUser=u", "-dockerPassword=p"
@@ -417,8 +411,8 @@ def test_the_app_is_the_log_guid_else_a_metric_tag(
 def test_a_task_of_no_app_or_without_a_guid_is_malformed() -> None:
     task = staging_task("-dockerRef=a")
 
-    assert refused(replace(task, log_guid="", metric_tags={})).reason == MALFORMED
-    assert refused(replace(task, task_guid=TaskGuid(""))).reason == MALFORMED
+    assert refused(replace(task, log_guid="", metric_tags={})).reason == IgnoreReason.MALFORMED
+    assert refused(replace(task, task_guid=TaskGuid(""))).reason == IgnoreReason.MALFORMED
 
 
 @pytest.mark.parametrize(

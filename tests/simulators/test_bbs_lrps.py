@@ -208,7 +208,7 @@ def test_orphans_are_retired_in_fresh_domains_alone(
 
 
 @pytest.mark.parametrize(("version", "rows"), [(Version.NEW, 1), (Version.OLD, 2)])
-def test_an_evacuated_instance_keeps_running_until_its_replacement_does(
+def test_an_evacuated_instance_keeps_running_until_its_migration_does(
     clock: Clock, version: Version, rows: int
 ) -> None:
     """Unless it is to be recreated, which the older version does not know."""

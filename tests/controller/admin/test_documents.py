@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.admin.documents import PlanDocument
-from controller.admin.messages import messages_from_proposal
+from controller.admin.messages import messages_from_plan
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
-from reconcile.proposal import Proposal
+from reconcile.plan import Plan
 from tests.controller.admin.test_messages import MOVE, PROPOSAL, proposals
 
-DOCUMENT = PlanDocument.from_messages(tuple(messages_from_proposal(PROPOSAL)))
+DOCUMENT = PlanDocument.from_messages(tuple(messages_from_plan(PROPOSAL)))
 LINES = DOCUMENT.text().splitlines(keepends=True)
 HEADER, END = LINES[0], LINES[-1]
 
@@ -26,8 +26,8 @@ def code_of(text: str) -> str:
 
 
 @given(proposal=proposals)
-def test_a_plan_comes_back_from_a_file_as_it_was(proposal: Proposal) -> None:
-    document = PlanDocument.from_messages(tuple(messages_from_proposal(proposal)))
+def test_a_plan_comes_back_from_a_file_as_it_was(proposal: Plan) -> None:
+    document = PlanDocument.from_messages(tuple(messages_from_plan(proposal)))
 
     assert PlanDocument.from_text(document.text(), "plan.json") == document
 
@@ -42,11 +42,11 @@ def test_an_odd_name_does_not_break_a_line(owner: str) -> None:
     """Some characters end a line only in Unicode's opinion."""
     odd = replace(MOVE, subject=replace(MOVE.subject, owner=replace(MOVE.subject.owner, app=owner)))
     document = PlanDocument.from_messages(
-        tuple(messages_from_proposal(replace(PROPOSAL, moves=(odd,), unmoved=())))
+        tuple(messages_from_plan(replace(PROPOSAL, migrations=(odd,), skipped=())))
     )
 
     assert len(document.text().splitlines()) == 1 + len(document.entries)
-    assert PlanDocument.from_text(document.text(), "plan.json").moves[0]["app_name"] == owner
+    assert PlanDocument.from_text(document.text(), "plan.json").migrations[0]["app_name"] == owner
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_what_does_not_begin_as_a_plan_is_none(text: str) -> None:
         "null",
         '"text"',
         '{"copies": {}}',
-        '{"move": {"app_name": 1}}',
-        '{"move": {}, "copy": {}}',
-        '{"move": {"strategy": "STRATEGY_LATER"}}',
-        '{"move": {"app_name": "\\ud800"}}',
+        '{"migration": {"app_name": 1}}',
+        '{"migration": {}, "copy": {}}',
+        '{"migration": {"strategy": "STRATEGY_LATER"}}',
+        '{"migration": {"app_name": "\\ud800"}}',
         "[" * 100_000,
     ],
     ids=lambda line: line[:20] or "blank",
@@ -106,7 +106,7 @@ def test_a_file_that_was_cut_anywhere_is_refused(at: int) -> None:
 
 
 def test_a_plan_that_ends_before_its_end_is_refused() -> None:
-    entries = tuple(messages_from_proposal(PROPOSAL))
+    entries = tuple(messages_from_plan(PROPOSAL))
 
     for cut in (entries[:-1], ()):
         with pytest.raises(Invalid) as caught:
@@ -115,13 +115,13 @@ def test_a_plan_that_ends_before_its_end_is_refused() -> None:
 
 
 def test_a_daemon_gets_all_but_what_is_left_alone() -> None:
-    assert [entry.WhichOneof("entry") for entry in DOCUMENT.messages()] == ["copy", "move", "end"]
+    assert [entry.WhichOneof("entry") for entry in DOCUMENT.messages()] == ["copy", "migration", "end"]
 
 
 def test_its_parts_are_read_as_rows() -> None:
     assert [row["source"] for row in DOCUMENT.copies] == ["registry.example.com/team/app:1"]
-    assert [row["strategy"] for row in DOCUMENT.moves] == ["bridge"]
-    assert [row["reason"] for row in DOCUMENT.left_alone] == ["held"]
+    assert [row["strategy"] for row in DOCUMENT.migrations] == ["bridge"]
+    assert [row["reason"] for row in DOCUMENT.skipped] == ["pinned-to-source"]
     assert (DOCUMENT.end["goal"], DOCUMENT.end["looked_at"]) == ("cache", 2)
 
 
@@ -129,4 +129,4 @@ def test_a_plan_without_anything_but_its_end_is_whole() -> None:
     document = PlanDocument.from_messages([pb.PlanEntry(end=pb.PlanEnd())])
 
     assert PlanDocument.from_text(document.text(), "plan.json") == document
-    assert (document.copies, document.moves, document.left_alone) == ([], [], [])
+    assert (document.copies, document.migrations, document.skipped) == ([], [], [])

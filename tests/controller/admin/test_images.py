@@ -13,7 +13,7 @@ from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.records import CachedImage
-from tests.controller.store.samples import digest, image, replacement
+from tests.controller.store.samples import digest, image, migration
 
 CACHE = CacheRepositories("cache.example:8080")
 CONTENT, BLOBS = digest(9), (digest(50), digest(51))
@@ -145,8 +145,8 @@ class Bench:
         return found
 
     async def suspect(self, at: float) -> None:
-        await self.store.records.suspect_image(self.guid, at)
-        self.image = replace(self.image, suspect_since=at)
+        await self.store.records.mark_for_verification(self.guid, at)
+        self.image = replace(self.image, needs_verification_since=at)
 
 
 @pytest.fixture
@@ -188,13 +188,13 @@ class TestUsers:
         assert list(await bench.images.users(bench.image)) == ["p-1", "p-2"]
 
     async def test_an_lrp_that_is_being_moved_to_it_uses_it(self, bench: Bench) -> None:
-        await bench.store.journal.save_replacement(replace(replacement("p-1"), cache_guid=bench.guid))
-        await bench.store.journal.save_replacement(replace(replacement("p-2"), cache_guid=UNKNOWN))
+        await bench.store.journal.save_migration(replace(migration("p-1"), cache_guid=bench.guid))
+        await bench.store.journal.save_migration(replace(migration("p-2"), cache_guid=UNKNOWN))
 
         assert list(await bench.images.users(bench.image)) == ["p-1"]
 
     async def test_an_lrp_that_is_both_is_named_once(self, bench: Bench) -> None:
-        await bench.store.journal.save_replacement(replace(replacement("p-1"), cache_guid=bench.guid))
+        await bench.store.journal.save_migration(replace(migration("p-1"), cache_guid=bench.guid))
         bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
 
         assert list(await bench.images.users(bench.image)) == ["p-1"]
@@ -349,21 +349,21 @@ class TestVerify:
 
         assert await bench.images.verify(bench.image, now=NOW) == ""
 
-        assert await bench.known() == replace(bench.image, suspect_since=0.0)
+        assert await bench.known() == replace(bench.image, needs_verification_since=0.0)
 
     async def test_a_damaged_copy_is_suspect_from_now_on(self, bench: Bench) -> None:
         bench.registry.damaged.add(bench.target)
 
         assert "not-verified" in await bench.images.verify(bench.image, now=NOW)
 
-        assert await bench.known() == replace(bench.image, suspect_since=NOW)
+        assert await bench.known() == replace(bench.image, needs_verification_since=NOW)
 
     async def test_a_copy_that_is_gone_is_suspect_from_now_on(self, bench: Bench) -> None:
         bench.registry.held.clear()
 
         assert "MANIFEST_UNKNOWN" in await bench.images.verify(bench.image, now=NOW)
 
-        assert await bench.known() == replace(bench.image, suspect_since=NOW)
+        assert await bench.known() == replace(bench.image, needs_verification_since=NOW)
 
     @pytest.mark.parametrize("since", [0.0, 5.0])
     async def test_of_a_copy_that_could_not_be_read_nothing_new_is_known(

@@ -10,32 +10,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.admin import messages
-from controller.admin.applier import News
+from controller.admin.applier import ApplyEvent
 from controller.admin.errors import BadRequest
 from controller.admin.listing import AppRow
-from controller.admin.messages import messages_from_proposal, proposal_from_messages
+from controller.admin.messages import messages_from_plan, plan_from_messages
 from controller.admin.planner import Wanted
 from controller.engines.progress import CopyProgress
 from protos.admin import admin_pb2 as pb
 from reconcile.images import CacheGuid, Digest, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject, subject_of
 from reconcile.ports import SourceContent
-from reconcile.proposal import PlannedCopy, PlannedMove, Proposal, Subject, Unmoved, subject_of
-from reconcile.reasons import REASONS, AppState
-from reconcile.records import AuditEntry, Goal, JobState, Phase, Replacement, Strategy
+from reconcile.reasons import AppState, Reason
+from reconcile.records import AuditEntry, Goal, JobState, Migration, Phase, Strategy
 from reconcile.selection import Owner, Selection
-from tests.reconcile.test_plan import DIGEST, GUID, IMAGE, JOB, LRP, NOW, PROCESS, RULES, SOURCE, TAGGED
+from tests.reconcile.test_decide import DIGEST, GUID, IMAGE, JOB, LRP, NOW, PROCESS, RULES, SOURCE, TAGGED
 
 CACHE = RULES.cache
 OTHER = parse_image_reference("docker.io/library/nginx:latest")
-MOVE = PlannedMove(subject_of(TAGGED), None, SOURCE, Strategy.BRIDGE, 2, 1, "not-cached")
-PROPOSAL = Proposal(
+MOVE = PlannedMigration(subject_of(TAGGED), None, SOURCE, Strategy.BRIDGE, 2, 1, Reason.NOT_CACHED)
+PROPOSAL = Plan(
     Goal.CACHE,
     CACHE.address,
     NOW,
     copies=(PlannedCopy(SOURCE, 1, SourceContent(DIGEST, 0, {}), missing_bytes=5, requests=3),),
-    moves=(MOVE,),
-    unmoved=(Unmoved(subject_of(LRP), "held", "why"),),
+    migrations=(MOVE,),
+    skipped=(Skipped(subject_of(LRP), Reason.PINNED_TO_SOURCE, "why"),),
     looked_at=2,
 )
 
@@ -64,7 +64,7 @@ class TestNames:
         assert set(pb.Reason.keys()) == set(messages.REASON_NAMES.values()) | {"REASON_UNSPECIFIED"}
 
     def test_no_two_reasons_share_a_name(self) -> None:
-        assert len(set(messages.REASON_NAMES.values())) == len(REASONS)
+        assert len(set(messages.REASON_NAMES.values())) == len(Reason)
 
 
 guids = st.text(min_size=1, max_size=5)
@@ -95,26 +95,26 @@ subjects = st.builds(
     st.builds(Owner, st.text(), st.text(), st.text()),
     rootfses,
 )
-moves = st.builds(
-    PlannedMove,
+migrations = st.builds(
+    PlannedMigration,
     subjects,
     st.none() | rootfses,
     st.none() | references,
     st.sampled_from(Strategy),
     instances=counts,
     running=counts,
-    reason=st.sampled_from(sorted(REASONS)),
+    reason=st.sampled_from(list(Reason)),
 )
 proposals = st.builds(
-    Proposal,
+    Plan,
     goal=st.sampled_from(Goal),
     cache=st.text(),
     made_at=st.floats(0, 2**33),
     copies=st.lists(copies, max_size=3).map(tuple),
-    moves=st.lists(moves, max_size=3, unique_by=lambda move: move.subject.process_guid).map(tuple),
-    unmoved=st.lists(
-        st.builds(Unmoved, subjects, st.sampled_from(sorted(REASONS)), st.text()), max_size=3
-    ).map(tuple),
+    migrations=st.lists(migrations, max_size=3, unique_by=lambda move: move.subject.process_guid).map(tuple),
+    skipped=st.lists(st.builds(Skipped, subjects, st.sampled_from(list(Reason)), st.text()), max_size=3).map(
+        tuple
+    ),
     looked_at=counts,
     problems=st.lists(st.text(), max_size=2).map(tuple),
 )
@@ -122,67 +122,71 @@ proposals = st.builds(
 
 class TestPlan:
     @given(proposal=proposals)
-    def test_a_plan_comes_back_as_it_was_made_apart_from_what_is_left_alone(self, proposal: Proposal) -> None:
-        sent = [entry.SerializeToString() for entry in messages_from_proposal(proposal)]
+    def test_a_plan_comes_back_as_it_was_made_apart_from_what_is_left_alone(self, proposal: Plan) -> None:
+        sent = [entry.SerializeToString() for entry in messages_from_plan(proposal)]
 
-        read = proposal_from_messages(map(pb.PlanEntry.FromString, sent))
+        read = plan_from_messages(map(pb.PlanEntry.FromString, sent))
 
-        assert read == replace(proposal, unmoved=())
+        assert read == replace(proposal, skipped=())
 
     def test_of_what_a_copy_consists_of_its_digest_comes_back(self) -> None:
         """The rest was for people, and is in the numbers beside it."""
         content = SourceContent(DIGEST, 2, {Digest("sha256", "b" * 64): 7})
         made = replace(PROPOSAL, copies=(PlannedCopy(SOURCE, 1, content, 7, 4),))
 
-        (copy,) = proposal_from_messages(messages_from_proposal(made)).copies
+        (copy,) = plan_from_messages(messages_from_plan(made)).copies
 
         assert copy == PlannedCopy(SOURCE, 1, SourceContent(DIGEST, 0, {}), 7, 4)
 
     def test_a_login_in_a_rootfs_is_not_written(self) -> None:
         subject = replace(MOVE.subject, rootfs=Rootfs("docker://robot:marker-pw@r.example/app#1"))
-        made = replace(PROPOSAL, moves=(replace(MOVE, subject=subject),), unmoved=(Unmoved(subject, "held"),))
+        made = replace(
+            PROPOSAL,
+            migrations=(replace(MOVE, subject=subject),),
+            skipped=(Skipped(subject, Reason.PINNED_TO_SOURCE),),
+        )
 
-        sent = b"".join(entry.SerializeToString() for entry in messages_from_proposal(made))
+        sent = b"".join(entry.SerializeToString() for entry in messages_from_plan(made))
 
         assert b"r.example/app#1" in sent
         assert b"marker-pw" not in sent
 
     def test_what_is_left_alone_is_written_with_its_state(self) -> None:
-        (entry,) = [each for each in messages_from_proposal(PROPOSAL) if each.HasField("left_alone")]
+        (entry,) = [each for each in messages_from_plan(PROPOSAL) if each.HasField("skipped")]
 
-        assert entry.left_alone == pb.LeftAlone(
+        assert entry.skipped == pb.SkippedLrp(
             process_guid=PROCESS,
             app_guid="app-1",
             rootfs=str(LRP.rootfs),
-            state="APP_STATE_LEFT_ALONE",
-            reason="REASON_HELD",
+            state="APP_STATE_SKIPPED",
+            reason="REASON_PINNED_TO_SOURCE",
             detail="why",
         )
 
     def test_its_end_comes_last(self) -> None:
-        kinds = [entry.WhichOneof("entry") for entry in messages_from_proposal(PROPOSAL)]
+        kinds = [entry.WhichOneof("entry") for entry in messages_from_plan(PROPOSAL)]
 
-        assert kinds == ["copy", "move", "left_alone", "end"]
+        assert kinds == ["copy", "migration", "skipped", "end"]
 
     def test_a_plan_that_does_not_say_where_it_leads_is_refused(self) -> None:
         with pytest.raises(BadRequest, match="where it leads"):
-            proposal_from_messages([pb.PlanEntry(end=pb.PlanEnd())])
+            plan_from_messages([pb.PlanEntry(end=pb.PlanEnd())])
 
 
 def entries(**changes: pb.PlanEntry) -> list[pb.PlanEntry]:
-    kept = {each.WhichOneof("entry") or "": each for each in messages_from_proposal(PROPOSAL)}
+    kept = {each.WhichOneof("entry") or "": each for each in messages_from_plan(PROPOSAL)}
     return list({**kept, **changes}.values())
 
 
 def move(**fields: Any) -> pb.PlanEntry:
-    (made,) = [each for each in messages_from_proposal(PROPOSAL) if each.HasField("move")]
-    made.move.MergeFrom(pb.PlannedMove(**fields))
+    (made,) = [each for each in messages_from_plan(PROPOSAL) if each.HasField("migration")]
+    made.migration.MergeFrom(pb.PlannedMigration(**fields))
     return made
 
 
 def move_without(field: str) -> pb.PlanEntry:
     made = move()
-    made.move.ClearField(field)
+    made.migration.ClearField(field)
     return made
 
 
@@ -194,10 +198,10 @@ REFUSED = {
     "with a second end": ([*entries(), END], "plan-after-end"),
     "with an LRP twice": ([move(), *entries()], "plan-unreadable"),
     "with an empty entry": ([pb.PlanEntry(), *entries()], "plan-unreadable"),
-    "with a move of nothing": (entries(move=move_without("process_guid")), "plan-unreadable"),
-    "with a move that does not say how": (entries(move=move_without("strategy")), "plan-unreadable"),
-    "with a move of a newer program": (entries(move=move(strategy=9999)), "plan-unreadable"),
-    "with a move that waits for no image": (entries(move=move(copy="UPPER case")), "plan-unreadable"),
+    "with a move of nothing": (entries(migration=move_without("process_guid")), "plan-unreadable"),
+    "with a move that does not say how": (entries(migration=move_without("strategy")), "plan-unreadable"),
+    "with a move of a newer program": (entries(migration=move(strategy=9999)), "plan-unreadable"),
+    "with a move that waits for no image": (entries(migration=move(copy="UPPER case")), "plan-unreadable"),
     "with a copy of no image": (
         entries(copy=pb.PlanEntry(copy=pb.PlannedCopy(source="a b"))),
         "plan-unreadable",
@@ -212,18 +216,18 @@ REFUSED = {
 @pytest.mark.parametrize(("sent", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_no_whole_plan_is_refused(sent: list[pb.PlanEntry], code: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        proposal_from_messages(sent)
+        plan_from_messages(sent)
 
     assert caught.value.code == code
 
 
 @given(proposal=proposals, at=st.integers(0, 20))
-def test_a_plan_that_was_cut_anywhere_is_refused(proposal: Proposal, at: int) -> None:
-    sent = list(messages_from_proposal(proposal))
+def test_a_plan_that_was_cut_anywhere_is_refused(proposal: Plan, at: int) -> None:
+    sent = list(messages_from_plan(proposal))
     cut = sent[: at % len(sent)]
 
     with pytest.raises(BadRequest) as caught:
-        proposal_from_messages(cut)
+        plan_from_messages(cut)
 
     assert caught.value.code == "plan-cut"
 
@@ -253,23 +257,23 @@ class TestQuestions:
             goal="GOAL_SOURCE",
             strategy="STRATEGY_BRIDGE",
             only_cached=True,
-            include_held=True,
+            include_pinned=True,
         )
 
         assert messages.wanted_from_message(request) == Wanted(
-            Selection(("o",)), Goal.SOURCE, Strategy.BRIDGE, only_cached=True, include_held=True
+            Selection(("o",)), Goal.SOURCE, Strategy.BRIDGE, only_cached=True, include_pinned=True
         )
 
     def test_states_are_read_and_those_of_a_newer_client_left_out(self) -> None:
         numbers = [pb.JOB_STATE_FAILED, pb.JOB_STATE_UNSPECIFIED, 9999, pb.JOB_STATE_QUEUED]
 
         assert set(messages.job_states_from_numbers(numbers)) == {JobState.FAILED, JobState.QUEUED}
-        assert messages.app_states_from_numbers([pb.APP_STATE_LEFT_ALONE]) == (AppState.LEFT_ALONE,)
+        assert messages.app_states_from_numbers([pb.APP_STATE_SKIPPED]) == (AppState.SKIPPED,)
 
 
 class TestAnswers:
     def test_an_app_is_written_with_its_owner_and_state(self) -> None:
-        row = AppRow(TAGGED, CACHE.rootfs(GUID), "waiting: bridging", "why", running=1)
+        row = AppRow(TAGGED, CACHE.rootfs(GUID), Reason.BRIDGING, "why", running=1)
 
         assert messages.app_message(row, Owner("acme", "prod", "web")) == pb.App(
             process_guid=PROCESS,
@@ -279,8 +283,8 @@ class TestAnswers:
             org_name="acme",
             rootfs=str(TAGGED.rootfs),
             wanted_rootfs=CACHE.rootfs(GUID).uri,
-            state="APP_STATE_MOVING",
-            reason="REASON_WAITING_BRIDGING",
+            state="APP_STATE_MIGRATING",
+            reason="REASON_BRIDGING",
             detail="why",
             instances=2,
             running=1,
@@ -314,8 +318,8 @@ class TestAnswers:
         assert message.url == f"cache.example:8080/{GUID}:latest"
         assert message.progress == pb.CopyProgress(total_bytes=10, moved_bytes=4, skipped_bytes=3, retries=1)
 
-    def test_a_replacement_is_written_with_its_app_and_without_its_definition(self) -> None:
-        row = Replacement(
+    def test_a_migration_is_written_with_its_app_and_without_its_definition(self) -> None:
+        row = Migration(
             PROCESS,
             CacheGuid(GUID),
             Phase.BRIDGED,
@@ -327,7 +331,7 @@ class TestAnswers:
             entered_at=NOW + 1,
         )
 
-        assert messages.replacement_message(row) == pb.Replacement(
+        assert messages.migration_message(row) == pb.Migration(
             process_guid=PROCESS,
             app_guid="app-1",
             app_name="web",
@@ -351,28 +355,28 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("reason", "is_over", "state"),
         [
-            ("waiting: caching", False, pb.MOVE_STATE_COPYING),
-            ("waiting: in-flight-limit", False, pb.MOVE_STATE_WAITING),
-            ("waiting: bridging", False, pb.MOVE_STATE_MOVING),
-            ("owner-was-faster", False, pb.MOVE_STATE_MOVING),
-            ("replaced", True, pb.MOVE_STATE_DONE),
-            ("already-cached", True, pb.MOVE_STATE_DONE),
-            ("restored", True, pb.MOVE_STATE_DONE),
-            ("changed-since-plan", True, pb.MOVE_STATE_LEFT),
-            ("waiting: circuit-open", True, pb.MOVE_STATE_LEFT),
-            ("bridge-crashed", True, pb.MOVE_STATE_FAILED),
+            (Reason.WAITING_FOR_COPY, False, pb.MIGRATION_STATE_COPYING),
+            (Reason.IN_FLIGHT_LIMIT, False, pb.MIGRATION_STATE_WAITING),
+            (Reason.BRIDGING, False, pb.MIGRATION_STATE_MIGRATING),
+            (Reason.CHANGED_BY_CLOUD_CONTROLLER, False, pb.MIGRATION_STATE_MIGRATING),
+            (Reason.MIGRATED, True, pb.MIGRATION_STATE_DONE),
+            (Reason.ALREADY_CACHED, True, pb.MIGRATION_STATE_DONE),
+            (Reason.RESTORED, True, pb.MIGRATION_STATE_DONE),
+            (Reason.PLAN_IS_STALE, True, pb.MIGRATION_STATE_LEFT),
+            (Reason.CIRCUIT_BREAKER_OPEN, True, pb.MIGRATION_STATE_LEFT),
+            (Reason.BRIDGE_CRASHED, True, pb.MIGRATION_STATE_FAILED),
         ],
     )
     def test_what_becomes_of_an_lrp_is_told_by_its_reason(
         self,
-        reason: str,
+        reason: Reason,
         is_over: bool,  # noqa: FBT001 - a parameter of pytest
-        state: pb.MoveState,
+        state: pb.MigrationState,
     ) -> None:
-        goal = Goal.SOURCE if reason == "restored" else Goal.CACHE
-        news = News(MOVE, goal, reason, "why", is_over=is_over, done=1, total=2)
+        goal = Goal.SOURCE if reason is Reason.RESTORED else Goal.CACHE
+        news = ApplyEvent(MOVE, goal, reason, "why", is_over=is_over, done=1, total=2)
 
-        assert messages.news_message(news) == pb.Progress(
+        assert messages.event_message(news) == pb.Progress(
             process_guid=PROCESS,
             app_name="web",
             state=state,
@@ -382,11 +386,11 @@ class TestAnswers:
             total=2,
         )
 
-    @given(reason=st.sampled_from(sorted(REASONS)), is_over=st.booleans())
-    def test_news_of_any_reason_can_be_written(self, reason: str, is_over: bool) -> None:  # noqa: FBT001
-        assert messages.news_message(News(MOVE, Goal.CACHE, reason, "", is_over, 0, 1)).state != 0
+    @given(reason=st.sampled_from(list(Reason)), is_over=st.booleans())
+    def test_news_of_any_reason_can_be_written(self, reason: Reason, is_over: bool) -> None:  # noqa: FBT001
+        assert messages.event_message(ApplyEvent(MOVE, Goal.CACHE, reason, "", is_over, 0, 1)).state != 0
 
     def test_to_run_from_the_copy_is_no_success_on_the_way_back(self) -> None:
-        news = News(MOVE, Goal.SOURCE, "already-cached", "", is_over=True, done=1, total=1)
+        news = ApplyEvent(MOVE, Goal.SOURCE, Reason.ALREADY_CACHED, "", is_over=True, done=1, total=1)
 
-        assert messages.news_message(news).state == pb.MOVE_STATE_LEFT
+        assert messages.event_message(news).state == pb.MIGRATION_STATE_LEFT

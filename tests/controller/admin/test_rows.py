@@ -10,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from controller.admin.rows import enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
-from reconcile.reasons import REASONS, AppState
+from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, JobState, Phase, Strategy
 
 MESSAGES = [
@@ -89,15 +89,15 @@ def test_several_values_are_a_list() -> None:
 
 
 def test_several_messages_are_a_list_of_rows() -> None:
-    row = row_from_message(pb.ListReplacementsResponse(replacements=[pb.Replacement(phase="PHASE_REMOVED")]))
+    row = row_from_message(pb.ListMigrationsResponse(migrations=[pb.Migration(phase="PHASE_REMOVED")]))
 
-    assert [each["phase"] for each in row["replacements"]] == ["removed"]
+    assert [each["phase"] for each in row["migrations"]] == ["removed"]
 
 
 def test_several_states_are_a_list_of_words() -> None:
-    row = row_from_message(pb.ListAppsRequest(states=["APP_STATE_LEFT_ALONE", "APP_STATE_CACHED"]))
+    row = row_from_message(pb.ListAppsRequest(states=["APP_STATE_SKIPPED", "APP_STATE_CACHED"]))
 
-    assert row["states"] == ["left-alone", "cached"]
+    assert row["states"] == ["skipped", "cached"]
 
 
 def test_counts_by_name_are_a_mapping() -> None:
@@ -124,9 +124,9 @@ def test_a_word_that_is_not_set_or_of_a_newer_daemon_is_empty(number: int) -> No
     [
         (pb.App, "state", pb.AppState, "APP_STATE", AppState),
         (pb.Job, "state", pb.JobState, "JOB_STATE", JobState),
-        (pb.Replacement, "phase", pb.Phase, "PHASE", Phase),
-        (pb.Replacement, "goal", pb.Goal, "GOAL", Goal),
-        (pb.Replacement, "strategy", pb.Strategy, "STRATEGY", Strategy),
+        (pb.Migration, "phase", pb.Phase, "PHASE", Phase),
+        (pb.Migration, "goal", pb.Goal, "GOAL", Goal),
+        (pb.Migration, "strategy", pb.Strategy, "STRATEGY", Strategy),
     ],
     ids=["AppState", "JobState", "Phase", "Goal", "Strategy"],
 )
@@ -138,7 +138,7 @@ def test_words_go_to_the_wire_and_come_back_as_they_were(
     assert [row_from_message(each)[field] for each in there] == [str(word) for word in words]
 
 
-@pytest.mark.parametrize("reason", sorted(REASONS))
+@pytest.mark.parametrize("reason", list(Reason))
 def test_a_reason_reads_as_the_program_writes_it(reason: str) -> None:
     name = "REASON_" + reason.replace(": ", "_").replace("-", "_").upper()
 

@@ -43,9 +43,9 @@ def test_names_are_shown_as_tenants_wrote_them(terminal: Output) -> None:
     view = ApplyView(terminal, len(NAMES))
     with view.showing():
         for name in NAMES:
-            view.see(news(name, "moving", "waiting: bridging", 0))
+            view.see(news(name, "migrating", "bridging", 0))
         for done, name in enumerate(NAMES, start=1):
-            view.see(news(name, "done", "replaced", done))
+            view.see(news(name, "done", "migrated", done))
     view.sum_up()
 
     assert "4 moved, 0 left as they were, 0 failed" in written(terminal)
@@ -55,7 +55,7 @@ def test_names_are_shown_as_tenants_wrote_them(terminal: Output) -> None:
 def test_what_was_not_moved_is_listed_with_its_meaning(terminal: Output) -> None:
     view = ApplyView(terminal, 2)
     with view.showing():
-        view.see(news("web", "done", "replaced", 1))
+        view.see(news("web", "done", "migrated", 1))
         view.see(news("worker", "failed", "bridge-crashed", 2))
     view.sum_up()
 
@@ -69,7 +69,7 @@ def test_where_no_terminal_is_each_that_is_over_is_a_line() -> None:
     output.console = Console(file=StringIO(), width=100)
     view = ApplyView(output, 2)
     with view.showing():
-        view.see(news("web", "moving", "waiting: bridging", 0))
-        view.see(news("web", "done", "replaced", 1))
+        view.see(news("web", "migrating", "bridging", 0))
+        view.see(news("web", "done", "migrated", 1))
 
     assert written(output) == "1/4 web: replaced\n"

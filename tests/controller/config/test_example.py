@@ -74,7 +74,7 @@ def test_everything_in_it_can_be_set_at_once(write: Write, text: str) -> None:
 
     assert list(unset(config.model_dump())) == ["docker_socket"]
     assert load_admin_client_config(path).admin_address == config.admin_address
-    assert len(config.registries) == len(config.replace_running_rules) == 1
+    assert len(config.registries) == len(config.migrate_running_rules) == 1
 
 
 def test_the_docker_socket_in_it_can_be_set(write: Write, text: str) -> None:
@@ -93,7 +93,7 @@ def test_each_key_can_be_set_without_a_look_at_commas(text: str, key: str) -> No
 
 def test_every_section_is_shown_with_all_of_its_keys(text: str) -> None:
     whole = without_comments(uncommented(text))
-    cache, source, rule = whole["cache_registry"], whole["registries"][0], whole["replace_running_rules"][0]
+    cache, source, rule = whole["cache_registry"], whole["registries"][0], whole["migrate_running_rules"][0]
 
     assert whole.keys() == Config.model_fields.keys()
     assert cache.keys() == source.keys() == RegistryConfig.model_fields.keys()

@@ -7,11 +7,11 @@ from ipaddress import ip_network
 
 import httpx
 
-from controller.engines.copy_plan import CopyLimits
+from controller.engines.copy_limits import CopyLimits
 from controller.engines.registry_copy import RegistryCopy
-from controller.registry.client import Manners, Registries
-from controller.registry.platforms import LINUX_AMD64, Platform
-from controller.registry.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.oci.platforms import LINUX_AMD64, Platform
+from controller.registry.registries import ClientPolicy, Registries
 from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
 from reconcile.ports import CopiedImage
@@ -44,7 +44,7 @@ class Scene:
         self.image = parse_image_reference(f"{source.address}/team/app:1")
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
         self.timeouts = Timeouts(connect=2.0, idle=5.0)
-        self.manners = Manners()
+        self.policy = ClientPolicy()
         self.engines: list[RegistryCopy] = []
 
     def engine(
@@ -62,7 +62,7 @@ class Scene:
             allowed_networks=(ip_network("127.0.0.0/8"),),
             timeouts=self.timeouts,
             retries=Retries(attempts=2, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
-            manners=self.manners,
+            policy=self.policy,
         )
         repositories = CacheRepositories(self.private.address)
         engine = RegistryCopy(client, repositories, self.holders, platform=platform, limits=limits)

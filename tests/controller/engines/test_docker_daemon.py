@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.engines.copy_plan import CopyLimits
+from controller.engines.copy_limits import CopyLimits
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
-from controller.registry.client import Registries
-from controller.registry.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.images import CacheRepositories, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
-from controller.registry.client import Registries
-from controller.registry.settings import RegistrySettings
+from controller.registry.http.settings import RegistrySettings
+from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, NotFound, Unavailable
 from reconcile.images import CacheRepositories, ImageReference, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret

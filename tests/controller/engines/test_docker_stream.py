@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.engines.docker_errors import error_from_text
-from controller.engines.docker_stream import Event, LayerProgress, read_events
+from controller.engines.docker_stream import LayerProgress, ProgressEvent, read_events
 from controller.engines.progress import CopyProgress, ProgressMeter
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import parse_digest
@@ -25,7 +25,7 @@ STREAM = b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\r\n" for ea
 FAILURE = b'{"errorDetail":{"message":"m"},"error":"m"}\r\n'
 
 
-def events(*chunks: bytes | str) -> list[Event]:
+def events(*chunks: bytes | str) -> list[ProgressEvent]:
     return list(read_events(chunks, "push r.example/x:latest", ("marker-password",)))
 
 
@@ -180,17 +180,17 @@ def test_progress_is_counted_in_compressed_bytes_and_never_twice() -> None:
     first, second = (parse_digest(f"sha256:{digit * 64}") for digit in "ab")
     progress = LayerProgress(meter, {first: 1000, second: 500})
     for event in (
-        Event("Pushing", "a" * 12, 30, 100),
-        Event("Retrying in 5 seconds", "a" * 12),
-        Event("Retrying in 4 seconds", "a" * 12),
-        Event("Pushing", "a" * 12, 10, 100),
-        Event("Pushing", "a" * 12, 512),
-        Event("Pushing", "a" * 12, 120, 100),
-        Event("Pushed", "a" * 12),
-        Event("Layer already exists", "b" * 12),
-        Event("Pushed", "c" * 12),
-        Event("Preparing"),
+        ProgressEvent("Pushing", "a" * 12, 30, 100),
+        ProgressEvent("Retrying in 5 seconds", "a" * 12),
+        ProgressEvent("Retrying in 4 seconds", "a" * 12),
+        ProgressEvent("Pushing", "a" * 12, 10, 100),
+        ProgressEvent("Pushing", "a" * 12, 512),
+        ProgressEvent("Pushing", "a" * 12, 120, 100),
+        ProgressEvent("Pushed", "a" * 12),
+        ProgressEvent("Layer already exists", "b" * 12),
+        ProgressEvent("Pushed", "c" * 12),
+        ProgressEvent("Preparing"),
     ):
-        progress.see(event)
+        progress.record(event)
 
     assert meter.read() == CopyProgress(moved=1000, skipped=500, retries=1)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.engines.copy_plan import CopyLimits, Verify
-from controller.registry.platforms import parse_platform
+from controller.engines.copy_limits import CopyLimits, Verify
+from controller.registry.oci.platforms import parse_platform
 from reconcile.errors import Invalid
 from reconcile.images import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, MARKER, SAMPLE, SMALL_BUFFER, Scene

@@ -11,11 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.engines.copy_plan import CopyLimits
+from controller.engines.copy_limits import CopyLimits
 from controller.engines.registry_copy import RegistryCopy
-from controller.registry.client import Registries
-from controller.registry.platforms import LINUX_AMD64, Platform
-from controller.registry.settings import RegistrySettings
+from controller.registry.http.settings import RegistrySettings
+from controller.registry.oci.platforms import LINUX_AMD64, Platform
+from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import (
     CacheRepositories,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from controller.registry.cancellation import Cancellation
-from controller.registry.manifests import Document, parse_document
-from controller.registry.referrers import add_referrers, fallback_tag, list_referrers
-from controller.registry.repository import Repository
+from controller.registry.oci.manifests import Document, parse_document
+from controller.registry.oci.referrers import add_referrers, fallback_tag, list_referrers
+from controller.registry.oci.repository import Repository
+from controller.threads import Cancellation
 from reconcile.errors import Invalid, Unavailable
 from reconcile.images import parse_digest, parse_image_reference
 from reconcile.ports import Signatures
@@ -240,7 +240,7 @@ async def test_more_than_a_hundred_referrers_are_refused(scene: Scene) -> None:
     many = StoredManifest(images.OCI_INDEX, json.dumps(document).encode())
     scene.source.store.add_manifest("team/app", TAG, many)
 
-    with pytest.raises(Invalid, match="101 things refer to it"):
+    with pytest.raises(Invalid, match="101 referrers are more than 100"):
         await scene.copy(scene.engine(limits=WITH_REFERRERS))
 
 
@@ -255,7 +255,7 @@ async def test_referrers_may_be_no_larger_in_all_than_an_image(scene: Scene) -> 
         manifest = images.Blob(images.OCI_MANIFEST, json.dumps(content).encode())
         await scene.push(images.Image(manifest, plain.config, plain.layers), manifest.digest)
 
-    with pytest.raises(Invalid, match="larger than images may be"):
+    with pytest.raises(Invalid, match="larger than an image may be"):
         await scene.copy(scene.engine(limits=replace(WITH_REFERRERS, max_image_bytes=25_000)))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.engines.flights import Flights
-from controller.registry.cancellation import Cancellation, Stopped
+from controller.engines.single_flight import SingleFlight
+from controller.threads import Cancellation, Stopped
 from reconcile.errors import NotFound, RateLimited, Unavailable
 from reconcile.images import parse_digest
 from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, Scene
@@ -193,23 +193,27 @@ async def test_D7_the_copy_that_waits_takes_over_when_the_other_fails(scene: Sce
 
 
 def test_a_waiting_copy_can_be_cancelled() -> None:
-    flights, key, cancellation = Flights(), ("r.example", parse_digest(LAYER.digest)), Cancellation()
-    assert flights.board(key, Cancellation()) is None
+    single_flight, key, cancellation = (
+        SingleFlight(),
+        ("r.example", parse_digest(LAYER.digest)),
+        Cancellation(),
+    )
+    assert single_flight.join(key, Cancellation()) is None
     cancellation.cancel()
 
     with pytest.raises(Stopped):
-        flights.board(key, cancellation)
+        single_flight.join(key, cancellation)
 
 
-def test_what_has_landed_is_known_and_what_failed_is_begun_again() -> None:
-    flights, key = Flights(), ("r.example", parse_digest(LAYER.digest))
-    flights.board(key, Cancellation())
-    flights.land(key, None)
-    assert flights.find(key) is None
+def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
+    single_flight, key = SingleFlight(), ("r.example", parse_digest(LAYER.digest))
+    single_flight.join(key, Cancellation())
+    single_flight.finish(key, None)
+    assert single_flight.find(key) is None
 
-    assert flights.board(key, Cancellation()) is None
-    flights.land(key, "team/app")
-    assert flights.find(key) == "team/app"
+    assert single_flight.join(key, Cancellation()) is None
+    single_flight.finish(key, "team/app")
+    assert single_flight.find(key) == "team/app"
 
 
 # What is asked

@@ -5,9 +5,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from controller.registry.cancellation import Cancellation
-from controller.registry.client import Registries, Repository
-from controller.registry.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.oci.repository import Repository
+from controller.registry.registries import Registries
+from controller.threads import Cancellation
 from reconcile.images import parse_image_reference
 from reconcile.lrps import Credentials, Secret
 from tests.simulators import registry as registries

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.blobs import read_blob
-from controller.registry.cancellation import Cancellation
-from controller.registry.client import Registries, Repository
-from controller.registry.manifests import MAX_ENTRIES, Descriptor, parse_document
-from controller.registry.settings import RegistrySettings
+from controller.registry.http.settings import RegistrySettings
+from controller.registry.oci.blobs import read_blob
+from controller.registry.oci.manifests import MAX_ENTRIES, Descriptor, parse_document
+from controller.registry.oci.repository import Repository
+from controller.registry.registries import Registries
+from controller.threads import Cancellation
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.images import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE, MARKER, QUICK, OpenRepository
@@ -197,7 +198,7 @@ def test_a_token_that_does_not_fit_a_header_is_refused(
     with pytest.raises(Invalid) as refused:
         strict().fetch_manifest("1")
 
-    assert refused.value.code == "bad-token-answer"
+    assert refused.value.code == "bad-token-response"
     assert not [each for each in registry.requests if "authorization" in each.headers]
 
 
@@ -283,7 +284,7 @@ def test_a_token_answer_that_is_a_bomb_is_refused(
     with pytest.raises(Invalid) as refused:
         strict().fetch_manifest("1")
 
-    assert refused.value.code == "bad-token-answer"
+    assert refused.value.code == "bad-token-response"
     assert len(refused.value.detail) < 600
 
 
@@ -334,9 +335,9 @@ def test_no_representation_of_what_holds_credentials_shows_them(
     registry.login = TokenLogin({"alice": "marker-password"})
     repository = strict(MARKER)
     repository.fetch_manifest("1")
-    auth = repository.session._shared.authenticator
+    auth = repository.session._dependencies.authenticator
 
-    shown = f"{repository.session.identity('x')!r}{auth._slots!r}{auth._proven!r}{auth._challenges!r}{repository.session._shared!r}"
+    shown = f"{repository.session.identity('x')!r}{auth._slots!r}{auth._proven!r}{auth._challenges!r}{repository.session._dependencies!r}"
 
     assert "marker-password" not in shown
     assert not [token for token in registry.tokens if token in shown]

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, event
 
 from controller.store import Store, open_store
 from reconcile.records import JobState
-from tests.controller.store.samples import binding, digest, image, job, replacement
+from tests.controller.store.samples import binding, digest, image, job, migration
 
 
 def die_at(count: int) -> None:
@@ -47,8 +47,8 @@ async def work(store: Store, random_source: random.Random) -> None:
         content = digest(random_source.randrange(100, 120))
         guid = await store.records.reserve_guid(content)
         tell("guid", content, guid)
-        await store.journal.save_replacement(replacement(name))
-        tell("replacement", name)
+        await store.journal.save_migration(migration(name))
+        tell("migration", name)
         done = replace(job(name, state=JobState.CACHED), cache_guid=guid)
         await store.records.finish_job(done, image(guid, platform=content), (digest(1), content))
         tell("cached", name)

@@ -13,6 +13,7 @@ from reconcile.lrps import (
     TaskGuid,
     WrapperAction,
 )
+from reconcile.reasons import Reason
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -20,9 +21,9 @@ from reconcile.records import (
     JobId,
     JobState,
     LrpRecord,
+    Migration,
     Phase,
-    Replacement,
-    origin_of_task,
+    requester_of_task,
 )
 
 APP = AppGuid("app-1")
@@ -36,7 +37,7 @@ def digest(number: int) -> Digest:
 
 
 def job(name: str = "job-1", *, state: JobState = JobState.QUEUED, created_at: float = 100.25) -> CacheJob:
-    return CacheJob(JobId(name), SOURCE, state, "staging-task", created_at, created_at)
+    return CacheJob(JobId(name), SOURCE, state, Reason.STAGING_TASK, created_at, created_at)
 
 
 def binding(
@@ -46,7 +47,7 @@ def binding(
     staged_at: int = 1_700_000_000_000_000_001,
     app: str = APP,
 ) -> Binding:
-    return Binding(AppGuid(app), SOURCE, origin_of_task(TaskGuid(task)), staged_at, JobId(job_id))
+    return Binding(AppGuid(app), SOURCE, requester_of_task(TaskGuid(task)), staged_at, JobId(job_id))
 
 
 def image(guid: CacheGuid, *, platform: Digest, created_at: float = 200.5) -> CachedImage:
@@ -63,7 +64,9 @@ def image(guid: CacheGuid, *, platform: Digest, created_at: float = 200.5) -> Ca
 
 
 def lrp_record(process_guid: str = "process-1") -> LrpRecord:
-    return LrpRecord(ProcessGuid(process_guid), APP, "docker:///team/web#7", None, 0, "waiting: running", 1.5)
+    return LrpRecord(
+        ProcessGuid(process_guid), APP, "docker:///team/web#7", None, 0, Reason.WAITING_UNTIL_STOPPED, 1.5
+    )
 
 
 def desired_lrp(process_guid: str = "process-1") -> DesiredLrp:
@@ -82,8 +85,8 @@ def desired_lrp(process_guid: str = "process-1") -> DesiredLrp:
     )
 
 
-def replacement(process_guid: str = "process-1", *, started_at: float = 300.5) -> Replacement:
-    return Replacement(
+def migration(process_guid: str = "process-1", *, started_at: float = 300.5) -> Migration:
+    return Migration(
         process_guid=ProcessGuid(process_guid),
         cache_guid=CacheGuid("a-guid"),
         phase=Phase.PREPARED,

@@ -25,7 +25,7 @@ from reconcile.lrps import (
     WrapperAction,
 )
 from reconcile.records import Phase
-from tests.controller.store.samples import MARKER_ENV, MARKER_PASSWORD, desired_lrp, replacement
+from tests.controller.store.samples import MARKER_ENV, MARKER_PASSWORD, desired_lrp, migration
 
 texts = st.text(max_size=8)
 tags = st.dictionaries(texts, texts, max_size=3)
@@ -65,35 +65,35 @@ def test_an_unknown_original_is_a_value_error(content: bytes) -> None:
         lrp_from_bytes(content)
 
 
-async def test_a_replacement_comes_back_as_it_was_saved(journal: SqlJournal | MemoryJournal) -> None:
-    await journal.save_replacement(replacement())
+async def test_a_migration_comes_back_as_it_was_saved(journal: SqlJournal | MemoryJournal) -> None:
+    await journal.save_migration(migration())
 
-    assert replacement() == await journal.find_replacement(ProcessGuid("process-1"))
-    assert await journal.find_replacement(ProcessGuid("other")) is None
+    assert migration() == await journal.find_migration(ProcessGuid("process-1"))
+    assert await journal.find_migration(ProcessGuid("other")) is None
 
 
 async def test_a_later_row_takes_the_place_of_an_earlier_one(journal: SqlJournal | MemoryJournal) -> None:
-    later = replace(replacement(), phase=Phase.REMOVING, rounds=2, run_id="run-2")
-    await journal.save_replacement(replacement())
-    await journal.save_replacement(later)
+    later = replace(migration(), phase=Phase.REMOVING, rounds=2, run_id="run-2")
+    await journal.save_migration(migration())
+    await journal.save_migration(later)
 
-    assert (later,) == await journal.list_replacements()
+    assert (later,) == await journal.list_migrations()
 
 
-async def test_replacements_are_listed_oldest_first(journal: SqlJournal | MemoryJournal) -> None:
+async def test_migrations_are_listed_oldest_first(journal: SqlJournal | MemoryJournal) -> None:
     for name, started_at in (("c", 3.0), ("a", 2.0), ("b", 1.0)):
-        await journal.save_replacement(replacement(name, started_at=started_at))
+        await journal.save_migration(migration(name, started_at=started_at))
 
-    assert [row.process_guid for row in await journal.list_replacements()] == ["b", "a", "c"]
+    assert [row.process_guid for row in await journal.list_migrations()] == ["b", "a", "c"]
     assert await journal.list_undecryptable() == ()
 
 
-async def test_a_closed_replacement_is_gone(journal: SqlJournal | MemoryJournal) -> None:
-    await journal.save_replacement(replacement())
-    await journal.delete_replacement(ProcessGuid("process-1"))
-    await journal.delete_replacement(ProcessGuid("process-1"))
+async def test_a_closed_migration_is_gone(journal: SqlJournal | MemoryJournal) -> None:
+    await journal.save_migration(migration())
+    await journal.delete_migration(ProcessGuid("process-1"))
+    await journal.delete_migration(ProcessGuid("process-1"))
 
-    assert await journal.list_replacements() == ()
+    assert await journal.list_migrations() == ()
 
 
 async def test_only_a_journal_in_a_file_with_a_key_is_durable(url: str) -> None:
@@ -115,8 +115,8 @@ async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path)
         return b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
     async with open_store(url, journal_key=Fernet.generate_key(), run_id="r") as store:
-        await store.journal.save_replacement(replacement())
-        await store.journal.save_replacement(replace(replacement(), rounds=1))
+        await store.journal.save_migration(migration())
+        await store.journal.save_migration(replace(migration(), rounds=1))
         assert (tmp_path / "state/store.db-wal").stat().st_size > 0
         on_disk = read_all()
     on_disk += read_all()
@@ -128,50 +128,50 @@ async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path)
 async def test_a_key_is_changed_by_putting_the_new_one_in_front(url: str) -> None:
     old, new = Fernet.generate_key(), Fernet.generate_key()
     async with open_store(url, journal_key=old, run_id="r") as store:
-        await store.journal.save_replacement(replacement())
+        await store.journal.save_migration(migration())
 
     async with open_store(url, journal_key=new + b"\n" + old + b"\n", run_id="r") as store:
-        assert (replacement(),) == await store.journal.list_replacements()
-        await store.journal.save_replacement(replacement())
+        assert (migration(),) == await store.journal.list_migrations()
+        await store.journal.save_migration(migration())
 
     async with open_store(url, journal_key=new, run_id="r") as store:
-        assert (replacement(),) == await store.journal.list_replacements()
+        assert (migration(),) == await store.journal.list_migrations()
 
 
 async def test_a_row_of_another_key_is_told_and_kept(url: str) -> None:
     old, new = Fernet.generate_key(), Fernet.generate_key()
     async with open_store(url, journal_key=old, run_id="r") as store:
-        await store.journal.save_replacement(replacement("lost"))
+        await store.journal.save_migration(migration("lost"))
 
     async with open_store(url, journal_key=new, run_id="r") as store:
-        await store.journal.save_replacement(replacement("mine"))
-        assert (replacement("mine"),) == await store.journal.list_replacements()
+        await store.journal.save_migration(migration("mine"))
+        assert (migration("mine"),) == await store.journal.list_migrations()
         (told,) = await store.journal.list_undecryptable()
         assert told.code == "journal-undecryptable"
         assert "lost" in told.detail
         with pytest.raises(Invalid):
-            await store.journal.find_replacement(ProcessGuid("lost"))
+            await store.journal.find_migration(ProcessGuid("lost"))
         with pytest.raises(Invalid):
-            await store.journal.save_replacement(replacement("lost"))
+            await store.journal.save_migration(migration("lost"))
 
     async with open_store(url, journal_key=None, run_id="r") as store:
         assert len(await store.journal.list_undecryptable()) == 2
 
     async with open_store(url, journal_key=old, run_id="r") as store:
-        assert (replacement("lost"),) == await store.journal.list_replacements()
+        assert (migration("lost"),) == await store.journal.list_migrations()
 
 
 async def test_a_row_moved_to_another_lrp_is_not_believed(url: str, tmp_path: Path) -> None:
     key = Fernet.generate_key()
     async with open_store(url, journal_key=key, run_id="r") as store:
-        await store.journal.save_replacement(replacement())
+        await store.journal.save_migration(migration())
     connection = sqlite3.connect(tmp_path / "state/store.db")
     with connection:
-        connection.execute("UPDATE replacements SET process_guid = 'process-2'")
+        connection.execute("UPDATE migrations SET process_guid = 'process-2'")
     connection.close()
 
     async with open_store(url, journal_key=key, run_id="r") as store:
-        assert await store.journal.list_replacements() == ()
+        assert await store.journal.list_migrations() == ()
         assert len(await store.journal.list_undecryptable()) == 1
 
 

@@ -39,33 +39,33 @@ class TestPaused:
 
 class TestHolds:
     async def test_apps_are_held_once(self, operations: SqlOperations) -> None:
-        await operations.hold([ONE])
-        await operations.hold([ONE, TWO])
+        await operations.pin([ONE])
+        await operations.pin([ONE, TWO])
 
-        assert await operations.list_holds() == {ONE, TWO}
+        assert await operations.list_pins() == {ONE, TWO}
 
     async def test_apps_are_released(self, operations: SqlOperations) -> None:
-        await operations.hold([ONE, TWO])
-        await operations.release([TWO, AppGuid("never-held")])
+        await operations.pin([ONE, TWO])
+        await operations.unpin([TWO, AppGuid("never-held")])
 
-        assert await operations.list_holds() == {ONE}
+        assert await operations.list_pins() == {ONE}
 
     async def test_nothing_is_held_or_released_when_nothing_is_named(self, operations: SqlOperations) -> None:
-        await operations.hold([ONE])
-        await operations.hold(iter(()))
-        await operations.release(iter(()))
+        await operations.pin([ONE])
+        await operations.pin(iter(()))
+        await operations.unpin(iter(()))
 
-        assert await operations.list_holds() == {ONE}
+        assert await operations.list_pins() == {ONE}
 
     async def test_many_are_held_and_released_at_once(self, operations: SqlOperations) -> None:
         """More than a statement of SQLite has parameters."""
         many = [AppGuid(f"app-{number}") for number in range(40_000)]
-        await operations.hold(many)
-        assert len(await operations.list_holds()) == len(many)
+        await operations.pin(many)
+        assert len(await operations.list_pins()) == len(many)
 
-        await operations.release(many[1:])
+        await operations.unpin(many[1:])
 
-        assert await operations.list_holds() == {many[0]}
+        assert await operations.list_pins() == {many[0]}
 
 
 def entry(number: int) -> AuditEntry:
@@ -239,7 +239,7 @@ class TestDropAndKeep:
 
     async def test_its_suspicion_goes_with_it(self, records: SqlRecords) -> None:
         copy = await finished(records, "job-1", number=60)
-        await records.suspect_image(copy.cache_guid, 5.0)
+        await records.mark_for_verification(copy.cache_guid, 5.0)
 
         await records.drop_image(copy.cache_guid)
         await records.keep_image(copy, BLOBS)
@@ -272,13 +272,13 @@ class TestDropAndKeep:
 
     async def test_an_image_that_is_kept_after_all_is_as_it_was(self, records: SqlRecords) -> None:
         copy = await finished(records, "job-1", number=60)
-        await records.suspect_image(copy.cache_guid, 5.0)
+        await records.mark_for_verification(copy.cache_guid, 5.0)
         suspect = await records.find_image(copy.cache_guid)
         assert suspect is not None
 
         await records.keep_image(suspect, await records.drop_image(copy.cache_guid))
 
-        assert await records.find_image(copy.cache_guid) == replace(copy, suspect_since=5.0)
+        assert await records.find_image(copy.cache_guid) == replace(copy, needs_verification_since=5.0)
         assert await records.find_holders(BLOBS) == dict.fromkeys(BLOBS, copy.cache_guid)
 
     async def test_an_image_is_kept_that_no_job_led_to(self, records: SqlRecords) -> None:
@@ -331,9 +331,9 @@ class TestListJobs:
 async def test_all_of_it_outlives_the_process(url: str) -> None:
     async with open_store(url, journal_key=None, run_id="run-1") as store:
         await store.operations.save_paused(is_paused=True)
-        await store.operations.hold([APP])
+        await store.operations.pin([APP])
         await store.operations.add_entry(entry(1))
     async with open_store(url, journal_key=None, run_id="run-2") as store:
         assert await store.operations.find_paused() is True
-        assert await store.operations.list_holds() == {APP}
+        assert await store.operations.list_pins() == {APP}
         assert await store.operations.list_entries() == (entry(1),)

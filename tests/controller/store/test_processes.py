@@ -101,8 +101,8 @@ async def check_acknowledged(store: Store, lines: list[str]) -> None:
         assert name not in cached or found.state is JobState.CACHED
     for content, guid in said["guid"]:
         assert guid == await store.records.reserve_guid(parse_digest(content))
-    for (name,) in said["replacement"]:
-        assert await store.journal.find_replacement(ProcessGuid(name)) is not None
+    for (name,) in said["migration"]:
+        assert await store.journal.find_migration(ProcessGuid(name)) is not None
 
 
 @pytest.mark.parametrize("seed", [1, 2])

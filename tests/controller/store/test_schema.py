@@ -13,14 +13,14 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.schema import CreateTable
 
-from controller.store import SqlJournal, migrations, open_store, open_store_readonly
+from controller.store import SqlJournal, open_store, open_store_readonly, schema_versions
 from controller.store.database import database_in_memory
 from controller.store.originals import bytes_from_lrp
 from controller.store.schema import migrate
 from controller.store.tables import metadata
 from reconcile.errors import Invalid
 from reconcile.records import Goal, Phase, Strategy
-from tests.controller.store.samples import replacement
+from tests.controller.store.samples import migration
 
 
 def schema(connection: Connection) -> set[str]:
@@ -54,16 +54,16 @@ def test_migrating_again_changes_nothing() -> None:
         assert before == database.transact(schema)
 
 
-def test_a_replacement_that_an_older_version_left_open_is_gone_on_with() -> None:
+def test_a_migration_that_an_older_version_left_open_is_gone_on_with() -> None:
     """It was begun without a bridge, towards the cache, and never saw an instance run."""
-    older = replacement()
+    older = migration()
     cipher = MultiFernet([Fernet(Fernet.generate_key())])
     with closing(database_in_memory()) as database:
         database.transact(lambda connection: upgrade(connection, "0001"))
         database.transact(
             lambda connection: connection.execute(
                 text(
-                    "INSERT INTO replacements (process_guid, cache_guid, phase, original, rounds, run_id, "
+                    "INSERT INTO migrations (process_guid, cache_guid, phase, original, rounds, run_id, "
                     "started_at, unknown_until) VALUES (:guid, 'a-guid', 'removed', :original, 1, 'r', 5, 0)"
                 ),
                 {
@@ -73,17 +73,17 @@ def test_a_replacement_that_an_older_version_left_open_is_gone_on_with() -> None
             )
         )
         database.transact(lambda connection: migrate(connection, "memory"))
-        found = asyncio.run(SqlJournal(database, cipher).find_replacement(older.process_guid))
+        found = asyncio.run(SqlJournal(database, cipher).find_migration(older.process_guid))
 
     assert found is not None
     assert (found.original, found.phase) == (older.original, Phase.REMOVED)
-    assert (found.goal, found.strategy, found.ended) == (Goal.CACHE, Strategy.RECREATE, "")
+    assert (found.goal, found.strategy, found.ended) == (Goal.CACHE, Strategy.RECREATE, None)
     assert (found.entered_at, found.instance_guids) == (0.0, frozenset())
 
 
 def upgrade(connection: Connection, revision: str) -> None:
     config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("script_location", str(Path(schema_versions.__file__).parent))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 

@@ -204,7 +204,7 @@ async def test_the_newest_binding_is_the_one_staged_last_then_saved_last(records
     newest = await records.find_newest_binding(APP, SOURCE)
 
     assert newest is not None
-    assert newest.origin == "task:late-too"
+    assert newest.requester == "task:late-too"
     assert await records.find_newest_binding(APP, parse_image_reference("other")) is None
 
 
@@ -226,7 +226,7 @@ async def test_the_one_of_two_with_the_same_time_that_was_put_again_is_the_newes
 
     newest = await records.find_newest_binding(APP, SOURCE)
     assert newest is not None
-    assert newest.origin == "task:lrp"
+    assert newest.requester == "task:lrp"
 
 
 async def test_old_bindings_and_the_ended_jobs_that_only_they_led_to_are_dropped(records: SqlRecords) -> None:
@@ -260,9 +260,9 @@ async def test_failed_jobs_are_listed_the_latest_first(records: SqlRecords) -> N
 async def test_a_dropped_binding_is_told_and_gone(records: SqlRecords) -> None:
     await records.add_job(job(), binding())
 
-    assert binding() == await records.drop_binding(binding().origin)
-    assert await records.drop_binding(binding().origin) is None
-    assert await records.find_binding(binding().origin) is None
+    assert binding() == await records.drop_binding(binding().requester)
+    assert await records.drop_binding(binding().requester) is None
+    assert await records.find_binding(binding().requester) is None
 
 
 async def test_lrp_records_are_saved_listed_and_forgotten(records: SqlRecords) -> None:

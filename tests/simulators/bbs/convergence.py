@@ -59,21 +59,21 @@ def _lost(state: State, cells: frozenset[str]) -> None:
             state.events.emit(actual.unclaim(state, row))
         else:
             _change_presence(state, row, ActualLRP.SUSPECT)
-            replacement = actual.create_unclaimed(state, key)
-            state.events.emit([events.instance_created(replacement)])
+            migration = actual.create_unclaimed(state, key)
+            state.events.emit([events.instance_created(migration)])
         actual.auction(state, [key])
 
 
 def _returned(state: State, cells: frozenset[str]) -> None:
-    """Trust the instances of a cell that is back, and drop their replacements that do not run yet."""
+    """Trust the instances of a cell that is back, and drop their migrations that do not run yet."""
     for row in state.rows():
         if row.presence != ActualLRP.SUSPECT or row.actual_lrp_instance_key.cell_id not in cells:
             continue
-        replacement = state.row(row.actual_lrp_key.process_guid, row.actual_lrp_key.index)
-        if replacement is not None and replacement.state == actual.RUNNING:
+        migration = state.row(row.actual_lrp_key.process_guid, row.actual_lrp_key.index)
+        if migration is not None and migration.state == actual.RUNNING:
             continue
-        if replacement is not None:
-            actual.drop(state, replacement)
+        if migration is not None:
+            actual.drop(state, migration)
         _change_presence(state, row, ActualLRP.ORDINARY)
 
 

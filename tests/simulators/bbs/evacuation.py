@@ -38,7 +38,7 @@ def stopped(state: State, key: ActualLRPKey, instance: ActualLRPInstanceKey) -> 
 
 
 def running(state: State, request: EvacuateRunningActualLRPRequest) -> bool:
-    """Start a replacement of a running instance; True while the cell has to keep the old one."""
+    """Start a migration of a running instance; True while the cell has to keep the old one."""
     key, instance = request.actual_lrp_key, request.actual_lrp_instance_key
     row = state.row(key.process_guid, key.index)
     if row is None:

@@ -1,0 +1,207 @@
+"""Resolves an image at its source, and reads which documents and blobs a copy of it consists of."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from controller.engines.copy_limits import CopyLimits
+from controller.registry.oci.manifests import (
+    IMAGE_TYPES,
+    INDEX_TYPES,
+    Descriptor,
+    Document,
+    Index,
+    Manifest,
+    digest_of,
+)
+from controller.registry.oci.platforms import Platform, best_first
+from controller.registry.oci.repository import Repository
+from controller.registry.oci.results import ManifestHead
+from controller.threads import Cancellation, in_parallel
+from reconcile.errors import Denied, Invalid, NotFound
+from reconcile.images import Digest, ImageReference
+from reconcile.ports import ResolvedImage
+
+_DEEPEST = 3
+_MOST_DOCUMENTS = 1000
+_MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CopyContents:
+    """The documents of a copy, children before parents and the root last, and its blobs, each once."""
+
+    documents: tuple[Document, ...]
+    blobs: tuple[Descriptor, ...]
+
+    @property
+    def root(self) -> Document:
+        """The document that gets the tag."""
+        return self.documents[-1]
+
+    @property
+    def own_blobs(self) -> tuple[Descriptor, ...]:
+        """Blobs that a registry holds; foreign ones are at the URLs that their manifest names."""
+        return tuple(blob for blob in self.blobs if not blob.urls)
+
+    @property
+    def blob_bytes(self) -> int:
+        """Bytes of the blobs that a registry holds."""
+        return sum(blob.size for blob in self.own_blobs)
+
+    @property
+    def has_zstd_layers(self) -> bool:
+        """Whether a layer is compressed with zstd, which not every container runtime can read."""
+        return any(blob.media_type.endswith(("+zstd", ".zstd")) for blob in self.blobs)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all documents and of their own blobs."""
+        return self.blob_bytes + sum(len(document.raw) for document in self.documents)
+
+
+def stored_digest(document: Document) -> Digest:
+    """Return the digest under which any registry stores a document, whichever it was fetched by."""
+    return digest_of(document.raw)
+
+
+def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) -> ResolvedImage:
+    """Resolve a reference to digests, with as few reads of manifests as possible.
+
+    Args:
+        source: The repository of the image.
+        asked: The reference as the caller wrote it.
+        wanted: The platform to choose from an index; None means the whole index.
+
+    Raises:
+        Invalid: `no-platform` when an index has no such manifest.
+    """
+    version = source.image.version
+    head = _look_up(source, version)
+    digest = source.image.digest or head.digest
+    if digest is not None and head.digest is not None and head.digest.algorithm == digest.algorithm:
+        if head.digest != digest:
+            raise Invalid("registry", "digest-mismatch", f"{asked}: the registry serves {head.digest}")
+        if head.media_type in IMAGE_TYPES or (wanted is None and head.media_type in INDEX_TYPES):
+            return ResolvedImage(asked, digest, digest)
+    document = _fetch_root(source, version, digest)
+    if wanted is None or isinstance(document, Manifest):
+        return ResolvedImage(asked, document.digest, document.digest)
+    chosen = _choose(source, document, wanted, deepest=_DEEPEST)
+    if chosen is None:
+        offered = ", ".join(sorted({str(each.platform) for each in _images(document) if each.platform}))
+        raise Invalid("registry", "no-platform", f"{asked} has no {wanted} image, but: {offered or 'none'}")
+    return ResolvedImage(asked, document.digest, chosen)
+
+
+def _look_up(source: Repository, version: str) -> ManifestHead:
+    try:
+        return source.head_manifest(version)
+    except (NotFound, Denied):
+        return ManifestHead(None, "")  # reading it may succeed, or else raises the reason
+
+
+def _fetch_root(source: Repository, version: str, digest: Digest | None) -> Document:
+    if digest is None or str(digest) == version:
+        return source.fetch_manifest(version)
+    try:
+        return source.fetch_manifest(str(digest))
+    except NotFound:
+        return source.fetch_manifest(version)
+
+
+def _images(index: Index) -> Iterable[Descriptor]:
+    return (entry for entry in index.entries if not entry.is_attestation)
+
+
+def _choose(source: Repository, index: Index, wanted: Platform, *, deepest: int) -> Digest | None:
+    candidates = best_first(((entry.platform, entry) for entry in _images(index)), wanted)
+    # Of the entries without a platform, an index may hold the right manifest; a manifest is a guess.
+    candidates.sort(key=lambda each: each.platform is None and each.media_type not in INDEX_TYPES)
+    for entry in candidates:
+        if entry.media_type not in INDEX_TYPES:
+            return entry.digest
+        document = source.fetch_manifest(str(entry.digest)) if deepest else None
+        if isinstance(document, Index):
+            chosen = _choose(source, document, wanted, deepest=deepest - 1)
+            if chosen is not None:
+                return chosen
+    return None
+
+
+def read_contents(
+    source: Repository, digest: Digest, *, limits: CopyLimits, cancellation: Cancellation
+) -> CopyContents:
+    """Read the document of a digest and all documents that it refers to.
+
+    Raises:
+        Invalid: The image is larger than the limits allow, or nested too deeply.
+    """
+    subject = f"{source.image.repository}@{digest}"
+    documents: dict[Digest, Document] = {}
+    blobs: dict[Digest, Descriptor] = {}
+    level, deepest, held = [digest], _DEEPEST, 0
+
+    def fetch(each: Digest) -> Document:
+        nonlocal held
+        document = source.fetch_manifest(str(each))
+        _check_layers(document, source, limits)
+        held += len(document.raw)
+        if held > _MOST_DOCUMENT_BYTES:
+            raise Invalid("registry", "index-too-large", f"{subject}: its manifests are too large in all")
+        return document
+
+    while level:
+        found = in_parallel(fetch, level, most=limits.blobs_at_a_time, cancellation=cancellation)
+        documents.update((document.digest, document) for document in found)
+        level = []
+        for document in found:
+            children, own = _referred(document)
+            level += [each for each in children if each not in documents and each not in level]
+            blobs.update((blob.digest, blob) for blob in own)
+        deepest -= 1
+        if level and (deepest < 0 or len(documents) + len(level) > _MOST_DOCUMENTS):
+            raise Invalid("registry", "index-too-large", f"{subject}: nested too deeply")
+    contents = CopyContents(_children_first(documents, digest), tuple(blobs.values()))
+    size = sum(blob.size for blob in contents.blobs)
+    if size > limits.max_image_bytes:
+        raise Invalid(
+            "registry",
+            "image-too-large",
+            f"{subject}: {size} bytes are more than {limits.max_image_bytes}",
+        )
+    return contents
+
+
+def _referred(document: Document) -> tuple[list[Digest], Iterable[Descriptor]]:
+    """List the documents and the blobs that a document refers to; an entry of an unknown type is a blob."""
+    if isinstance(document, Manifest):
+        return [], document.blobs()
+    documents = INDEX_TYPES | IMAGE_TYPES
+    children = [entry.digest for entry in document.entries if entry.media_type in documents]
+    return children, [entry for entry in document.entries if entry.media_type not in documents]
+
+
+def _check_layers(manifest: Document, source: Repository, limits: CopyLimits) -> None:
+    if isinstance(manifest, Manifest) and len(manifest.layers) > limits.max_layers:
+        raise Invalid(
+            "registry",
+            "too-many-layers",
+            f"{source.image.repository}@{manifest.digest}: {len(manifest.layers)} layers, "
+            f"at most {limits.max_layers} are allowed",
+        )
+
+
+def _children_first(documents: Mapping[Digest, Document], root: Digest) -> tuple[Document, ...]:
+    ordered: dict[Digest, Document] = {}
+
+    def visit(digest: Digest) -> None:
+        document = documents.get(digest)
+        if document is None or digest in ordered:
+            return
+        if isinstance(document, Index):
+            for entry in document.entries:
+                visit(entry.digest)
+        ordered[digest] = document
+
+    visit(root)
+    return tuple(ordered.values())

@@ -1,0 +1,1 @@
+"""Logins for registries: which one a request uses, and the challenges and tokens that carry it."""

@@ -1,0 +1,169 @@
+"""Reads the operator's login file, which has docker's format, and finds the entry for an image in it.
+
+Source: docker/cli config.json (auths, credHelpers, credsStore); containers-auth.json(5) for keys
+with a path, the longest of which wins.
+"""
+
+import base64
+import binascii
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controller.registry.auth.tokens import IDENTITY_TOKEN
+from reconcile.errors import Invalid
+from reconcile.images import DOCKER_HUB
+from reconcile.lrps import Credentials, Secret
+
+MAX_FILE = 4 * 1024 * 1024
+_HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_HUB_SERVER = "https://index.docker.io/v1/"
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """The contents of the file at one time.
+
+    Attributes:
+        entries: Normalised key (a host, or a host with a path) to credentials.
+        helpers: Normalised host to the name of a credential helper.
+        store: Name of the credential helper for all other hosts; empty when there is none.
+    """
+
+    entries: Mapping[str, Credentials] = field(default_factory=dict, repr=False)
+    helpers: Mapping[str, str] = field(default_factory=dict)
+    store: str = ""
+
+    def find(self, domain: str, path: str) -> Credentials | None:
+        """Find the entry of the longest key that matches an image."""
+        return next((self.entries[key] for key in _candidates(domain, path) if key in self.entries), None)
+
+    def find_helper(self, domain: str) -> str:
+        """Return the name of the credential helper for a host; empty when there is none."""
+        return self.helpers.get(normalised_key(domain), self.store)
+
+
+def normalised_key(text: str) -> str:
+    """Strip scheme, API version and slashes from a key; all names of Docker Hub become one."""
+    text = text.strip()
+    if "://" in text:
+        text = text.partition("://")[2]
+    host, _, path = text.strip("/").partition("/")
+    host = host.lower()
+    host = DOCKER_HUB if host in _HUB_HOSTS else host
+    path = path.strip("/")
+    return host if path in {"", "v1", "v2"} else f"{host}/{path}"
+
+
+def server_name(domain: str) -> str:
+    """Return the name by which credential helpers know a registry."""
+    return _HUB_SERVER if normalised_key(domain) == DOCKER_HUB else domain
+
+
+def _candidates(domain: str, path: str) -> Iterator[str]:
+    host, parts = normalised_key(domain), path.split("/")
+    for count in range(len(parts), 0, -1):
+        yield f"{host}/{'/'.join(parts[:count])}"
+    yield host
+
+
+def parse_logins(raw: bytes) -> Logins:
+    """Parse the file's bytes; entries without credentials are left out.
+
+    Raises:
+        Invalid: `bad-auth-file`; the error never quotes the file.
+    """
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Invalid("config", "bad-auth-file", "the login file is not JSON") from None
+    if not isinstance(document, dict):
+        raise Invalid("config", "bad-auth-file", "the login file is not a JSON object")
+    auths, helpers, store = (document.get(name) for name in ("auths", "credHelpers", "credsStore"))
+    entries: dict[str, Credentials] = {}
+    for key, value in auths.items() if isinstance(auths, dict) else ():
+        credentials = _credentials(value)
+        if credentials is not None and (key == normalised_key(key) or normalised_key(key) not in entries):
+            entries[normalised_key(key)] = credentials
+    named = helpers.items() if isinstance(helpers, dict) else ()
+    return Logins(
+        entries,
+        {normalised_key(host): name for host, name in named if isinstance(name, str)},
+        store if isinstance(store, str) else "",
+    )
+
+
+def _credentials(entry: object) -> Credentials | None:
+    if not isinstance(entry, dict):
+        return None
+    auth, username, password, identity = (
+        value if isinstance(value, str) else ""
+        for value in (entry.get(name) for name in ("auth", "username", "password", "identitytoken"))
+    )
+    if identity:
+        return Credentials(IDENTITY_TOKEN, Secret(identity))
+    if auth:
+        username, password = _decoded(auth)
+    return Credentials(username, Secret(password)) if username else None
+
+
+def _decoded(auth: str) -> tuple[str, str]:
+    text = "".join(auth.split()).rstrip("=")
+    try:
+        pair = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    username, colon, password = pair.partition(":")
+    return (username, password.rstrip("\x00")) if colon else ("", "")
+
+
+class AuthFile:
+    """The login file, read again whenever it has changed.
+
+    While it cannot be read, for example because it is being written, its earlier contents are used.
+
+    Raises:
+        Invalid: `bad-auth-file` when it cannot be read at the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._state: tuple[int, int, int] | None = None
+        self._logins = self._read()
+
+    def logins(self) -> Logins:
+        """Return what the file holds now."""
+        with self._lock:
+            try:
+                state = self._stat()
+                if state != self._state:
+                    self._logins = self._read()
+            except Invalid:
+                pass
+            return self._logins
+
+    def _stat(self) -> tuple[int, int, int]:
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _read(self) -> Logins:
+        state = self._stat()
+        try:
+            with self._path.open("rb") as file:
+                raw = file.read(MAX_FILE + 1)
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if len(raw) > MAX_FILE:
+            raise Invalid("config", "bad-auth-file", f"{self._path} is larger than 4 MiB")
+        logins = parse_logins(raw)
+        self._state = state
+        return logins
+
+    def _unreadable(self, error: OSError) -> Invalid:
+        return Invalid("config", "bad-auth-file", f"cannot read {self._path}: {error.strerror}")

@@ -1,0 +1,172 @@
+"""Answers the challenges of registries with Basic credentials or Bearer tokens, which are kept while valid.
+
+A token is used for one origin, realm, service, identity and set of scopes.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from controller.registry.auth.challenges import (
+    BasicChallenge,
+    BearerChallenge,
+    Challenge,
+    Token,
+    merge_scopes,
+)
+from controller.registry.auth.tokens import Identity, basic_header, fetch_token
+from controller.registry.http.connection_pool import ConnectionPool
+from controller.registry.http.request import RequestContext
+from controller.registry.http.urls import Url
+from reconcile.errors import Denied
+from reconcile.lrps import Credentials
+
+_MARGIN = 10.0  # seconds before its expiry at which a token is no longer used
+_MOST_REMEMBERED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _TokenKey:
+    base: Url
+    realm: str
+    service: str
+    credentials: Credentials | None
+    scopes: frozenset[str]
+
+
+@dataclass(slots=True)
+class _TokenSlot:
+    """One token and the lock under which a single thread renews it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    value: str = field(default="", repr=False)
+    renew_at: float = 0.0
+
+
+class Authenticator:
+    """Provides the `Authorization` of requests; shared by all repositories, safe to use from many threads.
+
+    Args:
+        pool: Sends requests to token servers.
+        clock: Seconds that only grow.
+        login_wait: Seconds before a login that worked before, and was refused now, is attempted once more.
+    """
+
+    def __init__(
+        self, pool: ConnectionPool, clock: Callable[[], float] = time.monotonic, *, login_wait: float = 1.0
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._login_wait = login_wait
+        self._lock = threading.Lock()
+        self._challenges: dict[tuple[Url, Credentials | None], Challenge] = {}
+        self._challengers: set[Url] = set()
+        self._slots: dict[_TokenKey, _TokenSlot] = {}
+        self._proven: set[tuple[str, Credentials]] = set()
+
+    def has_challenged(self, base: Url) -> bool:
+        """Whether a registry has challenged any request."""
+        with self._lock:
+            return base in self._challengers
+
+    def header(self, identity: Identity, scopes: frozenset[str], context: RequestContext) -> str | None:
+        """Return the `Authorization` that earlier challenges ask for; None while there was none."""
+        with self._lock:
+            challenge = self._challenges.get((identity.base, identity.credentials))
+        match challenge:
+            case BearerChallenge():
+                return self._bearer(identity, challenge, scopes, context=context)
+            case BasicChallenge() if identity.credentials is not None:
+                return basic_header(identity.credentials)
+            case _:
+                return None
+
+    def next_header(
+        self,
+        identity: Identity,
+        challenge: Challenge | None,
+        scopes: frozenset[str],
+        *,
+        refused: str | None,
+        context: RequestContext,
+    ) -> str | None:
+        """Return another `Authorization` for a request refused with 401; None when there is no other.
+
+        Args:
+            identity: Whose request was refused.
+            challenge: Of the registry's response.
+            scopes: Those that the request needs; the challenge may add others.
+            refused: The `Authorization` that was refused.
+            context: Of the request.
+        """
+        if challenge is None:
+            return None
+        if isinstance(challenge, BasicChallenge):
+            header = None if identity.credentials is None else basic_header(identity.credentials)
+            header = None if header == refused else header
+        else:
+            wanted = merge_scopes(scopes, challenge.scopes)
+            header = self._bearer(identity, challenge, wanted, refused=refused, context=context)
+        with self._lock:  # only now: a challenge that cannot be met is not remembered
+            if len(self._challenges) > _MOST_REMEMBERED:
+                self._challenges.clear()
+                self._challengers.clear()
+            self._challengers.add(identity.base)
+            self._challenges[identity.base, identity.credentials] = challenge
+        return header
+
+    def _bearer(
+        self,
+        identity: Identity,
+        challenge: BearerChallenge,
+        scopes: frozenset[str],
+        *,
+        context: RequestContext,
+        refused: str | None = None,
+    ) -> str:
+        key = _TokenKey(identity.base, challenge.realm, challenge.service, identity.credentials, scopes)
+        with self._lock:
+            self._drop_expired()
+            slot = self._slots.setdefault(key, _TokenSlot())
+        with slot.lock:
+            if self._clock() >= slot.renew_at or refused == f"Bearer {slot.value}":
+                token = self._log_in(identity, challenge, scopes, context)
+                slot.value = token.value
+                slot.renew_at = self._clock() + token.lifetime - max(_MARGIN, token.lifetime / 10)
+            return f"Bearer {slot.value}"
+
+    def _drop_expired(self) -> None:
+        if len(self._slots) > _MOST_REMEMBERED:
+            now = self._clock()
+            self._slots = {key: slot for key, slot in self._slots.items() if slot.renew_at > now}
+
+    def _log_in(
+        self, identity: Identity, challenge: BearerChallenge, scopes: frozenset[str], context: RequestContext
+    ) -> Token:
+        """Fetch a token; a login that worked before is attempted once more after a refusal.
+
+        A login that has never worked is not, since repeating a wrong password locks accounts.
+        """
+        known = None if identity.credentials is None else (challenge.realm, identity.credentials)
+        try:
+            token = fetch_token(self._pool, identity, challenge, scopes, context=context)
+        except Denied as error:
+            with self._lock:
+                is_proven = known in self._proven
+            # Some token servers never grant a token for two repositories.
+            if error.code != "bad-credentials" or not is_proven or known is None or len(scopes) > 1:
+                raise
+            context.cancellation.wait(self._login_wait)
+            try:
+                token = fetch_token(self._pool, identity, challenge, scopes, context=context)
+            except Denied:
+                with self._lock:
+                    self._proven.discard(known)
+                raise
+        if known is not None:
+            with self._lock:
+                if len(self._proven) > _MOST_REMEMBERED:
+                    self._proven.clear()
+                self._proven.add(known)
+        return token

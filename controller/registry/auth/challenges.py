@@ -1,0 +1,130 @@
+"""Parses the challenges of registries and the responses of token servers.
+
+Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (tokens, scopes).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.foreign_text import clean
+from reconcile.errors import Invalid
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar's name, not a password
+_ITEM = re.compile(
+    rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))|({_TOKEN})|.', re.ASCII | re.DOTALL
+)
+_BEARER = re.compile(r"[\x21-\x7e]+")
+_SHORTEST_LIFETIME = 60.0
+_LONGEST_LIFETIME = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class BasicChallenge:
+    """The registry asks for user name and password with each request."""
+
+
+@dataclass(frozen=True, slots=True)
+class BearerChallenge:
+    """The registry asks for a token from a token server.
+
+    Attributes:
+        realm: URL of the token server; may be relative.
+        service: Empty when there is none.
+        scopes: One entry per scope, such as "repository:a/b:pull".
+    """
+
+    realm: str
+    service: str
+    scopes: frozenset[str]
+
+
+Challenge = BasicChallenge | BearerChallenge
+
+
+def _split(values: Iterable[str]) -> list[tuple[str, dict[str, str]]]:
+    challenges: list[tuple[str, dict[str, str]]] = []
+    for value in values:
+        for match in _ITEM.finditer(value):
+            name, quoted, bare, scheme = match.groups()
+            if scheme is not None:
+                challenges.append((scheme.lower(), {}))
+            elif name is not None and challenges:
+                text = bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+                challenges[-1][1].setdefault(name.lower(), text)
+    return challenges
+
+
+def choose_challenge(values: Iterable[str]) -> Challenge | None:
+    """Choose the strongest challenge that we can meet from all `WWW-Authenticate` headers.
+
+    None means that there is none: the scheme is another, or a Bearer challenge has no realm.
+    """
+    basic: BasicChallenge | None = None
+    for scheme, parameters in _split(values):
+        realm = parameters.get("realm", "")
+        if scheme == "bearer" and realm and realm.isprintable():
+            scopes = frozenset(parameters.get("scope", "").split())
+            return BearerChallenge(realm, parameters.get("service", ""), scopes)
+        if scheme == "basic":
+            basic = BasicChallenge()
+    return basic
+
+
+def pull_scope(repository: str) -> str:
+    """Return the scope for reading a repository."""
+    return f"repository:{repository}:pull"
+
+
+def push_scope(repository: str) -> str:
+    """Return the scope for writing to a repository."""
+    return f"repository:{repository}:pull,push"
+
+
+def delete_scope(repository: str) -> str:
+    """Return the scope for deleting from a repository."""
+    return f"repository:{repository}:delete"
+
+
+def merge_scopes(*groups: Iterable[str]) -> frozenset[str]:
+    """Merge scopes into one for each resource, with its actions sorted."""
+    actions: dict[str, set[str]] = {}
+    for scope in (scope for group in groups for scope in group):
+        resource, _, wanted = scope.rpartition(":")
+        actions.setdefault(resource, set()).update(wanted.split(","))
+    return frozenset(f"{resource}:{','.join(sorted(wanted))}" for resource, wanted in actions.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, and for how many seconds it is valid after it was received."""
+
+    value: str = field(repr=False)
+    lifetime: float
+
+
+def _lifetime(document: Mapping[str, object]) -> float:
+    seconds = document.get("expires_in")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
+        return _SHORTEST_LIFETIME
+    return min(max(_SHORTEST_LIFETIME, float(seconds)), _LONGEST_LIFETIME)
+
+
+def parse_token(body: bytes, attempted: str) -> Token:
+    """Parse a token server's response; its clock is not trusted, only the token's lifetime.
+
+    Raises:
+        Invalid: `bad-token-response`.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        shown = clean(body[:100].decode("utf-8", "replace"))
+        raise Invalid("registry", "bad-token-response", f"{attempted}: status 200 with {shown!r}") from error
+    values = [document.get("token"), document.get("access_token")] if isinstance(document, dict) else []
+    for value in values:
+        if isinstance(value, str) and _BEARER.fullmatch(value):
+            return Token(value, _lifetime(document))
+    raise Invalid("registry", "bad-token-response", f"{attempted}: the response holds no token")

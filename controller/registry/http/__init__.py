@@ -1,0 +1,1 @@
+"""HTTP to registries: connections, their limits, retries and redirects, and what a refusal means."""

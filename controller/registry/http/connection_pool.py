@@ -1,0 +1,190 @@
+"""Sends one HTTP request over a kept or a new connection, and returns the response with its body unread.
+
+A body is read straight into the caller's buffer, a connection belongs to one piece of work that
+can be cancelled, and the peer's address is checked before a byte is sent. Proxies named in the
+environment are not used: through one, the address that is really reached could not be checked.
+Callers see to redirects, authentication and retries.
+"""
+
+import ssl
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+
+from controller.registry.http.connection import Connection, can_read
+from controller.registry.http.deadlines import DeadlineTimer
+from controller.registry.http.dialling import open_connection
+from controller.registry.http.rate_limiter import HostLimits, RateLimiter, TokenBucket, TrafficLimits
+from controller.registry.http.request import Body, Request, RequestContext
+from controller.registry.http.response import FAILURES, LOST, ConnectionLease, Response, failure
+from controller.registry.http.settings import RegistrySettings, Timeouts, settings_key
+from controller.registry.http.urls import Origin
+
+_IDLE_PER_ORIGIN = 16
+
+
+class ConnectionPool:
+    """Connections to registries, kept while they are idle; safe to use from many threads."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, RegistrySettings],
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
+        limits: TrafficLimits = TrafficLimits(),  # noqa: B008 - a frozen value
+    ) -> None:
+        self._settings = settings
+        self._timeouts = timeouts
+        own = {host: each.limits for host, each in settings.items() if each.limits is not None}
+        self._rate_limiter = RateLimiter(limits, own, longest_wait=timeouts.idle)
+        self._timer = DeadlineTimer()
+        self._lock = threading.Lock()
+        self._idle: dict[object, list[Connection]] = {}
+        self._tls: dict[RegistrySettings, ssl.SSLContext] = {}
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Close the idle connections, and those in use when they are given back."""
+        with self._lock:
+            self._is_closed = True
+            connections = [each for group in self._idle.values() for each in group]
+            self._idle.clear()
+        for connection in connections:
+            connection.close()
+        self._timer.close()
+
+    def _keep(self, key: object, connection: Connection) -> None:
+        """Keep a connection for the next request."""
+        with self._lock:
+            group = self._idle.setdefault(key, [])
+            if not self._is_closed and len(group) < _IDLE_PER_ORIGIN:
+                group.append(connection)
+                return
+        connection.close()
+
+    def send(self, request: Request, context: RequestContext) -> Response:
+        """Send a request and wait for the head of its response.
+
+        A kept connection that turns out to be dead is replaced once, where nothing is lost by that.
+
+        Raises:
+            Unavailable: No connection, no response, or not in time.
+            Invalid: The URL or the address behind it is refused.
+            Stopped: The work was cancelled.
+        """
+        limits = self._rate_limiter.of(settings_key(request.url.origin))
+        limits.acquire(context.cancellation, is_urgent=request.is_urgent)
+        try:
+            return self._send(request, context, limits)
+        except BaseException:
+            limits.release()
+            raise
+
+    def _send(self, request: Request, context: RequestContext, limits: HostLimits) -> Response:
+        key = (request.url.origin, context.rules)
+        kept = self._take_kept(key)
+        if kept is not None:
+            try:
+                return self._exchange(kept, request, key=key, context=context, limits=limits)
+            except LOST as error:
+                if not isinstance(request.body, bytes | None):
+                    raise failure(error, request.url, context.cancellation) from error
+            except FAILURES as error:
+                raise failure(error, request.url, context.cancellation) from error
+        try:
+            fresh = self._connect(request.url.origin, context)
+            return self._exchange(fresh, request, key=key, context=context, limits=limits)
+        except FAILURES as error:
+            raise failure(error, request.url, context.cancellation) from error
+
+    def _take_kept(self, key: object) -> Connection | None:
+        while True:
+            with self._lock:
+                group = self._idle.get(key)
+                connection = group.pop() if group else None
+            if connection is None or connection.is_connected:
+                return connection
+            connection.close()
+
+    def _connect(self, origin: Origin, context: RequestContext) -> Connection:
+        tls = self._tls_of(origin) if origin.scheme == "https" else None
+        return open_connection(origin, self._timeouts, context, tls)
+
+    def _tls_of(self, origin: Origin) -> ssl.SSLContext:
+        settings = self._settings.get(settings_key(origin), RegistrySettings())
+        with self._lock:
+            if settings not in self._tls:
+                self._tls[settings] = settings.tls_context()
+            return self._tls[settings]
+
+    def _exchange(
+        self,
+        connection: Connection,
+        request: Request,
+        *,
+        key: object,
+        context: RequestContext,
+        limits: HostLimits,
+    ) -> Response:
+        total = self._timeouts.total if request.total is None else request.total
+        deadline = self._timer.start(connection.sock, total)
+        lease = ConnectionLease(
+            connection, deadline, give_back=lambda: self._keep(key, connection), context=context
+        )
+        lease.on_end = lambda: self._timer.cancel(deadline)
+        try:
+            context.cancellation.watch(connection.sock)
+            try:
+                body = _body(request, connection, lease, limits.bytes)
+                connection.send(request.method, request.url.target, request.headers, body)
+            except LOST:
+                # An early refusal may be in the socket although the rest could not be written.
+                lease.is_reusable = False
+            raw = connection.receive(request.method)
+        except FAILURES as error:
+            lease.close()
+            if deadline.has_passed:
+                raise lease.failure(error, request.url) from error
+            raise
+        except BaseException:
+            lease.close()
+            raise
+
+        def end() -> None:
+            self._timer.cancel(deadline)
+            limits.release()
+
+        lease.on_end = end
+        return Response(request.url, raw, lease, limits.bytes)
+
+
+def _body(
+    request: Request, connection: Connection, lease: ConnectionLease, throttle: TokenBucket | None
+) -> Body | None:
+    if isinstance(request.body, bytes | None):
+        return request.body
+    pieces = request.body if throttle is None else _throttled(request.body, throttle, lease.context)
+    return _until_response(pieces, connection, lease, length=int(request.headers["Content-Length"]))
+
+
+def _throttled(
+    body: Iterable[memoryview], throttle: TokenBucket, context: RequestContext
+) -> Iterator[memoryview]:
+    for piece in body:
+        throttle.take(len(piece), context.cancellation.wait)
+        yield piece
+
+
+def _until_response(
+    body: Iterable[memoryview], connection: Connection, lease: ConnectionLease, *, length: int
+) -> Iterator[memoryview]:
+    """Pass a body on until its end, or until the server responds early.
+
+    TLS sockets are not asked: what can be read from one may be a session ticket.
+    """
+    is_plain = not isinstance(connection.sock, ssl.SSLSocket)
+    lease.is_reusable = False
+    for piece in body:
+        yield piece
+        length -= len(piece)
+        if length and is_plain and can_read(connection.sock):
+            return
+    lease.is_reusable = length == 0

@@ -1,0 +1,84 @@
+"""Limits the total time of HTTP exchanges, however slowly or busily bytes trickle in.
+
+A limit on idle time alone is met by a peer that sends one byte a minute. One thread watches all
+exchanges, and none is touched between its start and its end.
+"""
+
+import contextlib
+import heapq
+import itertools
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+
+class Deadline:
+    """When one exchange must have ended.
+
+    Attributes:
+        has_passed: Whether the timer has shut the socket down.
+    """
+
+    def __init__(self, at: float, sock: socket.socket) -> None:
+        self.at, self.sock = at, sock
+        self.has_passed = False
+        self.is_over = False
+
+
+class DeadlineTimer:
+    """Shuts down sockets whose deadline has passed."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._queue: list[tuple[float, int, Deadline]] = []
+        self._count = itertools.count()
+        self._wakes_at = math.inf
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def start(self, sock: socket.socket, seconds: float) -> Deadline:
+        """Set a deadline for what happens on a socket."""
+        deadline = Deadline(self._clock() + seconds, sock)
+        with self._condition:
+            heapq.heappush(self._queue, (deadline.at, next(self._count), deadline))
+            if self._thread is None and not self._is_closed:
+                self._thread = threading.Thread(target=self._run, name="registry-deadlines", daemon=True)
+                self._thread.start()
+            if deadline.at < self._wakes_at:
+                self._condition.notify()
+        return deadline
+
+    def cancel(self, deadline: Deadline) -> None:
+        """Leave the socket of a deadline alone from now on."""
+        with self._condition:
+            deadline.is_over = True
+            while self._queue and self._queue[0][2].is_over:
+                heapq.heappop(self._queue)
+            if len(self._queue) > 1000 and sum(each.is_over for _, _, each in self._queue) > 500:
+                self._queue = [item for item in self._queue if not item[2].is_over]
+                heapq.heapify(self._queue)
+
+    def close(self) -> None:
+        """End the thread; the deadlines that are still set have no effect any more."""
+        with self._condition:
+            self._is_closed = True
+            self._queue.clear()
+            self._condition.notify()
+
+    def _run(self) -> None:
+        with self._condition:
+            while not self._is_closed:
+                self._wakes_at = self._queue[0][0] if self._queue else math.inf
+                left = self._wakes_at - self._clock()
+                if left > 0:
+                    self._condition.wait(None if math.isinf(left) else left)
+                    continue
+                _, _, deadline = heapq.heappop(self._queue)
+                if not deadline.is_over:
+                    deadline.has_passed = True
+                    # The plain socket's method: that of a TLS socket would change it under its reader.
+                    with contextlib.suppress(OSError):
+                        socket.socket.shutdown(deadline.sock, socket.SHUT_RDWR)

@@ -1,0 +1,37 @@
+"""Defines a request to a registry, and the context that it is sent in."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from controller.registry.http.addresses import AddressRules
+from controller.registry.http.urls import Url
+from controller.threads import Cancellation
+
+Body = bytes | Iterable[memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request.
+
+    Attributes:
+        headers: Without `Host`; with `Content-Length` when the body is made of pieces.
+        body: Pieces are sent as they come and cannot be sent twice.
+        total: Seconds until the response must have been read; None takes the limit of small requests.
+        is_urgent: It does not wait for a free connection, because its sender already uses one.
+    """
+
+    method: str
+    url: Url
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Body | None = field(default=None, repr=False)
+    total: float | None = None
+    is_urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What all requests of one piece of work share: the addresses they may reach, and their cancellation."""
+
+    rules: AddressRules
+    cancellation: Cancellation

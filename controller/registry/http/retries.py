@@ -1,0 +1,41 @@
+"""Defines the one policy by which idempotent requests to a registry are repeated."""
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from controller.registry.http.settings import Retries
+from controller.threads import Cancellation
+from reconcile.errors import RateLimited, Unavailable
+
+# Only the operator can correct these; a repetition fails as well.
+_PERMANENT = frozenset({"certificate", "no-tls", "unknown-host"})
+
+
+def retrying(policy: Retries, cancellation: Cancellation) -> Retrying:
+    """Repeat requests that fail as unavailable, with a growing pause or the one that the server names.
+
+    A rate limit is raised at once, since each attempt spends quota; so is an error for which the
+    server names a pause longer than the policy's longest.
+    """
+    backoff = wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
+
+    def is_retryable(error: BaseException) -> bool:
+        return (
+            isinstance(error, Unavailable)
+            and not isinstance(error, RateLimited)
+            and error.code not in _PERMANENT
+            and (error.retry_after or 0.0) <= policy.longest_wait
+        )
+
+    def pause(state: RetryCallState) -> float:
+        error = None if state.outcome is None else state.outcome.exception()
+        named = error.retry_after if isinstance(error, Unavailable) else None
+        return backoff(state) if named is None else named
+
+    return Retrying(
+        retry=retry_if_exception(is_retryable),
+        wait=pause,
+        stop=stop_after_attempt(policy.attempts) | stop_after_delay(policy.total),
+        sleep=cancellation.wait,
+        reraise=True,
+    )

@@ -1,0 +1,1 @@
+"""The OCI distribution protocol: manifests, blobs, uploads and referrers of one repository."""

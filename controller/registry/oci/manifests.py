@@ -1,0 +1,227 @@
+"""Parses manifests and indexes strictly, keeps their exact bytes, and lists what they refer to.
+
+A document is identified by the digest of its bytes, so it is never serialised again.
+
+Source: OCI image specification (manifest, image index, descriptor); distribution
+docs/spec/manifest-v2-2.md.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controller.registry.oci.platforms import Platform, normalised
+from reconcile.errors import Invalid
+from reconcile.images import Digest, parse_digest
+
+MAX_MANIFEST = 4 * 1024 * 1024
+MAX_ENTRIES = 1000
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+SIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+json"
+
+MANIFEST_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, SIGNED_SCHEMA_1, SCHEMA_1)
+ACCEPT = ", ".join(MANIFEST_TYPES)
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+IMAGE_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+_SCHEMA_1_TYPES = frozenset({SIGNED_SCHEMA_1, SCHEMA_1})
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Media type, digest and size (bytes) of some content.
+
+    Attributes:
+        urls: Other URLs of the content, which make it foreign to the registry.
+        platform: None when the index does not name one.
+        is_attestation: It describes another entry and is not an image.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    urls: tuple[str, ...] = ()
+    platform: Platform | None = None
+    is_attestation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The manifest of one image, with its exact bytes."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    digest: Digest
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """List config and layers, each digest once."""
+        return tuple({each.digest: each for each in (self.config, *self.layers)}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The index of an image for several platforms, with its exact bytes."""
+
+    raw: bytes = field(repr=False)
+    media_type: str
+    digest: Digest
+    entries: tuple[Descriptor, ...]
+
+
+Document = Manifest | Index
+
+
+def digest_of(raw: bytes, algorithm: str = "sha256") -> Digest:
+    """Compute the digest of some bytes."""
+    return Digest(algorithm, hashlib.new(algorithm, raw).hexdigest())
+
+
+def media_type_of(content_type: str | None) -> str:
+    """Return a `Content-Type` without its parameters; empty when there is none."""
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
+def _refuse(code: str, subject: str, why: str) -> Invalid:
+    return Invalid("registry", code, f"{subject}: {why}")
+
+
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return result
+
+
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _load(raw: bytes, subject: str) -> dict[str, object]:
+    if len(raw) > MAX_MANIFEST:
+        raise _refuse("manifest-too-large", subject, "the manifest is larger than 4 MiB")
+    try:
+        document = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
+        )
+    except RecursionError as error:
+        raise _refuse("manifest-malformed", subject, "the manifest is nested too deeply") from error
+    except ValueError as error:
+        shown = "no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:100]
+        raise _refuse("manifest-malformed", subject, f"the manifest is not valid JSON: {shown}") from error
+    if not isinstance(document, dict):
+        raise _refuse("manifest-malformed", subject, "the manifest is not a JSON object")
+    return document
+
+
+def _platform(value: object) -> Platform | None:
+    if not isinstance(value, dict):
+        return None
+    texts = [value.get(name, "") for name in ("os", "architecture", "variant", "os.version")]
+    os, architecture, variant, os_version = (text if isinstance(text, str) else None for text in texts)
+    if os is None or architecture is None or variant is None or os_version is None:
+        return None
+    return normalised(os, architecture, variant, os_version) if os or architecture else None
+
+
+def _descriptor(value: object, subject: str) -> Descriptor:
+    if not isinstance(value, dict):
+        raise _refuse("manifest-malformed", subject, "a descriptor is not an object")
+    media_type, digest, size, urls, annotations = (
+        value.get(name) for name in ("mediaType", "digest", "size", "urls", "annotations")
+    )
+    if not isinstance(media_type, str | None) or not isinstance(digest, str):
+        raise _refuse("manifest-malformed", subject, "a descriptor has no digest or an odd media type")
+    if type(size) is not int or not 0 <= size < 1 << 63:
+        raise _refuse("manifest-malformed", subject, f"{digest[:80]!r} has no size that is a number of bytes")
+    platform = _platform(value.get("platform"))
+    is_unknown = platform is not None and platform.os == platform.architecture == "unknown"
+    return Descriptor(
+        media_type=media_type or "",
+        digest=parse_digest(digest),
+        size=size,
+        urls=tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
+        platform=platform,
+        is_attestation=is_unknown
+        or (isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations),
+    )
+
+
+def _descriptors(value: object, subject: str, *, most: int) -> tuple[Descriptor, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _refuse("manifest-malformed", subject, "a list of descriptors is not a list")
+    if len(value) > most:
+        raise _refuse("manifest-malformed", subject, f"{len(value)} entries are more than {most}")
+    return tuple(_descriptor(each, subject) for each in value)
+
+
+def _type_from_shape(document: Mapping[str, object]) -> str:
+    if "manifests" in document:
+        return OCI_INDEX
+    if "config" in document:
+        return OCI_MANIFEST
+    return SCHEMA_1 if "fsLayers" in document else ""
+
+
+def _decide_type(document: Mapping[str, object], content_type: str, subject: str) -> str:
+    inner = document.get("mediaType")
+    if not isinstance(inner, str | None):
+        raise _refuse("manifest-malformed", subject, "the media type is not a text")
+    if content_type in MANIFEST_TYPES:
+        if inner and inner != content_type and content_type not in _SCHEMA_1_TYPES:
+            raise _refuse(
+                "manifest-ambiguous", subject, f"served as {content_type}, but calls itself {inner[:100]!r}"
+            )
+        return content_type
+    return inner or _type_from_shape(document)
+
+
+def parse_document(raw: bytes, content_type: str, subject: str) -> Document:
+    """Parse a manifest or an index.
+
+    Args:
+        raw: The bytes as the registry sent them.
+        content_type: Without parameters; empty when the registry sent none.
+        subject: Names the document in messages.
+
+    Raises:
+        Invalid: `manifest-too-large`, `manifest-malformed`, `manifest-ambiguous`, `schema-1` or
+            `manifest-unsupported`.
+    """
+    document = _load(raw, subject)
+    media_type = _decide_type(document, content_type, subject)
+    if media_type in _SCHEMA_1_TYPES or ("fsLayers" in document and document.get("schemaVersion") == 1):
+        raise _refuse("schema-1", subject, "the image is in schema 1, which cannot be copied by digest")
+    has_image = "config" in document or "layers" in document
+    if has_image and "manifests" in document:
+        raise _refuse("manifest-ambiguous", subject, "it is a manifest and an index at once")
+    if type(document.get("schemaVersion")) is not int or document["schemaVersion"] != 2:
+        raise _refuse("manifest-malformed", subject, "the schema version is not 2")
+    if media_type in INDEX_TYPES:
+        if has_image:
+            raise _refuse("manifest-ambiguous", subject, "an index has the fields of a manifest")
+        entries = _descriptors(document.get("manifests"), subject, most=MAX_ENTRIES)
+        return Index(raw, media_type, digest_of(raw), entries)
+    if media_type not in IMAGE_TYPES:
+        raise _refuse("manifest-unsupported", subject, f"{media_type[:100]!r} is no type of image")
+    if "config" not in document:
+        raise _refuse("manifest-malformed", subject, "the manifest has no config")
+    manifest = Manifest(
+        raw,
+        media_type,
+        digest_of(raw),
+        _descriptor(document["config"], subject),
+        _descriptors(document.get("layers"), subject, most=MAX_ENTRIES),
+    )
+    sizes = {(each.digest, each.size) for each in (manifest.config, *manifest.layers)}
+    if len(sizes) != len(manifest.blobs()):
+        raise _refuse("manifest-malformed", subject, "one digest is given with two sizes")
+    return manifest

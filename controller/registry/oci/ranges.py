@@ -1,0 +1,35 @@
+"""Parses `Content-Range` of blobs and `Range` of upload sessions.
+
+Source: RFC 9110 section 14.4; OCI distribution specification, "Pushing a blob in chunks".
+"""
+
+import re
+from dataclasses import dataclass
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII)
+_UPLOAD_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """First and last byte of a part, and the total size; None when the server does not state it."""
+
+    first: int
+    last: int
+    total: int | None
+
+
+def parse_content_range(values: list[str]) -> ContentRange | None:
+    """Parse the `Content-Range` headers of a response; None when they are not exactly one valid range."""
+    match = _CONTENT_RANGE.fullmatch(values[0]) if len(values) == 1 else None
+    if match is None:
+        return None
+    first, last, total = match.groups()
+    return ContentRange(int(first), int(last), None if total == "*" else int(total))
+
+
+def parse_upload_range(value: str | None) -> int:
+    """Parse the number of bytes that an upload session holds from its `Range`; 0 when it is ambiguous."""
+    match = _UPLOAD_RANGE.fullmatch((value or "").strip())
+    last = 0 if match is None else int(match[1])
+    return last + 1 if last else 0  # an empty session also sends "0-0"

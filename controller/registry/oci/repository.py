@@ -1,0 +1,293 @@
+"""Reads and writes the manifests and blobs of one repository; its calls block and are made in threads.
+
+Source: OCI distribution specification 1.1; the behaviour of the CNCF registry was observed on version 2.8.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from urllib.parse import quote
+
+from controller.registry.auth.challenges import delete_scope, merge_scopes, pull_scope, push_scope
+from controller.registry.http.refusals import error_from_refusal, parse_entries
+from controller.registry.http.request import Request
+from controller.registry.http.response import Response
+from controller.registry.http.urls import Url
+from controller.registry.oci.manifests import (
+    ACCEPT,
+    MANIFEST_TYPES,
+    MAX_MANIFEST,
+    Descriptor,
+    Document,
+    digest_of,
+    media_type_of,
+    parse_document,
+)
+from controller.registry.oci.ranges import parse_upload_range
+from controller.registry.oci.results import (
+    BlobHead,
+    BlobsMissing,
+    ManifestHead,
+    UploadStatus,
+    check_length,
+    check_part,
+    digest_header,
+)
+from controller.registry.oci.session import Session
+from controller.registry.oci.uploads import closing_url, session_url
+from reconcile.errors import Denied, Invalid, Unavailable
+from reconcile.images import Digest, parse_digest
+
+_MANIFEST_HEADERS = {"Accept": ACCEPT}
+_STORED = frozenset({200, 201, 202, 204})
+_DELETED = frozenset({200, 202, 204})
+_REDIRECTED_HEAD = frozenset({400, 403, 405})
+_DIGESTS = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
+
+
+class Repository:
+    """One repository, accessed with one identity for one piece of work."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.image = session.image
+        self._pull = merge_scopes([pull_scope(self.image.path)])
+        self._push = merge_scopes([push_scope(self.image.path)])
+        self._delete = merge_scopes([delete_scope(self.image.path)])
+        self._tokenless_mounts: dict[str, bool] = {}  # holder to whether a mount works without a token for it
+
+    def head_manifest(self, version: str) -> ManifestHead:
+        """Look up a tag or a digest; Docker Hub does not count this as a pull.
+
+        Raises:
+            NotFound: The registry does not have it.
+        """
+        return self.session.retry(self._head_manifest, version)
+
+    def _head_manifest(self, version: str) -> ManifestHead:
+        subject = self.session.subject(version)
+        request = Request("HEAD", self.session.url(f"manifests/{version}"), _MANIFEST_HEADERS)
+        with self.session.send(request, self._pull, subject) as response:
+            if response.status == 200:
+                media_type = media_type_of(response.headers.get("Content-Type"))
+                return ManifestHead(
+                    digest_header(response.headers), media_type if media_type in MANIFEST_TYPES else ""
+                )
+            error = self.session.error(response, f"{subject} (look up manifest)")
+            if isinstance(error, Invalid):
+                return ManifestHead(None, "")
+            raise error
+
+    def fetch_manifest(self, version: str) -> Document:
+        """Fetch a manifest or an index; its digest is computed, not taken from the registry.
+
+        Raises:
+            Invalid: It cannot be parsed, or has another digest.
+        """
+        return self.session.retry(self._fetch_manifest, version)
+
+    def _fetch_manifest(self, version: str) -> Document:
+        subject = self.session.subject(version)
+        request = Request("GET", self.session.url(f"manifests/{version}"), _MANIFEST_HEADERS)
+        with self.session.send(request, self._pull, subject) as response:
+            if response.status != 200:
+                error = self.session.error(response, f"{subject} (read manifest)")
+                if error.code == "MANIFEST_INVALID":  # a pull-through cache that has not fetched it yet
+                    raise Unavailable(error.system, error.code, error.detail)
+                raise error
+            raw = response.read(MAX_MANIFEST + 1)
+            if len(raw) > MAX_MANIFEST:
+                raise Invalid("registry", "manifest-too-large", f"{subject}: larger than 4 MiB")
+        asked = parse_digest(version) if ":" in version else digest_header(response.headers)
+        if asked is not None and digest_of(raw, asked.algorithm) != asked:
+            coding = response.headers.get("Content-Encoding")
+            encoded = f" (sent with content coding {coding[:20]!r})" if coding else ""
+            raise Invalid(
+                "registry", "digest-mismatch", f"{subject}: the bytes are not those of {asked}{encoded}"
+            )
+        document = parse_document(raw, media_type_of(response.headers.get("Content-Type")), subject)
+        return replace(document, digest=asked) if asked is not None and ":" in version else document
+
+    def push_manifest(self, document: Document, version: str) -> bool:
+        """Push a document under a tag or its digest.
+
+        Returns:
+            Whether the registry lists it among the referrers of its subject.
+
+        Raises:
+            BlobsMissing: The registry does not hold all blobs of it.
+        """
+        return self.session.retry(self._push_manifest, document, version)
+
+    def _push_manifest(self, document: Document, version: str) -> bool:
+        subject = self.session.subject(version)
+        headers = {"Content-Type": document.media_type}
+        request = Request("PUT", self.session.url(f"manifests/{version}"), headers, document.raw)
+        with self.session.send(request, self._push, subject) as response:
+            if response.status in _STORED:
+                response.drain()
+                stored = digest_header(response.headers)
+                if stored is not None and digest_of(document.raw, stored.algorithm) != stored:
+                    raise Invalid("registry", "digest-mismatch", f"{subject}: stored as {stored}")
+                return response.headers.get("OCI-Subject") is not None
+            refusal = self.session.refusal(response, f"{subject} (write manifest)")
+        error = error_from_refusal(refusal)
+        if any(entry.code == "MANIFEST_BLOB_UNKNOWN" for entry in parse_entries(refusal.body)):
+            missing = frozenset(parse_digest(each.decode()) for each in _DIGESTS.findall(refusal.body))
+            raise BlobsMissing(error.system, "MANIFEST_BLOB_UNKNOWN", error.detail, missing)
+        raise error
+
+    def delete_manifest(self, digest: Digest) -> None:
+        """Delete a manifest with all its tags; its blobs stay until the registry collects garbage.
+
+        Raises:
+            NotFound: It is not there; perhaps it was deleted by an attempt whose response was lost.
+            Invalid: `UNSUPPORTED` when the registry does not allow deletion.
+        """
+        self.session.retry(self._delete_manifest, digest)
+
+    def _delete_manifest(self, digest: Digest) -> None:
+        subject = self.session.subject(str(digest))
+        request = Request("DELETE", self.session.url(f"manifests/{digest}"))
+        with self.session.send(request, self._delete, subject) as response:
+            if response.status in _DELETED:
+                response.drain()
+                return
+            error = self.session.error(response, f"{subject} (delete manifest)")
+            if response.status == 405:  # the CNCF registry sends no code in its read-only mode
+                raise Invalid(error.system, "UNSUPPORTED", error.detail)
+            raise error
+
+    def find_blob(self, digest: Digest) -> BlobHead | None:
+        """Look up a blob; None when the repository does not hold it."""
+        return self.session.retry(self._find_blob, digest)
+
+    def _find_blob(self, digest: Digest) -> BlobHead | None:
+        subject = self.session.subject(str(digest))
+        request = Request("HEAD", self.session.url(f"blobs/{digest}"))
+        with self.session.send(request, self._push, subject) as response:
+            if response.status == 200:
+                return BlobHead(response.length)
+            if response.url.origin != self.session.base.origin and response.status in _REDIRECTED_HEAD:
+                return BlobHead(None)  # it redirected to storage, with a signature for GET alone
+            if response.status in {403, 404}:  # some registries answer 403 for a missing blob
+                return None
+            raise self.session.error(response, f"{subject} (look up blob)")
+
+    def open_blob(self, blob: Descriptor, offset: int = 0) -> Response:
+        """Start to read a blob from an offset; the caller verifies size and digest, and closes the response.
+
+        A response with status 200 holds the whole blob, even for an offset: the registry ignores ranges.
+
+        Raises:
+            Invalid: `size-mismatch` when the length of the response is not the size in the manifest.
+            Unavailable: `cut` when the response is not the rest of the blob.
+        """
+        return self.session.retry(self._open_blob, blob, offset)
+
+    def _open_blob(self, blob: Descriptor, offset: int) -> Response:
+        subject = self.session.subject(str(blob.digest))
+        ranged = {"Range": f"bytes={offset}-{blob.size - 1}"} if offset else {}
+        request = Request(
+            "GET",
+            self.session.url(f"blobs/{blob.digest}"),
+            ranged,
+            total=self.session.timeouts.for_blob(blob.size),
+            is_urgent=offset > 0,
+        )
+        response = self.session.send(request, self._pull, subject)
+        try:
+            self._check_blob(response, blob, offset, subject)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _check_blob(self, response: Response, blob: Descriptor, offset: int, subject: str) -> None:
+        if offset and response.status in {206, 416}:
+            check_part(response, blob, offset, subject)
+        else:
+            check_length(self.session, response, blob, subject)
+
+    def start_upload(self, digest: Digest) -> Url:
+        """Start an upload session for a blob, and return its URL."""
+        return self.session.retry(self._start_upload, digest)
+
+    def _start_upload(self, digest: Digest) -> Url:
+        subject = self.session.subject(str(digest))
+        request = Request("POST", self.session.url("blobs/uploads/"), {"Content-Length": "0"})
+        with self.session.send(request, self._push, subject) as response:
+            if response.status != 202:
+                raise self.session.error(response, f"{subject} (start upload)")
+            response.drain()
+            return session_url(response.url, response.headers.get("Location"))
+
+    def mount(self, digest: Digest, holder: str) -> Url | None:
+        """Mount a blob from another repository of the registry; None when that succeeded.
+
+        Otherwise the registry has started an upload session instead, whose URL is returned. Any
+        refusal is an error, after which a plain upload may still work.
+        """
+        subject = self.session.subject(str(digest))
+        query = f"?mount={quote(str(digest), safe='')}&from={quote(holder, safe='')}"
+        request = Request("POST", self.session.url(f"blobs/uploads/{query}"), {"Content-Length": "0"})
+        if self._tokenless_mounts.get(holder) is False:
+            raise Denied("registry", "no-token", f"{subject} (mount from {holder}): refused before")
+        both = merge_scopes(self._push, [pull_scope(holder)])
+        scopes = self._push if holder in self._tokenless_mounts else both
+        try:
+            response = self.session.send(request, scopes, subject)
+        except Denied:
+            # Some token servers refuse a token for two repositories; the registry may not need one.
+            self._tokenless_mounts[holder] = False
+            response = self.session.send(request, self._push, subject)
+            self._tokenless_mounts[holder] = response.status in {201, 202}
+        with response:
+            if response.status not in {201, 202}:
+                raise self.session.error(response, f"{subject} (mount from {holder})")
+            response.drain()
+            return (
+                None
+                if response.status == 201
+                else session_url(response.url, response.headers.get("Location"))
+            )
+
+    def upload_blob(
+        self, session: Url, blob: Descriptor, pieces: Iterable[memoryview], *, offset: int = 0
+    ) -> None:
+        """Upload a blob's bytes from an offset; errors that the pieces raise are passed on.
+
+        Raises:
+            Unavailable: `token-expired` or `upload-failed` when the same upload may succeed later.
+        """
+        subject = self.session.subject(str(blob.digest))
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size - offset)}
+        if offset:
+            headers["Content-Range"] = f"{offset}-{blob.size - 1}"
+        total = self.session.timeouts.for_blob(blob.size)
+        request = Request("PUT", closing_url(session, blob.digest), headers, pieces, total=total)
+        header = self.session.header(self._push, subject)
+        with self.session.send_once(request, header) as response:
+            if response.status in _STORED:
+                response.drain()
+                stored = digest_header(response.headers)
+                if stored is not None and stored.algorithm == blob.digest.algorithm and stored != blob.digest:
+                    raise Invalid("registry", "digest-mismatch", f"{subject}: stored as {stored}")
+                return
+            error = self.session.error(response, f"{subject} (upload blob)")
+            if self.session.may_be_accepted(response, self._push, refused=header, subject=subject):
+                raise Unavailable("registry", "token-expired", error.detail)
+        if response.status >= 500 and isinstance(error, Unavailable) and error.retry_after is None:
+            raise Unavailable("registry", "upload-failed", f"{error.detail} ({error.code})")
+        raise error
+
+    def find_upload(self, session: Url) -> UploadStatus | None:
+        """Look up how far a broken upload came; None when it cannot be resumed."""
+        request = Request("GET", session)
+        with self.session.send(request, self._push, self.session.subject("upload")) as response:
+            response.drain()
+            offset = parse_upload_range(response.headers.get("Range")) if response.status == 204 else 0
+            if not offset:
+                return None
+            location = response.headers.get("Location")
+            return UploadStatus(session_url(response.url, location) if location else session, offset)

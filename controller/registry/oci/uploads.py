@@ -1,0 +1,43 @@
+"""Computes the URLs of an upload session from the `Location` that the registry sent.
+
+The query of a `Location` is part of the session: its exact bytes are kept, and the digest is added.
+
+Source: OCI distribution specification, "Pushing a blob monolithically".
+"""
+
+import re
+from dataclasses import replace
+from urllib.parse import quote
+
+from controller.registry.http.urls import Url
+from reconcile.errors import Invalid
+from reconcile.images import Digest
+
+_DIGEST_PARAMETER = re.compile(r"(?<=[?&])digest=[^&]*")
+
+
+def session_url(request: Url, location: str | None) -> Url:
+    """Return the URL at which an upload continues.
+
+    Raises:
+        Invalid: `bad-location` when there is none, or it downgrades to http.
+    """
+    if not location:
+        raise Invalid("registry", "bad-location", f"{request.origin} started an upload without a Location")
+    url = request.join(location)
+    if request.origin.scheme == "https" and url.origin.scheme != "https":
+        raise Invalid(
+            "registry",
+            "bad-location",
+            f"{request.origin} sends uploads to {url.origin}, which is not https: "
+            "does a proxy in front of it hide its own name?",
+        )
+    return url
+
+
+def closing_url(session: Url, digest: Digest) -> Url:
+    """Return the URL that completes a session, with the digest under which its bytes are stored."""
+    parameter = f"digest={quote(str(digest), safe='')}"
+    if _DIGEST_PARAMETER.search(session.target):
+        return replace(session, target=_DIGEST_PARAMETER.sub(parameter, session.target, count=1))
+    return session.with_parameters(parameter)

@@ -1,0 +1,117 @@
+"""Opens repositories of any registry, which share connections, tokens, logins and back-off states."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from controller.registry.auth.authenticator import Authenticator
+from controller.registry.auth.credential_helpers import CredentialHelpers
+from controller.registry.auth.keychain import Keychain
+from controller.registry.http.addresses import AddressRules, Network
+from controller.registry.http.backoff_state import BackoffStates
+from controller.registry.http.connection_pool import ConnectionPool
+from controller.registry.http.rate_limiter import TrafficLimits
+from controller.registry.http.request import RequestContext
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts, api_url
+from controller.registry.oci.repository import Repository
+from controller.registry.oci.session import Session, SessionDependencies
+from controller.threads import Cancellation
+from reconcile.images import ImageReference
+from reconcile.lrps import Credentials
+
+_MOST_BLOBS_AT_A_TIME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPolicy:
+    """How the client treats all registries.
+
+    Attributes:
+        limits: On the traffic to each host that has none of its own.
+        rate_limit_floor: Number of pulls left at a host at which reading manifests slows down.
+        auth_file: The operator's logins in docker's format.
+        helper_time_limit: Seconds that a credential helper may take.
+    """
+
+    limits: TrafficLimits = TrafficLimits()  # noqa: RUF009 - a frozen value
+    rate_limit_floor: int = 0
+    auth_file: Path | None = None
+    helper_time_limit: float = 10.0
+
+
+class Registries:
+    """Opens repositories of any registry.
+
+    Args:
+        settings: Host, with its port if it is not 443, to its settings.
+        allowed_networks: Private networks in which source registries may be.
+        timeouts: How long requests may take.
+        retries: How idempotent requests are repeated.
+        policy: How all registries are treated.
+
+    Raises:
+        Invalid: `bad-auth-file`.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, RegistrySettings],
+        *,
+        allowed_networks: tuple[Network, ...] = (),
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
+        retries: Retries = Retries(),  # noqa: B008 - a frozen value
+        policy: ClientPolicy = ClientPolicy(),
+    ) -> None:
+        self._settings = {domain.lower(): each for domain, each in settings.items()}
+        self._rules = AddressRules(allowed_networks)
+        limits = [policy.limits, *(each.limits for each in settings.values() if each.limits is not None)]
+        timeouts = replace(timeouts, slowest=_slowest(timeouts.slowest, limits))
+        pool = ConnectionPool(self._settings, timeouts, policy.limits)
+        self._dependencies = SessionDependencies(
+            pool,
+            Authenticator(pool, login_wait=retries.login_wait),
+            Keychain(self.settings_of, policy.auth_file, CredentialHelpers(policy.helper_time_limit)),
+            BackoffStates(policy.rate_limit_floor),
+            retries,
+            timeouts,
+        )
+
+    def settings_of(self, domain: str) -> RegistrySettings:
+        """Return the settings of a registry; https with the system's authorities by default."""
+        return self._settings.get(domain.lower(), RegistrySettings())
+
+    def operator_login(self, image: ImageReference) -> Credentials | None:
+        """Find the operator's login for an image, for a client other than this one; may block."""
+        return self._dependencies.keychain.find(image.canonical())
+
+    def repository(
+        self, image: ImageReference, credentials: Credentials | None, cancellation: Cancellation
+    ) -> Repository:
+        """Open the repository of an image.
+
+        Args:
+            image: Its repository is opened; tag and digest do not matter.
+            credentials: None uses the operator's.
+            cancellation: Ends its requests.
+        """
+        image = image.canonical()
+        settings = self.settings_of(image.domain)
+        context = RequestContext(settings.rules(self._rules), cancellation)
+        session = Session(
+            image,
+            api_url(image.domain, settings),
+            self._dependencies,
+            credentials=credentials,
+            context=context,
+        )
+        return Repository(session)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._dependencies.pool.close()
+
+
+def _slowest(rate: float, limits: Iterable[TrafficLimits]) -> float:
+    """Lower the slowest allowed rate of a blob to its share, where the operator limits bytes."""
+    own = [each.bytes_per_second for each in limits if each.bytes_per_second is not None]
+    return min([rate, *(each / _MOST_BLOBS_AT_A_TIME for each in own)])

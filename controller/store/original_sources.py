@@ -1,0 +1,68 @@
+"""What LRPs ran from before they were moved; logins are encrypted with the journal's key, or not kept."""
+
+import json
+
+from cryptography.fernet import InvalidToken, MultiFernet
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects.sqlite import insert
+
+from controller.store.database import Database
+from controller.store.tables import original_sources
+from reconcile.images import CacheGuid, Rootfs
+from reconcile.lrps import Credentials, ProcessGuid, Secret
+from reconcile.records import OriginalSource
+
+
+class SqlOriginalSources:
+    """OriginalSources in SQL; `cipher` is None without a journal key."""
+
+    def __init__(self, database: Database, cipher: MultiFernet | None) -> None:
+        self._database, self._cipher = database, cipher
+
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
+        """Read what an LRP ran from; a login that none of the keys opens counts as lost."""
+        return await self._database.read(lambda connection: self._find(connection, process_guid))
+
+    async def save_original_source(self, original_source: OriginalSource) -> None:
+        """Save it, in place of an earlier one."""
+        row = {
+            "process_guid": original_source.process_guid,
+            "cache_guid": original_source.cache_guid,
+            "rootfs": original_source.rootfs.uri,
+            "needs_credentials": original_source.needs_credentials,
+            "credentials": self._sealed(original_source.credentials),
+        }
+        saved = (
+            insert(original_sources)
+            .values(row)
+            .on_conflict_do_update(index_elements=[original_sources.c.process_guid], set_=row)
+        )
+        await self._database.write(lambda connection: connection.execute(saved))
+
+    def _find(self, connection: Connection, process_guid: ProcessGuid) -> OriginalSource | None:
+        mine = select(original_sources).where(original_sources.c.process_guid == process_guid)
+        row = connection.execute(mine).mappings().one_or_none()
+        if row is None:
+            return None
+        return OriginalSource(
+            process_guid,
+            CacheGuid(row["cache_guid"]),
+            Rootfs(row["rootfs"]),
+            needs_credentials=row["needs_credentials"],
+            credentials=self._opened(row["credentials"]),
+        )
+
+    def _sealed(self, credentials: Credentials | None) -> bytes | None:
+        if credentials is None or self._cipher is None:
+            return None
+        content = json.dumps([credentials.username, credentials.password.value])
+        return self._cipher.encrypt(content.encode())
+
+    def _opened(self, content: bytes | None) -> Credentials | None:
+        if content is None or self._cipher is None:
+            return None
+        try:
+            username, password = json.loads(self._cipher.decrypt(content))
+        except InvalidToken:
+            return None
+        return Credentials(username, Secret(password))

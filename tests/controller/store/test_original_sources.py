@@ -1,0 +1,61 @@
+"""What LRPs ran from before they were moved."""
+
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from controller.store import Store, open_store
+from reconcile.images import CacheGuid, Rootfs
+from reconcile.lrps import Credentials, ProcessGuid, Secret
+from reconcile.records import OriginalSource
+from tests.controller.store.samples import MARKER_PASSWORD, lrp_record
+
+GUID = ProcessGuid("process-1")
+PRIVATE = OriginalSource(
+    GUID,
+    CacheGuid("g"),
+    Rootfs("docker://registry.example/team/web#7"),
+    needs_credentials=True,
+    credentials=Credentials("robot", Secret(MARKER_PASSWORD)),
+)
+
+
+async def test_an_origin_survives_with_its_login(store: Store) -> None:
+    await store.original_sources.save_original_source(PRIVATE)
+
+    assert await store.original_sources.find_original_source(GUID) == PRIVATE
+    assert await store.original_sources.find_original_source(ProcessGuid("other")) is None
+
+
+async def test_it_goes_with_the_lrps_record(store: Store) -> None:
+    await store.records.save_lrp(lrp_record(GUID))
+    await store.original_sources.save_original_source(PRIVATE)
+    await store.records.forget_lrps([GUID])
+
+    assert await store.original_sources.find_original_source(GUID) is None
+
+
+async def test_the_login_is_not_readable_in_the_file_and_without_its_key_it_counts_as_lost(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/store/cache.db"
+    async with open_store(url, journal_key=Fernet.generate_key(), run_id="r") as store:
+        await store.original_sources.save_original_source(PRIVATE)
+    content = b"".join(path.read_bytes() for path in (tmp_path / "store").iterdir())
+    assert MARKER_PASSWORD.encode() not in content
+
+    for key in (Fernet.generate_key(), None):
+        async with open_store(url, journal_key=key, run_id="r") as store:
+            found = await store.original_sources.find_original_source(GUID)
+        assert found is not None
+        assert (found.needs_credentials, found.credentials) == (True, None)
+
+
+async def test_without_a_key_no_login_is_written_at_all(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store/cache.db"
+    async with open_store(url, journal_key=None, run_id="r") as store:
+        await store.original_sources.save_original_source(PRIVATE)
+        found = await store.original_sources.find_original_source(GUID)
+
+    assert found is not None
+    assert found.credentials is None

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from controller.doctor import Finding, Level, diagnose
@@ -11,6 +12,14 @@ from tests.daemon.environment import Environment, open_environment
 
 OF_ONE_MACHINE = {"config", "cells-view", "sources"}
 """Checks that warn since everything is on loopback, and Docker Hub is out of reach."""
+
+
+@pytest.fixture(autouse=True)
+async def grpc_stays() -> AsyncIterator[None]:
+    """Keep gRPC's thread for as long as the test: the last channel to close would wait for its end."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture

@@ -198,6 +198,15 @@ def test_a_database_of_a_newer_version_is_refused(settings: Settings, tmp_path: 
     assert "written by a newer version than this one" in the_problem(settings)
 
 
+def test_a_database_of_another_program_is_refused(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with sqlite3.connect(tmp_path / "store" / "cache.db") as database:
+        database.execute("CREATE TABLE something (x INTEGER)")
+    database.close()
+
+    assert "holds tables of another program" in the_problem(settings)
+
+
 def test_a_database_that_is_still_empty_is_fine(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "cache.db").touch()

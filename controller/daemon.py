@@ -103,7 +103,7 @@ async def _opened(config: Config) -> AsyncIterator[Opened]:
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
     for warning in config.warnings:
-        log.info("warning", detail=warning)
+        log.info("found-questionable-setting", detail=warning)
     async with AsyncExitStack() as stack:
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))

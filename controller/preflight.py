@@ -1,7 +1,7 @@
 """Refuses a config that the daemon could not start with, without changing anything or asking the network.
 
-`config check` and `run` both begin here, so that the one says what the other would. What only the world
-around can tell, such as a peer that refuses a certificate, is the doctor's matter.
+`config check` and `run` both start with it, so that the first reports what the second would refuse. What only
+other systems can tell, such as a peer that refuses a certificate, is checked by doctor.
 """
 
 import ssl
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 def load_usable_config(path: Path) -> Config:
-    """Read a config and try everything that it names; blocks.
+    """Read a config and check all files that it names; blocks.
 
     Raises:
-        ConfigError: The daemon would not start with it; all that is wrong, each with its key.
+        ConfigError: The daemon would not start with it; one line for each problem, with its key.
     """
     config = load_config(path)
     if problems := list(problems_of(config)):
@@ -35,15 +35,17 @@ def load_usable_config(path: Path) -> Config:
 
 
 def warnings_of(config: Config) -> tuple[str, ...]:
-    """List what may be meant so, and more often is a mistake; blocks."""
+    """List settings that are valid, and are more often a mistake than intended; blocks."""
     found = list(config.warnings)
     if config.docker_socket is not None and not _socket_of(config.docker_socket).exists():
-        found.append(f"docker_socket: {_socket_of(config.docker_socket)} is not there: nothing can be copied")
+        found.append(
+            f"docker_socket: {_socket_of(config.docker_socket)} does not exist: nothing can be copied"
+        )
     return tuple(found)
 
 
 def problems_of(config: Config) -> Iterator[str]:
-    """Say what is wrong with a config and the files that it names, each line with its key; blocks."""
+    """Describe each problem of a config and of the files that it names, with its key; blocks."""
     yield from _problem("bbs_address", check_address, config.bbs_address)
     yield from _port_problem("admin_address", config.admin_address)
     yield from _port_problem("metrics_address", config.metrics_address)

@@ -1,4 +1,4 @@
-"""Tells from a failed connection what went wrong with TLS.
+"""Finds out from a failed connection what went wrong with TLS.
 
 Source: verification codes of OpenSSL's x509_vfy.h; alerts of RFC 8446 section 6.2 under OpenSSL's names.
 """
@@ -52,7 +52,7 @@ def tls_cause_of(error: BaseException) -> TlsCause | None:
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Give an error and what led to it, the last cause first."""
+    """Yield an error and its causes, from the last to the first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

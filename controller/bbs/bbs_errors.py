@@ -1,4 +1,4 @@
-"""Turns the failures of a BBS call into ours: an error in its answer, a refused answer, or none at all.
+"""Maps the failures of a BBS call to our errors: an error in a response, an HTTP status, or no response.
 
 Source: cloudfoundry/bbs models/error.proto and models/errors.go.
 """
@@ -41,12 +41,12 @@ _BY_TYPE: dict[int, type[DockerCacheError]] = {
     Error.InvalidJSON: Invalid,
     Error.FailedToOpenEnvelope: Invalid,
 }
-"""Every other type is trouble inside the BBS that passes: a deadlock, its database, Locket, a broken
+"""Every other type means a temporary failure inside the BBS: a deadlock, its database, Locket, a broken
 row that it deletes by itself (Deserialize), or a type that is newer than this table."""
 
 
 def error_from_answer(error: Error, *, attempt: str) -> DockerCacheError:
-    """Sort the error of an answer; its presence alone means failure, since type 0 is not on the wire."""
+    """Map the error of a response; its presence alone means failure, since type 0 is not on the wire."""
     known = error.type in Error.Type.values()
     code = Error.Type.Name(error.type) if known else f"Error{error.type}"
     kind = _BY_TYPE.get(error.type, Unavailable)
@@ -54,9 +54,9 @@ def error_from_answer(error: Error, *, attempt: str) -> DockerCacheError:
 
 
 def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCacheError | None:
-    """Sort an answer by its status and headers; None when its body is worth reading."""
+    """Map the status and headers of a response; None where it succeeded."""
     router_error = response.headers.get("X-Cf-Routererror")
-    if router_error is not None:  # a router in front, not the BBS
+    if router_error is not None:  # from a router before the BBS
         return Unavailable(SYSTEM, "RouterError", f"{attempt}: {one_line(router_error)}")
     status = response.status_code
     detail = f"{attempt}: HTTP status {status}"
@@ -65,7 +65,7 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
     if status == 429:
         return RateLimited(SYSTEM, "HTTP-429", detail, _retry_after(response))
     if status == 408 or status >= 500:
-        # 503 is what a BBS says that is not active yet: it has done nothing.
+        # A BBS that is not active responds with 503: it has done nothing.
         return Unavailable(SYSTEM, f"HTTP-{status}", detail, _retry_after(response), status != 503)
     if status in {401, 403}:
         return Denied(SYSTEM, f"HTTP-{status}", detail)
@@ -73,7 +73,7 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
 
 
 def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
-    """Sort a call that brought no answer; whether it had an effect is unknown."""
+    """Map the failure of a call without a response; whether the call had an effect is unknown."""
     detail = f"{attempt}: {reason_of(error)}"
     tls_cause = tls_cause_of(error)
     is_refused = tls_cause is not None and tls_cause.is_refusal
@@ -90,7 +90,7 @@ def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line what happened; httpx often leaves that to the cause of its error."""
+    """Describe an error in one line; httpx often says what happened only in the cause of its error."""
     texts = (str(cause) for cause in causes_of(error))
     return one_line(next(filter(None, texts), type(error).__name__))
 

@@ -1,7 +1,7 @@
-"""The event-stream format as bytes in, events out; no I/O.
+"""Parses the event-stream format: bytes in, events out, without I/O.
 
-Decides where an event begins and ends, however the bytes were cut. What an event
-means is the business of `controller.bbs.events`.
+It finds where an event begins and ends, however the bytes are split into chunks; `controller.bbs.events`
+converts the events.
 
 Source: WHATWG HTML, section "Parsing an event stream".
 """
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
 MAX_EVENT = 64 * 1024 * 1024
-"""Bytes; a changed desired LRP of several megabytes is possible, this is far beyond."""
+"""Bytes; the event of a changed desired LRP may have several megabytes, and no event has this many."""
 
 _LINE_ENDS = (b"\n", b"\r")
 
 
 class EventTooLarge(Exception):
-    """The peer sends an event without an end."""
+    """An event is larger than any event of the BBS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class SseEvent:
 
 
 class SseParser:
-    """Turns the bytes of one stream into events.
+    """Parses the events of one stream.
 
-    Ids and pauses that a stream names are skipped: the BBS numbers each stream anew and repeats no event.
+    Ids and retry times of a stream are skipped: the BBS numbers each stream from 0 and repeats no event.
     """
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
@@ -44,10 +44,10 @@ class SseParser:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> Iterator[SseEvent]:
-        """Give the events that a chunk completes; the iterator must be read to its end.
+        """Yield the events that a chunk completes; the iterator must be exhausted.
 
         Raises:
-            EventTooLarge: The event under way is larger than allowed.
+            EventTooLarge: The current event is larger than allowed.
         """
         if self._head is not None:
             chunk, self._head = self._head + chunk, None
@@ -57,7 +57,7 @@ class SseParser:
             chunk = chunk.removeprefix(BOM)
         if not chunk:
             return
-        if self._after_cr:  # a line feed then belongs to the line end before it
+        if self._after_cr:  # a line feed here is the second half of a line end
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
         for piece in chunk.splitlines(keepends=True):

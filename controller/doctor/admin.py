@@ -23,7 +23,7 @@ _NO_CLIENT = (
     "name a certificate and its key in admin_client_cert_file and admin_client_key_file, "
     "or leave it so if no command is to run on this machine"
 )
-_NO_DAEMON = "start it, or see that admin_address is right"
+_NO_DAEMON = "start it, or check that admin_address is right"
 
 
 async def check_admin(config: Config) -> Findings:
@@ -48,11 +48,11 @@ async def check_admin(config: Config) -> Findings:
         async with asyncio.timeout(TIMEOUT), open_client(address, tls) as client:
             await client.status()
     except TimeoutError:
-        advice = "see that the daemon is not overloaded: its log says what it does"
+        advice = "check that the daemon is not overloaded: its log says what it does"
         yield problem(ADMIN, f"{address} did not answer a call within {TIMEOUT:g} s", advice)
     except DockerCacheError as error:
         found = None if context is None else await _tls_problem(address, context, config.admin_server_name)
-        advice = "see that admin_address leads to this program's daemon, and that it has this version"
+        advice = "check that admin_address leads to this program's daemon, and that it has this version"
         yield found or problem(ADMIN, str(error), advice)
     else:
         yield ok(ADMIN, f"the daemon at {address} answers a call")
@@ -95,9 +95,9 @@ def _context(tls: ClientTls) -> ssl.SSLContext:
 
 def _about_files(error: Invalid, address: str) -> Finding:
     if error.code == ErrorCode.UNREADABLE_FILE:
-        advice = "see that whoever runs commands can read it, and run doctor as that user"
+        advice = "check that whoever runs commands can read it, and run doctor as that user"
         return warning(ADMIN, f"{address} was not called: {error.detail}", advice)
-    return problem(ADMIN, str(error), f"look at {_KEYS.ca}, {_KEYS.certificate} and admin_client_key_file")
+    return problem(ADMIN, str(error), f"check {_KEYS.ca}, {_KEYS.certificate} and admin_client_key_file")
 
 
 async def _tls_problem(address: str, context: ssl.SSLContext, server_name: str | None) -> Finding | None:
@@ -125,7 +125,7 @@ async def _tls_problem(address: str, context: ssl.SSLContext, server_name: str |
 
 
 def _on_hang_up() -> str:
-    return f"look at {_KEYS.certificate}: a daemon that does not trust it may hang up without a word"
+    return f"check {_KEYS.certificate}: a daemon that does not trust it may hang up without a word"
 
 
 def _split(address: str) -> tuple[str, int]:

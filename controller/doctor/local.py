@@ -20,23 +20,20 @@ async def check_config(config: Config) -> Findings:
     """Say whether the daemon would start with the config; its warnings are the matter of other checks."""
     problems = await asyncio.to_thread(lambda: list(problems_of(config)))
     for text in problems:
-        advice = (
-            "the daemon does not start before this is right: docs/reference/configuration.md has every key"
-        )
-        yield problem(CONFIG, text, advice)
+        yield problem(CONFIG, text, "correct it: docs/reference/configuration.md describes every key")
     if not problems:
         text = f"the config can be used, for {config.bbs_address} and {config.cache_registry.address}"
         yield ok(CONFIG, text)
 
 
 async def check_docker(config: Config) -> Findings:
-    """Ask the docker daemon for its version, where images are copied through one."""
+    """Ask the docker daemon for its version, where the engine is "docker"."""
     if config.docker_socket is None:
         return
     try:
         await in_own_thread(partial(_ask_docker, config.docker_socket.removeprefix("unix://")))
     except DockerCacheError as error:
-        advice = f"see that the docker daemon runs, and that this user may open {config.docker_socket}"
+        advice = f"check that the docker daemon runs, and that this user can open {config.docker_socket}"
         yield problem(DOCKER, str(error), advice)
     else:
         yield ok(DOCKER, f"the docker daemon at {config.docker_socket} answers")
@@ -47,4 +44,4 @@ def _ask_docker(path: str, cancellation: Cancellation) -> None:
     from controller.engines.docker_client import DockerClient  # noqa: PLC0415
 
     with DockerClient(path, idle=_DOCKER_IDLE, cancellation=cancellation):
-        pass  # it asks for the version by itself
+        pass  # opening it asks for the version

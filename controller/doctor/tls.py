@@ -45,9 +45,9 @@ def advice_on(cause: TlsCause, keys: TlsKeys) -> str:
             return f"put the authority that signed the server's certificate into {keys.ca}"
         case TlsCause.CERTIFICATE_REFUSED:
             return (
-                f"look at {keys.certificate}: the server wants a certificate that it trusts and that is valid"
+                f"check {keys.certificate}: the server wants a certificate that it trusts and that is valid"
             )
         case TlsCause.NO_TLS:
-            return f"look at {keys.address}: what answers there does not speak TLS"
+            return f"check {keys.address}: what answers there does not speak TLS"
         case TlsCause.BAD_FILE:
-            return f"look at {keys.ca} and {keys.certificate}: one of these files is not in the right format"
+            return f"check {keys.ca} and {keys.certificate}: one of these files is not in the right format"

@@ -241,7 +241,7 @@ def test_a_docker_socket_that_is_not_there_yet_is_a_warning(docker: Path, settin
 
     assert problems(settings) == []
     (warned,) = warnings_of(Config.model_validate(settings))
-    assert warned.startswith(f"docker_socket: {docker} is not there")
+    assert warned.startswith(f"docker_socket: {docker} does not exist")
 
 
 def test_all_that_is_wrong_is_said_at_once(settings: Settings, tmp_path: Path) -> None:

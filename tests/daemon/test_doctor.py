@@ -51,9 +51,9 @@ async def test_a_whole_deployment_is_well_before_the_first_start(env: Environmen
 
     (no_daemon,) = troubles(findings)
     assert (no_daemon.check, no_daemon.level) == ("admin", Level.WARNING)
-    assert "1 of 1 registered cells take docker images" in texts(findings, "cells")
+    assert "1 of 1 registered cells run Docker images" in texts(findings, "cells")
     assert "agrees with the BBS and the cache registry" in texts(findings, "clock")
-    assert "is made at the daemon's first start" in texts(findings, "database")
+    assert "is created at the daemon's first start" in texts(findings, "database")
     assert f"{env.source.address} answers" in texts(findings, "sources")
     assert not (env.directory / "store").exists()
 

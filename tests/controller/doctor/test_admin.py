@@ -129,7 +129,7 @@ async def test_a_client_certificate_that_the_daemon_refuses_is_a_problem(
 
     assert (found.check, found.level) == ("admin", Level.PROBLEM)
     assert address in found.text
-    assert "look at admin_client_cert_file" in found.advice
+    assert "check admin_client_cert_file" in found.advice
     assert daemon.calls == 0
 
 

@@ -15,7 +15,7 @@ from reconcile.errors import DockerCacheError, ErrorCode
 
 DATABASE = "database"
 
-_MAKE_KEY = "make a key with: openssl rand -base64 32 | tr '+/' '-_'"
+MAKE_KEY = "make a key with `openssl rand -base64 32 | tr '+/' '-_'`"
 
 LEAST_FREE = 100 << 20
 """Bytes."""
@@ -86,11 +86,11 @@ def judge_space(directory: Path, free: int) -> Finding:
 
 def _judge_key(path: Path | None) -> Finding:
     if path is None:
-        advice = f"{_MAKE_KEY}, and name its file in journal_key_file"
+        advice = f"{MAKE_KEY}, and name its file in journal_key_file"
         return warning(DATABASE, "there is no journal key: apps are not migrated while they run", advice)
     try:
         cipher_from_key(read_secret(path).encode())
     except (DockerCacheError, UnicodeError):
-        advice = f"{_MAKE_KEY}; keep an older key below it while it is needed"
+        advice = f"{MAKE_KEY}; keep the old one beside it while it is needed"
         return problem(DATABASE, f"journal_key_file {path} holds no Fernet key", advice)
     return ok(DATABASE, f"journal_key_file {path} holds a key")

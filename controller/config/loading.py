@@ -1,4 +1,4 @@
-"""Reads the config file, and explains what is wrong with it."""
+"""Reads the config file, and says what is wrong with it."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
     key = ".".join(str(part) for part in location) or "(the whole)"
     match kind:
         case "extra_forbidden":
-            return f"  {key}: unknown key; see README.md for the keys there are"
+            return f"  {key}: unknown key; `diego-docker-cache config example` shows all keys"
         case "missing":
             return f"  {key}: missing"
         case "value_error" if not location:  # about several keys, which the message names

@@ -11,7 +11,7 @@ from controller.admin.queries import Desk
 from controller.admin.survey import Places, Survey
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
-from controller.config import Config, read_secret
+from controller.config import Config
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
@@ -23,8 +23,7 @@ from controller.process import Process
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
-from controller.store import Store, cipher_from_key
-from controller.transport import client_tls
+from controller.store import Store
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials
@@ -87,22 +86,6 @@ class DaemonLoops:
         self.queue.close()
         self.cacher.close()
         self.watcher.close()
-
-
-def check_usable(config: Config) -> None:
-    """Open what a config names, and close it again; blocks.
-
-    Raises:
-        Invalid: A file is no certificate, no key, or no login.
-    """
-    client_tls(
-        config.bbs_ca_cert_file,
-        cert_file=config.bbs_client_cert_file,
-        key_file=config.bbs_client_key_file,
-    )
-    if config.journal_key_file is not None:
-        cipher_from_key(read_secret(config.journal_key_file).encode())
-    open_registries(config).close()
 
 
 def open_engine(config: Config, store: Store) -> ProcessEngine:

@@ -1,4 +1,4 @@
-"""Log lines in the shape of Diego's components: one JSON object per line on standard output.
+"""Writes log lines in the format of Diego's components: one JSON object per line on standard output.
 
 Source: diego-release docs/022-logging-format.md and lager v3 (RFC 3339 form).
 """
@@ -19,7 +19,7 @@ _LEVEL_NAMES = {"warning": "error", "critical": "fatal", "exception": "error"}
 
 
 def lager_shape(_logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Turn structlog's event into timestamp, level, source, message and data."""
+    """Convert structlog's event to the keys timestamp, level, source, message and data."""
     message = event.pop("event")
     scope = event.pop("scope", None)
     now = datetime.now(UTC)
@@ -38,7 +38,7 @@ def _as_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> 
 
 
 class _Lines:
-    """Writes lines, and loses those that cannot be written: a full disk must not end the process."""
+    """Writes lines, and drops those that cannot be written: a full disk must not end the process."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
-"""HTTP clients for the control plane: mutual TLS, limits, timeouts.
+"""Opens HTTP clients for the control plane, with mutual TLS, connection limits and timeouts.
 
-Knows nothing of what is asked. Calls and event streams have pools of their own, so that
-streams that stay open for weeks never take a connection from a call.
+Calls and event streams have separate connection pools, so that streams, which stay open for weeks, never
+take a connection from a call.
 """
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 
 CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
 IDLE_CONNECTIONS = 32  # as many as may be open: a handshake costs more than the call
@@ -22,16 +22,16 @@ KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""An idle event stream is silent for ever; this notices within a minute that its peer has vanished."""
+"""An event stream may be silent for ever; keep-alive finds out within a minute that its peer is gone."""
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "diego-docker-cache"}
 
 
 def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Path) -> ssl.SSLContext:
-    """Trust one authority, show one certificate, insist on the peer's name.
+    """Make a context that trusts one authority, presents one certificate and checks the peer's name.
 
     Raises:
-        Invalid: A file is missing, unreadable or not what it should be; the detail names it.
+        Invalid: A file is missing, unreadable or not in the right format; the detail names it.
     """
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -39,7 +39,7 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
     try:
         tls.load_verify_locations(cafile=ca_file)
     except ssl.SSLError as error:
-        raise Invalid("config", "bad-certificate", f"{ca_file}: no certificate authority in it") from error
+        raise Invalid("config", "bad-certificate", f"{ca_file}: it holds no CA certificate") from error
     except OSError as error:
         raise _unreadable(error, ca_file) from error
     try:
@@ -55,8 +55,8 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
 def open_calls(base_url: str, *, tls: ssl.SSLContext, timeout: float) -> httpx.AsyncClient:
     """Open a client for calls.
 
-    The timeout, in seconds, re-arms with each piece that is sent or received; the total of a call is
-    limited by who makes it. Every address of the name is tried in turn.
+    The timeout, in seconds, starts again with each piece that is sent or received; the caller limits the
+    total time of a call. The client tries every address of the host name in turn.
     """
     limits = httpx.Limits(
         max_connections=32, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=IDLE_EXPIRY
@@ -66,7 +66,7 @@ def open_calls(base_url: str, *, tls: ssl.SSLContext, timeout: float) -> httpx.A
 
 
 def open_streams(base_url: str, *, tls: ssl.SSLContext) -> httpx.AsyncClient:
-    """Open a client for event streams, which may stay silent for ever once they are open."""
+    """Open a client for event streams, which may be silent for ever once they are open."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     return _client(base_url, tls=tls, limits=limits, timeouts=httpx.Timeout(CONNECT_TIMEOUT, read=None))
 
@@ -88,6 +88,6 @@ def _client(
 
 
 def _unreadable(error: OSError, *files: str | Path) -> Invalid:
-    # OpenSSL does not tell which of its files it could not open.
+    # OpenSSL does not say which file it could not open.
     at_fault = [str(file) for file in files if not os.access(file, os.R_OK)] or map(str, files)
-    return Invalid("config", "unreadable-file", f"{', '.join(at_fault)}: {error.strerror}")
+    return Invalid("config", ErrorCode.UNREADABLE_FILE, f"{', '.join(at_fault)}: {error.strerror}")

@@ -18,6 +18,7 @@ class ErrorCode(StrEnum):
     BAD_AUTH_FILE = "bad-auth-file"
     BAD_REGISTRY_ADDRESS = "bad-registry-address"
     """No image reference names a registry by this address."""
+    UNREADABLE_FILE = "unreadable-file"
 
     # BBS
     CONNECTION_FAILED = "ConnectionFailed"
@@ -39,9 +40,15 @@ class ErrorCode(StrEnum):
     TOKEN_EXPIRED = "token-expired"  # noqa: S105 - a code
     TOO_SLOW = "too-slow"
     UNKNOWN_HOST = "unknown-host"
-    UNSUPPORTED = "UNSUPPORTED"
-    """The registry does not offer the call; the code of the OCI distribution specification."""
     UPLOAD_FAILED = "upload-failed"
+
+    # Registries, as the OCI distribution specification names them
+    BLOB_UPLOAD_INVALID = "BLOB_UPLOAD_INVALID"
+    BLOB_UPLOAD_UNKNOWN = "BLOB_UPLOAD_UNKNOWN"
+    DIGEST_INVALID = "DIGEST_INVALID"
+    MANIFEST_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
+    MANIFEST_INVALID = "MANIFEST_INVALID"
+    UNSUPPORTED = "UNSUPPORTED"
 
     # Store
     DATABASE_MISSING = "database-missing"

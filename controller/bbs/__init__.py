@@ -1,1 +1,1 @@
-"""The BBS: requests, event streams, and its messages as values."""
+"""The adapter of the BBS: requests, event streams, and conversion of its messages to values."""

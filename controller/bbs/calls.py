@@ -1,7 +1,7 @@
-"""One request to the BBS over HTTP: its identity, limits and retries, and the sorting of its failure.
+"""Makes requests to the BBS over HTTP, with time limits, and retries those that only read.
 
-Only reads are repeated. Whether a desire, a remove or an update whose answer was lost had an effect
-is unknown: whoever asked must look, then decide again.
+Whether a desire, a remove or an update had an effect is unknown when its response was lost: the caller
+must observe again and then decide.
 
 Source: cloudfoundry/bbs client.go and handlers/middleware.
 """
@@ -24,18 +24,18 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from controller.bbs.errors import SYSTEM, error_from_answer, error_from_exception, error_from_response
+from controller.bbs.bbs_errors import SYSTEM, error_from_answer, error_from_exception, error_from_response
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
 
 PROTOBUF = "application/x-protobuf"
-MAX_BODY = 256 * 1024 * 1024  # bytes of an answer that is read as a whole
+MAX_BODY = 256 * 1024 * 1024  # bytes of a response that is read as a whole
 
 M = TypeVar("M", bound=Message)
 
 
 def retrying() -> AsyncRetrying:
-    """Try a read at most 5 times, and begin none after 30 seconds."""
+    """Attempt a read at most 5 times, with no new attempt after 30 seconds."""
     return AsyncRetrying(
         retry=retry_if_exception_type(Unavailable) & retry_if_not_exception_type(RateLimited),
         wait=wait_random_exponential(multiplier=0.1, max=5.0),  # seconds
@@ -46,31 +46,28 @@ def retrying() -> AsyncRetrying:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Makes calls through one pool of connections.
+    """Makes calls through one connection pool.
 
     Attributes:
-        timeout: Seconds, for one attempt from its beginning to its last byte.
-        request_id: Sent with every call; None gives each call one of its own.
+        timeout: Seconds that one attempt may take, from its start to the last byte.
     """
 
     http: httpx.AsyncClient
     timeout: float
-    request_id: str | None = None
 
     async def call(self, path: str, *, request: Message) -> None:
-        """Make a call once that answers nothing but its failure."""
+        """Make a call that may change something, with one attempt; its response holds at most an error."""
         await self._attempt(self._request(path, request), TaskLifecycleResponse)
 
     async def read(self, path: str, *, answer: type[M], request: Message | None = None) -> M:
-        """Make a call that changes nothing, again if need be."""
+        """Make a call that changes nothing, with retries."""
         return await retrying()(self._attempt, self._request(path, request), answer)
 
     @asynccontextmanager
     async def open_body(self, path: str, *, request: Message | None = None) -> AsyncIterator[httpx.Response]:
-        """Make a call that changes nothing and give its answer before its body was read.
+        """Make a call that changes nothing, and yield its response before the body is read.
 
-        Only the way to the first byte of the body is tried again. Each piece of the body has
-        the whole timeout.
+        Only the part before the body is retried. Each piece of the body may take the whole timeout.
         """
         response: httpx.Response = await retrying()(self._open_in_time, self._request(path, request))
         try:
@@ -79,7 +76,7 @@ class Calls:
             await response.aclose()
 
     def _request(self, path: str, message: Message | None) -> httpx.Request:
-        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": self.request_id or uuid4().hex}
+        headers = {"Content-Type": PROTOBUF, "X-Vcap-Request-Id": uuid4().hex}
         content = b"" if message is None else message.SerializeToString()
         return self.http.build_request("POST", path, content=content, headers=headers)
 
@@ -95,7 +92,7 @@ class Calls:
         except (httpx.HTTPError, TimeoutError) as error:
             raise error_from_exception(error, attempt=str(request.url)) from error
         try:
-            # Every answer but a ping's has its error in field 1, and this one has nothing else.
+            # Every response but a ping's has its error in field 1, and this message has no other field.
             lifecycle = TaskLifecycleResponse.FromString(body)
             message = answer.FromString(body)
         except DecodeError as error:
@@ -115,7 +112,7 @@ class Calls:
         response = await self.http.send(request, stream=True)
         failure = error_from_response(response, attempt=request.url.path) or _misframed(response)
         if failure is not None:
-            # Unread, so that its connection is closed: the name may lead elsewhere by now.
+            # The body stays unread, so that its connection is closed: the host may have other addresses now.
             await response.aclose()
             raise failure
         return response
@@ -124,10 +121,10 @@ class Calls:
 def _misframed(response: httpx.Response) -> DockerCacheError | None:
     path = response.request.url.path
     if not response.headers.get("Content-Type", "").startswith(PROTOBUF):
-        return Invalid(SYSTEM, "InvalidResponse", f"{path}: the answer is not {PROTOBUF}")
+        return Invalid(SYSTEM, "InvalidResponse", f"{path}: the response is not {PROTOBUF}")
     if "Content-Length" not in response.headers and "Transfer-Encoding" not in response.headers:
-        # The end of such a body cannot be told from a lost connection.
-        return Unavailable(SYSTEM, "InvalidResponse", f"{path}: the answer does not tell its length")
+        # The end of such a body looks like a lost connection.
+        return Unavailable(SYSTEM, "InvalidResponse", f"{path}: the response does not say how long it is")
     return None
 
 
@@ -136,6 +133,6 @@ async def _read_body(response: httpx.Response) -> bytes:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_BODY:
-            detail = f"{response.request.url.path}: an answer of more than {MAX_BODY} bytes"
+            detail = f"{response.request.url.path}: a response of more than {MAX_BODY} bytes"
             raise Invalid(SYSTEM, "InvalidResponse", detail)
     return bytes(body)

@@ -1,22 +1,21 @@
-"""Requests and subscriptions to the BBS, in the core's words.
+"""Makes requests and subscriptions to the BBS, with values of the core as arguments and results.
 
-Which node of the BBS is active is left to the connection: passive ones refuse, and every address
-of the name is tried.
+The connection finds the active node of the BBS: passive nodes refuse it, and every address of the host name
+is tried.
 
 Source: cloudfoundry/bbs routes.go and client.go.
 """
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ssl import SSLContext
-from typing import Self
 
 import httpx
 
 from controller.bbs import messages
+from controller.bbs.bbs_errors import SYSTEM
 from controller.bbs.calls import Calls
-from controller.bbs.errors import SYSTEM
 from controller.bbs.listing import Listing
 from controller.bbs.streams import Streams
 from controller.bbs.text import texts_of
@@ -29,9 +28,7 @@ from protos.bbs.cells_pb2 import CellsResponse
 from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
 from protos.bbs.ping_pb2 import PingResponse
 from reconcile.errors import Invalid, NotFound
-from reconcile.events import (
-    Event,
-)
+from reconcile.events import Event
 from reconcile.images import Rootfs
 from reconcile.lrps import (
     ActualLrp,
@@ -42,7 +39,6 @@ from reconcile.lrps import (
     Pull,
     SchedulingInfo,
     Task,
-    TaskGuid,
 )
 
 DEFAULT_TIMEOUT = 10.0
@@ -55,21 +51,17 @@ Subscription = AbstractAsyncContextManager[AsyncIterator[Event]]
 
 @dataclass(frozen=True, slots=True)
 class BbsClient:
-    """Every method raises the errors of `reconcile.errors`; reads are tried again, the rest is not."""
+    """Makes the calls. Every method raises the errors of `reconcile.errors`; only reads are retried."""
 
     calls: Calls
     streams: Streams
 
-    def tracing(self, request_id: str) -> Self:
-        """Make calls under one request id, which the BBS writes to its log and into events."""
-        return replace(self, calls=replace(self.calls, request_id=request_id))
-
     async def ping(self) -> None:
-        """Check that an active BBS answers."""
+        """Check that an active BBS responds."""
         await self.calls.read("/v1/ping", answer=PingResponse)
 
     async def fetch_date(self) -> str | None:
-        """Read what time the BBS says it is, as HTTP writes it; None when it says nothing of it."""
+        """Fetch the Date header of a response of the BBS; None where there is none."""
         async with self.calls.open_body("/v1/ping") as answer:
             date: str | None = answer.headers.get("Date")
             return date
@@ -83,16 +75,12 @@ class BbsClient:
         """Keep a domain fresh for some whole seconds.
 
         Raises:
-            Invalid: The time is not at least one second; the BBS would take 0 for "for ever".
+            Invalid: The time is less than one second; the BBS takes 0 as "for ever".
         """
         if not 1 <= ttl <= MAX_TTL or ttl != int(ttl):
             raise Invalid(SYSTEM, "InvalidRequest", f"a domain cannot be fresh for {ttl} seconds")
         request = UpsertDomainRequest(domain=domain, ttl=int(ttl))
         await self.calls.call("/v1/domains/upsert", request=request)
-
-    async def upsert_domain_for_ever(self, domain: str) -> None:
-        """Keep a domain fresh until somebody upserts it with a time."""
-        await self.calls.call("/v1/domains/upsert", request=UpsertDomainRequest(domain=domain, ttl=0))
 
     async def list_cells(self) -> tuple[Cell, ...]:
         """List the registered cells."""
@@ -100,56 +88,22 @@ class BbsClient:
         return tuple(map(messages.cell_from_message, answer.cells))
 
     async def list_tasks(self, domain: str = "") -> tuple[Task, ...]:
-        """List the tasks of one domain, or all."""
+        """List the tasks of one domain or all."""
         request = tasks.TasksRequest(domain=domain)
         answer = await self.calls.read("/v1/tasks/list.r3", answer=tasks.TasksResponse, request=request)
         return tuple(map(messages.task_from_message, answer.tasks))
 
-    async def find_task(self, task_guid: TaskGuid) -> Task | None:
-        """Read one task; completed ones vanish after two minutes."""
-        request = tasks.TaskByGuidRequest(task_guid=task_guid)
-        try:
-            path = "/v1/tasks/get_by_task_guid.r3"
-            answer = await self.calls.read(path, answer=tasks.TaskResponse, request=request)
-        except NotFound:
-            return None
-        return messages.task_from_message(answer.task)
-
-    async def cancel_task(self, task_guid: TaskGuid) -> None:
-        """Stop a task; it then is completed and failed.
-
-        Raises:
-            Conflict: It was completed already.
-        """
-        await self.calls.call("/v1/tasks/cancel", request=tasks.TaskGuidRequest(task_guid=task_guid))
-
-    async def resolve_task(self, task_guid: TaskGuid) -> None:
-        """Claim a completed task.
-
-        Raises:
-            Conflict: It is not completed, or claimed already.
-        """
-        await self.calls.call("/v1/tasks/resolving", request=tasks.TaskGuidRequest(task_guid=task_guid))
-
-    async def delete_task(self, task_guid: TaskGuid) -> None:
-        """Forget a claimed task.
-
-        Raises:
-            Conflict: It is not claimed.
-        """
-        await self.calls.call("/v1/tasks/delete", request=tasks.TaskGuidRequest(task_guid=task_guid))
-
     def list_desired_lrps(
         self, domain: str = "", process_guids: Sequence[ProcessGuid] = ()
     ) -> Listing[DesiredLrp]:
-        """List the desired LRPs of one domain, or all, one at a time; only some when those are named."""
+        """List the desired LRPs of one domain or all, one at a time; with process GUIDs only those."""
         path = "/v1/desired_lrps/list.r3"
         request = desired.DesiredLRPsRequest(domain=domain, process_guids=process_guids)
         body = self.calls.open_body(path, request=request)
         return Listing(body, convert=messages.desired_lrp_from_record, attempt=path)
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
-        """Read one desired LRP."""
+        """Find one desired LRP."""
         request = desired.DesiredLRPByProcessGuidRequest(process_guid=process_guid)
         try:
             path = "/v1/desired_lrps/get_by_process_guid.r3"
@@ -161,7 +115,7 @@ class BbsClient:
     def list_scheduling_infos(
         self, domain: str = "", *, docker_only: bool = False
     ) -> Listing[SchedulingInfo]:
-        """List the light views of the desired LRPs of one domain, or all, one at a time."""
+        """List the scheduling infos of the desired LRPs of one domain or all, one at a time."""
         path = "/v1/desired_lrp_scheduling_infos/list"
         body = self.calls.open_body(path, request=desired.DesiredLRPsRequest(domain=domain))
         record = messages.scheduling_info_from_record
@@ -169,7 +123,7 @@ class BbsClient:
         return Listing(body, convert=convert, attempt=path)
 
     async def desire_lrp(self, lrp: DesiredLrp, rootfs: Rootfs, credentials: Credentials | None) -> None:
-        """Desire the received definition with another rootfs and image credentials, all else untouched.
+        """Desire the received definition with another rootfs and image credentials, and nothing else changed.
 
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
@@ -180,7 +134,7 @@ class BbsClient:
     async def desire_another(
         self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull
     ) -> None:
-        """Desire one more LRP like a received one, under another key and with another image.
+        """Desire another LRP like a received one, with its own process GUID, domain and image.
 
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
@@ -189,7 +143,7 @@ class BbsClient:
         await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
-        """Give an LRP another one's number of instances and routes.
+        """Update an LRP to the number of instances and the routes of another.
 
         Raises:
             NotFound: It is not desired.
@@ -197,22 +151,13 @@ class BbsClient:
         update = messages.LrpUpdate(instances=lrp.instances, routes=lrp.routes)
         await self.update_desired_lrp(process_guid, update)
 
-    async def desire_definition(self, lrp: DesiredLrp) -> None:
-        """Desire the received definition as it was.
-
-        Raises:
-            Conflict: The process GUID is desired already; nothing was changed.
-        """
-        request = messages.original_definition(lrp.definition)
-        await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
-
     async def update_desired_lrp(self, process_guid: ProcessGuid, update: messages.LrpUpdate) -> None:
-        """Change in place what can be changed so; the rootfs cannot."""
+        """Update what the BBS can update in place; the rootfs is not among it."""
         request = messages.message_from_update(process_guid, update=update)
         await self.calls.call("/v1/desired_lrp/update", request=request)
 
     async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
-        """Remove; the answer means "no longer desired", not "stopped".
+        """Remove a desired LRP; success means "no longer desired", not "stopped".
 
         Raises:
             NotFound: It was not desired.
@@ -221,23 +166,23 @@ class BbsClient:
         await self.calls.call("/v1/desired_lrp/remove", request=request)
 
     async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
-        """List an LRP's instance rows of every presence; all or none, since "no row" decides a lot."""
+        """List an LRP's actual LRPs of every presence, all or none: callers rely on "there is none"."""
         request = actual.ActualLRPsRequest(process_guid=process_guid)
         path = "/v1/actual_lrps/list"
         answer = await self.calls.read(path, answer=actual.ActualLRPsResponse, request=request)
         return tuple(map(messages.actual_lrp_from_message, answer.actual_lrps))
 
     def list_actual_lrps_of_domain(self, domain: str) -> Listing[ActualLrp]:
-        """List the instance rows of one domain of every presence, one at a time."""
+        """List the actual LRPs of one domain of every presence, one at a time."""
         path = "/v1/actual_lrps/list"
         body = self.calls.open_body(path, request=actual.ActualLRPsRequest(domain=domain))
         return Listing(body, convert=messages.actual_lrp_from_record, attempt=path)
 
     async def retire_actual_lrp(self, process_guid: ProcessGuid, *, index: int, domain: str) -> None:
-        """Stop one instance; the next convergence starts another one where it is still desired.
+        """Stop one instance; the next convergence starts another where it is still desired.
 
         Raises:
-            NotFound: There is no ordinary row at that index.
+            NotFound: There is no ordinary actual LRP at that index.
         """
         key = ActualLRPKey(process_guid=process_guid, index=index, domain=domain)
         await self.calls.call(
@@ -249,7 +194,7 @@ class BbsClient:
         return self.streams.subscribe("/v1/events/tasks.r1")
 
     def subscribe_lrp_instances(self, cell_id: str = "") -> Subscription:
-        """Subscribe to the events of desired LRPs and of instances, the latter on one cell or all."""
+        """Subscribe to the events of desired LRPs, and of actual LRPs on one cell or all."""
         return self.streams.subscribe("/v1/events/lrp_instances.r1", cell_id=cell_id)
 
 
@@ -260,20 +205,29 @@ async def open_bbs(
     """Open a client; nothing is sent yet.
 
     Args:
-        address: "https://host:port"; the name must stand in the server's certificate.
+        address: "https://host:port"; the server's certificate must hold the host name.
         tls: See `controller.transport.client_tls`.
-        timeout: Seconds, for one attempt of a call.
+        timeout: Seconds that one attempt of a call may take.
 
     Raises:
         Invalid: The address is not a plain https URL.
     """
-    if not _is_plain(address):
-        raise Invalid("config", "bad-address", f"{address}: write https://host:port")
+    check_address(address)
     async with (
         open_calls(address, tls=tls, timeout=timeout) as calls,
         open_streams(address, tls=tls) as streams,
     ):
         yield BbsClient(Calls(calls, timeout), Streams(streams, timeout))
+
+
+def check_address(address: str) -> None:
+    """Refuse the address of a BBS that cannot be one.
+
+    Raises:
+        Invalid: It is not a plain https URL.
+    """
+    if not _is_plain(address):
+        raise Invalid("config", "bad-address", f"{address}: write https://host:port")
 
 
 def _is_plain(address: str) -> bool:

@@ -1,6 +1,6 @@
-"""Typed events from what the event streams carry; the numbers on them mean nothing and are ignored.
+"""Converts the events of the event streams to values; their ids mean nothing and are ignored.
 
-Nothing a peer sends raises here: one bad event must not cost the stream.
+Nothing that a peer sends raises an error here: one broken event must not end the stream.
 
 Source: cloudfoundry/bbs models/events.proto, models/events.go and events/event_source.go.
 """
@@ -40,7 +40,7 @@ from reconcile.lrps import ProcessGuid
 
 
 def event_from_sse(name: str, *, data: str) -> Event:
-    """Read one event: its name and its payload, the message in base64."""
+    """Convert one event from its name and its payload, a message in base64."""
     reader = _READERS.get(name)
     if reader is None:
         return UnknownEvent(one_line(name))
@@ -51,10 +51,10 @@ def event_from_sse(name: str, *, data: str) -> Event:
     except (binascii.Error, ValueError):
         return BrokenEvent(name, "not base64")
     except DecodeError:
-        return BrokenEvent(name, "not the message it should be")
+        return BrokenEvent(name, "not the message of its name")
     except Invalid as error:
         return BrokenEvent(name, error.detail)
-    return event if _guid_of(event) else BrokenEvent(name, "says nothing of what it is about")
+    return event if _guid_of(event) else BrokenEvent(name, "without the GUID of its subject")
 
 
 def _guid_of(event: Event) -> str:

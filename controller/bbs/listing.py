@@ -1,7 +1,7 @@
-"""Reads a listing as a stream of records, so that 250,000 LRPs never become one message.
+"""Reads a listing as a stream of records, so that 250,000 LRPs never are one message in memory.
 
-Every list answer of the BBS has the same shape: an error in field 1, one record after another in
-field 2. Splitting it needs no generated code, converting a record does.
+Every list response of the BBS has the same shape: an error in field 1, and one record after another in
+field 2. Only the conversion of a record needs generated code.
 
 Source: protobuf's encoding specification; cloudfoundry/bbs models/desired_lrp_requests.proto.
 """
@@ -14,21 +14,21 @@ from typing import Generic, TypeVar
 import httpx
 from google.protobuf.message import DecodeError
 
-from controller.bbs.errors import SYSTEM, error_from_answer, error_from_exception
+from controller.bbs.bbs_errors import SYSTEM, error_from_answer, error_from_exception
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Invalid, Unavailable
 
 T = TypeVar("T")
 
 MAX_RECORD = 64 * 1024 * 1024
-"""Bytes of one record; whoever sends more is not a BBS."""
+"""Bytes of one record; no BBS sends more."""
 
 _ERROR, _RECORD = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class BrokenListing(Exception):
-    """The bytes are no protobuf message, or end within a record."""
+    """The body is no protobuf message, or ends within a record."""
 
 
 class RecordReader:
@@ -39,7 +39,7 @@ class RecordReader:
         self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Give field number and payload of each field that a chunk completes; read it to its end.
+        """Yield number and payload of each field that a chunk completes; the iterator must be exhausted.
 
         Raises:
             BrokenListing: The bytes are no message.
@@ -53,10 +53,10 @@ class RecordReader:
         del self._rest[:at]
 
     def finish(self) -> None:
-        """Check that the end of the body is the end of a field.
+        """Check that the body ended at the end of a field.
 
         Raises:
-            BrokenListing: It is not.
+            BrokenListing: It did not.
         """
         if self._rest:
             raise BrokenListing("it ends within a record")
@@ -93,13 +93,13 @@ class RecordReader:
 
 
 class Listing(Generic[T]):
-    """The records of one list call, read as they arrive; iterate it once.
+    """The records of one list call, read as they arrive; it can be iterated once.
 
-    A listing that breaks off raises in the middle: what came before is true, and incomplete.
-    Wrap the iterator in `contextlib.aclosing` where the loop over it may be left early.
+    A listing that breaks off raises an error in the middle: the records before it are valid, but incomplete.
+    Wrap the iterator in `contextlib.aclosing` where the loop over it may end early.
 
     Attributes:
-        skipped: How many records could not be read; of those nothing is known.
+        skipped: Number of records that could not be read, of which nothing is known.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Listing(Generic[T]):
         self._attempt = attempt
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        """Give the records.
+        """Yield the records.
 
         Raises:
-            Unavailable: The listing ended too early, or nobody answered.
+            Unavailable: The listing ended too early, or there was no response.
         """
         reader = RecordReader()
         try:
@@ -130,7 +130,7 @@ class Listing(Generic[T]):
                         record = self._read(payload) if number == _RECORD else None
                         if record is not None:
                             yield record
-                    await asyncio.sleep(0)  # a chunk that is there already does not wait by itself
+                    await asyncio.sleep(0)  # a chunk that has already arrived is returned without giving way
                 reader.finish()
         except (BrokenListing, DecodeError) as error:
             raise Unavailable(SYSTEM, "BrokenListing", f"{self._attempt}: {error}") from error

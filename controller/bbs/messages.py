@@ -1,7 +1,7 @@
-"""Protobuf messages of the BBS to values and back, and the rewrite of a desired LRP's rootfs.
+"""Converts protobuf messages of the BBS to values and back, and rewrites a desired LRP's rootfs.
 
-A desired LRP keeps the received message as bytes: what goes back is that message with its rootfs
-and image credentials changed, so fields that we do not know survive.
+A desired LRP keeps the received message as bytes. What is sent back is that message with another rootfs and
+other image credentials, so that fields that this program does not know survive.
 
 Source: cloudfoundry/bbs models/{desired_lrp,actual_lrp,task,actions,cells}.proto.
 """
@@ -60,7 +60,7 @@ _PRESENCES: Mapping[int, Presence] = {
 
 
 def task_from_message(message: tasks.Task) -> Task:
-    """Read a task; a state that we do not know is INVALID."""
+    """Convert a task; an unknown state becomes INVALID."""
     definition = message.task_definition
     return Task(
         task_guid=TaskGuid(text_of(message, "task_guid")),
@@ -96,7 +96,7 @@ def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
 
 
 def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> SchedulingInfo:
-    """Read the light view of a desired LRP; it holds no metric tags to fall back on for the app GUID."""
+    """Convert a scheduling info; it has no metric tags that could name the app where `log_guid` is empty."""
     key = message.desired_lrp_key
     return SchedulingInfo(
         process_guid=ProcessGuid(text_of(key, "process_guid")),
@@ -109,33 +109,33 @@ def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> S
 
 
 def desired_lrp_from_record(record: bytes) -> DesiredLrp:
-    """Read a desired LRP out of a listing."""
+    """Convert the record of a desired LRP in a listing."""
     return desired_lrp_from_message(desired.DesiredLRP.FromString(record))
 
 
 def scheduling_info_from_record(record: bytes) -> SchedulingInfo:
-    """Read a light view out of a listing."""
+    """Convert the record of a scheduling info in a listing."""
     return scheduling_info_from_message(desired.DesiredLRPSchedulingInfo.FromString(record))
 
 
 def docker_scheduling_info_from_record(record: bytes) -> SchedulingInfo | None:
-    """Read a light view out of a listing; None unless its rootfs is an image."""
-    if b"docker:" not in record:  # most of a large platform ends here
+    """Convert the record of a scheduling info in a listing; None unless its rootfs is a Docker image."""
+    if b"docker:" not in record:  # skips most LRPs of a large platform without decoding them
         return None
     info = scheduling_info_from_record(record)
     return info if info.rootfs.is_docker else None
 
 
 def actual_lrp_from_record(record: bytes) -> ActualLrp:
-    """Read an instance row out of a listing."""
+    """Convert the record of an actual LRP in a listing."""
     return actual_lrp_from_message(actual.ActualLRP.FromString(record))
 
 
 def actual_lrp_from_message(message: actual.ActualLRP) -> ActualLrp:
-    """Read an instance row.
+    """Convert an actual LRP.
 
     Raises:
-        Invalid: Its state or presence is none that we know; guessing could hurt an app.
+        Invalid: Its state or presence is unknown; a guess could hurt an app.
     """
     return instance_from_message(message.actual_lrp_key, message.actual_lrp_instance_key, message)
 
@@ -145,7 +145,7 @@ def instance_from_message(
     instance_key: actual.ActualLRPInstanceKey,
     message: actual.ActualLRP | actual.ActualLRPInfo,
 ) -> ActualLrp:
-    """Read an instance row, or one side of its change, which come with the same state and other keys.
+    """Convert an actual LRP, or one side of its change event, which has its keys outside.
 
     Raises:
         Invalid: As `actual_lrp_from_message`.
@@ -170,7 +170,7 @@ def instance_from_message(
 
 
 def cell_from_message(message: cells.CellPresence) -> Cell:
-    """Read a cell."""
+    """Convert a cell."""
     return Cell(
         cell_id=text_of(message, "cell_id"),
         zone=text_of(message, "zone"),
@@ -179,16 +179,16 @@ def cell_from_message(message: cells.CellPresence) -> Cell:
 
 
 def original_definition(definition: bytes) -> requests.DesireLRPRequest:
-    """Ask for a received desired LRP as it was."""
+    """Make the request that desires a received LRP unchanged."""
     return requests.DesireLRPRequest(desired_lrp=desired.DesiredLRP.FromString(definition))
 
 
 def definition_with_image(
     definition: bytes, *, rootfs: Rootfs, credentials: Credentials | None
 ) -> requests.DesireLRPRequest:
-    """Ask for a received desired LRP with another rootfs and image credentials, all else untouched.
+    """Make the request that desires a received LRP with another rootfs and other image credentials.
 
-    Both credentials are set or both are empty, as the BBS demands.
+    User name and password are both set or both empty, as the BBS demands.
     """
     request = original_definition(definition)
     request.desired_lrp.root_fs = rootfs.uri
@@ -200,7 +200,7 @@ def definition_with_image(
 def another_definition(
     definition: bytes, process_guid: ProcessGuid, *, domain: str, pull: Pull
 ) -> requests.DesireLRPRequest:
-    """Ask for one more LRP like a received one, under another key and with another image."""
+    """Make the request that desires another LRP like a received one."""
     request = definition_with_image(definition, rootfs=pull.rootfs, credentials=pull.credentials)
     request.desired_lrp.process_guid = process_guid
     request.desired_lrp.domain = domain
@@ -209,11 +209,11 @@ def another_definition(
 
 @dataclass(frozen=True, slots=True)
 class LrpUpdate:
-    """What to change of a desired LRP in place; None leaves a part as it is.
+    """What to update of a desired LRP in place; None leaves a part as it is.
 
     Attributes:
-        routes: Route key to JSON text; replaces the whole map, an empty one clears it.
-        credentials: Ignored without an error by a BBS of 2024: read back to know.
+        routes: Route key to JSON text; it replaces the whole map.
+        credentials: A BBS of 2024 ignores them without an error; only reading the LRP shows it.
     """
 
     instances: int | None = None
@@ -223,7 +223,7 @@ class LrpUpdate:
 
 
 def message_from_update(process_guid: ProcessGuid, *, update: LrpUpdate) -> requests.UpdateDesiredLRPRequest:
-    """Write an update; the `update` part is present even when empty, since the BBS crashes without it."""
+    """Make the request of an update; it has an `update` even when empty, since the BBS crashes without."""
     message = desired.DesiredLRPUpdate()
     if update.instances is not None:
         message.instances = update.instances
@@ -249,7 +249,7 @@ def _credentials_of(message: desired.DesiredLRP | tasks.TaskDefinition) -> Crede
 
 
 def _static_tags(values: Mapping[str, MetricTagValue]) -> Mapping[str, str]:
-    # A map gives a name that is no text as bytes, and refuses to be asked for it.
+    # A map yields a name that is not UTF-8 as bytes, and fails on looking it up.
     static = {name: text_of(values[name], "static") for name in values if is_text(name)}
     return {name: value for name, value in static.items() if value}
 

@@ -1,7 +1,7 @@
-"""The event-stream format as bytes in, events out; no I/O.
+"""Parses the event-stream format: bytes in, events out, without I/O.
 
-Decides where an event begins and ends, however the bytes were cut. What an event
-means is the business of `controller.bbs.events`.
+It finds where an event begins and ends, however the bytes are split into chunks; `controller.bbs.events`
+converts the events.
 
 Source: WHATWG HTML, section "Parsing an event stream".
 """
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
 MAX_EVENT = 64 * 1024 * 1024
-"""Bytes; a changed desired LRP of several megabytes is possible, this is far beyond."""
+"""Bytes; the event of a changed desired LRP may have several megabytes, and no event has this many."""
 
 _LINE_ENDS = (b"\n", b"\r")
 
 
 class EventTooLarge(Exception):
-    """The peer sends an event without an end."""
+    """An event is larger than any event of the BBS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,15 @@ class SseEvent:
 
     name: str
     data: str
-    last_event_id: str
 
 
 class SseParser:
-    """Turns the bytes of one stream into events.
+    """Parses the events of one stream.
 
-    Attributes:
-        retry: Seconds to wait before reconnecting, where the stream named a time.
+    Ids and retry times of a stream are skipped: the BBS numbers each stream from 0 and repeats no event.
     """
 
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
-        self.retry: float | None = None
         self._max_event = max_event
         self._head: bytes | None = b""  # the first bytes, until they are known to be a BOM or not
         self._line: list[bytes] = []  # the pieces of a line that has not ended yet
@@ -45,13 +42,12 @@ class SseParser:
         self._size = 0
         self._name = ""
         self._data: list[str] = []
-        self._id = ""
 
     def feed(self, chunk: bytes) -> Iterator[SseEvent]:
-        """Give the events that a chunk completes; the iterator must be read to its end.
+        """Yield the events that a chunk completes; the iterator must be exhausted.
 
         Raises:
-            EventTooLarge: The event under way is larger than allowed.
+            EventTooLarge: The current event is larger than allowed.
         """
         if self._head is not None:
             chunk, self._head = self._head + chunk, None
@@ -61,7 +57,7 @@ class SseParser:
             chunk = chunk.removeprefix(BOM)
         if not chunk:
             return
-        if self._after_cr:  # a line feed then belongs to the line end before it
+        if self._after_cr:  # a line feed here is the second half of a line end
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
         for piece in chunk.splitlines(keepends=True):
@@ -82,7 +78,7 @@ class SseParser:
             self._read_field(line.decode("utf-8", errors="replace"))
             return
         if self._data:
-            yield SseEvent(self._name or "message", "\n".join(self._data), self._id)
+            yield SseEvent(self._name or "message", "\n".join(self._data))
         self._name, self._data, self._size = "", [], 0
 
     def _read_field(self, line: str) -> None:
@@ -93,9 +89,5 @@ class SseParser:
                 self._data.append(value)
             case "event":
                 self._name = value
-            case "id" if "\0" not in value:
-                self._id = value
-            case "retry" if value.isascii() and value.isdigit():
-                self.retry = int(value) / 1000
             case _:
                 pass

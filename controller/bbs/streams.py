@@ -1,6 +1,7 @@
-"""One subscription to events of the BBS, from its headers to its end.
+"""Subscribes to events of the BBS.
 
-There is no good end and no replay: whoever reads must subscribe again and then look at everything.
+A stream never ends regularly, and nothing is replayed: after any end the reader must subscribe again and then
+list everything.
 
 Source: cloudfoundry/bbs handlers/events_handlers.go and events/hub.go.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from controller.bbs.errors import SYSTEM, error_from_exception, error_from_response, reason_of
+from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_response, reason_of
 from controller.bbs.events import event_from_sse
 from controller.bbs.sse import EventTooLarge, SseParser
 from protos.bbs.events_pb2 import EventsByCellId
@@ -26,10 +27,10 @@ EVENT_STREAM = "text/event-stream"
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Opens event streams through a client that does not mind silence.
+    """Opens event streams through a client that allows them to be silent.
 
     Attributes:
-        timeout: Seconds until the headers of a stream must be there.
+        timeout: Seconds within which the headers of a stream must arrive.
     """
 
     http: httpx.AsyncClient
@@ -37,11 +38,11 @@ class Streams:
 
     @asynccontextmanager
     async def subscribe(self, path: str, *, cell_id: str = "") -> AsyncIterator[AsyncIterator[Event]]:
-        """Enter when the headers have arrived: every event from then on will be seen.
+        """Open a stream; the block begins when its headers have arrived, and no event after that is missed.
 
         Raises:
-            Unavailable: On entering, there is no stream; from the iterator, `stream-ended` after a
-                clean end, which is what the BBS gives a slow reader, `stream-broken` after any other.
+            Unavailable: On entering, the stream could not be opened. From the iterator, `stream-ended` after
+                a clean end, by which the BBS drops a slow reader, and `stream-broken` after any other.
         """
         request = self.http.build_request(
             "POST",
@@ -66,7 +67,7 @@ def _check(response: httpx.Response, path: str) -> None:
     if failure is not None:
         raise failure
     if not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
-        raise Invalid(SYSTEM, "InvalidResponse", f"{path}: the answer is not {EVENT_STREAM}")
+        raise Invalid(SYSTEM, "InvalidResponse", f"{path}: the response is not {EVENT_STREAM}")
 
 
 async def _events(response: httpx.Response, path: str) -> AsyncIterator[Event]:

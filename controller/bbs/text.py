@@ -1,7 +1,7 @@
-"""Reads text that the BBS passes on from others, which may be any bytes of any length.
+"""Reads text fields of the BBS's messages, which others filled with any bytes.
 
-The wire format's text is not checked as UTF-8 (see the .proto files), so the runtime gives bytes in
-place of a text that is none. Only what people see of it may suffer for that, never the message.
+The text of this wire format is not checked to be UTF-8 (see the .proto files): the runtime returns bytes
+where it is not. Only what people see of such a text is changed, never the message.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,17 +10,17 @@ from google.protobuf.message import Message
 
 
 def text_of(message: Message, field: str) -> str:
-    """Read a text field; bytes that are not UTF-8 become U+FFFD."""
+    """Read a text field; bytes that are not UTF-8 are replaced by U+FFFD."""
     return _decoded(getattr(message, field))
 
 
 def texts_of(values: Iterable[str]) -> Iterator[str]:
-    """Read a repeated text field in the same way."""
+    """Read a repeated text field; bytes that are not UTF-8 are replaced by U+FFFD."""
     return (_decoded(value) for value in values)
 
 
 def is_text(value: object) -> bool:
-    """Whether what was typed as a text is one."""
+    """Whether a value of a text field is UTF-8 text."""
     return isinstance(value, str)
 
 

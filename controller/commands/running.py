@@ -45,11 +45,9 @@ def run(*, config_path: Path) -> None:
 
 def _read_usable(config_path: Path) -> Config:
     """Read the config, and try whether what it names can be used."""
-    from controller.assembly import check_usable  # noqa: PLC0415 - see sessions
+    from controller.preflight import load_usable_config  # noqa: PLC0415 - see sessions
 
-    config = load_config(config_path)
-    check_usable(config)
-    return config
+    return load_usable_config(config_path)
 
 
 @click.group()
@@ -60,15 +58,19 @@ def config() -> None:
 @config.command()
 @config_option
 def check(*, config_path: Path) -> None:
-    r"""Check a config file and the files that it names, and say what is wrong with it.
+    r"""Check a config file and the files that it names, and say what keeps the daemon from starting with it.
+
+    The status is 0 when nothing does, warnings aside, and 3 otherwise.
 
     \b
     Example:
       diego-docker-cache config check --config docker_cache.json
     """
-    loaded = load_config(config_path)
+    from controller.preflight import load_usable_config, warnings_of  # noqa: PLC0415 - see sessions
+
+    loaded = load_usable_config(config_path)
     click.echo(f"{config_path} can be used")
-    for warning in loaded.warnings:
+    for warning in warnings_of(loaded):
         click.echo(f"warning: {warning}", err=True)
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import click
 
 from controller.admin.client import AdminClient, ClientTls, open_client
-from controller.config import load_admin_client_config, load_config
+from controller.config import load_admin_client_config
 from controller.logs import configure_logs
 
 T = TypeVar("T")
@@ -58,9 +58,11 @@ async def _call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> 
 
 
 async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
-    from controller import daemon  # noqa: PLC0415 - half a second that commands beside a daemon are spared
+    # Commands beside a daemon are spared this half second.
+    from controller import daemon  # noqa: PLC0415
+    from controller.preflight import load_usable_config  # noqa: PLC0415
 
-    config = load_config(target.config_path)
+    config = load_usable_config(target.config_path)
     configure_logs("error", sys.stderr)
     results = list[T]()
 

@@ -1,7 +1,7 @@
 """The config file as typed values: one JSON object with the key names of the Diego family.
 
-Read once, at the start, by the command line alone. Whatever is wrong is said with its
-key, all at once, and nothing is validated later.
+The command line reads it once, at the start. All that is wrong with it is reported at once, each problem
+with its key; `controller.preflight` then tries the files that it names.
 """
 
 from controller.config.admin import AdminClientConfig, AdminConfig

@@ -18,24 +18,26 @@ _TLS_KEYS = (
 
 
 class AdminConfig(Section):
-    """Where the daemon answers operators, and how both prove who they are."""
+    """The address of the admin API, and the certificates of the daemon and of the commands."""
 
     admin_address: Address | None = None
-    """Where the admin API listens, "host:port"; none when absent."""
+    """Address at which the daemon serves the admin API, "host:port". When it is absent, there is no admin
+    API."""
     admin_ca_cert_file: ReadableFile | None = None
-    """CA certificates that the certificates of callers must chain to, and the daemon's, in PEM."""
+    """CA certificates in PEM that the certificates of the commands and of the daemon must chain to."""
     admin_server_cert_file: ReadableFile | None = None
-    """Certificate that the daemon presents to callers, in PEM."""
+    """Certificate in PEM that the daemon presents to the commands."""
     admin_server_key_file: ReadableFile | None = None
-    """Key of that certificate, in PEM."""
+    """Private key of that certificate, in PEM and not encrypted."""
     admin_client_cert_file: FilePath | None = None
-    """Certificate that the commands present to the daemon, in PEM; the daemon does not read it."""
+    """Certificate in PEM that the commands present to the daemon. The daemon does not read it."""
     admin_client_key_file: FilePath | None = None
-    """Key of that certificate, in PEM; the daemon does not read it."""
+    """Private key of that certificate, in PEM and not encrypted. The daemon does not read it."""
     admin_server_name: str | None = Field(default=None, min_length=1)
-    """Name that must stand in the daemon's certificate, when it is not the host of `admin_address`."""
+    """Name that the daemon's certificate must hold, where it is not the host of `admin_address`."""
     admin_without_tls: bool = False
-    """Answer whoever reaches `admin_address`, without TLS; its host must be a loopback address."""
+    """Whether the admin API is served without TLS, to everybody who reaches `admin_address`. The host must
+    then be a loopback address."""
 
     @model_validator(mode="after")
     def _admin_keys(self) -> Self:
@@ -44,7 +46,9 @@ class AdminConfig(Section):
             if self.admin_without_tls:
                 given.append("admin_without_tls")
             if given:
-                raise ValueError(f"{', '.join(given)}: meant for an admin API, and admin_address is missing")
+                raise ValueError(
+                    f"{', '.join(given)}: used by the admin API only, and admin_address is missing"
+                )
             return self
         if self.admin_without_tls:
             _check_without_tls(self.admin_address, given)

@@ -1,4 +1,4 @@
-"""Writes a complete config file for a person to edit: every key with its meaning and its default."""
+"""Writes a complete config file to edit: every key with its description and its default."""
 
 import json
 import textwrap
@@ -69,7 +69,7 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
 
 
 def example() -> str:
-    """Write a config file that can be used as it is, apart from the hosts and files that it names."""
+    """Write a config file that is valid as it is, apart from the hosts and files that it names."""
     return _HEADER + "\n".join(_section(Config, "", width=_WIDTH)) + "\n"
 
 

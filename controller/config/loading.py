@@ -1,4 +1,4 @@
-"""Reads the config file, and explains what is wrong with it."""
+"""Reads the config file, and says what is wrong with it."""
 
 import json
 import re

@@ -17,125 +17,138 @@ class Config(AdminConfig):
     """Everything an operator can set."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
-    """Log lines of this level and above are written."""
+    """The daemon writes log lines of this level and above."""
     metrics_address: Address | None = None
-    """Where a scraper reads metrics, "host:port"; none when absent."""
+    """Address at which a scraper reads metrics, "host:port". When it is absent, no metrics are served."""
     start_paused: bool = False
-    """A store that is new begins paused: nothing is copied or moved before an operator says `resume` or
-    applies a plan."""
+    """Whether a daemon with a new database begins paused: nothing is copied or migrated before an operator
+    runs `resume` or applies a plan."""
 
     bbs_address: str = Field(pattern=r"^https://[^/\s]+/?$")
     """URL of the BBS, such as "https://bbs.service.cf.internal:8889"."""
     bbs_ca_cert_file: ReadableFile
-    """CA certificates that the BBS's certificate must chain to, in PEM."""
+    """CA certificates in PEM that the BBS's certificate must chain to."""
     bbs_client_cert_file: ReadableFile
-    """Certificate to present to the BBS, in PEM."""
+    """Certificate in PEM that the daemon presents to the BBS."""
     bbs_client_key_file: ReadableFile
-    """Key of that certificate, in PEM."""
+    """Private key of that certificate, in PEM and not encrypted."""
     communication_timeout: Duration = 30.0
-    """Total time of one request to the BBS."""
+    """Total time that one request to the BBS may take."""
     sync_interval: Duration = 30.0
-    """Time between two listings of the BBS."""
+    """Time between two sweeps. A sweep lists all LRPs of the BBS and finds what events have missed."""
 
     database_url: str
-    """Where jobs, images and bindings are kept, such as "sqlite:////var/vcap/store/docker-cache/cache.db"."""
+    """The SQLite database of the daemon's records, such as
+    "sqlite:////var/vcap/store/docker-cache/cache.db"."""
     journal_key_file: SecretFile | None = None
-    """File with one or more keys for the journal of migrations, one a line; the first encrypts.
-    Without it the journal is kept in memory only, and no LRP is moved while it runs."""
+    """File with one or more Fernet keys, one a line, that encrypt the journal of migrations. The first key
+    encrypts, all keys decrypt. Without a key the journal is kept in memory only, and no LRP is migrated
+    while it runs."""
 
     cache_registry: RegistryConfig
-    """The private registry; its address is what cells pull from."""
+    """The private registry, which holds the copies. Cells pull from it under this address."""
     cache_repository_template: str = "{guid}:latest"
-    """Repository and tag of a cached image; "docker-cache:{guid}" for registries that do not create
-    repositories on push."""
+    """Repository and tag of a copy. Use "docker-cache:{guid}" for registries that do not create repositories
+    on push."""
     cache_pull_username: str | None = Field(default=None, min_length=1)
-    """User name that cells get for the private registry; together with `cache_pull_password_file`."""
+    """User name with which cells pull from the private registry. It needs `cache_pull_password_file`."""
     cache_pull_password_file: SecretFile | None = None
-    """File that holds the password for it."""
+    """File that holds the password for that user name."""
 
     registries: tuple[RegistryConfig, ...] = ()
-    """Source registries that need more than HTTPS with a public certificate."""
+    """Source registries that need more than HTTPS with a publicly trusted certificate."""
     allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Private networks, such as "10.0.16.0/24", that source registries may lie in; public addresses
-    are always allowed."""
+    """Private networks, such as "10.0.16.0/24", that source registries may be in. Public addresses are always
+    allowed."""
 
     registry_auth_file: ReadableFile | None = None
-    """Logins in docker's format (auths, credHelpers, credsStore) for images that come without any and
-    whose registry has none above; read again when it changes. Helpers are found on PATH."""
+    """Logins in Docker's format (auths, credHelpers, credsStore). They are used for images that come without
+    a login and whose registry has none in `registries`. The daemon reads the file again when it changes,
+    and finds credential helpers on PATH."""
     credential_helper_timeout: Duration = 10.0
-    """Time that one of the credential helpers named there may take; then it knows no login."""
+    """Time that a credential helper may take. A helper that takes longer is treated as knowing no login."""
     registry_traffic: TrafficConfig = TrafficConfig()
-    """Limits of the traffic to each host that has none of its own."""
+    """Limits of the traffic to each host that has no limits of its own in `registries`."""
     rate_limit_floor: int = Field(default=10, ge=0)
-    """Pulls left, as a registry tells, at which manifests are read no faster than it allows for ever;
-    at most a tenth of its limit."""
+    """Number of pulls left in a registry's rate limit, as the registry reports it, at which the daemon slows
+    down: from there on it reads manifests only as fast as the limit is refilled. At most a tenth of the
+    limit counts."""
 
     cache: CacheMode = CacheMode.ALL
-    """Whose images are cached: "all", "opt_in" (DIEGO_DOCKER_CACHE=true), "opt_out" (unless false)."""
+    """Which apps' images are cached: "all", "opt_in" (apps with DIEGO_DOCKER_CACHE=true) or "opt_out" (apps
+    without DIEGO_DOCKER_CACHE=false)."""
     allow_images: tuple[str, ...] = ()
-    """Globs over full references, such as "docker.io/library/*"; empty allows all."""
+    """Globs over full image references, such as "docker.io/library/*". Only images that match one are cached;
+    an empty list allows all."""
     deny_images: tuple[str, ...] = ()
-    """Globs over full references that are never cached."""
+    """Globs over full image references. Images that match one are never cached."""
     lrp_domains: tuple[str, ...] = Field(default=("cf-apps",), min_length=1)
-    """Only desired LRPs of these domains are touched."""
+    """Domains of the BBS whose desired LRPs are migrated. LRPs of other domains are never changed."""
 
     engine: Literal["registry", "docker"] = "registry"
     """How images are copied: "registry" from registry to registry, "docker" through a docker daemon."""
     docker_socket: str | None = Field(default=None, pattern=r"^unix:///")
-    """Where that daemon listens, such as "unix:///var/run/docker.sock"; for engine "docker" alone."""
+    """Socket of that docker daemon, such as "unix:///var/run/docker.sock". Engine "docker" needs it, and no
+    other engine allows it."""
     platforms: str = Field(
         default="linux/amd64", pattern=r"^(all|[a-z0-9]+(\([0-9.]+\))?/[a-z0-9]+(/[a-z0-9]+)?)$"
     )
     """Platform that is copied out of an index, "os[(version)]/architecture[/variant]" such as
-    "windows(10.0.17763)/amd64", or "all" for the whole index."""
+    "windows(10.0.17763)/amd64". "all" copies the whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
-    """Images copied at the same time."""
+    """Number of images that are copied at the same time."""
     max_blobs_per_copy: int = Field(default=8, ge=1, le=32)
-    """Layers of one image copied at the same time."""
+    """Number of layers of one image that are copied at the same time."""
     max_image_bytes: Size = 50 << 30
-    """Larger images are not cached."""
+    """Size above which an image is not cached."""
     max_layers: int = Field(default=500, ge=1)
-    """Images of more layers are not cached."""
+    """Number of layers above which an image is not cached."""
     registry_timeout: Duration = 60.0
-    """Time without a byte after which a transfer is given up."""
+    """Time without a byte after which a transfer fails."""
     blob_grace: Duration = 60.0
-    """Time that moving a layer may take in any case, before `min_bytes_per_second` counts."""
+    """Time that the transfer of a layer may take whatever its size; beyond it `min_bytes_per_second`
+    counts."""
     min_bytes_per_second: Size = 16 << 10
-    """Bytes per second below which moving a layer is given up; lower where traffic is limited."""
+    """Rate below which the transfer of a layer fails. Where traffic is limited, the rate is lowered
+    accordingly."""
     verify: Literal["digest", "full"] = "digest"
-    """How a copy is proved: "digest" by what the private registry says of it, "full" by reading every
-    layer back."""
+    """How a copy is verified: "digest" by the digests that the private registry reports, "full" by reading
+    every layer back and hashing it."""
     copy_foreign_layers: bool = False
-    """Fetch layers that lie outside of registries, as those of Windows do, from where their manifest
-    says, if the private registry does not take the manifest without them."""
+    """Whether foreign layers, such as those of Windows, are fetched from the URLs in the manifest. This is
+    done only where the private registry refuses the manifest without them."""
     copy_referrers: bool = False
-    """Copy signatures, attestations and whatever else refers to an image."""
+    """Whether signatures, attestations and everything else that refers to an image are copied too."""
 
     max_in_flight: int = Field(default=10, ge=1)
-    """LRPs that are being replaced at the same time."""
+    """Number of LRPs that are migrated at the same time."""
     migrate_running: MigrateRunning = MigrateRunning.BRIDGE
-    """Whether an LRP is moved while it runs: "bridge" runs a second set of instances meanwhile, "never"
-    waits until none runs."""
+    """Whether an LRP is migrated while it runs. "bridge" runs a bridge, a temporary second LRP, meanwhile.
+    "never" waits until no instance runs."""
     migrate_running_rules: tuple[RunningRuleConfig, ...] = ()
-    """Exceptions from that; the first one that matches decides."""
+    """Exceptions from `migrate_running`. The first rule that matches decides."""
     bridge_timeout: Duration = 300.0
-    """Time that the second set of instances gets to run, pull included; then the LRP stays as it is."""
+    """Time within which the instances of a bridge must run, pull included. After it the bridge is removed and
+    the LRP stays as it is."""
     start_timeout: Duration = 300.0
-    """Time that the LRP's own instances get to run again; then that counts as a failure."""
+    """Time within which the migrated LRP's own instances must run again. After it the migration counts as
+    failed."""
     route_propagation_delay: NonNegativeDuration = 5.0
-    """Time between "it runs" and "routers send it requests", before what it stands in for is removed."""
+    """Time that routers get to learn of new instances before the instances that they replace are removed."""
     max_consecutive_failures: int = Field(default=3, ge=1)
-    """Failed migrations in a row after which none is begun any more."""
+    """Number of failed migrations in a row that opens the circuit breaker. While it is open, no migration is
+    started."""
     circuit_retry_after: Duration = 600.0
-    """Time after which a single one is tried again; signal USR1 lets all go on at once."""
+    """Time after which an open circuit breaker lets one migration through as a test. Signal USR1 closes it at
+    once."""
     restore_after: Duration | None = None
-    """Time without an answer from the private registry after which LRPs are moved back to their sources,
-    and with answers after which they are moved to it again; never when absent."""
+    """Time without an answer from the private registry after which LRPs are migrated back to their sources,
+    and time with answers after which they are migrated to it again. When it is absent, this is never done."""
     workers: int = Field(default=8, ge=1, le=128)
-    """LRPs looked at at the same time."""
+    """Number of LRPs that passes run over at the same time."""
     cloud_controller_sync_grace: Duration = Field(default=180.0, ge=130.0)
-    """After a restart in mid-migration: how long Cloud Controller gets to desire again what should
-    exist. Longer than the two minutes that its domain stays fresh, at least 130 seconds."""
+    """Time that Cloud Controller gets after a restart in mid-migration to desire an LRP again that should
+    exist. It must be longer than the two minutes for which Cloud Controller keeps its domain fresh."""
 
     @field_validator("database_url")
     @classmethod
@@ -159,7 +172,7 @@ class Config(AdminConfig):
             raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
         addresses = [each.address.lower() for each in (self.cache_registry, *self.registries)]
         for address in {each for each in addresses if addresses.count(each) > 1}:
-            raise ValueError(f"registries: {address} is there twice, or is the private registry itself")
+            raise ValueError(f"registries: {address} occurs twice, or is the private registry itself")
         try:
             _ = self.policy, self.cache_repositories
         except Invalid as error:
@@ -172,14 +185,14 @@ class Config(AdminConfig):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may be meant so, and more often is a mistake."""
+        """Settings that are valid, and are more often a mistake than intended."""
         found = []
         host = self.cache_registry.address.rpartition(":")[0].strip("[]").lower()
         if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
-            found.append(f"cache_registry.address: cells must reach {address} under this very name")
+            found.append(f"cache_registry.address: cells must reach the registry as {address}")
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
-            found.append("journal_key_file: without one no LRP is moved while it runs")
+            found.append("journal_key_file: without one no LRP is migrated while it runs")
         return tuple(found)
 
     @property
@@ -189,7 +202,7 @@ class Config(AdminConfig):
 
     @property
     def running_policy(self) -> RunningPolicy:
-        """Which LRPs may be moved while they run."""
+        """Which LRPs may be migrated while they run."""
         rules = (
             RunningRule(each.migrate_running, each.org, each.space, each.app, each.image)
             for each in self.migrate_running_rules
@@ -198,5 +211,5 @@ class Config(AdminConfig):
 
     @property
     def cache_repositories(self) -> CacheRepositories:
-        """Where copies lie."""
+        """The repositories that hold the copies."""
         return CacheRepositories(self.cache_registry.address, self.cache_repository_template)

@@ -1,4 +1,4 @@
-"""The objects inside of the config file: registries, limits of traffic, and rules for running LRPs."""
+"""The nested objects of the config file: registries, limits of traffic, and rules for running LRPs."""
 
 from typing import Self
 
@@ -9,41 +9,44 @@ from reconcile.policy import MigrateRunning
 
 
 class Section(BaseModel):
-    """An object of the file: no unknown keys, and nothing changes after it was read."""
+    """An object of the config file: unknown keys are refused, and it is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TrafficConfig(Section):
-    """What one host may be asked for; absent keys are no limit."""
+    """Limits of the traffic to one host; an absent key is no limit."""
 
     max_connections: int | None = Field(default=None, ge=2)
-    """Connections in use at the same time; no limit when absent."""
+    """Number of connections in use at the same time. When it is absent, there is no limit."""
     max_requests_per_second: float | None = Field(default=None, gt=0)
-    """Requests per second; a burst of one second's worth passes; no limit when absent."""
+    """Number of requests per second. A burst of one second's worth passes. When it is absent, there is no
+    limit."""
     max_bytes_per_second: Size | None = None
-    """Bytes of bodies per second, both directions together; no limit when absent."""
+    """Bytes of bodies per second, in both directions together. When it is absent, there is no limit."""
 
 
 class RegistryConfig(Section):
-    """How to reach one registry, and with what."""
+    """How the daemon reaches one registry."""
 
     address: str = Field(min_length=1)
-    """Host, with its port if it is not 443, as image references name it; "docker.io" for Docker Hub."""
+    """Host of the registry as image references name it, with its port if that is not 443; "docker.io" for
+    Docker Hub."""
     plain_http: bool = False
-    """Speak HTTP without TLS to it."""
+    """Whether the daemon speaks HTTP without TLS to the registry."""
     ca_cert_file: ReadableFile | None = None
-    """CA certificates to trust for it, in PEM; the system's when absent."""
+    """CA certificates in PEM that the registry's certificate must chain to. When it is absent, those of the
+    system count."""
     client_cert_file: ReadableFile | None = None
-    """Certificate to present to it, in PEM."""
+    """Certificate in PEM that the daemon presents to the registry."""
     client_key_file: ReadableFile | None = None
-    """Key of that certificate, in PEM."""
+    """Private key of that certificate, in PEM and not encrypted."""
     username: str | None = Field(default=None, min_length=1)
-    """User name for it; together with `password_file`."""
+    """User name for the registry. It needs `password_file`."""
     password_file: SecretFile | None = None
-    """File that holds the password, and a line end if you like."""
+    """File that holds the password for that user name. A line end after it is ignored."""
     traffic: TrafficConfig | None = None
-    """Limits of the traffic to it; `registry_traffic` when absent."""
+    """Limits of the traffic to the registry. When it is absent, `registry_traffic` counts."""
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:
@@ -55,7 +58,7 @@ class RegistryConfig(Section):
 
 
 class RunningRuleConfig(Section):
-    """Decides whether some LRPs may be moved while they run; all of its globs must match."""
+    """Decides whether some LRPs may be migrated while they run; all of its globs must match."""
 
     org: str = Field(default="*", min_length=1)
     """Glob over the name or the GUID of the organization."""
@@ -66,4 +69,4 @@ class RunningRuleConfig(Section):
     image: str = Field(default="*", min_length=1)
     """Glob over the full reference of the image."""
     migrate_running: MigrateRunning
-    """What holds for these LRPs: "bridge" or "never"."""
+    """What holds for the LRPs that match: "bridge" or "never"."""

@@ -98,7 +98,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 FilePath = Annotated[Path, BeforeValidator(_absolute_path)]
-"""A file that somebody else reads."""
+"""A file that another process reads."""
 ReadableFile = Annotated[Path, BeforeValidator(_existing_file)]
 SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
 Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]

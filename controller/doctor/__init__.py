@@ -1,6 +1,6 @@
-"""Says what is wrong with the world that the daemon is to work in, and what to do about it.
+"""Checks everything that the daemon needs, and says what to do about each problem.
 
-Every check speaks through the daemon's own adapters, so that it meets what the daemon would meet.
+Every check uses the daemon's own adapters, so that it finds what the daemon would find.
 """
 
 from controller.doctor.diagnosis import diagnose

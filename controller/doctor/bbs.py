@@ -1,4 +1,4 @@
-"""Asks the BBS what the daemon asks of it: a ping, the cells, both event streams."""
+"""Checks the BBS with the calls that the daemon makes: a ping, the cells, both event streams."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -9,7 +9,7 @@ from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.transport import client_tls
-from reconcile.errors import Denied, DockerCacheError, Invalid, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.lrps import Cell
 
 BBS = "bbs"
@@ -17,7 +17,7 @@ CELLS = "cells"
 EVENTS = "events"
 
 TIMEOUT = 5.0
-"""Seconds for one try, so that a second one still fits into the time of a check."""
+"""Seconds for one attempt, so that a second one still fits into the time of a check."""
 
 _KEYS = TlsKeys("bbs_address", ca="bbs_ca_cert_file", certificate="bbs_client_cert_file")
 _DOCKER = "docker"
@@ -28,7 +28,7 @@ async def open_client(config: Config) -> AsyncIterator[BbsClient]:
     """Open a client of the BBS with the certificates of the config.
 
     Raises:
-        Invalid: One of the files is not what it should be.
+        Invalid: One of the files is not in the right format.
     """
     tls = await asyncio.to_thread(
         client_tls,
@@ -42,7 +42,7 @@ async def open_client(config: Config) -> AsyncIterator[BbsClient]:
 
 
 async def check_bbs(config: Config) -> Findings:
-    """Ping the BBS, and look at its cells."""
+    """Ping the BBS and list its cells."""
     try:
         async with open_client(config) as bbs:
             await bbs.ping()
@@ -55,19 +55,19 @@ async def check_bbs(config: Config) -> Findings:
 
 
 def judge_cells(cells: Sequence[Cell]) -> Finding:
-    """Say whether there is a cell for Docker apps."""
+    """Report whether there is a cell for Docker apps."""
     takers = sum(_DOCKER in cell.rootfs_schemes for cell in cells)
     if not cells:
-        advice = "see that the cells' rep runs; nothing can be moved while no cell is registered"
+        advice = "check that the cells' rep runs; no app can be migrated while no cell is registered"
         return warning(CELLS, "no cell is registered", advice)
     if not takers:
         advice = 'let the rep of at least one cell offer the rootfs provider "docker"'
-        return problem(CELLS, f"no cell takes docker images: {len(cells)} are registered", advice)
-    return ok(CELLS, f"{takers} of {len(cells)} registered cells take docker images")
+        return problem(CELLS, f"none of {len(cells)} registered cells runs Docker images", advice)
+    return ok(CELLS, f"{takers} of {len(cells)} registered cells run Docker images")
 
 
 async def check_events(config: Config) -> Findings:
-    """Subscribe to both event streams, and leave at once."""
+    """Subscribe to both event streams, and close them at once."""
     try:
         async with (
             open_client(config) as bbs,
@@ -78,27 +78,25 @@ async def check_events(config: Config) -> Findings:
     except DockerCacheError as error:
         yield problem(EVENTS, str(error), bbs_advice(error))
     else:
-        yield ok(EVENTS, f"{config.bbs_address} gives events of tasks and of LRPs")
+        yield ok(EVENTS, f"{config.bbs_address} sends events of tasks and of LRPs")
 
 
 def bbs_advice(error: DockerCacheError) -> str:
-    """Say what to do about a call to the BBS that failed."""
+    """Say what to do about a failed call to the BBS."""
     by_tls = tls_advice(error, _KEYS)
     if by_tls is not None:
         return by_tls
     match error:
         case Invalid(system="config"):
-            return "put the file or the address right that is named here"
+            return "correct the file or the address that is named here"
         case Denied():
-            return "look at bbs_client_cert_file: the BBS must trust it"
-        case Unavailable(code="ConnectionFailed", may_have_happened=True):
-            # With TLS 1.3 a refused certificate is often seen as no more than that.
-            return (
-                "it broke the connection off: look at bbs_client_cert_file, which it may refuse, and its log"
-            )
-        case Unavailable(code="ConnectionFailed"):
-            return "see that bbs_address is right, a BBS is active there, and this machine may reach it"
+            return "check bbs_client_cert_file: the BBS must trust it"
+        case Unavailable(code=ErrorCode.CONNECTION_FAILED, may_have_happened=True):
+            # With TLS 1.3 a refused certificate often shows as a closed connection only.
+            return "check bbs_client_cert_file, which the BBS may have refused, and the log of the BBS"
+        case Unavailable(code=ErrorCode.CONNECTION_FAILED):
+            return "check bbs_address, that a BBS is active there, and that this machine can reach it"
         case Unavailable():
-            return "see that a BBS is active and not overloaded: its log says more"
+            return "check that a BBS is active and not overloaded: its log says more"
         case _:
-            return "see that bbs_address leads to a BBS, and to one of a version that has this call"
+            return "check that bbs_address leads to a BBS, of a version that has this call"

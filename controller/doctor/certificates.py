@@ -1,6 +1,6 @@
-"""Looks at every certificate file that the config names: how long it holds, and whether its key fits.
+"""Checks every certificate file that the config names: how long it is valid, and whether its key fits.
 
-Which peer trusts which of them shows when it is spoken to.
+The checks of the peers find out which peer trusts which certificate.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ class CertificateFile:
     """A file with certificates in PEM.
 
     Attributes:
-        name: Of the config key that holds its path.
-        key_name: Of the config key for the private key of its first certificate.
-        key_path: Of that private key; None for authorities.
-        unreadable: What it means that this user cannot read one of them.
+        name: Config key that holds its path.
+        key_name: Config key that holds the path of the private key of its first certificate.
+        key_path: Path of that private key; None for CA certificates.
+        unreadable: Level of the finding that this user cannot read one of the files.
     """
 
     name: str
@@ -42,7 +42,7 @@ class CertificateFile:
 
 
 async def check_certificates(config: Config) -> Findings:
-    """Look at each file, in the order of the config's keys."""
+    """Check each file, in the order of the config's keys."""
     for file in certificate_files(config):
         for finding in await asyncio.to_thread(look_at_file, file, datetime.now(UTC)):
             yield finding
@@ -90,7 +90,7 @@ def _pair(
 
 
 def look_at_file(file: CertificateFile, now: datetime) -> tuple[Finding, ...]:
-    """Judge a file by its worst certificate, and its key; blocks."""
+    """Check the worst certificate of a file, and its key; blocks."""
     name = f"{file.name} {file.path}"
     try:
         certificates = x509.load_pem_x509_certificates(file.path.read_bytes())
@@ -99,7 +99,7 @@ def look_at_file(file: CertificateFile, now: datetime) -> tuple[Finding, ...]:
     except OSError as error:
         return (_unreadable(file, name, error),)
     except (ValueError, x509.InvalidVersion):
-        advice = "put one or more certificates in PEM there"
+        advice = "put one or more certificates in PEM into it"
         return (problem(CERTIFICATES, f"{name} cannot be read as certificates", advice),)
     level, text, advice = max(judged, key=lambda found: _SEVERITY[found[0]])
     others = f" (the worst of {len(certificates)} certificates)" if len(certificates) > 1 else ""
@@ -110,7 +110,7 @@ def look_at_file(file: CertificateFile, now: datetime) -> tuple[Finding, ...]:
 def _unreadable(file: CertificateFile, name: str, error: OSError) -> Finding:
     who = "the daemon's user" if file.unreadable is Level.PROBLEM else "whoever runs commands"
     text = f"{name} cannot be read by this user: {error.strerror}"
-    return finding_of(CERTIFICATES, file.unreadable, text, f"see that {who} can read it")
+    return finding_of(CERTIFICATES, file.unreadable, text, f"give {who} read access to it")
 
 
 _SEVERITY = {Level.OK: 0, Level.WARNING: 1, Level.PROBLEM: 2}
@@ -122,7 +122,7 @@ def _judge(certificate: x509.Certificate, now: datetime) -> tuple[Level, str, st
     if end <= now:
         return Level.PROBLEM, f"{subject} expired on {end:%Y-%m-%d %H:%M} UTC", "renew it"
     if begin > now:
-        advice = "set this machine's clock, or wait until then"
+        advice = "correct this machine's clock, or wait until then"
         return Level.PROBLEM, f"{subject} is not valid before {begin:%Y-%m-%d %H:%M} UTC", advice
     text = f"{subject}, {(end - now).days} days left"
     return (Level.WARNING, text, _RENEW) if end - now < RENEW_WITHIN else (Level.OK, text, "")
@@ -132,13 +132,13 @@ def _look_at_key(file: CertificateFile, certificate: x509.Certificate) -> Iterat
     path, name = file.key_path, f"{file.key_name} {file.key_path}"
     if path is None:
         return
-    advice = f"put the key of the first certificate in {file.name} there, in PEM and without a password"
+    advice = f"put the key of the first certificate in {file.name} into it, in PEM and not encrypted"
     try:
         private = load_pem_private_key(path.read_bytes(), password=None)
         belongs = _public_bytes(private.public_key()) == _public_bytes(certificate.public_key())
     except OSError as error:
         yield _unreadable(file, name, error)
-    except TypeError:  # this is how an encrypted key is refused
+    except TypeError:  # cryptography raises it for an encrypted key
         yield problem(CERTIFICATES, f"{name} is encrypted", advice)
     except (ValueError, UnsupportedAlgorithm):
         yield problem(CERTIFICATES, f"{name} cannot be read as a key", advice)

@@ -1,4 +1,4 @@
-"""Compares this machine's clock with those that the BBS and the private registry show in their answers."""
+"""Compares this machine's clock with the Date headers of the BBS and of the private registry."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,13 +14,13 @@ from reconcile.errors import DockerCacheError
 CLOCK = "clock"
 
 MOST_APART = 30.0
-"""Seconds; HTTP tells the time to one of them."""
+"""Seconds; a Date header has a precision of one second."""
 
 _PATIENCE = 5.0  # seconds
 
 
 async def check_clock(config: Config) -> Findings:
-    """Say which clock is how far off."""
+    """Report the clocks that are off."""
     async with asyncio.TaskGroup() as asking:
         bbs = asking.create_task(_seconds_ahead(_fetch_bbs_date, config), name="doctor-clock-bbs")
         cache = asking.create_task(_seconds_ahead(fetch_cache_date, config), name="doctor-clock-cache")
@@ -31,9 +31,9 @@ async def check_clock(config: Config) -> Findings:
 
 
 def judge_clocks(ahead: dict[str, float]) -> tuple[Finding, ...]:
-    """Judge by how many seconds each peer's clock is ahead of ours."""
+    """Report by how many seconds each peer's clock is ahead of this machine's."""
     if not ahead:
-        return (ok(CLOCK, "this machine's clock could not be compared: nobody said what time it is"),)
+        return (ok(CLOCK, "this machine's clock could not be compared: no peer sent the time"),)
     wrong = tuple(_off(name, seconds) for name, seconds in ahead.items() if abs(seconds) > MOST_APART)
     if wrong:
         return wrong
@@ -45,7 +45,7 @@ def _off(name: str, seconds: float) -> Finding:
     return warning(
         CLOCK,
         f"the clock of {name} is {abs(seconds):.0f} s {side} this machine's",
-        "let all machines take their time by NTP: certificates and tokens hold by the clock",
+        "synchronize all machines by NTP: whether certificates and tokens are valid depends on their clocks",
     )
 
 
@@ -55,12 +55,12 @@ async def _fetch_bbs_date(config: Config) -> str | None:
 
 
 async def _seconds_ahead(fetch: Callable[[Config], Awaitable[str | None]], config: Config) -> float | None:
-    """Compare a peer's date with the clock here; None when it gives none that can be read."""
+    """Compare a peer's date with the clock here; None where it sent none that can be parsed."""
     try:
         async with asyncio.timeout(_PATIENCE):
             text = await fetch(config)
         moment = parsedate_to_datetime(text or "")
-    except (DockerCacheError, OSError, ValueError):  # the matter of another check
+    except (DockerCacheError, OSError, ValueError):  # another check reports it
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Looks at the store without taking it: directory, holder, schema, free space, the journal's key."""
+"""Checks the store without locking it: access, holder, schema, free space and the journal key."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from controller.store import open_store_readonly
 from controller.store.journal import cipher_from_key
 from controller.store.location import path_from_url
 from controller.store.lock import find_holder
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, ErrorCode
 
 DATABASE = "database"
 
@@ -20,11 +20,11 @@ MAKE_KEY = "make a key with `openssl rand -base64 32 | tr '+/' '-_'`"
 LEAST_FREE = 100 << 20
 """Bytes."""
 
-_FIRST_START = frozenset({"database-missing", "schema-missing"})
+_FIRST_START = frozenset({ErrorCode.DATABASE_MISSING, ErrorCode.SCHEMA_MISSING})
 
 
 async def check_database(config: Config) -> Findings:
-    """Look at the store from outside to inside."""
+    """Check directory, holder, schema and free space of the database, and the journal key."""
     path = await asyncio.to_thread(path_from_url, config.database_url)
     if path is not None:
         directory = await asyncio.to_thread(_nearest, path)
@@ -39,7 +39,7 @@ async def check_database(config: Config) -> Findings:
 
 
 def _nearest(path: Path) -> Path:
-    """Find what is there of the way to a file: its directory, or the nearest above that."""
+    """Find the directory of a file, or the nearest one above it that exists."""
     return next(each for each in path.parents if each.exists())
 
 
@@ -50,7 +50,7 @@ def _judge_access(path: Path, directory: Path) -> Finding:
             advice = f"give the daemon's user write access to {each}, and run doctor as that user"
             return problem(DATABASE, f"{each} cannot be written to by {user}", advice)
     if directory != path.parent:
-        return ok(DATABASE, f"{path.parent} can be made by {user}: the daemon does so at its first start")
+        return ok(DATABASE, f"{path.parent} can be created by {user}: the daemon does so at its first start")
     return ok(DATABASE, f"{directory} can be written to by {user}")
 
 
@@ -68,18 +68,18 @@ async def _judge_schema(url: str, path: Path) -> Finding:
             return ok(DATABASE, f"{path} has the schema of this version")
     except DockerCacheError as error:
         if error.code in _FIRST_START:
-            return ok(DATABASE, f"{path} is made at the daemon's first start")
-        if error.code == "schema-older":
+            return ok(DATABASE, f"{path} is created at the daemon's first start")
+        if error.code == ErrorCode.SCHEMA_OLDER:
             advice = "start this version's daemon: it brings the schema up to date"
             return warning(DATABASE, str(error), advice)
-        return problem(DATABASE, str(error), "do what it says, or name another file in database_url")
+        return problem(DATABASE, str(error), "follow this message, or name another file in database_url")
 
 
 def judge_space(directory: Path, free: int) -> Finding:
-    """Say whether so many free bytes are enough."""
+    """Report whether the free bytes are enough."""
     text = f"{free >> 20} MiB are free on the disk of {directory}"
     if free < LEAST_FREE:
-        advice = f"make room, {LEAST_FREE >> 20} MiB at least: on a full disk nothing is recorded any more"
+        advice = f"free at least {LEAST_FREE >> 20} MiB: on a full disk nothing can be recorded"
         return warning(DATABASE, text, advice)
     return ok(DATABASE, text)
 
@@ -87,7 +87,7 @@ def judge_space(directory: Path, free: int) -> Finding:
 def _judge_key(path: Path | None) -> Finding:
     if path is None:
         advice = f"{MAKE_KEY}, and name its file in journal_key_file"
-        return warning(DATABASE, "there is no journal key: apps are not moved while they run", advice)
+        return warning(DATABASE, "there is no journal key: apps are not migrated while they run", advice)
     try:
         cipher_from_key(read_secret(path).encode())
     except (DockerCacheError, UnicodeError):

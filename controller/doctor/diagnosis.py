@@ -1,6 +1,6 @@
-"""Runs all checks side by side and gives what they find in one fixed order, each within its time.
+"""Runs all checks concurrently, each with a time limit, and yields their findings in a fixed order.
 
-Whatever an operator's world can do becomes a finding. What is left to raise is a mistake of ours.
+Every failure of the systems around becomes a finding. Any other error is a bug of this program.
 """
 
 import asyncio
@@ -11,12 +11,13 @@ from functools import partial
 
 from controller.config import Config
 from controller.doctor.addresses import CELLS_VIEW, check_cells_view
+from controller.doctor.admin import ADMIN, check_admin
 from controller.doctor.bbs import BBS, EVENTS, check_bbs, check_events
 from controller.doctor.certificates import CERTIFICATES, check_certificates
 from controller.doctor.clock import CLOCK, check_clock
 from controller.doctor.database import DATABASE, check_database
 from controller.doctor.findings import Finding, Findings, Level, finding_of, without_login
-from controller.doctor.local import ADMIN, CONFIG, DOCKER, check_admin, check_config, check_docker
+from controller.doctor.local import CONFIG, DOCKER, check_config, check_docker
 from controller.doctor.registries import (
     CACHE_REGISTRY,
     SOURCES,
@@ -32,13 +33,13 @@ LIMIT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check, not begun yet.
+    """One check, which has not started yet.
 
     Attributes:
-        name: Of its findings.
-        subject: What it looks at, for the case that it cannot say anything itself.
-        run: Begins it.
-        level: What that case means.
+        name: The `check` of its findings.
+        subject: What it checks, for a finding where it fails or takes too long.
+        run: Starts it.
+        level: Level of that finding.
     """
 
     name: str
@@ -48,9 +49,9 @@ class Check:
 
 
 async def diagnose(config: Config) -> Findings:
-    """Check everything that the daemon needs, and give each finding as soon as those before it are there.
+    """Check everything that the daemon needs, and yield each finding as soon as those before it are known.
 
-    Whoever stops early should close the generator, which ends the checks that still run.
+    A caller that stops early should close the generator, which cancels the checks that still run.
     """
     try:
         async with asyncio.TaskGroup() as running:
@@ -62,7 +63,7 @@ async def diagnose(config: Config) -> Findings:
                 for finding in await task:
                     yield finding
     except* GeneratorExit:
-        pass  # a task group wraps it, and a generator has to end or to let it through as it is
+        pass  # the task group wraps it, and a generator must either end or raise it unwrapped
 
 
 def checks_of(config: Config) -> tuple[Check, ...]:
@@ -92,7 +93,7 @@ def checks_of(config: Config) -> tuple[Check, ...]:
 
 
 async def run_check(check: Check, limit: float = LIMIT) -> list[Finding]:
-    """Run one check for so many seconds at most, and give what it has found until then."""
+    """Run one check for `limit` seconds at most, and return what it has found until then."""
     found: list[Finding] = []
 
     def give_up(text: str, advice: str) -> None:
@@ -101,12 +102,12 @@ async def run_check(check: Check, limit: float = LIMIT) -> list[Finding]:
     try:
         async with asyncio.timeout(limit), aclosing(check.run()) as findings:
             async for finding in findings:
-                found.append(finding)  # noqa: PERF401 - what was found before the time was up counts
+                found.append(finding)  # noqa: PERF401 - findings from before a timeout are kept
     except TimeoutError:
-        advice = "see that it is reachable from this machine and not overloaded"
+        advice = "check that it is reachable from this machine and not overloaded"
         give_up(f"no answer within {limit:g} s", advice)
     except DockerCacheError as error:
-        give_up(str(error), "do what it says")
+        give_up(str(error), "follow this message")
     except OSError as error:
-        give_up(str(error), "see that this user may read and write there")
+        give_up(str(error), "give this user read and write access")
     return found

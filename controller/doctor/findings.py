@@ -1,4 +1,4 @@
-"""What a check has found, in words for an operator: one line of what came of it, one of what to do."""
+"""Defines findings: one line that says what a check found, and one that says what to do."""
 
 import re
 from collections.abc import AsyncGenerator
@@ -9,11 +9,11 @@ _LOGIN = re.compile(r"(?<=//)[^/\s@]*@")
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
-    """It may be meant so, or will matter later."""
+    """It may be intended, or will matter later."""
     PROBLEM = "problem"
     """The daemon cannot do its work."""
 
@@ -24,8 +24,8 @@ class Finding:
 
     Attributes:
         check: A short constant, such as "bbs".
-        text: What was tried on what, and what came of it.
-        advice: What to do; empty when all is well.
+        text: What was checked, and the result.
+        advice: What to do; empty where the level is OK.
     """
 
     check: str
@@ -35,34 +35,34 @@ class Finding:
 
 
 Findings = AsyncGenerator[Finding, None]
-"""What a check gives, as it finds it."""
+"""The findings of a check, as it finds them."""
 
 
 def ok(check: str, text: str) -> Finding:
-    """Say that all is well."""
+    """Make a finding without a problem."""
     return Finding(check, Level.OK, _line(text))
 
 
 def warning(check: str, text: str, advice: str) -> Finding:
-    """Say what may be a mistake."""
+    """Make a finding of what may be a mistake."""
     return finding_of(check, Level.WARNING, text, advice)
 
 
 def problem(check: str, text: str, advice: str) -> Finding:
-    """Say what does not work."""
+    """Make a finding of what does not work."""
     return finding_of(check, Level.PROBLEM, text, advice)
 
 
 def finding_of(check: str, level: Level, text: str, advice: str) -> Finding:
-    """Say something at a level that was decided elsewhere."""
+    """Make a finding of any level."""
     return Finding(check, level, _line(text), _line(advice))
 
 
 def without_login(address: str) -> str:
-    """Name a host by its address, without a login that somebody has written into it."""
+    """Remove a login from an address of a host."""
     return address.rpartition("@")[2]
 
 
 def _line(text: str) -> str:
-    """Make one line of a text, without a login that somebody has written into an address."""
+    """Make one line of a text, without logins in URLs."""
     return _LOGIN.sub("***@", " ".join(text.split()))

@@ -1,7 +1,7 @@
-"""Makes a tiny image that no registry has seen before, to be pushed, pulled back and deleted.
+"""Makes a small unique image that doctor pushes, pulls and deletes.
 
-Its config and manifest are unique, so that deleting it takes no tag of another image away even
-where all copies share one repository. It is a whole image, since some registries read what they store.
+Its config and manifest are unique, so that deleting it removes no tag of another image, even where all copies
+share one repository. It is a complete image, since some registries validate what they store.
 """
 
 import gzip
@@ -21,7 +21,7 @@ _EMPTY_TAR = bytes(10240)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An image, where it is to lie, and its blobs."""
+    """An image, its reference and its blobs."""
 
     image: ImageReference
     manifest: Manifest

@@ -1,6 +1,6 @@
-"""Asks registries as the daemon does: the private one is pushed to and pulled from, sources are greeted.
+"""Checks the registries: pushes to the private one and pulls from it, and asks sources for their API version.
 
-Each request is made once and under short limits, so that what is said is what has just happened.
+Each request has one attempt and short time limits.
 """
 
 from contextlib import closing, suppress
@@ -28,7 +28,7 @@ from controller.registry.oci.repository import Repository
 from controller.registry.oci.session import Session
 from controller.threads import Cancellation, Stopped
 from controller.wiring import open_cells_view, open_registries
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import DOCKER_HUB, CacheGuid, ImageReference, parse_image_reference
 
 CACHE_REGISTRY = "cache-registry"
@@ -45,7 +45,8 @@ class RegistryKeys:
     """The config keys of one registry, as advice names them.
 
     Attributes:
-        login: Of user name and password.
+        tls: Keys of its address and its certificates.
+        login: Keys of user name and password.
     """
 
     tls: TlsKeys
@@ -53,7 +54,7 @@ class RegistryKeys:
 
 
 def keys_of(config: Config, registry: RegistryConfig) -> RegistryKeys:
-    """Name the config keys of a registry that stands in the config, or might."""
+    """Name the config keys of a registry, whether the config has it or not."""
     prefix = (
         "cache_registry"
         if registry is config.cache_registry
@@ -67,43 +68,43 @@ def keys_of(config: Config, registry: RegistryConfig) -> RegistryKeys:
 
 
 def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
-    """Say what to do about a request to a registry that failed."""
+    """Say what to do about a failed request to a registry."""
     by_tls = tls_advice(error, keys.tls)
     if by_tls is not None:
         return by_tls
     match error:
-        case Invalid(code="bad-registry-address") | Invalid(system="image"):
-            return f"write {keys.tls.address} as images name it: host, and port if not 443, or docker.io"
-        case Invalid(code="bad-auth-file"):
-            return "put registry_auth_file right"
-        case Invalid(code="address-refused"):
-            return "add its network to allowed_source_networks, if images may be copied from there"
-        case Denied(code="realm-refused"):
-            return "let the registry name a token server on its own host, over https"
+        case Invalid(code=ErrorCode.BAD_REGISTRY_ADDRESS) | Invalid(system="image"):
+            return f"write {keys.tls.address} as image references do: host, and port if not 443, or docker.io"
+        case Invalid(code=ErrorCode.BAD_AUTH_FILE):
+            return "correct registry_auth_file"
+        case Invalid(code=ErrorCode.ADDRESS_REFUSED):
+            return "add its network to allowed_source_networks, if images may be copied from it"
+        case Denied(code=ErrorCode.REALM_REFUSED):
+            return "configure the registry to name a token server on its own host, with https"
         case Denied():
-            return f"look at {keys.login}"
+            return f"check {keys.login}"
         case RateLimited():
-            return f"wait until its limit allows requests again, or log in: {keys.login}"
-        case Unavailable(code="unknown-host"):
-            return f"see that the name in {keys.tls.address} is right, and that it resolves on this machine"
+            return f"wait until its rate limit allows requests again, or set a login: {keys.login}"
+        case Unavailable(code=ErrorCode.UNKNOWN_HOST):
+            return f"check the name in {keys.tls.address}, and that it resolves on this machine"
         case Unavailable():
-            return f"see that it runs, that {keys.tls.address} is right, and that this machine may reach it"
+            return f"check that it runs, that {keys.tls.address} is right, and that this machine can reach it"
         case _:
-            return f"see that {keys.tls.address} and plain_http beside it are right; its log says more"
+            return f"check {keys.tls.address} and plain_http beside it; the log of the registry says more"
 
 
 # The private registry
 
 
 async def check_cache_registry(config: Config) -> Findings:
-    """Push a tiny image to the private registry, pull it back as a cell does, and delete it."""
+    """Push a small image to the private registry, pull it as a cell does, and delete it."""
     try:
         findings = await in_own_thread(partial(_round_trip, config))
     except DockerCacheError as error:
         advice = registry_advice(error, keys_of(config, config.cache_registry))
         if isinstance(error, NotFound):
             advice = (
-                "see that cache_registry.address is a registry; where it makes no repository on push, make "
+                "check that cache_registry.address is a registry; if it makes no repository on push, create "
                 'one and name it in cache_repository_template, such as "docker-cache:{guid}"'
             )
         yield problem(CACHE_REGISTRY, f"pushing a test image: {error}", advice)
@@ -116,12 +117,12 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
     """Push, pull and delete.
 
     Raises:
-        DockerCacheError: It could not be pushed; nothing is left of it as far as that can be.
+        DockerCacheError: It could not be pushed; it was deleted again as far as possible.
     """
     probe = make_probe(config.cache_repositories)
     with closing(open_registries(config, timeouts=TIMEOUTS, retries=ONCE)) as registries:
         repository = registries.repository(probe.image, None, cancellation)
-        # Not to be cancelled: it cleans up behind what was.
+        # It cannot be cancelled: it deletes what a cancelled check pushed.
         cleaner = registries.repository(probe.image, None, Cancellation())
         for blob, content in probe.blobs.items():
             repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
@@ -144,29 +145,29 @@ def _pull(config: Config, probe: Probe, cancellation: Cancellation) -> Finding:
             for blob in probe.blobs:
                 with read_blob(repository, blob, memoryview(bytearray(65536))) as reader:
                     for _ in reader.pieces():
-                        pass  # the reader compares their digest
+                        pass  # the reader checks the digest
         except DockerCacheError as error:
             return problem(
                 CACHE_REGISTRY,
-                f"pulling the test image back as a cell does: {error}",
+                f"pulling the test image as a cell does: {error}",
                 _pull_advice(error, config, keys),
             )
     if pulled.raw != probe.manifest.raw:
         return problem(
             CACHE_REGISTRY,
             f"{probe.image} is not what was pushed: {pulled.digest} instead of {probe.manifest.digest}",
-            "see what lies between this machine and the registry: it serves something else",
+            "check the proxies between this machine and the registry: one serves other content",
         )
-    return ok(CACHE_REGISTRY, f"{probe.image} was pushed, and pulled back as a cell does")
+    return ok(CACHE_REGISTRY, f"{probe.image} was pushed, and pulled as a cell does")
 
 
 def _pull_advice(error: DockerCacheError, config: Config, keys: RegistryKeys) -> str:
     if isinstance(error, Denied | NotFound):
         if config.cache_pull_username is None:
             return "set cache_pull_username and cache_pull_password_file: cells have no login without them"
-        return "look at cache_pull_username and cache_pull_password_file"
+        return "check cache_pull_username and cache_pull_password_file"
     if isinstance(error, Invalid):
-        return "see what lies between this machine and the registry: it changes what passes"
+        return "check the proxies between this machine and the registry: one changes content"
     return registry_advice(error, keys)
 
 
@@ -174,23 +175,23 @@ def _delete(config: Config, probe: Probe, repository: Repository) -> Finding:
     try:
         repository.delete_manifest(probe.manifest.digest)
     except DockerCacheError as error:
-        text = f"{probe.image} was pushed for a test and stays: {error}"
+        text = f"{probe.image} was pushed for a test and could not be deleted: {error}"
         return warning(CACHE_REGISTRY, text, _deletion_advice(error, keys_of(config, config.cache_registry)))
     return ok(CACHE_REGISTRY, f"{probe.image} was deleted again")
 
 
 def _deletion_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
     match error:
-        case Invalid(code="UNSUPPORTED"):
+        case Invalid(code=ErrorCode.UNSUPPORTED):
             return "evict needs deletion enabled in the registry (REGISTRY_STORAGE_DELETE_ENABLED=true)"
         case Denied():
-            return f"evict needs a login that may delete: look at {keys.login}"
+            return f"evict needs a login that may delete: check {keys.login}"
         case _:
-            return f"evict needs deletion: {registry_advice(error, keys)}"
+            return f"evict needs to delete copies: {registry_advice(error, keys)}"
 
 
 async def fetch_cache_date(config: Config) -> str | None:
-    """Read what time the private registry says it is, as HTTP writes it; None when it says nothing of it."""
+    """Fetch the Date header of a response of the private registry; None where there is none."""
     return await in_own_thread(partial(_read_date, config))
 
 
@@ -207,9 +208,9 @@ def _read_date(config: Config, cancellation: Cancellation) -> str | None:
 
 
 def sources_of(config: Config) -> tuple[tuple[RegistryConfig, Level], ...]:
-    """List the registries that images are copied from, each with what it means when it is out of reach.
+    """List the source registries, each with the level of the finding that it cannot be reached.
 
-    Docker Hub is one of them without being configured, and may well be out of reach on purpose.
+    Docker Hub is one of them without being configured, and may be blocked on purpose.
     """
     configured = tuple((each, Level.PROBLEM) for each in config.registries)
     if any(each.address.lower() == DOCKER_HUB for each in config.registries):
@@ -218,7 +219,7 @@ def sources_of(config: Config) -> tuple[tuple[RegistryConfig, Level], ...]:
 
 
 async def check_source(config: Config, registry: RegistryConfig, level: Level) -> Findings:
-    """Greet one registry that images are copied from, with the operator's login if there is one."""
+    """Ask one source registry for its API version, with the operator's login if there is one."""
     name = without_login(registry.address)
     try:
         image = _image_of(registry)
@@ -226,43 +227,43 @@ async def check_source(config: Config, registry: RegistryConfig, level: Level) -
     except DockerCacheError as error:
         advice = registry_advice(error, keys_of(config, registry))
         if level is Level.WARNING:
-            advice = f"{advice}; or leave it so, if no image is to come from {name}"
+            advice = f"{advice}; or ignore this, if no image is copied from {name}"
         yield finding_of(SOURCES, level, f"{name}: {error}", advice)
     else:
         yield ok(SOURCES, f"{name} {answered}")
 
 
 def _image_of(registry: RegistryConfig) -> ImageReference:
-    """Name an image of a registry.
+    """Make the reference of an image in a registry.
 
     Raises:
-        Invalid: No image reference names the registry like this, so its settings would never be used.
+        Invalid: No image reference names the registry by this address, so its settings are never used.
     """
     image = parse_image_reference(f"{registry.address}/doctor").canonical()
     if image.domain.lower() != registry.address.lower():
-        detail = f"image references name this {image.domain}, and so these settings are never used"
-        raise Invalid("config", "bad-registry-address", detail)
+        detail = f"image references name this registry {image.domain}, so these settings are never used"
+        raise Invalid("config", ErrorCode.BAD_REGISTRY_ADDRESS, detail)
     return image
 
 
 def _greet(config: Config, image: ImageReference, cancellation: Cancellation) -> str:
-    """Ask a registry for its version, and say how it answered.
+    """Ask a registry for its API version, and describe the response.
 
     Raises:
-        DockerCacheError: It did not, or it refused the operator's login.
+        DockerCacheError: It did not respond, or it refused the operator's login.
     """
     with closing(open_registries(config, timeouts=TIMEOUTS, retries=ONCE)) as registries:
         session = registries.repository(image, None, cancellation).session
         try:
             with session.send(Request("GET", session.base), frozenset(), image.domain) as answer:
                 if answer.status not in _REACHABLE or (answer.status == 401 and _has_login(session)):
-                    raise session.error(answer, f"{session.base} (greeting)")
+                    raise session.error(answer, f"{session.base} (API version)")
                 answer.drain()
         except Denied as error:
-            if _has_login(session) or error.code == "realm-refused":
+            if _has_login(session) or error.code == ErrorCode.REALM_REFUSED:
                 raise
-            return "answers, and wants a login"  # its token server gives nothing to strangers
-        return "answers, and wants a login" if answer.status == 401 else "answers"
+            return "answers, and requires a login"  # its token server gives no token without a login
+        return "answers, and requires a login" if answer.status == 401 else "answers"
 
 
 def _has_login(session: Session) -> bool:

@@ -1,4 +1,4 @@
-"""Runs blocking work of a check in a thread of its own, so that one that hangs holds up no other."""
+"""Runs blocking work of a check in a separate thread, so that one that hangs delays no other check."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ ResultT = TypeVar("ResultT")
 
 
 async def in_own_thread(work: Callable[[Cancellation], ResultT]) -> ResultT:
-    """Run blocking work; when the caller is cancelled, so are its requests."""
+    """Run blocking work; when the caller is cancelled, its requests are cancelled too."""
     cancellation = Cancellation()
     threads = ThreadPoolExecutor(1, thread_name_prefix="doctor")
     try:

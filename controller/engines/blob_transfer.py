@@ -9,18 +9,20 @@ from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.results import UploadStatus
-from reconcile.errors import DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 
 # After these errors the upload session still holds the bytes that it received.
-_RESUMABLE = frozenset({"connection", "timeout", "token-expired", "upload-failed"})
+_RESUMABLE = frozenset(
+    {ErrorCode.CONNECTION, ErrorCode.TIMEOUT, ErrorCode.TOKEN_EXPIRED, ErrorCode.UPLOAD_FAILED}
+)
 # After these errors the blob is copied once more from its start.
 _RESTARTED = _RESUMABLE | {
-    "cut",
-    "digest-mismatch",
-    "size-mismatch",
-    "BLOB_UPLOAD_INVALID",
-    "BLOB_UPLOAD_UNKNOWN",
-    "DIGEST_INVALID",
+    ErrorCode.CUT,
+    ErrorCode.DIGEST_MISMATCH,
+    ErrorCode.SIZE_MISMATCH,
+    ErrorCode.BLOB_UPLOAD_INVALID,
+    ErrorCode.BLOB_UPLOAD_UNKNOWN,
+    ErrorCode.DIGEST_INVALID,
 }
 
 
@@ -114,7 +116,7 @@ class BlobTransfer:
                 return False
             self._send(blob, reader, status)
         except DockerCacheError as error:
-            if isinstance(error, RateLimited) or error.code == "too-slow":
+            if isinstance(error, RateLimited) or error.code == ErrorCode.TOO_SLOW:
                 raise
             return False
         return True

@@ -17,7 +17,7 @@ from controller.registry.oci.platforms import Platform, best_first
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.results import ManifestHead
 from controller.threads import Cancellation, in_parallel
-from reconcile.errors import Denied, Invalid, NotFound
+from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
 from reconcile.images import Digest, ImageReference
 from reconcile.ports import ResolvedImage
 
@@ -80,7 +80,9 @@ def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) 
     digest = source.image.digest or head.digest
     if digest is not None and head.digest is not None and head.digest.algorithm == digest.algorithm:
         if head.digest != digest:
-            raise Invalid("registry", "digest-mismatch", f"{asked}: the registry serves {head.digest}")
+            raise Invalid(
+                "registry", ErrorCode.DIGEST_MISMATCH, f"{asked}: the registry serves {head.digest}"
+            )
         if head.media_type in IMAGE_TYPES or (wanted is None and head.media_type in INDEX_TYPES):
             return ResolvedImage(asked, digest, digest)
     document = _fetch_root(source, version, digest)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
 from controller.store import tables
-from controller.store.images import reference_from_text
+from controller.store.cached_images import reference_from_text
 from reconcile.images import ImageReference
 from reconcile.lrps import AppGuid
 from reconcile.records import Binding, JobId, JobState
@@ -13,11 +13,11 @@ from reconcile.records import Binding, JobId, JobState
 _bindings = tables.bindings
 
 KEPT = 3
-"""Bindings of one app and source that are kept: a failed staging falls back on the one before it."""
+"""Number of bindings that are kept for one app and source; after a failed staging the one before counts."""
 
 
 def find(connection: Connection, requester: str) -> Binding | None:
-    """Read the binding of an requester."""
+    """Find the binding of a requester."""
     row = (
         connection.execute(select(_bindings).where(_bindings.c.requester == requester))
         .mappings()
@@ -27,7 +27,7 @@ def find(connection: Connection, requester: str) -> Binding | None:
 
 
 def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReference) -> Binding | None:
-    """Read an app's latest binding for a source; of two staged at once the one saved later."""
+    """Find an app's latest binding for a source; of two staged at the same time, the one saved later."""
     row = (
         connection.execute(
             select(_bindings)
@@ -44,7 +44,7 @@ def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReferenc
 def find_newest_of(
     connection: Connection, app_guids: Collection[AppGuid]
 ) -> dict[tuple[AppGuid, str], Binding]:
-    """Read the latest bindings of some hundred apps, by app and the text of the source."""
+    """Read the latest bindings of some hundred apps, by app and the text of its source."""
     rows = connection.execute(
         select(_bindings)
         .where(_bindings.c.app_guid.in_(app_guids))
@@ -62,10 +62,10 @@ def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
 
 
 def put(connection: Connection, binding: Binding) -> None:
-    """Save a binding in place of an earlier one of its requester, as the latest to be saved.
+    """Save a binding in place of an earlier one of its requester.
 
-    What it makes superfluous goes: older bindings of the app and source, and ended jobs that nobody
-    is bound to any more.
+    Older bindings of the app and source beyond the kept number are deleted, and with them ended jobs
+    that have no binding left.
     """
     replaced = drop(connection, binding.requester)
     row = {
@@ -87,10 +87,10 @@ def put(connection: Connection, binding: Binding) -> None:
     for each in old:
         connection.execute(delete(_bindings).where(_bindings.c.number == each["number"]))
     for job_id in {each["job_id"] for each in old} | ({replaced.job_id} if replaced else set()):
-        _drop_job_if_over(connection, job_id)
+        _drop_job_if_unused(connection, job_id)
 
 
-def _drop_job_if_over(connection: Connection, job_id: str) -> None:
+def _drop_job_if_unused(connection: Connection, job_id: str) -> None:
     jobs = tables.jobs
     connection.execute(
         delete(jobs).where(
@@ -102,7 +102,7 @@ def _drop_job_if_over(connection: Connection, job_id: str) -> None:
 
 
 def drop(connection: Connection, requester: str) -> Binding | None:
-    """Delete the binding of an requester, and tell what it was."""
+    """Delete the binding of a requester and return it."""
     binding = find(connection, requester)
     connection.execute(delete(_bindings).where(_bindings.c.requester == requester))
     return binding

@@ -1,9 +1,8 @@
-"""Runs units of work on one SQLite database: each one transaction, in a thread of its own.
+"""Runs units of work on one SQLite database: each is one transaction, in a worker thread.
 
-WAL lets a status command read while the daemon writes. `synchronous` is FULL: with WAL's
-usual NORMAL a power cut may take back transactions that were acknowledged, and an LRP was
-perhaps removed on the strength of one. One thread writes, since SQLite has one writer;
-another reads, so that a long list does not hold up a journal row.
+WAL mode lets a command read while the daemon writes. `synchronous` is FULL: with WAL's usual NORMAL a
+power failure may undo committed transactions, and an LRP may have been removed because of one. One thread
+writes, since SQLite has one writer; another reads, so that a long list does not delay a journal row.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from controller.store.errors import store_error
+from controller.store.sql_errors import store_error
 from reconcile.errors import Invalid, Unavailable
 
 T = TypeVar("T")
@@ -28,11 +27,11 @@ _BUSY_TIMEOUT = 5.0  # seconds
 
 
 class Database:
-    """A database and the threads that work on it.
+    """A database and its worker threads.
 
     Attributes:
         name: The file, for messages.
-        is_durable: Whether it outlives the process.
+        is_durable: Whether it outlives the process: not in memory.
     """
 
     def __init__(self, engine: Engine, name: str, *, is_durable: bool) -> None:
@@ -54,7 +53,7 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write; it is committed when this returns, rolled back when it raises.
 
-        A cancelled caller leaves when the transaction has ended, one way or the other.
+        A cancelled caller returns only after the transaction has ended.
         """
         return await self._submit(self._writer, lambda: self.transact(work))
 
@@ -67,7 +66,7 @@ class Database:
             raise store_error(error, self.name) from error
 
     def close(self) -> None:
-        """Wait for what runs, then close the connections; blocks."""
+        """Wait for running transactions, then close the connections; blocks."""
         self._is_closed = True
         self._writer.shutdown()
         self._reader.shutdown()
@@ -80,7 +79,7 @@ class Database:
 
 
 async def to_the_end(call: asyncio.Future[T]) -> T:
-    """Await a call that cannot be interrupted; a cancelled caller leaves only when it has ended."""
+    """Await a call that cannot be interrupted; a cancelled caller returns only after the call has ended."""
     cancelled: asyncio.CancelledError | None = None
     while not call.done():
         try:
@@ -88,13 +87,13 @@ async def to_the_end(call: asyncio.Future[T]) -> T:
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        call.exception()  # counts as seen; the cancellation is what the caller hears of
+        call.exception()  # retrieved, so that asyncio does not report it: the caller gets the cancellation
         raise cancelled
     return call.result()
 
 
 def database_in_memory() -> Database:
-    """Open an empty database that ends with this object."""
+    """Open an empty database that lives as long as this object."""
     engine = create_engine(
         "sqlite://", hide_parameters=True, creator=lambda: _connect(":memory:"), poolclass=StaticPool
     )
@@ -127,7 +126,9 @@ def database_to_read(path: Path) -> Database:
 
 def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-        raise Invalid("store", "no-wal", f"{path} lies where SQLite cannot share memory: use a local disk")
+        raise Invalid(
+            "store", "no-wal", f"{path} is on a disk on which SQLite cannot use WAL: use a local disk"
+        )
     connection.execute("PRAGMA synchronous = FULL")
 
 
@@ -153,7 +154,7 @@ def _connect(uri: str) -> sqlite3.Connection:
 def _with_transactions(engine: Engine) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # At once the only writer: what was read still holds when it is written.
+        # IMMEDIATE takes the write lock at once, so that what is read stays true until it is written.
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
 
     return engine

@@ -1,11 +1,11 @@
-"""Reads and writes cache jobs within a transaction, and sees that their states move along the table."""
+"""Reads and writes cache jobs within a transaction, and refuses state changes that are not allowed."""
 
 from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import Connection, RowMapping, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from controller.store import bindings, images, tables
+from controller.store import bindings, cached_images, tables
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.reasons import reason_from_text
@@ -21,7 +21,7 @@ def find(connection: Connection, job_id: JobId) -> CacheJob | None:
 
 
 def find_many(connection: Connection, job_ids: Collection[JobId]) -> dict[JobId, CacheJob]:
-    """Read some hundred jobs."""
+    """Find jobs; one query takes some hundred ids."""
     rows = connection.execute(select(_jobs).where(_jobs.c.job_id.in_(job_ids))).mappings()
     return {job.job_id: job for job in map(_job, rows)}
 
@@ -36,7 +36,7 @@ def list_open(connection: Connection, source: ImageReference | None = None) -> t
 
 
 def list_in(connection: Connection, states: Collection[JobState]) -> tuple[CacheJob, ...]:
-    """List the jobs in some states, the latest to change first."""
+    """List the jobs in some states, the most recently changed first."""
     chosen = select(_jobs).where(_jobs.c.state.in_(sorted(states)))
     rows = connection.execute(chosen.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
     return tuple(_job(row) for row in rows)
@@ -46,11 +46,6 @@ def count_by_state(connection: Connection) -> dict[str, int]:
     """Count the jobs by state."""
     rows = connection.execute(select(_jobs.c.state, func.count()).group_by(_jobs.c.state))
     return {str(state): int(count) for state, count in rows}
-
-
-def list_failed(connection: Connection) -> tuple[CacheJob, ...]:
-    """List the failed jobs, the latest first."""
-    return list_in(connection, {JobState.FAILED})
 
 
 def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
@@ -89,7 +84,7 @@ def save(connection: Connection, job: CacheJob) -> None:
 
 
 def finish(connection: Connection, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-    """Save a cached job with its image; the same again changes nothing.
+    """Save a cached job with its image; repeating the call changes nothing.
 
     Raises:
         NotFound: `no-such-job`.
@@ -102,7 +97,7 @@ def finish(connection: Connection, job: CacheJob, image: CachedImage, blobs: Ite
             "job-without-image",
             f"{job.job_id} is {job.state} as {job.cache_guid}, not as {image.cache_guid}",
         )
-    images.keep(connection, image, blobs)
+    cached_images.keep(connection, image, blobs)
     save(connection, job)
 
 
@@ -136,7 +131,7 @@ def _job(row: RowMapping) -> CacheJob:
     guid = row["cache_guid"]
     return CacheJob(
         job_id=JobId(row["job_id"]),
-        source=images.reference_from_text(row["source"]),
+        source=cached_images.reference_from_text(row["source"]),
         state=JobState(row["state"]),
         reason=reason_from_text(row["reason"]),
         created_at=row["created_at"],

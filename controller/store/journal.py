@@ -1,8 +1,8 @@
-"""Migrations under way, durable and encrypted with a key, in memory without one.
+"""Keeps the journal of open migrations: encrypted in the database with a key, in memory without one.
 
-Of a replaced LRP only its process GUID and how far its migration is stand in plain
-text. The first key encrypts and all decrypt, so a key is changed by putting the new one
-in front; rows are short-lived, and the old key can go when none is left from its time.
+Only the process GUID of a migrated LRP and the state of its migration are in plain text. The first key
+encrypts and all keys decrypt, so a key is rotated by writing a new one above it. Rows are short-lived: the
+old key can be removed when no row from its time is left.
 """
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -45,12 +45,12 @@ def list_process_guids(connection: Connection) -> tuple[ProcessGuid, ...]:
 
 
 def undecryptable(process_guid: ProcessGuid) -> Invalid:
-    """Say that a row is there and none of the keys opens it."""
+    """Make the error of a row that none of the keys decrypts."""
     return Invalid(
         "store",
         "journal-undecryptable",
-        f"the migration of {process_guid} is encrypted with another key: put that key back, "
-        "beside the new one, or see that the app runs and then delete the row",
+        f"the migration of {process_guid} is encrypted with another key: write that key "
+        "below the new one again, or check that the app runs and then delete the row",
     )
 
 
@@ -80,7 +80,7 @@ class SqlJournal:
         return tuple(row for row in read if isinstance(row, Migration))
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
-        """Name the rows that `list_migrations` leaves out, oldest first."""
+        """List the errors of the rows that cannot be decrypted, oldest first."""
         read = await self._database.read(self._list)
         return tuple(row for row in read if isinstance(row, Invalid))
 
@@ -88,13 +88,13 @@ class SqlJournal:
         """Write a migration's row, in place of an earlier one of the LRP.
 
         Raises:
-            Invalid: `journal-undecryptable`: the earlier row may hold all that is left of an app,
-                and is not overwritten.
+            Invalid: `journal-undecryptable`: the earlier row may be the only copy of an app's
+                definition, and is not overwritten.
         """
         await self._database.write(lambda connection: self._save(connection, migration))
 
     async def delete_migration(self, process_guid: ProcessGuid) -> None:
-        """Close a migration, readable or not; one that is not open stays so."""
+        """Delete a migration's row, whether it can be decrypted or not; without a row nothing happens."""
         gone = delete(migrations).where(migrations.c.process_guid == process_guid)
         await self._database.write(lambda connection: connection.execute(gone))
 
@@ -138,7 +138,7 @@ class SqlJournal:
             original = lrp_from_bytes(self._cipher.decrypt(row["original"]))
         except (InvalidToken, ValueError) as error:
             raise undecryptable(process_guid) from error
-        if original.process_guid != process_guid:  # a row that somebody moved to another LRP
+        if original.process_guid != process_guid:  # somebody copied the row of another LRP
             raise undecryptable(process_guid)
         return Migration(
             process_guid=process_guid,
@@ -158,7 +158,11 @@ class SqlJournal:
 
 
 class MemoryJournal:
-    """A journal that ends with the process; `left` are the LRPs whose rows an earlier one left encrypted."""
+    """A journal in memory.
+
+    Args:
+        left: LRPs whose encrypted rows an earlier process left in the database.
+    """
 
     def __init__(self, left: tuple[ProcessGuid, ...] = ()) -> None:
         self._left = left
@@ -178,7 +182,7 @@ class MemoryJournal:
         return tuple(sorted(self._open.values(), key=lambda row: (row.started_at, row.process_guid)))
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
-        """Name the rows of the database that cannot be read without a key, oldest first."""
+        """List the errors of the rows that an earlier process left encrypted, oldest first."""
         return tuple(undecryptable(process_guid) for process_guid in self._left)
 
     async def save_migration(self, migration: Migration) -> None:
@@ -186,5 +190,5 @@ class MemoryJournal:
         self._open[migration.process_guid] = migration
 
     async def delete_migration(self, process_guid: ProcessGuid) -> None:
-        """Close a migration; one that is not open stays so."""
+        """Delete a migration; without one nothing happens."""
         self._open.pop(process_guid, None)

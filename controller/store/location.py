@@ -1,4 +1,4 @@
-"""Where the database lies: reads the URL and prepares file and directory for this user alone."""
+"""Finds the path in the database URL, and prepares file and directory for this user alone."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ _HINT = "write sqlite:////absolute/path/of/file.db"
 
 
 def path_from_url(url: str) -> Path | None:
-    """Read a database URL; None stands for a database in memory.
+    """Parse a database URL; None means a database in memory.
 
     Raises:
-        Invalid: `database-url` or `database-unsupported`; the URL is not shown, it may hold a password.
+        Invalid: `database-url` or `database-unsupported`, without the URL, which may hold a password.
     """
     try:
         parsed = make_url(url)
@@ -38,12 +38,27 @@ def is_there(path: Path) -> bool:
     """Whether there is a database file.
 
     Raises:
-        Invalid: `database-path`: this user may not even look.
+        Invalid: `database-path`: this user may not read the directory.
     """
     try:
         return path.exists()
     except OSError as error:
-        raise _refused(path, "it cannot be looked at", error) from error
+        raise _refused(path, "its directory cannot be read", error) from error
+
+
+def check_access(path: Path) -> None:
+    """Check that the database can be created or written to, without creating anything.
+
+    Raises:
+        Invalid: `database-path`.
+    """
+    directory = next(each for each in path.parents if is_there(each))
+    if not directory.is_dir():
+        raise _refused(path, f"{directory} is no directory", None)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _refused(path, f"{directory} is not writable", None)
+    if is_there(path) and (path.is_dir() or not os.access(path, os.R_OK | os.W_OK)):
+        raise _refused(path, "it is no file that can be read and written", None)
 
 
 def prepare_directory(path: Path) -> None:
@@ -62,7 +77,7 @@ def prepare_directory(path: Path) -> None:
 
 
 def prepare_file(path: Path) -> None:
-    """Create the database file if need be, readable by this user alone, and see that it is writable.
+    """Create the database file if need be, readable by this user alone, and check that it is writable.
 
     Only while the store's lock is held: closing a file drops the locks that SQLite
     holds on it anywhere in the same process.

@@ -1,7 +1,7 @@
-"""Keeps a database to one process: an exclusive flock beside the file, freed by the kernel at any death.
+"""Gives a database to one process at a time, by an exclusive flock that the kernel frees when it ends.
 
-The lock file is never deleted: a process that waits at the old file and one that creates
-a new one would both hold "the" lock.
+The lock file is never deleted: else one process could hold the lock of the deleted file, and another
+the lock of a new one.
 """
 
 import fcntl
@@ -43,10 +43,10 @@ def hold_lock(database: Path, *, run_id: str) -> Iterator[None]:
 
 
 def find_holder(database: Path) -> str | None:
-    """Name the process that holds the lock of a database file; None while none does.
+    """Name the process that holds the lock of a database file; None where no process does.
 
-    A free lock is held for the moment of this call, shared, so that two who ask do not take each
-    other for a holder. The lock file is not created.
+    The call itself takes a shared lock for a moment: two processes that call it at the same time do not
+    take each other for a holder. It does not create the lock file.
 
     Raises:
         Invalid: `database-path`: the lock file cannot be read.
@@ -110,5 +110,5 @@ def _holder(descriptor: int) -> str:
     try:
         note = json.loads(os.pread(descriptor, _MAX_NOTE, 0))
         return f"process {note['pid']} since {note['since']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has the lock and has not written yet
+    except (OSError, ValueError, KeyError, TypeError):  # it holds the lock and has not written its note yet
         return "another process"

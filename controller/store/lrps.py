@@ -1,4 +1,4 @@
-"""Reads and writes what passes over LRPs came to, within a transaction."""
+"""Reads and writes the outcomes of passes over LRPs within a transaction."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ _lrps = tables.lrps
 
 
 def find(connection: Connection, process_guid: ProcessGuid) -> LrpRecord | None:
-    """Read one LRP's record."""
+    """Find one LRP's record."""
     row = (
         connection.execute(select(_lrps).where(_lrps.c.process_guid == process_guid)).mappings().one_or_none()
     )
@@ -24,7 +24,7 @@ def find(connection: Connection, process_guid: ProcessGuid) -> LrpRecord | None:
 
 
 def find_many(connection: Connection, process_guids: Collection[ProcessGuid]) -> dict[ProcessGuid, LrpRecord]:
-    """Read the records of some hundred LRPs."""
+    """Find records of LRPs; one query takes some hundred process GUIDs."""
     rows = connection.execute(select(_lrps).where(_lrps.c.process_guid.in_(process_guids))).mappings()
     return {record.process_guid: record for record in map(_record, rows)}
 
@@ -62,7 +62,7 @@ def save(connection: Connection, record: LrpRecord) -> None:
 
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
-    """Delete the records of some LRPs, and what they ran from."""
+    """Delete the records and the original sources of LRPs."""
     if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
         gone = delete(_lrps).where(_lrps.c.process_guid == bindparam("gone"))
         connection.execute(gone, [{"gone": guid} for guid in process_guids])

@@ -1,8 +1,8 @@
-"""Opens the store for the daemon, alone and at this version's schema, or for reading beside it."""
+"""Opens the store: for the daemon alone, at this version's schema, or for reading beside the daemon."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,20 +17,20 @@ from controller.store.database import (
     to_the_end,
 )
 from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key, list_process_guids
-from controller.store.location import is_there, path_from_url, prepare_directory, prepare_file
+from controller.store.location import check_access, is_there, path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
-from controller.store.schema import check_schema, migrate
+from controller.store.schema import check_migratable, check_schema, migrate
 from controller.store.sql import SqlRecords
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records, the journal of migrations, what was there before them, and what operators ask for."""
+    """The records, the journal of migrations, the original sources, and what operators asked for."""
 
     records: SqlRecords
     journal: SqlJournal | MemoryJournal
@@ -76,8 +76,27 @@ async def open_store_readonly(url: str) -> AsyncIterator[SqlRecords]:
         await _in_thread(resources.close)
 
 
+def check_database(url: str) -> None:
+    """Refuse a database that `open_store` would refuse; nothing is created, locked or changed; blocks.
+
+    Raises:
+        Invalid: `database-url`, `database-unsupported`, `database-path`, `schema-newer`,
+            `schema-foreign` or SQLite's code for a file that is no database.
+    """
+    path = path_from_url(url)
+    if path is None:
+        return
+    check_access(path)
+    if not is_there(path):
+        return
+    database = database_to_read(path)
+    # A locked database or a full disk may be over when the daemon starts.
+    with closing(database), suppress(Unavailable):
+        database.transact(partial(check_migratable, name=database.name))
+
+
 async def _in_thread(call: Callable[[], T]) -> T:
-    # To its end even when cancelled: what it opened is closed after it, not beside it.
+    # A cancelled caller waits too, so that what the call opens is closed after it.
     return await to_the_end(asyncio.get_running_loop().run_in_executor(None, call))
 
 
@@ -112,7 +131,7 @@ def _open_to_read(resources: ExitStack, url: str) -> SqlRecords:
     if path is None or not is_there(path):
         raise Invalid(
             "store",
-            "database-missing",
+            ErrorCode.DATABASE_MISSING,
             f"{path or 'a database in memory'} is not there: start the daemon first",
         )
     database = database_to_read(path)

@@ -1,4 +1,4 @@
-"""What operators ask for and did, in SQL: the pause, apps held on their sources, and the audit."""
+"""Keeps what operators asked for and did: the pause, the pinned apps and the audit log."""
 
 from collections.abc import Iterable
 
@@ -11,50 +11,50 @@ from reconcile.lrps import AppGuid
 from reconcile.records import AuditEntry
 
 KEPT_ENTRIES = 10_000
-"""Entries of the audit that are kept."""
+"""Number of entries of the audit log that are kept."""
 
 _PAUSED = "paused"
 
 
 class SqlOperations:
-    """Settings, holds and audit of one store."""
+    """Settings, pins and audit log of one store."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def find_paused(self) -> bool | None:
-        """Whether the daemon was paused; None when nobody ever said."""
+        """Whether the daemon was paused; None where it was never set."""
         chosen = select(settings.c.value).where(settings.c.name == _PAUSED)
         value = await self._database.read(lambda connection: connection.scalar(chosen))
         return None if value is None else value == "true"
 
     async def save_paused(self, *, is_paused: bool) -> None:
-        """Keep whether the daemon is paused."""
+        """Save whether the daemon is paused."""
         row = {"name": _PAUSED, "value": "true" if is_paused else "false"}
         saved = insert(settings).values(row).on_conflict_do_update(index_elements=[settings.c.name], set_=row)
         await self._database.write(lambda connection: connection.execute(saved))
 
     async def list_pins(self) -> frozenset[AppGuid]:
-        """List the apps that stay on their sources."""
+        """List the apps that are pinned to their sources."""
         chosen = select(pins.c.app_guid)
         return await self._database.read(lambda connection: frozenset(connection.scalars(chosen)))
 
     async def pin(self, app_guids: Iterable[AppGuid]) -> None:
-        """Let apps stay on their sources."""
+        """Pin apps to their sources."""
         rows = [{"app_guid": guid} for guid in app_guids]
         saved = insert(pins).on_conflict_do_nothing()
         if rows:
             await self._database.write(lambda connection: connection.execute(saved, rows))
 
     async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
-        """Let apps be moved again."""
+        """Unpin apps, so that they are migrated again."""
         rows = [{"gone": guid} for guid in app_guids]
         dropped = delete(pins).where(pins.c.app_guid == bindparam("gone"))
         if rows:
             await self._database.write(lambda connection: connection.execute(dropped, rows))
 
     async def add_entry(self, entry: AuditEntry) -> None:
-        """Note what an operator did, and forget the oldest when there are too many."""
+        """Save what an operator did, and delete the oldest entries beyond the kept number."""
         row = {
             "at": entry.at,
             "caller": entry.caller,
@@ -71,7 +71,7 @@ class SqlOperations:
         await self._database.write(add)
 
     async def list_entries(self) -> tuple[AuditEntry, ...]:
-        """List what operators did, the latest first."""
+        """List the audit log, the latest entry first."""
 
         def read(connection: Connection) -> tuple[AuditEntry, ...]:
             rows = connection.execute(select(audit).order_by(audit.c.number.desc())).mappings()

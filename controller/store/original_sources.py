@@ -1,4 +1,4 @@
-"""What LRPs ran from before they were moved; logins are encrypted with the journal's key, or not kept."""
+"""Keeps what LRPs ran from before their migration; logins are encrypted with the journal key, or not kept."""
 
 import json
 
@@ -14,17 +14,22 @@ from reconcile.records import OriginalSource
 
 
 class SqlOriginalSources:
-    """OriginalSources in SQL; `cipher` is None without a journal key."""
+    """Implements OriginalSources in SQL.
+
+    Args:
+        database: Of the store.
+        cipher: None where there is no journal key.
+    """
 
     def __init__(self, database: Database, cipher: MultiFernet | None) -> None:
         self._database, self._cipher = database, cipher
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
-        """Read what an LRP ran from; a login that none of the keys opens counts as lost."""
+        """Find what an LRP ran from; a login that none of the keys decrypts is left out."""
         return await self._database.read(lambda connection: self._find(connection, process_guid))
 
     async def save_original_source(self, original_source: OriginalSource) -> None:
-        """Save it, in place of an earlier one."""
+        """Save an LRP's original source in place of an earlier one."""
         row = {
             "process_guid": original_source.process_guid,
             "cache_guid": original_source.cache_guid,

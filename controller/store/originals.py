@@ -1,7 +1,7 @@
-"""A desired LRP as bytes and back, exactly, for the journal to encrypt.
+"""Converts a desired LRP to bytes and back without loss, for the journal to encrypt.
 
-The view is written out whole, the received definition beside it: only the BBS's adapter
-could make the one from the other, and a row must be readable without it.
+All fields are written beside the received definition: only the BBS adapter could derive them from it, and
+the journal must be readable without that adapter.
 """
 
 import base64
@@ -24,7 +24,7 @@ from reconcile.lrps import (
 
 _FORMAT = 1
 
-# What JSON gives back; its shape is ours, since nobody else could have encrypted it.
+# What JSON returns. Its shape is known, since only this program holds the key that encrypted it.
 Json = Mapping[str, "Json"] | list["Json"] | str | int | None
 
 
@@ -57,7 +57,7 @@ def lrp_from_bytes(content: bytes) -> DesiredLrp:
     """
     read = json.loads(content)
     if not isinstance(read, dict) or read.get("format") != _FORMAT:
-        raise ValueError("an original in an unknown format")
+        raise ValueError("an original definition in an unknown format")
     epoch, index = read["tag"]
     credentials = read["credentials"]
     return DesiredLrp(

@@ -1,4 +1,4 @@
-"""Brings a database's schema to this version's revision, or says why that cannot be."""
+"""Brings a database's schema to this version's revision, or refuses a database where that is impossible."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 
 _VERSIONS = Path(__file__).with_name("schema_versions")
 
@@ -18,20 +18,31 @@ def migrate(connection: Connection, name: str) -> None:
     """Apply the missing migrations within the connection's transaction; `name` is the database's file.
 
     Raises:
-        Invalid: `schema-newer`, or `schema-foreign` for somebody else's tables.
+        Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
     """
-    revision = _revision(connection)
-    if revision == head():
+    if _revision(connection) == head():
         return
-    if revision is None and inspect(connection).get_table_names():
-        raise Invalid(
-            "store", "schema-foreign", f"{name} holds tables of another program: name a file of its own"
-        )
-    if revision is not None:
-        _refuse_unknown(revision, name)
+    check_migratable(connection, name)
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def check_migratable(connection: Connection, name: str) -> None:
+    """Refuse a database that `migrate` could not bring to this version's schema.
+
+    Raises:
+        Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
+    """
+    revision = _revision(connection)
+    if revision is not None:
+        _refuse_unknown(revision, name)
+    elif inspect(connection).get_table_names():
+        raise Invalid(
+            "store",
+            "schema-foreign",
+            f"{name} holds tables of another program: name another file in database_url",
+        )
 
 
 def check_schema(connection: Connection, name: str) -> None:
@@ -44,11 +55,13 @@ def check_schema(connection: Connection, name: str) -> None:
     if revision == head():
         return
     if revision is None:
-        raise Invalid("store", "schema-missing", f"{name} has no records yet: start the daemon on it first")
+        raise Invalid(
+            "store", ErrorCode.SCHEMA_MISSING, f"{name} has no records yet: start the daemon on it first"
+        )
     _refuse_unknown(revision, name)
     raise Invalid(
         "store",
-        "schema-older",
+        ErrorCode.SCHEMA_OLDER,
         f"{name} has schema {revision}, this version reads {head()}: start this version's daemon on it first",
     )
 

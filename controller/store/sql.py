@@ -1,14 +1,14 @@
-"""The record ports over a database: one transaction for each method.
+"""Implements the record ports on a database, with one transaction for each method.
 
-Fits JobRecords, BindingRecords, ImageRecords, BlobLocations and LrpRecords; what happens
-inside a transaction stands in the modules named after the records.
+It fits JobRecords, BindingRecords, ImageRecords, BlobLocations and LrpRecords. The modules named after
+the records hold the statements of each transaction.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, images, jobs, lrps, survey
+from controller.store import bindings, cached_images, jobs, lrps, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference
@@ -41,17 +41,15 @@ class SqlRecords:
         return await self._database.read(lambda connection: jobs.list_open(connection, source))
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
-        """Note that instances crashed from a copy; at 0 that it was verified since."""
-        await self._database.write(lambda connection: images.suspect(connection, cache_guid, at))
+        """Save since when a copy needs verification; 0 deletes the mark."""
+        await self._database.write(
+            lambda connection: cached_images.mark_for_verification(connection, cache_guid, at)
+        )
 
     async def list_jobs(self, states: Collection[JobState]) -> tuple[CacheJob, ...]:
         """List the jobs in some states, the latest to change first."""
         wanted = frozenset(states)
         return await self._database.read(lambda connection: jobs.list_in(connection, wanted))
-
-    async def list_failed_jobs(self) -> tuple[CacheJob, ...]:
-        """List the failed jobs, the latest first."""
-        return await self._database.read(jobs.list_failed)
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
         """Save a new job with the binding that asked for it, in place of an earlier one of its requester.
@@ -74,23 +72,23 @@ class SqlRecords:
     async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
         """Save a cached job with its image and the image's blobs, all or nothing.
 
-        The same again changes nothing. An image that was there keeps its first source, root
-        digest and time of creation, and its blobs are added to.
+        Repeating the call changes nothing. An existing image keeps its source, root digest and creation
+        time, and gets further blobs.
 
         Raises:
             NotFound: There is no such job.
             Conflict: `illegal-change`, or `guid-of-other-content` for a GUID not reserved for the content.
             Invalid: The job is not cached as this image.
         """
-        held = tuple(blobs)  # whatever yields them belongs to the caller's thread
+        held = tuple(blobs)  # the iterable belongs to the caller's thread
         await self._database.write(lambda connection: jobs.finish(connection, job, image, held))
 
     async def find_binding(self, requester: str) -> Binding | None:
-        """Read the binding that a staging task or an LRP asked for."""
+        """Find the binding of a requester: a staging task or an LRP."""
         return await self._database.read(lambda connection: bindings.find(connection, requester))
 
     async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
-        """Read an app's latest binding for a source; of two staged at once the one saved later."""
+        """Find an app's latest binding for a source; of two staged at the same time, the one saved later."""
         return await self._database.read(
             lambda connection: bindings.find_newest(connection, app_guid, source)
         )
@@ -114,36 +112,38 @@ class SqlRecords:
         await self._database.write(put)
 
     async def drop_binding(self, requester: str) -> Binding | None:
-        """Forget what a staging task asked for, and tell what it was."""
+        """Delete the binding of a requester and return it."""
         return await self._database.write(lambda connection: bindings.drop(connection, requester))
 
     async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
-        """Give the GUID of some content, the same one for ever; a new one is saved before it is given."""
-        return await self._database.write(lambda connection: images.reserve(connection, platform_digest))
+        """Return the GUID reserved for some content, always the same; a new one is saved first."""
+        return await self._database.write(
+            lambda connection: cached_images.reserve(connection, platform_digest)
+        )
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
-        """Read a finished copy; a mere reservation is none."""
-        return await self._database.read(lambda connection: images.find(connection, cache_guid))
+        """Find a finished copy; a reservation alone is no copy."""
+        return await self._database.read(lambda connection: cached_images.find(connection, cache_guid))
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
-        return await self._database.read(images.list_all)
+        return await self._database.read(cached_images.list_all)
 
     async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
-        """Forget a finished copy, and tell which blobs it held; its GUID stays that of its content.
+        """Delete a finished copy and return the digests of its blobs; its GUID stays reserved.
 
         Raises:
             NotFound: There is no such copy.
         """
-        return await self._database.write(lambda connection: images.drop(connection, cache_guid))
+        return await self._database.write(lambda connection: cached_images.drop(connection, cache_guid))
 
     async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        """Save a finished copy with the blobs that it holds."""
+        """Save a finished copy with the digests of its blobs."""
         held = tuple(blobs)
-        await self._database.write(lambda connection: images.keep(connection, image, held))
+        await self._database.write(lambda connection: cached_images.keep(connection, image, held))
 
     async def count_lrps(self) -> dict[Reason, int]:
-        """Count the LRPs by the reason that their last pass came to."""
+        """Count the LRPs by the reason of their last pass."""
         return await self._database.read(lrps.count_by_reason)
 
     async def count_jobs(self) -> dict[str, int]:
@@ -151,17 +151,17 @@ class SqlRecords:
         return await self._database.read(jobs.count_by_state)
 
     async def measure_images(self) -> tuple[int, int]:
-        """Count the finished copies, and sum up their bytes."""
-        return await self._database.read(images.measure)
+        """Count the finished copies and their bytes."""
+        return await self._database.read(cached_images.measure)
 
     async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
-        """Read what is known of many LRPs at one moment, in their order."""
+        """Read all records about many LRPs from one snapshot, in the order of the keys."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))
 
     async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-        """Name the most lately verified image whose repository holds it, for each blob that is held."""
+        """Find, for each blob, the most recently verified image that contains it."""
         wanted = tuple(blobs)
-        return await self._database.read(lambda connection: images.find_holders(connection, wanted))
+        return await self._database.read(lambda connection: cached_images.find_holders(connection, wanted))
 
     async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
         """Read one LRP's record."""

@@ -1,21 +1,21 @@
-"""Reads what is known of many LRPs within one transaction, for whoever looks at all of them."""
+"""Reads all records about many LRPs within one transaction, for plans and listings of all of them."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, images, jobs, lrps
+from controller.store import bindings, cached_images, jobs, lrps
 from reconcile.records import Binding, Known, LrpKey
 
 
 def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
-    """Read the records of some hundred LRPs, in their order, with one query for each kind of record."""
+    """Read the records of some hundred LRPs, in the order of the keys, with one query for each kind."""
     records = lrps.find_many(connection, {key.process_guid for key in keys})
     newest = bindings.find_newest_of(connection, {key.app_guid for key in keys if key.app_guid})
     bound = [None if key.source is None else newest.get((key.app_guid, str(key.source))) for key in keys]
     known_jobs = jobs.find_many(connection, {each.job_id for each in bound if each is not None})
     copied = {job.cache_guid for job in known_jobs.values() if job.cache_guid is not None}
-    known_images = images.find_many(connection, copied)
+    known_images = cached_images.find_many(connection, copied)
 
     def known(key: LrpKey, binding: Binding | None) -> Known:
         job = None if binding is None else known_jobs.get(binding.job_id)

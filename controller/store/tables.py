@@ -1,4 +1,4 @@
-"""The schema, declared once; migrations bring a database here, and a test compares the two.
+"""Declares the current schema; a test compares it with what the schema versions create.
 
 Types are those that PostgreSQL and MySQL have too: every indexed text has a length that
 fits MySQL's index limit, times are doubles (a MySQL FLOAT would lose the seconds), and
@@ -38,7 +38,7 @@ metadata = MetaData(
     }
 )
 
-# A GUID is promised to some content before anything is copied: what is only promised is no image yet.
+# A GUID is reserved for some content before anything is copied; a reservation alone is no image yet.
 reservations = Table(
     "reservations",
     metadata,
@@ -59,9 +59,9 @@ images = Table(
     Column("verified_at", Double, nullable=False),
 )
 
-# Copies that instances crashed from, until they are verified again.
-suspects = Table(
-    "suspects",
+# Copies that need verification, because instances crashed from them.
+pending_verifications = Table(
+    "pending_verifications",
     metadata,
     Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
     Column("since", Double, nullable=False),
@@ -110,7 +110,7 @@ bindings = Table(
     Index(None, "job_id"),
 )
 
-# No foreign key: the row that brings an app back is never refused because of another table.
+# No foreign key: the row that an app may be restored from is never refused because of another table.
 migrations = Table(
     "migrations",
     metadata,
@@ -129,7 +129,7 @@ migrations = Table(
     Column("instance_guids", Text),  # separated by spaces; MySQL has no default for a TEXT
 )
 
-# What LRPs ran from before they were moved.
+# What LRPs ran from before they were migrated.
 original_sources = Table(
     "original_sources",
     metadata,
@@ -160,10 +160,10 @@ settings = Table(
     Column("value", Text, nullable=False),
 )
 
-# Apps that stay on their sources, where an operator put them back.
+# Apps that an operator pinned to their sources.
 pins = Table("pins", metadata, Column("app_guid", String(KEY_LENGTH), primary_key=True))
 
-# What operators did; the oldest rows go.
+# What operators did; the oldest rows are deleted.
 audit = Table(
     "audit",
     metadata,

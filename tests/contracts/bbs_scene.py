@@ -14,7 +14,6 @@ from uuid import uuid4
 import httpx
 from google.protobuf.message import Message
 
-from controller.bbs.client import BbsClient, open_bbs
 from protos.bbs import actual_lrp_requests_pb2 as actual_requests
 from protos.bbs import desired_lrp_requests_pb2 as desired_requests
 from protos.bbs import evacuation_pb2 as evacuation
@@ -36,6 +35,7 @@ from reconcile.events import (
     TaskRemoved,
 )
 from reconcile.lrps import ProcessGuid, TaskGuid
+from tests.contracts.bbs_client import ContractClient, open_contract_client
 
 M = TypeVar("M", bound=Message)
 
@@ -64,7 +64,7 @@ class Scene:
         cell_id: A cell that nobody has registered.
     """
 
-    client: BbsClient
+    client: ContractClient
     http: httpx.AsyncClient
     is_2026: bool
     domain: str = field(default_factory=lambda: f"suite-{uuid4()}")
@@ -238,7 +238,7 @@ class Scene:
 async def open_scene(target: Target) -> AsyncIterator[Scene]:
     """Open a scene on a BBS, find out which version it is, and clean up at the end."""
     async with (
-        open_bbs(target.url, tls=target.tls) as client,
+        open_contract_client(target.url, tls=target.tls) as client,
         httpx.AsyncClient(base_url=target.url, verify=target.tls, trust_env=False) as http,
     ):
         newest = "/v1/actual_lrps/list_by_process_guids"

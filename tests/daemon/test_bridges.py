@@ -379,7 +379,7 @@ async def test_without_a_journal_key_running_apps_are_left_alone_with_a_warning(
         "reconciler.reconciled", process_guid=app.process_guid, reason="waiting-until-stopped"
     )
     assert "journal_key_file" in line["data"]["detail"]
-    assert any("no LRP is moved while it runs" in str(line.get("data")) for line in daemon.lines)
+    assert any("no LRP is migrated while it runs" in str(line.get("data")) for line in daemon.lines)
 
 
 async def test_the_operator_excepts_an_org(env: Environment) -> None:

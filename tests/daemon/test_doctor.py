@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
 from controller.doctor import Finding, Level, diagnose
@@ -11,6 +12,14 @@ from tests.daemon.environment import Environment, open_environment
 
 OF_ONE_MACHINE = {"config", "cells-view", "sources"}
 """Checks that warn since everything is on loopback, and Docker Hub is out of reach."""
+
+
+@pytest.fixture(autouse=True)
+async def grpc_stays() -> AsyncIterator[None]:
+    """Keep gRPC's thread for as long as the test: the last channel to close would wait for its end."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture
@@ -42,9 +51,9 @@ async def test_a_whole_deployment_is_well_before_the_first_start(env: Environmen
 
     (no_daemon,) = troubles(findings)
     assert (no_daemon.check, no_daemon.level) == ("admin", Level.WARNING)
-    assert "1 of 1 registered cells take docker images" in texts(findings, "cells")
+    assert "1 of 1 registered cells run Docker images" in texts(findings, "cells")
     assert "agrees with the BBS and the cache registry" in texts(findings, "clock")
-    assert "is made at the daemon's first start" in texts(findings, "database")
+    assert "is created at the daemon's first start" in texts(findings, "database")
     assert f"{env.source.address} answers" in texts(findings, "sources")
     assert not (env.directory / "store").exists()
 
@@ -57,7 +66,7 @@ async def test_a_running_daemon_is_seen_and_left_alone(env: Environment) -> None
     assert troubles(findings) == []
     assert f"is held by process {daemon.pid} since " in texts(findings, "database")
     assert "has the schema of this version" in texts(findings, "database")
-    assert texts(findings, "admin") == f"a daemon listens at {env.settings['admin_address']}"
+    assert texts(findings, "admin") == f"the daemon at {env.settings['admin_address']} answers a call"
     status, seconds = await daemon.stop()
     assert status == 0
     assert seconds < 10
@@ -77,6 +86,8 @@ async def test_several_things_that_are_wrong_are_all_said_at_once(env: Environme
     found = [(each.check, each.level) for each in troubles(await examine(env))]
 
     assert found == [
+        ("config", Level.PROBLEM),  # a key that is another certificate's
+        ("config", Level.PROBLEM),  # a database that cannot be
         ("certificates", Level.PROBLEM),  # expired
         ("certificates", Level.PROBLEM),  # and its key is that of another
         ("bbs", Level.PROBLEM),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controller.registry.auth.tokens import IDENTITY_TOKEN
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.images import DOCKER_HUB
 from reconcile.lrps import Credentials, Secret
 
@@ -78,9 +78,9 @@ def parse_logins(raw: bytes) -> Logins:
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
-        raise Invalid("config", "bad-auth-file", "the login file is not JSON") from None
+        raise Invalid("config", ErrorCode.BAD_AUTH_FILE, "the login file is not JSON") from None
     if not isinstance(document, dict):
-        raise Invalid("config", "bad-auth-file", "the login file is not a JSON object")
+        raise Invalid("config", ErrorCode.BAD_AUTH_FILE, "the login file is not a JSON object")
     auths, helpers, store = (document.get(name) for name in ("auths", "credHelpers", "credsStore"))
     entries: dict[str, Credentials] = {}
     for key, value in auths.items() if isinstance(auths, dict) else ():
@@ -160,10 +160,10 @@ class AuthFile:
         except OSError as error:
             raise self._unreadable(error) from error
         if len(raw) > MAX_FILE:
-            raise Invalid("config", "bad-auth-file", f"{self._path} is larger than 4 MiB")
+            raise Invalid("config", ErrorCode.BAD_AUTH_FILE, f"{self._path} is larger than 4 MiB")
         logins = parse_logins(raw)
         self._state = state
         return logins
 
     def _unreadable(self, error: OSError) -> Invalid:
-        return Invalid("config", "bad-auth-file", f"cannot read {self._path}: {error.strerror}")
+        return Invalid("config", ErrorCode.BAD_AUTH_FILE, f"cannot read {self._path}: {error.strerror}")

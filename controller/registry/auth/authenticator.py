@@ -19,7 +19,7 @@ from controller.registry.auth.tokens import Identity, basic_header, fetch_token
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.request import RequestContext
 from controller.registry.http.urls import Url
-from reconcile.errors import Denied
+from reconcile.errors import Denied, ErrorCode
 from reconcile.lrps import Credentials
 
 _MARGIN = 10.0  # seconds before its expiry at which a token is no longer used
@@ -155,7 +155,7 @@ class Authenticator:
             with self._lock:
                 is_proven = known in self._proven
             # Some token servers never grant a token for two repositories.
-            if error.code != "bad-credentials" or not is_proven or known is None or len(scopes) > 1:
+            if error.code != ErrorCode.BAD_CREDENTIALS or not is_proven or known is None or len(scopes) > 1:
                 raise
             context.cancellation.wait(self._login_wait)
             try:

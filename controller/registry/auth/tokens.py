@@ -18,7 +18,7 @@ from controller.registry.http.refusals import Refusal, error_from_refusal
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
 from controller.registry.http.urls import Url
-from reconcile.errors import Denied, Invalid, NotFound
+from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
 from reconcile.lrps import Credentials
 
 MAX_TOKEN_RESPONSE = 1024 * 1024
@@ -98,9 +98,13 @@ def fetch_token(
 def _check_realm(identity: Identity, realm: Url, attempted: str) -> None:
     home = identity.base.origin
     if home.scheme == "https" and realm.origin.scheme != "https":
-        raise Denied("registry", "realm-refused", f"{attempted}: the registry's token server is not https")
+        raise Denied(
+            "registry", ErrorCode.REALM_REFUSED, f"{attempted}: the registry's token server is not https"
+        )
     if identity.credentials is not None and home.scheme != "https" and realm.origin.host != home.host:
-        raise Denied("registry", "realm-refused", f"{attempted}: another host was named over plain http")
+        raise Denied(
+            "registry", ErrorCode.REALM_REFUSED, f"{attempted}: another host was named over plain http"
+        )
 
 
 def _read(response: Response, identity: Identity, attempted: str) -> Token:
@@ -119,6 +123,6 @@ def _read(response: Response, identity: Identity, attempted: str) -> Token:
 def _token_error(refusal: Refusal) -> Exception:
     error = error_from_refusal(refusal)
     if refusal.status in {400, 401, 403}:
-        return Denied("registry", "bad-credentials", error.detail)
+        return Denied("registry", ErrorCode.BAD_CREDENTIALS, error.detail)
     # A missing token server must not look like a missing image.
     return Invalid("registry", "bad-token-response", error.detail) if isinstance(error, NotFound) else error

@@ -7,7 +7,7 @@ from controller.registry.http.connection import Connection
 from controller.registry.http.request import RequestContext
 from controller.registry.http.settings import Timeouts
 from controller.registry.http.urls import Origin
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 
 
 def _dial(host: str, port: int, connect_timeout: float, context: RequestContext) -> socket.socket:
@@ -38,7 +38,9 @@ def _dial(host: str, port: int, connect_timeout: float, context: RequestContext)
         sock.close()
     if refused:
         raise Invalid(
-            "registry", "address-refused", f"{host} is at {', '.join(refused)}, which is not a public address"
+            "registry",
+            ErrorCode.ADDRESS_REFUSED,
+            f"{host} is at {', '.join(refused)}, which is not a public address",
         )
     raise failure or OSError(f"{host} has no address")
 

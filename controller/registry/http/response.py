@@ -14,12 +14,11 @@ from controller.registry.http.refusals import MAX_ERROR_BODY
 from controller.registry.http.request import RequestContext
 from controller.registry.http.urls import Url
 from controller.threads import Cancellation
-from reconcile.errors import DockerCacheError, Invalid, Unavailable
+from controller.tls_causes import NO_TLS
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 FAILURES = (OSError, ProtocolError, UnicodeError)
-NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-"""OpenSSL's names for what a server sends that does not speak TLS."""
 
 
 class ConnectionLease:
@@ -150,7 +149,9 @@ class Response:
             self._lease.close()
             raise self._lease.failure(error, self.url) from error
         if stated is not None and len(body) < min(stated, limit):
-            raise Unavailable("registry", "cut", f"{self.url}: ended after {len(body)} of {stated} bytes")
+            raise Unavailable(
+                "registry", ErrorCode.CUT, f"{self.url}: ended after {len(body)} of {stated} bytes"
+            )
         return body
 
     def drain(self) -> bytes:
@@ -173,7 +174,7 @@ class Response:
 
 def too_slow(url: Url) -> Unavailable:
     """Build the error of an exchange whose deadline has passed."""
-    return Unavailable("registry", "too-slow", f"{url}: not done in the time allowed for its size")
+    return Unavailable("registry", ErrorCode.TOO_SLOW, f"{url}: not done in the time allowed for its size")
 
 
 def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCacheError:
@@ -184,16 +185,18 @@ def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCac
     """
     cancellation.check()
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Unavailable("registry", "certificate", f"{url}: {clean(error.verify_message)}")
+        return Unavailable("registry", ErrorCode.CERTIFICATE, f"{url}: {clean(error.verify_message)}")
     if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
         advice = "set plain_http for it if it is to be reached by plain HTTP"
-        return Unavailable("registry", "no-tls", f"{url}: the server does not speak TLS: {advice}")
+        return Unavailable("registry", ErrorCode.NO_TLS, f"{url}: the server does not speak TLS: {advice}")
     if isinstance(error, IllegalRequestError):
         return Invalid("registry", "bad-request", f"{url} cannot be requested: {error}")
     if isinstance(error, UnicodeError):
         return Invalid("registry", "bad-url", f"{url} cannot be requested")
     if isinstance(error, TimeoutError):
-        return Unavailable("registry", "timeout", f"{url}: no response in time")
+        return Unavailable("registry", ErrorCode.TIMEOUT, f"{url}: no response in time")
     if isinstance(error, socket.gaierror):
-        return Unavailable("registry", "unknown-host", f"{url.origin}: the name cannot be resolved")
-    return Unavailable("registry", "connection", f"{url}: {clean(str(error)) or type(error).__name__}")
+        return Unavailable("registry", ErrorCode.UNKNOWN_HOST, f"{url.origin}: the name cannot be resolved")
+    return Unavailable(
+        "registry", ErrorCode.CONNECTION, f"{url}: {clean(str(error)) or type(error).__name__}"
+    )

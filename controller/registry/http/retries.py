@@ -5,10 +5,10 @@ from tenacity.wait import wait_random_exponential
 
 from controller.registry.http.settings import Retries
 from controller.threads import Cancellation
-from reconcile.errors import RateLimited, Unavailable
+from reconcile.errors import ErrorCode, RateLimited, Unavailable
 
 # Only the operator can correct these; a repetition fails as well.
-_PERMANENT = frozenset({"certificate", "no-tls", "unknown-host"})
+_PERMANENT = frozenset({ErrorCode.CERTIFICATE, ErrorCode.NO_TLS, ErrorCode.UNKNOWN_HOST})
 
 
 def retrying(policy: Retries, cancellation: Cancellation) -> Retrying:

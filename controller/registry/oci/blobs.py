@@ -8,7 +8,7 @@ from typing import Protocol, Self
 from controller.registry.http.response import Response
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
-from reconcile.errors import Invalid, Unavailable
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.images import Digest
 
 _MOST_RESUMES = 3
@@ -85,7 +85,9 @@ class BlobReader:
             if count == 0:
                 if self._offset == resumed_at or self.resumes == _MOST_RESUMES:
                     raise Unavailable(
-                        "registry", "cut", f"{self._subject}: ended after {self._offset} of {size} bytes"
+                        "registry",
+                        ErrorCode.CUT,
+                        f"{self._subject}: ended after {self._offset} of {size} bytes",
                     )
                 resumed_at = self._offset
                 self._reopen()
@@ -109,7 +111,7 @@ class BlobReader:
         try:
             return self._response.read_into(self._buffer[:most])
         except Unavailable as error:
-            if error.code == "too-slow":
+            if error.code == ErrorCode.TOO_SLOW:
                 raise
             return 0  # what was read into the buffer before the failure is read again
 
@@ -133,22 +135,28 @@ class BlobReader:
         """Skip bytes that were read before, where the registry sends the whole blob; at most once."""
         if self._has_skipped:
             raise Unavailable(
-                "registry", "cut", f"{self._subject}: its registry does not send the rest alone"
+                "registry", ErrorCode.CUT, f"{self._subject}: its registry does not send the rest alone"
             )
         self._has_skipped = True
         while count:
             read = self._read(min(len(self._buffer), count))
             if not read:
-                raise Unavailable("registry", "cut", f"{self._subject}: ended before the missing part")
+                raise Unavailable(
+                    "registry", ErrorCode.CUT, f"{self._subject}: ended before the missing part"
+                )
             count -= read
 
     def _check(self) -> None:
         found = Digest(self._blob.digest.algorithm, self._hash.hexdigest())
         if found != self._blob.digest:
-            raise Invalid("registry", "digest-mismatch", f"{self._subject}: the bytes are those of {found}")
+            raise Invalid(
+                "registry", ErrorCode.DIGEST_MISMATCH, f"{self._subject}: the bytes are those of {found}"
+            )
         if self._response is not None and self._response.has_more():
             raise Invalid(
-                "registry", "size-mismatch", f"{self._subject}: longer than its {self._blob.size} bytes"
+                "registry",
+                ErrorCode.SIZE_MISMATCH,
+                f"{self._subject}: longer than its {self._blob.size} bytes",
             )
 
 

@@ -35,7 +35,7 @@ from controller.registry.oci.results import (
 )
 from controller.registry.oci.session import Session
 from controller.registry.oci.uploads import closing_url, session_url
-from reconcile.errors import Denied, Invalid, Unavailable
+from reconcile.errors import Denied, ErrorCode, Invalid, Unavailable
 from reconcile.images import Digest, parse_digest
 
 _MANIFEST_HEADERS = {"Accept": ACCEPT}
@@ -92,7 +92,8 @@ class Repository:
         with self.session.send(request, self._pull, subject) as response:
             if response.status != 200:
                 error = self.session.error(response, f"{subject} (read manifest)")
-                if error.code == "MANIFEST_INVALID":  # a pull-through cache that has not fetched it yet
+                # A pull-through cache says so that has not fetched it yet.
+                if error.code == ErrorCode.MANIFEST_INVALID:
                     raise Unavailable(error.system, error.code, error.detail)
                 raise error
             raw = response.read(MAX_MANIFEST + 1)
@@ -103,7 +104,9 @@ class Repository:
             coding = response.headers.get("Content-Encoding")
             encoded = f" (sent with content coding {coding[:20]!r})" if coding else ""
             raise Invalid(
-                "registry", "digest-mismatch", f"{subject}: the bytes are not those of {asked}{encoded}"
+                "registry",
+                ErrorCode.DIGEST_MISMATCH,
+                f"{subject}: the bytes are not those of {asked}{encoded}",
             )
         document = parse_document(raw, media_type_of(response.headers.get("Content-Type")), subject)
         return replace(document, digest=asked) if asked is not None and ":" in version else document
@@ -128,13 +131,13 @@ class Repository:
                 response.drain()
                 stored = digest_header(response.headers)
                 if stored is not None and digest_of(document.raw, stored.algorithm) != stored:
-                    raise Invalid("registry", "digest-mismatch", f"{subject}: stored as {stored}")
+                    raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{subject}: stored as {stored}")
                 return response.headers.get("OCI-Subject") is not None
             refusal = self.session.refusal(response, f"{subject} (write manifest)")
         error = error_from_refusal(refusal)
-        if any(entry.code == "MANIFEST_BLOB_UNKNOWN" for entry in parse_entries(refusal.body)):
+        if any(entry.code == ErrorCode.MANIFEST_BLOB_UNKNOWN for entry in parse_entries(refusal.body)):
             missing = frozenset(parse_digest(each.decode()) for each in _DIGESTS.findall(refusal.body))
-            raise BlobsMissing(error.system, "MANIFEST_BLOB_UNKNOWN", error.detail, missing)
+            raise BlobsMissing(error.system, ErrorCode.MANIFEST_BLOB_UNKNOWN, error.detail, missing)
         raise error
 
     def delete_manifest(self, digest: Digest) -> None:
@@ -155,7 +158,7 @@ class Repository:
                 return
             error = self.session.error(response, f"{subject} (delete manifest)")
             if response.status == 405:  # the CNCF registry sends no code in its read-only mode
-                raise Invalid(error.system, "UNSUPPORTED", error.detail)
+                raise Invalid(error.system, ErrorCode.UNSUPPORTED, error.detail)
             raise error
 
     def find_blob(self, digest: Digest) -> BlobHead | None:
@@ -272,13 +275,13 @@ class Repository:
                 response.drain()
                 stored = digest_header(response.headers)
                 if stored is not None and stored.algorithm == blob.digest.algorithm and stored != blob.digest:
-                    raise Invalid("registry", "digest-mismatch", f"{subject}: stored as {stored}")
+                    raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{subject}: stored as {stored}")
                 return
             error = self.session.error(response, f"{subject} (upload blob)")
             if self.session.may_be_accepted(response, self._push, refused=header, subject=subject):
-                raise Unavailable("registry", "token-expired", error.detail)
+                raise Unavailable("registry", ErrorCode.TOKEN_EXPIRED, error.detail)
         if response.status >= 500 and isinstance(error, Unavailable) and error.retry_after is None:
-            raise Unavailable("registry", "upload-failed", f"{error.detail} ({error.code})")
+            raise Unavailable("registry", ErrorCode.UPLOAD_FAILED, f"{error.detail} ({error.code})")
         raise error
 
     def find_upload(self, session: Url) -> UploadStatus | None:

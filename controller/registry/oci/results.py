@@ -8,7 +8,7 @@ from controller.registry.http.urls import Url
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.ranges import parse_content_range
 from controller.registry.oci.session import Session
-from reconcile.errors import Invalid, Unavailable
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.images import Digest, parse_digest
 
 
@@ -56,7 +56,7 @@ def check_part(response: Response, blob: Descriptor, offset: int, subject: str) 
     part = parse_content_range(response.headers.get_all("Content-Range") or [])
     fits = part is not None and part.first == offset and part.total in {blob.size, None}
     if response.status != 206 or not fits:
-        raise Unavailable("registry", "cut", f"{subject}: cannot be resumed at byte {offset}")
+        raise Unavailable("registry", ErrorCode.CUT, f"{subject}: cannot be resumed at byte {offset}")
 
 
 def check_length(session: Session, response: Response, blob: Descriptor, subject: str) -> None:
@@ -71,7 +71,7 @@ def check_length(session: Session, response: Response, blob: Descriptor, subject
         coding = response.headers.get("Content-Encoding") or "none"
         raise Invalid(
             "registry",
-            "size-mismatch",
+            ErrorCode.SIZE_MISMATCH,
             f"{subject}: {response.length} bytes instead of {blob.size} (content coding {coding[:20]!r})",
         )
 

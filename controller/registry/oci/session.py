@@ -22,7 +22,7 @@ from controller.registry.http.response import Response
 from controller.registry.http.retries import retrying
 from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
-from reconcile.errors import Denied, DockerCacheError, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, RateLimited, Unavailable
 from reconcile.images import ImageReference
 from reconcile.lrps import Credentials
 
@@ -98,7 +98,7 @@ class Session:
         try:
             response = self._send(request, scopes, subject)
         except Denied as error:
-            if error.code != "bad-credentials" or not self._adopt_newer_login():
+            if error.code != ErrorCode.BAD_CREDENTIALS or not self._adopt_newer_login():
                 raise
             return self._send(request, scopes, subject)
         if self._is_refused(response) and self._adopt_newer_login():
@@ -114,7 +114,7 @@ class Session:
         try:
             return self._dependencies.authenticator.header(self.identity(subject), scopes, self._context)
         except Denied as error:
-            if error.code != "bad-credentials" or not self._adopt_newer_login():
+            if error.code != ErrorCode.BAD_CREDENTIALS or not self._adopt_newer_login():
                 raise
         return self._dependencies.authenticator.header(self.identity(subject), scopes, self._context)
 
@@ -151,7 +151,7 @@ class Session:
         try:
             other = self._next_header(response, scopes, refused=refused, subject=subject)
         except Denied as error:
-            if error.code != "bad-credentials" or not self._adopt_newer_login():
+            if error.code != ErrorCode.BAD_CREDENTIALS or not self._adopt_newer_login():
                 raise
             return True
         return other is not None or self._adopt_newer_login()

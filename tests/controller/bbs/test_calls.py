@@ -16,6 +16,7 @@ from protos.bbs.ping_pb2 import PingResponse
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.images import Rootfs
+from reconcile.lrps import ProcessGuid, Pull
 from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import Answer, Then, answer, head, serve
 from tests.simulators.certificates import Certificates, server_context
@@ -26,16 +27,14 @@ PONG = answer(PingResponse(available=True).SerializeToString())
 async def test_a_call_is_a_post_with_a_request_id_of_32_hex_digits(
     server_tls: ssl.SSLContext, tls: ssl.SSLContext
 ) -> None:
-    async with serve(server_tls, [PONG, PONG, PONG]) as peer, open_bbs(peer.address, tls=tls) as bbs:
+    async with serve(server_tls, [PONG, PONG]) as peer, open_bbs(peer.address, tls=tls) as bbs:
         await bbs.ping()
         await bbs.ping()
-        await bbs.tracing("my-id").ping()
 
-    assert [request.line for request in peer.requests] == ["POST /v1/ping HTTP/1.1"] * 3
-    first, second, third = (request.headers["x-vcap-request-id"] for request in peer.requests)
+    assert [request.line for request in peer.requests] == ["POST /v1/ping HTTP/1.1"] * 2
+    first, second = (request.headers["x-vcap-request-id"] for request in peer.requests)
     assert re.fullmatch("[0-9a-f]{32}", first)
     assert first != second
-    assert third == "my-id"
     assert peer.requests[0].headers["content-type"] == "application/x-protobuf"
     assert peer.requests[0].headers["accept-encoding"] == "identity"
     assert {request.connection for request in peer.requests} == {1}  # kept alive
@@ -151,16 +150,16 @@ async def test_a_write_is_sent_once_whatever_becomes_of_it(
         with pytest.raises(Unavailable):
             await bbs.desire_lrp(LRP, Rootfs("docker://cache/y#z"), None)
         with pytest.raises(Unavailable):
-            await bbs.desire_definition(LRP)
+            await bbs.desire_another(LRP, ProcessGuid("another"), "d", Pull(Rootfs("docker://cache/y#z")))
         with pytest.raises(Unavailable):
             await bbs.remove_desired_lrp(LRP.process_guid)
         with pytest.raises(Unavailable):
             await bbs.upsert_domain("d", ttl=1)
 
-    changed, original, *_ = (DesireLRPRequest.FromString(request.body) for request in peer.requests[:2])
+    changed, another, *_ = (DesireLRPRequest.FromString(request.body) for request in peer.requests[:2])
     assert len(peer.requests) == 4
     assert changed.desired_lrp.root_fs == "docker://cache/y#z"
-    assert original.desired_lrp.SerializeToString() == LRP.definition
+    assert (another.desired_lrp.process_guid, another.desired_lrp.domain) == ("another", "d")
 
 
 @pytest.mark.parametrize("served", ["127.0.0.2", "127.0.0.3"])
@@ -253,17 +252,16 @@ async def test_an_address_must_be_a_plain_https_url(address: str, tls: ssl.SSLCo
             pass
 
 
-async def test_only_whole_seconds_of_freshness_are_sent_and_for_ever_only_when_asked_for(
+async def test_a_domain_is_never_kept_fresh_for_ever_and_only_for_whole_seconds(
     server_tls: ssl.SSLContext, tls: ssl.SSLContext
 ) -> None:
-    async with serve(server_tls, [answer()] * 2) as peer, open_bbs(peer.address, tls=tls) as bbs:
+    async with serve(server_tls, [answer()]) as peer, open_bbs(peer.address, tls=tls) as bbs:
         for ttl in (0, -1, 2**32):
             with pytest.raises(Invalid):
                 await bbs.upsert_domain("d", ttl=ttl)
         await bbs.upsert_domain("d", ttl=2)
-        await bbs.upsert_domain_for_ever("d")
 
-    assert [UpsertDomainRequest.FromString(request.body).ttl for request in peer.requests] == [2, 0]
+    assert [UpsertDomainRequest.FromString(request.body).ttl for request in peer.requests] == [2]
 
 
 async def test_odd_bytes_in_a_text_do_not_cost_the_answer(

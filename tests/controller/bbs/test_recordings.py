@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from controller.bbs.client import BbsClient, open_bbs
 from controller.bbs.events import event_from_sse
 from controller.bbs.listing import Listing
 from controller.bbs.messages import LrpUpdate, definition_with_image, original_definition
@@ -32,6 +31,7 @@ from reconcile.events import (
 )
 from reconcile.images import Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret, TaskGuid, TaskState
+from tests.contracts.bbs_client import ContractClient, open_contract_client
 from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import LAST_CHUNK, STREAM_HEAD, Answer, Then, chunks, head, serve
 
@@ -69,7 +69,7 @@ async def read_all(listing: Listing[Any]) -> tuple[Any, ...]:
     return tuple([record async for record in listing])
 
 
-CALLS: dict[str, Callable[[BbsClient], Awaitable[object]]] = {
+CALLS: dict[str, Callable[[ContractClient], Awaitable[object]]] = {
     "ping": lambda bbs: bbs.ping(),
     "domains": lambda bbs: bbs.list_domains(),
     "domain_upsert": lambda bbs: bbs.upsert_domain("d", ttl=60),
@@ -92,7 +92,7 @@ CALLS: dict[str, Callable[[BbsClient], Awaitable[object]]] = {
 """The beginning of an exchange's name to the call of ours that gets such an answer."""
 
 
-def call_for(name: str) -> Callable[[BbsClient], Awaitable[object]]:
+def call_for(name: str) -> Callable[[ContractClient], Awaitable[object]]:
     return CALLS[max((prefix for prefix in CALLS if name.startswith(prefix)), key=len)]
 
 
@@ -123,7 +123,7 @@ async def test_every_answer_is_read(
     outcomes: dict[str, object] = {}
     async with (
         serve(server_tls, map(played, exchanges)) as peer,
-        open_bbs(peer.address, tls=tls) as bbs,
+        open_contract_client(peer.address, tls=tls) as bbs,
     ):
         for one in exchanges:
             try:
@@ -143,7 +143,7 @@ async def test_the_answers_say_what_was_desired(
     script = [played(exchange(recording, name)) for name in names]
     asked = base64.b64decode(exchange(recording, "desired_lrp_desire")["request"])
     original = desired.DesireLRPRequest.FromString(asked).desired_lrp
-    async with serve(server_tls, script) as peer, open_bbs(peer.address, tls=tls) as bbs:
+    async with serve(server_tls, script) as peer, open_contract_client(peer.address, tls=tls) as bbs:
         lrp = await bbs.find_desired_lrp(PROCESS)
         (info,) = [one async for one in bbs.list_scheduling_infos(docker_only=True)]
         rows = await bbs.list_actual_lrps(PROCESS)
@@ -198,7 +198,7 @@ async def test_every_event_is_read_over_the_wire_and_without_it(
     over_the_wire: list[Event] = []
     async with (
         serve(server_tls, [wire]) as peer,
-        open_bbs(peer.address, tls=tls) as bbs,
+        open_contract_client(peer.address, tls=tls) as bbs,
         bbs.subscribe_lrp_instances() as events,
     ):
         with pytest.raises(Unavailable, match="stream-ended"):

@@ -17,8 +17,8 @@ def parse(*chunks: bytes) -> list[SseEvent]:
     return [event for chunk in chunks for event in parser.feed(chunk)]
 
 
-def message(data: str, name: str = "message", last_event_id: str = "") -> SseEvent:
-    return SseEvent(name, data, last_event_id)
+def message(data: str, name: str = "message") -> SseEvent:
+    return SseEvent(name, data)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,12 @@ def message(data: str, name: str = "message", last_event_id: str = "") -> SseEve
         (b"event: t\n\ndata: y\n\n", [message("y")]),
         (b"data: x", []),
         (b"data: x\n", []),
-        (b"id: 5\ndata: x\n\n", [message("x", last_event_id="5")]),
-        (b"id: 5\ndata: x\n\nid\ndata: y\n\n", [message("x", last_event_id="5"), message("y")]),
-        (
-            b"id: 5\ndata: x\n\ndata: y\n\n",
-            [message("x", last_event_id="5"), message("y", last_event_id="5")],
-        ),
+        (b"id: 5\ndata: x\n\n", [message("x")]),
+        (b"id: 5\ndata: x\n\nid\ndata: y\n\n", [message("x"), message("y")]),
+        (b"id: 5\ndata: x\n\ndata: y\n\n", [message("x"), message("y")]),
         (b"id: 5\0\ndata: x\n\n", [message("x")]),
         (b"retry: 3000\n\n", []),
+        (b"retry: 3000\ndata: x\n\n", [message("x")]),
         (b"data: x\r\rdata: y\r\n\r\ndata: z\n\n", [message("x"), message("y"), message("z")]),
         (b"data: x\r\n\r\ndata: y\r\n\r\n", [message("x"), message("y")]),
         (b"foo: bar\ndata: x\nfoo\n\n", [message("x")]),
@@ -62,16 +60,6 @@ def message(data: str, name: str = "message", last_event_id: str = "") -> SseEve
 def test_the_rules_of_the_format(stream: bytes, expected: list[SseEvent]) -> None:
     assert parse(stream) == expected
     assert parse(*(stream[i : i + 1] for i in range(len(stream)))) == expected
-
-
-@pytest.mark.parametrize(
-    ("stream", "expected"), [(b"retry: 3000\n", 3.0), (b"retry: 3s\n", None), (b"retry:\n", None)]
-)
-def test_the_stream_may_name_the_pause_before_reconnecting(stream: bytes, expected: float | None) -> None:
-    parser = SseParser()
-    list(parser.feed(stream))
-
-    assert parser.retry == expected
 
 
 lines = st.sampled_from(

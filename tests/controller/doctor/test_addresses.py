@@ -27,15 +27,18 @@ async def test_a_name_of_bosh_dns_is_known_on_vms_of_the_deployment_alone(
     bosh, unresolved = await look(settings, address)
 
     assert (bosh.level, unresolved.level) == (Level.WARNING, Level.WARNING)
-    assert "under this very name" in bosh.advice
+    assert "under this name" in bosh.advice
     assert "BOSH DNS" in bosh.advice
-    assert "does not resolve here" in unresolved.text
+    assert "does not resolve on this machine" in unresolved.text
 
 
 async def test_a_name_that_does_not_resolve_here_is_a_warning(settings: Settings) -> None:
     (found,) = await look(settings, "cache.invalid:5000")
 
-    assert (found.level, "cache.invalid does not resolve here: " in found.text) == (Level.WARNING, True)
+    assert (found.level, "cache.invalid does not resolve on this machine: " in found.text) == (
+        Level.WARNING,
+        True,
+    )
     assert "DNS" in found.advice
 
 
@@ -57,4 +60,4 @@ async def test_an_address_that_resolves_is_well(settings: Settings) -> None:
 async def test_a_port_that_cannot_be_dialled_is_said(settings: Settings) -> None:
     (found,) = await look(settings, "192.0.2.7:99999")
 
-    assert (found.level, found.advice) == (Level.WARNING, "put cache_registry.address right")
+    assert (found.level, found.advice) == (Level.WARNING, "correct cache_registry.address")

@@ -34,7 +34,7 @@ async def test_a_bbs_with_a_cell_is_all_well(bbs: Bbs, settings: Settings) -> No
     assert levels(found) == [Level.OK, Level.OK]
     assert [each.check for each in found] == ["bbs", "cells"]
     assert found[0].text == f"{bbs.url} answers"
-    assert found[1].text == "1 of 1 registered cells take docker images"
+    assert found[1].text == "1 of 1 registered cells run Docker images"
 
 
 async def test_no_cell_is_a_warning(bbs: Bbs, settings: Settings) -> None:
@@ -47,8 +47,8 @@ def test_no_cell_for_docker_images_is_a_problem() -> None:
     stacks, docker = Cell("c-1", "z1", ()), Cell("c-2", "z1", ("docker",))
 
     assert judge_cells([stacks, stacks]).level is Level.PROBLEM
-    assert judge_cells([stacks, stacks]).text == "no cell takes docker images: 2 are registered"
-    assert judge_cells([stacks, docker]).text == "1 of 2 registered cells take docker images"
+    assert judge_cells([stacks, stacks]).text == "none of 2 registered cells runs Docker images"
+    assert judge_cells([stacks, docker]).text == "1 of 2 registered cells run Docker images"
 
 
 async def test_both_event_streams_are_opened_and_left(bbs: Bbs, settings: Settings) -> None:
@@ -68,7 +68,7 @@ async def test_an_event_stream_that_is_refused_is_a_problem(bbs: Bbs, settings: 
 
     assert (found.level, found.check) == (Level.PROBLEM, "events")
     assert "/v1/events/lrp_instances.r1: HTTP status 503" in found.text
-    assert "see that a BBS is active" in found.advice
+    assert "check that a BBS is active" in found.advice
 
 
 async def test_a_refused_connection_names_the_address(settings: Settings) -> None:
@@ -76,7 +76,7 @@ async def test_a_refused_connection_names_the_address(settings: Settings) -> Non
 
     assert found.level is Level.PROBLEM
     assert settings["bbs_address"] in found.text
-    assert "see that bbs_address is right" in found.advice
+    assert "check bbs_address" in found.advice
 
 
 async def test_a_bbs_of_another_authority_leads_to_the_ca_file(
@@ -99,7 +99,7 @@ async def test_a_certificate_that_the_bbs_refuses_leads_to_its_file(
     for check in (check_bbs, check_events):
         found = the_one(await all_of(check(await config_of(settings))))
         assert found.level is Level.PROBLEM
-        assert "look at bbs_client_cert_file" in found.advice  # by its alert, or since it hung up
+        assert "check bbs_client_cert_file" in found.advice  # by its alert, or since it hung up
 
 
 async def test_a_key_of_another_certificate_is_named(
@@ -143,7 +143,7 @@ async def test_something_without_tls_at_the_address_is_recognised(settings: Sett
         found = the_one(await all_of(check_bbs(await config_of(settings))))
 
     assert found.level is Level.PROBLEM
-    assert found.advice == "look at bbs_address: what answers there does not speak TLS"
+    assert found.advice == "check bbs_address: what answers there does not speak TLS"
 
 
 async def test_an_address_that_cannot_be_dialled_is_said(settings: Settings) -> None:
@@ -160,7 +160,7 @@ async def test_what_is_no_bbs_is_a_problem(bbs: Bbs, settings: Settings) -> None
         settings["bbs_address"] = f"https://{other.address}"
         found = the_one(await all_of(check_bbs(await config_of(settings))))
 
-    assert (found.level, "see that bbs_address leads to a BBS" in found.advice) == (Level.PROBLEM, True)
+    assert (found.level, "check that bbs_address leads to a BBS" in found.advice) == (Level.PROBLEM, True)
 
 
 async def test_a_bbs_that_hangs_after_its_ping_leaves_what_was_found_until_then(

@@ -37,8 +37,8 @@ async def test_before_the_first_start_all_is_well_and_nothing_is_made(
 
     assert {Level.OK} == set(levels(found))
     assert [each.text.partition(" ")[0] for each in found][:3] == [str(database.parent), "no", str(database)]
-    assert f"{database.parent} can be made by user {os.geteuid()}" in found[0].text
-    assert found[2].text == f"{database} is made at the daemon's first start"
+    assert f"{database.parent} can be created by user {os.geteuid()}" in found[0].text
+    assert found[2].text == f"{database} is created at the daemon's first start"
     assert not database.parent.exists()
 
 
@@ -149,7 +149,7 @@ async def test_no_journal_key_is_a_warning(settings: Settings) -> None:
 
     found = the_one(await look(settings))
 
-    assert (found.level, "apps are not moved while they run" in found.text) == (Level.WARNING, True)
+    assert (found.level, "apps are not migrated while they run" in found.text) == (Level.WARNING, True)
 
 
 @pytest.mark.parametrize("content", [b"marker-key\n", b"  \n", b"\xff", b"bWFya2VyLWtleQ==\n"])

@@ -1,6 +1,5 @@
-"""What lies on this machine beside the store."""
+"""The config as a whole, and the docker daemon of this machine."""
 
-import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.doctor.findings import Level
-from controller.doctor.local import check_admin, check_config, check_docker
-from tests.contracts.distribution import free_port
+from controller.doctor.local import check_config, check_docker
 from tests.controller.doctor.conftest import Settings, all_of, config_of, the_one
 from tests.simulators import docker_daemon
 
@@ -22,6 +20,16 @@ async def test_a_config_that_was_loaded_can_be_used(settings: Settings) -> None:
 
     assert loaded.level is Level.OK
     assert settings["bbs_address"] in loaded.text
+
+
+async def test_a_config_that_the_daemon_would_refuse_is_a_problem(settings: Settings) -> None:
+    settings["bbs_client_key_file"] = settings["bbs_ca_cert_file"]
+
+    found = the_one(await all_of(check_config(await config_of(settings))))
+
+    assert (found.check, found.level) == ("config", Level.PROBLEM)
+    assert found.text.startswith("bbs_client_cert_file, bbs_client_key_file: ")
+    assert "docs/reference/configuration.md" in found.advice
 
 
 @pytest.fixture
@@ -52,47 +60,3 @@ async def test_no_docker_daemon_is_a_problem(settings: Settings, socket_director
 
     assert (found.level, "daemon-lost" in found.text) == (Level.PROBLEM, True)
     assert f"unix://{socket_directory}/none.sock" in found.advice
-
-
-async def test_without_an_admin_address_nobody_is_called(settings: Settings) -> None:
-    assert await all_of(check_admin(await config_of(settings))) == []
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_daemon_that_listens_is_well(host: str, settings: Settings) -> None:
-    called = asyncio.Event()
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        called.set()
-        writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        settings |= {"admin_address": f"{host}:{port}", "admin_without_tls": True}
-        (found,) = await all_of(check_admin(await config_of(settings)))
-        async with asyncio.timeout(5.0):
-            await called.wait()
-
-    assert (found.check, found.level) == ("admin", Level.OK)
-    assert found.text == f"a daemon listens at {host}:{port}"
-
-
-@pytest.mark.parametrize("address", ["daemon.invalid:1", "a..b:1", "127.0.0.1:99999"])
-async def test_an_admin_address_that_leads_nowhere_is_a_warning(address: str, settings: Settings) -> None:
-    config = (await config_of(settings)).model_copy(update={"admin_address": address})
-
-    found = the_one(await all_of(check_admin(config)))
-
-    assert (found.level, found.text.startswith(f"no daemon listens at {address}: ")) == (Level.WARNING, True)
-    assert "admin_address" in found.advice
-
-
-async def test_no_daemon_that_listens_is_a_warning(settings: Settings) -> None:
-    settings |= {"admin_address": f"127.0.0.1:{free_port()}", "admin_without_tls": True}
-
-    found = the_one(await all_of(check_admin(await config_of(settings))))
-
-    assert found.level is Level.WARNING
-    assert found.text == f"no daemon listens at {settings['admin_address']}: the connection was refused"
-    assert found.advice.startswith("start it")

@@ -38,13 +38,13 @@ def test_a_certificate_that_is_not_believed(code: int, told: str) -> None:
 @pytest.mark.parametrize(
     ("library", "reason", "told"),
     [
-        ("SSL", "TLSV1_ALERT_UNKNOWN_CA", "look at x.client_cert_file"),
-        ("SSL", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "look at x.client_cert_file"),
-        ("SSL", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "look at x.client_cert_file"),
-        ("SSL", "SSLV3_ALERT_HANDSHAKE_FAILURE", "look at x.client_cert_file"),
+        ("SSL", "TLSV1_ALERT_UNKNOWN_CA", "check x.client_cert_file"),
+        ("SSL", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "check x.client_cert_file"),
+        ("SSL", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "check x.client_cert_file"),
+        ("SSL", "SSLV3_ALERT_HANDSHAKE_FAILURE", "check x.client_cert_file"),
         ("SSL", "WRONG_VERSION_NUMBER", "does not speak TLS"),
-        ("X509", "KEY_VALUES_MISMATCH", "look at x.ca_cert_file and x.client_cert_file"),
-        ("PEM", "NO_START_LINE", "look at x.ca_cert_file and x.client_cert_file"),
+        ("X509", "KEY_VALUES_MISMATCH", "check x.ca_cert_file and x.client_cert_file"),
+        ("PEM", "NO_START_LINE", "check x.ca_cert_file and x.client_cert_file"),
     ],
 )
 def test_a_handshake_that_fails(library: str, reason: str, told: str) -> None:

@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from controller.store import images
+from controller.store import cached_images
 from controller.store.database import database_at
 from tests.controller.store.samples import digest
 
@@ -19,5 +19,5 @@ if __name__ == "__main__":
     print("ready", flush=True)  # noqa: T201 - the lines are for the test
     sys.stdin.readline()
     for number in range(CONTENTS):
-        print(database.transact(partial(images.reserve, platform_digest=digest(number))))  # noqa: T201
+        print(database.transact(partial(cached_images.reserve, platform_digest=digest(number))))  # noqa: T201
     database.close()

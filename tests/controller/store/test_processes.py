@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.store import Store, images, open_store
+from controller.store import Store, cached_images, open_store
 from controller.store.database import database_at
 from reconcile.images import parse_digest
 from reconcile.lrps import ProcessGuid
@@ -63,7 +63,7 @@ def test_two_threads_that_reserve_at_once_get_the_same_guids(path: Path) -> None
     def reserve_all() -> list[str]:
         with closing(database_at(path)) as database:
             return [
-                database.transact(partial(images.reserve, platform_digest=digest(number)))
+                database.transact(partial(cached_images.reserve, platform_digest=digest(number)))
                 for number in range(CONTENTS)
             ]
 

@@ -254,7 +254,7 @@ async def test_failed_jobs_are_listed_the_latest_first(records: SqlRecords) -> N
         each = replace(job(state=JobState.FAILED), job_id=JobId(f"job-{n}"), updated_at=float(n))
         await records.add_job(each, replace(binding(task=f"t{n}"), job_id=each.job_id))
 
-    assert [each.job_id for each in await records.list_failed_jobs()] == ["job-3", "job-2", "job-1"]
+    assert [each.job_id for each in await records.list_jobs({JobState.FAILED})] == ["job-3", "job-2", "job-1"]
 
 
 async def test_a_dropped_binding_is_told_and_gone(records: SqlRecords) -> None:

@@ -20,13 +20,13 @@ def upgrade() -> None:
         table.add_column(sa.Column("ended", sa.String(length=255), nullable=False, server_default=""))
         table.add_column(sa.Column("instance_guids", sa.Text(), nullable=True))
     op.create_table(
-        "suspects",
+        "pending_verifications",
         sa.Column("cache_guid", sa.String(length=36), nullable=False),
         sa.Column("since", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["cache_guid"], ["images.cache_guid"], name=op.f("fk_suspects_cache_guid_images")
+            ["cache_guid"], ["images.cache_guid"], name=op.f("fk_pending_verifications_cache_guid_images")
         ),
-        sa.PrimaryKeyConstraint("cache_guid", name=op.f("pk_suspects")),
+        sa.PrimaryKeyConstraint("cache_guid", name=op.f("pk_pending_verifications")),
     )
     op.create_table(
         "original_sources",

@@ -1,4 +1,4 @@
-"""Reads and writes reservations, cached images and their blobs within a transaction."""
+"""Reads and writes GUID reservations, cached images and their blobs within a transaction."""
 
 import uuid
 from collections.abc import Collection, Iterable
@@ -6,20 +6,20 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from controller.store.tables import blobs, images, reservations, suspects
+from controller.store.tables import blobs, images, pending_verifications, reservations
 from reconcile.errors import Conflict, NotFound
 from reconcile.images import CacheGuid, Digest, ImageReference, parse_digest
 from reconcile.records import CachedImage
 
 _IMAGES = (
-    select(images, reservations.c.platform_digest, suspects.c.since)
+    select(images, reservations.c.platform_digest, pending_verifications.c.since)
     .join_from(images, reservations)
-    .outerjoin(suspects, suspects.c.cache_guid == images.c.cache_guid)
+    .outerjoin(pending_verifications, pending_verifications.c.cache_guid == images.c.cache_guid)
 )
 
 
 def reference_from_text(text: str) -> ImageReference:
-    """Read back what `str` of a reference wrote, without the defaults that a person's text would get."""
+    """Parse what `str` of a reference wrote, without the defaults that user input gets."""
     domain, _, rest = text.partition("/")
     name, _, digest = rest.partition("@")
     path, _, tag = name.partition(":")
@@ -27,18 +27,18 @@ def reference_from_text(text: str) -> ImageReference:
 
 
 def reserve(connection: Connection, platform_digest: Digest) -> CacheGuid:
-    """Give the GUID of some content; of several that ask at once the first decides."""
+    """Return the GUID that is reserved for some content, and reserve one if there is none."""
     return _reserve(connection, platform_digest, CacheGuid(str(uuid.uuid4())))
 
 
 def find(connection: Connection, cache_guid: CacheGuid) -> CachedImage | None:
-    """Read a finished copy."""
+    """Find a finished copy."""
     row = connection.execute(_IMAGES.where(images.c.cache_guid == cache_guid)).mappings().one_or_none()
     return None if row is None else _image(row)
 
 
 def find_many(connection: Connection, cache_guids: Collection[CacheGuid]) -> dict[CacheGuid, CachedImage]:
-    """Read some hundred finished copies."""
+    """Find finished copies; one query takes some hundred GUIDs."""
     rows = connection.execute(_IMAGES.where(images.c.cache_guid.in_(cache_guids))).mappings()
     return {image.cache_guid: image for image in map(_image, rows)}
 
@@ -50,20 +50,20 @@ def list_all(connection: Connection) -> tuple[CachedImage, ...]:
 
 
 def measure(connection: Connection) -> tuple[int, int]:
-    """Count the finished copies, and sum up their bytes."""
+    """Count the finished copies and their bytes."""
     count, size = connection.execute(select(func.count(), func.sum(images.c.size)).select_from(images)).one()
     return int(count), int(size or 0)
 
 
-def suspect(connection: Connection, cache_guid: CacheGuid, at: float) -> None:
-    """Note since when a copy is suspect; 0 for not any more."""
-    connection.execute(delete(suspects).where(suspects.c.cache_guid == cache_guid))
+def mark_for_verification(connection: Connection, cache_guid: CacheGuid, at: float) -> None:
+    """Save since when a copy needs verification; 0 deletes the mark."""
+    connection.execute(delete(pending_verifications).where(pending_verifications.c.cache_guid == cache_guid))
     if at and find(connection, cache_guid) is not None:
-        connection.execute(insert(suspects).values(cache_guid=cache_guid, since=at))
+        connection.execute(insert(pending_verifications).values(cache_guid=cache_guid, since=at))
 
 
 def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
-    """Forget a finished copy, and tell which blobs it held; the reservation stays.
+    """Delete a finished copy and return the digests of its blobs; the reservation stays.
 
     Raises:
         NotFound: `no-such-image`.
@@ -74,13 +74,13 @@ def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
         parse_digest(text)
         for text in connection.scalars(select(blobs.c.digest).where(blobs.c.cache_guid == cache_guid))
     )
-    for table in (suspects, blobs, images):
+    for table in (pending_verifications, blobs, images):
         connection.execute(delete(table).where(table.c.cache_guid == cache_guid))
     return held
 
 
 def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-    """Name the most lately verified image that holds it, for each blob that is held at all."""
+    """Find, for each blob that some image contains, the most recently verified of these images."""
     holder = (
         select(images.c.cache_guid)
         .join_from(images, blobs)
@@ -93,10 +93,10 @@ def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Diges
 
 
 def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> None:
-    """Save a finished copy; one that was there keeps its first source and time, and its blobs are added to.
+    """Save a finished copy; an existing one keeps its source and creation time, and gets further blobs.
 
     Raises:
-        Conflict: `guid-of-other-content`: the GUID and the content were not reserved for one another.
+        Conflict: `guid-of-other-content`: the GUID is not the one that is reserved for the content.
     """
     if _reserve(connection, image.platform_digest, image.cache_guid) != image.cache_guid:
         raise _other_content(image.cache_guid, image.platform_digest)
@@ -116,7 +116,7 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
         .values(first | known_again)
         .on_conflict_do_update(index_elements=[images.c.cache_guid], set_=known_again)
     )
-    suspect(connection, image.cache_guid, image.needs_verification_since)
+    mark_for_verification(connection, image.cache_guid, image.needs_verification_since)
     rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
     if rows:
         connection.execute(insert(blobs).on_conflict_do_nothing(), rows)

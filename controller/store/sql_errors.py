@@ -1,4 +1,4 @@
-"""The database driver's errors as ours, each saying what an operator can do about it.
+"""Maps the database driver's errors to ours, each with what an operator can do about it.
 
 Source: sqlite.org/rescode.html.
 """
@@ -19,13 +19,13 @@ _LATER = {
 _NEVER = {
     "SQLITE_READONLY": "is not writable: give this user write access to the file and its directory",
     "SQLITE_PERM": "is not accessible: give this user access to the file and its directory",
-    "SQLITE_CORRUPT": "is damaged: restore a backup, or move the file away to start afresh",
+    "SQLITE_CORRUPT": "is corrupt: restore a backup, or move the file away to start with an empty database",
     "SQLITE_NOTADB": "is no SQLite database: name another file in database_url, or move this one away",
 }
 
 
 def store_error(error: DBAPIError, name: str) -> DockerCacheError:
-    """Tell what a driver's error asks of the caller; `name` is the database's file."""
+    """Map a driver's error; `name` is the database's file."""
     code = str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
     for known, advice in _LATER.items():
         if code.startswith(known):  # extended codes, such as SQLITE_IOERR_FSYNC

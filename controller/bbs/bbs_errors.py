@@ -1,20 +1,19 @@
-"""Turns the failures of a BBS call into ours: an error in its answer, a refused answer, or none at all.
+"""Maps the failures of a BBS call to our errors: an error in a response, an HTTP status, or no response.
 
 Source: cloudfoundry/bbs models/error.proto and models/errors.go.
 """
-
-import ssl
-from collections.abc import Iterator
 
 import httpx
 
 from controller.bbs.text import text_of
 from controller.foreign_text import one_line
+from controller.tls_causes import causes_of, tls_cause_of
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import (
     Conflict,
     Denied,
     DockerCacheError,
+    ErrorCode,
     Invalid,
     NotFound,
     RateLimited,
@@ -22,9 +21,6 @@ from reconcile.errors import (
 )
 
 SYSTEM = "bbs"
-
-_REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
-"""Words of the TLS alerts that mean: not with this certificate (the last one, with TLS 1.2: not without)."""
 
 _BY_TYPE: dict[int, type[DockerCacheError]] = {
     Error.ResourceNotFound: NotFound,
@@ -45,12 +41,12 @@ _BY_TYPE: dict[int, type[DockerCacheError]] = {
     Error.InvalidJSON: Invalid,
     Error.FailedToOpenEnvelope: Invalid,
 }
-"""Every other type is trouble inside the BBS that passes: a deadlock, its database, Locket, a broken
+"""Every other type means a temporary failure inside the BBS: a deadlock, its database, Locket, a broken
 row that it deletes by itself (Deserialize), or a type that is newer than this table."""
 
 
 def error_from_answer(error: Error, *, attempt: str) -> DockerCacheError:
-    """Sort the error of an answer; its presence alone means failure, since type 0 is not on the wire."""
+    """Map the error of a response; its presence alone means failure, since type 0 is not on the wire."""
     known = error.type in Error.Type.values()
     code = Error.Type.Name(error.type) if known else f"Error{error.type}"
     kind = _BY_TYPE.get(error.type, Unavailable)
@@ -58,9 +54,9 @@ def error_from_answer(error: Error, *, attempt: str) -> DockerCacheError:
 
 
 def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCacheError | None:
-    """Sort an answer by its status and headers; None when its body is worth reading."""
+    """Map the status and headers of a response; None where it succeeded."""
     router_error = response.headers.get("X-Cf-Routererror")
-    if router_error is not None:  # a router in front, not the BBS
+    if router_error is not None:  # from a router before the BBS
         return Unavailable(SYSTEM, "RouterError", f"{attempt}: {one_line(router_error)}")
     status = response.status_code
     detail = f"{attempt}: HTTP status {status}"
@@ -69,7 +65,7 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
     if status == 429:
         return RateLimited(SYSTEM, "HTTP-429", detail, _retry_after(response))
     if status == 408 or status >= 500:
-        # 503 is what a BBS says that is not active yet: it has done nothing.
+        # A BBS that is not active responds with 503: it has done nothing.
         return Unavailable(SYSTEM, f"HTTP-{status}", detail, _retry_after(response), status != 503)
     if status in {401, 403}:
         return Denied(SYSTEM, f"HTTP-{status}", detail)
@@ -77,39 +73,26 @@ def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCach
 
 
 def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
-    """Sort a call that brought no answer; whether it had an effect is unknown."""
+    """Map the failure of a call without a response; whether the call had an effect is unknown."""
     detail = f"{attempt}: {reason_of(error)}"
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout) and not any(
-        _is_refused_certificate(cause) for cause in _causes(error)
-    ):
-        return Unavailable(SYSTEM, "ConnectionFailed", detail, may_have_happened=False)
+    tls_cause = tls_cause_of(error)
+    is_refused = tls_cause is not None and tls_cause.is_refusal
+    was_not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    if was_not_sent and not is_refused:
+        return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail, may_have_happened=False)
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return Unavailable(SYSTEM, "Timeout", detail)
-    if any(_is_refused_certificate(cause) for cause in _causes(error)):
+    if is_refused:
         return Denied(SYSTEM, "CertificateRefused", detail)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return Invalid(SYSTEM, "InvalidRequest", detail)
-    return Unavailable(SYSTEM, "ConnectionFailed", detail)
+    return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail)
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line what happened; httpx often leaves that to the cause of its error."""
-    texts = (str(cause) for cause in _causes(error))
+    """Describe an error in one line; httpx often says what happened only in the cause of its error."""
+    texts = (str(cause) for cause in causes_of(error))
     return one_line(next(filter(None, texts), type(error).__name__))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_refused_certificate(error: BaseException) -> bool:
-    # The peer's refusal of our certificate arrives as an alert, with TLS 1.3 only after the handshake.
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return True
-    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-    return "_ALERT_" in reason and any(word in reason for word in _REFUSALS)
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -6,7 +6,7 @@ import ssl
 import httpx
 import pytest
 
-from controller.bbs.errors import error_from_answer, error_from_exception, error_from_response
+from controller.bbs.bbs_errors import error_from_answer, error_from_exception, error_from_response
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from tests.simulators.certificates import Certificates

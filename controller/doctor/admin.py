@@ -1,0 +1,139 @@
+"""Calls the daemon's admin API as a command would, with the certificate of the commands."""
+
+import asyncio
+import contextlib
+import ssl
+
+from controller.admin.client import ClientTls, open_client
+from controller.config import Config
+from controller.doctor.findings import Finding, Findings, ok, problem, warning
+from controller.doctor.tls import TlsKeys, tls_advice
+from controller.transport import client_tls
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid
+
+ADMIN = "admin"
+
+TIMEOUT = 4.0
+"""Seconds for the connection, and again for the call."""
+
+_KEYS = TlsKeys(
+    "admin_address or admin_server_name", ca="admin_ca_cert_file", certificate="admin_client_cert_file"
+)
+_NO_CLIENT = (
+    "name a certificate and its key in admin_client_cert_file and admin_client_key_file, "
+    "or leave it so if no command is to run on this machine"
+)
+_NO_DAEMON = "start it, or check that admin_address is right"
+
+
+async def check_admin(config: Config) -> Findings:
+    """Call the daemon if there is an admin address; it is no problem that no daemon runs."""
+    address = config.admin_address
+    if address is None:
+        return
+    if (reason := await _reason_not_reached(address)) is not None:
+        yield warning(ADMIN, f"no daemon listens at {address}: {reason}", _NO_DAEMON)
+        return
+    tls = _client_files(config)
+    if tls is None and not config.admin_without_tls:
+        text = f"a daemon listens at {address}, and was not called: there is no admin_client_cert_file"
+        yield warning(ADMIN, text, _NO_CLIENT)
+        return
+    try:
+        context = None if tls is None else await asyncio.to_thread(_context, tls)
+    except Invalid as error:
+        yield _about_files(error, address)
+        return
+    try:
+        async with asyncio.timeout(TIMEOUT), open_client(address, tls) as client:
+            await client.status()
+    except TimeoutError:
+        advice = "check that the daemon is not overloaded: its log says what it does"
+        yield problem(ADMIN, f"{address} did not answer a call within {TIMEOUT:g} s", advice)
+    except DockerCacheError as error:
+        found = None if context is None else await _tls_problem(address, context, config.admin_server_name)
+        advice = "check that admin_address leads to this program's daemon, and that it has this version"
+        yield found or problem(ADMIN, str(error), advice)
+    else:
+        yield ok(ADMIN, f"the daemon at {address} answers a call")
+
+
+def _client_files(config: Config) -> ClientTls | None:
+    """Name the files that commands call with; None where there are none."""
+    ca, cert, key = config.admin_ca_cert_file, config.admin_client_cert_file, config.admin_client_key_file
+    if config.admin_without_tls or ca is None or cert is None or key is None:
+        return None
+    return ClientTls(ca, cert, key, config.admin_server_name)
+
+
+async def _reason_not_reached(address: str) -> str | None:
+    """Open a connection and close it; say what failed, None where nothing did."""
+    host, port = _split(address)
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port)
+    except ConnectionRefusedError:
+        return "the connection was refused"
+    except TimeoutError:
+        return f"no connection within {TIMEOUT:g} s"
+    except (OSError, OverflowError, UnicodeError) as error:
+        return str(error)
+    await _close(writer)
+    return None
+
+
+def _context(tls: ClientTls) -> ssl.SSLContext:
+    """Read the files of the commands as a TLS library reads them that says what is wrong with them.
+
+    Raises:
+        Invalid: A file is unreadable or not what it should be.
+    """
+    context = client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _about_files(error: Invalid, address: str) -> Finding:
+    if error.code == ErrorCode.UNREADABLE_FILE:
+        advice = "check that whoever runs commands can read it, and run doctor as that user"
+        return warning(ADMIN, f"{address} was not called: {error.detail}", advice)
+    return problem(ADMIN, str(error), f"check {_KEYS.ca}, {_KEYS.certificate} and admin_client_key_file")
+
+
+async def _tls_problem(address: str, context: ssl.SSLContext, server_name: str | None) -> Finding | None:
+    """Shake hands with the daemon once more, since gRPC does not say which certificate was at fault.
+
+    Returns:
+        What was at fault; None where TLS was not.
+    """
+    host, port = _split(address)
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            reader, writer = await asyncio.open_connection(
+                host, port, ssl=context, server_hostname=server_name or host
+            )
+            try:
+                hung_up = not await reader.read(1)  # with TLS 1.3 a refusal comes after the handshake
+            finally:
+                await _close(writer)
+    except TimeoutError:
+        return None
+    except OSError as error:
+        advice = tls_advice(error, _KEYS) or _on_hang_up()
+        return problem(ADMIN, f"the TLS handshake with {address} failed: {error}", advice)
+    return problem(ADMIN, f"{address} broke the connection off", _on_hang_up()) if hung_up else None
+
+
+def _on_hang_up() -> str:
+    return f"check {_KEYS.certificate}: a daemon that does not trust it may hang up without a word"
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -1,0 +1,134 @@
+"""Refuses a config that the daemon could not start with, without changing anything or asking the network.
+
+`config check` and `run` both start with it, so that the first reports what the second would refuse. What only
+other systems can tell, such as a peer that refuses a certificate, is checked by doctor.
+"""
+
+import ssl
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from controller.bbs.client import check_address
+from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
+from controller.registry.oci.platforms import parse_platform
+from controller.store import check_database, cipher_from_key
+from controller.wiring import open_registries
+from reconcile.errors import Invalid
+
+_HIGHEST_PORT = 65535
+
+T = TypeVar("T")
+
+
+def load_usable_config(path: Path) -> Config:
+    """Read a config and check all files that it names; blocks.
+
+    Raises:
+        ConfigError: The daemon would not start with it; one line for each problem, with its key.
+    """
+    config = load_config(path)
+    if problems := list(problems_of(config)):
+        raise ConfigError("\n  ".join([f"config file {path} cannot be used:", *problems]))
+    return config
+
+
+def warnings_of(config: Config) -> tuple[str, ...]:
+    """List settings that are valid, and are more often a mistake than intended; blocks."""
+    found = list(config.warnings)
+    if config.docker_socket is not None and not _socket_of(config.docker_socket).exists():
+        found.append(
+            f"docker_socket: {_socket_of(config.docker_socket)} does not exist: nothing can be copied"
+        )
+    return tuple(found)
+
+
+def problems_of(config: Config) -> Iterator[str]:
+    """Describe each problem of a config and of the files that it names, with its key; blocks."""
+    yield from _problem("bbs_address", check_address, config.bbs_address)
+    yield from _port_problem("admin_address", config.admin_address)
+    yield from _port_problem("metrics_address", config.metrics_address)
+    yield from _authorities_problem("bbs_ca_cert_file", config.bbs_ca_cert_file)
+    yield from _pair_problem("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file)
+    yield from _authorities_problem("admin_ca_cert_file", config.admin_ca_cert_file)
+    yield from _pair_problem("admin_server", config.admin_server_cert_file, config.admin_server_key_file)
+    yield from _registry_problems("cache_registry", config.cache_registry)
+    for at, registry in enumerate(config.registries):
+        yield from _registry_problems(f"registries.{at}", registry)
+    if config.journal_key_file is not None:
+        yield from _problem("journal_key_file", _read_journal_key, config.journal_key_file)
+    yield from _problem("registry_auth_file", _read_logins, config)
+    if config.platforms != "all":
+        yield from _problem("platforms", parse_platform, config.platforms)
+    yield from _problem("database_url", check_database, config.database_url)
+    if config.docker_socket is not None:
+        yield from _socket_problem("docker_socket", _socket_of(config.docker_socket))
+
+
+def _problem(key: str, check: Callable[[T], object], value: T) -> Iterator[str]:
+    try:
+        check(value)
+    except Invalid as error:
+        yield f"{key}: {error.detail}"
+    except OSError as error:
+        yield f"{key}: {error}"
+
+
+def _read_journal_key(path: Path) -> None:
+    cipher_from_key(read_secret(path).encode())
+
+
+def _read_logins(config: Config) -> None:
+    open_registries(config).close()
+
+
+def _registry_problems(key: str, registry: RegistryConfig) -> Iterator[str]:
+    yield from _authorities_problem(f"{key}.ca_cert_file", registry.ca_cert_file)
+    yield from _pair_problem(f"{key}.client", registry.client_cert_file, registry.client_key_file)
+
+
+def _authorities_problem(key: str, path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        yield f"{key}: {path} holds no CA certificates in PEM"
+    except OSError as error:
+        yield f"{key}: cannot read {path}: {error.strerror}"
+
+
+def _pair_problem(prefix: str, certificate: Path | None, private_key: Path | None) -> Iterator[str]:
+    if certificate is None or private_key is None:
+        return
+    keys = f"{prefix}_cert_file, {prefix}_key_file"
+    try:
+        # With a password, even an empty one, an encrypted key fails instead of asking for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, private_key, password="")
+    except ssl.SSLError:
+        yield f"{keys}: {certificate} and {private_key} are not a certificate and its unencrypted key in PEM"
+    except OSError as error:
+        yield f"{keys}: cannot read {certificate} or {private_key}: {error.strerror}"
+
+
+def _port_problem(key: str, address: str | None) -> Iterator[str]:
+    port = 0 if address is None else int(address.rpartition(":")[2])
+    if port > _HIGHEST_PORT:
+        yield f"{key}: {port} is no port: the highest is {_HIGHEST_PORT}"
+
+
+def _socket_of(url: str) -> Path:
+    return Path(url.removeprefix("unix://"))
+
+
+def _socket_problem(key: str, path: Path) -> Iterator[str]:
+    try:
+        is_socket = stat.S_ISSOCK(path.stat().st_mode)
+    except FileNotFoundError:
+        return  # the docker daemon may be started later
+    except OSError as error:
+        yield f"{key}: {path} cannot be looked at: {error.strerror}"
+    else:
+        if not is_socket:
+            yield f"{key}: {path} is no socket"

@@ -1,0 +1,133 @@
+"""Writes the lock files in requirements/, and says whether they still fit pyproject.toml.
+
+Started by hack/lock and hack/check-lock. A lock's first lines hold a digest of the requirements that it was
+made from, so that a check needs no network.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+UV = Path(sys.executable).parent / "uv"
+
+_DIGEST = re.compile(r"^# requirements sha256:([0-9a-f]{64})$", flags=re.MULTILINE)
+_PINNED = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)", flags=re.MULTILINE)
+_PLACE = re.compile(r"^.*://.*$|^\s*-(?!-hash=).*$", flags=re.MULTILINE)
+"""An address, or an option that names where packages come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock file.
+
+    Attributes:
+        group: The dependency group that it is made from.
+        with_project: Whether the project's own dependencies and its build backend are in it too.
+        constraints: A lock file whose versions it must share.
+    """
+
+    path: str
+    group: str
+    with_project: bool = False
+    constraints: str | None = None
+
+
+LOCKS = (
+    Lock("requirements/dev.txt", "dev", with_project=True),
+    Lock("requirements/docs.txt", "docs", constraints="requirements/dev.txt"),
+)
+
+
+def declared(pyproject: Mapping[str, Any], lock: Lock) -> tuple[str, ...]:
+    """List the requirements of pyproject.toml that a lock must satisfy."""
+    project = pyproject["project"]
+    own = [*project["dependencies"], *pyproject["build-system"]["requires"]] if lock.with_project else []
+    return tuple(sorted({*own, *pyproject["dependency-groups"][lock.group]}))
+
+
+def digest_of(pyproject: Mapping[str, Any], lock: Lock) -> str:
+    """Give the digest of all that decides what a lock must hold."""
+    parts = [pyproject["project"]["requires-python"], *declared(pyproject, lock)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def problems_of(pyproject: Mapping[str, Any], lock: Lock, text: str) -> Iterator[str]:
+    """Say why a lock with this text is not current."""
+    found = _DIGEST.search(text)
+    if found is None or found[1] != digest_of(pyproject, lock):
+        yield "it was made from other requirements"
+    if place := _PLACE.search(text):
+        yield f"it names a place: {place[0].strip()}"
+    pinned: dict[str, list[str]] = {}  # a package has several versions where they depend on the Python
+    for name, version in _PINNED.findall(text):
+        pinned.setdefault(canonicalize_name(name), []).append(version)
+    for requirement in map(Requirement, declared(pyproject, lock)):
+        versions = pinned.get(canonicalize_name(requirement.name), [])
+        if not versions:
+            yield f"{requirement.name} is missing"
+        for version in versions:
+            if version not in requirement.specifier:
+                yield f"{requirement.name} {version} is not {requirement.specifier}"
+
+
+def check() -> int:
+    """Check every lock, and give the exit status."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    status = 0
+    for lock in LOCKS:
+        for problem in problems_of(pyproject, lock, (ROOT / lock.path).read_text()):
+            print(f"{lock.path}: {problem}: run hack/lock and commit", file=sys.stderr)
+            status = 1
+    return status
+
+
+def write(options: Sequence[str]) -> int:
+    """Write every lock anew, and give the exit status."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for lock in LOCKS:
+        path = ROOT / lock.path
+        sources = ["pyproject.toml", "--group", lock.group]
+        if not lock.with_project:
+            sources = ["--group", f"pyproject.toml:{lock.group}", "--constraints", str(lock.constraints)]
+        command = [str(UV), "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header"]
+        python = pyproject["project"]["requires-python"].removeprefix(">=")
+        command += ["--python-version", python, "--output-file", lock.path, *sources, *options]
+        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        if ended.returncode:
+            return ended.returncode
+        path.write_text(_header(pyproject, lock) + path.read_text())
+        print(f"wrote {lock.path}")
+    return check()
+
+
+def _header(pyproject: Mapping[str, Any], lock: Lock) -> str:
+    return (
+        "# Versions and hashes of everything that hack/venv installs. Written by hack/lock; do not edit.\n"
+        f"# requirements sha256:{digest_of(pyproject, lock)}\n"
+    )
+
+
+def main() -> None:
+    """Read the arguments and run."""
+    match sys.argv[1:]:
+        case ["check"]:
+            sys.exit(check())
+        case ["write", *options]:
+            sys.exit(write(options))
+        case _:
+            sys.exit("usage: python -m hack.lock check | write [OPTION...]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """Builds the loops of a process, and what operators' calls reach, out of the config and what it opened."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.admin.applier import Applier
@@ -124,8 +124,14 @@ def open_engine(config: Config, store: Store) -> Engine:
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
 
 
-def assemble(config: Config, opened: Opened) -> Loops:
-    """Build the loops; nothing runs yet."""
+def assemble(config: Config, opened: Opened, *, limits: PhaseLimits = PhaseLimits()) -> Loops:  # noqa: B008 - a frozen value
+    """Build the loops; nothing runs yet.
+
+    Args:
+        config: Of the daemon.
+        opened: What the loops work with.
+        limits: Those of the protocol that the config does not say.
+    """
     store, bbs, engine, process, control = (
         opened.store,
         opened.bbs,
@@ -136,7 +142,7 @@ def assemble(config: Config, opened: Opened) -> Loops:
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index, sightings = Coverage(), LrpIndex(), Sightings()
-    rules, mode = _rules(config, store), _mode(config, opened)
+    rules, mode = _rules(config, store, limits), _mode(config, opened)
     cacher = Cacher(
         Copying(engine, rules.cache),
         records=Records(store.records, store.records, store.records),
@@ -169,6 +175,7 @@ def assemble(config: Config, opened: Opened) -> Loops:
         verifier=ReadBack(engine, store.records, rules.cache),
         requests=cacher,
         cache=rules.cache,
+        limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
     watcher = Watcher(
@@ -199,13 +206,14 @@ def assemble(config: Config, opened: Opened) -> Loops:
     return Loops(queue, watcher, cacher, reconciler, mode, desk)
 
 
-def _rules(config: Config, store: Store) -> Rules:
+def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
     return Rules(
         policy=config.policy,
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
-        limits=PhaseLimits(
+        limits=replace(
+            limits,
             bridge=config.bridge_timeout,
             settle=config.settle_timeout,
             routes=config.route_settling_delay,

@@ -28,6 +28,7 @@ from controller.reconciler import Reconciler
 from controller.store import open_store
 from controller.transport import client_tls
 from reconcile.errors import DockerCacheError
+from reconcile.steps import Limits
 
 log = structlog.get_logger(scope="daemon")
 
@@ -47,12 +48,18 @@ class LoopEnded(RuntimeError):
     """A loop that should run for ever returned."""
 
 
-async def run(config: Config, read_config: Callable[[], object]) -> bool:
+async def run(
+    config: Config,
+    read_config: Callable[[], object],
+    *,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+) -> bool:
     """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
 
     Args:
         config: To run with.
         read_config: Reads the config file again; what it raises keeps the daemon as it is.
+        limits: Those of the replacement protocol that the config does not say.
 
     Raises:
         DockerCacheError: It cannot start, with what to do about it.
@@ -60,7 +67,7 @@ async def run(config: Config, read_config: Callable[[], object]) -> bool:
     """
     async with _opened(config) as opened:
         await opened.control.load(start_paused=config.start_paused)
-        loops = assemble(config, opened)
+        loops = assemble(config, opened, limits=limits)
         await loops.recover()
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:

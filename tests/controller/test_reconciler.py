@@ -36,7 +36,7 @@ from reconcile.orders import Order
 from reconcile.plan import source_of
 from reconcile.policy import Policy
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
-from reconcile.protocol import MAX_ROUNDS, RETIRE_AFTER, UNKNOWN_FOR
+from reconcile.protocol import MAX_ROUNDS
 from reconcile.records import (
     Binding,
     CachedImage,
@@ -503,7 +503,7 @@ async def test_a_removal_that_takes_effect_after_its_answer_was_lost_costs_no_de
             while bench.lrp(app) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-        bench.passed = UNKNOWN_FOR + 1
+        bench.passed = Limits().unknown + 1
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "replaced")
     after = bench.lrp(app)
@@ -517,7 +517,7 @@ async def test_a_removal_that_never_took_effect_is_begun_anew_when_that_is_sure(
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "waiting: removal-unknown")
-        bench.passed = UNKNOWN_FOR + 1
+        bench.passed = Limits().unknown + 1
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "replaced")
 
@@ -538,7 +538,7 @@ async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "waiting: instances-stopping")
-        bench.passed = RETIRE_AFTER + 1
+        bench.passed = Limits().stop + 1
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "replaced")
     assert [row.state for row in bench.bbs.state.rows()] == ["CLAIMED"]

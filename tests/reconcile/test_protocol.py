@@ -14,7 +14,6 @@ from reconcile.phases import PHASES
 from reconcile.protocol import (
     BRIDGE_CRASHED,
     BRIDGE_TIMEOUT,
-    GO_ON_AFTER,
     LOOK_AGAIN,
     MAX_BRIDGE_CRASHES,
     MAX_ROUNDS,
@@ -22,8 +21,6 @@ from reconcile.protocol import (
     OWNER_REMOVED_IT,
     PUT_BACK,
     REPLACED,
-    RETIRE_AFTER,
-    UNKNOWN_FOR,
     may_remove,
     next_step,
     removing,
@@ -236,9 +233,13 @@ class TestMayRemove:
     def test_the_row_before_the_removal_keeps_the_newest_version_and_who_ran(self) -> None:
         scaled = replace(LRP, instances=9)
 
-        made = removing(replace(ROW, instance_guids=frozenset({"z"})), replace(WORLD, lrp=scaled))
+        made = removing(replace(ROW, instance_guids=frozenset({"z"})), replace(WORLD, lrp=scaled), LIMITS)
 
-        assert (made.phase, made.original, made.unknown_until) == (Phase.REMOVING, scaled, NOW + UNKNOWN_FOR)
+        assert (made.phase, made.original, made.unknown_until) == (
+            Phase.REMOVING,
+            scaled,
+            NOW + LIMITS.unknown,
+        )
         assert made.instance_guids == {"a", "b", "z"}
 
 
@@ -262,10 +263,10 @@ class TestAfterTheRemoval:
 
     def test_rows_whose_stop_was_lost_are_retired_and_in_the_end_not_waited_for(self) -> None:
         left = replace(GONE, instances=OURS)
-        late = replace(left, now=NOW + RETIRE_AFTER + 1)
+        late = replace(left, now=NOW + LIMITS.stop + 1)
 
         assert step(REMOVED, late) == Retire(OURS)
-        assert step(REMOVED, replace(left, now=NOW + GO_ON_AFTER + 1)) == DesireOriginal(REMOVED)
+        assert step(REMOVED, replace(left, now=NOW + LIMITS.leftover + 1)) == DesireOriginal(REMOVED)
 
     def test_looks_at_rows_that_stay_become_rare(self) -> None:
         left = replace(GONE, instances=OURS)
@@ -460,9 +461,9 @@ class TestUnbridging:
         gone = replace(BACK, bridge=None)
 
         assert isinstance(step(UNBRIDGING, gone), Wait)
-        assert step(UNBRIDGING, replace(gone, now=NOW + RETIRE_AFTER + 1)) == Retire(
+        assert step(UNBRIDGING, replace(gone, now=NOW + LIMITS.stop + 1)) == Retire(
             BRIDGED, "waiting: unbridging"
         )
         over = Close(UNBRIDGING, REPLACED)
-        assert step(UNBRIDGING, replace(gone, now=NOW + GO_ON_AFTER + 1)) == over
+        assert step(UNBRIDGING, replace(gone, now=NOW + LIMITS.leftover + 1)) == over
         assert step(UNBRIDGING, replace(gone, bridge_instances=())) == over

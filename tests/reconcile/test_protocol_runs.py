@@ -192,7 +192,7 @@ class Replacing(RuleBasedStateMachine):
         if not may_remove(before, world):
             self.row = before if before.strategy is Strategy.BRIDGE else None
             return
-        row = removing(before, world)
+        row = removing(before, world, LIMITS)
         self.row = row
         if loses_answer:
             self.has_crashed = False

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from controller.cli import commands
+from controller.cli import COMMANDS
 from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
 from reconcile.phases import PHASES
 from reconcile.reasons import REASONS
@@ -69,8 +69,8 @@ def phases_table() -> str:
 def commands_table() -> str:
     """Write the commands, each with the first sentence of its help."""
     rows = ["| command | what it does |", "| --- | --- |"]
-    for name, command in commands.commands.items():
-        rows.append(f"| `{name}` | {command.get_short_help_str(200)} |")
+    for name, place in COMMANDS.items():
+        rows.append(f"| `{name}` | {place.help} |")
     return "\n".join(rows)
 
 

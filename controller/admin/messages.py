@@ -1,6 +1,5 @@
 """Values of the admin API to protobuf and back."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
@@ -8,6 +7,7 @@ from controller.admin.applier import News
 from controller.admin.errors import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.planner import Wanted
+from controller.admin.reason_names import REASON_NAMES, named
 from controller.cacher import Progress
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
@@ -15,7 +15,7 @@ from reconcile.images import CacheRepositories, ImageReference, Rootfs, parse_di
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.ports import SourceContent
 from reconcile.proposal import PlannedCopy, PlannedMove, Proposal, Subject, Unmoved
-from reconcile.reasons import REASONS, AppState, state_of
+from reconcile.reasons import AppState, state_of
 from reconcile.records import (
     AuditEntry,
     CachedImage,
@@ -28,21 +28,11 @@ from reconcile.records import (
 )
 from reconcile.selection import Owner, Selection, owner_of
 
-_NOT_LETTERS = re.compile("[^a-z]+")
-
-
-def _named(prefix: str, text: str) -> str:
-    return f"{prefix}_{_NOT_LETTERS.sub('_', text).upper()}"
-
-
-REASON_NAMES = MappingProxyType({reason: _named("REASON", reason) for reason in REASONS})
-"""Reason to its name on the wire."""
-
-APP_STATE_NAMES = MappingProxyType({state: _named("APP_STATE", state) for state in AppState})
-JOB_STATE_NAMES = MappingProxyType({state: _named("JOB_STATE", state) for state in JobState})
-GOAL_NAMES = MappingProxyType({goal: _named("GOAL", goal) for goal in Goal})
-STRATEGY_NAMES = MappingProxyType({each: _named("STRATEGY", each) for each in Strategy})
-PHASE_NAMES = MappingProxyType({phase: _named("PHASE", phase) for phase in Phase})
+APP_STATE_NAMES = MappingProxyType({state: named("APP_STATE", state) for state in AppState})
+JOB_STATE_NAMES = MappingProxyType({state: named("JOB_STATE", state) for state in JobState})
+GOAL_NAMES = MappingProxyType({goal: named("GOAL", goal) for goal in Goal})
+STRATEGY_NAMES = MappingProxyType({each: named("STRATEGY", each) for each in Strategy})
+PHASE_NAMES = MappingProxyType({phase: named("PHASE", phase) for phase in Phase})
 
 _REASONS = {pb.Reason.Value(name): reason for reason, name in REASON_NAMES.items()}
 _GOALS = {pb.Goal.Value(name): goal for goal, name in GOAL_NAMES.items()}

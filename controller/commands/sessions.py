@@ -11,8 +11,7 @@ from typing import TypeVar
 import click
 
 from controller.admin.client import AdminClient, ClientTls, open_client
-from controller.config import load_admin_client_config, load_config
-from controller.logs import configure_logs
+from controller.admin.client_config import load_admin_client_config
 
 T = TypeVar("T")
 
@@ -58,7 +57,9 @@ async def _call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> 
 
 
 async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
-    from controller import daemon  # noqa: PLC0415 - half a second that commands beside a daemon are spared
+    from controller import daemon
+    from controller.config import load_config
+    from controller.logs import configure_logs
 
     config = load_config(target.config_path)
     configure_logs("error", sys.stderr)

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.admin.client import AdminClient, Chosen, PlanOptions, open_client
+from controller.admin.client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
+from controller.admin.questions import Chosen, PlanOptions
 from reconcile.errors import DockerCacheError
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import Invariants

@@ -8,9 +8,9 @@ import contextlib
 import json
 import shutil
 import signal
-import sys
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from controller.admin.client import ClientTls
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.contracts.distribution import BINARY, free_port, run_distribution
+from tests.daemon.programs import Program, Starter, output_of, start_forked
 from tests.simulators import images
 from tests.simulators import registry as registry_simulator
 from tests.simulators.bbs import Bbs, Version, actual, serve_bbs
@@ -31,7 +32,7 @@ from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds that only a failure ever waits."""
 
 
@@ -94,7 +95,7 @@ def simulate_registry() -> Iterator[Registry]:
 class DaemonProcess:
     """The daemon as a process of its own, with its log lines."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: Program, log: Path) -> None:
         self.pid = process.pid
         self.lines: list[dict[str, Any]] = []
         self.text = ""
@@ -187,6 +188,8 @@ class Environment:
     cloud: CloudController
     settings: dict[str, Any]
     certificates: Certificates
+    limits: Mapping[str, float]
+    start: Starter
     _source_stack: contextlib.ExitStack
     _daemons: list[DaemonProcess] = field(default_factory=list)
 
@@ -208,18 +211,9 @@ class Environment:
     async def start_daemon(self) -> DaemonProcess:
         """Write the config file and start a daemon."""
         self.write_config()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "controller",
-            "run",
-            "--config",
-            str(self.config_path),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=16 * 1024 * 1024,
-        )
-        daemon = DaemonProcess(process, self.directory / "daemon.log")
+        arguments = ("run", "--config", str(self.config_path))
+        program = await self.start(*arguments, err=subprocess.STDOUT, limits=self.limits)
+        daemon = DaemonProcess(program, self.directory / "daemon.log")
         self._daemons.append(daemon)
         return daemon
 
@@ -231,16 +225,7 @@ class Environment:
 
     async def run_command(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command of the program, and give its exit status and what it wrote."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "controller",
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
+        return await output_of(await self.start(*arguments))
 
     async def push_app(self, name: str, image: Image, *, instances: int = 1) -> App:
         """Do what `cf push` does."""
@@ -320,6 +305,8 @@ async def open_environment(
     pulls: bool = True,
     sync_interval: float | None = None,
     converge_interval: float | None = None,
+    limits: Mapping[str, float] | None = None,
+    start: Starter = start_forked,
 ) -> AsyncIterator[Environment]:
     """Start everything but the daemon, until the block ends.
 
@@ -332,6 +319,8 @@ async def open_environment(
         pulls: Whether cells pull for real.
         sync_interval: Seconds between Cloud Controller's syncs; None leaves them to the test.
         converge_interval: The same of the BBS's convergence.
+        limits: Those of the daemon's replacement protocol that are to be others, by the names of `Limits`.
+        start: Starts the program.
     """
     async with AsyncExitStack() as stack:
         source_stack = stack.enter_context(contextlib.ExitStack())
@@ -383,6 +372,8 @@ async def open_environment(
                 "admin_client_key_file": str(certificates.client.key),
             },
             certificates=certificates,
+            limits=limits or {},
+            start=start,
             _source_stack=source_stack,
         )
         stack.push_async_callback(environment.close)

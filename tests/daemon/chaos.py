@@ -260,6 +260,7 @@ class Chaos:
         if app is None:
             return
         self.invariants.note(f"put back {app.process_guid}")
+        self.invariants.will_restart(app)
         await self._env.cloud.stop(app)
         app.is_started = True
         await self._env.cloud.sync()

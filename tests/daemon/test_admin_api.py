@@ -17,14 +17,15 @@ from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
 from tests.daemon.environment import Environment, open_environment
 from tests.daemon.operator import Operator, running_apps
+from tests.simulators.bbs import Version
 from tests.simulators.certificates import Pair, make_certificates
 
 SERVICE = "docker_cache.admin.v1.Admin"
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path, start_delay=0.1, pulls=False) as opened:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version, start_delay=0.1, pulls=False) as opened:
         opened.settings |= {"start_paused": True}
         yield opened
 

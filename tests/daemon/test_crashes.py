@@ -1,7 +1,7 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
 """The daemon killed at any moment, and a BBS that goes away: nothing is lost, no app is harmed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,19 +9,18 @@ import pytest
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator
 from tests.simulators import images
-from tests.simulators.bbs import Fault
+from tests.simulators.bbs import Fault, Version
 from tests.simulators.recipes import Image
 
 SAMPLE = images.image([images.layer(200_000, n) for n in range(3)])
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path) as opened:
+async def env(version: Version, limits: Mapping[str, float], tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version, limits=limits) as opened:
         yield opened
 
 
-@pytest.mark.timeout(120)
 async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cache(env: Environment) -> None:
     """Nobody else would bring it back here: no owner keeps the domain fresh."""
     reference = env.source.push("team/web", "1", SAMPLE)

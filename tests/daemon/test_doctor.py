@@ -8,15 +8,18 @@ import pytest
 from controller.doctor import Finding, Level, diagnose
 from tests.controller.doctor.conftest import all_of, config_of, hide_docker_hub
 from tests.daemon.environment import Environment, open_environment
+from tests.simulators.bbs import Version
 
 OF_ONE_MACHINE = {"config", "cells-view", "sources"}
 """Checks that warn since everything is on loopback, and Docker Hub is out of reach."""
 
 
 @pytest.fixture
-async def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Environment]:
+async def env(
+    version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Environment]:
     hide_docker_hub(monkeypatch)
-    async with open_environment(tmp_path) as opened:
+    async with open_environment(tmp_path, version=version) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ from controller.admin.client import open_client
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, running_apps
 from tests.simulators import images
+from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 
@@ -19,9 +20,14 @@ FAILED = 5
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
-        tmp_path, start_delay=0.1, pulls=False, sync_interval=5.0, converge_interval=1.0
+        tmp_path,
+        version=version,
+        start_delay=0.1,
+        pulls=False,
+        sync_interval=5.0,
+        converge_interval=1.0,
     ) as opened:
         opened.settings |= {"sync_interval": "1s"}
         yield opened

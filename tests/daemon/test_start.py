@@ -7,11 +7,12 @@ import pytest
 
 from tests.daemon.environment import Environment, open_environment
 from tests.daemon.operator import Operator
+from tests.simulators.bbs import Version
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path) as opened:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version) as opened:
         yield opened
 
 

@@ -6,6 +6,7 @@ no server of their own; with --long all of them.
 
 import asyncio
 import io
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--fast") and config.getoption("--long"):
         raise pytest.UsageError("--fast and --long exclude each other")
     hypothesis.settings.load_profile("long" if config.getoption("--long") else "gate")
-    guard.is_on = False
+    # A run that a shell has put in the background ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)
 
 

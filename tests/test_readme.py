@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -165,6 +166,7 @@ async def printed(script: str) -> str:
     return out.decode()
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_commands_print_what_the_readme_shows() -> None:
     shown = README.partition("$ hack/demo --tour\n")[2].partition("```")[0]
 
@@ -176,6 +178,7 @@ def steps(text: str) -> list[str]:
     return re.findall(r"^ +[0-9.]+ s  (.{10})", text, flags=re.MULTILINE)
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_demo_tells_what_the_readme_prints() -> None:
     shown = README.partition("$ hack/demo\n")[2].partition("```")[0]
 

@@ -78,9 +78,9 @@ def free_port() -> int:
     each of the test run's processes has its own share of them.
     """
     for port in _PORTS:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
     raise AssertionError("the ports never end")
 
 

@@ -125,7 +125,7 @@ class Follower:
 
     async def end(self) -> str:
         """Wait for the end of the order, and tell what it came to."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.is_over.wait()
         return self.told[-1][1]
 
@@ -253,7 +253,7 @@ class Bench:
 
     async def claimed(self) -> None:
         """Wait until the cell has claimed all instances, none of which will run."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not all(row.state == "CLAIMED" for row in self.bbs.state.rows()):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -285,7 +285,7 @@ class Bench:
 
     async def reason(self, app: App, *reasons: str) -> str:
         """Wait until the last pass over an app came to one of some reasons."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 record = await self.store.records.find_lrp(ProcessGuid(app.process_guid))
                 if record is not None and record.reason in reasons:
@@ -299,7 +299,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-async def bench(certificates: Certificates, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(servers: None, certificates: Certificates, tmp_path: Path) -> AsyncIterator[Bench]:
     pair = certificates.client
     tls = client_tls(certificates.ca, cert_file=pair.certificate, key_file=pair.key)
     async with (
@@ -499,7 +499,7 @@ async def test_a_removal_that_takes_effect_after_its_answer_was_lost_costs_no_de
 
         desired.remove(bench.bbs.state, app.process_guid)
         bench.queue.add(ProcessGuid(app.process_guid))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while bench.lrp(app) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -9,7 +9,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ READS = (
     "/v1/domains/upsert",
     ANY_PATH,
 )
-REST = 100.0
+REST = 200.0
 """Seconds in which all must have come to rest when nothing goes wrong any more."""
 
 
@@ -284,8 +284,15 @@ class Chaos:
         await self._env.cloud.start_app(app)
 
 
-async def run_round(seed: int, seconds: float, directory: Path, *, operators: bool = False) -> Report:
-    """Run one seed in an environment of its own."""
+async def run_round(
+    seed: int,
+    seconds: float,
+    directory: Path,
+    *,
+    operators: bool = False,
+    limits: Mapping[str, float] | None = None,
+) -> Report:
+    """Run one seed in an environment of its own; with limits, whose those of the daemon are to be."""
     versions = list(Version)
     async with open_environment(
         directory,
@@ -294,6 +301,7 @@ async def run_round(seed: int, seconds: float, directory: Path, *, operators: bo
         pulls=False,
         sync_interval=1.0,
         converge_interval=1.0,
+        limits=limits,
     ) as env:
         env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "settle_timeout": "20s"}
         env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}

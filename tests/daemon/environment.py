@@ -120,21 +120,23 @@ class DaemonProcess:
 
     async def logged(self, message: str, *, count: int = 1, **data: object) -> dict[str, Any]:
         """Wait for the nth line of a message with some data, and give it."""
-
-        def matching() -> list[dict[str, Any]]:
-            return [
-                line
-                for line in self.lines
-                if line.get("message") == f"docker-cache.{message}"
-                and all(line["data"].get(key.replace("_", "-")) == value for key, value in data.items())
-            ]
-
         async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(lambda: len(matching()) >= count or self._reader.done())
-        found = matching()
+            await self._news.wait_for(
+                lambda: len(self.named(message, **data)) >= count or self._reader.done()
+            )
+        found = self.named(message, **data)
         if len(found) < count:
             raise AssertionError(f"the daemon ended without {message}:\n{self.text[-3000:]}")
         return found[count - 1]
+
+    def named(self, message: str, **data: object) -> list[dict[str, Any]]:
+        """Find the lines of a message with some data."""
+        return [
+            line
+            for line in self.lines
+            if line.get("message") == f"docker-cache.{message}"
+            and all(line["data"].get(key.replace("_", "-")) == value for key, value in data.items())
+        ]
 
     async def news(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> None:
         """Wait for a line that is yet to come.

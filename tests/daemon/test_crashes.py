@@ -36,7 +36,7 @@ async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cac
     again = await env.start_daemon()
     await again.logged("reconciler.resuming-replacement", process_guid=app.process_guid)
     # A container whose pull ends only now says that it runs, and is retired half a minute later.
-    await until(lambda: env.is_from_cache(app), seconds=60.0)
+    await until(lambda: env.is_from_cache(app))
     rootfs = await env.replaced(app)
     await until(lambda: env.running_from(app, rootfs) == 1)
 
@@ -56,7 +56,7 @@ async def test_without_a_journal_key_a_stop_in_mid_replacement_still_desires_the
     status, seconds = await daemon.stop()
 
     assert status == 0
-    assert seconds < 10.0
+    assert seconds < 30.0
     assert env.is_from_cache(app)
 
 

@@ -63,7 +63,7 @@ async def test_a_running_daemon_is_seen_and_left_alone(env: Environment) -> None
     assert texts(findings, "admin") == f"a daemon listens at {env.settings['admin_address']}"
     status, seconds = await daemon.stop()
     assert status == 0
-    assert seconds < 10
+    assert seconds < 30.0
 
 
 async def test_several_things_that_are_wrong_are_all_said_at_once(env: Environment) -> None:

@@ -428,7 +428,7 @@ async def test_ctrl_c_at_the_question_ends_it(env: Environment) -> None:
     while b"[y/N]" not in seen:
         seen += await asyncio.to_thread(os.read, ours, 65536)
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         status = await process.wait()
     os.close(ours)
 

@@ -13,6 +13,8 @@ from tests.simulators.bbs import Bbs, Fault, serve_bbs
 from tests.simulators.bbs_probe import INSTANCES, TASKS, probe, raw_stream, some_lrp
 from tests.simulators.certificates import Certificates, Pair, client_context
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 DESIRE = "/v1/desired_lrp/desire.r2"
 PING = "/v1/ping"
 

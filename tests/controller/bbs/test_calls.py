@@ -20,6 +20,8 @@ from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import Answer, Then, answer, head, serve
 from tests.simulators.certificates import Certificates, server_context
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 PONG = answer(PingResponse(available=True).SerializeToString())
 
 

@@ -15,7 +15,6 @@ from controller.config import Config, read_secret
 from controller.control import Control
 from controller.coverage import Coverage, Followers, LrpIndex
 from controller.engines.copy_plan import CopyLimits, Verify
-from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
 from controller.process import Process
 from controller.reachability import Forwards, Reachability
@@ -119,6 +118,9 @@ def open_engine(config: Config, store: Store) -> Engine:
     platform = None if config.platforms == "all" else parse_platform(config.platforms)
     repositories = config.cache_repositories
     if config.docker_socket is not None and platform is not None:
+        # The SDK and what it sends with take a tenth of a second, and most daemons go without them.
+        from controller.engines.docker_daemon import DaemonSettings, DockerCopy  # noqa: PLC0415
+
         docker = DaemonSettings(config.docker_socket)
         return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)

@@ -7,7 +7,6 @@ from functools import partial
 from controller.config import Config
 from controller.doctor.findings import Findings, ok, problem, warning
 from controller.doctor.threads import in_own_thread
-from controller.engines.docker_client import DockerClient
 from controller.registry.cancellation import Cancellation
 from reconcile.errors import DockerCacheError
 
@@ -37,6 +36,8 @@ async def check_docker(config: Config) -> Findings:
 
 
 def _ask_docker(path: str, cancellation: Cancellation) -> None:
+    from controller.engines.docker_client import DockerClient  # noqa: PLC0415 - most deployments go without it
+
     with DockerClient(path, idle=_DOCKER_IDLE, cancellation=cancellation):
         pass  # it asks for the version by itself
 

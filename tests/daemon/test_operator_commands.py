@@ -1,6 +1,7 @@
 """What an operator sees and does at the command line beside planning, with a real daemon's process."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -300,7 +301,7 @@ async def test_errors_are_one_line_that_says_what_to_do(env: Environment) -> Non
 
 async def test_every_command_shows_an_example(env: Environment) -> None:
     (_, listed, _) = await env.run_command("--help")
-    names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
+    names = re.findall(r"^  (\S+)", listed.partition("Commands:")[2], flags=re.MULTILINE)
 
     assert len(names) > 15
     for name in names:

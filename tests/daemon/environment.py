@@ -95,18 +95,18 @@ def simulate_registry() -> Iterator[Registry]:
 class DaemonProcess:
     """The daemon as a process of its own, with its log lines."""
 
-    def __init__(self, process: Program, log: Path) -> None:
-        self.pid = process.pid
+    def __init__(self, program: Program, log: Path) -> None:
+        self.pid = program.pid
         self.lines: list[dict[str, Any]] = []
         self.text = ""
-        self._process = process
+        self._program = program
         self._log = log
         self._news = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for raw in self._process.stdout:
+        assert self._program.stdout is not None
+        async for raw in self._program.stdout:
             text = raw.decode(errors="replace")
             self.text += text
             with self._log.open("a") as log:
@@ -154,11 +154,11 @@ class DaemonProcess:
 
     def signal_user(self) -> None:
         """Let it go on although replacements have failed."""
-        self._process.send_signal(signal.SIGUSR1)
+        self._program.send_signal(signal.SIGUSR1)
 
     def signal_reload(self) -> None:
         """Let it read its config again."""
-        self._process.send_signal(signal.SIGHUP)
+        self._program.send_signal(signal.SIGHUP)
 
     async def stop(self) -> tuple[int, float]:
         """End it with SIGTERM, and give its exit status and the seconds it took."""
@@ -168,13 +168,13 @@ class DaemonProcess:
     async def ended(self) -> int:
         """Wait until it ends by itself, and give its exit status."""
         async with asyncio.timeout(PATIENCE):
-            status = await self._process.wait()
+            status = await self._program.wait()
         await self._reader
         return status
 
     async def _end(self, number: signal.Signals) -> int:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+        if self._program.returncode is None:
+            self._program.send_signal(number)
         return await self.ended()
 
 

@@ -334,7 +334,12 @@ async def open_environment(
         )
         certificates = make_certificates(directory / "certificates")
         bbs = await stack.enter_async_context(
-            serve_bbs(certificates, version=version, converge_interval=converge_interval)
+            serve_bbs(
+                certificates,
+                version=version,
+                converge_interval=converge_interval,
+                address=("127.0.0.1", free_port()),  # which nobody takes while it does not listen
+            )
         )
         settings = CellSettings(
             start_delay=start_delay,

@@ -285,7 +285,7 @@ async def test_a_cancelled_call_gives_its_connection_back(
     ):
         calling = asyncio.create_task(bbs.remove_desired_lrp(LRP.process_guid))
         async with asyncio.timeout(60):
-            while not peer.requests:
+            while not peer.requests:  # noqa: ASYNC110 - the peer sets no event
                 await asyncio.sleep(0.01)
             calling.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -5,10 +5,11 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from controller.cli import commands
+from controller.cli import COMMANDS
 from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
 from reconcile.phases import PHASES
 from reconcile.reasons import Reason
@@ -69,8 +70,8 @@ def phases_table() -> str:
 def commands_table() -> str:
     """Write the commands, each with the first sentence of its help."""
     rows = ["| command | what it does |", "| --- | --- |"]
-    for name, command in commands.commands.items():
-        rows.append(f"| `{name}` | {command.get_short_help_str(200)} |")
+    for name, place in COMMANDS.items():
+        rows.append(f"| `{name}` | {place.help} |")
     return "\n".join(rows)
 
 
@@ -164,6 +165,7 @@ async def printed(script: str) -> str:
     return out.decode()
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_commands_print_what_the_readme_shows() -> None:
     shown = README.partition("$ hack/demo --tour\n")[2].partition("```")[0]
 
@@ -175,6 +177,7 @@ def steps(text: str) -> list[str]:
     return re.findall(r"^ +[0-9.]+ s  (.{10})", text, flags=re.MULTILINE)
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_demo_tells_what_the_readme_prints() -> None:
     shown = README.partition("$ hack/demo\n")[2].partition("```")[0]
 

@@ -1,6 +1,6 @@
 """Builds the loops of a process, and what operators' calls reach, from the config and open resources."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.admin.applier import Applier
@@ -111,8 +111,19 @@ def open_engine(config: Config, store: Store) -> ProcessEngine:
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
 
 
-def assemble(config: Config, opened: OpenResources) -> DaemonLoops:
-    """Build the loops; nothing runs yet."""
+def assemble(
+    config: Config,
+    opened: OpenResources,
+    *,
+    limits: PhaseLimits = PhaseLimits(),  # noqa: B008 - a frozen value
+) -> DaemonLoops:
+    """Build the loops; nothing runs yet.
+
+    Args:
+        config: Of the daemon.
+        opened: What the loops work with.
+        limits: Those of the protocol that the config does not say.
+    """
     store, bbs, engine, process, control = (
         opened.store,
         opened.bbs,
@@ -123,7 +134,7 @@ def assemble(config: Config, opened: OpenResources) -> DaemonLoops:
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
-    rules, mode = _rules(config, store), _mode(config, opened)
+    rules, mode = _rules(config, store, limits), _mode(config, opened)
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -161,6 +172,7 @@ def assemble(config: Config, opened: OpenResources) -> DaemonLoops:
         verifier=CopyVerifier(engine, store.records, rules.cache),
         requests=cacher,
         cache=rules.cache,
+        limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
     watcher = Watcher(
@@ -200,13 +212,14 @@ def assemble(config: Config, opened: OpenResources) -> DaemonLoops:
     return DaemonLoops(queue, watcher, cacher, reconciler, mode, desk)
 
 
-def _rules(config: Config, store: Store) -> Rules:
+def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
     return Rules(
         policy=config.policy,
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
-        limits=PhaseLimits(
+        limits=replace(
+            limits,
             bridge=config.bridge_timeout,
             settle=config.start_timeout,
             routes=config.route_propagation_delay,

@@ -27,6 +27,7 @@ from controller.reconciler import Reconciler
 from controller.store import open_store
 from controller.transport import client_tls
 from reconcile.errors import DockerCacheError
+from reconcile.steps import Limits
 
 log = structlog.get_logger(scope="daemon")
 
@@ -46,12 +47,18 @@ class LoopEnded(RuntimeError):
     """A loop that should run for ever returned."""
 
 
-async def run(config: Config, read_config: Callable[[], object]) -> bool:
-    """Run the daemon until a signal, and tell whether it should start again: after SIGHUP.
+async def run(
+    config: Config,
+    read_config: Callable[[], object],
+    *,
+    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+) -> bool:
+    """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
 
     Args:
-        config: The config of this run.
-        read_config: Reads the config file again; what it raises keeps the daemon running as it is.
+        config: To run with.
+        read_config: Reads the config file again; what it raises keeps the daemon as it is.
+        limits: Those of the migration protocol that the config does not say.
 
     Raises:
         DockerCacheError: The daemon cannot start; the text says what to do about it.
@@ -59,7 +66,7 @@ async def run(config: Config, read_config: Callable[[], object]) -> bool:
     """
     async with _open_resources(config) as opened:
         await opened.control.load(start_paused=config.start_paused)
-        loops = assemble(config, opened)
+        loops = assemble(config, opened, limits=limits)
         await loops.recover()
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:

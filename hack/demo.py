@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.programs import start_interpreter
 from tests.simulators import images
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
@@ -163,7 +164,11 @@ async def main(arguments: argparse.Namespace) -> int:
     story = Story()
     with tempfile.TemporaryDirectory(prefix="docker-cache-demo-") as directory:
         async with open_environment(
-            Path(directory), start_delay=START_DELAY, sync_interval=30.0, converge_interval=30.0
+            Path(directory),
+            start_delay=START_DELAY,
+            sync_interval=30.0,
+            converge_interval=30.0,
+            start=start_interpreter,
         ) as env:
             try:
                 await tell(story, env, kill_during_copy=arguments.kill_during_copy)

@@ -124,7 +124,7 @@ def metrics() -> str:
 
 def command_reference() -> str:
     """Write every command: an overview, then its usage, its help, its options and examples."""
-    every = list(_every_command(commands, ()))
+    every = every_command()
     lines = ["| command | what it does |", "| --- | --- |"]
     for name, command in every:
         anchor = name.replace(" ", "-")
@@ -134,12 +134,21 @@ def command_reference() -> str:
     return "\n".join(lines)
 
 
-def _every_command(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
+def every_command() -> tuple[tuple[str, click.Command], ...]:
+    """List the commands that can be run, each with its whole name."""
+    return tuple(_commands_of(commands, ()))
+
+
+def _commands_of(group: click.Group, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if command is None:
+            raise AssertionError(f"{name} is listed and not there")
         if not isinstance(command, click.Group) or command.invoke_without_command:
             yield " ".join((*path, name)), command
         if isinstance(command, click.Group):
-            yield from _every_command(command, (*path, name))
+            yield from _commands_of(command, (*path, name))
 
 
 def _command(name: str, command: click.Command) -> list[str]:

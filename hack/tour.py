@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.programs import start_interpreter
 from tests.simulators import images
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
@@ -188,7 +189,11 @@ async def main(arguments: argparse.Namespace) -> int:
     """Open everything, tell the story, and close everything; give the exit status."""
     with tempfile.TemporaryDirectory(prefix="docker-cache-tour-") as directory:
         async with open_environment(
-            Path(directory), start_delay=0.2, sync_interval=5.0, converge_interval=1.0
+            Path(directory),
+            start_delay=0.2,
+            sync_interval=5.0,
+            converge_interval=1.0,
+            start=start_interpreter,
         ) as env:
             try:
                 await tour(env, Terminal(env, columns=arguments.columns, colours=sys.stdout.isatty()))

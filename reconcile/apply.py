@@ -44,6 +44,7 @@ from reconcile.steps import (
     DesireBridge,
     DesireOriginal,
     Enter,
+    Limits,
     RemoveBridge,
     RemoveOriginal,
     Retire,
@@ -97,6 +98,7 @@ class Targets:
     verifier: Verifier
     requests: CacheRequests
     cache: CacheRepositories
+    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
 
 
 async def apply(action: Action, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
@@ -245,12 +247,12 @@ async def _close(row: Migration, reason: Reason, observed: Observed, targets: Ta
 async def _remove(before: Migration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
     """Remove the original; the row stands first, and then all that matters is looked at once more."""
     guid = before.process_guid
-    row = removing(before, observed.world)
+    row = removing(before, observed.world, targets.limits)
     await targets.journal.save_migration(row)
     seen = await observe_migrating(row, observed, sources)
     if not may_remove(row, seen.world):
         return await _call_off(before, Reason.INSTANCES_CHANGED, targets)
-    newest = removing(before, seen.world)
+    newest = removing(before, seen.world, targets.limits)
     if newest != row:  # scaled, re-routed, or other instances by now
         row = newest
         await targets.journal.save_migration(row)

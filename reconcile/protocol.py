@@ -42,16 +42,6 @@ LOOK_AGAIN = 0.25
 
 LONGEST_LOOK_AGAIN = 5.0
 
-UNKNOWN_FOR = 60.0
-"""Seconds in which a removal whose answer was lost may still take effect: a BBS gives up what it does for
-a caller who hung up, but what it commits in that moment stays."""
-
-RETIRE_AFTER = 30.0
-"""Seconds after which instance rows that are left by a removal are retired: their stops were lost."""
-
-GO_ON_AFTER = 120.0
-"""Seconds after which instance rows that are left are no longer waited for."""
-
 
 FAILURES = frozenset(
     {Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.NOT_HEALTHY, Reason.BBS_REFUSED_DEFINITION}
@@ -244,14 +234,14 @@ def _bridged(case: _Case) -> Step:
     return RemoveOriginal(case.row)
 
 
-def removing(row: Migration, world: World) -> Migration:
+def removing(row: Migration, world: World, limits: Limits) -> Migration:
     """Make the row that stands in the journal before the original is removed."""
     return replace(
         row,
         phase=Phase.REMOVING,
         entered_at=world.now,
         original=row.original if world.lrp is None else world.lrp,
-        unknown_until=world.now + UNKNOWN_FOR,
+        unknown_until=world.now + limits.unknown,
         instance_guids=row.instance_guids | {each.instance_guid for each in world.instances} - {""},
     )
 
@@ -297,9 +287,9 @@ def _removed(case: _Case) -> Step:
         if left > 0:
             return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + LOOK_AGAIN)
         return case.give_up(Reason.REMOVED_BY_OWNER)
-    if not world.instances or case.waited > GO_ON_AFTER:
+    if not world.instances or case.waited > case.limits.leftover:
         return DesireOriginal(row)
-    if case.waited > RETIRE_AFTER:
+    if case.waited > case.limits.stop:
         return Retire(world.instances)
     return case.wait(Reason.INSTANCES_STOPPING)
 
@@ -370,9 +360,9 @@ def _removing_bridge(case: _Case) -> Step:
         if row.ended in _KEEPS_BRIDGE and world.lrp is not None and case.waited < case.limits.routes:
             return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
         return RemoveBridge(row)
-    if not world.bridge_instances or case.waited > GO_ON_AFTER + case.limits.routes:
+    if not world.bridge_instances or case.waited > case.limits.leftover + case.limits.routes:
         return Close(row, row.ended or case.done)
-    if case.waited > RETIRE_AFTER + case.limits.routes:
+    if case.waited > case.limits.stop + case.limits.routes:
         return Retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return case.wait(Reason.REMOVING_BRIDGE)
 

@@ -18,12 +18,19 @@ class Limits:
         cloud_controller_sync: Since the BBS first answered this process that the owner of a fresh domain
             gets to desire again what is missing, before a removal found in the journal counts as the owner's.
             Longer than a domain stays fresh, so that a domain that still is was synced in that time.
+        unknown: In which a removal whose answer was lost may still take effect: a BBS gives up what it
+            does for a caller who hung up, but what it commits in that moment stays.
+        stop: After which instance rows that are left by a removal are retired: their stops were lost.
+        leftover: After which instance rows that are left are no longer waited for.
     """
 
     bridge: float = 300.0
     settle: float = 300.0
     routes: float = 5.0
     cloud_controller_sync: float = 180.0
+    unknown: float = 60.0
+    stop: float = 30.0
+    leftover: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,17 @@
-"""What every test gets: a detector of blocking calls on the event loop, and the log as the process writes it."""
+"""What every test gets: a detector of blocking calls on the event loop, and the log as the process writes it.
+
+Three sizes of a run: all tests but those marked `long`; with --fast only those that start no process and
+no server of their own; with --long all of them.
+"""
 
 import asyncio
 import io
+import signal
+import socket
 import sys
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
@@ -13,6 +20,88 @@ from controller.logs import configure_logs
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
 asyncio.set_event_loop(None)
+
+STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"})
+"""What the interpreter calls the start of a process."""
+
+hypothesis.settings.register_profile("gate", derandomize=True, database=None, deadline=None)
+"""The same examples in each run: what fails has a reason in the change."""
+hypothesis.settings.register_profile("long", print_blob=True, deadline=None)
+"""Other examples in each run, and how to see one again."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    sizes = parser.getgroup("sizes")
+    sizes.addoption("--fast", action="store_true", help="only tests that start no process and no server")
+    sizes.addoption("--long", action="store_true", help="those marked long too, and new random examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast") and config.getoption("--long"):
+        raise pytest.UsageError("--fast and --long exclude each other")
+    hypothesis.settings.load_profile("long" if config.getoption("--long") else "gate")
+    # A run that a shell has put in the background ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.addaudithook(guard.see)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    def is_left_out(item: pytest.Item) -> bool:
+        if config.getoption("--fast"):
+            return has_servers(item) or item.get_closest_marker("long") is not None
+        return not config.getoption("--long") and item.get_closest_marker("long") is not None
+
+    left_out = [item for item in items if is_left_out(item)]
+    config.hook.pytest_deselected(items=left_out)
+    chosen = [item for item in items if not is_left_out(item)]
+    # With several workers the last to be begun should be short.
+    items[:] = sorted(chosen, key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures that tests counted: they are what a reader of a run wants to see."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, text in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid}: {text}")
+
+
+def has_servers(item: pytest.Item) -> bool:
+    """Whether a test may start processes and servers."""
+    return "servers" in getattr(item, "fixturenames", ())
+
+
+class Guard:
+    """Fails a test that starts a process or a server and does not ask for the fixture `servers`."""
+
+    is_on = False
+
+    def see(self, event: str, arguments: tuple[object, ...]) -> None:
+        if not self.is_on:
+            return
+        if event in STARTS or (event == "socket.bind" and is_server(arguments[0])):
+            raise RuntimeError(f"{event}: what starts a process or a server asks for the fixture `servers`")
+
+
+def is_server(bound: object) -> bool:
+    return isinstance(bound, socket.socket) and bound.type & socket.SOCK_STREAM == socket.SOCK_STREAM
+
+
+guard = Guard()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    guard.is_on = not has_servers(item)
+    try:
+        return (yield)
+    finally:
+        guard.is_on = False
+
+
+@pytest.fixture(scope="session")
+def servers() -> None:
+    """Say that a test, or a fixture of it, starts processes or servers; --fast leaves it out."""
 
 
 class CapturedOutput(io.StringIO):

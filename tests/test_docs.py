@@ -146,6 +146,8 @@ async def printed(script: str) -> str:
     return out.decode()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
 async def test_the_commands_print_what_the_tour_shows() -> None:
     """hack/update-docs --tour writes it."""
     begin, end = TOUR_MARKS
@@ -159,6 +161,8 @@ def steps(text: str) -> list[str]:
     return re.findall(r"^ +[0-9.]+ s  (.{10})", text, flags=re.MULTILINE)
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
 async def test_the_demo_prints_the_steps_that_its_page_shows() -> None:
     """hack/update-docs --demo writes it."""
     shown = DEMO.read_text().partition("$ hack/demo\n")[2].partition("```")[0]

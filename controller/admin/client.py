@@ -16,6 +16,7 @@ import grpc.aio
 
 from controller.admin.documents import PlanDocument
 from controller.admin.errors import SYSTEM, error_from_status
+from controller.admin.questions import Chosen, PlanOptions
 from controller.admin.rows import Row, enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
@@ -39,32 +40,6 @@ class ClientTls:
     cert_file: Path
     key_file: Path
     server_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which LRPs a command is about; see `reconcile.selection`."""
-
-    orgs: tuple[str, ...] = ()
-    spaces: tuple[str, ...] = ()
-    apps: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    process_guids: tuple[str, ...] = ()
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether no LRP is left out."""
-        return not (self.orgs or self.spaces or self.apps or self.images or self.process_guids)
-
-
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
-    """What a plan is to be about; see `controller.admin.planner`."""
-
-    goal: str = "cache"
-    strategy: str | None = None
-    only_cached: bool = False
-    include_pinned: bool = False
 
 
 class AdminClient:

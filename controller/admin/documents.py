@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from google.protobuf import json_format
-
 from controller.admin.rows import Row, row_from_message
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
@@ -44,6 +42,8 @@ class PlanDocument:
         Raises:
             Invalid: It is no plan, or not a whole one; the detail names the line.
         """
+        from google.protobuf import json_format  # noqa: PLC0415 - a plan that stays in memory needs it not
+
         lines = text.splitlines()
         try:
             header = json.loads(lines[0]) if lines else None
@@ -68,6 +68,8 @@ class PlanDocument:
         return "".join(f"{line}\n" for line in self._lines())
 
     def _lines(self) -> Iterable[str]:
+        from google.protobuf import json_format  # noqa: PLC0415 - a plan that stays in memory needs it not
+
         yield json.dumps(_HEADER)
         for entry in self.entries:
             yield json.dumps(json_format.MessageToDict(entry, preserving_proto_field_name=True))

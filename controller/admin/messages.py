@@ -1,6 +1,5 @@
 """Values of the admin API to protobuf and back."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
@@ -8,6 +7,7 @@ from controller.admin.applier import ApplyEvent
 from controller.admin.errors import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.planner import Wanted
+from controller.admin.reason_names import REASON_NAMES, named
 from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
@@ -28,21 +28,11 @@ from reconcile.records import (
 )
 from reconcile.selection import Owner, Selection, owner_of
 
-_NOT_LETTERS = re.compile("[^a-z]+")
-
-
-def _named(prefix: str, text: str) -> str:
-    return f"{prefix}_{_NOT_LETTERS.sub('_', text).upper()}"
-
-
-REASON_NAMES = MappingProxyType({reason: _named("REASON", reason) for reason in Reason})
-"""Reason to its name on the wire."""
-
-APP_STATE_NAMES = MappingProxyType({state: _named("APP_STATE", state) for state in AppState})
-JOB_STATE_NAMES = MappingProxyType({state: _named("JOB_STATE", state) for state in JobState})
-GOAL_NAMES = MappingProxyType({goal: _named("GOAL", goal) for goal in Goal})
-STRATEGY_NAMES = MappingProxyType({each: _named("STRATEGY", each) for each in Strategy})
-PHASE_NAMES = MappingProxyType({phase: _named("PHASE", phase) for phase in Phase})
+APP_STATE_NAMES = MappingProxyType({state: named("APP_STATE", state) for state in AppState})
+JOB_STATE_NAMES = MappingProxyType({state: named("JOB_STATE", state) for state in JobState})
+GOAL_NAMES = MappingProxyType({goal: named("GOAL", goal) for goal in Goal})
+STRATEGY_NAMES = MappingProxyType({each: named("STRATEGY", each) for each in Strategy})
+PHASE_NAMES = MappingProxyType({phase: named("PHASE", phase) for phase in Phase})
 
 _REASONS = {pb.Reason.Value(name): reason for reason, name in REASON_NAMES.items()}
 _GOALS = {pb.Goal.Value(name): goal for goal, name in GOAL_NAMES.items()}

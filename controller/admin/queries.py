@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Protocol
 
+from controller import __version__
 from controller.admin import listing, messages
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
@@ -75,7 +75,7 @@ async def status(desk: Desk) -> pb.StatusResponse:
     images, image_bytes = await desk.records.measure_images()
     apps = listing.count_by_state(await desk.records.count_lrps())
     answer = pb.StatusResponse(
-        version=version("diego-docker-cache"),
+        version=__version__,
         run_id=desk.process.run_id,
         started_at=desk.started_at,
         paused=desk.control.was_paused,

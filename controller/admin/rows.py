@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from controller.admin.messages import REASON_NAMES
+from controller.admin.reason_names import REASON_NAMES
 from reconcile.errors import Invalid
 
 Row = Mapping[str, Any]

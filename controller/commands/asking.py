@@ -4,8 +4,6 @@ import time
 from pathlib import Path
 
 import click
-from rich.live import Live
-from rich.text import Text
 
 from controller.admin.client import AdminClient
 from controller.commands.options import config_option, direct_option, output_option
@@ -152,6 +150,9 @@ async def _watch_jobs(output: Output, client: AdminClient) -> None:
         async for row in client.watch_jobs():
             output.lines([row])
         return
+    from rich.live import Live
+    from rich.text import Text
+
     known: dict[str, Row] = {}
     with Live(console=output.console, auto_refresh=False) as live:
         live.update(Text("no open jobs"), refresh=True)

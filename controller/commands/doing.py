@@ -4,7 +4,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from controller.admin.client import AdminClient
 from controller.commands.options import config_option, direct_option, output_option
@@ -51,6 +50,8 @@ def cache(*, config_path: Path, is_direct: bool, wanted: Format, follow: bool, r
 
 
 async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -109,6 +110,8 @@ def verify(*, config_path: Path, is_direct: bool, wanted: Format, guids: tuple[s
 
 
 async def _verify(output: Output, client: AdminClient, guids: tuple[str, ...]) -> list[Row]:
+    from rich.progress import Progress
+
     rows = list[Row]()
     with Progress(console=output.notes, transient=True, disable=not output.has_bars) as progress:
         bar = progress.add_task("reading copies", total=None)

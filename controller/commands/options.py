@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from controller.admin.client import Chosen
+from controller.admin.questions import Chosen
 
 F = TypeVar("F", bound=Callable[..., Any])
 

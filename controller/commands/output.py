@@ -5,12 +5,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 Row = Mapping[str, Any]
 Format = Literal["auto", "json", "table"]
@@ -61,13 +62,29 @@ class Column:
 
 
 class Output:
-    """Where a command writes."""
+    """Where a command writes; what draws tables is imported for the first of them."""
 
     def __init__(self, wanted: Format) -> None:
         self.is_json = wanted == "json" or (wanted == "auto" and not sys.stdout.isatty())
-        self.console = Console(highlight=False, soft_wrap=False)
-        self.notes = Console(stderr=True, highlight=False)
-        self.has_bars = not self.is_json and self.notes.is_terminal and not self.notes.is_dumb_terminal
+
+    @cached_property
+    def console(self) -> "Console":
+        """Standard output, for people."""
+        from rich.console import Console
+
+        return Console(highlight=False, soft_wrap=False)
+
+    @cached_property
+    def notes(self) -> "Console":
+        """Standard error, for people."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False)
+
+    @cached_property
+    def has_bars(self) -> bool:
+        """Whether progress is drawn."""
+        return not self.is_json and self.notes.is_terminal and not self.notes.is_dumb_terminal
 
     def rows(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
         """Write a list; `what` is the plural noun above a table."""
@@ -86,6 +103,9 @@ class Output:
 
     def pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Write names and what they are, one a line."""
+        from rich.table import Table
+        from rich.text import Text
+
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
@@ -96,15 +116,22 @@ class Output:
     def say(self, text: str, *, style: str = "") -> None:
         """Write a line for people; nothing where JSON is read."""
         if not self.is_json:
+            from rich.text import Text
+
             self.console.print(Text(text, style=style))
 
     def note(self, text: str) -> None:
         """Write a line for people beside the output, whoever reads that."""
+        from rich.text import Text
+
         self.notes.print(Text(text))
 
 
-def table(rows: Sequence[Row], columns: Sequence[Column], *, width: int) -> Table:
+def table(rows: Sequence[Row], columns: Sequence[Column], *, width: int) -> "Table":
     """Make a table of rows for a terminal of some columns."""
+    from rich import box
+    from rich.table import Table
+
     chosen = [column for column in columns if column.least <= width]
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in chosen:
@@ -119,7 +146,9 @@ def table(rows: Sequence[Row], columns: Sequence[Column], *, width: int) -> Tabl
     return made
 
 
-def _cell(column: Column, row: Row) -> Text:
+def _cell(column: Column, row: Row) -> "Text":
+    from rich.text import Text
+
     text = column.text(row)
     return Text(text, style=STYLES.get(text, "") if column.is_state else "")
 

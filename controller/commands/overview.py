@@ -3,17 +3,18 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Group
-from rich.live import Live
-from rich.text import Text
 
 from controller.admin.client import AdminClient
 from controller.commands.options import config_option, direct_option, output_option
 from controller.commands.output import Format, Output, Row, ago, counted, size, span
 from controller.commands.sessions import Target, call
 from reconcile.reasons import AppState
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 REFRESH = 1.0
 """Seconds between two looks of --watch."""
@@ -39,6 +40,8 @@ def status(*, config_path: Path, is_direct: bool, wanted: Format, watch: bool) -
         elif output.is_json:
             await _print_changes(output, client)
         else:
+            from rich.live import Live
+
             with Live(console=output.console, auto_refresh=False) as live:
                 while True:
                     live.update(_status_text(await client.status(), is_direct=is_direct), refresh=True)
@@ -64,7 +67,10 @@ def _show_status(output: Output, row: Row, *, is_direct: bool) -> None:
         output.pairs(_status_pairs(row, is_direct=is_direct))
 
 
-def _status_text(row: Row, *, is_direct: bool) -> Group:
+def _status_text(row: Row, *, is_direct: bool) -> "Group":
+    from rich.console import Group
+    from rich.text import Text
+
     return Group(*(Text(f"{name:<10} {text}") for name, text in _status_pairs(row, is_direct=is_direct)))
 
 

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from controller.admin.client import AdminClient, Chosen, PlanOptions
+from controller.admin.client import AdminClient
 from controller.admin.documents import PlanDocument
-from controller.commands.applying import ApplyView
+from controller.admin.questions import Chosen, PlanOptions
 from controller.commands.options import (
     chosen_from,
     config_option,
@@ -25,6 +26,9 @@ from controller.commands.output import Format, Output
 from controller.commands.plans import is_pending, show_plan
 from controller.commands.sessions import Target, call
 from reconcile.errors import DockerCacheError, Invalid, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from controller.commands.applying import ApplyView
 
 CHANGES_PENDING = 2
 
@@ -225,6 +229,8 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
         return
     if not applying.is_sure:
         await _ask()
+    from controller.commands.applying import ApplyView
+
     view = ApplyView(output, len(plan.migrations))
     try:
         with view.showing():
@@ -238,7 +244,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
         )
 
 
-async def _follow(client: AdminClient, plan: PlanDocument, applying: Applying, view: ApplyView) -> None:
+async def _follow(client: AdminClient, plan: PlanDocument, applying: Applying, view: "ApplyView") -> None:
     async with asyncio.TaskGroup() as group:
         copies = group.create_task(_show_copies(client, view, {row["source"] for row in plan.copies}))
         async with aclosing(client.apply(plan, applying.max_in_flight)) as news:
@@ -247,7 +253,7 @@ async def _follow(client: AdminClient, plan: PlanDocument, applying: Applying, v
         copies.cancel()
 
 
-async def _show_copies(client: AdminClient, view: ApplyView, sources: set[str]) -> None:
+async def _show_copies(client: AdminClient, view: "ApplyView", sources: set[str]) -> None:
     if not sources or not view.is_live:
         return
     async with aclosing(client.watch_jobs()) as jobs:

@@ -1,29 +1,26 @@
 """Commands about the program itself: run, config, doctor, completion."""
 
-import asyncio
 import os
 import signal
 import sys
-from contextlib import aclosing
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import get_completion_class
-from rich.table import Table
-from rich.text import Text
 
+from controller import PROGRAM
 from controller.commands.options import config_option, output_option
 from controller.commands.output import STYLES, Format, Output, Row
-from controller.config import Config, example, load_config
-from controller.logs import configure_logs
 
-PROGRAM = "diego-docker-cache"
+if TYPE_CHECKING:
+    from controller.config import Config
+    from reconcile.steps import Limits
 
 
 @click.command()
 @config_option
-def run(*, config_path: Path) -> None:
+@click.pass_obj
+def run(limits: "Limits | None", *, config_path: Path) -> None:
     r"""Run the daemon until it gets SIGTERM or SIGINT.
 
     SIGHUP has it read the config file again, and begin anew with it if it can be used.
@@ -32,20 +29,25 @@ def run(*, config_path: Path) -> None:
     Example:
       diego-docker-cache run --config /var/vcap/jobs/docker_cache/config/docker_cache.json
     """
-    from controller import daemon  # noqa: PLC0415 - see sessions
+    import asyncio
+    from functools import partial
+
+    from controller import daemon
+    from controller.logs import configure_logs
+    from reconcile.steps import Limits
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon can heed it
     read_config = partial(_read_usable, config_path)
     config = read_config()
     configure_logs(config.log_level)
-    if asyncio.run(daemon.run(config, read_config)):
+    if asyncio.run(daemon.run(config, read_config, limits=limits or Limits())):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with nothing left of before
 
 
-def _read_usable(config_path: Path) -> Config:
+def _read_usable(config_path: Path) -> "Config":
     """Read the config, and try whether what it names can be used."""
-    from controller.preflight import load_usable_config  # noqa: PLC0415 - see sessions
+    from controller.preflight import load_usable_config
 
     return load_usable_config(config_path)
 
@@ -66,7 +68,7 @@ def check(*, config_path: Path) -> None:
     Example:
       diego-docker-cache config check --config docker_cache.json
     """
-    from controller.preflight import load_usable_config, warnings_of  # noqa: PLC0415 - see sessions
+    from controller.preflight import load_usable_config, warnings_of
 
     loaded = load_usable_config(config_path)
     click.echo(f"{config_path} can be used")
@@ -82,6 +84,8 @@ def config_example() -> None:
     Example:
       diego-docker-cache config example > docker_cache.json
     """
+    from controller.config import example
+
     click.echo(example(), nl=False)
 
 
@@ -97,6 +101,11 @@ def doctor(*, config_path: Path, wanted: Format) -> None:
     Example:
       diego-docker-cache doctor --config docker_cache.json
     """
+    import asyncio
+
+    from controller.config import load_config
+    from controller.logs import configure_logs
+
     output = Output(wanted)
     loaded = load_config(config_path)
     configure_logs("fatal", sys.stderr)
@@ -105,8 +114,10 @@ def doctor(*, config_path: Path, wanted: Format) -> None:
         sys.exit(5)
 
 
-async def _diagnose(output: Output, loaded: Config) -> int:
-    from controller.doctor import Level, diagnose  # noqa: PLC0415 - see sessions
+async def _diagnose(output: Output, loaded: "Config") -> int:
+    from contextlib import aclosing
+
+    from controller.doctor import Level, diagnose
 
     problems = 0
     async with aclosing(diagnose(loaded)) as findings:
@@ -126,6 +137,9 @@ async def _diagnose(output: Output, loaded: Config) -> int:
 
 
 def _show_finding(output: Output, row: Row) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table.grid(padding=(0, 2, 0, 0))
     for width in (len("problem"), len("cache-registry")):
         grid.add_column(no_wrap=True, min_width=width)
@@ -147,6 +161,8 @@ def completion(context: click.Context, shell: str) -> None:
     Example:
       eval "$(diego-docker-cache completion bash)"
     """
+    from click.shell_completion import get_completion_class
+
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"{shell} is not supported")

@@ -11,8 +11,7 @@ from typing import TypeVar
 import click
 
 from controller.admin.client import AdminClient, ClientTls, open_client
-from controller.config import load_admin_client_config
-from controller.logs import configure_logs
+from controller.admin.client_config import load_admin_client_config
 
 T = TypeVar("T")
 
@@ -58,9 +57,9 @@ async def _call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> 
 
 
 async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
-    # Commands beside a daemon are spared this half second.
-    from controller import daemon  # noqa: PLC0415
-    from controller.preflight import load_usable_config  # noqa: PLC0415
+    from controller import daemon
+    from controller.logs import configure_logs
+    from controller.preflight import load_usable_config
 
     config = load_usable_config(target.config_path)
     configure_logs("error", sys.stderr)

@@ -4,15 +4,15 @@ The command line reads it once, at the start. All that is wrong with it is repor
 with its key; `controller.preflight` then tries the files that it names.
 """
 
-from controller.config.admin import AdminClientConfig, AdminConfig
+from controller.config.admin import AdminConfig
 from controller.config.example import example
-from controller.config.loading import ConfigError, load_admin_client_config, load_config
+from controller.config.loading import load_config
 from controller.config.model import Config
 from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
 from controller.config.values import parse_duration, parse_size, read_secret
+from controller.config_file import ConfigError
 
 __all__ = [
-    "AdminClientConfig",
     "AdminConfig",
     "Config",
     "ConfigError",
@@ -20,7 +20,6 @@ __all__ = [
     "RunningRuleConfig",
     "TrafficConfig",
     "example",
-    "load_admin_client_config",
     "load_config",
     "parse_duration",
     "parse_size",

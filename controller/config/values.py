@@ -1,11 +1,12 @@
 """Durations, sizes, files and addresses as the config file writes them."""
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
+
+from controller.config_file import ADDRESS, absolute_path, existing_file
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
@@ -51,24 +52,8 @@ def format_size(size: int) -> str:
     return f"{size // _SIZES[unit]}{unit}"
 
 
-def _absolute_path(value: object) -> Path:
-    path = Path(str(value))
-    if not path.is_absolute():
-        raise ValueError(f"{path} is not an absolute path")
-    return path
-
-
-def _existing_file(value: object) -> Path:
-    path = _absolute_path(value)
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-
-
 def _secret_file(value: object) -> Path:
-    path = _existing_file(value)
+    path = existing_file(value)
     try:
         is_empty = not read_secret(path)
     except UnicodeDecodeError:
@@ -83,22 +68,11 @@ def read_secret(path: Path) -> str:
     return path.read_text(encoding="utf-8").rstrip("\r\n")
 
 
-def is_loopback(address: str) -> bool:
-    """Tell whether "host:port" can be reached from this machine alone."""
-    host = address.rpartition(":")[0].strip("[]").lower()
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name: what it resolves to is not known here
-        return False
-
-
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 NonNegativeDuration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-FilePath = Annotated[Path, BeforeValidator(_absolute_path)]
-"""A file that another process reads."""
-ReadableFile = Annotated[Path, BeforeValidator(_existing_file)]
+FilePath = Annotated[Path, BeforeValidator(absolute_path)]
+"""A file that somebody else reads."""
+ReadableFile = Annotated[Path, BeforeValidator(existing_file)]
 SecretFile = Annotated[Path, BeforeValidator(_secret_file)]
-Address = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+Address = Annotated[str, Field(pattern=ADDRESS)]

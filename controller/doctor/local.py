@@ -40,7 +40,6 @@ async def check_docker(config: Config) -> Findings:
 
 
 def _ask_docker(path: str, cancellation: Cancellation) -> None:
-    # Imported where it is configured: the docker SDK costs memory and time at the start.
     from controller.engines.docker_client import DockerClient  # noqa: PLC0415
 
     with DockerClient(path, idle=_DOCKER_IDLE, cancellation=cancellation):

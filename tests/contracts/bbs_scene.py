@@ -39,7 +39,7 @@ from tests.contracts.bbs_client import ContractClient, open_contract_client
 
 M = TypeVar("M", bound=Message)
 
-LIMIT = 10.0
+LIMIT = 60.0
 """Seconds; only a failure ever meets it."""
 
 NET = ActualLRPNetInfo(address="10.0.0.1", instance_address="10.255.0.1")

@@ -25,3 +25,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ]
     config.hook.pytest_deselected(items=real)
     items[:] = [item for item in items if item not in set(real)]
+
+
+@pytest.fixture(autouse=True)
+def contracts_have_servers(servers: None) -> None:
+    """Hold every contract against servers."""

@@ -1,8 +1,10 @@
 """Starts the real CNCF distribution registry (Debian package docker-registry) on a loopback port."""
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -17,6 +19,7 @@ from urllib.request import HTTPError, urlopen
 import pytest
 
 BINARY = "docker-registry"
+LOWEST_PORT = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,30 @@ def require_binary() -> str:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port that nobody listens on, and that nobody else is given.
+
+    The kernel hands out none of these, neither to servers without a port of their own nor to clients, and
+    each of the test run's processes has its own share of them.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("the ports never end")
+
+
+def _own_ports() -> Iterator[int]:
+    """Give the ports of this process, again and again, from anywhere among them."""
+    range_of_kernel = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    end = int(range_of_kernel.read_text().split()[0]) if range_of_kernel.exists() else 32768
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = range(LOWEST_PORT + worker, end, workers)
+    begin = random.SystemRandom().randrange(len(ports))
+    return itertools.cycle([*ports[begin:], *ports[:begin]])
+
+
+_PORTS = _own_ports()
 
 
 @contextlib.contextmanager
@@ -131,7 +153,7 @@ def run_distribution(
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     """Ask until it answers; there is no event to wait for in another process."""
     insecure = ssl._create_unverified_context() if url.startswith("https") else None
-    deadline = monotonic() + 10.0
+    deadline = monotonic() + 60.0
     while monotonic() < deadline:
         try:
             urlopen(url, timeout=2.0, context=insecure).close()

@@ -97,7 +97,7 @@ def _start(binary: str, home: Path, driver: str) -> "subprocess.Popen[bytes]":
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()  # it ends its containerd and unmounts its layers
     try:
-        process.wait(20.0)
+        process.wait(60.0)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -116,7 +116,7 @@ class _SocketConnection(http.client.HTTPConnection):
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", home: Path) -> str | None:
     """Ask until it answers; give the end of its log when it does not."""
-    deadline = monotonic() + 20.0
+    deadline = monotonic() + 90.0
     while monotonic() < deadline:
         connection = _SocketConnection(str(home / "d.sock"))
         try:

@@ -9,12 +9,13 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.admin.client import AdminClient, Chosen, PlanOptions, open_client
+from controller.admin.client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
+from controller.admin.questions import Chosen, PlanOptions
 from reconcile.errors import DockerCacheError
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import Invariants
@@ -33,7 +34,7 @@ READS = (
     "/v1/domains/upsert",
     ANY_PATH,
 )
-REST = 100.0
+REST = 200.0
 """Seconds in which all must have come to rest when nothing goes wrong any more."""
 
 
@@ -265,6 +266,7 @@ class Chaos:
         if app is None:
             return
         self.invariants.note(f"put back {app.process_guid}")
+        self.invariants.will_restart(app)
         await self._env.cloud.stop(app)
         app.is_started = True
         await self._env.cloud.sync()
@@ -288,8 +290,15 @@ class Chaos:
         await self._env.cloud.start_app(app)
 
 
-async def run_round(seed: int, seconds: float, directory: Path, *, operators: bool = False) -> Report:
-    """Run one seed in an environment of its own."""
+async def run_round(
+    seed: int,
+    seconds: float,
+    directory: Path,
+    *,
+    operators: bool = False,
+    limits: Mapping[str, float] | None = None,
+) -> Report:
+    """Run one seed in an environment of its own; with limits, whose those of the daemon are to be."""
     versions = list(Version)
     async with open_environment(
         directory,
@@ -298,6 +307,7 @@ async def run_round(seed: int, seconds: float, directory: Path, *, operators: bo
         pulls=False,
         sync_interval=1.0,
         converge_interval=1.0,
+        limits=limits,
     ) as env:
         env.settings |= {"communication_timeout": "1s", "bridge_timeout": "20s", "start_timeout": "20s"}
         env.settings |= {"sync_interval": "1s", "max_consecutive_failures": 1000, "log_level": "debug"}

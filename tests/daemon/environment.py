@@ -8,9 +8,9 @@ import contextlib
 import json
 import shutil
 import signal
-import sys
+import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from controller.admin.client import ClientTls
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.contracts.distribution import BINARY, free_port, run_distribution
+from tests.daemon.programs import Program, Starter, output_of, start_forked
 from tests.simulators import images
 from tests.simulators import registry as registry_simulator
 from tests.simulators.bbs import Bbs, Version, actual, serve_bbs
@@ -31,7 +32,7 @@ from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds that only a failure ever waits."""
 
 
@@ -94,18 +95,18 @@ def simulate_registry() -> Iterator[Registry]:
 class DaemonProcess:
     """The daemon as a process of its own, with its log lines."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.pid = process.pid
+    def __init__(self, program: Program, log: Path) -> None:
+        self.pid = program.pid
         self.lines: list[dict[str, Any]] = []
         self.text = ""
-        self._process = process
+        self._program = program
         self._log = log
         self._news = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        assert self._process.stdout is not None
-        async for raw in self._process.stdout:
+        assert self._program.stdout is not None
+        async for raw in self._program.stdout:
             text = raw.decode(errors="replace")
             self.text += text
             with self._log.open("a") as log:
@@ -119,21 +120,23 @@ class DaemonProcess:
 
     async def logged(self, message: str, *, count: int = 1, **data: object) -> dict[str, Any]:
         """Wait for the nth line of a message with some data, and give it."""
-
-        def matching() -> list[dict[str, Any]]:
-            return [
-                line
-                for line in self.lines
-                if line.get("message") == f"docker-cache.{message}"
-                and all(line["data"].get(key.replace("_", "-")) == value for key, value in data.items())
-            ]
-
         async with asyncio.timeout(PATIENCE), self._news:
-            await self._news.wait_for(lambda: len(matching()) >= count or self._reader.done())
-        found = matching()
+            await self._news.wait_for(
+                lambda: len(self.named(message, **data)) >= count or self._reader.done()
+            )
+        found = self.named(message, **data)
         if len(found) < count:
             raise AssertionError(f"the daemon ended without {message}:\n{self.text[-3000:]}")
         return found[count - 1]
+
+    def named(self, message: str, **data: object) -> list[dict[str, Any]]:
+        """Find the lines of a message with some data."""
+        return [
+            line
+            for line in self.lines
+            if line.get("message") == f"docker-cache.{message}"
+            and all(line["data"].get(key.replace("_", "-")) == value for key, value in data.items())
+        ]
 
     async def news(self, condition: Callable[[dict[str, Any]], bool], *, within: float) -> None:
         """Wait for a line that is yet to come.
@@ -151,11 +154,11 @@ class DaemonProcess:
 
     def signal_user(self) -> None:
         """Let it go on although migrations have failed."""
-        self._process.send_signal(signal.SIGUSR1)
+        self._program.send_signal(signal.SIGUSR1)
 
     def signal_reload(self) -> None:
         """Let it read its config again."""
-        self._process.send_signal(signal.SIGHUP)
+        self._program.send_signal(signal.SIGHUP)
 
     async def stop(self) -> tuple[int, float]:
         """End it with SIGTERM, and give its exit status and the seconds it took."""
@@ -165,13 +168,13 @@ class DaemonProcess:
     async def ended(self) -> int:
         """Wait until it ends by itself, and give its exit status."""
         async with asyncio.timeout(PATIENCE):
-            status = await self._process.wait()
+            status = await self._program.wait()
         await self._reader
         return status
 
     async def _end(self, number: signal.Signals) -> int:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+        if self._program.returncode is None:
+            self._program.send_signal(number)
         return await self.ended()
 
 
@@ -187,6 +190,8 @@ class Environment:
     cloud: CloudController
     settings: dict[str, Any]
     certificates: Certificates
+    limits: Mapping[str, float]
+    start: Starter
     _source_stack: contextlib.ExitStack
     _daemons: list[DaemonProcess] = field(default_factory=list)
 
@@ -208,18 +213,9 @@ class Environment:
     async def start_daemon(self) -> DaemonProcess:
         """Write the config file and start a daemon."""
         self.write_config()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "controller",
-            "run",
-            "--config",
-            str(self.config_path),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=16 * 1024 * 1024,
-        )
-        daemon = DaemonProcess(process, self.directory / "daemon.log")
+        arguments = ("run", "--config", str(self.config_path))
+        program = await self.start(*arguments, err=subprocess.STDOUT, limits=self.limits)
+        daemon = DaemonProcess(program, self.directory / "daemon.log")
         self._daemons.append(daemon)
         return daemon
 
@@ -231,16 +227,7 @@ class Environment:
 
     async def run_command(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command of the program, and give its exit status and what it wrote."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "controller",
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
+        return await output_of(await self.start(*arguments))
 
     async def push_app(self, name: str, image: Image, *, instances: int = 1) -> App:
         """Do what `cf push` does."""
@@ -320,6 +307,8 @@ async def open_environment(
     pulls: bool = True,
     sync_interval: float | None = None,
     converge_interval: float | None = None,
+    limits: Mapping[str, float] | None = None,
+    start: Starter = start_forked,
 ) -> AsyncIterator[Environment]:
     """Start everything but the daemon, until the block ends.
 
@@ -332,6 +321,8 @@ async def open_environment(
         pulls: Whether cells pull for real.
         sync_interval: Seconds between Cloud Controller's syncs; None leaves them to the test.
         converge_interval: The same of the BBS's convergence.
+        limits: Those of the daemon's migration protocol that are to be others, by the names of `Limits`.
+        start: Starts the program.
     """
     async with AsyncExitStack() as stack:
         source_stack = stack.enter_context(contextlib.ExitStack())
@@ -343,7 +334,12 @@ async def open_environment(
         )
         certificates = make_certificates(directory / "certificates")
         bbs = await stack.enter_async_context(
-            serve_bbs(certificates, version=version, converge_interval=converge_interval)
+            serve_bbs(
+                certificates,
+                version=version,
+                converge_interval=converge_interval,
+                address=("127.0.0.1", free_port()),  # which nobody takes while it does not listen
+            )
         )
         settings = CellSettings(
             start_delay=start_delay,
@@ -383,6 +379,8 @@ async def open_environment(
                 "admin_client_key_file": str(certificates.client.key),
             },
             certificates=certificates,
+            limits=limits or {},
+            start=start,
             _source_stack=source_stack,
         )
         stack.push_async_callback(environment.close)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from protos.bbs.actual_lrp_requests_pb2 import ActualLRPsRequest
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.simulators.bbs import Bbs
 from tests.simulators.cell import SimulatedCell
@@ -19,6 +20,7 @@ from tests.simulators.cloud_controller import App, CloudController
 from tests.simulators.recipes import APPS_DOMAIN
 
 BRIDGE_PREFIX = "docker-cache-bridge-"
+LIST_INSTANCES = "/v1/actual_lrps/list"
 ITS_OWN = ("root_fs", "image_username", "image_password", "modification_tag")
 """What a migration may change of a definition."""
 OWNERS = ("instances", "routes", "annotation", "metric_tags")
@@ -26,8 +28,11 @@ OWNERS = ("instances", "routes", "annotation", "metric_tags")
 UNSEEN_FOR = 0.5
 """Seconds in which nobody can have seen that an instance began to run, or crashed.
 
-A BBS has no removal on a condition: between the last look and the removal lies a request.
+A BBS has no removal on a condition: between the last look and the removal lies a request. On a busy machine
+that takes as long as it takes: what counts then is whether the daemon has read the LRP's instances since.
 """
+LONGEST_UNSEEN = 15.0
+"""Seconds after which a daemon that has not read them is to blame, however busy the machine is."""
 
 
 @dataclass
@@ -55,17 +60,30 @@ class Invariants:
     lately: deque[str] = field(default_factory=lambda: deque(maxlen=12))
     told: list[str] = field(default_factory=list)
     _known: set[tuple[str, str]] = field(default_factory=set)
-    _past: dict[str, deque[tuple[float, int]]] = field(default_factory=dict)
-    _crashes: dict[str, deque[float]] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
+    _given_up: set[str] = field(default_factory=set)
+    _read_at: dict[str, float] = field(default_factory=dict)
+    _crashes: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Look at every change for the length of a block."""
+        """Look at every change for the length of a block; what serves at its beginning is held."""
         self.bbs.state.events.observers.append(self._look)
+        self.bbs.callers.append(self._see_call)
         try:
+            self._look()
+            for app in self.cloud.apps.values():
+                own, _ = self._counts(app.process_guid, below=app.instances)
+                self.held[app.process_guid] = own
             yield
         finally:
             self.bbs.state.events.observers.remove(self._look)
+            self.bbs.callers.remove(self._see_call)
+
+    def _see_call(self, path: str, body: bytes) -> None:
+        """Note which instances the daemon has read."""
+        if path == LIST_INSTANCES:
+            self._read_at[ActualLRPsRequest.FromString(body).process_guid] = time.monotonic()
 
     def note(self, what: str) -> None:
         """Remember something that was done, with its time."""
@@ -74,7 +92,7 @@ class Invariants:
     def will_crash(self, process_guid: str) -> None:
         """Let an app, or its bridge, have one instance less from now on, since the cell takes it."""
         guid = process_guid.removeprefix(BRIDGE_PREFIX)
-        self._crashes.setdefault(guid, deque()).append(time.monotonic())
+        self._crashes.setdefault(guid, []).append((time.monotonic(), process_guid))
         self.held[guid] = max(0, self.held.get(guid, 0) - 1)
 
     def will_scale(self, app: App, instances: int) -> None:
@@ -83,31 +101,45 @@ class Invariants:
         guid = app.process_guid
         self.held[guid] = min(self.held.get(guid, 0), own + bridged)
 
+    def will_restart(self, app: App) -> None:
+        """Let an app lose all that serves, since its owner stops it, also an instance whose stop is lost.
+
+        It comes back under the same process GUID: nothing but its owner's word tells this from an outage
+        where the LRP is not desired at that moment.
+        """
+        self.held[app.process_guid] = 0
+        for cell in self.cells:
+            self._given_up |= {
+                guid
+                for guid, instance in cell.instances.items()
+                if instance.key.process_guid == app.process_guid
+            }
+
     def serving(self) -> dict[str, int]:
         """Count the instances that run and are not being stopped, by process GUID, bridges included."""
         counts = dict[str, int]()
-        for guid, _ in self._serving():
+        for guid, _, _ in self._serving():
             counts[guid] = counts.get(guid, 0) + 1
         return counts
 
-    def _serving(self) -> Iterator[tuple[str, int]]:
-        """Give process GUID and index of each instance that serves, with a row of its own."""
+    def _serving(self) -> Iterator[tuple[str, int, str]]:
+        """Give process GUID, index and own GUID of each instance that serves, with a row of its own."""
         for cell in self.cells:
             for instance in cell.instances.values():
                 key = instance.key
                 row = self.bbs.state.row(key.process_guid, key.index)
                 lives = row is not None and row.actual_lrp_instance_key == instance.instance_key
                 if instance.is_running and not instance.is_stopping and lives:
-                    yield key.process_guid, key.index
+                    yield key.process_guid, key.index, instance.instance_key.instance_guid
 
     def _counts(self, guid: str, *, below: int) -> tuple[int, int]:
         """Count what serves for an LRP: its own instances, and its bridge's."""
-        serving = [each for each, index in self._serving() if index < below]
+        serving = [each for each, index, _ in self._serving() if index < below]
         return serving.count(guid), serving.count(BRIDGE_PREFIX + guid)
 
     def _look(self) -> None:
         self.looks += 1
-        serving = self.serving()
+        serving, lasting = self._count()
         for app in list(self.cloud.apps.values()):
             guid = app.process_guid
             wanted = app.instances if app.is_started else 0
@@ -120,22 +152,29 @@ class Invariants:
                 self.violations.append(what)
                 self.told.append(f"{_clock()} {what} {guid}, after: {'; '.join(self.lately)}")
             # Told once, and what a crash has cost is not asked for again.
-            self.held[guid] = min(max(held, self._lasting(guid, own)), wanted) if count >= held else count
+            self.held[guid] = min(max(held, lasting.get(guid, 0)), wanted) if count >= held else count
         self._check_definitions()
 
-    def _lasting(self, guid: str, own: int) -> int:
-        """Count the instances that have served for long enough to be seen."""
-        now, past = time.monotonic(), self._past.setdefault(guid, deque())
-        past.append((now, own))
-        while len(past) > 1 and now - past[1][0] > UNSEEN_FOR:
-            past.popleft()
-        is_seen = now - past[0][0] > UNSEEN_FOR
-        return min(count for _, count in past) if is_seen else 0
+    def _count(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Count by process GUID the instances that serve, and those that have for long enough to be seen."""
+        serving, lasting, since = dict[str, int](), dict[str, int](), dict[str, float]()
+        now = time.monotonic()
+        for guid, _, instance in self._serving():
+            serving[guid] = serving.get(guid, 0) + 1
+            since[instance] = self._since.get(instance, now)
+            if instance not in self._given_up and self._is_seen(guid, since[instance]):
+                lasting[guid] = lasting.get(guid, 0) + 1
+        self._since = since
+        return serving, lasting
+
+    def _is_seen(self, guid: str, since: float) -> bool:
+        """Whether the daemon must know something of an LRP's instances that is so since then."""
+        age = time.monotonic() - since
+        return age > LONGEST_UNSEEN or (age > UNSEEN_FOR and self._read_at.get(guid, 0.0) > since)
 
     def _unseen_crashes(self, guid: str) -> int:
-        crashes, now = self._crashes.get(guid, deque()), time.monotonic()
-        while crashes and now - crashes[0] > UNSEEN_FOR:
-            crashes.popleft()
+        crashes = [each for each in self._crashes.get(guid, ()) if not self._is_seen(each[1], each[0])]
+        self._crashes[guid] = crashes
         return len(crashes)
 
     def _check_definitions(self) -> None:

@@ -17,14 +17,15 @@ from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
 from tests.daemon.environment import Environment, open_environment
 from tests.daemon.operator import Operator, running_apps
+from tests.simulators.bbs import Version
 from tests.simulators.certificates import Pair, make_certificates
 
 SERVICE = "docker_cache.admin.v1.Admin"
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path, start_delay=0.1, pulls=False) as opened:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version, start_delay=0.1, pulls=False) as opened:
         opened.settings |= {"start_paused": True}
         yield opened
 
@@ -61,7 +62,7 @@ async def test_who_has_no_good_certificate_is_not_let_in(env: Environment, calle
 
     async with channel_of(env, pair) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await AdminStub(channel).Pause(pb.PauseRequest(), timeout=5)
+            await AdminStub(channel).Pause(pb.PauseRequest(), timeout=60)
 
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     assert (await Operator(env).runs("audit")).rows == []
@@ -73,7 +74,7 @@ async def test_plain_text_is_not_let_in(env: Environment) -> None:
 
     async with grpc.aio.insecure_channel(env.settings["admin_address"]) as channel:
         with pytest.raises(grpc.aio.AioRpcError):
-            await AdminStub(channel).Status(pb.StatusRequest(), timeout=5)
+            await AdminStub(channel).Status(pb.StatusRequest(), timeout=60)
 
 
 async def test_a_command_with_a_foreign_certificate_says_what_to_look_at(env: Environment) -> None:
@@ -129,7 +130,7 @@ async def test_it_reports_its_health(env: Environment) -> None:
     async with channel_of(env, own_pair(env)) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", SERVICE):
-            answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            answer = await health.Check(health_pb2.HealthCheckRequest(service=name), timeout=60)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -157,7 +158,7 @@ async def call_by_reflection(channel: grpc.Channel, name: str) -> Any:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=answer.FromString,
         )
-        return make(request, timeout=5)
+        return make(request, timeout=60)
 
     return await asyncio.to_thread(call)
 
@@ -169,7 +170,7 @@ async def test_lists_come_in_pages(env: Environment) -> None:
         stub: Any = AdminStub(channel)
         found, token = [], ""
         while True:
-            page = await stub.ListApps(pb.ListAppsRequest(page_size=2, page_token=token), timeout=5)
+            page = await stub.ListApps(pb.ListAppsRequest(page_size=2, page_token=token), timeout=60)
             assert len(page.apps) <= 2
             found += [app.app_name for app in page.apps]
             token = page.next_page_token
@@ -195,7 +196,7 @@ async def test_what_is_wrong_has_its_status(
     await env.started_daemon()
     async with channel_of(env, own_pair(env)) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await getattr(AdminStub(channel), call)(request_, timeout=5)
+            await getattr(AdminStub(channel), call)(request_, timeout=60)
 
     assert refused.value.code() is status
 

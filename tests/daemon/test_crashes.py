@@ -1,7 +1,7 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
 """The daemon killed at any moment, and a BBS that goes away: nothing is lost, no app is harmed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -9,19 +9,18 @@ import pytest
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator
 from tests.simulators import images
-from tests.simulators.bbs import Fault
+from tests.simulators.bbs import Fault, Version
 from tests.simulators.recipes import Image
 
 SAMPLE = images.image([images.layer(200_000, n) for n in range(3)])
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path) as opened:
+async def env(version: Version, limits: Mapping[str, float], tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version, limits=limits) as opened:
         yield opened
 
 
-@pytest.mark.timeout(120)
 async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cache(env: Environment) -> None:
     """Nobody else would bring it back here: no owner keeps the domain fresh."""
     reference = env.source.push("team/web", "1", SAMPLE)
@@ -37,7 +36,7 @@ async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cac
     again = await env.start_daemon()
     await again.logged("reconciler.resuming-migration", process_guid=app.process_guid)
     # A container whose pull ends only now says that it runs, and is retired half a minute later.
-    await until(lambda: env.is_from_cache(app), seconds=60.0)
+    await until(lambda: env.is_from_cache(app))
     rootfs = await env.replaced(app)
     await until(lambda: env.running_from(app, rootfs) == 1)
 
@@ -57,7 +56,7 @@ async def test_without_a_journal_key_a_stop_in_mid_migration_still_desires_the_a
     status, seconds = await daemon.stop()
 
     assert status == 0
-    assert seconds < 10.0
+    assert seconds < 30.0
     assert env.is_from_cache(app)
 
 

@@ -1,13 +1,9 @@
 """Runs the commands that README and documentation show, in their order, against one development environment.
 
-A `console` block is run. One that cannot be has `<!-- not run: the reason -->` on the line above it. The
-commands are called in this process, each with an event loop of its own in a thread, since starting a
-program for each would take most of the time.
+A `console` block is run. One that cannot be has `<!-- not run: the reason -->` on the line above it.
 """
 
 import asyncio
-import contextlib
-import io
 import json
 import re
 import shlex
@@ -17,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cli import main
+from hack.reference import every_command
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Row, running_apps
 from tests.documents import PAGES, Block, blocks, documents
@@ -40,13 +36,12 @@ HEXADECIMAL = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f]{4}){0,3}(-[0-9a-f]{12})?")
 EXAMPLES = {"sandbox": "acme", "prod": "acme", "prod-*": "acme*", "web-*": "web*"}
 """Names that only an example has, and those that are there."""
 REFERENCE = "docker.io/library/nginx:1.27"
+CONFIGURED = {
+    name for name, command in every_command() if any(each.name == "config_path" for each in command.params)
+}
+"""The commands that take the daemon's config."""
 STORIES = frozenset({"hack/demo", "hack/demo --tour"})
 """Run by tests/test_docs.py, with what they print."""
-
-
-@pytest.fixture
-def no_blocking_on_the_event_loop() -> None:
-    """Let commands block: each has its event loop for itself."""
 
 
 @pytest.fixture
@@ -203,10 +198,10 @@ class Typist:
         return str(json.loads(out.splitlines()[-1])["job_id"])
 
     async def _run(self, arguments: list[str]) -> tuple[int, str, str]:
-        # The one sets up its process's log; the others set up its signals, which takes the main thread.
-        if arguments[0] in {"doctor", "restore"} or "--apply" in arguments:
-            return await self._env.run_command(*arguments)
-        return await asyncio.to_thread(_call, arguments)
+        name = " ".join(arguments[:2]) if arguments[0] == "config" else arguments[0]
+        needs_config = name in CONFIGURED and "--config" not in arguments
+        config = ("--config", str(self._env.config_path)) if needs_config else ()
+        return await self._env.run_command(*arguments, *config)
 
 
 def _parts(words: list[str]) -> Iterator[list[str]]:
@@ -218,20 +213,8 @@ def _parts(words: list[str]) -> Iterator[list[str]]:
         begin = end + 1
 
 
-def _call(arguments: list[str]) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            status = int(ended.code or 0)
-    return status, out.getvalue(), err.getvalue()
-
-
-@pytest.mark.timeout(180)
-async def test_every_documented_command_works(env: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_CACHE_CONFIG", str(env.config_path))
+@pytest.mark.slow
+async def test_every_documented_command_works(env: Environment) -> None:
     typist, problems = Typist(env), list[str]()
 
     for block in console_blocks():

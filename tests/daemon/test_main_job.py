@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon.conftest import both_versions
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator
 from tests.simulators import images
@@ -18,12 +19,13 @@ SAMPLE = images.image([images.layer(200_000, n) for n in range(3)])
 OTHER = images.image([images.layer(200_000, n) for n in (7, 8)])
 
 
-@pytest.fixture(params=list(Version))
-async def env(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path, version=request.param) as opened:
+@pytest.fixture
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version) as opened:
         yield opened
 
 
+@both_versions
 async def test_an_app_runs_from_the_copy_also_when_the_source_is_gone(env: Environment) -> None:
     reference = env.source.push("team/web", "1", SAMPLE)
     await env.started_daemon()
@@ -73,19 +75,23 @@ async def test_a_running_lrp_may_be_left_alone_and_replaced_when_nothing_of_it_r
 
 async def test_a_push_under_the_same_tag_runs_the_new_content(env: Environment) -> None:
     reference = env.source.push("team/web", "latest", SAMPLE)
-    await env.started_daemon()
+    daemon = await env.started_daemon()
     app = await env.push_app("web", Image(reference))
     first = await env.replaced(app)
 
     env.source.push("team/web", "latest", OTHER)
-    await env.cloud.staged(app, await env.cloud.stage(app))
+    build = await env.cloud.stage(app)
+    await daemon.logged(
+        "watcher.requested-copy", task_guid=build
+    )  # no staging is over before that is heard of
+    await env.cloud.staged(app, build)
     await env.cloud.restart(app)
     second = await env.replaced(app)
     await until(lambda: env.running_from(app, second) == 1)
 
     assert second != first
     running = [each for each in env.cell.instances.values() if each.is_running and each.rootfs == second]
-    assert [each.manifest_digest for each in running] == [OTHER.manifest.digest]
+    assert {each.manifest_digest for each in running} == {OTHER.manifest.digest}
 
 
 async def test_what_was_pushed_while_nobody_watched_is_what_runs(env: Environment) -> None:
@@ -141,10 +147,11 @@ def _task_guid(guid: str) -> bytes:
 
 
 async def test_a_private_image_is_copied_with_the_credentials_of_its_task_which_appear_nowhere(
+    version: Version,
     tmp_path: Path,
 ) -> None:
     marker = "marker-password-4711"
-    async with open_environment(tmp_path, faulty_source=True) as env:
+    async with open_environment(tmp_path, version=version, faulty_source=True) as env:
         reference = env.source.push("team/web", "1", SAMPLE)
         env.source.faults.login = BasicLogin({"robot": marker})
         daemon = await env.started_daemon()
@@ -188,9 +195,9 @@ async def test_an_image_that_no_copy_can_be_made_of_leaves_the_app_on_its_source
     ids=["over-4-MiB", "no-json", "nothing-in-it"],
 )
 async def test_a_source_that_serves_nonsense_ends_in_a_clear_failure(
-    tmp_path: Path, body: bytes, problem: str
+    version: Version, tmp_path: Path, body: bytes, problem: str
 ) -> None:
-    async with open_environment(tmp_path, faulty_source=True) as env:
+    async with open_environment(tmp_path, version=version, faulty_source=True) as env:
         manifest = StoredManifest(images.OCI_MANIFEST, body)
         env.source.faults.store.add_manifest("team/web", "1", manifest)
         daemon = await env.started_daemon()
@@ -202,8 +209,8 @@ async def test_a_source_that_serves_nonsense_ends_in_a_clear_failure(
         assert (await Operator(env).runs("images")).rows == []
 
 
-async def test_a_wrong_blob_is_never_visible_as_an_image(tmp_path: Path) -> None:
-    async with open_environment(tmp_path, faulty_source=True) as env:
+async def test_a_wrong_blob_is_never_visible_as_an_image(version: Version, tmp_path: Path) -> None:
+    async with open_environment(tmp_path, version=version, faulty_source=True) as env:
         reference = env.source.push("team/web", "1", SAMPLE)
         wrong = b"y" * len(SAMPLE.layers[0].content)
         env.source.faults.fail("GET", SAMPLE.layers[0].digest, OtherBytes(wrong), times=None)
@@ -217,9 +224,10 @@ async def test_a_wrong_blob_is_never_visible_as_an_image(tmp_path: Path) -> None
 
 
 async def test_stopping_takes_little_time_with_a_copy_in_flight_and_the_copy_is_finished_later(
+    version: Version,
     tmp_path: Path,
 ) -> None:
-    async with open_environment(tmp_path, faulty_source=True) as env:
+    async with open_environment(tmp_path, version=version, faulty_source=True) as env:
         reference = env.source.push("team/web", "1", SAMPLE)
         env.source.faults.fail("GET", SAMPLE.layers[0].digest, Stall(1000), times=1)
         daemon = await env.started_daemon()
@@ -229,7 +237,7 @@ async def test_stopping_takes_little_time_with_a_copy_in_flight_and_the_copy_is_
 
         status, seconds = await daemon.stop()
         assert status == 0
-        assert seconds < 10.0
+        assert seconds < 30.0
 
         again = await env.started_daemon()
         await again.logged("cacher.cached-image")

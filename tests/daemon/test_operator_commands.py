@@ -1,6 +1,7 @@
 """What an operator sees and does at the command line beside planning, with a real daemon's process."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from controller.admin.client import open_client
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, running_apps
 from tests.simulators import images
+from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 
@@ -19,9 +21,14 @@ FAILED = 5
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
-        tmp_path, start_delay=0.1, pulls=False, sync_interval=5.0, converge_interval=1.0
+        tmp_path,
+        version=version,
+        start_delay=0.1,
+        pulls=False,
+        sync_interval=5.0,
+        converge_interval=1.0,
     ) as opened:
         opened.settings |= {"sync_interval": "1s"}
         yield opened
@@ -294,7 +301,7 @@ async def test_errors_are_one_line_that_says_what_to_do(env: Environment) -> Non
 
 async def test_every_command_shows_an_example(env: Environment) -> None:
     (_, listed, _) = await env.run_command("--help")
-    names = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
+    names = re.findall(r"^  (\S+)", listed.partition("Commands:")[2], flags=re.MULTILINE)
 
     assert len(names) > 15
     for name in names:

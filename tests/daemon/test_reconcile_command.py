@@ -13,7 +13,7 @@ import pytest
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import Invariants
 from tests.daemon.operator import Operator, running_apps
-from tests.simulators.bbs import Fault
+from tests.simulators.bbs import Fault, Version
 
 PENDING = 2
 WRONG_USAGE = 3
@@ -22,9 +22,14 @@ FAILED = 5
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
-        tmp_path, start_delay=0.1, pulls=False, sync_interval=5.0, converge_interval=1.0
+        tmp_path,
+        version=version,
+        start_delay=0.1,
+        pulls=False,
+        sync_interval=5.0,
+        converge_interval=1.0,
     ) as opened:
         opened.settings |= {"start_paused": True, "sync_interval": "1s"}
         yield opened
@@ -423,7 +428,7 @@ async def test_ctrl_c_at_the_question_ends_it(env: Environment) -> None:
     while b"[y/N]" not in seen:
         seen += await asyncio.to_thread(os.read, ours, 65536)
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         status = await process.wait()
     os.close(ours)
 

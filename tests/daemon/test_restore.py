@@ -9,6 +9,7 @@ import pytest
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.simulators import images
+from tests.simulators.bbs import Version
 from tests.simulators.recipes import Image
 from tests.simulators.registry import BasicLogin, Refuse
 
@@ -16,9 +17,10 @@ SAMPLE = images.image([images.layer(1000, 1)])
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
         tmp_path,
+        version=version,
         faulty_source=True,
         faulty_cache=True,
         start_delay=0.05,

@@ -8,11 +8,13 @@ import pytest
 
 from tests.daemon.environment import Environment, open_environment
 from tests.daemon.operator import Operator
+from tests.daemon.programs import start_interpreter
+from tests.simulators.bbs import Version
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path) as opened:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(tmp_path, version=version) as opened:
         yield opened
 
 
@@ -156,6 +158,22 @@ async def test_i10_a_changed_config_is_taken_up_on_sighup_if_it_can_be_used(env:
     assert "max_copies" in kept["data"]["error"]
     assert (await Operator(env).runs("cache", f"{env.source.address}/secret/x:1")).status == 4
     assert (await daemon.stop())[0] == 0
+
+
+async def test_the_program_runs_by_an_interpreter_of_its_own(version: Version, tmp_path: Path) -> None:
+    """As it is installed; other tests fork it."""
+    async with open_environment(tmp_path, version=version, start=start_interpreter) as env:
+        daemon = await env.started_daemon()
+        daemon.signal_reload()
+        await daemon.logged("daemon.started", count=2)
+        await daemon.logged("watcher.listed-bbs", count=2)
+
+        paused = await Operator(env).runs("pause")
+        status = await Operator(env).runs("status")
+
+        assert paused.row == {"paused": True}
+        assert status.row["paused"] is True
+        assert (await daemon.stop())[0] == 0
 
 
 async def test_the_config_example_becomes_a_config(env: Environment) -> None:

@@ -12,12 +12,9 @@ from reconcile.images import Rootfs
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.phases import PHASES
 from reconcile.protocol import (
-    GO_ON_AFTER,
     LOOK_AGAIN,
     MAX_BRIDGE_CRASHES,
     MAX_ROUNDS,
-    RETIRE_AFTER,
-    UNKNOWN_FOR,
     may_remove,
     next_step,
     removing,
@@ -235,9 +232,13 @@ class TestMayRemove:
     def test_the_row_before_the_removal_keeps_the_newest_version_and_who_ran(self) -> None:
         scaled = replace(LRP, instances=9)
 
-        made = removing(replace(ROW, instance_guids=frozenset({"z"})), replace(WORLD, lrp=scaled))
+        made = removing(replace(ROW, instance_guids=frozenset({"z"})), replace(WORLD, lrp=scaled), LIMITS)
 
-        assert (made.phase, made.original, made.unknown_until) == (Phase.REMOVING, scaled, NOW + UNKNOWN_FOR)
+        assert (made.phase, made.original, made.unknown_until) == (
+            Phase.REMOVING,
+            scaled,
+            NOW + LIMITS.unknown,
+        )
         assert made.instance_guids == {"a", "b", "z"}
 
 
@@ -261,10 +262,10 @@ class TestAfterTheRemoval:
 
     def test_rows_whose_stop_was_lost_are_retired_and_in_the_end_not_waited_for(self) -> None:
         left = replace(GONE, instances=OURS)
-        late = replace(left, now=NOW + RETIRE_AFTER + 1)
+        late = replace(left, now=NOW + LIMITS.stop + 1)
 
         assert step(REMOVED, late) == Retire(OURS)
-        assert step(REMOVED, replace(left, now=NOW + GO_ON_AFTER + 1)) == DesireOriginal(REMOVED)
+        assert step(REMOVED, replace(left, now=NOW + LIMITS.leftover + 1)) == DesireOriginal(REMOVED)
 
     def test_looks_at_rows_that_stay_become_rare(self) -> None:
         left = replace(GONE, instances=OURS)
@@ -468,9 +469,9 @@ class TestUnbridging:
         gone = replace(BACK, bridge=None)
 
         assert isinstance(step(REMOVING_BRIDGE, gone), Wait)
-        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + RETIRE_AFTER + 1)) == Retire(
+        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + LIMITS.stop + 1)) == Retire(
             BRIDGED, Reason.REMOVING_BRIDGE
         )
         over = Close(REMOVING_BRIDGE, Reason.MIGRATED)
-        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + GO_ON_AFTER + 1)) == over
+        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + LIMITS.leftover + 1)) == over
         assert step(REMOVING_BRIDGE, replace(gone, bridge_instances=())) == over

@@ -21,7 +21,7 @@ from tests.simulators.bbs import Bbs
 from tests.simulators.bbs.state import SECOND
 from tests.simulators.certificates import client_context
 
-LIMIT = 5.0
+LIMIT = 60.0
 INSTANCES = "/v1/events/lrp_instances.r1"
 TASKS = "/v1/events/tasks.r1"
 

@@ -16,7 +16,9 @@ from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.certificates import Certificates, Pair, client_context
 from tests.simulators.cloud_controller import CloudController, InProcess
 
-LIMIT = 20
+pytestmark = pytest.mark.usefixtures("servers")
+
+LIMIT = 60.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

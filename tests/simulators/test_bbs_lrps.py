@@ -234,6 +234,7 @@ def some_cell(bbs: Bbs) -> SimulatedCell:
     return SimulatedCell(bbs, CellSettings(start_delay=0, stop_delay=0))
 
 
+@pytest.mark.usefixtures("servers")
 async def test_an_index_with_a_left_over_row_waits_for_convergence(certificates: Certificates) -> None:
     """Remove and desire at once: the old instance shows under the new definition, then there is none."""
     async with serve_bbs(certificates) as bbs, some_cell(bbs) as cell:
@@ -252,6 +253,7 @@ async def test_an_index_with_a_left_over_row_waits_for_convergence(certificates:
         await until(is_up(bbs, GUID, 3))
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_lost_stop_keeps_the_old_definition_running(certificates: Certificates) -> None:
     async with serve_bbs(certificates) as bbs, some_cell(bbs) as cell:
         desired.desire(bbs.state, some_lrp(rootfs="docker:///library/old#1"))
@@ -266,6 +268,7 @@ async def test_a_lost_stop_keeps_the_old_definition_running(certificates: Certif
         assert cell.running(GUID, 0).rootfs == "docker:///library/old#1"
 
 
+@pytest.mark.usefixtures("servers")
 async def test_retire_tells_of_a_removal_before_there_is_one(certificates: Certificates) -> None:
     async with serve_bbs(certificates) as bbs, some_cell(bbs) as cell:
         desired.desire(bbs.state, some_lrp())
@@ -282,6 +285,7 @@ async def test_retire_tells_of_a_removal_before_there_is_one(certificates: Certi
         assert states(bbs, GUID) == ["RUNNING"]
 
 
+@pytest.mark.usefixtures("servers")
 async def test_scaling_down_stops_the_surplus(certificates: Certificates) -> None:
     async with serve_bbs(certificates) as bbs, some_cell(bbs):
         desired.desire(bbs.state, some_lrp(instances=3))
@@ -292,6 +296,7 @@ async def test_scaling_down_stops_the_surplus(certificates: Certificates) -> Non
         await until(is_up(bbs, GUID, 1))
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_lost_cell_makes_suspects_that_its_return_restores(certificates: Certificates) -> None:
     async with serve_bbs(certificates) as bbs, some_cell(bbs) as cell:
         desired.desire(bbs.state, some_lrp())
@@ -309,6 +314,7 @@ async def test_a_lost_cell_makes_suspects_that_its_return_restores(certificates:
         assert [(row.presence, row.state) for row in bbs.state.rows()] == [(ActualLRP.ORDINARY, "RUNNING")]
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_drained_cell_hands_over_without_a_gap(certificates: Certificates) -> None:
     async with serve_bbs(certificates) as bbs, some_cell(bbs) as old:
         desired.desire(bbs.state, some_lrp(instances=2))

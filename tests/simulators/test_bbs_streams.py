@@ -13,6 +13,8 @@ from tests.simulators.bbs.events import BUFFER_SIZE
 from tests.simulators.bbs_probe import INSTANCES, TASKS, probe, raw_stream, some_lrp, some_task, until
 from tests.simulators.certificates import Certificates
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 HEADERS = {
     "cache-control": "no-cache, no-store, must-revalidate",
     "connection": "keep-alive",

@@ -125,6 +125,7 @@ def test_a_task_fails_with_its_cell_and_still_names_it(state: State) -> None:
     assert (task.failure_reason, task.cell_id) == ("cell disappeared before completion", "cell-a")
 
 
+@pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize(("statuses", "is_left"), [([200], False), ([400], False), ([503] * 3, True)])
 async def test_the_callback_is_told_and_its_task_deleted(
     certificates: Certificates, statuses: list[int], *, is_left: bool
@@ -159,6 +160,7 @@ async def test_the_callback_is_told_and_its_task_deleted(
             await until(lambda: bbs.state.tasks[GUID].state == Task.Resolving)
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_callback_that_cannot_be_reached_leaves_the_task_resolving(
     certificates: Certificates,
 ) -> None:

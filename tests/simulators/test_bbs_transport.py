@@ -10,8 +10,10 @@ from protos.bbs.desired_lrp_requests_pb2 import DesiredLRPByProcessGuidRequest, 
 from protos.bbs.error_pb2 import Error
 from protos.bbs.ping_pb2 import PingResponse
 from tests.simulators.bbs import Bbs, Fault, serve_bbs
-from tests.simulators.bbs_probe import INSTANCES, TASKS, probe, raw_stream, some_lrp
+from tests.simulators.bbs_probe import INSTANCES, LIMIT, TASKS, probe, raw_stream, some_lrp
 from tests.simulators.certificates import Certificates, Pair, client_context
+
+pytestmark = pytest.mark.usefixtures("servers")
 
 DESIRE = "/v1/desired_lrp/desire.r2"
 PING = "/v1/ping"
@@ -142,7 +144,7 @@ async def test_a_delayed_path_makes_an_impatient_client_give_up(certificates: Ce
         bbs.faults.delay(PING, 60)
 
         with pytest.raises(httpx.ReadTimeout):
-            await probed.client.post(PING, timeout=0.05)
+            await probed.client.post(PING, timeout=httpx.Timeout(LIMIT, read=0.05))
 
 
 async def test_a_hanging_call_is_never_answered(certificates: Certificates) -> None:
@@ -150,7 +152,7 @@ async def test_a_hanging_call_is_never_answered(certificates: Certificates) -> N
         bbs.faults.order(Fault.HANG)
 
         with pytest.raises(httpx.ReadTimeout):
-            await probed.client.post(PING, timeout=0.05)
+            await probed.client.post(PING, timeout=httpx.Timeout(LIMIT, read=0.05))
 
 
 async def test_a_panic_closes_the_connection_without_an_answer(certificates: Certificates) -> None:

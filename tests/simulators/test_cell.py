@@ -18,6 +18,8 @@ from tests.simulators.image_pull import Credentials, Puller, PullFailed, Referen
 from tests.simulators.recipes import Image, Owner, staging_task
 from tests.simulators.registry import BasicLogin, RegistrySimulator, TokenLogin, serve
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 GUID = "some-guid"
 HEX = "0123456789abcdef" * 4
 

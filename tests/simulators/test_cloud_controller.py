@@ -15,6 +15,8 @@ from tests.simulators.certificates import Certificates
 from tests.simulators.cloud_controller import CloudController, InProcess, OverHttp
 from tests.simulators.recipes import Image, InvalidDockerUri, rootfs_from_image
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 HEX = "0123456789abcdef" * 4
 
 

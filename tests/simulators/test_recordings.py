@@ -188,6 +188,7 @@ class Stage:
         return [row.state for row in self._bbs.state.rows()]
 
 
+@pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize("version", [*Version])
 async def test_it_answers_and_tells_what_the_recorded_bbs_did(
     certificates: Certificates, version: Version

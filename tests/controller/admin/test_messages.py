@@ -15,6 +15,7 @@ from controller.admin.errors import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.messages import messages_from_plan, plan_from_messages
 from controller.admin.planner import Wanted
+from controller.admin.reason_names import REASON_NAMES
 from controller.engines.progress import CopyProgress
 from protos.admin import admin_pb2 as pb
 from reconcile.images import CacheGuid, Digest, Rootfs, parse_image_reference
@@ -61,10 +62,10 @@ class TestNames:
 
     def test_the_wire_has_exactly_the_reasons_that_have_a_meaning(self) -> None:
         """Appended with the next number: numbers that were given never change."""
-        assert set(pb.Reason.keys()) == set(messages.REASON_NAMES.values()) | {"REASON_UNSPECIFIED"}
+        assert set(pb.Reason.keys()) == set(REASON_NAMES.values()) | {"REASON_UNSPECIFIED"}
 
     def test_no_two_reasons_share_a_name(self) -> None:
-        assert len(set(messages.REASON_NAMES.values())) == len(Reason)
+        assert len(set(REASON_NAMES.values())) == len(Reason)
 
 
 guids = st.text(min_size=1, max_size=5)
@@ -380,7 +381,7 @@ class TestAnswers:
             process_guid=PROCESS,
             app_name="web",
             state=state,
-            reason=messages.REASON_NAMES[reason],
+            reason=REASON_NAMES[reason],
             detail="why",
             done=1,
             total=2,

@@ -21,6 +21,8 @@ from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import Answer, Then, answer, head, serve
 from tests.simulators.certificates import Certificates, server_context
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 PONG = answer(PingResponse(available=True).SerializeToString())
 
 
@@ -279,10 +281,14 @@ async def test_a_cancelled_call_gives_its_connection_back(
         serve(server_tls, [Answer(then=Then.HANG), PONG]) as peer,
         open_bbs(peer.address, tls=tls) as bbs,
     ):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await bbs.remove_desired_lrp(LRP.process_guid)
-        await asyncio.wait_for(peer.hung_up.wait(), 5)
+        calling = asyncio.create_task(bbs.remove_desired_lrp(LRP.process_guid))
+        async with asyncio.timeout(60):
+            while not peer.requests:  # noqa: ASYNC110 - the peer sets no event
+                await asyncio.sleep(0.01)
+            calling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            await peer.hung_up.wait()
         await bbs.ping()
 
     assert [request.connection for request in peer.requests] == [1, 2]

@@ -22,6 +22,8 @@ from protos.bbs.error_pb2 import Error
 from reconcile.errors import Conflict, Unavailable
 from tests.controller.bbs.peers import Answer, Then, answer, head, serve
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 
 def info(guid: str, rootfs: str = "docker:///library/nginx#1") -> DesiredLRPSchedulingInfo:
     return DesiredLRPSchedulingInfo(

@@ -35,6 +35,8 @@ from tests.contracts.bbs_client import ContractClient, open_contract_client
 from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import LAST_CHUNK, STREAM_HEAD, Answer, Then, chunks, head, serve
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 Recording = dict[str, Any]
 

@@ -113,10 +113,10 @@ def test_events_before_a_too_large_one_are_given() -> None:
 def test_a_large_line_in_small_pieces_takes_linear_time() -> None:
     def seconds(size: int) -> float:
         parser, piece = SseParser(), b"x" * 256
-        begin = time.perf_counter()
+        begin = time.thread_time()  # nobody else's work counts
         for _ in range(size // len(piece)):
             list(parser.feed(piece))
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     seconds(1 << 20)
     assert seconds(1 << 24) < 100 * max(seconds(1 << 20), 1e-3)  # 16 times the bytes; quadratic is 256

@@ -20,6 +20,8 @@ from reconcile.events import (
 )
 from tests.controller.bbs.peers import LAST_CHUNK, STREAM_HEAD, Answer, Then, answer, chunks, head, serve
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 
 def frame(number: int, name: str, data: bytes) -> bytes:
     return f"id: {number}\nevent: {name}\ndata: {data.decode()}\n\n".encode()
@@ -34,7 +36,7 @@ async def read(events: AsyncIterator[Event]) -> tuple[list[Event], DockerCacheEr
     """Read a stream to its end, which always is an error."""
     seen: list[Event] = []
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             async for event in events:
                 seen.append(event)  # noqa: PERF401  # what came before the error is the point
     except DockerCacheError as error:

@@ -1,12 +1,14 @@
 """The keys of the admin API, as the daemon reads them and as a command does."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from controller.config import ConfigError, load_admin_client_config, load_config
+from controller.admin.client_config import load_admin_client_config
+from controller.config import ConfigError, load_config
 
 Write = Callable[[object], Path]
 
@@ -150,7 +152,7 @@ def test_a_command_reads_its_own_keys_and_nothing_else(
 
     config = load_admin_client_config(write(admin | foreign | {"admin_server_name": "docker-cache"}))
 
-    assert config.model_dump() == {
+    assert asdict(config) == {
         "admin_address": ADDRESS,
         "admin_ca_cert_file": tmp_path / "ca.crt",
         "admin_client_cert_file": tmp_path / "client.crt",

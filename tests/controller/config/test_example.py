@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from controller.admin.client_config import load_admin_client_config
 from controller.config import (
     Config,
     RegistryConfig,
     RunningRuleConfig,
     TrafficConfig,
     example,
-    load_admin_client_config,
     load_config,
 )
 

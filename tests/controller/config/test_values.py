@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.config.values import format_duration, format_size, is_loopback, parse_duration, parse_size
+from controller.config.values import format_duration, format_size, parse_duration, parse_size
+from controller.config_file import is_loopback
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.simulators.certificates import Authority, Certificates
 
 
 @pytest.fixture
-async def bbs(certificates: Certificates, settings: Settings) -> AsyncIterator[Bbs]:
+async def bbs(servers: None, certificates: Certificates, settings: Settings) -> AsyncIterator[Bbs]:
     async with serve_bbs(certificates) as serving:
         settings["bbs_address"] = serving.url
         yield serving
@@ -56,7 +56,7 @@ async def test_both_event_streams_are_opened_and_left(bbs: Bbs, settings: Settin
 
     assert (found.check, found.level) == ("events", Level.OK)
     assert bbs.requests["/v1/events/tasks.r1"] == bbs.requests["/v1/events/lrp_instances.r1"] == 1
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(60.0):
         while bbs.streams:  # noqa: ASYNC110 - the simulator has no event for it
             await asyncio.sleep(0.01)
 
@@ -113,6 +113,7 @@ async def test_a_key_of_another_certificate_is_named(
     assert "bbs_client_cert_file" in found.advice
 
 
+@pytest.mark.usefixtures("servers")
 async def test_an_expired_certificate_of_the_bbs_is_told_from_a_wrong_authority(
     settings: Settings, certificates: Certificates
 ) -> None:
@@ -124,6 +125,7 @@ async def test_an_expired_certificate_of_the_bbs_is_told_from_a_wrong_authority(
     assert "renew the certificate of the server" in found.advice
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_certificate_for_another_name_leads_to_the_address(
     settings: Settings, certificates: Certificates, tmp_path: Path
 ) -> None:
@@ -137,6 +139,7 @@ async def test_a_certificate_for_another_name_leads_to_the_address(
     assert (found.level, "bbs_address" in found.advice) == (Level.PROBLEM, True)
 
 
+@pytest.mark.usefixtures("servers")
 async def test_something_without_tls_at_the_address_is_recognised(settings: Settings) -> None:
     with registries.serve() as plain:
         settings["bbs_address"] = f"https://{plain.address}"

@@ -22,7 +22,7 @@ async def look(settings: Settings) -> list[Finding]:
 
 
 @pytest.fixture
-def cache(settings: Settings) -> Iterator[RegistrySimulator]:
+def cache(servers: None, settings: Settings) -> Iterator[RegistrySimulator]:
     with registries.serve() as simulator:
         settings["cache_registry"] = {"address": simulator.address, "plain_http": True}
         yield simulator
@@ -32,7 +32,7 @@ BbsAt = Callable[[str], AbstractAsyncContextManager[Peer]]
 
 
 @pytest.fixture
-def bbs_at(certificates: Certificates) -> BbsAt:
+def bbs_at(servers: None, certificates: Certificates) -> BbsAt:
     """Serve a BBS that answers with a date."""
 
     def serving(date: str) -> AbstractAsyncContextManager[Peer]:

@@ -75,6 +75,7 @@ async def test_when_nothing_answers_each_check_says_so_in_its_turn(settings: Set
     assert troubled == {"bbs", "events", "cache-registry"}
 
 
+@pytest.mark.usefixtures("servers")
 async def test_no_secret_is_in_any_finding(settings: Settings, tmp_path: Path) -> None:
     password = tmp_path / "password"
     password.write_text("marker-password")
@@ -94,6 +95,7 @@ async def test_no_secret_is_in_any_finding(settings: Settings, tmp_path: Path) -
     assert "marker" not in str(found)
 
 
+@pytest.mark.usefixtures("servers")
 async def test_who_has_heard_enough_ends_the_checks(settings: Settings) -> None:
     with registries.serve() as simulator:
         simulator.fail("POST", "uploads", Stall())
@@ -106,6 +108,7 @@ async def test_who_has_heard_enough_ends_the_checks(settings: Settings) -> None:
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("doctor-")] == []
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_finding_comes_before_the_checks_behind_it_have_ended(settings: Settings) -> None:
     with registries.serve() as simulator:
         simulator.fail("POST", "uploads", Stall())

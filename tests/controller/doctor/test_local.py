@@ -33,7 +33,7 @@ async def test_a_config_that_the_daemon_would_refuse_is_a_problem(settings: Sett
 
 
 @pytest.fixture
-def socket_directory() -> Iterator[Path]:
+def socket_directory(servers: None) -> Iterator[Path]:
     """A socket's path must be short."""
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         yield Path(directory)

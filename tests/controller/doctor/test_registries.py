@@ -33,7 +33,7 @@ Secret = Callable[[str], str]
 
 
 @pytest.fixture
-def cache(settings: Settings) -> Iterator[RegistrySimulator]:
+def cache(servers: None, settings: Settings) -> Iterator[RegistrySimulator]:
     with registries.serve() as simulator:
         settings["cache_registry"] = {"address": simulator.address, "plain_http": True}
         yield simulator
@@ -87,6 +87,7 @@ async def test_each_test_image_is_a_new_one(cache: RegistrySimulator, settings: 
     assert len(manifests_of(cache)) == len(set(manifests_of(cache))) == 2
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_real_registry_does_all_when_it_was_told_to_delete(
     settings: Settings, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ async def test_the_real_registry_does_all_when_it_was_told_to_delete(
         assert levels(await check_cache(settings)) == [Level.OK, Level.OK]
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_real_registry_does_not_delete_by_itself(settings: Settings, tmp_path: Path) -> None:
     with run_distribution(tmp_path, deletes=False) as real:
         settings["cache_registry"] = {"address": real.address, "plain_http": True}
@@ -107,6 +109,7 @@ async def test_the_real_registry_does_not_delete_by_itself(settings: Settings, t
     )
 
 
+@pytest.mark.usefixtures("servers")
 async def test_the_real_registry_that_knows_nobody_denies(
     settings: Settings, tmp_path: Path, secret: Secret
 ) -> None:
@@ -320,7 +323,7 @@ async def test_a_ca_file_that_is_none_is_named(
 
 
 @pytest.fixture
-def source(settings: Settings) -> Iterator[RegistrySimulator]:
+def source(servers: None, settings: Settings) -> Iterator[RegistrySimulator]:
     with registries.serve() as simulator:
         settings["registries"] = [{"address": simulator.address, "plain_http": True}]
         settings["allowed_source_networks"] = ["127.0.0.0/8"]

@@ -9,7 +9,7 @@ from tests.simulators import registry as registries
 
 
 @pytest.fixture
-def registry_pair() -> Iterator[Scene]:
+def registry_pair(servers: None) -> Iterator[Scene]:
     with registries.serve() as source, registries.serve() as private:
         yield Scene(source, private)
 

@@ -87,7 +87,7 @@ class Scene:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Scene]:
+def parts(servers: None, tmp_path: Path) -> Iterator[Scene]:
     with (
         registries.serve() as source,
         registries.serve() as private,

@@ -525,6 +525,7 @@ async def test_presence_is_that_of_the_digest(scene: Scene) -> None:
 # Between two real registries
 
 
+@pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize("platform", [LINUX_AMD64, None], ids=["one", "all"])
 async def test_two_real_registries(tmp_path: Path, platform: Platform | None) -> None:
     arm = images.image([images.layer(10, 1), SAMPLE.layers[0]], architecture="arm64", docker=True)

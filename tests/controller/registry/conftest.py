@@ -22,13 +22,13 @@ OpenRepository = Callable[..., Repository]
 
 
 @pytest.fixture
-def registry() -> Iterator[RegistrySimulator]:
+def registry(servers: None) -> Iterator[RegistrySimulator]:
     with registries.serve() as simulator:
         yield simulator
 
 
 @pytest.fixture
-def other() -> Iterator[RegistrySimulator]:
+def other(servers: None) -> Iterator[RegistrySimulator]:
     """Another origin."""
     with registries.serve() as simulator:
         yield simulator

@@ -303,6 +303,7 @@ def test_an_error_that_is_a_bomb_is_an_ordinary_error(
 # TLS
 
 
+@pytest.mark.usefixtures("servers")
 def test_nothing_of_https_leads_to_http_and_no_password_shows(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     pair = authority.server("127.0.0.1")

@@ -39,6 +39,7 @@ def other_holder(database: Path) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_second_process_is_told_who_holds_the_store(url: str, tmp_path: Path) -> None:
     async with open_store(url, journal_key=None, run_id="r"):
         pass
@@ -53,11 +54,12 @@ async def test_a_second_process_is_told_who_holds_the_store(url: str, tmp_path: 
             assert await records.list_images() == ()
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_killed_holder_holds_nothing(url: str, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     with other_holder(tmp_path / "state/store.db") as holder:
         holder.send_signal(signal.SIGKILL)
-        holder.wait(timeout=5)
+        holder.wait(timeout=60)
 
         async with open_store(url, journal_key=None, run_id="r"):
             note = json.loads((tmp_path / "state/store.db.lock").read_bytes())

@@ -21,6 +21,8 @@ from reconcile.records import JobId, JobState
 from tests.controller.store.reserving import CONTENTS
 from tests.controller.store.samples import digest
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -51,7 +53,7 @@ def test_two_processes_that_reserve_at_once_get_the_same_guids(path: Path) -> No
             assert started.stdin is not None
             started.stdin.write("go\n")
             started.stdin.flush()
-        guids = [started.communicate(timeout=30)[0].split() for started in (one, other)]
+        guids = [started.communicate(timeout=120)[0].split() for started in (one, other)]
 
     assert guids[0] == guids[1]
     assert len(set(guids[0])) == CONTENTS
@@ -113,7 +115,7 @@ async def test_a_store_survives_being_killed_at_any_statement(url: str, tmp_path
     lines: list[str] = []
     for dies_at in [random_source.randrange(1, 40), *(random_source.randrange(20, 200) for _ in range(6))]:
         with process("killed_writer", url, key.decode(), str(seed), str(dies_at)) as writer:
-            lines += writer.communicate(timeout=30)[0].splitlines()
+            lines += writer.communicate(timeout=120)[0].splitlines()
         assert writer.returncode == -signal.SIGKILL
 
         async with open_store(url, journal_key=key, run_id="test") as store:

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.schema import CreateTable
@@ -16,7 +17,7 @@ from sqlalchemy.schema import CreateTable
 from controller.store import SqlJournal, open_store, open_store_readonly, schema_versions
 from controller.store.database import database_in_memory
 from controller.store.originals import bytes_from_lrp
-from controller.store.schema import migrate
+from controller.store.schema import head, known, migrate
 from controller.store.tables import metadata
 from reconcile.errors import Invalid
 from reconcile.records import Goal, Phase, Strategy
@@ -43,6 +44,15 @@ def test_migrating_an_empty_database_gives_the_declared_tables() -> None:
         )
         assert differences == []
         assert declared.transact(schema) == migrated.transact(schema)
+
+
+def test_the_files_of_the_migrations_are_named_for_their_revisions() -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(str(schema_versions.__file__)).parent))
+    scripts = ScriptDirectory.from_config(config)
+
+    assert head() == scripts.get_current_head()
+    assert known() == {script.revision for script in scripts.walk_revisions()}
 
 
 def test_migrating_again_changes_nothing() -> None:

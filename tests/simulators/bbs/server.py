@@ -41,6 +41,7 @@ class Bbs:
     Attributes:
         state: Its database; outlives a failover.
         faults: Faults of calls, to be ordered by a test.
+        callers: Told the path and the body of each call that is answered to a client.
         streams: The open event streams.
         requests: Calls so far, by path.
         is_migrating: Whether every call is answered 503.
@@ -59,6 +60,7 @@ class Bbs:
         self.certificates = certificates
         self.state = State(version=version, now=now, complete=self._submit_callback)
         self.faults = Faults()
+        self.callers: list[Callable[[str, bytes], None]] = []
         self.streams: list[Stream] = []
         self.requests: Counter[str] = Counter()
         self.is_migrating = False
@@ -200,6 +202,8 @@ class Bbs:
         answer = self._handled(call)
         if fault is Fault.DROP_AFTER:
             return False
+        for caller in self.callers:
+            caller(call.path, call.body)
         return await connection.answer(answer)
 
     def _handled(self, call: Call) -> Answer:

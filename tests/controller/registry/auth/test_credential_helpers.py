@@ -11,6 +11,8 @@ import pytest
 from controller.registry.auth.credential_helpers import CredentialHelpers
 from reconcile.lrps import Credentials, Secret
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 NOW = 1_700_000_000.0
 
 Install = Callable[[str], Path]

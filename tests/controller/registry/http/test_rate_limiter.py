@@ -1,4 +1,3 @@
-# ruff: noqa: N802 - names carry the numbers of known bugs
 """Limits of the limiter to a host: rates in virtual time, connections with real threads, wholes by deadline."""
 
 import socket
@@ -169,7 +168,7 @@ def test_bytes_are_limited_while_they_come(registry: RegistrySimulator, open_cli
     assert read(client, registry) == LAYER.content
 
 
-def test_D15_a_blob_that_drips_is_given_up_in_the_time_for_its_size(
+def test_D15_a_blob_that_drips_is_given_up_in_the_time_for_its_size(  # noqa: N802 - row D15
     registry: RegistrySimulator, open_client: Open
 ) -> None:
     """However lively the connection, and though silence is allowed for longer."""
@@ -182,7 +181,7 @@ def test_D15_a_blob_that_drips_is_given_up_in_the_time_for_its_size(
     assert slow.value.code == "too-slow"
 
 
-def test_D15_an_answer_that_never_comes_is_given_up(registry: RegistrySimulator, open_client: Open) -> None:
+def test_D15_an_answer_that_never_comes_is_given_up(registry: RegistrySimulator, open_client: Open) -> None:  # noqa: N802 - row D15
     registry.fail("HEAD", "blobs", Stall(after=0), times=None)
     client = open_client(timeouts=Timeouts(idle=30.0, total=0.2))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,0 +1,108 @@
+"""A process that has imported the whole program and forks for each run of it: `python -m tests.daemon.fork_server FD`.
+
+A run of the program costs a second of CPU for imports otherwise. What is asked for comes over the socket
+pair FD: one JSON object with the arguments and four descriptors, of which the first three become standard
+input, output and error. To the fourth it says the process id of the run, and in the end its exit status.
+A run is a process like any other, but for its parent.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import selectors
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+import controller
+import protos
+import reconcile
+from controller.cli import main
+from reconcile.steps import Limits
+
+MAX_REQUEST = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a forked process is to do."""
+
+    arguments: list[str]
+    limits: dict[str, float]
+
+
+def serve(requests: socket.socket) -> Run:
+    """Fork for each request until the other end is closed; returns in each child, and nowhere else."""
+    with selectors.DefaultSelector() as events:
+        events.register(requests, selectors.EVENT_READ)
+        reports: dict[int, tuple[int, int]] = {}  # process id to its pidfd, and to where its end is told
+        while True:
+            for key, _ in events.select():
+                if key.fileobj is not requests:
+                    _report_end(events, reports.pop(key.data), key.data)
+                    continue
+                text, files, _, _ = socket.recv_fds(requests, MAX_REQUEST, 4)
+                if not text:
+                    sys.exit(0)
+                stdin, stdout, stderr, report = files
+                pid = os.fork()
+                if pid == 0:
+                    for number, file in enumerate((stdin, stdout, stderr)):
+                        os.dup2(file, number)
+                    others = [file for pair in reports.values() for file in pair]
+                    for file in (*files, *others, requests.detach()):
+                        os.close(file)
+                    return Run(**json.loads(text))
+                for file in (stdin, stdout, stderr):
+                    os.close(file)
+                os.write(report, f"{pid}\n".encode())
+                reports[pid] = os.pidfd_open(pid), report
+                events.register(reports[pid][0], selectors.EVENT_READ, pid)
+
+
+def _report_end(events: selectors.BaseSelector, files: tuple[int, int], pid: int) -> None:
+    _, status = os.waitpid(pid, 0)
+    pidfd, report = files
+    events.unregister(pidfd)
+    os.close(pidfd)
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+        os.write(report, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os.close(report)
+
+
+LATE = ("alembic.command", "docker", "google.protobuf.json_format", "rich.live", "rich.progress")
+"""What the program imports only where it needs it."""
+
+
+def import_program() -> None:
+    """Import every module of the program, and what it imports late."""
+    for name in LATE:
+        importlib.import_module(name)
+    for package in (controller, reconcile, protos):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if "versions" not in module.name and not module.name.endswith((".env", "__main__")):
+                importlib.import_module(module.name)
+
+
+def become(run: Run) -> None:
+    """Be the program."""
+    # Those of the server know what its own were: a terminal, a file, a pipe.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor, until the end
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["controller", *run.arguments]
+    sys.orig_argv = [sys.executable, "-m", "controller", *run.arguments]  # what it executes to begin anew
+    main(run.arguments, given=Limits(**run.limits) if run.limits else None)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import_program()
+    gc.collect()
+    gc.freeze()  # a fork copies no page for the collector's sake
+    become(serve(socket.socket(fileno=int(sys.argv[1]))))

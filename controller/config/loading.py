@@ -26,7 +26,7 @@ def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
     key = ".".join(str(part) for part in location) or "(the whole)"
     match kind:
         case "extra_forbidden":
-            return f"  {key}: unknown key; `diego-docker-cache config example` shows all keys"
+            return f"{key}: unknown key; `diego-docker-cache config example` shows all keys"
         case "missing":
             return f"{key}: missing"
         case "value_error" if not location:  # about several keys, which the message names

@@ -215,7 +215,7 @@ def test_a_database_that_is_still_empty_is_fine(settings: Settings, tmp_path: Pa
 
 
 @pytest.fixture
-def docker(settings: Settings, tmp_path: Path) -> Iterator[Path]:
+def docker(settings: Settings, tmp_path: Path, servers: None) -> Iterator[Path]:
     path = tmp_path / "d.sock"
     settings |= {"engine": "docker", "docker_socket": f"unix://{path}"}
     with socket.socket(socket.AF_UNIX) as listening:

@@ -72,4 +72,4 @@ def test_where_no_terminal_is_each_that_is_over_is_a_line() -> None:
         view.see(news("web", "migrating", "bridging", 0))
         view.see(news("web", "done", "migrated", 1))
 
-    assert written(output) == "1/4 web: replaced\n"
+    assert written(output) == "1/4 web: migrated\n"

@@ -41,7 +41,7 @@ async def grpc_stays() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def daemon() -> Daemon:
+def daemon(servers: None) -> Daemon:
     return Daemon()
 
 
@@ -204,6 +204,7 @@ async def test_what_speaks_no_tls_is_a_problem(plain_address: str, with_tls: Set
     assert found.level is Level.PROBLEM
 
 
+@pytest.mark.usefixtures("servers")
 async def test_another_service_at_the_address_is_a_problem(settings: Settings) -> None:
     other = grpc.aio.server()
     port = other.add_insecure_port("127.0.0.1:0")
@@ -217,6 +218,7 @@ async def test_another_service_at_the_address_is_a_problem(settings: Settings) -
     assert "admin_address" in found.advice
 
 
+@pytest.mark.usefixtures("servers")
 async def test_a_daemon_that_hangs_is_a_problem(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     callers: list[asyncio.StreamWriter] = []
 

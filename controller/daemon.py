@@ -64,7 +64,7 @@ async def run(config: Config, read_config: Callable[[], object]) -> bool:
         await loops.recover()
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:
-                await stack.enter_async_context(serve_admin(loops.desk, config.admin_address, _tls(config)))
+                await stack.enter_async_context(serve_admin(loops.admin, config.admin_address, _tls(config)))
             stop = _stop_on_signal(loops.reconciler, read_config)
             begins_anew = await _run_loops(config, loops, stop)
     log.info("stopped")
@@ -91,7 +91,7 @@ async def run_aside(config: Config, work: Callable[[str], Awaitable[None]]) -> N
         await loops.recover()
         with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
             address = f"unix:{directory}/admin.sock"
-            async with serve_admin(loops.desk, address, None):
+            async with serve_admin(loops.admin, address, None):
                 working = asyncio.ensure_future(work(address))
                 await _run_loops(config, loops, _stop_after(working, loops.reconciler))
     working.result()

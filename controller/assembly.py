@@ -5,9 +5,9 @@ from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
-from controller.admin.images import Images, Shelf
+from controller.admin.copies import Copies, CopyDependencies
+from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
 from controller.admin.planner import Planner
-from controller.admin.queries import Desk
 from controller.admin.survey import Places, Survey
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
@@ -74,7 +74,7 @@ class DaemonLoops:
     cacher: Cacher
     reconciler: Reconciler
     mode: Reachability | NullMode
-    desk: Desk
+    admin: AdminDependencies
 
     async def recover(self) -> None:
         """Continue what an earlier run left open, before any loop or call of an operator starts."""
@@ -193,23 +193,21 @@ def assemble(
     )
     places = Places(bbs, store.records, store.journal, store.original_sources, control, coverage, mode)
     survey = Survey(places, rules, process)
-    desk = Desk(
-        survey=survey,
-        planner=Planner(survey, engine, store.records),
-        applier=Applier(survey, control, queue),
-        images=Images(store.records, store.journal, bbs, Shelf(engine, rules.cache, cacher)),
-        control=control,
+    admin = AdminDependencies(
+        planning=Planning(survey, Planner(survey, engine, store.records), Applier(survey, control, queue)),
+        copies=Copies(
+            store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, makers=cacher)
+        ),
         jobs=cacher,
-        records=store.records,
-        entries=store.operations,
-        journal=store.journal,
-        breaker=reconciler.gate,
-        watching=watcher,
-        mode=mode,
-        audit=Audit(store.operations, clock=process.clock),
-        process=process,
+        stored=Stored(
+            records=store.records,
+            journal=store.journal,
+            entries=store.operations,
+            audit=Audit(store.operations, clock=process.clock),
+        ),
+        daemon=RunningDaemon(control, breaker=reconciler.gate, watching=watcher, mode=mode, process=process),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, mode, desk)
+    return DaemonLoops(queue, watcher, cacher, reconciler, mode, admin)
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:

@@ -1,4 +1,4 @@
-"""The command line: what a person can ask for, and how errors end it.
+"""The command line: its commands, and the exit statuses of errors.
 
 A command's module is imported when that command runs: most of them need what others do without.
 
@@ -41,53 +41,27 @@ class Place(NamedTuple):
 
 COMMANDS: Mapping[str, Place] = MappingProxyType(
     {
-        "run": Place("running", "run", "Run the daemon until it gets SIGTERM or SIGINT."),
-        "reconcile": Place(
-            "reconciling",
-            "reconcile",
-            "Show what it takes to have apps run from their copies, and do it with --apply.",
+        "run": Place("program_commands", "run", "Run the daemon until it gets SIGTERM or SIGINT."),
+        "reconcile": Place("plan_commands", "reconcile", "Migrate apps to their copies: plan, then apply."),
+        "restore": Place("plan_commands", "restore", "Migrate apps back to their sources and pin them."),
+        "status": Place("control_commands", "status", "Show what the daemon is doing as a whole."),
+        "images": Place("listing_commands", "images", "List cached images."),
+        "image": Place("copy_commands", "image", "Show cached images and the LRPs that use them."),
+        "jobs": Place("listing_commands", "jobs", "List cache jobs."),
+        "apps": Place("listing_commands", "apps", "List Docker LRPs with their state and its reason."),
+        "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
+        "cache": Place("copy_commands", "cache", "Have an image copied into the private registry."),
+        "verify": Place("copy_commands", "verify", "Check every byte of copies in the private registry."),
+        "evict": Place("copy_commands", "evict", "Delete copies that no LRP uses."),
+        "pause": Place("control_commands", "pause", "Let the daemon start no new work until `resume`."),
+        "resume": Place("control_commands", "resume", "Let a paused daemon resume its work."),
+        "reset-circuit-breaker": Place(
+            "control_commands", "reset_circuit_breaker", "Let migrations resume after too many failures."
         ),
-        "restore": Place(
-            "reconciling", "restore", "Put apps back on the images that they ran from, and leave them there."
-        ),
-        "status": Place("overview", "status", "Show what the daemon is doing as a whole."),
-        "images": Place("asking", "images", "List cached images."),
-        "image": Place("asking", "image", "Show one cached image, and which LRPs run from it."),
-        "jobs": Place(
-            "asking", "jobs", "List cache jobs: without --state those that wait, copy, or have failed."
-        ),
-        "apps": Place(
-            "apps", "apps", "List the Docker LRPs: what they run from, what they are to run from, and why."
-        ),
-        "migrations": Place("apps", "migrations", "List the LRPs that are being moved right now."),
-        "cache": Place("doing", "cache", "Have an image copied into the private registry by hand."),
-        "verify": Place(
-            "doing",
-            "verify",
-            "Read copies back from the private registry, byte for byte, and compare; all without a GUID.",
-        ),
-        "evict": Place("doing", "evict", "Delete a copy that no LRP runs from."),
-        "pause": Place(
-            "doing",
-            "pause",
-            "Let the daemon begin nothing any more, also after a restart: neither copies nor migrations.",
-        ),
-        "resume": Place("doing", "resume", "Let a paused daemon go on."),
-        "reset-circuit": Place(
-            "doing", "reset_circuit", "Let migrations go on although too many in a row have failed."
-        ),
-        "audit": Place("asking", "audit", "List what operators had the daemon do, the latest first."),
-        "doctor": Place(
-            "running",
-            "doctor",
-            "Check everything that the daemon needs, and say what to do about what is wrong.",
-        ),
-        "config": Place("running", "config", "Check a config file, or write an example of one."),
-        "completion": Place(
-            "running",
-            "completion",
-            "Print what makes a shell complete the commands and options of this program.",
-        ),
+        "audit": Place("listing_commands", "audit", "List what operators had the daemon do."),
+        "doctor": Place("program_commands", "doctor", "Check everything that the daemon needs."),
+        "config": Place("program_commands", "config", "Check a config file, or print an example of one."),
+        "completion": Place("program_commands", "completion", "Print a script for completion in a shell."),
     }
 )
 """Commands by name, in the order in which documents list them."""
@@ -122,7 +96,10 @@ class LateCommands(click.Group):
 )
 @click.version_option(__version__, prog_name=PROGRAM)
 def commands() -> None:
-    """Keep a private copy of every Docker image that Cloud Foundry apps run from, and run them from it."""
+    """Keep a private copy of every Docker image that Cloud Foundry apps run from, and run them from it.
+
+    Commands read the daemon's config file, which --config or the variable DOCKER_CACHE_CONFIG names.
+    """
 
 
 def _exit_status(error: DockerCacheError) -> int:
@@ -166,7 +143,7 @@ def main(arguments: Sequence[str] | None = None, *, given: object = None) -> Non
 
 
 def _mend_streams() -> None:
-    """Write what a terminal cannot show as well as it can, and go on where a stream is closed."""
+    """Replace characters that a terminal cannot show, and open closed streams on nothing."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -70,7 +70,7 @@ async def run(
         await loops.recover()
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:
-                await stack.enter_async_context(serve_admin(loops.desk, config.admin_address, _tls(config)))
+                await stack.enter_async_context(serve_admin(loops.admin, config.admin_address, _tls(config)))
             stop = _stop_on_signal(loops.reconciler, read_config)
             should_restart = await _run_loops(config, loops, stop)
     log.info("stopped")
@@ -97,7 +97,7 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         await loops.recover()
         with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
             address = f"unix:{directory}/admin.sock"
-            async with serve_admin(loops.desk, address, None):
+            async with serve_admin(loops.admin, address, None):
                 working = asyncio.ensure_future(work(address))
                 await _run_loops(config, loops, _stop_after(working, loops.reconciler))
     working.result()

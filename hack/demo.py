@@ -112,9 +112,9 @@ async def tell(story: Story, env: Environment, *, kill_during_copy: bool) -> Non
 
 async def show_cut_job(story: Story, env: Environment) -> None:
     """Prove from the store that a copy was under way."""
-    _, out, _ = await env.run_command("jobs", "--direct", "--config", str(env.config_path))
+    _, out, _ = await env.run_command("jobs", "--direct", "-o", "json", "--config", str(env.config_path))
     jobs = [json.loads(line) for line in out.splitlines()]
-    story.check([job["failure"] for job in jobs] == ["interrupted"], f"no copy was under way: {out}")
+    story.check([job["error"] for job in jobs] == ["interrupted"], f"no copy was under way: {out}")
     story.tell("", f"the store says: job {jobs[0]['job_id']} was interrupted")
 
 

@@ -17,6 +17,9 @@ JobId = NewType("JobId", str)
 
 _LRP = "lrp:"
 
+MAX_ATTEMPTS = 12
+"""Attempts of a cache job, after which it has failed: about half an hour of an unreachable registry."""
+
 
 class JobState(StrEnum):
     """Where a cache job is."""

@@ -1,4 +1,4 @@
-"""Chooses LRPs by organization, space, app, image or process GUID, as an operator names them."""
+"""Chooses LRPs by organization, space, app, image or process GUID."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from reconcile.policy import check_patterns
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose an LRP is, by its metric tags; empty texts where they do not tell."""
+    """The organization, space and app of an LRP by its metric tags; empty where a tag is missing."""
 
     org: str
     space: str
@@ -29,13 +29,17 @@ def owner_of(lrp: DesiredLrp) -> Owner:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The LRPs that each list which is not empty has something of.
+    """The LRPs that match something in every list that is not empty.
+
+    A glob is as in the config: `*` stands for any text, `?` for one character, `[ab]` for one of some.
+    Capitals and small letters differ.
 
     Attributes:
-        orgs: Names or GUIDs of organizations.
-        spaces: Names or GUIDs of spaces.
-        apps: Names or GUIDs of apps.
+        orgs: Globs over the name or the GUID of the organization.
+        spaces: Globs over the name or the GUID of the space.
+        apps: Globs over the name or the GUID of the app.
         images: Globs over full references of source images, as in `Policy`.
+        process_guids: Whole process GUIDs.
 
     Raises:
         Invalid: see `check_patterns`, for the images.
@@ -52,7 +56,7 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no LRP is left out."""
+        """Whether all LRPs are chosen."""
         return not (self.orgs or self.spaces or self.apps or self.images or self.process_guids)
 
     def matches_image(self, sources: Iterable[ImageReference]) -> bool:
@@ -64,15 +68,17 @@ class Selection:
         return any(fnmatchcase(text, pattern) for pattern in self.images for text in texts)
 
     def matches_owner(self, lrp: DesiredLrp) -> bool:
-        """Whether an LRP's owner and its own key are chosen."""
+        """Whether an LRP's organization, space, app and process GUID are chosen."""
         tags = lrp.metric_tags
         return (
-            _has(self.process_guids, lrp.process_guid)
-            and _has(self.orgs, tags.get("organization_name"), tags.get("organization_id"))
-            and _has(self.spaces, tags.get("space_name"), tags.get("space_id"))
-            and _has(self.apps, tags.get("app_name"), tags.get("app_id"), lrp.app_guid)
+            (not self.process_guids or lrp.process_guid in self.process_guids)
+            and _matches(self.orgs, tags.get("organization_name"), tags.get("organization_id"))
+            and _matches(self.spaces, tags.get("space_name"), tags.get("space_id"))
+            and _matches(self.apps, tags.get("app_name"), tags.get("app_id"), lrp.app_guid)
         )
 
 
-def _has(chosen: tuple[str, ...], *texts: str | None) -> bool:
-    return not chosen or any(text in chosen for text in texts if text)
+def _matches(globs: tuple[str, ...], *texts: str | None) -> bool:
+    """Whether a text is one of some globs as it is written, or matches one; an empty text never does."""
+    present = [text for text in texts if text]
+    return not globs or any(text == glob or fnmatchcase(text, glob) for glob in globs for text in present)

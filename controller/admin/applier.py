@@ -1,13 +1,14 @@
-"""Applies a plan: refuses it when the world has moved under it, then gives an order for each LRP and watches.
+"""Applies a plan: refuses it when it is stale, then places an order for each LRP and follows the passes.
 
-The orders are carried out by the same passes and jobs as ever, so nothing here touches an app. When the
-caller goes away, orders that were not begun are withdrawn; what was begun goes on to its end.
+The orders are carried out by the same passes and jobs as the daemon's own work, so nothing here touches an
+app. When the caller stops or goes away, orders of migrations that have not begun are withdrawn; those that
+have begun run to their end.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from controller.admin.survey import Findings, Seen, Survey
@@ -23,26 +24,26 @@ from reconcile.records import Goal, Phase
 from reconcile.selection import Selection
 
 MOST_FAILED_LOOKS = 5
-"""In a row, after which an LRP that is not being moved is given up."""
+"""In a row, after which an LRP that is not being migrated is given up."""
 
 _ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
-"""Ends at which an LRP is where it was to go, be it with fewer instances."""
+"""Ends at which an LRP runs from what it was to run from, perhaps with fewer instances."""
 
-_NOTHING_NEW = frozenset({Reason.CANCELLED, Reason(Phase.PREPARED)})
-"""What is heard between two looks that fail."""
+_NEUTRAL = frozenset({Reason.CANCELLED, Reason(Phase.PREPARED)})
+"""Reasons that are reported between two failed looks and that do not end a row of them."""
 
-TOLD = 10
+NAMED_DIFFERENCES = 10
 """Differences that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyEvent:
-    """What became of one LRP by now.
+    """A change of one LRP while a plan is applied.
 
     Attributes:
-        is_over: Nothing more will come of its order.
-        done: How many LRPs of the plan are over with.
-        total: How many it has.
+        is_over: Its order has ended.
+        done: Planned migrations that have ended.
+        total: All planned migrations.
     """
 
     migration: PlannedMigration
@@ -55,7 +56,7 @@ class ApplyEvent:
 
     @property
     def has_failed(self) -> bool:
-        """Whether something went wrong, or it was not moved although it was planned."""
+        """Whether the LRP was not migrated although it was planned."""
         is_there = self.reason.state is AppState.CACHED
         if self.goal is Goal.SOURCE:
             is_there = self.reason == Reason.RESTORED
@@ -67,40 +68,37 @@ class _Run:
     """Orders that are being carried out.
 
     Attributes:
-        newly_pinned: Apps that are held since this run, and not before.
-        there: LRPs that are where they are to be, or on their way there.
+        open: LRPs that were not migrated before.
+        newly_pinned: Apps that were not pinned before this run.
+        begun: LRPs that are being migrated, or were.
         failed_looks: In a row, of each LRP.
+        changes: Process GUID, reason and detail of each pass; None after a stop.
     """
 
     migrations: Mapping[ProcessGuid, PlannedMigration]
     open: set[ProcessGuid]
     newly_pinned: frozenset[AppGuid]
-    there: set[ProcessGuid] = field(default_factory=set)
+    begun: set[ProcessGuid] = field(default_factory=set)
     failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
-    changes: asyncio.Queue[tuple[ProcessGuid, Reason, str]] = field(default_factory=asyncio.Queue)
+    changes: asyncio.Queue[tuple[ProcessGuid, Reason, str] | None] = field(default_factory=asyncio.Queue)
 
     def follow(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
-        """Take note of what a pass came to."""
+        """Note the result of a pass."""
+        self._note(process_guid, reason)
         self.changes.put_nowait((process_guid, reason, detail))
 
-    def note(self, process_guid: ProcessGuid, reason: Reason) -> None:
-        """Remember which LRPs are on their way, or there."""
+    def _note(self, process_guid: ProcessGuid, reason: Reason) -> None:
+        """Remember which LRPs are being migrated, or were."""
         state = reason.state
         if state is AppState.MIGRATING or reason in _ENDS:
-            self.there.add(process_guid)
+            self.begun.add(process_guid)
         elif state is not AppState.PENDING or reason == Reason.CANCELLED:
-            self.there.discard(process_guid)
-
-    def drain(self) -> None:
-        """Take note of what nobody waits for any more."""
-        while not self.changes.empty():
-            guid, reason, _ = self.changes.get_nowait()
-            self.note(guid, reason)
+            self.begun.discard(process_guid)
 
     @property
     def needlessly_pinned(self) -> frozenset[AppGuid]:
-        """The apps that are held since this run, and of which no LRP went where it was to go."""
-        apps = {self.migrations[guid].subject.app_guid for guid in self.there}
+        """The apps that this run pinned, and of which no LRP was migrated."""
+        apps = {self.migrations[guid].subject.app_guid for guid in self.begun}
         return self.newly_pinned - apps
 
 
@@ -112,12 +110,18 @@ class Applier:
         self._is_busy = False
 
     async def apply(
-        self, plan: Plan, *, now: float, max_in_flight: int | None
+        self, plan: Plan, *, now: float, max_in_flight: int | None, stop: asyncio.Event | None = None
     ) -> AsyncGenerator[ApplyEvent, None]:
-        """Apply a plan, and tell how each of its LRPs gets on.
+        """Apply a plan, and yield each change of its LRPs.
+
+        Args:
+            plan: To apply.
+            now: UTC seconds since 1970.
+            max_in_flight: LRPs that are migrated at a time; None means as many as the config allows.
+            stop: Once it is set, no further migration is started, and the events end with those under way.
 
         Raises:
-            Conflict: `plan-is-stale`, `apply-running`: nothing was begun.
+            Conflict: `plan-is-stale`, `apply-running`: no migration was started.
             Invalid: `plan-incomplete`, `other-cache`, `max-in-flight`.
         """
         self._check(plan, max_in_flight)
@@ -127,68 +131,66 @@ class Applier:
         run: _Run | None = None
         try:
             done = await self._already_done(plan, now)
-            migrations = {move.subject.process_guid: move for move in plan.migrations}
+            migrations = _by_guid(plan)
             run = _Run(migrations, set(migrations) - done, self._newly_pinned(plan))
-            run.there |= done
+            run.begun |= done
             for guid in sorted(done):
-                run.follow(
-                    guid, Reason.MIGRATED if plan.goal is Goal.CACHE else Reason.RESTORED, "it was before"
-                )
+                reason = Reason.MIGRATED if plan.goal is Goal.CACHE else Reason.RESTORED
+                run.follow(guid, reason, "it was before")
             self._control.max_in_flight = max_in_flight
-            subjects = [*(move.subject for move in plan.migrations), *plan.pins]
+            subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
             apps = [subject.app_guid for subject in subjects]
             await (self._control.pin(apps) if plan.goal is Goal.SOURCE else self._control.unpin(apps))
             self._place(plan, run, now)
-            async with aclosing(self._watch(run, plan.goal)) as news:
-                async for each in news:
-                    yield each
+            async with _waking(run, stop), aclosing(self._watch(run, plan.goal, stop)) as events:
+                async for event in events:
+                    yield event
         finally:
-            for move in plan.migrations:
-                self._control.withdraw_order(move.subject.process_guid)
+            for planned in plan.migrations:
+                self._control.withdraw_order(planned.subject.process_guid)
             self._control.max_in_flight = None
             self._is_busy = False
-            if run is not None:  # an app that stays where it was is not held there
-                run.drain()
+            if run is not None:  # an app of which no LRP was migrated is not pinned
                 await asyncio.shield(self._control.unpin(run.needlessly_pinned))
 
     def _check(self, plan: Plan, max_in_flight: int | None) -> None:
         cache, most = self._survey.rules.cache.address, self._survey.rules.max_in_flight
         if plan.problems:
-            raise Invalid("admin", "plan-incomplete", f"it misses something: {plan.problems[0]}")
+            raise Invalid("admin", "plan-incomplete", f"the plan may miss something: {plan.problems[0]}")
         if plan.cache != cache:
-            raise Invalid("admin", "other-cache", f"it was made for {plan.cache}, not for {cache}")
+            raise Invalid("admin", "other-cache", f"the plan was made for {plan.cache}, not for {cache}")
         if max_in_flight is not None and not 1 <= max_in_flight <= most:
-            raise Invalid("admin", "max-in-flight", f"the daemon migrations 1 to {most} LRPs at a time")
+            raise Invalid("admin", "max-in-flight", f"the daemon migrates 1 to {most} LRPs at a time")
 
     async def _already_done(self, plan: Plan, now: float) -> frozenset[ProcessGuid]:
-        """Compare a plan with the world: name what is done already, or refuse it.
+        """Compare a plan with the current state: name what is done already, or refuse the plan.
 
         Raises:
             Conflict: `plan-is-stale`.
         """
         order = Order(plan.goal, since=now)
-        planned = {move.subject.process_guid: move for move in plan.migrations}
+        migrations = _by_guid(plan)
         found, done, changed = set[ProcessGuid](), set[ProcessGuid](), list[str]()
-        listed = await self._survey.list_some(planned)
+        listed = await self._survey.list_some(migrations)
         looked = self._survey.look(listed, Selection(), order, Findings())
         async with aclosing(looked) as seen_lrps:
             async for seen in seen_lrps:
-                move = planned[seen.lrp.process_guid]
+                planned = migrations[seen.lrp.process_guid]
                 found.add(seen.lrp.process_guid)
                 migration = seen.observed.migration
                 if migration is not None and migration.goal is plan.goal:
-                    continue  # it is on its way, by an earlier order or by the daemon itself
-                if self._is_done(move, seen):
+                    continue  # it is being migrated, by an earlier order or by the daemon itself
+                if self._is_done(planned, seen):
                     done.add(seen.lrp.process_guid)
                     continue
                 as_now = propose(seen.observed, seen.lrp, seen.action, self._survey.rules)
-                difference = differences(move, as_now)
+                difference = differences(planned, as_now)
                 if difference:
-                    changed.append(f"{_name(move)} {difference}")
-        changed += [f"{_name(move)} is gone" for guid, move in planned.items() if guid not in found]
+                    changed.append(f"{_name(planned)} {difference}")
+        changed += [f"{_name(planned)} is gone" for guid, planned in migrations.items() if guid not in found]
         if changed:
-            more = f" and {len(changed) - TOLD} more" if len(changed) > TOLD else ""
-            raise Conflict("admin", "plan-is-stale", "; ".join(changed[:TOLD]) + more)
+            more = f" and {len(changed) - NAMED_DIFFERENCES} more" if len(changed) > NAMED_DIFFERENCES else ""
+            raise Conflict("admin", "plan-is-stale", "; ".join(changed[:NAMED_DIFFERENCES]) + more)
         return frozenset(done)
 
     def _is_done(self, planned: PlannedMigration, seen: Seen) -> bool:
@@ -197,16 +199,16 @@ class Applier:
         is_from_cache = any(self._survey.rules.cache.holds(source) for source in seen.sources)
         if planned.to_rootfs is None:
             return is_from_cache
-        return str(seen.lrp.rootfs) == str(planned.to_rootfs)  # a plan has no login in it
+        return str(seen.lrp.rootfs) == str(planned.to_rootfs)  # a plan contains no login
 
     def _newly_pinned(self, plan: Plan) -> frozenset[AppGuid]:
-        """Name the apps that are pinned for their migrations alone; those on their sources stay pinned."""
+        """Name the apps that this plan pins for its migrations, and not for being on their sources."""
         if plan.goal is Goal.CACHE:
             return frozenset()
         moved = {
-            move.subject.app_guid
-            for move in plan.migrations
-            if not self._control.is_pinned(move.subject.app_guid)
+            planned.subject.app_guid
+            for planned in plan.migrations
+            if not self._control.is_pinned(planned.subject.app_guid)
         }
         return frozenset(moved - {subject.app_guid for subject in plan.pins})
 
@@ -214,47 +216,77 @@ class Applier:
         expected: dict[ImageReference, Digest] = {
             copy.source: copy.content.platform_digest for copy in plan.copies if copy.content is not None
         }
-        for guid, move in run.migrations.items():
+        for guid, planned in run.migrations.items():
             if guid not in run.open:
                 continue
             order = Order(
                 plan.goal,
                 since=now,
-                strategy=move.strategy,
-                rootfs=move.subject.rootfs,
-                to_rootfs=move.to_rootfs if plan.goal is Goal.CACHE else None,
-                platform_digest=None if move.copy is None else expected.get(move.copy),
+                strategy=planned.strategy,
+                rootfs=planned.subject.rootfs,
+                to_rootfs=planned.to_rootfs if plan.goal is Goal.CACHE else None,
+                platform_digest=None if planned.copy is None else expected.get(planned.copy),
             )
             if not self._control.place_order(guid, order, run.follow):
                 raise AssertionError("one plan at a time gives orders")
             self._queue.add(guid)
 
-    async def _watch(self, run: _Run, goal: Goal) -> AsyncGenerator[ApplyEvent, None]:
-        total, over = len(run.migrations), set[ProcessGuid]()
-        while len(over) < total:
-            guid, reason, detail = await run.changes.get()
-            if guid in over:
+    async def _watch(
+        self, run: _Run, goal: Goal, stop: asyncio.Event | None
+    ) -> AsyncGenerator[ApplyEvent, None]:
+        total, over, awaited = len(run.migrations), set[ProcessGuid](), set(run.migrations)
+        while not over >= awaited:
+            change = await run.changes.get()
+            if stop is not None and stop.is_set():
+                awaited = self._withdraw_not_begun(run)
+            if change is None or change[0] in over:
                 continue
-            run.note(guid, reason)
+            guid, reason, detail = change
             ends = is_over(reason) or self._gives_up(run, guid, reason)
             if ends:
                 over.add(guid)
             yield ApplyEvent(run.migrations[guid], goal, reason, detail, ends, len(over), total)
-            if reason == Reason.CIRCUIT_BREAKER_OPEN:  # nothing more is begun: it ends with what is under way
-                for idle in run.open - over - run.there:
+            if (
+                reason == Reason.CIRCUIT_BREAKER_OPEN
+            ):  # no further migration is started: the run ends with those under way
+                for idle in run.open - over - run.begun:
                     run.follow(idle, reason, detail)
 
+    def _withdraw_not_begun(self, run: _Run) -> set[ProcessGuid]:
+        """Withdraw the orders of migrations that have not begun, and name the LRPs of those that have."""
+        for guid in run.open - run.begun:
+            self._control.withdraw_order(guid)
+        return set(run.begun)
+
     def _gives_up(self, run: _Run, guid: ProcessGuid, reason: Reason) -> bool:
-        """Withdraw an order that leads nowhere for now; what was begun goes on to its end."""
+        """Withdraw an order that leads nowhere for now, unless its migration has begun."""
         if reason == Reason.CHECK_FAILED:
             run.failed_looks[guid] += 1
-        elif reason not in _NOTHING_NEW:
+        elif reason not in _NEUTRAL:
             run.failed_looks[guid] = 0
         too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
-        if (reason == Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.there:
+        if (reason == Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.begun:
             self._control.withdraw_order(guid)
             return True
         return False
+
+
+@asynccontextmanager
+async def _waking(run: _Run, stop: asyncio.Event | None) -> AsyncIterator[None]:
+    """Let a stop wake whoever waits for changes, until the block ends."""
+    if stop is None:
+        yield
+        return
+    waiting = asyncio.ensure_future(stop.wait())
+    waiting.add_done_callback(lambda _: run.changes.put_nowait(None))
+    try:
+        yield
+    finally:
+        waiting.cancel()
+
+
+def _by_guid(plan: Plan) -> dict[ProcessGuid, PlannedMigration]:
+    return {planned.subject.process_guid: planned for planned in plan.migrations}
 
 
 def _name(planned: PlannedMigration) -> str:

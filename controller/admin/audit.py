@@ -1,4 +1,4 @@
-"""Notes each thing that operators have the daemon do: who, what, and what came of it, in log and store."""
+"""Notes every call that changes something in the log and in the store: caller, arguments and outcome."""
 
 import json
 import time
@@ -13,26 +13,26 @@ from reconcile.records import AuditEntry
 log = structlog.get_logger(scope="admin")
 
 MOST_CHARACTERS = 4096
-"""Of arguments that are kept."""
+"""Characters of a call's arguments that are kept."""
 
 Arguments = Mapping[str, object]
 
 
-class Entries(Protocol):
-    """Where entries are kept."""
+class AuditLog(Protocol):
+    """Keeps the entries."""
 
     async def add_entry(self, entry: AuditEntry) -> None:
         """Note what an operator did."""
 
 
 class Audit:
-    """Writes entries; a store that takes none is told in the log, where the entry is as well."""
+    """Writes entries; when the store takes none, the log says so and has the entry."""
 
-    def __init__(self, entries: Entries, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, entries: AuditLog, *, clock: Callable[[], float] = time.time) -> None:
         self._entries, self._clock = entries, clock
 
     async def note(self, caller: str, call: str, arguments: Arguments, outcome: str) -> None:
-        """Note one call; its arguments must hold no secret."""
+        """Note one call; its arguments must not contain secrets."""
         text = json.dumps(arguments, sort_keys=True)
         if len(text) > MOST_CHARACTERS:
             text = json.dumps({"cut": text[:MOST_CHARACTERS]})

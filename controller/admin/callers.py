@@ -1,4 +1,4 @@
-"""Who called: the subject of the certificate that mutual TLS has verified."""
+"""Names the caller of the admin API by the subject of its verified certificate."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""A plan as a document: what the daemon gave, entry by entry, to be shown, kept in a file and given back.
+"""A plan as a document: the entries that the daemon sent, which can be shown, saved to a file and sent back.
 
-The file has one JSON object a line, the first of which says what it is.
+The file has one JSON object per line; the first one is a header.
 """
 
 import json
@@ -15,7 +15,7 @@ from reconcile.errors import Invalid
 _HEADER = {"docker_cache_plan": 1}
 
 _LATEST = 253_402_300_800.0
-"""UTC seconds since 1970 of the year 10000, which no calendar here knows."""
+"""UTC seconds since 1970 of the year 10000, which `datetime` does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,15 @@ class PlanDocument:
 
     @classmethod
     def from_messages(cls, entries: Sequence[pb.PlanEntry]) -> Self:
-        """Take what a daemon gave.
+        """Take the entries that a daemon sent.
 
         Raises:
-            Invalid: It is cut.
+            Invalid: The plan is cut.
         """
         if not entries or not entries[-1].HasField("end"):
-            raise Invalid("admin", "plan-cut", "the daemon ended in the middle of the plan: ask again")
+            raise Invalid(
+                "admin", "plan-cut", "the daemon ended in the middle of the plan: run the command again"
+            )
         return cls(tuple(entries))
 
     @classmethod
@@ -40,7 +42,7 @@ class PlanDocument:
         """Read a file's text.
 
         Raises:
-            Invalid: It is no plan, or not a whole one; the detail names the line.
+            Invalid: The file is not a plan, or not a whole one; the detail names the line.
         """
         from google.protobuf import json_format  # noqa: PLC0415 - a plan that stays in memory needs it not
 
@@ -50,17 +52,23 @@ class PlanDocument:
         except (ValueError, RecursionError):
             header = None
         if header != _HEADER:
-            raise Invalid("plan", "no-plan", f"{name} is no plan: write one with reconcile --out")
+            raise Invalid(
+                "plan",
+                "no-plan",
+                f"{name} is not a plan: write one with `reconcile --out` or `restore --out`",
+            )
         entries = list[pb.PlanEntry]()
         for number, line in enumerate(lines[1:], start=2):
             try:
                 entries.append(json_format.Parse(line, pb.PlanEntry()))
             except json_format.ParseError as error:
-                raise Invalid("plan", "no-plan", f"{name}, line {number}, is no part of a plan") from error
+                raise Invalid(
+                    "plan", "no-plan", f"{name}, line {number}, is not an entry of a plan"
+                ) from error
         if not entries or not entries[-1].HasField("end"):
-            raise Invalid("plan", "plan-cut", f"{name} has no end: it was cut, write it anew")
+            raise Invalid("plan", "plan-cut", f"{name} has no end: it was cut, write it again")
         if not 0 <= entries[-1].end.made_at < _LATEST:
-            raise Invalid("plan", "no-plan", f"{name} was made at no time that there is")
+            raise Invalid("plan", "no-plan", f"{name} has an impossible time")
         return cls(tuple(entries))
 
     def text(self) -> str:
@@ -75,32 +83,32 @@ class PlanDocument:
             yield json.dumps(json_format.MessageToDict(entry, preserving_proto_field_name=True))
 
     def messages(self) -> Iterable[pb.PlanEntry]:
-        """Give what a daemon needs to apply it: all but what is left alone."""
+        """List the entries that a daemon needs to apply the plan: all but skipped LRPs."""
         return (entry for entry in self.entries if not entry.HasField("skipped"))
 
     @property
     def copies(self) -> list[Row]:
-        """Images that are to be copied first."""
+        """The images that are to be copied first."""
         return self._rows("copy")
 
     @property
     def migrations(self) -> list[Row]:
-        """LRPs that are to be re-pointed."""
+        """The LRPs that are to be migrated."""
         return self._rows("migration")
 
     @property
     def pins(self) -> list[Row]:
-        """LRPs that run from their sources, and whose apps are to stay there."""
+        """The LRPs that run from their sources, and whose apps are to be pinned there."""
         return self._rows("pin")
 
     @property
     def skipped(self) -> list[Row]:
-        """LRPs that stay as they are."""
+        """The LRPs that the plan does not change."""
         return self._rows("skipped")
 
     @property
     def end(self) -> Row:
-        """What it says of itself: goal, made_at, looked_at, problems, cache_registry."""
+        """The last entry: goal, made_at, looked_at, problems, cache_registry."""
         return self._rows("end")[0]
 
     def _rows(self, kind: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Lists what a daemon knows for operators: images, jobs, migrations, apps, the audit, and its own state."""
+"""Lists LRPs for operators, and names what listings read: records, audit entries, breaker and watcher."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Protocol
 from controller.admin.survey import Findings, Seen, Survey
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import CacheGuid, Rootfs
+from reconcile.images import Rootfs
 from reconcile.lrps import DesiredLrp
 from reconcile.protocol import running
 from reconcile.reasons import AppState, Reason
@@ -17,23 +17,20 @@ from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, Jo
 from reconcile.selection import Selection
 
 
-class Records(Protocol):
-    """The store, as far as it is listed."""
+class ListedRecords(Protocol):
+    """The records in the store."""
 
     async def find_job(self, job_id: JobId) -> CacheJob | None:
         """Read one job."""
 
     async def list_jobs(self, states: Collection[JobState]) -> tuple[CacheJob, ...]:
-        """List the jobs in some states, the latest to change first."""
+        """List the jobs in some states, the last changed first."""
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
 
-    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
-        """Read a finished copy."""
-
     async def count_lrps(self) -> Mapping[Reason, int]:
-        """Count the LRPs by the reason that their last pass came to."""
+        """Count the LRPs by the reason of their last pass."""
 
     async def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
@@ -42,11 +39,11 @@ class Records(Protocol):
         """Count the finished copies, and sum up their bytes."""
 
 
-class Entries(Protocol):
-    """The audit."""
+class AuditEntries(Protocol):
+    """The entries of the audit."""
 
     async def list_entries(self) -> tuple[AuditEntry, ...]:
-        """List what operators did, the latest first."""
+        """List what operators had the daemon do, the latest first."""
 
 
 class Breaker(Protocol):
@@ -54,25 +51,25 @@ class Breaker(Protocol):
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
-        """As it is now."""
+        """Its current state."""
 
     def reset_circuit_breaker(self) -> None:
-        """Go on although migrations have failed."""
+        """Let migrations resume although some have failed."""
 
 
 class Watching(Protocol):
-    """The watcher, as far as it is asked."""
+    """The watcher of the BBS."""
 
     @property
     def listed_at(self) -> float:
-        """When the BBS was last listed, UTC seconds since 1970; 0 when it never was."""
+        """When the BBS was last listed, in UTC seconds since 1970; 0 when it never was."""
 
     @property
     def is_watching(self) -> bool:
-        """Whether both streams are open, and the BBS was listed since."""
+        """Whether both event streams are open, and the BBS was listed since they were opened."""
 
     def look_at_all(self) -> None:
-        """Let every LRP be looked at soon."""
+        """Schedule a pass over every LRP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class AppRow:
 
     Attributes:
         wanted: What it is to be desired from; None while that is not known.
-        running: Instances that serve.
+        running: Instances that run.
     """
 
     lrp: DesiredLrp
@@ -92,15 +89,15 @@ class AppRow:
 
     @property
     def state(self) -> AppState:
-        """What the reason stands for."""
+        """The state that the reason means."""
         return self.reason.state
 
 
 LOOKED_AT = 5_000
-"""LRPs that are looked at for one page at most, however few of them are chosen."""
+"""LRPs that are read for one page at most, however few of them are chosen."""
 
 _HINDRANCES = frozenset({Reason.CIRCUIT_BREAKER_OPEN, Reason.IN_FLIGHT_LIMIT, Reason.WAITING_FOR_RECOVERY})
-"""Reasons that a pass has for not beginning, which a decision about one LRP cannot know."""
+"""Reasons for which a pass begins no migration, and which a decision about a single LRP cannot know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +105,8 @@ class AppPage:
     """Some LRPs, by process GUID.
 
     Attributes:
-        last: The LRP that was looked at last; "" when there are no more.
-        unreadable: Records of the BBS that could not be read.
+        last: The LRP that was read last; "" when there are no more.
+        unreadable: ListedRecords of the BBS that could not be read.
     """
 
     rows: Sequence[AppRow]
@@ -120,7 +117,7 @@ class AppPage:
 async def list_apps(
     survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
 ) -> AppPage:
-    """List LRPs from one on: as many as wanted, or those of the next thousands: no call takes long."""
+    """List LRPs after one: `most` of them, or fewer when thousands had to be read for them."""
     findings, rows = Findings(), list[AppRow]()
     rest = await survey.list_for_page(after)
     looked_at = rest.first(LOOKED_AT)
@@ -136,7 +133,7 @@ async def list_apps(
 
 
 def app_row(seen: Seen, survey: Survey) -> AppRow:
-    """Say of one LRP where it is on its way."""
+    """Describe one LRP."""
     reason, detail = _reason_of(seen)
     return AppRow(
         seen.lrp, _wanted(seen, survey, reason), reason, detail, running(seen.lrp, seen.observed.instances)
@@ -148,11 +145,11 @@ def _reason_of(seen: Seen) -> tuple[Reason, str]:
     is_same = record is not None and record.rootfs == str(seen.lrp.rootfs)
     match action:
         case Skip(reason, detail) if seen.observed.migration is not None and record is not None:
-            is_told = record.reason.state is AppState.MIGRATING
-            return (record.reason, record.detail) if is_told else (reason, detail)
+            is_recorded = record.reason.state is AppState.MIGRATING
+            return (record.reason, record.detail) if is_recorded else (reason, detail)
         case Skip(reason, detail):
-            was_moved = record is not None and record.cache_guid is not None
-            return (Reason.MIGRATED if reason is Reason.ALREADY_CACHED and was_moved else reason), detail
+            was_migrated = record is not None and record.cache_guid is not None
+            return (Reason.MIGRATED if reason is Reason.ALREADY_CACHED and was_migrated else reason), detail
         case BeginMigration() | CacheImage() | VerifyImage():
             if record is not None and is_same and record.reason in _HINDRANCES:
                 return record.reason, record.detail
@@ -173,7 +170,7 @@ def _wanted(seen: Seen, survey: Survey, reason: Reason) -> Rootfs | None:
 
 
 def count_by_state(counts: Mapping[Reason, int]) -> Mapping[AppState, int]:
-    """Count LRPs by state, from how many passes came to each reason."""
+    """Count LRPs by state, from their numbers by reason."""
     states = Counter[AppState]()
     for reason, count in counts.items():
         states[reason.state] += count

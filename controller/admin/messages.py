@@ -1,12 +1,13 @@
-"""Values of the admin API to protobuf and back."""
+"""Converts values to messages of the admin API and back."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
 from controller.admin.applier import ApplyEvent
-from controller.admin.errors import BadRequest
+from controller.admin.copies import CopyStatus, ReadBackResult
+from controller.admin.grpc_status import BadRequest
 from controller.admin.listing import AppRow
-from controller.admin.planner import Wanted
+from controller.admin.planner import PlanCriteria
 from controller.admin.reason_names import REASON_NAMES, named
 from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
@@ -17,6 +18,7 @@ from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject
 from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
 from reconcile.records import (
+    MAX_ATTEMPTS,
     AuditEntry,
     CachedImage,
     CacheJob,
@@ -33,6 +35,7 @@ JOB_STATE_NAMES = MappingProxyType({state: named("JOB_STATE", state) for state i
 GOAL_NAMES = MappingProxyType({goal: named("GOAL", goal) for goal in Goal})
 STRATEGY_NAMES = MappingProxyType({each: named("STRATEGY", each) for each in Strategy})
 PHASE_NAMES = MappingProxyType({phase: named("PHASE", phase) for phase in Phase})
+COPY_STATUS_NAMES = MappingProxyType({each: named("COPY_STATUS", each) for each in CopyStatus})
 
 _REASONS = {pb.Reason.Value(name): reason for reason, name in REASON_NAMES.items()}
 _GOALS = {pb.Goal.Value(name): goal for goal, name in GOAL_NAMES.items()}
@@ -40,7 +43,7 @@ _STRATEGIES = {pb.Strategy.Value(name): strategy for strategy, name in STRATEGY_
 
 
 def selection_from_message(message: pb.Filter) -> Selection:
-    """Read which LRPs a call is about.
+    """Read the filter of a call.
 
     Raises:
         BadRequest: A glob can match nothing.
@@ -57,9 +60,9 @@ def selection_from_message(message: pb.Filter) -> Selection:
         raise BadRequest(error.code, error.detail) from error
 
 
-def wanted_from_message(message: pb.PlanRequest) -> Wanted:
-    """Read what a plan is to be about; without a goal it leads to the copies."""
-    return Wanted(
+def criteria_from_message(message: pb.PlanRequest) -> PlanCriteria:
+    """Read what a plan is about; without a goal it leads to the copies."""
+    return PlanCriteria(
         selection=selection_from_message(message.filter),
         goal=Goal.SOURCE if message.goal == pb.GOAL_SOURCE else Goal.CACHE,
         strategy=_STRATEGIES.get(message.strategy),
@@ -98,9 +101,7 @@ def app_message(row: AppRow, owner: Owner) -> pb.App:
     )
 
 
-def image_message(
-    image: CachedImage, cache: CacheRepositories, users: Iterable[ProcessGuid] = ()
-) -> pb.CachedImage:
+def image_message(image: CachedImage, cache: CacheRepositories) -> pb.CachedImage:
     """Write a finished copy."""
     return pb.CachedImage(
         cache_guid=image.cache_guid,
@@ -113,7 +114,19 @@ def image_message(
         created_at=image.created_at,
         verified_at=image.verified_at,
         needs_verification_since=image.needs_verification_since,
-        process_guids=list(users),
+    )
+
+
+def verified_message(image: CachedImage, result: ReadBackResult, *, done: int, total: int) -> pb.VerifiedCopy:
+    """Write what reading a copy back has shown."""
+    return pb.VerifiedCopy(
+        cache_guid=image.cache_guid,
+        source=str(image.source),
+        status=COPY_STATUS_NAMES[result.status],
+        error=result.error,
+        bytes=image.size,
+        done=done,
+        total=total,
     )
 
 
@@ -125,8 +138,9 @@ def job_message(job: CacheJob, cache: CacheRepositories, progress: Progress | No
         state=JOB_STATE_NAMES[job.state],
         reason=job.reason,
         attempts=job.attempts,
-        not_before=job.not_before or 0.0,
-        failure=job.failure,
+        max_attempts=MAX_ATTEMPTS,
+        next_attempt_at=job.not_before or 0.0,
+        error=job.failure,
         cache_guid=job.cache_guid or "",
         url="" if job.cache_guid is None else str(cache.image(job.cache_guid)),
         created_at=job.created_at,
@@ -134,7 +148,7 @@ def job_message(job: CacheJob, cache: CacheRepositories, progress: Progress | No
     )
     if progress is not None:
         message.progress.total_bytes = progress.total
-        message.progress.moved_bytes = progress.moved
+        message.progress.transferred_bytes = progress.moved
         message.progress.skipped_bytes = progress.skipped
         message.progress.retries = progress.retries
     return message
@@ -169,13 +183,13 @@ def audit_message(entry: AuditEntry) -> pb.AuditEntry:
 
 
 def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
-    """Write a plan: copies, migrations, what is left alone, and its end."""
+    """Write a plan: copies, migrations, pins, skipped LRPs, and its end."""
     for copy in plan.copies:
         yield pb.PlanEntry(copy=_copy_message(copy))
     for planned in plan.migrations:
         yield pb.PlanEntry(migration=_migration_message(planned))
     for subject in plan.pins:
-        yield pb.PlanEntry(pin=_hold_message(subject))
+        yield pb.PlanEntry(pin=_pin_message(subject))
     for each in plan.skipped:
         yield pb.PlanEntry(skipped=_skipped_message(each))
     yield pb.PlanEntry(
@@ -222,7 +236,7 @@ def _migration_message(planned: PlannedMigration) -> pb.PlannedMigration:
     )
 
 
-def _hold_message(subject: Subject) -> pb.PlannedPin:
+def _pin_message(subject: Subject) -> pb.PlannedPin:
     return pb.PlannedPin(
         process_guid=subject.process_guid,
         app_guid=subject.app_guid,
@@ -249,10 +263,10 @@ def _skipped_message(each: Skipped) -> pb.SkippedLrp:
 
 
 def plan_from_messages(entries: Iterable[pb.PlanEntry]) -> Plan:
-    """Read a plan that is to be applied; what it leaves alone does not matter for that.
+    """Read a plan that is to be applied; skipped LRPs do not matter for that.
 
     Raises:
-        BadRequest: It is cut, goes on after its end, or holds what no plan holds.
+        BadRequest: The plan is cut, goes on after its end, or has entries that cannot be read.
     """
     whole = tuple(entries)
     end = _end_of(whole)
@@ -300,7 +314,9 @@ def _copy_from_message(message: pb.PlannedCopy) -> PlannedCopy:
 
 def _migration_from_message(message: pb.PlannedMigration) -> PlannedMigration:
     if not message.process_guid or message.strategy not in _STRATEGIES:
-        raise BadRequest("plan-unreadable", f"a move has no LRP or no strategy: {message.process_guid!r}")
+        raise BadRequest(
+            "plan-unreadable", f"a migration has no LRP or no strategy: {message.process_guid!r}"
+        )
     return PlannedMigration(
         subject=Subject(
             ProcessGuid(message.process_guid),
@@ -332,25 +348,25 @@ def _reference(text: str) -> ImageReference:
         raise BadRequest("plan-unreadable", error.detail) from error
 
 
-def event_message(news: ApplyEvent) -> pb.Progress:
-    """Write what became of an LRP by now."""
-    return pb.Progress(
-        process_guid=news.migration.subject.process_guid,
-        app_name=news.migration.subject.owner.app,
-        state=_move_state(news),
-        reason=REASON_NAMES[news.reason],
-        detail=news.detail,
-        done=news.done,
-        total=news.total,
+def event_message(event: ApplyEvent) -> pb.ApplyEvent:
+    """Write a change of an LRP while a plan is applied."""
+    return pb.ApplyEvent(
+        process_guid=event.migration.subject.process_guid,
+        app_name=event.migration.subject.owner.app,
+        state=_migration_state(event),
+        reason=REASON_NAMES[event.reason],
+        detail=event.detail,
+        done=event.done,
+        total=event.total,
     )
 
 
-def _move_state(news: ApplyEvent) -> pb.MigrationState:
-    state = news.reason.state
-    if not news.is_over:
-        if news.reason == Reason.WAITING_FOR_COPY:
+def _migration_state(event: ApplyEvent) -> pb.MigrationState:
+    state = event.reason.state
+    if not event.is_over:
+        if event.reason == Reason.WAITING_FOR_COPY:
             return pb.MIGRATION_STATE_COPYING
         return pb.MIGRATION_STATE_MIGRATING if state is AppState.MIGRATING else pb.MIGRATION_STATE_WAITING
-    if not news.has_failed:
+    if not event.has_failed:
         return pb.MIGRATION_STATE_DONE
-    return pb.MIGRATION_STATE_FAILED if state is AppState.FAILED else pb.MIGRATION_STATE_LEFT
+    return pb.MIGRATION_STATE_FAILED if state is AppState.FAILED else pb.MIGRATION_STATE_SKIPPED

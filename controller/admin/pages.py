@@ -1,4 +1,4 @@
-"""Cuts lists into pages; a token names the last thing given, so what comes and goes shifts nothing."""
+"""Cuts lists into pages; a token names the last item of a page, so changes of the list shift nothing."""
 
 import base64
 import binascii
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from controller.admin.errors import BadRequest
+from controller.admin.grpc_status import BadRequest
 
 T = TypeVar("T")
 Key = tuple[float | str, ...]
@@ -16,26 +16,26 @@ LARGEST_SIZE = 1000
 
 
 def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) -> tuple[list[T], str]:
-    """Give the items of one page, in the order of their keys, and the next page's token, "" after the last.
+    """Return the items of one page in the order of their keys, and the next page's token, "" after the last.
 
     Raises:
-        BadRequest: The size is negative, or the token is none that was given.
+        BadRequest: The size is negative, or the token is not one of ours.
     """
     most = page_size(size)
     after = key_from_token(token)
     try:
         rest = sorted((item for item in items if after is None or key(item) > after), key=key)
-    except TypeError as error:  # it was given for another list
+    except TypeError as error:  # it is the token of another list
         raise _bad_token() from error
     chosen = rest[:most]
     return chosen, token_from_key(key(chosen[-1])) if len(rest) > most else ""
 
 
 def page_size(size: int) -> int:
-    """Give the number of items on a page.
+    """Return the number of items on a page.
 
     Raises:
-        BadRequest: It is negative.
+        BadRequest: The size is negative.
     """
     if size < 0:
         raise BadRequest("bad-page-size", f"a page cannot have {size} items")
@@ -51,7 +51,7 @@ def key_from_token(token: str) -> Key | None:
     """Read a token; None means from the beginning.
 
     Raises:
-        BadRequest: It is none that was given.
+        BadRequest: The token is not one of ours.
     """
     if not token:
         return None
@@ -65,4 +65,4 @@ def key_from_token(token: str) -> Key | None:
 
 
 def _bad_token() -> BadRequest:
-    return BadRequest("bad-page-token", "the page token is none that was given")
+    return BadRequest("bad-page-token", "the page token is not one that this API gave")

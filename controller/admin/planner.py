@@ -1,7 +1,7 @@
-"""Makes plans for operators: which LRPs would be moved, how, and what would be copied for it from where.
+"""Makes plans for operators: which LRPs would be migrated, how, and which images would be copied first.
 
 A plan that may miss something says so. Source registries are asked what a copy consists of, each image
-once and for a few seconds in all, since asking costs time and some registries' patience.
+once and for a few seconds in all, since each request takes time and counts against their limits.
 """
 
 import asyncio
@@ -35,24 +35,24 @@ ASKED_AT_A_TIME = 8
 """Source images that are asked for at the same time."""
 
 ASKED_FOR = 2.0
-"""Seconds in which source registries are asked; what is not known by then stays unknown."""
+"""Seconds in which source registries are asked; what is not known after them stays unknown."""
 
 
-class Sources(Protocol):
-    """The source registries, as far as they are asked."""
+class AskedSources(Protocol):
+    """The source registries, which say what a copy consists of."""
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of, without any layer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a plan is to be about.
+class PlanCriteria:
+    """What a plan is about.
 
     Attributes:
-        strategy: Only LRPs that would be moved so; None takes all.
-        only_cached: LRPs whose images have no copy yet are left alone.
-        include_pinned: Also apps that an operator put back on their sources.
+        strategy: Plan only LRPs that would be migrated so; None plans all.
+        only_cached: Skip LRPs whose images have no copy yet.
+        include_pinned: Include apps that an operator pinned to their sources.
     """
 
     selection: Selection = Selection()  # noqa: RUF009 - a frozen value
@@ -65,51 +65,51 @@ class Wanted:
 class Planner:
     """Makes plans, and changes nothing."""
 
-    def __init__(self, survey: Survey, sources: Sources, locations: BlobLocations) -> None:
+    def __init__(self, survey: Survey, sources: AskedSources, locations: BlobLocations) -> None:
         self._survey, self._sources, self._locations = survey, sources, locations
 
-    async def plan(self, wanted: Wanted, *, now: float) -> Plan:
-        """Make a plan; one that could not be made whole has problems."""
-        order = Order(wanted.goal, since=now, only_cached=wanted.only_cached)
+    async def plan(self, criteria: PlanCriteria, *, now: float) -> Plan:
+        """Make a plan; one that may miss something has problems."""
+        order = Order(criteria.goal, since=now, only_cached=criteria.only_cached)
         findings, collected = Findings(), _Collected()
         problems = list[str]()
         try:
             listed = await self._survey.list_all()
-            async with aclosing(self._survey.look(listed, wanted.selection, order, findings)) as seen_lrps:
+            async with aclosing(self._survey.look(listed, criteria.selection, order, findings)) as seen_lrps:
                 async for seen in seen_lrps:
-                    self._collect(seen, wanted, collected)
+                    self._collect(seen, criteria, collected)
         except DockerCacheError as error:
             problems.append(f"the listing is not complete: {error}")
         if findings.unreadable:
             problems.append(f"{findings.unreadable} records of the BBS could not be read")
         return Plan(
-            goal=wanted.goal,
+            goal=criteria.goal,
             cache=self._survey.rules.cache.address,
             made_at=now,
             copies=await self._ask(copies_of(collected.migrations), collected.credentials),
-            migrations=tuple(sorted(collected.migrations, key=lambda move: _by_name(move.subject))),
+            migrations=tuple(sorted(collected.migrations, key=lambda planned: _by_name(planned.subject))),
             pins=tuple(sorted(collected.pins, key=_by_name)),
             skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
             looked_at=findings.looked_at,
             problems=tuple(problems),
         )
 
-    def _collect(self, seen: Seen, wanted: Wanted, collected: "_Collected") -> None:
+    def _collect(self, seen: Seen, criteria: PlanCriteria, collected: "_Collected") -> None:
         rules = self._survey.rules
         runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
-        if wanted.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
-            if not seen.observed.is_pinned and seen.lrp.app_guid:  # it is where it is to be, and to stay
+        if criteria.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
+            if (
+                not seen.observed.is_pinned and seen.lrp.app_guid
+            ):  # it runs from its source, and its app is to be pinned there
                 collected.pins.append(subject_of(seen.lrp))
             return
         made = propose(seen.observed, seen.lrp, seen.action, rules)
-        stays = seen.observed.is_pinned and wanted.goal is Goal.CACHE and not wanted.include_pinned
+        stays = seen.observed.is_pinned and criteria.goal is Goal.CACHE and not criteria.include_pinned
         if stays and isinstance(made, PlannedMigration):
-            made = Skipped(
-                made.subject, Reason.PINNED_TO_SOURCE, "an operator put its app back on its source"
-            )
+            made = Skipped(made.subject, Reason.PINNED_TO_SOURCE, "an operator pinned its app to its source")
         if isinstance(made, Skipped):
             collected.skipped.append(made)
-        elif wanted.strategy in {None, made.strategy}:
+        elif criteria.strategy in {None, made.strategy}:
             collected.migrations.append(made)
             if made.copy is not None:
                 collected.credentials.setdefault(source_of(seen.lrp), seen.lrp.credentials)
@@ -118,11 +118,11 @@ class Planner:
         self, copies: Iterable[PlannedCopy], credentials: dict[ImageReference, Credentials | None]
     ) -> tuple[PlannedCopy, ...]:
         """Ask the sources what copies consist of, as many as can be asked in time."""
-        places = asyncio.Semaphore(ASKED_AT_A_TIME)
+        asking = asyncio.Semaphore(ASKED_AT_A_TIME)
         answers: dict[ImageReference, PlannedCopy] = {}
 
         async def ask(copy: PlannedCopy) -> None:
-            async with places:
+            async with asking:
                 answers[copy.source] = await self._ask_one(copy, credentials.get(copy.source))
 
         wanted, seen = tuple(copies), set[Digest]()
@@ -143,7 +143,7 @@ class Planner:
             return replace(copy, problem=str(error))
 
     async def _estimate(self, copy: PlannedCopy, seen: set[Digest]) -> PlannedCopy:
-        """Count what of an image is neither held by the private registry nor brought by a copy before it."""
+        """Count what neither the private registry has nor an earlier copy of the plan brings."""
         content = copy.content
         if content is None:
             return copy
@@ -162,7 +162,7 @@ def _by_name(subject: Subject) -> tuple[str, str, str, str]:
 
 
 class _Collected:
-    """What a plan is made of, while it is."""
+    """The parts of a plan that is being made."""
 
     def __init__(self) -> None:
         self.migrations: list[PlannedMigration] = []

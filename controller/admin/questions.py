@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which LRPs a command is about; see `reconcile.selection`."""
+class Filters:
+    """The LRPs that a command is about; see `reconcile.selection`."""
 
     orgs: tuple[str, ...] = ()
     spaces: tuple[str, ...] = ()
@@ -15,13 +15,13 @@ class Chosen:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no LRP is left out."""
+        """Whether all LRPs are chosen."""
         return not (self.orgs or self.spaces or self.apps or self.images or self.process_guids)
 
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What a plan is to be about; see `controller.admin.planner`."""
+    """What a plan is about; see `controller.admin.planner`."""
 
     goal: str = "cache"
     strategy: str | None = None

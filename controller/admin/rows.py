@@ -1,4 +1,4 @@
-"""Messages of the admin API as rows of plain values, whose enums read as the program's own words."""
+"""Reads messages of the admin API as rows of plain values, with enum values in the program's own words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from controller.admin.reason_names import REASON_NAMES
 from reconcile.errors import Invalid
 
 Row = Mapping[str, Any]
-"""Column to text, number, truth, list, row or None."""
+"""Field to text, number, truth value, list, row or None."""
 
 _REASONS = {name: reason for reason, name in REASON_NAMES.items()}
 _TIMES = frozenset(
     {"created_at", "updated_at", "verified_at", "started_at", "entered_at", "listed_at", "made_at"}
-    | {"retry_at", "not_before", "needs_verification_since", "at"}
+    | {"retry_at", "next_attempt_at", "needs_verification_since", "at"}
 )
 
 
@@ -61,7 +61,7 @@ def _text_of_enum(field: Any, number: int) -> str:
 
 
 def enum_name(enum: Any, prefix: str, text: str) -> str:
-    """Give the name on the wire of a value that was written in the program's words.
+    """Find the name on the wire of a value that was written in the program's words.
 
     Raises:
         Invalid: There is no such value.

@@ -1,4 +1,4 @@
-"""Listens for operators: mutual TLS, or none on loopback where the operator said so; health and reflection.
+"""Serves the admin API with health and reflection, over mutual TLS or on loopback without TLS.
 
 Source: grpc.github.io/grpc/python (ssl_server_credentials, grpc_health, grpc_reflection).
 """
@@ -15,7 +15,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from controller.admin.queries import Desk
+from controller.admin.dependencies import AdminDependencies
 from controller.admin.servicer import Servicer
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import add_AdminServicer_to_server
@@ -29,7 +29,7 @@ MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message; plans come in as many as they have entries."""
 
 CLOSE_WITHIN = 1.0
-"""Seconds that calls get to end when the daemon stops."""
+"""Seconds that calls have to end when the daemon stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +42,30 @@ class ServerTls:
 
 
 @asynccontextmanager
-async def serve_admin(desk: Desk, address: str, tls: ServerTls | None) -> AsyncIterator[int]:
-    """Answer operators' calls until the block ends, and give the port.
+async def serve_admin(
+    dependencies: AdminDependencies, address: str, tls: ServerTls | None
+) -> AsyncIterator[int]:
+    """Answer operators' calls until the block ends, and yield the port.
 
     Args:
-        desk: What the calls reach.
+        dependencies: What the calls reach.
         address: "host:port", or "unix:path".
-        tls: None listens without TLS; the caller sees to it that nobody else can come there.
+        tls: None listens without TLS; the caller makes sure that nobody else can connect.
 
     Raises:
-        Invalid: Nobody can listen there, or the files are no certificate with its key.
+        Invalid: The address cannot be listened on, or the files are not a certificate with its key.
     """
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second daemon must not share the port
-            # A caller who vanished without a word is one who went away.
+            # A caller whose connection died is one who went away.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
-    add_AdminServicer_to_server(Servicer(desk), server)
+    add_AdminServicer_to_server(Servicer(dependencies), server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -89,7 +91,7 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
         raise Invalid(
             "config",
             "admin-address",
-            f"admin_address: cannot listen on {address}: is it taken, or are the admin_server files no "
+            f"admin_address: cannot listen on {address}: is it in use, or are the admin_server files not a "
             "certificate with its key?",
         ) from error
 

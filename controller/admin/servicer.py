@@ -1,9 +1,10 @@
-"""Answers the calls of the admin API; what a call may do and how it fails is the same for all."""
+"""Serves the calls of the admin API, with errors and audit handled alike for all."""
 
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import grpc
@@ -13,13 +14,13 @@ import structlog
 from controller.admin import messages, queries
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
-from controller.admin.errors import BadRequest, status_of
-from controller.admin.planner import Wanted
-from controller.admin.queries import Desk
+from controller.admin.dependencies import AdminDependencies
+from controller.admin.grpc_status import BadRequest, status_of
+from controller.admin.planner import PlanCriteria
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
-from reconcile.images import CacheGuid, ImageReference, parse_image_reference, without_login
+from reconcile.images import ImageReference, parse_image_reference, without_login
 from reconcile.lrps import AppGuid
 from reconcile.plan import Plan as ReconcilePlan
 from reconcile.policy import refusal_of
@@ -41,47 +42,54 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Servicer(AdminServicer):
     """The calls of the admin API."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, dependencies: AdminDependencies) -> None:
+        self._dependencies = dependencies
 
     async def Status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
-        """Tell what the daemon is doing as a whole."""
+        """Report what the daemon is doing as a whole."""
         async with _answering(context):
-            return await queries.status(self._desk)
+            return await queries.status(self._dependencies)
 
     async def ListCachedImages(
         self, request: pb.ListCachedImagesRequest, context: Context
     ) -> pb.ListCachedImagesResponse:
-        """List copies, oldest first."""
+        """List cached images, oldest first."""
         async with _answering(context):
-            return await queries.cached_images(self._desk, request)
+            return await queries.cached_images(self._dependencies, request)
+
+    async def GetCachedImages(
+        self, request: pb.GetCachedImagesRequest, context: Context
+    ) -> pb.GetCachedImagesResponse:
+        """Show single cached images, each with the LRPs that use it."""
+        async with _answering(context):
+            return await queries.named_images(self._dependencies, request)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        """List jobs, the latest to be asked for first."""
+        """List cache jobs, the latest first."""
         async with _answering(context):
-            return await queries.jobs(self._desk, request)
+            return await queries.jobs(self._dependencies, request)
 
     async def ListMigrations(
         self, request: pb.ListMigrationsRequest, context: Context
     ) -> pb.ListMigrationsResponse:
-        """List the LRPs that are being moved."""
+        """List the LRPs that are being migrated."""
         async with _answering(context):
-            return await queries.migrations(self._desk, request)
+            return await queries.migrations(self._dependencies, request)
 
     async def ListApps(self, request: pb.ListAppsRequest, context: Context) -> pb.ListAppsResponse:
         """List the Docker LRPs, by process GUID."""
         async with _answering(context):
-            return await queries.apps(self._desk, request)
+            return await queries.apps(self._dependencies, request)
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
-        """List what operators did, the latest first."""
+        """List what operators had the daemon do, the latest first."""
         async with _answering(context):
-            return await queries.audit(self._desk, request)
+            return await queries.audit(self._dependencies, request)
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.Job]:
-        """Give jobs again whenever something of them changes."""
+        """Send jobs at once, and each again whenever it changes."""
         wanted = tuple(map(JobId, request.job_ids))
-        async with _answering(context), aclosing(queries.watch_jobs(self._desk, wanted)) as jobs:
+        async with _answering(context), aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs:
             async for job in jobs:
                 yield job
 
@@ -89,13 +97,13 @@ class Servicer(AdminServicer):
         """Ask for a copy of an image, and do not wait for it."""
         async with self._changing(context, "CacheImage", {"reference": without_login(request.reference)}):
             source = _reference(request.reference)
-            rules = self._desk.survey.rules
+            rules = self._dependencies.planning.survey.rules
             refusal = refusal_of(rules.policy, image=source, signal=Signal.OPT_IN, cache=rules.cache)
             if refusal == Reason.ALREADY_CACHED:
-                raise Invalid("admin", refusal, f"{source} lies in the private registry: name its source")
+                raise Invalid("admin", refusal, f"{source} is in the private registry: name its source")
             if refusal is not None:
                 raise Denied("admin", refusal, f"{source}: allow_images or deny_images do not allow it")
-            job = await self._desk.jobs.request(
+            job = await self._dependencies.jobs.request(
                 CacheRequest(
                     app_guid=AppGuid(""),
                     source=source,
@@ -105,111 +113,129 @@ class Servicer(AdminServicer):
                     is_ordered=True,
                 )
             )
-            return queries.job_message(self._desk, job)
+            return queries.job_message(self._dependencies, job)
 
     async def Plan(self, request: pb.PlanRequest, context: Context) -> AsyncIterator[pb.PlanEntry]:
-        """Tell what would be changed, without changing it."""
+        """Say what would be changed, without changing it."""
         async with _answering(context):
-            plan = await self._plan(messages.wanted_from_message(request))
+            criteria = messages.criteria_from_message(request)
+            selection = await queries.resolve_selection(self._dependencies, request.filter)
+            plan = await self._plan(replace(criteria, selection=selection))
             for entry in messages.messages_from_plan(plan):
                 yield entry
 
-    async def _plan(self, wanted: Wanted) -> ReconcilePlan:
-        return await self._desk.planner.plan(wanted, now=self._desk.process.clock())
+    async def _plan(self, criteria: PlanCriteria) -> ReconcilePlan:
+        return await self._dependencies.planning.planner.plan(
+            criteria, now=self._dependencies.daemon.process.clock()
+        )
 
     async def Apply(
         self, requests: AsyncIterator[pb.ApplyRequest], context: Context
-    ) -> AsyncIterator[pb.Progress]:
+    ) -> AsyncIterator[pb.ApplyEvent]:
         """Apply a plan, whole and unchanged."""
+        parts = aiter(requests)
         async with _answering(context):
-            options, entries = await _read_plan(requests)
+            options, entries = await _read_plan(parts)
         migrations = sum(entry.HasField("migration") for entry in entries)
         arguments = {"max_in_flight": options.max_in_flight, "migrations": migrations}
         async with self._changing(context, "Apply", arguments):
             plan = messages.plan_from_messages(entries)
-            async with aclosing(self._apply(plan, options.max_in_flight)) as news:
-                async for each in news:
-                    yield each
+            async with _stop_of(parts) as stop:
+                applied = self._apply(plan, options.max_in_flight, stop)
+                async with aclosing(applied) as events:
+                    async for event in events:
+                        yield event
 
-    async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.Progress]:
+    async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.ApplyEvent]:
         """Plan the way back to the sources, and apply it at once."""
         chosen = {name: list(getattr(request.filter, name)) for name in Selection.__slots__}
         async with self._changing(context, "Restore", {"filter": chosen}):
-            selection = messages.selection_from_message(request.filter)
+            selection = await queries.resolve_selection(self._dependencies, request.filter)
             if selection.is_everything and not request.all:
                 raise BadRequest("which-apps", "give a filter, or say that all apps are meant")
-            plan = await self._plan(Wanted(selection, Goal.SOURCE))
-            async with aclosing(self._apply(plan, request.max_in_flight)) as news:
-                async for each in news:
-                    yield each
+            plan = await self._plan(PlanCriteria(selection, Goal.SOURCE))
+            async with aclosing(self._apply(plan, request.max_in_flight, None)) as events:
+                async for event in events:
+                    yield event
 
-    async def _apply(self, plan: ReconcilePlan, max_in_flight: int) -> AsyncGenerator[pb.Progress, None]:
-        circuit = self._desk.breaker.circuit_breaker
+    async def _apply(
+        self, plan: ReconcilePlan, max_in_flight: int, stop: asyncio.Event | None
+    ) -> AsyncGenerator[pb.ApplyEvent, None]:
+        circuit = self._dependencies.daemon.breaker.circuit_breaker
         if circuit.is_open:
-            raise Invalid("admin", "circuit-open", f"{circuit}; look into it, then reset-circuit")
-        now = self._desk.process.clock()
-        applied = self._desk.applier.apply(plan, now=now, max_in_flight=max_in_flight or None)
-        async with aclosing(applied) as news:
-            async for each in news:
-                yield messages.event_message(each)
+            raise Invalid(
+                "admin",
+                Reason.CIRCUIT_BREAKER_OPEN,
+                f"{circuit}; find out why, then run `reset-circuit-breaker`",
+            )
+        applied = self._dependencies.planning.applier.apply(
+            plan,
+            now=self._dependencies.daemon.process.clock(),
+            max_in_flight=max_in_flight or None,
+            stop=stop,
+        )
+        async with aclosing(applied) as events:
+            async for event in events:
+                yield messages.event_message(event)
 
     async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.EvictResponse:
-        """Delete a copy that nothing runs from."""
-        async with self._changing(context, "Evict", {"cache_guid": request.cache_guid[:256]}):
-            image = await self._desk.images.evict(CacheGuid(request.cache_guid))
-            return pb.EvictResponse(url=str(self._desk.cache.image(image.cache_guid)), bytes=image.size)
+        """Delete a copy that no LRP uses."""
+        arguments = {"image": request.image[:256]}
+        async with self._changing(context, "Evict", arguments):
+            (image,) = await self._dependencies.copies.find([request.image])
+            arguments["cache_guid"] = image.cache_guid
+            await self._dependencies.copies.evict(image)
+            return pb.EvictResponse(
+                cache_guid=image.cache_guid,
+                url=str(self._dependencies.cache.image(image.cache_guid)),
+                bytes=image.size,
+            )
 
-    async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.Verified]:
+    async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other."""
-        desk = self._desk
-        async with self._changing(context, "Verify", {"cache_guids": list(request.cache_guids)[:100]}):
-            if request.cache_guids:
-                images = [await desk.images.find(CacheGuid(guid)) for guid in request.cache_guids]
+        copies, process = self._dependencies.copies, self._dependencies.daemon.process
+        async with self._changing(context, "Verify", {"images": list(request.images)[:100]}):
+            if request.images:
+                images = await copies.find(request.images)
             else:
-                images = list(await desk.records.list_images())
+                images = list(await self._dependencies.stored.records.list_images())
             for number, image in enumerate(images, start=1):
-                answer = pb.Verified(
-                    cache_guid=image.cache_guid, source=str(image.source), done=number, total=len(images)
-                )
-                try:
-                    answer.detail = await desk.images.verify(image, now=desk.process.clock())
-                except DockerCacheError as error:
-                    answer.detail = f"not read: {error}"
-                answer.whole = not answer.detail
-                answer.bytes = image.size
-                yield answer
+                result = await copies.verify(image, now=process.clock())
+                yield messages.verified_message(image, result, done=number, total=len(images))
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
-        """Begin no copy and no migration any more."""
+        """Start no new work except what an operator asks for."""
         async with self._changing(context, "Pause", {}):
-            await self._desk.control.pause()
+            await self._dependencies.daemon.control.pause()
             return pb.PauseResponse()
 
     async def Resume(self, _: pb.ResumeRequest, context: Context) -> pb.ResumeResponse:
-        """Go on."""
+        """End a pause."""
         async with self._changing(context, "Resume", {}):
-            await self._desk.control.resume()
-            await self._desk.jobs.resume()
-            self._desk.watching.look_at_all()
+            await self._dependencies.daemon.control.resume()
+            await self._dependencies.jobs.resume()
+            self._dependencies.daemon.watching.look_at_all()
             return pb.ResumeResponse()
 
-    async def ResetCircuit(self, _: pb.ResetCircuitRequest, context: Context) -> pb.ResetCircuitResponse:
-        """Let migrations go on although some have failed."""
-        async with self._changing(context, "ResetCircuit", {}):
-            self._desk.breaker.reset_circuit_breaker()
-            return pb.ResetCircuitResponse()
+    async def ResetCircuitBreaker(
+        self, _: pb.ResetCircuitBreakerRequest, context: Context
+    ) -> pb.ResetCircuitBreakerResponse:
+        """Let migrations resume although some have failed."""
+        async with self._changing(context, "ResetCircuitBreaker", {}):
+            self._dependencies.daemon.breaker.reset_circuit_breaker()
+            return pb.ResetCircuitBreakerResponse()
 
     @asynccontextmanager
     async def _changing(self, context: Context, call: str, arguments: Arguments) -> AsyncIterator[None]:
-        """Answer a call that changes something, and note it with what came of it.
+        """Answer a call that changes something, and note it with its outcome.
 
-        One that takes its time is noted as begun as well: a daemon that is killed notes nothing more.
+        A long one is also noted when it begins, since a daemon that is killed notes no outcome.
         """
         outcome = "internal-error"
         async with _answering(context):
             caller = caller_of(context)
             if call in _LONG:
-                await self._desk.audit.note(caller, call, arguments, "begun")
+                await self._dependencies.stored.audit.note(caller, call, arguments, "begun")
             try:
                 yield
                 outcome = "done"
@@ -220,12 +246,12 @@ class Servicer(AdminServicer):
                 outcome = "interrupted"
                 raise
             finally:
-                await asyncio.shield(self._desk.audit.note(caller, call, arguments, outcome))
+                await asyncio.shield(self._dependencies.stored.audit.note(caller, call, arguments, outcome))
 
 
 @asynccontextmanager
 async def _answering(context: Context) -> AsyncIterator[None]:
-    """Turn our errors into the caller's statuses, and let the daemon live on after a bug in one call."""
+    """Turn errors into gRPC statuses, and let the daemon survive a bug in one call."""
     try:
         yield
     except DockerCacheError as error:
@@ -239,16 +265,16 @@ async def _answering(context: Context) -> AsyncIterator[None]:
 
 async def _abort(context: Context, status: grpc.StatusCode, details: str) -> NoReturn:
     await context.abort(status, details)
-    raise AssertionError("an aborted call does not go on")
+    raise AssertionError("an aborted call does not return")
 
 
 async def _read_plan(
     requests: AsyncIterator[pb.ApplyRequest],
 ) -> tuple[pb.ApplyOptions, list[pb.PlanEntry]]:
-    """Read a plan as it comes, without what it leaves alone.
+    """Read a plan until its end, without the LRPs that it skips.
 
     Raises:
-        BadRequest: It has no end.
+        BadRequest: It has too many entries.
     """
     options, entries = pb.ApplyOptions(), list[pb.PlanEntry]()
     async for request in requests:
@@ -256,9 +282,28 @@ async def _read_plan(
             options = request.options
         elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") != "skipped":
             entries.append(request.entry)
+            if request.entry.HasField("end"):
+                break
         if len(entries) > MOST_ENTRIES:
             raise BadRequest("plan-too-large", f"a plan has at most {MOST_ENTRIES} entries")
     return options, entries
+
+
+@asynccontextmanager
+async def _stop_of(requests: AsyncIterator[pb.ApplyRequest]) -> AsyncIterator[asyncio.Event]:
+    """Yield an event that is set when the caller sends anything after the end of a plan."""
+    stop = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in requests:
+            stop.set()
+
+    reading = asyncio.ensure_future(read())
+    try:
+        yield stop
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)  # a caller who went away is no error
 
 
 def _reference(text: str) -> ImageReference:

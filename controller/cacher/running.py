@@ -14,14 +14,13 @@ from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from reconcile.errors import DockerCacheError, ErrorCode, RateLimited, Unavailable
 from reconcile.ports import CopiedImage
-from reconcile.records import CachedImage, CacheJob, JobId, JobState
+from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState
 
 log = structlog.get_logger(scope="cacher")
 
 RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by how many attempts were made
 RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
 PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
-MAX_ATTEMPTS = 12  # about half an hour of an unreachable registry
 
 
 class JobRunner:

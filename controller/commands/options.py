@@ -1,31 +1,30 @@
-"""The options that commands share."""
+"""The options that commands share, and how several commands answer when nothing matches them."""
 
-from collections.abc import Callable
+import functools
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
-from controller.admin.questions import Chosen
+from controller.admin.questions import Filters
+from controller.commands.output import Output, View
+from controller.commands.tables import Column
+from reconcile.errors import NotFound
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG_VARIABLE = "DOCKER_CACHE_CONFIG"
 
 config_option = click.option(
     "--config",
     "config_path",
     required=True,
-    envvar="DOCKER_CACHE_CONFIG",
+    envvar=CONFIG_VARIABLE,
     show_envvar=True,
     type=click.Path(path_type=Path),
     help="The daemon's config file, in JSON.",
-)
-
-output_option = click.option(
-    "--output",
-    "wanted",
-    type=click.Choice(["auto", "json", "table"]),
-    default="auto",
-    help="Tables on a terminal and JSON lines elsewhere, or always one of them.",
 )
 
 direct_option = click.option(
@@ -35,37 +34,123 @@ direct_option = click.option(
     help="Work without a running daemon; refused while one holds the store.",
 )
 
-yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", "is_sure", is_flag=True, help="Do not ask for confirmation.")
 
 max_in_flight_option = click.option(
     "--max-in-flight",
     type=click.IntRange(min=1),
-    help="LRPs moved at a time; at most what the daemon's config says, which is the default.",
+    help="LRPs to migrate at a time; at most what the daemon's config says, which is the default.",
+)
+
+_format_option = click.option(
+    "--output",
+    "-o",
+    "wanted",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Text, or one JSON object per line.",
+)
+
+
+def output_option(command: F) -> F:
+    """Add the option that chooses the format; the command gets an `output`."""
+
+    @functools.wraps(command)
+    def run(*, wanted: Any, **options: Any) -> Any:
+        return command(output=Output(wanted), **options)
+
+    return cast("F", _format_option(run))
+
+
+def wide_output_option(command: F) -> F:
+    """Add the options of a command that shows tables beside other text; the command gets an `output`."""
+
+    @functools.wraps(command)
+    def run(*, wanted: Any, is_wide: bool, **options: Any) -> Any:
+        return command(output=Output(wanted, View(is_wide)), **options)
+
+    return cast("F", _format_option(_wide_option(run)))
+
+
+_wide_option = click.option(
+    "--wide",
+    "-w",
+    "is_wide",
+    is_flag=True,
+    help="Show all columns, and cut none, however narrow the terminal is.",
+)
+
+
+def listing_options(columns: Sequence[Column]) -> Callable[[F], F]:
+    """Add the options of a listing: format, columns and order; the command gets an `output`."""
+    names = [column.name for column in columns]
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def run(*, wanted: Any, is_wide: bool, columns: str | None, sort: str | None, **options: Any) -> Any:
+            if columns is not None and wanted == "json":
+                raise click.UsageError("--columns is for text: with --output json each row has every field")
+            chosen = () if columns is None else tuple(_column(each, names) for each in columns.split(","))
+            by = "" if sort is None else _column(sort.removeprefix("-"), names)
+            view = View(is_wide, chosen, by, is_descending=(sort or "").startswith("-"))
+            return command(output=Output(wanted, view), **options)
+
+        run = click.option(
+            "--sort", metavar="COLUMN", help="Sort by this column; with - before it, the greatest first."
+        )(run)
+        run = click.option(
+            "--columns", metavar="NAMES", help=f"Show only these columns, of: {','.join(names)}."
+        )(run)
+        return cast("F", _format_option(_wide_option(run)))
+
+    return decorate
+
+
+def _column(text: str, names: Sequence[str]) -> str:
+    name = text.strip().lower()
+    if name not in names:
+        raise click.UsageError(f"there is no column {text.strip()!r}; the columns are: {', '.join(names)}")
+    return name
+
+
+_FILTERS = (
+    ("--app", "apps", "Only apps whose name or GUID matches this glob."),
+    ("--org", "orgs", "Only apps of organizations whose name or GUID matches this glob."),
+    ("--space", "spaces", "Only apps of spaces whose name or GUID matches this glob."),
+    ("--image", "images", "Only apps of images that match this glob, such as 'docker.io/library/*'."),
+    ("--process-guid", "process_guids", "Only this LRP, by its process GUID or a unique prefix of it."),
 )
 
 
 def filter_options(command: F) -> F:
-    """Add the options that choose LRPs."""
-    for name, text in reversed(
-        (
-            ("--app", "Only this app, by name or GUID."),
-            ("--org", "Only apps of this organization, by name or GUID."),
-            ("--space", "Only apps of this space, by name or GUID."),
-            ("--image", "Only apps of images that this glob matches, such as 'docker.io/library/*'."),
-            ("--process-guid", "Only this LRP."),
-        )
-    ):
-        target = name.removeprefix("--").replace("-", "_") + "s"
-        command = click.option(name, target, multiple=True, help=f"{text} May be given again.")(command)
-    return command
+    """Add the options that choose LRPs; the command gets `filters`."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> Any:
+        chosen = {field: options.pop(field) for _, field, _ in _FILTERS}
+        return command(filters=Filters(**chosen), **options)
+
+    for option, field, text in reversed(_FILTERS):
+        run = click.option(option, field, multiple=True, help=f"{text} May be repeated.")(run)
+    return cast("F", run)
 
 
-def chosen_from(options: dict[str, tuple[str, ...]]) -> Chosen:
-    """Take the filters out of a command's options."""
-    return Chosen(
-        orgs=options["orgs"],
-        spaces=options["spaces"],
-        apps=options["apps"],
-        images=options["images"],
-        process_guids=options["process_guids"],
-    )
+def written_filters(filters: Filters) -> list[tuple[str, str]]:
+    """List the options that filters were given by, with their values."""
+    return [(option, value) for option, field, _ in _FILTERS for value in getattr(filters, field)]
+
+
+def report_no_match(output: Output, options: Iterable[tuple[str, str]]) -> None:
+    """Say that nothing matches some options.
+
+    Raises:
+        NotFound: `nothing-matches`: one of them names an app or an LRP, so something was expected.
+    """
+    given = list(options)
+    if not given:
+        return
+    text = "nothing matches " + " ".join(f"{option} {shlex.quote(value)}" for option, value in given)
+    if any(option in {"--app", "--process-guid"} for option, _ in given):
+        raise NotFound("admin", "nothing-matches", f"{text}; `apps` lists the Docker LRPs")
+    output.note(text)

@@ -1,197 +1,151 @@
-"""Writes what commands found: tables for people on a terminal, one JSON object a line elsewhere."""
+"""Writes what commands found: text for people, or one JSON object per line for programs."""
 
 import json
+import os
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import click
+
+from controller.commands.tables import Column, Row, clean, table_lines
+from controller.commands.words import format_count
+
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-Row = Mapping[str, Any]
-Format = Literal["auto", "json", "table"]
+Format = Literal["text", "json"]
 
-WIDE = 120
-"""Columns of a terminal from which tables show more."""
-
-WIDEST = 180
-"""Columns of a terminal from which tables show what is long besides."""
-
-STYLES: Mapping[str, str] = {
-    "cached": "green",
-    "done": "green",
-    "ok": "green",
-    "whole": "green",
-    "copying": "cyan",
-    "migrating": "cyan",
-    "queued": "yellow",
-    "pending": "yellow",
-    "warning": "yellow",
-    "paused": "yellow",
-    "left": "dim",
-    "skipped": "dim",
-    "failed": "red",
-    "problem": "red",
-    "damaged": "red",
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    **{state: {"fg": "green"} for state in ("cached", "done", "ok")},
+    **{state: {"fg": "cyan"} for state in ("copying", "migrating")},
+    **{state: {"fg": "yellow"} for state in ("queued", "pending", "waiting", "warning", "unreadable")},
+    **{state: {"fg": "red"} for state in ("failed", "problem", "corrupt", "missing")},
+    "skipped": {"dim": True},
+    "heading": {"bold": True},
+    "advice": {"italic": True},
 }
-"""State to how it is shown."""
+"""State or role of a text to its style."""
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table.
+class View:
+    """How a listing is shown.
 
     Attributes:
-        title: Above it.
-        text: Makes a cell of a row.
-        is_number: It is aligned to the right.
-        least: Columns that a terminal must have to show it.
-        is_state: Its texts have colours.
+        is_wide: All columns are shown, and none is shortened.
+        columns: Names of the columns to show; empty shows those that fit.
+        sort: Name of the column to sort by; empty keeps the order.
+        is_descending: The greatest comes first.
     """
 
-    title: str
-    text: Callable[[Row], str]
-    is_number: bool = False
-    least: int = 0
-    is_state: bool = False
+    is_wide: bool = False
+    columns: tuple[str, ...] = ()
+    sort: str = ""
+    is_descending: bool = False
 
 
 class Output:
-    """Where a command writes; what draws tables is imported for the first of them."""
+    """The streams that a command writes to.
 
-    def __init__(self, wanted: Format) -> None:
-        self.is_json = wanted == "json" or (wanted == "auto" and not sys.stdout.isatty())
+    Attributes:
+        width: Columns of the terminal; None where standard output is not a terminal.
+        has_colours: Texts are styled.
+        has_bars: Progress is shown with bars, on standard error.
+    """
+
+    def __init__(self, wanted: Format, view: View | None = None) -> None:
+        self.is_json = wanted == "json"
+        self.view = View() if view is None else view
+        is_dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+        is_terminal = sys.stdout.isatty()
+        self.width = shutil.get_terminal_size().columns if is_terminal else None
+        self.has_colours = is_terminal and not is_dumb and not os.environ.get("NO_COLOR")
+        self.has_bars = not self.is_json and sys.stderr.isatty() and not is_dumb
 
     @cached_property
-    def console(self) -> "Console":
-        """Standard output, for people."""
-        from rich.console import Console
-
-        return Console(highlight=False, soft_wrap=False)
-
-    @cached_property
-    def notes(self) -> "Console":
-        """Standard error, for people."""
+    def bars(self) -> "Console":
+        """The console that bars are drawn on; notes appear above them."""
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
 
-    @cached_property
-    def has_bars(self) -> bool:
-        """Whether progress is drawn."""
-        return not self.is_json and self.notes.is_terminal and not self.notes.is_dumb_terminal
-
-    def rows(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
-        """Write a list; `what` is the plural noun above a table."""
+    def listing(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
+        """Write a list in the order that the view asks for; `what` is the plural noun above it."""
+        by_name = {column.name: column for column in columns}
+        if self.view.sort:
+            column = by_name[self.view.sort]
+            rows = sorted(rows, key=column.sort_key, reverse=self.view.is_descending)
         if self.is_json:
             self.lines(rows)
             return
-        self.console.print(counted(len(rows), what), style="bold")
-        if rows:
-            self.console.print(table(rows, columns, width=self.console.width))
+        self.say(format_count(len(rows), what), style="heading")
+        for line in self.table(rows, [by_name[name] for name in self.view.columns] or columns):
+            click.echo(line)
+
+    def table(self, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
+        """Lay out rows, in the columns that fit unless the view names them."""
+        if not rows:
+            return []
+        is_whole = self.width is None or self.view.is_wide or bool(self.view.columns)
+        return table_lines(rows, columns, width=None if is_whole else self.width, style=self.styled)
 
     def lines(self, rows: Iterable[Row]) -> None:
-        """Write JSON lines, each at once: whoever reads may wait for it."""
+        """Write JSON lines and flush each, since the reader may wait for it."""
         for row in rows:
             sys.stdout.write(f"{json.dumps(row)}\n")
             sys.stdout.flush()
 
     def pairs(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Write names and what they are, one a line."""
-        from rich.table import Table
-        from rich.text import Text
+        """Write names with their texts, one per line."""
+        for line in self.pair_lines(tuple(pairs)):
+            click.echo(line)
 
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(style="bold", no_wrap=True)
-        grid.add_column(overflow="fold")
+    def pair_lines(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """Lay out names with their texts; a long text is wrapped between words on a terminal."""
+        indent = max((len(name) for name, _ in pairs), default=0) + 2
+        lines = list[str]()
         for name, text in pairs:
-            grid.add_row(name, Text(text, overflow="fold"))
-        self.console.print(grid)
+            first, *rest = self._wrapped(clean(text), indent)
+            lines.append(f"{self.styled(name.ljust(indent), 'heading')}{first}".rstrip())
+            lines += [" " * indent + line for line in rest]
+        return lines
 
-    def say(self, text: str, *, style: str = "") -> None:
-        """Write a line for people; nothing where JSON is read."""
-        if not self.is_json:
-            from rich.text import Text
+    def _wrapped(self, text: str, indent: int) -> list[str]:
+        if self.width is None:
+            return [text]
+        room = max(self.width - indent, 20)
+        return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
 
-            self.console.print(Text(text, style=style))
+    def finding(self, level: str, name: str, text: str, advice: str) -> None:
+        """Write one finding of a check: level, name and text, with the advice below the text."""
+        heads = f"{level:<9}", f"{name:<16}"
+        head = self.styled(heads[0], level) + self.styled(heads[1], "heading")
+        indent = sum(map(len, heads))
+        first, *rest = self._wrapped(clean(text), indent)
+        click.echo(head + first)
+        for line in rest:
+            click.echo(" " * indent + line)
+        for line in self._wrapped(clean(advice), indent) if advice else ():
+            click.echo(" " * indent + self.styled(line, "advice"))
+
+    def say(self, text: str = "", *, style: str = "") -> None:
+        """Write a text for people, wrapped between words on a terminal; nothing where JSON is read."""
+        for line in () if self.is_json else self._wrapped(clean(text), 0):
+            click.echo(self.styled(line, style))
 
     def note(self, text: str) -> None:
-        """Write a line for people beside the output, whoever reads that."""
-        from rich.text import Text
+        """Write a line for people to standard error, in either format."""
+        if "bars" in self.__dict__:
+            self.bars.print(clean(text), soft_wrap=True, markup=False)
+        else:
+            click.echo(clean(text), err=True)
 
-        self.notes.print(Text(text))
-
-
-def table(rows: Sequence[Row], columns: Sequence[Column], *, width: int) -> "Table":
-    """Make a table of rows for a terminal of some columns."""
-    from rich import box
-    from rich.table import Table
-
-    chosen = [column for column in columns if column.least <= width]
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in chosen:
-        made.add_column(
-            column.title,
-            justify="right" if column.is_number else "left",
-            overflow="fold",
-            no_wrap=column.is_number,
-        )
-    for row in rows:
-        made.add_row(*(_cell(column, row) for column in chosen))
-    return made
-
-
-def _cell(column: Column, row: Row) -> "Text":
-    from rich.text import Text
-
-    text = column.text(row)
-    return Text(text, style=STYLES.get(text, "") if column.is_state else "")
-
-
-_SINGULARS = {"entries": "entry", "copies": "copy", "source registries": "source registry"}
-
-
-def counted(count: int, plural: str) -> str:
-    """Write how many there are of something, named by its plural."""
-    first, space, rest = plural.partition(" to ")
-    singular = _SINGULARS.get(first, first.removesuffix("s"))
-    return f"{count:,} {singular if count == 1 else first}{space}{rest}"
-
-
-def size(count: float | None) -> str:
-    """Write bytes for people, in powers of ten as registries do."""
-    if count is None:
-        return ""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def ago(at: float | None) -> str:
-    """Say how long ago something was."""
-    return "never" if at is None else f"{span(time.time() - at)} ago"
-
-
-def span(seconds: float) -> str:
-    """Write a length of time in its largest unit or two."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def moment(at: float | None) -> str:
-    """Write a time, in UTC."""
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+    def styled(self, text: str, style: str) -> str:
+        """Style a text where standard output has colours."""
+        known = STYLES.get(style)
+        return click.style(text, **known) if self.has_colours and known else text

@@ -1,4 +1,4 @@
-"""Opens what a command talks to: a running daemon, or a process of its own in a daemon's place."""
+"""Connects a command to a running daemon, or does its work in the command's own process."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from controller.admin.client import AdminClient, ClientTls, open_client
+from controller.admin.admin_client import AdminClient, ClientTls, open_client
 from controller.admin.client_config import load_admin_client_config
 
 T = TypeVar("T")
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a command talks to.
+    """The daemon that a command works with.
 
     Attributes:
         config_path: The daemon's config file.
-        is_direct: There is no daemon: the command does in its own process what the daemon would.
+        is_direct: There is no daemon: the command does the daemon's work in its own process.
     """
 
     config_path: Path
@@ -30,14 +30,14 @@ class Target:
 
 
 def call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
-    """Run an operator's work with a client, and give what it comes to.
+    """Run a command's work with a client, and return its result.
 
     Raises:
         ConfigError: The config file cannot be used.
         Conflict: `store-in-use`: a daemon is running, so nothing can be done beside it.
         KeyboardInterrupt: A signal ended it.
     """
-    return asyncio.run(_call_aside(target, work) if target.is_direct else _call(target, work))
+    return asyncio.run(_call_directly(target, work) if target.is_direct else _call(target, work))
 
 
 async def _call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
@@ -56,7 +56,7 @@ async def _call(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> 
         return await work(client)
 
 
-async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
+async def _call_directly(target: Target, work: Callable[[AdminClient], Awaitable[T]]) -> T:
     from controller import daemon
     from controller.logs import configure_logs
     from controller.preflight import load_usable_config
@@ -71,7 +71,10 @@ async def _call_aside(target: Target, work: Callable[[AdminClient], Awaitable[T]
                 results.append(await work(client))
         except asyncio.CancelledError:
             with contextlib.suppress(OSError):  # the terminal may be gone
-                click.echo("finishing what was begun; once more Ctrl-C leaves it to the next run", err=True)
+                click.echo(
+                    "waiting for migrations that have begun; again Ctrl-C leaves them to the next run",
+                    err=True,
+                )
             raise
 
     try:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 
-from controller.admin.client import ClientTls, open_client
+from controller.admin.admin_client import ClientTls, open_client
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice

@@ -123,8 +123,16 @@ class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MIGRATION_STATE_COPYING: _ClassVar[MigrationState]
     MIGRATION_STATE_MIGRATING: _ClassVar[MigrationState]
     MIGRATION_STATE_DONE: _ClassVar[MigrationState]
-    MIGRATION_STATE_LEFT: _ClassVar[MigrationState]
+    MIGRATION_STATE_SKIPPED: _ClassVar[MigrationState]
     MIGRATION_STATE_FAILED: _ClassVar[MigrationState]
+
+class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    COPY_STATUS_UNSPECIFIED: _ClassVar[CopyStatus]
+    COPY_STATUS_OK: _ClassVar[CopyStatus]
+    COPY_STATUS_CORRUPT: _ClassVar[CopyStatus]
+    COPY_STATUS_MISSING: _ClassVar[CopyStatus]
+    COPY_STATUS_UNREADABLE: _ClassVar[CopyStatus]
 APP_STATE_UNSPECIFIED: AppState
 APP_STATE_CACHED: AppState
 APP_STATE_PENDING: AppState
@@ -221,8 +229,13 @@ MIGRATION_STATE_WAITING: MigrationState
 MIGRATION_STATE_COPYING: MigrationState
 MIGRATION_STATE_MIGRATING: MigrationState
 MIGRATION_STATE_DONE: MigrationState
-MIGRATION_STATE_LEFT: MigrationState
+MIGRATION_STATE_SKIPPED: MigrationState
 MIGRATION_STATE_FAILED: MigrationState
+COPY_STATUS_UNSPECIFIED: CopyStatus
+COPY_STATUS_OK: CopyStatus
+COPY_STATUS_CORRUPT: CopyStatus
+COPY_STATUS_MISSING: CopyStatus
+COPY_STATUS_UNREADABLE: CopyStatus
 
 class Filter(_message.Message):
     __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
@@ -243,7 +256,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -263,7 +276,7 @@ class StatusResponse(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     RESTORING_FIELD_NUMBER: _ClassVar[int]
-    CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    CIRCUIT_BREAKER_FIELD_NUMBER: _ClassVar[int]
     CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -278,7 +291,7 @@ class StatusResponse(_message.Message):
     started_at: float
     paused: bool
     restoring: bool
-    circuit: Circuit
+    circuit_breaker: CircuitBreaker
     cache_registry: str
     images: int
     image_bytes: int
@@ -288,9 +301,9 @@ class StatusResponse(_message.Message):
     pinned_apps: int
     watching: bool
     listed_at: float
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit: _Optional[_Union[Circuit, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ...) -> None: ...
 
-class Circuit(_message.Message):
+class CircuitBreaker(_message.Message):
     __slots__ = ("open", "failures", "last", "retry_at")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
@@ -303,16 +316,14 @@ class Circuit(_message.Message):
     def __init__(self, open: _Optional[bool] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ...) -> None: ...
 
 class ListCachedImagesRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "images", "cache_guids")
+    __slots__ = ("page_size", "page_token", "images")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
-    CACHE_GUIDS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     images: _containers.RepeatedScalarFieldContainer[str]
-    cache_guids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., images: _Optional[_Iterable[str]] = ..., cache_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., images: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListCachedImagesResponse(_message.Message):
     __slots__ = ("images", "next_page_token")
@@ -323,7 +334,7 @@ class ListCachedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CachedImage(_message.Message):
-    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "process_guids")
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -334,7 +345,6 @@ class CachedImage(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
     NEEDS_VERIFICATION_SINCE_FIELD_NUMBER: _ClassVar[int]
-    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
     url: str
@@ -345,20 +355,39 @@ class CachedImage(_message.Message):
     created_at: float
     verified_at: float
     needs_verification_since: float
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ...) -> None: ...
+
+class GetCachedImagesRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetCachedImagesResponse(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[ImageWithUsers]
+    def __init__(self, images: _Optional[_Iterable[_Union[ImageWithUsers, _Mapping]]] = ...) -> None: ...
+
+class ImageWithUsers(_message.Message):
+    __slots__ = ("image", "process_guids")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    image: CachedImage
     process_guids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, image: _Optional[_Union[CachedImage, _Mapping]] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token", "states", "images")
+    __slots__ = ("page_size", "page_token", "states", "job_ids")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
-    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
     states: _containers.RepeatedScalarFieldContainer[JobState]
-    images: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., images: _Optional[_Iterable[str]] = ...) -> None: ...
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., states: _Optional[_Iterable[_Union[JobState, str]]] = ..., job_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ("jobs", "next_page_token")
@@ -375,52 +404,56 @@ class WatchJobsRequest(_message.Message):
     def __init__(self, job_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "source", "state", "reason", "attempts", "not_before", "failure", "cache_guid", "url", "created_at", "updated_at", "progress")
+    __slots__ = ("job_id", "source", "state", "reason", "attempts", "next_attempt_at", "error", "cache_guid", "url", "created_at", "updated_at", "progress", "max_attempts")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
-    NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
-    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     source: str
     state: JobState
     reason: str
     attempts: int
-    not_before: float
-    failure: str
+    next_attempt_at: float
+    error: str
     cache_guid: str
     url: str
     created_at: float
     updated_at: float
     progress: CopyProgress
-    def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., not_before: _Optional[float] = ..., failure: _Optional[str] = ..., cache_guid: _Optional[str] = ..., url: _Optional[str] = ..., created_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., progress: _Optional[_Union[CopyProgress, _Mapping]] = ...) -> None: ...
+    max_attempts: int
+    def __init__(self, job_id: _Optional[str] = ..., source: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., attempts: _Optional[int] = ..., next_attempt_at: _Optional[float] = ..., error: _Optional[str] = ..., cache_guid: _Optional[str] = ..., url: _Optional[str] = ..., created_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., progress: _Optional[_Union[CopyProgress, _Mapping]] = ..., max_attempts: _Optional[int] = ...) -> None: ...
 
 class CopyProgress(_message.Message):
-    __slots__ = ("total_bytes", "moved_bytes", "skipped_bytes", "retries")
+    __slots__ = ("total_bytes", "transferred_bytes", "skipped_bytes", "retries")
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
-    MOVED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TRANSFERRED_BYTES_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_BYTES_FIELD_NUMBER: _ClassVar[int]
     RETRIES_FIELD_NUMBER: _ClassVar[int]
     total_bytes: int
-    moved_bytes: int
+    transferred_bytes: int
     skipped_bytes: int
     retries: int
-    def __init__(self, total_bytes: _Optional[int] = ..., moved_bytes: _Optional[int] = ..., skipped_bytes: _Optional[int] = ..., retries: _Optional[int] = ...) -> None: ...
+    def __init__(self, total_bytes: _Optional[int] = ..., transferred_bytes: _Optional[int] = ..., skipped_bytes: _Optional[int] = ..., retries: _Optional[int] = ...) -> None: ...
 
 class ListMigrationsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "process_guids")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    process_guids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., process_guids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListMigrationsResponse(_message.Message):
     __slots__ = ("migrations", "next_page_token")
@@ -673,18 +706,24 @@ class PlanEnd(_message.Message):
     def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., looked_at: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("options", "entry")
+    __slots__ = ("options", "entry", "stop")
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
     ENTRY_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
     options: ApplyOptions
     entry: PlanEntry
-    def __init__(self, options: _Optional[_Union[ApplyOptions, _Mapping]] = ..., entry: _Optional[_Union[PlanEntry, _Mapping]] = ...) -> None: ...
+    stop: ApplyStop
+    def __init__(self, options: _Optional[_Union[ApplyOptions, _Mapping]] = ..., entry: _Optional[_Union[PlanEntry, _Mapping]] = ..., stop: _Optional[_Union[ApplyStop, _Mapping]] = ...) -> None: ...
 
 class ApplyOptions(_message.Message):
     __slots__ = ("max_in_flight",)
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     max_in_flight: int
     def __init__(self, max_in_flight: _Optional[int] = ...) -> None: ...
+
+class ApplyStop(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class RestoreRequest(_message.Message):
     __slots__ = ("filter", "max_in_flight", "all")
@@ -696,7 +735,7 @@ class RestoreRequest(_message.Message):
     all: bool
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., max_in_flight: _Optional[int] = ..., all: _Optional[bool] = ...) -> None: ...
 
-class Progress(_message.Message):
+class ApplyEvent(_message.Message):
     __slots__ = ("process_guid", "app_name", "state", "reason", "detail", "done", "total")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -715,42 +754,44 @@ class Progress(_message.Message):
     def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
 class EvictRequest(_message.Message):
-    __slots__ = ("cache_guid",)
-    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
-    cache_guid: str
-    def __init__(self, cache_guid: _Optional[str] = ...) -> None: ...
+    __slots__ = ("image",)
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    image: str
+    def __init__(self, image: _Optional[str] = ...) -> None: ...
 
 class EvictResponse(_message.Message):
-    __slots__ = ("url", "bytes")
+    __slots__ = ("url", "bytes", "cache_guid")
     URL_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     url: str
     bytes: int
-    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ...) -> None: ...
+    cache_guid: str
+    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("cache_guids",)
-    CACHE_GUIDS_FIELD_NUMBER: _ClassVar[int]
-    cache_guids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cache_guids: _Optional[_Iterable[str]] = ...) -> None: ...
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Verified(_message.Message):
-    __slots__ = ("cache_guid", "source", "whole", "detail", "bytes", "done", "total")
+class VerifiedCopy(_message.Message):
+    __slots__ = ("cache_guid", "source", "status", "error", "bytes", "done", "total")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
-    WHOLE_FIELD_NUMBER: _ClassVar[int]
-    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
-    whole: bool
-    detail: str
+    status: CopyStatus
+    error: str
     bytes: int
     done: int
     total: int
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., whole: _Optional[bool] = ..., detail: _Optional[str] = ..., bytes: _Optional[int] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., status: _Optional[_Union[CopyStatus, str]] = ..., error: _Optional[str] = ..., bytes: _Optional[int] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
 class PauseRequest(_message.Message):
     __slots__ = ()
@@ -768,10 +809,10 @@ class ResumeResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class ResetCircuitRequest(_message.Message):
+class ResetCircuitBreakerRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class ResetCircuitResponse(_message.Message):
+class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

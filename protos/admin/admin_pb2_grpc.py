@@ -44,6 +44,11 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.ListCachedImagesRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.ListCachedImagesResponse.FromString,
                 _registered_method=True)
+        self.GetCachedImages = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/GetCachedImages',
+                request_serializer=protos_dot_admin_dot_admin__pb2.GetCachedImagesRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.GetCachedImagesResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/ListJobs',
                 request_serializer=protos_dot_admin_dot_admin__pb2.ListJobsRequest.SerializeToString,
@@ -82,12 +87,12 @@ class AdminStub:
         self.Apply = channel.stream_stream(
                 '/docker_cache.admin.v1.Admin/Apply',
                 request_serializer=protos_dot_admin_dot_admin__pb2.ApplyRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.Progress.FromString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.FromString,
                 _registered_method=True)
         self.Restore = channel.unary_stream(
                 '/docker_cache.admin.v1.Admin/Restore',
                 request_serializer=protos_dot_admin_dot_admin__pb2.RestoreRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.Progress.FromString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.FromString,
                 _registered_method=True)
         self.Evict = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/Evict',
@@ -97,7 +102,7 @@ class AdminStub:
         self.Verify = channel.unary_stream(
                 '/docker_cache.admin.v1.Admin/Verify',
                 request_serializer=protos_dot_admin_dot_admin__pb2.VerifyRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.Verified.FromString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.VerifiedCopy.FromString,
                 _registered_method=True)
         self.Pause = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/Pause',
@@ -109,10 +114,10 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.ResumeResponse.FromString,
                 _registered_method=True)
-        self.ResetCircuit = channel.unary_unary(
-                '/docker_cache.admin.v1.Admin/ResetCircuit',
-                request_serializer=protos_dot_admin_dot_admin__pb2.ResetCircuitRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.ResetCircuitResponse.FromString,
+        self.ResetCircuitBreaker = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/ResetCircuitBreaker',
+                request_serializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerResponse.FromString,
                 _registered_method=True)
 
 
@@ -120,47 +125,58 @@ class AdminServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Status(self, request, context):
-        """What the daemon is doing as a whole.
+        """Reports what the daemon is doing as a whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCachedImages(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists cached images, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCachedImages(self, request, context):
+        """Shows single cached images, each with the LRPs that use it.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists cache jobs, the latest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """The chosen jobs at once, and each again whenever something of it changes; ends when all have ended, if any
-        were named, and never otherwise.
+        """Sends the chosen jobs at once, and each again whenever it changes. The stream ends when all named jobs have
+        ended; without named jobs it does not end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMigrations(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the LRPs that are being migrated.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApps(self, request, context):
-        """Every Docker LRP that is desired.
+        """Lists the desired Docker LRPs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists what operators had the daemon do, the latest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -173,15 +189,16 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Plan(self, request, context):
-        """What would be changed, without changing it; `end` comes last, or the plan is cut.
+        """Says what would be changed, without changing it. The last entry is `end`; a plan without it is cut.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Apply(self, request_iterator, context):
-        """Applies a plan, whole and unchanged, as Plan gave it: options first, then each entry. Refuses all of it when
-        anything in it has changed since. A caller that goes away stops what is not begun yet.
+        """Applies a plan as Plan gave it: the caller sends options first, then each entry. The daemon begins when it has
+        read `end`, and refuses the whole plan if anything in it has changed since. After `end` the caller may send
+        `stop`. When the caller goes away, migrations that have not begun are not started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,7 +212,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Evict(self, request, context):
-        """Deletes a copy that nothing runs from.
+        """Deletes a copy that no LRP uses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -209,20 +226,21 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Pause(self, request, context):
-        """Begins no copy and no migration any more, but those that an operator asks for.
+        """Starts no new copy and no new migration except those that an operator asks for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Resume(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a pause.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ResetCircuit(self, request, context):
-        """Lets migrations go on although some have failed.
+    def ResetCircuitBreaker(self, request, context):
+        """Closes the circuit breaker, so that migrations resume although some have failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,6 +258,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListCachedImages,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.ListCachedImagesRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.ListCachedImagesResponse.SerializeToString,
+            ),
+            'GetCachedImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCachedImages,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.GetCachedImagesRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.GetCachedImagesResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -279,12 +302,12 @@ def add_AdminServicer_to_server(servicer, server):
             'Apply': grpc.stream_stream_rpc_method_handler(
                     servicer.Apply,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.ApplyRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.Progress.SerializeToString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.SerializeToString,
             ),
             'Restore': grpc.unary_stream_rpc_method_handler(
                     servicer.Restore,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.RestoreRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.Progress.SerializeToString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.SerializeToString,
             ),
             'Evict': grpc.unary_unary_rpc_method_handler(
                     servicer.Evict,
@@ -294,7 +317,7 @@ def add_AdminServicer_to_server(servicer, server):
             'Verify': grpc.unary_stream_rpc_method_handler(
                     servicer.Verify,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.VerifyRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.Verified.SerializeToString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.VerifiedCopy.SerializeToString,
             ),
             'Pause': grpc.unary_unary_rpc_method_handler(
                     servicer.Pause,
@@ -306,10 +329,10 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_admin_dot_admin__pb2.ResumeRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.ResumeResponse.SerializeToString,
             ),
-            'ResetCircuit': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResetCircuit,
-                    request_deserializer=protos_dot_admin_dot_admin__pb2.ResetCircuitRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.ResetCircuitResponse.SerializeToString,
+            'ResetCircuitBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetCircuitBreaker,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -366,6 +389,33 @@ class Admin:
             '/docker_cache.admin.v1.Admin/ListCachedImages',
             protos_dot_admin_dot_admin__pb2.ListCachedImagesRequest.SerializeToString,
             protos_dot_admin_dot_admin__pb2.ListCachedImagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCachedImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/GetCachedImages',
+            protos_dot_admin_dot_admin__pb2.GetCachedImagesRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.GetCachedImagesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -581,7 +631,7 @@ class Admin:
             target,
             '/docker_cache.admin.v1.Admin/Apply',
             protos_dot_admin_dot_admin__pb2.ApplyRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.Progress.FromString,
+            protos_dot_admin_dot_admin__pb2.ApplyEvent.FromString,
             options,
             channel_credentials,
             insecure,
@@ -608,7 +658,7 @@ class Admin:
             target,
             '/docker_cache.admin.v1.Admin/Restore',
             protos_dot_admin_dot_admin__pb2.RestoreRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.Progress.FromString,
+            protos_dot_admin_dot_admin__pb2.ApplyEvent.FromString,
             options,
             channel_credentials,
             insecure,
@@ -662,7 +712,7 @@ class Admin:
             target,
             '/docker_cache.admin.v1.Admin/Verify',
             protos_dot_admin_dot_admin__pb2.VerifyRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.Verified.FromString,
+            protos_dot_admin_dot_admin__pb2.VerifiedCopy.FromString,
             options,
             channel_credentials,
             insecure,
@@ -728,7 +778,7 @@ class Admin:
             _registered_method=True)
 
     @staticmethod
-    def ResetCircuit(request,
+    def ResetCircuitBreaker(request,
             target,
             options=(),
             channel_credentials=None,
@@ -741,9 +791,9 @@ class Admin:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/docker_cache.admin.v1.Admin/ResetCircuit',
-            protos_dot_admin_dot_admin__pb2.ResetCircuitRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.ResetCircuitResponse.FromString,
+            '/docker_cache.admin.v1.Admin/ResetCircuitBreaker',
+            protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerResponse.FromString,
             options,
             channel_credentials,
             insecure,

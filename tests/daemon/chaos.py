@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.admin.client import AdminClient, open_client
+from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
-from controller.admin.questions import Chosen, PlanOptions
+from controller.admin.questions import Filters, PlanOptions
 from reconcile.errors import DockerCacheError
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import Invariants
@@ -182,10 +182,10 @@ class Chaos:
                     case "resume":
                         await client.resume()
                     case "reconcile":
-                        plan = await client.plan(Chosen(), PlanOptions(include_pinned=True))
+                        plan = await client.plan(Filters(), PlanOptions(include_pinned=True))
                         await self._follow(client, plan)
                     case _ if app is not None:
-                        chosen = Chosen(apps=(app.owner.app_name,))
+                        chosen = Filters(apps=(app.owner.app_name,))
                         await self._follow(client, await client.plan(chosen, PlanOptions("source")))
 
     async def _follow(self, client: AdminClient, plan: PlanDocument) -> None:

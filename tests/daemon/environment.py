@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from cryptography.fernet import Fernet
 
-from controller.admin.client import ClientTls
+from controller.admin.admin_client import ClientTls
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.contracts.distribution import BINARY, free_port, run_distribution

@@ -47,7 +47,11 @@ class Operator:
         self._env = env
 
     async def runs(self, command: str, *arguments: str) -> Answer:
-        """Run a command."""
+        """Run a command for its rows."""
+        return await self.reads(command, "--output", "json", *arguments)
+
+    async def reads(self, command: str, *arguments: str) -> Answer:
+        """Run a command for its text, as people do."""
         config = ("--config", str(self._env.config_path))
         return Answer(*await self._env.run_command(command, *config, *arguments))
 

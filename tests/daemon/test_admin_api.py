@@ -187,7 +187,7 @@ async def test_lists_come_in_pages(env: Environment) -> None:
         ("ListJobs", pb.ListJobsRequest(page_size=-1), grpc.StatusCode.INVALID_ARGUMENT),
         ("ListApps", pb.ListAppsRequest(filter=pb.Filter(images=["["])), grpc.StatusCode.INVALID_ARGUMENT),
         ("CacheImage", pb.CacheImageRequest(reference=":"), grpc.StatusCode.INVALID_ARGUMENT),
-        ("Evict", pb.EvictRequest(cache_guid="nothing"), grpc.StatusCode.NOT_FOUND),
+        ("Evict", pb.EvictRequest(image="nothing"), grpc.StatusCode.NOT_FOUND),
     ],
 )
 async def test_what_is_wrong_has_its_status(
@@ -216,7 +216,7 @@ async def test_two_plans_are_not_applied_at_once(env: Environment) -> None:
         await anext(aiter(first))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await anext(aiter(apply()))
-        last = [news async for news in first][-1]
+        last = [event async for event in first][-1]
 
     assert refused.value.code() is grpc.StatusCode.ABORTED
     assert "apply-running" in (refused.value.details() or "")
@@ -230,7 +230,31 @@ async def test_restore_plans_and_applies_in_one_call(env: Environment) -> None:
     assert env.is_from_cache(web)
     async with channel_of(env, own_pair(env)) as channel:
         stub: Any = AdminStub(channel)
-        news = [each async for each in stub.Restore(pb.RestoreRequest(filter=pb.Filter(apps=["web"])))]
+        events = [each async for each in stub.Restore(pb.RestoreRequest(filter=pb.Filter(apps=["web"])))]
 
-    assert news[-1].state == pb.MIGRATION_STATE_DONE
+    assert events[-1].state == pb.MIGRATION_STATE_DONE
     assert not env.is_from_cache(web)
+
+
+async def test_a_caller_that_stops_gets_the_end_of_what_has_begun(env: Environment) -> None:
+    await running_apps(env, "a", "b", "c", instances=1)
+    env.settings |= {"max_in_flight": 1}
+    await env.started_daemon()
+    async with channel_of(env, own_pair(env)) as channel:
+        stub: Any = AdminStub(channel)
+        entries = [entry async for entry in stub.Plan(pb.PlanRequest())]
+        call = stub.Apply()
+        for entry in entries:
+            await call.write(pb.ApplyRequest(entry=entry))
+        events = []
+        async for event in call:
+            events.append(event)
+            if event.state == pb.MIGRATION_STATE_MIGRATING:
+                break
+        await call.write(pb.ApplyRequest(stop=pb.ApplyStop()))
+        events += [event async for event in call]
+
+    assert events[-1].state == pb.MIGRATION_STATE_DONE
+    assert (events[-1].done, events[-1].total) == (1, 3)
+    audit = (await Operator(env).runs("audit")).rows
+    assert [row["outcome"] for row in audit] == ["done", "begun"]

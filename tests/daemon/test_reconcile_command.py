@@ -116,7 +116,7 @@ async def test_interrupted_it_harms_nothing_and_a_second_run_finishes(env: Envir
     operator, file = Operator(env), env.directory / "plan.jsonl"
     await operator.runs("reconcile", "--out", str(file))
     invariants = Invariants(env.bbs, [env.cell], env.cloud)
-    arguments = ("reconcile", "--config", str(env.config_path), "--apply", str(file), "--yes")
+    arguments = ("reconcile", "-o", "json", "--config", str(env.config_path), "--apply", str(file), "--yes")
     with invariants.watching():
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -133,8 +133,11 @@ async def test_interrupted_it_harms_nothing_and_a_second_run_finishes(env: Envir
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
         assert process.returncode == FAILED
-        assert "interrupted: nothing more is begun" in err.decode()
-        await until(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
+        assert "of 8 done, " in err.decode()
+        assert "on their way: waiting for them (again Ctrl-C leaves them to the daemon)" in err.decode()
+        assert "the others were not started; run the command again for the rest" in err.decode()
+        assert (await operator.runs("migrations")).rows == [], "it waited for what had begun"
+        assert not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired)
         moved = sum(env.is_from_cache(app) for app in apps)
 
         second = await operator.runs("reconcile", "--apply", str(file), "--yes")
@@ -207,7 +210,7 @@ async def test_a_filter_that_matches_nothing_is_no_success(env: Environment, com
     answer = await Operator(env).runs(command, "--app", "wbe")
 
     assert answer.status == REFUSED
-    assert "no Docker LRP matches the filters" in answer.err
+    assert "nothing matches --app wbe" in answer.err
 
 
 async def test_without_a_terminal_it_does_not_guess_the_answer(env: Environment) -> None:
@@ -224,10 +227,10 @@ async def test_without_a_terminal_it_does_not_guess_the_answer(env: Environment)
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no plan"),
-        ("{}\n", "is no plan"),
+        ("", "is not a plan"),
+        ("{}\n", "is not a plan"),
         ('{"docker_cache_plan": 1}\n', "has no end: it was cut"),
-        ('{"docker_cache_plan": 1}\n{"migration": 3}\n', "line 2, is no part of a plan"),
+        ('{"docker_cache_plan": 1}\n{"migration": 3}\n', "line 2, is not an entry of a plan"),
     ],
 )
 async def test_a_file_that_is_no_plan_is_refused(env: Environment, text: str, told: str) -> None:
@@ -268,7 +271,7 @@ async def test_more_at_a_time_than_the_daemon_moves_is_refused(env: Environment)
     answer = await Operator(env).runs("reconcile", "--apply", "--yes", "--max-in-flight", "11")
 
     assert answer.status == REFUSED
-    assert "max-in-flight: the daemon migrations 1 to 10 LRPs at a time" in answer.err
+    assert "max-in-flight: the daemon migrates 1 to 10 LRPs at a time" in answer.err
 
 
 async def test_a_copy_that_cannot_be_made_leaves_its_app_alone_and_says_why(env: Environment) -> None:
@@ -319,7 +322,7 @@ class TestWithoutADaemon:
         answer = await Operator(env).runs("reconcile")
 
         assert answer.status == FAILED
-        assert "nobody listens there: is the daemon running?" in answer.err
+        assert "nothing listens there: is the daemon running?" in answer.err
         assert env.settings["admin_address"] in answer.err
 
 
@@ -336,7 +339,7 @@ async def test_an_interrupted_restore_holds_only_what_it_has_begun(env: Environm
         sys.executable,
         "-m",
         "controller",
-        *("restore", "--config", str(env.config_path), "--all", "--yes"),
+        *("restore", "-o", "json", "--config", str(env.config_path), "--all", "--yes"),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -365,7 +368,7 @@ async def test_an_lrp_that_cannot_be_looked_at_is_given_up(env: Environment) -> 
     answer = await operator.runs("reconcile", "--apply", str(file), "--yes")
 
     last = answer.rows[-1]
-    assert (answer.status, last["state"], last["reason"]) == (FAILED, "left", "check-failed")
+    assert (answer.status, last["state"], last["reason"]) == (FAILED, "skipped", "check-failed")
     assert "get_by_process_guid" in last["detail"]
 
 
@@ -439,7 +442,7 @@ async def test_ctrl_c_at_the_question_ends_it(env: Environment) -> None:
 async def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback(env: Environment) -> None:
     await running_apps(env, "web")
     await env.started_daemon()
-    command = f"{sys.executable} -m controller reconcile --config {env.config_path} --apply --yes | head -n 1"
+    command = f"{sys.executable} -m controller reconcile -o json --config {env.config_path} --apply --yes | head -n 1"
     process = await asyncio.create_subprocess_shell(
         command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -448,3 +451,76 @@ async def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback(env: En
 
     assert json.loads(out)["kind"] == "copy"
     assert b"Traceback" not in err
+
+
+async def test_a_second_ctrl_c_leaves_what_has_begun_to_the_daemon(env: Environment) -> None:
+    apps = await running_apps(env, *(f"app-{n}" for n in range(4)), instances=1)
+    env.settings |= {"max_in_flight": 1, "route_propagation_delay": "3s"}
+    await env.started_daemon()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "controller", "reconcile", "-o", "json"),
+        *("--config", str(env.config_path), "--apply", "--yes"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async for line in process.stdout:
+        if json.loads(line).get("reason") == "bridging":
+            break
+    process.send_signal(signal.SIGINT)
+    first = await process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(10):
+        _, err = await process.communicate()
+
+    assert first.decode() == (
+        "0 of 4 done, 1 on their way: waiting for them (again Ctrl-C leaves them to the daemon)\n"
+    )
+    assert process.returncode == FAILED
+    assert "the daemon finishes those that have begun" in err.decode()
+    await until(lambda: any(map(env.is_from_cache, apps)))
+    await until(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
+    assert sum(map(env.is_from_cache, apps)) == 1
+
+
+async def test_a_saved_plan_says_how_to_apply_it_and_each_command_applies_its_own(env: Environment) -> None:
+    (web,) = await running_apps(env, "web", instances=1)
+    await env.started_daemon()
+    operator, there, back = Operator(env), env.directory / "there.jsonl", env.directory / "back again.jsonl"
+    config = f"--config {env.config_path}"
+
+    planned = await operator.reads("reconcile", "--out", str(there))
+    wrong = await operator.reads("restore", "--apply", str(there), "--yes")
+    applied = await operator.reads("reconcile", "--apply", str(there), "--yes")
+    assert env.is_from_cache(web), applied.err
+    restoring = await operator.reads("restore", "--app", "web", "--out", str(back))
+    other = await operator.reads("reconcile", "--apply", str(back), "--yes")
+    assert env.is_from_cache(web)
+    restored = await operator.reads("restore", "--apply", str(back), "--yes")
+
+    told = f"saved to {there}; apply it with: diego-docker-cache reconcile {config} --apply {there}\n"
+    assert (planned.status, planned.err) == (PENDING, told)
+    assert (wrong.status, other.status) == (REFUSED, REFUSED)
+    assert f"diego-docker-cache reconcile {config} --apply {there}" in wrong.err
+    assert (
+        f"saved to {back}; apply it with: diego-docker-cache restore {config} --apply '{back}'"
+        in restoring.err
+    )
+    assert f"apply it with: diego-docker-cache restore {config} --apply '{back}'" in other.err
+    assert restored.status == 0, restored.err
+    assert not env.is_from_cache(web)
+
+
+@pytest.mark.parametrize("command", ["apps", "reconcile", "restore"])
+async def test_filters_that_match_nothing_are_named_by_every_command(env: Environment, command: str) -> None:
+    await running_apps(env, "web", instances=1)
+    await env.started_daemon()
+    operator = Operator(env)
+
+    org = await operator.reads(command, "--org", "nope", "--space", "a b")
+    app = await operator.reads(command, "--app", "no*pe", "--org", "acme")
+
+    assert (org.status, org.err) == (0, "nothing matches --org nope --space 'a b'\n")
+    assert app.status == REFUSED
+    assert "nothing matches --app 'no*pe' --org acme" in app.err

@@ -52,10 +52,37 @@ class TestOwner:
         assert Selection(orgs=("acme",), spaces=("prod",), apps=("web",)).matches_owner(TAGGED)
         assert not Selection(orgs=("acme",), spaces=("dev",), apps=("web",)).matches_owner(TAGGED)
 
-    @pytest.mark.parametrize("name", ["Acme", "ac*", "acm", "acmee", "ac?e", ""])
-    def test_a_name_is_taken_as_it_is_written(self, name: str) -> None:
-        """A glob in a name would choose what nobody meant; only images have them."""
+    @pytest.mark.parametrize("name", ["Acme", "acm", "acmee", "cme", "", "A*", "ac?", "a[dx]me", "*x"])
+    def test_a_name_without_a_glob_is_taken_as_it_is_written(self, name: str) -> None:
         assert not Selection(orgs=(name,)).matches_owner(TAGGED)
+
+    @pytest.mark.parametrize(
+        "selection",
+        [
+            Selection(orgs=("ac*",)),
+            Selection(orgs=("o-?",)),
+            Selection(spaces=("pr[aeo]d",)),
+            Selection(spaces=("s-[0-9]",)),
+            Selection(apps=("w*b",)),
+            Selection(apps=("app-[!2]",)),
+            Selection(orgs=("x", "*"), apps=("web*",)),
+        ],
+    )
+    def test_names_and_guids_are_globs_as_in_the_config(self, selection: Selection) -> None:
+        assert selection.matches_owner(TAGGED)
+
+    def test_a_glob_chooses_no_lrp_without_the_tag(self) -> None:
+        assert not Selection(orgs=("*",)).matches_owner(LRP)
+
+    @pytest.mark.parametrize("name", ["we[b", "web[1]", "web*"])
+    def test_a_name_that_looks_like_a_glob_is_chosen_as_it_is_written(self, name: str) -> None:
+        odd = replace(TAGGED, metric_tags={**TAGGED.metric_tags, "app_name": name})
+
+        assert Selection(apps=(name,)).matches_owner(odd)
+
+    def test_a_process_guid_is_no_glob(self) -> None:
+        """What may be shortened is resolved where all GUIDs are known; two LRPs are never meant by one."""
+        assert not Selection(process_guids=("*", PROCESS[:-1])).matches_owner(TAGGED)
 
     def test_a_name_of_one_kind_chooses_nothing_of_another(self) -> None:
         assert not Selection(spaces=("acme",)).matches_owner(TAGGED)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from controller.admin import messages
 from controller.admin.applier import ApplyEvent
-from controller.admin.errors import BadRequest
+from controller.admin.copies import CopyStatus, ReadBackResult
+from controller.admin.grpc_status import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.messages import messages_from_plan, plan_from_messages
-from controller.admin.planner import Wanted
+from controller.admin.planner import PlanCriteria
 from controller.admin.reason_names import REASON_NAMES
 from controller.engines.progress import CopyProgress
 from protos.admin import admin_pb2 as pb
@@ -23,7 +24,7 @@ from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject, subject_of
 from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
-from reconcile.records import AuditEntry, Goal, JobState, Migration, Phase, Strategy
+from reconcile.records import MAX_ATTEMPTS, AuditEntry, Goal, JobState, Migration, Phase, Strategy
 from reconcile.selection import Owner, Selection
 from tests.reconcile.test_decide import DIGEST, GUID, IMAGE, JOB, LRP, NOW, PROCESS, RULES, SOURCE, TAGGED
 
@@ -50,8 +51,9 @@ class TestNames:
             (pb.Goal, "GOAL", Goal),
             (pb.Strategy, "STRATEGY", Strategy),
             (pb.Phase, "PHASE", Phase),
+            (pb.CopyStatus, "COPY_STATUS", CopyStatus),
         ],
-        ids=["AppState", "JobState", "Goal", "Strategy", "Phase"],
+        ids=["AppState", "JobState", "Goal", "Strategy", "Phase", "CopyStatus"],
     )
     def test_the_wire_has_exactly_the_programs_words(
         self, enum: Any, prefix: str, words: Iterable[StrEnum]
@@ -199,7 +201,7 @@ REFUSED = {
     "with a second end": ([*entries(), END], "plan-after-end"),
     "with an LRP twice": ([move(), *entries()], "plan-unreadable"),
     "with an empty entry": ([pb.PlanEntry(), *entries()], "plan-unreadable"),
-    "with a move of nothing": (entries(migration=move_without("process_guid")), "plan-unreadable"),
+    "with a migration of nothing": (entries(migration=move_without("process_guid")), "plan-unreadable"),
     "with a move that does not say how": (entries(migration=move_without("strategy")), "plan-unreadable"),
     "with a move of a newer program": (entries(migration=move(strategy=9999)), "plan-unreadable"),
     "with a move that waits for no image": (entries(migration=move(copy="UPPER case")), "plan-unreadable"),
@@ -250,7 +252,7 @@ class TestQuestions:
         assert caught.value.code == "bad-pattern"
 
     def test_a_plan_that_says_nothing_is_about_everything_that_has_no_copy_yet(self) -> None:
-        assert messages.wanted_from_message(pb.PlanRequest()) == Wanted()
+        assert messages.criteria_from_message(pb.PlanRequest()) == PlanCriteria()
 
     def test_a_plan_says_what_it_is_about(self) -> None:
         request = pb.PlanRequest(
@@ -261,7 +263,7 @@ class TestQuestions:
             include_pinned=True,
         )
 
-        assert messages.wanted_from_message(request) == Wanted(
+        assert messages.criteria_from_message(request) == PlanCriteria(
             Selection(("o",)), Goal.SOURCE, Strategy.BRIDGE, only_cached=True, include_pinned=True
         )
 
@@ -291,8 +293,8 @@ class TestAnswers:
             running=1,
         )
 
-    def test_an_image_is_written_with_where_it_lies_and_who_runs_from_it(self) -> None:
-        assert messages.image_message(IMAGE, CACHE, [PROCESS]) == pb.CachedImage(
+    def test_an_image_is_written_with_where_it_lies(self) -> None:
+        assert messages.image_message(IMAGE, CACHE) == pb.CachedImage(
             cache_guid=GUID,
             source=str(SOURCE),
             url=f"cache.example:8080/{GUID}:latest",
@@ -302,7 +304,20 @@ class TestAnswers:
             bytes=1,
             created_at=NOW,
             verified_at=NOW,
-            process_guids=[PROCESS],
+        )
+
+    @pytest.mark.parametrize("status", list(CopyStatus))
+    def test_a_copy_that_was_read_back_is_written_with_what_that_has_shown(self, status: CopyStatus) -> None:
+        result = ReadBackResult(status, "" if status is CopyStatus.OK else "why")
+
+        assert messages.verified_message(IMAGE, result, done=1, total=2) == pb.VerifiedCopy(
+            cache_guid=GUID,
+            source=str(SOURCE),
+            status=f"COPY_STATUS_{status.upper()}",
+            error=result.error,
+            bytes=1,
+            done=1,
+            total=2,
         )
 
     def test_a_job_that_has_no_copy_yet_has_neither_guid_nor_url(self) -> None:
@@ -310,14 +325,21 @@ class TestAnswers:
 
         message = messages.job_message(job, CACHE)
 
-        assert (message.state, message.not_before, message.failure) == (pb.JOB_STATE_QUEUED, NOW + 5, "x: y")
+        assert (message.state, message.next_attempt_at, message.error) == (
+            pb.JOB_STATE_QUEUED,
+            NOW + 5,
+            "x: y",
+        )
+        assert message.max_attempts == MAX_ATTEMPTS
         assert (message.cache_guid, message.url, message.HasField("progress")) == ("", "", False)
 
     def test_a_job_that_copies_tells_how_far_it_is(self) -> None:
         message = messages.job_message(JOB, CACHE, CopyProgress(total=10, moved=4, skipped=3, retries=1))
 
         assert message.url == f"cache.example:8080/{GUID}:latest"
-        assert message.progress == pb.CopyProgress(total_bytes=10, moved_bytes=4, skipped_bytes=3, retries=1)
+        assert message.progress == pb.CopyProgress(
+            total_bytes=10, transferred_bytes=4, skipped_bytes=3, retries=1
+        )
 
     def test_a_migration_is_written_with_its_app_and_without_its_definition(self) -> None:
         row = Migration(
@@ -363,8 +385,8 @@ class TestAnswers:
             (Reason.MIGRATED, True, pb.MIGRATION_STATE_DONE),
             (Reason.ALREADY_CACHED, True, pb.MIGRATION_STATE_DONE),
             (Reason.RESTORED, True, pb.MIGRATION_STATE_DONE),
-            (Reason.PLAN_IS_STALE, True, pb.MIGRATION_STATE_LEFT),
-            (Reason.CIRCUIT_BREAKER_OPEN, True, pb.MIGRATION_STATE_LEFT),
+            (Reason.PLAN_IS_STALE, True, pb.MIGRATION_STATE_SKIPPED),
+            (Reason.CIRCUIT_BREAKER_OPEN, True, pb.MIGRATION_STATE_SKIPPED),
             (Reason.BRIDGE_CRASHED, True, pb.MIGRATION_STATE_FAILED),
         ],
     )
@@ -375,9 +397,9 @@ class TestAnswers:
         state: pb.MigrationState,
     ) -> None:
         goal = Goal.SOURCE if reason is Reason.RESTORED else Goal.CACHE
-        news = ApplyEvent(MOVE, goal, reason, "why", is_over=is_over, done=1, total=2)
+        event = ApplyEvent(MOVE, goal, reason, "why", is_over=is_over, done=1, total=2)
 
-        assert messages.event_message(news) == pb.Progress(
+        assert messages.event_message(event) == pb.ApplyEvent(
             process_guid=PROCESS,
             app_name="web",
             state=state,
@@ -392,6 +414,6 @@ class TestAnswers:
         assert messages.event_message(ApplyEvent(MOVE, Goal.CACHE, reason, "", is_over, 0, 1)).state != 0
 
     def test_to_run_from_the_copy_is_no_success_on_the_way_back(self) -> None:
-        news = ApplyEvent(MOVE, Goal.SOURCE, Reason.ALREADY_CACHED, "", is_over=True, done=1, total=1)
+        event = ApplyEvent(MOVE, Goal.SOURCE, Reason.ALREADY_CACHED, "", is_over=True, done=1, total=1)
 
-        assert messages.event_message(news).state == pb.MIGRATION_STATE_LEFT
+        assert messages.event_message(event).state == pb.MIGRATION_STATE_SKIPPED

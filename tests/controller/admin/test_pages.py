@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.admin.errors import BadRequest
+from controller.admin.grpc_status import BadRequest
 from controller.admin.pages import (
     DEFAULT_SIZE,
     LARGEST_SIZE,

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor
 
+from controller.admin.copies import CopyStatus
 from controller.admin.rows import enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
@@ -36,16 +37,13 @@ def test_a_row_has_every_field_in_the_order_of_the_proto_file(message: type[Any]
 
 
 def test_texts_numbers_and_truths_are_taken_as_they_are() -> None:
-    row = row_from_message(pb.Verified(cache_guid="g", whole=True, bytes=2**40))
+    row = row_from_message(pb.CircuitBreaker(open=True, failures=2**40, last="x"))
 
     assert row == {
-        "cache_guid": "g",
-        "source": "",
-        "whole": True,
-        "detail": "",
-        "bytes": 2**40,
-        "done": 0,
-        "total": 0,
+        "open": True,
+        "failures": 2**40,
+        "last": "x",
+        "retry_at": None,
     }
 
 
@@ -68,14 +66,14 @@ def test_a_message_in_it_is_a_row_or_none() -> None:
     assert row_from_message(pb.Job())["progress"] is None
     assert row_from_message(pb.Job(progress=pb.CopyProgress(total_bytes=5)))["progress"] == {
         "total_bytes": 5,
-        "moved_bytes": 0,
+        "transferred_bytes": 0,
         "skipped_bytes": 0,
         "retries": 0,
     }
 
 
 def test_a_message_that_is_set_and_empty_is_a_row() -> None:
-    assert row_from_message(pb.StatusResponse(circuit=pb.Circuit()))["circuit"] == {
+    assert row_from_message(pb.StatusResponse(circuit_breaker=pb.CircuitBreaker()))["circuit_breaker"] == {
         "open": False,
         "failures": 0,
         "last": "",
@@ -127,8 +125,9 @@ def test_a_word_that_is_not_set_or_of_a_newer_daemon_is_empty(number: int) -> No
         (pb.Migration, "phase", pb.Phase, "PHASE", Phase),
         (pb.Migration, "goal", pb.Goal, "GOAL", Goal),
         (pb.Migration, "strategy", pb.Strategy, "STRATEGY", Strategy),
+        (pb.VerifiedCopy, "status", pb.CopyStatus, "COPY_STATUS", CopyStatus),
     ],
-    ids=["AppState", "JobState", "Phase", "Goal", "Strategy"],
+    ids=["AppState", "JobState", "Phase", "Goal", "Strategy", "CopyStatus"],
 )
 def test_words_go_to_the_wire_and_come_back_as_they_were(
     message: type[Any], field: str, enum: Any, prefix: str, words: Any
@@ -142,7 +141,7 @@ def test_words_go_to_the_wire_and_come_back_as_they_were(
 def test_a_reason_reads_as_the_program_writes_it(reason: str) -> None:
     name = "REASON_" + reason.replace(": ", "_").replace("-", "_").upper()
 
-    assert row_from_message(pb.Progress(reason=name))["reason"] == reason
+    assert row_from_message(pb.ApplyEvent(reason=name))["reason"] == reason
 
 
 @pytest.mark.parametrize("text", ["", "moved", "unspecified", "left alone", "Übergang"])

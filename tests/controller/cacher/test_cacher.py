@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from controller.cacher import Cacher, CacherDependencies
-from controller.cacher.running import MAX_ATTEMPTS, PAUSE_CHECK_INTERVAL
+from controller.cacher.running import PAUSE_CHECK_INTERVAL
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
 from controller.engines.progress import CopyProgress
@@ -29,7 +29,7 @@ from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, S
 from reconcile.orders import Order
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
+from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")

@@ -1,63 +1,155 @@
-"""How numbers, times and lists are written for people."""
+"""Where text and JSON go, and what a terminal gets that a pipe does not."""
 
 import json
-import time
+import sys
+from typing import Any
 
 import pytest
 
-from controller.commands.output import Column, Output, ago, counted, moment, size, span, table
+from controller.commands.output import Output, View
+from controller.commands.tables import Column
 
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(None, ""), (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (25_200, "25.2 kB"), (3e15, "3000.0 TB")],
+COLUMNS = (
+    Column("app", lambda row: row["app"]),
+    Column("state", lambda row: row["state"], is_state=True),
+    Column("size", lambda row: str(row["size"]), is_number=True, value=lambda row: row["size"]),
+    Column("detail", lambda row: row["detail"], priority=1, is_prose=True),
 )
-def test_sizes_are_in_powers_of_ten(count: float | None, text: str) -> None:
-    assert size(count) == text
+ROWS = [
+    {"app": "web", "state": "cached", "size": 9, "detail": "x" * 100},
+    {"app": "müller", "state": "failed", "size": 10, "detail": ""},
+]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-5, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h 0 min"), (90_000, "1 d 1 h")],
-)
-def test_spans_are_in_their_largest_units(seconds: float, text: str) -> None:
-    assert span(seconds) == text
+def pretend_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let standard output be a terminal of 80 columns with colours; called within a test, which captures it."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-@pytest.mark.parametrize(
-    ("count", "plural", "text"),
-    [
-        (1, "apps", "1 app"),
-        (1000, "apps", "1,000 apps"),
-        (1, "images to copy", "1 image to copy"),
-        (1, "entries", "1 entry"),
-        (1, "source registries", "1 source registry"),
-        (0, "copies", "0 copies"),
-    ],
-)
-def test_counts_have_the_right_noun(count: int, plural: str, text: str) -> None:
-    assert counted(count, plural) == text
+def shown(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
 
 
-def test_times_are_utc_and_never_is_said() -> None:
-    assert moment(0.0) == "1970-01-01 00:00:00"
-    assert moment(None) == ""
-    assert ago(None) == "never"
-    assert ago(time.time() - 120) == "2 min ago"
+def test_piped_text_is_plain_whole_and_without_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    Output("text").listing(ROWS, COLUMNS, what="apps")
+
+    assert shown(capsys) == [
+        "2 apps",
+        "APP     STATE   SIZE  DETAIL",
+        f"web     cached     9  {'x' * 100}",
+        "müller  failed    10",
+    ]
 
 
-def test_a_narrow_terminal_shows_fewer_columns() -> None:
-    columns = [Column("app", lambda row: row["app"]), Column("guid", lambda row: row["guid"], least=120)]
-    rows = [{"app": "web", "guid": "1"}]
-
-    assert [each.header for each in table(rows, columns, width=80).columns] == ["app"]
-    assert [each.header for each in table(rows, columns, width=160).columns] == ["app", "guid"]
-
-
-def test_json_lines_are_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    """Wherever they go, they can be written there."""
-    Output("json").rows([{"app": "müller"}, {"app": "web"}], [], what="apps")
+def test_json_is_written_only_when_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever it goes, it can be written there."""
+    Output("json").listing(ROWS, COLUMNS, what="apps")
 
     out = capsys.readouterr().out
     assert out.isascii()
-    assert [json.loads(line) for line in out.splitlines()] == [{"app": "müller"}, {"app": "web"}]
+    assert [json.loads(line) for line in out.splitlines()] == ROWS
+
+
+def test_a_terminal_has_colours_and_lines_that_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_terminal(monkeypatch)
+    output = Output("text")
+
+    assert output.has_colours
+    assert output.styled("failed", "failed") != "failed"
+    assert all(len(line) <= 80 for line in output.table(ROWS, COLUMNS)[1:] if "\x1b" not in line)
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = Output("text").table(ROWS, COLUMNS)
+    assert max(map(len, plain)) == 80
+    assert plain[1].endswith("x…")
+
+
+@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_that_wants_no_colours_gets_none(
+    monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]
+) -> None:
+    pretend_terminal(monkeypatch)
+    monkeypatch.setenv(*variable)
+
+    assert not Output("text").has_colours
+
+
+def test_what_is_no_terminal_gets_no_colours_and_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output("text")
+
+    assert (output.has_colours, output.has_bars, output.width) == (False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("view", "expected"),
+    [
+        (View(is_wide=True), ["APP     STATE   SIZE  DETAIL", f"web     cached     9  {'x' * 100}"]),
+        (View(columns=("size", "app")), ["SIZE  APP", "   9  web"]),
+    ],
+)
+def test_a_view_names_the_columns(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    view: View,
+    expected: Any,
+) -> None:
+    pretend_terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    Output("text", view).listing(ROWS, COLUMNS, what="apps")
+
+    assert shown(capsys)[1:3] == expected
+
+
+@pytest.mark.parametrize(
+    ("view", "order"),
+    [
+        (View(), ["web", "müller"]),
+        (View(sort="app"), ["müller", "web"]),
+        (View(sort="size"), ["web", "müller"]),
+        (View(sort="size", is_descending=True), ["müller", "web"]),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["text", "json"])
+def test_a_view_sorts_rows_by_their_values_in_both_formats(
+    capsys: pytest.CaptureFixture[str], view: View, order: list[str], wanted: Any
+) -> None:
+    Output(wanted, view).listing(ROWS, COLUMNS, what="apps")
+
+    lines = shown(capsys)
+    found = (
+        [json.loads(line)["app"] for line in lines]
+        if wanted == "json"
+        else [line.split()[0] for line in lines[2:]]
+    )
+    assert found == order
+
+
+def test_rows_without_a_value_come_last() -> None:
+    column = Column("when", lambda row: "", value=lambda row: row["at"])
+    rows: list[dict[str, float | None]] = [{"at": None}, {"at": 2.0}, {"at": 1.0}]
+
+    assert sorted(rows, key=column.sort_key) == [{"at": 1.0}, {"at": 2.0}, {"at": None}]
+
+
+def test_a_long_text_beside_a_name_is_wrapped_between_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    guid = "0123456789abcdef-0123456789abcdef-0123456789abcdef"
+
+    lines = Output("text").pair_lines([("daemon", f"watches the BBS, and {guid} is a name"), ("x", "y")])
+
+    assert lines == ["daemon  watches the BBS, and", f"        {guid}", "        is a name", "x       y"]
+
+
+def test_notes_go_to_standard_error_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    Output("text").note("a")
+    Output("json").note("b\x1b")
+
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "a\nb \n")

@@ -1,4 +1,4 @@
-"""Errors of the admin API: ours as statuses of gRPC on one side, and back again on the other.
+"""Translates errors to gRPC statuses in the daemon, and back to errors in its clients.
 
 Source: grpc.io/docs/guides/status-codes.
 """
@@ -13,7 +13,7 @@ SYSTEM = "admin"
 
 
 class BadRequest(Invalid):
-    """A call that nobody could answer, whatever the state of the world."""
+    """A call that cannot be answered, whatever the state of the daemon."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(SYSTEM, code, detail)
@@ -38,12 +38,12 @@ _ERRORS: dict[grpc.StatusCode, type[DockerCacheError]] = {
 
 
 def status_of(error: DockerCacheError) -> grpc.StatusCode:
-    """Give the status that tells a caller what to do about an error."""
+    """Choose the status that tells a caller what to do about an error."""
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 def error_from_status(error: grpc.aio.AioRpcError, *, attempt: str) -> DockerCacheError:
-    """Read an error that a daemon answered with, or that kept the call from it."""
+    """Read an error that the daemon answered with, or that prevented the call."""
     status, details = error.code(), error.details() or ""
     kind = _ERRORS.get(status, DockerCacheError)
     system, first, rest = details.partition(": ")
@@ -56,12 +56,12 @@ def error_from_status(error: grpc.aio.AioRpcError, *, attempt: str) -> DockerCac
 
 
 def _advice(details: str) -> str:
-    """Say what to look at; gRPC's own words are long and name what nobody can look at."""
+    """Say what to check, in fewer words than gRPC's own."""
     text = details.lower()
     if "certificate" in text or "ssl" in text or "tls" in text or "handshake" in text:
-        return "the TLS handshake failed: look at the admin_* certificate files on both sides"
+        return "the TLS handshake failed: check the admin_* certificate files on both sides"
     if "refused" in text:
-        return "nobody listens there: is the daemon running?"
+        return "nothing listens there: is the daemon running?"
     if "socket closed" in text or "reset by peer" in text or "broken pipe" in text:
-        return "it hung up: with TLS 1.3 that is how a daemon refuses admin_client_cert_file"
+        return "the connection was closed: with TLS 1.3 a daemon refuses admin_client_cert_file so"
     return one_line(details)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.admin.images import Images, Shelf
+from controller.admin.copies import Copies, CopyDependencies, CopyStatus, ReadBackResult
 from controller.store import SqlRecords, Store, open_store
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -23,10 +23,10 @@ NOW = 1_800_000_000.0
 
 @dataclass
 class Registry:
-    """A private registry that holds copies; some are damaged, and it may refuse to delete."""
+    """A private registry that holds copies; some are corrupt, and it may refuse to delete."""
 
     held: set[ImageReference] = field(default_factory=set)
-    damaged: set[ImageReference] = field(default_factory=set)
+    corrupt: set[ImageReference] = field(default_factory=set)
     refusal: Exception | None = None
     deleting: asyncio.Event = field(default_factory=asyncio.Event)
     may_delete: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,7 +48,7 @@ class Registry:
             raise self.refusal
         if target not in self.held:
             raise NotFound("registry", "MANIFEST_UNKNOWN", str(target))
-        if target in self.damaged:
+        if target in self.corrupt:
             raise Invalid("registry", "not-verified", str(target))
 
 
@@ -124,9 +124,12 @@ class Bench:
     makers: Makers = field(default_factory=Makers)
 
     @property
-    def images(self) -> Images:
-        return Images(
-            self.store.records, self.store.journal, self.bbs, Shelf(self.registry, self.cache, self.makers)
+    def copies(self) -> Copies:
+        return Copies(
+            self.store.records,
+            self.store.journal,
+            self.bbs,
+            CopyDependencies(self.registry, self.cache, self.makers),
         )
 
     @property
@@ -144,7 +147,7 @@ class Bench:
         assert (found is None) == (holders == {})
         return found
 
-    async def suspect(self, at: float) -> None:
+    async def doubt(self, at: float) -> None:
         await self.store.records.mark_for_verification(self.guid, at)
         self.image = replace(self.image, needs_verification_since=at)
 
@@ -166,18 +169,18 @@ class TestUsers:
         bench.bbs.desire("p-3", CACHE.rootfs(UNKNOWN).uri)
         bench.bbs.desire("p-4", "docker:///library/nginx#latest")
 
-        assert list(await bench.images.users(bench.image)) == ["p-1", "p-2"]
+        assert list(await bench.copies.users(bench.image)) == ["p-1", "p-2"]
 
     async def test_an_lrp_of_any_domain_uses_it(self, bench: Bench) -> None:
         """Bridges, and whoever desires an LRP without us."""
         bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri, domain="somebody-else")
 
-        assert list(await bench.images.users(bench.image)) == ["p-1"]
+        assert list(await bench.copies.users(bench.image)) == ["p-1"]
 
     async def test_an_lrp_uses_it_however_it_spells_the_registry(self, bench: Bench) -> None:
         bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri.replace("cache.example", "Cache.Example"))
 
-        assert list(await bench.images.users(bench.image)) == ["p-1"]
+        assert list(await bench.copies.users(bench.image)) == ["p-1"]
 
     async def test_an_lrp_uses_it_by_its_digest_too(self, bench: Bench) -> None:
         path = f"docker://{CACHE.address}/{bench.guid}"
@@ -185,25 +188,25 @@ class TestUsers:
         bench.bbs.desire("p-2", f"docker://user:password@{CACHE.address}/{bench.guid}#latest")
         bench.bbs.desire("p-3", f"docker://registry.example/{bench.guid}#latest")
 
-        assert list(await bench.images.users(bench.image)) == ["p-1", "p-2"]
+        assert list(await bench.copies.users(bench.image)) == ["p-1", "p-2"]
 
     async def test_an_lrp_that_is_being_moved_to_it_uses_it(self, bench: Bench) -> None:
         await bench.store.journal.save_migration(replace(migration("p-1"), cache_guid=bench.guid))
         await bench.store.journal.save_migration(replace(migration("p-2"), cache_guid=UNKNOWN))
 
-        assert list(await bench.images.users(bench.image)) == ["p-1"]
+        assert list(await bench.copies.users(bench.image)) == ["p-1"]
 
     async def test_an_lrp_that_is_both_is_named_once(self, bench: Bench) -> None:
         await bench.store.journal.save_migration(replace(migration("p-1"), cache_guid=bench.guid))
         bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
 
-        assert list(await bench.images.users(bench.image)) == ["p-1"]
+        assert list(await bench.copies.users(bench.image)) == ["p-1"]
 
     async def test_what_cannot_be_read_may_use_it(self, bench: Bench) -> None:
         bench.bbs.unreadable = 2
 
         with pytest.raises(Invalid) as caught:
-            await bench.images.users(bench.image)
+            await bench.copies.users(bench.image)
 
         assert caught.value.code == "unreadable-lrps"
 
@@ -212,20 +215,20 @@ class TestEvict:
     async def test_a_copy_that_nothing_runs_from_is_gone_from_registry_and_store(self, bench: Bench) -> None:
         bench.bbs.desire("p-1", "docker:///library/nginx#latest")
 
-        assert await bench.images.evict(bench.guid) == bench.image
+        await bench.copies.evict(bench.image)
 
         assert await bench.known() is None
         assert bench.registry.held == set()
 
     async def test_its_content_gets_the_same_guid_again(self, bench: Bench) -> None:
         """So that what was desired from it once runs again when it is copied again."""
-        await bench.images.evict(bench.guid)
+        await bench.copies.evict(bench.image)
 
         assert await bench.store.records.reserve_guid(CONTENT) == bench.guid
 
     async def test_a_copy_that_is_not_known_is_not_found(self, bench: Bench) -> None:
         with pytest.raises(NotFound) as caught:
-            await bench.images.evict(UNKNOWN)
+            await bench.copies.evict(replace(bench.image, cache_guid=UNKNOWN))
 
         assert caught.value.code == "no-such-image"
         assert await bench.known() == bench.image
@@ -235,7 +238,7 @@ class TestEvict:
             bench.bbs.desire(f"p-{number}", CACHE.rootfs(bench.guid).uri)
 
         with pytest.raises(Conflict, match=r"p-0, p-1, p-2 and 2 more$") as caught:
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert caught.value.code == "image-in-use"
         assert await bench.known() == bench.image
@@ -245,10 +248,10 @@ class TestEvict:
         """A pass that had looked before it was forgotten."""
         bench.bbs = LateBbs(records=bench.store.records, cache_guid=bench.guid)
         bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
-        assert list(await bench.images.users(bench.image)) == []
+        assert list(await bench.copies.users(bench.image)) == []
 
         with pytest.raises(Conflict) as caught:
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert caught.value.code == "image-in-use"
         assert await bench.known() == bench.image
@@ -258,7 +261,7 @@ class TestEvict:
         bench.bbs.unreadable = 1
 
         with pytest.raises(Invalid):
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert await bench.known() == bench.image
         assert bench.registry.held == {bench.target}
@@ -270,7 +273,7 @@ class TestEvict:
         bench.registry.refusal = Invalid("registry", "UNSUPPORTED", "the operation is unsupported")
 
         with pytest.raises(Invalid, match="REGISTRY_STORAGE_DELETE_ENABLED=true") as caught:
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert caught.value.code == "UNSUPPORTED"
         assert await bench.known() == bench.image
@@ -279,13 +282,13 @@ class TestEvict:
         bench.registry.refusal = Unavailable("registry", "timeout", "x")
 
         with pytest.raises(Unavailable):
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert await bench.known() == bench.image
 
     async def test_a_caller_who_leaves_in_the_middle_leaves_the_copy_known(self, bench: Bench) -> None:
         bench.registry.may_delete.clear()
-        evicting = asyncio.create_task(bench.images.evict(bench.guid))
+        evicting = asyncio.create_task(bench.copies.evict(bench.image))
         await bench.registry.deleting.wait()
         evicting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -296,23 +299,23 @@ class TestEvict:
     async def test_a_copy_that_was_deleted_there_already_is_forgotten(self, bench: Bench) -> None:
         bench.registry.held.clear()
 
-        assert await bench.images.evict(bench.guid) == bench.image
+        await bench.copies.evict(bench.image)
 
         assert await bench.known() is None
 
-    async def test_a_copy_that_is_put_back_is_as_suspect_as_before(self, bench: Bench) -> None:
-        await bench.suspect(5.0)
+    async def test_a_copy_that_stays_needs_verification_as_before(self, bench: Bench) -> None:
+        await bench.doubt(5.0)
         bench.registry.refusal = Unavailable("registry", "timeout", "x")
 
         with pytest.raises(Unavailable):
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert await bench.known() == bench.image
 
     async def test_it_waits_for_whoever_makes_a_copy_of_the_same_content(self, bench: Bench) -> None:
         """Otherwise the record of a copy that was just made would outlive its manifest."""
         async with asyncio.TaskGroup() as group, bench.makers.lock:
-            group.create_task(bench.images.evict(bench.guid))
+            group.create_task(bench.copies.evict(bench.image))
             for _ in range(3):  # reads of the store, behind those of the other
                 assert await bench.known() == bench.image
 
@@ -325,43 +328,49 @@ class TestEvict:
         await bench.store.records.keep_image(replace(twin, digest=bench.image.digest), BLOBS)
 
         with pytest.raises(Conflict) as caught:
-            await bench.images.evict(bench.guid)
+            await bench.copies.evict(bench.image)
 
         assert caught.value.code == "image-shared"
         assert bench.registry.held == {bench.target}
 
-    async def test_a_suspect_copy_can_be_deleted(self, bench: Bench) -> None:
-        await bench.suspect(5.0)
+    async def test_a_copy_that_needs_verification_can_be_deleted(self, bench: Bench) -> None:
+        await bench.doubt(5.0)
 
-        await bench.images.evict(bench.guid)
+        await bench.copies.evict(bench.image)
 
         assert await bench.known() is None
 
 
 class TestVerify:
-    async def test_a_copy_that_is_whole_has_nothing_wrong_with_it(self, bench: Bench) -> None:
-        assert await bench.images.verify(bench.image, now=NOW) == ""
+    async def test_a_copy_of_which_every_byte_is_right_is_ok(self, bench: Bench) -> None:
+        assert await bench.copies.verify(bench.image, now=NOW) == ReadBackResult(CopyStatus.OK)
 
         assert await bench.known() == bench.image
 
-    async def test_a_suspect_copy_that_is_whole_loses_its_suspicion(self, bench: Bench) -> None:
-        await bench.suspect(5.0)
+    async def test_a_copy_that_is_ok_needs_verification_no_longer(self, bench: Bench) -> None:
+        await bench.doubt(5.0)
 
-        assert await bench.images.verify(bench.image, now=NOW) == ""
+        assert await bench.copies.verify(bench.image, now=NOW) == ReadBackResult(CopyStatus.OK)
 
         assert await bench.known() == replace(bench.image, needs_verification_since=0.0)
 
-    async def test_a_damaged_copy_is_suspect_from_now_on(self, bench: Bench) -> None:
-        bench.registry.damaged.add(bench.target)
+    async def test_a_corrupt_copy_needs_verification_from_now_on(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
 
-        assert "not-verified" in await bench.images.verify(bench.image, now=NOW)
+        result = await bench.copies.verify(bench.image, now=NOW)
+
+        assert result.status is CopyStatus.CORRUPT
+        assert "not-verified" in result.error
 
         assert await bench.known() == replace(bench.image, needs_verification_since=NOW)
 
-    async def test_a_copy_that_is_gone_is_suspect_from_now_on(self, bench: Bench) -> None:
+    async def test_a_missing_copy_needs_verification_from_now_on(self, bench: Bench) -> None:
         bench.registry.held.clear()
 
-        assert "MANIFEST_UNKNOWN" in await bench.images.verify(bench.image, now=NOW)
+        result = await bench.copies.verify(bench.image, now=NOW)
+
+        assert result.status is CopyStatus.MISSING
+        assert "MANIFEST_UNKNOWN" in result.error
 
         assert await bench.known() == replace(bench.image, needs_verification_since=NOW)
 
@@ -369,17 +378,18 @@ class TestVerify:
     async def test_of_a_copy_that_could_not_be_read_nothing_new_is_known(
         self, bench: Bench, since: float
     ) -> None:
-        await bench.suspect(since)
+        await bench.doubt(since)
         bench.registry.refusal = Unavailable("registry", "timeout", "x")
 
-        with pytest.raises(Unavailable):
-            await bench.images.verify(bench.image, now=NOW)
+        result = await bench.copies.verify(bench.image, now=NOW)
 
+        assert result.status is CopyStatus.UNREADABLE
+        assert "timeout" in result.error
         assert await bench.known() == bench.image
 
     async def test_a_copy_that_was_forgotten_meanwhile_stays_forgotten(self, bench: Bench) -> None:
-        await bench.images.evict(bench.guid)
+        await bench.copies.evict(bench.image)
 
-        assert await bench.images.verify(bench.image, now=NOW) != ""
+        assert (await bench.copies.verify(bench.image, now=NOW)).status is CopyStatus.MISSING
 
         assert await bench.known() is None

@@ -1,27 +1,26 @@
-"""Deletes copies that nothing runs from, and reads copies back; both for operators."""
+"""Deletes copies that no LRP uses, and reads copies back, when an operator asks for it."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
+from controller.admin.naming import resolve_image
 from controller.admin.survey import Scan
 from controller.verifier import CopyReader
-from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import ProcessGuid, SchedulingInfo
 from reconcile.ports import Journal
 from reconcile.records import CachedImage
 
 
-class Records(Protocol):
-    """The images of the store."""
-
-    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
-        """Read a finished copy."""
+class CopyRecords(Protocol):
+    """The cached images in the store."""
 
     async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
-        """Forget a finished copy, and tell which blobs it held."""
+        """Forget a finished copy, and return the blobs that it held."""
 
     async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
         """Save a finished copy with the blobs that it holds."""
@@ -30,64 +29,84 @@ class Records(Protocol):
         """List the finished copies."""
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
-        """Note that a copy is not what it should be; at 0 that it is."""
+        """Note since when a copy needs verification; 0 when it does not."""
 
 
-class Registry(CopyReader, Protocol):
+class CopyRegistry(CopyReader, Protocol):
     """The private registry."""
 
     async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
         """Delete a copy's manifest."""
 
 
-class Bbs(Protocol):
-    """The BBS, as far as it is listed."""
+class UsedBbs(Protocol):
+    """The BBS, which tells which LRPs use a copy."""
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan[SchedulingInfo]:
         """List the light views of the desired LRPs of one domain, or all when it is empty."""
 
 
-class Makers(Protocol):
-    """Those who make copies."""
+class CopyMakers(Protocol):
+    """The cacher, which makes copies."""
 
     def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        """Give what is held by whoever makes or deletes the copy of some content."""
+        """Get the lock that is held while the copy of some content is made or deleted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """Where copies lie, and who puts them there."""
+class CopyDependencies:
+    """The private registry, the names of copies in it, and the cacher."""
 
-    registry: Registry
+    registry: CopyRegistry
     cache: CacheRepositories
-    makers: Makers
+    makers: CopyMakers
 
 
-class Images:
-    """What operators do with single copies."""
+class CopyStatus(StrEnum):
+    """What reading a copy back has shown."""
 
-    def __init__(self, records: Records, journal: Journal, bbs: Bbs, shelf: Shelf) -> None:
+    OK = "ok"
+    """Every byte is as it should be."""
+    CORRUPT = "corrupt"
+    """Something is not what it should be."""
+    MISSING = "missing"
+    """The manifest or a blob is not in the private registry."""
+    UNREADABLE = "unreadable"
+    """The copy could not be read, so nothing is known about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBackResult:
+    """What reading one copy back has shown; `error` is empty when the copy is ok."""
+
+    status: CopyStatus
+    error: str = ""
+
+
+class Copies:
+    """Single copies, as operators work with them."""
+
+    def __init__(self, records: CopyRecords, journal: Journal, bbs: UsedBbs, shelf: CopyDependencies) -> None:
         self._records, self._journal, self._bbs = records, journal, bbs
         self._registry, self._cache, self._makers = shelf.registry, shelf.cache, shelf.makers
 
-    async def find(self, cache_guid: CacheGuid) -> CachedImage:
-        """Read a copy's record.
+    async def find(self, names: Sequence[str]) -> list[CachedImage]:
+        """Read the records of copies that are named by GUID, by a prefix of it, or by source.
 
         Raises:
             NotFound: `no-such-image`.
+            Invalid: `ambiguous`: a name means several.
         """
-        image = await self._records.find_image(cache_guid)
-        if image is None:
-            raise NotFound("admin", "no-such-image", f"there is no cached image {cache_guid}")
-        return image
+        images = await self._records.list_images()
+        return [resolve_image(name, images) for name in names]
 
     async def users(self, image: CachedImage) -> Sequence[ProcessGuid]:
-        """Name the LRPs of every domain that are desired from a copy, or on their way from or to it.
+        """List the LRPs of every domain that are desired from a copy, or are being migrated to or from it.
 
         Raises:
             Invalid: `unreadable-lrps`: any of them may use it.
         """
-        moving = [
+        migrating = [
             row.process_guid
             for row in await self._journal.list_migrations()
             if row.cache_guid == image.cache_guid
@@ -96,36 +115,35 @@ class Images:
         using = [info.process_guid async for info in scan if self._is_from(info.rootfs, image)]
         if scan.skipped:
             raise Invalid("bbs", "unreadable-lrps", f"{scan.skipped} LRPs cannot be read: any may use it")
-        return sorted({*moving, *using})
+        return sorted({*migrating, *using})
 
     def _is_from(self, rootfs: Rootfs, image: CachedImage) -> bool:
-        """Whether a rootfs names a copy in any way: by tag or digest, with a login or not."""
+        """Whether a rootfs names a copy: by tag or digest, with a login or without."""
         text = rootfs.uri.lower()
         names = (image.cache_guid.lower(), image.digest.hex)
         return self._cache.address.lower() in text and any(name in text for name in names)
 
-    async def evict(self, cache_guid: CacheGuid) -> CachedImage:
+    async def evict(self, image: CachedImage) -> None:
         """Delete a copy from the private registry and the store.
 
-        It is forgotten first, and then it is looked once more whether it is used: a pass that migrations an
-        LRP writes its row first, and then looks whether the copy is still known. So one sees the other.
+        The record is dropped first, and the use of the copy is checked once more after that: a pass that
+        migrates an LRP writes its migration first, and then checks whether the copy is still known. So one
+        of them always sees the other.
 
         Raises:
             NotFound: `no-such-image`.
             Conflict: `image-in-use`.
-            Invalid: The registry does not delete, or it is not known who uses it.
+            Invalid: The registry does not delete, or it is not known which LRPs use the copy.
         """
-        image = await self.find(cache_guid)
         await self._refuse_if_used(image)
         async with self._makers.content_lock(image.platform_digest):
-            blobs = await self._records.drop_image(cache_guid)
+            blobs = await self._records.drop_image(image.cache_guid)
             try:
                 await self._refuse_if_used(image)
                 await self._delete(image)
             except BaseException:
                 await self._records.keep_image(image, blobs)
                 raise
-        return image
 
     async def _refuse_if_used(self, image: CachedImage) -> None:
         if await self._journal.list_undecryptable():
@@ -134,12 +152,10 @@ class Images:
         users = await self.users(image)
         if users:
             named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-            raise Conflict(
-                "admin", "image-in-use", f"{image.cache_guid} is what these LRPs run from: {named}"
-            )
+            raise Conflict("admin", "image-in-use", f"{image.cache_guid} is used by these LRPs: {named}")
 
     async def _refuse_if_shared(self, image: CachedImage) -> None:
-        """Refuse what would take another copy with it: a manifest is deleted by digest, with all its tags."""
+        """Refuse to delete another copy as well: a manifest is deleted by digest, with all its tags."""
         repository = self._cache.image(image.cache_guid).repository
         for other in await self._records.list_images():
             is_other = other.cache_guid != image.cache_guid and other.digest == image.digest
@@ -162,19 +178,20 @@ class Images:
                 "(REGISTRY_STORAGE_DELETE_ENABLED=true), and try again",
             ) from error
 
-    async def verify(self, image: CachedImage, *, now: float) -> str:
-        """Read a copy back, and say what is wrong with it; "" when it is whole.
+    async def verify(self, image: CachedImage, *, now: float) -> ReadBackResult:
+        """Read a copy back.
 
-        A damaged one is suspect from now on: no other app is moved to it.
-
-        Raises:
-            DockerCacheError: It could not be read, so nothing is known.
+        A corrupt or missing one needs verification from now on: no app is migrated to it. One that could not
+        be read stays as it was.
         """
         target = self._cache.image(image.cache_guid)
         try:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:
             await self._records.mark_for_verification(image.cache_guid, now)
-            return str(error)
+            is_missing = isinstance(error, NotFound)
+            return ReadBackResult(CopyStatus.MISSING if is_missing else CopyStatus.CORRUPT, str(error))
+        except DockerCacheError as error:
+            return ReadBackResult(CopyStatus.UNREADABLE, str(error))
         await self._records.mark_for_verification(image.cache_guid, 0.0)
-        return ""
+        return ReadBackResult(CopyStatus.OK)

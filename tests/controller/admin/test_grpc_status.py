@@ -9,7 +9,7 @@ from grpc.aio import Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.admin.errors import BadRequest, error_from_status, status_of
+from controller.admin.grpc_status import BadRequest, error_from_status, status_of
 from reconcile.errors import (
     Conflict,
     Denied,

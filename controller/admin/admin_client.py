@@ -1,7 +1,7 @@
-"""What commands use of the admin API: rows of plain values, in the words of the program.
+"""Makes the calls of the admin API for commands, which get rows of plain values.
 
-A row maps a column to text, number, list or None; times are UTC seconds since 1970, None where there is
-none. Errors of the daemon come as ours.
+A row maps a field to text, number, list or None. Times are UTC seconds since 1970, None where there is none.
+The daemon's errors are raised as `DockerCacheError`.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ import grpc
 import grpc.aio
 
 from controller.admin.documents import PlanDocument
-from controller.admin.errors import SYSTEM, error_from_status
-from controller.admin.questions import Chosen, PlanOptions
+from controller.admin.grpc_status import SYSTEM, error_from_status
+from controller.admin.questions import Filters, PlanOptions
 from controller.admin.rows import Row, enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
 from reconcile.errors import Invalid, Unavailable
 
 CALL_WITHIN = 120.0
-"""Seconds for a call that answers once; one that answers bit by bit has no limit."""
+"""Seconds for a call with a single answer; calls that stream answers have no limit."""
 
 PAGE_SIZE = 500
 
@@ -33,7 +33,7 @@ class ClientTls:
     """The files of mutual TLS, in PEM.
 
     Attributes:
-        server_name: What must stand in the daemon's certificate, where it is not the host of the address.
+        server_name: The name in the daemon's certificate, where it is not the host of the address.
     """
 
     ca_cert_file: Path
@@ -50,37 +50,45 @@ class AdminClient:
         self._address = address
 
     async def status(self) -> Row:
-        """Tell what the daemon is doing as a whole."""
+        """Get what the daemon is doing as a whole."""
         return row_from_message(await self._call("Status", pb.StatusRequest()))
 
-    async def list_images(self, images: Sequence[str] = (), guids: Sequence[str] = ()) -> list[Row]:
-        """List copies, oldest first; with GUIDs also which LRPs run from each."""
+    async def list_images(self, globs: Sequence[str] = ()) -> list[Row]:
+        """List cached images, oldest first."""
 
         def request(token: str) -> pb.ListCachedImagesRequest:
-            return pb.ListCachedImagesRequest(
-                page_size=PAGE_SIZE, page_token=token, images=images, cache_guids=guids
-            )
+            return pb.ListCachedImagesRequest(page_size=PAGE_SIZE, page_token=token, images=globs)
 
         return await self._list("ListCachedImages", request, "images")
 
-    async def list_jobs(self, states: Sequence[str] = (), images: Sequence[str] = ()) -> list[Row]:
-        """List jobs, the latest to be asked for first; without states those that are open or have failed."""
+    async def get_images(self, names: Sequence[str]) -> list[Row]:
+        """Get cached images by GUID, prefix or source, each with the LRPs that use it."""
+        answer = await self._call("GetCachedImages", pb.GetCachedImagesRequest(images=names))
+        return [
+            {**row_from_message(each.image), "process_guids": list(each.process_guids)}
+            for each in answer.images
+        ]
+
+    async def list_jobs(self, states: Sequence[str] = (), job_ids: Sequence[str] = ()) -> list[Row]:
+        """List jobs, the latest first; without states or ids those that are open or have failed."""
         names = [enum_name(pb.JobState, "JOB_STATE", state) for state in states]
 
         def request(token: str) -> pb.ListJobsRequest:
-            return pb.ListJobsRequest(page_size=PAGE_SIZE, page_token=token, states=names, images=images)
+            return pb.ListJobsRequest(page_size=PAGE_SIZE, page_token=token, states=names, job_ids=job_ids)
 
         return await self._list("ListJobs", request, "jobs")
 
-    async def list_migrations(self) -> list[Row]:
-        """List the LRPs that are being moved."""
+    async def list_migrations(self, process_guids: Sequence[str] = ()) -> list[Row]:
+        """List the LRPs that are being migrated."""
 
         def request(token: str) -> pb.ListMigrationsRequest:
-            return pb.ListMigrationsRequest(page_size=PAGE_SIZE, page_token=token)
+            return pb.ListMigrationsRequest(
+                page_size=PAGE_SIZE, page_token=token, process_guids=process_guids
+            )
 
         return await self._list("ListMigrations", request, "migrations")
 
-    async def list_apps(self, chosen: Chosen, states: Sequence[str] = ()) -> list[Row]:
+    async def list_apps(self, filters: Filters, states: Sequence[str] = ()) -> list[Row]:
         """List the Docker LRPs, by process GUID.
 
         Raises:
@@ -90,13 +98,13 @@ class AdminClient:
 
         def request(token: str) -> pb.ListAppsRequest:
             return pb.ListAppsRequest(
-                page_size=PAGE_SIZE, page_token=token, filter=_filter(chosen), states=names
+                page_size=PAGE_SIZE, page_token=token, filter=_filter(filters), states=names
             )
 
         return await self._list("ListApps", request, "apps")
 
     async def list_audit(self) -> list[Row]:
-        """List what operators did, the latest first."""
+        """List what operators had the daemon do, the latest first."""
 
         def request(token: str) -> pb.ListAuditRequest:
             return pb.ListAuditRequest(page_size=PAGE_SIZE, page_token=token)
@@ -104,19 +112,19 @@ class AdminClient:
         return await self._list("ListAudit", request, "entries")
 
     async def cache_image(self, reference: str) -> Row:
-        """Ask for a copy of an image, and give its job."""
+        """Ask for a copy of an image, and get its job."""
         return row_from_message(await self._call("CacheImage", pb.CacheImageRequest(reference=reference)))
 
     async def watch_jobs(self, job_ids: Sequence[str] = ()) -> AsyncGenerator[Row, None]:
-        """Give jobs at once, and each again whenever something of it changes."""
+        """Get jobs at once, and each again whenever it changes."""
         async with aclosing(self._stream("WatchJobs", pb.WatchJobsRequest(job_ids=job_ids))) as jobs:
             async for job in jobs:
                 yield row_from_message(job)
 
-    async def plan(self, chosen: Chosen, options: PlanOptions) -> PlanDocument:
+    async def plan(self, filters: Filters, options: PlanOptions) -> PlanDocument:
         """Ask what would be changed."""
         request = pb.PlanRequest(
-            filter=_filter(chosen),
+            filter=_filter(filters),
             goal=enum_name(pb.Goal, "GOAL", options.goal),
             strategy=enum_name(pb.Strategy, "STRATEGY", options.strategy) if options.strategy else None,
             only_cached=options.only_cached,
@@ -125,41 +133,57 @@ class AdminClient:
         async with aclosing(self._stream("Plan", request)) as entries:
             return PlanDocument.from_messages([entry async for entry in entries])
 
-    async def apply(self, plan: PlanDocument, max_in_flight: int | None) -> AsyncGenerator[Row, None]:
-        """Apply a plan, and tell how each LRP of it gets on; leaving it stops what is not begun."""
-        options = pb.ApplyOptions(max_in_flight=max_in_flight or 0)
+    async def apply(
+        self, plan: PlanDocument, max_in_flight: int | None, stop: asyncio.Event | None = None
+    ) -> AsyncGenerator[Row, None]:
+        """Apply a plan, and get each change of its LRPs; a caller that leaves starts no further migration.
+
+        Args:
+            plan: To apply.
+            max_in_flight: LRPs that are migrated at a time; None leaves it to the daemon.
+            stop: Once it is set, no further migration is started, and the events end with those under way.
+        """
+        options, stopping = pb.ApplyOptions(max_in_flight=max_in_flight or 0), stop or asyncio.Event()
+        ended = False
 
         async def requests() -> AsyncIterator[pb.ApplyRequest]:
             yield pb.ApplyRequest(options=options)
             for entry in plan.messages():
                 yield pb.ApplyRequest(entry=entry)
+            await stopping.wait()
+            if not ended:
+                yield pb.ApplyRequest(stop=pb.ApplyStop())
 
-        async with aclosing(self._stream("Apply", requests())) as news:
-            async for each in news:
-                yield row_from_message(each)
+        try:
+            async with aclosing(self._stream("Apply", requests())) as events:
+                async for event in events:
+                    yield row_from_message(event)
+        finally:
+            ended = True
+            stopping.set()  # ends the requests
 
-    async def evict(self, cache_guid: str) -> Row:
-        """Delete a copy that nothing runs from."""
-        return row_from_message(await self._call("Evict", pb.EvictRequest(cache_guid=cache_guid)))
+    async def evict(self, name: str) -> Row:
+        """Delete a copy that no LRP uses, by GUID, prefix or source."""
+        return row_from_message(await self._call("Evict", pb.EvictRequest(image=name)))
 
-    async def verify(self, cache_guids: Sequence[str]) -> AsyncGenerator[Row, None]:
-        """Read copies back, all of them when none is named."""
-        request = pb.VerifyRequest(cache_guids=cache_guids)
+    async def verify(self, names: Sequence[str]) -> AsyncGenerator[Row, None]:
+        """Read copies back, by GUID, prefix or source; all of them when none is named."""
+        request = pb.VerifyRequest(images=names)
         async with aclosing(self._stream("Verify", request)) as verified:
             async for each in verified:
                 yield row_from_message(each)
 
     async def pause(self) -> None:
-        """Begin no copy and no migration any more."""
+        """Start no new work except what an operator asks for."""
         await self._call("Pause", pb.PauseRequest())
 
     async def resume(self) -> None:
-        """Go on."""
+        """End a pause."""
         await self._call("Resume", pb.ResumeRequest())
 
-    async def reset_circuit(self) -> None:
-        """Let migrations go on although some have failed."""
-        await self._call("ResetCircuit", pb.ResetCircuitRequest())
+    async def reset_circuit_breaker(self) -> None:
+        """Let migrations resume although some have failed."""
+        await self._call("ResetCircuitBreaker", pb.ResetCircuitBreakerRequest())
 
     async def _list(self, call: str, request: Callable[[str], object], field: str) -> list[Row]:
         rows, token = list[Row](), ""
@@ -193,13 +217,13 @@ class AdminClient:
             answers.cancel()
 
 
-def _filter(chosen: Chosen) -> pb.Filter:
+def _filter(filters: Filters) -> pb.Filter:
     return pb.Filter(
-        orgs=chosen.orgs,
-        spaces=chosen.spaces,
-        apps=chosen.apps,
-        images=chosen.images,
-        process_guids=chosen.process_guids,
+        orgs=filters.orgs,
+        spaces=filters.spaces,
+        apps=filters.apps,
+        images=filters.images,
+        process_guids=filters.process_guids,
     )
 
 

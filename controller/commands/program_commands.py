@@ -1,4 +1,4 @@
-"""Commands about the program itself: run, config, doctor, completion."""
+"""Commands that need no running daemon: run, config, doctor, completion."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import click
 
 from controller import PROGRAM
 from controller.commands.options import config_option, output_option
-from controller.commands.output import STYLES, Format, Output, Row
+from controller.commands.output import Output
 
 if TYPE_CHECKING:
     from controller.config import Config
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 @config_option
 @click.pass_obj
 def run(limits: "Limits | None", *, config_path: Path) -> None:
-    r"""Run the daemon until it gets SIGTERM or SIGINT.
+    """Run the daemon until it gets SIGTERM or SIGINT.
 
-    SIGHUP has it read the config file again, and begin anew with it if it can be used.
+    On SIGHUP it reads the config file again, and restarts itself with it if it can be used.
 
     \b
     Example:
@@ -36,13 +36,13 @@ def run(limits: "Limits | None", *, config_path: Path) -> None:
     from controller.logs import configure_logs
     from reconcile.steps import Limits
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon can heed it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon handles it
     read_config = partial(_read_usable, config_path)
     config = read_config()
     configure_logs(config.log_level)
     if asyncio.run(daemon.run(config, read_config, limits=limits or Limits())):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with nothing left of before
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with a clean state
 
 
 def _read_usable(config_path: Path) -> "Config":
@@ -54,15 +54,16 @@ def _read_usable(config_path: Path) -> "Config":
 
 @click.group()
 def config() -> None:
-    """Check a config file, or write an example of one."""
+    """Check a config file, or print an example of one."""
 
 
 @config.command()
 @config_option
 def check(*, config_path: Path) -> None:
-    r"""Check a config file and the files that it names, and say what keeps the daemon from starting with it.
+    """Check a config file and the files that it names.
 
-    The status is 0 when nothing does, warnings aside, and 3 otherwise.
+    It says what keeps the daemon from starting with them. The status is 0 when nothing does, warnings aside,
+    and 3 otherwise.
 
     \b
     Example:
@@ -78,7 +79,7 @@ def check(*, config_path: Path) -> None:
 
 @config.command("example")
 def config_example() -> None:
-    r"""Print a complete config file with a comment for each key.
+    """Print a complete config file with a comment for each key.
 
     \b
     Example:
@@ -92,10 +93,11 @@ def config_example() -> None:
 @click.command()
 @config_option
 @output_option
-def doctor(*, config_path: Path, wanted: Format) -> None:
-    r"""Check everything that the daemon needs, and say what to do about what is wrong.
+def doctor(*, config_path: Path, output: Output) -> None:
+    """Check everything that the daemon needs.
 
-    The status is 0 when nothing is, warnings aside, and 5 otherwise.
+    Each finding says how to mend what is wrong. The status is 0 when there is no problem, warnings aside, and
+    5 otherwise.
 
     \b
     Example:
@@ -106,7 +108,6 @@ def doctor(*, config_path: Path, wanted: Format) -> None:
     from controller.config import load_config
     from controller.logs import configure_logs
 
-    output = Output(wanted)
     loaded = load_config(config_path)
     configure_logs("fatal", sys.stderr)
     problems = asyncio.run(_diagnose(output, loaded))
@@ -132,30 +133,15 @@ async def _diagnose(output: Output, loaded: "Config") -> int:
             if output.is_json:
                 output.lines([row])
             else:
-                _show_finding(output, row)
+                output.finding(row["level"], row["check"], row["text"], row["advice"])
     return problems
-
-
-def _show_finding(output: Output, row: Row) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for width in (len("problem"), len("cache-registry")):
-        grid.add_column(no_wrap=True, min_width=width)
-    grid.add_column(overflow="fold")
-    text = Text(row["text"])
-    if row["advice"]:
-        text.append(f"\n{row['advice']}", style="italic")
-    grid.add_row(Text(row["level"], style=STYLES[row["level"]]), Text(row["check"], style="bold"), text)
-    output.console.print(grid)
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    r"""Print what makes a shell complete the commands and options of this program.
+    """Print a script for completion in a shell.
 
     \b
     Example:

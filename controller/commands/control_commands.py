@@ -1,0 +1,166 @@
+"""Commands that show and steer the running daemon: status, pause, resume, reset-circuit-breaker."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import click
+
+from controller.admin.admin_client import AdminClient
+from controller.commands.options import config_option, direct_option, output_option
+from controller.commands.output import Output
+from controller.commands.sessions import Target, call
+from controller.commands.tables import Row
+from controller.commands.words import format_age, format_count, format_duration, format_size
+from reconcile.reasons import AppState
+
+REFRESH = 1.0
+"""Seconds between two looks of --watch."""
+
+
+@click.command()
+@config_option
+@direct_option
+@output_option
+@click.option("--watch", is_flag=True, help="Stay, and show changes until Ctrl-C.")
+def status(*, config_path: Path, is_direct: bool, output: Output, watch: bool) -> None:
+    """Show what the daemon is doing as a whole.
+
+    \b
+    Example:
+      diego-docker-cache status --watch
+    """
+
+    async def work(client: AdminClient) -> None:
+        if not watch:
+            _show_status(output, await client.status(), is_direct=is_direct)
+        elif output.is_json or output.width is None:
+            await _print_changes(output, client, is_direct=is_direct)
+        else:
+            await _show_live(output, client, is_direct=is_direct)
+
+    call(Target(config_path, is_direct), work)
+
+
+async def _print_changes(output: Output, client: AdminClient, *, is_direct: bool) -> None:
+    before: Row | None = None
+    while True:
+        now = await client.status()
+        if now != before:
+            if before is not None:
+                output.say()
+            _show_status(output, now, is_direct=is_direct)
+            before = now
+        await asyncio.sleep(REFRESH)
+
+
+async def _show_live(output: Output, client: AdminClient, *, is_direct: bool) -> None:
+    from controller.commands.live import LiveText
+
+    with LiveText("") as live:
+        while True:
+            live.show(output.pair_lines(status_pairs(await client.status(), is_direct=is_direct)))
+            await asyncio.sleep(REFRESH)
+
+
+def _show_status(output: Output, row: Row, *, is_direct: bool) -> None:
+    if output.is_json:
+        output.lines([row])
+    else:
+        output.pairs(status_pairs(row, is_direct=is_direct))
+
+
+def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
+    """Describe a daemon: names with their texts."""
+    listed = format_age(row["listed_at"])
+    watching = (
+        f"watches the BBS, listed {listed}" if row["watching"] else f"DOES NOT WATCH THE BBS, listed {listed}"
+    )
+    mode = "migrates apps to their copies"
+    if row["restoring"]:
+        mode = "migrates apps back to their sources: the private registry does not answer"
+    if row["paused"]:
+        mode = "paused: starts no new work except what an operator asks for; `resume` ends it"
+    daemon = f"{row['version']}, up {format_duration(time.time() - row['started_at'])}, {watching}"
+    if is_direct:
+        daemon, mode = "none: this command reads the store by itself", "-"
+    stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
+    pairs = [
+        ("daemon", daemon),
+        ("mode", mode),
+        ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
+        ("registry", f"{row['cache_registry']}: {stored}"),
+        ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
+        ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
+        ("migrating", format_count(row["migrations"], "LRPs")),
+    ]
+    if row["pinned_apps"]:
+        pinned = format_count(row["pinned_apps"], "apps")
+        pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
+    return pairs
+
+
+def _circuit_breaker(row: Row) -> str:
+    failures = row["failures"]
+    if not row["open"]:
+        return f"closed, {format_count(failures, 'failures')} in a row"
+    wait = format_duration((row["retry_at"] or 0.0) - time.time())
+    return (
+        f"OPEN: {format_count(failures, 'migrations')} in a row failed, the last: {row['last']}; "
+        f"one is tried in {wait}, `reset-circuit-breaker` closes it"
+    )
+
+
+def _counts(counts: Row, order: tuple[str, ...]) -> str:
+    return ", ".join(f"{counts[each]:,} {each}" for each in order if counts.get(each)) or "none"
+
+
+@click.command()
+@config_option
+@output_option
+def pause(*, config_path: Path, output: Output) -> None:
+    """Let the daemon start no new work until `resume`.
+
+    It still does what an operator asks for, and it stays paused after a restart. What has begun runs to its
+    end. Stagings are still noted. `cache`, `reconcile --apply` and `restore` work as before.
+
+    \b
+    Example:
+      diego-docker-cache pause
+    """
+    call(Target(config_path), lambda client: client.pause())
+    _report(output, {"paused": True}, "paused; `resume` ends it")
+
+
+@click.command()
+@config_option
+@output_option
+def resume(*, config_path: Path, output: Output) -> None:
+    """Let a paused daemon resume its work.
+
+    \b
+    Example:
+      diego-docker-cache resume
+    """
+    call(Target(config_path), lambda client: client.resume())
+    _report(output, {"paused": False}, "resumed")
+
+
+@click.command("reset-circuit-breaker")
+@config_option
+@output_option
+def reset_circuit_breaker(*, config_path: Path, output: Output) -> None:
+    """Let migrations resume after too many failures.
+
+    \b
+    Example:
+      diego-docker-cache reset-circuit-breaker
+    """
+    call(Target(config_path), lambda client: client.reset_circuit_breaker())
+    _report(output, {"circuit_breaker_open": False}, "the circuit breaker is closed")
+
+
+def _report(output: Output, row: Row, text: str) -> None:
+    if output.is_json:
+        output.lines([row])
+    output.say(text)

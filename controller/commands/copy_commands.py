@@ -1,0 +1,241 @@
+"""Commands about copies: cache, image, verify, evict."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from controller.admin.admin_client import AdminClient
+from controller.commands.listing_commands import attempt_of
+from controller.commands.options import config_option, direct_option, output_option, wide_output_option
+from controller.commands.output import Output
+from controller.commands.sessions import Target, call
+from controller.commands.tables import Column, Row
+from controller.commands.words import format_count, format_size, format_time, format_wait
+from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound
+from reconcile.reasons import Reason
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@click.command()
+@config_option
+@direct_option
+@output_option
+@click.option("--follow", is_flag=True, help="Stay until the copy exists, and print its URL.")
+@click.argument("reference")
+def cache(*, config_path: Path, is_direct: bool, output: Output, follow: bool, reference: str) -> None:
+    """Have an image copied into the private registry.
+
+    A login for the image's registry is taken from the daemon's config. --direct implies --follow.
+
+    \b
+    Example:
+      diego-docker-cache cache --follow docker.io/library/nginx:1.27
+    """
+
+    async def work(client: AdminClient) -> None:
+        job = await client.cache_image(reference)
+        if not (follow or is_direct):
+            if output.is_json:
+                output.lines([job])
+            output.say(f"asked for a copy of {job['source']}: job {job['job_id']}")
+            output.say("`jobs --watch` shows its progress")
+            return
+        last = await _follow(output, client, job)
+        if last["state"] != "cached":
+            raise DockerCacheError("admin", Reason.COPY_FAILED, f"{last['source']}: {last['error']}")
+        if not output.is_json:
+            click.echo(last["url"])
+
+    call(Target(config_path, is_direct), work)
+
+
+async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
+    """Show a job until it ends: each change of its state as a line, and its progress as a bar."""
+    shown = ""
+    with _bars(output, is_transfer=True) as bars:
+        bar = None if bars is None else bars.add_task("copying", total=None)
+        async with aclosing(client.watch_jobs([job["job_id"]])) as changes:
+            async for row in changes:
+                job = row
+                if output.is_json:
+                    output.lines([row])
+                    continue
+                line = describe_job(row)
+                if line != shown:
+                    output.note(line)
+                    shown = line
+                progress = row["progress"]
+                if bars is not None and bar is not None and progress is not None:
+                    done = progress["transferred_bytes"] + progress["skipped_bytes"]
+                    bars.update(bar, total=progress["total_bytes"] or None, completed=done)
+    return job
+
+
+def describe_job(job: Row) -> str:
+    """Write a job's state, its attempt, why the last attempt failed, and when the next one begins."""
+    source, attempt = job["source"], attempt_of(job)
+    match job["state"]:
+        case "copying":
+            return f"{source}: copying, attempt {attempt}"
+        case "queued" if job["error"]:
+            wait = (
+                f"next attempt {format_wait(job['next_attempt_at'])}" if job["next_attempt_at"] else "queued"
+            )
+            return f"{source}: attempt {attempt} failed: {job['error']}; {wait}"
+        case "failed":
+            return f"{source}: failed after {format_count(job['attempts'], 'attempts')}"
+        case state:
+            return f"{source}: {state}"
+
+
+def _bars(output: Output, *, is_transfer: bool) -> "AbstractContextManager[Progress | None]":
+    """Show bars for the length of a block, where there is a terminal for them."""
+    if not output.has_bars:
+        return nullcontext()
+    from rich import progress
+
+    columns: list[Any] = [progress.TextColumn("{task.description}", markup=False), progress.BarColumn()]
+    columns += (
+        [progress.DownloadColumn(), progress.TransferSpeedColumn()]
+        if is_transfer
+        else [progress.MofNCompleteColumn(), progress.TimeRemainingColumn()]
+    )
+    return progress.Progress(*columns, console=output.bars, transient=True)
+
+
+@click.command()
+@config_option
+@direct_option
+@output_option
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+def image(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
+    """Show cached images and the LRPs that use them.
+
+    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference.
+
+    \b
+    Examples:
+      diego-docker-cache image 03943662
+      diego-docker-cache image docker.io/library/nginx:1.27
+    """
+    rows = call(Target(config_path, is_direct), lambda client: client.get_images(names))
+    if output.is_json:
+        output.lines(rows)
+        return
+    for number, row in enumerate(rows):
+        if number:
+            output.say()
+        output.pairs(_image_pairs(row))
+
+
+def _image_pairs(row: Row) -> list[tuple[str, str]]:
+    since = row["needs_verification_since"]
+    return [
+        ("cache guid", row["cache_guid"]),
+        ("url", row["url"]),
+        ("source", row["source"]),
+        ("root digest", row["root_digest"]),
+        ("platform", row["platform_digest"]),
+        ("digest", row["digest"]),
+        ("size", format_size(row["bytes"])),
+        ("cached", f"{format_time(row['created_at'])} UTC"),
+        ("verified", f"{format_time(row['verified_at'])} UTC"),
+        ("needs verification", "no" if since is None else f"since {format_time(since)} UTC: run `verify`"),
+        ("used by", format_count(len(row["process_guids"]), "LRPs")),
+        *(("", each) for each in row["process_guids"]),
+    ]
+
+
+VERIFIED = (
+    Column("source", lambda row: row["source"]),
+    Column("status", lambda row: row["status"], is_state=True),
+    Column("size", lambda row: format_size(row["bytes"]), priority=2, is_number=True),
+    Column("error", lambda row: row["error"], priority=1, is_prose=True),
+    Column("cache-guid", lambda row: row["cache_guid"], priority=3),
+)
+
+
+@click.command()
+@config_option
+@direct_option
+@wide_output_option
+@click.argument("names", nargs=-1, metavar="[IMAGE]...")
+def verify(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
+    """Check every byte of copies in the private registry.
+
+    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference; without
+    any, all copies are read. No app is migrated to a copy that is corrupt or missing. The status is 0 when
+    all copies are ok, and 5 otherwise.
+
+    \b
+    Examples:
+      diego-docker-cache verify
+      diego-docker-cache verify 03943662 5f1c
+    """
+    rows = call(Target(config_path, is_direct), lambda client: _verify(output, client.verify(names)))
+    if not output.is_json:
+        output.listing(rows, VERIFIED, what="copies")
+    bad = sum(row["status"] != "ok" for row in rows)
+    if bad:
+        what = f"{bad} of {format_count(len(rows), 'copies')}"
+        verb = "is" if bad == 1 else "are"
+        raise DockerCacheError("registry", "not-verified", f"{what} {verb} corrupt, missing or unreadable")
+
+
+async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[Row]:
+    rows = list[Row]()
+    with _bars(output, is_transfer=False) as bars:
+        bar = None if bars is None else bars.add_task("reading copies", total=None)
+        async with aclosing(verified):
+            async for row in verified:
+                rows.append(row)
+                if bars is not None and bar is not None:
+                    bars.update(bar, total=row["total"], completed=row["done"])
+                if output.is_json:
+                    output.lines([row])
+    return rows
+
+
+@click.command()
+@config_option
+@direct_option
+@output_option
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+def evict(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
+    """Delete copies that no LRP uses.
+
+    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. Each is
+    deleted or refused by itself; the status is 4 when any was refused.
+
+    \b
+    Examples:
+      diego-docker-cache evict 03943662-ba36-4c22-8f5b-bcaec55a8303
+      diego-docker-cache evict 0394 docker.io/library/nginx:1.27
+    """
+    call(Target(config_path, is_direct), lambda client: _evict(output, client, names))
+
+
+async def _evict(output: Output, client: AdminClient, names: tuple[str, ...]) -> None:
+    refusals = list[DockerCacheError]()
+    for name in names:
+        try:
+            row = await client.evict(name)
+        except (Conflict, Denied, Invalid, NotFound) as error:
+            refusals.append(error)
+            if len(names) > 1:
+                output.note(f"{name}: {error}")
+            continue
+        if output.is_json:
+            output.lines([row])
+        freed = format_size(row["bytes"])
+        output.say(f"deleted {row['url']}; the registry's garbage collection frees up to {freed}")
+    if refusals and len(names) == 1:
+        raise refusals[0]
+    if refusals:
+        what = f"{len(refusals)} of {format_count(len(names), 'copies')} were not deleted"
+        raise Conflict("admin", "not-all-deleted", what)

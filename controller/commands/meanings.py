@@ -1,0 +1,15 @@
+"""Explains reasons to people, below the tables that show them."""
+
+from collections.abc import Iterable
+
+from controller.commands.output import Output
+from reconcile.reasons import Reason
+
+
+def explain(output: Output, reasons: Iterable[str]) -> None:
+    """Write what reasons mean; nothing where JSON is read."""
+    known = [Reason(text) for text in sorted(set(reasons)) if text in set(Reason)]
+    if output.is_json or not known:
+        return
+    output.say()
+    output.pairs([(reason, reason.meaning.replace("`", "")) for reason in known])

@@ -1,0 +1,147 @@
+"""Shows a plan to a person who is to judge it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from controller.admin.documents import PlanDocument
+from controller.commands.meanings import explain
+from controller.commands.output import Output
+from controller.commands.tables import Column, Row
+from controller.commands.words import format_count, format_size, format_time
+
+COPIES = (
+    Column("image", lambda row: row["source"]),
+    Column("apps", lambda row: f"{row['lrps']:,}", priority=1, is_number=True),
+    Column("to-copy", lambda row: format_size(row["bytes"]) if row["known"] else "unknown", is_number=True),
+    Column(
+        "requests", lambda row: f"{row['requests']:,}" if row["known"] else "", priority=3, is_number=True
+    ),
+    Column("problem", lambda row: row["problem"], priority=2, is_prose=True),
+)
+
+REGISTRIES = (
+    Column("source-registry", lambda row: row["registry"]),
+    Column("images", lambda row: f"{row['images']:,}", is_number=True),
+    Column("to-copy", lambda row: row["bytes"], is_number=True),
+    Column("requests", lambda row: row["requests"], is_number=True),
+)
+
+_APP = Column("app", lambda row: row["app_name"] or row["app_guid"])
+_ORG = Column("org", lambda row: row["org_name"], priority=4)
+_SPACE = Column("space", lambda row: row["space_name"], priority=3)
+_PROCESS_GUID = Column("process-guid", lambda row: row["process_guid"], priority=6)
+
+MIGRATIONS = (
+    _APP,
+    _ORG,
+    _SPACE,
+    Column("running", lambda row: f"{row['running']}/{row['instances']}", priority=1, is_number=True),
+    Column("strategy", lambda row: row["strategy"]),
+    Column("from", lambda row: row["from_rootfs"].removeprefix("docker://"), priority=2),
+    Column("to", lambda row: row["to_rootfs"].removeprefix("docker://") or "its copy", priority=5),
+    _PROCESS_GUID,
+)
+
+RESTORES = (
+    *MIGRATIONS[:5],
+    Column("to", lambda row: row["to_rootfs"].removeprefix("docker://"), priority=2),
+    Column("from", lambda row: row["from_rootfs"].removeprefix("docker://"), priority=5),
+    _PROCESS_GUID,
+)
+
+PINS = (
+    _APP,
+    _ORG,
+    _SPACE,
+    Column("runs-from", lambda row: row["rootfs"].removeprefix("docker://"), priority=1),
+    _PROCESS_GUID,
+)
+
+SKIPPED = (
+    _APP,
+    _ORG,
+    _SPACE,
+    Column("state", lambda row: row["state"], is_state=True),
+    Column("reason", lambda row: row["reason"]),
+    Column("detail", lambda row: row["detail"], priority=1, is_prose=True),
+    _PROCESS_GUID,
+)
+
+
+def is_pending(plan: PlanDocument) -> bool:
+    """Whether something is to be changed, or is being changed."""
+    return bool(plan.migrations) or any(row["state"] == "migrating" for row in plan.skipped)
+
+
+def plan_rows(plan: PlanDocument) -> list[Row]:
+    """List a plan's entries as rows that say what kind they are."""
+    parts = (
+        ("copy", plan.copies),
+        ("migration", plan.migrations),
+        ("pin", plan.pins),
+        ("skipped", plan.skipped),
+        ("plan", [plan.end]),
+    )
+    return [{"kind": kind, **row} for kind, rows in parts for row in rows]
+
+
+def show_plan(output: Output, plan: PlanDocument) -> None:
+    """Write a plan: what is copied, what is migrated, what is skipped and why."""
+    if output.is_json:
+        output.lines(plan_rows(plan))
+        return
+    end, copies, migrations = plan.end, plan.copies, plan.migrations
+    way = "to their copies in" if end["goal"] == "cache" else "back to their sources from"
+    output.say(
+        f"Plan of {format_time(end['made_at'])} UTC: apps {way} {end['cache_registry']}", style="heading"
+    )
+    output.say(f"{format_count(end['looked_at'], 'LRPs')} looked at")
+    output.say()
+    if copies:
+        output.listing(copies, COPIES, what="images to copy")
+        output.say()
+        output.listing(_by_registry(copies), REGISTRIES, what="source registries")
+        output.say()
+    is_restore = end["goal"] == "source"
+    output.listing(migrations, RESTORES if is_restore else MIGRATIONS, what="apps to migrate")
+    if plan.pins:
+        output.say()
+        output.listing(plan.pins, PINS, what="apps to pin to the sources that they run from")
+    shown = [row for row in plan.skipped if row["state"] != "cached"]
+    if shown:
+        output.say()
+        output.listing(shown, SKIPPED, what="apps skipped")
+    explain(output, [row["reason"] for row in shown])
+    output.say()
+    _sum_up(output, plan, shown)
+
+
+def _sum_up(output: Output, plan: PlanDocument, shown: Sequence[Row]) -> None:
+    cached = len(plan.skipped) - len(shown)
+    strategies = Counter(row["strategy"] for row in plan.migrations)
+    how = ", ".join(f"{count:,} by {strategy}" for strategy, count in sorted(strategies.items()))
+    output.say(
+        f"{format_count(len(plan.migrations), 'apps')} to migrate{f' ({how})' if how else ''}, "
+        f"{format_count(len(plan.copies), 'images')} to copy, {len(shown):,} skipped, "
+        f"{cached:,} already run from their copies",
+        style="heading",
+    )
+    for problem in plan.end["problems"]:
+        output.say(f"INCOMPLETE: {problem}; this plan cannot be applied", style="problem")
+
+
+def _by_registry(copies: Sequence[Row]) -> list[Row]:
+    rows = list[Row]()
+    for registry in sorted({row["registry"] for row in copies}):
+        mine = [row for row in copies if row["registry"] == registry]
+        known = [row for row in mine if row["known"]]
+        more = "" if len(known) == len(mine) else " and more"
+        rows.append(
+            {
+                "registry": registry,
+                "images": len(mine),
+                "bytes": format_size(sum(row["bytes"] for row in known)) + more,
+                "requests": f"{sum(row['requests'] for row in known):,}{more}",
+            }
+        )
+    return rows

@@ -1,0 +1,138 @@
+"""Lays out rows as plain text, one line each: no text that people copy is folded or cut.
+
+On a terminal that is too narrow, prose is cut first, and then columns are left out, the least important
+first. What still does not fit makes its line longer than the terminal.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+GAP = "  "
+LEAST_PROSE = 24
+"""Characters that prose is cut to at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: Its heading, and what --columns and --sort call it.
+        text: Makes a cell from a row.
+        priority: Of columns that may be left out, the greatest number goes first; 0 always stays.
+        is_number: Its cells are aligned to the right.
+        is_state: Its cells have colours.
+        is_prose: Its cells may be cut: nothing that people copy.
+        value: What --sort compares; None compares the texts.
+    """
+
+    name: str
+    text: Callable[[Row], str]
+    priority: int = 0
+    is_number: bool = False
+    is_state: bool = False
+    is_prose: bool = False
+    value: Callable[[Row], Any] | None = None
+
+    def sort_key(self, row: Row) -> tuple[bool, Any]:
+        """Make the key of a row; rows without a value come last."""
+        value = self.text(row).lower() if self.value is None else self.value(row)
+        return value is None, value
+
+
+@dataclass(slots=True)
+class _Laid:
+    """A column with its cells, and the width that it is shown with."""
+
+    column: Column
+    cells: list[str]
+    width: int
+
+    @property
+    def least(self) -> int:
+        """The width that it cannot fall below."""
+        if not self.column.is_prose:
+            return self.width
+        return min(self.width, max(LEAST_PROSE, len(self.column.name)))
+
+
+def table_lines(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    *,
+    width: int | None,
+    style: Callable[[str, str], str] = lambda text, _: text,
+) -> list[str]:
+    """Lay out a heading and a line for each row.
+
+    Args:
+        rows: What is shown.
+        columns: In their order.
+        width: Columns of the terminal; None shows everything.
+        style: Styles a text by a state, or by "heading".
+    """
+    laid = [_lay(column, rows) for column in columns]
+    if width is not None:
+        _fit(laid, width)
+    heading = GAP.join(_cell(each, each.column.name.upper(), is_last=each is laid[-1]) for each in laid)
+    lines = [style(heading.rstrip(), "heading")]
+    for number in range(len(rows)):
+        cells = list[str]()
+        for each in laid:
+            text = each.cells[number]
+            cell = _cell(each, text, is_last=each is laid[-1])
+            cells.append(style(cell, text) if each.column.is_state else cell)
+        lines.append(GAP.join(cells).rstrip())
+    return lines
+
+
+def clean(text: str) -> str:
+    """Replace what a terminal would obey or a line would break at: texts come from tenants too."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
+
+
+def _lay(column: Column, rows: Sequence[Row]) -> _Laid:
+    cells = [clean(column.text(row)) for row in rows]
+    return _Laid(column, cells, max(len(column.name), *map(_width, cells)))
+
+
+def _fit(laid: list[_Laid], width: int) -> None:
+    """Leave out columns without content, then cut prose and leave out columns until the lines fit."""
+    for each in [each for each in laid if each.column.priority and not any(each.cells)]:
+        laid.remove(each)
+    while sum(each.least for each in laid) + len(GAP) * (len(laid) - 1) > width:
+        dropped = max(laid, key=lambda each: each.column.priority)
+        if not dropped.column.priority:
+            break
+        laid.remove(dropped)
+    excess = sum(each.width for each in laid) + len(GAP) * (len(laid) - 1) - width
+    for each in sorted(laid, key=lambda each: -each.width):
+        cut = max(0, min(excess, each.width - each.least))
+        each.width -= cut
+        excess -= cut
+
+
+def _cell(laid: _Laid, text: str, *, is_last: bool) -> str:
+    if _width(text) > laid.width:
+        text = _cut(text, laid.width - 1) + "…"
+    padding = " " * (laid.width - _width(text))
+    if laid.column.is_number:
+        return padding + text
+    return text if is_last else text + padding
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _cut(text: str, width: int) -> str:
+    while _width(text) > width:
+        text = text[:-1]
+    return text

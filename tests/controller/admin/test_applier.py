@@ -1,0 +1,134 @@
+"""How a plan that is being applied is stopped: what has begun is waited for, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import pytest
+
+from controller.admin.applier import Applier, ApplyEvent, _Run, _waking
+from controller.admin.survey import Survey
+from controller.control import OperatorControl
+from controller.workqueue import WorkQueue
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.orders import Order
+from reconcile.reasons import Reason
+from reconcile.records import Goal
+from tests.controller.admin.test_messages import MOVE
+
+GUIDS = [ProcessGuid(f"p-{number}") for number in range(4)]
+
+
+class Operations:
+    async def find_paused(self) -> bool | None:
+        return False
+
+    async def save_paused(self, *, is_paused: bool) -> None:
+        pass
+
+    async def list_pins(self) -> frozenset[AppGuid]:
+        return frozenset()
+
+    async def pin(self, app_guids: object) -> None:
+        pass
+
+    async def unpin(self, app_guids: object) -> None:
+        pass
+
+
+@dataclass
+class Scene:
+    """Orders for four LRPs, and what is reported of them."""
+
+    control: OperatorControl = field(default_factory=lambda: OperatorControl(Operations()))
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    events: list[ApplyEvent] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        planned = {guid: replace(MOVE, subject=replace(MOVE.subject, process_guid=guid)) for guid in GUIDS}
+        self.run = _Run(planned, set(planned), frozenset())
+        for guid in GUIDS:
+            assert self.control.place_order(guid, Order(Goal.CACHE, since=0.0), self.run.follow)
+        queue: WorkQueue[ProcessGuid] = WorkQueue()
+        self.applier = Applier(cast(Survey, None), self.control, queue)
+
+    async def follow(self) -> None:
+        async with _waking(self.run, self.stop):
+            async for event in self.applier._watch(self.run, Goal.CACHE, self.stop):
+                self.events.append(event)
+
+    def report(self, number: int, reason: Reason) -> None:
+        self.control.report(GUIDS[number], reason, "")
+
+    @property
+    def ordered(self) -> list[ProcessGuid]:
+        return [guid for guid in GUIDS if self.control.order_of(guid) is not None]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    async with asyncio.timeout(5):
+        yield scene
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_after_a_stop_only_what_has_begun_is_waited_for(scene: Scene) -> None:
+    following = asyncio.ensure_future(scene.follow())
+    scene.report(0, Reason.MIGRATED)
+    scene.report(1, Reason.BRIDGING)
+    scene.report(2, Reason.WAITING_FOR_COPY)
+    await settle()
+    scene.stop.set()
+    await settle()
+
+    assert scene.ordered == [GUIDS[1]], "nothing else is asked for any more"
+    assert not following.done()
+    scene.report(1, Reason.STARTING)
+    scene.report(1, Reason.MIGRATED)
+    await following
+    assert [event.reason for event in scene.events if event.is_over] == [Reason.MIGRATED] * 2
+    assert scene.events[-1].done == 2
+
+
+async def test_a_stop_with_nothing_begun_ends_it_at_once(scene: Scene) -> None:
+    scene.stop.set()
+
+    await scene.follow()
+
+    assert scene.events == []
+    assert scene.ordered == []
+
+
+async def test_what_was_reported_before_a_stop_is_told(scene: Scene) -> None:
+    """Also when nobody had read it by then: an LRP that is being migrated keeps its order."""
+    scene.report(3, Reason.BRIDGED)
+    scene.report(0, Reason.MIGRATED)
+    scene.stop.set()
+    following = asyncio.ensure_future(scene.follow())
+    await settle()
+
+    assert scene.ordered == [GUIDS[3]]
+    scene.report(3, Reason.BRIDGE_CRASHED)
+    await following
+    assert [event.reason for event in scene.events] == [
+        Reason.BRIDGED,
+        Reason.MIGRATED,
+        Reason.BRIDGE_CRASHED,
+    ]
+
+
+async def test_without_a_stop_all_are_waited_for(scene: Scene) -> None:
+    following = asyncio.ensure_future(scene.follow())
+    for number in range(4):
+        await settle()
+        assert not following.done()
+        scene.report(number, Reason.MIGRATED)
+    await following
+
+    assert scene.events[-1].done == scene.events[-1].total == 4

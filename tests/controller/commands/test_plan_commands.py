@@ -1,0 +1,158 @@
+"""How plans are saved, applied and interrupted, with a daemon that is made up."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pytest
+
+from controller.admin.admin_client import AdminClient
+from controller.admin.documents import PlanDocument
+from controller.admin.messages import messages_from_plan
+from controller.commands import plan_commands
+from controller.commands.apply_view import ApplyView
+from controller.commands.output import Output
+from controller.commands.plan_commands import Applying, Interrupted
+from controller.commands.sessions import Target
+from reconcile.errors import Invalid
+from reconcile.records import Goal
+from tests.controller.admin.test_messages import PROPOSAL
+
+PLAN = PlanDocument.from_messages(list(messages_from_plan(PROPOSAL)))
+BACK = PlanDocument.from_messages(list(messages_from_plan(replace(PROPOSAL, goal=Goal.SOURCE, copies=()))))
+TOTAL = 3
+
+
+def event(name: str, state: str, reason: str, done: int) -> dict[str, Any]:
+    return {"process_guid": name, "app_name": name, "state": state, "reason": reason, "detail": ""} | {
+        "done": done,
+        "total": TOTAL,
+    }
+
+
+class Client:
+    """A daemon that migrates two of three LRPs at a time; Ctrl-C is pressed when both are on their way."""
+
+    def __init__(self, presses: int, *, ends_anyway: bool = False) -> None:
+        self._presses, self._ends_anyway = presses, ends_anyway
+        self.was_left = False
+
+    async def apply(
+        self, plan: PlanDocument, max_in_flight: int | None, stop: asyncio.Event
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        try:
+            yield event("a", "migrating", "bridging", 0)
+            yield event("b", "migrating", "bridging", 0)
+            for _ in range(self._presses):
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(0.05)
+            await stop.wait()
+            yield event("a", "done", "migrated", 1)
+            yield event("b", "done", "migrated", 2)
+            if self._ends_anyway:
+                yield event("c", "done", "migrated", 3)
+        except (asyncio.CancelledError, GeneratorExit):
+            self.was_left = True
+            raise
+
+
+async def follow(client: Client) -> ApplyView:
+    view = ApplyView(Output("text"), TOTAL)
+    applying = Applying(Target(Path("x.json")), None, is_sure=True)
+    await plan_commands._follow(cast(AdminClient, client), PLAN, applying, view)
+    return view
+
+
+async def test_the_first_ctrl_c_waits_for_what_has_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Client(1)
+
+    with pytest.raises(Interrupted) as caught:
+        await follow(client)
+
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "0 of 3 done, 2 on their way: waiting for them (again Ctrl-C leaves them to the daemon)\n"
+    )
+    assert captured.out.splitlines() == ["1/3 a: migrated", "2/3 b: migrated"]
+    assert caught.value.message == (
+        "interrupted: 2 of 3 done, the others were not started; run the command again for the rest"
+    )
+    assert not client.was_left
+
+
+async def test_the_second_ctrl_c_leaves_it_to_the_daemon() -> None:
+    client = Client(2)
+
+    with pytest.raises(Interrupted, match=r"0 of 3 done, 2 on their way; the daemon finishes those"):
+        await follow(client)
+
+    assert client.was_left
+
+
+async def test_an_interruption_that_came_too_late_is_none() -> None:
+    view = await follow(Client(1, ends_anyway=True))
+
+    assert view.is_over
+
+
+async def test_afterwards_ctrl_c_means_what_it_did_before() -> None:
+    before = signal.getsignal(signal.SIGINT)
+
+    await follow(Client(1, ends_anyway=True))
+
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class TestFiles:
+    @pytest.fixture
+    def context(self, monkeypatch: pytest.MonkeyPatch) -> click.Context:
+        context = click.Context(plan_commands.reconcile)
+        context.set_parameter_source("config_path", click.core.ParameterSource.ENVIRONMENT)
+        return context
+
+    @pytest.mark.parametrize(("plan", "command"), [(PLAN, "reconcile"), (BACK, "restore")])
+    def test_a_saved_plan_says_what_applies_it(
+        self,
+        context: click.Context,
+        capsys: pytest.CaptureFixture[str],
+        tmp_path: Path,
+        plan: PlanDocument,
+        command: str,
+    ) -> None:
+        file = tmp_path / "my plan.jsonl"
+        with context:
+            plan_commands._save_plan(Output("json"), file, plan, Target(Path("x.json"), is_direct=True))
+
+        assert capsys.readouterr().err == (
+            f"saved to {file}; apply it with: diego-docker-cache {command} --direct --apply '{file}'\n"
+        )
+        assert PlanDocument.from_text(file.read_text(), "") == plan
+
+    def test_an_incomplete_plan_says_that_it_cannot_be_applied(
+        self, context: click.Context, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        broken = PlanDocument.from_messages(list(messages_from_plan(replace(PROPOSAL, problems=("x",)))))
+        with context:
+            plan_commands._save_plan(Output("text"), tmp_path / "plan", broken, Target(Path("x.json")))
+
+        assert "it is incomplete and cannot be applied" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("plan", "goal", "right"), [(PLAN, "source", "reconcile"), (BACK, "cache", "restore")]
+    )
+    def test_a_plan_of_the_other_command_is_refused_with_the_right_one(
+        self, context: click.Context, tmp_path: Path, plan: PlanDocument, goal: str, right: str
+    ) -> None:
+        file = tmp_path / "plan.jsonl"
+        file.write_text(plan.text())
+
+        with context, pytest.raises(Invalid) as caught:
+            plan_commands._read_plan(file, goal, Target(Path("x.json")))
+
+        assert caught.value.code == "other-goal"
+        assert f"diego-docker-cache {right} --apply {file}" in caught.value.detail

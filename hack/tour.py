@@ -135,7 +135,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
         "byte. `evict` deletes a copy that nothing runs from.",
     )
     url = await says(f"cache --follow {env.source.address}/team/next:3")
-    guid = url.strip().partition("/")[2].rpartition(":")[0]
+    guid = url.strip().splitlines()[-1].partition("/")[2].rpartition(":")[0]
     await says(f"image {guid}")
     await says("verify")
     await says(f"evict {guid}")

@@ -8,7 +8,7 @@ from controller.admin.audit import Audit
 from controller.admin.images import Images, Shelf
 from controller.admin.planner import Planner
 from controller.admin.queries import Desk
-from controller.admin.survey import Places, Survey
+from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CopyEngine, Copying, Records
 from controller.config import Config, read_secret
@@ -28,14 +28,14 @@ from controller.verifier import ReadBack
 from controller.watcher import Found, Watcher
 from controller.wiring import open_registries, pull_credentials
 from controller.workqueue import WorkQueue
-from reconcile.apply import Targets
+from reconcile.apply import PassTargets
 from reconcile.circuit import Circuit
 from reconcile.images import Digest, ImageReference
+from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
-from reconcile.observe import Sources
 from reconcile.observed import Rules
 from reconcile.ports import SourceContent
-from reconcile.steps import Limits as PhaseLimits
+from reconcile.steps import PhaseLimits
 
 
 class Engine(CopyEngine, Protocol):
@@ -144,7 +144,7 @@ def assemble(config: Config, opened: Opened) -> Loops:
         process=process,
         gate=control,
     )
-    sources = Sources(
+    sources = PassSources(
         lrps=bbs,
         instances=bbs,
         jobs=store.records,
@@ -158,7 +158,7 @@ def assemble(config: Config, opened: Opened) -> Loops:
         mode=mode,
         overrides=control,
     )
-    targets = Targets(
+    targets = PassTargets(
         lrps=bbs,
         bridges=bbs,
         instances=bbs,
@@ -178,8 +178,18 @@ def assemble(config: Config, opened: Opened) -> Loops:
         process=process,
         sync_interval=config.sync_interval,
     )
-    places = Places(bbs, store.records, store.journal, store.original_sources, control, coverage, mode)
-    survey = Survey(places, rules, process)
+    survey = Survey(
+        SurveyDependencies(
+            bbs=bbs,
+            records=store.records,
+            journal=store.journal,
+            original_sources=store.original_sources,
+            pins=control,
+            coverage=coverage,
+            contexts=reconciler,
+        ),
+        rules,
+    )
     desk = Desk(
         survey=survey,
         planner=Planner(survey, engine, store.records),
@@ -207,7 +217,7 @@ def _rules(config: Config, store: Store) -> Rules:
         running=config.running_policy,
         limits=PhaseLimits(
             bridge=config.bridge_timeout,
-            settle=config.start_timeout,
+            start=config.start_timeout,
             routes=config.route_propagation_delay,
             cloud_controller_sync=config.cloud_controller_sync_grace,
         ),

@@ -28,7 +28,7 @@ from reconcile.orders import Order
 from reconcile.ports import (
     BindingRecords,
     CopiedImage,
-    Engine,
+    ImageEngine,
     ImageRecords,
     JobRecords,
     ResolvedImage,
@@ -98,7 +98,7 @@ class Progress(Protocol):
         """Layers that were begun again."""
 
 
-class CopyEngine(Engine, Protocol):
+class CopyEngine(ImageEngine, Protocol):
     """An engine that tells how far it has come."""
 
     def progress(self, target: ImageReference) -> Progress | None:

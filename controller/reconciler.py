@@ -15,13 +15,15 @@ import structlog
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.actions import BeginMigration
-from reconcile.apply import Outcome, Targets, apply
+from reconcile.apply import Outcome, PassTargets, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.circuit import Circuit
-from reconcile.decide import decide, decide_left_bridge
+from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.errors import Conflict, DockerCacheError
+from reconcile.facts import PassContext
+from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import ProcessGuid
-from reconcile.observe import PassContext, Sources, observe, observe_left_bridge
+from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.protocol import FAILURES
@@ -31,8 +33,8 @@ from reconcile.records import LrpRecord, Migration, Phase
 log = structlog.get_logger(scope="reconciler")
 
 IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
-WITHDRAWN = Outcome(Reason.CANCELLED, "what was asked for was withdrawn", look_again=0.0)
-RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", look_again=1.0)
+WITHDRAWN = Outcome(Reason.CANCELLED, "what was asked for was withdrawn", retry_after=0.0)
+RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=1.0)
 
 SECONDS_TO_DESIRE = 4.0
 """For what must not be lost with a journal in memory, when the process ends."""
@@ -53,13 +55,14 @@ class Reconciler:
         self,
         queue: WorkQueue[ProcessGuid],
         *,
-        sources: Sources,
-        targets: Targets,
+        sources: PassSources,
+        targets: PassTargets,
         rules: Rules,
         process: Process,
     ) -> None:
         self._queue = queue
         self._sources = sources
+        self._facts = live_facts(sources)
         self._targets = targets
         self._rules = rules
         self._process = process
@@ -165,9 +168,9 @@ class Reconciler:
         started, order = time.monotonic(), self._sources.overrides.order_of(key)
         try:
             if is_bridge(key):
-                await self._look_at_left_bridge(key)
+                await self._look_at_orphaned_bridge(key)
                 return
-            observed = await observe(key, self._sources, self._moment(key))
+            observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._remember(observed, outcome)
@@ -186,12 +189,12 @@ class Reconciler:
             log.exception("failed-to-reconcile", process_guid=key)
         else:
             self._report(observed, outcome, time.monotonic() - started)
-            if outcome.look_again is None:
+            if outcome.retry_after is None:
                 self._queue.done(key)
             elif key in self._migrating:  # its app waits
-                self._queue.again_urgent(key, outcome.look_again)
+                self._queue.again_urgent(key, outcome.retry_after)
             else:
-                self._queue.again(key, outcome.look_again)
+                self._queue.again(key, outcome.retry_after)
 
     def _tell(self, key: ProcessGuid, order: Order | None, reason: Reason, detail: str) -> None:
         """Report to whoever gave an order what came of it, but not of a pass that knew nothing of it."""
@@ -202,7 +205,8 @@ class Reconciler:
         longest = LONGEST_BACK_OFF if key in self._migrating else None
         return self._queue.back_off(key, longest)
 
-    def _moment(self, key: ProcessGuid) -> PassContext:
+    def context_of(self, key: ProcessGuid) -> PassContext:
+        """Give the context in which an LRP is observed now, for passes and for plans."""
         return PassContext(
             now=self._process.clock(),
             process_age=self._age(),
@@ -214,14 +218,14 @@ class Reconciler:
     def _age(self) -> float:
         return 0.0 if self._first_answer is None else self._process.monotonic() - self._first_answer
 
-    async def _look_at_left_bridge(self, bridge: ProcessGuid) -> None:
+    async def _look_at_orphaned_bridge(self, bridge: ProcessGuid) -> None:
         """Decide about a bridge that is in the BBS but not in the journal."""
-        left = await observe_left_bridge(
-            bridge, self._sources, domains=self._rules.domains, process_age=self._age()
+        left = await observe_orphaned_bridge(
+            bridge, self._facts, domains=self._rules.domains, process_age=self._age()
         )
-        action = decide_left_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
+        action = decide_orphaned_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
-        outcome = await apply(action, empty, self._sources, self._targets)
+        outcome = await apply(action, empty, self._facts, self._targets)
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
         log.info("looked-at-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
         self._queue.done(bridge)  # the sweep finds it again while it is there
@@ -244,8 +248,8 @@ class Reconciler:
                 return WITHDRAWN
             self._circuit = self._circuit.begun()
             self._follow(key)
-            self._tell(key, observed.order, Reason(Phase.PREPARED), "")
-        outcome = await apply(action, observed, self._sources, self._targets)
+            self._tell(key, observed.order, Phase.PREPARED.reason, "")
+        outcome = await apply(action, observed, self._facts, self._targets)
         self._judge(key, outcome, observed.now)
         if key not in self._migrating:
             self._begin_parked()  # it did not take the place that it was looked at for
@@ -269,7 +273,7 @@ class Reconciler:
             return RECOVERING
         seconds = self._circuit.closed_for(now)
         if seconds > 0:
-            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit), look_again=seconds)
+            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit), retry_after=seconds)
         return None
 
     def _judge(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheRequest, Goal, Strategy
-from reconcile.steps import Retire, Step
+from reconcile.steps import RetireInstances, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,20 @@ class Continue:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveLeftBridge:
+class RemoveOrphanedBridge:
     """Remove a bridge that nobody needs."""
 
     process_guid: ProcessGuid
     reason: Reason = Reason.ORPHANED_BRIDGE
 
 
-Action = Skip | Forget | CacheImage | VerifyImage | BeginMigration | Continue | Retire | RemoveLeftBridge
+Action = (
+    Skip
+    | Forget
+    | CacheImage
+    | VerifyImage
+    | BeginMigration
+    | Continue
+    | RetireInstances
+    | RemoveOrphanedBridge
+)

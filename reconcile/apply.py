@@ -15,28 +15,29 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.facts import Facts
 from reconcile.images import CacheGuid, CacheRepositories
 from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
-from reconcile.observe import Sources, observe_migrating
+from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
 from reconcile.ports import (
     Bridges,
     CacheRequests,
-    Engine,
+    ImageEngine,
     Instances,
     Journal,
     Lrps,
     OriginalSources,
     Verifier,
 )
-from reconcile.protocol import LONGEST_LOOK_AGAIN, LOOK_AGAIN, may_remove, removing
+from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, removing
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.steps import (
@@ -46,9 +47,9 @@ from reconcile.steps import (
     Enter,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     UpdateBridge,
-    Wait,
 )
 
 
@@ -59,7 +60,7 @@ class Outcome:
     Attributes:
         reason: A constant for log, metrics and record.
         detail: One line for people; never holds credentials.
-        look_again: Seconds after which to look again; None when only a change calls for it.
+        retry_after: Seconds after which to look again; None when only a change calls for it.
         cache_guid: Set when the LRP runs from this cached image now.
         rounds: Migrations of the LRP that were begun, where one is open.
         ended: The migration that is over with this.
@@ -67,13 +68,13 @@ class Outcome:
 
     reason: Reason
     detail: str = ""
-    look_again: float | None = None
+    retry_after: float | None = None
     cache_guid: CacheGuid | None = None
     rounds: int | None = None
     ended: Migration | None = None
 
 
-class Images(Protocol):
+class CopyRecords(Protocol):
     """The records of copies."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
@@ -84,7 +85,7 @@ class Images(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
+class PassTargets:
     """What actions reach."""
 
     lrps: Lrps
@@ -92,14 +93,14 @@ class Targets:
     instances: Instances
     journal: Journal
     original_sources: OriginalSources
-    images: Images
-    engine: Engine
+    images: CopyRecords
+    engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests
     cache: CacheRepositories
 
 
-async def apply(action: Action, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     """Carry out an action that was planned on an observation."""
     match action:
         case Skip(reason, detail):
@@ -112,20 +113,20 @@ async def apply(action: Action, observed: Observed, sources: Sources, targets: T
         case VerifyImage():
             return await _verify(action, observed, targets)
         case BeginMigration():
-            return await _begin(action, observed, sources, targets)
-        case Retire():
+            return await _begin(action, observed, facts, targets)
+        case RetireInstances():
             return await _retire(action, targets)
-        case RemoveLeftBridge(process_guid, reason):
+        case RemoveOrphanedBridge(process_guid, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(process_guid)
-            return Outcome(reason, look_again=LONGEST_LOOK_AGAIN)
+            return Outcome(reason, retry_after=LONGEST_RETRY)
         case Continue():
-            return await _go_on(action, observed, sources, targets)
+            return await _go_on(action, observed, facts, targets)
 
 
-async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> Outcome:
+async def _verify(action: VerifyImage, observed: Observed, targets: PassTargets) -> Outcome:
     if await targets.verifier.verify(action.image):
-        return Outcome(Reason.COPY_VERIFIED, look_again=0.0)
+        return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
     await _ask_again(action.lrp.process_guid, action.image, observed, targets)
     damaged = targets.cache.image(action.image.cache_guid)
     return Outcome(
@@ -133,7 +134,9 @@ async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> 
     )
 
 
-async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, targets: Targets) -> Outcome:
+async def _ask_again(
+    guid: ProcessGuid, image: CachedImage, observed: Observed, targets: PassTargets
+) -> Outcome:
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
         request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
@@ -143,7 +146,7 @@ async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, 
     return Outcome(Reason.WAITING_FOR_COPY, vanished)
 
 
-async def _begin(action: BeginMigration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
@@ -174,10 +177,10 @@ async def _begin(action: BeginMigration, observed: Observed, sources: Sources, t
         )
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), targets)
-    return await _remove(row, observed, sources, targets)
+    return await _remove(row, observed, facts, targets)
 
 
-async def _is_there(image: CachedImage, targets: Targets) -> bool:
+async def _is_there(image: CachedImage, targets: PassTargets) -> bool:
     """Whether a copy is still known, now that the row tells that it is used, and still in the registry."""
     if await targets.images.find_image(image.cache_guid) is None:  # somebody evicts it
         return False
@@ -192,10 +195,10 @@ def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     return observed.original_source.cache_guid
 
 
-async def _go_on(action: Continue, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _go_on(action: Continue, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     match action.step:
-        case Wait(reason, seconds):
-            return Outcome(reason, look_again=seconds)
+        case RetryLater(reason, seconds):
+            return Outcome(reason, retry_after=seconds)
         case Enter(row):
             return await _enter(row, targets)
         case DesireBridge(row, reason):
@@ -204,52 +207,52 @@ async def _go_on(action: Continue, observed: Observed, sources: Sources, targets
                 await targets.bridges.desire_another(
                     row.original, bridge_of(row.process_guid), BRIDGE_DOMAIN, action.target
                 )
-            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case UpdateBridge(row, wanted, reason):
             with suppress(NotFound):
                 await targets.bridges.update_from(bridge_of(row.process_guid), wanted)
-            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
-            return await _remove(row, observed, sources, targets)
+            return await _remove(row, observed, facts, targets)
         case DesireOriginal(row):
             return await _desire(row, action.target, observed, targets)
-        case Retire() as retire:
+        case RetireInstances() as retire:
             return await _retire(retire, targets)
         case RemoveBridge(row, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
-            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case Close(row, reason):
             return await _close(row, reason, observed, targets)
 
 
-async def _enter(row: Migration, targets: Targets) -> Outcome:
+async def _enter(row: Migration, targets: PassTargets) -> Outcome:
     await targets.journal.save_migration(row)
-    return Outcome(Reason(row.phase), look_again=0.0, rounds=row.rounds)
+    return Outcome(row.phase.reason, retry_after=0.0, rounds=row.rounds)
 
 
-async def _close(row: Migration, reason: Reason, observed: Observed, targets: Targets) -> Outcome:
+async def _close(row: Migration, reason: Reason, observed: Observed, targets: PassTargets) -> Outcome:
     if reason == Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
         await targets.images.mark_for_verification(row.cache_guid, observed.now)
     await targets.journal.delete_migration(row.process_guid)
     is_moved = reason == Reason.MIGRATED
     return Outcome(
         reason,
-        look_again=None if is_moved else 0.0,
+        retry_after=None if is_moved else 0.0,
         cache_guid=row.cache_guid if is_moved else None,
         rounds=row.rounds - 1 if reason == Reason.CANCELLED else row.rounds,
         ended=row,
     )
 
 
-async def _remove(before: Migration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _remove(before: Migration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     """Remove the original; the row stands first, and then all that matters is looked at once more."""
     guid = before.process_guid
     row = removing(before, observed.world)
     await targets.journal.save_migration(row)
-    seen = await observe_migrating(row, observed, sources)
+    seen = await observe_migrating(row, observed, facts)
     if not may_remove(row, seen.world):
-        return await _call_off(before, Reason.INSTANCES_CHANGED, targets)
+        return await _cancel(before, Reason.INSTANCES_CHANGED, targets)
     newest = removing(before, seen.world)
     if newest != row:  # scaled, re-routed, or other instances by now
         row = newest
@@ -258,50 +261,50 @@ async def _remove(before: Migration, observed: Observed, sources: Sources, targe
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it in this very moment: nothing of it may come back.
-        return await _call_off(before, Reason.REMOVED_BY_OWNER, targets)
+        return await _cancel(before, Reason.REMOVED_BY_OWNER, targets)
     except Unavailable as error:
         if error.may_have_happened:
-            return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), look_again=0.0, rounds=row.rounds)
-        await _call_off(before, Reason.NOT_REMOVED, targets)
+            return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), retry_after=0.0, rounds=row.rounds)
+        await _cancel(before, Reason.NOT_REMOVED, targets)
         raise
     return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
 
 
-async def _call_off(row: Migration, reason: Reason, targets: Targets, *, detail: str = "") -> Outcome:
+async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detail: str = "") -> Outcome:
     """Leave an LRP that was not removed to its row from before, or without a bridge to a new plan."""
     if row.strategy is Strategy.BRIDGE:
         await targets.journal.save_migration(row)
-        return Outcome(reason, detail, look_again=0.0, rounds=row.rounds)
+        return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
     await targets.journal.delete_migration(row.process_guid)
     rounds = row.rounds if reason == Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody undid it
-    return Outcome(reason, detail, look_again=0.0, rounds=rounds, ended=row)
+    return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
-async def _retire(action: Retire, targets: Targets) -> Outcome:
+async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
     for row in action.instances:
         await _retire_one(row, targets)
-    return Outcome(action.reason, "their stops were lost: retired", look_again=LONGEST_LOOK_AGAIN)
+    return Outcome(action.reason, "their stops were lost: retired", retry_after=LONGEST_RETRY)
 
 
-async def _retire_one(row: ActualLrp, targets: Targets) -> None:
+async def _retire_one(row: ActualLrp, targets: PassTargets) -> None:
     if row.presence is Presence.ORDINARY:
         with suppress(NotFound):
             await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
 
 
-async def _desire(row: Migration, target: Pull, observed: Observed, targets: Targets) -> Outcome:
+async def _desire(row: Migration, target: Pull, observed: Observed, targets: PassTargets) -> Outcome:
     original = row.original
     try:
         await targets.lrps.desire_lrp(original, target.rootfs, target.credentials)
     except Conflict:
-        return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, look_again=0.0, rounds=row.rounds)
+        return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, retry_after=0.0, rounds=row.rounds)
     except Invalid as refusal:
         # The BBS took this very definition once: give it back rather than lose it.
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if row.strategy is Strategy.RECREATE:
-            return await _call_off(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
+            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
         return await _enter(
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
             targets,
         )
-    return Outcome(Reason.DESIRE_UNCONFIRMED, look_again=0.0, rounds=row.rounds)
+    return Outcome(Reason.DESIRE_UNCONFIRMED, retry_after=0.0, rounds=row.rounds)

@@ -10,15 +10,15 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
 from reconcile.bridges import can_have_bridge
 from reconcile.errors import Invalid
 from reconcile.images import ImageReference, image_from_rootfs
-from reconcile.lrps import DesiredLrp, Pull
-from reconcile.observed import LeftBridge, Observed, Rules
+from reconcile.lrps import DesiredLrp, Pull, source_of
+from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, refusal_of
 from reconcile.protocol import (
@@ -41,7 +41,7 @@ from reconcile.records import (
     requester_of_lrp,
 )
 from reconcile.staging import Signal, signal_of
-from reconcile.steps import Retire
+from reconcile.steps import RetireInstances
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a migration after which earlier rounds no longer count."""
@@ -50,15 +50,6 @@ _NOT_AT_ONCE = FAILURES | {Reason.COPY_CORRUPT}
 
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy is asked for again."""
-
-
-def source_of(lrp: DesiredLrp) -> ImageReference:
-    """Read an LRP's image in its canonical spelling.
-
-    Raises:
-        Invalid: No registry would know such an image.
-    """
-    return image_from_rootfs(lrp.rootfs).canonical()
 
 
 def decide(observed: Observed, rules: Rules) -> Action:
@@ -73,7 +64,7 @@ def decide(observed: Observed, rules: Rules) -> Action:
         return foreign
     stale = stale_instances(observed.instances, observed.stale)
     if stale:
-        return Retire(stale, Reason.RETIRED_STALE_INSTANCES)
+        return RetireInstances(stale, Reason.RETIRED_STALE_INSTANCES)
     source = source_of(lrp)
     if observed.order is not None:
         return _follow_order(observed, lrp, source, rules)
@@ -129,17 +120,17 @@ def _move(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Ru
     return _get_image(observed, lrp, source, rules) or _replace(observed, lrp, source, rules)
 
 
-def decide_left_bridge(left: LeftBridge, *, cloud_controller_sync: float) -> Action:
+def decide_orphaned_bridge(left: OrphanedBridge, *, cloud_controller_sync: float) -> Action:
     """Decide about a bridge that no migration knows of: its record was lost, or it came late."""
     if left.bridge is None or left.is_in_use:
         return Forget()
     bridged = running(left.bridge, left.bridge_instances)
     if left.lrp is not None:
         if running(left.lrp, left.instances) >= min(left.lrp.instances, bridged):
-            return RemoveLeftBridge(left.process_guid)
+            return RemoveOrphanedBridge(left.process_guid)
         return Skip(Reason.BRIDGE_IN_USE, "fewer instances of the app itself run")
     if bridged == 0 or (left.domains_are_fresh and left.process_age > cloud_controller_sync):
-        return RemoveLeftBridge(left.process_guid)  # its owner removed the app
+        return RemoveOrphanedBridge(left.process_guid)  # its owner removed the app
     return Skip(Reason.BRIDGE_IN_USE, "the app itself is not desired")
 
 

@@ -276,6 +276,14 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     return parse_image_reference(f"{host}{slash}{path}".removeprefix("/"))
 
 
+def find_source(rootfs: Rootfs) -> ImageReference | None:
+    """Read a rootfs's image in its canonical spelling; None when no registry would know such an image."""
+    try:
+        return image_from_rootfs(rootfs).canonical()
+    except Invalid:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class CacheRepositories:
     """Where copies lie in the private registry.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType, Self
 
-from reconcile.images import Rootfs
+from reconcile.images import ImageReference, Rootfs, image_from_rootfs
 
 ProcessGuid = NewType("ProcessGuid", str)
 AppGuid = NewType("AppGuid", str)
@@ -169,6 +169,15 @@ class DesiredLrp:
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+def source_of(lrp: DesiredLrp) -> ImageReference:
+    """Read an LRP's image in its canonical spelling.
+
+    Raises:
+        Invalid: No registry would know such an image.
+    """
+    return image_from_rootfs(lrp.rootfs).canonical()
 
 
 class ActualLrpState(StrEnum):

@@ -8,7 +8,7 @@ from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy
 from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord, Migration, OriginalSource
-from reconcile.steps import Limits, World
+from reconcile.steps import PhaseLimits, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Rules:
     cache: CacheRepositories
     domains: frozenset[str]
     running: RunningPolicy = RunningPolicy()  # noqa: RUF009 - a frozen value
-    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
+    limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
     may_bridge: bool = False
     pull_credentials: Credentials | None = None
     max_in_flight: int = 10
@@ -95,7 +95,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftBridge:
+class OrphanedBridge:
     """A bridge that no migration knows of, and the LRP that it stands in for.
 
     Attributes:

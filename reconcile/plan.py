@@ -9,20 +9,20 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
-from reconcile.decide import due_strategy, source_of
+from reconcile.decide import decide, due_strategy
 from reconcile.images import ImageReference, Rootfs
-from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
+from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
 from reconcile.protocol import running
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Strategy
 from reconcile.selection import Owner, owner_of
-from reconcile.steps import Retire
+from reconcile.steps import RetireInstances
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,17 @@ def subject_of(lrp: DesiredLrp) -> Subject:
     return Subject(lrp.process_guid, lrp.app_guid, owner_of(lrp), lrp.rootfs)
 
 
-def propose(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -> PlannedMigration | Skipped:
+def planned_action(observed: Observed, rules: Rules) -> Action:
+    """Decide about one LRP as a pass does; of one that is being migrated a plan says the phase alone.
+
+    The next step of a migration is the pass's, which observes the bridge too.
+    """
+    if observed.migration is not None:
+        return Skip(observed.migration.phase.reason)
+    return decide(observed, rules)
+
+
+def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -> PlannedMigration | Skipped:
     """Say what a decision about one LRP means in the end: not its next step, but where it leads."""
     match action:
         case CacheImage(request):
@@ -127,7 +137,7 @@ def propose(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -
             return _move(observed, lrp, rules, reason=action.reason)
         case Skip(reason, detail):
             return Skipped(subject_of(lrp), reason, detail)
-        case Forget() | Retire() | RemoveLeftBridge():
+        case Forget() | RetireInstances() | RemoveOrphanedBridge():
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
             raise AssertionError("an LRP that is being replaced is not planned anew")
@@ -169,7 +179,7 @@ def _move_after_copy(
     return replace(move, to_rootfs=None, copy=source_of(lrp))
 
 
-def differences(planned: PlannedMigration, now: PlannedMigration | Skipped) -> str:
+def changes_since_plan(planned: PlannedMigration, now: PlannedMigration | Skipped) -> str:
     """Say in what an LRP is not what a plan was made for; empty when it is.
 
     A copy that was missing may be there by now: that is what the plan wanted. One that is asked for once

@@ -153,7 +153,7 @@ class TargetState(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Engine(Protocol):
+class ImageEngine(Protocol):
     """A way to copy an image into the private registry."""
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:

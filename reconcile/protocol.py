@@ -21,13 +21,13 @@ from reconcile.steps import (
     DesireBridge,
     DesireOriginal,
     Enter,
-    Limits,
+    PhaseLimits,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     Step,
     UpdateBridge,
-    Wait,
     World,
 )
 
@@ -37,10 +37,10 @@ MAX_ROUNDS = 3
 MAX_BRIDGE_CRASHES = 2
 """Crashes in a row of one of a bridge's instances, after which the bridge is given up."""
 
-LOOK_AGAIN = 0.25
+SHORTEST_RETRY = 0.25
 """Seconds until the second look at something that takes its time; later ones are farther apart."""
 
-LONGEST_LOOK_AGAIN = 5.0
+LONGEST_RETRY = 5.0
 
 UNKNOWN_FOR = 60.0
 """Seconds in which a removal whose answer was lost may still take effect: a BBS gives up what it does for
@@ -65,7 +65,7 @@ _KEEPS_BRIDGE = frozenset({Reason.MIGRATED, Reason.RESTORED, *_STAYS})
 """Ends at which the bridge must not go before the original serves."""
 
 
-def next_step(row: Migration, world: World, *, target: Pull, limits: Limits) -> Step:
+def next_step(row: Migration, world: World, *, target: Pull, limits: PhaseLimits) -> Step:
     """Decide the next step of an open migration; the same row and world give the same step.
 
     Args:
@@ -140,7 +140,7 @@ class _Case:
     row: Migration
     world: World
     target: Pull
-    limits: Limits
+    limits: PhaseLimits
 
     @property
     def waited(self) -> float:
@@ -164,8 +164,8 @@ class _Case:
         )
         return Enter(row)
 
-    def wait(self, reason: Reason, at_most: float = LONGEST_LOOK_AGAIN) -> Wait:
-        return Wait(reason, min(at_most, LONGEST_LOOK_AGAIN, max(LOOK_AGAIN, self.waited / 10)))
+    def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
+        return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
 
     def give_up(self, reason: Reason) -> Step:
         """End it: at once without a bridge, after the removal of the bridge with one."""
@@ -225,7 +225,7 @@ def _bridging(case: _Case) -> Step:
         return UpdateBridge(case.row, replace(lrp, instances=most))
     if may_remove(case.row, world):
         return case.enter(Phase.BRIDGED)
-    return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + LOOK_AGAIN)
+    return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
 
 
 def _is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
@@ -240,7 +240,7 @@ def _bridged(case: _Case) -> Step:
     if world.bridge is None or not _is_like(world.bridge, lrp) or not may_remove(case.row, world):
         return case.enter(Phase.BRIDGING)
     if case.waited < case.limits.routes:
-        return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+        return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
     return RemoveOriginal(case.row)
 
 
@@ -264,7 +264,7 @@ def _removing(case: _Case) -> Step:
     if lrp.rootfs == case.target.rootfs:
         return case.enter(Phase.STARTING)
     if case.is_unknown:
-        left = case.row.unknown_until - case.world.now + LOOK_AGAIN
+        left = case.row.unknown_until - case.world.now + SHORTEST_RETRY
         return case.wait(Reason.REMOVAL_UNCONFIRMED, left)
     return _not_removed(case)
 
@@ -295,12 +295,12 @@ def _removed(case: _Case) -> Step:
         # next sync if it was deleted, which is sooner than it would be known otherwise.
         left = case.limits.cloud_controller_sync - world.process_age
         if left > 0:
-            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + LOOK_AGAIN)
+            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + SHORTEST_RETRY)
         return case.give_up(Reason.REMOVED_BY_OWNER)
     if not world.instances or case.waited > GO_ON_AFTER:
         return DesireOriginal(row)
     if case.waited > RETIRE_AFTER:
-        return Retire(world.instances)
+        return RetireInstances(world.instances)
     return case.wait(Reason.INSTANCES_STOPPING)
 
 
@@ -333,15 +333,15 @@ def _starting(case: _Case) -> Step:
         return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else Close(row, ended)
     stale = stale_instances(world.instances, row.instance_guids)
     if stale:
-        return Retire(stale)
+        return RetireInstances(stale)
     serving = running(lrp, world.instances, row.instance_guids)
     if serving >= lrp.instances:
         return case.enter(Phase.REMOVING_BRIDGE, ended=ended)
-    if case.waited <= case.limits.settle:
-        return case.wait(Reason.STARTING, case.limits.settle - case.waited + LOOK_AGAIN)
+    if case.waited <= case.limits.start:
+        return case.wait(Reason.STARTING, case.limits.start - case.waited + SHORTEST_RETRY)
     if serving >= running(world.bridge, world.bridge_instances):  # the bridge adds nothing
         return case.enter(Phase.REMOVING_BRIDGE, ended=Reason.NOT_HEALTHY)
-    return Wait(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_LOOK_AGAIN)
+    return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
 
 
 def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[ActualLrp, ...]:
@@ -363,17 +363,17 @@ def _removing_bridge(case: _Case) -> Step:
         return case.enter(Phase.REMOVED)  # a removal whose answer was lost took effect after all
     stale = stale_instances(world.instances, row.instance_guids)
     if stale and world.lrp is not None:
-        return Retire(stale)
+        return RetireInstances(stale)
     if world.bridge is not None:
         if not may_remove_bridge(row, world):
             return case.enter(Phase.STARTING, ended=row.ended if row.ended in _STAYS else None)
         if row.ended in _KEEPS_BRIDGE and world.lrp is not None and case.waited < case.limits.routes:
-            return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+            return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
         return RemoveBridge(row)
     if not world.bridge_instances or case.waited > GO_ON_AFTER + case.limits.routes:
         return Close(row, row.ended or case.done)
     if case.waited > RETIRE_AFTER + case.limits.routes:
-        return Retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
+        return RetireInstances(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return case.wait(Reason.REMOVING_BRIDGE)
 
 

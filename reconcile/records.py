@@ -6,7 +6,7 @@ The store only saves these; which change of state is legal stands in `JOB_CHANGE
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, Self
 
 from reconcile.errors import Conflict
 from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
@@ -191,15 +191,27 @@ class Strategy(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far a migration has come; written before the effect that it names."""
+    """How far a migration has come; written before the effect that it names.
 
-    PREPARED = "prepared"
-    BRIDGING = "bridging"
-    BRIDGED = "bridged"
-    REMOVING = "removing"
-    REMOVED = "removed"
-    STARTING = "starting"
-    REMOVING_BRIDGE = "removing-bridge"
+    Attributes:
+        reason: The reason that an LRP in this phase has.
+    """
+
+    reason: Reason
+
+    def __new__(cls, reason: Reason) -> Self:
+        """Make a member whose text is that of its reason."""
+        member = str.__new__(cls, reason.value)
+        member._value_, member.reason = reason.value, reason
+        return member
+
+    PREPARED = Reason.PREPARED
+    BRIDGING = Reason.BRIDGING
+    BRIDGED = Reason.BRIDGED
+    REMOVING = Reason.REMOVING
+    REMOVED = Reason.REMOVED
+    STARTING = Reason.STARTING
+    REMOVING_BRIDGE = Reason.REMOVING_BRIDGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,10 +317,23 @@ class LrpKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the records know of one LRP."""
+class KnownCopy:
+    """What the store knows of the copy of an app's source image.
 
-    record: LrpRecord | None = None
+    Attributes:
+        binding: The app's latest for the source.
+        job: The binding's.
+        image: The job's.
+    """
+
     binding: Binding | None = None
     job: CacheJob | None = None
     image: CachedImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLrp:
+    """What the store knows of one LRP."""
+
+    record: LrpRecord | None = None
+    copy: KnownCopy = KnownCopy()

@@ -8,12 +8,12 @@ from reconcile.records import Migration
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PhaseLimits:
     """How long phases may take, in seconds.
 
     Attributes:
         bridge: Until a bridge runs.
-        settle: Until the original runs again, before that counts as a failure.
+        start: Until the original runs again, before that counts as a failure.
         routes: Between "runs" and "routers know it".
         cloud_controller_sync: Since the BBS first answered this process that the owner of a fresh domain
             gets to desire again what is missing, before a removal found in the journal counts as the owner's.
@@ -21,7 +21,7 @@ class Limits:
     """
 
     bridge: float = 300.0
-    settle: float = 300.0
+    start: float = 300.0
     routes: float = 5.0
     cloud_controller_sync: float = 180.0
 
@@ -50,7 +50,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RetryLater:
     """Look again after some seconds, or when an event calls for it."""
 
     reason: Reason
@@ -101,7 +101,7 @@ class DesireOriginal:
 
 
 @dataclass(frozen=True, slots=True)
-class Retire:
+class RetireInstances:
     """Stop instances of a definition that was removed; then look again."""
 
     instances: tuple[ActualLrp, ...]
@@ -125,13 +125,13 @@ class Close:
 
 
 Step = (
-    Wait
+    RetryLater
     | Enter
     | DesireBridge
     | UpdateBridge
     | RemoveOriginal
     | DesireOriginal
-    | Retire
+    | RetireInstances
     | RemoveBridge
     | Close
 )

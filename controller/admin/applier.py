@@ -10,14 +10,14 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from controller.admin.survey import Findings, Seen, Survey
+from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from controller.control import Control, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
 from reconcile.images import Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
-from reconcile.plan import Plan, PlannedMigration, differences, propose
+from reconcile.plan import Plan, PlannedMigration, changes_since_plan, plan_lrp
 from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, Phase
 from reconcile.selection import Selection
@@ -28,7 +28,7 @@ MOST_FAILED_LOOKS = 5
 _ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
 """Ends at which an LRP is where it was to go, be it with fewer instances."""
 
-_NOTHING_NEW = frozenset({Reason.CANCELLED, Reason(Phase.PREPARED)})
+_NOTHING_NEW = frozenset({Reason.CANCELLED, Phase.PREPARED.reason})
 """What is heard between two looks that fail."""
 
 TOLD = 10
@@ -169,7 +169,7 @@ class Applier:
         planned = {move.subject.process_guid: move for move in plan.migrations}
         found, done, changed = set[ProcessGuid](), set[ProcessGuid](), list[str]()
         listed = await self._survey.list_some(planned)
-        looked = self._survey.look(listed, Selection(), order, Findings())
+        looked = self._survey.decide_each(listed, Selection(), order, SurveyCounts())
         async with aclosing(looked) as seen_lrps:
             async for seen in seen_lrps:
                 move = planned[seen.lrp.process_guid]
@@ -180,8 +180,8 @@ class Applier:
                 if self._is_done(move, seen):
                     done.add(seen.lrp.process_guid)
                     continue
-                as_now = propose(seen.observed, seen.lrp, seen.action, self._survey.rules)
-                difference = differences(move, as_now)
+                as_now = plan_lrp(seen.observed, seen.lrp, seen.action, self._survey.rules)
+                difference = changes_since_plan(move, as_now)
                 if difference:
                     changed.append(f"{_name(move)} {difference}")
         changed += [f"{_name(move)} is gone" for guid, move in planned.items() if guid not in found]
@@ -190,7 +190,7 @@ class Applier:
             raise Conflict("admin", "plan-is-stale", "; ".join(changed[:TOLD]) + more)
         return frozenset(done)
 
-    def _is_done(self, planned: PlannedMigration, seen: Seen) -> bool:
+    def _is_done(self, planned: PlannedMigration, seen: SurveyedLrp) -> bool:
         if seen.lrp.rootfs == planned.subject.rootfs:
             return False
         is_from_cache = any(self._survey.rules.cache.holds(source) for source in seen.sources)

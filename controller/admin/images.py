@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller.admin.survey import Scan
+from controller.admin.survey import SurveyScan
 from controller.verifier import Reader
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -43,7 +43,7 @@ class Registry(Reader, Protocol):
 class Bbs(Protocol):
     """The BBS, as far as it is listed."""
 
-    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan[SchedulingInfo]:
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SurveyScan[SchedulingInfo]:
         """List the light views of the desired LRPs of one domain, or all when it is empty."""
 
 

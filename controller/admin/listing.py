@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller.admin.survey import Findings, Seen, Survey
+from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
 from reconcile.circuit import Circuit
 from reconcile.images import CacheGuid, Rootfs
@@ -121,10 +121,10 @@ async def list_apps(
     survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
 ) -> AppPage:
     """List LRPs from one on: as many as wanted, or those of the next thousands: no call takes long."""
-    findings, rows = Findings(), list[AppRow]()
+    findings, rows = SurveyCounts(), list[AppRow]()
     rest = await survey.list_for_page(after)
     looked_at = rest.first(LOOKED_AT)
-    async with aclosing(survey.look(looked_at, selection, None, findings)) as seen_lrps:
+    async with aclosing(survey.decide_each(looked_at, selection, None, findings)) as seen_lrps:
         async for seen in seen_lrps:
             row = app_row(seen, survey)
             if not states or row.state in states:
@@ -135,7 +135,7 @@ async def list_apps(
     return AppPage(rows, looked_at.guids[-1] if has_more else "", findings.unreadable)
 
 
-def app_row(seen: Seen, survey: Survey) -> AppRow:
+def app_row(seen: SurveyedLrp, survey: Survey) -> AppRow:
     """Say of one LRP where it is on its way."""
     reason, detail = _reason_of(seen)
     return AppRow(
@@ -143,7 +143,7 @@ def app_row(seen: Seen, survey: Survey) -> AppRow:
     )
 
 
-def _reason_of(seen: Seen) -> tuple[Reason, str]:
+def _reason_of(seen: SurveyedLrp) -> tuple[Reason, str]:
     record, action = seen.observed.record, seen.action
     is_same = record is not None and record.rootfs == str(seen.lrp.rootfs)
     match action:
@@ -161,7 +161,7 @@ def _reason_of(seen: Seen) -> tuple[Reason, str]:
             return Reason.RETIRED_STALE_INSTANCES, ""
 
 
-def _wanted(seen: Seen, survey: Survey, reason: Reason) -> Rootfs | None:
+def _wanted(seen: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:
     state = reason.state
     if state in {AppState.CACHED, AppState.SKIPPED} and seen.observed.migration is None:
         return seen.lrp.rootfs

@@ -10,11 +10,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from controller.admin.survey import Findings, Seen, Survey
-from reconcile.decide import source_of
+from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.errors import DockerCacheError
 from reconcile.images import Digest, ImageReference
-from reconcile.lrps import Credentials
+from reconcile.lrps import Credentials, source_of
 from reconcile.orders import Order
 from reconcile.plan import (
     Plan,
@@ -23,7 +22,7 @@ from reconcile.plan import (
     Skipped,
     Subject,
     copies_of,
-    propose,
+    plan_lrp,
     subject_of,
 )
 from reconcile.ports import BlobLocations, SourceContent
@@ -71,11 +70,13 @@ class Planner:
     async def plan(self, wanted: Wanted, *, now: float) -> Plan:
         """Make a plan; one that could not be made whole has problems."""
         order = Order(wanted.goal, since=now, only_cached=wanted.only_cached)
-        findings, collected = Findings(), _Collected()
+        findings, collected = SurveyCounts(), _Collected()
         problems = list[str]()
         try:
             listed = await self._survey.list_all()
-            async with aclosing(self._survey.look(listed, wanted.selection, order, findings)) as seen_lrps:
+            async with aclosing(
+                self._survey.decide_each(listed, wanted.selection, order, findings)
+            ) as seen_lrps:
                 async for seen in seen_lrps:
                     self._collect(seen, wanted, collected)
         except DockerCacheError as error:
@@ -94,14 +95,14 @@ class Planner:
             problems=tuple(problems),
         )
 
-    def _collect(self, seen: Seen, wanted: Wanted, collected: "_Collected") -> None:
+    def _collect(self, seen: SurveyedLrp, wanted: Wanted, collected: "_Collected") -> None:
         rules = self._survey.rules
         runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
         if wanted.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
             if not seen.observed.is_pinned and seen.lrp.app_guid:  # it is where it is to be, and to stay
                 collected.pins.append(subject_of(seen.lrp))
             return
-        made = propose(seen.observed, seen.lrp, seen.action, rules)
+        made = plan_lrp(seen.observed, seen.lrp, seen.action, rules)
         stays = seen.observed.is_pinned and wanted.goal is Goal.CACHE and not wanted.include_pinned
         if stays and isinstance(made, PlannedMigration):
             made = Skipped(

@@ -24,7 +24,7 @@ from reconcile.ports import Journal, Mode
 from reconcile.records import CachedImage, CacheJob, CacheRequest, JobId, JobState
 from reconcile.selection import owner_of
 
-LOOK_AGAIN = 0.5
+SHORTEST_RETRY = 0.5
 """Seconds between two looks at jobs that are watched: how far a copy has come, no event tells."""
 
 _OPEN = (JobState.QUEUED, JobState.COPYING)
@@ -155,7 +155,7 @@ async def watch_jobs(desk: Desk, wanted: Sequence[JobId]) -> AsyncGenerator[pb.J
                 yield message
         if wanted and all(job.state not in _OPEN for job in found):
             return
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(SHORTEST_RETRY)
 
 
 async def _find_jobs(desk: Desk, wanted: Sequence[JobId], told: dict[str, pb.Job]) -> Sequence[CacheJob]:

@@ -20,7 +20,7 @@ from reconcile.records import (
     CacheJob,
     JobId,
     JobState,
-    Known,
+    KnownLrp,
     LrpKey,
     LrpRecord,
 )
@@ -154,7 +154,7 @@ class SqlRecords:
         """Count the finished copies, and sum up their bytes."""
         return await self._database.read(images.measure)
 
-    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
         """Read what is known of many LRPs at one moment, in their order."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))
 

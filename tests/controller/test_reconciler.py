@@ -25,13 +25,12 @@ from controller.verifier import ReadBack
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
-from reconcile.apply import Outcome, Targets, apply
+from reconcile.apply import Outcome, PassTargets, apply
 from reconcile.circuit import Circuit
-from reconcile.decide import source_of
 from reconcile.errors import Invalid, Unavailable
 from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
-from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
-from reconcile.observe import Sources
+from reconcile.live_facts import PassSources, live_facts
+from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
@@ -50,7 +49,7 @@ from reconcile.records import (
     Migration,
     Phase,
 )
-from reconcile.steps import Limits
+from reconcile.steps import PhaseLimits
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates
@@ -125,7 +124,7 @@ class Follower:
             self.is_over.set()
 
     async def end(self) -> str:
-        """Wait for the end of the order, and tell what it came to."""
+        """RetryLater for the end of the order, and tell what it came to."""
         async with asyncio.timeout(10):
             await self.is_over.wait()
         return self.told[-1][1]
@@ -156,9 +155,9 @@ class Bench:
         self.control = Control(self.store.operations)
 
     @property
-    def sources(self) -> Sources:
+    def sources(self) -> PassSources:
         records = self.store.records
-        return Sources(
+        return PassSources(
             lrps=self.client,
             instances=self.client,
             jobs=records,
@@ -174,9 +173,9 @@ class Bench:
         )
 
     @property
-    def targets(self) -> Targets:
+    def targets(self) -> PassTargets:
         records = self.store.records
-        return Targets(
+        return PassTargets(
             lrps=self.client,
             bridges=self.client,
             instances=self.client,
@@ -191,7 +190,7 @@ class Bench:
 
     async def applies(self, action: Action, observed: Observed) -> Outcome:
         """Carry out one action."""
-        return await apply(action, observed, self.sources, self.targets)
+        return await apply(action, observed, live_facts(self.sources), self.targets)
 
     def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         return Reconciler(
@@ -202,7 +201,7 @@ class Bench:
                 Policy(),
                 CACHE,
                 frozenset({"cf-apps"}),
-                limits=Limits(routes=0.0),
+                limits=PhaseLimits(routes=0.0),
                 may_bridge=self.may_bridge,
                 pull_credentials=self.pull_credentials,
                 max_in_flight=max_in_flight,
@@ -253,7 +252,7 @@ class Bench:
         return guid
 
     async def claimed(self) -> None:
-        """Wait until the cell has claimed all instances, none of which will run."""
+        """RetryLater until the cell has claimed all instances, none of which will run."""
         async with asyncio.timeout(10):
             while not all(row.state == "CLAIMED" for row in self.bbs.state.rows()):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -285,7 +284,7 @@ class Bench:
         return lrp.root_fs
 
     async def reason(self, app: App, *reasons: str) -> str:
-        """Wait until the last pass over an app came to one of some reasons."""
+        """RetryLater until the last pass over an app came to one of some reasons."""
         async with asyncio.timeout(10):
             while True:
                 record = await self.store.records.find_lrp(ProcessGuid(app.process_guid))

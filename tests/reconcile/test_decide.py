@@ -8,11 +8,11 @@ from reconcile.actions import (
     BeginMigration,
     CacheImage,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
-from reconcile.decide import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, decide, decide_left_bridge
+from reconcile.decide import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, decide, decide_orphaned_bridge
 from reconcile.images import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
 from reconcile.lrps import (
     ActualLrp,
@@ -26,7 +26,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
-from reconcile.observed import LeftBridge, Observed, Rules
+from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
@@ -41,7 +41,7 @@ from reconcile.records import (
     OriginalSource,
     Strategy,
 )
-from reconcile.steps import Retire
+from reconcile.steps import RetireInstances
 
 NOW = 1_800_000_000.0
 GUID = CacheGuid("3d9f1a52-8c1c-4e58-9a1c-0b1c8d2f5e77")
@@ -201,7 +201,7 @@ def test_an_instance_of_a_definition_that_was_removed_is_retired_wherever_the_lr
     moved = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
     observed = replace(READY, lrp=moved, instances=(late, RUNNING), stale=frozenset({"old"}))
 
-    assert decide(observed, RULES) == Retire((late,), Reason.RETIRED_STALE_INSTANCES)
+    assert decide(observed, RULES) == RetireInstances((late,), Reason.RETIRED_STALE_INSTANCES)
 
 
 class TestWayBack:
@@ -243,31 +243,34 @@ class TestLeftBridge:
     """A bridge without a journal row, be it that the journal was lost."""
 
     BRIDGE = replace(LRP, process_guid=ProcessGuid("docker-cache-bridge-p-1"))
-    LEFT = LeftBridge(
+    LEFT = OrphanedBridge(
         BRIDGE.process_guid, 1000.0, bridge=BRIDGE, bridge_instances=(RUNNING,), lrp=LRP, instances=(RUNNING,)
     )
 
     def test_it_is_removed_when_the_app_itself_serves(self) -> None:
-        assert decide_left_bridge(self.LEFT, cloud_controller_sync=180.0) == RemoveLeftBridge(
+        assert decide_orphaned_bridge(self.LEFT, cloud_controller_sync=180.0) == RemoveOrphanedBridge(
             self.BRIDGE.process_guid
         )
 
     def test_it_stays_while_it_serves_more(self) -> None:
-        action = decide_left_bridge(replace(self.LEFT, instances=()), cloud_controller_sync=180.0)
+        action = decide_orphaned_bridge(replace(self.LEFT, instances=()), cloud_controller_sync=180.0)
 
         assert isinstance(action, Skip)
 
     def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
         gone = replace(self.LEFT, lrp=None, instances=())
 
-        assert isinstance(decide_left_bridge(gone, cloud_controller_sync=180.0), Skip)
+        assert isinstance(decide_orphaned_bridge(gone, cloud_controller_sync=180.0), Skip)
         fresh = replace(gone, domains_are_fresh=True)
-        assert isinstance(decide_left_bridge(fresh, cloud_controller_sync=180.0), RemoveLeftBridge)
+        assert isinstance(decide_orphaned_bridge(fresh, cloud_controller_sync=180.0), RemoveOrphanedBridge)
         young = replace(fresh, process_age=10.0)
-        assert isinstance(decide_left_bridge(young, cloud_controller_sync=180.0), Skip)
+        assert isinstance(decide_orphaned_bridge(young, cloud_controller_sync=180.0), Skip)
 
     def test_one_that_a_migration_knows_of_is_left_to_it(self) -> None:
-        assert decide_left_bridge(replace(self.LEFT, is_in_use=True), cloud_controller_sync=180.0) == Forget()
+        assert (
+            decide_orphaned_bridge(replace(self.LEFT, is_in_use=True), cloud_controller_sync=180.0)
+            == Forget()
+        )
 
 
 SKIPPED = {

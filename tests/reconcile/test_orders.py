@@ -16,7 +16,7 @@ from reconcile.policy import MigrateRunning, Policy, RunningPolicy
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, Goal, JobState, Migration, OriginalSource, Phase, Strategy
-from reconcile.steps import DesireBridge, Retire
+from reconcile.steps import DesireBridge, RetireInstances
 from tests.reconcile.test_decide import (
     BRIDGING,
     DIGEST,
@@ -96,7 +96,7 @@ class TestPause:
         late = row(ActualLrpState.RUNNING, guid="old")
         observed = replace(READY, instances=(late,), stale=frozenset({"old"}), is_paused=True)
 
-        assert isinstance(decided(observed), Retire)
+        assert isinstance(decided(observed), RetireInstances)
 
     def test_an_lrp_that_runs_from_its_copy_reads_as_ever(self) -> None:
         assert decided(replace(CACHED, is_paused=True)) == Skip(Reason.ALREADY_CACHED)

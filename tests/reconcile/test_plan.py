@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.actions import Action, Continue, Forget, RemoveLeftBridge, Skip
+from reconcile.actions import Action, Continue, Forget, RemoveOrphanedBridge, Skip
 from reconcile.decide import decide
 from reconcile.images import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Pull
@@ -17,16 +17,16 @@ from reconcile.plan import (
     PlannedMigration,
     Skipped,
     Subject,
+    changes_since_plan,
     copies_of,
-    differences,
-    propose,
+    plan_lrp,
     subject_of,
 )
 from reconcile.policy import MigrateRunning, RunningPolicy, RunningRule
 from reconcile.reasons import Reason
 from reconcile.records import Goal, JobState, OriginalSource, Strategy
 from reconcile.selection import Owner
-from reconcile.steps import Retire, Wait
+from reconcile.steps import RetireInstances, RetryLater
 from tests.reconcile.test_decide import (
     BRIDGING,
     GUID,
@@ -60,7 +60,7 @@ def proposed(
     observed: Observed, rules: Rules = RULES, action: Action | None = None
 ) -> PlannedMigration | Skipped:
     assert observed.lrp is not None
-    return propose(observed, observed.lrp, action or decide(observed, rules), rules)
+    return plan_lrp(observed, observed.lrp, action or decide(observed, rules), rules)
 
 
 def move_of(observed: Observed, rules: Rules = RULES) -> PlannedMigration:
@@ -187,8 +187,8 @@ class TestStays:
         ("action", "reason"),
         [
             (Forget(), Reason.NOT_DESIRED),
-            (Retire((RUNNING,), Reason.RETIRED_STALE_INSTANCES), Reason.RETIRED_STALE_INSTANCES),
-            (RemoveLeftBridge(PROCESS), Reason.ORPHANED_BRIDGE),
+            (RetireInstances((RUNNING,), Reason.RETIRED_STALE_INSTANCES), Reason.RETIRED_STALE_INSTANCES),
+            (RemoveOrphanedBridge(PROCESS), Reason.ORPHANED_BRIDGE),
         ],
     )
     def test_what_is_put_right_first_is_planned_when_it_is(self, action: Action, reason: Reason) -> None:
@@ -196,27 +196,27 @@ class TestStays:
 
     def test_one_that_is_being_replaced_is_never_proposed_anew(self) -> None:
         with pytest.raises(AssertionError):
-            proposed(ORDERED, action=Continue(Wait(Reason.STARTING, 1.0), Pull(TO)))
+            proposed(ORDERED, action=Continue(RetryLater(Reason.STARTING, 1.0), Pull(TO)))
 
 
 class TestDifferences:
     def test_an_lrp_that_is_as_it_was_has_none(self) -> None:
-        assert differences(PLANNED, PLANNED) == ""
+        assert changes_since_plan(PLANNED, PLANNED) == ""
 
     def test_how_many_instances_serve_at_the_moment_is_none(self) -> None:
-        assert differences(PLANNED, replace(PLANNED, running=2)) == ""
+        assert changes_since_plan(PLANNED, replace(PLANNED, running=2)) == ""
 
     def test_a_copy_that_was_missing_and_is_there_is_none(self) -> None:
         """That is what the plan wanted."""
         waiting = replace(PLANNED, to_rootfs=None, copy=SOURCE)
 
-        assert differences(waiting, PLANNED) == ""
+        assert changes_since_plan(waiting, PLANNED) == ""
 
     def test_a_copy_that_is_asked_for_once_more_is_none(self) -> None:
-        assert differences(PLANNED, replace(PLANNED, to_rootfs=None, copy=SOURCE)) == ""
+        assert changes_since_plan(PLANNED, replace(PLANNED, to_rootfs=None, copy=SOURCE)) == ""
 
     def test_another_reason_is_none(self) -> None:
-        assert differences(PLANNED, replace(PLANNED, reason=Reason.COPY_NEEDS_VERIFICATION)) == ""
+        assert changes_since_plan(PLANNED, replace(PLANNED, reason=Reason.COPY_NEEDS_VERIFICATION)) == ""
 
     def test_a_login_in_a_rootfs_is_none(self) -> None:
         """A plan that was written down has no login in it."""
@@ -224,13 +224,13 @@ class TestDifferences:
         now = replace(PLANNED, subject=replace(SUBJECT, rootfs=with_login))
         written = replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs(str(with_login))))
 
-        assert differences(written, now) == ""
+        assert changes_since_plan(written, now) == ""
 
     def test_a_login_in_the_rootfs_to_go_back_to_is_none(self) -> None:
         with_login = Rootfs("docker://robot:pw@registry.example.com/team/app#1")
         now, written = (replace(PLANNED, to_rootfs=each) for each in (with_login, Rootfs(str(with_login))))
 
-        assert differences(written, now) == ""
+        assert changes_since_plan(written, now) == ""
 
     @pytest.mark.parametrize(
         ("now", "said"),
@@ -247,13 +247,14 @@ class TestDifferences:
         ],
     )
     def test_anything_else_is_said(self, now: PlannedMigration | Skipped, said: str) -> None:
-        assert differences(PLANNED, now) == said
+        assert changes_since_plan(PLANNED, now) == said
 
     def test_all_are_said(self) -> None:
         now = replace(PLANNED, instances=3, strategy=Strategy.RECREATE)
 
         assert (
-            differences(PLANNED, now) == "would be moved by recreate, not bridge, wants instances: 3, not 2"
+            changes_since_plan(PLANNED, now)
+            == "would be moved by recreate, not bridge, wants instances: 3, not 2"
         )
 
 
@@ -294,7 +295,7 @@ def test_a_world_that_does_not_change_keeps_to_the_plan(observed: Observed, rule
     made = proposed(observed, rules)
 
     if isinstance(made, PlannedMigration):
-        assert differences(made, proposed(observed, rules)) == ""
+        assert changes_since_plan(made, proposed(observed, rules)) == ""
 
 
 @given(

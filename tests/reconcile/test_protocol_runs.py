@@ -19,20 +19,20 @@ from reconcile.steps import (
     DesireBridge,
     DesireOriginal,
     Enter,
-    Limits,
+    PhaseLimits,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     Step,
     UpdateBridge,
-    Wait,
     World,
 )
 from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))
 BRIDGE = bridge_of(PROCESS)
-LIMITS = Limits(bridge=50.0, settle=50.0, routes=1.0, cloud_controller_sync=100.0)
+LIMITS = PhaseLimits(bridge=50.0, start=50.0, routes=1.0, cloud_controller_sync=100.0)
 RUNNING, UNCLAIMED = ActualLrpState.RUNNING, ActualLrpState.UNCLAIMED
 
 
@@ -176,7 +176,7 @@ class Replacing(RuleBasedStateMachine):
                 self.remove_original(before, loses_answer=loses_answer)
             case DesireOriginal(row):
                 self.bbs.desire(replace(row.original, rootfs=TARGET.rootfs))
-            case Retire(instances):
+            case RetireInstances(instances):
                 for each in instances:
                     if (each.process_guid, each.index) in self.bbs.instances:
                         self.bbs.stop((each.process_guid, each.index))
@@ -184,7 +184,7 @@ class Replacing(RuleBasedStateMachine):
                 self.bbs.remove(BRIDGE)
             case Close():
                 self.row = None
-            case Wait() | None:
+            case RetryLater() | None:
                 pass
 
     def remove_original(self, before: Migration, *, loses_answer: bool) -> None:

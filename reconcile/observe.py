@@ -100,6 +100,8 @@ async def _observe_copy(
     if _may_go_back(observed):
         original_source = await facts.records.find_original_source(observed.process_guid)
         observed = replace(observed, original_source=original_source)
+    if not lrp.app_guid:  # whatever other LRPs without one brought is not its own
+        return observed
     copy = await facts.records.find_copy(lrp.app_guid, source)
     return replace(
         observed,

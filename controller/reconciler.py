@@ -279,7 +279,7 @@ class Reconciler:
     def _judge(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
         """Let the circuit breaker know how a migration went."""
         was_open = self._circuit.is_open
-        if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
+        if outcome.reason is Reason.NOT_HEALTHY_BRIDGE_KEPT:
             if key not in self._not_healthy:
                 self._not_healthy.add(key)
                 self._circuit = self._circuit.failed(f"{key}: {Reason.NOT_HEALTHY}", now)
@@ -326,7 +326,7 @@ class Reconciler:
 
     def _report(self, observed: Observed, outcome: Outcome, duration: float) -> None:
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
-        is_news = observed.record is None or observed.record.reason != outcome.reason or outcome.detail
+        is_news = observed.record is None or observed.record.reason is not outcome.reason or outcome.detail
         write = log.info if is_news and outcome.reason not in UNREMARKABLE else log.debug
         write(
             "reconciled",

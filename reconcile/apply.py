@@ -1,8 +1,8 @@
-"""Carries out one action and tells what came of it.
+"""Carries out one action and returns its outcome.
 
-Every step can be repeated, a row is written before the effect that it names, and what is read
-before a removal is read here, just before it: an instance that began to run, or to end, after the
-observation stops it.
+Every step can be repeated, and a journal row is written before the effect that it names. An LRP is observed
+once more directly before its removal: an instance that started or ended since the first observation prevents
+the removal.
 """
 
 from contextlib import suppress
@@ -55,15 +55,15 @@ from reconcile.steps import (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an action.
+    """The outcome of an action.
 
     Attributes:
-        reason: A constant for log, metrics and record.
+        reason: For log, metrics and record.
         detail: One line for people; never holds credentials.
-        retry_after: Seconds after which to look again; None when only a change calls for it.
-        cache_guid: Set when the LRP runs from this cached image now.
-        rounds: Migrations of the LRP that were begun, where one is open.
-        ended: The migration that is over with this.
+        retry_after: Seconds after which the next pass is due; None when only a change calls for one.
+        cache_guid: The cached image that the LRP runs from now; None when the action did not bring it there.
+        rounds: Migrations of the LRP that have begun; None where none is open.
+        ended: The migration that has ended with this action; None for none.
     """
 
     reason: Reason
@@ -75,18 +75,18 @@ class Outcome:
 
 
 class CopyRecords(Protocol):
-    """The records of copies."""
+    """The records of copies, as far as actions change them."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read a finished copy."""
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
-        """Note that instances crashed from a copy."""
+        """Mark a copy as needing verification, since instances crashed from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassTargets:
-    """What actions reach."""
+    """The ports that actions have effects through."""
 
     lrps: Lrps
     bridges: Bridges
@@ -101,7 +101,7 @@ class PassTargets:
 
 
 async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
-    """Carry out an action that was planned on an observation."""
+    """Carry out an action that was decided on an observation."""
     match action:
         case Skip(reason, detail):
             return Outcome(reason, detail)
@@ -109,7 +109,7 @@ async def apply(action: Action, observed: Observed, facts: Facts, targets: PassT
             return Outcome(reason)
         case CacheImage(request):
             job = await targets.requests.request(request)
-            return Outcome(Reason.WAITING_FOR_COPY, f"asked for a copy: {request.reason}, job {job.job_id}")
+            return Outcome(Reason.WAITING_FOR_COPY, f"requested a copy: {request.reason}, job {job.job_id}")
         case VerifyImage():
             return await _verify(action, observed, targets)
         case BeginMigration():
@@ -121,20 +121,18 @@ async def apply(action: Action, observed: Observed, facts: Facts, targets: PassT
                 await targets.lrps.remove_desired_lrp(process_guid)
             return Outcome(reason, retry_after=LONGEST_RETRY)
         case Continue():
-            return await _go_on(action, observed, facts, targets)
+            return await _continue(action, observed, facts, targets)
 
 
 async def _verify(action: VerifyImage, observed: Observed, targets: PassTargets) -> Outcome:
     if await targets.verifier.verify(action.image):
         return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
-    await _ask_again(action.lrp.process_guid, action.image, observed, targets)
-    damaged = targets.cache.image(action.image.cache_guid)
-    return Outcome(
-        Reason.COPY_CORRUPT, f"{damaged} is not what it should be: asked for what is missing of it"
-    )
+    await _request_again(action.lrp.process_guid, action.image, observed, targets)
+    corrupt = targets.cache.image(action.image.cache_guid)
+    return Outcome(Reason.COPY_CORRUPT, f"{corrupt} is corrupt: requested what is missing")
 
 
-async def _ask_again(
+async def _request_again(
     guid: ProcessGuid, image: CachedImage, observed: Observed, targets: PassTargets
 ) -> Outcome:
     if observed.lrp is not None:
@@ -164,12 +162,12 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targe
     await targets.journal.save_migration(row)
     if image is not None:
         try:
-            is_there = await _is_there(image, targets)
+            has_copy = await _has_copy(image, targets)
         except DockerCacheError:
-            await targets.journal.delete_migration(guid)  # nothing was begun
+            await targets.journal.delete_migration(guid)  # nothing has begun
             raise
-        if not is_there:
-            return await _ask_again(guid, image, observed, targets)
+        if not has_copy:
+            return await _request_again(guid, image, observed, targets)
         lrp = action.lrp
         login = lrp.credentials
         await targets.original_sources.save_original_source(
@@ -180,9 +178,9 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targe
     return await _remove(row, observed, facts, targets)
 
 
-async def _is_there(image: CachedImage, targets: PassTargets) -> bool:
-    """Whether a copy is still known, now that the row tells that it is used, and still in the registry."""
-    if await targets.images.find_image(image.cache_guid) is None:  # somebody evicts it
+async def _has_copy(image: CachedImage, targets: PassTargets) -> bool:
+    """Whether a copy is still recorded, now that the row shows that it is used, and still in the registry."""
+    if await targets.images.find_image(image.cache_guid) is None:  # an operator evicts it now
         return False
     return await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest)
 
@@ -191,11 +189,11 @@ def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     if action.image is not None:
         return action.image.cache_guid
     if observed.original_source is None:
-        raise AssertionError("the way back is known before it is taken")
+        raise AssertionError("the original source is known before an LRP goes back to it")
     return observed.original_source.cache_guid
 
 
-async def _go_on(action: Continue, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _continue(action: Continue, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
@@ -232,21 +230,21 @@ async def _enter(row: Migration, targets: PassTargets) -> Outcome:
 
 
 async def _close(row: Migration, reason: Reason, observed: Observed, targets: PassTargets) -> Outcome:
-    if reason == Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
+    if reason is Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
         await targets.images.mark_for_verification(row.cache_guid, observed.now)
     await targets.journal.delete_migration(row.process_guid)
-    is_moved = reason == Reason.MIGRATED
+    is_migrated = reason is Reason.MIGRATED
     return Outcome(
         reason,
-        retry_after=None if is_moved else 0.0,
-        cache_guid=row.cache_guid if is_moved else None,
-        rounds=row.rounds - 1 if reason == Reason.CANCELLED else row.rounds,
+        retry_after=None if is_migrated else 0.0,
+        cache_guid=row.cache_guid if is_migrated else None,
+        rounds=row.rounds - 1 if reason is Reason.CANCELLED else row.rounds,
         ended=row,
     )
 
 
 async def _remove(before: Migration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
-    """Remove the original; the row stands first, and then all that matters is looked at once more."""
+    """Remove the original, after its row was written and it was observed once more."""
     guid = before.process_guid
     row = removing(before, observed.world)
     await targets.journal.save_migration(row)
@@ -254,13 +252,13 @@ async def _remove(before: Migration, observed: Observed, facts: Facts, targets: 
     if not may_remove(row, seen.world):
         return await _cancel(before, Reason.INSTANCES_CHANGED, targets)
     newest = removing(before, seen.world)
-    if newest != row:  # scaled, re-routed, or other instances by now
+    if newest != row:  # it was scaled, has other routes or other instances now
         row = newest
         await targets.journal.save_migration(row)
     try:
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
-        # Its owner removed it in this very moment: nothing of it may come back.
+        # Its owner removed it since the last observation: it must not be desired again.
         return await _cancel(before, Reason.REMOVED_BY_OWNER, targets)
     except Unavailable as error:
         if error.may_have_happened:
@@ -271,19 +269,19 @@ async def _remove(before: Migration, observed: Observed, facts: Facts, targets: 
 
 
 async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detail: str = "") -> Outcome:
-    """Leave an LRP that was not removed to its row from before, or without a bridge to a new plan."""
+    """Cancel a removal: with a bridge go back to the row from before, without one end the migration."""
     if row.strategy is Strategy.BRIDGE:
         await targets.journal.save_migration(row)
         return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
     await targets.journal.delete_migration(row.process_guid)
-    rounds = row.rounds if reason == Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody undid it
+    rounds = row.rounds if reason is Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody reverted it
     return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
 async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
     for row in action.instances:
         await _retire_one(row, targets)
-    return Outcome(action.reason, "their stops were lost: retired", retry_after=LONGEST_RETRY)
+    return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
 async def _retire_one(row: ActualLrp, targets: PassTargets) -> None:
@@ -299,7 +297,7 @@ async def _desire(row: Migration, target: Pull, observed: Observed, targets: Pas
     except Conflict:
         return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, retry_after=0.0, rounds=row.rounds)
     except Invalid as refusal:
-        # The BBS took this very definition once: give it back rather than lose it.
+        # The BBS accepted the old definition before: desire it again rather than lose the LRP.
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if row.strategy is Strategy.RECREATE:
             return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)

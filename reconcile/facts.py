@@ -77,7 +77,7 @@ class MigrationFacts(Protocol):
         """List the fresh domains."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Give the newest version of each life of an LRP that an event told of."""
+        """Give the newest version that an event told of, for each epoch of an LRP's tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class PassContext:
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
         stale: Instance GUIDs of the LRP's definitions that were removed, from the event cache.
-        is_restoring: LRPs are moved back to their sources, since the private registry is gone.
+        is_restoring: Whether LRPs go back to their sources, since the private registry does not answer.
     """
 
     now: float

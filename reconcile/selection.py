@@ -11,7 +11,7 @@ from reconcile.policy import check_patterns
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose an LRP is, by its metric tags; empty texts where they do not tell."""
+    """The organization, space and app of an LRP, by its metric tags; empty where a tag is missing."""
 
     org: str
     space: str
@@ -29,7 +29,7 @@ def owner_of(lrp: DesiredLrp) -> Owner:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The LRPs that each list which is not empty has something of.
+    """Which LRPs are chosen: those that match each list that is not empty.
 
     Attributes:
         orgs: Names or GUIDs of organizations.
@@ -52,7 +52,7 @@ class Selection:
 
     @property
     def is_everything(self) -> bool:
-        """Whether no LRP is left out."""
+        """Whether every LRP is chosen."""
         return not (self.orgs or self.spaces or self.apps or self.images or self.process_guids)
 
     def matches_image(self, sources: Iterable[ImageReference]) -> bool:
@@ -64,7 +64,7 @@ class Selection:
         return any(fnmatchcase(text, pattern) for pattern in self.images for text in texts)
 
     def matches_owner(self, lrp: DesiredLrp) -> bool:
-        """Whether an LRP's owner and its own key are chosen."""
+        """Whether an LRP's owner and its process GUID are chosen."""
         tags = lrp.metric_tags
         return (
             _has(self.process_guids, lrp.process_guid)

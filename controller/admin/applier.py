@@ -58,7 +58,7 @@ class ApplyEvent:
         """Whether something went wrong, or it was not moved although it was planned."""
         is_there = self.reason.state is AppState.CACHED
         if self.goal is Goal.SOURCE:
-            is_there = self.reason == Reason.RESTORED
+            is_there = self.reason is Reason.RESTORED
         return self.is_over and not is_there
 
 
@@ -88,7 +88,7 @@ class _Run:
         state = reason.state
         if state is AppState.MIGRATING or reason in _ENDS:
             self.there.add(process_guid)
-        elif state is not AppState.PENDING or reason == Reason.CANCELLED:
+        elif state is not AppState.PENDING or reason is Reason.CANCELLED:
             self.there.discard(process_guid)
 
     def drain(self) -> None:
@@ -239,18 +239,18 @@ class Applier:
             if ends:
                 over.add(guid)
             yield ApplyEvent(run.migrations[guid], goal, reason, detail, ends, len(over), total)
-            if reason == Reason.CIRCUIT_BREAKER_OPEN:  # nothing more is begun: it ends with what is under way
+            if reason is Reason.CIRCUIT_BREAKER_OPEN:  # nothing more is begun: it ends with what is under way
                 for idle in run.open - over - run.there:
                     run.follow(idle, reason, detail)
 
     def _gives_up(self, run: _Run, guid: ProcessGuid, reason: Reason) -> bool:
         """Withdraw an order that leads nowhere for now; what was begun goes on to its end."""
-        if reason == Reason.CHECK_FAILED:
+        if reason is Reason.CHECK_FAILED:
             run.failed_looks[guid] += 1
         elif reason not in _NOTHING_NEW:
             run.failed_looks[guid] = 0
         too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
-        if (reason == Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.there:
+        if (reason is Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.there:
             self._control.withdraw(guid)
             return True
         return False

@@ -10,8 +10,8 @@ from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
 from reconcile.circuit import Circuit
 from reconcile.images import CacheGuid, Rootfs
+from reconcile.instances import running
 from reconcile.lrps import DesiredLrp
-from reconcile.protocol import running
 from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
 from reconcile.selection import Selection

@@ -106,7 +106,7 @@ class Planner:
         stays = seen.observed.is_pinned and wanted.goal is Goal.CACHE and not wanted.include_pinned
         if stays and isinstance(made, PlannedMigration):
             made = Skipped(
-                made.subject, Reason.PINNED_TO_SOURCE, "an operator put its app back on its source"
+                made.subject, Reason.PINNED_TO_SOURCE, "an operator restored the app to its source"
             )
         if isinstance(made, Skipped):
             collected.skipped.append(made)

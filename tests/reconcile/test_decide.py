@@ -379,7 +379,7 @@ def test_an_lrp_that_somebody_keeps_putting_back_is_left_alone() -> None:
     record = replace(RECORD, rounds=MAX_ROUNDS)
 
     assert decide(replace(READY, record=record), RULES) == Skip(
-        Reason.REVERTED_EXTERNALLY, "somebody undid 3 migrations"
+        Reason.REVERTED_EXTERNALLY, "somebody else reverted 3 migrations"
     )
     quiet = replace(record, updated_at=NOW - ROUNDS_FORGOTTEN_AFTER - 1)
     assert decide(replace(READY, record=quiet), RULES) == BeginMigration(LRP, IMAGE, rounds=1)

@@ -167,7 +167,7 @@ class TestWayBack:
         assert proposed(replace(CACHED, original_source=None)) == Skipped(
             subject_of(MOVED),
             Reason.SOURCE_UNKNOWN,
-            "it was not moved here by this program, or its record is gone",
+            "this program did not migrate it, or the record of it is gone",
         )
 
     def test_one_that_is_on_its_source_stays(self) -> None:
@@ -239,9 +239,9 @@ class TestDifferences:
                 replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs("docker:///team/app#2"))),
                 "is desired from docker:///team/app#2, not docker://registry.example.com/team/app#1",
             ),
-            (replace(PLANNED, strategy=Strategy.RECREATE), "would be moved by recreate, not bridge"),
+            (replace(PLANNED, strategy=Strategy.RECREATE), "would be migrated by recreate, not bridge"),
             (replace(PLANNED, instances=3), "wants instances: 3, not 2"),
-            (replace(PLANNED, to_rootfs=OTHER), f"would be moved to {OTHER}, not {TO}"),
+            (replace(PLANNED, to_rootfs=OTHER), f"would be migrated to {OTHER}, not {TO}"),
             (Skipped(SUBJECT, Reason.PINNED_TO_SOURCE, "why"), "would be skipped now: pinned-to-source why"),
             (Skipped(SUBJECT, Reason.DENIED), "would be skipped now: denied"),
         ],
@@ -254,7 +254,7 @@ class TestDifferences:
 
         assert (
             changes_since_plan(PLANNED, now)
-            == "would be moved by recreate, not bridge, wants instances: 3, not 2"
+            == "would be migrated by recreate, not bridge, wants instances: 3, not 2"
         )
 
 

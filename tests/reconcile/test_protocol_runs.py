@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
+from reconcile.instances import is_any_running
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
-from reconcile.protocol import is_any_running, may_remove, next_step, removing
+from reconcile.protocol import may_remove, next_step, removing
 from reconcile.records import Migration, Phase, Strategy
 from reconcile.steps import (
     Close,

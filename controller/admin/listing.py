@@ -121,18 +121,18 @@ async def list_apps(
     survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
 ) -> AppPage:
     """List LRPs from one on: as many as wanted, or those of the next thousands: no call takes long."""
-    findings, rows = SurveyCounts(), list[AppRow]()
+    counts, rows = SurveyCounts(), list[AppRow]()
     rest = await survey.list_for_page(after)
     looked_at = rest.first(LOOKED_AT)
-    async with aclosing(survey.decide_each(looked_at, selection, None, findings)) as seen_lrps:
+    async with aclosing(survey.decide_each(looked_at, selection, None, counts)) as seen_lrps:
         async for seen in seen_lrps:
             row = app_row(seen, survey)
             if not states or row.state in states:
                 rows.append(row)
             if len(rows) > most:
-                return AppPage(rows[:most], rows[most - 1].lrp.process_guid, findings.unreadable)
+                return AppPage(rows[:most], rows[most - 1].lrp.process_guid, counts.unreadable)
     has_more = len(rest.guids) > LOOKED_AT
-    return AppPage(rows, looked_at.guids[-1] if has_more else "", findings.unreadable)
+    return AppPage(rows, looked_at.guids[-1] if has_more else "", counts.unreadable)
 
 
 def app_row(seen: SurveyedLrp, survey: Survey) -> AppRow:

@@ -70,19 +70,19 @@ class Planner:
     async def plan(self, wanted: Wanted, *, now: float) -> Plan:
         """Make a plan; one that could not be made whole has problems."""
         order = Order(wanted.goal, since=now, only_cached=wanted.only_cached)
-        findings, collected = SurveyCounts(), _Collected()
+        counts, collected = SurveyCounts(), _Collected()
         problems = list[str]()
         try:
             listed = await self._survey.list_all()
             async with aclosing(
-                self._survey.decide_each(listed, wanted.selection, order, findings)
+                self._survey.decide_each(listed, wanted.selection, order, counts)
             ) as seen_lrps:
                 async for seen in seen_lrps:
                     self._collect(seen, wanted, collected)
         except DockerCacheError as error:
             problems.append(f"the listing is not complete: {error}")
-        if findings.unreadable:
-            problems.append(f"{findings.unreadable} records of the BBS could not be read")
+        if counts.unreadable:
+            problems.append(f"{counts.unreadable} records of the BBS could not be read")
         return Plan(
             goal=wanted.goal,
             cache=self._survey.rules.cache.address,
@@ -91,7 +91,7 @@ class Planner:
             migrations=tuple(sorted(collected.migrations, key=lambda move: _by_name(move.subject))),
             pins=tuple(sorted(collected.pins, key=_by_name)),
             skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
-            looked_at=findings.looked_at,
+            looked_at=counts.looked_at,
             problems=tuple(problems),
         )
 

@@ -34,10 +34,10 @@ from reconcile.records import KnownLrp, LrpKey
 from reconcile.selection import Selection
 
 BATCH = 250
-"""LRPs that the BBS and the store are asked for at a time."""
+"""LRPs that the BBS and the store are asked for in one request."""
 
 RECENT = 10.0
-"""Seconds for which a listing serves further pages of a list; plans are made and applied on new ones."""
+"""Seconds for which a listing serves further pages; plans are always made and applied on new listings."""
 
 T = TypeVar("T")
 Record_co = TypeVar("Record_co", covariant=True)
@@ -47,14 +47,14 @@ class SurveyScan(Protocol[Record_co]):
     """A listing, read one record at a time."""
 
     skipped: int
-    """SurveyedRecords that could not be read."""
+    """Records that could not be read."""
 
     def __aiter__(self) -> AsyncIterator[Record_co]:
         """Read the records."""
 
 
 class SurveyedBbs(Protocol):
-    """The BBS, as far as it is listed."""
+    """The BBS, as far as a survey lists it."""
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SurveyScan[SchedulingInfo]:
         """List the light views of the desired LRPs of one domain."""
@@ -70,7 +70,7 @@ class SurveyedBbs(Protocol):
 
 
 class SurveyedRecords(Protocol):
-    """The store, as far as it is read."""
+    """The store, as far as a survey reads it."""
 
     async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
         """Read what is known of many LRPs at one moment, in their order."""
@@ -98,10 +98,10 @@ class SurveyDependencies:
 
 @dataclass(frozen=True, slots=True)
 class SurveyedLrp:
-    """One LRP, and what is decided about it.
+    """One LRP with its observation and the decision about it.
 
     Attributes:
-        sources: What it runs from, or ran from before it was moved, as far as that is known.
+        sources: The images that it runs from, or ran from before its migration, as far as they are known.
     """
 
     lrp: DesiredLrp
@@ -112,12 +112,12 @@ class SurveyedLrp:
 
 @dataclass(frozen=True, slots=True)
 class LrpListing:
-    """LRPs to look at, with what one listing told of them.
+    """LRPs to decide about, with their instances.
 
     Attributes:
-        guids: In their order.
-        instances: The instance rows of those that have any.
-        unreadable: SurveyedRecords of the BBS that could not be read.
+        guids: Sorted.
+        instances: The instance rows of the LRPs that have any.
+        unreadable: The number of records of the BBS that could not be read.
     """
 
     guids: tuple[ProcessGuid, ...]
@@ -125,24 +125,24 @@ class LrpListing:
     unreadable: int = 0
 
     def first(self, count: int) -> "LrpListing":
-        """Leave out all but the first LRPs."""
+        """Keep only the first LRPs."""
         return replace(self, guids=self.guids[:count])
 
     def after(self, process_guid: str) -> "LrpListing":
-        """Leave out the LRPs up to one."""
+        """Keep only the LRPs after one."""
         return replace(self, guids=tuple(guid for guid in self.guids if guid > process_guid))
 
 
 @dataclass(slots=True)
 class SurveyCounts:
-    """What a survey comes to beside the LRPs: counted while they are given."""
+    """What a survey counts while it yields LRPs."""
 
     looked_at: int = 0
     unreadable: int = 0
 
 
 class Survey:
-    """Decides about LRPs by the dozen."""
+    """Decides about many LRPs."""
 
     def __init__(self, dependencies: SurveyDependencies, rules: Rules) -> None:
         self._dependencies, self._rules = dependencies, rules
@@ -150,14 +150,14 @@ class Survey:
 
     @property
     def rules(self) -> Rules:
-        """What is decided by."""
+        """The operator's rules."""
         return self._rules
 
     async def list_all(self) -> LrpListing:
-        """List the Docker LRPs of the domains that we touch, and their instances.
+        """List the Docker LRPs of the configured domains, and their instances.
 
         Raises:
-            Unavailable: The BBS does not list them to the end.
+            Unavailable: The BBS does not answer, or not to the end of a listing.
         """
         found, unreadable = list[ProcessGuid](), 0
         for domain in sorted(self._rules.domains):
@@ -168,12 +168,12 @@ class Survey:
         return LrpListing(guids, await self._instances(guids), unreadable)
 
     async def _list_removed(self) -> Sequence[ProcessGuid]:
-        """List the LRPs that are being replaced: some are removed for a moment, and in no listing."""
+        """List the LRPs that are being migrated, since some of them are removed for a moment."""
         rows = await self._dependencies.journal.list_migrations()
         return [row.process_guid for row in rows if row.original.domain in self._rules.domains]
 
     async def list_for_page(self, after: str) -> LrpListing:
-        """List anew for a first page; a further one is given what is a few seconds old at most."""
+        """List anew for a first page; a further page may use a listing that is a few seconds old."""
         if not after or self._recent is None:
             self._recent = await self.list_all()
             asyncio.get_running_loop().call_later(RECENT, self._forget, self._recent)
@@ -184,17 +184,17 @@ class Survey:
             self._recent = None
 
     async def list_some(self, guids: Iterable[ProcessGuid]) -> LrpListing:
-        """List the instances of LRPs that are known by name."""
+        """List the instances of LRPs whose process GUIDs are known."""
         named = tuple(sorted(guids))
         return LrpListing(named, await self._instances(named))
 
     async def decide_each(
         self, listed: LrpListing, selection: Selection, order: Order | None, counts: SurveyCounts
     ) -> AsyncGenerator[SurveyedLrp, None]:
-        """Decide about each LRP that is selected, as if the order were given for it.
+        """Decide about each LRP that is selected, as if it had the order.
 
         Raises:
-            Unavailable: The BBS or the store does not answer; what was given before is true.
+            Unavailable: The BBS or the store does not answer; what was yielded before is complete.
         """
         counts.unreadable += listed.unreadable
         named = frozenset(selection.process_guids)
@@ -237,7 +237,7 @@ class Survey:
         )
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
-        """List the instance rows of LRPs: of few one after the other, of many by listing their domains."""
+        """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""
         bbs = self._dependencies.bbs
         if len(guids) <= len(self._rules.domains) * 4:
             return {guid: await bbs.list_actual_lrps(guid) for guid in guids}
@@ -247,7 +247,7 @@ class Survey:
             async for row in scan:
                 if row.process_guid in wanted:
                     found[row.process_guid] = (*found.get(row.process_guid, ()), row)
-            if scan.skipped:  # "nothing runs" must not be concluded from what could not be read
+            if scan.skipped:  # an unreadable row must not count as "no instance runs"
                 raise Invalid("bbs", "unreadable-instances", f"{scan.skipped} instance rows cannot be read")
         return found
 
@@ -258,7 +258,7 @@ class Survey:
         lrp = await facts.lrps.find_desired_lrp(process_guid) or migrations.rows[process_guid].original
         try:
             observed = await observe(process_guid, facts, context)
-        except Invalid as error:  # its journal row cannot be read, which stops each pass over it too
+        except Invalid as error:  # its journal row cannot be read, so each pass over it fails
             unknown = Observed(
                 process_guid, now=context.now, process_age=context.process_age, run_id=context.run_id, lrp=lrp
             )

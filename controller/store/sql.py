@@ -20,7 +20,7 @@ from reconcile.records import (
     CacheJob,
     JobId,
     JobState,
-    Known,
+    KnownLrp,
     LrpKey,
     LrpRecord,
 )
@@ -154,8 +154,8 @@ class SqlRecords:
         """Count the finished copies and their bytes."""
         return await self._database.read(cached_images.measure)
 
-    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
-        """Read all records about many LRPs from one snapshot, in the order of the keys."""
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
+        """Read what is known of many LRPs at one moment, in their order."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))
 
     async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:

@@ -1,5 +1,6 @@
 """What LRPs ran from before they were moved."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -25,6 +26,16 @@ async def test_an_origin_survives_with_its_login(store: Store) -> None:
 
     assert await store.original_sources.find_original_source(GUID) == PRIVATE
     assert await store.original_sources.find_original_source(ProcessGuid("other")) is None
+
+
+async def test_many_are_read_with_one_query(store: Store) -> None:
+    other = replace(PRIVATE, process_guid=ProcessGuid("process-2"))
+    for each in (PRIVATE, other):
+        await store.original_sources.save_original_source(each)
+
+    found = await store.original_sources.list_original_sources([GUID, ProcessGuid("other")])
+
+    assert found == {GUID: PRIVATE}
 
 
 async def test_it_goes_with_the_lrps_record(store: Store) -> None:

@@ -30,11 +30,11 @@ from controller.wiring import open_registries, pull_credentials
 from controller.workqueue import WorkQueue
 from reconcile.apply import PassTargets
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import Digest, ImageReference
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
 from reconcile.ports import SourceContent
+from reconcile.references import Digest, ImageReference
 from reconcile.steps import PhaseLimits
 
 

@@ -23,7 +23,6 @@ from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.images import CacheGuid, CacheRepositories
 from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
@@ -40,6 +39,7 @@ from reconcile.ports import (
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, removing
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
+from reconcile.references import CacheGuid, CacheRepositories
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -75,7 +75,7 @@ class Outcome:
     ended: Migration | None = None
 
 
-class CopyRecords(Protocol):
+class MigratedCopies(Protocol):
     """The records of copies, as far as actions change them."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
@@ -94,7 +94,7 @@ class PassTargets:
     instances: Instances
     journal: Journal
     original_sources: OriginalSources
-    images: CopyRecords
+    images: MigratedCopies
     engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests

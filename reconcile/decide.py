@@ -16,7 +16,6 @@ from reconcile.actions import (
 )
 from reconcile.bridges import can_have_bridge
 from reconcile.errors import Invalid
-from reconcile.images import ImageReference, image_from_rootfs
 from reconcile.instances import is_any_running, needed, running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
 from reconcile.observed import Observed, OrphanedBridge, Rules
@@ -33,6 +32,7 @@ from reconcile.records import (
     Strategy,
     requester_of_lrp,
 )
+from reconcile.references import ImageReference, image_from_rootfs
 from reconcile.staging import Signal, signal_of
 from reconcile.steps import RetireInstances
 

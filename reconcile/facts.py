@@ -8,10 +8,10 @@ order they are read, is written in `reconcile.observe` alone.
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconcile.images import ImageReference
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.records import Binding, KnownCopy, LrpRecord, Migration, OriginalSource
+from reconcile.references import ImageReference
 
 
 class LrpFacts(Protocol):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from reconcile.facts import Coverage, Facts
-from reconcile.images import ImageReference
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.ports import (
     BindingRecords,
@@ -19,6 +18,7 @@ from reconcile.ports import (
     OriginalSources,
 )
 from reconcile.records import KnownCopy, LrpRecord, Migration, OriginalSource
+from reconcile.references import ImageReference
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from reconcile.images import ImageReference, Rootfs, image_from_rootfs
+from reconcile.references import ImageReference, Rootfs, image_from_rootfs
 
 ProcessGuid = NewType("ProcessGuid", str)
 AppGuid = NewType("AppGuid", str)

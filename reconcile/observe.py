@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from reconcile.bridges import bridge_of, original_of
 from reconcile.facts import Facts, MigrationFacts, PassContext
-from reconcile.images import ImageReference, find_source
 from reconcile.lrps import DesiredLrp, ProcessGuid
 from reconcile.observed import Observed, OrphanedBridge
 from reconcile.records import Goal, Migration, Strategy
+from reconcile.references import ImageReference, find_source
 
 
 async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext) -> Observed:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import CacheRepositories
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy
 from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord, Migration, OriginalSource
+from reconcile.references import CacheRepositories
 from reconcile.steps import PhaseLimits, World
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from reconcile.images import Digest, Rootfs
 from reconcile.records import Goal, Strategy
+from reconcile.references import Digest, Rootfs
 
 
 @dataclass(frozen=True, slots=True)

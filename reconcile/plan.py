@@ -14,13 +14,13 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.decide import decide, due_strategy
-from reconcile.images import ImageReference, Rootfs
 from reconcile.instances import running
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Strategy
+from reconcile.references import ImageReference, Rootfs
 from reconcile.selection import Owner, owner_of
 from reconcile.steps import RetireInstances
 

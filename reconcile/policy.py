@@ -6,9 +6,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories, ImageReference, parse_image_reference
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import Reason
+from reconcile.references import CacheRepositories, ImageReference, parse_image_reference
 from reconcile.staging import Signal
 
 

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from reconcile.errors import Invalid
-from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.orders import Order
 from reconcile.reasons import Reason
@@ -24,6 +23,7 @@ from reconcile.records import (
     Migration,
     OriginalSource,
 )
+from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 
 
 class Lrps(Protocol):

@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import NewType, Self
 
 from reconcile.errors import Conflict
-from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGuid
 from reconcile.reasons import Reason
+from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 
 JobId = NewType("JobId", str)
 

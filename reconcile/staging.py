@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconcile.errors import Invalid
-from reconcile.images import (
+from reconcile.lrps import Action, AppGuid, Credentials, RunAction, Secret, Task, TaskGuid, run_actions
+from reconcile.references import (
     DOCKER_HUB,
     ImageReference,
     Rootfs,
     image_from_rootfs,
     parse_image_reference,
 )
-from reconcile.lrps import Action, AppGuid, Credentials, RunAction, Secret, Task, TaskGuid, run_actions
 
 STAGING_DOMAIN = "cf-app-staging"
 APP_TASK_DOMAIN = "cf-tasks"

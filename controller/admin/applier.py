@@ -15,12 +15,12 @@ from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from controller.control import OperatorControl, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
-from reconcile.images import Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
 from reconcile.plan import Plan, PlannedMigration, changes_since_plan, plan_lrp
 from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, Phase
+from reconcile.references import Digest, ImageReference
 from reconcile.selection import Selection
 
 MOST_FAILED_LOOKS = 5

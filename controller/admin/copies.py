@@ -10,10 +10,10 @@ from controller.admin.naming import resolve_image
 from controller.admin.survey import SurveyScan
 from controller.verifier import CopyReader
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import ProcessGuid, SchedulingInfo
 from reconcile.ports import Journal
 from reconcile.records import CachedImage
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 
 
 class CopyRecords(Protocol):

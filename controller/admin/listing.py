@@ -9,11 +9,11 @@ from typing import Protocol
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import Rootfs
 from reconcile.instances import running
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
+from reconcile.references import Rootfs
 from reconcile.selection import Selection
 
 

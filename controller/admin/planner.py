@@ -12,7 +12,6 @@ from typing import Protocol
 
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.errors import DockerCacheError
-from reconcile.images import Digest, ImageReference
 from reconcile.lrps import Credentials, source_of
 from reconcile.orders import Order
 from reconcile.plan import (
@@ -28,6 +27,7 @@ from reconcile.plan import (
 from reconcile.ports import BlobLocations, SourceContent
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Strategy
+from reconcile.references import Digest, ImageReference
 from reconcile.selection import Selection
 
 ASKED_AT_A_TIME = 8

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from reconcile.facts import Coverage, Facts
-from reconcile.images import ImageReference
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.records import KnownCopy, KnownLrp, LrpKey, LrpRecord, Migration, OriginalSource
+from reconcile.references import ImageReference
 
 
 class Pins(Protocol):

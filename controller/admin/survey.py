@@ -23,7 +23,6 @@ from controller.admin.read_ahead import (
 from reconcile.actions import Action, Skip
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
-from reconcile.images import ImageReference, find_source
 from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
 from reconcile.observe import observe
 from reconcile.observed import Observed, Rules
@@ -31,6 +30,7 @@ from reconcile.orders import Order
 from reconcile.plan import planned_action
 from reconcile.reasons import Reason
 from reconcile.records import KnownLrp, LrpKey
+from reconcile.references import ImageReference, find_source
 from reconcile.selection import Selection
 
 BATCH = 250

@@ -9,9 +9,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
 from controller.store.tables import original_sources
-from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.records import OriginalSource
+from reconcile.references import CacheGuid, Rootfs
 
 
 class SqlOriginalSources:

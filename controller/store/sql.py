@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from controller.store import bindings, cached_images, jobs, lrps, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
-from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -24,6 +23,7 @@ from reconcile.records import (
     LrpKey,
     LrpRecord,
 )
+from reconcile.references import CacheGuid, Digest, ImageReference
 
 
 class SqlRecords:

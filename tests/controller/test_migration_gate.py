@@ -12,10 +12,10 @@ from controller.store import open_store
 from controller.workqueue import WorkQueue
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import CacheGuid
 from reconcile.lrps import ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import Migration, Phase
+from reconcile.references import CacheGuid
 from tests.reconcile.test_decide import LRP, RULES
 
 pytestmark = pytest.mark.looptime

@@ -28,7 +28,6 @@ from reconcile.actions import Action, BeginMigration
 from reconcile.apply import Outcome, PassTargets, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.errors import Invalid, Unavailable
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret, source_of
 from reconcile.observed import Observed, Rules
@@ -49,6 +48,7 @@ from reconcile.records import (
     Migration,
     Phase,
 )
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.steps import PhaseLimits
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell

@@ -13,7 +13,6 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.decide import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, decide, decide_orphaned_bridge
-from reconcile.images import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
 from reconcile.lrps import (
     ActualLrp,
     ActualLrpState,
@@ -41,6 +40,7 @@ from reconcile.records import (
     OriginalSource,
     Strategy,
 )
+from reconcile.references import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
 from reconcile.steps import RetireInstances
 
 NOW = 1_800_000_000.0

@@ -6,7 +6,6 @@ import pytest
 
 from reconcile.bridges import bridge_of
 from reconcile.facts import Facts, PassContext
-from reconcile.images import ImageReference, Rootfs
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.orders import Order
@@ -20,6 +19,7 @@ from reconcile.records import (
     Phase,
     Strategy,
 )
+from reconcile.references import ImageReference, Rootfs
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RUNNING
 
 CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1")

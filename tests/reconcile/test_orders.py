@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from reconcile.actions import Action, BeginMigration, CacheImage, Continue, Skip, VerifyImage
 from reconcile.decide import decide
-from reconcile.images import CacheGuid, Digest, Rootfs
 from reconcile.lrps import ActualLrpState, DesiredLrp
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
@@ -16,6 +15,7 @@ from reconcile.policy import MigrateRunning, Policy, RunningPolicy
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, Goal, JobState, Migration, OriginalSource, Phase, Strategy
+from reconcile.references import CacheGuid, Digest, Rootfs
 from reconcile.steps import DesireBridge, RetireInstances
 from tests.reconcile.test_decide import (
     BRIDGING,

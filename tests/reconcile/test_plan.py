@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from reconcile.actions import Action, Continue, Forget, RemoveOrphanedBridge, Skip
 from reconcile.decide import decide
-from reconcile.images import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Pull
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
@@ -25,6 +24,7 @@ from reconcile.plan import (
 from reconcile.policy import MigrateRunning, RunningPolicy, RunningRule
 from reconcile.reasons import Reason
 from reconcile.records import Goal, JobState, OriginalSource, Strategy
+from reconcile.references import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.selection import Owner
 from reconcile.steps import RetireInstances, RetryLater
 from tests.reconcile.test_decide import (

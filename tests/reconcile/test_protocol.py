@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from reconcile.bridges import bridge_of, can_have_bridge, is_bridge, original_of
-from reconcile.images import Rootfs
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.phases import PHASES
 from reconcile.protocol import (
@@ -21,6 +20,7 @@ from reconcile.protocol import (
 )
 from reconcile.reasons import Reason
 from reconcile.records import Migration, Phase, Strategy
+from reconcile.references import Rootfs
 from reconcile.steps import (
     Close,
     DesireBridge,

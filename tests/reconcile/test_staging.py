@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.images import Rootfs, parse_image_reference
 from reconcile.lrps import (
     Action,
     AppGuid,
@@ -19,6 +18,7 @@ from reconcile.lrps import (
     TaskState,
     WrapperAction,
 )
+from reconcile.references import Rootfs, parse_image_reference
 from reconcile.staging import (
     IgnoredTask,
     IgnoreReason,

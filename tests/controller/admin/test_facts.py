@@ -22,7 +22,6 @@ from reconcile.actions import CacheImage, Skip
 from reconcile.decide import decide
 from reconcile.errors import Invalid
 from reconcile.facts import PassContext
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs, find_source
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import (
     ActualLrp,
@@ -55,6 +54,7 @@ from reconcile.records import (
     Phase,
     Strategy,
 )
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs, find_source
 from reconcile.selection import Selection
 
 NOW = 1_800_000_000.0

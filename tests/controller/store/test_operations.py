@@ -12,9 +12,9 @@ from controller.store.database import Database, database_in_memory
 from controller.store.operations import KEPT_ENTRIES, SqlOperations
 from controller.store.tables import audit, metadata
 from reconcile.errors import NotFound
-from reconcile.images import CacheGuid, parse_image_reference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.records import AuditEntry, CachedImage, JobId, JobState, KnownCopy, KnownLrp, LrpKey
+from reconcile.references import CacheGuid, parse_image_reference
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
 ONE, TWO = AppGuid("app-1"), AppGuid("app-2")

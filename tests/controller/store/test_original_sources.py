@@ -6,9 +6,9 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 from controller.store import Store, open_store
-from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.records import OriginalSource
+from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import MARKER_PASSWORD, lrp_record
 
 GUID = ProcessGuid("process-1")

@@ -8,7 +8,7 @@ from controller.admin.audit import Audit
 from controller.admin.copies import Copies, CopyDependencies
 from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
 from controller.admin.planner import Planner
-from controller.admin.survey import Places, Survey
+from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
 from controller.config import Config
@@ -28,14 +28,14 @@ from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials
 from controller.workqueue import WorkQueue
-from reconcile.apply import Targets
+from reconcile.apply import PassTargets
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import Digest, ImageReference
+from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
-from reconcile.observe import Sources
 from reconcile.observed import Rules
 from reconcile.ports import SourceContent
-from reconcile.steps import Limits as PhaseLimits
+from reconcile.references import Digest, ImageReference
+from reconcile.steps import PhaseLimits
 
 
 class ProcessEngine(CopyEngine, Protocol):
@@ -147,7 +147,7 @@ def assemble(
             process=process,
         )
     )
-    sources = Sources(
+    sources = PassSources(
         lrps=bbs,
         instances=bbs,
         jobs=store.records,
@@ -161,7 +161,7 @@ def assemble(
         mode=mode,
         overrides=control,
     )
-    targets = Targets(
+    targets = PassTargets(
         lrps=bbs,
         bridges=bbs,
         instances=bbs,
@@ -191,8 +191,18 @@ def assemble(
         ),
         sync_interval=config.sync_interval,
     )
-    places = Places(bbs, store.records, store.journal, store.original_sources, control, coverage, mode)
-    survey = Survey(places, rules, process)
+    survey = Survey(
+        SurveyDependencies(
+            bbs=bbs,
+            records=store.records,
+            journal=store.journal,
+            original_sources=store.original_sources,
+            pins=control,
+            coverage=coverage,
+            contexts=reconciler,
+        ),
+        rules,
+    )
     admin = AdminDependencies(
         planning=Planning(survey, Planner(survey, engine, store.records), Applier(survey, control, queue)),
         copies=Copies(
@@ -219,7 +229,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         limits=replace(
             limits,
             bridge=config.bridge_timeout,
-            settle=config.start_timeout,
+            start=config.start_timeout,
             routes=config.route_propagation_delay,
             cloud_controller_sync=config.cloud_controller_sync_grace,
         ),

@@ -5,9 +5,9 @@ stagings from before a gap may therefore be out of date, and is asked for again 
 because of it.
 """
 
-from reconcile.images import ImageReference
 from reconcile.lrps import AppGuid
 from reconcile.records import Binding, CacheRequest
+from reconcile.references import ImageReference
 
 
 class StagingCoverage:

@@ -27,7 +27,7 @@ from controller.reconciler import Reconciler
 from controller.store import open_store
 from controller.transport import client_tls
 from reconcile.errors import DockerCacheError
-from reconcile.steps import Limits
+from reconcile.steps import PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
 
@@ -51,7 +51,7 @@ async def run(
     config: Config,
     read_config: Callable[[], object],
     *,
-    limits: Limits = Limits(),  # noqa: B008 - a frozen value
+    limits: PhaseLimits = PhaseLimits(),  # noqa: B008 - a frozen value
 ) -> bool:
     """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
 

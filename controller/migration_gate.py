@@ -19,7 +19,7 @@ from reconcile.records import Migration
 log = structlog.get_logger(scope="reconciler")
 
 IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
-RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", look_again=1.0)
+RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=1.0)
 
 
 class MigrationGate:
@@ -94,7 +94,7 @@ class MigrationGate:
             return RECOVERING
         seconds = self._circuit_breaker.seconds_until_allowed(now)
         if seconds > 0:
-            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit_breaker), look_again=seconds)
+            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit_breaker), retry_after=seconds)
         return None
 
     @property

@@ -11,8 +11,8 @@ import structlog
 
 from controller.process import Process
 from reconcile.errors import DockerCacheError, Unavailable
-from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.records import CachedImage
+from reconcile.references import CacheRepositories, Digest, ImageReference
 
 log = structlog.get_logger(scope="reachability")
 

@@ -15,12 +15,14 @@ from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import BeginMigration
-from reconcile.apply import Outcome, Targets, apply
+from reconcile.apply import Outcome, PassTargets, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
-from reconcile.decide import decide, decide_left_bridge
+from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.errors import DockerCacheError
+from reconcile.facts import PassContext
+from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import ProcessGuid
-from reconcile.observe import PassContext, Sources, observe, observe_left_bridge
+from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.reasons import Reason
@@ -28,7 +30,7 @@ from reconcile.records import LrpRecord, Phase
 
 log = structlog.get_logger(scope="reconciler")
 
-WITHDRAWN = Outcome(Reason.CANCELLED, "the order was withdrawn", look_again=0.0)
+WITHDRAWN = Outcome(Reason.CANCELLED, "the order was withdrawn", retry_after=0.0)
 
 MIGRATION_BACKOFF = backoff(FIRST_BACK_OFF, 5.0)
 """Pauses between failed looks at an LRP that is being migrated: shorter than others, since its app waits."""
@@ -44,13 +46,14 @@ class Reconciler:
         self,
         queue: WorkQueue[ProcessGuid],
         *,
-        sources: Sources,
-        targets: Targets,
+        sources: PassSources,
+        targets: PassTargets,
         rules: Rules,
         process: Process,
     ) -> None:
         self._queue = queue
         self._sources = sources
+        self._facts = live_facts(sources)
         self._targets = targets
         self._rules = rules
         self._process = process
@@ -96,9 +99,9 @@ class Reconciler:
         started, order = time.monotonic(), self._sources.overrides.order_of(key)
         try:
             if is_bridge(key):
-                await self._look_at_left_bridge(key)
+                await self._look_at_orphaned_bridge(key)
                 return
-            observed = await observe(key, self._sources, self._moment(key))
+            observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._save_record(observed, outcome)
@@ -117,11 +120,11 @@ class Reconciler:
             log.exception("failed-to-reconcile", process_guid=key)
         else:
             self._log_pass(observed, outcome, time.monotonic() - started)
-            if outcome.look_again is None:
+            if outcome.retry_after is None:
                 self._queue.done(key)
             else:
                 priority = Priority.URGENT if self.gate.is_migrating(key) else Priority.FRESH
-                self._queue.again(key, outcome.look_again, priority)
+                self._queue.again(key, outcome.retry_after, priority)
 
     def _report(self, key: ProcessGuid, order: Order | None, reason: Reason, detail: str) -> None:
         """Report the outcome of a pass to the order that the pass has observed, not to one placed since."""
@@ -133,7 +136,8 @@ class Reconciler:
             return self._queue.back_off(key, MIGRATION_BACKOFF, Priority.URGENT)
         return self._queue.back_off(key)
 
-    def _moment(self, key: ProcessGuid) -> PassContext:
+    def context_of(self, key: ProcessGuid) -> PassContext:
+        """Give the context in which an LRP is observed now, for passes and for plans."""
         return PassContext(
             now=self._process.clock(),
             process_age=self._age(),
@@ -145,14 +149,14 @@ class Reconciler:
     def _age(self) -> float:
         return 0.0 if self._first_answer is None else self._process.monotonic() - self._first_answer
 
-    async def _look_at_left_bridge(self, bridge: ProcessGuid) -> None:
+    async def _look_at_orphaned_bridge(self, bridge: ProcessGuid) -> None:
         """Decide about a bridge that is in the BBS but not in the journal."""
-        left = await observe_left_bridge(
-            bridge, self._sources, domains=self._rules.domains, process_age=self._age()
+        left = await observe_orphaned_bridge(
+            bridge, self._facts, domains=self._rules.domains, process_age=self._age()
         )
-        action = decide_left_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
+        action = decide_orphaned_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
-        outcome = await apply(action, empty, self._sources, self._targets)
+        outcome = await apply(action, empty, self._facts, self._targets)
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
         log.info("checked-orphaned-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
         self._queue.done(bridge)  # the sweep finds it again while it is there
@@ -171,8 +175,8 @@ class Reconciler:
                 self.gate.wake_waiting()
                 return WITHDRAWN
             self.gate.start(key)
-            self._report(key, observed.order, Reason(Phase.PREPARED), "")
-        outcome = await apply(action, observed, self._sources, self._targets)
+            self._report(key, observed.order, Phase.PREPARED.reason, "")
+        outcome = await apply(action, observed, self._facts, self._targets)
         self.gate.update_circuit_breaker(key, outcome, observed.now)
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free
@@ -198,7 +202,9 @@ class Reconciler:
 
     def _log_pass(self, observed: Observed, outcome: Outcome, duration: float) -> None:
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
-        has_changed = observed.record is None or observed.record.reason != outcome.reason or outcome.detail
+        has_changed = (
+            observed.record is None or observed.record.reason is not outcome.reason or outcome.detail
+        )
         write = log.info if has_changed and outcome.reason not in UNREMARKABLE else log.debug
         write(
             "reconciled",

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from reconcile.apply import Targets
+from reconcile.apply import PassTargets
 from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import Credentials
 from reconcile.records import Migration, Phase
@@ -19,7 +19,7 @@ TIME_LIMIT = 4.0  # seconds
 RETRY_PAUSE = 0.3  # seconds between two attempts
 
 
-async def desire_removed_lrps(targets: Targets, pull_credentials: Credentials | None) -> None:
+async def desire_removed_lrps(targets: PassTargets, pull_credentials: Credentials | None) -> None:
     """Desire the LRPs of migrations that may have removed them, when no loop runs any more.
 
     From the cache, and also while instance rows of the removed definition are left: an index that stays
@@ -33,7 +33,7 @@ async def desire_removed_lrps(targets: Targets, pull_credentials: Credentials | 
             group.create_task(_desire(migration, targets, pull_credentials))
 
 
-async def _desire(migration: Migration, targets: Targets, pull_credentials: Credentials | None) -> None:
+async def _desire(migration: Migration, targets: PassTargets, pull_credentials: Credentials | None) -> None:
     lrp, rootfs = migration.original, targets.cache.rootfs(migration.cache_guid)
     problem = "out of time"
     with suppress(TimeoutError):

@@ -7,9 +7,9 @@ from weakref import WeakValueDictionary
 import structlog
 
 from reconcile.errors import Invalid, NotFound
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
 from reconcile.ports import ImageRecords
 from reconcile.records import CachedImage
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 
 log = structlog.get_logger(scope="verifier")
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheRequest, Goal, Strategy
-from reconcile.steps import Retire, Step
+from reconcile.steps import RetireInstances, Step
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Nothing to do until something changes."""
+    """Do nothing until something changes."""
 
     reason: Reason
     detail: str = ""
@@ -18,26 +18,26 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """The LRP is gone."""
+    """Do nothing, since the LRP is not desired."""
 
     reason: Reason = Reason.NOT_DESIRED
 
 
 @dataclass(frozen=True, slots=True)
 class CacheImage:
-    """Ask for a copy of the source image."""
+    """Request a copy of the source image."""
 
     request: CacheRequest
 
     @property
     def reason(self) -> Reason:
-        """Why the copy is wanted."""
+        """Why the copy is requested."""
         return self.request.reason
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyImage:
-    """Read a copy back that instances crashed from, before another app is moved to it."""
+    """Read back a copy that instances crashed from, before another app is migrated to it."""
 
     lrp: DesiredLrp
     image: CachedImage
@@ -46,10 +46,10 @@ class VerifyImage:
 
 @dataclass(frozen=True, slots=True)
 class BeginMigration:
-    """Verify the copy once more, write the journal, and begin.
+    """Write the journal row, check that the copy is in the registry, and start a migration.
 
     Attributes:
-        image: To move to; None on the way back.
+        image: The cached image to migrate to; None for the way back to the source.
     """
 
     lrp: DesiredLrp
@@ -62,18 +62,27 @@ class BeginMigration:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Take the next step of a migration."""
+    """Take the next step of an open migration."""
 
     step: Step
     target: Pull
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveLeftBridge:
-    """Remove a bridge that nobody needs."""
+class RemoveOrphanedBridge:
+    """Remove a bridge that has no open migration and that its app does not need."""
 
     process_guid: ProcessGuid
     reason: Reason = Reason.ORPHANED_BRIDGE
 
 
-Action = Skip | Forget | CacheImage | VerifyImage | BeginMigration | Continue | Retire | RemoveLeftBridge
+Action = (
+    Skip
+    | Forget
+    | CacheImage
+    | VerifyImage
+    | BeginMigration
+    | Continue
+    | RetireInstances
+    | RemoveOrphanedBridge
+)

@@ -1,8 +1,8 @@
-"""Carries out one action and tells what came of it.
+"""Carries out one action and returns its outcome.
 
-Every step can be repeated, a row is written before the effect that it names, and what is read
-before a removal is read here, just before it: an instance that began to run, or to end, after the
-observation stops it.
+Every step can be repeated, and a journal row is written before the effect that it names. An LRP is observed
+once more directly before its removal: an instance that started or ended since the first observation prevents
+the removal.
 """
 
 from contextlib import suppress
@@ -15,94 +15,95 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
-from reconcile.images import CacheGuid, CacheRepositories
+from reconcile.facts import Facts
 from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
-from reconcile.observe import Sources, observe_migrating
+from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
 from reconcile.ports import (
     Bridges,
     CacheRequests,
-    Engine,
+    ImageEngine,
     Instances,
     Journal,
     Lrps,
     OriginalSources,
     Verifier,
 )
-from reconcile.protocol import LONGEST_LOOK_AGAIN, LOOK_AGAIN, may_remove, removing
+from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, removing
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
+from reconcile.references import CacheGuid, CacheRepositories
 from reconcile.steps import (
     Close,
     DesireBridge,
     DesireOriginal,
     Enter,
-    Limits,
+    PhaseLimits,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     UpdateBridge,
-    Wait,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an action.
+    """The outcome of an action.
 
     Attributes:
-        reason: A constant for log, metrics and record.
+        reason: For log, metrics and record.
         detail: One line for people; never holds credentials.
-        look_again: Seconds after which to look again; None when only a change calls for it.
-        cache_guid: Set when the LRP runs from this cached image now.
-        rounds: Migrations of the LRP that were begun, where one is open.
-        ended: The migration that is over with this.
+        retry_after: Seconds after which the next pass is due; None when only a change calls for one.
+        cache_guid: The cached image that the LRP runs from now; None when the action did not bring it there.
+        rounds: Migrations of the LRP that have begun; None where none is open.
+        ended: The migration that has ended with this action; None for none.
     """
 
     reason: Reason
     detail: str = ""
-    look_again: float | None = None
+    retry_after: float | None = None
     cache_guid: CacheGuid | None = None
     rounds: int | None = None
     ended: Migration | None = None
 
 
-class Images(Protocol):
-    """The records of copies."""
+class MigratedCopies(Protocol):
+    """The records of copies, as far as actions change them."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read a finished copy."""
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
-        """Note that instances crashed from a copy."""
+        """Mark a copy as needing verification, since instances crashed from it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Targets:
-    """What actions reach."""
+class PassTargets:
+    """The ports that actions have effects through."""
 
     lrps: Lrps
     bridges: Bridges
     instances: Instances
     journal: Journal
     original_sources: OriginalSources
-    images: Images
-    engine: Engine
+    images: MigratedCopies
+    engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests
     cache: CacheRepositories
-    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
+    limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
 
 
-async def apply(action: Action, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
-    """Carry out an action that was planned on an observation."""
+async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+    """Carry out an action that was decided on an observation."""
     match action:
         case Skip(reason, detail):
             return Outcome(reason, detail)
@@ -110,32 +111,32 @@ async def apply(action: Action, observed: Observed, sources: Sources, targets: T
             return Outcome(reason)
         case CacheImage(request):
             job = await targets.requests.request(request)
-            return Outcome(Reason.WAITING_FOR_COPY, f"asked for a copy: {request.reason}, job {job.job_id}")
+            return Outcome(Reason.WAITING_FOR_COPY, f"requested a copy: {request.reason}, job {job.job_id}")
         case VerifyImage():
             return await _verify(action, observed, targets)
         case BeginMigration():
-            return await _begin(action, observed, sources, targets)
-        case Retire():
+            return await _begin(action, observed, facts, targets)
+        case RetireInstances():
             return await _retire(action, targets)
-        case RemoveLeftBridge(process_guid, reason):
+        case RemoveOrphanedBridge(process_guid, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(process_guid)
-            return Outcome(reason, look_again=LONGEST_LOOK_AGAIN)
+            return Outcome(reason, retry_after=LONGEST_RETRY)
         case Continue():
-            return await _go_on(action, observed, sources, targets)
+            return await _continue(action, observed, facts, targets)
 
 
-async def _verify(action: VerifyImage, observed: Observed, targets: Targets) -> Outcome:
+async def _verify(action: VerifyImage, observed: Observed, targets: PassTargets) -> Outcome:
     if await targets.verifier.verify(action.image):
-        return Outcome(Reason.COPY_VERIFIED, look_again=0.0)
-    await _ask_again(action.lrp.process_guid, action.image, observed, targets)
-    damaged = targets.cache.image(action.image.cache_guid)
-    return Outcome(
-        Reason.COPY_CORRUPT, f"{damaged} is not what it should be: asked for what is missing of it"
-    )
+        return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
+    await _request_again(action.lrp.process_guid, action.image, observed, targets)
+    corrupt = targets.cache.image(action.image.cache_guid)
+    return Outcome(Reason.COPY_CORRUPT, f"{corrupt} is corrupt: requested what is missing")
 
 
-async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, targets: Targets) -> Outcome:
+async def _request_again(
+    guid: ProcessGuid, image: CachedImage, observed: Observed, targets: PassTargets
+) -> Outcome:
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
         request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
@@ -145,7 +146,7 @@ async def _ask_again(guid: ProcessGuid, image: CachedImage, observed: Observed, 
     return Outcome(Reason.WAITING_FOR_COPY, vanished)
 
 
-async def _begin(action: BeginMigration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
@@ -163,12 +164,12 @@ async def _begin(action: BeginMigration, observed: Observed, sources: Sources, t
     await targets.journal.save_migration(row)
     if image is not None:
         try:
-            is_there = await _is_there(image, targets)
+            has_copy = await _has_copy(image, targets)
         except DockerCacheError:
-            await targets.journal.delete_migration(guid)  # nothing was begun
+            await targets.journal.delete_migration(guid)  # nothing has begun
             raise
-        if not is_there:
-            return await _ask_again(guid, image, observed, targets)
+        if not has_copy:
+            return await _request_again(guid, image, observed, targets)
         lrp = action.lrp
         login = lrp.credentials
         await targets.original_sources.save_original_source(
@@ -176,12 +177,12 @@ async def _begin(action: BeginMigration, observed: Observed, sources: Sources, t
         )
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), targets)
-    return await _remove(row, observed, sources, targets)
+    return await _remove(row, observed, facts, targets)
 
 
-async def _is_there(image: CachedImage, targets: Targets) -> bool:
-    """Whether a copy is still known, now that the row tells that it is used, and still in the registry."""
-    if await targets.images.find_image(image.cache_guid) is None:  # somebody evicts it
+async def _has_copy(image: CachedImage, targets: PassTargets) -> bool:
+    """Whether a copy is still recorded, now that the row shows that it is used, and still in the registry."""
+    if await targets.images.find_image(image.cache_guid) is None:  # an operator evicts it now
         return False
     return await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest)
 
@@ -190,14 +191,14 @@ def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     if action.image is not None:
         return action.image.cache_guid
     if observed.original_source is None:
-        raise AssertionError("the way back is known before it is taken")
+        raise AssertionError("the original source is known before an LRP goes back to it")
     return observed.original_source.cache_guid
 
 
-async def _go_on(action: Continue, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
+async def _continue(action: Continue, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     match action.step:
-        case Wait(reason, seconds):
-            return Outcome(reason, look_again=seconds)
+        case RetryLater(reason, seconds):
+            return Outcome(reason, retry_after=seconds)
         case Enter(row):
             return await _enter(row, targets)
         case DesireBridge(row, reason):
@@ -206,104 +207,104 @@ async def _go_on(action: Continue, observed: Observed, sources: Sources, targets
                 await targets.bridges.desire_another(
                     row.original, bridge_of(row.process_guid), BRIDGE_DOMAIN, action.target
                 )
-            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case UpdateBridge(row, wanted, reason):
             with suppress(NotFound):
                 await targets.bridges.update_from(bridge_of(row.process_guid), wanted)
-            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
-            return await _remove(row, observed, sources, targets)
+            return await _remove(row, observed, facts, targets)
         case DesireOriginal(row):
             return await _desire(row, action.target, observed, targets)
-        case Retire() as retire:
+        case RetireInstances() as retire:
             return await _retire(retire, targets)
         case RemoveBridge(row, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
-            return Outcome(reason, look_again=LOOK_AGAIN, rounds=row.rounds)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case Close(row, reason):
             return await _close(row, reason, observed, targets)
 
 
-async def _enter(row: Migration, targets: Targets) -> Outcome:
+async def _enter(row: Migration, targets: PassTargets) -> Outcome:
     await targets.journal.save_migration(row)
-    return Outcome(Reason(row.phase), look_again=0.0, rounds=row.rounds)
+    return Outcome(row.phase.reason, retry_after=0.0, rounds=row.rounds)
 
 
-async def _close(row: Migration, reason: Reason, observed: Observed, targets: Targets) -> Outcome:
-    if reason == Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
+async def _close(row: Migration, reason: Reason, observed: Observed, targets: PassTargets) -> Outcome:
+    if reason is Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
         await targets.images.mark_for_verification(row.cache_guid, observed.now)
     await targets.journal.delete_migration(row.process_guid)
-    is_moved = reason == Reason.MIGRATED
+    is_migrated = reason is Reason.MIGRATED
     return Outcome(
         reason,
-        look_again=None if is_moved else 0.0,
-        cache_guid=row.cache_guid if is_moved else None,
-        rounds=row.rounds - 1 if reason == Reason.CANCELLED else row.rounds,
+        retry_after=None if is_migrated else 0.0,
+        cache_guid=row.cache_guid if is_migrated else None,
+        rounds=row.rounds - 1 if reason is Reason.CANCELLED else row.rounds,
         ended=row,
     )
 
 
-async def _remove(before: Migration, observed: Observed, sources: Sources, targets: Targets) -> Outcome:
-    """Remove the original; the row stands first, and then all that matters is looked at once more."""
+async def _remove(before: Migration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+    """Remove the original, after its row was written and it was observed once more."""
     guid = before.process_guid
     row = removing(before, observed.world, targets.limits)
     await targets.journal.save_migration(row)
-    seen = await observe_migrating(row, observed, sources)
+    seen = await observe_migrating(row, observed, facts)
     if not may_remove(row, seen.world):
-        return await _call_off(before, Reason.INSTANCES_CHANGED, targets)
+        return await _cancel(before, Reason.INSTANCES_CHANGED, targets)
     newest = removing(before, seen.world, targets.limits)
-    if newest != row:  # scaled, re-routed, or other instances by now
+    if newest != row:  # it was scaled, has other routes or other instances now
         row = newest
         await targets.journal.save_migration(row)
     try:
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
-        # Its owner removed it in this very moment: nothing of it may come back.
-        return await _call_off(before, Reason.REMOVED_BY_OWNER, targets)
+        # Its owner removed it since the last observation: it must not be desired again.
+        return await _cancel(before, Reason.REMOVED_BY_OWNER, targets)
     except Unavailable as error:
         if error.may_have_happened:
-            return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), look_again=0.0, rounds=row.rounds)
-        await _call_off(before, Reason.NOT_REMOVED, targets)
+            return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), retry_after=0.0, rounds=row.rounds)
+        await _cancel(before, Reason.NOT_REMOVED, targets)
         raise
     return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
 
 
-async def _call_off(row: Migration, reason: Reason, targets: Targets, *, detail: str = "") -> Outcome:
-    """Leave an LRP that was not removed to its row from before, or without a bridge to a new plan."""
+async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detail: str = "") -> Outcome:
+    """Cancel a removal: with a bridge go back to the row from before, without one end the migration."""
     if row.strategy is Strategy.BRIDGE:
         await targets.journal.save_migration(row)
-        return Outcome(reason, detail, look_again=0.0, rounds=row.rounds)
+        return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
     await targets.journal.delete_migration(row.process_guid)
-    rounds = row.rounds if reason == Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody undid it
-    return Outcome(reason, detail, look_again=0.0, rounds=rounds, ended=row)
+    rounds = row.rounds if reason is Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody reverted it
+    return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
-async def _retire(action: Retire, targets: Targets) -> Outcome:
+async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
     for row in action.instances:
         await _retire_one(row, targets)
-    return Outcome(action.reason, "their stops were lost: retired", look_again=LONGEST_LOOK_AGAIN)
+    return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
-async def _retire_one(row: ActualLrp, targets: Targets) -> None:
+async def _retire_one(row: ActualLrp, targets: PassTargets) -> None:
     if row.presence is Presence.ORDINARY:
         with suppress(NotFound):
             await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
 
 
-async def _desire(row: Migration, target: Pull, observed: Observed, targets: Targets) -> Outcome:
+async def _desire(row: Migration, target: Pull, observed: Observed, targets: PassTargets) -> Outcome:
     original = row.original
     try:
         await targets.lrps.desire_lrp(original, target.rootfs, target.credentials)
     except Conflict:
-        return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, look_again=0.0, rounds=row.rounds)
+        return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, retry_after=0.0, rounds=row.rounds)
     except Invalid as refusal:
-        # The BBS took this very definition once: give it back rather than lose it.
+        # The BBS accepted the old definition before: desire it again rather than lose the LRP.
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if row.strategy is Strategy.RECREATE:
-            return await _call_off(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
+            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
         return await _enter(
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
             targets,
         )
-    return Outcome(Reason.DESIRE_UNCONFIRMED, look_again=0.0, rounds=row.rounds)
+    return Outcome(Reason.DESIRE_UNCONFIRMED, retry_after=0.0, rounds=row.rounds)

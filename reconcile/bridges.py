@@ -1,7 +1,7 @@
-"""Names bridges: LRPs of ours that serve an app while its own LRP is removed and desired again.
+"""Names bridges: temporary second LRPs that serve an app while its own LRP is removed and desired again.
 
-A bridge is in a domain of its own, which Cloud Controller does not look at, and its process GUID
-tells whose bridge it is, so that one that was left behind can be understood without any record.
+Bridges are in a domain of their own, which Cloud Controller does not sync. A bridge's process GUID contains
+that of its app's LRP, so that an orphaned bridge can be recognised without any record.
 """
 
 from reconcile.lrps import ProcessGuid
@@ -9,7 +9,8 @@ from reconcile.lrps import ProcessGuid
 BRIDGE_DOMAIN = "docker-cache-bridge"
 
 BRIDGE_DOMAIN_TTL = 120
-"""Seconds for which the domain is kept fresh at a time; convergence stops surplus instances only there."""
+"""Seconds for which the domain is made fresh at a time; only in a fresh domain does convergence stop surplus
+instances."""
 
 _PREFIX = "docker-cache-bridge-"
 
@@ -36,5 +37,5 @@ def is_bridge(process_guid: ProcessGuid) -> bool:
 
 
 def original_of(bridge: ProcessGuid) -> ProcessGuid:
-    """Name the LRP that a bridge stands in for."""
+    """Name the LRP that a bridge serves for."""
     return ProcessGuid(bridge.removeprefix(_PREFIX))

@@ -1,4 +1,4 @@
-"""What the BBS's event streams tell, as values: where to look, never what to do.
+"""The events of the BBS's streams, as values.
 
 Source: cloudfoundry/bbs models/events.proto.
 """
@@ -17,7 +17,7 @@ class TaskCreated:
 
 @dataclass(frozen=True, slots=True)
 class TaskChanged:
-    """A task went on; `before` may be empty."""
+    """A task changed; `before` may be empty."""
 
     before: Task
     after: Task
@@ -25,7 +25,7 @@ class TaskChanged:
 
 @dataclass(frozen=True, slots=True)
 class TaskRemoved:
-    """A task is gone."""
+    """A task was deleted."""
 
     task: Task
 
@@ -54,7 +54,7 @@ class DesiredLrpRemoved:
 
 @dataclass(frozen=True, slots=True)
 class ActualLrpCreated:
-    """An instance row was made."""
+    """An instance row was created."""
 
     lrp: ActualLrp
 
@@ -89,14 +89,14 @@ class ActualLrpCrashed:
 
 @dataclass(frozen=True, slots=True)
 class UnknownEvent:
-    """An event of a name that we do not know: skip it."""
+    """An event with an unknown name, which is skipped."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenEvent:
-    """An event that cannot be read: log it, skip it, and let the sweep find what it was about."""
+    """An event that cannot be read: it is logged and skipped, and the sweep finds what it was about."""
 
     name: str
     reason: str

@@ -1,8 +1,7 @@
-"""Our read-only view of desired LRPs, actual LRPs and tasks.
+"""Desired LRPs, actual LRPs and tasks of the BBS as read-only values.
 
-The adapter of the BBS builds these from its messages. A desired LRP keeps the received
-message as opaque bytes beside the view, since what goes back must be that message with
-few fields changed, never one rebuilt from here.
+The adapter of the BBS builds them from its messages. A desired LRP keeps the received message as opaque
+bytes, since what is sent back must be that message with few fields changed, never a rebuilt one.
 
 Source: cloudfoundry/bbs models/{desired_lrp,actual_lrp,task,actions}.proto.
 """
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
-from reconcile.images import Rootfs
+from reconcile.references import ImageReference, Rootfs, image_from_rootfs
 
 ProcessGuid = NewType("ProcessGuid", str)
 AppGuid = NewType("AppGuid", str)
@@ -21,7 +20,7 @@ TaskGuid = NewType("TaskGuid", str)
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A text that is never shown."""
+    """A text that is never shown or logged."""
 
     value: str = field(repr=False)
 
@@ -34,7 +33,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What opens a registry."""
+    """A login at a registry."""
 
     username: str
     password: Secret
@@ -42,7 +41,11 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What cells pull for an LRP, and with which login; None when they need none."""
+    """What cells pull for an LRP.
+
+    Attributes:
+        credentials: The login that cells pull with; None when they need none.
+    """
 
     rootfs: Rootfs
     credentials: Credentials | None = None
@@ -77,7 +80,7 @@ class WrapperAction:
 
 @dataclass(frozen=True, slots=True)
 class OtherAction:
-    """A download, an upload, or nothing that we know."""
+    """A download, an upload, or an unknown action."""
 
 
 Action = RunAction | WrapperAction | OtherAction
@@ -107,7 +110,7 @@ class TaskState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One-off work.
+    """A task: one-off work of the BBS.
 
     Attributes:
         created_at: Nanoseconds since 1970, by the BBS's clock.
@@ -142,7 +145,7 @@ class SchedulingInfo:
 
 @dataclass(frozen=True, slots=True)
 class DesiredLrp:
-    """What Diego should keep running.
+    """A desired LRP: what Diego keeps running.
 
     Attributes:
         app_guid: The log GUID, else the metric tag `app_id`; never a part of the process GUID.
@@ -165,6 +168,15 @@ class DesiredLrp:
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
+def source_of(lrp: DesiredLrp) -> ImageReference:
+    """Read an LRP's image in its canonical spelling.
+
+    Raises:
+        Invalid: No registry would know such an image.
+    """
+    return image_from_rootfs(lrp.rootfs).canonical()
+
+
 class ActualLrpState(StrEnum):
     """An instance's state in the BBS's own words."""
 
@@ -175,7 +187,7 @@ class ActualLrpState(StrEnum):
 
 
 class Presence(StrEnum):
-    """Which of an index's up to three rows this is."""
+    """Which of the up to three rows of an index this is."""
 
     ORDINARY = "ORDINARY"
     EVACUATING = "EVACUATING"
@@ -184,11 +196,11 @@ class Presence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActualLrp:
-    """One instance as it is; instance GUID and cell are empty while UNCLAIMED or CRASHED.
+    """An actual LRP: one instance row; instance GUID and cell are empty while UNCLAIMED or CRASHED.
 
     Attributes:
         crash_count: Crashes in a row; one that ran for five minutes begins to count anew.
-        placement_error: Why no cell takes it; empty when one did or none was asked yet.
+        placement_error: Why no cell runs it; empty when one does or none was asked yet.
     """
 
     process_guid: ProcessGuid

@@ -1,157 +1,122 @@
-"""Gathers what a decision about one process GUID rests on.
+"""Builds the observation that a decision about one process GUID rests on, for passes and for plans alike.
 
-Everything is read anew on each pass; nothing is handed along from an event but the newest version
-of an LRP that is gone from the BBS.
+Everything is read anew for each observation. Nothing is handed along from an event but the newest version
+of an LRP that is no longer desired.
 """
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from reconcile.bridges import bridge_of, original_of
-from reconcile.decide import source_of
-from reconcile.errors import Invalid
-from reconcile.lrps import ProcessGuid
-from reconcile.observed import LeftBridge, Observed
-from reconcile.ports import (
-    BindingRecords,
-    EventCache,
-    ImageRecords,
-    Instances,
-    JobRecords,
-    Journal,
-    LrpRecords,
-    Lrps,
-    Mode,
-    OperatorOverrides,
-    OriginalSources,
-)
-from reconcile.records import Binding, Goal, Migration, Strategy
+from reconcile.facts import Facts, MigrationFacts, PassContext
+from reconcile.lrps import DesiredLrp, ProcessGuid
+from reconcile.observed import Observed, OrphanedBridge
+from reconcile.records import Goal, Migration, Strategy
+from reconcile.references import ImageReference, find_source
 
 
-class Coverage(Protocol):
-    """What was watched without a gap."""
-
-    def is_current(self, binding: Binding) -> bool:
-        """Whether no later staging of the binding's app can have been missed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where an observation comes from."""
-
-    lrps: Lrps
-    instances: Instances
-    jobs: JobRecords
-    bindings: BindingRecords
-    images: ImageRecords
-    journal: Journal
-    original_sources: OriginalSources
-    records: LrpRecords
-    coverage: Coverage
-    event_cache: EventCache
-    mode: Mode
-    overrides: OperatorOverrides
-
-
-@dataclass(frozen=True, slots=True)
-class PassContext:
-    """When and by which process it is observed; see `Observed`."""
-
-    now: float
-    process_age: float
-    run_id: str
-    stale: frozenset[str] = frozenset()
-    is_restoring: bool = False
-
-
-async def observe(process_guid: ProcessGuid, sources: Sources, moment: PassContext) -> Observed:
-    """Look at one process GUID: in the BBS, the store and the journal."""
-    migration = await sources.journal.find_migration(process_guid)
+async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext) -> Observed:
+    """Observe one process GUID: its journal row first, its instances last."""
+    migration = await facts.records.find_migration(process_guid)
     observed = Observed(
         process_guid,
-        now=moment.now,
-        process_age=moment.process_age,
-        run_id=moment.run_id,
-        stale=moment.stale,
-        is_restoring=moment.is_restoring,
-        order=sources.overrides.order_of(process_guid),
-        is_paused=sources.overrides.is_paused,
+        now=context.now,
+        process_age=context.process_age,
+        run_id=context.run_id,
+        stale=context.stale,
+        is_restoring=context.is_restoring,
+        order=facts.overrides.order_of(process_guid),
+        is_paused=facts.overrides.is_paused,
         migration=migration,
-        record=await sources.records.find_lrp(process_guid),
+        record=await facts.records.find_record(process_guid),
     )
     if migration is not None:
-        return await observe_migrating(migration, observed, sources)
-    lrp = await sources.lrps.find_desired_lrp(process_guid)
-    observed = replace(
-        observed, lrp=lrp, is_pinned=lrp is not None and sources.overrides.is_pinned(lrp.app_guid)
-    )
-    return await _observe_image(observed, sources)
+        return await observe_migrating(migration, observed, facts)
+    lrp = await facts.lrps.find_desired_lrp(process_guid)
+    if lrp is None:
+        return observed
+    observed = replace(observed, lrp=lrp, is_pinned=facts.overrides.is_pinned(lrp.app_guid))
+    source = find_source(lrp.rootfs)
+    if source is not None:
+        observed = await _observe_copy(observed, lrp, source, facts)
+    if (source is not None and _rests_on_instances(observed)) or facts.migrations is None:
+        instances = await facts.lrps.list_actual_lrps(process_guid)
+        observed = replace(observed, instances=instances)
+    return observed
 
 
-async def observe_migrating(migration: Migration, observed: Observed, sources: Sources) -> Observed:
-    """Look at an LRP that is being replaced, and at its bridge: its own instances last."""
+async def observe_migrating(migration: Migration, observed: Observed, facts: Facts) -> Observed:
+    """Observe an LRP that is being migrated, and its bridge: the LRP's own instances last."""
     guid, bridge = migration.process_guid, bridge_of(migration.process_guid)
-    has_bridge = migration.strategy is Strategy.BRIDGE
     is_way_back = migration.goal is Goal.SOURCE
-    fresh = await sources.lrps.list_domains()
+    if facts.migrations is None:
+        return replace(
+            observed,
+            original_source=await facts.records.find_original_source(guid) if is_way_back else None,
+            lrp=await facts.lrps.find_desired_lrp(guid),
+            instances=await facts.lrps.list_actual_lrps(guid),
+        )
+    has_bridge = migration.strategy is Strategy.BRIDGE
+    fresh = await facts.migrations.list_domains()
     return replace(
         observed,
         domain_is_fresh=migration.original.domain in fresh,
-        original_source=await sources.original_sources.find_original_source(guid) if is_way_back else None,
-        bridge=await sources.lrps.find_desired_lrp(bridge) if has_bridge else None,
-        bridge_instances=await sources.instances.list_actual_lrps(bridge) if has_bridge else (),
-        lrp=await sources.lrps.find_desired_lrp(guid),
-        instances=await sources.instances.list_actual_lrps(guid),
-        versions_in_events=sources.event_cache.versions(guid),
+        original_source=await facts.records.find_original_source(guid) if is_way_back else None,
+        bridge=await facts.lrps.find_desired_lrp(bridge) if has_bridge else None,
+        bridge_instances=await facts.lrps.list_actual_lrps(bridge) if has_bridge else (),
+        lrp=await facts.lrps.find_desired_lrp(guid),
+        instances=await facts.lrps.list_actual_lrps(guid),
+        versions_in_events=facts.migrations.versions(guid),
     )
 
 
-async def observe_left_bridge(
-    bridge: ProcessGuid, sources: Sources, *, domains: frozenset[str], process_age: float
-) -> LeftBridge:
-    """Look at a bridge that no migration seems to know of, and at the LRP that it stands in for."""
+async def observe_orphaned_bridge(
+    bridge: ProcessGuid, facts: Facts, *, domains: frozenset[str], process_age: float
+) -> OrphanedBridge:
+    """Observe a bridge that no migration seems to know of, and the LRP that it is the bridge of."""
     guid = original_of(bridge)
-    fresh = await sources.lrps.list_domains()
-    return LeftBridge(
+    fresh = await _for_passes(facts).list_domains()
+    return OrphanedBridge(
         bridge,
         process_age=process_age,
-        is_in_use=await sources.journal.find_migration(guid) is not None,
+        is_in_use=await facts.records.find_migration(guid) is not None,
         domains_are_fresh=domains <= fresh,
-        bridge=await sources.lrps.find_desired_lrp(bridge),
-        bridge_instances=await sources.instances.list_actual_lrps(bridge),
-        lrp=await sources.lrps.find_desired_lrp(guid),
-        instances=await sources.instances.list_actual_lrps(guid),
+        bridge=await facts.lrps.find_desired_lrp(bridge),
+        bridge_instances=await facts.lrps.list_actual_lrps(bridge),
+        lrp=await facts.lrps.find_desired_lrp(guid),
+        instances=await facts.lrps.list_actual_lrps(guid),
     )
 
 
-async def _observe_image(observed: Observed, sources: Sources) -> Observed:
-    lrp = observed.lrp
-    if lrp is None or not lrp.rootfs.is_docker:
+def _for_passes(facts: Facts) -> MigrationFacts:
+    if facts.migrations is None:
+        raise AssertionError("a plan says nothing about bridges")
+    return facts.migrations
+
+
+async def _observe_copy(
+    observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts
+) -> Observed:
+    """Observe what the store knows of an LRP's image: where it came from, and its copy."""
+    if _may_go_back(observed):
+        original_source = await facts.records.find_original_source(observed.process_guid)
+        observed = replace(observed, original_source=original_source)
+    if not lrp.app_guid:  # whatever other LRPs without one brought is not its own
         return observed
-    try:
-        source = source_of(lrp)
-    except Invalid:
-        return observed
-    is_way_back = observed.order is not None and observed.order.goal is Goal.SOURCE
-    if observed.is_restoring or observed.stale or is_way_back:
-        observed = replace(
-            observed,
-            original_source=await sources.original_sources.find_original_source(observed.process_guid),
-            instances=await sources.instances.list_actual_lrps(observed.process_guid),
-        )
-    binding = await sources.bindings.find_newest_binding(lrp.app_guid, source)
-    if binding is None:
-        return observed
-    job = await sources.jobs.find_job(binding.job_id)
-    guid = None if job is None else job.cache_guid
-    image = None if guid is None else await sources.images.find_image(guid)
+    copy = await facts.records.find_copy(lrp.app_guid, source)
     return replace(
         observed,
-        binding=binding,
-        binding_is_current=sources.coverage.is_current(binding),
-        job=job,
-        image=image,
-        instances=observed.instances
-        if image is None
-        else await sources.instances.list_actual_lrps(observed.process_guid),
+        binding=copy.binding,
+        binding_is_current=copy.binding is None or facts.coverage.is_current(copy.binding),
+        job=copy.job,
+        image=copy.image,
     )
+
+
+def _may_go_back(observed: Observed) -> bool:
+    """Whether the LRP may go back to its source."""
+    return observed.is_restoring or (observed.order is not None and observed.order.goal is Goal.SOURCE)
+
+
+def _rests_on_instances(observed: Observed) -> bool:
+    """Whether the next action depends on the LRP's instances: otherwise the BBS is not asked for them."""
+    return observed.image is not None or _may_go_back(observed) or bool(observed.stale)

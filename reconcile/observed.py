@@ -1,24 +1,24 @@
-"""What a decision rests on: what an operator decided once, and what was observed of one LRP, as values."""
+"""What a decision rests on, as values: the operator's rules, and what was observed of one LRP."""
 
 from dataclasses import dataclass
 
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import CacheRepositories
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy
 from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord, Migration, OriginalSource
-from reconcile.steps import Limits, World
+from reconcile.references import CacheRepositories
+from reconcile.steps import PhaseLimits, World
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an operator decided.
+    """What the operator decided in the config.
 
     Attributes:
-        domains: Only LRPs of these are touched.
-        running: Whether an LRP may be moved while it runs.
-        may_bridge: Bridges are possible at all: the journal outlives the process.
+        domains: Only LRPs of these domains are migrated.
+        running: Whether an LRP may be migrated while it runs.
+        may_bridge: Whether bridges are possible at all: only where the journal outlives the process.
         pull_credentials: The login that cells use at the private registry; None when they need none.
         max_in_flight: Open migrations at a time.
         circuit_breaker: The circuit breaker as it is when the process starts.
@@ -28,7 +28,7 @@ class Rules:
     cache: CacheRepositories
     domains: frozenset[str]
     running: RunningPolicy = RunningPolicy()  # noqa: RUF009 - a frozen value
-    limits: Limits = Limits()  # noqa: RUF009 - a frozen value
+    limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
     may_bridge: bool = False
     pull_credentials: Credentials | None = None
     max_in_flight: int = 10
@@ -43,16 +43,16 @@ class Observed:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
-        binding_is_current: No staging of the app can have been missed since the binding's.
-        bridge: Looked up only while a migration with a bridge is open, like its instances.
+        binding_is_current: Whether no staging of the app since the binding's can have been missed.
+        bridge: Read only while a migration with a bridge is open, like its instances.
         versions_in_events: See `World`.
-        stale: Instance GUIDs of definitions that were removed.
-        original_source: What the LRP ran from before it was moved; looked up only to go back there.
-        is_restoring: LRPs are moved back to their sources, since the private registry is gone.
-        domain_is_fresh: Looked up only while a migration is open; False otherwise.
+        stale: Instance GUIDs of the LRP's definitions that were removed.
+        original_source: What the LRP ran from before its migration; read only when it may go back there.
+        is_restoring: Whether LRPs go back to their sources, since the private registry does not answer.
+        domain_is_fresh: Read only while a migration is open; False otherwise.
         order: What an operator asks of this LRP; None for nothing.
-        is_pinned: An operator put its app back on its source, where it is to stay.
-        is_paused: An operator lets nothing be begun.
+        is_pinned: Whether an operator restored its app to its source, where it is to stay.
+        is_paused: Whether an operator paused the daemon, so that only orders start something.
     """
 
     process_guid: ProcessGuid
@@ -80,7 +80,7 @@ class Observed:
 
     @property
     def world(self) -> World:
-        """What the protocol looks at."""
+        """What the next step of an open migration rests on."""
         return World(
             now=self.now,
             process_age=self.process_age,
@@ -95,12 +95,12 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftBridge:
-    """A bridge that no migration knows of, and the LRP that it stands in for.
+class OrphanedBridge:
+    """A bridge that seems to have no open migration, and the LRP that it is the bridge of.
 
     Attributes:
-        is_in_use: A migration of that LRP is open after all.
-        domains_are_fresh: Every domain that LRPs are replaced in.
+        is_in_use: Whether a migration of that LRP is open after all.
+        domains_are_fresh: Whether every domain of `Rules.domains` is.
     """
 
     process_guid: ProcessGuid

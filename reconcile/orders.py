@@ -1,25 +1,25 @@
-"""What an operator asks of single LRPs: to be moved now, and how."""
+"""Orders: what an operator asks of single LRPs, to be migrated now, and how."""
 
 from dataclasses import dataclass
 
-from reconcile.images import Digest, Rootfs
 from reconcile.records import Goal, Strategy
+from reconcile.references import Digest, Rootfs
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Move one LRP, as a plan said, although the daemon by itself would wait or leave it alone.
+    """Migrate one LRP as a plan said, although the daemon by itself would wait or skip it.
 
-    What failed before it was given counts no more, what fails afterwards does: an order is one try.
+    Failures from before the order do not count, later ones do: an order is one attempt.
 
     Attributes:
-        goal: To the cached image, or back to the source.
-        since: When it was given, UTC seconds since 1970.
-        strategy: How; None takes whichever is due.
-        rootfs: What it must still be desired from; None takes any.
-        to_rootfs: What it must turn out to be moved to; None takes any.
-        platform_digest: What its image must have turned out to be; None takes any.
-        only_cached: No copy is asked for.
+        goal: Whether the LRP goes to its cached image, or back to its source.
+        since: When the order was given, UTC seconds since 1970.
+        strategy: How the LRP must be migrated; None accepts either way.
+        rootfs: What the LRP must still be desired from; None accepts any.
+        to_rootfs: What its copy's URL must turn out to be; None accepts any.
+        platform_digest: What its image must turn out to be; None accepts any.
+        only_cached: Whether the order requests no copy and so concerns only LRPs that have one.
     """
 
     goal: Goal

@@ -1,7 +1,4 @@
-"""The phases of a migration at a glance: what is done in each, what completes it, what undoes it.
-
-For people; that the protocol is so is what its tests say.
-"""
+"""Describes the phases of a migration for the documentation; the tests of `reconcile.protocol` prove them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +7,14 @@ from reconcile.records import Phase
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PhaseDescription:
     """One phase, for people.
 
     Attributes:
-        effect: What is done in it, once its row is written.
-        completed_by: What the world looks like when the next phase begins.
-        undone_by: How the app's own LRP gets on when it cannot be completed.
-        limit: How long it may take.
+        effect: What the daemon does, once the row is written.
+        completed_by: What the daemon observes when the next phase begins.
+        undone_by: What happens to the app's own LRP when the phase cannot be completed.
+        limit: How long the phase may take.
     """
 
     effect: str
@@ -26,47 +23,47 @@ class Rule:
     limit: str
 
 
-PHASES: Mapping[Phase, Rule] = {
-    Phase.PREPARED: Rule(
-        "the copy is asked for in the private registry once more",
-        "it is there; an instance runs: bridging, else removing",
+PHASES: Mapping[Phase, PhaseDescription] = {
+    Phase.PREPARED: PhaseDescription(
+        "the private registry is asked whether it has the copy",
+        "it has; if an instance of the app runs, bridging follows, otherwise removing",
         "the row is deleted",
-        "a request",
+        "one request",
     ),
-    Phase.BRIDGING: Rule(
+    Phase.BRIDGING: PhaseDescription(
         "the bridge is desired: the same definition, another process GUID, the new rootfs",
-        "as many of its instances run as of the original, or as its owner wants if that is fewer",
+        "as many instances of the bridge run as of the original, or as the owner wants if that is fewer",
         "the bridge is removed; the original was not touched",
-        "`bridge_timeout`, or its second crash",
+        "bridge_timeout, or the second crash of an instance",
     ),
-    Phase.BRIDGED: Rule(
-        "nothing: routers learn of the bridge",
-        "`route_propagation_delay` has passed and the bridge still runs",
+    Phase.BRIDGED: PhaseDescription(
+        "nothing; routers learn of the bridge",
+        "route_propagation_delay has passed and the bridge still runs",
         "the bridge is removed; the original was not touched",
         "`route_propagation_delay`",
     ),
-    Phase.REMOVING: Rule(
+    Phase.REMOVING: PhaseDescription(
         "the original is removed",
-        "it is not desired any more",
-        "while it is still desired: back to bridged",
-        "60 s for an answer that was lost",
+        "the original is no longer desired",
+        "if it is still desired, back to bridged",
+        "60 s if the answer was lost",
     ),
-    Phase.REMOVED: Rule(
-        "it is desired again, with the new rootfs, once no instance row is left",
-        "it is desired with the new rootfs",
-        "its owner desired it from the old one: back to bridged, three times at most",
-        "rows are retired after 30 s, no longer waited for after 120 s",
+    Phase.REMOVED: PhaseDescription(
+        "the original is desired again with the new rootfs, once none of its instance rows is left",
+        "the original is desired with the new rootfs",
+        "if its owner desired it with the old rootfs, back to bridging, three times at most",
+        "instance rows are retired after 30 s, and not waited for after 120 s",
     ),
-    Phase.STARTING: Rule(
-        "rows that name an instance from before the removal are retired",
-        "all its instances run",
-        "its owner removed it: the bridge is removed, too; reverted by its owner: as in removed",
-        "`start_timeout`; then the bridge goes as soon as it adds nothing",
+    Phase.STARTING: PhaseDescription(
+        "instances from before the removal are retired",
+        "all instances of the original run",
+        "if its owner removed it, the bridge is removed; if its owner reverted it, as in removed",
+        "start_timeout; then the bridge is removed as soon as it serves no more than the original",
     ),
-    Phase.REMOVING_BRIDGE: Rule(
+    Phase.REMOVING_BRIDGE: PhaseDescription(
         "the bridge is removed",
-        "it is not desired any more and no row of it is left; the row is deleted",
-        "the original's instances went away: back to starting",
-        "rows are retired after 30 s, no longer waited for after 120 s",
+        "the bridge is no longer desired and has no instance row left; the row is deleted",
+        "if instances of the original stopped, back to starting",
+        "instance rows are retired after 30 s, and not waited for after 120 s",
     ),
 }

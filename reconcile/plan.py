@@ -1,4 +1,4 @@
-"""What would be changed, put so that people can judge it and the same can be applied later, or refused."""
+"""Plans: what applying one would change, for people to judge and for the daemon to apply or refuse later."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,25 +9,25 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
-from reconcile.decide import due_strategy, source_of
-from reconcile.images import ImageReference, Rootfs
-from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
+from reconcile.decide import decide, due_strategy
+from reconcile.instances import running
+from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
-from reconcile.protocol import running
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Strategy
+from reconcile.references import ImageReference, Rootfs
 from reconcile.selection import Owner, owner_of
-from reconcile.steps import Retire
+from reconcile.steps import RetireInstances
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Which LRP something is about, and whose it is."""
+    """An LRP with its owner, as plans name it."""
 
     process_guid: ProcessGuid
     app_guid: AppGuid
@@ -37,14 +37,14 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCopy:
-    """An image that is to be copied first.
+    """An image that would be copied.
 
     Attributes:
-        lrps: How many LRPs wait for it.
-        content: What the source says of it; None when it was not, or could not be, asked.
-        missing_bytes: Of its content, what the private registry does not hold yet.
-        requests: To the source registry.
-        problem: Why it could not be asked.
+        lrps: The number of LRPs that wait for the copy.
+        content: What the copy would consist of; None when the source registry did not tell.
+        missing_bytes: Bytes of the content that the private registry does not hold yet.
+        requests: The number of requests that the copy takes at the source registry.
+        problem: Why the source registry did not tell; empty when it did.
     """
 
     source: ImageReference
@@ -57,14 +57,14 @@ class PlannedCopy:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMigration:
-    """An LRP that is to be re-pointed.
+    """An LRP that would be migrated.
 
     Attributes:
-        to_rootfs: None until its copy is there.
-        copy: The image to copy first, or to ask its source for once more; None when neither is needed.
-        instances: That its owner wants.
-        running: Of those.
-        is_pinned: An operator put its app back on its source, and it is moved nevertheless.
+        to_rootfs: What it would run from; None while that is not known, since it has no copy.
+        copy: The image that is copied first, or whose source is asked once more; None when neither is needed.
+        instances: The number of instances that its owner wants.
+        running: The number of them that serve now.
+        is_pinned: Whether an operator restored its app to its source, and it would be migrated nevertheless.
     """
 
     subject: Subject
@@ -79,7 +79,7 @@ class PlannedMigration:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An LRP that stays as it is, and why."""
+    """An LRP that would stay as it is, with the reason."""
 
     subject: Subject
     reason: Reason
@@ -88,14 +88,14 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole plan.
+    """What would be copied and migrated.
 
     Attributes:
-        cache: Address of the private registry that it is about.
+        cache: Address of the private registry.
         made_at: UTC seconds since 1970.
-        holds: LRPs that run from their sources, and whose apps are to stay there.
-        looked_at: LRPs that were looked at.
-        problems: Why something may be missing; with any the plan cannot be applied.
+        pins: LRPs that run from their sources, and whose apps would be pinned there.
+        looked_at: The number of LRPs that were considered.
+        problems: Why the plan may be incomplete; a plan with problems cannot be applied.
     """
 
     goal: Goal
@@ -110,41 +110,53 @@ class Plan:
 
 
 def subject_of(lrp: DesiredLrp) -> Subject:
-    """Name an LRP for people."""
+    """Name an LRP and its owner."""
     return Subject(lrp.process_guid, lrp.app_guid, owner_of(lrp), lrp.rootfs)
 
 
-def propose(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -> PlannedMigration | Skipped:
-    """Say what a decision about one LRP means in the end: not its next step, but where it leads."""
+def planned_action(observed: Observed, rules: Rules) -> Action:
+    """Decide about one LRP as a pass does; for one that is being migrated give its phase.
+
+    The next step of an open migration is decided by passes alone, which observe the bridge too.
+    """
+    if observed.migration is not None:
+        return Skip(observed.migration.phase.reason)
+    return decide(observed, rules)
+
+
+def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -> PlannedMigration | Skipped:
+    """Write what the decision about one LRP leads to: not its next action, but the whole migration."""
     match action:
         case CacheImage(request):
-            return _move_after_copy(observed, lrp, rules, reason=request.reason)
+            return _migration_after_copy(observed, lrp, rules, reason=request.reason)
         case Skip(Reason.WAITING_FOR_COPY) if not _only_cached(observed):
-            return _move_after_copy(observed, lrp, rules, reason=action.reason)
+            return _migration_after_copy(observed, lrp, rules, reason=action.reason)
         case BeginMigration():
-            return _move_by(action.strategy, observed, lrp, rules, reason=action.reason)
+            return _migration_by(action.strategy, observed, lrp, rules, reason=action.reason)
         case VerifyImage():
-            return _move(observed, lrp, rules, reason=action.reason)
+            return _plan_migration(observed, lrp, rules, reason=action.reason)
         case Skip(reason, detail):
             return Skipped(subject_of(lrp), reason, detail)
-        case Forget() | Retire() | RemoveLeftBridge():
+        case Forget() | RetireInstances() | RemoveOrphanedBridge():
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
-            raise AssertionError("an LRP that is being replaced is not planned anew")
+            raise AssertionError("a plan does not decide the steps of an open migration")
 
 
 def _only_cached(observed: Observed) -> bool:
     return observed.order is not None and observed.order.only_cached
 
 
-def _move(observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason) -> PlannedMigration | Skipped:
+def _plan_migration(
+    observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
+) -> PlannedMigration | Skipped:
     how = due_strategy(observed, lrp, source_of(lrp), rules)
     if isinstance(how, Skip):
         return Skipped(subject_of(lrp), how.reason, how.detail)
-    return _move_by(how, observed, lrp, rules, reason=reason)
+    return _migration_by(how, observed, lrp, rules, reason=reason)
 
 
-def _move_by(
+def _migration_by(
     how: Strategy, observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
 ) -> PlannedMigration:
     is_way_back = observed.order is not None and observed.order.goal is Goal.SOURCE
@@ -160,42 +172,42 @@ def _move_by(
     )
 
 
-def _move_after_copy(
+def _migration_after_copy(
     observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
 ) -> PlannedMigration | Skipped:
-    move = _move(observed, lrp, rules, reason=reason)
-    if isinstance(move, Skipped):
-        return move
-    return replace(move, to_rootfs=None, copy=source_of(lrp))
+    migration = _plan_migration(observed, lrp, rules, reason=reason)
+    if isinstance(migration, Skipped):
+        return migration
+    return replace(migration, to_rootfs=None, copy=source_of(lrp))
 
 
-def differences(planned: PlannedMigration, now: PlannedMigration | Skipped) -> str:
-    """Say in what an LRP is not what a plan was made for; empty when it is.
+def changes_since_plan(planned: PlannedMigration, now: PlannedMigration | Skipped) -> str:
+    """Describe in what an LRP differs from its plan; empty when it does not.
 
-    A copy that was missing may be there by now: that is what the plan wanted. One that is asked for once
-    more is compared when the answer is there.
+    A copy that was missing may exist now, as the plan wanted. A copy whose source is asked once more is
+    compared once the source has answered.
     """
     if isinstance(now, Skipped):
         return f"would be skipped now: {now.reason} {now.detail}".rstrip()
-    changes = [  # as people read them: a plan that was written down has no login in it
+    changes = [  # compared as text, since a plan that was written to a file contains no login
         ("is desired from", str(planned.subject.rootfs), str(now.subject.rootfs)),
-        ("would be moved by", str(planned.strategy), str(now.strategy)),
+        ("would be migrated by", str(planned.strategy), str(now.strategy)),
         ("wants instances:", str(planned.instances), str(now.instances)),
     ]
     found = [f"{what} {after}, not {before}" for what, before, after in changes if before != after]
     if now.is_pinned and not planned.is_pinned:
-        found.append("is held on its source by now")
+        found.append("is pinned to its source now")
     known = planned.to_rootfs is not None and now.to_rootfs is not None
     if known and str(now.to_rootfs) != str(planned.to_rootfs):
-        found.append(f"would be moved to {now.to_rootfs}, not {planned.to_rootfs}")
+        found.append(f"would be migrated to {now.to_rootfs}, not {planned.to_rootfs}")
     return ", ".join(found)
 
 
 def copies_of(migrations: Iterable[PlannedMigration]) -> tuple[PlannedCopy, ...]:
     """List the images that migrations wait for, each once, by name."""
     waiting: dict[ImageReference, int] = {}
-    for move in migrations:
-        if move.copy is not None:
-            waiting[move.copy] = waiting.get(move.copy, 0) + 1
+    for migration in migrations:
+        if migration.copy is not None:
+            waiting[migration.copy] = waiting.get(migration.copy, 0) + 1
     by_name = sorted(waiting, key=str)
     return tuple(PlannedCopy(source, waiting[source]) for source in by_name)

@@ -1,4 +1,4 @@
-"""Decides which images the operator and the app's owner let us cache, and which running LRPs may be moved."""
+"""Decides which images may be cached, and which LRPs may be migrated while they run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,21 +6,21 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories, ImageReference, parse_image_reference
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import Reason
+from reconcile.references import CacheRepositories, ImageReference, parse_image_reference
 from reconcile.staging import Signal
 
 
 class CacheMode(StrEnum):
-    """Whose images are cached when their owner says nothing, or something."""
+    """How far the owner of an app decides whether its image is cached."""
 
     ALL = "all"
-    """Everybody's, whatever the owner says."""
+    """Every image is cached, whatever its app's owner asks for."""
     OPT_IN = "opt_in"
-    """Of those who ask for it."""
+    """An image is cached only if its app's owner asks for it."""
     OPT_OUT = "opt_out"
-    """Of those who do not refuse it."""
+    """An image is cached unless its app's owner refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,11 @@ class Policy:
 
 
 def check_patterns(patterns: Iterable[str]) -> None:
-    """Refuse a pattern that cannot mean what was written, since silence would let a typo decide.
+    """Refuse a pattern that can match nothing, since a typo would otherwise decide without a word.
 
     Raises:
         Invalid: with code `bad-pattern`, for a pattern that is empty, has white space or an
-            open bracket, or begins or goes on in a way that no canonical reference does.
+            open bracket, or that no canonical reference can match from its beginning.
     """
     for pattern in patterns:
         fault = _fault(pattern)
@@ -119,7 +119,7 @@ def _canonical_host(host: str) -> str | None:
 
 
 def _has_open_bracket(pattern: str) -> bool:
-    """Whether fnmatch would take a "[" for itself, since no "]" closes it."""
+    """Whether fnmatch would read a "[" as itself, since no "]" closes it."""
     start = pattern.find("[")
     while start >= 0:
         # The first character of a set belongs to it, even when it is "]".
@@ -132,12 +132,12 @@ def _has_open_bracket(pattern: str) -> bool:
 
 
 class MigrateRunning(StrEnum):
-    """Whether an LRP may be moved while its instances run."""
+    """Whether an LRP may be migrated while its instances run."""
 
     BRIDGE = "bridge"
-    """With a second set of instances for a while."""
+    """Yes, with a bridge."""
     NEVER = "never"
-    """Only when none of them runs."""
+    """No: the LRP is migrated once none of its instances runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class RunningRule:
     image: str = "*"
 
     def matches(self, lrp: DesiredLrp, image: ImageReference) -> bool:
-        """Whether the rule is about an LRP of an image."""
+        """Whether the rule is about this LRP and its image."""
         tags = lrp.metric_tags
         names = (
             (self.org, (tags.get("organization_name", ""), tags.get("organization_id", ""))),
@@ -172,7 +172,7 @@ class RunningRule:
 
 @dataclass(frozen=True, slots=True)
 class RunningPolicy:
-    """Which LRPs may be moved while they run: the first rule that matches decides.
+    """Which LRPs may be migrated while they run: the first rule that matches decides.
 
     Raises:
         Invalid: see `check_patterns`, for the rules' images.

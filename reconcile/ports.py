@@ -1,7 +1,7 @@
-"""What a pass and the loops need from outside, as small protocols in the core's words.
+"""What passes and loops need from the systems outside, as small protocols.
 
-Adapters fit these without naming them. Every method raises the errors of
-`reconcile.errors`; `find_` gives None for what is not there.
+Adapters fit them without naming them. Every method raises the errors of `reconcile.errors`; a `find_` method
+returns None for what does not exist.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Protocol
 
 from reconcile.errors import Invalid
-from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.orders import Order
 from reconcile.reasons import Reason
@@ -24,6 +23,7 @@ from reconcile.records import (
     Migration,
     OriginalSource,
 )
+from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 
 
 class Lrps(Protocol):
@@ -36,7 +36,7 @@ class Lrps(Protocol):
         """List the fresh domains."""
 
     async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
-        """Remove; the answer means "no longer desired", not "stopped".
+        """Remove one desired LRP; when this returns it is no longer desired, but not yet stopped.
 
         Raises:
             NotFound: It was not desired.
@@ -51,19 +51,19 @@ class Lrps(Protocol):
 
 
 class Bridges(Protocol):
-    """Second LRPs that serve an app for a while."""
+    """Bridges in the BBS: temporary second LRPs that serve an app."""
 
     async def desire_another(
         self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull
     ) -> None:
-        """Desire one more LRP like a received one, under another key and with another image.
+        """Desire a copy of a received LRP with another process GUID, domain and image.
 
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
         """
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
-        """Give an LRP another one's number of instances and routes.
+        """Give an LRP the number of instances and the routes of another one.
 
         Raises:
             NotFound: It is not desired.
@@ -89,11 +89,11 @@ class Instances(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
-    """What a source reference stands for right now.
+    """What a source reference resolves to at the moment.
 
     Attributes:
-        root_digest: Of the document that the reference names.
-        platform_digest: Of the document that will be copied: the platform's manifest, or the whole index.
+        root_digest: Digest of the manifest or index that the reference names.
+        platform_digest: Digest of what is copied: the platform's manifest, or the whole index.
     """
 
     source: ImageReference
@@ -107,7 +107,7 @@ class SourceContent:
 
     Attributes:
         platform_digest: See `ResolvedImage`.
-        documents: Manifests and indexes that would be read.
+        documents: The number of manifests and indexes that would be read.
         blobs: Digest to size in bytes of each config and layer that lies in the registry.
     """
 
@@ -117,7 +117,7 @@ class SourceContent:
 
 
 class Signatures(StrEnum):
-    """What became of signatures and whatever else refers to an image."""
+    """Whether signatures, and other artifacts that refer to an image, were copied with it."""
 
     COPIED = "copied"
     NONE = "none"
@@ -129,12 +129,12 @@ class CopiedImage:
     """A copy that was verified in the private registry.
 
     Attributes:
-        digest: The manifest as it lies there.
+        digest: Digest of the manifest in the private registry.
         size: Bytes of manifests, configs and layers.
-        transferred: Bytes that were moved; the rest was there or was mounted.
+        transferred: Bytes that were transferred; the rest was there already or was mounted.
         blobs: Every config and layer that the private repository now holds.
-        signatures: Skipped where nobody asked for them.
-        has_zstd_layers: Some cells cannot unpack those, whichever registry serves them.
+        signatures: Skipped where the config does not ask for them.
+        has_zstd_layers: Whether some layers are compressed with zstd, which some cells cannot unpack.
     """
 
     digest: Digest
@@ -146,18 +146,18 @@ class CopiedImage:
 
 
 class TargetState(StrEnum):
-    """What is known of a place in the private registry before a copy to it."""
+    """What is known of a repository of the private registry before a copy to it."""
 
     EMPTY = "empty"
-    """Nothing was ever written there, so nothing needs to be asked for."""
+    """Nothing was ever written there, so the registry need not be asked what it holds."""
     UNKNOWN = "unknown"
 
 
-class Engine(Protocol):
+class ImageEngine(Protocol):
     """A way to copy an image into the private registry."""
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
-        """Ask the source registry what a reference stands for."""
+        """Ask the source registry what a reference resolves to."""
 
     async def copy(
         self,
@@ -167,32 +167,32 @@ class Engine(Protocol):
         *,
         state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
-        """Copy and verify; repeating it after a crash finishes what was begun.
+        """Copy and verify an image; a repetition after a crash completes the copy.
 
         Raises:
-            Invalid: The source serves something that cannot be copied faithfully; nothing is visible
-                under the target.
+            Invalid: The source serves something that cannot be copied byte for byte; nothing is visible under
+                the target.
         """
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
-        """Whether the private registry serves a digest under the target's tag right now, as a cell asks."""
+        """Whether the private registry serves a digest under the target's tag now, asked as a cell asks."""
 
 
 class BlobLocations(Protocol):
-    """Which private repository holds a blob already."""
+    """The private repositories that hold blobs already."""
 
     async def find_holders(self, blobs: Iterable[Digest]) -> Mapping[Digest, CacheGuid]:
-        """Name a cached image whose repository holds it, for each blob that is held at all."""
+        """Name a cached image whose repository holds the blob, for each blob that is held."""
 
 
 class JobRecords(Protocol):
-    """Cache jobs."""
+    """The records of cache jobs."""
 
     async def find_job(self, job_id: JobId) -> CacheJob | None:
         """Read one job."""
 
     async def list_open_jobs(self, source: ImageReference | None = None) -> tuple[CacheJob, ...]:
-        """List the queued and copying jobs, of one source or all, oldest first."""
+        """List the queued and copying jobs, of one source or of all, oldest first."""
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
         """Save a new job with the binding that asked for it, in place of an earlier one of its requester."""
@@ -210,42 +210,42 @@ class JobRecords(Protocol):
 
 
 class BindingRecords(Protocol):
-    """Which staging of an app led to which job."""
+    """The records of bindings: which job the staging of an app led to."""
 
     async def find_binding(self, requester: str) -> Binding | None:
-        """Read the binding that a staging task or an LRP asked for."""
+        """Read the binding of a requester."""
 
     async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
-        """Read an app's latest binding for a source, by time of staging."""
+        """Read the binding with the latest staging of an app for a source."""
 
     async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:
-        """List the bindings that wait for, or came from, a job."""
+        """List the bindings of a job."""
 
     async def put_binding(self, binding: Binding) -> None:
-        """Save a binding to a job that exists, in place of an earlier one of its requester."""
+        """Save a binding to an existing job, in place of an earlier binding of its requester."""
 
     async def drop_binding(self, requester: str) -> Binding | None:
-        """Forget what a staging task asked for, and tell what it was."""
+        """Delete the binding of a requester, and return it."""
 
 
 class ImageRecords(Protocol):
-    """Cached images."""
+    """The records of cached images."""
 
     async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
-        """Give the GUID of some content, the same one for ever; a new one is saved before it is given."""
+        """Return the GUID of some content, always the same one; a new one is saved before it is returned."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
-        """Read a finished copy; a mere reservation is none."""
+        """Read a finished copy; a reserved GUID alone is none."""
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
-        """Note that instances crashed from a copy; at 0 that it was verified since."""
+        """Mark a copy as needing verification since some time, or with 0 as verified."""
 
 
 class Journal(Protocol):
-    """Migrations under way; written before their effects."""
+    """The journal of open migrations; a row is written before the effect that it names."""
 
     @property
     def is_durable(self) -> bool:
@@ -258,27 +258,27 @@ class Journal(Protocol):
         """List the open migrations that can be read, oldest first."""
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
-        """Say what is wrong with each row that cannot be read."""
+        """Give an error for each row that cannot be read."""
 
     async def save_migration(self, migration: Migration) -> None:
         """Write a migration's row, in place of an earlier one of the LRP."""
 
     async def delete_migration(self, process_guid: ProcessGuid) -> None:
-        """Close a migration; one that is not open stays so."""
+        """Delete a migration's row, if there is one."""
 
 
 class OriginalSources(Protocol):
-    """What LRPs ran from before they were moved; credentials are encrypted, or not kept."""
+    """What LRPs ran from before their migrations; credentials are encrypted, or not kept."""
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from."""
 
     async def save_original_source(self, original_source: OriginalSource) -> None:
-        """Save it, in place of an earlier one."""
+        """Save an LRP's original source, in place of an earlier one."""
 
 
 class Verifier(Protocol):
-    """Reads copies back."""
+    """Reads back copies from the private registry."""
 
     async def verify(self, image: CachedImage) -> bool:
         """Whether every byte of a copy is in the private registry; if so, it no longer needs verification."""
@@ -301,36 +301,36 @@ class EventCache(Protocol):
 
 
 class Mode(Protocol):
-    """Which way LRPs are migrated."""
+    """Whether LRPs are migrated to their cached images or back to their sources."""
 
     @property
     def is_restoring(self) -> bool:
-        """Whether they go back to their sources, instead of to the cached images."""
+        """Whether LRPs go back to their sources."""
 
 
 class OperatorOverrides(Protocol):
-    """What operators have asked for."""
+    """What operators ask of the running daemon: a pause, pinned apps, orders."""
 
     @property
     def is_paused(self) -> bool:
-        """Whether only ordered work is started."""
+        """Whether the daemon starts only what an order asks for."""
 
     @property
     def max_in_flight(self) -> int | None:
-        """How many LRPs may be migrated at a time; None leaves it to the config."""
+        """How many migrations may be open at a time; None leaves that to the config."""
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
-        """Give the order for an LRP, until a pass has ended it; None when there is none."""
+        """Give the order for an LRP; None when there is none or it has ended."""
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
-        """Whether an app stays on its source because an operator has restored it."""
+        """Whether an app stays on its source because an operator restored it."""
 
     def report(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
-        """Report the outcome of a pass to the listener of the LRP's order, which may end with it."""
+        """Report the outcome of a pass over an LRP with an order, which may end the order."""
 
 
 class LrpRecords(Protocol):
-    """What the last pass over each Docker LRP came to."""
+    """The records of LRPs: the outcome of the last pass over each."""
 
     async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
         """Read one LRP's record."""
@@ -342,11 +342,11 @@ class LrpRecords(Protocol):
         """Save one LRP's record."""
 
     async def forget_lrps(self, process_guids: Sequence[ProcessGuid]) -> None:
-        """Delete the records of LRPs that are gone."""
+        """Delete the records of some LRPs, and their original sources."""
 
 
 class CacheRequests(Protocol):
-    """Where a pass and the watcher ask for copies; answers without waiting for the copy."""
+    """Takes requests for copies, and answers without waiting for the copy."""
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Ask for a copy; the same requester again gives the same job, credentials are kept in memory."""
+        """Request a copy; the same requester gets the same job again, and credentials are kept in memory."""

@@ -1,18 +1,19 @@
-"""The migration protocol: from a journal row and what the world looks like to the next step.
+"""The migration protocol: decides the next step of a migration from its journal row and the state of the BBS.
 
-`phases` has the protocol at a glance, `next_step` decides. Both ways are the same: to the cached
-image, and back to the source. Each phase is written before its effect, every effect can be
-repeated, and a row says all that is needed to go on after a crash, or to undo.
+`reconcile.phases` shows the protocol at a glance. It is the same for both goals, the cached image and the
+source. Each phase is written before its effect, every effect can be repeated, and a row holds all that is
+needed to resume after a crash, or to undo.
 
-An app that was removed by its owner is never brought back from a phase before the removal, and
-afterwards for no longer than its owner's sync needs to notice.
-Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go; what it does with instance rows that are
-left over when an LRP is desired again was measured (17 s without an instance).
+An app that its owner removed before the daemon did is never desired again. One that its owner removed later
+may be desired again, until its owner's next sync removes it.
+Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go. When an LRP is desired again while instance rows
+are left over, it had no instance for 17 s (measured).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from reconcile.instances import is_any_running, needed, running, stale_instances
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, Pull
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, Phase, Strategy
@@ -21,46 +22,47 @@ from reconcile.steps import (
     DesireBridge,
     DesireOriginal,
     Enter,
-    Limits,
+    PhaseLimits,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     Step,
     UpdateBridge,
-    Wait,
     World,
 )
 
 MAX_ROUNDS = 3
-"""Migrations of one LRP that somebody undid, after which it is left alone."""
+"""Migrations of one LRP that somebody else may revert, before it is skipped."""
 
 MAX_BRIDGE_CRASHES = 2
-"""Crashes in a row of one of a bridge's instances, after which the bridge is given up."""
+"""Crashes in a row of one of a bridge's instances, after which the migration is given up."""
 
-LOOK_AGAIN = 0.25
-"""Seconds until the second look at something that takes its time; later ones are farther apart."""
+SHORTEST_RETRY = 0.25
+"""Seconds until the first retry of a wait; later retries are farther apart."""
 
-LONGEST_LOOK_AGAIN = 5.0
+LONGEST_RETRY = 5.0
+"""Seconds between two retries of a wait at most."""
 
 
 FAILURES = frozenset(
     {Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.NOT_HEALTHY, Reason.BBS_REFUSED_DEFINITION}
 )
-"""What speaks against going on with other apps."""
+"""Ends of a migration that count for the circuit breaker, since other apps may fail in the same way."""
 
-_STAYS = frozenset({Reason.REVERTED_EXTERNALLY, Reason.BBS_REFUSED_DEFINITION})
-"""Ends at which the LRP is left with its old rootfs after it was removed once."""
+_KEEPS_OLD_ROOTFS = frozenset({Reason.REVERTED_EXTERNALLY, Reason.BBS_REFUSED_DEFINITION})
+"""Ends after which the LRP is desired from its old rootfs, although it was removed once."""
 
-_KEEPS_BRIDGE = frozenset({Reason.MIGRATED, Reason.RESTORED, *_STAYS})
-"""Ends at which the bridge must not go before the original serves."""
+_KEEPS_BRIDGE = frozenset({Reason.MIGRATED, Reason.RESTORED, *_KEEPS_OLD_ROOTFS})
+"""Ends at which the bridge must not be removed before the original serves."""
 
 
-def next_step(row: Migration, world: World, *, target: Pull, limits: Limits) -> Step:
+def next_step(row: Migration, world: World, *, target: Pull, limits: PhaseLimits) -> Step:
     """Decide the next step of an open migration; the same row and world give the same step.
 
     Args:
-        row: As it stands in the journal.
-        world: What was observed after it was read.
+        row: The migration as it is in the journal.
+        world: What was observed after the row was read.
         target: What the LRP is to run from.
         limits: How long phases may take.
     """
@@ -71,45 +73,8 @@ def next_step(row: Migration, world: World, *, target: Pull, limits: Limits) -> 
     return decide(_Case(row, world, target, limits))
 
 
-def running(
-    lrp: DesiredLrp | None, instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()
-) -> int:
-    """Count the indices of an LRP that serve: one that runs, is routable and not of an earlier definition.
-
-    An index that is no longer wanted is being stopped, although its row still says that it runs.
-    """
-    if lrp is None:
-        return 0
-    return len(
-        {
-            each.index
-            for each in instances
-            if each.state is ActualLrpState.RUNNING
-            and each.routable
-            and each.index < lrp.instances
-            and each.instance_guid not in stale
-        }
-    )
-
-
-def is_any_running(instances: Iterable[ActualLrp]) -> bool:
-    """Whether an instance runs, of whichever presence: it may be the only one that serves."""
-    return any(each.state is ActualLrpState.RUNNING for each in instances)
-
-
-def needed(lrp: DesiredLrp, instances: Iterable[ActualLrp]) -> int:
-    """Count the instances that an app must not have fewer of: those that run, routable or not, and stay."""
-    return len(
-        {
-            each.index
-            for each in instances
-            if each.state is ActualLrpState.RUNNING and each.index < lrp.instances
-        }
-    )
-
-
 def may_remove(row: Migration, world: World) -> bool:
-    """Whether the app loses nothing when the original is removed now."""
+    """Whether the app loses no instance when the original is removed now."""
     if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
         return False
     if row.strategy is Strategy.RECREATE:
@@ -118,7 +83,7 @@ def may_remove(row: Migration, world: World) -> bool:
 
 
 def may_remove_bridge(row: Migration, world: World) -> bool:
-    """Whether the app loses nothing when the bridge is removed now."""
+    """Whether the app loses no instance when the bridge is removed now."""
     if world.lrp is None or row.ended not in _KEEPS_BRIDGE:
         return True
     serving = running(world.lrp, world.instances, row.instance_guids)
@@ -130,7 +95,7 @@ class _Case:
     row: Migration
     world: World
     target: Pull
-    limits: Limits
+    limits: PhaseLimits
 
     @property
     def waited(self) -> float:
@@ -141,7 +106,7 @@ class _Case:
         return self.world.now < self.row.unknown_until
 
     @property
-    def done(self) -> Reason:
+    def success(self) -> Reason:
         return Reason.MIGRATED if self.row.goal is Goal.CACHE else Reason.RESTORED
 
     def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
@@ -154,18 +119,18 @@ class _Case:
         )
         return Enter(row)
 
-    def wait(self, reason: Reason, at_most: float = LONGEST_LOOK_AGAIN) -> Wait:
-        return Wait(reason, min(at_most, LONGEST_LOOK_AGAIN, max(LOOK_AGAIN, self.waited / 10)))
+    def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
+        return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
 
     def give_up(self, reason: Reason) -> Step:
-        """End it: at once without a bridge, after the removal of the bridge with one."""
+        """End the migration: at once without a bridge, otherwise after the bridge is removed."""
         if self.row.strategy is Strategy.RECREATE:
             return Close(self.row, reason)
         return self.enter(Phase.REMOVING_BRIDGE, ended=reason)
 
 
 def _newest(row: Migration, world: World) -> DesiredLrp:
-    """Take the newest version of the definition that is, or was, desired from the old rootfs."""
+    """Find the newest version of the definition that is, or was, desired from the old rootfs."""
     newest = row.original
     is_over = row.phase in {Phase.STARTING, Phase.REMOVING_BRIDGE}
     for seen in (world.lrp, *world.versions_in_events):
@@ -177,12 +142,12 @@ def _newest(row: Migration, world: World) -> DesiredLrp:
 
 
 def _prepared(case: _Case) -> Step:
-    # Found after a crash: nothing was done yet, so it is planned anew.
+    # Seen only after a crash. Nothing was done yet, so the LRP is decided about anew.
     return Close(case.row, Reason.REMOVED_BY_OWNER if case.world.lrp is None else Reason.CANCELLED)
 
 
-def _before_removal(case: _Case) -> Step | None:
-    """Look at what the owner may have done while the original is still theirs to change."""
+def _check_owner(case: _Case) -> Step | None:
+    """Decide about changes by the owner before the removal; None when there are none and the bridge works."""
     lrp, original = case.world.lrp, case.row.original
     if lrp is None:
         return case.give_up(Reason.REMOVED_BY_OWNER)
@@ -190,7 +155,7 @@ def _before_removal(case: _Case) -> Step | None:
         return case.enter(Phase.STARTING)
     if lrp.rootfs != original.rootfs or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
-    if lrp.tag.epoch != original.tag.epoch:  # removed and desired again, by its owner
+    if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
         return Enter(replace(case.row, original=lrp))
     if any(_has_failed(each) for each in case.world.bridge_instances):
         return case.give_up(Reason.BRIDGE_CRASHED)
@@ -202,7 +167,7 @@ def _has_failed(instance: ActualLrp) -> bool:
 
 
 def _bridging(case: _Case) -> Step:
-    changed = _before_removal(case)
+    changed = _check_owner(case)
     if changed is not None:
         return changed
     world, lrp = case.world, case.row.original
@@ -215,7 +180,7 @@ def _bridging(case: _Case) -> Step:
         return UpdateBridge(case.row, replace(lrp, instances=most))
     if may_remove(case.row, world):
         return case.enter(Phase.BRIDGED)
-    return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + LOOK_AGAIN)
+    return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
 
 
 def _is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
@@ -223,19 +188,19 @@ def _is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
 
 
 def _bridged(case: _Case) -> Step:
-    changed = _before_removal(case)
+    changed = _check_owner(case)
     if changed is not None:
         return changed
     world, lrp = case.world, case.row.original
     if world.bridge is None or not _is_like(world.bridge, lrp) or not may_remove(case.row, world):
         return case.enter(Phase.BRIDGING)
     if case.waited < case.limits.routes:
-        return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+        return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
     return RemoveOriginal(case.row)
 
 
-def removing(row: Migration, world: World, limits: Limits) -> Migration:
-    """Make the row that stands in the journal before the original is removed."""
+def removing(row: Migration, world: World, limits: PhaseLimits) -> Migration:
+    """Make the row that is written before the original is removed."""
     return replace(
         row,
         phase=Phase.REMOVING,
@@ -247,20 +212,20 @@ def removing(row: Migration, world: World, limits: Limits) -> Migration:
 
 
 def _removing(case: _Case) -> Step:
-    # Seen only when the answer to the removal was lost, or the process died around it.
+    # Seen only when the answer to the removal was lost, or when the process died before or after it.
     lrp = case.world.lrp
     if lrp is None:
         return case.enter(Phase.REMOVED)
     if lrp.rootfs == case.target.rootfs:
         return case.enter(Phase.STARTING)
     if case.is_unknown:
-        left = case.row.unknown_until - case.world.now + LOOK_AGAIN
+        left = case.row.unknown_until - case.world.now + SHORTEST_RETRY
         return case.wait(Reason.REMOVAL_UNCONFIRMED, left)
     return _not_removed(case)
 
 
 def _not_removed(case: _Case) -> Step:
-    row = replace(case.row, instance_guids=frozenset())  # they are of what is still desired
+    row = replace(case.row, instance_guids=frozenset())  # their definition is still desired
     if row.strategy is Strategy.RECREATE:
         return Close(row, Reason.NOT_REMOVED)
     return replace(case, row=row).enter(Phase.BRIDGED)
@@ -276,29 +241,29 @@ def _removed(case: _Case) -> Step:
             if case.is_unknown:
                 return case.wait(Reason.REMOVAL_UNCONFIRMED)
             return _not_removed(case)
-        return _owner_was_faster(case, lrp)
+        return _changed_by_owner(case, lrp)
     has_bridge = row.strategy is Strategy.BRIDGE
     if row.run_id != world.run_id and world.domain_is_fresh and not has_bridge:
-        # The process died between removal and desire. Where the domain is fresh its owner sweeps, and
-        # would have desired what should exist: what is still missing after that was stopped or deleted.
-        # With a bridge the app is served meanwhile: it is desired at once, and removed by its owner's
-        # next sync if it was deleted, which is sooner than it would be known otherwise.
+        # The process died between removal and desire. In a fresh domain the owner syncs and desires what
+        # should exist, so an LRP that is still missing after a sync was stopped or deleted by its owner.
+        # With a bridge the app is desired at once: if its owner deleted it, the owner's next sync removes it,
+        # which is sooner than the end of this wait.
         left = case.limits.cloud_controller_sync - world.process_age
         if left > 0:
-            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + LOOK_AGAIN)
+            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + SHORTEST_RETRY)
         return case.give_up(Reason.REMOVED_BY_OWNER)
     if not world.instances or case.waited > case.limits.leftover:
         return DesireOriginal(row)
     if case.waited > case.limits.stop:
-        return Retire(world.instances)
+        return RetireInstances(world.instances)
     return case.wait(Reason.INSTANCES_STOPPING)
 
 
-def _owner_was_faster(case: _Case, lrp: DesiredLrp) -> Step:
-    """Go on with the LRP that its owner desired from the old rootfs, or leave it alone."""
+def _changed_by_owner(case: _Case, lrp: DesiredLrp) -> Step:
+    """Migrate the LRP that its owner desired again once more, or leave it as its owner desired it."""
     row = case.row
     if row.strategy is Strategy.RECREATE:
-        # An instance whose stop was lost runs what is desired again: to stop it would cost its app one.
+        # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
         is_as_before = lrp.rootfs == row.original.rootfs
         return Close(
             replace(row, instance_guids=frozenset()) if is_as_before else row,
@@ -314,56 +279,43 @@ def _starting(case: _Case) -> Step:
     row, world = case.row, case.world
     lrp = world.lrp
     if lrp is None:
-        # A removal whose answer was lost may have hit what was desired again.
+        # A removal whose answer was lost may have removed what was desired again.
         return case.enter(Phase.REMOVED) if case.is_unknown else case.give_up(Reason.REMOVED_BY_OWNER)
-    if row.ended not in _STAYS and lrp.rootfs != case.target.rootfs:
-        return _owner_was_faster(case, lrp)
-    ended = row.ended or case.done
+    if row.ended not in _KEEPS_OLD_ROOTFS and lrp.rootfs != case.target.rootfs:
+        return _changed_by_owner(case, lrp)
+    ended = row.ended or case.success
     if row.strategy is Strategy.RECREATE:
         return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else Close(row, ended)
     stale = stale_instances(world.instances, row.instance_guids)
     if stale:
-        return Retire(stale)
+        return RetireInstances(stale)
     serving = running(lrp, world.instances, row.instance_guids)
     if serving >= lrp.instances:
         return case.enter(Phase.REMOVING_BRIDGE, ended=ended)
-    if case.waited <= case.limits.settle:
-        return case.wait(Reason.STARTING, case.limits.settle - case.waited + LOOK_AGAIN)
-    if serving >= running(world.bridge, world.bridge_instances):  # the bridge adds nothing
+    if case.waited <= case.limits.start:
+        return case.wait(Reason.STARTING, case.limits.start - case.waited + SHORTEST_RETRY)
+    if serving >= running(world.bridge, world.bridge_instances):  # the bridge does not serve more
         return case.enter(Phase.REMOVING_BRIDGE, ended=Reason.NOT_HEALTHY)
-    return Wait(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_LOOK_AGAIN)
-
-
-def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[ActualLrp, ...]:
-    """Find the instances that run although their definition was removed.
-
-    Their stop was lost, or they came back with a late heartbeat, which no row shows by itself.
-    Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go, rep generator/generator.go.
-    """
-    return tuple(
-        each
-        for each in instances
-        if each.state is ActualLrpState.RUNNING and each.instance_guid and each.instance_guid in before
-    )
+    return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
 
 
 def _removing_bridge(case: _Case) -> Step:
     row, world = case.row, case.world
     if world.lrp is None and case.is_unknown and row.ended in _KEEPS_BRIDGE:
-        return case.enter(Phase.REMOVED)  # a removal whose answer was lost took effect after all
+        return case.enter(Phase.REMOVED)  # a removal whose answer was lost has taken effect
     stale = stale_instances(world.instances, row.instance_guids)
     if stale and world.lrp is not None:
-        return Retire(stale)
+        return RetireInstances(stale)
     if world.bridge is not None:
         if not may_remove_bridge(row, world):
-            return case.enter(Phase.STARTING, ended=row.ended if row.ended in _STAYS else None)
+            return case.enter(Phase.STARTING, ended=row.ended if row.ended in _KEEPS_OLD_ROOTFS else None)
         if row.ended in _KEEPS_BRIDGE and world.lrp is not None and case.waited < case.limits.routes:
-            return Wait(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+            return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
         return RemoveBridge(row)
     if not world.bridge_instances or case.waited > case.limits.leftover + case.limits.routes:
-        return Close(row, row.ended or case.done)
+        return Close(row, row.ended or case.success)
     if case.waited > case.limits.stop + case.limits.routes:
-        return Retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
+        return RetireInstances(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return case.wait(Reason.REMOVING_BRIDGE)
 
 

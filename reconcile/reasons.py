@@ -1,22 +1,22 @@
-"""Why an LRP, or a cache job, is as it is: every reason, with its state and a text for people."""
+"""The reasons for the state of an LRP or a cache job, each with its state and its meaning for people."""
 
 from enum import StrEnum
 from typing import Self
 
 
 class AppState(StrEnum):
-    """Where an LRP is on its way to its cached image."""
+    """The state of an LRP with regard to its cached image."""
 
     CACHED = "cached"
     """It runs from its copy."""
     PENDING = "pending"
-    """Something is to be done for it."""
+    """The daemon has something to do for it."""
     MIGRATING = "migrating"
     """It is being migrated now."""
     WAITING = "waiting"
     """It stays as it is until something outside the daemon changes."""
     SKIPPED = "skipped"
-    """It stays on its source, since somebody decided so."""
+    """It stays on its source, since its owner or an operator decided so."""
     FAILED = "failed"
     """It stays on its source, since something went wrong."""
 
@@ -26,18 +26,18 @@ _WAITING, _SKIPPED, _FAILED = AppState.WAITING, AppState.SKIPPED, AppState.FAILE
 
 
 class Reason(StrEnum):
-    """A reason, in the order of an LRP's life.
+    """The reasons, in the order in which an LRP may have them.
 
     Attributes:
         state: The state that an LRP with this reason is in.
-        meaning: Goes on after "the LRP has this reason since …"; one line without a full stop.
+        meaning: One line without a full stop, about the LRP as "it".
     """
 
     state: AppState
     meaning: str
 
     def __new__(cls, value: str, state: AppState = AppState.PENDING, meaning: str = "") -> Self:
-        """Make a member that is its value as text."""
+        """Make a member whose text is its value."""
         member = str.__new__(cls, value)
         member._value_, member.state, member.meaning = value, state, meaning
         return member
@@ -51,29 +51,29 @@ class Reason(StrEnum):
     REGISTRY_UNREACHABLE = (
         "registry-unreachable",
         _PENDING,
-        "it is to go back to its source: the private registry does not answer",
+        "it goes back to its source, since the private registry does not answer",
     )
     RESTORE_REQUESTED = (
         "restore-requested",
         _PENDING,
-        "it is to go back to its source: an operator asked for it",
+        "it goes back to its source, since an operator asked for it",
     )
     COPY_NEEDS_VERIFICATION = (
         "copy-needs-verification",
         _PENDING,
         "instances crashed from its copy, which is read back first",
     )
-    COPY_VERIFIED = "copy-verified", _PENDING, "its copy was read back, and is complete"
+    COPY_VERIFIED = "copy-verified", _PENDING, "its copy was read back and is complete"
     COPY_VANISHED = (
         "copy-vanished",
         _PENDING,
-        "its copy vanished from the private registry, and is asked for again",
+        "its copy vanished from the private registry and is requested again",
     )
-    RETRYING_COPY = "retrying-copy", _PENDING, "its copy failed, and is asked for again"
+    RETRYING_COPY = "retrying-copy", _PENDING, "its copy failed and is requested again"
     COPY_RECORD_MISSING = (
         "copy-record-missing",
         _PENDING,
-        "the record of its copy is gone, and the copy is asked for again",
+        "the record of its copy is gone, and the copy is requested again",
     )
     STAGING_MAY_HAVE_BEEN_MISSED = (
         "staging-may-have-been-missed",
@@ -90,14 +90,14 @@ class Reason(StrEnum):
     WAITING_FOR_RECOVERY = (
         "waiting-for-recovery",
         _PENDING,
-        "the migrations that an earlier run left open are looked at first",
+        "the migrations that an earlier run left open are resumed first",
     )
     CIRCUIT_BREAKER_OPEN = (
         "circuit-breaker-open",
         _PENDING,
         "too many migrations in a row failed; the detail names the last one",
     )
-    CHECK_FAILED = "check-failed", _PENDING, "the last look at it failed, and is tried again"
+    CHECK_FAILED = "check-failed", _PENDING, "the last check of it failed and is repeated"
     PAUSED = "paused", _WAITING, "an operator paused the daemon"
     PINNED_TO_SOURCE = (
         "pinned-to-source",
@@ -109,32 +109,36 @@ class Reason(StrEnum):
         _SKIPPED,
         "it changed since the plan that was applied was made; plan again",
     )
-    PREPARED = "prepared", _MIGRATING, "the private registry is asked for its copy once more"
+    PREPARED = "prepared", _MIGRATING, "the private registry is asked whether it has its copy"
     BRIDGING = "bridging", _MIGRATING, "its bridge, a temporary second LRP, is being started"
     BRIDGED = "bridged", _MIGRATING, "its bridge runs"
     WAITING_FOR_ROUTES = (
         "waiting-for-routes",
         _MIGRATING,
-        "routers get time to learn of new instances before others go",
+        "routers get time to learn of new instances before old ones are stopped",
     )
     REMOVING = "removing", _MIGRATING, "it is being removed"
     REMOVED = "removed", _MIGRATING, "it was removed, and is desired again next"
     REMOVAL_UNCONFIRMED = (
         "removal-unconfirmed",
         _MIGRATING,
-        "whether it was removed is not known for a minute, since the BBS's answer was lost",
+        "the BBS's answer to its removal was lost, so for a minute it is not known whether it was removed",
     )
     WAITING_FOR_CLOUD_CONTROLLER = (
         "waiting-for-cloud-controller",
         _MIGRATING,
-        "it was found removed after a restart; Cloud Controller may desire it again first",
+        "it was found removed after a restart, and Cloud Controller gets time to desire it again",
     )
     INSTANCES_STOPPING = (
         "instances-stopping",
         _MIGRATING,
-        "it was removed, and is desired again when its last instance row is gone",
+        "it was removed, and is desired again once its last instance row is gone",
     )
-    DESIRE_UNCONFIRMED = "desire-unconfirmed", _MIGRATING, "it was desired again, which is checked next"
+    DESIRE_UNCONFIRMED = (
+        "desire-unconfirmed",
+        _MIGRATING,
+        "it was desired again, which the next pass checks",
+    )
     STARTING = "starting", _MIGRATING, "its own instances are being started again"
     NOT_HEALTHY_BRIDGE_KEPT = (
         "not-healthy-bridge-kept",
@@ -145,15 +149,19 @@ class Reason(StrEnum):
     INSTANCES_CHANGED = (
         "instances-changed",
         _MIGRATING,
-        "an instance began or ended to run just before its removal",
+        "an instance started or stopped directly before its removal, which was cancelled",
     )
-    NOT_REMOVED = "not-removed", _MIGRATING, "it is desired as before: its removal did not happen"
+    NOT_REMOVED = "not-removed", _MIGRATING, "its removal failed, and it is desired as before"
     CHANGED_BY_CLOUD_CONTROLLER = (
         "changed-by-cloud-controller",
         _MIGRATING,
-        "its owner, as a rule Cloud Controller, desired it again before the daemon did",
+        "its owner, usually Cloud Controller, desired it again before the daemon did",
     )
-    CANCELLED = "cancelled", _PENDING, "its migration was cancelled before it began, and is decided anew"
+    CANCELLED = (
+        "cancelled",
+        _PENDING,
+        "its migration was cancelled before it began; the next pass decides anew",
+    )
     BRIDGE_CRASHED = (
         "bridge-crashed",
         _FAILED,
@@ -183,7 +191,7 @@ class Reason(StrEnum):
     REVERTED_EXTERNALLY = (
         "reverted-externally",
         _FAILED,
-        "somebody undid three migrations; it is not migrated again for an hour",
+        "somebody else reverted three migrations; it is not migrated again for an hour",
     )
     RESTORED = "restored", _SKIPPED, "it was restored to its source"
     FELL_BACK_TO_SOURCE = (
@@ -191,37 +199,41 @@ class Reason(StrEnum):
         _SKIPPED,
         "it runs from its source, since the private registry does not answer",
     )
-    SOURCE_UNKNOWN = "source-unknown", _FAILED, "it cannot go back: what it ran from is not known"
+    SOURCE_UNKNOWN = "source-unknown", _FAILED, "it cannot go back, since what it ran from is not known"
     SOURCE_CREDENTIALS_UNKNOWN = (
         "source-credentials-unknown",
         _FAILED,
-        "it cannot go back: the login for what it ran from is not known",
+        "it cannot go back, since the login for what it ran from is not known",
     )
     RETIRED_STALE_INSTANCES = (
         "retired-stale-instances",
         _PENDING,
-        "instances of a definition that was removed were still there, and are stopped",
+        "instances of a removed definition were left over and are stopped",
     )
-    BRIDGE_IN_USE = "bridge-in-use", _SKIPPED, "a bridge without a record serves more than the app itself"
+    BRIDGE_IN_USE = (
+        "bridge-in-use",
+        _SKIPPED,
+        "a bridge without an open migration serves more instances than the app itself",
+    )
     ORPHANED_BRIDGE = (
         "orphaned-bridge",
         _PENDING,
-        "a bridge without a record that nobody needs is removed",
+        "a bridge without an open migration, which its app does not need, is removed",
     )
     REMOVED_BY_OWNER = "removed-by-owner", _SKIPPED, "its owner removed it while it was being migrated"
-    NOT_DESIRED = "not-desired", _SKIPPED, "it is gone"
+    NOT_DESIRED = "not-desired", _SKIPPED, "it is no longer desired"
     NOT_DOCKER = "not-docker", _SKIPPED, "it runs no Docker image"
     OTHER_DOMAIN = "other-domain", _SKIPPED, "its domain is not one of `lrp_domains`"
-    NOT_CACHEABLE = "not-cacheable", _SKIPPED, "no registry would know such an image"
-    NO_APP_GUID = "no-app-guid", _SKIPPED, "it names no app, so nobody knows whose stagings count for it"
+    NOT_CACHEABLE = "not-cacheable", _SKIPPED, "no registry can have an image of this name"
+    NO_APP_GUID = "no-app-guid", _SKIPPED, "it names no app, so the stagings that count for it are not known"
     DENIED = "denied", _SKIPPED, "`deny_images` matches its image"
     NOT_ALLOWED = "not-allowed", _SKIPPED, "`allow_images` does not match its image"
     OPTED_OUT = "opted-out", _SKIPPED, "its owner does not want it cached"
-    NOT_OPTED_IN = "not-opted-in", _SKIPPED, "its owner did not ask for it"
+    NOT_OPTED_IN = "not-opted-in", _SKIPPED, "its owner did not ask for caching"
 
 
 def reason_from_text(text: str) -> Reason:
-    """Read a reason that was saved; one that this version does not know is decided anew."""
+    """Read a saved reason; one that this version does not know becomes CHECK_FAILED until the next pass."""
     try:
         return Reason(text)
     except ValueError:

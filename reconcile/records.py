@@ -1,17 +1,17 @@
-"""What we remember: cache jobs, cached images, bindings and migrations, with the allowed changes of a job.
+"""The records that the store keeps: cache jobs, cached images, bindings, migrations and outcomes of passes.
 
-The store only saves these; which change of state is legal stands in `JOB_CHANGES`.
+The store only saves them; `JOB_CHANGES` holds which changes of a job's state are allowed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType
+from typing import NewType, Self
 
 from reconcile.errors import Conflict
-from reconcile.images import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGuid
 from reconcile.reasons import Reason
+from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 
 JobId = NewType("JobId", str)
 
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 12
 
 
 class JobState(StrEnum):
-    """Where a cache job is."""
+    """The state of a cache job."""
 
     QUEUED = "queued"
     COPYING = "copying"
@@ -32,7 +32,7 @@ class JobState(StrEnum):
 
 JOB_CHANGES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.COPYING, JobState.FAILED}),
-    # Back to the queue when it must wait, and when the process died during the copy.
+    # A job goes back to the queue when it must wait, and when the process died during the copy.
     JobState.COPYING: frozenset({JobState.QUEUED, JobState.CACHED, JobState.FAILED}),
     JobState.CACHED: frozenset(),
     JobState.FAILED: frozenset(),
@@ -51,17 +51,17 @@ def check_change(before: JobState, after: JobState) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CacheRequest:
-    """Somebody wants an app's source image cached.
+    """A request to cache the source image of an app.
 
     Attributes:
         source: Canonical reference of the image.
-        requester: Who asked, see `requester_of_task` and `requester_of_lrp`.
+        requester: A staging task, an LRP or an operator, see `requester_of_task` and its neighbours.
         staged_at: Nanoseconds since 1970 by the BBS's clock; of two requests of one app for one source
-            the later wins. An LRP that asks has the time of the staging that it confirms, or 0.
-        reason: Why it is wanted, such as Reason.STAGING_TASK.
+            the later wins. The request of an LRP has the time of the staging that it confirms, or 0.
+        reason: Why the copy is requested, such as Reason.STAGING_TASK.
         credentials: For the source registry; kept in memory only.
-        opted_in: The app's owner asked for it.
-        is_ordered: An operator asked for it: it is copied although the daemon is paused.
+        opted_in: Whether the app's owner asked for it.
+        is_ordered: Whether an order of an operator asks for it, so that it is copied during a pause too.
     """
 
     app_guid: AppGuid
@@ -75,43 +75,43 @@ class CacheRequest:
 
 
 def requester_of_task(task_guid: TaskGuid) -> str:
-    """Name a staging task as the requester of a request."""
+    """Name a staging task as the requester."""
     return f"task:{task_guid}"
 
 
 def requester_of_lrp(process_guid: ProcessGuid) -> str:
-    """Name a desired LRP as the requester of a request."""
+    """Name a desired LRP as the requester."""
     return f"{_LRP}{process_guid}"
 
 
 def requester_of_operator(request_id: str) -> str:
-    """Name an operator as the requester of a request; each request is one of its own."""
+    """Name an operator as the requester; each request has a name of its own."""
     return f"admin:{request_id}"
 
 
 def lrp_of_requester(requester: str) -> ProcessGuid:
-    """Name the desired LRP that a request came from; see `is_of_lrp`."""
+    """Name the desired LRP that is the requester; see `is_of_lrp`."""
     return ProcessGuid(requester.removeprefix(_LRP))
 
 
 def is_of_lrp(requester: str) -> bool:
-    """Whether a request came from a desired LRP, which may ask anew, and not from a staging task."""
+    """Whether the requester is a desired LRP, whose next pass may request the copy anew."""
     return requester.startswith(_LRP)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheJob:
-    """One request to copy one source image.
+    """A cache job: one copy of one source image.
 
     Attributes:
         source: Canonical reference of the image.
-        reason: Why it was asked for.
+        reason: Why the copy was requested.
         needs_credentials: The request came with credentials; they are in memory only and
             come back with the staging task or the LRP after a restart.
-        attempts: How often the copy was begun.
+        attempts: How often the copy was started.
         not_before: UTC seconds since 1970 before which it waits; None when it is due.
-        failure: Why it waits or failed, "code: detail"; empty while all is well.
-        cache_guid: The cached image it led to; None until cached.
+        failure: Why it waits or failed, "code: detail"; empty for neither.
+        cache_guid: The cached image that it led to; None until then.
         created_at: UTC seconds since 1970.
         updated_at: UTC seconds since 1970.
     """
@@ -142,19 +142,19 @@ class CacheJob:
 
 @dataclass(frozen=True, slots=True)
 class CachedImage:
-    """A finished, verified copy.
+    """A cached image: a finished copy that was verified.
 
     Attributes:
-        source: The reference it was first copied from.
-        root_digest: What the source's tag resolved to, an index or a manifest.
-        platform_digest: The content's identity: the copied manifest in the source registry.
-        digest: The manifest as it lies in the private registry; differs from the platform
-            digest only when a docker daemon recompressed the layers.
+        source: The reference that it was first copied from.
+        root_digest: Digest of the index or manifest that the source's tag resolved to.
+        platform_digest: Digest of the copied manifest in the source registry, which identifies the content.
+        digest: Digest of the manifest in the private registry; differs from the platform digest only when a
+            docker daemon recompressed the layers.
         size: Bytes of the manifest, config and layers.
         created_at: UTC seconds since 1970.
         verified_at: UTC seconds since 1970.
-        needs_verification_since: When instances of a bridge last crashed from it, UTC seconds
-            since 1970; 0 when it has been verified since, or none did.
+        needs_verification_since: When instances of a bridge last crashed from it, UTC seconds since 1970; 0
+            when it was verified since, or when none crashed.
     """
 
     cache_guid: CacheGuid
@@ -170,12 +170,12 @@ class CachedImage:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Ties an app's source reference to the job that one staging asked for.
+    """Connects an app and its source reference with the job that one requester caused.
 
     Attributes:
-        requester: The staging task or the LRP that asked, see `requester_of_task`.
+        requester: See `CacheRequest`.
         staged_at: See `CacheRequest`.
-        opted_in: The app's owner asked for the copy.
+        opted_in: Whether the app's owner asked for the copy.
     """
 
     app_guid: AppGuid
@@ -187,51 +187,63 @@ class Binding:
 
 
 class Goal(StrEnum):
-    """Where a migration leads."""
+    """What a migration is to bring an LRP to."""
 
     CACHE = "cache"
-    """From the source reference to the cached image."""
+    """Its cached image."""
     SOURCE = "source"
-    """Back to the source reference."""
+    """Its original source."""
 
 
 class Strategy(StrEnum):
-    """How a migration is done."""
+    """How an LRP is migrated."""
 
     RECREATE = "recreate"
-    """Remove and desire again, since no instance runs."""
+    """It is removed and desired again, since none of its instances runs."""
     BRIDGE = "bridge"
-    """With a second LRP that runs meanwhile."""
+    """The same, while a bridge serves."""
 
 
 class Phase(StrEnum):
-    """How far a migration has come; written before the effect that it names."""
+    """How far a migration has come; written before the effect that it names.
 
-    PREPARED = "prepared"
-    BRIDGING = "bridging"
-    BRIDGED = "bridged"
-    REMOVING = "removing"
-    REMOVED = "removed"
-    STARTING = "starting"
-    REMOVING_BRIDGE = "removing-bridge"
+    Attributes:
+        reason: The reason that an LRP in this phase has.
+    """
+
+    reason: Reason
+
+    def __new__(cls, reason: Reason) -> Self:
+        """Make a member whose text is that of its reason."""
+        member = str.__new__(cls, reason.value)
+        member._value_, member.reason = reason.value, reason
+        return member
+
+    PREPARED = Reason.PREPARED
+    BRIDGING = Reason.BRIDGING
+    BRIDGED = Reason.BRIDGED
+    REMOVING = Reason.REMOVING
+    REMOVED = Reason.REMOVED
+    STARTING = Reason.STARTING
+    REMOVING_BRIDGE = Reason.REMOVING_BRIDGE
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One desired LRP on its way to another rootfs.
+    """An open migration: one desired LRP that gets another rootfs.
 
     Attributes:
-        cache_guid: The cached image that it is moved to, or away from.
+        cache_guid: The cached image that it is migrated to, or back from.
         original: The newest version of the LRP that is known; encrypted at rest.
-        rounds: Migrations of the LRP that were begun, this one included.
-        run_id: The process that wrote the row; another one after a restart.
+        rounds: Migrations of the LRP that have begun, this one included.
+        run_id: The process that began it; another one than the present after a restart.
         started_at: UTC seconds since 1970.
         unknown_until: UTC seconds since 1970 until which a removal whose answer was lost may still take
-            effect; 0 when there is none.
+            effect; 0 when there was no such removal.
         entered_at: When the phase began, UTC seconds since 1970; 0 in a row of an older version.
-        ended: What it has come to, once only the bridge is left to be removed; empty before.
-        instance_guids: The instances that ran before the removal: a row that names one of them
-            afterwards belongs to the definition that was removed.
+        ended: The end that it has come to, once only the bridge is left to be removed; None before.
+        instance_guids: The instances from before the removal; an instance row with one of them afterwards
+            belongs to the definition that was removed.
     """
 
     process_guid: ProcessGuid
@@ -251,11 +263,11 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class OriginalSource:
-    """What an LRP ran from before it was pointed at a cached image, to be able to go back.
+    """What an LRP ran from before its migration to a cached image, so that it can go back.
 
     Attributes:
-        rootfs: As its owner desired it.
-        needs_credentials: It had a login, which may be lost: it is kept only encrypted.
+        rootfs: The rootfs that its owner desired.
+        needs_credentials: Whether it had a login, which may be lost, since it is kept only encrypted.
     """
 
     process_guid: ProcessGuid
@@ -267,13 +279,13 @@ class OriginalSource:
 
 @dataclass(frozen=True, slots=True)
 class LrpRecord:
-    """What the last pass over one desired LRP came to, for people who ask.
+    """The outcome of the last pass over one desired LRP.
 
     Attributes:
-        rootfs: What it was last seen to be desired from, without a login.
-        cache_guid: The cached image it was last pointed at, by whomever it was put back since.
-        rounds: Migrations begun for this process GUID; somebody keeps putting it back when it grows.
-        reason: Constant of the outcome, such as Reason.MIGRATED or Reason.WAITING_UNTIL_STOPPED.
+        rootfs: What the LRP was last desired from, without a login.
+        cache_guid: The cached image that it was last migrated to, even if somebody reverted that since.
+        rounds: Migrations of the LRP that have begun; grows when somebody keeps reverting them.
+        reason: Of the outcome, such as Reason.MIGRATED or Reason.WAITING_UNTIL_STOPPED.
         detail: More of it for people; never holds credentials.
         updated_at: UTC seconds since 1970.
     """
@@ -290,15 +302,15 @@ class LrpRecord:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One thing that an operator had the daemon do.
+    """An entry of the audit: one admin call that changed something.
 
     Attributes:
         at: UTC seconds since 1970.
-        caller: Subject of the certificate, or how the caller came without one.
+        caller: Subject of the caller's certificate, or the kind of connection without one.
         call: Name of the admin call, such as "Evict".
         arguments: JSON; never holds credentials.
-        outcome: "done", or what went wrong.
-        number: Its place in the order of entries; 0 before it has one.
+        outcome: "done", or the error.
+        number: Its place in the order of entries; 0 before it is saved.
     """
 
     at: float
@@ -311,7 +323,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class LrpKey:
-    """What the records of one LRP are found by; `source` is None where its rootfs names no image."""
+    """What the records of one LRP are found by; `source` is None when its rootfs names no image."""
 
     process_guid: ProcessGuid
     app_guid: AppGuid
@@ -319,10 +331,23 @@ class LrpKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the records know of one LRP."""
+class KnownCopy:
+    """What the store knows of the copy of an app's source image.
 
-    record: LrpRecord | None = None
+    Attributes:
+        binding: The app's latest for the source.
+        job: The binding's.
+        image: The job's.
+    """
+
     binding: Binding | None = None
     job: CacheJob | None = None
     image: CachedImage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLrp:
+    """What the store knows of one LRP."""
+
+    record: LrpRecord | None = None
+    copy: KnownCopy = KnownCopy()

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from reconcile.images import ImageReference
 from reconcile.lrps import DesiredLrp
 from reconcile.policy import check_patterns
+from reconcile.references import ImageReference
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Recognises a Docker staging task and reads which image it is about.
 
-A rule about a task's contents alone: its domain, the lifecycle's builder somewhere in
-its actions, and the builder's flags, in the forms of 2015 as in today's. What to do about
-the image is decided elsewhere. For hosts of Amazon's ECR the credentials are an AWS key
-pair, not a login; they are handed on as they are.
+Only the task's contents count: its domain, the lifecycle's builder somewhere in its actions, and the
+builder's flags, in the forms of 2015 and of today. For hosts of Amazon's ECR the credentials are an AWS key
+pair and no login; they are passed on unchanged.
 
 Sources: cloud_controller_ng lib/cloud_controller/diego/task_recipe_builder.rb and
 docker/staging_action_builder.rb (today's task); cloudfoundry/stager history up to 2018
@@ -16,14 +15,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconcile.errors import Invalid
-from reconcile.images import (
+from reconcile.lrps import Action, AppGuid, Credentials, RunAction, Secret, Task, TaskGuid, run_actions
+from reconcile.references import (
     DOCKER_HUB,
     ImageReference,
     Rootfs,
     image_from_rootfs,
     parse_image_reference,
 )
-from reconcile.lrps import Action, AppGuid, Credentials, RunAction, Secret, Task, TaskGuid, run_actions
 
 STAGING_DOMAIN = "cf-app-staging"
 APP_TASK_DOMAIN = "cf-tasks"
@@ -86,7 +85,7 @@ _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
 class Signal(StrEnum):
-    """What an app's owner says about caching its image."""
+    """What an app's owner asks for: caching, no caching, or neither."""
 
     OPT_IN = "opt-in"
     OPT_OUT = "opt-out"
@@ -147,10 +146,10 @@ def detect(task: Task) -> StagedImage | IgnoredTask:
 
 
 def signal_of(action: Action | None) -> Signal:
-    """Read what the environments of an action's programs say about caching; a "no" outweighs a "yes".
+    """Read the opt-in variable and flag of an action's programs; one "false" outweighs any "true".
 
-    Holds for the action of a staging task and for that of a desired LRP. Only the exact
-    values "true" and "false" count, as they did for the stager.
+    The action may be that of a staging task or of a desired LRP. Only the exact values "true" and "false"
+    count, as they did for the stager.
     """
     signal = Signal.NONE
     for run in run_actions(action):
@@ -205,13 +204,13 @@ def _read_builder(task: Task, run: RunAction) -> StagedImage | IgnoredTask:
 
 
 def _credentials(flags: Mapping[str, str]) -> Credentials | None:
-    """Take a complete login from the flags; the builder refuses half of one, so it is none."""
+    """Take a complete login from the flags; half of one, which the builder refuses, counts as none."""
     username, password = flags.get("dockerUser"), flags.get("dockerPassword")
     return Credentials(username, Secret(password)) if username and password is not None else None
 
 
 def _as_the_builder_reads(text: str) -> ImageReference:
-    """Read an image as the builder does, so that we copy what the app will be told to run.
+    """Read an image as the builder does, so that what is copied is what the app will run.
 
     It differs from docker's reading: the tag begins after the last colon and may be empty,
     and a first part in capitals is no host.
@@ -238,9 +237,8 @@ def _as_the_builder_reads(text: str) -> ImageReference:
 def _parse_flags(args: Sequence[str]) -> Mapping[str, str] | IgnoredTask:
     """Read the Docker builder's flags as Go does: flag name to value, the last one counting.
 
-    A flag of another builder settles the matter wherever it stands, since the value that
-    follows it may look like one of ours. A flag that nobody knows is passed over only when
-    it carries its value itself.
+    A flag of another builder decides wherever it stands, since the value after it may look like a flag of the
+    Docker builder. An unknown flag is ignored only when it contains its value.
     """
     flags: dict[str, str] = {}
     items = iter(args)

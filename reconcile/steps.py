@@ -1,4 +1,4 @@
-"""The steps that a migration is made of, and what a decision between them rests on, as values."""
+"""The steps of a migration, and what the decision between them rests on, as values."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ from reconcile.records import Migration
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How long phases may take, in seconds.
+class PhaseLimits:
+    """How long the phases of a migration may take, in seconds.
 
     Attributes:
-        bridge: Until a bridge runs.
-        settle: Until the original runs again, before that counts as a failure.
-        routes: Between "runs" and "routers know it".
-        cloud_controller_sync: Since the BBS first answered this process that the owner of a fresh domain
-            gets to desire again what is missing, before a removal found in the journal counts as the owner's.
-            Longer than a domain stays fresh, so that a domain that still is was synced in that time.
-        unknown: In which a removal whose answer was lost may still take effect: a BBS gives up what it
-            does for a caller who hung up, but what it commits in that moment stays.
-        stop: After which instance rows that are left by a removal are retired: their stops were lost.
-        leftover: After which instance rows that are left are no longer waited for.
+        bridge: Until the bridge runs.
+        start: Until the original runs again; longer counts as a failure.
+        routes: That routers get to learn of new instances.
+        cloud_controller_sync: That the owner of a fresh domain gets, since the BBS first answered this
+            process, to desire again what is missing; an LRP that is missing for longer was removed by its
+            owner. Longer than a domain stays fresh, so that a domain that is still fresh was synced since.
+        unknown: That a removal whose answer was lost may still take effect: the BBS gives up the work for a
+            caller who hung up, but what it commits in that moment stays.
+        stop: After which instance rows that a removal left are retired: their stops were lost.
+        leftover: After which instance rows that a removal left are no longer waited for.
     """
 
     bridge: float = 300.0
-    settle: float = 300.0
+    start: float = 300.0
     routes: float = 5.0
     cloud_controller_sync: float = 180.0
     unknown: float = 60.0
@@ -35,14 +35,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a step rests on.
+    """What the decision on a step rests on.
 
     Attributes:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
-        versions_in_events: The newest version of each life of the LRP that events told of.
-        domain_is_fresh: The domain of the original.
+        versions_in_events: The newest version that events told of, for each epoch of the LRP's tag.
+        domain_is_fresh: Whether the original's domain is.
     """
 
     now: float
@@ -57,8 +57,8 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
-    """Look again after some seconds, or when an event calls for it."""
+class RetryLater:
+    """Observe again after some seconds, or when an event tells of a change."""
 
     reason: Reason
     seconds: float
@@ -66,7 +66,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Write the row, then look again at once."""
+    """Write the row, then observe again at once."""
 
     migration: Migration
 
@@ -81,9 +81,9 @@ class DesireBridge:
 
 @dataclass(frozen=True, slots=True)
 class UpdateBridge:
-    """Give the bridge the instances and the routes that its owner wants by now.
+    """Give the bridge the number of instances and the routes that the app's owner wants now.
 
-    It is never scaled down: of its instances those that would go may be the ones that serve.
+    A bridge is never scaled down, since the instances that would stop may be those that serve.
     """
 
     migration: Migration
@@ -93,7 +93,7 @@ class UpdateBridge:
 
 @dataclass(frozen=True, slots=True)
 class RemoveOriginal:
-    """Write the row, look once more, and remove the LRP; see `may_remove`."""
+    """Write the row, observe again, and remove the LRP if `may_remove` still holds."""
 
     migration: Migration
     reason: Reason = Reason.INSTANCES_STOPPING
@@ -108,8 +108,8 @@ class DesireOriginal:
 
 
 @dataclass(frozen=True, slots=True)
-class Retire:
-    """Stop instances of a definition that was removed; then look again."""
+class RetireInstances:
+    """Stop instances of a definition that was removed, then observe again."""
 
     instances: tuple[ActualLrp, ...]
     reason: Reason = Reason.INSTANCES_STOPPING
@@ -125,20 +125,20 @@ class RemoveBridge:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The migration is over, one way or another."""
+    """End the migration, with success or without."""
 
     migration: Migration
     reason: Reason
 
 
 Step = (
-    Wait
+    RetryLater
     | Enter
     | DesireBridge
     | UpdateBridge
     | RemoveOriginal
     | DesireOriginal
-    | Retire
+    | RetireInstances
     | RemoveBridge
     | Close
 )

@@ -11,16 +11,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
-from controller.admin.survey import Findings, Seen, Survey
+from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from controller.control import OperatorControl, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
-from reconcile.images import Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
-from reconcile.plan import Plan, PlannedMigration, differences, propose
+from reconcile.plan import Plan, PlannedMigration, changes_since_plan, plan_lrp
 from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, Phase
+from reconcile.references import Digest, ImageReference
 from reconcile.selection import Selection
 
 MOST_FAILED_LOOKS = 5
@@ -29,7 +29,7 @@ MOST_FAILED_LOOKS = 5
 _ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
 """Ends at which an LRP runs from what it was to run from, perhaps with fewer instances."""
 
-_NEUTRAL = frozenset({Reason.CANCELLED, Reason(Phase.PREPARED)})
+_NEUTRAL = frozenset({Reason.CANCELLED, Phase.PREPARED.reason})
 """Reasons that are reported between two failed looks and that do not end a row of them."""
 
 NAMED_DIFFERENCES = 10
@@ -59,7 +59,7 @@ class ApplyEvent:
         """Whether the LRP was not migrated although it was planned."""
         is_there = self.reason.state is AppState.CACHED
         if self.goal is Goal.SOURCE:
-            is_there = self.reason == Reason.RESTORED
+            is_there = self.reason is Reason.RESTORED
         return self.is_over and not is_there
 
 
@@ -92,7 +92,7 @@ class _Run:
         state = reason.state
         if state is AppState.MIGRATING or reason in _ENDS:
             self.begun.add(process_guid)
-        elif state is not AppState.PENDING or reason == Reason.CANCELLED:
+        elif state is not AppState.PENDING or reason is Reason.CANCELLED:
             self.begun.discard(process_guid)
 
     @property
@@ -172,7 +172,7 @@ class Applier:
         migrations = _by_guid(plan)
         found, done, changed = set[ProcessGuid](), set[ProcessGuid](), list[str]()
         listed = await self._survey.list_some(migrations)
-        looked = self._survey.look(listed, Selection(), order, Findings())
+        looked = self._survey.decide_each(listed, Selection(), order, SurveyCounts())
         async with aclosing(looked) as seen_lrps:
             async for seen in seen_lrps:
                 planned = migrations[seen.lrp.process_guid]
@@ -183,8 +183,8 @@ class Applier:
                 if self._is_done(planned, seen):
                     done.add(seen.lrp.process_guid)
                     continue
-                as_now = propose(seen.observed, seen.lrp, seen.action, self._survey.rules)
-                difference = differences(planned, as_now)
+                as_now = plan_lrp(seen.observed, seen.lrp, seen.action, self._survey.rules)
+                difference = changes_since_plan(planned, as_now)
                 if difference:
                     changed.append(f"{_name(planned)} {difference}")
         changed += [f"{_name(planned)} is gone" for guid, planned in migrations.items() if guid not in found]
@@ -193,7 +193,7 @@ class Applier:
             raise Conflict("admin", "plan-is-stale", "; ".join(changed[:NAMED_DIFFERENCES]) + more)
         return frozenset(done)
 
-    def _is_done(self, planned: PlannedMigration, seen: Seen) -> bool:
+    def _is_done(self, planned: PlannedMigration, seen: SurveyedLrp) -> bool:
         if seen.lrp.rootfs == planned.subject.rootfs:
             return False
         is_from_cache = any(self._survey.rules.cache.holds(source) for source in seen.sources)
@@ -247,8 +247,8 @@ class Applier:
                 over.add(guid)
             yield ApplyEvent(run.migrations[guid], goal, reason, detail, ends, len(over), total)
             if (
-                reason == Reason.CIRCUIT_BREAKER_OPEN
-            ):  # no further migration is started: the run ends with those under way
+                reason is Reason.CIRCUIT_BREAKER_OPEN
+            ):  # nothing more starts: the run ends with what is under way
                 for idle in run.open - over - run.begun:
                     run.follow(idle, reason, detail)
 
@@ -260,12 +260,12 @@ class Applier:
 
     def _gives_up(self, run: _Run, guid: ProcessGuid, reason: Reason) -> bool:
         """Withdraw an order that leads nowhere for now, unless its migration has begun."""
-        if reason == Reason.CHECK_FAILED:
+        if reason is Reason.CHECK_FAILED:
             run.failed_looks[guid] += 1
         elif reason not in _NEUTRAL:
             run.failed_looks[guid] = 0
         too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
-        if (reason == Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.begun:
+        if (reason is Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.begun:
             self._control.withdraw_order(guid)
             return True
         return False

@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from controller.admin.naming import resolve_image
-from controller.admin.survey import Scan
+from controller.admin.survey import SurveyScan
 from controller.verifier import CopyReader
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import ProcessGuid, SchedulingInfo
 from reconcile.ports import Journal
 from reconcile.records import CachedImage
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 
 
 class CopyRecords(Protocol):
@@ -42,7 +42,7 @@ class CopyRegistry(CopyReader, Protocol):
 class UsedBbs(Protocol):
     """The BBS, which tells which LRPs use a copy."""
 
-    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan[SchedulingInfo]:
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SurveyScan[SchedulingInfo]:
         """List the light views of the desired LRPs of one domain, or all when it is empty."""
 
 

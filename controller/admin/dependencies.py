@@ -13,9 +13,9 @@ from controller.admin.survey import Survey
 from controller.control import OperatorControl
 from controller.process import Process
 from controller.progress import Progress
-from reconcile.images import CacheRepositories
 from reconcile.ports import Journal, Mode
 from reconcile.records import CacheJob, CacheRequest, JobId
+from reconcile.references import CacheRepositories
 
 
 class RequestedJobs(Protocol):

@@ -6,14 +6,14 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller.admin.survey import Findings, Seen, Survey
+from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import Rootfs
+from reconcile.instances import running
 from reconcile.lrps import DesiredLrp
-from reconcile.protocol import running
 from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
+from reconcile.references import Rootfs
 from reconcile.selection import Selection
 
 
@@ -118,21 +118,21 @@ async def list_apps(
     survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
 ) -> AppPage:
     """List LRPs after one: `most` of them, or fewer when thousands had to be read for them."""
-    findings, rows = Findings(), list[AppRow]()
+    counts, rows = SurveyCounts(), list[AppRow]()
     rest = await survey.list_for_page(after)
     looked_at = rest.first(LOOKED_AT)
-    async with aclosing(survey.look(looked_at, selection, None, findings)) as seen_lrps:
+    async with aclosing(survey.decide_each(looked_at, selection, None, counts)) as seen_lrps:
         async for seen in seen_lrps:
             row = app_row(seen, survey)
             if not states or row.state in states:
                 rows.append(row)
             if len(rows) > most:
-                return AppPage(rows[:most], rows[most - 1].lrp.process_guid, findings.unreadable)
+                return AppPage(rows[:most], rows[most - 1].lrp.process_guid, counts.unreadable)
     has_more = len(rest.guids) > LOOKED_AT
-    return AppPage(rows, looked_at.guids[-1] if has_more else "", findings.unreadable)
+    return AppPage(rows, looked_at.guids[-1] if has_more else "", counts.unreadable)
 
 
-def app_row(seen: Seen, survey: Survey) -> AppRow:
+def app_row(seen: SurveyedLrp, survey: Survey) -> AppRow:
     """Describe one LRP."""
     reason, detail = _reason_of(seen)
     return AppRow(
@@ -140,7 +140,7 @@ def app_row(seen: Seen, survey: Survey) -> AppRow:
     )
 
 
-def _reason_of(seen: Seen) -> tuple[Reason, str]:
+def _reason_of(seen: SurveyedLrp) -> tuple[Reason, str]:
     record, action = seen.observed.record, seen.action
     is_same = record is not None and record.rootfs == str(seen.lrp.rootfs)
     match action:
@@ -158,7 +158,7 @@ def _reason_of(seen: Seen) -> tuple[Reason, str]:
             return Reason.RETIRED_STALE_INSTANCES, ""
 
 
-def _wanted(seen: Seen, survey: Survey, reason: Reason) -> Rootfs | None:
+def _wanted(seen: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:
     state = reason.state
     if state in {AppState.CACHED, AppState.SKIPPED} and seen.observed.migration is None:
         return seen.lrp.rootfs

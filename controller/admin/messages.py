@@ -12,7 +12,6 @@ from controller.admin.reason_names import REASON_NAMES, named
 from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories, ImageReference, Rootfs, parse_digest, parse_image_reference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject
 from reconcile.ports import SourceContent
@@ -27,6 +26,13 @@ from reconcile.records import (
     Migration,
     Phase,
     Strategy,
+)
+from reconcile.references import (
+    CacheRepositories,
+    ImageReference,
+    Rootfs,
+    parse_digest,
+    parse_image_reference,
 )
 from reconcile.selection import Owner, Selection, owner_of
 

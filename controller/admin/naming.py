@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from controller.admin.grpc_status import SYSTEM
 from reconcile.errors import Invalid, NotFound
-from reconcile.images import ImageReference, parse_image_reference
 from reconcile.records import CachedImage
+from reconcile.references import ImageReference, parse_image_reference
 
 SHORTEST_PREFIX = 4
 """Characters of the shortest prefix that names a GUID."""

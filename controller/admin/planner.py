@@ -10,11 +10,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from controller.admin.survey import Findings, Seen, Survey
-from reconcile.decide import source_of
+from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.errors import DockerCacheError
-from reconcile.images import Digest, ImageReference
-from reconcile.lrps import Credentials
+from reconcile.lrps import Credentials, source_of
 from reconcile.orders import Order
 from reconcile.plan import (
     Plan,
@@ -23,12 +21,13 @@ from reconcile.plan import (
     Skipped,
     Subject,
     copies_of,
-    propose,
+    plan_lrp,
     subject_of,
 )
 from reconcile.ports import BlobLocations, SourceContent
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Strategy
+from reconcile.references import Digest, ImageReference
 from reconcile.selection import Selection
 
 ASKED_AT_A_TIME = 8
@@ -71,17 +70,19 @@ class Planner:
     async def plan(self, criteria: PlanCriteria, *, now: float) -> Plan:
         """Make a plan; one that may miss something has problems."""
         order = Order(criteria.goal, since=now, only_cached=criteria.only_cached)
-        findings, collected = Findings(), _Collected()
+        counts, collected = SurveyCounts(), _Collected()
         problems = list[str]()
         try:
             listed = await self._survey.list_all()
-            async with aclosing(self._survey.look(listed, criteria.selection, order, findings)) as seen_lrps:
+            async with aclosing(
+                self._survey.decide_each(listed, criteria.selection, order, counts)
+            ) as seen_lrps:
                 async for seen in seen_lrps:
                     self._collect(seen, criteria, collected)
         except DockerCacheError as error:
             problems.append(f"the listing is not complete: {error}")
-        if findings.unreadable:
-            problems.append(f"{findings.unreadable} records of the BBS could not be read")
+        if counts.unreadable:
+            problems.append(f"{counts.unreadable} records of the BBS could not be read")
         return Plan(
             goal=criteria.goal,
             cache=self._survey.rules.cache.address,
@@ -90,11 +91,11 @@ class Planner:
             migrations=tuple(sorted(collected.migrations, key=lambda planned: _by_name(planned.subject))),
             pins=tuple(sorted(collected.pins, key=_by_name)),
             skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
-            looked_at=findings.looked_at,
+            looked_at=counts.looked_at,
             problems=tuple(problems),
         )
 
-    def _collect(self, seen: Seen, criteria: PlanCriteria, collected: "_Collected") -> None:
+    def _collect(self, seen: SurveyedLrp, criteria: PlanCriteria, collected: "_Collected") -> None:
         rules = self._survey.rules
         runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
         if criteria.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
@@ -103,10 +104,12 @@ class Planner:
             ):  # it runs from its source, and its app is to be pinned there
                 collected.pins.append(subject_of(seen.lrp))
             return
-        made = propose(seen.observed, seen.lrp, seen.action, rules)
+        made = plan_lrp(seen.observed, seen.lrp, seen.action, rules)
         stays = seen.observed.is_pinned and criteria.goal is Goal.CACHE and not criteria.include_pinned
         if stays and isinstance(made, PlannedMigration):
-            made = Skipped(made.subject, Reason.PINNED_TO_SOURCE, "an operator pinned its app to its source")
+            made = Skipped(
+                made.subject, Reason.PINNED_TO_SOURCE, "an operator restored the app to its source"
+            )
         if isinstance(made, Skipped):
             collected.skipped.append(made)
         elif criteria.strategy in {None, made.strategy}:

@@ -20,12 +20,12 @@ from controller.admin.planner import PlanCriteria
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
-from reconcile.images import ImageReference, parse_image_reference, without_login
 from reconcile.lrps import AppGuid
 from reconcile.plan import Plan as ReconcilePlan
 from reconcile.policy import refusal_of
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, Goal, JobId, requester_of_operator
+from reconcile.references import ImageReference, parse_image_reference, without_login
 from reconcile.selection import Selection
 from reconcile.staging import Signal
 

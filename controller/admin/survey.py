@@ -1,42 +1,49 @@
-"""Looks at many LRPs at once, as a pass looks at one, and decides about each without doing anything.
+"""Observes many LRPs as a pass observes one, and decides about each without doing anything.
 
 The BBS is asked for whole listings and for batches instead of for one LRP after another, and the store
-for a batch in one transaction: 1,000 apps cost some ten requests. What is decided is decided by
-`reconcile.decide`, so a plan says what passes will do.
+for a batch in one transaction: 1,000 apps cost some ten requests. Observations are built by
+`reconcile.observe` and decided by `reconcile.decide`, so a plan says what passes will do.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from controller.process import Process
+from controller.admin.read_ahead import (
+    HypotheticalOrder,
+    ListedOriginalSources,
+    OpenMigrations,
+    Pins,
+    ReadAhead,
+    ReadMigrations,
+    read_open_migrations,
+)
 from reconcile.actions import Action, Skip
-from reconcile.decide import decide
 from reconcile.errors import Invalid
-from reconcile.images import ImageReference, image_from_rootfs
-from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
-from reconcile.observe import Coverage
+from reconcile.facts import Coverage, Facts, PassContext
+from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.observe import observe
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.ports import Journal, Mode, OriginalSources
+from reconcile.plan import planned_action
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Known, LrpKey, Migration, OriginalSource
+from reconcile.records import KnownLrp, LrpKey
+from reconcile.references import ImageReference, find_source
 from reconcile.selection import Selection
 
 BATCH = 250
-"""LRPs that the BBS and the store are asked for at a time."""
+"""LRPs that the BBS and the store are asked for in one request."""
 
 RECENT = 10.0
-"""Seconds for which a listing serves further pages of a list; plans are made and applied on new ones."""
+"""Seconds for which a listing serves further pages; plans are always made and applied on new listings."""
 
 T = TypeVar("T")
 Record_co = TypeVar("Record_co", covariant=True)
 
 
-class Scan(Protocol[Record_co]):
+class SurveyScan(Protocol[Record_co]):
     """A listing, read one record at a time."""
 
     skipped: int
@@ -46,193 +53,192 @@ class Scan(Protocol[Record_co]):
         """Read the records."""
 
 
-class Bbs(Protocol):
-    """The BBS, as far as it is listed."""
+class SurveyedBbs(Protocol):
+    """The BBS, as far as a survey lists it."""
 
-    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan[SchedulingInfo]:
+    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SurveyScan[SchedulingInfo]:
         """List the light views of the desired LRPs of one domain."""
 
-    def list_desired_lrps(self, domain: str, process_guids: Sequence[ProcessGuid]) -> Scan[DesiredLrp]:
+    def list_desired_lrps(self, domain: str, process_guids: Sequence[ProcessGuid]) -> SurveyScan[DesiredLrp]:
         """List some desired LRPs."""
 
-    def list_actual_lrps_of_domain(self, domain: str) -> Scan[ActualLrp]:
+    def list_actual_lrps_of_domain(self, domain: str) -> SurveyScan[ActualLrp]:
         """List the instance rows of one domain of every presence."""
 
     async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
         """List an LRP's instance rows of every presence."""
 
 
-class Records(Protocol):
-    """The store, as far as it is read."""
+class SurveyedRecords(Protocol):
+    """The store, as far as a survey reads it."""
 
-    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
         """Read what is known of many LRPs at one moment, in their order."""
 
 
-class Pins(Protocol):
-    """Which apps stay on their sources."""
+class PassContexts(Protocol):
+    """What the process knows of an LRP before anything is read, as passes know it."""
 
-    @property
-    def is_paused(self) -> bool:
-        """Nothing is begun but what an order asks for."""
-
-    def is_pinned(self, app_guid: AppGuid) -> bool:
-        """Whether an app stays on its source, where an operator put it back."""
+    def context_of(self, process_guid: ProcessGuid) -> PassContext:
+        """Give the context in which an LRP is observed now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SurveyDependencies:
     """What a survey reads."""
 
-    bbs: Bbs
-    records: Records
-    journal: Journal
-    original_sources: OriginalSources
+    bbs: SurveyedBbs
+    records: SurveyedRecords
+    journal: ReadMigrations
+    original_sources: ListedOriginalSources
     pins: Pins
     coverage: Coverage
-    mode: Mode
+    contexts: PassContexts
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One LRP, and what is decided about it.
+class SurveyedLrp:
+    """One LRP with its observation and the decision about it.
 
     Attributes:
-        sources: What it runs from, or ran from before it was moved, as far as that is known.
+        sources: The images that it runs from, or ran from before its migration, as far as they are known.
     """
 
     lrp: DesiredLrp
     observed: Observed
     action: Action
-    sources: tuple[ImageReference, ...]
+    sources: tuple[ImageReference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """LRPs to look at, with what one listing told of them.
+class LrpListing:
+    """LRPs to decide about, with their instances.
 
     Attributes:
-        guids: In their order.
-        instances: The instance rows of those that have any.
-        unreadable: Records of the BBS that could not be read.
+        guids: Sorted.
+        instances: The instance rows of the LRPs that have any.
+        unreadable: The number of records of the BBS that could not be read.
     """
 
     guids: tuple[ProcessGuid, ...]
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
     unreadable: int = 0
 
-    def first(self, count: int) -> "Listed":
-        """Leave out all but the first LRPs."""
+    def first(self, count: int) -> "LrpListing":
+        """Keep only the first LRPs."""
         return replace(self, guids=self.guids[:count])
 
-    def after(self, process_guid: str) -> "Listed":
-        """Leave out the LRPs up to one."""
+    def after(self, process_guid: str) -> "LrpListing":
+        """Keep only the LRPs after one."""
         return replace(self, guids=tuple(guid for guid in self.guids if guid > process_guid))
 
 
 @dataclass(slots=True)
-class Findings:
-    """What a survey comes to beside the LRPs: counted while they are given."""
+class SurveyCounts:
+    """What a survey counts while it yields LRPs."""
 
     looked_at: int = 0
     unreadable: int = 0
 
 
 class Survey:
-    """Decides about LRPs by the dozen."""
+    """Decides about many LRPs."""
 
-    def __init__(self, places: Places, rules: Rules, process: Process) -> None:
-        self._places, self._rules, self._process = places, rules, process
-        self._recent: Listed | None = None
+    def __init__(self, dependencies: SurveyDependencies, rules: Rules) -> None:
+        self._dependencies, self._rules = dependencies, rules
+        self._recent: LrpListing | None = None
 
     @property
     def rules(self) -> Rules:
-        """What is decided by."""
+        """The operator's rules."""
         return self._rules
 
-    async def list_all(self) -> Listed:
-        """List the Docker LRPs of the domains that we touch, and their instances.
+    async def list_all(self) -> LrpListing:
+        """List the Docker LRPs of the configured domains, and their instances.
 
         Raises:
-            Unavailable: The BBS does not list them to the end.
+            Unavailable: The BBS does not answer, or not to the end of a listing.
         """
         found, unreadable = list[ProcessGuid](), 0
         for domain in sorted(self._rules.domains):
-            scan = self._places.bbs.list_scheduling_infos(domain, docker_only=True)
+            scan = self._dependencies.bbs.list_scheduling_infos(domain, docker_only=True)
             found += [info.process_guid async for info in scan]
             unreadable += scan.skipped
         guids = tuple(sorted({*found, *await self._list_removed()}))
-        return Listed(guids, await self._instances(guids), unreadable)
+        return LrpListing(guids, await self._instances(guids), unreadable)
 
     async def _list_removed(self) -> Sequence[ProcessGuid]:
-        """List the LRPs that are being replaced: some are removed for a moment, and in no listing."""
-        rows = await self._places.journal.list_migrations()
+        """List the LRPs that are being migrated, since some of them are removed for a moment."""
+        rows = await self._dependencies.journal.list_migrations()
         return [row.process_guid for row in rows if row.original.domain in self._rules.domains]
 
-    async def list_for_page(self, after: str) -> Listed:
-        """List anew for a first page; a further one is given what is a few seconds old at most."""
+    async def list_for_page(self, after: str) -> LrpListing:
+        """List anew for a first page; a further page may use a listing that is a few seconds old."""
         if not after or self._recent is None:
             self._recent = await self.list_all()
             asyncio.get_running_loop().call_later(RECENT, self._forget, self._recent)
         return self._recent.after(after)
 
-    def _forget(self, listed: Listed) -> None:
+    def _forget(self, listed: LrpListing) -> None:
         if self._recent is listed:
             self._recent = None
 
-    async def list_some(self, guids: Iterable[ProcessGuid]) -> Listed:
-        """List the instances of LRPs that are known by name."""
+    async def list_some(self, guids: Iterable[ProcessGuid]) -> LrpListing:
+        """List the instances of LRPs whose process GUIDs are known."""
         named = tuple(sorted(guids))
-        return Listed(named, await self._instances(named))
+        return LrpListing(named, await self._instances(named))
 
-    async def look(
-        self, listed: Listed, selection: Selection, order: Order | None, findings: Findings
-    ) -> AsyncGenerator[Seen, None]:
-        """Look at LRPs, and decide about each that is selected as if the order were given for it.
+    async def decide_each(
+        self, listed: LrpListing, selection: Selection, order: Order | None, counts: SurveyCounts
+    ) -> AsyncGenerator[SurveyedLrp, None]:
+        """Decide about each LRP that is selected, as if it had the order.
 
         Raises:
-            Unavailable: The BBS or the store does not answer; what was given before is true.
+            Unavailable: The BBS or the store does not answer; what was yielded before is complete.
         """
-        findings.unreadable += listed.unreadable
+        counts.unreadable += listed.unreadable
         named = frozenset(selection.process_guids)
         chosen = [guid for guid in listed.guids if not named or guid in named]
-        open_rows = await self._places.journal.list_migrations()
-        around = _Around(
-            order,
-            instances=listed.instances,
-            migrations={row.process_guid: row for row in open_rows},
-            needs_original_sources=bool(selection.images)
-            or (order is not None and order.goal is Goal.SOURCE),
-        )
-        for batch in _batches(chosen, BATCH):
-            looked_at_batch = self._look_at_batch(batch, selection, around.migrations, findings)
-            async with aclosing(looked_at_batch) as looked:
-                async for lrp, known in looked:
-                    seen = await self._decide(lrp, known, around)
-                    if selection.matches_image(seen.sources):
-                        findings.looked_at += 1
-                        yield seen
+        migrations = await read_open_migrations(self._dependencies.journal)
+        overrides = HypotheticalOrder(order, self._dependencies.pins)
+        for guids in _batches(chosen, BATCH):
+            batch = await self._read_ahead(guids, listed, selection, migrations, counts)
+            facts = batch.facts(overrides, self._dependencies.coverage)
+            for key in batch.known:
+                surveyed = await self._decide(key.process_guid, facts, migrations)
+                sources = await self._sources_of(surveyed, selection, batch)
+                if selection.matches_image(sources):
+                    counts.looked_at += 1
+                    yield replace(surveyed, sources=sources)
 
-    async def _look_at_batch(
+    async def _read_ahead(
         self,
-        batch: Sequence[ProcessGuid],
+        guids: Sequence[ProcessGuid],
+        listed: LrpListing,
         selection: Selection,
-        migrations: Mapping[ProcessGuid, Migration],
-        findings: Findings,
-    ) -> AsyncGenerator[tuple[DesiredLrp, Known], None]:
-        scan = self._places.bbs.list_desired_lrps("", batch)
-        listed = {lrp.process_guid: lrp async for lrp in scan}
-        removed = {guid: migrations[guid].original for guid in batch if guid in migrations}
-        there = (removed | listed).values()
-        lrps = sorted(filter(selection.matches_owner, there), key=lambda each: each.process_guid)
-        findings.unreadable += scan.skipped
-        keys = [LrpKey(lrp.process_guid, lrp.app_guid, _source_of(lrp)) for lrp in lrps]
-        for lrp, known in zip(lrps, await self._places.records.look_up(keys), strict=True):
-            yield lrp, known
+        migrations: OpenMigrations,
+        counts: SurveyCounts,
+    ) -> ReadAhead:
+        """Read the LRPs of a batch whose owners are selected, with their records."""
+        scan = self._dependencies.bbs.list_desired_lrps("", guids)
+        desired = {lrp.process_guid: lrp async for lrp in scan}
+        counts.unreadable += scan.skipped
+        removed = {guid: migrations.rows[guid].original for guid in guids if guid in migrations.rows}
+        chosen = filter(selection.matches_owner, (removed | desired).values())
+        lrps = sorted(chosen, key=lambda each: each.process_guid)
+        keys = [LrpKey(lrp.process_guid, lrp.app_guid, find_source(lrp.rootfs)) for lrp in lrps]
+        known = await self._dependencies.records.look_up(keys)
+        return ReadAhead(
+            dict(zip(keys, known, strict=True)),
+            desired,
+            listed.instances,
+            migrations,
+            self._dependencies.original_sources,
+        )
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
-        """List the instance rows of LRPs: of few one after the other, of many by listing their domains."""
-        bbs = self._places.bbs
+        """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""
+        bbs = self._dependencies.bbs
         if len(guids) <= len(self._rules.domains) * 4:
             return {guid: await bbs.list_actual_lrps(guid) for guid in guids}
         wanted, found = frozenset(guids), dict[ProcessGuid, tuple[ActualLrp, ...]]()
@@ -241,75 +247,36 @@ class Survey:
             async for row in scan:
                 if row.process_guid in wanted:
                     found[row.process_guid] = (*found.get(row.process_guid, ()), row)
-            if scan.skipped:  # "nothing runs" must not be concluded from what could not be read
+            if scan.skipped:  # an unreadable row must not count as "no instance runs"
                 raise Invalid("bbs", "unreadable-instances", f"{scan.skipped} instance rows cannot be read")
         return found
 
-    async def _decide(self, lrp: DesiredLrp, known: Known, around: "_Around") -> Seen:
-        places = self._places
-        original_source = await self._original_source(lrp) if around.needs_original_sources else None
-        observed = Observed(
-            lrp.process_guid,
-            now=self._process.clock(),
-            process_age=0.0,
-            run_id=self._process.run_id,
-            lrp=lrp,
-            instances=around.instances.get(lrp.process_guid, ()),
-            binding=known.binding,
-            binding_is_current=known.binding is not None and places.coverage.is_current(known.binding),
-            job=known.job,
-            image=known.image,
-            record=known.record,
-            migration=around.migrations.get(lrp.process_guid),
-            original_source=original_source,
-            is_restoring=places.mode.is_restoring,
-            order=around.order,
-            is_pinned=places.pins.is_pinned(lrp.app_guid),
-            is_paused=places.pins.is_paused,
-        )
-        sources = [
-            source
-            for source in (_source_of(lrp), _image_of_original_source(original_source))
-            if source is not None
-        ]
-        return Seen(lrp, observed, self._action(observed), tuple(sources))
+    async def _decide(
+        self, process_guid: ProcessGuid, facts: Facts, migrations: OpenMigrations
+    ) -> SurveyedLrp:
+        context = self._dependencies.contexts.context_of(process_guid)
+        lrp = await facts.lrps.find_desired_lrp(process_guid) or migrations.rows[process_guid].original
+        try:
+            observed = await observe(process_guid, facts, context)
+        except Invalid as error:  # its journal row cannot be read, so each pass over it fails
+            unknown = Observed(
+                process_guid, now=context.now, process_age=context.process_age, run_id=context.run_id, lrp=lrp
+            )
+            return SurveyedLrp(lrp, unknown, Skip(Reason.CHECK_FAILED, str(error)))
+        return SurveyedLrp(lrp, observed, planned_action(observed, self._rules))
 
-    def _action(self, observed: Observed) -> Action:
-        if observed.migration is not None:  # how that goes on is the pass's, which sees its bridge too
-            return Skip(Reason(observed.migration.phase))
-        return decide(observed, self._rules)
-
-    async def _original_source(self, lrp: DesiredLrp) -> OriginalSource | None:
-        source = _source_of(lrp)
+    async def _sources_of(
+        self, surveyed: SurveyedLrp, selection: Selection, batch: ReadAhead
+    ) -> tuple[ImageReference, ...]:
+        """Name what an LRP runs from, and of one that runs from a copy what it ran from before, if known."""
+        source = find_source(surveyed.lrp.rootfs)
         if source is None or not self._rules.cache.holds(source):
-            return None
-        return await self._places.original_sources.find_original_source(lrp.process_guid)
-
-
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """What is read once for all LRPs of a survey."""
-
-    order: Order | None
-    instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
-    migrations: Mapping[ProcessGuid, Migration]
-    needs_original_sources: bool
-
-
-def _source_of(lrp: DesiredLrp) -> ImageReference | None:
-    try:
-        return image_from_rootfs(lrp.rootfs).canonical()
-    except Invalid:
-        return None
-
-
-def _image_of_original_source(original_source: OriginalSource | None) -> ImageReference | None:
-    if original_source is None:
-        return None
-    try:
-        return image_from_rootfs(original_source.rootfs).canonical()
-    except Invalid:
-        return None
+            return () if source is None else (source,)
+        original_source = surveyed.observed.original_source
+        if original_source is None and selection.images:
+            original_source = await batch.find_original_source(surveyed.lrp.process_guid)
+        before = None if original_source is None else find_source(original_source.rootfs)
+        return (source,) if before is None else (source, before)
 
 
 def _batches(items: Iterable[T], size: int) -> Iterable[list[T]]:

@@ -29,7 +29,6 @@ from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
 from protos.bbs.ping_pb2 import PingResponse
 from reconcile.errors import Invalid, NotFound
 from reconcile.events import Event
-from reconcile.images import Rootfs
 from reconcile.lrps import (
     ActualLrp,
     Cell,
@@ -40,6 +39,7 @@ from reconcile.lrps import (
     SchedulingInfo,
     Task,
 )
+from reconcile.references import Rootfs
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds; what the Diego daemons ship as `communication_timeout`."""

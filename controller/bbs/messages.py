@@ -20,7 +20,6 @@ from protos.bbs import task_pb2 as tasks
 from protos.bbs.environment_variables_pb2 import EnvironmentVariable
 from protos.bbs.metric_tags_pb2 import MetricTagValue
 from reconcile.errors import Invalid
-from reconcile.images import Rootfs
 from reconcile.lrps import (
     Action,
     ActualLrp,
@@ -42,6 +41,7 @@ from reconcile.lrps import (
     TaskState,
     WrapperAction,
 )
+from reconcile.references import Rootfs
 
 APP_GUID_TAG = "app_id"
 

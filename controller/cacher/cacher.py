@@ -12,8 +12,8 @@ from controller.cacher.running import JobRunner
 from controller.progress import Progress
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError
-from reconcile.images import Digest
 from reconcile.records import CacheJob, CacheRequest, JobId, JobState
+from reconcile.references import Digest
 
 log = structlog.get_logger(scope="cacher")
 

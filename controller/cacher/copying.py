@@ -9,9 +9,9 @@ from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from controller.progress import Progress
 from reconcile.errors import DockerCacheError
-from reconcile.images import Digest, ImageReference
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
+from reconcile.references import Digest, ImageReference
 
 
 class JobCopies:

@@ -6,13 +6,13 @@ from typing import Protocol
 from controller.job_listeners import JobListeners
 from controller.process import Process
 from controller.progress import Progress
-from reconcile.images import CacheRepositories, ImageReference
 from reconcile.lrps import ProcessGuid
 from reconcile.orders import Order
-from reconcile.ports import BindingRecords, Engine, ImageRecords, JobRecords
+from reconcile.ports import BindingRecords, ImageEngine, ImageRecords, JobRecords
+from reconcile.references import CacheRepositories, ImageReference
 
 
-class CopyEngine(Engine, Protocol):
+class CopyEngine(ImageEngine, Protocol):
     """An engine whose copies can be watched."""
 
     def progress(self, target: ImageReference) -> Progress | None:

@@ -14,13 +14,13 @@ from controller.commands.output import Output
 
 if TYPE_CHECKING:
     from controller.config import Config
-    from reconcile.steps import Limits
+    from reconcile.steps import PhaseLimits
 
 
 @click.command()
 @config_option
 @click.pass_obj
-def run(limits: "Limits | None", *, config_path: Path) -> None:
+def run(limits: "PhaseLimits | None", *, config_path: Path) -> None:
     """Run the daemon until it gets SIGTERM or SIGINT.
 
     On SIGHUP it reads the config file again, and restarts itself with it if it can be used.
@@ -34,13 +34,13 @@ def run(limits: "Limits | None", *, config_path: Path) -> None:
 
     from controller import daemon
     from controller.logs import configure_logs
-    from reconcile.steps import Limits
+    from reconcile.steps import PhaseLimits
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon handles it
     read_config = partial(_read_usable, config_path)
     config = read_config()
     configure_logs(config.log_level)
-    if asyncio.run(daemon.run(config, read_config, limits=limits or Limits())):
+    if asyncio.run(daemon.run(config, read_config, limits=limits or PhaseLimits())):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with a clean state
 

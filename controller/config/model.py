@@ -9,8 +9,8 @@ from controller.config.admin import AdminConfig
 from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
 from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
+from reconcile.references import CacheRepositories
 
 
 class Config(AdminConfig):

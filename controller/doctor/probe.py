@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.registry.oci.manifests import OCI_MANIFEST, Descriptor, Manifest, digest_of
-from reconcile.images import CacheGuid, CacheRepositories, ImageReference
+from reconcile.references import CacheGuid, CacheRepositories, ImageReference
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"

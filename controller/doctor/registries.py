@@ -29,7 +29,7 @@ from controller.registry.oci.session import Session
 from controller.threads import Cancellation, Stopped
 from controller.wiring import open_cells_view, open_registries
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.images import DOCKER_HUB, CacheGuid, ImageReference, parse_image_reference
+from reconcile.references import DOCKER_HUB, CacheGuid, ImageReference, parse_image_reference
 
 CACHE_REGISTRY = "cache-registry"
 SOURCES = "sources"

@@ -15,9 +15,9 @@ from controller.registry.oci.platforms import Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.errors import NotFound
-from reconcile.images import Digest, ImageReference
 from reconcile.lrps import Credentials
 from reconcile.ports import ResolvedImage, SourceContent
+from reconcile.references import Digest, ImageReference
 
 
 class BaseEngine:

@@ -29,8 +29,8 @@ from controller.engines.docker_stream import ProgressEvent, read_events
 from controller.foreign_text import clean
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Conflict, DockerCacheError, NotFound, Unavailable
-from reconcile.images import Digest, ImageReference, parse_digest
 from reconcile.lrps import Credentials
+from reconcile.references import Digest, ImageReference, parse_digest
 
 _NO_CONFIG = Path(__file__).parent / "no_docker_config"
 """Holds an empty config.json; without one the SDK reads the one in the home directory."""

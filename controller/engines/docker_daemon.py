@@ -17,9 +17,9 @@ from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.errors import Unavailable
-from reconcile.images import CacheRepositories, ImageReference
 from reconcile.lrps import Credentials
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.references import CacheRepositories, ImageReference
 
 
 @dataclass(frozen=True, slots=True)

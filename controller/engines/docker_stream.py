@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from controller.engines.docker_errors import error_from_text, is_disk_full
 from controller.engines.progress import ProgressMeter
 from reconcile.errors import Unavailable
-from reconcile.images import Digest, parse_digest
+from reconcile.references import Digest, parse_digest
 
 _LONGEST_LINE = 1024 * 1024
 _PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64}) size: [0-9]+")

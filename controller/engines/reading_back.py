@@ -7,7 +7,7 @@ from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
 from reconcile.errors import Invalid, NotFound
-from reconcile.images import Digest
+from reconcile.references import Digest
 
 
 def read_back(

@@ -20,9 +20,9 @@ from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories, Digest, ImageReference
 from reconcile.lrps import Credentials
 from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
+from reconcile.references import CacheRepositories, Digest, ImageReference
 
 
 class RegistryCopy(BaseEngine):

@@ -10,8 +10,8 @@ from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Document
 from controller.registry.oci.referrers import add_referrers, fallback_tag, list_referrers
 from reconcile.errors import Invalid, NotFound
-from reconcile.images import Digest
 from reconcile.ports import Signatures
+from reconcile.references import Digest
 
 _MOST_REFERRERS = 100
 _LEGACY = ("sig", "att", "sbom")

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 
 from controller.threads import Cancellation
-from reconcile.images import Digest
+from reconcile.references import Digest
 
 _MOST_REMEMBERED = 4096
 

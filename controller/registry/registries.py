@@ -16,8 +16,8 @@ from controller.registry.http.settings import RegistrySettings, Retries, Timeout
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.session import Session, SessionDependencies
 from controller.threads import Cancellation
-from reconcile.images import ImageReference
 from reconcile.lrps import Credentials
+from reconcile.references import ImageReference
 
 _MOST_BLOBS_AT_A_TIME = 64
 

@@ -6,9 +6,9 @@ from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
 from controller.store import tables
 from controller.store.cached_images import reference_from_text
-from reconcile.images import ImageReference
 from reconcile.lrps import AppGuid
 from reconcile.records import Binding, JobId, JobState
+from reconcile.references import ImageReference
 
 _bindings = tables.bindings
 

@@ -8,8 +8,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import blobs, images, pending_verifications, reservations
 from reconcile.errors import Conflict, NotFound
-from reconcile.images import CacheGuid, Digest, ImageReference, parse_digest
 from reconcile.records import CachedImage
+from reconcile.references import CacheGuid, Digest, ImageReference, parse_digest
 
 _IMAGES = (
     select(images, reservations.c.platform_digest, pending_verifications.c.since)

@@ -7,9 +7,9 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import bindings, cached_images, tables
 from reconcile.errors import Conflict, Invalid, NotFound
-from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.reasons import reason_from_text
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, check_change
+from reconcile.references import CacheGuid, Digest, ImageReference
 
 _jobs = tables.jobs
 

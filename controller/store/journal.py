@@ -13,10 +13,10 @@ from controller.store.database import Database
 from controller.store.originals import bytes_from_lrp, lrp_from_bytes
 from controller.store.tables import migrations
 from reconcile.errors import Invalid
-from reconcile.images import CacheGuid
 from reconcile.lrps import ProcessGuid
 from reconcile.reasons import reason_from_text
 from reconcile.records import Goal, Migration, Phase, Strategy
+from reconcile.references import CacheGuid
 
 _ORDER = (migrations.c.started_at, migrations.c.process_guid)
 

@@ -7,10 +7,10 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import tables
-from reconcile.images import CacheGuid
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason, reason_from_text
 from reconcile.records import LrpRecord
+from reconcile.references import CacheGuid
 
 _lrps = tables.lrps
 

@@ -8,7 +8,6 @@ import base64
 import json
 from collections.abc import Mapping
 
-from reconcile.images import Rootfs
 from reconcile.lrps import (
     Action,
     AppGuid,
@@ -21,6 +20,7 @@ from reconcile.lrps import (
     Secret,
     WrapperAction,
 )
+from reconcile.references import Rootfs
 
 _FORMAT = 1
 

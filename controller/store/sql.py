@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from controller.store import bindings, cached_images, jobs, lrps, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
-from reconcile.images import CacheGuid, Digest, ImageReference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -20,10 +19,11 @@ from reconcile.records import (
     CacheJob,
     JobId,
     JobState,
-    Known,
+    KnownLrp,
     LrpKey,
     LrpRecord,
 )
+from reconcile.references import CacheGuid, Digest, ImageReference
 
 
 class SqlRecords:
@@ -154,8 +154,8 @@ class SqlRecords:
         """Count the finished copies and their bytes."""
         return await self._database.read(cached_images.measure)
 
-    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
-        """Read all records about many LRPs from one snapshot, in the order of the keys."""
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
+        """Read what is known of many LRPs at one moment, in their order."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))
 
     async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from controller.store import bindings, cached_images, jobs, lrps
-from reconcile.records import Binding, Known, LrpKey
+from reconcile.records import Binding, KnownCopy, KnownLrp, LrpKey
 
 
-def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[Known, ...]:
-    """Read the records of some hundred LRPs, in the order of the keys, with one query for each kind."""
+def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
+    """Read the records of some hundred LRPs, in their order, with one query for each kind of record."""
     records = lrps.find_many(connection, {key.process_guid for key in keys})
     newest = bindings.find_newest_of(connection, {key.app_guid for key in keys if key.app_guid})
     bound = [None if key.source is None else newest.get((key.app_guid, str(key.source))) for key in keys]
@@ -17,9 +17,9 @@ def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[Known, ...]
     copied = {job.cache_guid for job in known_jobs.values() if job.cache_guid is not None}
     known_images = cached_images.find_many(connection, copied)
 
-    def known(key: LrpKey, binding: Binding | None) -> Known:
+    def known(key: LrpKey, binding: Binding | None) -> KnownLrp:
         job = None if binding is None else known_jobs.get(binding.job_id)
         image = None if job is None or job.cache_guid is None else known_images.get(job.cache_guid)
-        return Known(records.get(key.process_guid), binding, job, image)
+        return KnownLrp(records.get(key.process_guid), KnownCopy(binding, job, image))
 
     return tuple(map(known, keys, bound))

@@ -18,8 +18,8 @@ from controller.engines.copy_limits import CopyLimits
 from controller.engines.registry_copy import RegistryCopy
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
-from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_image_reference
 from reconcile.ports import TargetState
+from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
 
 COPIES_AT_A_TIME = 4
 

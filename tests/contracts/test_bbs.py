@@ -17,7 +17,6 @@ from reconcile.events import (
     DesiredLrpCreated,
     DesiredLrpRemoved,
 )
-from reconcile.images import Rootfs
 from reconcile.lrps import (
     Credentials,
     ProcessGuid,
@@ -25,6 +24,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
+from reconcile.references import Rootfs
 from tests.contracts.bbs_full_lrp import NEW_FIELDS, full_lrp
 from tests.contracts.bbs_scene import (
     Scene,

@@ -16,9 +16,9 @@ from controller.engines.registry_copy import RegistryCopy
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, NotFound
-from reconcile.images import CacheGuid, CacheRepositories, Digest, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
-from reconcile.ports import CopiedImage, Engine
+from reconcile.ports import CopiedImage, ImageEngine
+from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_digest, parse_image_reference
 from tests.contracts.distribution import ALICE, Distribution, TlsFiles, run_distribution
 from tests.contracts.docker_engine import DockerEngine, run_dockerd
 from tests.simulators import images
@@ -37,7 +37,7 @@ MULTI = images.index(
 )
 
 
-class ClosableEngine(Engine, Protocol):
+class ClosableEngine(ImageEngine, Protocol):
     """An engine with what it holds."""
 
     async def close(self) -> None:

@@ -17,8 +17,8 @@ from controller.registry.oci.results import BlobsMissing
 from controller.registry.registries import Registries
 from controller.threads import Cancellation
 from reconcile.errors import Denied, Invalid, NotFound
-from reconcile.images import Digest, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import Digest, parse_digest, parse_image_reference
 from tests.contracts.distribution import ALICE, TlsFiles, run_distribution
 from tests.simulators import images
 from tests.simulators import registry as registries

@@ -1,10 +1,10 @@
 """Whether a binding may be out of date: which stagings were seen since the last subscription."""
 
 from controller.coverage import StagingCoverage
-from reconcile.images import parse_image_reference
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheRequest, JobId
+from reconcile.references import parse_image_reference
 
 APP = AppGuid("app-1")
 SOURCE = parse_image_reference("team/app:1").canonical()

@@ -1,8 +1,8 @@
 """The Docker LRPs that run from their source, by app."""
 
 from controller.lrp_index import LrpIndex
-from reconcile.images import Rootfs
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
+from reconcile.references import Rootfs
 
 APP = AppGuid("app-1")
 

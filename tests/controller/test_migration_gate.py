@@ -12,10 +12,10 @@ from controller.store import open_store
 from controller.workqueue import WorkQueue
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.images import CacheGuid
 from reconcile.lrps import ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import Migration, Phase
+from reconcile.references import CacheGuid
 from tests.reconcile.test_decide import LRP, RULES
 
 pytestmark = pytest.mark.looptime
@@ -98,7 +98,7 @@ async def test_after_failures_in_a_row_none_starts_until_an_operator_resets_it(s
         scene.gate.end(A, ENDED)
     obstacle = scene.gate.why_not_start(B, NOW)
     assert obstacle is not None
-    assert (obstacle.reason, obstacle.look_again) == (Reason.CIRCUIT_BREAKER_OPEN, 60.0)
+    assert (obstacle.reason, obstacle.retry_after) == (Reason.CIRCUIT_BREAKER_OPEN, 60.0)
     assert "bridge-timeout" in obstacle.detail
 
     scene.gate.reset_circuit_breaker()

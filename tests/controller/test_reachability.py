@@ -10,8 +10,8 @@ import pytest
 from controller.process import Process
 from controller.reachability import PROBES, Reachability
 from reconcile.errors import Denied, DockerCacheError, Unavailable
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference
 from reconcile.records import CachedImage
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 from tests.controller.store.samples import digest, image
 
 pytestmark = pytest.mark.looptime

@@ -25,13 +25,11 @@ from controller.verifier import CopyVerifier
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
-from reconcile.apply import Outcome, Targets, apply
+from reconcile.apply import Outcome, PassTargets, apply
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.decide import source_of
 from reconcile.errors import Invalid, Unavailable
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
-from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret
-from reconcile.observe import Sources
+from reconcile.live_facts import PassSources, live_facts
+from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
@@ -50,7 +48,8 @@ from reconcile.records import (
     Migration,
     Phase,
 )
-from reconcile.steps import Limits
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
+from reconcile.steps import PhaseLimits
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates
@@ -156,9 +155,9 @@ class Bench:
         self.control = OperatorControl(self.store.operations)
 
     @property
-    def sources(self) -> Sources:
+    def sources(self) -> PassSources:
         records = self.store.records
-        return Sources(
+        return PassSources(
             lrps=self.client,
             instances=self.client,
             jobs=records,
@@ -174,9 +173,9 @@ class Bench:
         )
 
     @property
-    def targets(self) -> Targets:
+    def targets(self) -> PassTargets:
         records = self.store.records
-        return Targets(
+        return PassTargets(
             lrps=self.client,
             bridges=self.client,
             instances=self.client,
@@ -191,7 +190,7 @@ class Bench:
 
     async def applies(self, action: Action, observed: Observed) -> Outcome:
         """Carry out one action."""
-        return await apply(action, observed, self.sources, self.targets)
+        return await apply(action, observed, live_facts(self.sources), self.targets)
 
     def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         return Reconciler(
@@ -202,7 +201,7 @@ class Bench:
                 Policy(),
                 CACHE,
                 frozenset({"cf-apps"}),
-                limits=Limits(routes=0.0),
+                limits=PhaseLimits(routes=0.0),
                 may_bridge=self.may_bridge,
                 pull_credentials=self.pull_credentials,
                 max_in_flight=max_in_flight,
@@ -506,7 +505,7 @@ async def test_a_removal_that_takes_effect_after_its_answer_was_lost_costs_no_de
             while bench.lrp(app) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
-        bench.passed = Limits().unknown + 1
+        bench.passed = PhaseLimits().unknown + 1
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "migrated")
     after = bench.lrp(app)
@@ -520,7 +519,7 @@ async def test_a_removal_that_never_took_effect_is_begun_anew_when_that_is_sure(
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "removal-unconfirmed")
-        bench.passed = Limits().unknown + 1
+        bench.passed = PhaseLimits().unknown + 1
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "migrated")
 
@@ -541,7 +540,7 @@ async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "instances-stopping")
-        bench.passed = Limits().stop + 1
+        bench.passed = PhaseLimits().stop + 1
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "migrated")
     assert [row.state for row in bench.bbs.state.rows()] == ["CLAIMED"]

@@ -9,8 +9,8 @@ from controller.config import Config
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.wiring import open_cells_view, open_registries, pull_credentials
 from reconcile.errors import Invalid
-from reconcile.images import parse_image_reference
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import parse_image_reference
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ import controller
 import protos
 import reconcile
 from controller.cli import main
-from reconcile.steps import Limits
+from reconcile.steps import PhaseLimits
 
 MAX_REQUEST = 65536
 
@@ -97,7 +97,7 @@ def become(run: Run) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["controller", *run.arguments]
     sys.orig_argv = [sys.executable, "-m", "controller", *run.arguments]  # what it executes to begin anew
-    main(run.arguments, given=Limits(**run.limits) if run.limits else None)
+    main(run.arguments, given=PhaseLimits(**run.limits) if run.limits else None)
 
 
 if __name__ == "__main__":

@@ -409,7 +409,7 @@ async def test_a_plan_is_refused_when_an_app_was_held_since(env: Environment) ->
     again = await operator.runs("reconcile", "--apply", str(file), "--yes")
 
     assert again.status == REFUSED
-    assert "web is held on its source by now" in again.err
+    assert "web is pinned to its source now" in again.err
     assert not env.is_from_cache(web)
 
 

@@ -8,12 +8,11 @@ from reconcile.actions import (
     BeginMigration,
     CacheImage,
     Forget,
-    RemoveLeftBridge,
+    RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
-from reconcile.decide import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, decide, decide_left_bridge
-from reconcile.images import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
+from reconcile.decide import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, decide, decide_orphaned_bridge
 from reconcile.lrps import (
     ActualLrp,
     ActualLrpState,
@@ -26,7 +25,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
-from reconcile.observed import LeftBridge, Observed, Rules
+from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
@@ -41,7 +40,8 @@ from reconcile.records import (
     OriginalSource,
     Strategy,
 )
-from reconcile.steps import Retire
+from reconcile.references import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
+from reconcile.steps import RetireInstances
 
 NOW = 1_800_000_000.0
 GUID = CacheGuid("3d9f1a52-8c1c-4e58-9a1c-0b1c8d2f5e77")
@@ -93,7 +93,7 @@ RUNNING = row(ActualLrpState.RUNNING)
 BRIDGING = replace(RULES, may_bridge=True)
 
 
-def test_an_lrp_with_a_copy_and_nothing_running_is_replaced() -> None:
+def test_an_lrp_with_a_copy_and_nothing_running_is_migrated() -> None:
     assert decide(READY, RULES) == BeginMigration(LRP, IMAGE, rounds=1)
 
 
@@ -104,7 +104,7 @@ def test_instances_that_do_not_run_do_not_stop_a_migration(state: ActualLrpState
 
 @pytest.mark.parametrize("presence", list(Presence))
 def test_an_lrp_with_a_running_instance_of_any_presence_gets_a_bridge(presence: Presence) -> None:
-    """A suspect or evacuating instance may be the only one that serves."""
+    """An instance of presence SUSPECT or EVACUATING may be the only one that serves."""
     instances = (row(ActualLrpState.UNCLAIMED), row(ActualLrpState.RUNNING, presence))
 
     action = decide(replace(READY, instances=instances), BRIDGING)
@@ -112,7 +112,7 @@ def test_an_lrp_with_a_running_instance_of_any_presence_gets_a_bridge(presence: 
     assert action == BeginMigration(LRP, IMAGE, rounds=1, strategy=Strategy.BRIDGE)
 
 
-def test_without_a_durable_journal_an_lrp_that_runs_is_left_alone() -> None:
+def test_without_a_durable_journal_an_lrp_that_runs_is_skipped() -> None:
     action = decide(replace(READY, instances=(RUNNING,)), RULES)
 
     assert isinstance(action, Skip)
@@ -120,7 +120,7 @@ def test_without_a_durable_journal_an_lrp_that_runs_is_left_alone() -> None:
     assert "journal_key_file" in action.detail
 
 
-def test_an_lrp_whose_name_leaves_no_room_for_a_bridge_is_left_alone_while_it_runs() -> None:
+def test_an_lrp_whose_name_leaves_no_room_for_a_bridge_is_skipped_while_it_runs() -> None:
     long = replace(LRP, process_guid=ProcessGuid("p" * 240))
 
     action = decide(replace(READY, lrp=long, instances=(RUNNING,)), BRIDGING)
@@ -162,7 +162,7 @@ TAGGED = replace(
         (RunningRule(MigrateRunning.NEVER, image="docker.io/*"), False),
     ],
 )
-def test_the_operator_decides_by_org_space_app_and_image_whether_a_running_lrp_is_moved(
+def test_the_operator_decides_by_org_space_app_and_image_whether_a_running_lrp_is_migrated(
     rule: RunningRule,
     matches: bool,  # noqa: FBT001 - a parameter of pytest
 ) -> None:
@@ -190,7 +190,7 @@ def test_what_failed_is_not_tried_again_for_a_while(reason: Reason) -> None:
     assert isinstance(decide(replace(READY, record=old), BRIDGING), BeginMigration)
 
 
-def test_a_copy_that_instances_crashed_from_is_verified_before_another_app_is_moved_to_it() -> None:
+def test_a_copy_that_instances_crashed_from_is_verified_before_another_app_is_migrated_to_it() -> None:
     suspect = replace(IMAGE, needs_verification_since=NOW - 1)
 
     assert decide(replace(READY, image=suspect), RULES) == VerifyImage(LRP, suspect)
@@ -201,17 +201,17 @@ def test_an_instance_of_a_definition_that_was_removed_is_retired_wherever_the_lr
     moved = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
     observed = replace(READY, lrp=moved, instances=(late, RUNNING), stale=frozenset({"old"}))
 
-    assert decide(observed, RULES) == Retire((late,), Reason.RETIRED_STALE_INSTANCES)
+    assert decide(observed, RULES) == RetireInstances((late,), Reason.RETIRED_STALE_INSTANCES)
 
 
 class TestWayBack:
     """The private registry is gone for good: what runs from it goes back to where it came from."""
 
-    MOVED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    MIGRATED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
     ORIGINAL_SOURCE = OriginalSource(
         PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
     )
-    GONE = replace(READY, lrp=MOVED, original_source=ORIGINAL_SOURCE, is_restoring=True)
+    GONE = replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE, is_restoring=True)
 
     def test_an_lrp_goes_back_to_its_source(self) -> None:
         action = decide(self.GONE, RULES)
@@ -232,7 +232,7 @@ class TestWayBack:
         assert isinstance(action, Skip)
         assert action.reason == "source-credentials-unknown"
 
-    def test_nothing_is_moved_to_the_registry_meanwhile(self) -> None:
+    def test_nothing_is_migrated_to_the_registry_meanwhile(self) -> None:
         action = decide(replace(READY, is_restoring=True), RULES)
 
         assert isinstance(action, Skip)
@@ -243,31 +243,34 @@ class TestLeftBridge:
     """A bridge without a journal row, be it that the journal was lost."""
 
     BRIDGE = replace(LRP, process_guid=ProcessGuid("docker-cache-bridge-p-1"))
-    LEFT = LeftBridge(
+    LEFT = OrphanedBridge(
         BRIDGE.process_guid, 1000.0, bridge=BRIDGE, bridge_instances=(RUNNING,), lrp=LRP, instances=(RUNNING,)
     )
 
     def test_it_is_removed_when_the_app_itself_serves(self) -> None:
-        assert decide_left_bridge(self.LEFT, cloud_controller_sync=180.0) == RemoveLeftBridge(
+        assert decide_orphaned_bridge(self.LEFT, cloud_controller_sync=180.0) == RemoveOrphanedBridge(
             self.BRIDGE.process_guid
         )
 
     def test_it_stays_while_it_serves_more(self) -> None:
-        action = decide_left_bridge(replace(self.LEFT, instances=()), cloud_controller_sync=180.0)
+        action = decide_orphaned_bridge(replace(self.LEFT, instances=()), cloud_controller_sync=180.0)
 
         assert isinstance(action, Skip)
 
     def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
         gone = replace(self.LEFT, lrp=None, instances=())
 
-        assert isinstance(decide_left_bridge(gone, cloud_controller_sync=180.0), Skip)
+        assert isinstance(decide_orphaned_bridge(gone, cloud_controller_sync=180.0), Skip)
         fresh = replace(gone, domains_are_fresh=True)
-        assert isinstance(decide_left_bridge(fresh, cloud_controller_sync=180.0), RemoveLeftBridge)
+        assert isinstance(decide_orphaned_bridge(fresh, cloud_controller_sync=180.0), RemoveOrphanedBridge)
         young = replace(fresh, process_age=10.0)
-        assert isinstance(decide_left_bridge(young, cloud_controller_sync=180.0), Skip)
+        assert isinstance(decide_orphaned_bridge(young, cloud_controller_sync=180.0), Skip)
 
     def test_one_that_a_migration_knows_of_is_left_to_it(self) -> None:
-        assert decide_left_bridge(replace(self.LEFT, is_in_use=True), cloud_controller_sync=180.0) == Forget()
+        assert (
+            decide_orphaned_bridge(replace(self.LEFT, is_in_use=True), cloud_controller_sync=180.0)
+            == Forget()
+        )
 
 
 SKIPPED = {
@@ -290,7 +293,7 @@ SKIPPED = {
 
 
 @pytest.mark.parametrize(("lrp", "reason"), SKIPPED.values(), ids=SKIPPED.keys())
-def test_what_is_not_ours_is_left_alone_with_a_reason(lrp: DesiredLrp, reason: str) -> None:
+def test_what_is_ineligible_is_skipped_with_a_reason(lrp: DesiredLrp, reason: str) -> None:
     rules = replace(RULES, policy=Policy(CacheMode.OPT_OUT))
 
     action = decide(replace(READY, lrp=lrp), rules)
@@ -299,7 +302,7 @@ def test_what_is_not_ours_is_left_alone_with_a_reason(lrp: DesiredLrp, reason: s
     assert action.reason == reason
 
 
-def test_an_lrp_whose_staging_opted_in_by_a_flag_is_replaced() -> None:
+def test_an_lrp_whose_staging_opted_in_by_a_flag_is_migrated() -> None:
     """The flag stands in the staging task only; the LRP does not show it."""
     rules = replace(RULES, policy=Policy(CacheMode.OPT_IN))
     assert READY.binding is not None
@@ -310,7 +313,7 @@ def test_an_lrp_whose_staging_opted_in_by_a_flag_is_replaced() -> None:
     assert decide(replace(READY, binding=None), rules) == Skip(Reason.NOT_OPTED_IN)
 
 
-def test_an_lrp_without_an_app_guid_is_left_alone() -> None:
+def test_an_lrp_without_an_app_guid_is_skipped() -> None:
     """All such would share one app's bindings, whoever owns them."""
     action = decide(replace(READY, lrp=replace(LRP, app_guid=AppGuid(""))), RULES)
 
@@ -343,13 +346,13 @@ def test_a_staging_from_before_a_gap_is_confirmed_first() -> None:
 
 
 def test_an_lrp_that_runs_and_stays_is_not_confirmed() -> None:
-    """It would not be moved anyway, and its source registry is not asked for nothing."""
+    """It would not be migrated anyway, so its source registry is not asked."""
     observed = replace(READY, binding_is_current=False, instances=(RUNNING,))
 
     assert isinstance(decide(observed, RULES), Skip)
 
 
-def test_an_lrp_that_was_replaced_before_needs_no_confirmation() -> None:
+def test_an_lrp_that_was_migrated_before_needs_no_confirmation() -> None:
     observed = replace(READY, binding_is_current=False, record=RECORD)
 
     assert isinstance(decide(observed, RULES), BeginMigration)
@@ -372,11 +375,11 @@ def test_a_failed_copy_leaves_the_lrp_on_its_source_and_is_tried_again_much_late
     assert action.reason == "retrying-copy"
 
 
-def test_an_lrp_that_somebody_keeps_putting_back_is_left_alone() -> None:
+def test_an_lrp_that_somebody_keeps_reverting_is_skipped() -> None:
     record = replace(RECORD, rounds=MAX_ROUNDS)
 
     assert decide(replace(READY, record=record), RULES) == Skip(
-        Reason.REVERTED_EXTERNALLY, "somebody undid 3 migrations"
+        Reason.REVERTED_EXTERNALLY, "somebody else reverted 3 migrations"
     )
     quiet = replace(record, updated_at=NOW - ROUNDS_FORGOTTEN_AFTER - 1)
     assert decide(replace(READY, record=quiet), RULES) == BeginMigration(LRP, IMAGE, rounds=1)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from reconcile.images import Rootfs
 from reconcile.lrps import (
     Action,
     AppGuid,
@@ -21,6 +20,7 @@ from reconcile.lrps import (
     WrapperAction,
     run_actions,
 )
+from reconcile.references import Rootfs
 
 MARKER = "s3cr3t-marker"
 LOGIN = Credentials("user", Secret(MARKER))

@@ -1,4 +1,4 @@
-"""What operators' orders, holds and pauses change about the decision on one LRP; without any see `test_plan`."""
+"""What operators' orders, pins and pauses change about the decision on one LRP; without any see `test_decide`."""
 
 from dataclasses import replace
 
@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from reconcile.actions import Action, BeginMigration, CacheImage, Continue, Skip, VerifyImage
 from reconcile.decide import decide
-from reconcile.images import CacheGuid, Digest, Rootfs
 from reconcile.lrps import ActualLrpState, DesiredLrp
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
@@ -16,7 +15,8 @@ from reconcile.policy import MigrateRunning, Policy, RunningPolicy
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, Goal, JobState, Migration, OriginalSource, Phase, Strategy
-from reconcile.steps import DesireBridge, Retire
+from reconcile.references import CacheGuid, Digest, Rootfs
+from reconcile.steps import DesireBridge, RetireInstances
 from tests.reconcile.test_decide import (
     BRIDGING,
     DIGEST,
@@ -34,13 +34,13 @@ from tests.reconcile.test_decide import (
     row,
 )
 
-MOVE = Order(Goal.CACHE, since=NOW - 10)
+MIGRATE = Order(Goal.CACHE, since=NOW - 10)
 BACK = Order(Goal.SOURCE, since=NOW - 10)
-MOVED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+MIGRATED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
 ORIGINAL_SOURCE = OriginalSource(
     PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
 )
-CACHED = replace(READY, lrp=MOVED, original_source=ORIGINAL_SOURCE)
+CACHED = replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE)
 """An LRP that runs from its copy."""
 UNKNOWN = replace(READY, binding=None, job=None, image=None)
 """An LRP whose image nobody asked for yet."""
@@ -72,18 +72,18 @@ def request_of(action: Action) -> CacheRequest:
 
 
 class TestPause:
-    def test_nothing_is_begun(self) -> None:
+    def test_nothing_is_started(self) -> None:
         assert decided(replace(READY, is_paused=True)) == Skip(Reason.PAUSED)
 
     def test_no_copy_is_asked_for(self) -> None:
         assert decided(replace(UNKNOWN, is_paused=True)) == Skip(Reason.PAUSED)
 
-    def test_nothing_is_moved_back_to_its_source(self) -> None:
+    def test_nothing_is_migrated_back_to_its_source(self) -> None:
         gone = replace(CACHED, is_restoring=True, is_paused=True)
 
         assert decided(gone) == Skip(Reason.PAUSED)
 
-    def test_a_migration_that_was_begun_goes_on(self) -> None:
+    def test_a_migration_that_was_started_resumes(self) -> None:
         """An app must not be left between two definitions."""
         observed = replace(READY, instances=(RUNNING,), migration=OPEN, is_paused=True)
 
@@ -96,9 +96,9 @@ class TestPause:
         late = row(ActualLrpState.RUNNING, guid="old")
         observed = replace(READY, instances=(late,), stale=frozenset({"old"}), is_paused=True)
 
-        assert isinstance(decided(observed), Retire)
+        assert isinstance(decided(observed), RetireInstances)
 
-    def test_an_lrp_that_runs_from_its_copy_reads_as_ever(self) -> None:
+    def test_an_lrp_that_runs_from_its_copy_reads_as_before(self) -> None:
         assert decided(replace(CACHED, is_paused=True)) == Skip(Reason.ALREADY_CACHED)
 
     @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ class TestPause:
             (replace(LRP, domain="other"), "other-domain"),
         ],
     )
-    def test_what_is_not_ours_reads_as_ever(self, lrp: DesiredLrp, reason: str) -> None:
+    def test_what_is_ineligible_reads_as_before(self, lrp: DesiredLrp, reason: str) -> None:
         observed = replace(READY, lrp=lrp, is_paused=True)
 
         assert reason_of(decided(observed)) == reason
 
     def test_an_order_works_all_the_same(self) -> None:
-        assert decided(replace(READY, is_paused=True), MOVE) == BeginMigration(LRP, IMAGE, rounds=1)
+        assert decided(replace(READY, is_paused=True), MIGRATE) == BeginMigration(LRP, IMAGE, rounds=1)
 
     def test_an_order_to_go_back_works_all_the_same(self) -> None:
         action = decided(replace(CACHED, is_paused=True), BACK)
@@ -128,26 +128,26 @@ class TestPause:
         job = replace(JOB, state=state, cache_guid=None)
         observed = replace(READY, job=job, image=None, is_paused=True)
 
-        assert request_of(decided(observed, MOVE)).is_ordered
+        assert request_of(decided(observed, MIGRATE)).is_ordered
 
     def test_a_copy_that_is_waited_for_is_not_asked_for_when_none_was_to_be(self) -> None:
         job = replace(JOB, state=JobState.QUEUED, cache_guid=None)
         observed = replace(READY, job=job, image=None, is_paused=True)
 
-        assert reason_of(decided(observed, replace(MOVE, only_cached=True))) == "waiting-for-copy"
+        assert reason_of(decided(observed, replace(MIGRATE, only_cached=True))) == "waiting-for-copy"
 
 
-class TestHold:
-    HELD = replace(READY, is_pinned=True)
+class TestPin:
+    PINNED = replace(READY, is_pinned=True)
 
     def test_an_lrp_on_its_source_stays_there(self) -> None:
-        assert reason_of(decided(self.HELD)) == "pinned-to-source"
+        assert reason_of(decided(self.PINNED)) == "pinned-to-source"
 
     def test_no_copy_is_asked_for(self) -> None:
         assert reason_of(decided(replace(UNKNOWN, is_pinned=True))) == "pinned-to-source"
 
     def test_an_lrp_that_runs_from_its_copy_stays_there_too(self) -> None:
-        """Only an order brings it back; a hold says what becomes of it afterwards."""
+        """Only an order brings it back; a pin says what becomes of it afterwards."""
         assert decided(replace(CACHED, is_pinned=True)) == Skip(Reason.ALREADY_CACHED)
 
     def test_it_still_goes_back_when_the_registry_is_gone(self) -> None:
@@ -156,56 +156,56 @@ class TestHold:
         assert isinstance(action, BeginMigration)
         assert action.goal is Goal.SOURCE
 
-    def test_a_migration_that_was_begun_goes_on(self) -> None:
-        observed = replace(self.HELD, instances=(RUNNING,), migration=OPEN)
+    def test_a_migration_that_was_started_resumes(self) -> None:
+        observed = replace(self.PINNED, instances=(RUNNING,), migration=OPEN)
 
         assert isinstance(decided(observed), Continue)
 
     def test_an_order_overrides_it(self) -> None:
-        assert decided(self.HELD, MOVE) == BeginMigration(LRP, IMAGE, rounds=1)
+        assert decided(self.PINNED, MIGRATE) == BeginMigration(LRP, IMAGE, rounds=1)
 
 
 class TestForgetting:
     """What failed before an order was given counts no more; what fails afterwards does: it is one try."""
 
-    BEFORE, AFTER = MOVE.since - 1, MOVE.since
+    BEFORE, AFTER = MIGRATE.since - 1, MIGRATE.since
 
     @pytest.mark.parametrize("reason", sorted(FAILURES | {Reason.COPY_CORRUPT}))
     def test_a_failure_from_before_the_order_is_forgotten(self, reason: Reason) -> None:
         record = replace(RECORD, reason=reason, updated_at=self.BEFORE)
 
-        assert isinstance(decided(replace(READY, record=record), MOVE), BeginMigration)
+        assert isinstance(decided(replace(READY, record=record), MIGRATE), BeginMigration)
 
     @pytest.mark.parametrize("reason", sorted(FAILURES | {Reason.COPY_CORRUPT}))
     def test_a_failure_of_the_order_itself_ends_it(self, reason: Reason) -> None:
         record = replace(RECORD, reason=reason, detail="why", updated_at=self.AFTER)
 
-        assert decided(replace(READY, record=record), MOVE) == Skip(reason, "why")
+        assert decided(replace(READY, record=record), MIGRATE) == Skip(reason, "why")
 
     def test_rounds_from_before_the_order_are_forgotten(self) -> None:
         record = replace(RECORD, rounds=MAX_ROUNDS, updated_at=self.BEFORE)
 
-        assert decided(replace(READY, record=record), MOVE) == BeginMigration(LRP, IMAGE, rounds=1)
+        assert decided(replace(READY, record=record), MIGRATE) == BeginMigration(LRP, IMAGE, rounds=1)
 
     def test_rounds_of_the_order_itself_count(self) -> None:
         """Somebody who puts the LRP back again and again wins against an order, too."""
         record = replace(RECORD, rounds=1, updated_at=self.AFTER)
         again = replace(record, rounds=MAX_ROUNDS)
 
-        assert decided(replace(READY, record=record), MOVE) == BeginMigration(LRP, IMAGE, rounds=2)
-        assert reason_of(decided(replace(READY, record=again), MOVE)) == "reverted-externally"
+        assert decided(replace(READY, record=record), MIGRATE) == BeginMigration(LRP, IMAGE, rounds=2)
+        assert reason_of(decided(replace(READY, record=again), MIGRATE)) == "reverted-externally"
 
     def test_a_copy_that_failed_before_the_order_is_asked_for_again(self) -> None:
         job = replace(JOB, state=JobState.FAILED, cache_guid=None, updated_at=self.BEFORE)
 
-        request = request_of(decided(replace(READY, job=job, image=None), MOVE))
+        request = request_of(decided(replace(READY, job=job, image=None), MIGRATE))
 
         assert (request.reason, request.is_ordered) == ("retrying-copy", True)
 
     def test_a_copy_that_failed_for_the_order_ends_it(self) -> None:
         job = replace(JOB, state=JobState.FAILED, cache_guid=None, failure="DENIED: no", updated_at=NOW)
 
-        action = decided(replace(READY, job=job, image=None), MOVE)
+        action = decided(replace(READY, job=job, image=None), MIGRATE)
 
         assert action == Skip(Reason.COPY_FAILED, "DENIED: no")
 
@@ -213,7 +213,7 @@ class TestForgetting:
     def test_what_counts_is_decided_by_nothing_but_the_time(self, since: float, failed_at: float) -> None:
         record = replace(RECORD, reason=Reason.BRIDGE_CRASHED, updated_at=failed_at)
 
-        action = decided(replace(READY, record=record), replace(MOVE, since=since))
+        action = decided(replace(READY, record=record), replace(MIGRATE, since=since))
 
         assert isinstance(action, Skip) == (failed_at >= since)
 
@@ -225,7 +225,7 @@ class TestForgetting:
 
 class TestMove:
     def test_a_copy_that_is_missing_is_asked_for_as_ordered(self) -> None:
-        assert request_of(decided(UNKNOWN, MOVE)).is_ordered
+        assert request_of(decided(UNKNOWN, MIGRATE)).is_ordered
 
     def test_without_an_order_a_copy_is_not_asked_for_as_ordered(self) -> None:
         assert not request_of(decided(UNKNOWN)).is_ordered
@@ -233,33 +233,34 @@ class TestMove:
     def test_a_copy_that_is_under_way_is_waited_for(self) -> None:
         job = replace(JOB, state=JobState.COPYING, cache_guid=None)
 
-        assert decided(replace(READY, job=job, image=None), MOVE) == Skip(Reason.WAITING_FOR_COPY)
+        assert decided(replace(READY, job=job, image=None), MIGRATE) == Skip(Reason.WAITING_FOR_COPY)
 
     def test_a_copy_that_instances_crashed_from_is_read_back_first(self) -> None:
         suspect = replace(IMAGE, needs_verification_since=NOW - 1)
 
-        assert decided(replace(READY, image=suspect), MOVE) == VerifyImage(LRP, suspect)
+        assert decided(replace(READY, image=suspect), MIGRATE) == VerifyImage(LRP, suspect)
 
     def test_an_lrp_that_runs_from_its_copy_is_done(self) -> None:
-        assert decided(CACHED, MOVE) == Skip(Reason.ALREADY_CACHED)
+        assert decided(CACHED, MIGRATE) == Skip(Reason.ALREADY_CACHED)
 
-    def test_an_lrp_that_was_moved_since_the_plan_is_done(self) -> None:
-        assert decided(CACHED, replace(MOVE, rootfs=LRP.rootfs)) == Skip(Reason.ALREADY_CACHED)
+    def test_an_lrp_that_was_migrated_since_the_plan_is_done(self) -> None:
+        assert decided(CACHED, replace(MIGRATE, rootfs=LRP.rootfs)) == Skip(Reason.ALREADY_CACHED)
 
     def test_what_the_config_denies_no_order_allows(self) -> None:
         denying = replace(RULES, policy=Policy(deny=("*",)))
 
-        assert reason_of(decided(READY, MOVE, denying)) == "denied"
+        assert reason_of(decided(READY, MIGRATE, denying)) == "denied"
 
-    def test_what_may_not_be_moved_while_it_runs_no_order_moves(self) -> None:
+    def test_what_may_not_be_migrated_while_it_runs_no_order_migrates(self) -> None:
         never = replace(BRIDGING, running=RunningPolicy(MigrateRunning.NEVER))
 
         assert (
-            reason_of(decided(replace(READY, instances=(RUNNING,)), MOVE, never)) == "waiting-until-stopped"
+            reason_of(decided(replace(READY, instances=(RUNNING,)), MIGRATE, never))
+            == "waiting-until-stopped"
         )
 
-    def test_it_works_although_lrps_are_moved_back_to_their_sources(self) -> None:
-        action = decided(replace(READY, is_restoring=True), MOVE)
+    def test_it_works_although_lrps_are_migrated_back_to_their_sources(self) -> None:
+        action = decided(replace(READY, is_restoring=True), MIGRATE)
 
         assert action == BeginMigration(LRP, IMAGE, rounds=1)
 
@@ -271,7 +272,7 @@ class TestWayBack:
         action = decided(CACHED, BACK)
 
         assert action == BeginMigration(
-            MOVED, None, 1, Goal.SOURCE, Strategy.RECREATE, reason=Reason.RESTORE_REQUESTED
+            MIGRATED, None, 1, Goal.SOURCE, Strategy.RECREATE, reason=Reason.RESTORE_REQUESTED
         )
 
     def test_one_that_runs_gets_a_bridge(self) -> None:
@@ -296,7 +297,7 @@ class TestWayBack:
 
         assert isinstance(decided(replace(CACHED, original_source=public), BACK), BeginMigration)
 
-    def test_one_that_was_moved_to_another_copy_since_the_plan_stays(self) -> None:
+    def test_one_that_was_migrated_to_another_copy_since_the_plan_stays(self) -> None:
         order = replace(BACK, rootfs=RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11")))
 
         assert reason_of(decided(CACHED, order)) == Reason.PLAN_IS_STALE
@@ -310,11 +311,11 @@ class TestWayBack:
 class TestChangedSincePlan:
     """An order is for the LRP that the plan was made for, and for no other."""
 
-    def test_a_rootfs_that_is_as_planned_is_moved(self) -> None:
-        assert isinstance(decided(READY, replace(MOVE, rootfs=LRP.rootfs)), BeginMigration)
+    def test_a_rootfs_that_is_as_planned_is_migrated(self) -> None:
+        assert isinstance(decided(READY, replace(MIGRATE, rootfs=LRP.rootfs)), BeginMigration)
 
-    def test_another_rootfs_is_left_alone_and_named(self) -> None:
-        action = decided(READY, replace(MOVE, rootfs=Rootfs("docker:///team/app#0")))
+    def test_another_rootfs_is_skipped_and_named(self) -> None:
+        action = decided(READY, replace(MIGRATE, rootfs=Rootfs("docker:///team/app#0")))
 
         assert isinstance(action, Skip)
         assert action.reason == Reason.PLAN_IS_STALE
@@ -326,11 +327,11 @@ class TestChangedSincePlan:
         observed = replace(READY, lrp=replace(LRP, rootfs=Rootfs(uri)))
         planned = Rootfs(str(Rootfs(uri)))
 
-        assert isinstance(decided(observed, replace(MOVE, rootfs=planned)), BeginMigration)
+        assert isinstance(decided(observed, replace(MIGRATE, rootfs=planned)), BeginMigration)
 
     @pytest.mark.parametrize("strategy", [None, Strategy.RECREATE])
     def test_a_strategy_that_is_due_is_taken(self, strategy: Strategy | None) -> None:
-        action = decided(READY, replace(MOVE, strategy=strategy))
+        action = decided(READY, replace(MIGRATE, strategy=strategy))
 
         assert isinstance(action, BeginMigration)
         assert action.strategy is Strategy.RECREATE
@@ -338,34 +339,34 @@ class TestChangedSincePlan:
     def test_an_lrp_that_began_to_run_is_not_bridged_when_it_was_to_be_recreated(self) -> None:
         running = replace(READY, instances=(RUNNING,))
 
-        action = decided(running, replace(MOVE, strategy=Strategy.RECREATE), BRIDGING)
+        action = decided(running, replace(MIGRATE, strategy=Strategy.RECREATE), BRIDGING)
 
         assert reason_of(action) == Reason.PLAN_IS_STALE
 
     def test_an_lrp_that_has_stopped_is_not_recreated_when_it_was_to_be_bridged(self) -> None:
-        assert reason_of(decided(READY, replace(MOVE, strategy=Strategy.BRIDGE))) == Reason.PLAN_IS_STALE
+        assert reason_of(decided(READY, replace(MIGRATE, strategy=Strategy.BRIDGE))) == Reason.PLAN_IS_STALE
 
     def test_the_way_back_too_is_taken_as_planned_or_not_at_all(self) -> None:
         assert reason_of(decided(CACHED, replace(BACK, strategy=Strategy.BRIDGE))) == Reason.PLAN_IS_STALE
 
-    def test_a_copy_that_is_as_planned_is_moved_to(self) -> None:
-        order = replace(MOVE, to_rootfs=RULES.cache.rootfs(GUID), platform_digest=DIGEST)
+    def test_a_copy_that_is_as_planned_is_migrated_to(self) -> None:
+        order = replace(MIGRATE, to_rootfs=RULES.cache.rootfs(GUID), platform_digest=DIGEST)
 
         assert isinstance(decided(READY, order), BeginMigration)
 
-    def test_another_copy_is_not_moved_to(self) -> None:
+    def test_another_copy_is_not_migrated_to(self) -> None:
         other = RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11"))
 
-        assert reason_of(decided(READY, replace(MOVE, to_rootfs=other))) == Reason.PLAN_IS_STALE
+        assert reason_of(decided(READY, replace(MIGRATE, to_rootfs=other))) == Reason.PLAN_IS_STALE
 
-    def test_a_tag_that_has_moved_since_is_not_moved_to(self) -> None:
-        order = replace(MOVE, platform_digest=Digest("sha256", "b" * 64))
+    def test_a_tag_that_has_moved_since_is_not_migrated_to(self) -> None:
+        order = replace(MIGRATE, platform_digest=Digest("sha256", "b" * 64))
 
         assert reason_of(decided(READY, order)) == Reason.PLAN_IS_STALE
 
     def test_a_copy_that_is_not_the_planned_one_is_not_even_read_back(self) -> None:
         suspect = replace(READY, image=replace(IMAGE, needs_verification_since=NOW - 1))
-        order = replace(MOVE, platform_digest=Digest("sha256", "b" * 64))
+        order = replace(MIGRATE, platform_digest=Digest("sha256", "b" * 64))
 
         assert reason_of(decided(suspect, order)) == Reason.PLAN_IS_STALE
 
@@ -373,9 +374,9 @@ class TestChangedSincePlan:
 class TestOnlyCached:
     """Nothing is copied for it, neither by it nor by somebody else's job."""
 
-    ORDER = replace(MOVE, only_cached=True)
+    ORDER = replace(MIGRATE, only_cached=True)
 
-    def test_what_has_a_copy_is_moved(self) -> None:
+    def test_what_has_a_copy_is_migrated(self) -> None:
         assert isinstance(decided(READY, self.ORDER), BeginMigration)
 
     @pytest.mark.parametrize(
@@ -390,12 +391,12 @@ class TestOnlyCached:
             ),
         ],
     )
-    def test_what_needs_one_is_left_alone_and_says_why(self, observed: Observed, reason: str) -> None:
+    def test_what_needs_one_is_skipped_and_says_why(self, observed: Observed, reason: str) -> None:
         assert reason_of(decided(observed, self.ORDER)) == reason
 
     @pytest.mark.parametrize("observed", [UNKNOWN, replace(READY, image=None)])
     def test_without_it_the_same_is_asked_for(self, observed: Observed) -> None:
-        assert isinstance(decided(observed, MOVE), CacheImage)
+        assert isinstance(decided(observed, MIGRATE), CacheImage)
 
 
 orders = st.builds(
@@ -403,8 +404,8 @@ orders = st.builds(
     goal=st.sampled_from(Goal),
     since=st.floats(NOW - 100, NOW),
     strategy=st.none() | st.sampled_from(Strategy),
-    rootfs=st.none() | st.sampled_from([LRP.rootfs, MOVED.rootfs]),
-    to_rootfs=st.none() | st.just(MOVED.rootfs),
+    rootfs=st.none() | st.sampled_from([LRP.rootfs, MIGRATED.rootfs]),
+    to_rootfs=st.none() | st.just(MIGRATED.rootfs),
     platform_digest=st.none() | st.sampled_from([DIGEST, Digest("sha256", "b" * 64)]),
     only_cached=st.booleans(),
 )
@@ -430,7 +431,7 @@ def test_what_an_order_comes_to_does_not_depend_on_holds_and_pauses(
 
 
 @given(observed=observations, is_pinned=st.booleans())
-def test_a_pause_lets_nothing_be_begun(observed: Observed, is_pinned: bool) -> None:  # noqa: FBT001 - see above
+def test_a_pause_lets_nothing_be_started(observed: Observed, is_pinned: bool) -> None:  # noqa: FBT001 - see above
     action = decided(replace(observed, is_pinned=is_pinned, is_paused=True), rules=BRIDGING)
 
     assert isinstance(action, Skip)
@@ -455,11 +456,11 @@ def test_restoring_needs_no_order() -> None:
     assert (action.goal, action.reason) == (Goal.SOURCE, "registry-unreachable")
 
 
-def test_while_restoring_nothing_is_moved_to_its_copy() -> None:
+def test_while_restoring_nothing_is_migrated_to_its_copy() -> None:
     assert reason_of(decided(replace(READY, is_restoring=True))) == "fell-back-to-source"
 
 
 def test_a_copy_is_asked_for_under_the_name_of_the_lrp_that_is_ordered() -> None:
-    request = request_of(decided(UNKNOWN, MOVE))
+    request = request_of(decided(UNKNOWN, MIGRATE))
 
     assert (request.requester, request.source) == (f"lrp:{PROCESS}", SOURCE)

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.actions import Action, Continue, Forget, RemoveLeftBridge, Skip
+from reconcile.actions import Action, Continue, Forget, RemoveOrphanedBridge, Skip
 from reconcile.decide import decide
-from reconcile.images import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Pull
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
@@ -17,16 +16,17 @@ from reconcile.plan import (
     PlannedMigration,
     Skipped,
     Subject,
+    changes_since_plan,
     copies_of,
-    differences,
-    propose,
+    plan_lrp,
     subject_of,
 )
 from reconcile.policy import MigrateRunning, RunningPolicy, RunningRule
 from reconcile.reasons import Reason
 from reconcile.records import Goal, JobState, OriginalSource, Strategy
+from reconcile.references import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.selection import Owner
-from reconcile.steps import Retire, Wait
+from reconcile.steps import RetireInstances, RetryLater
 from tests.reconcile.test_decide import (
     BRIDGING,
     GUID,
@@ -43,12 +43,12 @@ from tests.reconcile.test_decide import (
 )
 
 TO = RULES.cache.rootfs(GUID)
-MOVE, BACK = Order(Goal.CACHE, since=NOW), Order(Goal.SOURCE, since=NOW)
-ORDERED = replace(READY, order=MOVE)
+MIGRATE, BACK = Order(Goal.CACHE, since=NOW), Order(Goal.SOURCE, since=NOW)
+ORDERED = replace(READY, order=MIGRATE)
 UNKNOWN = replace(ORDERED, binding=None, job=None, image=None)
-MOVED = replace(LRP, rootfs=TO)
+MIGRATED = replace(LRP, rootfs=TO)
 ORIGINAL_SOURCE = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
-CACHED = replace(READY, lrp=MOVED, original_source=ORIGINAL_SOURCE, order=BACK)
+CACHED = replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE, order=BACK)
 SUBJECT = subject_of(LRP)
 PLANNED = PlannedMigration(
     SUBJECT, TO, None, Strategy.BRIDGE, instances=2, running=1, reason=Reason.RUNS_FROM_SOURCE
@@ -56,15 +56,15 @@ PLANNED = PlannedMigration(
 OTHER = RULES.cache.rootfs(CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11"))
 
 
-def proposed(
+def planned(
     observed: Observed, rules: Rules = RULES, action: Action | None = None
 ) -> PlannedMigration | Skipped:
     assert observed.lrp is not None
-    return propose(observed, observed.lrp, action or decide(observed, rules), rules)
+    return plan_lrp(observed, observed.lrp, action or decide(observed, rules), rules)
 
 
-def move_of(observed: Observed, rules: Rules = RULES) -> PlannedMigration:
-    made = proposed(observed, rules)
+def migration_of(observed: Observed, rules: Rules = RULES) -> PlannedMigration:
+    made = planned(observed, rules)
     assert isinstance(made, PlannedMigration), made
     return made
 
@@ -76,58 +76,62 @@ def test_an_lrp_is_named_with_its_owner() -> None:
 
 
 class TestMove:
-    def test_an_lrp_whose_copy_is_there_is_moved_to_it(self) -> None:
-        assert move_of(ORDERED) == PlannedMigration(
+    def test_an_lrp_whose_copy_is_there_is_migrated_to_it(self) -> None:
+        assert migration_of(ORDERED) == PlannedMigration(
             SUBJECT, TO, None, Strategy.RECREATE, instances=2, running=0, reason=Reason.RUNS_FROM_SOURCE
         )
 
-    def test_one_that_runs_is_moved_with_a_bridge_and_counted(self) -> None:
-        move = move_of(replace(ORDERED, instances=(RUNNING,)), BRIDGING)
+    def test_one_that_runs_is_migrated_with_a_bridge_and_counted(self) -> None:
+        migration = migration_of(replace(ORDERED, instances=(RUNNING,)), BRIDGING)
 
-        assert (move.strategy, move.instances, move.running) == (Strategy.BRIDGE, 2, 1)
+        assert (migration.strategy, migration.instances, migration.running) == (Strategy.BRIDGE, 2, 1)
 
-    def test_one_whose_copy_is_to_be_read_back_first_is_moved_to_it_in_the_end(self) -> None:
+    def test_one_whose_copy_is_to_be_read_back_first_is_migrated_to_it_in_the_end(self) -> None:
         suspect = replace(IMAGE, needs_verification_since=NOW - 1)
 
-        move = move_of(replace(ORDERED, image=suspect))
+        migration = migration_of(replace(ORDERED, image=suspect))
 
-        assert (move.to_rootfs, move.copy, move.reason) == (TO, None, "copy-needs-verification")
+        assert (migration.to_rootfs, migration.copy, migration.reason) == (
+            TO,
+            None,
+            "copy-needs-verification",
+        )
 
 
 class TestCopyFirst:
     def test_an_lrp_without_a_copy_waits_for_it_and_nobody_knows_its_rootfs_yet(self) -> None:
-        move = move_of(UNKNOWN)
+        migration = migration_of(UNKNOWN)
 
-        assert (move.to_rootfs, move.copy, move.reason) == (None, SOURCE, "not-cached")
+        assert (migration.to_rootfs, migration.copy, migration.reason) == (None, SOURCE, "not-cached")
 
     @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.COPYING])
     def test_one_whose_copy_is_under_way_waits_for_it(self, state: JobState) -> None:
         job = replace(JOB, state=state, cache_guid=None)
 
-        move = move_of(replace(ORDERED, job=job, image=None))
+        migration = migration_of(replace(ORDERED, job=job, image=None))
 
-        assert (move.copy, move.reason) == (SOURCE, "waiting-for-copy")
+        assert (migration.copy, migration.reason) == (SOURCE, "waiting-for-copy")
 
     def test_one_whose_copy_waits_for_the_end_of_a_pause_waits_for_it(self) -> None:
         job = replace(JOB, state=JobState.QUEUED, cache_guid=None)
 
-        move = move_of(replace(ORDERED, job=job, image=None, is_paused=True))
+        migration = migration_of(replace(ORDERED, job=job, image=None, is_paused=True))
 
-        assert (move.copy, move.reason) == (SOURCE, "waiting-for-copy")
+        assert (migration.copy, migration.reason) == (SOURCE, "waiting-for-copy")
 
     def test_one_whose_source_is_asked_once_more_names_no_rootfs(self) -> None:
         """Its tag may have moved: the copy that is there may not be the one that it gets."""
-        move = move_of(replace(ORDERED, binding_is_current=False))
+        migration = migration_of(replace(ORDERED, binding_is_current=False))
 
-        assert (move.to_rootfs, move.copy) == (None, SOURCE)
+        assert (migration.to_rootfs, migration.copy) == (None, SOURCE)
 
     def test_one_that_runs_says_so_before_its_copy_is_there(self) -> None:
-        move = move_of(replace(UNKNOWN, instances=(RUNNING,)), BRIDGING)
+        migration = migration_of(replace(UNKNOWN, instances=(RUNNING,)), BRIDGING)
 
-        assert (move.strategy, move.running) == (Strategy.BRIDGE, 1)
+        assert (migration.strategy, migration.running) == (Strategy.BRIDGE, 1)
 
-    def test_one_that_could_not_be_moved_afterwards_is_not_copied_for(self) -> None:
-        made = proposed(replace(UNKNOWN, instances=(RUNNING,)))
+    def test_one_that_could_not_be_migrated_afterwards_is_not_copied_for(self) -> None:
+        made = planned(replace(UNKNOWN, instances=(RUNNING,)))
 
         assert isinstance(made, Skipped)
         assert made.reason == "waiting-until-stopped"
@@ -138,10 +142,10 @@ class TestCopyFirst:
         self,
         is_paused: bool,  # noqa: FBT001 - a parameter of pytest
     ) -> None:
-        order = replace(MOVE, only_cached=True)
+        order = replace(MIGRATE, only_cached=True)
         job = replace(JOB, state=JobState.COPYING, cache_guid=None)
 
-        made = proposed(replace(READY, job=job, image=None, order=order, is_paused=is_paused))
+        made = planned(replace(READY, job=job, image=None, order=order, is_paused=is_paused))
 
         assert isinstance(made, Skipped)
         assert made.reason == "waiting-for-copy"
@@ -149,37 +153,41 @@ class TestCopyFirst:
 
 class TestWayBack:
     def test_an_lrp_goes_back_to_what_it_ran_from(self) -> None:
-        move = move_of(CACHED)
+        migration = migration_of(CACHED)
 
-        assert (move.to_rootfs, move.copy, move.reason) == (LRP.rootfs, None, "restore-requested")
-        assert move.subject.rootfs == TO
+        assert (migration.to_rootfs, migration.copy, migration.reason) == (
+            LRP.rootfs,
+            None,
+            "restore-requested",
+        )
+        assert migration.subject.rootfs == TO
 
     def test_one_that_runs_goes_back_as_the_rule_for_its_source_says(self) -> None:
         """A rule about images is about what people call them, which its copy does not tell."""
         rule = RunningRule(MigrateRunning.BRIDGE, image="registry.example.com/*")
         rules = replace(BRIDGING, running=RunningPolicy(MigrateRunning.NEVER, (rule,)))
 
-        move = move_of(replace(CACHED, instances=(RUNNING,)), rules)
+        migration = migration_of(replace(CACHED, instances=(RUNNING,)), rules)
 
-        assert move.strategy is Strategy.BRIDGE
+        assert migration.strategy is Strategy.BRIDGE
 
     def test_one_whose_origin_is_not_known_stays(self) -> None:
-        assert proposed(replace(CACHED, original_source=None)) == Skipped(
-            subject_of(MOVED),
+        assert planned(replace(CACHED, original_source=None)) == Skipped(
+            subject_of(MIGRATED),
             Reason.SOURCE_UNKNOWN,
-            "it was not moved here by this program, or its record is gone",
+            "this program did not migrate it, or the record of it is gone",
         )
 
     def test_one_that_is_on_its_source_stays(self) -> None:
-        made = proposed(replace(READY, order=BACK))
+        made = planned(replace(READY, order=BACK))
 
         assert isinstance(made, Skipped)
         assert made.reason == "restored"
 
 
 class TestStays:
-    def test_an_lrp_that_is_left_alone_says_why(self) -> None:
-        assert proposed(ORDERED, action=Skip(Reason.PINNED_TO_SOURCE, "its detail")) == Skipped(
+    def test_an_lrp_that_is_skipped_says_why(self) -> None:
+        assert planned(ORDERED, action=Skip(Reason.PINNED_TO_SOURCE, "its detail")) == Skipped(
             SUBJECT, Reason.PINNED_TO_SOURCE, "its detail"
         )
 
@@ -187,36 +195,36 @@ class TestStays:
         ("action", "reason"),
         [
             (Forget(), Reason.NOT_DESIRED),
-            (Retire((RUNNING,), Reason.RETIRED_STALE_INSTANCES), Reason.RETIRED_STALE_INSTANCES),
-            (RemoveLeftBridge(PROCESS), Reason.ORPHANED_BRIDGE),
+            (RetireInstances((RUNNING,), Reason.RETIRED_STALE_INSTANCES), Reason.RETIRED_STALE_INSTANCES),
+            (RemoveOrphanedBridge(PROCESS), Reason.ORPHANED_BRIDGE),
         ],
     )
     def test_what_is_put_right_first_is_planned_when_it_is(self, action: Action, reason: Reason) -> None:
-        assert proposed(ORDERED, action=action) == Skipped(SUBJECT, reason)
+        assert planned(ORDERED, action=action) == Skipped(SUBJECT, reason)
 
-    def test_one_that_is_being_replaced_is_never_proposed_anew(self) -> None:
+    def test_one_that_is_being_migrated_is_never_planned_anew(self) -> None:
         with pytest.raises(AssertionError):
-            proposed(ORDERED, action=Continue(Wait(Reason.STARTING, 1.0), Pull(TO)))
+            planned(ORDERED, action=Continue(RetryLater(Reason.STARTING, 1.0), Pull(TO)))
 
 
-class TestDifferences:
+class TestChangesSincePlan:
     def test_an_lrp_that_is_as_it_was_has_none(self) -> None:
-        assert differences(PLANNED, PLANNED) == ""
+        assert changes_since_plan(PLANNED, PLANNED) == ""
 
     def test_how_many_instances_serve_at_the_moment_is_none(self) -> None:
-        assert differences(PLANNED, replace(PLANNED, running=2)) == ""
+        assert changes_since_plan(PLANNED, replace(PLANNED, running=2)) == ""
 
     def test_a_copy_that_was_missing_and_is_there_is_none(self) -> None:
         """That is what the plan wanted."""
         waiting = replace(PLANNED, to_rootfs=None, copy=SOURCE)
 
-        assert differences(waiting, PLANNED) == ""
+        assert changes_since_plan(waiting, PLANNED) == ""
 
     def test_a_copy_that_is_asked_for_once_more_is_none(self) -> None:
-        assert differences(PLANNED, replace(PLANNED, to_rootfs=None, copy=SOURCE)) == ""
+        assert changes_since_plan(PLANNED, replace(PLANNED, to_rootfs=None, copy=SOURCE)) == ""
 
     def test_another_reason_is_none(self) -> None:
-        assert differences(PLANNED, replace(PLANNED, reason=Reason.COPY_NEEDS_VERIFICATION)) == ""
+        assert changes_since_plan(PLANNED, replace(PLANNED, reason=Reason.COPY_NEEDS_VERIFICATION)) == ""
 
     def test_a_login_in_a_rootfs_is_none(self) -> None:
         """A plan that was written down has no login in it."""
@@ -224,13 +232,13 @@ class TestDifferences:
         now = replace(PLANNED, subject=replace(SUBJECT, rootfs=with_login))
         written = replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs(str(with_login))))
 
-        assert differences(written, now) == ""
+        assert changes_since_plan(written, now) == ""
 
     def test_a_login_in_the_rootfs_to_go_back_to_is_none(self) -> None:
         with_login = Rootfs("docker://robot:pw@registry.example.com/team/app#1")
         now, written = (replace(PLANNED, to_rootfs=each) for each in (with_login, Rootfs(str(with_login))))
 
-        assert differences(written, now) == ""
+        assert changes_since_plan(written, now) == ""
 
     @pytest.mark.parametrize(
         ("now", "said"),
@@ -239,21 +247,22 @@ class TestDifferences:
                 replace(PLANNED, subject=replace(SUBJECT, rootfs=Rootfs("docker:///team/app#2"))),
                 "is desired from docker:///team/app#2, not docker://registry.example.com/team/app#1",
             ),
-            (replace(PLANNED, strategy=Strategy.RECREATE), "would be moved by recreate, not bridge"),
+            (replace(PLANNED, strategy=Strategy.RECREATE), "would be migrated by recreate, not bridge"),
             (replace(PLANNED, instances=3), "wants instances: 3, not 2"),
-            (replace(PLANNED, to_rootfs=OTHER), f"would be moved to {OTHER}, not {TO}"),
+            (replace(PLANNED, to_rootfs=OTHER), f"would be migrated to {OTHER}, not {TO}"),
             (Skipped(SUBJECT, Reason.PINNED_TO_SOURCE, "why"), "would be skipped now: pinned-to-source why"),
             (Skipped(SUBJECT, Reason.DENIED), "would be skipped now: denied"),
         ],
     )
     def test_anything_else_is_said(self, now: PlannedMigration | Skipped, said: str) -> None:
-        assert differences(PLANNED, now) == said
+        assert changes_since_plan(PLANNED, now) == said
 
     def test_all_are_said(self) -> None:
         now = replace(PLANNED, instances=3, strategy=Strategy.RECREATE)
 
         assert (
-            differences(PLANNED, now) == "would be moved by recreate, not bridge, wants instances: 3, not 2"
+            changes_since_plan(PLANNED, now)
+            == "would be migrated by recreate, not bridge, wants instances: 3, not 2"
         )
 
 
@@ -291,10 +300,10 @@ class TestCopies:
     rules=st.sampled_from([RULES, BRIDGING]),
 )
 def test_a_world_that_does_not_change_keeps_to_the_plan(observed: Observed, rules: Rules) -> None:
-    made = proposed(observed, rules)
+    made = planned(observed, rules)
 
     if isinstance(made, PlannedMigration):
-        assert differences(made, proposed(observed, rules)) == ""
+        assert changes_since_plan(made, planned(observed, rules)) == ""
 
 
 @given(
@@ -306,7 +315,7 @@ def test_a_world_that_does_not_change_keeps_to_the_plan(observed: Observed, rule
     )
 )
 def test_what_is_proposed_is_carried_out_by_an_order_made_of_it(observed: Observed) -> None:
-    made = proposed(observed, BRIDGING)
+    made = planned(observed, BRIDGING)
     if not isinstance(made, PlannedMigration):
         return
     assert observed.order is not None

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcile.errors import Invalid
-from reconcile.images import CacheRepositories, parse_image_reference
 from reconcile.policy import CacheMode, Policy, check_patterns, refusal_of
 from reconcile.reasons import Reason
+from reconcile.references import CacheRepositories, parse_image_reference
 from reconcile.staging import Signal
 
 CACHE = CacheRepositories("cache.example:8080")

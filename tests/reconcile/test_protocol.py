@@ -8,37 +8,37 @@ from dataclasses import replace
 import pytest
 
 from reconcile.bridges import bridge_of, can_have_bridge, is_bridge, original_of
-from reconcile.images import Rootfs
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, ProcessGuid, Pull
 from reconcile.phases import PHASES
 from reconcile.protocol import (
-    LOOK_AGAIN,
     MAX_BRIDGE_CRASHES,
     MAX_ROUNDS,
+    SHORTEST_RETRY,
     may_remove,
     next_step,
     removing,
 )
 from reconcile.reasons import Reason
 from reconcile.records import Migration, Phase, Strategy
+from reconcile.references import Rootfs
 from reconcile.steps import (
     Close,
     DesireBridge,
     DesireOriginal,
     Enter,
-    Limits,
+    PhaseLimits,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     Step,
     UpdateBridge,
-    Wait,
     World,
 )
 from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))
-LIMITS = Limits(bridge=60.0, settle=60.0, routes=5.0)
+LIMITS = PhaseLimits(bridge=60.0, start=60.0, routes=5.0)
 MOVED = replace(LRP, rootfs=TARGET.rootfs, tag=ModificationTag("epoch-2", 0))
 PUT = replace(LRP, tag=ModificationTag("epoch-3", 0))
 """Desired by its owner from the source, after the removal."""
@@ -154,7 +154,7 @@ class TestBeforeTheRemoval:
         ids=["none", "too few", "the same index twice", "one starting", "one not routable"],
     )
     def test_it_is_waited_for(self, instances: tuple[ActualLrp, ...]) -> None:
-        assert isinstance(step(ROW, replace(WORLD, bridge_instances=instances)), Wait)
+        assert isinstance(step(ROW, replace(WORLD, bridge_instances=instances)), RetryLater)
 
     def test_as_many_as_run_are_enough(self) -> None:
         """The app has one instance of two, for reasons of its own: it must not get less."""
@@ -163,7 +163,7 @@ class TestBeforeTheRemoval:
         assert entered(ROW, world) == (Phase.BRIDGED, None)
 
     def test_routers_get_time_to_learn_of_it(self) -> None:
-        assert isinstance(step(row(Phase.BRIDGED), WORLD), Wait)
+        assert isinstance(step(row(Phase.BRIDGED), WORLD), RetryLater)
         old = row(Phase.BRIDGED, entered_at=NOW - LIMITS.routes)
         assert step(old, WORLD) == RemoveOriginal(old)
 
@@ -258,20 +258,20 @@ class TestAfterTheRemoval:
     def test_any_row_that_is_left_delays_that(self, state: ActualLrpState, presence: Presence) -> None:
         world = replace(GONE, instances=(instance(0, state, presence=presence),))
 
-        assert isinstance(step(REMOVED, world), Wait)
+        assert isinstance(step(REMOVED, world), RetryLater)
 
     def test_rows_whose_stop_was_lost_are_retired_and_in_the_end_not_waited_for(self) -> None:
         left = replace(GONE, instances=OURS)
         late = replace(left, now=NOW + LIMITS.stop + 1)
 
-        assert step(REMOVED, late) == Retire(OURS)
+        assert step(REMOVED, late) == RetireInstances(OURS)
         assert step(REMOVED, replace(left, now=NOW + LIMITS.leftover + 1)) == DesireOriginal(REMOVED)
 
     def test_looks_at_rows_that_stay_become_rare(self) -> None:
         left = replace(GONE, instances=OURS)
         waits = [step(REMOVED, replace(left, now=NOW - 1 + age)) for age in (0.0, 10.0, 25.0)]
 
-        assert [wait.seconds for wait in waits if isinstance(wait, Wait)] == [LOOK_AGAIN, 1.0, 2.5]
+        assert [wait.seconds for wait in waits if isinstance(wait, RetryLater)] == [SHORTEST_RETRY, 1.0, 2.5]
 
     def test_a_version_that_only_an_event_told_of_is_what_comes_back(self) -> None:
         """Cloud Controller scaled it between our last look and the removal."""
@@ -300,7 +300,7 @@ class TestAfterTheRemoval:
         assert (made.migration.phase, made.migration.ended) == (Phase.STARTING, Reason.REVERTED_EXTERNALLY)
 
         starting = replace(GONE, lrp=PUT)
-        assert isinstance(step(made.migration, starting), Wait)
+        assert isinstance(step(made.migration, starting), RetryLater)
         serving = replace(starting, instances=(instance(0), instance(1)))
         assert entered(made.migration, serving) == (Phase.REMOVING_BRIDGE, Reason.REVERTED_EXTERNALLY)
 
@@ -324,7 +324,7 @@ class TestWhenAnAnswerWasLost:
         assert entered(self.UNKNOWN, GONE) == (Phase.REMOVED, None)
 
     def test_one_that_may_still_take_effect_is_waited_for(self) -> None:
-        assert isinstance(step(self.UNKNOWN, WORLD), Wait)
+        assert isinstance(step(self.UNKNOWN, WORLD), RetryLater)
 
     def test_one_that_did_not_is_begun_anew_and_nobody_is_taken_for_an_instance_of_the_past(self) -> None:
         """To retire what runs under the definition that was never removed would be an outage."""
@@ -353,7 +353,7 @@ class TestWhenAnAnswerWasLost:
         starting = replace(self.UNKNOWN, phase=Phase.STARTING, strategy=Strategy.RECREATE)
         moved = replace(GONE, lrp=MOVED)
 
-        assert isinstance(step(starting, moved), Wait)
+        assert isinstance(step(starting, moved), RetryLater)
         known = replace(starting, unknown_until=NOW)
         assert step(known, moved) == Close(known, Reason.MIGRATED)
 
@@ -372,7 +372,7 @@ class TestAfterARestart:
     def test_where_its_owner_sweeps_the_owner_gets_time(self) -> None:
         late = replace(self.CRASHED, domain_is_fresh=True, process_age=10.0, now=NOW + 60)
 
-        assert step(replace(REMOVED, strategy=Strategy.RECREATE), late) == Wait(
+        assert step(replace(REMOVED, strategy=Strategy.RECREATE), late) == RetryLater(
             Reason.WAITING_FOR_CLOUD_CONTROLLER, 5.0
         )
 
@@ -386,7 +386,7 @@ class TestAfterARestart:
         """Otherwise a domain that was synced before the removal would pass for one that was synced since."""
         domain_ttl, sync_interval = 120.0, 30.0
 
-        assert Limits().cloud_controller_sync >= domain_ttl + sync_interval
+        assert PhaseLimits().cloud_controller_sync >= domain_ttl + sync_interval
 
     def test_what_its_owner_did_not_desire_in_that_time_stays_gone(self) -> None:
         old = replace(self.CRASHED, domain_is_fresh=True, process_age=LIMITS.cloud_controller_sync)
@@ -411,15 +411,15 @@ class TestSettling:
 
     def test_an_instance_from_before_the_removal_is_retired_and_does_not_count(self) -> None:
         """bbs.md 9: nothing in the row tells which definition it runs."""
-        assert step(STARTING, replace(BACK, instances=(OURS[0], NEW[1]))) == Retire((OURS[0],))
+        assert step(STARTING, replace(BACK, instances=(OURS[0], NEW[1]))) == RetireInstances((OURS[0],))
 
     def test_too_few_are_waited_for(self) -> None:
-        assert isinstance(step(STARTING, replace(BACK, instances=NEW[:1])), Wait)
+        assert isinstance(step(STARTING, replace(BACK, instances=NEW[:1])), RetryLater)
 
     def test_when_the_time_is_up_the_bridge_stays_while_it_serves_more(self) -> None:
-        late = replace(BACK, instances=NEW[:1], now=NOW + LIMITS.settle)
+        late = replace(BACK, instances=NEW[:1], now=NOW + LIMITS.start)
 
-        assert step(STARTING, late) == Wait(Reason.NOT_HEALTHY_BRIDGE_KEPT, 5.0)
+        assert step(STARTING, late) == RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, 5.0)
         useless = replace(late, bridge_instances=BRIDGED[:1])
         made = step(STARTING, useless)
         assert isinstance(made, Enter)
@@ -438,10 +438,10 @@ class TestUnbridging:
     def test_an_instance_from_before_the_removal_is_retired_first(self) -> None:
         known = replace(REMOVING_BRIDGE, instance_guids=frozenset({"a"}))
 
-        assert step(known, replace(BACK, instances=(*NEW, OURS[0]))) == Retire((OURS[0],))
+        assert step(known, replace(BACK, instances=(*NEW, OURS[0]))) == RetireInstances((OURS[0],))
 
     def test_routers_get_time_to_learn_of_the_app_itself(self) -> None:
-        assert isinstance(step(replace(REMOVING_BRIDGE, entered_at=NOW), BACK), Wait)
+        assert isinstance(step(replace(REMOVING_BRIDGE, entered_at=NOW), BACK), RetryLater)
         assert step(REMOVING_BRIDGE, BACK) == RemoveBridge(REMOVING_BRIDGE)
 
     @pytest.mark.parametrize(
@@ -468,8 +468,8 @@ class TestUnbridging:
     def test_it_is_over_when_no_row_of_the_bridge_is_left(self) -> None:
         gone = replace(BACK, bridge=None)
 
-        assert isinstance(step(REMOVING_BRIDGE, gone), Wait)
-        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + LIMITS.stop + 1)) == Retire(
+        assert isinstance(step(REMOVING_BRIDGE, gone), RetryLater)
+        assert step(REMOVING_BRIDGE, replace(gone, now=NOW + LIMITS.stop + 1)) == RetireInstances(
             BRIDGED, Reason.REMOVING_BRIDGE
         )
         over = Close(REMOVING_BRIDGE, Reason.MIGRATED)

@@ -16,28 +16,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
+from reconcile.instances import is_any_running
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
-from reconcile.protocol import is_any_running, may_remove, next_step, removing
+from reconcile.protocol import may_remove, next_step, removing
 from reconcile.records import Migration, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,
     DesireOriginal,
     Enter,
-    Limits,
+    PhaseLimits,
     RemoveBridge,
     RemoveOriginal,
-    Retire,
+    RetireInstances,
+    RetryLater,
     Step,
     UpdateBridge,
-    Wait,
     World,
 )
 from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
 
 TARGET = Pull(RULES.cache.rootfs(GUID))
 BRIDGE = bridge_of(PROCESS)
-LIMITS = Limits(bridge=50.0, settle=50.0, routes=1.0, cloud_controller_sync=100.0)
+LIMITS = PhaseLimits(bridge=50.0, start=50.0, routes=1.0, cloud_controller_sync=100.0)
 RUNNING, UNCLAIMED = ActualLrpState.RUNNING, ActualLrpState.UNCLAIMED
 
 
@@ -181,7 +182,7 @@ class Replacing(RuleBasedStateMachine):
                 self.remove_original(before, loses_answer=loses_answer)
             case DesireOriginal(row):
                 self.bbs.desire(replace(row.original, rootfs=TARGET.rootfs))
-            case Retire(instances):
+            case RetireInstances(instances):
                 for each in instances:
                     if (each.process_guid, each.index) in self.bbs.instances:
                         self.bbs.stop((each.process_guid, each.index))
@@ -189,7 +190,7 @@ class Replacing(RuleBasedStateMachine):
                 self.bbs.remove(BRIDGE)
             case Close():
                 self.row = None
-            case Wait() | None:
+            case RetryLater() | None:
                 pass
 
     def remove_original(self, before: Migration, *, loses_answer: bool) -> None:

@@ -5,7 +5,6 @@ from itertools import product
 import pytest
 
 from reconcile.errors import Conflict, ErrorCode
-from reconcile.images import parse_image_reference
 from reconcile.lrps import ProcessGuid, TaskGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -18,6 +17,7 @@ from reconcile.records import (
     requester_of_lrp,
     requester_of_task,
 )
+from reconcile.references import parse_image_reference
 
 ALLOWED = {
     (JobState.QUEUED, JobState.COPYING),

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcile.errors import Invalid
-from reconcile.images import parse_image_reference
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
+from reconcile.references import parse_image_reference
 from reconcile.selection import Owner, Selection, owner_of
 from tests.reconcile.test_decide import LRP, PROCESS, TAGGED
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.images import Rootfs, parse_image_reference
 from reconcile.lrps import (
     Action,
     AppGuid,
@@ -19,6 +18,7 @@ from reconcile.lrps import (
     TaskState,
     WrapperAction,
 )
+from reconcile.references import Rootfs, parse_image_reference
 from reconcile.staging import (
     IgnoredTask,
     IgnoreReason,
@@ -340,7 +340,7 @@ def test_an_image_url_of_2015_needs_its_scheme_and_a_legal_image(url: str) -> No
 
 
 @pytest.mark.parametrize("name", ["ubuntu:22.04", "registry.example.com:5000/p/a:v1"])
-def test_a_tag_beside_a_digest_is_left_alone(name: str) -> None:
+def test_a_tag_beside_a_digest_is_skipped(name: str) -> None:
     """Staging itself fails for those."""
     assert refused(staging_task(f"-dockerRef={name}@sha256:{HEX}")).reason == IgnoreReason.TAG_AND_DIGEST
 
@@ -517,7 +517,7 @@ tasks = st.builds(
 
 
 @given(tasks)
-def test_any_task_is_read_or_left_alone(task: Task) -> None:
+def test_any_task_is_read_or_ignored(task: Task) -> None:
     found = detect(task)
 
     if isinstance(found, StagedImage):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from controller.registry.auth.tokens import IDENTITY_TOKEN
 from reconcile.errors import ErrorCode, Invalid
-from reconcile.images import DOCKER_HUB
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import DOCKER_HUB
 
 MAX_FILE = 4 * 1024 * 1024
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})

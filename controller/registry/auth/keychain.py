@@ -9,8 +9,8 @@ from pathlib import Path
 from controller.registry.auth.auth_file import AuthFile, normalised_key, server_name
 from controller.registry.auth.credential_helpers import CredentialHelpers
 from controller.registry.http.settings import RegistrySettings
-from reconcile.images import ImageReference
 from reconcile.lrps import Credentials
+from reconcile.references import ImageReference
 
 
 class Keychain:

@@ -7,8 +7,8 @@ from pathlib import Path
 from controller.registry.http.addresses import EVERYWHERE, AddressRules
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.urls import Origin, Url, parse_url
-from reconcile.images import DOCKER_HUB
 from reconcile.lrps import Credentials
+from reconcile.references import DOCKER_HUB
 
 _HUB_API = "registry-1.docker.io"
 

@@ -9,7 +9,7 @@ from controller.registry.http.response import Response
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
 from reconcile.errors import ErrorCode, Invalid, Unavailable
-from reconcile.images import Digest
+from reconcile.references import Digest
 
 _MOST_RESUMES = 3
 _CHECKPOINT_EVERY = 64 * 1024 * 1024

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from controller.registry.oci.platforms import Platform, normalised
 from reconcile.errors import Invalid
-from reconcile.images import Digest, parse_digest
+from reconcile.references import Digest, parse_digest
 
 MAX_MANIFEST = 4 * 1024 * 1024
 MAX_ENTRIES = 1000

@@ -22,7 +22,7 @@ from controller.registry.oci.manifests import (
 )
 from controller.registry.oci.repository import Repository
 from reconcile.errors import Invalid, NotFound, Unavailable
-from reconcile.images import Digest
+from reconcile.references import Digest
 
 _MOST_PAGES = 20
 _MOST_ROUNDS = 8

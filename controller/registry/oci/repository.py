@@ -36,7 +36,7 @@ from controller.registry.oci.results import (
 from controller.registry.oci.session import Session
 from controller.registry.oci.uploads import closing_url, session_url
 from reconcile.errors import Denied, ErrorCode, Invalid, Unavailable
-from reconcile.images import Digest, parse_digest
+from reconcile.references import Digest, parse_digest
 
 _MANIFEST_HEADERS = {"Accept": ACCEPT}
 _STORED = frozenset({200, 201, 202, 204})

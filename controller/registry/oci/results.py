@@ -9,7 +9,7 @@ from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.ranges import parse_content_range
 from controller.registry.oci.session import Session
 from reconcile.errors import ErrorCode, Invalid, Unavailable
-from reconcile.images import Digest, parse_digest
+from reconcile.references import Digest, parse_digest
 
 
 @dataclass(eq=False)

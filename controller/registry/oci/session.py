@@ -23,8 +23,8 @@ from controller.registry.http.retries import retrying
 from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, RateLimited, Unavailable
-from reconcile.images import ImageReference
 from reconcile.lrps import Credentials
+from reconcile.references import ImageReference
 
 ResultT = TypeVar("ResultT")
 

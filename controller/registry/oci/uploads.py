@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from controller.registry.http.urls import Url
 from reconcile.errors import Invalid
-from reconcile.images import Digest
+from reconcile.references import Digest
 
 _DIGEST_PARAMETER = re.compile(r"(?<=[?&])digest=[^&]*")
 

@@ -10,9 +10,9 @@ from cryptography.fernet import Fernet
 from controller.admin.copies import Copies, CopyDependencies, CopyStatus, ReadBackResult
 from controller.store import SqlRecords, Store, open_store
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
-from reconcile.images import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.records import CachedImage
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from tests.controller.store.samples import digest, image, migration
 
 CACHE = CacheRepositories("cache.example:8080")

@@ -19,12 +19,12 @@ from controller.admin.planner import PlanCriteria
 from controller.admin.reason_names import REASON_NAMES
 from controller.engines.progress import CopyProgress
 from protos.admin import admin_pb2 as pb
-from reconcile.images import CacheGuid, Digest, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject, subject_of
 from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
 from reconcile.records import MAX_ATTEMPTS, AuditEntry, Goal, JobState, Migration, Phase, Strategy
+from reconcile.references import CacheGuid, Digest, Rootfs, parse_image_reference
 from reconcile.selection import Owner, Selection
 from tests.reconcile.test_decide import DIGEST, GUID, IMAGE, JOB, LRP, NOW, PROCESS, RULES, SOURCE, TAGGED
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from controller.admin.naming import find_by_prefix, resolve_guids, resolve_image
 from reconcile.errors import Invalid, NotFound
-from reconcile.images import CacheGuid, parse_image_reference
+from reconcile.references import CacheGuid, parse_image_reference
 from tests.reconcile.test_decide import IMAGE
 
 FIRST = "03943662-ba36-4c22-8f5b-bcaec55a8303"

@@ -1,8 +1,8 @@
 """A desired LRP for tests that do not care which."""
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from reconcile.images import Rootfs
 from reconcile.lrps import AppGuid, DesiredLrp, ModificationTag, ProcessGuid
+from reconcile.references import Rootfs
 
 LRP = DesiredLrp(
     process_guid=ProcessGuid("p"),

@@ -15,8 +15,8 @@ from protos.bbs.error_pb2 import Error
 from protos.bbs.ping_pb2 import PingResponse
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.images import Rootfs
 from reconcile.lrps import ProcessGuid, Pull
+from reconcile.references import Rootfs
 from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import Answer, Then, answer, head, serve
 from tests.simulators.certificates import Certificates, server_context

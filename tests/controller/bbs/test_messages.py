@@ -26,8 +26,8 @@ from protos.bbs.modification_tag_pb2 import ModificationTag as TagMessage
 from protos.bbs.task_pb2 import Task, TaskDefinition
 from reconcile import lrps
 from reconcile.errors import Invalid
-from reconcile.images import Rootfs
 from reconcile.lrps import Credentials, OtherAction, ProcessGuid, Secret, TaskState, WrapperAction
+from reconcile.references import Rootfs
 from tests.contracts.bbs_full_lrp import full_lrp
 
 BASE = full_lrp(

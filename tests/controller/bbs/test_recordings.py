@@ -29,8 +29,8 @@ from reconcile.events import (
     TaskRemoved,
     UnknownEvent,
 )
-from reconcile.images import Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret, TaskGuid, TaskState
+from reconcile.references import Rootfs
 from tests.contracts.bbs_client import ContractClient, open_contract_client
 from tests.controller.bbs.lrps import LRP
 from tests.controller.bbs.peers import LAST_CHUNK, STREAM_HEAD, Answer, Then, chunks, head, serve

@@ -24,12 +24,12 @@ from controller.progress import Progress
 from controller.store import SqlRecords, Store, open_store
 from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
-from reconcile.images import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.orders import Order
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
 from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
+from reconcile.references import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")

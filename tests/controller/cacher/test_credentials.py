@@ -1,10 +1,10 @@
 """Credentials of jobs in memory, and how long a job waits for those that a restart has lost."""
 
 from controller.cacher.credentials import CHECK_INTERVAL, MAX_CHECKS, JobCredentials
-from reconcile.images import parse_image_reference
 from reconcile.lrps import Credentials, Secret
 from reconcile.reasons import Reason
 from reconcile.records import CacheJob, JobId, JobState
+from reconcile.references import parse_image_reference
 
 LOGIN = Credentials("robot", Secret("password"))
 OTHER = Credentials("robot", Secret("other"))

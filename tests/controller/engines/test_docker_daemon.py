@@ -16,9 +16,9 @@ from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
-from reconcile.images import CacheRepositories, parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
 from reconcile.ports import CopiedImage
+from reconcile.references import CacheRepositories, parse_digest, parse_image_reference
 from tests.simulators import docker_daemon, images
 from tests.simulators import registry as registries
 from tests.simulators.docker_daemon import DockerDaemonSimulator, Script, lines

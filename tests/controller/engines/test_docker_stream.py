@@ -11,7 +11,7 @@ from controller.engines.docker_errors import error_from_text
 from controller.engines.docker_stream import LayerProgress, ProgressEvent, read_events
 from controller.engines.progress import CopyProgress, ProgressMeter
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.images import parse_digest
+from reconcile.references import parse_digest
 
 DIGEST = f"sha256:{'ab' * 32}"
 GOOD = [

@@ -8,7 +8,7 @@ import pytest
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.registry.oci.platforms import parse_platform
 from reconcile.errors import Invalid
-from reconcile.images import parse_digest, parse_image_reference
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, MARKER, SAMPLE, SMALL_BUFFER, Scene
 from tests.simulators import images
 from tests.simulators import registry as registries

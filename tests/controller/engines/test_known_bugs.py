@@ -6,7 +6,7 @@ import json
 import pytest
 
 from reconcile.errors import Invalid, NotFound, RateLimited
-from reconcile.images import parse_image_reference
+from reconcile.references import parse_image_reference
 from tests.controller.engines.registry_scene import GUID, SAMPLE, Scene
 from tests.simulators import images
 from tests.simulators.registry import Refuse, WithHeaders

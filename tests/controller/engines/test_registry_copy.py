@@ -17,13 +17,13 @@ from controller.registry.http.settings import RegistrySettings
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.images import (
+from reconcile.lrps import Credentials, Secret
+from reconcile.references import (
     CacheRepositories,
     ImageReference,
     parse_digest,
     parse_image_reference,
 )
-from reconcile.lrps import Credentials, Secret
 from tests.contracts.distribution import ALICE, run_distribution
 from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, SMALL_BUFFER, Holders, Scene
 from tests.simulators import images

@@ -12,8 +12,8 @@ from controller.registry.oci.referrers import add_referrers, fallback_tag, list_
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
 from reconcile.errors import Invalid, Unavailable
-from reconcile.images import parse_digest, parse_image_reference
 from reconcile.ports import Signatures
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, SAMPLE, SMALL_BUFFER, Scene
 from tests.simulators import images
 from tests.simulators.registry import Meanwhile, OtherBytes, Refuse, WithHeaders

@@ -13,7 +13,7 @@ import pytest
 from controller.engines.single_flight import SingleFlight
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import NotFound, RateLimited, Unavailable
-from reconcile.images import parse_digest
+from reconcile.references import parse_digest
 from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, Scene
 from tests.simulators import images
 from tests.simulators.registry import Cut, CutUpload, Meanwhile, OtherBytes, Refuse, Stall, TokenLogin

@@ -9,8 +9,8 @@ from controller.registry.http.settings import RegistrySettings, Retries, Timeout
 from controller.registry.oci.repository import Repository
 from controller.registry.registries import Registries
 from controller.threads import Cancellation
-from reconcile.images import parse_image_reference
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import parse_image_reference
 from tests.simulators import registry as registries
 from tests.simulators.registry import RegistrySimulator
 

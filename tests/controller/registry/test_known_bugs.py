@@ -9,7 +9,7 @@ import pytest
 from controller.registry.oci.blobs import BlobReader
 from controller.registry.oci.manifests import Index, Manifest, parse_document
 from reconcile.errors import Denied, Invalid, NotFound, Unavailable
-from reconcile.images import parse_digest, parse_image_reference
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import OpenRepository
 from tests.controller.registry.test_registries import BLOB, LAYER, SAMPLE, put, read_all
 from tests.simulators import images

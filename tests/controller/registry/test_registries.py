@@ -17,7 +17,7 @@ from controller.registry.oci.results import BlobsMissing
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.images import parse_digest, parse_image_reference
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE, MARKER, QUICK, OpenRepository
 from tests.simulators import images
 from tests.simulators import registry as registries

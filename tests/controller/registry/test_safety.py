@@ -16,7 +16,7 @@ from controller.registry.oci.repository import Repository
 from controller.registry.registries import Registries
 from controller.threads import Cancellation
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
-from reconcile.images import parse_digest, parse_image_reference
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE, MARKER, QUICK, OpenRepository
 from tests.simulators import images
 from tests.simulators import registry as registries

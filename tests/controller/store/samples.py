@@ -1,6 +1,5 @@
 """Records to save."""
 
-from reconcile.images import CacheGuid, Digest, Rootfs, parse_image_reference
 from reconcile.lrps import (
     AppGuid,
     Credentials,
@@ -25,6 +24,7 @@ from reconcile.records import (
     Phase,
     requester_of_task,
 )
+from reconcile.references import CacheGuid, Digest, Rootfs, parse_image_reference
 
 APP = AppGuid("app-1")
 SOURCE = parse_image_reference("registry.example/team/web:7")

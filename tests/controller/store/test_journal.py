@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from controller.store import MemoryJournal, SqlJournal, Store, open_store
 from controller.store.originals import bytes_from_lrp, lrp_from_bytes
 from reconcile.errors import Invalid
-from reconcile.images import Rootfs
 from reconcile.lrps import (
     Action,
     AppGuid,
@@ -25,6 +24,7 @@ from reconcile.lrps import (
     WrapperAction,
 )
 from reconcile.records import Phase
+from reconcile.references import Rootfs
 from tests.controller.store.samples import MARKER_ENV, MARKER_PASSWORD, desired_lrp, migration
 
 texts = st.text(max_size=8)

@@ -12,9 +12,9 @@ from controller.store.database import Database, database_in_memory
 from controller.store.operations import KEPT_ENTRIES, SqlOperations
 from controller.store.tables import audit, metadata
 from reconcile.errors import NotFound
-from reconcile.images import CacheGuid, parse_image_reference
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import AuditEntry, CachedImage, JobId, JobState, Known, LrpKey
+from reconcile.records import AuditEntry, CachedImage, JobId, JobState, KnownCopy, KnownLrp, LrpKey
+from reconcile.references import CacheGuid, parse_image_reference
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
 ONE, TWO = AppGuid("app-1"), AppGuid("app-2")
@@ -156,14 +156,15 @@ class TestLookUp:
         await records.save_lrp(lrp_record("p-known"))
         return records
 
-    async def found_singly(self, records: SqlRecords, key: LrpKey) -> Known:
+    async def found_singly(self, records: SqlRecords, key: LrpKey) -> KnownLrp:
         record = await records.find_lrp(key.process_guid)
         if key.source is None or not key.app_guid:
-            return Known(record)
+            return KnownLrp(record)
         newest = await records.find_newest_binding(key.app_guid, key.source)
         found = None if newest is None else await records.find_job(newest.job_id)
         guid = None if found is None else found.cache_guid
-        return Known(record, newest, found, None if guid is None else await records.find_image(guid))
+        image = None if guid is None else await records.find_image(guid)
+        return KnownLrp(record, KnownCopy(newest, found, image))
 
     KEYS = tuple(
         LrpKey(ProcessGuid(guid), AppGuid(app), source)
@@ -195,17 +196,17 @@ class TestLookUp:
         (known,) = await world.look_up([LrpKey(ProcessGuid("p-known"), AppGuid("app-of-cached"), SOURCE)])
 
         assert known.record == lrp_record("p-known")
-        assert known.binding is not None
-        assert known.job is not None
-        assert known.image is not None
-        assert known.image.cache_guid == known.job.cache_guid
+        assert known.copy.binding is not None
+        assert known.copy.job is not None
+        assert known.copy.image is not None
+        assert known.copy.image.cache_guid == known.copy.job.cache_guid
 
     async def test_lrps_that_name_no_app_do_not_share_what_one_of_them_brought(
         self, records: SqlRecords
     ) -> None:
         await records.add_job(job(), binding(app=""))
 
-        assert await records.look_up([LrpKey(ProcessGuid("p"), AppGuid(""), SOURCE)]) == (Known(),)
+        assert await records.look_up([LrpKey(ProcessGuid("p"), AppGuid(""), SOURCE)]) == (KnownLrp(),)
 
     async def test_nothing_is_known_of_nothing(self, records: SqlRecords) -> None:
         assert await records.look_up([]) == ()

@@ -1,13 +1,14 @@
 """What LRPs ran from before they were moved."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
 from controller.store import Store, open_store
-from reconcile.images import CacheGuid, Rootfs
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.records import OriginalSource
+from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import MARKER_PASSWORD, lrp_record
 
 GUID = ProcessGuid("process-1")
@@ -25,6 +26,16 @@ async def test_an_origin_survives_with_its_login(store: Store) -> None:
 
     assert await store.original_sources.find_original_source(GUID) == PRIVATE
     assert await store.original_sources.find_original_source(ProcessGuid("other")) is None
+
+
+async def test_many_are_read_with_one_query(store: Store) -> None:
+    other = replace(PRIVATE, process_guid=ProcessGuid("process-2"))
+    for each in (PRIVATE, other):
+        await store.original_sources.save_original_source(each)
+
+    found = await store.original_sources.list_original_sources([GUID, ProcessGuid("other")])
+
+    assert found == {GUID: PRIVATE}
 
 
 async def test_it_goes_with_the_lrps_record(store: Store) -> None:

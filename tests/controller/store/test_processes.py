@@ -15,9 +15,9 @@ from cryptography.fernet import Fernet
 
 from controller.store import Store, cached_images, open_store
 from controller.store.database import database_at
-from reconcile.images import parse_digest
 from reconcile.lrps import ProcessGuid
 from reconcile.records import JobId, JobState
+from reconcile.references import parse_digest
 from tests.controller.store.reserving import CONTENTS
 from tests.controller.store.samples import digest
 

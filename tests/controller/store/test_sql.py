@@ -6,10 +6,10 @@ import pytest
 
 from controller.store import SqlRecords, Store
 from reconcile.errors import Conflict, Invalid, NotFound
-from reconcile.images import CacheGuid, Digest, ImageReference, parse_image_reference
 from reconcile.lrps import ProcessGuid
 from reconcile.ports import BindingRecords, BlobLocations, ImageRecords, JobRecords, Journal, LrpRecords
 from reconcile.records import JOB_CHANGES, CachedImage, CacheJob, JobId, JobState
+from reconcile.references import CacheGuid, Digest, ImageReference, parse_image_reference
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
 

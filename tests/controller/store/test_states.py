@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from controller.store import Store, open_store
 from reconcile.errors import Conflict, NotFound
-from reconcile.images import CacheGuid
 from reconcile.records import JOB_CHANGES, CacheJob, JobId, JobState
+from reconcile.references import CacheGuid
 from tests.controller.store.samples import binding, digest, image, job
 
 names = st.sampled_from(["a", "b", "c"])

@@ -29,10 +29,10 @@ from reconcile.events import (
     TaskChanged,
     TaskCreated,
 )
-from reconcile.images import Rootfs
 from reconcile.lrps import DesiredLrp, ModificationTag, ProcessGuid, SchedulingInfo, Task, TaskState
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState
+from reconcile.references import Rootfs
 from tests.reconcile.test_decide import LRP, PROCESS, RULES
 from tests.reconcile.test_staging import staging_task
 

@@ -10,8 +10,8 @@ from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
 from controller.threads import Cancellation
 from reconcile.errors import Denied, DockerCacheError, Invalid
-from reconcile.images import parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import MARKER, OpenRepository
 from tests.simulators import images
 from tests.simulators.registry import BasicLogin, OtherBytes, Refuse, RegistrySimulator, TokenLogin

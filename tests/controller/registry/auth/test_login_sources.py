@@ -15,8 +15,8 @@ from controller.registry.oci.manifests import Descriptor
 from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation
 from reconcile.errors import Denied, Unavailable
-from reconcile.images import parse_digest, parse_image_reference
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import MARKER, QUICK
 from tests.simulators import images
 from tests.simulators.registry import BasicLogin, Refuse, RegistrySimulator, TokenLogin

@@ -12,7 +12,7 @@ from controller.registry.http.settings import RegistrySettings, Retries
 from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation
 from reconcile.errors import RateLimited, Unavailable
-from reconcile.images import parse_image_reference
+from reconcile.references import parse_image_reference
 from tests.controller.registry.conftest import MARKER, QUICK, OpenRepository
 from tests.controller.registry.http.test_rate_limiter import Clock
 from tests.simulators import images

@@ -16,7 +16,7 @@ from controller.registry.oci.manifests import Descriptor
 from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Unavailable
-from reconcile.images import parse_digest, parse_image_reference
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE
 from tests.simulators import images
 from tests.simulators.registry import RegistrySimulator, Stall, TokenLogin

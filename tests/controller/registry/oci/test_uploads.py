@@ -6,7 +6,7 @@ import pytest
 from controller.registry.http.urls import parse_url
 from controller.registry.oci.uploads import closing_url, session_url
 from reconcile.errors import Invalid
-from reconcile.images import parse_digest
+from reconcile.references import parse_digest
 
 REQUEST = parse_url("https://r.example:5000/v2/a/b/blobs/uploads/")
 HEX = "ab" * 32

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcile.errors import Invalid
-from reconcile.images import (
+from reconcile.references import (
     CacheGuid,
     CacheRepositories,
     Digest,

@@ -1,9 +1,8 @@
-"""Image references, digests and rootfs URIs as values, and where a copy lies in the private registry.
+"""Image references, digests and rootfs URIs as values, and the names of copies in the private registry.
 
-Two grammars meet here. Docker's decides what an image is (`parse_image_reference`).
-Cloud Controller's is looser and decides how a text becomes a rootfs
-(`rootfs_from_image_text`); whatever it lets through that Docker's refuses is not
-cacheable, with the reason in the error.
+There are two grammars. Docker's decides what an image is (`parse_image_reference`). Cloud Controller's is
+looser and decides how a text becomes a rootfs (`rootfs_from_image_text`). An image that Cloud Controller
+accepts and Docker refuses is not cacheable; the error says why.
 
 Sources: distribution/reference (grammar and normalisation); cloud_controller_ng
 lib/utils/uri_utils.rb and lib/cloud_controller/diego/docker/docker_uri_converter.rb
@@ -42,7 +41,7 @@ _LOGIN = re.compile(r"(?<=//)[^/@]*@|^[^/@]*@(?=[^/]*/)")
 
 
 def without_login(text: str) -> str:
-    """Write what somebody gave as an image for people: cut, and without a login that may be in it."""
+    """Write an image text for people: at most 256 characters, and without a login that may be in it."""
     text = _LOGIN.sub("***@", text)
     return text if len(text) <= 256 else f"{text[:256]}…"
 
@@ -90,7 +89,7 @@ def parse_digest(text: str) -> Digest:
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """Which image, in Docker's words.
+    """A reference to an image, as Docker writes it.
 
     Attributes:
         domain: Host with an optional port, such as "docker.io" or "registry.example:5000".
@@ -116,7 +115,7 @@ class ImageReference:
 
     @property
     def version(self) -> str:
-        """What to ask a registry for: the digest, else the tag, else "latest"."""
+        """What a registry is asked for: the digest, else the tag, else "latest"."""
         return str(self.digest) if self.digest is not None else (self.tag or "latest")
 
     def with_default_tag(self) -> Self:
@@ -124,7 +123,7 @@ class ImageReference:
         return self if self.tag or self.digest else replace(self, tag="latest")
 
     def canonical(self) -> Self:
-        """Give the one spelling that all references to the same image share.
+        """Write the reference in the one spelling that all references to the same image share.
 
         The aliases of Docker Hub become "docker.io", its one-part names get "library/",
         a missing tag becomes "latest", and a tag beside a digest is dropped. Hosts are put in
@@ -139,7 +138,7 @@ class ImageReference:
         return replace(self, domain=domain, path=path, tag=tag)
 
     def at(self, digest: Digest) -> Self:
-        """Name the same repository's content under a digest."""
+        """Refer to content of the same repository by its digest."""
         return replace(self, tag=None, digest=digest)
 
 
@@ -205,12 +204,12 @@ def parse_image_reference(text: str) -> ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class Rootfs:
-    """A rootfs URI as it stands in a desired LRP or a task."""
+    """A rootfs URI of a desired LRP or a task."""
 
     uri: str
 
     def __str__(self) -> str:
-        """Write it for people: without a login, which a user may have put in and no cell uses."""
+        """Write the URI for people, without a login: a user may have written one, which no cell uses."""
         return _LOGIN.sub("***@", self.uri)
 
     @property
@@ -241,7 +240,7 @@ def rootfs_from_image_text(text: str) -> Rootfs:
     name, colon, tag = name.partition(":")
     if at:
         tag = f"{tag}@{digest}" if colon else digest
-    elif "/" in tag:  # whatever followed the colon is thrown away
+    elif "/" in tag:  # Cloud Controller ignores what follows the colon
         tag = "latest"
     if not _CC_PATH.fullmatch(name):
         raise _refuse(
@@ -276,9 +275,17 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     return parse_image_reference(f"{host}{slash}{path}".removeprefix("/"))
 
 
+def find_source(rootfs: Rootfs) -> ImageReference | None:
+    """Read a rootfs's image in its canonical spelling; None when no registry would know such an image."""
+    try:
+        return image_from_rootfs(rootfs).canonical()
+    except Invalid:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class CacheRepositories:
-    """Where copies lie in the private registry.
+    """The names of copies in the private registry.
 
     Attributes:
         address: Host and port of the private registry as cells see it.
@@ -286,7 +293,7 @@ class CacheRepositories:
             "docker-cache:{guid}" for registries that do not create repositories on push.
 
     Raises:
-        Invalid: Cells would look for the copies elsewhere, or all copies would share one name.
+        Invalid: Cells would look for the copies in another registry, or all copies would share one name.
     """
 
     address: str
@@ -305,14 +312,14 @@ class CacheRepositories:
         self.rootfs(guid)
 
     def image(self, guid: CacheGuid) -> ImageReference:
-        """Name the cache image of a GUID."""
+        """Name the copy with a GUID."""
         name = self.template.replace("{guid}", guid)
         return parse_image_reference(f"{self.address}/{name}").with_default_tag()
 
     def rootfs(self, guid: CacheGuid) -> Rootfs:
-        """Write the cached URL of a GUID."""
+        """Write the cached URL of a copy, which is the rootfs of LRPs that run from it."""
         return rootfs_from_image_text(str(self.image(guid)))
 
     def holds(self, image: ImageReference) -> bool:
-        """Whether an image already lies in the private registry."""
+        """Whether an image is in the private registry."""
         return image.domain.lower() == self.address.lower()

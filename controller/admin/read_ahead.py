@@ -1,0 +1,147 @@
+"""Gives the facts about a batch of LRPs that was read ahead, as a pass reads those of one LRP."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reconcile.facts import Coverage, Facts
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.orders import Order
+from reconcile.records import KnownCopy, KnownLrp, LrpKey, LrpRecord, Migration, OriginalSource
+from reconcile.references import ImageReference
+
+
+class Pins(Protocol):
+    """The pause, and the apps that stay on their sources."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the daemon starts only what an order asks for."""
+
+    def is_pinned(self, app_guid: AppGuid) -> bool:
+        """Whether an app stays on its source because an operator restored it."""
+
+
+class ListedOriginalSources(Protocol):
+    """What LRPs ran from before their migrations, read for many at once."""
+
+    async def list_original_sources(
+        self, process_guids: Sequence[ProcessGuid]
+    ) -> Mapping[ProcessGuid, OriginalSource]:
+        """Read what some hundred LRPs ran from."""
+
+
+class ReadMigrations(Protocol):
+    """The journal, as far as a survey reads it."""
+
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        """Read the open migration of an LRP."""
+
+    async def list_migrations(self) -> tuple[Migration, ...]:
+        """List the open migrations that can be read, oldest first."""
+
+    async def list_undecryptable(self) -> tuple[Exception, ...]:
+        """Say what is wrong with each row that cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMigrations:
+    """The rows of the journal, as they were when a survey began."""
+
+    journal: ReadMigrations
+    rows: Mapping[ProcessGuid, Migration]
+    are_complete: bool
+
+    async def find(self, process_guid: ProcessGuid) -> Migration | None:
+        """Give the row of one LRP; where some cannot be read, the journal is asked whether this is one.
+
+        Raises:
+            Invalid: The row cannot be read.
+        """
+        if self.are_complete:
+            return self.rows.get(process_guid)
+        return await self.journal.find_migration(process_guid)
+
+
+async def read_open_migrations(journal: ReadMigrations) -> OpenMigrations:
+    """Read the journal's rows."""
+    rows = {row.process_guid: row for row in await journal.list_migrations()}
+    return OpenMigrations(journal, rows, are_complete=not await journal.list_undecryptable())
+
+
+@dataclass(frozen=True, slots=True)
+class HypotheticalOrder:
+    """What operators ask for, as if they had given one order for every LRP, or none.
+
+    A plan says what would happen if it were applied, so orders that are being carried out do not count.
+    """
+
+    order: Order | None
+    pins: Pins
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the daemon starts only what an order asks for."""
+        return self.pins.is_paused
+
+    def order_of(self, process_guid: ProcessGuid) -> Order | None:  # noqa: ARG002 - the same for every LRP
+        """Give the order for an LRP; None for none."""
+        return self.order
+
+    def is_pinned(self, app_guid: AppGuid) -> bool:
+        """Whether an app stays on its source because an operator restored it."""
+        return self.pins.is_pinned(app_guid)
+
+
+@dataclass(slots=True)
+class ReadAhead:
+    """What was read of a batch of LRPs.
+
+    Attributes:
+        known: The records of each LRP that is desired or being migrated.
+        lrps: Those that are desired.
+    """
+
+    known: Mapping[LrpKey, KnownLrp]
+    lrps: Mapping[ProcessGuid, DesiredLrp]
+    instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
+    migrations: OpenMigrations
+    original_sources: ListedOriginalSources
+    _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
+    _copies: Mapping[tuple[AppGuid, ImageReference | None], KnownCopy] = field(init=False)
+    _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._records = {key.process_guid: known.record for key, known in self.known.items()}
+        self._copies = {(key.app_guid, key.source): known.copy for key, known in self.known.items()}
+
+    def facts(self, overrides: HypotheticalOrder, coverage: Coverage) -> Facts:
+        """Give the facts as a plan reads them."""
+        return Facts(lrps=self, records=self, coverage=coverage, overrides=overrides)
+
+    async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
+        """Give one desired LRP."""
+        return self.lrps.get(process_guid)
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """Give an LRP's instance rows of every presence."""
+        return self.instances.get(process_guid, ())
+
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        """Give the open migration of an LRP."""
+        return await self.migrations.find(process_guid)
+
+    async def find_record(self, process_guid: ProcessGuid) -> LrpRecord | None:
+        """Give what the last pass over an LRP came to."""
+        return self._records.get(process_guid)
+
+    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
+        """Give an app's latest binding for a source, with the binding's job and the job's cached image."""
+        return self._copies.get((app_guid, source), KnownCopy())
+
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
+        """Give what an LRP ran from before its migration; the first question reads it for the whole batch."""
+        if self._found_original_sources is None:
+            guids = tuple(self._records)
+            self._found_original_sources = await self.original_sources.list_original_sources(guids)
+        return self._found_original_sources.get(process_guid)

@@ -1,0 +1,94 @@
+"""Reads the facts about one LRP live: each anew from the BBS and the store, in the moment it is asked for."""
+
+from dataclasses import dataclass
+
+from reconcile.facts import Coverage, Facts
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.ports import (
+    BindingRecords,
+    EventCache,
+    ImageRecords,
+    Instances,
+    JobRecords,
+    Journal,
+    LrpRecords,
+    Lrps,
+    Mode,
+    OperatorOverrides,
+    OriginalSources,
+)
+from reconcile.records import KnownCopy, LrpRecord, Migration, OriginalSource
+from reconcile.references import ImageReference
+
+
+@dataclass(frozen=True, slots=True)
+class PassSources:
+    """The ports that a pass reads from."""
+
+    lrps: Lrps
+    instances: Instances
+    jobs: JobRecords
+    bindings: BindingRecords
+    images: ImageRecords
+    journal: Journal
+    original_sources: OriginalSources
+    records: LrpRecords
+    coverage: Coverage
+    event_cache: EventCache
+    mode: Mode
+    overrides: OperatorOverrides
+
+
+def live_facts(sources: PassSources) -> Facts:
+    """Give the facts as a pass reads them."""
+    reads = LiveReads(sources)
+    return Facts(
+        lrps=reads,
+        records=reads,
+        coverage=sources.coverage,
+        overrides=sources.overrides,
+        migrations=reads,
+    )
+
+
+class LiveReads:
+    """Asks the ports of a pass; nothing is kept between two questions."""
+
+    def __init__(self, sources: PassSources) -> None:
+        self._sources = sources
+
+    async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
+        """Read one desired LRP."""
+        return await self._sources.lrps.find_desired_lrp(process_guid)
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """List an LRP's instance rows of every presence."""
+        return await self._sources.instances.list_actual_lrps(process_guid)
+
+    async def list_domains(self) -> frozenset[str]:
+        """List the fresh domains."""
+        return await self._sources.lrps.list_domains()
+
+    def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
+        """Give the newest version that an event told of, for each epoch of an LRP's tag."""
+        return self._sources.event_cache.versions(process_guid)
+
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        """Read the open migration of an LRP."""
+        return await self._sources.journal.find_migration(process_guid)
+
+    async def find_record(self, process_guid: ProcessGuid) -> LrpRecord | None:
+        """Read what the last pass over an LRP came to."""
+        return await self._sources.records.find_lrp(process_guid)
+
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
+        """Read what an LRP ran from before its migration."""
+        return await self._sources.original_sources.find_original_source(process_guid)
+
+    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
+        """Read an app's latest binding for a source, with the binding's job and the job's cached image."""
+        binding = await self._sources.bindings.find_newest_binding(app_guid, source)
+        job = None if binding is None else await self._sources.jobs.find_job(binding.job_id)
+        guid = None if job is None else job.cache_guid
+        image = None if guid is None else await self._sources.images.find_image(guid)
+        return KnownCopy(binding, job, image)

@@ -1,0 +1,185 @@
+"""Which facts an observation reads, and in which order; that passes and plans agree is `admin/test_facts`."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from reconcile.bridges import bridge_of
+from reconcile.facts import Facts, PassContext
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.observe import observe, observe_orphaned_bridge
+from reconcile.orders import Order
+from reconcile.records import (
+    Binding,
+    Goal,
+    KnownCopy,
+    LrpRecord,
+    Migration,
+    OriginalSource,
+    Phase,
+    Strategy,
+)
+from reconcile.references import ImageReference, Rootfs
+from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RUNNING
+
+CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1")
+COPY = KnownCopy(READY.binding, JOB, IMAGE)
+OPEN = Migration(PROCESS, GUID, Phase.BRIDGED, LRP, 1, "run-1", NOW - 1, strategy=Strategy.BRIDGE)
+BRIDGE = bridge_of(PROCESS)
+
+
+@dataclass
+class Reads:
+    """Facts that note in which order they are read."""
+
+    lrp: DesiredLrp | None = LRP
+    copy: KnownCopy = COPY
+    migration: Migration | None = None
+    order: Order | None = None
+    is_paused: bool = False
+    read: list[str] = field(default_factory=list)
+
+    def facts(self, *, is_for_plan: bool = False) -> Facts:
+        migrations = None if is_for_plan else self
+        return Facts(lrps=self, records=self, coverage=self, overrides=self, migrations=migrations)
+
+    async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
+        self.read.append(f"lrp {process_guid}")
+        return self.lrp
+
+    async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        self.read.append(f"instances {process_guid}")
+        return (RUNNING,)
+
+    async def list_domains(self) -> frozenset[str]:
+        self.read.append("domains")
+        return frozenset({"cf-apps"})
+
+    def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
+        self.read.append(f"versions {process_guid}")
+        return ()
+
+    async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
+        self.read.append(f"migration {process_guid}")
+        return self.migration
+
+    async def find_record(self, process_guid: ProcessGuid) -> LrpRecord | None:
+        self.read.append(f"record {process_guid}")
+        return None
+
+    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
+        self.read.append("copy")
+        return self.copy
+
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
+        self.read.append(f"original source {process_guid}")
+        return OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+
+    def order_of(self, process_guid: ProcessGuid) -> Order | None:
+        return self.order
+
+    def is_pinned(self, app_guid: AppGuid) -> bool:
+        return False
+
+    def is_current(self, binding: Binding) -> bool:
+        return True
+
+
+async def test_the_journal_row_is_read_first_and_the_instances_last() -> None:
+    reads = Reads()
+
+    observed = await observe(PROCESS, reads.facts(), CONTEXT)
+
+    assert observed == replace(READY, instances=(RUNNING,))
+    assert reads.read == ["migration p-1", "record p-1", "lrp p-1", "copy", "instances p-1"]
+
+
+async def test_without_a_copy_a_pass_does_not_ask_for_instances() -> None:
+    reads = Reads(copy=KnownCopy())
+
+    assert (await observe(PROCESS, reads.facts(), CONTEXT)).instances == ()
+    assert reads.read[-1] == "copy"
+
+
+async def test_a_plan_always_knows_the_instances_since_it_says_what_follows_the_copy() -> None:
+    reads = Reads(copy=KnownCopy())
+
+    assert (await observe(PROCESS, reads.facts(is_for_plan=True), CONTEXT)).instances == (RUNNING,)
+
+
+@pytest.mark.parametrize(
+    ("order", "context"),
+    [(Order(Goal.SOURCE, since=NOW), CONTEXT), (None, replace(CONTEXT, is_restoring=True))],
+)
+async def test_the_way_back_needs_the_original_source_and_the_instances(
+    order: Order | None, context: PassContext
+) -> None:
+    reads = Reads(copy=KnownCopy(), order=order)
+
+    await observe(PROCESS, reads.facts(), context)
+
+    assert reads.read[3:] == ["original source p-1", "copy", "instances p-1"]
+
+
+async def test_where_stale_instances_are_known_of_instances_are_read_without_a_copy_too() -> None:
+    reads = Reads(copy=KnownCopy())
+
+    observed = await observe(PROCESS, reads.facts(), replace(CONTEXT, stale=frozenset({"i"})))
+
+    assert observed.instances == (RUNNING,)
+
+
+@pytest.mark.parametrize("lrp", [None, replace(LRP, rootfs=Rootfs("preloaded:cflinuxfs4"))])
+async def test_nothing_more_is_read_of_an_lrp_that_is_gone_or_runs_no_docker_image(
+    lrp: DesiredLrp | None,
+) -> None:
+    reads = Reads(lrp=lrp)
+
+    await observe(PROCESS, reads.facts(), CONTEXT)
+
+    assert reads.read[-1] == "lrp p-1"
+
+
+async def test_of_a_migration_the_bridge_is_read_before_the_lrp_and_its_instances() -> None:
+    """Instances of the original that start meanwhile are seen, so that it is not removed too early."""
+    reads = Reads(migration=OPEN)
+
+    observed = await observe(PROCESS, reads.facts(), CONTEXT)
+
+    assert observed.domain_is_fresh
+    assert reads.read == [
+        "migration p-1",
+        "record p-1",
+        "domains",
+        f"lrp {BRIDGE}",
+        f"instances {BRIDGE}",
+        "lrp p-1",
+        "instances p-1",
+        "versions p-1",
+    ]
+
+
+async def test_of_a_migration_a_plan_reads_nothing_that_only_a_step_rests_on() -> None:
+    reads = Reads(migration=replace(OPEN, goal=Goal.SOURCE))
+
+    await observe(PROCESS, reads.facts(is_for_plan=True), CONTEXT)
+
+    assert reads.read[2:] == ["original source p-1", "lrp p-1", "instances p-1"]
+
+
+async def test_of_an_orphaned_bridge_the_journal_is_read_before_the_lrps() -> None:
+    reads = Reads()
+
+    observed = await observe_orphaned_bridge(
+        BRIDGE, reads.facts(), domains=frozenset({"cf-apps"}), process_age=1.0
+    )
+
+    assert observed.domains_are_fresh
+    assert reads.read == [
+        "domains",
+        "migration p-1",
+        f"lrp {BRIDGE}",
+        f"instances {BRIDGE}",
+        "lrp p-1",
+        "instances p-1",
+    ]

@@ -134,8 +134,8 @@ class Typist:
             keys = re.findall(r"(?<!\w)\.([a-z_]+)", words[2])
             row = next((row for row in self._out.splitlines()), "{}")
             return "" if json.loads(row).keys() >= set(keys) else f"{row} has not all of {keys}"
-        if words[:3] == ["xargs", "-n", "1"]:
-            words = [*words[3:], GUID]
+        if words[0] == "xargs":
+            words = [*words[1:], GUID]
         if words[0] != PROGRAM:
             return f"not known: mark it as not run, or tell {Path(__file__).name} how to run it"
         arguments = await self._prepared(words[1:])
@@ -172,13 +172,7 @@ class Typist:
         if word == REFERENCE:
             return self._push() if words[0] == "cache" else str((await self._unused_copy())["source"])
         if HEXADECIMAL.fullmatch(word):
-            match words[:2]:
-                case ["jobs", "retry"]:
-                    return await self._job(f"{env.source.address}/team/none:1", "--follow")
-                case ["jobs", "cancel"]:
-                    return await self._job("127.0.0.1:1/team/none:1")
-                case _:
-                    return str((await self._unused_copy())["cache_guid"])
+            return str((await self._unused_copy())["cache_guid"])
         return word
 
     def _push(self) -> str:
@@ -191,11 +185,6 @@ class Typist:
         assert status == 0, err
         row: Row = json.loads(out.splitlines()[-1])
         return row
-
-    async def _job(self, reference: str, *options: str) -> str:
-        """Ask for a copy that cannot be made, and name its job."""
-        _, out, _ = await self._run(["cache", *options, "--output", "json", reference])
-        return str(json.loads(out.splitlines()[-1])["job_id"])
 
     async def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         name = " ".join(arguments[:2]) if arguments[0] == "config" else arguments[0]

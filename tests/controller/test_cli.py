@@ -74,7 +74,7 @@ async def test_what_does_no_work_imports_nothing_for_it(tmp_path: Path, argument
 
 @pytest.mark.usefixtures("servers")
 @pytest.mark.parametrize(
-    "command", ["status", "images", "jobs", "apps", "replacements", "audit", "pause", "reconcile", "verify"]
+    "command", ["status", "images", "jobs", "apps", "migrations", "audit", "pause", "reconcile", "verify"]
 )
 async def test_a_command_imports_what_it_takes_to_call_the_daemon(tmp_path: Path, command: str) -> None:
     config = tmp_path / "config.json"

@@ -206,7 +206,7 @@ def assemble(
     admin = AdminDependencies(
         planning=Planning(survey, Planner(survey, engine, store.records), Applier(survey, control, queue)),
         copies=Copies(
-            store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, makers=cacher)
+            store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, cacher=cacher)
         ),
         jobs=cacher,
         stored=Stored(

@@ -50,7 +50,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "jobs": Place("listing_commands", "jobs", "List cache jobs."),
         "apps": Place("listing_commands", "apps", "List Docker LRPs with their state and its reason."),
         "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
-        "cache": Place("copy_commands", "cache", "Have an image copied into the private registry."),
+        "cache": Place("copy_commands", "cache", "Copy an image into the private registry."),
         "verify": Place("copy_commands", "verify", "Check every byte of copies in the private registry."),
         "evict": Place("copy_commands", "evict", "Delete copies that no LRP uses."),
         "pause": Place("control_commands", "pause", "Let the daemon start no new work until `resume`."),
@@ -58,7 +58,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "reset-circuit-breaker": Place(
             "control_commands", "reset_circuit_breaker", "Let migrations resume after too many failures."
         ),
-        "audit": Place("listing_commands", "audit", "List what operators had the daemon do."),
+        "audit": Place("listing_commands", "audit", "List what operators told the daemon to do."),
         "doctor": Place("program_commands", "doctor", "Check everything that the daemon needs."),
         "config": Place("program_commands", "config", "Check a config file, or print an example of one."),
         "completion": Place("program_commands", "completion", "Print a script for completion in a shell."),

@@ -1,8 +1,8 @@
-"""Remembers which stagings were seen since the watcher last subscribed, the newest of each app and source.
+"""Remembers the newest staging of each app and source that the watcher saw since it last subscribed.
 
-A staging that begins and ends while nobody listens leaves no trace in the BBS. What is known of an app's
-stagings from before a gap may therefore be out of date, and is asked for again before an LRP is migrated
-because of it.
+A staging that begins and ends while the watcher is not subscribed leaves no trace in the BBS. So the
+bindings from before such a gap may be out of date, and the daemon requests the copy again before it
+migrates an LRP because of one.
 """
 
 from reconcile.lrps import AppGuid
@@ -21,11 +21,11 @@ class StagingCoverage:
         self._newest.clear()
 
     def record(self, request: CacheRequest) -> None:
-        """Remember a request for a copy."""
+        """Remember the staging that a request for a copy came from."""
         key = (request.app_guid, request.source)
         self._newest[key] = max(request.staged_at, self._newest.get(key, 0))
 
     def is_current(self, binding: Binding) -> bool:
-        """Whether no later staging of the binding's app can have been missed."""
+        """Whether the binding is from the newest staging: the watcher cannot have missed a later one."""
         newest = self._newest.get((binding.app_guid, binding.source))
         return newest is not None and binding.staged_at >= newest

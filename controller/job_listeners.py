@@ -1,4 +1,4 @@
-"""Passes on that a copy was requested and that its job has ended, to those whose work depends on it."""
+"""Records requests for copies in the staging coverage, and queues passes over LRPs when a cache job ends."""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from reconcile.records import CacheRequest
 
 @dataclass(frozen=True, slots=True)
 class JobListeners:
-    """The staging coverage hears of requests; an app's LRPs are looked at when a job has ended."""
+    """The parts of the daemon that act on a request for a copy, or on the end of its job."""
 
     coverage: StagingCoverage
     index: LrpIndex
     queue: WorkQueue[ProcessGuid]
 
     def requested(self, request: CacheRequest) -> None:
-        """Remember the staging that a request came from."""
+        """Record in the staging coverage the staging that a request came from."""
         self.coverage.record(request)
 
     def ended(self, app_guid: AppGuid) -> None:
-        """Look at an app's LRPs again, since a job that it waited for has ended."""
+        """Queue a pass over each LRP of an app, since a job that the app waited for has ended."""
         for process_guid in self.index.lrps_of(app_guid):
             self.queue.add(process_guid)

@@ -1,4 +1,4 @@
-"""The actions that a pass over one LRP can come to, as values with their reasons."""
+"""The actions that a pass over one LRP can decide on, each with its reason."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from reconcile.steps import RetireInstances, Step
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Do nothing until something changes."""
+    """Leave the LRP as it is until something changes."""
 
     reason: Reason
     detail: str = ""
@@ -37,7 +37,7 @@ class CacheImage:
 
 @dataclass(frozen=True, slots=True)
 class VerifyImage:
-    """Read back a copy that instances crashed from, before another app is migrated to it."""
+    """Read a copy back, since instances that ran from it crashed; no app is migrated to it before."""
 
     lrp: DesiredLrp
     image: CachedImage
@@ -49,7 +49,8 @@ class BeginMigration:
     """Write the journal row, check that the copy is in the registry, and start a migration.
 
     Attributes:
-        image: The cached image to migrate to; None for the way back to the source.
+        image: The cached image to migrate to; None when the LRP is migrated back to its source.
+        rounds: The number of the LRP's migrations, this one included.
     """
 
     lrp: DesiredLrp
@@ -62,7 +63,11 @@ class BeginMigration:
 
 @dataclass(frozen=True, slots=True)
 class Continue:
-    """Take the next step of an open migration."""
+    """Take the next step of an open migration.
+
+    Attributes:
+        target: The rootfs that the LRP is migrated to, and the login for it.
+    """
 
     step: Step
     target: Pull

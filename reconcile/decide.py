@@ -61,13 +61,13 @@ def decide(observed: Observed, rules: Rules) -> Action:
     source = source_of(lrp)
     if observed.order is not None:
         return _follow_order(observed, lrp, source, rules)
-    if observed.is_paused and (observed.is_restoring or not rules.cache.holds(source)):
+    if observed.is_paused and (observed.is_restoring or not rules.cache.covers(source)):
         return Skip(Reason.PAUSED)
     if observed.is_restoring:
-        if rules.cache.holds(source):
-            return _go_back(observed, lrp, rules)
+        if rules.cache.covers(source):
+            return _restore(observed, lrp, rules)
         return Skip(Reason.FELL_BACK_TO_SOURCE, "LRPs go back to their sources")
-    if observed.is_pinned and not rules.cache.holds(source):
+    if observed.is_pinned and not rules.cache.covers(source):
         return Skip(Reason.PINNED_TO_SOURCE, "an operator restored the app to its source")
     return _migrate(observed, lrp, source, rules)
 
@@ -76,14 +76,14 @@ def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, r
     order = observed.order
     if order is None:
         raise AssertionError("there is an order to follow")
-    if order.goal is Goal.SOURCE and not rules.cache.holds(source):
+    if order.goal is Goal.SOURCE and not rules.cache.covers(source):
         return Skip(Reason.RESTORED, "it runs from its source")
     if order.rootfs is not None and str(lrp.rootfs) != str(order.rootfs):  # a plan has no login in it
-        if order.goal is Goal.CACHE and rules.cache.holds(source):
+        if order.goal is Goal.CACHE and rules.cache.covers(source):
             return Skip(Reason.ALREADY_CACHED)
         return Skip(Reason.PLAN_IS_STALE, f"it is desired from {lrp.rootfs} now")
     if order.goal is Goal.SOURCE:
-        return _go_back(observed, lrp, rules)
+        return _restore(observed, lrp, rules)
     return _migrate(observed, lrp, source, rules)
 
 
@@ -130,7 +130,7 @@ def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: flo
     return Skip(Reason.BRIDGE_IN_USE, "the app itself is not desired")
 
 
-def _go_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     original_source = observed.original_source
     if original_source is None:
         return Skip(Reason.SOURCE_UNKNOWN, "this program did not migrate it, or the record of it is gone")

@@ -11,7 +11,7 @@ from reconcile.facts import Facts, MigrationFacts, PassContext
 from reconcile.lrps import DesiredLrp, ProcessGuid
 from reconcile.observed import Observed, OrphanedBridge
 from reconcile.records import Goal, Migration, Strategy
-from reconcile.references import ImageReference, find_source
+from reconcile.references import ImageReference, source_from_rootfs
 
 
 async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext) -> Observed:
@@ -35,7 +35,7 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
     if lrp is None:
         return observed
     observed = replace(observed, lrp=lrp, is_pinned=facts.overrides.is_pinned(lrp.app_guid))
-    source = find_source(lrp.rootfs)
+    source = source_from_rootfs(lrp.rootfs)
     if source is not None:
         observed = await _observe_copy(observed, lrp, source, facts)
     if (source is not None and _rests_on_instances(observed)) or facts.migrations is None:

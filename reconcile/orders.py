@@ -1,4 +1,4 @@
-"""Orders: what an operator asks of single LRPs, to be migrated now, and how."""
+"""Orders: an operator's requests to migrate single LRPs now."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from reconcile.references import Digest, Rootfs
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Migrate one LRP as a plan said, although the daemon by itself would wait or skip it.
+    """An operator's request to migrate one LRP now, even where the daemon would otherwise wait or skip it.
 
-    Failures from before the order do not count, later ones do: an order is one attempt.
+    An order is one attempt: failures from before it do not count, later ones do.
 
     Attributes:
-        goal: Whether the LRP goes to its cached image, or back to its source.
+        goal: Whether the LRP is migrated to its cached image, or back to its source.
         since: When the order was given, UTC seconds since 1970.
-        strategy: How the LRP must be migrated; None accepts either way.
-        rootfs: What the LRP must still be desired from; None accepts any.
-        to_rootfs: What its copy's URL must turn out to be; None accepts any.
-        platform_digest: What its image must turn out to be; None accepts any.
-        only_cached: Whether the order requests no copy and so concerns only LRPs that have one.
+        strategy: The strategy that the plan named; None accepts any.
+        rootfs: The rootfs that the plan showed and that the LRP must still have; None accepts any.
+        to_rootfs: The rootfs that the plan named as the target of the migration; None accepts any.
+        platform_digest: The platform digest that the plan named for the image; None accepts any.
+        only_cached: Whether the order covers only an LRP that has a copy, and requests no copy.
     """
 
     goal: Goal

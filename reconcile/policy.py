@@ -71,7 +71,7 @@ def refusal_of(
     policy: Policy, *, image: ImageReference, signal: Signal, cache: CacheRepositories
 ) -> Reason | None:
     """Give the reason not to cache an image; None means that it may be cached."""
-    if cache.holds(image):
+    if cache.covers(image):
         return Reason.ALREADY_CACHED
     if _matches(policy.deny, image):
         return Reason.DENIED

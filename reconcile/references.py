@@ -1,12 +1,12 @@
 """Image references, digests and rootfs URIs as values, and the names of copies in the private registry.
 
-There are two grammars. Docker's decides what an image is (`parse_image_reference`). Cloud Controller's is
-looser and decides how a text becomes a rootfs (`rootfs_from_image_text`). An image that Cloud Controller
-accepts and Docker refuses is not cacheable; the error says why.
+An image reference has two grammars. `parse_image_reference` follows Docker's. `rootfs_from_image_text`
+follows Cloud Controller's, which is looser, and writes the rootfs URI that Cloud Controller writes.
+A reference that Cloud Controller accepts and Docker refuses cannot be cached; the error gives the reason.
 
 Sources: distribution/reference (grammar and normalisation); cloud_controller_ng
 lib/utils/uri_utils.rb and lib/cloud_controller/diego/docker/docker_uri_converter.rb
-(rootfs); guardian imageplugin and grootfs layer_fetcher (what a cell reads out of one).
+(rootfs URIs); guardian imageplugin and grootfs layer_fetcher (the image that a cell pulls for a rootfs URI).
 """
 
 import re
@@ -41,22 +41,22 @@ _LOGIN = re.compile(r"(?<=//)[^/@]*@|^[^/@]*@(?=[^/]*/)")
 
 
 def without_login(text: str) -> str:
-    """Write an image text for people: at most 256 characters, and without a login that may be in it."""
+    """Make an image text fit for messages: mask a login in it, and cut it after 256 characters."""
     text = _LOGIN.sub("***@", text)
     return text if len(text) <= 256 else f"{text[:256]}…"
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(without_login(text))
 
 
-def _refuse(code: str, text: str, why: str) -> Invalid:
-    return Invalid("image", code, f"{_shown(text)} {why}")
+def _refusal(code: str, text: str, reason: str) -> Invalid:
+    return Invalid("image", code, f"{_quoted(text)} {reason}")
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The address of some content: an algorithm and lower-case hex digits."""
+    """The digest of some content: a hash algorithm, and the hash as lower-case hex digits."""
 
     algorithm: str
     hex: str
@@ -66,36 +66,36 @@ class Digest:
 
 
 def parse_digest(text: str) -> Digest:
-    """Read a sha256 or sha512 digest; safe to put into a path or a header afterwards.
+    """Read a sha256 or sha512 digest; the result is safe in a URL path or a header.
 
     Raises:
         Invalid: `invalid-format`, `digest-unsupported`, `digest-length` or `digest-format`.
     """
     algorithm, colon, digits = text.partition(":")
     if not colon:
-        raise _refuse("invalid-format", text, "is not a digest: write algorithm:hex")
+        raise _refusal("invalid-format", text, "is not a digest: write algorithm:hex")
     if algorithm not in _HEX_DIGITS:
-        raise _refuse("digest-unsupported", text, "has a digest that is neither sha256 nor sha512")
+        raise _refusal("digest-unsupported", text, "has a digest that is neither sha256 nor sha512")
     if len(digits) != _HEX_DIGITS[algorithm]:
-        raise _refuse(
+        raise _refusal(
             "digest-length",
             text,
             f"has a digest of {len(digits)} digits: {algorithm} has {_HEX_DIGITS[algorithm]}",
         )
     if not re.fullmatch(r"[0-9a-f]+", digits):
-        raise _refuse("digest-format", text, "has a digest that is not lower-case hex")
+        raise _refusal("digest-format", text, "has a digest that is not lower-case hex")
     return Digest(algorithm, digits)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """A reference to an image, as Docker writes it.
+    """A reference to an image in Docker's grammar.
 
     Attributes:
         domain: Host with an optional port, such as "docker.io" or "registry.example:5000".
         path: Repository within the registry, such as "library/ubuntu".
         tag: None when the reference names none.
-        digest: None when the reference names none; otherwise it alone decides what is fetched.
+        digest: None when the reference names none; otherwise the tag is ignored.
     """
 
     domain: str
@@ -115,7 +115,7 @@ class ImageReference:
 
     @property
     def version(self) -> str:
-        """What a registry is asked for: the digest, else the tag, else "latest"."""
+        """The tag or digest in the URL of the manifest: the digest, else the tag, else "latest"."""
         return str(self.digest) if self.digest is not None else (self.tag or "latest")
 
     def with_default_tag(self) -> Self:
@@ -123,11 +123,11 @@ class ImageReference:
         return self if self.tag or self.digest else replace(self, tag="latest")
 
     def canonical(self) -> Self:
-        """Write the reference in the one spelling that all references to the same image share.
+        """Normalize the reference, so that references to the same image are equal.
 
-        The aliases of Docker Hub become "docker.io", its one-part names get "library/",
-        a missing tag becomes "latest", and a tag beside a digest is dropped. Hosts are put in
-        small letters, except where only their capitals tell them from a namespace of Docker Hub.
+        The aliases of Docker Hub become "docker.io", its one-part names get "library/", a missing tag becomes
+        "latest", and a tag beside a digest is dropped. Hosts become lower-case, except a host without a dot
+        and a port whose capitals alone distinguish it from a namespace of Docker Hub.
         """
         domain = self.domain.lower() if _is_host(self.domain.lower()) else self.domain
         path = self.path
@@ -157,7 +157,7 @@ def _split_domain(text: str) -> tuple[str, str]:
 
 
 def parse_image_reference(text: str) -> ImageReference:
-    """Read a reference as docker does, with Docker Hub's defaults; a missing tag stays missing.
+    """Read a reference as Docker does: a missing host means Docker Hub, and a missing tag stays missing.
 
     Raises:
         Invalid: with code `name-uppercase`, `name-too-long`, `name-is-64-hex`, `digest-length`,
@@ -166,32 +166,32 @@ def parse_image_reference(text: str) -> ImageReference:
     Source: distribution/reference normalize.go and regexp.go.
     """
     if _BARE_IMAGE_ID.fullmatch(text):
-        raise _refuse("name-is-64-hex", text, "looks like an image id: name a repository")
+        raise _refusal("name-is-64-hex", text, "looks like an image id: name a repository")
     domain, remainder = _split_domain(text)
     name, at, digest_text = remainder.partition("@")
     path, colon, tag = name.partition(":")
     if "@" in domain:
-        raise _refuse(
+        raise _refusal(
             "invalid-format", text, "has an '@' in its host: give a login beside the image, not in it"
         )
     if path != path.lower():
-        raise _refuse(
-            "name-uppercase", text, f"has capitals in its repository {_shown(path)}: it must be lower-case"
+        raise _refusal(
+            "name-uppercase", text, f"has capitals in its repository {_quoted(path)}: it must be lower-case"
         )
     if not _DOMAIN.fullmatch(domain):
-        raise _refuse("invalid-format", text, f"has an illegal host {_shown(domain)}")
+        raise _refusal("invalid-format", text, f"has an illegal host {_quoted(domain)}")
     if not _PATH.fullmatch(path):
-        raise _refuse("invalid-format", text, f"has an illegal repository {_shown(path)}")
+        raise _refusal("invalid-format", text, f"has an illegal repository {_quoted(path)}")
     if colon and not _TAG.fullmatch(tag):
-        raise _refuse(
+        raise _refusal(
             "invalid-format",
             text,
-            f"has an illegal tag {_shown(tag)}: letters, digits, '_', '.', '-', at most 128 of them",
+            f"has an illegal tag {_quoted(tag)}: letters, digits, '_', '.', '-', at most 128 of them",
         )
     if at and not _DIGEST.fullmatch(digest_text):
-        raise _refuse("invalid-format", text, "has something after '@' that is no digest")
+        raise _refusal("invalid-format", text, "has something after '@' that is no digest")
     if len(path) > MAX_PATH:
-        raise _refuse(
+        raise _refusal(
             "name-too-long", text, f"has a repository of {len(path)} characters: at most {MAX_PATH}"
         )
     return ImageReference(
@@ -209,12 +209,12 @@ class Rootfs:
     uri: str
 
     def __str__(self) -> str:
-        """Write the URI for people, without a login: a user may have written one, which no cell uses."""
+        """Write the URI with a login in it masked; a user may have written one, and cells ignore it."""
         return _LOGIN.sub("***@", self.uri)
 
     @property
     def is_docker(self) -> bool:
-        """Whether a cell pulls it from a registry."""
+        """Whether cells pull the rootfs from a registry."""
         return self.uri.startswith("docker:")
 
 
@@ -222,14 +222,14 @@ def rootfs_from_image_text(text: str) -> Rootfs:
     """Write the rootfs URI that Cloud Controller writes for a droplet's image text.
 
     Raises:
-        Invalid: Cloud Controller would refuse the text; one such text in a droplet
-            keeps its whole domain from being fresh.
+        Invalid: Cloud Controller would refuse the text. One droplet with such a text keeps Cloud Controller
+            from marking the BBS domain as fresh.
 
     Source: cloud_controller_ng lib/utils/uri_utils.rb and docker_uri_converter.rb: the tag goes into
         the fragment; a bare digest leaves "@sha256" in the path; a missing tag stays missing.
     """
     if "://" in text:
-        raise _refuse("invalid-format", text, "should not contain a scheme")
+        raise _refusal("invalid-format", text, "should not contain a scheme")
     head, slash, rest = text.partition("/")
     has_registry = slash and ("." in head or ":" in head or head == "localhost")
     host, path = (head, rest) if has_registry else ("", text)
@@ -243,12 +243,12 @@ def rootfs_from_image_text(text: str) -> Rootfs:
     elif "/" in tag:  # Cloud Controller ignores what follows the colon
         tag = "latest"
     if not _CC_PATH.fullmatch(name):
-        raise _refuse(
-            "invalid-format", text, f"has a repository {_shown(name)} that Cloud Controller refuses"
+        raise _refusal(
+            "invalid-format", text, f"has a repository {_quoted(name)} that Cloud Controller refuses"
         )
     if (at or colon) and not _CC_TAG.fullmatch(tag):
-        raise _refuse(
-            "invalid-format", text, f"has a tag or digest {_shown(tag)} that Cloud Controller refuses"
+        raise _refusal(
+            "invalid-format", text, f"has a tag or digest {_quoted(tag)} that Cloud Controller refuses"
         )
     if tag.startswith("sha256:"):
         name, tag = f"{name}@sha256", tag.removeprefix("sha256:")
@@ -256,7 +256,7 @@ def rootfs_from_image_text(text: str) -> Rootfs:
 
 
 def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
-    """Read which image a cell would pull for a rootfs.
+    """Read the image that a cell pulls for a rootfs.
 
     Raises:
         Invalid: `not-docker`, or what `parse_image_reference` raises for a text
@@ -267,7 +267,7 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     """
     scheme, separator, rest = rootfs.uri.partition("://")
     if scheme != "docker" or not separator:
-        raise _refuse(Reason.NOT_DOCKER, rootfs.uri, "is not a docker:// rootfs")
+        raise _refusal(Reason.NOT_DOCKER, rootfs.uri, "is not a docker:// rootfs")
     name, _, fragment = rest.partition("#")  # an empty fragment is none
     text = (f"{name}:{fragment}" if fragment else name).partition("#")[0].partition("?")[0]
     host, slash, path = text.partition("/")
@@ -275,8 +275,8 @@ def image_from_rootfs(rootfs: Rootfs) -> ImageReference:
     return parse_image_reference(f"{host}{slash}{path}".removeprefix("/"))
 
 
-def find_source(rootfs: Rootfs) -> ImageReference | None:
-    """Read a rootfs's image in its canonical spelling; None when no registry would know such an image."""
+def source_from_rootfs(rootfs: Rootfs) -> ImageReference | None:
+    """Read the normalized image of a rootfs; None when Docker's grammar allows no such image."""
     try:
         return image_from_rootfs(rootfs).canonical()
     except Invalid:
@@ -293,7 +293,7 @@ class CacheRepositories:
             "docker-cache:{guid}" for registries that do not create repositories on push.
 
     Raises:
-        Invalid: Cells would look for the copies in another registry, or all copies would share one name.
+        Invalid: Cells would pull the copies from another registry, or all copies would have the same name.
     """
 
     address: str
@@ -301,13 +301,13 @@ class CacheRepositories:
 
     def __post_init__(self) -> None:
         if "{guid}" not in self.template:
-            raise Invalid("config", "bad-cache-template", f"{_shown(self.template)} has no {{guid}} in it")
+            raise Invalid("config", "bad-cache-template", f"{_quoted(self.template)} has no {{guid}} in it")
         guid = CacheGuid("00000000-0000-4000-8000-000000000000")
         if self.image(guid).domain != self.address or self.address.lower() in _HUB_ALIASES:
             raise Invalid(
                 "config",
                 "bad-cache-address",
-                f"{_shown(self.address)} is not read as a private registry: add its domain or port",
+                f"{_quoted(self.address)} is not read as a private registry: add its domain or port",
             )
         self.rootfs(guid)
 
@@ -320,6 +320,6 @@ class CacheRepositories:
         """Write the cached URL of a copy, which is the rootfs of LRPs that run from it."""
         return rootfs_from_image_text(str(self.image(guid)))
 
-    def holds(self, image: ImageReference) -> bool:
-        """Whether an image is in the private registry."""
+    def covers(self, image: ImageReference) -> bool:
+        """Whether a reference names the private registry; the registry itself is not asked."""
         return image.domain.lower() == self.address.lower()

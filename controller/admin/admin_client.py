@@ -104,7 +104,7 @@ class AdminClient:
         return await self._list("ListApps", request, "apps")
 
     async def list_audit(self) -> list[Row]:
-        """List what operators had the daemon do, the latest first."""
+        """List what operators told the daemon to do, the latest first."""
 
         def request(token: str) -> pb.ListAuditRequest:
             return pb.ListAuditRequest(page_size=PAGE_SIZE, page_token=token)

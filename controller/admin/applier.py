@@ -196,7 +196,7 @@ class Applier:
     def _is_done(self, planned: PlannedMigration, seen: SurveyedLrp) -> bool:
         if seen.lrp.rootfs == planned.subject.rootfs:
             return False
-        is_from_cache = any(self._survey.rules.cache.holds(source) for source in seen.sources)
+        is_from_cache = any(self._survey.rules.cache.covers(source) for source in seen.sources)
         if planned.to_rootfs is None:
             return is_from_cache
         return str(seen.lrp.rootfs) == str(planned.to_rootfs)  # a plan contains no login

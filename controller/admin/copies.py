@@ -1,4 +1,4 @@
-"""Deletes copies that no LRP uses, and reads copies back, when an operator asks for it."""
+"""Deletes copies that no LRP uses, and verifies copies, when an operator asks for it."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -20,16 +20,16 @@ class CopyRecords(Protocol):
     """The cached images in the store."""
 
     async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
-        """Forget a finished copy, and return the blobs that it held."""
+        """Delete the record of a finished copy, and return the digests of its blobs."""
 
     async def keep_image(self, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        """Save a finished copy with the blobs that it holds."""
+        """Save the record of a finished copy with the digests of its blobs."""
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies."""
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
-        """Note since when a copy needs verification; 0 when it does not."""
+        """Save since when a copy needs verification; 0 when it does not."""
 
 
 class CopyRegistry(CopyReader, Protocol):
@@ -40,14 +40,14 @@ class CopyRegistry(CopyReader, Protocol):
 
 
 class UsedBbs(Protocol):
-    """The BBS, which tells which LRPs use a copy."""
+    """The BBS, whose desired LRPs show whether a copy is used."""
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SurveyScan[SchedulingInfo]:
-        """List the light views of the desired LRPs of one domain, or all when it is empty."""
+        """List the scheduling infos of the desired LRPs of one domain, or of all domains when it is empty."""
 
 
-class CopyMakers(Protocol):
-    """The cacher, which makes copies."""
+class ContentLocks(Protocol):
+    """The cacher's locks, one per image content."""
 
     def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
         """Get the lock that is held while the copy of some content is made or deleted."""
@@ -59,16 +59,16 @@ class CopyDependencies:
 
     registry: CopyRegistry
     cache: CacheRepositories
-    makers: CopyMakers
+    cacher: ContentLocks
 
 
 class CopyStatus(StrEnum):
-    """What reading a copy back has shown."""
+    """The result of reading a copy back."""
 
     OK = "ok"
-    """Every byte is as it should be."""
+    """Every byte was read and matches its digest."""
     CORRUPT = "corrupt"
-    """Something is not what it should be."""
+    """The manifest or a blob does not match its digest."""
     MISSING = "missing"
     """The manifest or a blob is not in the private registry."""
     UNREADABLE = "unreadable"
@@ -77,25 +77,28 @@ class CopyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReadBackResult:
-    """What reading one copy back has shown; `error` is empty when the copy is ok."""
+    """The status of one copy after it was read back; `error` is empty when the copy is ok."""
 
     status: CopyStatus
     error: str = ""
 
 
 class Copies:
-    """Single copies, as operators work with them."""
+    """What operators do with single copies: find, evict and verify them."""
 
-    def __init__(self, records: CopyRecords, journal: Journal, bbs: UsedBbs, shelf: CopyDependencies) -> None:
+    def __init__(
+        self, records: CopyRecords, journal: Journal, bbs: UsedBbs, dependencies: CopyDependencies
+    ) -> None:
         self._records, self._journal, self._bbs = records, journal, bbs
-        self._registry, self._cache, self._makers = shelf.registry, shelf.cache, shelf.makers
+        self._registry, self._cache = dependencies.registry, dependencies.cache
+        self._cacher = dependencies.cacher
 
     async def find(self, names: Sequence[str]) -> list[CachedImage]:
-        """Read the records of copies that are named by GUID, by a prefix of it, or by source.
+        """Find the records of copies by GUID, by a prefix of the GUID, or by source.
 
         Raises:
             NotFound: `no-such-image`.
-            Invalid: `ambiguous`: a name means several.
+            Invalid: `ambiguous`: a name matches several copies.
         """
         images = await self._records.list_images()
         return [resolve_image(name, images) for name in names]
@@ -104,7 +107,7 @@ class Copies:
         """List the LRPs of every domain that are desired from a copy, or are being migrated to or from it.
 
         Raises:
-            Invalid: `unreadable-lrps`: any of them may use it.
+            Invalid: `unreadable-lrps`: an LRP that cannot be read may use the copy.
         """
         migrating = [
             row.process_guid
@@ -112,12 +115,12 @@ class Copies:
             if row.cache_guid == image.cache_guid
         ]
         scan = self._bbs.list_scheduling_infos("", docker_only=True)
-        using = [info.process_guid async for info in scan if self._is_from(info.rootfs, image)]
+        using = [info.process_guid async for info in scan if self._names_copy(info.rootfs, image)]
         if scan.skipped:
             raise Invalid("bbs", "unreadable-lrps", f"{scan.skipped} LRPs cannot be read: any may use it")
         return sorted({*migrating, *using})
 
-    def _is_from(self, rootfs: Rootfs, image: CachedImage) -> bool:
+    def _names_copy(self, rootfs: Rootfs, image: CachedImage) -> bool:
         """Whether a rootfs names a copy: by tag or digest, with a login or without."""
         text = rootfs.uri.lower()
         names = (image.cache_guid.lower(), image.digest.hex)
@@ -126,17 +129,17 @@ class Copies:
     async def evict(self, image: CachedImage) -> None:
         """Delete a copy from the private registry and the store.
 
-        The record is dropped first, and the use of the copy is checked once more after that: a pass that
-        migrates an LRP writes its migration first, and then checks whether the copy is still known. So one
-        of them always sees the other.
+        The record is deleted first, and then the use of the copy is checked once more. A pass that migrates
+        an LRP writes its journal row first, and then checks whether the record still exists. So at least one
+        of the two sees the other.
 
         Raises:
             NotFound: `no-such-image`.
             Conflict: `image-in-use`.
-            Invalid: The registry does not delete, or it is not known which LRPs use the copy.
+            Invalid: The registry does not allow deletion, or an LRP that may use the copy cannot be read.
         """
         await self._refuse_if_used(image)
-        async with self._makers.content_lock(image.platform_digest):
+        async with self._cacher.content_lock(image.platform_digest):
             blobs = await self._records.drop_image(image.cache_guid)
             try:
                 await self._refuse_if_used(image)
@@ -155,7 +158,7 @@ class Copies:
             raise Conflict("admin", "image-in-use", f"{image.cache_guid} is used by these LRPs: {named}")
 
     async def _refuse_if_shared(self, image: CachedImage) -> None:
-        """Refuse to delete another copy as well: a manifest is deleted by digest, with all its tags."""
+        """Refuse when another copy is the same manifest: a registry deletes a manifest with all its tags."""
         repository = self._cache.image(image.cache_guid).repository
         for other in await self._records.list_images():
             is_other = other.cache_guid != image.cache_guid and other.digest == image.digest
@@ -169,7 +172,7 @@ class Copies:
         try:
             await self._registry.delete_copy(target, image.digest)
         except NotFound:
-            return  # it was deleted there already
+            return  # the registry has deleted it already
         except Invalid as error:
             raise Invalid(
                 error.system,
@@ -179,10 +182,10 @@ class Copies:
             ) from error
 
     async def verify(self, image: CachedImage, *, now: float) -> ReadBackResult:
-        """Read a copy back.
+        """Read a copy back, and save the result.
 
-        A corrupt or missing one needs verification from now on: no app is migrated to it. One that could not
-        be read stays as it was.
+        A corrupt or missing copy needs verification from now on: no app is migrated to it. Nothing is saved
+        for a copy that could not be read.
         """
         target = self._cache.image(image.cache_guid)
         try:

@@ -1,4 +1,4 @@
-"""Names everything that operators' calls reach, in four parts."""
+"""The dependencies of the admin API."""
 
 import time
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Protocol
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
 from controller.admin.copies import Copies
-from controller.admin.listing import AuditEntries, Breaker, ListedRecords, Watching
+from controller.admin.listing import AdminWatcher, AuditLog, ListedRecords, ResettableBreaker
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
 from controller.control import OperatorControl
@@ -19,21 +19,21 @@ from reconcile.references import CacheRepositories
 
 
 class RequestedJobs(Protocol):
-    """Cache jobs, as operators ask for them and follow them."""
+    """Cache jobs, as operators request and watch them."""
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Ask for a copy."""
+        """Request a copy."""
 
     async def resume(self) -> None:
-        """Look again at all jobs that wait."""
+        """Queue all open jobs again."""
 
     def progress(self, job_id: JobId) -> Progress | None:
-        """Return how far a job's copy has come; None while it does not copy."""
+        """Return the progress of a job's copy; None when no copy is under way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """What plans are made and applied by."""
+    """Makes plans and applies them."""
 
     survey: Survey
     planner: Planner
@@ -46,7 +46,7 @@ class Stored:
 
     records: ListedRecords
     journal: Journal
-    entries: AuditEntries
+    entries: AuditLog
     audit: Audit
 
 
@@ -55,8 +55,8 @@ class RunningDaemon:
     """The parts of the running daemon that report their state, or that an operator stops and resumes."""
 
     control: OperatorControl
-    breaker: Breaker
-    watching: Watching
+    breaker: ResettableBreaker
+    watching: AdminWatcher
     mode: Mode
     process: Process
     started_at: float = field(default_factory=time.time)
@@ -64,7 +64,7 @@ class RunningDaemon:
 
 @dataclass(frozen=True, slots=True)
 class AdminDependencies:
-    """Everything that operators' calls reach."""
+    """The dependencies of the admin API."""
 
     planning: Planning
     copies: Copies
@@ -74,5 +74,5 @@ class AdminDependencies:
 
     @property
     def cache(self) -> CacheRepositories:
-        """Where copies lie."""
+        """The names of copies in the private registry."""
         return self.planning.survey.rules.cache

@@ -1,4 +1,4 @@
-"""Lists LRPs for operators, and names what listings read: records, audit entries, breaker and watcher."""
+"""Lists LRPs for operators, and declares the interfaces that listings read from."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -39,25 +39,25 @@ class ListedRecords(Protocol):
         """Count the finished copies, and sum up their bytes."""
 
 
-class AuditEntries(Protocol):
-    """The entries of the audit."""
+class AuditLog(Protocol):
+    """The audit log."""
 
     async def list_entries(self) -> tuple[AuditEntry, ...]:
-        """List what operators had the daemon do, the latest first."""
+        """List the entries, the latest first."""
 
 
-class Breaker(Protocol):
-    """The circuit breaker."""
+class ResettableBreaker(Protocol):
+    """The owner of the circuit breaker."""
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
-        """Its current state."""
+        """The circuit breaker as it is now."""
 
     def reset_circuit_breaker(self) -> None:
-        """Let migrations resume although some have failed."""
+        """Close the circuit breaker, so that migrations resume although some have failed."""
 
 
-class Watching(Protocol):
+class AdminWatcher(Protocol):
     """The watcher of the BBS."""
 
     @property
@@ -74,11 +74,11 @@ class Watching(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AppRow:
-    """One Docker LRP for people.
+    """One Docker LRP as `apps` lists it.
 
     Attributes:
-        wanted: What it is to be desired from; None while that is not known.
-        running: Instances that run.
+        wanted: The rootfs that the daemon wants the LRP to have; None while it is not known.
+        running: The number of instances that run.
     """
 
     lrp: DesiredLrp
@@ -93,20 +93,22 @@ class AppRow:
         return self.reason.state
 
 
-LOOKED_AT = 5_000
-"""LRPs that are read for one page at most, however few of them are chosen."""
+MAX_LRPS_READ = 5_000
+"""How many LRPs are read at most for one page, even when few of them match the selection."""
 
-_HINDRANCES = frozenset({Reason.CIRCUIT_BREAKER_OPEN, Reason.IN_FLIGHT_LIMIT, Reason.WAITING_FOR_RECOVERY})
-"""Reasons for which a pass begins no migration, and which a decision about a single LRP cannot know."""
+_DAEMON_WIDE_REASONS = frozenset(
+    {Reason.CIRCUIT_BREAKER_OPEN, Reason.IN_FLIGHT_LIMIT, Reason.WAITING_FOR_RECOVERY}
+)
+"""Reasons not to start a migration that come from the whole daemon, and not from the LRP."""
 
 
 @dataclass(frozen=True, slots=True)
 class AppPage:
-    """Some LRPs, by process GUID.
+    """One page of LRPs, sorted by process GUID.
 
     Attributes:
-        last: The LRP that was read last; "" when there are no more.
-        unreadable: ListedRecords of the BBS that could not be read.
+        last: The process GUID of the last LRP that was read; "" on the last page.
+        unreadable: The number of records of the BBS that could not be read.
     """
 
     rows: Sequence[AppRow]
@@ -115,56 +117,64 @@ class AppPage:
 
 
 async def list_apps(
-    survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, most: int
+    survey: Survey, selection: Selection, states: Collection[AppState], *, after: str, limit: int
 ) -> AppPage:
-    """List LRPs after one: `most` of them, or fewer when thousands had to be read for them."""
+    """List at most `limit` LRPs after a process GUID; fewer when `MAX_LRPS_READ` were read to find them."""
     counts, rows = SurveyCounts(), list[AppRow]()
     rest = await survey.list_for_page(after)
-    looked_at = rest.first(LOOKED_AT)
-    async with aclosing(survey.decide_each(looked_at, selection, None, counts)) as seen_lrps:
-        async for seen in seen_lrps:
-            row = app_row(seen, survey)
+    to_read = rest.first(MAX_LRPS_READ)
+    async with aclosing(survey.decide_each(to_read, selection, None, counts)) as surveyed_lrps:
+        async for surveyed in surveyed_lrps:
+            row = app_row(surveyed, survey)
             if not states or row.state in states:
                 rows.append(row)
-            if len(rows) > most:
-                return AppPage(rows[:most], rows[most - 1].lrp.process_guid, counts.unreadable)
-    has_more = len(rest.guids) > LOOKED_AT
-    return AppPage(rows, looked_at.guids[-1] if has_more else "", counts.unreadable)
+            if len(rows) > limit:
+                return AppPage(rows[:limit], rows[limit - 1].lrp.process_guid, counts.unreadable)
+    has_more = len(rest.guids) > MAX_LRPS_READ
+    return AppPage(rows, to_read.guids[-1] if has_more else "", counts.unreadable)
 
 
-def app_row(seen: SurveyedLrp, survey: Survey) -> AppRow:
+def app_row(surveyed: SurveyedLrp, survey: Survey) -> AppRow:
     """Describe one LRP."""
-    reason, detail = _reason_of(seen)
+    reason, detail = _reason_of(surveyed)
     return AppRow(
-        seen.lrp, _wanted(seen, survey, reason), reason, detail, running(seen.lrp, seen.observed.instances)
+        surveyed.lrp,
+        _wanted(surveyed, survey, reason),
+        reason,
+        detail,
+        running(surveyed.lrp, surveyed.observed.instances),
     )
 
 
-def _reason_of(seen: SurveyedLrp) -> tuple[Reason, str]:
-    record, action = seen.observed.record, seen.action
-    is_same = record is not None and record.rootfs == str(seen.lrp.rootfs)
+def _reason_of(surveyed: SurveyedLrp) -> tuple[Reason, str]:
+    record, action = surveyed.observed.record, surveyed.action
+    is_same = record is not None and record.rootfs == str(surveyed.lrp.rootfs)
     match action:
-        case Skip(reason, detail) if seen.observed.migration is not None and record is not None:
+        case Skip(reason, detail) if surveyed.observed.migration is not None and record is not None:
             is_recorded = record.reason.state is AppState.MIGRATING
             return (record.reason, record.detail) if is_recorded else (reason, detail)
         case Skip(reason, detail):
             was_migrated = record is not None and record.cache_guid is not None
             return (Reason.MIGRATED if reason is Reason.ALREADY_CACHED and was_migrated else reason), detail
         case BeginMigration() | CacheImage() | VerifyImage():
-            if record is not None and is_same and record.reason in _HINDRANCES:
+            if record is not None and is_same and record.reason in _DAEMON_WIDE_REASONS:
                 return record.reason, record.detail
             return action.reason, ""
         case _:
             return Reason.RETIRED_STALE_INSTANCES, ""
 
 
-def _wanted(seen: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:
+def _wanted(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:
     state = reason.state
-    if state in {AppState.CACHED, AppState.SKIPPED} and seen.observed.migration is None:
-        return seen.lrp.rootfs
-    image, migration = seen.observed.image, seen.observed.migration
+    if state in {AppState.CACHED, AppState.SKIPPED} and surveyed.observed.migration is None:
+        return surveyed.lrp.rootfs
+    image, migration = surveyed.observed.image, surveyed.observed.migration
     if migration is not None and migration.goal is Goal.SOURCE:
-        return seen.observed.original_source.rootfs if seen.observed.original_source is not None else None
+        return (
+            surveyed.observed.original_source.rootfs
+            if surveyed.observed.original_source is not None
+            else None
+        )
     guid = migration.cache_guid if migration is not None else (image.cache_guid if image else None)
     return None if guid is None else survey.rules.cache.rootfs(guid)
 

@@ -272,7 +272,7 @@ def plan_from_messages(entries: Iterable[pb.PlanEntry]) -> Plan:
     """Read a plan that is to be applied; skipped LRPs do not matter for that.
 
     Raises:
-        BadRequest: The plan is cut, goes on after its end, or has entries that cannot be read.
+        BadRequest: The plan is cut, continues after its end, or has entries that cannot be read.
     """
     whole = tuple(entries)
     end = _end_of(whole)

@@ -1,4 +1,8 @@
-"""Cuts lists into pages; a token names the last item of a page, so changes of the list shift nothing."""
+"""Cuts lists into pages.
+
+The token of a page is the key of the last item before it. So no item is skipped or repeated when the list
+changes between two pages.
+"""
 
 import base64
 import binascii
@@ -16,23 +20,23 @@ LARGEST_SIZE = 1000
 
 
 def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) -> tuple[list[T], str]:
-    """Return the items of one page in the order of their keys, and the next page's token, "" after the last.
+    """Return one page of the items, sorted by key, and the token of the next page; "" when there is none.
 
     Raises:
-        BadRequest: The size is negative, or the token is not one of ours.
+        BadRequest: The size is negative, or the token is not from this API.
     """
-    most = page_size(size)
+    limit = page_size(size)
     after = key_from_token(token)
     try:
         rest = sorted((item for item in items if after is None or key(item) > after), key=key)
-    except TypeError as error:  # it is the token of another list
+    except TypeError as error:  # the token is from another list
         raise _bad_token() from error
-    chosen = rest[:most]
-    return chosen, token_from_key(key(chosen[-1])) if len(rest) > most else ""
+    chosen = rest[:limit]
+    return chosen, token_from_key(key(chosen[-1])) if len(rest) > limit else ""
 
 
 def page_size(size: int) -> int:
-    """Return the number of items on a page.
+    """Return the greatest number of items on a page.
 
     Raises:
         BadRequest: The size is negative.
@@ -43,15 +47,15 @@ def page_size(size: int) -> int:
 
 
 def token_from_key(key: Key) -> str:
-    """Write the token of a page that begins after a key."""
+    """Write the token of the page that starts after a key."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
 
 
 def key_from_token(token: str) -> Key | None:
-    """Read a token; None means from the beginning.
+    """Read the key from a token; None when the token is empty, for the first page.
 
     Raises:
-        BadRequest: The token is not one of ours.
+        BadRequest: The token is not from this API.
     """
     if not token:
         return None

@@ -97,7 +97,7 @@ class Planner:
 
     def _collect(self, seen: SurveyedLrp, criteria: PlanCriteria, collected: "_Collected") -> None:
         rules = self._survey.rules
-        runs_from_cache = any(rules.cache.holds(source) for source in seen.sources)
+        runs_from_cache = any(rules.cache.covers(source) for source in seen.sources)
         if criteria.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
             if (
                 not seen.observed.is_pinned and seen.lrp.app_guid

@@ -167,14 +167,14 @@ async def resolve_selection(dependencies: AdminDependencies, message: pb.Filter)
 
 async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> pb.ListAppsResponse:
     """List the Docker LRPs, by process GUID."""
-    most, after = page_size(request.page_size), key_from_token(request.page_token)
+    limit, after = page_size(request.page_size), key_from_token(request.page_token)
     selection = await resolve_selection(dependencies, request.filter)
     found = await listing.list_apps(
         dependencies.planning.survey,
         selection,
         messages.app_states_from_numbers(request.states),
         after="" if after is None else str(after[0]),
-        most=most,
+        limit=limit,
     )
     token = token_from_key((found.last,)) if found.last else ""
     answer = [messages.app_message(row, owner_of(row.lrp)) for row in found.rows]
@@ -182,7 +182,7 @@ async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> 
 
 
 async def audit(dependencies: AdminDependencies, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
-    """List what operators had the daemon do, the latest first."""
+    """List the entries of the audit log, the latest first."""
     entries = await dependencies.stored.entries.list_entries()
     chosen, token = page(
         entries, lambda entry: (-entry.number,), size=request.page_size, token=request.page_token

@@ -82,7 +82,7 @@ class Servicer(AdminServicer):
             return await queries.apps(self._dependencies, request)
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
-        """List what operators had the daemon do, the latest first."""
+        """List what operators told the daemon to do, the latest first."""
         async with _answering(context):
             return await queries.audit(self._dependencies, request)
 

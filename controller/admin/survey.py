@@ -30,7 +30,7 @@ from reconcile.orders import Order
 from reconcile.plan import planned_action
 from reconcile.reasons import Reason
 from reconcile.records import KnownLrp, LrpKey
-from reconcile.references import ImageReference, find_source
+from reconcile.references import ImageReference, source_from_rootfs
 from reconcile.selection import Selection
 
 BATCH = 250
@@ -226,7 +226,7 @@ class Survey:
         removed = {guid: migrations.rows[guid].original for guid in guids if guid in migrations.rows}
         chosen = filter(selection.matches_owner, (removed | desired).values())
         lrps = sorted(chosen, key=lambda each: each.process_guid)
-        keys = [LrpKey(lrp.process_guid, lrp.app_guid, find_source(lrp.rootfs)) for lrp in lrps]
+        keys = [LrpKey(lrp.process_guid, lrp.app_guid, source_from_rootfs(lrp.rootfs)) for lrp in lrps]
         known = await self._dependencies.records.look_up(keys)
         return ReadAhead(
             dict(zip(keys, known, strict=True)),
@@ -269,13 +269,13 @@ class Survey:
         self, surveyed: SurveyedLrp, selection: Selection, batch: ReadAhead
     ) -> tuple[ImageReference, ...]:
         """Name what an LRP runs from, and of one that runs from a copy what it ran from before, if known."""
-        source = find_source(surveyed.lrp.rootfs)
-        if source is None or not self._rules.cache.holds(source):
+        source = source_from_rootfs(surveyed.lrp.rootfs)
+        if source is None or not self._rules.cache.covers(source):
             return () if source is None else (source,)
         original_source = surveyed.observed.original_source
         if original_source is None and selection.images:
             original_source = await batch.find_original_source(surveyed.lrp.process_guid)
-        before = None if original_source is None else find_source(original_source.rootfs)
+        before = None if original_source is None else source_from_rootfs(original_source.rootfs)
         return (source,) if before is None else (source, before)
 
 

@@ -1,4 +1,4 @@
-"""Takes cache jobs from their queue and has them run, as many at a time as there are loops."""
+"""Takes cache jobs from the queue and runs them, one at a time in each concurrent call of `Cacher.run`."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(scope="cacher")
 
 
 class Cacher:
-    """Runs cache jobs for ever."""
+    """The queue of cache jobs, and the loop that runs them."""
 
     def __init__(self, dependencies: CacherDependencies) -> None:
         self._jobs = dependencies.jobs
@@ -32,7 +32,7 @@ class Cacher:
         )
 
     async def recover(self) -> None:
-        """Queue the jobs that an earlier run has left."""
+        """Queue the open jobs that an earlier run of the daemon left."""
         for job in await self._jobs.list_open_jobs():
             if job.state is JobState.COPYING:
                 await self._runner.interrupt(job)
@@ -44,24 +44,24 @@ class Cacher:
         self._queue.close()
 
     async def resume(self) -> None:
-        """Look again at all jobs that wait, since a pause is over."""
+        """Queue all open jobs again, since a pause is over."""
         for job in await self._jobs.list_open_jobs():
             self._queue.add(job.job_id)
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Ask for a copy; the same requester again gives the same job."""
+        """Request a copy and return its job: the open job that the requester has already, or another."""
         return await self._requests.request(request)
 
     def progress(self, job_id: JobId) -> Progress | None:
-        """Give the progress of a job's copy; None when none is under way."""
+        """Return the progress of a job's copy; None when no copy is under way."""
         return self._copies.progress(job_id)
 
     def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        """Give the lock that whoever makes or deletes the copy of some content holds."""
+        """Return the lock to hold while the copy of some content is made or deleted."""
         return self._copies.content_lock(platform_digest)
 
     async def run(self) -> None:
-        """Run jobs for ever."""
+        """Run one job after another, until cancelled."""
         while True:
             job_id = await self._queue.take()
             try:

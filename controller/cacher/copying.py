@@ -1,4 +1,4 @@
-"""Brings the image of a job into the private registry, under the GUID of the image's content."""
+"""Copies the image of a job into the private registry, under the cache GUID of the image's content."""
 
 import asyncio
 from dataclasses import replace
@@ -15,7 +15,7 @@ from reconcile.references import Digest, ImageReference
 
 
 class JobCopies:
-    """The copies that jobs make, one at a time of the same content."""
+    """Makes the copies for jobs; no two jobs copy the same content at the same time."""
 
     def __init__(
         self, dependencies: CacherDependencies, *, requests: JobRequests, credentials: JobCredentials
@@ -28,16 +28,20 @@ class JobCopies:
         self._content_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     def progress(self, job_id: JobId) -> Progress | None:
-        """Give the progress of a job's copy; None when none is under way."""
+        """Return the progress of a job's copy; None when no copy is under way."""
         target = self._targets.get(job_id)
         return None if target is None else self._engine.progress(target)
 
     def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        """Give the lock that whoever makes or deletes the copy of some content holds."""
+        """Return the lock to hold while the copy of some content is made or deleted."""
         return self._content_locks.setdefault(platform_digest, asyncio.Lock())
 
     async def cache_image(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
-        """Copy a job's image, unless its content is there already, and end the job; None without a copy."""
+        """Copy a job's image, unless a copy of its content exists, and end the job.
+
+        Returns:
+            The cached image, and the copy that was made; None for the latter when a copy existed already.
+        """
         self._requests.note_start(job.job_id)
         resolved = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
         async with self.content_lock(resolved.platform_digest):
@@ -60,7 +64,7 @@ class JobCopies:
                 size=copied.size,
                 created_at=now,
                 verified_at=now,
-                # Until it was read back: a copy adds what is missing, and does not mend what is corrupt.
+                # Copying adds missing blobs and repairs no corrupt ones: only reading back clears this.
                 needs_verification_since=needs_verification_since,
             )
             await self._finish(job, resolved, image, copied.blobs)
@@ -83,7 +87,7 @@ class JobCopies:
     async def _finish(
         self, job: CacheJob, resolved: ResolvedImage, image: CachedImage, blobs: tuple[Digest, ...]
     ) -> None:
-        """End a job; requests that joined it late get a job of their own if the tag has moved meanwhile."""
+        """End a job; requests that joined during it get a new job if the tag may have moved."""
         cached = replace(
             job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
         )
@@ -93,9 +97,9 @@ class JobCopies:
             await self._jobs.finish_job(cached, image, blobs)
 
     async def _may_have_moved(self, job: CacheJob, resolved: ResolvedImage) -> bool:
-        """Whether a reference names other content than when its copy started, or cannot be resolved now."""
+        """Whether a job's source names other content than when its copy started, or cannot be resolved."""
         try:
-            again = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+            resolved_again = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
         except DockerCacheError:
             return True
-        return again.platform_digest != resolved.platform_digest
+        return resolved_again.platform_digest != resolved.platform_digest

@@ -1,4 +1,4 @@
-"""Names what cache jobs are run with."""
+"""The dependencies of the cacher."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,30 +13,30 @@ from reconcile.references import CacheRepositories, ImageReference
 
 
 class CopyEngine(ImageEngine, Protocol):
-    """An engine whose copies can be watched."""
+    """An engine that reports the progress of its copies."""
 
     def progress(self, target: ImageReference) -> Progress | None:
-        """Give the progress of the copy to a target; None when none is under way."""
+        """Return the progress of the copy to a target; None when no copy is under way."""
 
 
 class JobGate(Protocol):
-    """Whether jobs may run."""
+    """Decides whether jobs may run: the pause, and the orders that are exempt from it."""
 
     @property
     def is_paused(self) -> bool:
-        """Whether only jobs run that an operator has ordered."""
+        """Whether the daemon is paused, and only jobs that an operator ordered run."""
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
-        """Give the order for an LRP, until a pass has ended it; None when there is none."""
+        """Return the order for an LRP that no pass has ended yet; None when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacherDependencies:
-    """What cache jobs are run with.
+    """The dependencies of the cacher.
 
     Attributes:
-        cache: Names the targets of copies.
-        listeners: Hear of requests, and of jobs that have ended.
+        cache: The names of copies in the private registry.
+        listeners: Are told of each request for a copy, and of each job that has ended.
     """
 
     engine: CopyEngine

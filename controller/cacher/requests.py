@@ -40,7 +40,7 @@ class JobRequests:
         self._lock = asyncio.Lock()
 
     async def request(self, request: CacheRequest) -> CacheJob:
-        """Ask for a copy; the same requester again gives the same job."""
+        """Request a copy and return its job: the open job that the requester has already, or another."""
         async with self._lock:
             job = await self._find_job_of(request) or await self._join_or_add(request)
         if request.is_ordered and job.is_open:
@@ -57,17 +57,17 @@ class JobRequests:
         )
 
     def note_start(self, job_id: JobId) -> None:
-        """Note that a job is about to resolve its source: whoever has joined until now is not late."""
+        """Note that a job is about to resolve its source: requests that have joined by now are not late."""
         self._joined_late.pop(job_id, None)
 
     @asynccontextmanager
     async def locked(self, job_id: JobId) -> AsyncIterator[Sequence[CacheRequest]]:
-        """Keep all requests waiting for as long as the context lasts; gives those that joined a job late."""
+        """Make new requests wait inside the `with` block; yields the requests that joined a job late."""
         async with self._lock:
             yield self._joined_late.pop(job_id, [])
 
     async def add_successor(self, late: Sequence[CacheRequest]) -> None:
-        """Add a job of their own for requests that joined too late; only within `locked`."""
+        """Add a new job for the requests that joined too late; call it only within `locked`."""
         is_ordered = any(request.is_ordered for request in late)
         successor = await self._add(replace(late[0], is_ordered=is_ordered))
         for request in late[1:]:

@@ -1,4 +1,4 @@
-"""Runs one cache job: decides whether it may run now, makes an attempt, and records what came of it."""
+"""Runs one cache job: decides whether it may run now, makes an attempt, and saves the result."""
 
 import asyncio
 import time
@@ -18,13 +18,13 @@ from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobSta
 
 log = structlog.get_logger(scope="cacher")
 
-RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by how many attempts were made
+RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by the number of attempts
 RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
 PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
 
 
 class JobRunner:
-    """Runs cache jobs, each once when it is told to."""
+    """Makes single attempts at cache jobs."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class JobRunner:
         self._requests, self._credentials, self._copies = requests, credentials, copies
 
     async def run(self, job_id: JobId) -> float | None:
-        """Run a job once, and give the seconds until it is to run again; None when it has ended."""
+        """Run a job once, and return the seconds until it must run again; None when it has ended."""
         job = await self._jobs.find_job(job_id)
         if job is None or not job.is_open:
             return None

@@ -68,7 +68,7 @@ class ApplyView:
     def see(self, row: Row) -> None:
         """Show a change of an LRP."""
         if self._output.is_json:
-            self._output.lines([row])
+            self._output.json_lines([row])
         guid, is_over = row["process_guid"], row["state"] in _OVER
         if row["state"] == "migrating":
             self._on_their_way.add(guid)

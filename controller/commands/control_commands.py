@@ -65,7 +65,7 @@ async def _show_live(output: Output, client: AdminClient, *, is_direct: bool) ->
 
 def _show_status(output: Output, row: Row, *, is_direct: bool) -> None:
     if output.is_json:
-        output.lines([row])
+        output.json_lines([row])
     else:
         output.pairs(status_pairs(row, is_direct=is_direct))
 
@@ -162,5 +162,5 @@ def reset_circuit_breaker(*, config_path: Path, output: Output) -> None:
 
 def _report(output: Output, row: Row, text: str) -> None:
     if output.is_json:
-        output.lines([row])
+        output.json_lines([row])
     output.say(text)

@@ -1,4 +1,4 @@
-"""Commands about copies: cache, image, verify, evict."""
+"""The commands that work on copies: cache, image, verify, evict."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 @config_option
 @direct_option
 @output_option
-@click.option("--follow", is_flag=True, help="Stay until the copy exists, and print its URL.")
+@click.option("--follow", is_flag=True, help="Wait until the copy exists, and print its URL.")
 @click.argument("reference")
 def cache(*, config_path: Path, is_direct: bool, output: Output, follow: bool, reference: str) -> None:
-    """Have an image copied into the private registry.
+    """Copy an image into the private registry.
 
-    A login for the image's registry is taken from the daemon's config. --direct implies --follow.
+    The daemon takes the login for the image's registry from its config. --direct implies --follow.
 
     \b
     Example:
@@ -41,8 +41,8 @@ def cache(*, config_path: Path, is_direct: bool, output: Output, follow: bool, r
         job = await client.cache_image(reference)
         if not (follow or is_direct):
             if output.is_json:
-                output.lines([job])
-            output.say(f"asked for a copy of {job['source']}: job {job['job_id']}")
+                output.json_lines([job])
+            output.say(f"requested a copy of {job['source']}: job {job['job_id']}")
             output.say("`jobs --watch` shows its progress")
             return
         last = await _follow(output, client, job)
@@ -55,15 +55,15 @@ def cache(*, config_path: Path, is_direct: bool, output: Output, follow: bool, r
 
 
 async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
-    """Show a job until it ends: each change of its state as a line, and its progress as a bar."""
+    """Show a job until it ends, with a line for each change and a progress bar; return its last row."""
     shown = ""
-    with _bars(output, is_transfer=True) as bars:
+    with _progress_bars(output, is_transfer=True) as bars:
         bar = None if bars is None else bars.add_task("copying", total=None)
         async with aclosing(client.watch_jobs([job["job_id"]])) as changes:
             async for row in changes:
                 job = row
                 if output.is_json:
-                    output.lines([row])
+                    output.json_lines([row])
                     continue
                 line = describe_job(row)
                 if line != shown:
@@ -77,7 +77,7 @@ async def _follow(output: Output, client: AdminClient, job: Row) -> Row:
 
 
 def describe_job(job: Row) -> str:
-    """Write a job's state, its attempt, why the last attempt failed, and when the next one begins."""
+    """Describe a job in one line: state, attempt, error of the last attempt, and start of the next one."""
     source, attempt = job["source"], attempt_of(job)
     match job["state"]:
         case "copying":
@@ -93,8 +93,8 @@ def describe_job(job: Row) -> str:
             return f"{source}: {state}"
 
 
-def _bars(output: Output, *, is_transfer: bool) -> "AbstractContextManager[Progress | None]":
-    """Show bars for the length of a block, where there is a terminal for them."""
+def _progress_bars(output: Output, *, is_transfer: bool) -> "AbstractContextManager[Progress | None]":
+    """Show progress bars inside a `with` block; None when standard error is not a terminal."""
     if not output.has_bars:
         return nullcontext()
     from rich import progress
@@ -125,7 +125,7 @@ def image(*, config_path: Path, is_direct: bool, output: Output, names: tuple[st
     """
     rows = call(Target(config_path, is_direct), lambda client: client.get_images(names))
     if output.is_json:
-        output.lines(rows)
+        output.json_lines(rows)
         return
     for number, row in enumerate(rows):
         if number:
@@ -151,7 +151,7 @@ def _image_pairs(row: Row) -> list[tuple[str, str]]:
     ]
 
 
-VERIFIED = (
+VERIFY_COLUMNS = (
     Column("source", lambda row: row["source"]),
     Column("status", lambda row: row["status"], is_state=True),
     Column("size", lambda row: format_size(row["bytes"]), priority=2, is_number=True),
@@ -168,9 +168,9 @@ VERIFIED = (
 def verify(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
     """Check every byte of copies in the private registry.
 
-    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference; without
-    any, all copies are read. No app is migrated to a copy that is corrupt or missing. The status is 0 when
-    all copies are ok, and 5 otherwise.
+    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. Without
+    any IMAGE, all copies are verified. No app is migrated to a copy that is corrupt or missing. The exit
+    status is 0 when all copies are ok, and 5 otherwise.
 
     \b
     Examples:
@@ -179,7 +179,7 @@ def verify(*, config_path: Path, is_direct: bool, output: Output, names: tuple[s
     """
     rows = call(Target(config_path, is_direct), lambda client: _verify(output, client.verify(names)))
     if not output.is_json:
-        output.listing(rows, VERIFIED, what="copies")
+        output.listing(rows, VERIFY_COLUMNS, what="copies")
     bad = sum(row["status"] != "ok" for row in rows)
     if bad:
         what = f"{bad} of {format_count(len(rows), 'copies')}"
@@ -189,7 +189,7 @@ def verify(*, config_path: Path, is_direct: bool, output: Output, names: tuple[s
 
 async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[Row]:
     rows = list[Row]()
-    with _bars(output, is_transfer=False) as bars:
+    with _progress_bars(output, is_transfer=False) as bars:
         bar = None if bars is None else bars.add_task("reading copies", total=None)
         async with aclosing(verified):
             async for row in verified:
@@ -197,7 +197,7 @@ async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[R
                 if bars is not None and bar is not None:
                     bars.update(bar, total=row["total"], completed=row["done"])
                 if output.is_json:
-                    output.lines([row])
+                    output.json_lines([row])
     return rows
 
 
@@ -209,8 +209,8 @@ async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[R
 def evict(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
     """Delete copies that no LRP uses.
 
-    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. Each is
-    deleted or refused by itself; the status is 4 when any was refused.
+    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. When
+    one is refused, the others are still deleted, and the exit status is 4.
 
     \b
     Examples:
@@ -231,7 +231,7 @@ async def _evict(output: Output, client: AdminClient, names: tuple[str, ...]) ->
                 output.note(f"{name}: {error}")
             continue
         if output.is_json:
-            output.lines([row])
+            output.json_lines([row])
         freed = format_size(row["bytes"])
         output.say(f"deleted {row['url']}; the registry's garbage collection frees up to {freed}")
     if refusals and len(names) == 1:

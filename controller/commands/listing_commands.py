@@ -171,7 +171,7 @@ async def _watch_jobs(output: Output, client: AdminClient) -> None:
     async with aclosing(client.watch_jobs()) as changes:
         if output.is_json:
             async for row in changes:
-                output.lines([row])
+                output.json_lines([row])
         elif output.width is None:
             async for row in changes:
                 texts = (
@@ -306,7 +306,7 @@ AUDIT = (
 @direct_option
 @listing_options(AUDIT)
 def audit(*, config_path: Path, is_direct: bool, output: Output) -> None:
-    """List what operators had the daemon do.
+    """List what operators told the daemon to do.
 
     The latest entry comes first.
 

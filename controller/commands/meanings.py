@@ -1,4 +1,4 @@
-"""Explains reasons to people, below the tables that show them."""
+"""Explains the reasons that a table shows, below the table."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from reconcile.reasons import Reason
 
 
 def explain(output: Output, reasons: Iterable[str]) -> None:
-    """Write what reasons mean; nothing where JSON is read."""
+    """Write the meaning of each reason; nothing with `--output json`."""
     known = [Reason(text) for text in sorted(set(reasons)) if text in set(Reason)]
     if output.is_json or not known:
         return

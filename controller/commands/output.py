@@ -1,4 +1,4 @@
-"""Writes what commands found: text for people, or one JSON object per line for programs."""
+"""Writes the results of commands: text for people, or one JSON object per line for programs."""
 
 import json
 import os
@@ -29,7 +29,7 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
     "heading": {"bold": True},
     "advice": {"italic": True},
 }
-"""State or role of a text to its style."""
+"""The style of each state, and of headings and advice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class View:
     """How a listing is shown.
 
     Attributes:
-        is_wide: All columns are shown, and none is shortened.
+        is_wide: Whether all columns are shown, and none is shortened.
         columns: Names of the columns to show; empty shows those that fit.
         sort: Name of the column to sort by; empty keeps the order.
-        is_descending: The greatest comes first.
+        is_descending: Whether the greatest comes first.
     """
 
     is_wide: bool = False
@@ -53,9 +53,9 @@ class Output:
     """The streams that a command writes to.
 
     Attributes:
-        width: Columns of the terminal; None where standard output is not a terminal.
-        has_colours: Texts are styled.
-        has_bars: Progress is shown with bars, on standard error.
+        width: The terminal's width in characters; None when standard output is not a terminal.
+        has_colours: Whether text on standard output is styled.
+        has_bars: Whether progress bars are shown on standard error.
     """
 
     def __init__(self, wanted: Format, view: View | None = None) -> None:
@@ -69,33 +69,33 @@ class Output:
 
     @cached_property
     def bars(self) -> "Console":
-        """The console that bars are drawn on; notes appear above them."""
+        """The console for progress bars; notes appear above the bars."""
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
 
     def listing(self, rows: Sequence[Row], columns: Sequence[Column], *, what: str) -> None:
-        """Write a list in the order that the view asks for; `what` is the plural noun above it."""
+        """Write rows, sorted as the view says, below their number; `what` is the plural noun for them."""
         by_name = {column.name: column for column in columns}
         if self.view.sort:
             column = by_name[self.view.sort]
             rows = sorted(rows, key=column.sort_key, reverse=self.view.is_descending)
         if self.is_json:
-            self.lines(rows)
+            self.json_lines(rows)
             return
         self.say(format_count(len(rows), what), style="heading")
         for line in self.table(rows, [by_name[name] for name in self.view.columns] or columns):
             click.echo(line)
 
     def table(self, rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
-        """Lay out rows, in the columns that fit unless the view names them."""
+        """Lay out rows in the columns that the view names, or else in those that fit."""
         if not rows:
             return []
-        is_whole = self.width is None or self.view.is_wide or bool(self.view.columns)
-        return table_lines(rows, columns, width=None if is_whole else self.width, style=self.styled)
+        is_unlimited = self.width is None or self.view.is_wide or bool(self.view.columns)
+        return table_lines(rows, columns, width=None if is_unlimited else self.width, style=self.styled)
 
-    def lines(self, rows: Iterable[Row]) -> None:
-        """Write JSON lines and flush each, since the reader may wait for it."""
+    def json_lines(self, rows: Iterable[Row]) -> None:
+        """Write each row as a line of JSON, and flush it, since a reader may wait for the line."""
         for row in rows:
             sys.stdout.write(f"{json.dumps(row)}\n")
             sys.stdout.flush()
@@ -118,8 +118,8 @@ class Output:
     def _wrapped(self, text: str, indent: int) -> list[str]:
         if self.width is None:
             return [text]
-        room = max(self.width - indent, 20)
-        return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        width = max(self.width - indent, 20)
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
     def finding(self, level: str, name: str, text: str, advice: str) -> None:
         """Write one finding of a check: level, name and text, with the advice below the text."""
@@ -134,18 +134,18 @@ class Output:
             click.echo(" " * indent + self.styled(line, "advice"))
 
     def say(self, text: str = "", *, style: str = "") -> None:
-        """Write a text for people, wrapped between words on a terminal; nothing where JSON is read."""
+        """Write a text for people, wrapped between words on a terminal; nothing with `--output json`."""
         for line in () if self.is_json else self._wrapped(clean(text), 0):
             click.echo(self.styled(line, style))
 
     def note(self, text: str) -> None:
-        """Write a line for people to standard error, in either format."""
+        """Write a line for people to standard error, also with `--output json`."""
         if "bars" in self.__dict__:
             self.bars.print(clean(text), soft_wrap=True, markup=False)
         else:
             click.echo(clean(text), err=True)
 
     def styled(self, text: str, style: str) -> str:
-        """Style a text where standard output has colours."""
+        """Style a text when standard output has colours."""
         known = STYLES.get(style)
         return click.style(text, **known) if self.has_colours and known else text

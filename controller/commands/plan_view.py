@@ -88,7 +88,7 @@ def plan_rows(plan: PlanDocument) -> list[Row]:
 def show_plan(output: Output, plan: PlanDocument) -> None:
     """Write a plan: what is copied, what is migrated, what is skipped and why."""
     if output.is_json:
-        output.lines(plan_rows(plan))
+        output.json_lines(plan_rows(plan))
         return
     end, copies, migrations = plan.end, plan.copies, plan.migrations
     way = "to their copies in" if end["goal"] == "cache" else "back to their sources from"

@@ -131,7 +131,7 @@ async def _diagnose(output: Output, loaded: "Config") -> int:
                 "advice": finding.advice,
             }
             if output.is_json:
-                output.lines([row])
+                output.json_lines([row])
             else:
                 output.finding(row["level"], row["check"], row["text"], row["advice"])
     return problems

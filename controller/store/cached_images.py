@@ -96,7 +96,7 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
     """Save a finished copy; an existing one keeps its source and creation time, and gets further blobs.
 
     Raises:
-        Conflict: `guid-of-other-content`: the GUID is not the one that is reserved for the content.
+        Conflict: `guid-of-other-content`: the GUID is not reserved for the content.
     """
     if _reserve(connection, image.platform_digest, image.cache_guid) != image.cache_guid:
         raise _other_content(image.cache_guid, image.platform_digest)

@@ -175,7 +175,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """Lists what operators had the daemon do, the latest first.
+        """Lists what operators told the daemon to do, the latest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -960,5 +960,5 @@ def test_an_address_that_cells_would_read_otherwise_is_refused(address: str) -> 
     ],
 )
 def test_the_private_registry_is_known_in_any_spelling(text: str, held: bool) -> None:  # noqa: FBT001 - a table
-    assert CacheRepositories("cache.example:8080").holds(parse_image_reference(text)) is held
-    assert CacheRepositories("CACHE.example:8080").holds(parse_image_reference(text)) is held
+    assert CacheRepositories("cache.example:8080").covers(parse_image_reference(text)) is held
+    assert CacheRepositories("CACHE.example:8080").covers(parse_image_reference(text)) is held

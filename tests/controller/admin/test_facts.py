@@ -54,7 +54,14 @@ from reconcile.records import (
     Phase,
     Strategy,
 )
-from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs, find_source
+from reconcile.references import (
+    CacheGuid,
+    CacheRepositories,
+    Digest,
+    ImageReference,
+    Rootfs,
+    source_from_rootfs,
+)
 from reconcile.selection import Selection
 
 NOW = 1_800_000_000.0
@@ -513,7 +520,7 @@ class Saving:
         if each.migration is None or each.migration.is_desired:
             bbs.lrps[each.guid] = lrp
         bbs.rows[each.guid] = each.rows
-        source = find_source(lrp.rootfs)
+        source = source_from_rootfs(lrp.rootfs)
         if each.image is not None and source is not None:
             await self._save_image(each, each.image, source)
         if each.last_pass is not None:

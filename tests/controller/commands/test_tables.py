@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.commands.copy_commands import VERIFIED
+from controller.commands.copy_commands import VERIFY_COLUMNS
 from controller.commands.listing_commands import APPS, AUDIT, IMAGES, JOBS, MIGRATIONS
 from controller.commands.plan_view import COPIES, PINS, RESTORES, SKIPPED
 from controller.commands.plan_view import MIGRATIONS as PLANNED
@@ -49,7 +49,7 @@ TABLES = {
     "apps": APPS,
     "migrations": MIGRATIONS,
     "audit": AUDIT,
-    "verify": VERIFIED,
+    "verify": VERIFY_COLUMNS,
     "copies": COPIES,
     "planned": PLANNED,
     "restores": RESTORES,

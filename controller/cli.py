@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None, *, given: object = None) -> Non
         arguments: Those of the process when None.
         given: The click object of the command; see there.
     """
-    _mend_streams()
+    _make_streams_safe()
     try:
         commands.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=given)
     except click.UsageError as error:
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None, *, given: object = None) -> Non
         sys.exit(FAILED if error.code == 1 else error.code)  # 1 is what rich makes of a broken pipe
 
 
-def _mend_streams() -> None:
+def _make_streams_safe() -> None:
     """Replace characters that a terminal cannot show, and open closed streams on nothing."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)

@@ -116,7 +116,7 @@ class OperatorControl:
         self._pinned -= apps
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
-        """Give the order for an LRP, until a pass has ended it; None when there is none."""
+        """Return the order for an LRP, until a pass has ended it; None when there is none."""
         order, _ = self._orders.get(process_guid, (None, None))
         return order
 

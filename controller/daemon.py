@@ -2,7 +2,7 @@
 
 Order of need, and so of closing in reverse: metrics, store, BBS client, engine, admin API, loops.
 On the first signal no further migration starts, those under way get a few seconds, then the loops are
-cancelled; a copy in flight goes back into the queue. A second signal ends the process at once.
+cancelled; a copy in flight is put back into the queue. A second signal ends the process at once.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class ReloadRequested(StopRequested):
 
 
 class LoopEnded(RuntimeError):
-    """A loop that should run for ever returned."""
+    """A loop that should run forever returned."""
 
 
 async def run(
@@ -167,7 +167,7 @@ async def _run_loops(
 
 async def _run_forever(loop: Coroutine[None, None, None]) -> NoReturn:
     await loop
-    raise LoopEnded("a loop that should run for ever returned")
+    raise LoopEnded("a loop that should run forever returned")
 
 
 async def _stop_on_signal(reconciler: Reconciler, read_config: Callable[[], object]) -> NoReturn:

@@ -50,9 +50,9 @@ class LrpEventCache:
             versions[lrp.tag.epoch] = lrp
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Give the newest version in each epoch of an LRP that an event told of."""
+        """Return the newest version in each epoch of an LRP that an event told of."""
         return tuple(self._versions.get(process_guid, {}).values())
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
-        """Give the GUIDs of instances that ran before an LRP was removed."""
+        """Return the GUIDs of instances that ran before an LRP was removed."""
         return self._stale.get(process_guid, frozenset())

@@ -31,9 +31,9 @@ class LrpIndex:
             del self._of_app[known[1]]
 
     def process_guids(self) -> frozenset[ProcessGuid]:
-        """Give the process GUIDs of all LRPs in the index."""
+        """Return the process GUIDs of all LRPs in the index."""
         return frozenset(self._tags)
 
     def lrps_of(self, app_guid: AppGuid) -> frozenset[ProcessGuid]:
-        """Give the process GUIDs of one app's LRPs."""
+        """Return the process GUIDs of one app's LRPs."""
         return frozenset(self._of_app.get(app_guid, ()))

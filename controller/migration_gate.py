@@ -81,7 +81,7 @@ class MigrationGate:
         self._recovering.discard(key)
 
     def why_not_start(self, key: ProcessGuid, now: float) -> Outcome | None:
-        """Give the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
+        """Return the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
         obstacle = self._obstacle(now)
         if obstacle is not None:
             self._waiting[key] = None
@@ -154,7 +154,7 @@ class MigrationGate:
             self._queue.add(key)
 
     async def finish_migrations(self, seconds: float | None) -> None:
-        """Start no further migration, and wait some seconds, or for ever, for the end of those under way."""
+        """Start no further migration, and wait some seconds, or forever, for the end of those under way."""
         self._is_stopping = True
         for key in self._migrating:
             self._queue.add(key, Priority.URGENT)

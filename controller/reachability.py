@@ -1,4 +1,4 @@
-"""Watches whether the private registry can be reached, and decides when LRPs go back to their sources.
+"""Watches whether the private registry can be reached, and decides when LRPs are restored to their sources.
 
 A registry that was unreachable for long enough must be reachable for as long before LRPs are migrated to it
 again: a registry that comes and goes moves no LRP to and fro.
@@ -61,7 +61,7 @@ class Reachability:
         return self._is_restoring
 
     async def run(self) -> None:
-        """Probe the registry for ever."""
+        """Probe the registry forever."""
         while True:
             self._update_mode(is_reachable=await self._probe())
             await asyncio.sleep(self._restore_after / PROBES)

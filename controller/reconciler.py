@@ -90,7 +90,7 @@ class Reconciler:
         await desire_removed_lrps(self._targets, self._rules.pull_credentials)
 
     async def run(self) -> None:
-        """Run passes for ever; several of these loops may share one queue."""
+        """Run passes forever; several of these loops may share one queue."""
         while True:
             key = await self._queue.take()
             await self._run_pass(key)
@@ -137,7 +137,7 @@ class Reconciler:
         return self._queue.back_off(key)
 
     def context_of(self, key: ProcessGuid) -> PassContext:
-        """Give the context in which an LRP is observed now, for passes and for plans."""
+        """Return the context in which an LRP is observed now, for passes and for plans."""
         return PassContext(
             now=self._process.clock(),
             process_age=self._age(),

@@ -22,7 +22,7 @@ KEEP_ALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""An event stream may be silent for ever; keep-alive finds out within a minute that its peer is gone."""
+"""An event stream may be silent forever; keep-alive finds out within a minute that its peer is gone."""
 
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "diego-docker-cache"}
 
@@ -66,7 +66,7 @@ def open_calls(base_url: str, *, tls: ssl.SSLContext, timeout: float) -> httpx.A
 
 
 def open_streams(base_url: str, *, tls: ssl.SSLContext) -> httpx.AsyncClient:
-    """Open a client for event streams, which may be silent for ever once they are open."""
+    """Open a client for event streams, which may be silent forever once they are open."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     return _client(base_url, tls=tls, limits=limits, timeouts=httpx.Timeout(CONNECT_TIMEOUT, read=None))
 

@@ -97,7 +97,7 @@ class WorkQueue(Generic[Key]):
     def back_off(
         self, key: Key, pause: Backoff = DEFAULT_BACKOFF, priority: Priority = Priority.ROUTINE
     ) -> float:
-        """Release a key whose look failed, and give the seconds after which it comes back.
+        """Release a key whose look failed, and return the seconds after which it comes back.
 
         Args:
             key: A key that is held.
@@ -131,7 +131,7 @@ class WorkQueue(Generic[Key]):
         self._wake_one()
 
     def _release(self, key: Key) -> Priority | None:
-        """Let go of a key, and give the priority at which it was added while it was held."""
+        """Let go of a key, and return the priority at which it was added while it was held."""
         self._held.discard(key)
         return self._added_while_held.pop(key, None)
 

@@ -191,7 +191,7 @@ def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     if action.image is not None:
         return action.image.cache_guid
     if observed.original_source is None:
-        raise AssertionError("the original source is known before an LRP goes back to it")
+        raise AssertionError("the original source is known before an LRP is restored to it")
     return observed.original_source.cache_guid
 
 

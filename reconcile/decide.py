@@ -88,7 +88,7 @@ def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, r
 
 
 def _ineligible(lrp: DesiredLrp, rules: Rules) -> Skip | None:
-    """Give the reason why an LRP can never be migrated; None when it can."""
+    """Return the reason why an LRP can never be migrated; None when it can."""
     if not lrp.rootfs.is_docker:
         return Skip(Reason.NOT_DOCKER)
     if lrp.domain not in rules.domains:
@@ -257,6 +257,6 @@ def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
     elif observed.original_source is not None:
         target = Pull(observed.original_source.rootfs, observed.original_source.credentials)
     else:
-        raise AssertionError("the original source is known before an LRP goes back to it")
+        raise AssertionError("the original source is known before an LRP is restored to it")
     step = next_step(migration, observed.world, target=target, limits=rules.limits)
     return Continue(step, target)

@@ -64,7 +64,7 @@ class OverrideFacts(Protocol):
         """Whether the daemon starts only what an order asks for."""
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
-        """Give the order for an LRP; None for none."""
+        """Return the order for an LRP; None for none."""
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source because an operator restored it."""
@@ -77,7 +77,7 @@ class MigrationFacts(Protocol):
         """List the fresh domains."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Give the newest version that an event told of, for each epoch of an LRP's tag."""
+        """Return the newest version that an event told of, for each epoch of an LRP's tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class PassContext:
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
         stale: Instance GUIDs of the LRP's definitions that were removed, from the event cache.
-        is_restoring: Whether LRPs go back to their sources, since the private registry does not answer.
+        is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
     """
 
     now: float

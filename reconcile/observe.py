@@ -113,7 +113,7 @@ async def _observe_copy(
 
 
 def _may_go_back(observed: Observed) -> bool:
-    """Whether the LRP may go back to its source."""
+    """Whether the LRP may be restored to its source."""
     return observed.is_restoring or (observed.order is not None and observed.order.goal is Goal.SOURCE)
 
 

@@ -70,7 +70,7 @@ def check_patterns(patterns: Iterable[str]) -> None:
 def refusal_of(
     policy: Policy, *, image: ImageReference, signal: Signal, cache: CacheRepositories
 ) -> Reason | None:
-    """Give the reason not to cache an image; None means that it may be cached."""
+    """Return the reason not to cache an image; None means that it may be cached."""
     if cache.covers(image):
         return Reason.ALREADY_CACHED
     if _matches(policy.deny, image):

@@ -63,7 +63,7 @@ class Bridges(Protocol):
         """
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
-        """Give an LRP the number of instances and the routes of another one.
+        """Return an LRP the number of instances and the routes of another one.
 
         Raises:
             NotFound: It is not desired.
@@ -258,7 +258,7 @@ class Journal(Protocol):
         """List the open migrations that can be read, oldest first."""
 
     async def list_undecryptable(self) -> tuple[Invalid, ...]:
-        """Give an error for each row that cannot be read."""
+        """Return an error for each row that cannot be read."""
 
     async def save_migration(self, migration: Migration) -> None:
         """Write a migration's row, in place of an earlier one of the LRP."""
@@ -294,10 +294,10 @@ class EventCache(Protocol):
         """Forget an LRP, but remember for a while the instances that ran before it was removed."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Give the newest version in each epoch of an LRP that an event told of."""
+        """Return the newest version in each epoch of an LRP that an event told of."""
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
-        """Give the GUIDs of instances that ran before an LRP was removed."""
+        """Return the GUIDs of instances that ran before an LRP was removed."""
 
 
 class Mode(Protocol):
@@ -305,7 +305,7 @@ class Mode(Protocol):
 
     @property
     def is_restoring(self) -> bool:
-        """Whether LRPs go back to their sources."""
+        """Whether LRPs are restored to their sources."""
 
 
 class OperatorOverrides(Protocol):
@@ -320,7 +320,7 @@ class OperatorOverrides(Protocol):
         """How many migrations may be open at a time; None leaves that to the config."""
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
-        """Give the order for an LRP; None when there is none or it has ended."""
+        """Return the order for an LRP; None when there is none or it has ended."""
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source because an operator restored it."""

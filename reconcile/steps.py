@@ -81,7 +81,7 @@ class DesireBridge:
 
 @dataclass(frozen=True, slots=True)
 class UpdateBridge:
-    """Give the bridge the number of instances and the routes that the app's owner wants now.
+    """Return the bridge the number of instances and the routes that the app's owner wants now.
 
     A bridge is never scaled down, since the instances that would stop may be those that serve.
     """

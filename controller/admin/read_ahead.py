@@ -53,7 +53,7 @@ class OpenMigrations:
     are_complete: bool
 
     async def find(self, process_guid: ProcessGuid) -> Migration | None:
-        """Give the row of one LRP; where some cannot be read, the journal is asked whether this is one.
+        """Return the row of one LRP; where some cannot be read, the journal is asked whether this is one.
 
         Raises:
             Invalid: The row cannot be read.
@@ -85,7 +85,7 @@ class HypotheticalOrder:
         return self.pins.is_paused
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:  # noqa: ARG002 - the same for every LRP
-        """Give the order for an LRP; None for none."""
+        """Return the order for an LRP; None for none."""
         return self.order
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
@@ -116,27 +116,27 @@ class ReadAhead:
         self._copies = {(key.app_guid, key.source): known.copy for key, known in self.known.items()}
 
     def facts(self, overrides: HypotheticalOrder, coverage: Coverage) -> Facts:
-        """Give the facts as a plan reads them."""
+        """Return the facts as a plan reads them."""
         return Facts(lrps=self, records=self, coverage=coverage, overrides=overrides)
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
-        """Give one desired LRP."""
+        """Return one desired LRP."""
         return self.lrps.get(process_guid)
 
     async def list_actual_lrps(self, process_guid: ProcessGuid) -> tuple[ActualLrp, ...]:
-        """Give an LRP's instance rows of every presence."""
+        """Return an LRP's instance rows of every presence."""
         return self.instances.get(process_guid, ())
 
     async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:
-        """Give the open migration of an LRP."""
+        """Return the open migration of an LRP."""
         return await self.migrations.find(process_guid)
 
     async def find_record(self, process_guid: ProcessGuid) -> LrpRecord | None:
-        """Give what the last pass over an LRP came to."""
+        """Return what the last pass over an LRP came to."""
         return self._records.get(process_guid)
 
     async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
-        """Give an app's latest binding for a source, with the binding's job and the job's cached image."""
+        """Return an app's latest binding for a source, with the binding's job and the job's cached image."""
         return self._copies.get((app_guid, source), KnownCopy())
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:

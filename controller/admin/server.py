@@ -59,7 +59,7 @@ async def serve_admin(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second daemon must not share the port
-            # A caller whose connection died is one who went away.
+            # A caller whose connection died counts as one that hung up.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),

@@ -147,7 +147,7 @@ class Servicer(AdminServicer):
                         yield event
 
     async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.ApplyEvent]:
-        """Plan the way back to the sources, and apply it at once."""
+        """Plan restoring LRPs to their sources, and apply the plan at once."""
         chosen = {name: list(getattr(request.filter, name)) for name in Selection.__slots__}
         async with self._changing(context, "Restore", {"filter": chosen}):
             selection = await queries.resolve_selection(self._dependencies, request.filter)

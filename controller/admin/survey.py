@@ -80,7 +80,7 @@ class PassContexts(Protocol):
     """What the process knows of an LRP before anything is read, as passes know it."""
 
     def context_of(self, process_guid: ProcessGuid) -> PassContext:
-        """Give the context in which an LRP is observed now."""
+        """Return the context in which an LRP is observed now."""
 
 
 @dataclass(frozen=True, slots=True)

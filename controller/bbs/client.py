@@ -75,7 +75,7 @@ class BbsClient:
         """Keep a domain fresh for some whole seconds.
 
         Raises:
-            Invalid: The time is less than one second; the BBS takes 0 as "for ever".
+            Invalid: The time is less than one second; the BBS takes 0 as "forever".
         """
         if not 1 <= ttl <= MAX_TTL or ttl != int(ttl):
             raise Invalid(SYSTEM, "InvalidRequest", f"a domain cannot be fresh for {ttl} seconds")

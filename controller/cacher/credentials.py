@@ -15,7 +15,7 @@ class JobCredentials:
         self._checks: dict[JobId, int] = {}
 
     def find(self, job_id: JobId) -> Credentials | None:
-        """Give the credentials of a job; None when it has none, or none any more."""
+        """Return the credentials of a job; None when it has none, or none any more."""
         return self._credentials.get(job_id)
 
     def are_missing(self, job: CacheJob) -> bool:

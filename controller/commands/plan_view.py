@@ -1,4 +1,4 @@
-"""Shows a plan to a person who is to judge it."""
+"""Shows a plan for review."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -96,8 +96,8 @@ def config_example() -> None:
 def doctor(*, config_path: Path, output: Output) -> None:
     """Check everything that the daemon needs.
 
-    Each finding says how to mend what is wrong. The status is 0 when there is no problem, warnings aside, and
-    5 otherwise.
+    Each finding says how to fix the problem. The exit status is 5 when there is a problem, and 0 otherwise;
+    warnings do not count.
 
     \b
     Example:

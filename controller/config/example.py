@@ -113,7 +113,7 @@ def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]
 
 
 def _written(field: FieldInfo) -> object:
-    """Give the default as the file has it, units included."""
+    """Return the default as the file has it, units included."""
     parsers = [each.func for each in field.metadata if isinstance(each, BeforeValidator)]
     if parse_duration in parsers:
         return format_duration(field.default)

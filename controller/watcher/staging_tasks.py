@@ -55,7 +55,7 @@ class StagingTasks:
         self._queue.add(task.task_guid)
 
     async def run(self) -> None:
-        """Handle staging tasks for ever; one whose handling fails is handled again after a pause."""
+        """Handle staging tasks forever; one whose handling fails is handled again after a pause."""
         while True:
             guid = await self._queue.take()
             task = self._latest[guid]

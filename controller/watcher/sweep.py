@@ -52,7 +52,7 @@ class Sweep:
         """When the last of them ended, UTC seconds since 1970; 0 when there was none."""
 
     async def run(self) -> None:
-        """Sweep at once, and then for ever; only a failure of the first sweep is raised."""
+        """Sweep at once, and then forever; only a failure of the first sweep is raised."""
         await self._sweep(look_at_all=True)
         while True:
             look_at_all = await self._wait()

@@ -17,7 +17,7 @@ RECONNECT_PAUSE = backoff(0.2, 10.0)  # seconds, by how often in a row no sweep 
 
 
 class Watcher:
-    """Watches the BBS for ever."""
+    """Watches the BBS forever."""
 
     def __init__(self, dependencies: WatcherDependencies, *, sync_interval: float) -> None:
         self._bbs, self._coverage = dependencies.bbs, dependencies.coverage

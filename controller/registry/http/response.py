@@ -47,7 +47,7 @@ class ConnectionLease:
         self._is_over = False
 
     def give_back(self) -> None:
-        """Give the connection back to the pool if another request may use it, else close it."""
+        """Return the connection back to the pool if another request may use it, else close it."""
         if not self.is_reusable or not self._connection.is_open or self.deadline.has_passed:
             self.close()
         elif self._end():
@@ -165,7 +165,7 @@ class Response:
         return self._drained
 
     def close(self) -> None:
-        """Give the connection back if the body was read to its end, else close it."""
+        """Return the connection back if the body was read to its end, else close it."""
         if self._raw.is_at_end and self._raw.keeps_connection:
             self._lease.give_back()
         else:

@@ -237,5 +237,6 @@ async def _evict(output: Output, client: AdminClient, names: tuple[str, ...]) ->
     if refusals and len(names) == 1:
         raise refusals[0]
     if refusals:
-        what = f"{len(refusals)} of {format_count(len(names), 'copies')} were not deleted"
+        verb = "was" if len(refusals) == 1 else "were"
+        what = f"{len(refusals)} of {format_count(len(names), 'copies')} {verb} not deleted"
         raise Conflict("admin", "not-all-deleted", what)

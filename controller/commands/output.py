@@ -141,7 +141,7 @@ class Output:
     def note(self, text: str) -> None:
         """Write a line for people to standard error, also with `--output json`."""
         if "bars" in self.__dict__:
-            self.bars.print(clean(text), soft_wrap=True, markup=False)
+            self.bars.print(clean(text), soft_wrap=True, markup=False, emoji=False)
         else:
             click.echo(clean(text), err=True)
 

@@ -380,7 +380,7 @@ async def test_images_are_named_by_a_prefix_or_their_source_and_several_at_once(
     assert evicted.status == REFUSED
     assert [row["cache_guid"] for row in evicted.rows] == [first["cache_guid"], second["cache_guid"]]
     assert "0000000000: admin: no-such-image" in evicted.err
-    assert "1 of 3 copies were not deleted" in evicted.err
+    assert "1 of 3 copies was not deleted" in evicted.err
     assert [row["cache_guid"] for row in left.rows] == [third["cache_guid"]]
     audit = (await operator.runs("audit")).rows
     assert json.loads(audit[0]["arguments"])["cache_guid"] == second["cache_guid"]

@@ -49,7 +49,7 @@ def evict(client: Client, *names: str) -> None:
 def test_each_copy_is_deleted_or_refused_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     client = Client(a=None, b=Conflict("admin", "image-in-use", "b is used"), c=None)
 
-    with pytest.raises(Conflict, match="1 of 3 copies were not deleted"):
+    with pytest.raises(Conflict, match="1 of 3 copies was not deleted"):
         evict(client, "a", "b", "c")
 
     captured = capsys.readouterr()

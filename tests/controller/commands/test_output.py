@@ -153,3 +153,15 @@ def test_notes_go_to_standard_error_in_both_formats(capsys: pytest.CaptureFixtur
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "a\nb \n")
+
+
+def test_a_note_above_bars_shows_a_reference_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A tag such as `:rocket:` is no emoji."""
+    output = Output("text")
+    _ = output.bars
+
+    output.note("docker.io/org/app:rocket: copying")
+
+    assert capsys.readouterr().err == "docker.io/org/app:rocket: copying\n"

@@ -1,4 +1,4 @@
-"""The actions that a pass over one LRP can come to, as values with their reasons."""
+"""The actions that a pass over one LRP can decide on, as values with their reasons."""
 
 from dataclasses import dataclass
 

@@ -241,7 +241,7 @@ class Migration:
         unknown_until: UTC seconds since 1970 until which a removal whose answer was lost may still take
             effect; 0 when there was no such removal.
         entered_at: When the phase began, UTC seconds since 1970; 0 in a row of an older version.
-        ended: The end that it has come to, once only the bridge is left to be removed; None before.
+        ended: The end of the migration, once only the bridge is left to be removed; None before.
         instance_guids: The instances from before the removal; an instance row with one of them afterwards
             belongs to the definition that was removed.
     """

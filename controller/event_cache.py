@@ -1,4 +1,4 @@
-"""Remembers what events told of LRPs that are being migrated, or were lately.
+"""Remembers what events reported about LRPs that are being migrated, or were recently.
 
 An LRP that was removed can no longer be read: only the events hold its newest version. And an instance that
 outlived its definition can be told from a new one only by its GUID, which was noted before the removal.
@@ -22,7 +22,7 @@ class LrpEventCache:
         self._stale: OrderedDict[ProcessGuid, frozenset[str]] = OrderedDict()
 
     def track(self, process_guid: ProcessGuid) -> None:
-        """Remember from now on what events tell of an LRP and of its bridge."""
+        """Remember from now on what events report about an LRP and its bridge."""
         self._tracked[process_guid] = self._tracked[bridge_of(process_guid)] = process_guid
         self._versions.setdefault(process_guid, {})
 
@@ -50,7 +50,7 @@ class LrpEventCache:
             versions[lrp.tag.epoch] = lrp
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Return the newest version in each epoch of an LRP that an event told of."""
+        """Return the newest version in each epoch of an LRP that an event reported."""
         return tuple(self._versions.get(process_guid, {}).values())
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:

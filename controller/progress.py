@@ -1,17 +1,17 @@
-"""What can be asked of a copy that is under way."""
+"""Defines the progress of a copy that is under way, as callers read it."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """How much of a copy is done, in bytes."""
+    """The progress of a copy."""
 
     @property
     def total(self) -> int:
-        """Bytes of all layers; 0 until it is known."""
+        """Bytes of all blobs; 0 until they are known."""
 
     @property
-    def moved(self) -> int:
+    def transferred(self) -> int:
         """Bytes that were transferred."""
 
     @property
@@ -20,4 +20,4 @@ class Progress(Protocol):
 
     @property
     def retries(self) -> int:
-        """Layers whose transfer was started again."""
+        """Number of blobs that were transferred again, and of transfers that were resumed."""

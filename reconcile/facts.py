@@ -77,7 +77,7 @@ class MigrationFacts(Protocol):
         """List the fresh domains."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Return the newest version that an event told of, for each epoch of an LRP's tag."""
+        """Return the newest version that an event reported, for each epoch of an LRP's tag."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Describes the phases of a migration for the documentation; the tests of `reconcile.protocol` prove them."""
+"""Describes the phases of a migration for the documentation; the tests of `reconcile.protocol` check them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from reconcile.records import Phase
 
 @dataclass(frozen=True, slots=True)
 class PhaseDescription:
-    """One phase, for people.
+    """The description of one phase.
 
     Attributes:
-        effect: What the daemon does, once the row is written.
+        effect: What the daemon does after it has written the phase to the journal.
         completed_by: What the daemon observes when the next phase begins.
         undone_by: What happens to the app's own LRP when the phase cannot be completed.
         limit: How long the phase may take.
@@ -37,7 +37,7 @@ PHASES: Mapping[Phase, PhaseDescription] = {
         "bridge_timeout, or the second crash of an instance",
     ),
     Phase.BRIDGED: PhaseDescription(
-        "nothing; routers learn of the bridge",
+        "none; routers learn the routes of the bridge",
         "route_propagation_delay has passed and the bridge still runs",
         "the bridge is removed; the original was not touched",
         "`route_propagation_delay`",
@@ -45,13 +45,13 @@ PHASES: Mapping[Phase, PhaseDescription] = {
     Phase.REMOVING: PhaseDescription(
         "the original is removed",
         "the original is no longer desired",
-        "if it is still desired, back to bridged",
-        "60 s if the answer was lost",
+        "if it is still desired, bridged follows again",
+        "60 s if the response was lost",
     ),
     Phase.REMOVED: PhaseDescription(
         "the original is desired again with the new rootfs, once none of its instance rows is left",
         "the original is desired with the new rootfs",
-        "if its owner desired it with the old rootfs, back to bridging, three times at most",
+        "if its owner desired it with the old rootfs, bridging follows again, three times at most",
         "instance rows are retired after 30 s, and not waited for after 120 s",
     ),
     Phase.STARTING: PhaseDescription(
@@ -63,7 +63,7 @@ PHASES: Mapping[Phase, PhaseDescription] = {
     Phase.REMOVING_BRIDGE: PhaseDescription(
         "the bridge is removed",
         "the bridge is no longer desired and has no instance row left; the row is deleted",
-        "if instances of the original stopped, back to starting",
+        "if instances of the original stopped, starting follows again",
         "instance rows are retired after 30 s, and not waited for after 120 s",
     ),
 }

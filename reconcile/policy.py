@@ -28,7 +28,7 @@ class Policy:
     """Which images may be cached.
 
     Patterns are globs over an image's canonical reference, once with its tag or digest and
-    once without: `*` stands for any text, slashes included, `?` for one character, `[ab]` for
+    once without: `*` matches any text, slashes included, `?` for one character, `[ab]` for
     one of some. Capitals and small letters differ. Canonical means that Docker Hub is spelled
     `docker.io`, its own images have `library/`, and hosts are in small letters:
 

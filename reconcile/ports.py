@@ -285,16 +285,16 @@ class Verifier(Protocol):
 
 
 class EventCache(Protocol):
-    """What events told of the LRPs that are being migrated, or were lately."""
+    """What events reported about the LRPs that are being migrated, or were recently."""
 
     def track(self, process_guid: ProcessGuid) -> None:
-        """Remember from now on what events tell of an LRP and of its bridge."""
+        """Remember from now on what events report about an LRP and its bridge."""
 
     def untrack(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
         """Forget an LRP, but remember for a while the instances that ran before it was removed."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Return the newest version in each epoch of an LRP that an event told of."""
+        """Return the newest version in each epoch of an LRP that an event reported."""
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
         """Return the GUIDs of instances that ran before an LRP was removed."""

@@ -31,7 +31,7 @@ def owner_of(lrp: DesiredLrp) -> Owner:
 class Selection:
     """The LRPs that match something in every list that is not empty.
 
-    A glob is as in the config: `*` stands for any text, `?` for one character, `[ab]` for one of some.
+    A glob is as in the config: `*` matches any text, `?` for one character, `[ab]` for one of some.
     Capitals and small letters differ.
 
     Attributes:

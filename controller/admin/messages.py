@@ -154,7 +154,7 @@ def job_message(job: CacheJob, cache: CacheRepositories, progress: Progress | No
     )
     if progress is not None:
         message.progress.total_bytes = progress.total
-        message.progress.transferred_bytes = progress.moved
+        message.progress.transferred_bytes = progress.transferred
         message.progress.skipped_bytes = progress.skipped
         message.progress.retries = progress.retries
     return message
@@ -301,7 +301,7 @@ def _end_of(entries: Sequence[pb.PlanEntry]) -> pb.PlanEnd:
     if "end" not in kinds:
         raise BadRequest("plan-cut", "the plan has no end: it was cut, make a new one")
     if kinds.index("end") < len(kinds) - 1:
-        raise BadRequest("plan-after-end", "the plan goes on after its end")
+        raise BadRequest("plan-after-end", "the plan continues after its end")
     end = entries[-1].end
     if end.goal not in _GOALS:
         raise BadRequest("plan-unreadable", "the plan does not say where it leads")

@@ -1,4 +1,4 @@
-"""Gets one blob into the target repository with as few bytes moved as possible."""
+"""Brings blobs into the target repository: finds, mounts or uploads them, in this order of preference."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,12 +11,12 @@ from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.results import UploadStatus
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 
-# After these errors the upload session still holds the bytes that it received.
+# After these errors the upload session still holds the bytes that it received, so the upload can be resumed.
 _RESUMABLE = frozenset(
     {ErrorCode.CONNECTION, ErrorCode.TIMEOUT, ErrorCode.TOKEN_EXPIRED, ErrorCode.UPLOAD_FAILED}
 )
-# After these errors the blob is copied once more from its start.
-_RESTARTED = _RESUMABLE | {
+# After these errors the blob is copied again from its start, once.
+_RESTARTABLE = _RESUMABLE | {
     ErrorCode.CUT,
     ErrorCode.DIGEST_MISMATCH,
     ErrorCode.SIZE_MISMATCH,
@@ -27,89 +27,95 @@ _RESTARTED = _RESUMABLE | {
 
 
 class BlobTransfer:
-    """Moves the blobs of one copy; its methods block and may be called from many threads."""
+    """Transfers the blobs of one copy; its methods block and may be called from many threads."""
 
     def __init__(self, context: CopyContext) -> None:
         self._source, self._target = context.source, context.target
         self._meter, self._context = context.meter, context
 
-    def ensure_blob(self, blob: Descriptor, holder: str | None, *, may_exist: bool) -> bool:
-        """Make sure that the target holds a blob, and return whether it did not hold it before.
+    def ensure_blob(self, blob: Descriptor, mount_from: str | None, *, may_exist: bool) -> bool:
+        """Make sure that the target repository holds a blob, and return whether it had to be added.
 
         Args:
             blob: The blob.
-            holder: A repository of the target's registry that holds it; None when none is known.
-            may_exist: The target may hold it already, and is asked first.
+            mount_from: Another repository of the registry that holds the blob; None when none is known.
+            may_exist: Whether the target repository may hold the blob already, and is asked first.
         """
         single_flight = self._context.resources.single_flight
         key = (self._target.image.domain, blob.digest)
-        own = self._target.image.path
-        holder = holder or single_flight.find(key)
-        holder = None if holder == own else holder
+        own_path = self._target.image.path
+        mount_from = mount_from or single_flight.find(key)
         if may_exist:
             head = self._target.find_blob(blob.digest)
             if head is not None and head.size in {blob.size, None}:
-                self._meter.skip(blob.size)
+                self._meter.add_skipped(blob.size)
                 return False
         session: Url | None = None
-        if holder is not None:
-            is_mounted, session = self._mount(blob, holder)
+        if mount_from is not None and mount_from != own_path:
+            is_mounted, session = self._mount(blob, mount_from)
             if is_mounted:
                 return True
-        other = single_flight.join(key, self._context.cancellation)
-        if other is not None:
-            is_there, its_session = (False, None) if other == own else self._mount(blob, other)
-            if not is_there:
-                self.upload(blob, its_session or session)
+        uploaded_by_other = single_flight.join(key, self._context.cancellation)
+        if uploaded_by_other is not None:
+            is_mounted, new_session = (
+                (False, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
+            )
+            if not is_mounted:
+                self.upload(blob, new_session or session)
             return True
         uploaded_to = None
         try:
             self.upload(blob, session)
-            uploaded_to = own
+            uploaded_to = own_path
         finally:
             single_flight.finish(key, uploaded_to)
         return True
 
-    def _mount(self, blob: Descriptor, holder: str) -> tuple[bool, Url | None]:
-        """Try to mount a blob: whether that succeeded, and else an upload session if one was started."""
+    def _mount(self, blob: Descriptor, mount_from: str) -> tuple[bool, Url | None]:
+        """Try to mount a blob from another repository of the registry.
+
+        Returns:
+            Whether the blob was mounted; and if not, the upload session that the registry started
+            instead, or None when it started none.
+        """
         try:
-            session = self._target.mount(blob.digest, holder)
+            session = self._target.mount(blob.digest, mount_from)
         except RateLimited:
             raise
         except DockerCacheError:
-            return False, None  # a plain upload needs less permission
+            return False, None  # an upload needs no permission to read the other repository
         if session is None:
-            self._meter.skip(blob.size)
+            self._meter.add_skipped(blob.size)
         return session is None, session
 
     def upload(self, blob: Descriptor, session: Url | None = None) -> None:
-        """Copy a blob's bytes; after a failure they are resumed once, or else copied once from the start."""
+        """Copy a blob's bytes; a broken upload is resumed once, and failing that restarted once."""
         try:
             self._upload_once(blob, session)
         except DockerCacheError as error:
-            if error.code not in _RESTARTED:
+            if error.code not in _RESTARTABLE:
                 raise
-            self._meter.retry()
+            self._meter.add_retries()
         else:
             return
-        if self._target.find_blob(blob.digest) is None:  # the response may have been lost, not the blob
+        if self._target.find_blob(blob.digest) is None:  # perhaps only the response was lost
             self._upload_once(blob, None)
 
     def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
-        # The upload is started while the source is asked.
-        executor = self._context.resources.executor
-        starting = executor.submit(lambda: session or self._target.start_upload(blob.digest))
+        # The upload session is started while the blob is opened at its source.
+        upload_starters = self._context.resources.upload_starters
+        future = upload_starters.submit(lambda: session or self._target.start_upload(blob.digest))
         with self._open(blob) as reader:
-            started = starting.result()
+            upload_session = future.result()
             try:
-                self._send(blob, reader, UploadStatus(started, 0))
+                self._send(blob, reader, UploadStatus(upload_session, 0))
             except Unavailable as error:
-                if error.code not in _RESUMABLE or not self._resume(blob, reader, started):
+                if error.code not in _RESUMABLE or not self._resume(blob, reader, upload_session):
                     raise
-                self._meter.retry()
+                self._meter.add_retries()
 
     def _resume(self, blob: Descriptor, reader: BlobReader, session: Url) -> bool:
-        """Send the rest of a broken upload, and return whether that succeeded."""
+        """Resume a broken upload, and return whether that succeeded."""
         try:
             status = self._target.find_upload(session)
             if status is None or status.offset > blob.size:
@@ -122,24 +128,24 @@ class BlobTransfer:
         return True
 
     def _send(self, blob: Descriptor, reader: BlobReader, status: UploadStatus) -> None:
-        before, moved = reader.resumes, status.offset
+        resumes_before, transferred = reader.resumes, status.offset
 
         def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
-            nonlocal moved
+            nonlocal transferred
             for piece in pieces:
-                moved += len(piece)
-                self._meter.move(len(piece))
+                transferred += len(piece)
+                self._meter.add_transferred(len(piece))
                 yield piece
 
-        self._meter.move(status.offset)
+        self._meter.add_transferred(status.offset)
         try:
             pieces = counted(reader.pieces(status.offset))
             self._target.upload_blob(status.session, blob, pieces, offset=status.offset)
         except BaseException:
-            self._meter.move(-moved)
+            self._meter.add_transferred(-transferred)
             raise
         finally:
-            self._meter.retry(reader.resumes - before)
+            self._meter.add_retries(reader.resumes - resumes_before)
 
     def _open(self, blob: Descriptor) -> BlobReader:
         buffer = self._context.resources.buffer()
@@ -150,27 +156,27 @@ class BlobTransfer:
                 raise
             if self._context.limits.copy_foreign_layers:
                 return read_foreign(self._source, blob, buffer)
-            detail = f"{error.detail} (a foreign layer, which its registry does not hold)"
+            detail = f"{error.detail} (a foreign layer, which the source registry does not hold)"
             raise Invalid(error.system, "foreign-layer", detail) from error
 
     def check(self, blob: Descriptor) -> None:
         """Check that the target holds a blob after its upload.
 
         Raises:
-            Unavailable: `not-verified` when it does not.
+            Unavailable: `not-verified` when the target does not hold it, or holds it with another size.
         """
         head = self._target.find_blob(blob.digest)
         if head is None or head.size not in {blob.size, None}:
             raise Unavailable(
                 "registry",
                 "not-verified",
-                f"{self._target.session.subject(str(blob.digest))} is not there after its upload",
+                f"{self._target.session.subject(str(blob.digest))} is not in the registry after its upload",
             )
 
     def read_back(self, blob: Descriptor) -> None:
         """Read a blob from the target and verify its digest.
 
         Raises:
-            Invalid: `not-verified` when it is another.
+            Invalid: `not-verified` when the digest is another, or the blob is missing.
         """
         check_blob(self._target, blob, self._context.resources.buffer())

@@ -1,4 +1,4 @@
-"""Defines what the steps of one copy share, and the threads and buffers that all copies share."""
+"""Defines the objects that all steps of one copy use, and the threads and buffers that all copies share."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,27 +12,27 @@ from controller.threads import Cancellation
 
 
 class TransferResources:
-    """Threads and buffers of all copies of an engine; close them when the copies have ended.
+    """The threads and buffers that all copies of an engine share; close them when the copies have ended.
 
     Attributes:
-        limits: Of every copy.
+        limits: The limits of each copy.
         single_flight: Keeps two copies from uploading the same blob at the same time.
         workers: Threads that copy blobs.
-        executor: Threads that start an upload while a worker opens the blob at its source; they never
-            wait for other threads.
+        upload_starters: Threads that start an upload session while a worker opens the blob at its source;
+            they never wait for other threads.
     """
 
     def __init__(self, limits: CopyLimits) -> None:
         self.limits = limits
         self.single_flight = SingleFlight()
-        # Each copy has as many as it may use at a time, and one that waits for them inside another call.
-        most = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
-        self.workers = ThreadPoolExecutor(most, thread_name_prefix="copy-blob")
-        self.executor = ThreadPoolExecutor(most, thread_name_prefix="start-upload")
+        # For each copy: one thread for each blob at a time, and one that waits for these.
+        max_workers = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
+        self.workers = ThreadPoolExecutor(max_workers, thread_name_prefix="copy-blob")
+        self.upload_starters = ThreadPoolExecutor(max_workers, thread_name_prefix="start-upload")
         self._buffers = threading.local()
 
     def buffer(self) -> memoryview:
-        """Return the one buffer of the current thread, which keeps it from copy to copy."""
+        """Return the buffer of the current thread, which is reused from copy to copy."""
         buffer: memoryview | None = getattr(self._buffers, "buffer", None)
         if buffer is None:
             buffer = self._buffers.buffer = memoryview(bytearray(self.limits.buffer))
@@ -40,13 +40,13 @@ class TransferResources:
 
     def close(self) -> None:
         """End the threads."""
-        for threads in (self.workers, self.executor):
+        for threads in (self.workers, self.upload_starters):
             threads.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)
 class CopyContext:
-    """What the steps of one copy share."""
+    """The objects that all steps of one copy use."""
 
     source: Repository
     target: Repository

@@ -90,7 +90,7 @@ class DockerJob:
         """Copy, and remove from the daemon what was not there before."""
         manifest = self._read_source()
         pulled = self._source.image.at(stored_digest(manifest))
-        self._meter.expect(2 * sum(_sizes(manifest).values()))
+        self._meter.set_total(2 * sum(_sizes(manifest).values()))
         with daemon.open(self._cancellation) as client, ExitStack() as made:
             if client.find_image(str(pulled)) is None:
                 made.enter_context(daemon.untagging(str(pulled)))

@@ -144,7 +144,7 @@ class LayerProgress:
         """Count the progress that an event reports."""
         if event.status.startswith(_RETRYING):
             if event.layer not in self._retrying:  # the daemon counts the wait down, one event a second
-                self._meter.retry()
+                self._meter.add_retries()
             self._retrying.add(event.layer)
             return
         self._retrying.discard(event.layer)
@@ -152,7 +152,7 @@ class LayerProgress:
         if size is None:
             return
         if event.status.startswith(_SKIPPED):
-            self._meter.skip(size - before)
+            self._meter.add_skipped(size - before)
             self._counted[event.layer] = size
             return
         now = before
@@ -161,5 +161,5 @@ class LayerProgress:
         elif event.status in _MOVING and event.current is not None and event.total is not None:
             now = min(size, size * event.current // event.total)
         if now > before:  # the count falls back when a layer is started again
-            self._meter.move(now - before)
+            self._meter.add_transferred(now - before)
             self._counted[event.layer] = now

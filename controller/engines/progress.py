@@ -1,4 +1,4 @@
-"""Counts how far a copy has come: its threads write, others read."""
+"""Counts the bytes and retries of a copy; the threads of the copy write the counts, others read them."""
 
 import threading
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CopyProgress:
-    """How far a copy has come at one moment.
+    """The progress of a copy at one moment.
 
     Attributes:
         total: Bytes of all blobs; 0 until the manifest was read.
-        moved: Bytes that were copied from registry to registry.
+        transferred: Bytes that were copied from registry to registry.
         skipped: Bytes that the private registry held already, or that were mounted there.
-        retries: Blobs started again and downloads resumed after a failure.
+        retries: Number of blobs that were copied again, and of transfers that were resumed, after a failure.
     """
 
     total: int = 0
-    moved: int = 0
+    transferred: int = 0
     skipped: int = 0
     retries: int = 0
 
@@ -26,29 +26,29 @@ class ProgressMeter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._total = self._moved = self._skipped = self._retries = 0
+        self._total = self._transferred = self._skipped = self._retries = 0
 
     def read(self) -> CopyProgress:
         """Return the current counts."""
         with self._lock:
-            return CopyProgress(self._total, self._moved, self._skipped, self._retries)
+            return CopyProgress(self._total, self._transferred, self._skipped, self._retries)
 
-    def expect(self, size: int) -> None:
-        """Set the total."""
+    def set_total(self, size: int) -> None:
+        """Set the total number of bytes."""
         with self._lock:
             self._total = size
 
-    def move(self, size: int) -> None:
-        """Count bytes that were copied; negative for those of an attempt that failed."""
+    def add_transferred(self, size: int) -> None:
+        """Count bytes that were copied; a negative size takes back the bytes of an attempt that failed."""
         with self._lock:
-            self._moved += size
+            self._transferred += size
 
-    def skip(self, size: int) -> None:
-        """Count bytes that need not be moved."""
+    def add_skipped(self, size: int) -> None:
+        """Count bytes that need not be copied."""
         with self._lock:
             self._skipped += size
 
-    def retry(self, count: int = 1) -> None:
-        """Count blobs started again, or downloads resumed."""
+    def add_retries(self, count: int = 1) -> None:
+        """Count blobs that are copied again, or transfers that are resumed."""
         with self._lock:
             self._retries += count

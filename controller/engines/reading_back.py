@@ -16,8 +16,8 @@ def read_back(
     """Read all documents and blobs of an image and verify their digests, one after the other.
 
     Raises:
-        Invalid: `not-verified` when a blob has another digest.
-        NotFound: Something of it is missing.
+        Invalid: `not-verified` when the digest of a blob is another, or the blob is missing.
+        NotFound: A manifest is missing.
     """
     contents = read_contents(repository, digest, limits=limits, cancellation=cancellation)
     buffer = memoryview(bytearray(limits.buffer))

@@ -95,18 +95,20 @@ class RegistryCopy(BaseEngine):
             return contents
 
         contents = await in_thread(read, self._copy_threads, cancellation)
-        holders = await self._find_holders((blob.digest for blob in contents.own_blobs), private.path)
+        mount_sources = await self._find_mount_sources(
+            (blob.digest for blob in contents.own_blobs), private.path
+        )
 
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
-            if self._limits.copy_referrers:  # before the image is visible without them
+            if self._limits.copy_referrers:  # first, so that the image is never visible without them
                 signatures = copy_signatures(context, stored_digest(contents.root))
-            copied = Transfer(context, state).run(contents, private.version, holders)
+            copied = Transfer(context, state).run(contents, private.version, mount_sources)
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._copy_threads, cancellation)
 
-    async def _find_holders(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
+    async def _find_mount_sources(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
         held = await self._locations.find_holders(blobs)
         paths = {blob: self._repositories.image(guid).path for blob, guid in held.items()}
         return {blob: path for blob, path in paths.items() if path != own_path}

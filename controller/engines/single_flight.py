@@ -1,4 +1,4 @@
-"""Keeps any blob from being uploaded to one registry twice at the same time, whichever copies need it."""
+"""Keeps two copies from uploading the same blob to one registry at the same time."""
 
 import threading
 from collections import OrderedDict
@@ -9,46 +9,52 @@ from reconcile.references import Digest
 _MOST_REMEMBERED = 4096
 
 Key = tuple[str, Digest]
-"""Host of a registry, and a blob."""
+"""The host of a registry, and the digest of a blob."""
 
 
 class SingleFlight:
-    """Blobs that are being uploaded or were uploaded lately; safe to use from many threads."""
+    """The blobs that are being uploaded or were uploaded recently; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._under_way: set[Key] = set()
+        self._uploading: set[Key] = set()
         self._finished: OrderedDict[Key, str] = OrderedDict()
 
     def find(self, key: Key) -> str | None:
-        """Return a repository that a blob was uploaded to lately; None when there is none."""
+        """Return the repository that a blob was uploaded to recently; None when there is none."""
         with self._condition:
             return self._finished.get(key)
 
     def join(self, key: Key, cancellation: Cancellation) -> str | None:
-        """Wait while another copy uploads a blob, and return the repository that holds it afterwards.
+        """Wait while another copy uploads a blob, and return the repository that it was uploaded to.
 
-        None means that the caller must upload the blob, and call `finish` in any case.
+        None means that the caller must upload the blob now, and then call `finish`, whether the upload
+        succeeds or fails.
 
         Raises:
-            Stopped: The copy was cancelled meanwhile.
+            Stopped: The caller's copy was cancelled while it waited.
         """
         has_waited = False
         with cancellation.waking(self._condition), self._condition:
-            while key in self._under_way:
+            while key in self._uploading:
                 has_waited = True
                 self._condition.wait()
                 cancellation.check()
             repository = self._finished.get(key)
             if has_waited and repository is not None:
                 return repository
-            self._under_way.add(key)
+            self._uploading.add(key)
             return None
 
     def finish(self, key: Key, repository: str | None) -> None:
-        """End an upload: name the repository that holds the blob, or None when the upload failed."""
+        """Report the end of an upload that `join` left to the caller.
+
+        Args:
+            key: The blob and its registry.
+            repository: The repository that holds the blob now; None when the upload failed.
+        """
         with self._condition:
-            self._under_way.discard(key)
+            self._uploading.discard(key)
             if repository is not None:
                 self._finished[key] = repository
                 self._finished.move_to_end(key)

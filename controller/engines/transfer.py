@@ -32,23 +32,23 @@ class Transfer:
         """Whether the registry lists the root among the referrers of its subject."""
         return self._is_listed
 
-    def run(self, contents: CopyContents, version: str, holders: Mapping[Digest, str]) -> CopiedImage:
+    def run(self, contents: CopyContents, version: str, mount_sources: Mapping[Digest, str]) -> CopiedImage:
         """Copy what is missing, tag the root, and verify the copy.
 
         Args:
             contents: What to copy.
             version: Tag or digest of the root, which is pushed last.
-            holders: Blob to a repository of the private registry that holds it.
+            mount_sources: Digest of a blob to another repository of the private registry that holds it.
         """
         meter, blobs = self._context.meter, contents.own_blobs
-        meter.expect(contents.blob_bytes)
+        meter.set_total(contents.blob_bytes)
         is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(contents.root, version)
 
         def ensure_blob(blob: Descriptor) -> None:
-            holder = holders.get(blob.digest)
+            mount_from = mount_sources.get(blob.digest)
             # A mount that succeeds proves as much as a HEAD request would.
-            may_exist = self._state is TargetState.UNKNOWN and (is_tagged or holder is None)
-            if self._blobs.ensure_blob(blob, holder, may_exist=may_exist):
+            may_exist = self._state is TargetState.UNKNOWN and (is_tagged or mount_from is None)
+            if self._blobs.ensure_blob(blob, mount_from, may_exist=may_exist):
                 self._sent.append(blob)
 
         self._all(ensure_blob, blobs)
@@ -58,9 +58,8 @@ class Transfer:
         verified, count = list[Descriptor](), len(self._sent)
 
         def check(blob: Descriptor) -> None:
-            with suppress(
-                Unavailable
-            ):  # the registry names the blobs to send again when it refuses the manifest
+            # A registry that refuses the manifest names the missing blobs, which are then sent again.
+            with suppress(Unavailable):
                 self._blobs.check(blob)
                 verified.append(blob)
 
@@ -77,7 +76,7 @@ class Transfer:
         return CopiedImage(
             digest=stored_digest(contents.root),
             size=contents.size,
-            transferred=meter.read().moved,
+            transferred=meter.read().transferred,
             blobs=tuple(blob.digest for blob in contents.blobs if blob.digest in held),
             has_zstd_layers=contents.has_zstd_layers,
         )
@@ -96,7 +95,7 @@ class Transfer:
         try:
             return self._target.head_manifest(version).digest == stored_digest(root)
         except (NotFound, Denied, Invalid):
-            return False  # the push will show
+            return False  # if it is there after all, it is pushed again
 
     def _push(self, document: Document, version: str, contents: CopyContents) -> None:
         for attempt in range(_MOST_PUTS):
@@ -107,7 +106,7 @@ class Transfer:
                 self._check_foreign(document, again, error)
                 if attempt == _MOST_PUTS - 1 or not again:
                     raise
-                self._context.meter.retry(len(again))
+                self._context.meter.add_retries(len(again))
                 self._all(self._blobs.upload, again)
                 self._sent.extend(again)
             except Unavailable as error:

@@ -1,7 +1,7 @@
-"""Reads the operator's login file, which has docker's format, and finds the entry for an image in it.
+"""Reads the operator's login file, which has Docker's format, and finds the entry for an image in it.
 
 Source: docker/cli config.json (auths, credHelpers, credsStore); containers-auth.json(5) for keys
-with a path, the longest of which wins.
+with a path: the longest key that matches counts.
 """
 
 import base64
@@ -24,11 +24,11 @@ _HUB_SERVER = "https://index.docker.io/v1/"
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """The contents of the file at one time.
+    """The contents of the login file at one moment.
 
     Attributes:
-        entries: Normalised key (a host, or a host with a path) to credentials.
-        helpers: Normalised host to the name of a credential helper.
+        entries: Normalized key (a host, or a host with a path) to credentials.
+        helpers: Normalized host to the name of a credential helper.
         store: Name of the credential helper for all other hosts; empty when there is none.
     """
 
@@ -37,16 +37,16 @@ class Logins:
     store: str = ""
 
     def find(self, domain: str, path: str) -> Credentials | None:
-        """Find the entry of the longest key that matches an image."""
+        """Return the entry with the longest key that matches an image; None when no key matches."""
         return next((self.entries[key] for key in _candidates(domain, path) if key in self.entries), None)
 
     def find_helper(self, domain: str) -> str:
         """Return the name of the credential helper for a host; empty when there is none."""
-        return self.helpers.get(normalised_key(domain), self.store)
+        return self.helpers.get(normalize_key(domain), self.store)
 
 
-def normalised_key(text: str) -> str:
-    """Strip scheme, API version and slashes from a key; all names of Docker Hub become one."""
+def normalize_key(text: str) -> str:
+    """Strip scheme, API version and slashes from a key, and replace any name of Docker Hub by `docker.io`."""
     text = text.strip()
     if "://" in text:
         text = text.partition("://")[2]
@@ -59,21 +59,21 @@ def normalised_key(text: str) -> str:
 
 def server_name(domain: str) -> str:
     """Return the name by which credential helpers know a registry."""
-    return _HUB_SERVER if normalised_key(domain) == DOCKER_HUB else domain
+    return _HUB_SERVER if normalize_key(domain) == DOCKER_HUB else domain
 
 
 def _candidates(domain: str, path: str) -> Iterator[str]:
-    host, parts = normalised_key(domain), path.split("/")
+    host, parts = normalize_key(domain), path.split("/")
     for count in range(len(parts), 0, -1):
         yield f"{host}/{'/'.join(parts[:count])}"
     yield host
 
 
 def parse_logins(raw: bytes) -> Logins:
-    """Parse the file's bytes; entries without credentials are left out.
+    """Parse the bytes of a login file; entries without credentials are omitted.
 
     Raises:
-        Invalid: `bad-auth-file`; the error never quotes the file.
+        Invalid: `bad-auth-file`; the error does not quote the file, which holds secrets.
     """
     try:
         document = json.loads(raw)
@@ -85,12 +85,12 @@ def parse_logins(raw: bytes) -> Logins:
     entries: dict[str, Credentials] = {}
     for key, value in auths.items() if isinstance(auths, dict) else ():
         credentials = _credentials(value)
-        if credentials is not None and (key == normalised_key(key) or normalised_key(key) not in entries):
-            entries[normalised_key(key)] = credentials
-    named = helpers.items() if isinstance(helpers, dict) else ()
+        if credentials is not None and (key == normalize_key(key) or normalize_key(key) not in entries):
+            entries[normalize_key(key)] = credentials
+    helper_names = helpers.items() if isinstance(helpers, dict) else ()
     return Logins(
         entries,
-        {normalised_key(host): name for host, name in named if isinstance(name, str)},
+        {normalize_key(host): name for host, name in helper_names if isinstance(name, str)},
         store if isinstance(store, str) else "",
     )
 
@@ -120,9 +120,9 @@ def _decoded(auth: str) -> tuple[str, str]:
 
 
 class AuthFile:
-    """The login file, read again whenever it has changed.
+    """The login file; it is read again whenever it has changed.
 
-    While it cannot be read, for example because it is being written, its earlier contents are used.
+    While it cannot be read, for example because it is being written, its last valid contents are used.
 
     Raises:
         Invalid: `bad-auth-file` when it cannot be read at the start.
@@ -131,15 +131,14 @@ class AuthFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._state: tuple[int, int, int] | None = None
+        self._stat_when_read: tuple[int, int, int] | None = None
         self._logins = self._read()
 
     def logins(self) -> Logins:
-        """Return what the file holds now."""
+        """Return the current contents of the file."""
         with self._lock:
             try:
-                state = self._stat()
-                if state != self._state:
+                if self._stat() != self._stat_when_read:
                     self._logins = self._read()
             except Invalid:
                 pass
@@ -147,13 +146,13 @@ class AuthFile:
 
     def _stat(self) -> tuple[int, int, int]:
         try:
-            found = self._path.stat()
+            status = self._path.stat()
         except OSError as error:
             raise self._unreadable(error) from error
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _read(self) -> Logins:
-        state = self._stat()
+        stat = self._stat()
         try:
             with self._path.open("rb") as file:
                 raw = file.read(MAX_FILE + 1)
@@ -162,7 +161,7 @@ class AuthFile:
         if len(raw) > MAX_FILE:
             raise Invalid("config", ErrorCode.BAD_AUTH_FILE, f"{self._path} is larger than 4 MiB")
         logins = parse_logins(raw)
-        self._state = state
+        self._stat_when_read = stat
         return logins
 
     def _unreadable(self, error: OSError) -> Invalid:

@@ -1,4 +1,4 @@
-"""Answers the challenges of registries with Basic credentials or Bearer tokens, which are kept while valid.
+"""Answers the challenges of registries with Basic credentials or Bearer tokens, which are cached while valid.
 
 A token is used for one origin, realm, service, identity and set of scopes.
 """
@@ -49,7 +49,7 @@ class Authenticator:
 
     Args:
         pool: Sends requests to token servers.
-        clock: Seconds that only grow.
+        clock: Monotonic time in seconds.
         login_wait: Seconds before a login that worked before, and was refused now, is attempted once more.
     """
 
@@ -71,7 +71,7 @@ class Authenticator:
             return base in self._challengers
 
     def header(self, identity: Identity, scopes: frozenset[str], context: RequestContext) -> str | None:
-        """Return the `Authorization` that earlier challenges ask for; None while there was none."""
+        """Return the `Authorization` that an earlier challenge asked for; None before the first challenge."""
         with self._lock:
             challenge = self._challenges.get((identity.base, identity.credentials))
         match challenge:
@@ -94,11 +94,11 @@ class Authenticator:
         """Return another `Authorization` for a request refused with 401; None when there is no other.
 
         Args:
-            identity: Whose request was refused.
-            challenge: Of the registry's response.
-            scopes: Those that the request needs; the challenge may add others.
+            identity: The identity of the refused request.
+            challenge: The challenge in the registry's response.
+            scopes: The scopes that the request needs; the challenge may add others.
             refused: The `Authorization` that was refused.
-            context: Of the request.
+            context: The context of the request.
         """
         if challenge is None:
             return None

@@ -1,12 +1,13 @@
-"""Finds the operator's login for an image in the config, then in the login file, then in a credential helper.
+"""Finds the operator's login for an image: in the config, in the login file, or in a credential helper.
 
-A copy's own credentials precede all of these and are not looked up here.
+The first of these that has a login is used. Credentials that come with an image take precedence over
+all of them, and are not looked up here.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from controller.registry.auth.auth_file import AuthFile, normalised_key, server_name
+from controller.registry.auth.auth_file import AuthFile, normalize_key, server_name
 from controller.registry.auth.credential_helpers import CredentialHelpers
 from controller.registry.http.settings import RegistrySettings
 from reconcile.lrps import Credentials
@@ -14,12 +15,12 @@ from reconcile.references import ImageReference
 
 
 class Keychain:
-    """The operator's logins; lookups may block.
+    """Looks up the operator's logins; its calls may block.
 
     Args:
-        settings_of: Returns the settings of a registry.
-        auth_file: The login file; None for none.
-        helpers: Runs the credential helpers that the file names.
+        settings_of: Returns the settings of the registry at a host.
+        auth_file: The login file; None when there is none.
+        helpers: The credential helpers that the login file names.
     """
 
     def __init__(
@@ -36,19 +37,19 @@ class Keychain:
         """Find the login for an image; None when there is none.
 
         Args:
-            image: Its domain and path decide.
-            refused: A login that the registry refused; a newer one is looked for.
+            image: The image; its domain and path select the login.
+            refused: A login that the registry refused; a helper that returned it is run again.
         """
-        own = self._settings_of(image.domain).credentials
-        if own is not None:
-            return own
+        configured = self._settings_of(image.domain).credentials
+        if configured is not None:
+            return configured
         if self._file is None:
             return None
         logins = self._file.logins()
         found = logins.find(image.domain, image.path)
         if found is not None:
             return found
-        helper = logins.find_helper(normalised_key(image.domain))
+        helper = logins.find_helper(normalize_key(image.domain))
         if not helper:
             return None
         return self._helpers.find(helper, server_name(image.domain), refused=refused)

@@ -1,9 +1,9 @@
-"""Fetches tokens from a registry's token server, by the docker protocol or by OAuth 2.
+"""Fetches tokens from a registry's token server, by Docker's token protocol or by OAuth 2.
 
-Credentials are sent to a token server only if nobody on the way could have named it: a registry on
-https may name any host, a registry on plain http only its own.
+Credentials are sent to a token server only if no attacker between the daemon and the registry could
+have chosen it: a registry on https may name any host, a registry on plain http only its own.
 
-Source: distribution docs/spec/auth/token.md and oauth.md; docker's credential helpers mark an
+Source: distribution docs/spec/auth/token.md and oauth.md; Docker's credential helpers mark an
 identity token by the user name `<token>`.
 """
 
@@ -30,7 +30,7 @@ _HEADERS = {"Accept": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who sends requests to which registry.
+    """The registry that requests are sent to, and the credentials that they are sent with.
 
     Attributes:
         base: URL of the registry's API, whose origin alone receives the `Authorization`.

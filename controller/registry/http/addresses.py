@@ -1,7 +1,7 @@
-"""Decides which network addresses the requests to registries may reach.
+"""Decides which network addresses the daemon may connect to on behalf of registries.
 
-Tenants choose image references and the copy runs in the platform's network, so an address outside
-the public internet is reached only where the operator allows it. `dialling.py` makes the connections.
+Tenants choose image references, and copies run in the platform's network. So an address outside the
+public internet may be connected to only where the operator allows it. `dialling.py` makes the connections.
 """
 
 from dataclasses import dataclass
@@ -23,26 +23,26 @@ def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address belongs to the public internet."""
-    inner = _embedded(address)
-    local = isinstance(inner, IPv6Address) and inner.is_site_local
-    return inner.is_global and not (inner.is_multicast or inner.is_reserved or local)
+    target = _embedded(address)
+    is_site_local = isinstance(target, IPv6Address) and target.is_site_local
+    return target.is_global and not (target.is_multicast or target.is_reserved or is_site_local)
 
 
 @dataclass(frozen=True, slots=True)
 class AddressRules:
-    """The addresses that may be connected to; public ones always may.
+    """The addresses that may be connected to; public addresses are always among them.
 
     Attributes:
         allowed: Networks that the operator has allowed.
-        everywhere: Any address may be connected to; the rule of the private registry.
+        any_address: Whether every address may be connected to, as for the private registry.
     """
 
     allowed: tuple[Network, ...] = ()
-    everywhere: bool = False
+    any_address: bool = False
 
     def permits(self, text: str) -> bool:
-        """Whether an address, written as a socket names its peer, may be connected to."""
-        if self.everywhere:
+        """Whether an address may be connected to, given as text that may end in an IPv6 zone (`%eth0`)."""
+        if self.any_address:
             return True
         try:
             address = ip_address(text.partition("%")[0])
@@ -54,4 +54,4 @@ class AddressRules:
         )
 
 
-EVERYWHERE = AddressRules(everywhere=True)
+ANY_ADDRESS = AddressRules(any_address=True)

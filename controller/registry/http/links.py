@@ -1,4 +1,4 @@
-"""Finds the next page in a `Link` header.
+"""Finds the URL of a list's next page in `Link` headers.
 
 Source: RFC 8288; OCI distribution specification, "Listing Tags".
 """
@@ -18,21 +18,27 @@ _NEXT = re.compile(
 )
 
 
-def next_page(url: Url, values: Iterable[str]) -> Url | None:
-    """Return the URL of the page after one; None when that was the last, or the next would be the same again.
+def next_page(page: Url, values: Iterable[str]) -> Url | None:
+    """Return the URL of the next page; None when there is none, or when it would be the same page again.
+
+    Args:
+        page: The URL of the page that was read.
+        values: The values of its `Link` headers.
 
     Raises:
-        Invalid: `bad-link` when the next page is at another host.
+        Invalid: `bad-link` when the next page has another origin.
     """
     for value in values:
         for match in _LINK.finditer(value):
             target = match[1] if match[1] is not None else match[2]
             if not _NEXT.search(match[3].rstrip()):
                 continue
-            following = url.join(target)
-            if (following.origin.host, following.origin.scheme) == (url.origin.host, "http"):
-                following = replace(following, origin=url.origin)  # a proxy in front hides its TLS
-            if following.origin != url.origin:
-                raise Invalid("registry", "bad-link", f"{url.origin} continues a list at {following.origin}")
-            return None if following == url else following
+            next_url = page.join(target)
+            if (next_url.origin.host, next_url.origin.scheme) == (page.origin.host, "http"):
+                # The registry does not know that a proxy in front of it terminates TLS.
+                next_url = replace(next_url, origin=page.origin)
+            if next_url.origin != page.origin:
+                detail = f"{page.origin} links to the next page of a list at {next_url.origin}"
+                raise Invalid("registry", "bad-link", detail)
+            return None if next_url == page else next_url
     return None

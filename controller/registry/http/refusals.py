@@ -1,4 +1,4 @@
-"""Turns the error responses of registries into the errors of the core.
+"""Turns the error responses of registries into the errors of `reconcile.errors`.
 
 Source: OCI distribution specification, "Error codes"; RFC 9110 section 10.2.3 (Retry-After).
 """
@@ -16,24 +16,24 @@ from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFou
 
 MAX_ERROR_BODY = 65536
 _MAX_RETRY_AFTER = 86400.0
-_LATER = frozenset({408, 425, 499})
+_RETRYABLE = frozenset({408, 425, 499})
 
 
 class ReadableHeaders(Protocol):
-    """Headers of a response, as far as this module needs them."""
+    """The headers of a response, reduced to what this module needs."""
 
     def get(self, name: str, /) -> str | None:
-        """Return a header's value, whose name has any case; None when there is no such header."""
+        """Return the value of a header, whose name is case-insensitive; None when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A response that refuses what was asked for.
+    """An error response to a request.
 
     Attributes:
-        body: Its first bytes.
-        attempted: What was attempted on which image, such as "r.example/a/b:1 (read manifest)".
-        secrets: Texts that must not be shown.
+        body: The first bytes of the body.
+        attempted: The image, and what was attempted on it, such as "r.example/a/b:1 (read manifest)".
+        secrets: Texts that must not occur in the error.
     """
 
     status: int
@@ -46,7 +46,7 @@ class Refusal:
 def parse_retry_after(
     value: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float | None:
-    """Parse `Retry-After` into seconds, at most a day; None when it is absent or cannot be parsed."""
+    """Parse `Retry-After` into seconds, at most one day; None when it is absent or cannot be parsed."""
     if value is None:
         return None
     text = value.strip()
@@ -62,7 +62,7 @@ def parse_retry_after(
 
 
 def parse_remaining(value: str | None) -> int | None:
-    """Parse the number of pulls left from `RateLimit-Remaining`; a negative number becomes 0."""
+    """Parse the number of remaining pulls from `RateLimit-Remaining`; a negative number becomes 0."""
     if value is None:
         return None
     number = value.partition(";")[0].strip()
@@ -71,14 +71,14 @@ def parse_remaining(value: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ErrorEntry:
-    """Code and message of one entry of an error document."""
+    """The code and the message of one entry in the `errors` of an error document."""
 
     code: str
     message: str
 
 
 def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
-    """Parse an error document; anything else has no entries."""
+    """Parse the entries of an error document; a body that is no error document has none."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -104,15 +104,15 @@ def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
     if refusal.status == 401:
         message = f"missing, or no access: {message}"
     if refusal.status == 429:
-        left = parse_remaining(refusal.headers.get("RateLimit-Remaining"))
+        remaining = parse_remaining(refusal.headers.get("RateLimit-Remaining"))
         source = refusal.headers.get("Docker-RateLimit-Source")
-        message += "" if left is None else f" ({left} pulls left)"
+        message += "" if remaining is None else f" ({remaining} pulls left)"
         message += "" if source is None else f" (counted for {source})"
     return clean(message, refusal.secrets).rstrip(": ")
 
 
 def error_from_refusal(refusal: Refusal) -> DockerCacheError:
-    """Turn a refusal into the error class that the status calls for; the body adds code and text."""
+    """Turn a refusal into an error; the status decides its class, and the body its code and text."""
     entries = parse_entries(refusal.body)
     status = refusal.status
     code = next((entry.code for entry in entries if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", entry.code)), "")
@@ -122,7 +122,7 @@ def error_from_refusal(refusal: Refusal) -> DockerCacheError:
     retry_after = parse_retry_after(refusal.headers.get("Retry-After"))
     if status == 429 or code == "TOOMANYREQUESTS":
         return RateLimited("registry", code, detail, retry_after=retry_after)
-    if status >= 500 or status in _LATER:
+    if status >= 500 or status in _RETRYABLE:
         return Unavailable("registry", code, detail, retry_after=retry_after)
     if status in {401, 403}:
         return Denied("registry", code, detail)

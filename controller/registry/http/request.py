@@ -16,9 +16,9 @@ class Request:
 
     Attributes:
         headers: Without `Host`; with `Content-Length` when the body is made of pieces.
-        body: Pieces are sent as they come and cannot be sent twice.
-        total: Seconds until the response must have been read; None takes the limit of small requests.
-        is_urgent: It does not wait for a free connection, because its sender already uses one.
+        body: The body; one that is made of pieces can be sent only once.
+        total: Seconds until the response must have been read; None means the limit of small requests.
+        is_urgent: Whether it does not wait for a free connection, because its sender already uses one.
     """
 
     method: str
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What all requests of one piece of work share: the addresses they may reach, and their cancellation."""
+    """The addresses that the requests of one piece of work may reach, and the cancellation of that work."""
 
     rules: AddressRules
     cancellation: Cancellation

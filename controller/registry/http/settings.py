@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.registry.http.addresses import EVERYWHERE, AddressRules
+from controller.registry.http.addresses import ANY_ADDRESS, AddressRules
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.urls import Origin, Url, parse_url
 from reconcile.lrps import Credentials
@@ -45,7 +45,7 @@ class RegistrySettings:
 
     def rules(self, general: AddressRules) -> AddressRules:
         """Return the rules for addresses that requests for this registry may reach."""
-        return EVERYWHERE if self.any_address else general
+        return ANY_ADDRESS if self.any_address else general
 
 
 @dataclass(frozen=True, slots=True)

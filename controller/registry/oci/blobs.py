@@ -1,4 +1,4 @@
-"""Reads a blob in pieces, and withholds the last piece until size and digest are verified."""
+"""Reads a blob in pieces, and withholds its last piece until its size and digest are verified."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ from controller.registry.oci.repository import Repository
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.references import Digest
 
-_MOST_RESUMES = 3
+_MAX_RESUMES = 3
 _CHECKPOINT_EVERY = 64 * 1024 * 1024
-"""Bytes between two checkpoints, which are states of the hash that an upload can resume from."""
+"""Bytes between two checkpoints: saved states of the hash, from which the blob can be read again."""
 
 BlobOpener = Callable[[int], Response]
 
@@ -29,13 +29,13 @@ class BlobReader:
 
     Args:
         open_at: Opens the blob at an offset; a response with status 200 holds the whole blob.
-        blob: The expected digest and size.
-        buffer: Memory for the pieces, which are views of it.
-        subject: Names the blob in messages.
+        blob: The descriptor with the expected digest and size.
+        buffer: The memory that the pieces are read into.
+        subject: The name of the blob in messages.
         checkpoint_every: Bytes between two checkpoints.
 
     Attributes:
-        resumes: How often reading was resumed after a lost connection.
+        resumes: How often the blob was opened again, after a lost connection or to read a part again.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BlobReader:
         self._hash: _Hash = hashlib.new(blob.digest.algorithm)
         self._checkpoints: list[tuple[int, _Hash]] = [(0, self._hash.copy())]
         self._offset = 0
-        self._has_skipped = False
+        self._has_reread_start = False
         self.resumes = 0
         self._response: Response | None = open_at(0) if blob.size else None
 
@@ -67,15 +67,15 @@ class BlobReader:
             self._response.close()
 
     def pieces(self, start: int = 0) -> Iterator[memoryview]:
-        """Yield the blob from an offset on; each piece is valid until the next one is asked for.
+        """Yield the bytes of the blob from an offset on; the next piece overwrites the previous one.
 
         A second call reads again from the last checkpoint before the offset. The last piece is
-        withheld until size and digest are verified, so that a consumer that sends the pieces
-        with a stated length never completes a wrong blob.
+        yielded only after size and digest have been verified. So an upload with a stated length
+        never completes when the blob is wrong.
 
         Raises:
             Invalid: `size-mismatch` or `digest-mismatch`.
-            Unavailable: `cut` when the body ends early and reading cannot be resumed.
+            Unavailable: `cut` when the response ends early and reading cannot be resumed.
         """
         size, resumed_at = self._blob.size, -1
         if self._offset and not self._offset == start == size:
@@ -83,7 +83,7 @@ class BlobReader:
         while self._offset < size:
             count = self._read(min(len(self._buffer), size - self._offset))
             if count == 0:
-                if self._offset == resumed_at or self.resumes == _MOST_RESUMES:
+                if self._offset == resumed_at or self.resumes == _MAX_RESUMES:
                     raise Unavailable(
                         "registry",
                         ErrorCode.CUT,
@@ -105,21 +105,21 @@ class BlobReader:
         if start == size:
             self._check()
 
-    def _read(self, most: int) -> int:
+    def _read(self, limit: int) -> int:
         if self._response is None:
             return 0
         try:
-            return self._response.read_into(self._buffer[:most])
+            return self._response.read_into(self._buffer[:limit])
         except Unavailable as error:
             if error.code == ErrorCode.TOO_SLOW:
                 raise
-            return 0  # what was read into the buffer before the failure is read again
+            return 0  # the bytes that arrived before the failure are read again
 
     def _go_back(self, start: int) -> None:
         while self._checkpoints[-1][0] > start:
             self._checkpoints.pop()
-        self._offset, kept = self._checkpoints[-1]
-        self._hash = kept.copy()
+        self._offset, saved_hash = self._checkpoints[-1]
+        self._hash = saved_hash.copy()
         self._reopen()
 
     def _reopen(self) -> None:
@@ -132,25 +132,25 @@ class BlobReader:
             self._skip(self._offset)
 
     def _skip(self, count: int) -> None:
-        """Skip bytes that were read before, where the registry sends the whole blob; at most once."""
-        if self._has_skipped:
+        """Skip the bytes that were read before, if the registry sends the whole blob; at most once."""
+        if self._has_reread_start:
             raise Unavailable(
                 "registry", ErrorCode.CUT, f"{self._subject}: its registry does not send the rest alone"
             )
-        self._has_skipped = True
+        self._has_reread_start = True
         while count:
             read = self._read(min(len(self._buffer), count))
             if not read:
                 raise Unavailable(
-                    "registry", ErrorCode.CUT, f"{self._subject}: ended before the missing part"
+                    "registry", ErrorCode.CUT, f"{self._subject}: ended before the byte to resume at"
                 )
             count -= read
 
     def _check(self) -> None:
-        found = Digest(self._blob.digest.algorithm, self._hash.hexdigest())
-        if found != self._blob.digest:
+        actual = Digest(self._blob.digest.algorithm, self._hash.hexdigest())
+        if actual != self._blob.digest:
             raise Invalid(
-                "registry", ErrorCode.DIGEST_MISMATCH, f"{self._subject}: the bytes are those of {found}"
+                "registry", ErrorCode.DIGEST_MISMATCH, f"{self._subject}: the bytes are those of {actual}"
             )
         if self._response is not None and self._response.has_more():
             raise Invalid(
@@ -161,6 +161,6 @@ class BlobReader:
 
 
 def read_blob(repository: Repository, blob: Descriptor, buffer: memoryview) -> BlobReader:
-    """Start to read a blob of a repository."""
+    """Open a blob of a repository, and return its reader."""
     subject = repository.session.subject(str(blob.digest))
     return BlobReader(lambda offset: repository.open_blob(blob, offset), blob, buffer, subject=subject)

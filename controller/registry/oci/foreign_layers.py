@@ -24,7 +24,7 @@ def read_foreign(repository: Repository, blob: Descriptor, buffer: memoryview) -
         headers = {"Range": f"bytes={offset}-{blob.size - 1}"} if offset else {}
         total = session.timeouts.for_blob(blob.size)
         request = Request("GET", parse_url(text), headers, total=total, is_urgent=offset > 0)
-        response = session.fetch_elsewhere(request)
+        response = session.send_without_login(request)
         try:
             if offset and response.status != 200:
                 check_part(response, blob, offset, subject)

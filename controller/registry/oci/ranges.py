@@ -1,4 +1,4 @@
-"""Parses `Content-Range` of blobs and `Range` of upload sessions.
+"""Parses the `Content-Range` headers of blobs and the `Range` headers of upload sessions.
 
 Source: RFC 9110 section 14.4; OCI distribution specification, "Pushing a blob in chunks".
 """
@@ -12,7 +12,7 @@ _UPLOAD_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """First and last byte of a part, and the total size; None when the server does not state it."""
+    """The first and last byte of a part, and the total size; None when the size is not stated."""
 
     first: int
     last: int
@@ -20,7 +20,7 @@ class ContentRange:
 
 
 def parse_content_range(values: list[str]) -> ContentRange | None:
-    """Parse the `Content-Range` headers of a response; None when they are not exactly one valid range."""
+    """Parse the `Content-Range` headers of a response; None unless there is exactly one, and it is valid."""
     match = _CONTENT_RANGE.fullmatch(values[0]) if len(values) == 1 else None
     if match is None:
         return None
@@ -29,7 +29,7 @@ def parse_content_range(values: list[str]) -> ContentRange | None:
 
 
 def parse_upload_range(value: str | None) -> int:
-    """Parse the number of bytes that an upload session holds from its `Range`; 0 when it is ambiguous."""
+    """Parse the number of bytes that an upload session holds from its `Range`; 0 when that is not certain."""
     match = _UPLOAD_RANGE.fullmatch((value or "").strip())
     last = 0 if match is None else int(match[1])
-    return last + 1 if last else 0  # an empty session also sends "0-0"
+    return last + 1 if last else 0  # "0-0" means one byte, but registries send it for an empty session too

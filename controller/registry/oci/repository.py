@@ -54,7 +54,8 @@ class Repository:
         self._pull = merge_scopes([pull_scope(self.image.path)])
         self._push = merge_scopes([push_scope(self.image.path)])
         self._delete = merge_scopes([delete_scope(self.image.path)])
-        self._tokenless_mounts: dict[str, bool] = {}  # holder to whether a mount works without a token for it
+        # Repository to whether a mount from it works without a token for it.
+        self._tokenless_mounts: dict[str, bool] = {}
 
     def head_manifest(self, version: str) -> ManifestHead:
         """Look up a tag or a digest; Docker Hub does not count this as a pull.
@@ -92,7 +93,7 @@ class Repository:
         with self.session.send(request, self._pull, subject) as response:
             if response.status != 200:
                 error = self.session.error(response, f"{subject} (read manifest)")
-                # A pull-through cache says so that has not fetched it yet.
+                # A pull-through cache sends this code until it has fetched the manifest.
                 if error.code == ErrorCode.MANIFEST_INVALID:
                     raise Unavailable(error.system, error.code, error.detail)
                 raise error
@@ -225,29 +226,32 @@ class Repository:
             response.drain()
             return session_url(response.url, response.headers.get("Location"))
 
-    def mount(self, digest: Digest, holder: str) -> Url | None:
-        """Mount a blob from another repository of the registry; None when that succeeded.
+    def mount(self, digest: Digest, mount_from: str) -> Url | None:
+        """Mount a blob from another repository of the registry.
 
-        Otherwise the registry has started an upload session instead, whose URL is returned. Any
-        refusal is an error, after which a plain upload may still work.
+        A refusal is raised as an error. An upload may still work after it.
+
+        Returns:
+            None when the blob was mounted; otherwise the URL of the upload session that the registry
+            started instead.
         """
         subject = self.session.subject(str(digest))
-        query = f"?mount={quote(str(digest), safe='')}&from={quote(holder, safe='')}"
+        query = f"?mount={quote(str(digest), safe='')}&from={quote(mount_from, safe='')}"
         request = Request("POST", self.session.url(f"blobs/uploads/{query}"), {"Content-Length": "0"})
-        if self._tokenless_mounts.get(holder) is False:
-            raise Denied("registry", "no-token", f"{subject} (mount from {holder}): refused before")
-        both = merge_scopes(self._push, [pull_scope(holder)])
-        scopes = self._push if holder in self._tokenless_mounts else both
+        if self._tokenless_mounts.get(mount_from) is False:
+            raise Denied("registry", "no-token", f"{subject} (mount from {mount_from}): refused before")
+        both = merge_scopes(self._push, [pull_scope(mount_from)])
+        scopes = self._push if mount_from in self._tokenless_mounts else both
         try:
             response = self.session.send(request, scopes, subject)
         except Denied:
             # Some token servers refuse a token for two repositories; the registry may not need one.
-            self._tokenless_mounts[holder] = False
+            self._tokenless_mounts[mount_from] = False
             response = self.session.send(request, self._push, subject)
-            self._tokenless_mounts[holder] = response.status in {201, 202}
+            self._tokenless_mounts[mount_from] = response.status in {201, 202}
         with response:
             if response.status not in {201, 202}:
-                raise self.session.error(response, f"{subject} (mount from {holder})")
+                raise self.session.error(response, f"{subject} (mount from {mount_from})")
             response.drain()
             return (
                 None
@@ -278,14 +282,14 @@ class Repository:
                     raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{subject}: stored as {stored}")
                 return
             error = self.session.error(response, f"{subject} (upload blob)")
-            if self.session.may_be_accepted(response, self._push, refused=header, subject=subject):
+            if self.session.may_succeed_when_repeated(response, self._push, refused=header, subject=subject):
                 raise Unavailable("registry", ErrorCode.TOKEN_EXPIRED, error.detail)
         if response.status >= 500 and isinstance(error, Unavailable) and error.retry_after is None:
             raise Unavailable("registry", ErrorCode.UPLOAD_FAILED, f"{error.detail} ({error.code})")
         raise error
 
     def find_upload(self, session: Url) -> UploadStatus | None:
-        """Look up how far a broken upload came; None when it cannot be resumed."""
+        """Look up how many bytes of a broken upload arrived; None when it cannot be resumed."""
         request = Request("GET", session)
         with self.session.send(request, self._push, self.session.subject("upload")) as response:
             response.drain()

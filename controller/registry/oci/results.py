@@ -48,7 +48,7 @@ class UploadStatus:
 
 
 def check_part(response: Response, blob: Descriptor, offset: int, subject: str) -> None:
-    """Refuse a response that is not the rest of a blob from an offset on.
+    """Raise an error unless a response is the rest of a blob from an offset on.
 
     Raises:
         Unavailable: `cut`.
@@ -60,7 +60,7 @@ def check_part(response: Response, blob: Descriptor, offset: int, subject: str) 
 
 
 def check_length(session: Session, response: Response, blob: Descriptor, subject: str) -> None:
-    """Refuse a response that is not a whole blob.
+    """Raise an error unless a response is a whole blob.
 
     Raises:
         Invalid: `size-mismatch`.

@@ -1,7 +1,7 @@
 """Sends the requests for one image to its registry, with login, redirects, retries and back-off.
 
-The credentials of a copy are used as they are. Without them, the operator's are looked up when the
-registry first asks for a login, and again when it refuses them.
+Credentials that come with the image are used as they are. Without them, the operator's login is looked
+up when the registry first asks for one, and again when the registry refuses it.
 """
 
 import threading
@@ -31,7 +31,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True, slots=True)
 class SessionDependencies:
-    """The parts that all sessions share."""
+    """The objects that all sessions share."""
 
     pool: ConnectionPool
     authenticator: Authenticator
@@ -42,10 +42,11 @@ class SessionDependencies:
 
 
 class Session:
-    """Requests for one image with one identity, for one piece of work.
+    """The requests for one image with one identity, within one piece of work.
 
     Attributes:
-        base: URL of the registry's API.
+        image: The image that the requests are about.
+        base: The URL of the registry's API.
         timeouts: How long requests may take.
     """
 
@@ -62,8 +63,8 @@ class Session:
         self.timeouts = dependencies.timeouts
         self._dependencies, self._context = dependencies, context
         self._lock = threading.Lock()
-        self._is_given = credentials is not None
-        self._is_looked_up = self._is_given
+        self._has_own_credentials = credentials is not None
+        self._has_looked_up = self._has_own_credentials
         self._credentials = credentials
         self._retrying = retrying(dependencies.retries, context.cancellation)
 
@@ -72,25 +73,25 @@ class Session:
         return Url(self.base.origin, f"{self.base.target}{self.image.path}/{path}")
 
     def subject(self, version: str) -> str:
-        """Return a tag or a digest with its repository, for messages."""
+        """Return the repository with a tag or a digest, for messages."""
         return f"{self.image.repository}{'@' if ':' in version else ':'}{version}"
 
     def retry(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
-        """Call an idempotent function, and repeat it by the retry policy."""
+        """Call an idempotent function, and repeat it according to the retry policy."""
         return self._retrying(function, *arguments)
 
     def error(self, response: Response, attempted: str) -> DockerCacheError:
-        """Turn an unexpected response into an error."""
+        """Read an unexpected response, and return the error that it means."""
         return error_from_refusal(self.refusal(response, attempted))
 
     def refusal(self, response: Response, attempted: str) -> Refusal:
-        """Read an unexpected response."""
+        """Read an unexpected response into a refusal."""
         return Refusal(
             response.status, response.headers, response.drain(), attempted, self.identity("").secrets
         )
 
     def identity(self, subject: str) -> Identity:
-        """Return whose credentials are used, as far as they have been looked up."""
+        """Return the identity for requests; it has credentials once they have been looked up."""
         return Identity(self.base, self._credentials, subject)
 
     def send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
@@ -119,12 +120,12 @@ class Session:
         return self._dependencies.authenticator.header(self.identity(subject), scopes, self._context)
 
     def send_once(self, request: Request, header: str | None) -> Response:
-        """Send a request once; the `Authorization` is sent to the registry's own origin alone."""
+        """Send a request once; the `Authorization` is sent only to the registry's own origin."""
         is_pull = request.method == "GET" and "/manifests/" in request.url.target
         backoff = self._dependencies.backoff_states.of((self.base.origin, self._credentials))
         while (delay := backoff.delay(is_pull=is_pull)).seconds > 0:
             if delay.seconds > self._dependencies.retries.longest_wait:
-                detail = f"{self.base.origin} asked for no more requests for {delay.seconds:.0f} seconds"
+                detail = f"{self.base.origin} asked to wait {delay.seconds:.0f} seconds before a request"
                 kind = Unavailable if delay.reason == "unavailable" else RateLimited
                 raise kind("registry", delay.reason, detail, retry_after=delay.seconds)
             self._context.cancellation.wait(delay.seconds)
@@ -137,37 +138,44 @@ class Session:
         backoff.observe(response.status, response.headers)
         return response
 
-    def fetch_elsewhere(self, request: Request) -> Response:
-        """Fetch something from another host, without any login."""
+    def send_without_login(self, request: Request) -> Response:
+        """Send a request to any host, without any login."""
         return follow(self._dependencies.pool, request, self._context)
 
-    def may_be_accepted(
+    def may_succeed_when_repeated(
         self, response: Response, scopes: frozenset[str], *, refused: str | None, subject: str
     ) -> bool:
-        """Whether a request that was refused may be accepted when it is sent again from its start."""
+        """Return whether a request that was refused may succeed when it is sent again from its start.
+
+        Args:
+            response: The response that refuses it.
+            scopes: The scopes that the request needs.
+            refused: The `Authorization` that was refused.
+            subject: The name of the request's object in messages.
+        """
         if not self._is_refused(response):
             return False
         response.drain()
         try:
-            other = self._next_header(response, scopes, refused=refused, subject=subject)
+            next_header = self._next_header(response, scopes, refused=refused, subject=subject)
         except Denied as error:
             if error.code != ErrorCode.BAD_CREDENTIALS or not self._adopt_newer_login():
                 raise
             return True
-        return other is not None or self._adopt_newer_login()
+        return next_header is not None or self._adopt_newer_login()
 
     def _send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
-        """Send a request, and answer at most two challenges."""
+        """Send a request, and answer up to two challenges with another `Authorization`."""
         header = self.header(scopes, subject)
         for _ in range(2):
             response = self.send_once(request, header)
             if not self._is_refused(response):
                 return response
             response.drain()  # the token may be fetched over the same connection
-            other = self._next_header(response, scopes, refused=header, subject=subject)
-            if other is None:
+            next_header = self._next_header(response, scopes, refused=header, subject=subject)
+            if next_header is None:
                 return response
-            header = other
+            header = next_header
         return self.send_once(request, header)
 
     def _next_header(
@@ -185,14 +193,14 @@ class Session:
 
     def _look_up_login(self) -> None:
         with self._lock:
-            if not self._is_looked_up:
+            if not self._has_looked_up:
                 self._credentials = self._dependencies.keychain.find(self.image)
-                self._is_looked_up = True
+                self._has_looked_up = True
 
     def _adopt_newer_login(self) -> bool:
-        """Look up the operator's login again, and return whether it is another than the refused one."""
+        """Look up the operator's login again, and return whether it differs from the refused one."""
         with self._lock:
-            if self._is_given or not self._is_looked_up:
+            if self._has_own_credentials or not self._has_looked_up:
                 return False
             found = self._dependencies.keychain.find(self.image, refused=self._credentials)
             if found is None or found == self._credentials:

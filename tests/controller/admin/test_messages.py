@@ -334,7 +334,9 @@ class TestAnswers:
         assert (message.cache_guid, message.url, message.HasField("progress")) == ("", "", False)
 
     def test_a_job_that_copies_tells_how_far_it_is(self) -> None:
-        message = messages.job_message(JOB, CACHE, CopyProgress(total=10, moved=4, skipped=3, retries=1))
+        message = messages.job_message(
+            JOB, CACHE, CopyProgress(total=10, transferred=4, skipped=3, retries=1)
+        )
 
         assert message.url == f"cache.example:8080/{GUID}:latest"
         assert message.progress == pb.CopyProgress(

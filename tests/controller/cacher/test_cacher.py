@@ -79,7 +79,7 @@ class Registries:
         *,
         state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
-        self.under_way[target] = CopyProgress(total=10, moved=4, skipped=3, retries=1)
+        self.under_way[target] = CopyProgress(total=10, transferred=4, skipped=3, retries=1)
         self.copying.set()
         try:
             await self.may_copy.wait()
@@ -691,7 +691,9 @@ class TestProgress:
         job = await bench.cacher.request(request())
         await bench.registries.copying.wait()
 
-        assert bench.cacher.progress(job.job_id) == CopyProgress(total=10, moved=4, skipped=3, retries=1)
+        assert bench.cacher.progress(job.job_id) == CopyProgress(
+            total=10, transferred=4, skipped=3, retries=1
+        )
 
         bench.registries.may_copy.set()
         await bench.ended(job)

@@ -377,13 +377,13 @@ async def test_progress_counts_both_ways_while_the_daemon_works(scene: Scene) ->
     copying = asyncio.create_task(scene.copy(engine))
 
     async with asyncio.timeout(5.0):
-        while (progress := engine.progress(scene.target)) is None or progress.moved < 7500:
+        while (progress := engine.progress(scene.target)) is None or progress.transferred < 7500:
             await asyncio.to_thread(scene.daemon.gone.wait, 0.02)
     copying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await copying
 
-    assert (progress.total, progress.moved, progress.skipped) == (16000, 7500, 3000)
+    assert (progress.total, progress.transferred, progress.skipped) == (16000, 7500, 3000)
     assert engine.progress(scene.target) is None
 
 

@@ -193,4 +193,4 @@ def test_progress_is_counted_in_compressed_bytes_and_never_twice() -> None:
     ):
         progress.record(event)
 
-    assert meter.read() == CopyProgress(moved=1000, skipped=500, retries=1)
+    assert meter.read() == CopyProgress(transferred=1000, skipped=500, retries=1)

@@ -11,7 +11,7 @@ from reconcile.records import CacheRequest
 
 @dataclass(frozen=True, slots=True)
 class JobListeners:
-    """The staging coverage hears of requests; an app's LRPs are looked at when a job has ended."""
+    """The staging coverage records requests; when a job has ended, the app's LRPs are queued for a pass."""
 
     coverage: StagingCoverage
     index: LrpIndex

@@ -41,7 +41,7 @@ class World:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
-        versions_in_events: The newest version that events told of, for each epoch of the LRP's tag.
+        versions_in_events: The newest version that events reported, for each epoch of the LRP's tag.
         domain_is_fresh: Whether the original's domain is.
     """
 
@@ -58,7 +58,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Observe again after some seconds, or when an event tells of a change."""
+    """Observe again after some seconds, or when an event reports a change."""
 
     reason: Reason
     seconds: float

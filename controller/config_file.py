@@ -1,4 +1,4 @@
-"""Reads the JSON of a config file, and checks single values; all that a command beside the daemon needs."""
+"""Reads a config file as JSON, and checks single values. Both the daemon and the commands use it."""
 
 import json
 import re
@@ -24,7 +24,7 @@ class ConfigError(Invalid):
 
 
 def read_values(path: Path) -> object:
-    """Read what a config file holds, unchecked.
+    """Read the values of a config file without checking them.
 
     Raises:
         ConfigError: The file cannot be read, or is not JSON.
@@ -46,9 +46,10 @@ def unusable(path: Path, lines: list[str]) -> ConfigError:
 
 
 def _without_comments(text: str) -> str:
-    """Blank the lines that begin with "//"; no string of JSON has a line break in it.
+    """Replace comments, the lines that begin with "//", by spaces.
 
-    Spaces stand in for what they said, so that an error in the JSON is told where it is in the file.
+    The spaces keep the positions that errors in the JSON name. No comment can be inside a string, since JSON
+    allows no line break there.
     """
     return _COMMENT.sub(lambda comment: " " * len(comment[0]), text)
 
@@ -99,7 +100,7 @@ def check_without_tls(address: str, tls_keys: list[str]) -> None:
     if not is_loopback(address):
         raise ValueError(f"admin_without_tls: the host of admin_address, {address}, is no loopback address")
     if tls_keys:
-        raise ValueError(f"admin_without_tls: goes without {', '.join(tls_keys)}")
+        raise ValueError(f"admin_without_tls: remove {', '.join(tls_keys)}, which only TLS uses")
 
 
 TLS_KEYS = (

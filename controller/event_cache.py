@@ -1,7 +1,8 @@
-"""Remembers what events reported about LRPs that are being migrated, or were recently.
+"""Remembers the versions, as events reported them, of LRPs that are or recently were being migrated.
 
-An LRP that was removed can no longer be read: only the events hold its newest version. And an instance that
-outlived its definition can be told from a new one only by its GUID, which was noted before the removal.
+A removed LRP cannot be read from the BBS: only events have its newest version. The GUIDs of the instances
+that ran before the removal are remembered too, since only the GUID distinguishes such an instance from a new
+one.
 """
 
 from collections import OrderedDict
@@ -17,12 +18,12 @@ class LrpEventCache:
     """Versions of the LRPs that are tracked, and the instances of definitions that were removed."""
 
     def __init__(self) -> None:
-        self._tracked: dict[ProcessGuid, ProcessGuid] = {}  # LRPs and their bridges, to the LRP
+        self._tracked: dict[ProcessGuid, ProcessGuid] = {}  # LRPs and bridges to the LRP in migration
         self._versions: dict[ProcessGuid, dict[str, DesiredLrp]] = {}
         self._stale: OrderedDict[ProcessGuid, frozenset[str]] = OrderedDict()
 
     def track(self, process_guid: ProcessGuid) -> None:
-        """Remember from now on what events report about an LRP and its bridge."""
+        """Start to remember the versions of an LRP and of its bridge that events report."""
         self._tracked[process_guid] = self._tracked[bridge_of(process_guid)] = process_guid
         self._versions.setdefault(process_guid, {})
 
@@ -50,7 +51,7 @@ class LrpEventCache:
             versions[lrp.tag.epoch] = lrp
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Return the newest version in each epoch of an LRP that an event reported."""
+        """Return the newest version of an LRP that events reported, for each epoch of its tag."""
         return tuple(self._versions.get(process_guid, {}).values())
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:

@@ -11,7 +11,7 @@ from reconcile.records import CacheRequest
 
 @dataclass(frozen=True, slots=True)
 class JobListeners:
-    """The parts of the daemon that act on a request for a copy, or on the end of its job."""
+    """The staging coverage records requests; when a job has ended, the app's LRPs are queued for a pass."""
 
     coverage: StagingCoverage
     index: LrpIndex

@@ -128,7 +128,7 @@ def _socket_problem(key: str, path: Path) -> Iterator[str]:
     except FileNotFoundError:
         return  # the docker daemon may be started later
     except OSError as error:
-        yield f"{key}: {path} cannot be looked at: {error.strerror}"
+        yield f"{key}: {path} cannot be checked: {error.strerror}"
     else:
         if not is_socket:
-            yield f"{key}: {path} is no socket"
+            yield f"{key}: {path} is not a socket"

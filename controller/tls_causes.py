@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-"""What OpenSSL calls it when a server speaks something else than TLS."""
+"""OpenSSL's reasons for a failed handshake with a server that does not speak TLS."""
 
 _REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE")
-"""Words of the alerts by which a server refuses our certificate, or, with TLS 1.2, that we have none."""
+"""Parts of the names of the alerts by which a server refuses our certificate or, with TLS 1.2, the lack of
+one."""
 
 _NOT_YET_VALID = 9
 _EXPIRED = 10
@@ -67,7 +68,7 @@ def _of_verification(code: int) -> TlsCause:
 
 
 def _of_handshake(error: ssl.SSLError) -> TlsCause | None:
-    # What Python itself raises has neither a reason nor a library. With TLS 1.3 the server's refusal
+    # An error that Python itself raises has neither a reason nor a library. With TLS 1.3 the server's refusal
     # arrives only after the handshake.
     reason = str(getattr(error, "reason", ""))
     if "_ALERT_" in reason and any(word in reason for word in _REFUSALS):

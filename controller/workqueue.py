@@ -29,11 +29,11 @@ class Priority(IntEnum):
     FRESH = 1
     """Something happened to what the key names."""
     URGENT = 2
-    """An app waits for the next look."""
+    """An app waits for the next pass."""
 
 
 class WorkQueue(Generic[Key]):
-    """Keys with something to look at."""
+    """Keys that wait to be taken."""
 
     def __init__(self) -> None:
         self._lines: dict[Priority, OrderedDict[Key, None]] = {
@@ -50,7 +50,7 @@ class WorkQueue(Generic[Key]):
         return sum(len(line) for line in self._lines.values())
 
     def add(self, key: Key, priority: Priority = Priority.FRESH) -> None:
-        """Let a key be looked at; a routine one that has a timer already keeps waiting for it."""
+        """Queue a key. With routine priority, a key that has a timer stays until its timer ends."""
         if key in self._held:
             self._added_while_held[key] = max(priority, self._added_while_held.get(key, priority))
         elif key in self._timers and priority is Priority.ROUTINE:
@@ -77,7 +77,7 @@ class WorkQueue(Generic[Key]):
         return key
 
     def done(self, key: Key) -> None:
-        """Release a key that needs no further look; its failures and its priority are forgotten."""
+        """Release a key that needs no further pass; its failures and its priority are forgotten."""
         self._failures.pop(key, None)
         added = self._release(key)
         del self._priorities[key]
@@ -85,7 +85,7 @@ class WorkQueue(Generic[Key]):
             self._enqueue(key, added)
 
     def again(self, key: Key, after: float, priority: Priority = Priority.FRESH) -> None:
-        """Release a key and look at it again after some seconds, with a new priority and no failures."""
+        """Release a key and queue it again after some seconds, with a new priority and no failures."""
         self._failures.pop(key, None)
         added = self._release(key)
         self._priorities[key] = priority
@@ -97,7 +97,7 @@ class WorkQueue(Generic[Key]):
     def back_off(
         self, key: Key, pause: Backoff = DEFAULT_BACKOFF, priority: Priority = Priority.ROUTINE
     ) -> float:
-        """Release a key whose look failed, and return the seconds after which it comes back.
+        """Release a key whose pass failed, and return the seconds after which it is queued again.
 
         Args:
             key: A key that is held.

@@ -6,7 +6,7 @@ Pure state and arithmetic; the caller brings the clock.
 from dataclasses import dataclass, replace
 
 PROBE_CHECK_INTERVAL = 5.0
-"""Seconds after which a migration that waits for the end of a probe is looked at again."""
+"""Seconds after which a migration that waits for the end of a probe is queued again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class LiveReads:
         return await self._sources.lrps.list_domains()
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Return the newest version that an event reported, for each epoch of an LRP's tag."""
+        """Return the newest version of an LRP that events reported, for each epoch of its tag."""
         return self._sources.event_cache.versions(process_guid)
 
     async def find_migration(self, process_guid: ProcessGuid) -> Migration | None:

@@ -285,16 +285,16 @@ class Verifier(Protocol):
 
 
 class EventCache(Protocol):
-    """What events reported about the LRPs that are being migrated, or were recently."""
+    """The versions, as events reported them, of LRPs that are or recently were being migrated."""
 
     def track(self, process_guid: ProcessGuid) -> None:
-        """Remember from now on what events report about an LRP and its bridge."""
+        """Start to remember the versions of an LRP and of its bridge that events report."""
 
     def untrack(self, process_guid: ProcessGuid, instance_guids: frozenset[str] = frozenset()) -> None:
         """Forget an LRP, but remember for a while the instances that ran before it was removed."""
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
-        """Return the newest version in each epoch of an LRP that an event reported."""
+        """Return the newest version of an LRP that events reported, for each epoch of its tag."""
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
         """Return the GUIDs of instances that ran before an LRP was removed."""

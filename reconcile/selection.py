@@ -31,8 +31,8 @@ def owner_of(lrp: DesiredLrp) -> Owner:
 class Selection:
     """The LRPs that match something in every list that is not empty.
 
-    A glob is as in the config: `*` matches any text, `?` for one character, `[ab]` for one of some.
-    Capitals and small letters differ.
+    A glob is as in the config: `*` matches any text, `?` one character, `[ab]` one of several characters.
+    Upper and lower case differ.
 
     Attributes:
         orgs: Globs over the name or the GUID of the organization.

@@ -58,7 +58,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class RetryLater:
-    """Observe again after some seconds, or when an event tells of a change."""
+    """Observe again after some seconds, or when an event reports a change."""
 
     reason: Reason
     seconds: float

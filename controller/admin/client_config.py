@@ -1,4 +1,4 @@
-"""What a command needs of the daemon's config file to call it; the file's other keys are not looked at.
+"""Reads the keys of the daemon's config file that a command needs to call the daemon, and ignores all others.
 
 Whoever runs the command need not be allowed to read the daemon's other files. No library reads
 it, since each command would have to import that.

@@ -68,8 +68,8 @@ class AdminWatcher(Protocol):
     def is_watching(self) -> bool:
         """Whether both event streams are open, and the BBS was listed since they were opened."""
 
-    def look_at_all(self) -> None:
-        """Schedule a pass over every LRP."""
+    def request_full_sweep(self) -> None:
+        """Request a sweep that queues every LRP that runs from its source."""
 
 
 @dataclass(frozen=True, slots=True)

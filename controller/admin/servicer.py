@@ -214,7 +214,7 @@ class Servicer(AdminServicer):
         async with self._changing(context, "Resume", {}):
             await self._dependencies.daemon.control.resume()
             await self._dependencies.jobs.resume()
-            self._dependencies.daemon.watching.look_at_all()
+            self._dependencies.daemon.watching.request_full_sweep()
             return pb.ResumeResponse()
 
     async def ResetCircuitBreaker(

@@ -1,4 +1,6 @@
-"""Maps the failures of a BBS call to our errors: an error in a response, an HTTP status, or no response.
+"""Maps the failures of BBS calls to this program's errors.
+
+A call fails by an error in its response, by the HTTP status of the response, or without a response.
 
 Source: cloudfoundry/bbs models/error.proto and models/errors.go.
 """
@@ -41,40 +43,47 @@ _BY_TYPE: dict[int, type[DockerCacheError]] = {
     Error.InvalidJSON: Invalid,
     Error.FailedToOpenEnvelope: Invalid,
 }
-"""Every other type means a temporary failure inside the BBS: a deadlock, its database, Locket, a broken
-row that it deletes by itself (Deserialize), or a type that is newer than this table."""
+"""The error class of each type. Every other type maps to `Unavailable`: the BBS has a temporary failure (a
+deadlock, its database, Locket, or a broken row, which it deletes by itself: `Deserialize`), or the type is
+newer than this table."""
 
 
-def error_from_answer(error: Error, *, attempt: str) -> DockerCacheError:
-    """Map the error of a response; its presence alone means failure, since type 0 is not on the wire."""
+def error_from_message(error: Error, *, call: str) -> DockerCacheError:
+    """Map the error message in a response.
+
+    A response that has an error message has failed, whatever the error's type: protobuf does not send type 0.
+    """
     known = error.type in Error.Type.values()
     code = Error.Type.Name(error.type) if known else f"Error{error.type}"
     kind = _BY_TYPE.get(error.type, Unavailable)
-    return kind(SYSTEM, code, f"{attempt}: {one_line(text_of(error, 'message'))}")
+    return kind(SYSTEM, code, f"{call}: {one_line(text_of(error, 'message'))}")
 
 
-def error_from_response(response: httpx.Response, *, attempt: str) -> DockerCacheError | None:
-    """Map the status and headers of a response; None where it succeeded."""
+def error_from_response(response: httpx.Response, *, call: str) -> DockerCacheError | None:
+    """Map the status and headers of a response; None when they report success."""
     router_error = response.headers.get("X-Cf-Routererror")
-    if router_error is not None:  # from a router before the BBS
-        return Unavailable(SYSTEM, "RouterError", f"{attempt}: {one_line(router_error)}")
+    if router_error is not None:  # set by a Gorouter between the daemon and the BBS
+        return Unavailable(SYSTEM, "RouterError", f"{call}: {one_line(router_error)}")
     status = response.status_code
-    detail = f"{attempt}: HTTP status {status}"
+    detail = f"{call}: HTTP status {status}"
     if status == 200:
         return None
     if status == 429:
         return RateLimited(SYSTEM, "HTTP-429", detail, _retry_after(response))
     if status == 408 or status >= 500:
-        # A BBS that is not active responds with 503: it has done nothing.
+        # A BBS that is not the active one responds with 503, and has changed nothing.
         return Unavailable(SYSTEM, f"HTTP-{status}", detail, _retry_after(response), status != 503)
     if status in {401, 403}:
         return Denied(SYSTEM, f"HTTP-{status}", detail)
     return Invalid(SYSTEM, "UnknownRoute" if status == 404 else f"HTTP-{status}", detail)
 
 
-def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
-    """Map the failure of a call without a response; whether the call had an effect is unknown."""
-    detail = f"{attempt}: {reason_of(error)}"
+def error_from_exception(error: Exception, *, call: str) -> DockerCacheError:
+    """Map the exception of a call that got no response.
+
+    Unless the request was never sent, the call may have changed something.
+    """
+    detail = f"{call}: {describe_error(error)}"
     tls_cause = tls_cause_of(error)
     is_refused = tls_cause is not None and tls_cause.is_refusal
     was_not_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
@@ -89,8 +98,8 @@ def error_from_exception(error: Exception, *, attempt: str) -> DockerCacheError:
     return Unavailable(SYSTEM, ErrorCode.CONNECTION_FAILED, detail)
 
 
-def reason_of(error: BaseException) -> str:
-    """Describe an error in one line; httpx often says what happened only in the cause of its error."""
+def describe_error(error: BaseException) -> str:
+    """Describe an error in one line; httpx errors often have an empty text and the details in their cause."""
     texts = (str(cause) for cause in causes_of(error))
     return one_line(next(filter(None, texts), type(error).__name__))
 

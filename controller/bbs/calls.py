@@ -24,7 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from controller.bbs.bbs_errors import SYSTEM, error_from_answer, error_from_exception, error_from_response
+from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_message, error_from_response
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
 
@@ -81,7 +81,7 @@ class Calls:
         return self.http.build_request("POST", path, content=content, headers=headers)
 
     async def _attempt(self, request: httpx.Request, answer: type[M]) -> M:
-        attempt = request.url.path
+        path = request.url.path
         try:
             async with asyncio.timeout(self.timeout):
                 response = await self._open(request)
@@ -90,15 +90,15 @@ class Calls:
                 finally:
                     await response.aclose()
         except (httpx.HTTPError, TimeoutError) as error:
-            raise error_from_exception(error, attempt=str(request.url)) from error
+            raise error_from_exception(error, call=str(request.url)) from error
         try:
             # Every response but a ping's has its error in field 1, and this message has no other field.
             lifecycle = TaskLifecycleResponse.FromString(body)
             message = answer.FromString(body)
         except DecodeError as error:
-            raise Unavailable(SYSTEM, "InvalidResponse", f"{attempt}: {error}") from error
+            raise Unavailable(SYSTEM, "InvalidResponse", f"{path}: {error}") from error
         if lifecycle.HasField("error"):
-            raise error_from_answer(lifecycle.error, attempt=attempt)
+            raise error_from_message(lifecycle.error, call=path)
         return message
 
     async def _open_in_time(self, request: httpx.Request) -> httpx.Response:
@@ -106,11 +106,11 @@ class Calls:
             async with asyncio.timeout(self.timeout):
                 return await self._open(request)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise error_from_exception(error, attempt=str(request.url)) from error
+            raise error_from_exception(error, call=str(request.url)) from error
 
     async def _open(self, request: httpx.Request) -> httpx.Response:
         response = await self.http.send(request, stream=True)
-        failure = error_from_response(response, attempt=request.url.path) or _misframed(response)
+        failure = error_from_response(response, call=request.url.path) or _misframed(response)
         if failure is not None:
             # The body stays unread, so that its connection is closed: the host may have other addresses now.
             await response.aclose()

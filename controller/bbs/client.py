@@ -100,7 +100,7 @@ class BbsClient:
         path = "/v1/desired_lrps/list.r3"
         request = desired.DesiredLRPsRequest(domain=domain, process_guids=process_guids)
         body = self.calls.open_body(path, request=request)
-        return Listing(body, convert=messages.desired_lrp_from_record, attempt=path)
+        return Listing(body, convert=messages.desired_lrp_from_record, call=path)
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
         """Find one desired LRP."""
@@ -120,7 +120,7 @@ class BbsClient:
         body = self.calls.open_body(path, request=desired.DesiredLRPsRequest(domain=domain))
         record = messages.scheduling_info_from_record
         convert = messages.docker_scheduling_info_from_record if docker_only else record
-        return Listing(body, convert=convert, attempt=path)
+        return Listing(body, convert=convert, call=path)
 
     async def desire_lrp(self, lrp: DesiredLrp, rootfs: Rootfs, credentials: Credentials | None) -> None:
         """Desire the received definition with another rootfs and image credentials, and nothing else changed.
@@ -176,7 +176,7 @@ class BbsClient:
         """List the actual LRPs of one domain of every presence, one at a time."""
         path = "/v1/actual_lrps/list"
         body = self.calls.open_body(path, request=actual.ActualLRPsRequest(domain=domain))
-        return Listing(body, convert=messages.actual_lrp_from_record, attempt=path)
+        return Listing(body, convert=messages.actual_lrp_from_record, call=path)
 
     async def retire_actual_lrp(self, process_guid: ProcessGuid, *, index: int, domain: str) -> None:
         """Stop one instance; the next convergence starts another where it is still desired.

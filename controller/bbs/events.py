@@ -1,6 +1,7 @@
-"""Converts the events of the event streams to values; their ids mean nothing and are ignored.
+"""Converts server-sent events of the BBS to event values.
 
-Nothing that a peer sends raises an error here: one broken event must not end the stream.
+An event that cannot be converted becomes a `BrokenEvent` instead of an exception, so that it does not end the
+stream. The ids of the events are ignored: the BBS cannot resume a stream from an id.
 
 Source: cloudfoundry/bbs models/events.proto, models/events.go and events/event_source.go.
 """
@@ -19,7 +20,7 @@ from controller.bbs.messages import (
 )
 from controller.bbs.text import text_of
 from controller.foreign_text import one_line
-from protos.bbs import events_pb2 as messages
+from protos.bbs import events_pb2
 from reconcile.errors import Invalid
 from reconcile.events import (
     ActualLrpChanged,
@@ -40,21 +41,21 @@ from reconcile.lrps import ProcessGuid
 
 
 def event_from_sse(name: str, *, data: str) -> Event:
-    """Convert one event from its name and its payload, a message in base64."""
-    reader = _READERS.get(name)
-    if reader is None:
+    """Convert one event; `data` is its protobuf message in base64."""
+    convert = _CONVERTERS.get(name)
+    if convert is None:
         return UnknownEvent(one_line(name))
     if not data:
         return BrokenEvent(name, "empty")
     try:
-        event = reader(base64.b64decode(data, validate=True))
+        event = convert(base64.b64decode(data, validate=True))
     except (binascii.Error, ValueError):
         return BrokenEvent(name, "not base64")
     except DecodeError:
-        return BrokenEvent(name, "not the message of its name")
+        return BrokenEvent(name, "not a protobuf message")
     except Invalid as error:
         return BrokenEvent(name, error.detail)
-    return event if _guid_of(event) else BrokenEvent(name, "without the GUID of its subject")
+    return event if _guid_of(event) else BrokenEvent(name, "without the GUID of its task or LRP")
 
 
 def _guid_of(event: Event) -> str:
@@ -72,26 +73,26 @@ def _guid_of(event: Event) -> str:
 
 
 def _task_created(data: bytes) -> Event:
-    return TaskCreated(task_from_message(messages.TaskCreatedEvent.FromString(data).task))
+    return TaskCreated(task_from_message(events_pb2.TaskCreatedEvent.FromString(data).task))
 
 
 def _task_changed(data: bytes) -> Event:
-    message = messages.TaskChangedEvent.FromString(data)
+    message = events_pb2.TaskChangedEvent.FromString(data)
     return TaskChanged(task_from_message(message.before), task_from_message(message.after))
 
 
 def _task_removed(data: bytes) -> Event:
-    return TaskRemoved(task_from_message(messages.TaskRemovedEvent.FromString(data).task))
+    return TaskRemoved(task_from_message(events_pb2.TaskRemovedEvent.FromString(data).task))
 
 
 def _desired_created(data: bytes) -> Event:
     return DesiredLrpCreated(
-        desired_lrp_from_message(messages.DesiredLRPCreatedEvent.FromString(data).desired_lrp)
+        desired_lrp_from_message(events_pb2.DesiredLRPCreatedEvent.FromString(data).desired_lrp)
     )
 
 
 def _desired_changed(data: bytes) -> Event:
-    message = messages.DesiredLRPChangedEvent.FromString(data)
+    message = events_pb2.DesiredLRPChangedEvent.FromString(data)
     return DesiredLrpChanged(
         desired_lrp_from_message(message.before), desired_lrp_from_message(message.after)
     )
@@ -99,18 +100,18 @@ def _desired_changed(data: bytes) -> Event:
 
 def _desired_removed(data: bytes) -> Event:
     return DesiredLrpRemoved(
-        desired_lrp_from_message(messages.DesiredLRPRemovedEvent.FromString(data).desired_lrp)
+        desired_lrp_from_message(events_pb2.DesiredLRPRemovedEvent.FromString(data).desired_lrp)
     )
 
 
 def _actual_created(data: bytes) -> Event:
     return ActualLrpCreated(
-        actual_lrp_from_message(messages.ActualLRPInstanceCreatedEvent.FromString(data).actual_lrp)
+        actual_lrp_from_message(events_pb2.ActualLRPInstanceCreatedEvent.FromString(data).actual_lrp)
     )
 
 
 def _actual_changed(data: bytes) -> Event:
-    message = messages.ActualLRPInstanceChangedEvent.FromString(data)
+    message = events_pb2.ActualLRPInstanceChangedEvent.FromString(data)
     key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
     return ActualLrpChanged(
         instance_from_message(key, instance_key, message.before),
@@ -120,12 +121,12 @@ def _actual_changed(data: bytes) -> Event:
 
 def _actual_removed(data: bytes) -> Event:
     return ActualLrpRemoved(
-        actual_lrp_from_message(messages.ActualLRPInstanceRemovedEvent.FromString(data).actual_lrp)
+        actual_lrp_from_message(events_pb2.ActualLRPInstanceRemovedEvent.FromString(data).actual_lrp)
     )
 
 
 def _actual_crashed(data: bytes) -> Event:
-    message = messages.ActualLRPCrashedEvent.FromString(data)
+    message = events_pb2.ActualLRPCrashedEvent.FromString(data)
     key, instance_key = message.actual_lrp_key, message.actual_lrp_instance_key
     return ActualLrpCrashed(
         process_guid=ProcessGuid(text_of(key, "process_guid")),
@@ -138,7 +139,7 @@ def _actual_crashed(data: bytes) -> Event:
     )
 
 
-_READERS: Mapping[str, Callable[[bytes], Event]] = {
+_CONVERTERS: Mapping[str, Callable[[bytes], Event]] = {
     "task_created": _task_created,
     "task_changed": _task_changed,
     "task_removed": _task_removed,

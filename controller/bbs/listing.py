@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import httpx
 from google.protobuf.message import DecodeError
 
-from controller.bbs.bbs_errors import SYSTEM, error_from_answer, error_from_exception
+from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_message
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Invalid, Unavailable
 
@@ -107,12 +107,12 @@ class Listing(Generic[T]):
         body: AbstractAsyncContextManager[httpx.Response],
         *,
         convert: Callable[[bytes], T | None],
-        attempt: str,
+        call: str,
     ) -> None:
         self.skipped = 0
         self._body = body
         self._convert = convert
-        self._attempt = attempt
+        self._call = call
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """Yield the records.
@@ -126,16 +126,16 @@ class Listing(Generic[T]):
                 async for chunk in response.aiter_bytes():
                     for number, payload in reader.feed(chunk):
                         if number == _ERROR:
-                            raise error_from_answer(Error.FromString(payload), attempt=self._attempt)
+                            raise error_from_message(Error.FromString(payload), call=self._call)
                         record = self._read(payload) if number == _RECORD else None
                         if record is not None:
                             yield record
                     await asyncio.sleep(0)  # a chunk that has already arrived is returned without giving way
                 reader.finish()
         except (BrokenListing, DecodeError) as error:
-            raise Unavailable(SYSTEM, "BrokenListing", f"{self._attempt}: {error}") from error
+            raise Unavailable(SYSTEM, "BrokenListing", f"{self._call}: {error}") from error
         except httpx.HTTPError as error:
-            raise error_from_exception(error, attempt=self._attempt) from error
+            raise error_from_exception(error, call=self._call) from error
 
     def _read(self, payload: bytes) -> T | None:
         try:

@@ -1,7 +1,7 @@
-"""Subscribes to events of the BBS.
+"""Subscribes to event streams of the BBS.
 
-A stream never ends regularly, and nothing is replayed: after any end the reader must subscribe again and then
-list everything.
+A stream ends only by a failure, and the BBS does not replay events. After the end of a stream its reader must
+subscribe again and then list everything.
 
 Source: cloudfoundry/bbs handlers/events_handlers.go and events/hub.go.
 """
@@ -13,24 +13,23 @@ from dataclasses import dataclass
 
 import httpx
 
-from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_response, reason_of
+from controller.bbs.bbs_errors import SYSTEM, describe_error, error_from_exception, error_from_response
 from controller.bbs.events import event_from_sse
 from controller.bbs.sse import EventTooLarge, SseParser
 from protos.bbs.events_pb2 import EventsByCellId
 from reconcile.errors import Invalid, Unavailable
-from reconcile.events import (
-    Event,
-)
+from reconcile.events import Event
 
 EVENT_STREAM = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Opens event streams through a client that allows them to be silent.
+    """Opens event streams.
 
     Attributes:
-        timeout: Seconds within which the headers of a stream must arrive.
+        http: A client whose read timeout allows for streams on which no event arrives for long.
+        timeout: Seconds within which the headers of a stream's response must arrive.
     """
 
     http: httpx.AsyncClient
@@ -38,11 +37,14 @@ class Streams:
 
     @asynccontextmanager
     async def subscribe(self, path: str, *, cell_id: str = "") -> AsyncIterator[AsyncIterator[Event]]:
-        """Open a stream; the block begins when its headers have arrived, and no event after that is missed.
+        """Open a stream. The `async with` block begins when the headers of its response have arrived.
+
+        The iterator yields every event from then on.
 
         Raises:
-            Unavailable: On entering, the stream could not be opened. From the iterator, `stream-ended` after
-                a clean end, by which the BBS drops a slow reader, and `stream-broken` after any other.
+            Unavailable: On entering, the stream could not be opened. From the iterator, `stream-ended` when
+                the BBS closed the stream, as it does to a slow reader, and `stream-broken` when the
+                connection failed or an event was too large.
         """
         request = self.http.build_request(
             "POST",
@@ -54,7 +56,7 @@ class Streams:
             async with asyncio.timeout(self.timeout):
                 response = await self.http.send(request, stream=True)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise error_from_exception(error, attempt=str(request.url)) from error
+            raise error_from_exception(error, call=str(request.url)) from error
         try:
             _check(response, path)
             yield _events(response, path)
@@ -63,7 +65,7 @@ class Streams:
 
 
 def _check(response: httpx.Response, path: str) -> None:
-    failure = error_from_response(response, attempt=path)
+    failure = error_from_response(response, call=path)
     if failure is not None:
         raise failure
     if not response.headers.get("Content-Type", "").startswith(EVENT_STREAM):
@@ -77,5 +79,5 @@ async def _events(response: httpx.Response, path: str) -> AsyncIterator[Event]:
             for event in parser.feed(chunk):
                 yield event_from_sse(event.name, data=event.data)
     except (httpx.HTTPError, EventTooLarge) as error:
-        raise Unavailable(SYSTEM, "stream-broken", f"{path}: {reason_of(error)}") from error
+        raise Unavailable(SYSTEM, "stream-broken", f"{path}: {describe_error(error)}") from error
     raise Unavailable(SYSTEM, "stream-ended", f"{path}: the BBS closed the stream; events may be lost")

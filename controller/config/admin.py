@@ -1,4 +1,4 @@
-"""The keys of the admin API, as the daemon reads them."""
+"""The config keys of the admin API, as the daemon validates them."""
 
 from typing import Self
 
@@ -26,20 +26,21 @@ class AdminConfig(Section):
     admin_client_key_file: FilePath | None = None
     """Private key of that certificate, in PEM and not encrypted. The daemon does not read it."""
     admin_server_name: str | None = Field(default=None, min_length=1)
-    """Name that the daemon's certificate must hold, where it is not the host of `admin_address`."""
+    """Name that the daemon's certificate must contain. When it is absent, that is the host of
+    `admin_address`."""
     admin_without_tls: bool = False
-    """Whether the admin API is served without TLS, to everybody who reaches `admin_address`. The host must
-    then be a loopback address."""
+    """Whether the admin API is served without TLS. Every user of the machine may then call it, and the host
+    of `admin_address` must be a loopback address."""
 
     @model_validator(mode="after")
-    def _admin_keys(self) -> Self:
-        given = _tls_keys(self)
+    def _check_admin_keys(self) -> Self:
+        given = _given_tls_keys(self)
         if self.admin_address is None:
             if self.admin_without_tls:
                 given.append("admin_without_tls")
             if given:
                 raise ValueError(
-                    f"{', '.join(given)}: used by the admin API only, and admin_address is missing"
+                    f"{', '.join(given)}: only the admin API uses these keys, and admin_address is missing"
                 )
             return self
         if self.admin_without_tls:
@@ -51,10 +52,10 @@ class AdminConfig(Section):
                 f"admin_address: needs {', '.join(missing)}, or admin_without_tls on a loopback address"
             )
         if (self.admin_client_cert_file is None) != (self.admin_client_key_file is None):
-            raise ValueError("admin_client_cert_file and admin_client_key_file belong together")
+            raise ValueError("admin_client_cert_file and admin_client_key_file must be given together")
         return self
 
 
-def _tls_keys(config: Section) -> list[str]:
-    """List the keys that are given of those that only TLS needs."""
+def _given_tls_keys(config: Section) -> list[str]:
+    """List the keys in the config that only TLS needs."""
     return [key for key in TLS_KEYS if getattr(config, key, None) is not None]

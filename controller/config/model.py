@@ -1,4 +1,4 @@
-"""Everything an operator can set, as one value."""
+"""The config of the daemon: all keys of the config file."""
 
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, Self
@@ -14,15 +14,15 @@ from reconcile.references import CacheRepositories
 
 
 class Config(AdminConfig):
-    """Everything an operator can set."""
+    """The values of a config file."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
-    """The daemon writes log lines of this level and above."""
+    """Lowest level of the log lines that the daemon writes."""
     metrics_address: Address | None = None
     """Address at which a scraper reads metrics, "host:port". When it is absent, no metrics are served."""
     start_paused: bool = False
-    """Whether a daemon with a new database begins paused: nothing is copied or migrated before an operator
-    runs `resume` or applies a plan."""
+    """Whether the daemon is paused when it starts with a new database. While it is paused, it copies and
+    migrates only what an operator asks for, such as by applying a plan; `resume` ends the pause."""
 
     bbs_address: str = Field(pattern=r"^https://[^/\s]+/?$")
     """URL of the BBS, such as "https://bbs.service.cf.internal:8889"."""
@@ -35,18 +35,18 @@ class Config(AdminConfig):
     communication_timeout: Duration = 30.0
     """Total time that one request to the BBS may take."""
     sync_interval: Duration = 30.0
-    """Time between two sweeps. A sweep lists all LRPs of the BBS and finds what events have missed."""
+    """Time between two sweeps. A sweep lists the LRPs of the BBS and finds changes that no event reported."""
 
     database_url: str
-    """The SQLite database of the daemon's records, such as
+    """URL of the SQLite database that holds the daemon's records, such as
     "sqlite:////var/vcap/store/docker-cache/cache.db"."""
     journal_key_file: SecretFile | None = None
     """File with one or more Fernet keys, one a line, that encrypt the journal of migrations. The first key
-    encrypts, all keys decrypt. Without a key the journal is kept in memory only, and no LRP is migrated
+    encrypts, and all keys decrypt. Without this file the journal is in memory only, and no LRP is migrated
     while it runs."""
 
     cache_registry: RegistryConfig
-    """The private registry, which holds the copies. Cells pull from it under this address."""
+    """The private registry, which holds the copies. Cells pull from its `address`."""
     cache_repository_template: str = "{guid}:latest"
     """Repository and tag of a copy. Use "docker-cache:{guid}" for registries that do not create repositories
     on push."""
@@ -56,23 +56,23 @@ class Config(AdminConfig):
     """File that holds the password for that user name."""
 
     registries: tuple[RegistryConfig, ...] = ()
-    """Source registries that need more than HTTPS with a publicly trusted certificate."""
+    """Source registries that need settings of their own, such as a login or CA certificates."""
     allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Private networks, such as "10.0.16.0/24", that source registries may be in. Public addresses are always
-    allowed."""
+    """Private networks, such as "10.0.16.0/24", in which source registries may be. Source registries with
+    public addresses are always allowed."""
 
     registry_auth_file: ReadableFile | None = None
-    """Logins in Docker's format (auths, credHelpers, credsStore). They are used for images that come without
-    a login and whose registry has none in `registries`. The daemon reads the file again when it changes,
-    and finds credential helpers on PATH."""
+    """File with logins in the format of Docker's config.json (auths, credHelpers, credsStore). The daemon
+    uses them for images that were staged without a login and whose registry has no login in `registries`. It
+    reads the file again when it changes, and finds credential helpers on PATH."""
     credential_helper_timeout: Duration = 10.0
-    """Time that a credential helper may take. A helper that takes longer is treated as knowing no login."""
+    """Time that a credential helper may take. A helper that takes longer counts as one that has no login."""
     registry_traffic: TrafficConfig = TrafficConfig()
-    """Limits of the traffic to each host that has no limits of its own in `registries`."""
+    """Limits of the traffic to each host that has no `traffic` of its own in `registries`."""
     rate_limit_floor: int = Field(default=10, ge=0)
-    """Number of pulls left in a registry's rate limit, as the registry reports it, at which the daemon slows
-    down: from there on it reads manifests only as fast as the limit is refilled. At most a tenth of the
-    limit counts."""
+    """Number of remaining pulls in a registry's rate limit, as the registry reports it, at which the daemon
+    slows down: it then reads manifests only as fast as the limit is refilled. A value above a tenth of the
+    limit counts as a tenth of it."""
 
     cache: CacheMode = CacheMode.ALL
     """Which apps' images are cached: "all", "opt_in" (apps with DIEGO_DOCKER_CACHE=true) or "opt_out" (apps
@@ -88,12 +88,12 @@ class Config(AdminConfig):
     engine: Literal["registry", "docker"] = "registry"
     """How images are copied: "registry" from registry to registry, "docker" through a docker daemon."""
     docker_socket: str | None = Field(default=None, pattern=r"^unix:///")
-    """Socket of that docker daemon, such as "unix:///var/run/docker.sock". Engine "docker" needs it, and no
+    """Socket of the docker daemon, such as "unix:///var/run/docker.sock". Engine "docker" needs it, and no
     other engine allows it."""
     platforms: str = Field(
         default="linux/amd64", pattern=r"^(all|[a-z0-9]+(\([0-9.]+\))?/[a-z0-9]+(/[a-z0-9]+)?)$"
     )
-    """Platform that is copied out of an index, "os[(version)]/architecture[/variant]" such as
+    """Platform whose image is copied out of an index, "os[(version)]/architecture[/variant]" such as
     "windows(10.0.17763)/amd64". "all" copies the whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
     """Number of images that are copied at the same time."""
@@ -106,11 +106,11 @@ class Config(AdminConfig):
     registry_timeout: Duration = 60.0
     """Time without a byte after which a transfer fails."""
     blob_grace: Duration = 60.0
-    """Time that the transfer of a layer may take whatever its size; beyond it `min_bytes_per_second`
-    counts."""
+    """Time that the transfer of a layer of any size may take. A transfer that takes longer must be faster
+    than `min_bytes_per_second`."""
     min_bytes_per_second: Size = 16 << 10
-    """Rate below which the transfer of a layer fails. Where traffic is limited, the rate is lowered
-    accordingly."""
+    """Rate below which the transfer of a layer fails. It is lowered where the limits of the traffic allow
+    less."""
     verify: Literal["digest", "full"] = "digest"
     """How a copy is verified: "digest" by the digests that the private registry reports, "full" by reading
     every layer back and hashing it."""
@@ -123,18 +123,19 @@ class Config(AdminConfig):
     max_in_flight: int = Field(default=10, ge=1)
     """Number of LRPs that are migrated at the same time."""
     migrate_running: MigrateRunning = MigrateRunning.BRIDGE
-    """Whether an LRP is migrated while it runs. "bridge" runs a bridge, a temporary second LRP, meanwhile.
-    "never" waits until no instance runs."""
+    """Whether an LRP is migrated while it runs. "bridge" migrates it, and runs a bridge, a temporary second
+    LRP, meanwhile. "never" waits until none of its instances runs."""
     migrate_running_rules: tuple[RunningRuleConfig, ...] = ()
-    """Exceptions from `migrate_running`. The first rule that matches decides."""
+    """Exceptions from `migrate_running`. The first rule that matches an LRP applies."""
     bridge_timeout: Duration = 300.0
-    """Time within which the instances of a bridge must run, pull included. After it the bridge is removed and
-    the LRP stays as it is."""
+    """Time within which the instances of a bridge must run, including the pull of the image. After this time
+    the bridge is removed, and the LRP stays unchanged."""
     start_timeout: Duration = 300.0
-    """Time within which the migrated LRP's own instances must run again. After it the migration counts as
-    failed."""
+    """Time within which the migrated LRP's own instances must run again. After this time the migration
+    counts as failed."""
     route_propagation_delay: NonNegativeDuration = 5.0
-    """Time that routers get to learn of new instances before the instances that they replace are removed."""
+    """Time between the start of new instances and the removal of the instances that they replace, in which
+    routers learn of the new ones."""
     max_consecutive_failures: int = Field(default=3, ge=1)
     """Number of failed migrations in a row that opens the circuit breaker. While it is open, no migration is
     started."""
@@ -142,37 +143,39 @@ class Config(AdminConfig):
     """Time after which an open circuit breaker lets one migration through as a test. Signal USR1 closes it at
     once."""
     restore_after: Duration | None = None
-    """Time without an answer from the private registry after which LRPs are migrated back to their sources,
-    and time with answers after which they are migrated to it again. When it is absent, this is never done."""
+    """Time for which the private registry must be unreachable before LRPs are migrated back to their sources,
+    and for which it must be reachable again before they are migrated to their copies again. When it is
+    absent, LRPs are not migrated back because of an unreachable registry."""
     workers: int = Field(default=8, ge=1, le=128)
-    """Number of LRPs that passes run over at the same time."""
+    """Number of passes, each over one LRP, that run at the same time."""
     cloud_controller_sync_grace: Duration = Field(default=180.0, ge=130.0)
-    """Time that Cloud Controller gets after a restart in mid-migration to desire an LRP again that should
-    exist. It must be longer than the two minutes for which Cloud Controller keeps its domain fresh."""
+    """Time for which the daemon waits for Cloud Controller to desire a missing LRP again, when the daemon was
+    restarted after it had removed the LRP and before it had desired the LRP again. It must be longer than
+    the two minutes for which the domain stays fresh after a sync of Cloud Controller."""
 
     @field_validator("database_url")
     @classmethod
-    def _sqlite(cls, value: str) -> str:
+    def _check_database_url(cls, value: str) -> str:
         if not value.startswith("sqlite:////"):
             raise ValueError("only SQLite is supported: write sqlite:/// and the absolute path of a file")
         return value
 
     @field_validator("bbs_address")
     @classmethod
-    def _no_slash(cls, value: str) -> str:
+    def _without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
 
     @model_validator(mode="after")
-    def _together(self) -> Self:
+    def _check_combinations(self) -> Self:
         if (self.cache_pull_username is None) != (self.cache_pull_password_file is None):
-            raise ValueError("cache_pull_username and cache_pull_password_file belong together")
+            raise ValueError("cache_pull_username and cache_pull_password_file must be given together")
         if (self.engine == "docker") != (self.docker_socket is not None):
-            raise ValueError('docker_socket belongs to engine "docker"')
+            raise ValueError('engine "docker" needs docker_socket, and no other engine allows it')
         if self.engine == "docker" and self.platforms == "all":
             raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
         addresses = [each.address.lower() for each in (self.cache_registry, *self.registries)]
         for address in {each for each in addresses if addresses.count(each) > 1}:
-            raise ValueError(f"registries: {address} occurs twice, or is the private registry itself")
+            raise ValueError(f"registries: {address} is listed twice, or is the address of cache_registry")
         try:
             _ = self.policy, self.cache_repositories
         except Invalid as error:
@@ -185,14 +188,14 @@ class Config(AdminConfig):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Settings that are valid, and are more often a mistake than intended."""
+        """Warnings about settings that are valid but probably a mistake."""
         found = []
         host = self.cache_registry.address.rpartition(":")[0].strip("[]").lower()
         if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
             found.append(f"cache_registry.address: cells must reach the registry as {address}")
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
-            found.append("journal_key_file: without one no LRP is migrated while it runs")
+            found.append("journal_key_file: without this file no LRP is migrated while it runs")
         return tuple(found)
 
     @property

@@ -9,21 +9,21 @@ from reconcile.policy import MigrateRunning
 
 
 class Section(BaseModel):
-    """An object of the config file: unknown keys are refused, and it is immutable."""
+    """An object of the config file. It is immutable, and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TrafficConfig(Section):
-    """Limits of the traffic to one host; an absent key is no limit."""
+    """Limits of the traffic to one host; without a key there is no such limit."""
 
     max_connections: int | None = Field(default=None, ge=2)
     """Number of connections in use at the same time. When it is absent, there is no limit."""
     max_requests_per_second: float | None = Field(default=None, gt=0)
-    """Number of requests per second. A burst of one second's worth passes. When it is absent, there is no
-    limit."""
+    """Number of requests per second. The requests of one second may be sent in one burst. When it is absent,
+    there is no limit."""
     max_bytes_per_second: Size | None = None
-    """Bytes of bodies per second, in both directions together. When it is absent, there is no limit."""
+    """Bytes of request and response bodies per second, added up. When it is absent, there is no limit."""
 
 
 class RegistryConfig(Section):
@@ -35,8 +35,8 @@ class RegistryConfig(Section):
     plain_http: bool = False
     """Whether the daemon speaks HTTP without TLS to the registry."""
     ca_cert_file: ReadableFile | None = None
-    """CA certificates in PEM that the registry's certificate must chain to. When it is absent, those of the
-    system count."""
+    """CA certificates in PEM that the registry's certificate must chain to. When it is absent, the
+    system's CA certificates are used."""
     client_cert_file: ReadableFile | None = None
     """Certificate in PEM that the daemon presents to the registry."""
     client_key_file: ReadableFile | None = None
@@ -44,21 +44,21 @@ class RegistryConfig(Section):
     username: str | None = Field(default=None, min_length=1)
     """User name for the registry. It needs `password_file`."""
     password_file: SecretFile | None = None
-    """File that holds the password for that user name. A line end after it is ignored."""
+    """File that holds the password for that user name. A line break at its end is ignored."""
     traffic: TrafficConfig | None = None
-    """Limits of the traffic to the registry. When it is absent, `registry_traffic` counts."""
+    """Limits of the traffic to the registry. When it is absent, `registry_traffic` applies."""
 
     @model_validator(mode="after")
-    def _pairs(self) -> Self:
+    def _check_pairs(self) -> Self:
         if (self.username is None) != (self.password_file is None):
-            raise ValueError("username and password_file belong together")
+            raise ValueError("username and password_file must be given together")
         if (self.client_cert_file is None) != (self.client_key_file is None):
-            raise ValueError("client_cert_file and client_key_file belong together")
+            raise ValueError("client_cert_file and client_key_file must be given together")
         return self
 
 
 class RunningRuleConfig(Section):
-    """Decides whether some LRPs may be migrated while they run; all of its globs must match."""
+    """A rule that says how running LRPs are migrated; it applies to LRPs that match all of its globs."""
 
     org: str = Field(default="*", min_length=1)
     """Glob over the name or the GUID of the organization."""
@@ -69,4 +69,4 @@ class RunningRuleConfig(Section):
     image: str = Field(default="*", min_length=1)
     """Glob over the full reference of the image."""
     migrate_running: MigrateRunning
-    """What holds for the LRPs that match: "bridge" or "never"."""
+    """Value of `migrate_running` for the LRPs that match: "bridge" or "never"."""

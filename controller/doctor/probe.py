@@ -1,7 +1,7 @@
-"""Makes a small unique image that doctor pushes, pulls and deletes.
+"""Makes the probe image: a small image that `doctor` pushes, pulls and deletes.
 
-Its config and manifest are unique, so that deleting it removes no tag of another image, even where all copies
-share one repository. It is a complete image, since some registries validate what they store.
+Its config and manifest are unique, so that deleting the manifest removes no tag of another image, even when
+all copies share one repository. The image is complete, since some registries validate the images they store.
 """
 
 import gzip
@@ -20,16 +20,16 @@ _EMPTY_TAR = bytes(10240)
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """An image, its reference and its blobs."""
+class ProbeImage:
+    """The probe image: its reference, its manifest and its blobs."""
 
-    image: ImageReference
+    reference: ImageReference
     manifest: Manifest
     blobs: Mapping[Descriptor, bytes]
 
 
-def make_probe(repositories: CacheRepositories) -> Probe:
-    """Make an image under a new GUID."""
+def make_probe_image(repositories: CacheRepositories) -> ProbeImage:
+    """Make a probe image with a new GUID."""
     guid = str(uuid.uuid4())
     layer = gzip.compress(_EMPTY_TAR, mtime=0)
     config = {
@@ -39,21 +39,25 @@ def make_probe(repositories: CacheRepositories) -> Probe:
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(_EMPTY_TAR).hexdigest()}"]},
     }
     contents = (json.dumps(config).encode(), layer)
-    described = [_describe(kind, each) for kind, each in zip((_CONFIG, _LAYER), contents, strict=True)]
-    document = {
+    descriptors = [
+        _descriptor(media_type, each) for media_type, each in zip((_CONFIG, _LAYER), contents, strict=True)
+    ]
+    manifest_json = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
-        "config": _entry(described[0]),
-        "layers": [_entry(described[1])],
+        "config": _descriptor_json(descriptors[0]),
+        "layers": [_descriptor_json(descriptors[1])],
     }
-    raw = json.dumps(document).encode()
-    manifest = Manifest(raw, OCI_MANIFEST, digest_of(raw), described[0], (described[1],))
-    return Probe(repositories.image(CacheGuid(guid)), manifest, dict(zip(described, contents, strict=True)))
+    raw = json.dumps(manifest_json).encode()
+    manifest = Manifest(raw, OCI_MANIFEST, digest_of(raw), descriptors[0], (descriptors[1],))
+    return ProbeImage(
+        repositories.image(CacheGuid(guid)), manifest, dict(zip(descriptors, contents, strict=True))
+    )
 
 
-def _describe(media_type: str, content: bytes) -> Descriptor:
+def _descriptor(media_type: str, content: bytes) -> Descriptor:
     return Descriptor(media_type, digest_of(content), len(content))
 
 
-def _entry(blob: Descriptor) -> dict[str, object]:
+def _descriptor_json(blob: Descriptor) -> dict[str, object]:
     return {"mediaType": blob.media_type, "digest": str(blob.digest), "size": blob.size}

@@ -18,7 +18,7 @@ from controller.doctor.findings import (
     warning,
     without_login,
 )
-from controller.doctor.probe import Probe, make_probe
+from controller.doctor.probe import ProbeImage, make_probe_image
 from controller.doctor.threads import in_own_thread
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.registry.http.request import Request
@@ -119,15 +119,15 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
     Raises:
         DockerCacheError: It could not be pushed; it was deleted again as far as possible.
     """
-    probe = make_probe(config.cache_repositories)
+    probe = make_probe_image(config.cache_repositories)
     with closing(open_registries(config, timeouts=TIMEOUTS, retries=ONCE)) as registries:
-        repository = registries.repository(probe.image, None, cancellation)
+        repository = registries.repository(probe.reference, None, cancellation)
         # It cannot be cancelled: it deletes what a cancelled check pushed.
-        cleaner = registries.repository(probe.image, None, Cancellation())
+        cleaner = registries.repository(probe.reference, None, Cancellation())
         for blob, content in probe.blobs.items():
             repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
         try:
-            repository.push_manifest(probe.manifest, probe.image.version)
+            repository.push_manifest(probe.manifest, probe.reference.version)
             pulled = _pull(config, probe, cancellation)
         except (DockerCacheError, Stopped):
             with suppress(DockerCacheError):
@@ -136,12 +136,12 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
         return pulled, _delete(config, probe, cleaner)
 
 
-def _pull(config: Config, probe: Probe, cancellation: Cancellation) -> Finding:
+def _pull(config: Config, probe: ProbeImage, cancellation: Cancellation) -> Finding:
     keys = keys_of(config, config.cache_registry)
     with closing(open_cells_view(config, timeouts=TIMEOUTS, retries=ONCE)) as registries:
-        repository = registries.repository(probe.image, None, cancellation)
+        repository = registries.repository(probe.reference, None, cancellation)
         try:
-            pulled = repository.fetch_manifest(probe.image.version)
+            pulled = repository.fetch_manifest(probe.reference.version)
             for blob in probe.blobs:
                 with read_blob(repository, blob, memoryview(bytearray(65536))) as reader:
                     for _ in reader.pieces():
@@ -155,10 +155,10 @@ def _pull(config: Config, probe: Probe, cancellation: Cancellation) -> Finding:
     if pulled.raw != probe.manifest.raw:
         return problem(
             CACHE_REGISTRY,
-            f"{probe.image} is not what was pushed: {pulled.digest} instead of {probe.manifest.digest}",
+            f"{probe.reference} is not what was pushed: {pulled.digest} instead of {probe.manifest.digest}",
             "check the proxies between this machine and the registry: one serves other content",
         )
-    return ok(CACHE_REGISTRY, f"{probe.image} was pushed, and pulled as a cell does")
+    return ok(CACHE_REGISTRY, f"{probe.reference} was pushed, and pulled as a cell does")
 
 
 def _pull_advice(error: DockerCacheError, config: Config, keys: RegistryKeys) -> str:
@@ -171,13 +171,13 @@ def _pull_advice(error: DockerCacheError, config: Config, keys: RegistryKeys) ->
     return registry_advice(error, keys)
 
 
-def _delete(config: Config, probe: Probe, repository: Repository) -> Finding:
+def _delete(config: Config, probe: ProbeImage, repository: Repository) -> Finding:
     try:
         repository.delete_manifest(probe.manifest.digest)
     except DockerCacheError as error:
-        text = f"{probe.image} was pushed for a test and could not be deleted: {error}"
+        text = f"{probe.reference} was pushed for a test and could not be deleted: {error}"
         return warning(CACHE_REGISTRY, text, _deletion_advice(error, keys_of(config, config.cache_registry)))
-    return ok(CACHE_REGISTRY, f"{probe.image} was deleted again")
+    return ok(CACHE_REGISTRY, f"{probe.reference} was deleted again")
 
 
 def _deletion_advice(error: DockerCacheError, keys: RegistryKeys) -> str:

@@ -1,4 +1,4 @@
-"""Says which file or which address an operator should look at when a TLS connection failed."""
+"""Advises an operator which file or address to check after a TLS connection has failed."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from controller.tls_causes import TlsCause, tls_cause_of
 
 @dataclass(frozen=True, slots=True)
 class TlsKeys:
-    """The config keys that a TLS connection is made with.
+    """Names of the config keys of a TLS connection.
 
     Attributes:
-        address: Of the server.
-        ca: Of the file with the authorities that are trusted.
-        certificate: Of the file with the certificate that is presented.
+        address: Key of the server's address.
+        ca: Key of the file with the CA certificates that are trusted.
+        certificate: Key of the file with the client certificate.
     """
 
     address: str
@@ -21,33 +21,34 @@ class TlsKeys:
 
 
 def tls_advice(error: BaseException, keys: TlsKeys) -> str | None:
-    """Say what to do about a failed connection; None where TLS is not what failed."""
+    """Advise what to do about a failed connection; None when the failure has nothing to do with TLS."""
     cause = tls_cause_of(error)
     return None if cause is None else advice_on(cause, keys)
 
 
 def advice_on(cause: TlsCause, keys: TlsKeys) -> str:
-    """Say what to do about a cause."""
+    """Advise what to do about one cause."""
     match cause:
         case TlsCause.PEER_NOT_YET_VALID:
-            return "the certificate of the server or of its authority is not valid yet: compare the clocks"
+            return "the certificate of the server or of its CA is not valid yet: compare the machines' clocks"
         case TlsCause.PEER_EXPIRED:
             return (
-                f"renew the certificate of the server, or its authority's in {keys.ca}; "
-                "or set this machine's clock"
+                f"renew the certificate of the server or the CA certificate in {keys.ca}, "
+                "or correct this machine's clock"
             )
         case TlsCause.PEER_HAS_OTHER_NAME:
             return (
-                f"write a name into {keys.address} that the server's certificate has, "
-                "or issue the certificate with this name"
+                f"use a name in {keys.address} that the server's certificate contains, "
+                "or issue the certificate for the present name"
             )
         case TlsCause.PEER_NOT_TRUSTED:
-            return f"put the authority that signed the server's certificate into {keys.ca}"
+            return f"add the CA certificate that signed the server's certificate to {keys.ca}"
         case TlsCause.CERTIFICATE_REFUSED:
-            return (
-                f"check {keys.certificate}: the server wants a certificate that it trusts and that is valid"
-            )
+            return f"check {keys.certificate}: the server refuses it, or requires a client certificate"
         case TlsCause.NO_TLS:
-            return f"check {keys.address}: what answers there does not speak TLS"
+            return f"check {keys.address}: the server at this address does not speak TLS"
         case TlsCause.BAD_FILE:
-            return f"check {keys.ca} and {keys.certificate}: one of these files is not in the right format"
+            return (
+                f"check {keys.ca} and {keys.certificate}: one of these files is not valid PEM, "
+                "or the private key does not match the certificate"
+            )

@@ -12,8 +12,9 @@ from reconcile.references import ImageReference
 
 _bindings = tables.bindings
 
-KEPT = 3
-"""Number of bindings that are kept for one app and source; after a failed staging the one before counts."""
+MAX_BINDINGS = 3
+"""Number of bindings that are kept for one app and source, the newest. When a staging fails, its binding is
+deleted and the one before it is used."""
 
 
 def find(connection: Connection, requester: str) -> Binding | None:
@@ -27,7 +28,7 @@ def find(connection: Connection, requester: str) -> Binding | None:
 
 
 def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReference) -> Binding | None:
-    """Find an app's latest binding for a source; of two staged at the same time, the one saved later."""
+    """Find an app's newest binding for a source; of two staged at the same time, the last one saved."""
     row = (
         connection.execute(
             select(_bindings)
@@ -41,16 +42,17 @@ def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReferenc
     return None if row is None else _binding(row)
 
 
-def find_newest_of(
+def find_newest_of_apps(
     connection: Connection, app_guids: Collection[AppGuid]
 ) -> dict[tuple[AppGuid, str], Binding]:
-    """Read the latest bindings of some hundred apps, by app and the text of its source."""
+    """Find the newest binding of each app and source; one query takes some hundred apps."""
     rows = connection.execute(
         select(_bindings)
         .where(_bindings.c.app_guid.in_(app_guids))
         .order_by(_bindings.c.staged_at, _bindings.c.number)
     ).mappings()
-    return {(each.app_guid, str(each.source)): each for each in map(_binding, rows)}  # the last one stays
+    oldest_first = map(_binding, rows)
+    return {(each.app_guid, str(each.source)): each for each in oldest_first}
 
 
 def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
@@ -61,11 +63,11 @@ def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
     return tuple(_binding(row) for row in rows)
 
 
-def put(connection: Connection, binding: Binding) -> None:
+def save(connection: Connection, binding: Binding) -> None:
     """Save a binding in place of an earlier one of its requester.
 
-    Older bindings of the app and source beyond the kept number are deleted, and with them ended jobs
-    that have no binding left.
+    Bindings of the app and source beyond `MAX_BINDINGS` are deleted, the oldest first. Ended jobs that lose
+    their last binding by this are deleted too.
     """
     replaced = drop(connection, binding.requester)
     row = {
@@ -77,16 +79,18 @@ def put(connection: Connection, binding: Binding) -> None:
         "opted_in": binding.opted_in,
     }
     connection.execute(insert(_bindings).values(row))
-    mine = (_bindings.c.app_guid == binding.app_guid, _bindings.c.source == row["source"])
-    latest_first = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
-    old = (
-        connection.execute(select(_bindings).where(*mine).order_by(*latest_first).offset(KEPT))
+    of_app_and_source = (_bindings.c.app_guid == binding.app_guid, _bindings.c.source == row["source"])
+    newest_first = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
+    surplus = (
+        connection.execute(
+            select(_bindings).where(*of_app_and_source).order_by(*newest_first).offset(MAX_BINDINGS)
+        )
         .mappings()
         .all()
     )
-    for each in old:
+    for each in surplus:
         connection.execute(delete(_bindings).where(_bindings.c.number == each["number"]))
-    for job_id in {each["job_id"] for each in old} | ({replaced.job_id} if replaced else set()):
+    for job_id in {each["job_id"] for each in surplus} | ({replaced.job_id} if replaced else set()):
         _drop_job_if_unused(connection, job_id)
 
 

@@ -1,4 +1,4 @@
-"""Reads and writes cache jobs within a transaction, and refuses state changes that are not allowed."""
+"""Reads and writes cache jobs within a transaction, and refuses illegal changes of their state."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -15,7 +15,7 @@ _jobs = tables.jobs
 
 
 def find(connection: Connection, job_id: JobId) -> CacheJob | None:
-    """Read one job."""
+    """Find one job."""
     row = connection.execute(select(_jobs).where(_jobs.c.job_id == job_id)).mappings().one_or_none()
     return None if row is None else _job(row)
 
@@ -27,7 +27,7 @@ def find_many(connection: Connection, job_ids: Collection[JobId]) -> dict[JobId,
 
 
 def list_open(connection: Connection, source: ImageReference | None = None) -> tuple[CacheJob, ...]:
-    """List the queued and copying jobs, of one source or all, oldest first."""
+    """List the jobs that are queued or copying, of one source or of all, the oldest first."""
     chosen = select(_jobs).where(_jobs.c.state.in_([JobState.QUEUED, JobState.COPYING]))
     if source is not None:
         chosen = chosen.where(_jobs.c.source == str(source))
@@ -35,7 +35,7 @@ def list_open(connection: Connection, source: ImageReference | None = None) -> t
     return tuple(_job(row) for row in rows)
 
 
-def list_in(connection: Connection, states: Collection[JobState]) -> tuple[CacheJob, ...]:
+def list_in_states(connection: Connection, states: Collection[JobState]) -> tuple[CacheJob, ...]:
     """List the jobs in some states, the most recently changed first."""
     chosen = select(_jobs).where(_jobs.c.state.in_(sorted(states)))
     rows = connection.execute(chosen.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
@@ -49,10 +49,10 @@ def count_by_state(connection: Connection) -> dict[str, int]:
 
 
 def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
-    """Save a new job with its binding, in place of an earlier one of its requester.
+    """Save a new job and its binding. The binding replaces an earlier one of its requester.
 
     Raises:
-        Conflict: `job-exists`.
+        Conflict: `job-exists`, or `image-missing` for a cached job without a finished copy.
         Invalid: `binding-of-other-job`.
     """
     if binding.job_id != job.job_id:
@@ -63,12 +63,12 @@ def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
         )
     _require_image(connection, job)
     if not connection.execute(insert(_jobs).values(_row(job)).on_conflict_do_nothing()).rowcount:
-        raise Conflict("store", "job-exists", f"there is a job {job.job_id} already")
-    bindings.put(connection, binding)
+        raise Conflict("store", "job-exists", f"job {job.job_id} exists already")
+    bindings.save(connection, binding)
 
 
 def save(connection: Connection, job: CacheJob) -> None:
-    """Save a change of a job; within one state its other fields may change.
+    """Save changes of a job: of its state, as far as `check_change` allows it, or of other fields.
 
     Raises:
         NotFound: `no-such-job`.
@@ -84,30 +84,32 @@ def save(connection: Connection, job: CacheJob) -> None:
 
 
 def finish(connection: Connection, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-    """Save a cached job with its image; repeating the call changes nothing.
+    """Save a cached job and its image. A repeated call changes nothing.
 
     Raises:
         NotFound: `no-such-job`.
         Conflict: `illegal-change` or `guid-of-other-content`.
-        Invalid: `job-without-image`: the job is not cached, or as another image.
+        Invalid: `job-without-image`: the job is not cached, or has another image.
     """
     if job.state is not JobState.CACHED or job.cache_guid != image.cache_guid:
         raise Invalid(
             "store",
             "job-without-image",
-            f"{job.job_id} is {job.state} as {job.cache_guid}, not as {image.cache_guid}",
+            f"{job.job_id} is {job.state} with image {job.cache_guid}, not cached with {image.cache_guid}",
         )
     cached_images.keep(connection, image, blobs)
     save(connection, job)
 
 
 def _require_image(connection: Connection, job: CacheJob) -> None:
-    known = tables.images.c.cache_guid
+    cache_guid = tables.images.c.cache_guid
     if job.state is JobState.CACHED and not connection.scalar(
-        select(exists().where(known == job.cache_guid))
+        select(exists().where(cache_guid == job.cache_guid))
     ):
         raise Conflict(
-            "store", "image-missing", f"{job.job_id} cannot be cached: {job.cache_guid} is no image"
+            "store",
+            "image-missing",
+            f"{job.job_id} cannot be cached: the store has no image {job.cache_guid}",
         )
 
 

@@ -49,7 +49,7 @@ class SqlRecords:
     async def list_jobs(self, states: Collection[JobState]) -> tuple[CacheJob, ...]:
         """List the jobs in some states, the latest to change first."""
         wanted = frozenset(states)
-        return await self._database.read(lambda connection: jobs.list_in(connection, wanted))
+        return await self._database.read(lambda connection: jobs.list_in_states(connection, wanted))
 
     async def add_job(self, job: CacheJob, binding: Binding) -> None:
         """Save a new job with the binding that asked for it, in place of an earlier one of its requester.
@@ -107,7 +107,7 @@ class SqlRecords:
         def put(connection: Connection) -> None:
             if jobs.find(connection, binding.job_id) is None:
                 raise NotFound("store", "no-such-job", f"there is no job {binding.job_id}")
-            bindings.put(connection, binding)
+            bindings.save(connection, binding)
 
         await self._database.write(put)
 

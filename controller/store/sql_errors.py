@@ -1,4 +1,4 @@
-"""Maps the database driver's errors to ours, each with what an operator can do about it.
+"""Maps errors of the database driver to this program's errors, with advice for the operator.
 
 Source: sqlite.org/rescode.html.
 """
@@ -8,29 +8,29 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from controller.foreign_text import one_line
 from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
 
-_LATER = {
-    "SQLITE_BUSY": "is locked by another process: end what holds it, such as a backup",
+_TEMPORARY = {
+    "SQLITE_BUSY": "is locked by another process: end that process, such as a backup",
     "SQLITE_LOCKED": "is locked within this process",
-    "SQLITE_FULL": "cannot grow, its disk is full: free some space there",
-    "SQLITE_IOERR": "cannot be read or written: look at its disk and at the kernel's log",
-    "SQLITE_CANTOPEN": "cannot be opened: look at its directory, its permissions and the limit of open files",
+    "SQLITE_FULL": "cannot grow because its disk is full: free some space",
+    "SQLITE_IOERR": "cannot be read or written: check its disk and the kernel's log",
+    "SQLITE_CANTOPEN": "cannot be opened: check its directory, its permissions and the limit of open files",
 }
 
-_NEVER = {
+_PERMANENT = {
     "SQLITE_READONLY": "is not writable: give this user write access to the file and its directory",
     "SQLITE_PERM": "is not accessible: give this user access to the file and its directory",
     "SQLITE_CORRUPT": "is corrupt: restore a backup, or move the file away to start with an empty database",
-    "SQLITE_NOTADB": "is no SQLite database: name another file in database_url, or move this one away",
+    "SQLITE_NOTADB": "is not a SQLite database: name another file in database_url, or move this one away",
 }
 
 
 def store_error(error: DBAPIError, name: str) -> DockerCacheError:
-    """Map a driver's error; `name` is the database's file."""
+    """Map an error of the driver; `name` is the name of the database's file."""
     code = str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
-    for known, advice in _LATER.items():
+    for known, advice in _TEMPORARY.items():
         if code.startswith(known):  # extended codes, such as SQLITE_IOERR_FSYNC
             return Unavailable("store", code, f"{name} {advice}")
-    for known, advice in _NEVER.items():
+    for known, advice in _PERMANENT.items():
         if code.startswith(known):
             return Invalid("store", code, f"{name} {advice}")
     kind = Conflict if isinstance(error, IntegrityError) else Invalid

@@ -11,7 +11,7 @@ from reconcile.records import Binding, KnownCopy, KnownLrp, LrpKey
 def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
     """Read the records of some hundred LRPs, in their order, with one query for each kind of record."""
     records = lrps.find_many(connection, {key.process_guid for key in keys})
-    newest = bindings.find_newest_of(connection, {key.app_guid for key in keys if key.app_guid})
+    newest = bindings.find_newest_of_apps(connection, {key.app_guid for key in keys if key.app_guid})
     bound = [None if key.source is None else newest.get((key.app_guid, str(key.source))) for key in keys]
     known_jobs = jobs.find_many(connection, {each.job_id for each in bound if each is not None})
     copied = {job.cache_guid for job in known_jobs.values() if job.cache_guid is not None}

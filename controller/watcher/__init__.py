@@ -1,8 +1,8 @@
-"""Watches the BBS: its event streams, its staging tasks, and at an interval everything that is listed.
+"""Watches the BBS: follows its event streams, and lists its tasks and LRPs at an interval.
 
-Both streams are opened first and only then everything is listed, on every connection; the end of a stream,
-clean or not, is loss, and all of it starts anew. What an event says is never applied: it names an LRP to
-look at or a task to read.
+The watcher opens both event streams before it lists the BBS. When a stream ends, for any reason, events may
+be lost: the watcher then opens both streams and lists the BBS again. The contents of an event are never
+applied to an LRP: the event only queues the LRP for a pass, or the staging task that it names.
 """
 
 from controller.watcher.dependencies import WatcherDependencies

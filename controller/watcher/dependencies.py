@@ -1,4 +1,4 @@
-"""Names what the watcher reads from, and where it puts what it has found."""
+"""The dependencies of the watcher."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -17,17 +17,17 @@ from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 
 
 class SchedulingInfoScan(Protocol):
-    """A listing of scheduling infos, which is read one record at a time."""
+    """A listing of scheduling infos that is read one record at a time."""
 
     skipped: int
-    """Records that could not be read."""
+    """Number of records that could not be read."""
 
     def __aiter__(self) -> AsyncIterator[SchedulingInfo]:
-        """Read the records."""
+        """Yield the records that can be read."""
 
 
 class WatchedBbs(Protocol):
-    """The BBS, as far as it is watched."""
+    """The calls of the BBS that the watcher makes."""
 
     def subscribe_tasks(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """Subscribe to the events of all tasks."""
@@ -39,22 +39,22 @@ class WatchedBbs(Protocol):
         """List the tasks of one domain."""
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SchedulingInfoScan:
-        """List the light views of the desired LRPs of one domain, or of all when it is empty."""
+        """List the scheduling infos of the desired LRPs of one domain, or of all domains when it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatcherDependencies:
-    """What the watcher works with.
+    """The dependencies of the watcher.
 
     Attributes:
-        queue: Gets the process GUIDs of LRPs to look at.
-        index: Holds the Docker LRPs that run from their source.
-        coverage: Starts anew with each subscription.
-        requests: Takes the requests for copies that staging tasks lead to.
-        bindings: Loses the binding of a task whose staging failed.
-        records: Lose the record of an LRP that is gone.
-        event_cache: Holds the versions of LRPs that are being migrated.
-        mode: Which way LRPs are migrated.
+        queue: The process GUIDs of the LRPs that need a pass.
+        index: The Docker LRPs that run from their source. The watcher keeps it up to date.
+        coverage: The stagings seen since the last subscription. Each subscription resets it.
+        requests: Receives a request for a copy for each staging task.
+        bindings: The watcher deletes the binding of a task whose staging failed.
+        records: The watcher deletes the records of LRPs that no longer exist.
+        event_cache: The versions of the LRPs that are being migrated, as events reported them.
+        mode: Whether LRPs are migrated to their copies or back to their sources.
     """
 
     bbs: WatchedBbs

@@ -1,4 +1,4 @@
-"""Turns each event of the BBS into a staging task to handle or an LRP to look at."""
+"""Handles the events of the BBS: queues staging tasks, and the LRPs that need a pass."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,21 +32,21 @@ class EventHandler:
     """Reads event streams.
 
     Args:
-        needs_sweep: Is set when an event could not be read: only a listing can find what it was about.
+        sweep_requested: Is set when an event could not be read, so that a sweep finds what it reported.
     """
 
     def __init__(
-        self, dependencies: WatcherDependencies, *, tasks: StagingTasks, needs_sweep: asyncio.Event
+        self, dependencies: WatcherDependencies, *, tasks: StagingTasks, sweep_requested: asyncio.Event
     ) -> None:
         self._dependencies = dependencies
         self._tasks = tasks
-        self._needs_sweep = needs_sweep
+        self._sweep_requested = sweep_requested
         self._queue, self._index = dependencies.queue, dependencies.index
         self._event_cache = dependencies.event_cache
         self._metrics = dependencies.process.metrics
 
     async def read(self, events: AsyncIterator[Event], *, stream: str) -> None:
-        """Handle the events of one stream until it ends, which raises."""
+        """Handle the events of one stream. The end of the stream raises an error."""
         counter = self._metrics.events.labels(stream=stream)
         async for event in events:
             counter.inc()
@@ -60,26 +60,26 @@ class EventHandler:
                 self._handle_desired_lrp(lrp)
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
-                self._look_at(lrp.process_guid)
+                self._queue_lrp(lrp.process_guid)
             case ActualLrpCreated(row) | ActualLrpRemoved(row) | ActualLrpChanged(after=row):
                 self._handle_actual_lrp(row)
             case ActualLrpCrashed():
-                self._look_at(event.process_guid)
+                self._queue_lrp(event.process_guid)
             case UnknownEvent(name):
                 self._metrics.unknown_events.inc()
                 log.debug("skipped-unknown-event", event_name=name)
             case BrokenEvent(name, reason):
                 self._metrics.broken_events.inc()
                 log.error("skipped-broken-event", event_name=name, reason=reason)
-                self._needs_sweep.set()
+                self._sweep_requested.set()
 
-    def _look_at(self, process_guid: ProcessGuid) -> None:
-        """Look at an LRP that is being migrated or that runs from its source; no other needs a look."""
-        if not self._look_at_migrating(process_guid) and process_guid in self._index:
+    def _queue_lrp(self, process_guid: ProcessGuid) -> None:
+        """Queue an LRP if it is being migrated or runs from its source; others need no pass."""
+        if not self._queue_migration(process_guid) and process_guid in self._index:
             self._queue.add(process_guid)
 
-    def _look_at_migrating(self, process_guid: ProcessGuid) -> bool:
-        """Look at the LRP in migration that has this process GUID or whose bridge has it, if there is one."""
+    def _queue_migration(self, process_guid: ProcessGuid) -> bool:
+        """Queue the LRP in migration that has this process GUID or whose bridge has it, if there is one."""
         tracked = self._event_cache.key_of(process_guid)
         if tracked is None:
             return False
@@ -87,13 +87,13 @@ class EventHandler:
         return True
 
     def _handle_actual_lrp(self, row: ActualLrp) -> None:
-        self._look_at(row.process_guid)
+        self._queue_lrp(row.process_guid)
         if row.instance_guid in self._event_cache.stale(row.process_guid):
             self._queue.add(row.process_guid)
 
     def _handle_desired_lrp(self, lrp: DesiredLrp) -> None:
         self._event_cache.record(lrp)
-        self._look_at_migrating(lrp.process_guid)
+        self._queue_migration(lrp.process_guid)
         if lrp.domain not in self._dependencies.rules.domains or not lrp.rootfs.is_docker:
             return
         if self._dependencies.runs_from_cache(lrp.rootfs.uri):

@@ -1,7 +1,7 @@
-"""Requests a copy for each Docker staging task, once, and drops its binding when the staging fails.
+"""Requests a copy once for each Docker staging task, and deletes its binding when the staging fails.
 
-Every listing shows a task again, an older listing perhaps in an older state, so it is remembered which
-tasks were handled.
+Each listing contains the tasks of earlier listings and events again, and a listing that began before an event
+may contain an older state. So the tasks that were handled are remembered.
 """
 
 from collections import OrderedDict
@@ -32,10 +32,10 @@ class StagingTasks:
         self._queue: WorkQueue[TaskGuid] = WorkQueue()
         self._latest: dict[TaskGuid, Task] = {}
         self._handled: OrderedDict[TaskGuid, bool] = OrderedDict()
-        """Tasks that were handled, and whether that was after their staging had failed."""
+        """The tasks that were handled, each with whether its failed staging was handled."""
 
     def restart(self) -> None:
-        """Request the copies of all tasks anew, so that they count as seen; a failed staging stays failed."""
+        """Handle all tasks again, so that the coverage records them, except those whose staging failed."""
         self._handled = OrderedDict((guid, True) for guid, failed in self._handled.items() if failed)
 
     def close(self) -> None:
@@ -43,7 +43,7 @@ class StagingTasks:
         self._queue.close()
 
     def add(self, task: Task) -> None:
-        """Let a staging task be handled: once for a copy, and once more when its staging fails."""
+        """Queue a staging task: once to request its copy, and once more when its staging fails."""
         if task.domain != STAGING_DOMAIN:
             return
         knows_failure = self._handled.get(task.task_guid)
@@ -55,7 +55,7 @@ class StagingTasks:
         self._queue.add(task.task_guid)
 
     async def run(self) -> None:
-        """Handle staging tasks forever; one whose handling fails is handled again after a pause."""
+        """Handle staging tasks forever. A task whose handling fails is handled again after a pause."""
         while True:
             guid = await self._queue.take()
             task = self._latest[guid]

@@ -1,4 +1,4 @@
-"""Lists the BBS at an interval, and finds what events have missed."""
+"""Lists the BBS at an interval, to find changes that no event reported."""
 
 import asyncio
 import time
@@ -17,17 +17,19 @@ from reconcile.staging import STAGING_DOMAIN
 
 log = structlog.get_logger(scope="watcher")
 
-FIRST_REQUEST_PAUSE = 1.0  # seconds between a request for a sweep and the sweep; doubles while they go on
-RECHECK_INTERVAL = 3600.0  # seconds in which every LRP that waits is looked at once without an event
-FORGET_AFTER = 600.0  # seconds; an LRP that is being migrated is not desired for a moment
+FIRST_REQUEST_PAUSE = 1.0  # seconds between a request and its sweep; doubles with each request in a row
+RECHECK_INTERVAL = 3600.0  # seconds in which each LRP that runs from its source is queued at least once
+FORGET_AFTER = 600.0  # seconds; a migration removes its LRP for a short time, and the record must stay
 
 
 class Sweep:
-    """Lists tasks, LRPs and bridges.
+    """Lists staging tasks, LRPs and bridges, and queues those that need a pass.
+
+    A full sweep queues every LRP that runs from its source, any other sweep only some of them.
 
     Args:
         interval: Seconds between two sweeps.
-        requested: When it is set, the next sweep is soon, and looks at every LRP.
+        requested: Requests a full sweep as soon as possible when it is set.
     """
 
     def __init__(
@@ -47,23 +49,23 @@ class Sweep:
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / interval))
         self._was_restoring = False
         self.count = 0
-        """Sweeps that have ended well."""
+        """Number of sweeps that succeeded."""
         self.ended_at = 0.0
-        """When the last of them ended, UTC seconds since 1970; 0 when there was none."""
+        """When the last successful sweep ended, in UTC seconds since 1970; 0 when there was none."""
 
     async def run(self) -> None:
-        """Sweep at once, and then forever; only a failure of the first sweep is raised."""
-        await self._sweep(look_at_all=True)
+        """Sweep at once, and then at the interval forever. Only a failure of the first sweep is raised."""
+        await self._sweep(full=True)
         while True:
-            look_at_all = await self._wait()
+            full = await self._wait()
             try:
-                await self._sweep(look_at_all=look_at_all)
+                await self._sweep(full=full)
             except DockerCacheError as error:
                 self._dependencies.process.metrics.sweeps.labels(outcome="failed").inc()
                 log.exception("failed-to-list-bbs", error=str(error), retry_after_s=self._interval)
 
     async def _wait(self) -> bool:
-        """Wait for the next sweep, and tell whether it was requested."""
+        """Wait until the next sweep is due, and return whether it was requested."""
         try:
             async with asyncio.timeout(self._interval):
                 await self._requested.wait()
@@ -75,21 +77,21 @@ class Sweep:
         self._requested.clear()
         return True
 
-    async def _sweep(self, *, look_at_all: bool) -> None:
+    async def _sweep(self, *, full: bool) -> None:
         started = time.monotonic()
         dependencies = self._dependencies
         is_restoring = dependencies.mode.is_restoring
-        look_at_all = look_at_all or is_restoring is not self._was_restoring
+        full = full or is_restoring is not self._was_restoring
         self._was_restoring = is_restoring
         for task in await dependencies.bbs.list_tasks(STAGING_DOMAIN):
             self._tasks.add(task)
-        from_source, from_cache = await self._sweep_lrps(look_at_all=look_at_all)
+        from_source, from_cache = await self._sweep_lrps(full=full)
         await self._sweep_bridges()
         if is_restoring:
             for process_guid in from_cache:
                 dependencies.queue.add(process_guid, Priority.ROUTINE)
-        if look_at_all or self.count % self._sweeps_per_recheck == 0:
-            await self._forget_records_but(from_source | from_cache)
+        if full or self.count % self._sweeps_per_recheck == 0:
+            await self._forget_gone_lrps(existing=from_source | from_cache)
         self.count += 1
         self.ended_at = dependencies.process.clock()
         duration = time.monotonic() - started
@@ -98,7 +100,7 @@ class Sweep:
         metrics.sweep_seconds.observe(duration)
         metrics.docker_lrps.labels(runs_from="source").set(len(from_source))
         metrics.docker_lrps.labels(runs_from="cache").set(len(from_cache))
-        write = log.info if look_at_all else log.debug
+        write = log.info if full else log.debug
         write(
             "listed-bbs",
             lrps_from_source=len(from_source),
@@ -106,8 +108,11 @@ class Sweep:
             duration_s=round(duration, 3),
         )
 
-    async def _sweep_lrps(self, *, look_at_all: bool) -> tuple[set[ProcessGuid], set[ProcessGuid]]:
-        """List the Docker LRPs that run from their source, of which some are queued, and the others."""
+    async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid]]:
+        """List the Docker LRPs that run from their source, and those that run from the cache.
+
+        Of those that run from their source, the ones that need a pass are queued.
+        """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
         index, rules = self._dependencies.index, self._dependencies.rules
@@ -122,35 +127,35 @@ class Sweep:
                 continue
             from_source.add(info.process_guid)
             has_changed = index.put(info)
-            if has_changed or look_at_all or self._is_due(info.process_guid):
+            if has_changed or full or self._is_due(info.process_guid):
                 self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
-        if scan.skipped:  # a record that could not be read may be that of an indexed LRP
+        if scan.skipped:  # an indexed LRP that the listing lacks may be one of those that could not be read
             self._dependencies.process.metrics.broken_events.inc(scan.skipped)
             log.error("skipped-unreadable-lrps", count=scan.skipped)
-        else:  # an LRP that an event has added during the listing may be missing in it
+        else:  # an LRP that an event added to the index during the listing may be missing in it
             for gone in indexed_before - from_source:
                 index.remove(gone)
         return from_source, from_cache
 
     async def _sweep_bridges(self) -> None:
-        """Queue the bridges that belong to no migration under way."""
+        """Queue the bridges that belong to no migration in progress."""
         bbs, event_cache = self._dependencies.bbs, self._dependencies.event_cache
         async for info in bbs.list_scheduling_infos(BRIDGE_DOMAIN, docker_only=True):
             if is_bridge(info.process_guid) and event_cache.key_of(info.process_guid) is None:
                 self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
 
     def _is_due(self, process_guid: ProcessGuid) -> bool:
-        """Spread the hourly look at LRPs that wait over the sweeps of an hour."""
+        """Whether it is this LRP's turn: the sweeps of an hour queue a share of the LRPs each."""
         shares = self._sweeps_per_recheck
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
-    async def _forget_records_but(self, process_guids: set[ProcessGuid]) -> None:
-        """Delete the records of LRPs that are gone for long enough; these here are not."""
+    async def _forget_gone_lrps(self, *, existing: set[ProcessGuid]) -> None:
+        """Delete the records of LRPs that no longer exist, if they are older than `FORGET_AFTER`."""
         records = self._dependencies.records
         oldest = self._dependencies.process.clock() - FORGET_AFTER
         gone = [
             record.process_guid
             for record in await records.list_lrps()
-            if record.process_guid not in process_guids and record.updated_at < oldest
+            if record.process_guid not in existing and record.updated_at < oldest
         ]
         await records.forget_lrps(gone)

@@ -1,4 +1,4 @@
-"""Keeps both event streams of the BBS open, and starts them, the staging tasks and the sweep together."""
+"""Keeps both event streams of the BBS open, and runs event handling, staging tasks and sweeps meanwhile."""
 
 import asyncio
 
@@ -13,7 +13,8 @@ from reconcile.errors import DockerCacheError
 
 log = structlog.get_logger(scope="watcher")
 
-RECONNECT_PAUSE = backoff(0.2, 10.0)  # seconds, by how often in a row no sweep has ended well
+RECONNECT_PAUSE = backoff(0.2, 10.0)
+"""Seconds before the next subscription, by how many in a row ended before a sweep had succeeded."""
 
 
 class Watcher:
@@ -24,24 +25,24 @@ class Watcher:
         self._metrics = dependencies.process.metrics
         self._sweep_requested = asyncio.Event()
         self._tasks = StagingTasks(dependencies)
-        self._events = EventHandler(dependencies, tasks=self._tasks, needs_sweep=self._sweep_requested)
+        self._events = EventHandler(dependencies, tasks=self._tasks, sweep_requested=self._sweep_requested)
         self._sweep = Sweep(
             dependencies, tasks=self._tasks, interval=sync_interval, requested=self._sweep_requested
         )
-        self._sweeps_when_lost = 0
+        self._sweeps_before_subscription = 0
 
     @property
     def listed_at(self) -> float:
-        """When the BBS was last listed, UTC seconds since 1970; 0 when it never was."""
+        """When the BBS was last listed, in UTC seconds since 1970; 0 when it never was."""
         return self._sweep.ended_at
 
     @property
     def is_watching(self) -> bool:
-        """Whether both streams are open, and the BBS was listed since."""
-        return self._sweep.count > self._sweeps_when_lost
+        """Whether both streams are open, and the BBS was listed since they were opened."""
+        return self._sweep.count > self._sweeps_before_subscription
 
-    def look_at_all(self) -> None:
-        """Look at every LRP soon, since something changed that no event tells of."""
+    def request_full_sweep(self) -> None:
+        """Request a sweep that queues every LRP that runs from its source."""
         self._sweep_requested.set()
 
     def close(self) -> None:
@@ -58,7 +59,7 @@ class Watcher:
                 error = group.exceptions[0]
                 failures = 1 if self.is_watching else failures + 1
                 pause = RECONNECT_PAUSE(failures)
-                self._sweeps_when_lost = self._sweep.count
+                self._sweeps_before_subscription = self._sweep.count
                 log.error("lost-bbs-events", error=str(error), retry_after_s=round(pause, 1))  # noqa: TRY400
             await asyncio.sleep(pause)
 

@@ -185,7 +185,7 @@ def test_a_file_that_is_no_database_is_refused(settings: Settings, tmp_path: Pat
     (tmp_path / "store" / "cache.db").write_bytes(b"no database at all" * 100)
 
     assert the_problem(settings).startswith("database_url: ")
-    assert "is no SQLite database" in the_problem(settings)
+    assert "is not a SQLite database" in the_problem(settings)
 
 
 def test_a_database_of_a_newer_version_is_refused(settings: Settings, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_docker_socket_that_is_a_file_is_refused(docker: Path, settings: Setti
     docker.unlink()
     docker.touch()
 
-    assert the_problem(settings) == f"docker_socket: {docker} is no socket"
+    assert the_problem(settings) == f"docker_socket: {docker} is not a socket"
 
 
 def test_a_docker_socket_that_is_not_there_yet_is_a_warning(docker: Path, settings: Settings) -> None:

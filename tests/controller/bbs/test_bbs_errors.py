@@ -6,7 +6,7 @@ import ssl
 import httpx
 import pytest
 
-from controller.bbs.bbs_errors import error_from_answer, error_from_exception, error_from_response
+from controller.bbs.bbs_errors import error_from_exception, error_from_message, error_from_response
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from tests.simulators.certificates import Certificates
@@ -34,7 +34,7 @@ KINDS: dict[type[DockerCacheError], set[str]] = {
 def test_every_type_has_its_kind() -> None:
     kinds: dict[type[DockerCacheError], set[str]] = {}
     for name in Error.Type.keys():  # noqa: SIM118  # an enum's wrapper is no mapping
-        error = error_from_answer(Error(type=name), attempt="x")
+        error = error_from_message(Error(type=name), call="x")
         assert error.code == name
         kinds.setdefault(type(error), set()).add(name)
 
@@ -42,14 +42,14 @@ def test_every_type_has_its_kind() -> None:
 
 
 def test_a_type_that_is_newer_than_we_are_passes() -> None:
-    error = error_from_answer(Error.FromString(b"\x08\x63\x12\x03a\xffb"), attempt="x")
+    error = error_from_message(Error.FromString(b"\x08\x63\x12\x03a\xffb"), call="x")
 
     assert isinstance(error, Unavailable)
     assert str(error) == "bbs: Error99: x: a\ufffdb"
 
 
 def test_foreign_text_is_one_short_line() -> None:
-    error = error_from_answer(Error(message="a\nb\t" + "c" * 1000), attempt="x")
+    error = error_from_message(Error(message="a\nb\t" + "c" * 1000), call="x")
 
     assert error.detail.startswith("x: a b ccc")
     assert len(error.detail) == len("x: ") + 256
@@ -57,15 +57,15 @@ def test_foreign_text_is_one_short_line() -> None:
 
 @pytest.mark.parametrize("value", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "soon", ""])
 def test_a_time_that_is_no_number_of_seconds_is_none(value: str) -> None:
-    error = error_from_response(httpx.Response(429, headers={"Retry-After": value}), attempt="x")
+    error = error_from_response(httpx.Response(429, headers={"Retry-After": value}), call="x")
 
     assert isinstance(error, RateLimited)
     assert error.retry_after is None
 
 
 def test_a_request_that_cannot_be_sent_is_invalid() -> None:
-    assert isinstance(error_from_exception(httpx.LocalProtocolError("bad"), attempt="x"), Invalid)
-    assert isinstance(error_from_exception(httpx.ReadError(""), attempt="x"), Unavailable)
+    assert isinstance(error_from_exception(httpx.LocalProtocolError("bad"), call="x"), Invalid)
+    assert isinstance(error_from_exception(httpx.ReadError(""), call="x"), Unavailable)
 
 
 @pytest.mark.parametrize("who", ["foreign", "expired", "nobody"])
@@ -84,7 +84,7 @@ def test_a_refusal_of_our_certificate_needs_somebody_to_change_it(
 
     broken = httpx.ReadError("")
     broken.__cause__ = caught.value
-    error = error_from_exception(broken, attempt="x")
+    error = error_from_exception(broken, call="x")
     assert isinstance(error, Denied)
     assert "alert" in error.detail
 

@@ -91,7 +91,9 @@ def test_without_a_file_of_the_daemons_it_does_not_listen(
 def test_a_clients_certificate_and_key_belong_together(
     write: Write, values: dict[str, Any], admin: dict[str, Any], key: str
 ) -> None:
-    with pytest.raises(ConfigError, match="admin_client_cert_file and admin_client_key_file belong together"):
+    with pytest.raises(
+        ConfigError, match="admin_client_cert_file and admin_client_key_file must be given together"
+    ):
         load_config(write(values | without(admin, key)))
 
 
@@ -109,7 +111,7 @@ def test_files_for_tls_are_not_passed_over(
 ) -> None:
     """Whoever names certificates believes that they are asked for."""
     for load in (load_config, load_admin_client_config):
-        with pytest.raises(ConfigError, match="admin_without_tls: goes without admin_ca_cert_file, "):
+        with pytest.raises(ConfigError, match="admin_without_tls: remove admin_ca_cert_file, "):
             load(write(values | admin | LOOPBACK))
 
 

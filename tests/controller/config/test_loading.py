@@ -76,5 +76,5 @@ def test_what_is_wrong_with_several_keys_is_said_on_a_line_that_names_them(
         load_config(write(values | {"cache_pull_username": "u"}))
 
     assert str(refused.value).splitlines()[1:] == [
-        "  cache_pull_username and cache_pull_password_file belong together"
+        "  cache_pull_username and cache_pull_password_file must be given together"
     ]

@@ -42,7 +42,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "is not read as a private registry",
     ),
     "a template without a GUID": ({"cache_repository_template": "x:latest"}, "has no {guid} in it"),
-    "a user name without a password": ({"cache_pull_username": "u"}, "belong together"),
+    "a user name without a password": ({"cache_pull_username": "u"}, "must be given together"),
     "a password file that is missing": (
         {"cache_registry": {"address": "c.example:1", "username": "u", "password_file": "/none"}},
         "cache_registry.password_file: cannot read /none",

@@ -146,7 +146,7 @@ async def test_something_without_tls_at_the_address_is_recognised(settings: Sett
         found = the_one(await all_of(check_bbs(await config_of(settings))))
 
     assert found.level is Level.PROBLEM
-    assert found.advice == "check bbs_address: what answers there does not speak TLS"
+    assert found.advice == "check bbs_address: the server at this address does not speak TLS"
 
 
 async def test_an_address_that_cannot_be_dialled_is_said(settings: Settings) -> None:

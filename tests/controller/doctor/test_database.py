@@ -108,7 +108,7 @@ async def test_a_file_that_is_no_database_is_a_problem(settings: Settings, datab
 
     found = the_one(await look(settings))
 
-    assert (found.level, "is no SQLite database" in found.text) == (Level.PROBLEM, True)
+    assert (found.level, "is not a SQLite database" in found.text) == (Level.PROBLEM, True)
 
 
 async def test_a_directory_that_cannot_be_made_is_a_problem(settings: Settings) -> None:

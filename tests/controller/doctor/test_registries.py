@@ -301,9 +301,9 @@ async def test_a_registry_without_tls_is_told_from_one_with_another_authority(
         }
         good = await check_cache(settings)
 
-    assert plain.advice == "check cache_registry.address: what answers there does not speak TLS"
+    assert plain.advice == "check cache_registry.address: the server at this address does not speak TLS"
     assert untrusted.advice == (
-        "put the authority that signed the server's certificate into cache_registry.ca_cert_file"
+        "add the CA certificate that signed the server's certificate to cache_registry.ca_cert_file"
     )
     assert levels(good) == [Level.OK, Level.OK]
 

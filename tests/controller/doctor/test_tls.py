@@ -20,12 +20,12 @@ def failed(cause: BaseException) -> Unavailable:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        (9, "compare the clocks"),
-        (10, "renew the certificate of the server, or its authority's in x.ca_cert_file"),
-        (18, "into x.ca_cert_file"),
-        (20, "into x.ca_cert_file"),
-        (62, "write a name into x.address"),
-        (64, "write a name into x.address"),
+        (9, "compare the machines' clocks"),
+        (10, "renew the certificate of the server or the CA certificate in x.ca_cert_file"),
+        (18, "to x.ca_cert_file"),
+        (20, "to x.ca_cert_file"),
+        (62, "use a name in x.address"),
+        (64, "use a name in x.address"),
     ],
 )
 def test_a_certificate_that_is_not_believed(code: int, told: str) -> None:

@@ -36,8 +36,8 @@ def test_the_docker_engine_is_chosen_with_its_socket(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"engine": "docker"}, "docker_socket belongs to engine"),
-        ({"docker_socket": SOCKET}, "docker_socket belongs to engine"),
+        ({"engine": "docker"}, "needs docker_socket"),
+        ({"docker_socket": SOCKET}, "needs docker_socket"),
         ({"engine": "docker", "docker_socket": "tcp://127.0.0.1:2375"}, "docker_socket: "),
         ({"engine": "docker", "docker_socket": SOCKET, "platforms": "all"}, "docker copies one platform"),
         ({"engine": "podman"}, "engine: "),

@@ -48,6 +48,7 @@ class Sweep:
         self._pause = exact_backoff(FIRST_REQUEST_PAUSE, interval)
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / interval))
         self._was_restoring = False
+        self._is_full_due = True
         self.count = 0
         """Number of sweeps that succeeded."""
         self.ended_at = 0.0
@@ -55,11 +56,11 @@ class Sweep:
 
     async def run(self) -> None:
         """Sweep at once, and then at the interval forever. Only a failure of the first sweep is raised."""
-        await self._sweep(full=True)
+        await self._sweep()
         while True:
-            full = await self._wait()
+            self._is_full_due = await self._wait() or self._is_full_due
             try:
-                await self._sweep(full=full)
+                await self._sweep()
             except DockerCacheError as error:
                 self._dependencies.process.metrics.sweeps.labels(outcome="failed").inc()
                 log.exception("failed-to-list-bbs", error=str(error), retry_after_s=self._interval)
@@ -77,21 +78,24 @@ class Sweep:
         self._requested.clear()
         return True
 
-    async def _sweep(self, *, full: bool) -> None:
+    async def _sweep(self) -> None:
         started = time.monotonic()
         dependencies = self._dependencies
         is_restoring = dependencies.mode.is_restoring
-        full = full or is_restoring is not self._was_restoring
-        self._was_restoring = is_restoring
+        full = self._is_full_due or is_restoring is not self._was_restoring
         for task in await dependencies.bbs.list_tasks(STAGING_DOMAIN):
             self._tasks.add(task)
-        from_source, from_cache = await self._sweep_lrps(full=full)
+        from_source, from_cache, is_complete = await self._sweep_lrps(full=full)
         await self._sweep_bridges()
         if is_restoring:
             for process_guid in from_cache:
                 dependencies.queue.add(process_guid, Priority.ROUTINE)
-        if full or self.count % self._sweeps_per_recheck == 0:
+        if is_complete and (full or self.count % self._sweeps_per_recheck == 0):
             await self._forget_gone_lrps(existing=from_source | from_cache)
+        self._is_full_due, self._was_restoring = (
+            False,
+            is_restoring,
+        )  # only now: a sweep that failed is repeated
         self.count += 1
         self.ended_at = dependencies.process.clock()
         duration = time.monotonic() - started
@@ -108,10 +112,11 @@ class Sweep:
             duration_s=round(duration, 3),
         )
 
-    async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid]]:
+    async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid], bool]:
         """List the Docker LRPs that run from their source, and those that run from the cache.
 
-        Of those that run from their source, the ones that need a pass are queued.
+        Of those that run from their source, the ones that need a pass are queued. The truth value tells
+        whether every record of the listing could be read.
         """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
@@ -135,7 +140,7 @@ class Sweep:
         else:  # an LRP that an event added to the index during the listing may be missing in it
             for gone in indexed_before - from_source:
                 index.remove(gone)
-        return from_source, from_cache
+        return from_source, from_cache, not scan.skipped
 
     async def _sweep_bridges(self) -> None:
         """Queue the bridges that belong to no migration in progress."""

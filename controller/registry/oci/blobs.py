@@ -83,7 +83,7 @@ class BlobReader:
         while self._offset < size:
             count = self._read(min(len(self._buffer), size - self._offset))
             if count == 0:
-                if self._offset == resumed_at or self.resumes == _MAX_RESUMES:
+                if self._offset == resumed_at or self.resumes >= _MAX_RESUMES:
                     raise Unavailable(
                         "registry",
                         ErrorCode.CUT,

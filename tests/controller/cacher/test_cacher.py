@@ -202,6 +202,7 @@ async def test_C14_layers_that_a_cell_may_refuse_are_copied_with_a_warning(
     bench.registries.has_zstd_layers = has_zstd_layers
     job = await bench.ended(await bench.cacher.request(request()))
 
+    assert await bench.queue.take() == "p"  # it is queued after the line was written
     assert job.state is JobState.CACHED
     assert ("zstd" in capsys.readouterr().out) == has_zstd_layers
 

@@ -233,6 +233,20 @@ def test_going_back_reads_what_lies_behind_the_last_mark_alone(
     assert [each.headers.get("range") for each in registry.requests] == [None, "bytes=196608-299999"]
 
 
+def test_a_blob_is_not_resumed_without_end_after_going_back(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    """Going back counts as well, and so steps over the limit."""
+    registry.fail("GET", "/blobs/", Cut(after=10_000), times=None)
+    repository = open_repository()
+    with BlobReader(lambda at: repository.open_blob(BLOB, at), BLOB, memoryview(bytearray(65536))) as reader:
+        reader.resumes = 4
+        with pytest.raises(Unavailable, match="ended after"):
+            list(reader.pieces())
+
+    assert registry.count("GET") <= 3
+
+
 def test_going_back_does_not_trust_what_is_sent_the_second_time(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:

@@ -31,7 +31,7 @@ from reconcile.events import (
 )
 from reconcile.lrps import DesiredLrp, ModificationTag, ProcessGuid, SchedulingInfo, Task, TaskState
 from reconcile.reasons import Reason
-from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState
+from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import Rootfs
 from tests.reconcile.test_decide import LRP, PROCESS, RULES
 from tests.reconcile.test_staging import staging_task
@@ -374,3 +374,35 @@ class TestSweep:
         await asyncio.sleep(3 * INTERVAL)
 
         assert (scene.watcher.is_watching, scene.bbs.subscribed) == (True, 1)
+
+    async def test_a_full_sweep_that_fails_is_made_up_for(self, store: Store) -> None:
+        async with watching(store, MemoryBbs(infos=[info()])) as scene:
+            await scene.queued()
+            await asyncio.sleep(INTERVAL + 1.0)
+            assert await scene.queued() == []
+            scene.bbs.problem = Unavailable("bbs", "Timeout", "later")
+            scene.watcher.request_full_sweep()
+            await asyncio.sleep(INTERVAL + 1.0)
+            assert await scene.queued() == []
+            scene.bbs.problem = None
+            await asyncio.sleep(INTERVAL + 1.0)
+
+            assert await scene.queued() == [PROCESS]
+
+    @pytest.mark.parametrize(("skipped", "left"), [(0, []), (1, [PROCESS])])
+    async def test_the_record_of_one_that_may_be_unreadable_is_kept(
+        self, store: Store, skipped: int, left: list[ProcessGuid]
+    ) -> None:
+        """With its record goes its original source: without that it could not be restored."""
+        record = LrpRecord(
+            process_guid=PROCESS,
+            app_guid=LRP.app_guid,
+            rootfs=str(LRP.rootfs),
+            cache_guid=None,
+            rounds=0,
+            reason=Reason.MIGRATED,
+            updated_at=1.0,
+        )
+        await store.records.save_lrp(record)
+        async with watching(store, MemoryBbs(skipped=skipped)):
+            assert [each.process_guid for each in await store.records.list_lrps()] == left

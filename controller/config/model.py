@@ -1,5 +1,6 @@
 """The config of the daemon: all keys of the config file."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, Self
 
@@ -190,7 +191,7 @@ class Config(AdminConfig):
     def warnings(self) -> tuple[str, ...]:
         """Warnings about settings that are valid but probably a mistake."""
         found = []
-        host = self.cache_registry.address.rpartition(":")[0].strip("[]").lower()
+        host = re.sub(r":[0-9]+$", "", self.cache_registry.address).strip("[]").lower()
         if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
             found.append(f"cache_registry.address: cells must reach the registry as {address}")

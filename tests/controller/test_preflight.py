@@ -267,3 +267,27 @@ def test_no_connection_is_opened(settings: Settings, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
     assert problems(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "is_warned_of"),
+    [
+        ("localhost", True),
+        ("127.0.0.1:5000", True),
+        ("[::1]:5000", True),
+        ("cache.service.cf.internal", True),
+        ("cache.service.cf.internal:5000", True),
+        ("cache.example", False),
+        ("cache.example:5000", False),
+    ],
+)
+def test_an_address_that_cells_may_not_reach_is_a_warning(
+    address: str,
+    is_warned_of: bool,  # noqa: FBT001 - a parameter of pytest
+    settings: Settings,
+) -> None:
+    settings["cache_registry"] = {"address": address}
+
+    warned = warnings_of(Config.model_validate(settings))
+
+    assert any("cache_registry.address" in each for each in warned) == is_warned_of

@@ -139,7 +139,7 @@ async def test_a_daemon_of_another_authority_leads_to_the_ca_file(
     with_tls["admin_ca_cert_file"] = str(certificates.foreign_ca)
     found = the_one(await found_in(with_tls | {"admin_address": address}))
 
-    assert (found.level, "into admin_ca_cert_file" in found.advice) == (Level.PROBLEM, True)
+    assert (found.level, "to admin_ca_cert_file" in found.advice) == (Level.PROBLEM, True)
 
 
 async def test_an_expired_certificate_of_the_daemon_is_a_problem(

@@ -66,6 +66,8 @@ class Session:
         self._has_own_credentials = credentials is not None
         self._has_looked_up = self._has_own_credentials
         self._credentials = credentials
+        self._adoptions = 0
+        self._thread = threading.local()
         self._retrying = retrying(dependencies.retries, context.cancellation)
 
     def url(self, path: str) -> Url:
@@ -92,7 +94,9 @@ class Session:
 
     def identity(self, subject: str) -> Identity:
         """Return the identity for requests; it has credentials once they have been looked up."""
-        return Identity(self.base, self._credentials, subject)
+        with self._lock:
+            self._thread.adoptions = self._adoptions
+            return Identity(self.base, self._credentials, subject)
 
     def send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         """Send a request that may be repeated, with the `Authorization` that the registry asks for."""
@@ -202,8 +206,11 @@ class Session:
         with self._lock:
             if self._has_own_credentials or not self._has_looked_up:
                 return False
+            if getattr(self._thread, "adoptions", self._adoptions) != self._adoptions:
+                return True  # another thread has adopted it since this one's request was sent
             found = self._dependencies.keychain.find(self.image, refused=self._credentials)
             if found is None or found == self._credentials:
                 return False
             self._credentials = found
+            self._adoptions += 1
             return True

@@ -4,9 +4,11 @@
 import base64
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import ip_network
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -135,6 +137,26 @@ def test_B16_a_login_that_was_changed_in_the_file_is_used_after_a_refusal(operat
     repository.fetch_manifest("1")
 
     assert operator.users() == ["file", "alice"]
+
+
+def test_B18_a_renewed_login_is_used_by_all_threads_whose_requests_were_refused(operator: Operator) -> None:
+    """The first thread asks for it; the others find that it was adopted since they sent their requests."""
+    host = operator.registry.address
+    operator.write({host: "file"})
+    image = parse_image_reference(f"{host}/team/app:1")
+    repository = operator.client().repository(image, None, Cancellation())
+    operator.fetch(operator.client())
+    repository.fetch_manifest("1")
+    operator.write({host: "alice"})
+    all_sent = Barrier(3)
+
+    def has_newer_login(_: int) -> bool:
+        repository.session.identity("")
+        all_sent.wait(60.0)
+        return repository.session._adopt_newer_login()
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(has_newer_login, range(3))) == [True, True, True]
 
 
 @pytest.mark.parametrize("tokens", [False, True], ids=["basic", "tokens"])

@@ -231,6 +231,9 @@ class BindingRecords(Protocol):
 class ImageRecords(Protocol):
     """The records of cached images."""
 
+    async def find_guid(self, platform_digest: Digest) -> CacheGuid | None:
+        """Find the GUID that is reserved for some content; None when there is none yet."""
+
     async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
         """Return the GUID of some content, always the same one; a new one is saved before it is returned."""
 

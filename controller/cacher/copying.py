@@ -45,7 +45,8 @@ class JobCopies:
         self._requests.note_start(job.job_id)
         resolved = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
         async with self.content_lock(resolved.platform_digest):
-            guid = await self._images.reserve_guid(resolved.platform_digest)
+            reserved = await self._images.find_guid(resolved.platform_digest)
+            guid = reserved or await self._images.reserve_guid(resolved.platform_digest)
             target = self._cache.image(guid)
             known = await self._images.find_image(guid)
             needs_verification_since = 0.0 if known is None else known.needs_verification_since
@@ -53,7 +54,9 @@ class JobCopies:
             if known is not None and is_trusted and await self._engine.is_present(target, known.digest):
                 await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
                 return known, None
-            copied = await self._copy(job, resolved, target, is_first=known is None and job.attempts == 1)
+            # Where a GUID was reserved before, an earlier attempt may have left blobs.
+            state = TargetState.EMPTY if reserved is None else TargetState.UNKNOWN
+            copied = await self._copy(job, resolved, target, state)
             now = self._clock()
             image = CachedImage(
                 cache_guid=guid,
@@ -71,7 +74,7 @@ class JobCopies:
             return image, copied
 
     async def _copy(
-        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference, *, is_first: bool
+        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference, state: TargetState
     ) -> CopiedImage:
         self._targets[job.job_id] = target
         try:
@@ -79,7 +82,7 @@ class JobCopies:
                 resolved,
                 target,
                 self._credentials.find(job.job_id),
-                state=TargetState.EMPTY if is_first else TargetState.UNKNOWN,
+                state=state,
             )
         finally:
             del self._targets[job.job_id]

@@ -31,6 +31,14 @@ def reserve(connection: Connection, platform_digest: Digest) -> CacheGuid:
     return _reserve(connection, platform_digest, CacheGuid(str(uuid.uuid4())))
 
 
+def find_guid(connection: Connection, platform_digest: Digest) -> CacheGuid | None:
+    """Find the GUID that is reserved for some content."""
+    guid: str | None = connection.scalar(
+        select(reservations.c.cache_guid).where(reservations.c.platform_digest == str(platform_digest))
+    )
+    return None if guid is None else CacheGuid(guid)
+
+
 def find(connection: Connection, cache_guid: CacheGuid) -> CachedImage | None:
     """Find a finished copy."""
     row = connection.execute(_IMAGES.where(images.c.cache_guid == cache_guid)).mappings().one_or_none()
@@ -128,12 +136,10 @@ def _reserve(connection: Connection, platform_digest: Digest, proposal: CacheGui
         .values(cache_guid=proposal, platform_digest=str(platform_digest))
         .on_conflict_do_nothing()
     )
-    guid = connection.scalar(
-        select(reservations.c.cache_guid).where(reservations.c.platform_digest == str(platform_digest))
-    )
+    guid = find_guid(connection, platform_digest)
     if guid is None:  # the proposal belongs to something else
         raise _other_content(proposal, platform_digest)
-    return CacheGuid(guid)
+    return guid
 
 
 def _other_content(guid: CacheGuid, platform_digest: Digest) -> Conflict:

@@ -115,6 +115,12 @@ class SqlRecords:
         """Delete the binding of a requester and return it."""
         return await self._database.write(lambda connection: bindings.drop(connection, requester))
 
+    async def find_guid(self, platform_digest: Digest) -> CacheGuid | None:
+        """Find the GUID that is reserved for some content."""
+        return await self._database.read(
+            lambda connection: cached_images.find_guid(connection, platform_digest)
+        )
+
     async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
         """Return the GUID reserved for some content, always the same; a new one is saved first."""
         return await self._database.write(

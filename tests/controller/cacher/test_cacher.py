@@ -50,6 +50,8 @@ class Registries:
     failures: list[DockerCacheError | Exception] = field(default_factory=list)
     held: dict[ImageReference, Digest] = field(default_factory=dict)
     copies: list[ImageReference] = field(default_factory=list)
+    states: list[TargetState] = field(default_factory=list)
+    copy_failures: list[DockerCacheError] = field(default_factory=list)
     has_zstd_layers: bool = False
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,6 +81,9 @@ class Registries:
         *,
         state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
+        self.states.append(state)
+        if self.copy_failures:
+            raise self.copy_failures.pop(0)
         self.under_way[target] = CopyProgress(total=10, transferred=4, skipped=3, retries=1)
         self.copying.set()
         try:
@@ -403,6 +408,15 @@ async def test_a_registry_that_stays_unreachable_is_given_up_with_the_last_reaso
     assert ended.state is JobState.FAILED
     assert ended.attempts == MAX_ATTEMPTS
     assert ended.failure == "gave-up: after 12 attempts, last timeout: x"
+
+
+@pytest.mark.looptime
+async def test_a_copy_that_was_limited_halfway_looks_for_what_it_has_copied(bench: Bench) -> None:
+    """Otherwise each attempt would read the same blobs from the source that limits it."""
+    bench.registries.copy_failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
+    await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+
+    assert bench.registries.states == [TargetState.EMPTY, TargetState.UNKNOWN]
 
 
 @pytest.mark.looptime

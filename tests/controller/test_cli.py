@@ -87,7 +87,7 @@ async def test_a_command_imports_what_it_takes_to_call_the_daemon(tmp_path: Path
 
 
 @pytest.mark.usefixtures("servers")
-async def test_a_config_is_checked_without_what_would_run_with_it(tmp_path: Path) -> None:
+async def test_an_example_config_is_written_without_what_would_run_with_it(tmp_path: Path) -> None:
     status, modules = await imported(tmp_path, "config", "example")
 
     assert status == 0

@@ -7,7 +7,7 @@ from typing import Protocol
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
 from controller.admin.copies import Copies
-from controller.admin.listing import AdminWatcher, AuditLog, ListedRecords, ResettableBreaker
+from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
 from controller.control import OperatorControl
@@ -46,7 +46,7 @@ class Stored:
 
     records: ListedRecords
     journal: Journal
-    entries: AuditLog
+    entries: AuditEntries
     audit: Audit
 
 

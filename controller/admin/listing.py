@@ -39,7 +39,7 @@ class ListedRecords(Protocol):
         """Count the finished copies, and sum up their bytes."""
 
 
-class AuditLog(Protocol):
+class AuditEntries(Protocol):
     """The audit log."""
 
     async def list_entries(self) -> tuple[AuditEntry, ...]:

@@ -23,12 +23,14 @@ from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.lrps import ActualLrp, Presence, ProcessGuid, Pull
+from reconcile.instances import without_container
+from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
 from reconcile.ports import (
     Bridges,
     CacheRequests,
+    CellPulls,
     ImageEngine,
     Instances,
     Journal,
@@ -36,7 +38,7 @@ from reconcile.ports import (
     OriginalSources,
     Verifier,
 )
-from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, removing
+from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, row_of_removal
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, CacheRepositories
@@ -50,8 +52,27 @@ from reconcile.steps import (
     RemoveOriginal,
     RetireInstances,
     RetryLater,
+    TurnBack,
     UpdateBridge,
 )
+
+
+_SUSPECTS_COPY = frozenset(
+    {
+        Reason.BRIDGE_CRASHED,
+        Reason.COPY_NOT_PULLED,
+        Reason.NOT_STARTED,
+        Reason.IMAGE_NOT_STARTED,
+        Reason.PROCESS_EXITED,
+    }
+)
+"""Ends that make a copy suspect: it is read back before another LRP is migrated to it."""
+
+_ON_COPY = frozenset({Reason.MIGRATED, Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
+"""Ends at which the LRP is desired from its copy."""
+
+_NOT_A_ROUND = frozenset({Reason.CANCELLED, Reason.NOT_PULLED})
+"""Ends for which nobody else reverted the migration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,7 @@ class PassTargets:
     engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests
+    pulls: CellPulls
     cache: CacheRepositories
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
 
@@ -201,11 +223,15 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, targets:
             return Outcome(reason, retry_after=seconds)
         case Enter(row):
             return await _enter(row, targets)
-        case DesireBridge(row, reason):
+        case DesireBridge(row, instances, reason):
             await targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
             with suppress(Conflict):
                 await targets.bridges.desire_another(
-                    row.original, bridge_of(row.process_guid), BRIDGE_DOMAIN, action.target
+                    row.original,
+                    bridge_of(row.process_guid),
+                    BRIDGE_DOMAIN,
+                    action.target,
+                    instances=instances,
                 )
             return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case UpdateBridge(row, wanted, reason):
@@ -214,6 +240,8 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, targets:
             return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, targets)
+        case TurnBack():
+            return await _turn_back(action.step, observed, facts, targets)
         case DesireOriginal(row):
             return await _desire(row, action.target, observed, targets)
         case RetireInstances() as retire:
@@ -232,28 +260,51 @@ async def _enter(row: Migration, targets: PassTargets) -> Outcome:
 
 
 async def _close(row: Migration, reason: Reason, observed: Observed, targets: PassTargets) -> Outcome:
-    if reason is Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
+    if reason in _SUSPECTS_COPY and row.goal is Goal.CACHE:
         await targets.images.mark_for_verification(row.cache_guid, observed.now)
+    if reason is Reason.MIGRATED:
+        _note_successes(row, observed, targets)
     await targets.journal.delete_migration(row.process_guid)
-    is_migrated = reason is Reason.MIGRATED
+    is_on_copy = reason in _ON_COPY
     return Outcome(
         reason,
-        retry_after=None if is_migrated else 0.0,
-        cache_guid=row.cache_guid if is_migrated else None,
-        rounds=row.rounds - 1 if reason is Reason.CANCELLED else row.rounds,
+        row.detail,
+        retry_after=None if is_on_copy and observed.order is None else 0.0,
+        cache_guid=row.cache_guid if is_on_copy else None,
+        rounds=row.rounds - 1 if reason in _NOT_A_ROUND else row.rounds,
         ended=row,
     )
+
+
+def _note_successes(row: Migration, observed: Observed, targets: PassTargets) -> None:
+    """Note the cells that run instances from the copy."""
+    tags = row.original.placement_tags
+    for each in (*observed.instances, *observed.bridge_instances):
+        is_new = each.instance_guid not in row.instance_guids
+        if each.state is ActualLrpState.RUNNING and each.cell_id and is_new:
+            targets.pulls.note_success(each.cell_id, tags)
+
+
+async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+    row, failure = step.migration, step.failure
+    if failure is not None and failure.is_pull_failure:
+        targets.pulls.note_failure("", row.original.placement_tags, failure)
+    if row.ended in _SUSPECTS_COPY:
+        await targets.images.mark_for_verification(row.cache_guid, observed.now)
+    if row.phase is Phase.REMOVED:
+        return await _enter(row, targets)
+    return await _remove(row, observed, facts, targets)
 
 
 async def _remove(before: Migration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
     """Remove the original, after its row was written and it was observed once more."""
     guid = before.process_guid
-    row = removing(before, observed.world, targets.limits)
+    row = row_of_removal(before, observed.world, targets.limits)
     await targets.journal.save_migration(row)
     seen = await observe_migrating(row, observed, facts)
     if not may_remove(row, seen.world):
-        return await _cancel(before, Reason.INSTANCES_CHANGED, targets)
-    newest = removing(before, seen.world, targets.limits)
+        return await _cancel(before, Reason.INSTANCES_CHANGED, observed, targets)
+    newest = row_of_removal(before, seen.world, targets.limits)
     if newest != row:  # it was scaled, has other routes or other instances now
         row = newest
         await targets.journal.save_migration(row)
@@ -261,19 +312,22 @@ async def _remove(before: Migration, observed: Observed, facts: Facts, targets: 
         await targets.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it since the last observation: it must not be desired again.
-        return await _cancel(before, Reason.REMOVED_BY_OWNER, targets)
+        return await _cancel(before, Reason.REMOVED_BY_OWNER, observed, targets)
     except Unavailable as error:
         if error.may_have_happened:
             return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), retry_after=0.0, rounds=row.rounds)
-        await _cancel(before, Reason.NOT_REMOVED, targets)
+        await _cancel(before, Reason.NOT_REMOVED, observed, targets)
         raise
     return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
 
 
-async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detail: str = "") -> Outcome:
-    """Cancel a removal: with a bridge go back to the row from before, without one end the migration."""
-    if row.strategy is Strategy.BRIDGE:
-        await targets.journal.save_migration(row)
+async def _cancel(
+    row: Migration, reason: Reason, observed: Observed, targets: PassTargets, *, detail: str = ""
+) -> Outcome:
+    """Cancel a removal: go back to the row from before, or end a migration that has just begun."""
+    before = observed.migration
+    if before is not None and reason is not Reason.BBS_REFUSED_DEFINITION:
+        await targets.journal.save_migration(before)
         return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
     await targets.journal.delete_migration(row.process_guid)
     rounds = row.rounds if reason is Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody reverted it
@@ -281,8 +335,12 @@ async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detai
 
 
 async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
+    if action.migration is not None:
+        await targets.journal.save_migration(action.migration)
     for row in action.instances:
         await _retire_one(row, targets)
+    if without_container(action.instances):  # the BBS deletes their rows at once
+        return Outcome(action.reason, retry_after=SHORTEST_RETRY)
     return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
@@ -301,8 +359,10 @@ async def _desire(row: Migration, target: Pull, observed: Observed, targets: Pas
     except Invalid as refusal:
         # The BBS accepted the old definition before: desire it again rather than lose the LRP.
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
-        if row.strategy is Strategy.RECREATE:
-            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
+        if not row.has_bridge:
+            return await _cancel(
+                row, Reason.BBS_REFUSED_DEFINITION, observed, targets, detail=refusal.detail
+            )
         return await _enter(
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
             targets,

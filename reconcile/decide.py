@@ -4,6 +4,8 @@ The decision is pure: the same observation gives the same action. This module de
 and which LRP is migrated, when and how; `reconcile.protocol` decides the steps of a migration that has begun.
 """
 
+from dataclasses import replace
+
 from reconcile.actions import (
     Action,
     BeginMigration,
@@ -39,7 +41,8 @@ from reconcile.steps import RetireInstances
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a migration after which the rounds before it no longer count."""
 
-_RETRIED_LATER = FAILURES | {Reason.COPY_CORRUPT}
+_RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
+"""Ends after which an LRP stays as it is for a while; the others wait for what failed to be mended."""
 
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
@@ -252,11 +255,15 @@ def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
 
 
 def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
-    if migration.goal is Goal.CACHE:
+    if migration.way_back is not None:
+        target = migration.way_back
+    elif migration.goal is Goal.CACHE:
         target = Pull(rules.cache.rootfs(migration.cache_guid), rules.pull_credentials)
     elif observed.original_source is not None:
         target = Pull(observed.original_source.rootfs, observed.original_source.credentials)
     else:
         raise AssertionError("the original source is known before an LRP is restored to it")
-    step = next_step(migration, observed.world, target=target, limits=rules.limits)
+    may_bridge = rules.may_bridge and can_have_bridge(migration.process_guid)
+    world = replace(observed.world, may_bridge=may_bridge)
+    step = next_step(migration, world, target=target, limits=rules.limits)
     return Continue(step, target)

@@ -1,8 +1,11 @@
-"""Judges the instances of an LRP: which of them serve, which must not be lost, and which are stale."""
+"""Judges the instances of an LRP: which serve, which must not be lost, which are stale, and why one failed."""
 
 from collections.abc import Iterable
 
-from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, Presence
+from reconcile.start_failures import Blame, StartFailure, placement_failure, start_failure
+
+_AT_REST = frozenset({ActualLrpState.UNCLAIMED, ActualLrpState.CRASHED})
 
 
 def running(
@@ -26,9 +29,11 @@ def running(
     )
 
 
-def is_any_running(instances: Iterable[ActualLrp]) -> bool:
-    """Whether an instance of any presence runs, since that may be the only one that serves."""
-    return any(each.state is ActualLrpState.RUNNING for each in instances)
+def is_any_running(instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()) -> bool:
+    """Whether an instance of any presence runs that is not stale, since that may be the only one that serves."""
+    return any(
+        each.state is ActualLrpState.RUNNING and each.instance_guid not in stale for each in instances
+    )
 
 
 def needed(lrp: DesiredLrp, instances: Iterable[ActualLrp]) -> int:
@@ -49,7 +54,41 @@ def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> t
     Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go, rep generator/generator.go.
     """
     return tuple(
-        each
-        for each in instances
-        if each.state is ActualLrpState.RUNNING and each.instance_guid and each.instance_guid in before
+        each for each in left_over(instances, before) if each.state is ActualLrpState.RUNNING
     )
+
+
+def left_over(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[ActualLrp, ...]:
+    """Find the instances from before a removal that run, or whose image is still being pulled."""
+    return tuple(each for each in instances if each.instance_guid and each.instance_guid in before)
+
+
+def without_container(instances: Iterable[ActualLrp]) -> tuple[ActualLrp, ...]:
+    """Find the rows of instances without a container, which the BBS deletes at once when they are retired."""
+    return tuple(
+        each for each in instances if each.presence is Presence.ORDINARY and each.state in _AT_REST
+    )
+
+
+def failure_of(instances: Iterable[ActualLrp]) -> StartFailure | None:
+    """Return what instances of an LRP crashed by since they were last running; None when none crashed.
+
+    A failure that speaks against the registry, the copy or the image comes before one of the app itself.
+    """
+    failures = [
+        failure
+        for each in instances
+        if each.state is not ActualLrpState.RUNNING
+        and each.crash_count > 0
+        and (failure := start_failure(each.crash_reason)) is not None
+    ]
+    return min(failures, key=lambda failure: _RANK.index(failure.blame), default=None)
+
+
+def lack_of_room(instances: Iterable[ActualLrp]) -> StartFailure | None:
+    """Return why no cell takes an instance; None when each of them was placed or none was tried."""
+    errors = (placement_failure(each.placement_error) for each in instances)
+    return next((error for error in errors if error is not None), None)
+
+
+_RANK = (Blame.REGISTRY, Blame.COPY, Blame.IMAGE, Blame.PROCESS, Blame.ROOM, Blame.APP)

@@ -10,7 +10,7 @@ from reconcile.bridges import bridge_of, original_of
 from reconcile.facts import Facts, MigrationFacts, PassContext
 from reconcile.lrps import DesiredLrp, ProcessGuid
 from reconcile.observed import Observed, OrphanedBridge
-from reconcile.records import Goal, Migration, Strategy
+from reconcile.records import Goal, Migration
 from reconcile.references import ImageReference, source_from_rootfs
 
 
@@ -55,7 +55,7 @@ async def observe_migrating(migration: Migration, observed: Observed, facts: Fac
             lrp=await facts.lrps.find_desired_lrp(guid),
             instances=await facts.lrps.list_actual_lrps(guid),
         )
-    has_bridge = migration.strategy is Strategy.BRIDGE
+    has_bridge = migration.has_bridge
     fresh = await facts.migrations.list_domains()
     return replace(
         observed,

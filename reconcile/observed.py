@@ -6,7 +6,7 @@ from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy
-from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord, Migration, OriginalSource
+from reconcile.records import Binding, CachedImage, CacheJob, Goal, LrpRecord, Migration, OriginalSource
 from reconcile.references import CacheRepositories
 from reconcile.steps import PhaseLimits, World
 
@@ -91,6 +91,7 @@ class Observed:
             bridge_instances=self.bridge_instances,
             versions_in_events=self.versions_in_events,
             domain_is_fresh=self.domain_is_fresh,
+            is_restore_requested=self.order is not None and self.order.goal is Goal.SOURCE,
         )
 
 

@@ -24,6 +24,7 @@ from reconcile.records import (
     OriginalSource,
 )
 from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
+from reconcile.start_failures import StartFailure
 
 
 class Lrps(Protocol):
@@ -54,7 +55,7 @@ class Bridges(Protocol):
     """Bridges in the BBS: temporary second LRPs that serve an app."""
 
     async def desire_another(
-        self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull
+        self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull, *, instances: int
     ) -> None:
         """Desire a copy of a received LRP with another process GUID, domain and image.
 
@@ -353,3 +354,19 @@ class CacheRequests(Protocol):
 
     async def request(self, request: CacheRequest) -> CacheJob:
         """Request a copy; the same requester gets the same job again, and credentials are kept in memory."""
+
+
+class CellPulls(Protocol):
+    """Whether cells can pull from the private registry, and what migrations see of it.
+
+    Cells are known by the placement tags that reach them: those of an isolation segment, or none.
+    """
+
+    def why_not(self, placement_tags: frozenset[str]) -> str | None:
+        """Say why cells are not known to pull from the private registry; None when they are."""
+
+    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+        """Note that an instance could not be created from a copy."""
+
+    def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
+        """Note that an instance runs from a copy."""

@@ -145,6 +145,16 @@ class Reason(StrEnum):
         _MIGRATING,
         "too few of its instances run from its copy; its bridge stays",
     )
+    OLD_INSTANCES_LEFT = (
+        "old-instances-left",
+        _MIGRATING,
+        "its bridge serves until cells have stopped its old instances; the pull of an image is not interrupted",
+    )
+    DRAINING_BRIDGE = (
+        "draining-bridge",
+        _MIGRATING,
+        "its bridge has no routes any more, and requests in flight get time to end",
+    )
     REMOVING_BRIDGE = "removing-bridge", _MIGRATING, "its bridge is being removed"
     INSTANCES_CHANGED = (
         "instances-changed",
@@ -187,6 +197,36 @@ class Reason(StrEnum):
         _FAILED,
         "it runs from its copy, and not all of its instances do; its bridge served no more of them",
     )
+    NOT_PULLED = (
+        "not-pulled",
+        _FAILED,
+        "cells could not pull from the private registry; it went back to its source, and is migrated again "
+        "once cells can",
+    )
+    COPY_NOT_PULLED = (
+        "copy-not-pulled",
+        _FAILED,
+        "cells could not pull its copy; it went back to its source, where it stays for an hour at least",
+    )
+    NOT_STARTED = (
+        "not-started",
+        _FAILED,
+        "none of its instances ran from its copy in time; it went back to its source, where it stays for an "
+        "hour at least",
+    )
+    IMAGE_NOT_STARTED = (
+        "image-not-started",
+        _FAILED,
+        "cells have pulled its copy and cannot start its image; it went back to its source, where it stays "
+        "for an hour at least",
+    )
+    PROCESS_EXITED = (
+        "process-exited",
+        _WAITING,
+        "it is desired from its copy, which cells have pulled, but its process ended by itself",
+    )
+    NO_ROOM = "no-room", _WAITING, "it is desired from its copy, and no cell has room for it"
+    NO_INSTANCES = "no-instances", _WAITING, "it is desired from its copy, and no instance of it is wanted"
     COPY_FAILED = "copy-failed", _FAILED, "its image could not be copied; the detail says why"
     REVERTED_EXTERNALLY = (
         "reverted-externally",

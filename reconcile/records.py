@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NewType, Self
 
 from reconcile.errors import Conflict
-from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, TaskGuid
+from reconcile.lrps import AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull, TaskGuid
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 
@@ -241,9 +241,18 @@ class Migration:
         unknown_until: UTC seconds since 1970 until which a removal whose answer was lost may still take
             effect; 0 when there was no such removal.
         entered_at: When the phase began, UTC seconds since 1970; 0 in a row of an older version.
-        ended: How the migration ended, once only its bridge is left to be removed; None before.
+        ended: How the migration ends, once that is known; None before.
+        detail: Why it ends so, for people; empty without a cause. Never holds credentials.
         instance_guids: The instances from before the removal; an instance row with one of them afterwards
             belongs to the definition that was removed.
+        is_stopgap: Whether the LRP was recreated without a bridge, and got one as a stopgap because instances
+            from before the removal were still being stopped.
+        retired_at: When instances were last retired, UTC seconds since 1970; 0 for never.
+        drained_at: When the bridge was found without routes, UTC seconds since 1970; 0 while it has them.
+        synced_by: Until when Cloud Controller may correct the definition, UTC seconds since 1970; 0 when the
+            definition that was removed is known for certain.
+        way_back: What the LRP ran from before, once it is turned back because it did not start from its
+            copy; None otherwise. Encrypted at rest.
     """
 
     process_guid: ProcessGuid
@@ -258,7 +267,23 @@ class Migration:
     strategy: Strategy = Strategy.RECREATE
     entered_at: float = 0.0
     ended: Reason | None = None
+    detail: str = ""
     instance_guids: frozenset[str] = frozenset()
+    is_stopgap: bool = False
+    retired_at: float = 0.0
+    drained_at: float = 0.0
+    synced_by: float = 0.0
+    way_back: Pull | None = None
+
+    @property
+    def has_bridge(self) -> bool:
+        """Whether a bridge serves, or may serve, meanwhile."""
+        return self.strategy is Strategy.BRIDGE or self.is_stopgap
+
+    @property
+    def is_turned_back(self) -> bool:
+        """Whether the LRP goes back to its source because it did not start from its copy."""
+        return self.way_back is not None
 
 
 @dataclass(frozen=True, slots=True)

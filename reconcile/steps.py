@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from reconcile.lrps import ActualLrp, DesiredLrp
 from reconcile.reasons import Reason
 from reconcile.records import Migration
+from reconcile.start_failures import StartFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +19,24 @@ class PhaseLimits:
         cloud_controller_sync: That the owner of a fresh domain gets, since the BBS first answered this
             process, to desire again what is missing; an LRP that is missing for longer was removed by its
             owner. Longer than a domain stays fresh, so that a domain that is still fresh was synced since.
+        drain: That requests in flight get to end, after the routes of a bridge were removed.
+        stopgap: After which an LRP that was removed gets a bridge as a stopgap, when its old instances are
+            still being stopped: the pull of an image cannot be interrupted.
+        missing: After which an LRP that was removed is desired again although old instance rows are left.
+            Longer than a process gets to stop (10 s), shorter than Cloud Controller's sync (30 s).
         unknown: That a removal whose answer was lost may still take effect: the BBS gives up the work for a
             caller who hung up, but what it commits in that moment stays.
-        stop: After which instance rows that a removal left are retired: their stops were lost.
-        leftover: After which instance rows that a removal left are no longer waited for.
+        stop: After which instance rows that a removal left are retired, and retired again: their stops were
+            lost.
+        leftover: After which rows of a bridge's instances that its removal left are no longer waited for.
     """
 
     bridge: float = 300.0
     start: float = 300.0
     routes: float = 5.0
+    drain: float = 2.0
+    stopgap: float = 1.5
+    missing: float = 12.0
     cloud_controller_sync: float = 180.0
     unknown: float = 60.0
     stop: float = 30.0
@@ -43,6 +53,8 @@ class World:
         run_id: This process, see `Migration.run_id`.
         versions_in_events: The newest version that events reported, for each epoch of the LRP's tag.
         domain_is_fresh: Whether the original's domain is.
+        may_bridge: Whether the LRP may have a bridge.
+        is_restore_requested: Whether an operator wants the LRP back on its source.
     """
 
     now: float
@@ -54,6 +66,8 @@ class World:
     bridge_instances: tuple[ActualLrp, ...] = ()
     versions_in_events: tuple[DesiredLrp, ...] = ()
     domain_is_fresh: bool = False
+    may_bridge: bool = False
+    is_restore_requested: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +87,10 @@ class Enter:
 
 @dataclass(frozen=True, slots=True)
 class DesireBridge:
-    """Desire the bridge with as many instances as the original."""
+    """Desire the bridge."""
 
     migration: Migration
+    instances: int
     reason: Reason = Reason.BRIDGING
 
 
@@ -109,9 +124,30 @@ class DesireOriginal:
 
 @dataclass(frozen=True, slots=True)
 class RetireInstances:
-    """Stop instances of a definition that was removed, then observe again."""
+    """Stop instances of a definition that was removed, then observe again.
+
+    Attributes:
+        migration: The row that is written first; None where none is open.
+    """
 
     instances: tuple[ActualLrp, ...]
+    reason: Reason = Reason.INSTANCES_STOPPING
+    migration: Migration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBack:
+    """Write the row, which says why the LRP did not start from its copy, and bring it back to its source.
+
+    An LRP that is desired from its copy is removed, as by `RemoveOriginal`; one that is not desired at the
+    moment is desired from its source by the next step.
+
+    Attributes:
+        failure: What its instances failed by; None when they said nothing in time, or did not fail.
+    """
+
+    migration: Migration
+    failure: StartFailure | None = None
     reason: Reason = Reason.INSTANCES_STOPPING
 
 
@@ -139,6 +175,7 @@ Step = (
     | RemoveOriginal
     | DesireOriginal
     | RetireInstances
+    | TurnBack
     | RemoveBridge
     | Close
 )

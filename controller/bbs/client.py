@@ -132,14 +132,16 @@ class BbsClient:
         await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
 
     async def desire_another(
-        self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull
+        self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull, *, instances: int
     ) -> None:
-        """Desire another LRP like a received one, with its own process GUID, domain and image.
+        """Desire another LRP like a received one, with its own process GUID, domain, image and instances.
 
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
         """
-        request = messages.another_definition(lrp.definition, process_guid, domain=domain, pull=pull)
+        request = messages.another_definition(
+            lrp.definition, process_guid, domain=domain, pull=pull, instances=instances
+        )
         await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:

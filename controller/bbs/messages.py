@@ -198,12 +198,13 @@ def definition_with_image(
 
 
 def another_definition(
-    definition: bytes, process_guid: ProcessGuid, *, domain: str, pull: Pull
+    definition: bytes, process_guid: ProcessGuid, *, domain: str, pull: Pull, instances: int
 ) -> requests.DesireLRPRequest:
     """Make the request that desires another LRP like a received one."""
     request = definition_with_image(definition, rootfs=pull.rootfs, credentials=pull.credentials)
     request.desired_lrp.process_guid = process_guid
     request.desired_lrp.domain = domain
+    request.desired_lrp.instances = instances
     return request
 
 

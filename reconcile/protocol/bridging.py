@@ -1,0 +1,77 @@
+"""Decides the steps of a migration before its LRP is removed: its bridge is desired and waited for."""
+
+from dataclasses import replace
+
+from reconcile.instances import failure_of
+from reconcile.lrps import ActualLrp, ActualLrpState
+from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
+from reconcile.reasons import Reason
+from reconcile.records import Phase
+from reconcile.steps import Close, DesireBridge, Enter, RemoveOriginal, RetryLater, Step, UpdateBridge
+
+MAX_BRIDGE_CRASHES = 2
+"""Crashes in a row of one of a bridge's instances, after which the migration is given up."""
+
+
+def prepared(case: Case) -> Step:
+    """Decide about a row that was only prepared: nothing was done yet, so the LRP is decided about anew."""
+    return Close(case.row, Reason.REMOVED_BY_OWNER if case.world.lrp is None else Reason.CANCELLED)
+
+
+def bridging(case: Case) -> Step:
+    """Wait until the bridge serves as many instances as the app has."""
+    changed = _check_owner(case)
+    if changed is not None:
+        return changed
+    world, lrp = case.world, case.row.original
+    if case.waited > case.limits.bridge:
+        return case.give_up(Reason.BRIDGE_TIMEOUT, failure_of(world.bridge_instances))
+    if world.bridge is None:
+        return DesireBridge(case.row, lrp.instances)
+    if not is_like(world.bridge, lrp):
+        return follow_owner(case)
+    if may_remove(case.row, world):
+        return case.enter(Phase.BRIDGED)
+    return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
+
+
+def bridged(case: Case) -> Step:
+    """Let routers learn of the bridge, then remove the original."""
+    changed = _check_owner(case)
+    if changed is not None:
+        return changed
+    world, lrp = case.world, case.row.original
+    if world.bridge is None or not is_like(world.bridge, lrp) or not may_remove(case.row, world):
+        return case.enter(Phase.BRIDGING)
+    if case.waited < case.limits.routes:
+        return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+    return RemoveOriginal(case.row)
+
+
+def follow_owner(case: Case) -> Step:
+    """Give the bridge the routes that the owner wants, and at least as many instances."""
+    lrp, bridge = case.row.original, case.world.bridge
+    most = lrp.instances if bridge is None else max(lrp.instances, bridge.instances)
+    return UpdateBridge(case.row, replace(lrp, instances=most))
+
+
+def _check_owner(case: Case) -> Step | None:
+    """Decide about changes before the removal; None when there are none and the bridge works."""
+    lrp, original = case.world.lrp, case.row.original
+    if lrp is None:
+        return case.give_up(Reason.REMOVED_BY_OWNER)
+    if lrp.rootfs == case.target.rootfs:
+        return case.enter(Phase.STARTING)
+    if lrp.rootfs != original.rootfs or lrp.instances == 0:
+        return case.give_up(Reason.INSTANCES_CHANGED)
+    if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
+        return Enter(replace(case.row, original=lrp))
+    if case.world.is_restore_requested:
+        return case.give_up(Reason.CANCELLED)
+    if any(_has_failed(each) for each in case.world.bridge_instances):
+        return case.give_up(Reason.BRIDGE_CRASHED, failure_of(case.world.bridge_instances))
+    return None
+
+
+def _has_failed(instance: ActualLrp) -> bool:
+    return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES

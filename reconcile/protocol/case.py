@@ -1,0 +1,153 @@
+"""A migration whose next step is decided: its row, what was observed, where it leads, and its limits."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from reconcile.instances import is_any_running, left_over, needed, running
+from reconcile.lrps import ActualLrp, DesiredLrp, Pull
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Migration, Phase, Strategy
+from reconcile.start_failures import Blame, StartFailure
+from reconcile.steps import Enter, PhaseLimits, RetireInstances, RetryLater, Step, TurnBack, World
+
+MAX_ROUNDS = 3
+"""Migrations of one LRP that somebody else may revert, before it is skipped."""
+
+SHORTEST_RETRY = 0.25
+"""Seconds until the first retry of a wait; later retries are farther apart."""
+
+LONGEST_RETRY = 5.0
+"""Seconds between two retries of a wait at most."""
+
+SSH_ROUTE = "diego-ssh"
+"""The key of the only route that leads to one instance and not to the app; it stays when a bridge is drained."""
+
+KEEPS_OLD_ROOTFS = frozenset({Reason.REVERTED_EXTERNALLY, Reason.BBS_REFUSED_DEFINITION})
+"""Ends after which the LRP is desired from its old rootfs, although it was removed once."""
+
+_ENDS_BY_BLAME = {
+    Blame.REGISTRY: Reason.NOT_PULLED,
+    Blame.COPY: Reason.COPY_NOT_PULLED,
+    Blame.IMAGE: Reason.IMAGE_NOT_STARTED,
+    Blame.PROCESS: Reason.IMAGE_NOT_STARTED,
+}
+"""How a migration ends whose LRP cannot be started from its copy; other failures turn none back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What the next step of a migration is decided from."""
+
+    row: Migration
+    world: World
+    target: Pull
+    limits: PhaseLimits
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the phase began."""
+        return self.world.now - (self.row.entered_at or self.row.started_at)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether a removal whose answer was lost may still take effect."""
+        return self.world.now < self.row.unknown_until
+
+    @property
+    def may_be_ours(self) -> bool:
+        """Whether this program, and not its owner, may have removed an LRP that was desired again.
+
+        By a removal whose answer was lost, or that another process sent, which was active until lately.
+        """
+        is_new_here = self.row.run_id != self.world.run_id and self.world.process_age < self.limits.unknown
+        return self.is_unknown or is_new_here
+
+    @property
+    def success(self) -> Reason:
+        """How the migration ends when all goes well."""
+        return Reason.MIGRATED if self.row.goal is Goal.CACHE else Reason.RESTORED
+
+    @property
+    def old_instances(self) -> tuple[ActualLrp, ...]:
+        """The LRP's instances from before the removal that are not stopped yet."""
+        return left_over(self.world.instances, self.row.instance_guids)
+
+    def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
+        """Write another phase. The end of a migration that was turned back stays as it is."""
+        row = replace(
+            self.row,
+            phase=phase,
+            entered_at=self.world.now,
+            ended=self.row.ended if self.row.is_turned_back else ended,
+            rounds=self.row.rounds if rounds is None else rounds,
+            drained_at=0.0,
+        )
+        return Enter(row)
+
+    def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
+        """Wait, the longer the longer the phase has lasted."""
+        return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
+
+    def give_up(self, reason: Reason, failure: StartFailure | None = None) -> Enter:
+        """End the migration after its bridge is removed."""
+        row = replace(self.row, detail="" if failure is None else failure.detail)
+        return replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+
+    def retire(self, instances: Iterable[ActualLrp], reason: Reason = Reason.INSTANCES_STOPPING) -> Step | None:
+        """Retire instances whose stop was lost; None while an earlier stop may still arrive.
+
+        Source: cloudfoundry/bbs controllers/actual_lrp_lifecycle_controller.go. Each request makes an event
+        before it reaches the cell, so requests that follow events would never end.
+        """
+        since = max(self.row.entered_at or self.row.started_at, self.row.retired_at)
+        chosen = tuple(instances)
+        if not chosen or self.world.now - since <= self.limits.stop:
+            return None
+        return RetireInstances(chosen, reason, replace(self.row, retired_at=self.world.now))
+
+    def turn_back(self, failure: StartFailure | None, *, ended: Reason | None = None) -> Step | None:
+        """Bring the LRP back to its source; None when what it failed by would not be better there.
+
+        Args:
+            failure: What its instances failed by.
+            ended: How the migration ends; by default as the failure says.
+        """
+        reason = ended or (None if failure is None else _ENDS_BY_BLAME.get(failure.blame))
+        if self.row.goal is Goal.SOURCE or reason is None:
+            return None
+        lrp, original = self.world.lrp, self.row.original
+        row = replace(
+            self.row,
+            goal=Goal.SOURCE,
+            phase=Phase.REMOVED if lrp is None else self.row.phase,
+            original=original if lrp is None else lrp,
+            ended=reason,
+            detail="" if failure is None else failure.detail,
+            way_back=Pull(original.rootfs, original.credentials),
+        )
+        return TurnBack(row, failure)
+
+
+def is_like(bridge: DesiredLrp, lrp: DesiredLrp) -> bool:
+    """Whether a bridge serves as many instances as its LRP's owner wants, by the same routes."""
+    return bridge.instances >= lrp.instances and bridge.routes == lrp.routes
+
+
+def may_remove(row: Migration, world: World) -> bool:
+    """Whether the app loses no instance when the original is removed now."""
+    if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
+        return False
+    if not row.has_bridge:
+        return not is_any_running(world.instances, row.instance_guids)
+    bridged = running(world.bridge, world.bridge_instances)
+    if row.strategy is Strategy.RECREATE and not row.is_turned_back:
+        return bridged >= max(1, needed(world.lrp, world.instances))
+    return bridged >= needed(world.lrp, world.instances)
+
+
+def may_remove_bridge(row: Migration, world: World) -> bool:
+    """Whether the app loses no instance when the bridge is removed now."""
+    if world.lrp is None:
+        return True
+    serving = running(world.lrp, world.instances, row.instance_guids)
+    return serving >= min(world.lrp.instances, running(world.bridge, world.bridge_instances))

@@ -1,0 +1,126 @@
+"""Decides the steps of a migration while its LRP is not desired, or may not be."""
+
+from dataclasses import replace
+
+from reconcile.instances import failure_of, is_any_running, running, without_container
+from reconcile.lrps import DesiredLrp
+from reconcile.protocol.bridging import follow_owner
+from reconcile.protocol.case import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY, Case, is_like
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Phase
+from reconcile.steps import Close, DesireBridge, DesireOriginal, Enter, RemoveOriginal, RetireInstances, Step
+
+
+def removing(case: Case) -> Step:
+    """Find out whether the original was removed.
+
+    Seen only when the answer to the removal was lost, or when the process died before or after it.
+    """
+    row, world = case.row, case.world
+    lrp = world.lrp
+    if lrp is None:
+        # Its owner may have changed it after it was last read: Cloud Controller's sync finds that.
+        known = replace(row, synced_by=world.now + case.limits.cloud_controller_sync)
+        return replace(case, row=known).enter(Phase.REMOVED)
+    if lrp.rootfs == case.target.rootfs:
+        return case.enter(Phase.STARTING)
+    if not case.is_unknown:
+        return _not_removed(case)
+    if row.has_bridge and not row.is_turned_back:  # when the removal takes effect, the bridge is all that serves
+        if world.bridge is None:
+            return DesireBridge(row, row.original.instances)
+        if not is_like(world.bridge, row.original):
+            return follow_owner(case)
+    left = row.unknown_until - world.now + SHORTEST_RETRY
+    return case.wait(Reason.REMOVAL_UNCONFIRMED, left)
+
+
+def _not_removed(case: Case) -> Step:
+    row = replace(case.row, instance_guids=frozenset())  # their definition is still desired
+    if row.is_turned_back:
+        if is_any_running(case.world.instances):
+            return Close(replace(row, goal=Goal.CACHE, ended=None), Reason.MIGRATED)
+        return RemoveOriginal(row)
+    if not row.has_bridge:
+        return Close(row, Reason.NOT_REMOVED)
+    return replace(case, row=row).enter(Phase.BRIDGED)
+
+
+def removed(case: Case) -> Step:
+    """Desire the original again, once that starts instances of it or a bridge serves meanwhile."""
+    row, world = case.row, case.world
+    if world.lrp is not None:
+        return _desired_by_somebody(case, world.lrp)
+    if row.run_id != world.run_id and world.domain_is_fresh and not row.has_bridge:
+        # The process died between removal and desire. In a fresh domain the owner syncs and desires what
+        # should exist, so an LRP that is still missing after a sync was stopped or deleted by its owner.
+        # With a bridge the app is desired at once: if its owner deleted it, the owner's next sync removes it,
+        # which is sooner than the end of this wait.
+        left = case.limits.cloud_controller_sync - world.process_age
+        if left > 0:
+            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + SHORTEST_RETRY)
+        return Close(row, Reason.REMOVED_BY_OWNER)
+    at_rest = without_container(world.instances)
+    if at_rest and world.now - row.retired_at > LONGEST_RETRY:  # a removal that raced a crash left them
+        return RetireInstances(at_rest, migration=replace(row, retired_at=world.now))
+    if not world.instances or case.waited > case.limits.missing:
+        return DesireOriginal(row)
+    if row.is_stopgap:
+        return _with_stopgap(case)
+    if not row.has_bridge and world.may_bridge:
+        left = case.limits.stopgap - case.waited
+        if left <= 0:
+            return Enter(replace(row, is_stopgap=True))
+        return case.wait(Reason.INSTANCES_STOPPING, left)
+    return case.wait(Reason.INSTANCES_STOPPING, case.limits.missing - case.waited + SHORTEST_RETRY)
+
+
+def _with_stopgap(case: Case) -> Step:
+    """Desire the original once the stopgap serves; old instances are still being stopped."""
+    row, world = case.row, case.world
+    if world.bridge is None:
+        # One instance more than wanted, since one on the cell that pulls the old image may wait for it.
+        return DesireBridge(row, row.original.instances + 1)
+    if world.bridge.rootfs != case.target.rootfs:  # it was turned back: the bridge runs from the copy
+        return DesireOriginal(row)
+    back = stopgap_failure(case)
+    if back is not None:
+        return back
+    if running(world.bridge, world.bridge_instances) >= row.original.instances:
+        return DesireOriginal(row)
+    return case.wait(Reason.INSTANCES_STOPPING, case.limits.missing - case.waited + SHORTEST_RETRY)
+
+
+def stopgap_failure(case: Case) -> Step | None:
+    """Turn back an LRP whose stopgap cannot be started from the copy; None when that has not failed."""
+    bridge = case.world.bridge_instances
+    if not case.row.is_stopgap or is_any_running(bridge):
+        return None
+    return case.turn_back(failure_of(bridge))
+
+
+def _desired_by_somebody(case: Case, lrp: DesiredLrp) -> Step:
+    row = case.row
+    if lrp.rootfs == case.target.rootfs:
+        return case.enter(Phase.STARTING)
+    if lrp.tag.epoch != row.original.tag.epoch:
+        return changed_by_owner(case, lrp)
+    return case.wait(Reason.REMOVAL_UNCONFIRMED) if case.is_unknown else _not_removed(case)
+
+
+def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
+    """Migrate the LRP that its owner desired again once more, or leave it as its owner desired it."""
+    row = case.row
+    if row.is_turned_back and row.has_bridge:  # it is on its source, or on another one
+        return case.enter(Phase.REMOVING_BRIDGE)
+    if not row.has_bridge:
+        # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
+        is_as_before = lrp.rootfs == row.original.rootfs
+        return Close(
+            replace(row, instance_guids=frozenset()) if is_as_before else row,
+            Reason.CHANGED_BY_CLOUD_CONTROLLER,
+        )
+    again = replace(case, row=replace(row, original=lrp, unknown_until=0.0))
+    if lrp.rootfs != row.original.rootfs or row.rounds >= MAX_ROUNDS:
+        return again.enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)
+    return again.enter(Phase.BRIDGING, rounds=row.rounds + 1)

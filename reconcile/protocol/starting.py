@@ -1,0 +1,129 @@
+"""Decides the steps of a migration after its LRP was desired again: it is on probation until it runs."""
+
+from dataclasses import replace
+
+from reconcile.instances import failure_of, is_any_running, lack_of_room, running, stale_instances
+from reconcile.lrps import ActualLrpState, DesiredLrp
+from reconcile.protocol.case import (
+    KEEPS_OLD_ROOTFS,
+    LONGEST_RETRY,
+    SHORTEST_RETRY,
+    Case,
+)
+from reconcile.protocol.removal import changed_by_owner, stopgap_failure
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Phase
+from reconcile.start_failures import Blame
+from reconcile.steps import Close, DesireBridge, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
+
+
+def starting(case: Case) -> Step:
+    """Wait until the LRP runs from what it was desired from, or turn it back."""
+    row, lrp = case.row, case.world.lrp
+    if lrp is None:
+        return _missing(case)
+    if row.ended not in KEEPS_OLD_ROOTFS and lrp.rootfs != case.target.rootfs:
+        return changed_by_owner(case, lrp)
+    if row.has_bridge:
+        return _start_beside_bridge(case, lrp)
+    return _start_alone(case, lrp)
+
+
+def _missing(case: Case) -> Step:
+    if case.may_be_ours:
+        return case.enter(Phase.REMOVED)
+    if case.row.has_bridge:
+        return case.give_up(Reason.REMOVED_BY_OWNER)
+    return Close(case.row, Reason.REMOVED_BY_OWNER)
+
+
+def _start_alone(case: Case, lrp: DesiredLrp) -> Step:
+    row, world = case.row, case.world
+    if case.is_unknown:
+        return case.wait(Reason.REMOVAL_UNCONFIRMED)
+    if row.goal is Goal.CACHE:
+        ended = _end_of_probation(case, lrp)
+        if ended is not None:
+            return ended
+    elif not case.old_instances or is_any_running(world.instances, row.instance_guids):
+        return Close(row, row.ended or case.success)
+    if case.old_instances and world.may_bridge:
+        left = case.limits.stopgap - case.waited
+        if left <= 0:
+            return Enter(replace(row, is_stopgap=True))
+        return case.wait(Reason.STARTING, left)
+    return case.retire(stale_instances(world.instances, row.instance_guids)) or case.wait(Reason.STARTING)
+
+
+def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
+    """End a migration without a bridge, or turn it back; None while its instances have not said enough."""
+    row, world = case.row, case.world
+    if lrp.instances == 0:
+        return Close(row, Reason.NO_INSTANCES)
+    if is_any_running(world.instances, row.instance_guids):
+        return Close(row, Reason.MIGRATED)
+    if world.is_restore_requested:
+        return case.turn_back(None, ended=Reason.RESTORED)
+    failure = None if case.old_instances else failure_of(world.instances)
+    back = case.turn_back(failure)
+    if back is not None:
+        return back
+    if failure is not None and failure.blame is Blame.APP:
+        return Close(replace(row, detail=failure.detail), Reason.PROCESS_EXITED)
+    if case.waited <= case.limits.start or case.old_instances:
+        return None
+    room = failure if failure is not None else lack_of_room(world.instances)
+    if room is not None:
+        return Close(replace(row, detail=room.detail), Reason.NO_ROOM)
+    return case.turn_back(None, ended=Reason.NOT_STARTED)
+
+
+def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
+    row, world = case.row, case.world
+    retire = case.retire(stale_instances(world.instances, row.instance_guids))
+    if retire is not None:
+        return retire
+    return _tend_bridge(case, lrp) or _failure_beside_bridge(case) or _serve(case, lrp)
+
+
+def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Let the bridge serve as it should; None when it does."""
+    row, bridge = case.row, case.world.bridge
+    if bridge is None:
+        is_needed = row.is_stopgap and case.old_instances and not case.world.bridge_instances
+        return DesireBridge(row, lrp.instances + 1) if is_needed else None
+    is_of_copy = row.is_turned_back and bridge.rootfs != case.target.rootfs
+    if is_of_copy and not is_any_running(case.world.bridge_instances):
+        return RemoveBridge(row)
+    if bridge.routes != lrp.routes:
+        most = max(lrp.instances, bridge.instances)
+        return UpdateBridge(row, replace(lrp, instances=most), Reason.STARTING)
+    return None
+
+
+def _failure_beside_bridge(case: Case) -> Step | None:
+    """Turn back an LRP that cells cannot start from its copy; its bridge may serve meanwhile."""
+    row, world = case.row, case.world
+    if row.ended is not None:
+        return None
+    crashed = [each for each in world.instances if each.state is ActualLrpState.CRASHED]
+    return case.turn_back(failure_of(crashed)) or stopgap_failure(case)
+
+
+def _serve(case: Case, lrp: DesiredLrp) -> Step:
+    row, world = case.row, case.world
+    ended = row.ended or case.success
+    serving = running(lrp, world.instances, row.instance_guids)
+    if serving >= lrp.instances:
+        if world.now < row.synced_by:
+            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, row.synced_by - world.now + SHORTEST_RETRY)
+        return case.enter(Phase.REMOVING_BRIDGE, ended=ended)
+    if case.old_instances:
+        return RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
+    if case.waited <= case.limits.start:
+        return case.wait(Reason.STARTING, case.limits.start - case.waited + SHORTEST_RETRY)
+    if serving >= running(world.bridge, world.bridge_instances):  # the bridge does not serve more
+        failure = failure_of(world.instances)
+        is_own = failure is not None and failure.blame is Blame.APP and row.is_stopgap
+        return case.give_up(Reason.PROCESS_EXITED if is_own else Reason.NOT_HEALTHY, failure)
+    return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)

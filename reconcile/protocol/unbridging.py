@@ -1,0 +1,79 @@
+"""Decides the steps that take a bridge away: first its routes, then the bridge itself."""
+
+from dataclasses import replace
+
+from reconcile.instances import is_any_running, stale_instances
+from reconcile.lrps import DesiredLrp
+from reconcile.protocol.case import (
+    KEEPS_OLD_ROOTFS,
+    LONGEST_RETRY,
+    SSH_ROUTE,
+    Case,
+    may_remove_bridge,
+)
+from reconcile.reasons import Reason
+from reconcile.records import Phase
+from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
+
+_SUCCESSES = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
+"""Ends at which the original was desired again, and has just begun to serve."""
+
+
+def removing_bridge(case: Case) -> Step:
+    """Remove the bridge as soon as the app serves no less without it, and end the migration."""
+    row, world = case.row, case.world
+    was_removed = row.ended in _SUCCESSES or row.is_turned_back
+    if world.lrp is None and was_removed and case.may_be_ours:
+        return case.enter(Phase.REMOVED)
+    if world.lrp is not None:
+        retire = case.retire(stale_instances(world.instances, row.instance_guids))
+        if retire is not None:
+            return retire
+    if world.bridge is not None:
+        return _remove(case, world.bridge, was_removed=was_removed)
+    if not world.bridge_instances or case.waited > case.limits.leftover + case.limits.routes:
+        return Close(row, row.ended or case.success)
+    retire = case.retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
+    return retire or case.wait(Reason.REMOVING_BRIDGE)
+
+
+def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
+    row, world = case.row, case.world
+    if not may_remove_bridge(row, world):
+        if was_removed:
+            return case.enter(Phase.STARTING, ended=row.ended if row.ended in KEEPS_OLD_ROOTFS else None)
+        if row.drained_at:
+            return Enter(replace(row, drained_at=0.0))
+        if world.lrp is not None and bridge.routes != world.lrp.routes:
+            most = max(bridge.instances, world.lrp.instances)
+            return UpdateBridge(row, replace(world.lrp, instances=most), Reason.NOT_HEALTHY_BRIDGE_KEPT)
+        return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+    if world.lrp is None:
+        return RemoveBridge(row)
+    if was_removed and case.waited < case.limits.routes:
+        return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+    return _drain(case, bridge) or RemoveBridge(row)
+
+
+def _drain(case: Case, bridge: DesiredLrp) -> Step | None:
+    """Take the bridge's routes away, and let requests in flight end; None when that is done.
+
+    Routers learn of a removal and the processes get SIGTERM at the same moment, so a process that ends at
+    once would cut the requests that it serves (measured).
+    """
+    row, world = case.row, case.world
+    if not is_any_running(world.bridge_instances):
+        return None
+    kept = {key: route for key, route in bridge.routes.items() if key == SSH_ROUTE}
+    if kept != bridge.routes:
+        return UpdateBridge(row, replace(bridge, routes=kept), Reason.DRAINING_BRIDGE)
+    if row.drained_at == 0.0:
+        if world.lrp is not None and not _has_app_routes(world.lrp):
+            return None  # nobody sends it requests
+        return Enter(replace(row, drained_at=world.now))
+    left = row.drained_at + case.limits.drain - world.now
+    return RetryLater(Reason.DRAINING_BRIDGE, left) if left > 0 else None
+
+
+def _has_app_routes(lrp: DesiredLrp) -> bool:
+    return any(key != SSH_ROUTE for key in lrp.routes)

@@ -231,6 +231,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
             bridge=config.bridge_timeout,
             start=config.start_timeout,
             routes=config.route_propagation_delay,
+            drain=config.drain_delay,
             cloud_controller_sync=config.cloud_controller_sync_grace,
         ),
         may_bridge=store.journal.is_durable,

@@ -291,7 +291,7 @@ async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, targets: 
         targets.pulls.note_failure("", row.original.placement_tags, failure)
     if row.ended in _SUSPECTS_COPY:
         await targets.images.mark_for_verification(row.cache_guid, observed.now)
-    if row.phase is Phase.REMOVED:
+    if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
         return await _enter(row, targets)
     return await _remove(row, observed, facts, targets)
 
@@ -360,9 +360,7 @@ async def _desire(row: Migration, target: Pull, observed: Observed, targets: Pas
         # The BBS accepted the old definition before: desire it again rather than lose the LRP.
         await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if not row.has_bridge:
-            return await _cancel(
-                row, Reason.BBS_REFUSED_DEFINITION, observed, targets, detail=refusal.detail
-            )
+            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, observed, targets, detail=refusal.detail)
         return await _enter(
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
             targets,

@@ -31,9 +31,7 @@ def running(
 
 def is_any_running(instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()) -> bool:
     """Whether an instance of any presence runs that is not stale, since that may be the only one that serves."""
-    return any(
-        each.state is ActualLrpState.RUNNING and each.instance_guid not in stale for each in instances
-    )
+    return any(each.state is ActualLrpState.RUNNING and each.instance_guid not in stale for each in instances)
 
 
 def needed(lrp: DesiredLrp, instances: Iterable[ActualLrp]) -> int:
@@ -53,9 +51,7 @@ def stale_instances(instances: Iterable[ActualLrp], before: frozenset[str]) -> t
     Their stop was lost, or a late heartbeat of their cell brought their row back; their instance GUIDs tell.
     Source: cloudfoundry/bbs handlers/desired_lrp_handlers.go, rep generator/generator.go.
     """
-    return tuple(
-        each for each in left_over(instances, before) if each.state is ActualLrpState.RUNNING
-    )
+    return tuple(each for each in left_over(instances, before) if each.state is ActualLrpState.RUNNING)
 
 
 def left_over(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[ActualLrp, ...]:
@@ -65,9 +61,7 @@ def left_over(instances: Iterable[ActualLrp], before: frozenset[str]) -> tuple[A
 
 def without_container(instances: Iterable[ActualLrp]) -> tuple[ActualLrp, ...]:
     """Find the rows of instances without a container, which the BBS deletes at once when they are retired."""
-    return tuple(
-        each for each in instances if each.presence is Presence.ORDINARY and each.state in _AT_REST
-    )
+    return tuple(each for each in instances if each.presence is Presence.ORDINARY and each.state in _AT_REST)
 
 
 def failure_of(instances: Iterable[ActualLrp]) -> StartFailure | None:

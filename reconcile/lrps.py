@@ -161,7 +161,6 @@ class DesiredLrp:
         definition: The received message, for the BBS adapter alone.
         metric_tags: Tag name to static value; dynamic tags are left out.
         credentials: From `image_username` and `image_password`; None when there are none.
-        placement_tags: Of the cells that it may run on: those of an isolation segment, or none.
         routes: Route key to JSON text, secrets of `diego-ssh` included.
         placement_tags: The tags that a cell must have, such as the name of an isolation segment.
     """
@@ -176,7 +175,6 @@ class DesiredLrp:
     action: Action | None = field(default=None, repr=False)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
-    placement_tags: frozenset[str] = frozenset()
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     placement_tags: frozenset[str] = frozenset()
 

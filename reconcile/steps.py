@@ -139,8 +139,7 @@ class RetireInstances:
 class TurnBack:
     """Write the row, which says why the LRP did not start from its copy, and bring it back to its source.
 
-    An LRP that is desired from its copy is removed, as by `RemoveOriginal`; one that is not desired at the
-    moment is desired from its source by the next step.
+    In the phases REMOVED and BRIDGING the row is all; in others the LRP is removed, as by `RemoveOriginal`.
 
     Attributes:
         failure: What its instances failed by; None when they said nothing in time, or did not fail.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
-from controller.store.originals import bytes_from_lrp, lrp_from_bytes
+from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from controller.store.tables import migrations
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
@@ -114,6 +114,7 @@ class SqlJournal:
 
     def _save(self, connection: Connection, migration: Migration) -> None:
         self._find(connection, migration.process_guid)
+        way_back = migration.way_back
         row = {
             "process_guid": migration.process_guid,
             "cache_guid": migration.cache_guid,
@@ -128,6 +129,12 @@ class SqlJournal:
             "entered_at": migration.entered_at,
             "ended": "" if migration.ended is None else migration.ended.value,
             "instance_guids": " ".join(sorted(migration.instance_guids)),
+            "detail": migration.detail,
+            "is_stopgap": migration.is_stopgap,
+            "retired_at": migration.retired_at,
+            "drained_at": migration.drained_at,
+            "synced_by": migration.synced_by,
+            "way_back": way_back and self._cipher.encrypt(bytes_from_pull(way_back)),
         }
         key = [migrations.c.process_guid]
         connection.execute(insert(migrations).values(row).on_conflict_do_update(index_elements=key, set_=row))
@@ -136,6 +143,8 @@ class SqlJournal:
         process_guid = ProcessGuid(row["process_guid"])
         try:
             original = lrp_from_bytes(self._cipher.decrypt(row["original"]))
+            sealed = row["way_back"]
+            way_back = None if sealed is None else pull_from_bytes(self._cipher.decrypt(sealed))
         except (InvalidToken, ValueError) as error:
             raise undecryptable(process_guid) from error
         if original.process_guid != process_guid:  # somebody copied the row of another LRP
@@ -154,6 +163,12 @@ class SqlJournal:
             entered_at=row["entered_at"],
             ended=reason_from_text(row["ended"]) if row["ended"] else None,
             instance_guids=frozenset((row["instance_guids"] or "").split()),
+            detail=row["detail"] or "",
+            is_stopgap=row["is_stopgap"],
+            retired_at=row["retired_at"],
+            drained_at=row["drained_at"],
+            synced_by=row["synced_by"],
+            way_back=way_back,
         )
 
 

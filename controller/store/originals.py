@@ -16,6 +16,7 @@ from reconcile.lrps import (
     ModificationTag,
     OtherAction,
     ProcessGuid,
+    Pull,
     RunAction,
     Secret,
     WrapperAction,
@@ -44,6 +45,7 @@ def bytes_from_lrp(lrp: DesiredLrp) -> bytes:
             "action": _json_from_action(lrp.action),
             "metric_tags": dict(lrp.metric_tags),
             "credentials": credentials and [credentials.username, credentials.password.value],
+            "placement_tags": sorted(lrp.placement_tags),
             "routes": {name: base64.b64encode(text).decode("ascii") for name, text in lrp.routes.items()},
         }
     ).encode("ascii")
@@ -71,11 +73,26 @@ def lrp_from_bytes(content: bytes) -> DesiredLrp:
         action=_action_from_json(read["action"]),
         metric_tags=read["metric_tags"],
         credentials=None if credentials is None else Credentials(credentials[0], Secret(credentials[1])),
+        placement_tags=frozenset(read.get("placement_tags", ())),  # not written before there were canaries
         routes={
             name: base64.b64decode(text, validate=True)
             for name, text in read.get("routes", {}).items()  # not written before there were bridges
         },
     )
+
+
+def bytes_from_pull(pull: Pull) -> bytes:
+    """Write what cells pull, with its login."""
+    login = pull.credentials
+    credentials = login and [login.username, login.password.value]
+    return json.dumps([pull.rootfs.uri, credentials]).encode("ascii")
+
+
+def pull_from_bytes(content: bytes) -> Pull:
+    """Read back what `bytes_from_pull` wrote."""
+    rootfs, credentials = json.loads(content)
+    login = None if credentials is None else Credentials(credentials[0], Secret(credentials[1]))
+    return Pull(Rootfs(rootfs), login)
 
 
 def _json_from_action(action: Action | None) -> Json:

@@ -6,6 +6,7 @@ sizes and nanoseconds are 64-bit.
 """
 
 from sqlalchemy import (
+    false,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -127,6 +128,12 @@ migrations = Table(
     Column("entered_at", Double, nullable=False, server_default="0"),
     Column("ended", String(KEY_LENGTH), nullable=False, server_default=""),
     Column("instance_guids", Text),  # separated by spaces; MySQL has no default for a TEXT
+    Column("detail", Text),
+    Column("is_stopgap", Boolean, nullable=False, server_default=false()),
+    Column("retired_at", Double, nullable=False, server_default="0"),
+    Column("drained_at", Double, nullable=False, server_default="0"),
+    Column("synced_by", Double, nullable=False, server_default="0"),
+    Column("way_back", LargeBinary(PAYLOAD_LENGTH)),  # encrypted
 )
 
 # What LRPs ran from before they were migrated.

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from reconcile.instances import failure_of
+from reconcile.instances import failure_of, is_any_running
 from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.reasons import Reason
-from reconcile.records import Phase
-from reconcile.steps import Close, DesireBridge, Enter, RemoveOriginal, RetryLater, Step, UpdateBridge
+from reconcile.records import Goal, Phase
+from reconcile.steps import Close, DesireBridge, Enter, RemoveBridge, RemoveOriginal, RetryLater, Step, UpdateBridge
 
 MAX_BRIDGE_CRASHES = 2
 """Crashes in a row of one of a bridge's instances, after which the migration is given up."""
@@ -28,6 +28,10 @@ def bridging(case: Case) -> Step:
         return case.give_up(Reason.BRIDGE_TIMEOUT, failure_of(world.bridge_instances))
     if world.bridge is None:
         return DesireBridge(case.row, lrp.instances)
+    if world.bridge.rootfs != case.target.rootfs:  # it was turned back, and its bridge runs from the copy
+        if not is_any_running(world.bridge_instances):
+            return RemoveBridge(case.row)
+        return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
     if not is_like(world.bridge, lrp):
         return follow_owner(case)
     if may_remove(case.row, world):
@@ -66,9 +70,11 @@ def _check_owner(case: Case) -> Step | None:
         return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
         return Enter(replace(case.row, original=lrp))
-    if case.world.is_restore_requested:
+    if case.world.is_restore_requested and case.row.goal is Goal.CACHE:
         return case.give_up(Reason.CANCELLED)
-    if any(_has_failed(each) for each in case.world.bridge_instances):
+    bridge = case.world.bridge
+    is_ours = bridge is None or bridge.rootfs == case.target.rootfs
+    if is_ours and any(_has_failed(each) for each in case.world.bridge_instances):
         return case.give_up(Reason.BRIDGE_CRASHED, failure_of(case.world.bridge_instances))
     return None
 

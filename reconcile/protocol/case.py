@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from reconcile.instances import is_any_running, left_over, needed, running
+from reconcile.instances import is_any_running, left_over, needed, running, stale_instances
 from reconcile.lrps import ActualLrp, DesiredLrp, Pull
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, Phase, Strategy
@@ -32,6 +32,9 @@ _ENDS_BY_BLAME = {
     Blame.PROCESS: Reason.IMAGE_NOT_STARTED,
 }
 """How a migration ends whose LRP cannot be started from its copy; other failures turn none back."""
+
+TURNED_BACK = frozenset({*_ENDS_BY_BLAME.values(), Reason.NOT_STARTED})
+"""Ends after which the LRP is desired from its source again, since it did not start from its copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,12 @@ class Case:
         return left_over(self.world.instances, self.row.instance_guids)
 
     def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
-        """Write another phase. The end of a migration that was turned back stays as it is."""
+        """Write another phase. A migration that was turned back ends as it said then, if not otherwise said."""
         row = replace(
             self.row,
             phase=phase,
             entered_at=self.world.now,
-            ended=self.row.ended if self.row.is_turned_back else ended,
+            ended=ended or (self.row.ended if self.row.is_turned_back else None),
             rounds=self.row.rounds if rounds is None else rounds,
             drained_at=0.0,
         )
@@ -89,11 +92,23 @@ class Case:
         return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
 
     def give_up(self, reason: Reason, failure: StartFailure | None = None) -> Enter:
-        """End the migration after its bridge is removed."""
-        row = replace(self.row, detail="" if failure is None else failure.detail)
+        """End the migration after its bridge is removed.
+
+        Where the LRP is desired from its old rootfs, an instance whose stop was lost runs what is desired:
+        stopping it would cost the app one.
+        """
+        lrp, original = self.world.lrp, self.row.original
+        is_as_before = lrp is not None and lrp.rootfs == original.rootfs != self.target.rootfs
+        row = replace(
+            self.row,
+            detail="" if failure is None else failure.detail,
+            instance_guids=frozenset() if is_as_before else self.row.instance_guids,
+        )
         return replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
 
-    def retire(self, instances: Iterable[ActualLrp], reason: Reason = Reason.INSTANCES_STOPPING) -> Step | None:
+    def retire(
+        self, instances: Iterable[ActualLrp], reason: Reason = Reason.INSTANCES_STOPPING
+    ) -> Step | None:
         """Retire instances whose stop was lost; None while an earlier stop may still arrive.
 
         Source: cloudfoundry/bbs controllers/actual_lrp_lifecycle_controller.go. Each request makes an event
@@ -105,8 +120,15 @@ class Case:
             return None
         return RetireInstances(chosen, reason, replace(self.row, retired_at=self.world.now))
 
+    def retire_stale(self, lrp: DesiredLrp) -> Step | None:
+        """Retire instances of the removed definition that still run, where the bridge serves in their place."""
+        stale = stale_instances(self.world.instances, self.row.instance_guids)
+        if needed(lrp, self.world.instances) > running(self.world.bridge, self.world.bridge_instances):
+            return None
+        return self.retire(stale)
+
     def turn_back(self, failure: StartFailure | None, *, ended: Reason | None = None) -> Step | None:
-        """Bring the LRP back to its source; None when what it failed by would not be better there.
+        """Bring the LRP back to its source; None when it would not be better there, or cannot be removed now.
 
         Args:
             failure: What its instances failed by.
@@ -125,6 +147,10 @@ class Case:
             detail="" if failure is None else failure.detail,
             way_back=Pull(original.rootfs, original.credentials),
         )
+        if lrp is not None and not may_remove(row, self.world):  # what runs needs a bridge from the source
+            if not self.world.may_bridge:
+                return None
+            row = replace(row, phase=Phase.BRIDGING, entered_at=self.world.now, is_stopgap=True)
         return TurnBack(row, failure)
 
 
@@ -139,15 +165,23 @@ def may_remove(row: Migration, world: World) -> bool:
         return False
     if not row.has_bridge:
         return not is_any_running(world.instances, row.instance_guids)
-    bridged = running(world.bridge, world.bridge_instances)
-    if row.strategy is Strategy.RECREATE and not row.is_turned_back:
-        return bridged >= max(1, needed(world.lrp, world.instances))
-    return bridged >= needed(world.lrp, world.instances)
+    least = needed(world.lrp, world.instances)
+    if not row.is_turned_back:
+        least = max(1, least)  # the bridge shows too that cells can start the copy
+    return running(world.bridge, world.bridge_instances) >= least
 
 
-def may_remove_bridge(row: Migration, world: World) -> bool:
-    """Whether the app loses no instance when the bridge is removed now."""
+def may_remove_bridge(row: Migration, world: World, *, is_late: bool) -> bool:
+    """Whether the app serves no less when the bridge is removed now.
+
+    Args:
+        row: The migration.
+        world: What was observed.
+        is_late: Whether the LRP's own instances had their time to start. Then an LRP that serves no less than
+            its bridge is no longer waited for: some of its instances fail by themselves.
+    """
     if world.lrp is None:
         return True
     serving = running(world.lrp, world.instances, row.instance_guids)
-    return serving >= min(world.lrp.instances, running(world.bridge, world.bridge_instances))
+    bridged = running(world.bridge, world.bridge_instances)
+    return serving >= world.lrp.instances or serving >= bridged and (is_late or bridged == 0)

@@ -26,21 +26,32 @@ def removing(case: Case) -> Step:
         return case.enter(Phase.STARTING)
     if not case.is_unknown:
         return _not_removed(case)
-    if row.has_bridge and not row.is_turned_back:  # when the removal takes effect, the bridge is all that serves
-        if world.bridge is None:
-            return DesireBridge(row, row.original.instances)
-        if not is_like(world.bridge, row.original):
-            return follow_owner(case)
     left = row.unknown_until - world.now + SHORTEST_RETRY
-    return case.wait(Reason.REMOVAL_UNCONFIRMED, left)
+    return _bridge_for_unknown(case) or case.wait(Reason.REMOVAL_UNCONFIRMED, left)
+
+
+def _bridge_for_unknown(case: Case) -> Step | None:
+    """Let a bridge serve what the app loses when the removal takes effect; None when it does, or none runs."""
+    row, world = case.row, case.world
+    if not row.has_bridge:
+        is_at_risk = world.may_bridge and is_any_running(world.instances)
+        return Enter(replace(row, is_stopgap=True)) if is_at_risk else None
+    if world.bridge is None:
+        return DesireBridge(row, row.original.instances)
+    return None if is_like(world.bridge, row.original) else follow_owner(case)
 
 
 def _not_removed(case: Case) -> Step:
     row = replace(case.row, instance_guids=frozenset())  # their definition is still desired
-    if row.is_turned_back:
-        if is_any_running(case.world.instances):
-            return Close(replace(row, goal=Goal.CACHE, ended=None), Reason.MIGRATED)
-        return RemoveOriginal(row)
+    if row.way_back is not None:
+        if not is_any_running(case.world.instances):
+            return RemoveOriginal(row)
+        source = row.way_back
+        original = replace(row.original, rootfs=source.rootfs, credentials=source.credentials)
+        on_copy = replace(row, goal=Goal.CACHE, original=original, way_back=None, ended=None, detail="")
+        if not row.has_bridge:
+            return Close(on_copy, Reason.MIGRATED)
+        return replace(case, row=on_copy).enter(Phase.REMOVING_BRIDGE, ended=Reason.MIGRATED)
     if not row.has_bridge:
         return Close(row, Reason.NOT_REMOVED)
     return replace(case, row=row).enter(Phase.BRIDGED)

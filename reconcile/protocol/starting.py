@@ -9,6 +9,7 @@ from reconcile.protocol.case import (
     LONGEST_RETRY,
     SHORTEST_RETRY,
     Case,
+    is_like,
 )
 from reconcile.protocol.removal import changed_by_owner, stopgap_failure
 from reconcile.reasons import Reason
@@ -52,7 +53,10 @@ def _start_alone(case: Case, lrp: DesiredLrp) -> Step:
         if left <= 0:
             return Enter(replace(row, is_stopgap=True))
         return case.wait(Reason.STARTING, left)
-    return case.retire(stale_instances(world.instances, row.instance_guids)) or case.wait(Reason.STARTING)
+    if stale_instances(world.instances, row.instance_guids) and case.waited > case.limits.stop:
+        # Their stop was lost. They serve the app, which cannot have a bridge, so nothing is done to them.
+        return Close(replace(row, instance_guids=frozenset()), Reason.WAITING_UNTIL_STOPPED)
+    return case.wait(Reason.STARTING)
 
 
 def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
@@ -79,11 +83,7 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
 
 
 def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
-    row, world = case.row, case.world
-    retire = case.retire(stale_instances(world.instances, row.instance_guids))
-    if retire is not None:
-        return retire
-    return _tend_bridge(case, lrp) or _failure_beside_bridge(case) or _serve(case, lrp)
+    return _tend_bridge(case, lrp) or case.retire_stale(lrp) or _failure_beside_bridge(case) or _serve(case, lrp)
 
 
 def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
@@ -95,7 +95,7 @@ def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
     is_of_copy = row.is_turned_back and bridge.rootfs != case.target.rootfs
     if is_of_copy and not is_any_running(case.world.bridge_instances):
         return RemoveBridge(row)
-    if bridge.routes != lrp.routes:
+    if not is_like(bridge, lrp):
         most = max(lrp.instances, bridge.instances)
         return UpdateBridge(row, replace(lrp, instances=most), Reason.STARTING)
     return None
@@ -122,8 +122,19 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
         return RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
     if case.waited <= case.limits.start:
         return case.wait(Reason.STARTING, case.limits.start - case.waited + SHORTEST_RETRY)
-    if serving >= running(world.bridge, world.bridge_instances):  # the bridge does not serve more
-        failure = failure_of(world.instances)
-        is_own = failure is not None and failure.blame is Blame.APP and row.is_stopgap
-        return case.give_up(Reason.PROCESS_EXITED if is_own else Reason.NOT_HEALTHY, failure)
-    return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+    if serving < running(world.bridge, world.bridge_instances):
+        return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+    return _end_of_time(case, serving)
+
+
+def _end_of_time(case: Case, serving: int) -> Step:
+    """End a migration whose bridge serves no more than the LRP, which does not run as its owner wants."""
+    failure = failure_of(case.world.instances) or lack_of_room(case.world.instances)
+    is_own = failure is not None and failure.blame in {Blame.APP, Blame.ROOM}
+    back = None if serving or is_own else case.turn_back(failure, ended=Reason.NOT_STARTED)
+    if back is not None:
+        return back
+    if failure is not None and is_own and case.row.is_stopgap and not serving:
+        is_room = failure.blame is Blame.ROOM
+        return case.give_up(Reason.NO_ROOM if is_room else Reason.PROCESS_EXITED, failure)
+    return case.give_up(Reason.NOT_HEALTHY, failure)

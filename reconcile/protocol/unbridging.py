@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from reconcile.instances import is_any_running, stale_instances
+from reconcile.instances import is_any_running
 from reconcile.lrps import DesiredLrp
 from reconcile.protocol.case import (
     KEEPS_OLD_ROOTFS,
     LONGEST_RETRY,
     SSH_ROUTE,
+    TURNED_BACK,
     Case,
     may_remove_bridge,
 )
@@ -15,18 +16,18 @@ from reconcile.reasons import Reason
 from reconcile.records import Phase
 from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
 
-_SUCCESSES = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
+_REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS, *TURNED_BACK})
 """Ends at which the original was desired again, and has just begun to serve."""
 
 
 def removing_bridge(case: Case) -> Step:
     """Remove the bridge as soon as the app serves no less without it, and end the migration."""
     row, world = case.row, case.world
-    was_removed = row.ended in _SUCCESSES or row.is_turned_back
+    was_removed = row.ended in _REMOVED
     if world.lrp is None and was_removed and case.may_be_ours:
         return case.enter(Phase.REMOVED)
     if world.lrp is not None:
-        retire = case.retire(stale_instances(world.instances, row.instance_guids))
+        retire = case.retire_stale(world.lrp)
         if retire is not None:
             return retire
     if world.bridge is not None:
@@ -39,7 +40,7 @@ def removing_bridge(case: Case) -> Step:
 
 def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
     row, world = case.row, case.world
-    if not may_remove_bridge(row, world):
+    if not may_remove_bridge(row, world, is_late=_is_late(case)):
         if was_removed:
             return case.enter(Phase.STARTING, ended=row.ended if row.ended in KEEPS_OLD_ROOTFS else None)
         if row.drained_at:
@@ -53,6 +54,10 @@ def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
     if was_removed and case.waited < case.limits.routes:
         return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
     return _drain(case, bridge) or RemoveBridge(row)
+
+
+def _is_late(case: Case) -> bool:
+    return case.row.ended is Reason.NOT_HEALTHY or case.waited > case.limits.start
 
 
 def _drain(case: Case, bridge: DesiredLrp) -> Step | None:

@@ -1,0 +1,495 @@
+"""A small model of a BBS with its cells, an owner and one migrated app, as the real ones were measured.
+
+An instance is CLAIMED while its image is pulled; a pull ends by itself or not at all, and a stop waits for
+its end. An index whose old row is left gets no new row before convergence. A container runs the definition
+that was desired when its instance was claimed.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
+from reconcile.decide import FAILURES
+from reconcile.instances import failure_of, is_any_running, running
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
+from reconcile.protocol import may_remove, next_step, row_of_removal
+from reconcile.reasons import Reason
+from reconcile.records import Goal, Migration, Phase, Strategy
+from reconcile.references import Rootfs
+from reconcile.steps import (
+    Close,
+    DesireBridge,
+    DesireOriginal,
+    Enter,
+    PhaseLimits,
+    RemoveBridge,
+    RemoveOriginal,
+    RetireInstances,
+    RetryLater,
+    Step,
+    TurnBack,
+    UpdateBridge,
+    World,
+)
+from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
+
+TARGET = Pull(RULES.cache.rootfs(GUID))
+SOURCE = Pull(LRP.rootfs, LRP.credentials)
+BRIDGE = bridge_of(PROCESS)
+LIMITS = PhaseLimits(
+    bridge=50.0, start=50.0, routes=1.0, drain=1.0, cloud_controller_sync=100.0, stopgap=1.5, missing=12.0
+)
+UNCLAIMED, CLAIMED = ActualLrpState.UNCLAIMED, ActualLrpState.CLAIMED
+RUNNING, CRASHED = ActualLrpState.RUNNING, ActualLrpState.CRASHED
+
+PULL_FAILED = (
+    "failed to create container: running image plugin create: fetching image reference: creating image: "
+    'creating image source: pinging container registry cache:8080: Get "https://cache:8080/v2/": '
+    "dial tcp 10.0.0.9:8080: connect: connection refused\n: exit status 1"
+)
+IMMEDIATE_RESTARTS = 3
+
+Key = tuple[ProcessGuid, int]
+
+
+class Pulls(StrEnum):
+    """What becomes of pulls from a registry."""
+
+    WORK = "work"
+    FAIL = "fail"
+    HANG = "hang"
+
+
+@dataclass
+class Bbs:
+    """Desired LRPs and instance rows.
+
+    Attributes:
+        stopping: Keys of rows whose container was asked to stop.
+        runs_from: Instance GUID to the rootfs of its definition.
+        counts: Instances that were wanted last, by LRP, also of one that is not desired any more.
+        stops: The times at which an instance with a container was asked to stop, by instance GUID.
+    """
+
+    desired: dict[ProcessGuid, DesiredLrp] = field(default_factory=dict)
+    instances: dict[Key, ActualLrp] = field(default_factory=dict)
+    stopping: set[Key] = field(default_factory=set)
+    waiting: set[Key] = field(default_factory=set)
+    runs_from: dict[str, Rootfs] = field(default_factory=dict)
+    pulls: dict[Rootfs, Pulls] = field(default_factory=dict)
+    stops: dict[str, list[float]] = field(default_factory=dict)
+    counts: dict[ProcessGuid, int] = field(default_factory=dict)
+    now: float = 1000.0
+    loses_stops: bool = False
+    made: int = 0
+
+    def desire(self, lrp: DesiredLrp) -> None:
+        """As a BBS does: an index whose row is left gets no new one."""
+        if lrp.process_guid in self.desired:
+            return
+        self.made += 1
+        self.desired[lrp.process_guid] = replace(lrp, tag=ModificationTag(f"epoch-{self.made}", 0))
+        self.counts[lrp.process_guid] = lrp.instances
+        self.fill(lrp.process_guid)
+
+    def fill(self, guid: ProcessGuid) -> None:
+        """Give each index without a row a new one."""
+        for index in range(self.desired[guid].instances):
+            if (guid, index) not in self.instances:
+                self.made += 1
+                tag = ModificationTag(f"row-{self.made}", 0)
+                self.instances[guid, index] = ActualLrp(
+                    guid, index, "d", UNCLAIMED, Presence.ORDINARY, "", "", tag
+                )
+
+    def update(self, guid: ProcessGuid, instances: int, routes: dict[str, bytes] | None = None) -> None:
+        """Scale in place, and give other routes."""
+        lrp = self.desired.get(guid)
+        if lrp is None:
+            return
+        self.desired[guid] = replace(
+            lrp,
+            instances=instances,
+            routes=lrp.routes if routes is None else routes,
+            tag=ModificationTag(lrp.tag.epoch, lrp.tag.index + 1),
+        )
+        self.counts[guid] = instances
+        self.fill(guid)
+        for key in list(self.instances):
+            if key[0] == guid and key[1] >= instances:
+                self.stop(key)
+
+    def remove(self, guid: ProcessGuid) -> None:
+        """Forget the definition, and ask its instances to stop."""
+        self.desired.pop(guid, None)
+        for key in list(self.instances):
+            if key[0] == guid:
+                self.stop(key)
+
+    def stop(self, key: Key) -> None:
+        """Delete a row without a container; ask the cell of one with a container to stop it."""
+        row = self.instances[key]
+        if row.state in {UNCLAIMED, CRASHED}:
+            del self.instances[key]
+            return
+        self.stops.setdefault(row.instance_guid, []).append(self.now)
+        if not self.loses_stops:
+            self.stopping.add(key)
+
+    def converge(self) -> None:
+        """Start what is missing, restart what crashed, and stop what nobody desires."""
+        for key, row in list(self.instances.items()):
+            lrp = self.desired.get(key[0])
+            if lrp is None or key[1] >= lrp.instances:
+                self.stop(key)
+            elif row.state is CRASHED:
+                self.instances[key] = replace(row, state=UNCLAIMED)
+        for guid in list(self.desired):
+            self.fill(guid)
+
+    def progress(self) -> None:
+        """Let cells work: claim, pull, run and stop, as far as pulls end."""
+        for key, row in list(self.instances.items()):
+            if key in self.stopping:
+                self._stop_one(key, row)
+            elif row.state is UNCLAIMED and key[0] in self.desired:
+                self._claim(key, row)
+            elif row.state is CLAIMED:
+                self._pull(key, row)
+
+    def _stop_one(self, key: Key, row: ActualLrp) -> None:
+        if row.state is CLAIMED and self._pulls_of(row) is Pulls.HANG:
+            return
+        del self.instances[key]
+        self.stopping.discard(key)
+
+    def _claim(self, key: Key, row: ActualLrp) -> None:
+        self.made += 1
+        guid = f"i-{self.made}"
+        self.runs_from[guid] = self.desired[key[0]].rootfs
+        self.instances[key] = replace(row, state=CLAIMED, instance_guid=guid, cell_id="cell")
+
+    def _pull(self, key: Key, row: ActualLrp) -> None:
+        match self._pulls_of(row):
+            case Pulls.WORK:
+                self.instances[key] = replace(row, state=RUNNING)
+            case Pulls.FAIL:
+                self.crash(key, PULL_FAILED)
+            case Pulls.HANG:
+                pass
+
+    def crash(self, key: Key, reason: str) -> None:
+        """End a container by itself."""
+        row = self.instances[key]
+        crashes = row.crash_count + 1
+        state = UNCLAIMED if crashes < IMMEDIATE_RESTARTS else CRASHED
+        self.instances[key] = replace(
+            row, state=state, instance_guid="", cell_id="", crash_count=crashes, crash_reason=reason
+        )
+
+    def _pulls_of(self, row: ActualLrp) -> Pulls:
+        return self.pulls.get(self.runs_from[row.instance_guid], Pulls.WORK)
+
+    def rows(self, guid: ProcessGuid) -> tuple[ActualLrp, ...]:
+        """List an LRP's instance rows."""
+        return tuple(row for key, row in self.instances.items() if key[0] == guid)
+
+    def serving(self, *guids: ProcessGuid) -> int:
+        """Count the wanted instances that run and are not being stopped."""
+        return sum(
+            row.state is RUNNING and key not in self.stopping and key[0] in guids and self._is_wanted(key)
+            for key, row in self.instances.items()
+        )
+
+    def _is_wanted(self, key: Key) -> bool:
+        return key[1] < self.counts.get(key[0], 0)
+
+    def runs(self, guid: ProcessGuid, rootfs: Rootfs) -> bool:
+        """Whether an instance of an LRP runs from a rootfs."""
+        return any(
+            row.state is RUNNING and self.runs_from[row.instance_guid] == rootfs for row in self.rows(guid)
+        )
+
+
+@dataclass
+class App:
+    """One app with its owner, and the program that migrates it, which may die at any moment.
+
+    Attributes:
+        wanted: Instances that the owner wants; 0 once the app is deleted.
+        held: Instances that the app must not lose.
+        ends: How its migrations ended.
+        turns: Steps without a wait since anything else happened.
+    """
+
+    bbs: Bbs = field(default_factory=Bbs)
+    row: Migration | None = None
+    process_age: float = 0.0
+    run: int = 1
+    wanted: int = 0
+    held: int = 0
+    late_removal: bool = False
+    has_crashed: bool = False
+    may_bridge: bool = True
+    is_restore_requested: bool = False
+    is_proven: bool = True
+    has_run_from_copy: bool = False
+    ends: Counter[Reason] = field(default_factory=Counter)
+    turns: int = 0
+
+    def begin(self, instances: int, *, runs: bool) -> None:
+        """Desire the app from its source, and begin to migrate it."""
+        self.wanted = instances
+        self.bbs.desire(replace(LRP, instances=instances, routes={"cf-router": b"[1]", "diego-ssh": b"{}"}))
+        self.bbs.progress()
+        if runs:
+            self.bbs.progress()
+        self.look()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Begin a migration, where one may begin."""
+        lrp = self.bbs.desired.get(PROCESS)
+        if self.row is not None or lrp is None or lrp.instances == 0:
+            return
+        if lrp.rootfs == TARGET.rootfs:
+            self._put_back(lrp)
+            return
+        if not self.is_proven or self.is_restore_requested:
+            return
+        runs = is_any_running(self.bbs.rows(PROCESS))
+        if runs and not self.may_bridge:
+            return
+        self._begin(self._row_of(lrp, runs=runs))
+
+    def _put_back(self, lrp: DesiredLrp) -> None:
+        """Begin to bring an LRP back whose instances cannot be pulled from the copy any more."""
+        rows = self.bbs.rows(PROCESS)
+        failure, runs = failure_of(rows), is_any_running(rows)
+        if failure is None or not failure.is_pull_failure or (runs and not self.may_bridge):
+            return
+        row = self._row_of(lrp, runs=runs)
+        self._begin(replace(row, goal=Goal.SOURCE, ended=Reason.NOT_PULLED, way_back=SOURCE))
+
+    def _row_of(self, lrp: DesiredLrp, *, runs: bool) -> Migration:
+        return Migration(
+            PROCESS,
+            GUID,
+            Phase.BRIDGING if runs else Phase.PREPARED,
+            lrp,
+            rounds=1,
+            run_id=f"run-{self.run}",
+            started_at=self.bbs.now,
+            entered_at=self.bbs.now,
+            strategy=Strategy.BRIDGE if runs else Strategy.RECREATE,
+        )
+
+    def _begin(self, row: Migration) -> None:
+        self.has_run_from_copy = False
+        if row.strategy is Strategy.BRIDGE:
+            self.row = row
+        else:
+            self._remove_original(row, None, loses_answer=False)
+
+    def world(self) -> World:
+        """Observe the app."""
+        has_bridge = self.row is not None and self.row.has_bridge
+        return World(
+            self.bbs.now,
+            self.process_age,
+            f"run-{self.run}",
+            lrp=self.bbs.desired.get(PROCESS),
+            instances=self.bbs.rows(PROCESS),
+            bridge=self.bbs.desired.get(BRIDGE) if has_bridge else None,
+            bridge_instances=self.bbs.rows(BRIDGE) if has_bridge else (),
+            domain_is_fresh=True,
+            may_bridge=self.may_bridge,
+            is_restore_requested=self.is_restore_requested,
+        )
+
+    @property
+    def target(self) -> Pull:
+        """What the LRP is to run from."""
+        assert self.row is not None
+        return self.row.way_back or TARGET
+
+    def next(self) -> Step | None:
+        """Decide the next step."""
+        if self.row is None:
+            return None
+        step = next_step(self.row, self.world(), target=self.target, limits=LIMITS)
+        self.turns = 0 if isinstance(step, RetryLater) else self.turns + 1
+        assert self.turns < 20, f"it goes round: {step}"
+        return step
+
+    def carry_out(self, step: Step | None, *, loses_answer: bool = False) -> None:  # noqa: C901 - one case each
+        """Do what a step says."""
+        match step:
+            case Enter(row):
+                self.row = row
+            case DesireBridge(row, instances):
+                lrp = replace(row.original, process_guid=BRIDGE, domain=BRIDGE_DOMAIN, instances=instances)
+                self.bbs.desire(replace(lrp, rootfs=self.target.rootfs))
+            case UpdateBridge(_, wanted):
+                self.bbs.update(BRIDGE, wanted.instances, dict(wanted.routes))
+            case RemoveOriginal(before):
+                self._remove_original(before, self.row, loses_answer=loses_answer)
+            case TurnBack(row, _):
+                if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
+                    self.row = row
+                else:
+                    self._remove_original(row, self.row, loses_answer=loses_answer)
+            case DesireOriginal(row):
+                self.bbs.desire(replace(row.original, rootfs=self.target.rootfs))
+            case RetireInstances(instances, _, row):
+                self.row = row
+                for each in instances:
+                    if (each.process_guid, each.index) in self.bbs.instances:
+                        self.bbs.stop((each.process_guid, each.index))
+            case RemoveBridge(row):
+                self._remove_bridge(row)
+            case Close(row, reason):
+                self._close(row, reason)
+            case RetryLater() | None:
+                pass
+
+    def _close(self, row: Migration, reason: Reason) -> None:
+        self.row = None
+        self.ends[reason] += 1
+        if reason is Reason.MIGRATED:
+            has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, TARGET.rootfs)
+            assert has_run, "called cached although nothing ran from the copy"
+        if reason in FAILURES or reason is Reason.IMAGE_NOT_STARTED:
+            self.is_proven = False
+        assert BRIDGE not in self.bbs.desired
+        del row
+
+    def _remove_original(self, before: Migration, saved: Migration | None, *, loses_answer: bool) -> None:
+        world = self.world()
+        row = row_of_removal(before, world, LIMITS)
+        if not may_remove(row, world):
+            self.row = saved
+            return
+        self.row = row
+        if loses_answer:
+            self.has_crashed = False
+            self.late_removal = True  # it may take effect at any time while it is unknown, or never
+            return
+        self.bbs.remove(PROCESS)
+        self.row = replace(row, phase=Phase.REMOVED, entered_at=self.bbs.now, unknown_until=0.0)
+
+    def _remove_bridge(self, row: Migration) -> None:
+        own, bridged = running(self.bbs.desired.get(PROCESS), self.bbs.rows(PROCESS)), self.bbs.serving(BRIDGE)
+        if PROCESS in self.bbs.desired and bridged and own < self.wanted:
+            assert row.ended is Reason.NOT_HEALTHY or self.bbs.now - row.entered_at > LIMITS.start
+            assert own >= bridged
+            self.held = min(self.held, own)  # some of its instances do not start
+        self.bbs.remove(BRIDGE)
+
+    def removal_comes_late(self) -> None:
+        """Let a removal whose answer was lost take effect while its row says that it may."""
+        self.late_removal = False
+        if self.has_crashed:  # since the removal was decided: the cell took what it relied on
+            self.held = min(self.held, self.bbs.serving(BRIDGE))
+        row = self.row
+        if row is not None and self.bbs.now < row.unknown_until and row.phase is Phase.REMOVING:
+            self.bbs.remove(PROCESS)
+
+    def die(self) -> None:
+        """End, and start again."""
+        self.run += 1
+        self.process_age = 0.0
+
+    def time_passes(self, seconds: float) -> None:
+        """Let time pass, and nothing else."""
+        self.bbs.now += seconds
+        self.process_age += seconds
+        self.turns = 0
+
+    def owner_scales(self, instances: int) -> None:
+        """Scale the app, as its owner."""
+        if self.wanted == 0:
+            return
+        self.wanted = instances
+        if PROCESS in self.bbs.desired:
+            self.bbs.update(PROCESS, instances)
+            # which instances go is the owner's doing
+            self.held = min(self.held, self.bbs.serving(PROCESS, BRIDGE))
+        else:
+            self.owner_syncs()
+
+    def owner_syncs(self) -> None:
+        """Desire what is missing, correct what is out of date, and remove what is deleted."""
+        lrp = self.bbs.desired.get(PROCESS)
+        if lrp is None and self.wanted:
+            routes = {"cf-router": b"[1]", "diego-ssh": b"{}"}
+            self.bbs.desire(replace(LRP, instances=self.wanted, routes=routes))
+        elif lrp is not None and not self.wanted:
+            self.bbs.remove(PROCESS)
+        elif lrp is not None and lrp.instances != self.wanted:
+            self.bbs.update(PROCESS, self.wanted)
+
+    def owner_deletes(self) -> None:
+        """Delete the app, as its owner."""
+        self.wanted = self.held = 0
+        self.bbs.remove(PROCESS)
+
+    def crash(self, key: Key) -> None:
+        """Let a running instance end by itself."""
+        row = self.bbs.instances[key]
+        if row.state is not RUNNING or key in self.bbs.stopping:
+            return
+        self.held = max(0, self.held - 1)
+        self.has_crashed = True
+        self.bbs.crash(key, "APP/PROC/WEB: Exited with status 1")
+
+    def look(self) -> None:
+        """Check that the app serves what it must, and that no instance is stopped again and again."""
+        own, bridged = self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)
+        self.has_run_from_copy |= self.bbs.runs(PROCESS, TARGET.rootfs)
+        least = min(self.held, self.wanted)
+        assert own + bridged >= least, f"{own} and {bridged} of {least}"
+        # Until the bridge serves them too, nobody can keep instances that start after their removal was sent.
+        is_at_risk = self.late_removal and bridged < own
+        self.held = least if is_at_risk else min(max(least, own), self.wanted)
+
+    def comes_to_rest(self) -> None:
+        """With nobody to disturb it all comes to rest."""
+        self.late_removal = self.is_restore_requested = self.bbs.loses_stops = False
+        self.bbs.pulls[SOURCE.rootfs] = Pulls.WORK
+        copy_works = self.bbs.pulls.get(TARGET.rootfs, Pulls.WORK) is Pulls.WORK
+        for n in range(300):
+            self.is_proven = self.is_proven or copy_works
+            if n == 100 and not copy_works:  # even pulls that hang come to an end
+                self.bbs.pulls[TARGET.rootfs] = Pulls.FAIL
+            self.bbs.progress()
+            if n % 15 == 0:
+                self.owner_syncs()
+                self.bbs.converge()
+            self.carry_out(self.next())
+            self.look()
+            self.time_passes(2.0)
+            if n < 220:
+                self.prepare()
+            if n > 60 and self._is_at_rest(copy_works=copy_works):
+                break
+        self._check_rest(copy_works=copy_works)
+
+    def _is_at_rest(self, *, copy_works: bool) -> bool:
+        try:
+            self._check_rest(copy_works=copy_works)
+        except AssertionError:
+            return False
+        return True
+
+    def _check_rest(self, *, copy_works: bool) -> None:
+        assert self.row is None, self.row
+        assert BRIDGE not in self.bbs.desired
+        assert not self.bbs.rows(BRIDGE)
+        if self.wanted:
+            assert self.bbs.desired[PROCESS].instances == self.wanted
+            is_stuck = not copy_works and not self.may_bridge  # what runs from the copy holds the rest there
+            assert self.bbs.serving(PROCESS) == self.wanted or (is_stuck and self.bbs.serving(PROCESS))
+            if copy_works and self.may_bridge:
+                assert self.bbs.desired[PROCESS].rootfs == TARGET.rootfs

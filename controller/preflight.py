@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from controller.bbs.client import check_address
+from controller.bbs.address import check_address
 from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
 from controller.registry.oci.platforms import parse_platform
 from controller.store import check_database, cipher_from_key

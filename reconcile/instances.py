@@ -1,4 +1,4 @@
-"""Judges the instances of an LRP: which serve, which must not be lost, which are stale, and why one failed."""
+"""Judges the instances of an LRP: which serve, must not be lost or are stale, and why one failed."""
 
 from collections.abc import Iterable
 
@@ -30,7 +30,7 @@ def running(
 
 
 def is_any_running(instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()) -> bool:
-    """Whether an instance of any presence runs that is not stale, since that may be the only one that serves."""
+    """Whether an instance of any presence runs that is not stale: it may be the only one that serves."""
     return any(each.state is ActualLrpState.RUNNING and each.instance_guid not in stale for each in instances)
 
 

@@ -8,7 +8,7 @@ class AppState(StrEnum):
     """The state of an LRP with regard to its cached image."""
 
     CACHED = "cached"
-    """It runs from its copy."""
+    """It runs from its copy: at least one of its instances does."""
     PENDING = "pending"
     """The daemon has something to do for it."""
     MIGRATING = "migrating"
@@ -148,7 +148,7 @@ class Reason(StrEnum):
     OLD_INSTANCES_LEFT = (
         "old-instances-left",
         _MIGRATING,
-        "its bridge serves until cells have stopped its old instances; the pull of an image is not interrupted",
+        "its bridge serves until cells have stopped its old instances, which takes as long as their pull",
     )
     DRAINING_BRIDGE = (
         "draining-bridge",
@@ -175,7 +175,7 @@ class Reason(StrEnum):
     BRIDGE_CRASHED = (
         "bridge-crashed",
         _FAILED,
-        "instances of its bridge crashed from the copy; it stays as it was for an hour at least",
+        "instances of its bridge crashed; it stays as it was for an hour at least, and the detail says why",
     )
     BRIDGE_TIMEOUT = (
         "bridge-timeout",
@@ -200,25 +200,22 @@ class Reason(StrEnum):
     NOT_PULLED = (
         "not-pulled",
         _FAILED,
-        "cells could not pull from the private registry; it went back to its source, and is migrated again "
-        "once cells can",
+        "cells could not pull from the private registry; it is on its source, and is migrated once they can",
     )
     COPY_NOT_PULLED = (
         "copy-not-pulled",
         _FAILED,
-        "cells could not pull its copy; it went back to its source, where it stays for an hour at least",
+        "cells could not pull its copy; it stays on its source for an hour at least",
     )
     NOT_STARTED = (
         "not-started",
         _FAILED,
-        "none of its instances ran from its copy in time; it went back to its source, where it stays for an "
-        "hour at least",
+        "none of its instances ran from its copy in time; it stays on its source for an hour at least",
     )
     IMAGE_NOT_STARTED = (
         "image-not-started",
         _FAILED,
-        "cells have pulled its copy and cannot start its image; it went back to its source, where it stays "
-        "for an hour at least",
+        "cells have pulled its copy and cannot start it; it stays on its source for an hour at least",
     )
     PROCESS_EXITED = (
         "process-exited",
@@ -227,6 +224,11 @@ class Reason(StrEnum):
     )
     NO_ROOM = "no-room", _WAITING, "it is desired from its copy, and no cell has room for it"
     NO_INSTANCES = "no-instances", _WAITING, "it is desired from its copy, and no instance of it is wanted"
+    NOT_RUNNING = (
+        "not-running",
+        _WAITING,
+        "it is desired from its copy, and none of its instances runs; the detail says why, if the BBS knows",
+    )
     COPY_FAILED = "copy-failed", _FAILED, "its image could not be copied; the detail says why"
     REVERTED_EXTERNALLY = (
         "reverted-externally",

@@ -12,6 +12,7 @@ docker/docker_client.go; cloudfoundry/auction auctiontypes/types.go. Most texts 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import dropwhile
 
 from reconcile.foreign_text import clean
 
@@ -70,7 +71,8 @@ def start_failure(text: str) -> StartFailure | None:
     if pull is None:
         return StartFailure(_blame_without_pull(said), clean(said))
     parts = _parts(said[pull.end() :])
-    return StartFailure(_blame_of_pull(parts), clean(": ".join(parts) or said))
+    telling = list(dropwhile(_SAYS_NOTHING.__contains__, parts))
+    return StartFailure(_blame_of_pull(parts), clean(": ".join(telling) or said))
 
 
 def placement_failure(text: str) -> StartFailure | None:
@@ -113,6 +115,7 @@ def _any_of(patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns.split("\n")[1:-1]), re.IGNORECASE)
 
 
+_SAYS_NOTHING = frozenset({"fetching image reference", "creating image", "creating image source"})
 _EXIT_STATUS = re.compile(r"(?:: )?exit status \d{1,3}")
 _PULL = re.compile(
     r"(?:failed to (?:create|initialize) container: )?running image plugin create(?:: |$)"

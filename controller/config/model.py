@@ -138,7 +138,7 @@ class Config(AdminConfig):
     """Time between the start of new instances and the removal of the instances that they replace, in which
     routers learn of the new ones."""
     drain_delay: NonNegativeDuration = 2.0
-    """Time that requests in flight get to end after the routes of a bridge were removed, and before the bridge
+    """Time that requests in flight get to end after the routes of a bridge were removed, before the bridge
     is."""
     max_consecutive_failures: int = Field(default=3, ge=1)
     """Number of failed migrations in a row that opens the circuit breaker. While it is open, no migration is

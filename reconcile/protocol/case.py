@@ -20,7 +20,7 @@ LONGEST_RETRY = 5.0
 """Seconds between two retries of a wait at most."""
 
 SSH_ROUTE = "diego-ssh"
-"""The key of the only route that leads to one instance and not to the app; it stays when a bridge is drained."""
+"""The key of the route that leads to single instances and not to the app: it stays in a drained bridge."""
 
 KEEPS_OLD_ROOTFS = frozenset({Reason.REVERTED_EXTERNALLY, Reason.BBS_REFUSED_DEFINITION})
 """Ends after which the LRP is desired from its old rootfs, although it was removed once."""

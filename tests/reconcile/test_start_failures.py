@@ -199,6 +199,9 @@ def test_what_every_failed_pull_begins_and_ends_with_is_not_shown() -> None:
     assert failure == StartFailure(
         Blame.COPY, f"pulling the image: {blob}: fetching blob: blob unknown to registry"
     )
+    assert start_failure(S + f"reading manifest latest in {R}: manifest unknown" + END) == StartFailure(
+        Blame.COPY, f"reading manifest latest in {R}: manifest unknown"
+    )
     assert start_failure(F + END) == StartFailure(Blame.COPY, F.removesuffix(": "))
     assert start_failure("exit status 1") == StartFailure(Blame.APP, "exit status 1")
 

@@ -143,6 +143,7 @@ class Reconciler:
             now=self._process.clock(),
             process_age=self._age(),
             run_id=self._process.run_id,
+            cache=self._rules.cache,
             stale=self._sources.event_cache.stale(key),
             is_restoring=self._sources.mode.is_restoring,
         )

@@ -51,6 +51,8 @@ class BeginMigration:
     Attributes:
         image: The cached image to migrate to; None when the LRP is migrated back to its source.
         rounds: The number of the LRP's migrations, this one included.
+        ended: How the migration ends, where it brings back an LRP that cells cannot start from its copy.
+        detail: What they said of it.
     """
 
     lrp: DesiredLrp
@@ -59,6 +61,8 @@ class BeginMigration:
     goal: Goal = Goal.CACHE
     strategy: Strategy = Strategy.RECREATE
     reason: Reason = Reason.RUNS_FROM_SOURCE
+    ended: Reason | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

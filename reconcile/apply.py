@@ -182,6 +182,9 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targe
         goal=action.goal,
         strategy=action.strategy,
         entered_at=observed.now,
+        ended=action.ended,
+        detail=action.detail,
+        way_back=_way_back_of(action, observed),
     )
     await targets.journal.save_migration(row)
     if image is not None:
@@ -200,6 +203,13 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targe
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), targets)
     return await _remove(row, observed, facts, targets)
+
+
+def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:
+    source = observed.original_source
+    if action.ended is None or source is None:
+        return None
+    return Pull(source.rootfs, source.credentials)
 
 
 async def _has_copy(image: CachedImage, targets: PassTargets) -> bool:

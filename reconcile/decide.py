@@ -18,7 +18,7 @@ from reconcile.actions import (
 )
 from reconcile.bridges import can_have_bridge
 from reconcile.errors import Invalid
-from reconcile.instances import is_any_running, needed, running, stale_instances
+from reconcile.instances import failure_of_pull, is_any_running, needed, running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
@@ -35,6 +35,7 @@ from reconcile.records import (
     requester_of_lrp,
 )
 from reconcile.references import ImageReference, image_from_rootfs
+from reconcile.start_failures import Blame
 from reconcile.staging import Signal, signal_of
 from reconcile.steps import RetireInstances
 
@@ -114,8 +115,10 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
     if signal is Signal.NONE and observed.binding is not None and observed.binding.opted_in:
         signal = Signal.OPT_IN  # the staging task asked for it, by a flag that an LRP does not have
     refusal = refusal_of(rules.policy, image=source, signal=signal, cache=rules.cache)
+    if refusal is Reason.ALREADY_CACHED:
+        return _put_back(observed, lrp, rules) or _failed_restore(observed, lrp) or Skip(refusal)
     if refusal is not None:
-        return _failed_restore(observed, lrp) or Skip(refusal)
+        return Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
 
 
@@ -147,6 +150,24 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
         return how
     reason = Reason.REGISTRY_UNREACHABLE if observed.order is None else Reason.RESTORE_REQUESTED
     return BeginMigration(lrp, None, 1, Goal.SOURCE, how, reason=reason)
+
+
+def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Restore an LRP to its source since cells cannot pull its copy any more; None when they can.
+
+    One that failed so lately is not brought back again: its source did not serve it either.
+    """
+    failure, record = failure_of_pull(observed.instances), observed.record
+    if failure is None or observed.original_source is None:
+        return None
+    if record is not None and record.reason in _FAILED_RESTORES:
+        if _still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
+            return None
+    action = _restore(observed, lrp, rules)
+    if not isinstance(action, BeginMigration):
+        return action
+    ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
+    return replace(action, reason=ended, ended=ended, detail=failure.detail)
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.records import Binding, KnownCopy, LrpRecord, Migration, OriginalSource
-from reconcile.references import ImageReference
+from reconcile.references import CacheRepositories, ImageReference
 
 
 class LrpFacts(Protocol):
@@ -105,6 +105,7 @@ class PassContext:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
+        cache: How copies are named, so that an LRP is known to run from one.
         stale: Instance GUIDs of the LRP's definitions that were removed, from the event cache.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
     """
@@ -112,5 +113,6 @@ class PassContext:
     now: float
     process_age: float
     run_id: str
+    cache: CacheRepositories
     stale: frozenset[str] = frozenset()
     is_restoring: bool = False

@@ -79,6 +79,15 @@ def failure_of(instances: Iterable[ActualLrp]) -> StartFailure | None:
     return min(failures, key=lambda failure: _RANK.index(failure.blame), default=None)
 
 
+def failure_of_pull(instances: Iterable[ActualLrp]) -> StartFailure | None:
+    """Return why cells could not pull the image of an instance; None when they could, or it would not help.
+
+    An image that no cell can run fails from its source as well.
+    """
+    failure = failure_of(instances)
+    return failure if failure is not None and failure.blame in {Blame.REGISTRY, Blame.COPY} else None
+
+
 def lack_of_room(instances: Iterable[ActualLrp]) -> StartFailure | None:
     """Return why no cell takes an instance; None when each of them was placed or none was tried."""
     errors = (placement_failure(each.placement_error) for each in instances)

@@ -36,9 +36,13 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
         return observed
     observed = replace(observed, lrp=lrp, is_pinned=facts.overrides.is_pinned(lrp.app_guid))
     source = source_from_rootfs(lrp.rootfs)
-    if source is not None:
+    is_on_copy = source is not None and context.cache.covers(source)
+    if is_on_copy or (source is not None and _may_go_back(observed)):
+        original_source = await facts.records.find_original_source(process_guid)
+        observed = replace(observed, original_source=original_source)
+    if source is not None and lrp.app_guid:  # what other LRPs without one brought is not its own
         observed = await _observe_copy(observed, lrp, source, facts)
-    if (source is not None and _rests_on_instances(observed)) or facts.migrations is None:
+    if is_on_copy or (source is not None and _rests_on_instances(observed)) or facts.migrations is None:
         instances = await facts.lrps.list_actual_lrps(process_guid)
         observed = replace(observed, instances=instances)
     return observed
@@ -96,12 +100,7 @@ def _for_passes(facts: Facts) -> MigrationFacts:
 async def _observe_copy(
     observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts
 ) -> Observed:
-    """Observe what the store knows of an LRP's image: where it came from, and its copy."""
-    if _may_go_back(observed):
-        original_source = await facts.records.find_original_source(observed.process_guid)
-        observed = replace(observed, original_source=original_source)
-    if not lrp.app_guid:  # whatever other LRPs without one brought is not its own
-        return observed
+    """Observe what the store knows of the copy of an LRP's image."""
     copy = await facts.records.find_copy(lrp.app_guid, source)
     return replace(
         observed,

@@ -117,6 +117,14 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
     REASON_NO_INSTANCES: _ClassVar[Reason]
     REASON_NOT_RUNNING: _ClassVar[Reason]
+    REASON_OLD_INSTANCES_LEFT: _ClassVar[Reason]
+    REASON_DRAINING_BRIDGE: _ClassVar[Reason]
+    REASON_NOT_PULLED: _ClassVar[Reason]
+    REASON_COPY_NOT_PULLED: _ClassVar[Reason]
+    REASON_NOT_STARTED: _ClassVar[Reason]
+    REASON_IMAGE_NOT_STARTED: _ClassVar[Reason]
+    REASON_PROCESS_EXITED: _ClassVar[Reason]
+    REASON_NO_ROOM: _ClassVar[Reason]
 
 class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -228,6 +236,14 @@ REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
 REASON_NO_INSTANCES: Reason
 REASON_NOT_RUNNING: Reason
+REASON_OLD_INSTANCES_LEFT: Reason
+REASON_DRAINING_BRIDGE: Reason
+REASON_NOT_PULLED: Reason
+REASON_COPY_NOT_PULLED: Reason
+REASON_NOT_STARTED: Reason
+REASON_IMAGE_NOT_STARTED: Reason
+REASON_PROCESS_EXITED: Reason
+REASON_NO_ROOM: Reason
 MIGRATION_STATE_UNSPECIFIED: MigrationState
 MIGRATION_STATE_WAITING: MigrationState
 MIGRATION_STATE_COPYING: MigrationState

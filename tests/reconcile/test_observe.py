@@ -20,9 +20,9 @@ from reconcile.records import (
     Strategy,
 )
 from reconcile.references import ImageReference, Rootfs
-from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RUNNING
+from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RULES, RUNNING
 
-CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1")
+CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1", cache=RULES.cache)
 COPY = KnownCopy(READY.binding, JOB, IMAGE)
 OPEN = Migration(PROCESS, GUID, Phase.BRIDGED, LRP, 1, "run-1", NOW - 1, strategy=Strategy.BRIDGE)
 BRIDGE = bridge_of(PROCESS)

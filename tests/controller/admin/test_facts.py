@@ -406,6 +406,7 @@ class Scene:
             now=NOW,
             process_age=self.world.process_age,
             run_id="run-1",
+            cache=CACHE,
             stale=self.stale(process_guid),
             is_restoring=self.is_restoring,
         )

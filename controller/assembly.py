@@ -11,6 +11,8 @@ from controller.admin.planner import Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
+from controller.canary import CanaryLoop, Prober, UnaskedCells
+from controller.canary_image import CanaryImages
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
@@ -61,6 +63,7 @@ class OpenResources:
     store: Store
     bbs: BbsClient
     engine: ProcessEngine
+    canary_images: CanaryImages | None
     process: Process
     control: OperatorControl
 
@@ -73,6 +76,7 @@ class DaemonLoops:
     watcher: Watcher
     cacher: Cacher
     reconciler: Reconciler
+    cells: CanaryLoop | UnaskedCells
     mode: Reachability | NullMode
     admin: AdminDependencies
 
@@ -147,6 +151,7 @@ def assemble(
             process=process,
         )
     )
+    cells = _cells(config, opened, rules)
     sources = PassSources(
         lrps=bbs,
         instances=bbs,
@@ -171,10 +176,13 @@ def assemble(
         engine=engine,
         verifier=CopyVerifier(engine, store.records, rules.cache),
         requests=cacher,
+        pulls=cells,
         cache=rules.cache,
         limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
+    if isinstance(cells, CanaryLoop):
+        cells.listen(reconciler.gate.note_proven_cells)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,
@@ -217,7 +225,7 @@ def assemble(
         ),
         daemon=RunningDaemon(control, breaker=reconciler.gate, watching=watcher, mode=mode, process=process),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, mode, admin)
+    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, admin)
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
@@ -238,6 +246,18 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         max_in_flight=config.max_in_flight,
         circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),
     )
+
+
+def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | UnaskedCells:
+    if opened.canary_images is None:
+        return UnaskedCells()
+    prober = Prober(
+        opened.bbs,
+        opened.canary_images,
+        credentials=rules.pull_credentials,
+        time_limit=config.canary_timeout,
+    )
+    return CanaryLoop(prober, pause=opened.control, process=opened.process)
 
 
 def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:

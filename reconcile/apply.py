@@ -29,6 +29,7 @@ from reconcile.observed import Observed
 from reconcile.ports import (
     Bridges,
     CacheRequests,
+    CellPulls,
     ImageEngine,
     Instances,
     Journal,
@@ -98,6 +99,7 @@ class PassTargets:
     engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests
+    pulls: CellPulls
     cache: CacheRepositories
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
 

@@ -116,6 +116,8 @@ class Task:
         created_at: Nanoseconds since 1970, by the BBS's clock.
         metric_tags: Tag name to static value; dynamic tags are left out.
         credentials: From `image_username` and `image_password`; None when there are none.
+        cell_id: Empty where no cell has it.
+        rejection_reason: Why it was not started at the last attempt; empty while there was none.
     """
 
     task_guid: TaskGuid
@@ -129,6 +131,8 @@ class Task:
     failure_reason: str = ""
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
+    cell_id: str = ""
+    rejection_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class DesiredLrp:
         definition: The received message, for the BBS adapter alone.
         metric_tags: Tag name to static value; dynamic tags are left out.
         credentials: From `image_username` and `image_password`; None when there are none.
+        placement_tags: Of the cells that it may run on: those of an isolation segment, or none.
         routes: Route key to JSON text, secrets of `diego-ssh` included.
     """
 
@@ -165,6 +170,7 @@ class DesiredLrp:
     action: Action | None = field(default=None, repr=False)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
+    placement_tags: frozenset[str] = frozenset()
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
 
@@ -218,8 +224,24 @@ class ActualLrp:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A host that runs instances; `rootfs_schemes` are the providers without stacks, such as "docker"."""
+    """A host that runs instances.
+
+    Attributes:
+        rootfs_schemes: The providers without stacks, such as "docker".
+        placement_tags: Tags that an LRP must have to run on it.
+        optional_placement_tags: Further tags that an LRP may have.
+    """
 
     cell_id: str
     zone: str
     rootfs_schemes: tuple[str, ...]
+    placement_tags: frozenset[str] = frozenset()
+    optional_placement_tags: frozenset[str] = frozenset()
+
+    def runs_docker(self, placement_tags: frozenset[str]) -> bool:
+        """Whether it may run a Docker app with some placement tags.
+
+        Source: cloudfoundry/rep resources.go, MatchPlacementTags.
+        """
+        allowed = self.placement_tags | self.optional_placement_tags
+        return "docker" in self.rootfs_schemes and self.placement_tags <= placement_tags <= allowed

@@ -24,6 +24,7 @@ from reconcile.records import (
     OriginalSource,
 )
 from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
+from reconcile.start_failures import StartFailure
 
 
 class Lrps(Protocol):
@@ -353,3 +354,19 @@ class CacheRequests(Protocol):
 
     async def request(self, request: CacheRequest) -> CacheJob:
         """Request a copy; the same requester gets the same job again, and credentials are kept in memory."""
+
+
+class CellPulls(Protocol):
+    """Whether cells can pull from the private registry, and what migrations see of it.
+
+    Cells are known by the placement tags that reach them: those of an isolation segment, or none.
+    """
+
+    def why_not(self, placement_tags: frozenset[str]) -> str | None:
+        """Say why cells are not known to pull from the private registry; None when they are."""
+
+    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+        """Note that an instance could not be created from a copy."""
+
+    def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
+        """Note that an instance runs from a copy."""

@@ -80,8 +80,8 @@ class Metrics:
         )
         self.cells_not_proven = Gauge(
             f"{prefix}cells_not_proven",
-            "Sets of placement tags whose cells no canary has shown to pull from the private registry, although "
-            "one has run: no LRP with these tags is migrated",
+            "Sets of placement tags whose cells no canary has shown to pull from the private registry, "
+            "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
         self.paused = Gauge(

@@ -137,7 +137,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class SchedulingInfo:
-    """The light view of a desired LRP that a sweep lists."""
+    """The light view of a desired LRP that a sweep lists.
+
+    Attributes:
+        placement_tags: As those of a desired LRP.
+    """
 
     process_guid: ProcessGuid
     domain: str
@@ -145,6 +149,7 @@ class SchedulingInfo:
     rootfs: Rootfs
     instances: int
     tag: ModificationTag
+    placement_tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +161,8 @@ class DesiredLrp:
         definition: The received message, for the BBS adapter alone.
         metric_tags: Tag name to static value; dynamic tags are left out.
         credentials: From `image_username` and `image_password`; None when there are none.
-        placement_tags: Of the cells that it may run on: those of an isolation segment, or none.
         routes: Route key to JSON text, secrets of `diego-ssh` included.
+        placement_tags: The tags that a cell must have, such as the name of an isolation segment.
     """
 
     process_guid: ProcessGuid
@@ -170,8 +175,8 @@ class DesiredLrp:
     action: Action | None = field(default=None, repr=False)
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
-    placement_tags: frozenset[str] = frozenset()
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    placement_tags: frozenset[str] = frozenset()
 
 
 def source_of(lrp: DesiredLrp) -> ImageReference:
@@ -207,6 +212,9 @@ class ActualLrp:
     Attributes:
         crash_count: Crashes in a row; one that ran for five minutes begins to count anew.
         placement_error: Why no cell runs it; empty when one does or none was asked yet.
+        crash_reason: Why it crashed last, as `reconcile.start_failures` reads it; it stays when it is started
+            again.
+        since: When its state changed last: seconds since 1970 by the BBS's clock, 0 when that is not known.
     """
 
     process_guid: ProcessGuid
@@ -220,6 +228,8 @@ class ActualLrp:
     routable: bool = True
     crash_count: int = 0
     placement_error: str = ""
+    crash_reason: str = field(default="", repr=False)
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Decides from what cells have shown whether they can pull from the private registry, and what to ask them next.
+"""Decides whether cells are known to pull from the private registry, and when and how they are asked next.
 
 A canary is a task or an LRP of the program's own, from a tiny image in the private registry. What it shows
-holds for one process: address, login and certificates are read at its start, so a changed one begins unproven.
+holds for one process: address, login and certificates are read at its start, so a change begins unproven.
 Pure: the caller brings the clock and the pauses.
 """
 

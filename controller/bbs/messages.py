@@ -44,6 +44,7 @@ from reconcile.lrps import (
 from reconcile.references import Rootfs
 
 APP_GUID_TAG = "app_id"
+_NANOSECONDS = 1_000_000_000
 
 _TASK_STATES: Mapping[int, TaskState] = {
     tasks.Task.Pending: TaskState.PENDING,
@@ -93,8 +94,8 @@ def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
         action=_action_from_message(message.action) if message.HasField("action") else None,
         metric_tags=metric_tags,
         credentials=_credentials_of(message),
-        placement_tags=frozenset(texts_of(message.PlacementTags)),
         routes={name: bytes(message.routes.routes[name]) for name in message.routes.routes if is_text(name)},
+        placement_tags=frozenset(texts_of(message.PlacementTags)),
     )
 
 
@@ -108,6 +109,7 @@ def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> S
         rootfs=Rootfs(text_of(message.desired_lrp_resource, "root_fs")),
         instances=message.instances,
         tag=_tag_from_message(message.modification_tag),
+        placement_tags=frozenset(texts_of(message.PlacementTags)),
     )
 
 
@@ -169,6 +171,8 @@ def instance_from_message(
         routable=getattr(message, routable) if message.HasField(routable) else True,
         crash_count=message.crash_count,
         placement_error=text_of(message, "placement_error"),
+        crash_reason=text_of(message, "crash_reason"),
+        since=message.since / _NANOSECONDS,
     )
 
 

@@ -5,8 +5,8 @@ Source: sqlite.org/rescode.html.
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from controller.foreign_text import one_line
 from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
+from reconcile.foreign_text import one_line
 
 _TEMPORARY = {
     "SQLITE_BUSY": "is locked by another process: end that process, such as a backup",

@@ -116,6 +116,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
     REASON_CELLS_NOT_PROVEN: _ClassVar[Reason]
+    REASON_NO_INSTANCES: _ClassVar[Reason]
+    REASON_NOT_RUNNING: _ClassVar[Reason]
 
 class CellPullsState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -233,6 +235,8 @@ REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
 REASON_CELLS_NOT_PROVEN: Reason
+REASON_NO_INSTANCES: Reason
+REASON_NOT_RUNNING: Reason
 CELL_PULLS_STATE_UNSPECIFIED: CellPullsState
 CELL_PULLS_STATE_UNPROVEN: CellPullsState
 CELL_PULLS_STATE_PROVEN: CellPullsState

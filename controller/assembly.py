@@ -5,6 +5,7 @@ from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
 from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
 from controller.admin.planner import Planner
@@ -182,7 +183,7 @@ def assemble(
     )
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
     if isinstance(cells, CanaryLoop):
-        cells.listen(reconciler.gate.note_proven_cells)
+        cells.listen(reconciler.gate)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,
@@ -212,7 +213,11 @@ def assemble(
         rules,
     )
     admin = AdminDependencies(
-        planning=Planning(survey, Planner(survey, engine, store.records), Applier(survey, control, queue)),
+        planning=Planning(
+            survey,
+            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells)),
+            Applier(survey, control, queue, cells),
+        ),
         copies=Copies(
             store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, cacher=cacher)
         ),
@@ -223,7 +228,9 @@ def assemble(
             entries=store.operations,
             audit=Audit(store.operations, clock=process.clock),
         ),
-        daemon=RunningDaemon(control, breaker=reconciler.gate, watching=watcher, mode=mode, process=process),
+        daemon=RunningDaemon(
+            control, breaker=reconciler.gate, watching=watcher, mode=mode, cells=cells, process=process
+        ),
     )
     return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, admin)
 

@@ -94,6 +94,12 @@ class MigrationGate:
         self._waiting_for_cells.clear()
         self.wake_waiting()
 
+    def note_unproven_cells(self) -> None:
+        """Let LRPs that wait for cells be looked at once more, so that what cells said is shown with them."""
+        while self._waiting_for_cells:
+            key, _ = self._waiting_for_cells.popitem(last=False)
+            self._queue.add(key, Priority.ROUTINE)
+
     def recover(self, key: ProcessGuid) -> None:
         """Continue a migration that an earlier run left open; no other starts before its first pass."""
         self._recovering.add(key)

@@ -46,10 +46,13 @@ class CanaryPause(Protocol):
 
 
 class ProofListener(Protocol):
-    """Is called when cells are known to pull."""
+    """Whoever waits for proofs."""
 
-    def __call__(self, *, is_mended: bool) -> None:
-        """Note it, and whether migrations had met cells that could not pull."""
+    def note_proven_cells(self, *, is_mended: bool) -> None:
+        """Note that cells are known to pull, and whether migrations had met some that could not."""
+
+    def note_unproven_cells(self) -> None:
+        """Note that a canary has not proven it, so that more is known of why not."""
 
 
 class CanaryLoop:
@@ -82,18 +85,27 @@ class CanaryLoop:
         return dict(self._proofs)
 
     def listen(self, listener: ProofListener) -> None:
-        """Call a listener whenever cells are known to pull that were not before."""
+        """Let somebody know of proofs, and of canaries that do not prove it."""
         self._listener = listener
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         """Say why cells are not known to pull; None when they are. Whoever asks makes a canary due."""
-        proof = self._proof_of(placement_tags).asked(self._process.clock())
-        self._set(placement_tags, proof)
+        proof = self._proof_of(placement_tags)
         if proof.is_proven:
             return None
+        self._set(placement_tags, proof.asked(self._process.clock()))
+        return self.problem_of(placement_tags) or "a canary is to show whether cells can pull"
+
+    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+        """Say what is known to be wrong with cells, without asking them; None while nothing is known."""
+        proof = self._proof_of(placement_tags)
         if proof.state is ProofState.REFUTED:
             return f"cells cannot pull from the private registry: {proof.detail}"
-        return f"a canary is to show whether cells can pull{_said(proof)}"
+        return f"no canary could show whether cells can pull: {proof.detail}" if proof.detail else None
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        """Whether a canary has shown that cells cannot pull."""
+        return self._proof_of(placement_tags).state is ProofState.REFUTED
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         """Note that an instance could not be created from a copy."""
@@ -114,11 +126,6 @@ class CanaryLoop:
         if placement_tags in self._proofs:
             proof = self._proofs[placement_tags]
             self._set(placement_tags, proof.succeeded(cell_id, self._process.clock()))
-
-    @property
-    def is_refuted(self) -> bool:
-        """Whether some cells have said that they cannot pull."""
-        return any(proof.state is ProofState.REFUTED for proof in self._proofs.values())
 
     async def run(self) -> None:
         """Run canaries forever."""
@@ -161,8 +168,12 @@ class CanaryLoop:
         after = before.ended(result, self._process.clock(), pause=pause)
         self._set(placement_tags, after)
         self._log(placement_tags, before, after, result)
-        if after.is_proven and self._listener is not None:
-            self._listener(is_mended=before.spoiled_at is not None)
+        if self._listener is None:
+            return
+        if after.is_proven:
+            self._listener.note_proven_cells(is_mended=before.spoiled_at is not None)
+        elif after.state is not before.state or not before.detail:
+            self._listener.note_unproven_cells()
 
     def _log(
         self, placement_tags: frozenset[str], before: PullProof, after: PullProof, result: CanaryResult
@@ -195,10 +206,6 @@ class CanaryLoop:
         )
 
 
-def _said(proof: PullProof) -> str:
-    return f": {proof.detail}" if proof.detail else ""
-
-
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
 
@@ -217,9 +224,14 @@ class UnaskedCells:
         """Nothing is known of them."""
         return {}
 
-    is_refuted = False
+    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
+        """Take it that cells can pull."""
+        return False
 
     def why_not(self, _placement_tags: frozenset[str]) -> None:
+        """Take it that cells can pull."""
+
+    def problem_of(self, _placement_tags: frozenset[str]) -> None:
         """Take it that cells can pull."""
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:

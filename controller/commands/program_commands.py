@@ -93,15 +93,25 @@ def config_example() -> None:
 @click.command()
 @config_option
 @output_option
-def doctor(*, config_path: Path, output: Output) -> None:
+@click.option(
+    "--cells",
+    "asks_cells",
+    is_flag=True,
+    help="Also start a tiny instance from the private registry on every cell, and remove it again.",
+)
+def doctor(*, config_path: Path, output: Output, asks_cells: bool) -> None:
     """Check everything that the daemon needs.
 
     Each finding says how to fix the problem. The exit status is 5 when there is a problem, and 0 otherwise;
     warnings do not count.
 
+    With --cells every cell shows whether it can pull from the private registry. Cells of isolation segments
+    are asked too.
+
     \b
-    Example:
+    Examples:
       diego-docker-cache doctor --config docker_cache.json
+      diego-docker-cache doctor --cells
     """
     import asyncio
 
@@ -110,18 +120,26 @@ def doctor(*, config_path: Path, output: Output) -> None:
 
     loaded = load_config(config_path)
     configure_logs("fatal", sys.stderr)
-    problems = asyncio.run(_diagnose(output, loaded))
+    try:
+        problems = asyncio.run(_diagnose(output, loaded, asks_cells=asks_cells))
+    except asyncio.CancelledError:
+        raise click.Abort from None
     if problems:
         sys.exit(5)
 
 
-async def _diagnose(output: Output, loaded: "Config") -> int:
+async def _diagnose(output: Output, loaded: "Config", *, asks_cells: bool) -> int:
+    import asyncio
     from contextlib import aclosing
 
-    from controller.doctor import Level, diagnose
+    from controller.doctor import Level, cells_check, diagnose
 
+    running = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what cells run is removed first
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel if running else sys.exit)
     problems = 0
-    async with aclosing(diagnose(loaded)) as findings:
+    extra = (cells_check(loaded),) if asks_cells else ()
+    async with aclosing(diagnose(loaded, extra=extra)) as findings:
         async for finding in findings:
             problems += finding.level is Level.PROBLEM
             row = {

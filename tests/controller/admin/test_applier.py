@@ -38,20 +38,35 @@ class Operations:
 
 
 @dataclass
+class Cells:
+    """Cells that can pull, or that have said that they cannot."""
+
+    cannot_pull: bool = False
+    proofs: Mapping[frozenset[str], PullProof] = field(default_factory=dict)
+
+    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+        raise NotImplementedError
+
+    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
+        return self.cannot_pull
+
+
+@dataclass
 class Scene:
     """Orders for four LRPs, and what is reported of them."""
 
+    cells: Cells = field(default_factory=Cells)
     control: OperatorControl = field(default_factory=lambda: OperatorControl(Operations()))
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     events: list[ApplyEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         planned = {guid: replace(MOVE, subject=replace(MOVE.subject, process_guid=guid)) for guid in GUIDS}
-        self.run = _Run(planned, set(planned), frozenset())
+        self.run = _Run(planned, set(planned), frozenset(), dict.fromkeys(GUIDS, frozenset()))
         for guid in GUIDS:
             assert self.control.place_order(guid, Order(Goal.CACHE, since=0.0), self.run.follow)
         queue: WorkQueue[ProcessGuid] = WorkQueue()
-        self.applier = Applier(cast(Survey, None), self.control, queue)
+        self.applier = Applier(cast(Survey, None), self.control, queue, self.cells)
 
     async def follow(self) -> None:
         async with _waking(self.run, self.stop):

@@ -110,7 +110,8 @@ class PullProof:
         failures: Canaries in a row that have proven nothing.
         due_at: When the next canary is due; None when none is.
         running_since: When the canary that is under way was started; None when there is none.
-        spoiled_at: When an app's instance last spoke against it; None for never.
+        is_spoiled: Whether an app's instance has spoken against it since it was last proven.
+        is_spoiled_meanwhile: Whether one has since the canary that is under way was started.
         asks_every_cell: Whether a task has shown that some cells can pull, so that each is asked next.
     """
 
@@ -123,7 +124,8 @@ class PullProof:
     failures: int = 0
     due_at: float | None = None
     running_since: float | None = None
-    spoiled_at: float | None = None
+    is_spoiled: bool = False
+    is_spoiled_meanwhile: bool = False
     asks_every_cell: bool = False
 
     @property
@@ -153,7 +155,7 @@ class PullProof:
 
     def started(self, now: float) -> "PullProof":
         """Note that a canary is started."""
-        return replace(self, running_since=now)
+        return replace(self, running_since=now, is_spoiled_meanwhile=False)
 
     def ended(self, result: CanaryResult, now: float, *, pause: float) -> "PullProof":
         """Note what came of a canary.
@@ -163,7 +165,6 @@ class PullProof:
             now: UTC seconds since 1970.
             pause: Seconds until the next canary, where this one proves nothing.
         """
-        began = now if self.running_since is None else self.running_since
         known = self.accused & result.cells if result.cells else self.accused
         accused = (known - result.pulled) | {answer.cell_id for answer in result.failures}
         ended = replace(self, accused=accused, running_since=None, asks_every_cell=False)
@@ -171,7 +172,7 @@ class PullProof:
         if result.failures or result.is_silent:
             state, said = ProofState.REFUTED, result.said
         elif result.answers:
-            if self.spoiled_at is not None and self.spoiled_at >= began:  # what an app met since is newer
+            if self.is_spoiled_meanwhile:  # what an app met is newer
                 return replace(ended, due_at=now)
             if not accused or (result.kind is CanaryKind.EVERY_CELL and not result.problem):
                 return PullProof(since=now, state=ProofState.PROVEN)
@@ -209,7 +210,8 @@ class PullProof:
             accused=self.accused | {cell_id},
             failed_copies=copies,
             due_at=now if self.failures == 0 else self.due_at,
-            spoiled_at=now,
+            is_spoiled=True,
+            is_spoiled_meanwhile=True,
         )
 
     def succeeded(self, cell_id: str, now: float) -> "PullProof":

@@ -171,25 +171,26 @@ class CanaryLoop:
         if self._listener is None:
             return
         if after.is_proven:
-            self._listener.note_proven_cells(is_mended=before.spoiled_at is not None)
+            self._listener.note_proven_cells(is_mended=before.is_spoiled)
         elif after.state is not before.state or not before.detail:
             self._listener.note_unproven_cells()
 
     def _log(
         self, placement_tags: frozenset[str], before: PullProof, after: PullProof, result: CanaryResult
     ) -> None:
-        fields = {"kind": result.kind, "placement_tags": sorted(placement_tags)}
+        fields: dict[str, object] = {"kind": result.kind, "placement_tags": sorted(placement_tags)}
         self._process.metrics.canaries.labels(outcome=_outcome_of(after, result)).inc()
+        retry_after = after.seconds_until_due(self._process.clock())
+        if retry_after is not None:
+            fields["retry_after_s"] = round(retry_after, 1)
         if after.is_proven:
             log.info("cells-can-pull", **fields, cells=sorted(result.pulled), after_failures=before.failures)
-        elif after.state is ProofState.REFUTED and before.detail != after.detail:
-            retry_after = after.seconds_until_due(self._process.clock())
-            log.error("cells-cannot-pull", **fields, error=after.detail, retry_after_s=_rounded(retry_after))
+        elif after.asks_every_cell:
+            log.info("asking-every-cell", **fields, cells=sorted(after.accused), error=after.detail)
+        elif after.state is ProofState.REFUTED and (after.state, after.said) != (before.state, before.said):
+            log.error("cells-cannot-pull", **fields, error=after.detail)
         else:
-            retry_after = after.seconds_until_due(self._process.clock())
-            log.info(
-                "canary-proved-nothing", **fields, error=after.detail, retry_after_s=_rounded(retry_after)
-            )
+            log.info("canary-proved-nothing", **fields, error=after.detail)
 
     def _proof_of(self, placement_tags: frozenset[str]) -> PullProof:
         return self._proofs.get(placement_tags) or PullProof(since=self._process.clock())
@@ -201,13 +202,9 @@ class CanaryLoop:
     def _count_not_proven(self) -> int:
         """Count the sets of placement tags whose cells no canary has shown to pull, although one has run."""
         return sum(
-            not proof.is_proven and (proof.failures > 0 or proof.spoiled_at is not None)
+            not proof.is_proven and (proof.failures > 0 or proof.is_spoiled)
             for proof in self._proofs.values()
         )
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
 
 
 def _outcome_of(proof: PullProof, result: CanaryResult) -> str:

@@ -77,7 +77,7 @@ def time_limit_of(config: Config) -> float:
 
 
 def placement_tags_of(cells: Iterable[Cell]) -> tuple[frozenset[str], ...]:
-    """List the sets of placement tags that together reach all cells that run Docker apps; shared cells first."""
+    """List the sets of placement tags that reach all cells that run Docker apps; shared cells first."""
     sets = {cell.placement_tags for cell in cells if cell.runs_docker(cell.placement_tags)}
     return tuple(sorted(sets, key=sorted))
 

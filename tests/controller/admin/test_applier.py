@@ -1,7 +1,7 @@
 """How a plan that is being applied is stopped: what has begun is waited for, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -13,6 +13,7 @@ from controller.control import OperatorControl
 from controller.workqueue import WorkQueue
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
+from reconcile.pull_proof import PullProof
 from reconcile.reasons import Reason
 from reconcile.records import Goal
 from tests.controller.admin.test_messages import MOVE
@@ -147,3 +148,28 @@ async def test_without_a_stop_all_are_waited_for(scene: Scene) -> None:
     await following
 
     assert scene.events[-1].done == scene.events[-1].total == 4
+
+
+async def test_cells_that_cannot_pull_end_what_has_not_begun(scene: Scene) -> None:
+    """It would wait until somebody mends them; while a canary runs, its answer is waited for."""
+    following = asyncio.ensure_future(scene.follow())
+    scene.report(0, Reason.BRIDGING)
+    for number in range(1, 4):
+        scene.report(number, Reason.CELLS_NOT_PROVEN)
+    await settle()
+    assert len(scene.ordered) == 4
+
+    scene.cells.cannot_pull = True
+    for number in range(1, 4):
+        scene.report(number, Reason.CELLS_NOT_PROVEN)
+    await settle()
+    assert scene.ordered == [GUIDS[0]]
+
+    scene.report(0, Reason.MIGRATED)
+    await following
+    assert [event.reason for event in scene.events if event.is_over] == [
+        Reason.CELLS_NOT_PROVEN,
+        Reason.CELLS_NOT_PROVEN,
+        Reason.CELLS_NOT_PROVEN,
+        Reason.MIGRATED,
+    ]

@@ -23,6 +23,9 @@ PAUSES: Mapping[CanaryKind, Backoff] = {
 }
 """Seconds until the next canary, by how many in a row have proven nothing."""
 
+ROUNDING = 0.001
+"""Seconds by which a canary may run early: timers and clocks differ by less."""
+
 SHARED_CELLS = frozenset[str]()
 """The placement tags of LRPs without an isolation segment."""
 
@@ -150,7 +153,7 @@ class CanaryLoop:
             known = {tags: seconds for tags, seconds in waits.items() if seconds is not None}
             if known:
                 next_tags = min(known, key=lambda tags: (known[tags], sorted(tags)))
-                if known[next_tags] <= 0:
+                if known[next_tags] <= ROUNDING:
                     return next_tags
             try:
                 async with asyncio.timeout(min(known.values(), default=None)):

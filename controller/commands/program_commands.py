@@ -14,6 +14,7 @@ from controller.commands.output import Output
 
 if TYPE_CHECKING:
     from controller.config import Config
+    from controller.doctor.diagnosis import Check
     from reconcile.steps import PhaseLimits
 
 
@@ -116,10 +117,8 @@ def doctor(*, config_path: Path, output: Output, asks_cells: bool) -> None:
     import asyncio
 
     from controller.config import load_config
-    from controller.logs import configure_logs
 
     loaded = load_config(config_path)
-    configure_logs("fatal", sys.stderr)
     try:
         problems = asyncio.run(_diagnose(output, loaded, asks_cells=asks_cells))
     except asyncio.CancelledError:
@@ -128,18 +127,25 @@ def doctor(*, config_path: Path, output: Output, asks_cells: bool) -> None:
         sys.exit(5)
 
 
+def _cells_check(loaded: "Config") -> tuple["Check", ...]:
+    from controller.doctor.cells import cells_check
+    from controller.logs import configure_logs
+
+    configure_logs("error", sys.stderr)
+    return (cells_check(loaded),)
+
+
 async def _diagnose(output: Output, loaded: "Config", *, asks_cells: bool) -> int:
     import asyncio
     from contextlib import aclosing
 
-    from controller.doctor import Level, cells_check, diagnose
+    from controller.doctor import Level, diagnose
 
     running = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGHUP):  # what cells run is removed first
         asyncio.get_running_loop().add_signal_handler(number, running.cancel if running else sys.exit)
     problems = 0
-    extra = (cells_check(loaded),) if asks_cells else ()
-    async with aclosing(diagnose(loaded, extra=extra)) as findings:
+    async with aclosing(diagnose(loaded, extra=_cells_check(loaded) if asks_cells else ())) as findings:
         async for finding in findings:
             problems += finding.level is Level.PROBLEM
             row = {

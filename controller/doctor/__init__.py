@@ -3,7 +3,7 @@
 Every check uses the daemon's own adapters, so that it finds what the daemon would find.
 """
 
-from controller.doctor.diagnosis import cells_check, diagnose
+from controller.doctor.diagnosis import diagnose
 from controller.doctor.findings import Finding, Level
 
-__all__ = ["Finding", "Level", "cells_check", "diagnose"]
+__all__ = ["Finding", "Level", "diagnose"]

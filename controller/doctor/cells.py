@@ -1,11 +1,16 @@
-"""Asks every cell to pull an image from the private registry, by an LRP that is removed again."""
+"""Asks every cell to pull an image from the private registry, by an LRP that is removed again.
+
+It starts instances, so nobody runs it unasked.
+"""
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from controller.canary import Prober
 from controller.config import Config
 from controller.doctor.bbs import bbs_advice, open_client
+from controller.doctor.diagnosis import Check
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.wiring import open_canary_images, pull_credentials
 from reconcile.canary import cells_for
@@ -18,6 +23,9 @@ CELLS_PULL = "cells-pull"
 
 MOST_SECONDS = 60.0
 """In which each cell must answer."""
+
+WHOLE_LIMIT = 600.0
+"""Seconds in which all segments must have answered, one after another, and the last canary be removed."""
 
 _ADVICE: tuple[tuple[str, str], ...] = (
     ("no such host", "let the cells' DNS resolve the host of cache_registry.address"),
@@ -48,6 +56,11 @@ _SILENCE_ADVICE = (
 _NO_ROOM_ADVICE = "free memory or disk on these cells, or ignore it: apps find no room on them either"
 
 
+def cells_check(config: Config) -> Check:
+    """Make the check."""
+    return Check(CELLS_PULL, "the cells", partial(check_cells_pull, config), limit=WHOLE_LIMIT)
+
+
 async def check_cells_pull(config: Config) -> Findings:
     """Ask every cell that runs Docker apps, those of isolation segments included, and yield each answer."""
     images = open_canary_images(config)
@@ -58,9 +71,8 @@ async def check_cells_pull(config: Config) -> Findings:
     try:
         async with open_client(config) as bbs:
             cells = await bbs.list_cells()
-            prober = Prober(
-                bbs, images, credentials=pull_credentials(config), time_limit=time_limit_of(config)
-            )
+            limit = min(config.canary_timeout, MOST_SECONDS)
+            prober = Prober(bbs, images, credentials=pull_credentials(config), time_limit=limit)
             for tags in placement_tags_of(cells):
                 result = await prober.run(CanaryKind.EVERY_CELL, tags)
                 for finding in findings_of(result, cells_for(cells, tags), config.cache_registry.address):
@@ -69,11 +81,6 @@ async def check_cells_pull(config: Config) -> Findings:
         yield problem(CELLS_PULL, str(error), bbs_advice(error))
     finally:
         await images.close()
-
-
-def time_limit_of(config: Config) -> float:
-    """Return the seconds in which cells must answer."""
-    return min(config.canary_timeout, MOST_SECONDS)
 
 
 def placement_tags_of(cells: Iterable[Cell]) -> tuple[frozenset[str], ...]:

@@ -13,7 +13,6 @@ from controller.config import Config
 from controller.doctor.addresses import CELLS_VIEW, check_cells_view
 from controller.doctor.admin import ADMIN, check_admin
 from controller.doctor.bbs import BBS, EVENTS, check_bbs, check_events
-from controller.doctor.cells import CELLS_PULL, check_cells_pull, time_limit_of
 from controller.doctor.certificates import CERTIFICATES, check_certificates
 from controller.doctor.clock import CLOCK, check_clock
 from controller.doctor.database import DATABASE, check_database
@@ -30,9 +29,6 @@ from reconcile.errors import DockerCacheError
 
 LIMIT = 10.0
 """Seconds that one check may take."""
-
-CELLS_LIMIT = 600.0
-"""Further seconds that asking all cells may take, beside those in which the cells of one segment answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +92,6 @@ def checks_of(config: Config) -> tuple[Check, ...]:
         Check(CLOCK, "the clocks", partial(check_clock, config), Level.WARNING),
         Check(ADMIN, f"{config.admin_address}", partial(check_admin, config), Level.WARNING),
     )
-
-
-def cells_check(config: Config) -> Check:
-    """Make the check that asks every cell to pull; it starts instances, so nobody runs it unasked."""
-    # There is a canary for each isolation segment, one after another, and time to remove the last one.
-    limit = CELLS_LIMIT + time_limit_of(config)
-    return Check(CELLS_PULL, "the cells", partial(check_cells_pull, config), limit=limit)
 
 
 async def run_check(check: Check) -> list[Finding]:

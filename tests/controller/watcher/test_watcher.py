@@ -14,7 +14,7 @@ from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from controller.watcher import Watcher, WatcherDependencies
 from controller.watcher.sweep import FIRST_REQUEST_PAUSE
 from controller.workqueue import WorkQueue

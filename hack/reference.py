@@ -93,7 +93,7 @@ def phases() -> str:
 
 
 _STATES: Mapping[AppState, str] = {
-    AppState.CACHED: "It runs from its copy.",
+    AppState.CACHED: "At least one of its instances runs from its copy.",
     AppState.PENDING: "Something is to be done for it.",
     AppState.MIGRATING: "It is being migrated now.",
     AppState.WAITING: "It stays on its source for the time being.",

@@ -5,12 +5,15 @@ from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
 from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
+from controller.canary import CanaryLoop, Prober, UnaskedCells
+from controller.canary_image import CanaryImages
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
@@ -61,6 +64,7 @@ class OpenResources:
     store: Store
     bbs: BbsClient
     engine: ProcessEngine
+    canary_images: CanaryImages | None
     process: Process
     control: OperatorControl
 
@@ -73,6 +77,7 @@ class DaemonLoops:
     watcher: Watcher
     cacher: Cacher
     reconciler: Reconciler
+    cells: CanaryLoop | UnaskedCells
     mode: Reachability | NullMode
     admin: AdminDependencies
 
@@ -147,6 +152,7 @@ def assemble(
             process=process,
         )
     )
+    cells = _cells(config, opened, rules)
     sources = PassSources(
         lrps=bbs,
         instances=bbs,
@@ -171,10 +177,13 @@ def assemble(
         engine=engine,
         verifier=CopyVerifier(engine, store.records, rules.cache),
         requests=cacher,
+        pulls=cells,
         cache=rules.cache,
         limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
+    if isinstance(cells, CanaryLoop):
+        cells.listen(reconciler.gate)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,
@@ -204,7 +213,11 @@ def assemble(
         rules,
     )
     admin = AdminDependencies(
-        planning=Planning(survey, Planner(survey, engine, store.records), Applier(survey, control, queue)),
+        planning=Planning(
+            survey,
+            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells)),
+            Applier(survey, control, queue, cells),
+        ),
         copies=Copies(
             store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, cacher=cacher)
         ),
@@ -215,9 +228,11 @@ def assemble(
             entries=store.operations,
             audit=Audit(store.operations, clock=process.clock),
         ),
-        daemon=RunningDaemon(control, breaker=reconciler.gate, watching=watcher, mode=mode, process=process),
+        daemon=RunningDaemon(
+            control, breaker=reconciler.gate, watching=watcher, mode=mode, cells=cells, process=process
+        ),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, mode, admin)
+    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, admin)
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
@@ -239,6 +254,18 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         max_in_flight=config.max_in_flight,
         circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),
     )
+
+
+def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | UnaskedCells:
+    if opened.canary_images is None:
+        return UnaskedCells()
+    prober = Prober(
+        opened.bbs,
+        opened.canary_images,
+        credentials=rules.pull_credentials,
+        time_limit=config.canary_timeout,
+    )
+    return CanaryLoop(prober, pause=opened.control, process=opened.process)
 
 
 def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:

@@ -18,6 +18,7 @@ import structlog
 from controller.admin.server import ServerTls, serve_admin
 from controller.assembly import DaemonLoops, OpenResources, assemble, open_engine
 from controller.bbs.client import open_bbs
+from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
 from controller.metrics import serve_metrics
@@ -26,6 +27,7 @@ from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.store.opening import open_store
 from controller.transport import client_tls
+from controller.wiring import open_canary_images
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
 
@@ -133,7 +135,10 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         )
         engine = open_engine(config, store)
         stack.push_async_callback(engine.close)
-        yield OpenResources(store, bbs, engine, process, OperatorControl(store.operations))
+        canary_images = open_canary_images(config)
+        if canary_images is not None:
+            stack.push_async_callback(canary_images.close)
+        yield OpenResources(store, bbs, engine, canary_images, process, OperatorControl(store.operations))
 
 
 async def _run_loops(
@@ -147,6 +152,8 @@ async def _run_loops(
             loops.create_task(until_stopped, name="signals")
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
+            if isinstance(running.cells, CanaryLoop):
+                loops.create_task(_run_forever(running.cells.run()), name="canary")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")
             for n in range(config.max_copies):

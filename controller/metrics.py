@@ -72,6 +72,18 @@ class Metrics:
             "1 while the circuit breaker is open, so that no migration starts: too many failed in a row",
             registry=self.registry,
         )
+        self.canaries = Counter(
+            f"{prefix}canaries",
+            "Canaries, which ask whether cells can pull from the private registry, by what they showed",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.cells_not_proven = Gauge(
+            f"{prefix}cells_not_proven",
+            "Sets of placement tags whose cells no canary has shown to pull from the private registry, "
+            "although one has run: no LRP with these tags is migrated",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",

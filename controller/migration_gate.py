@@ -1,20 +1,25 @@
-"""Decides whether another migration may start: by how many are under way, and how many have failed."""
+"""Decides whether another migration may start.
+
+That depends on how many are under way, on how many have failed, and on whether cells can pull.
+"""
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import structlog
 
 from controller.metrics import Metrics
 from controller.workqueue import Priority, WorkQueue
+from reconcile.actions import BeginMigration
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
 from reconcile.observed import Rules
-from reconcile.ports import EventCache, OperatorOverrides
+from reconcile.ports import CellPulls, EventCache, OperatorOverrides
 from reconcile.protocol import FAILURES
 from reconcile.reasons import Reason
-from reconcile.records import Migration
+from reconcile.records import Goal, Migration
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -22,28 +27,32 @@ IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
 RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class GateDependencies:
+    """What the gate asks, and what it tells of the migrations that it lets start."""
+
+    overrides: OperatorOverrides
+    event_cache: EventCache
+    pulls: CellPulls
+    metrics: Metrics
+
+
 class MigrationGate:
     """The migrations that are under way, and the LRPs that wait until theirs may start."""
 
     def __init__(
-        self,
-        queue: WorkQueue[ProcessGuid],
-        *,
-        rules: Rules,
-        overrides: OperatorOverrides,
-        event_cache: EventCache,
-        metrics: Metrics,
+        self, queue: WorkQueue[ProcessGuid], *, rules: Rules, dependencies: GateDependencies
     ) -> None:
         self._queue = queue
         self._configured_max_in_flight = rules.max_in_flight
-        self._overrides = overrides
-        self._event_cache = event_cache
-        self._metrics = metrics
+        self._overrides, self._event_cache = dependencies.overrides, dependencies.event_cache
+        self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
         self._circuit_breaker = rules.circuit_breaker
         self._migrating: set[ProcessGuid] = set()
         self._recovering: set[ProcessGuid] = set()
         self._not_healthy: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
+        self._waiting_for_cells: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._none_migrating = asyncio.Event()
         self._none_migrating.set()
         self._is_stopping = False
@@ -69,6 +78,28 @@ class MigrationGate:
         self._metrics.circuit_open.set(0)
         self.wake_waiting()
 
+    def note_proven_cells(self, *, is_mended: bool) -> None:
+        """Let LRPs start that waited until cells are known to pull from the private registry.
+
+        Args:
+            is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
+        """
+        if is_mended and self._circuit_breaker.is_open:
+            log.info(
+                "closed-circuit-breaker", reason="a canary has passed", before=str(self._circuit_breaker)
+            )
+            self._circuit_breaker = self._circuit_breaker.succeeded()
+            self._metrics.circuit_open.set(0)
+        self._waiting.update(self._waiting_for_cells)
+        self._waiting_for_cells.clear()
+        self.wake_waiting()
+
+    def note_unproven_cells(self) -> None:
+        """Let LRPs that wait for cells be looked at once more, so that what cells said is shown with them."""
+        while self._waiting_for_cells:
+            key, _ = self._waiting_for_cells.popitem(last=False)
+            self._queue.add(key, Priority.ROUTINE)
+
     def recover(self, key: ProcessGuid) -> None:
         """Continue a migration that an earlier run left open; no other starts before its first pass."""
         self._recovering.add(key)
@@ -78,20 +109,26 @@ class MigrationGate:
     def note_pass(self, key: ProcessGuid) -> None:
         """Note that an LRP was observed: it no longer waits, and is recovered if it had to be."""
         self._waiting.pop(key, None)
+        self._waiting_for_cells.pop(key, None)
         self._recovering.discard(key)
 
-    def why_not_start(self, key: ProcessGuid, now: float) -> Outcome | None:
+    def why_not_start(self, action: BeginMigration, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
-        obstacle = self._obstacle(now)
+        obstacle = self._obstacle(action, now)
         if obstacle is not None:
-            self._waiting[key] = None
+            waiting = self._waiting_for_cells if obstacle.reason is Reason.CELLS_NOT_PROVEN else self._waiting
+            waiting[action.lrp.process_guid] = None
         return obstacle
 
-    def _obstacle(self, now: float) -> Outcome | None:
+    def _obstacle(self, action: BeginMigration, now: float) -> Outcome | None:
         if self._is_stopping or len(self._migrating) >= self._max_in_flight:
             return IN_FLIGHT_LIMIT
         if self._recovering:
             return RECOVERING
+        if action.goal is Goal.CACHE:  # nothing keeps an LRP from going back to its source
+            problem = self._pulls.why_not(action.lrp.placement_tags)
+            if problem is not None:
+                return Outcome(Reason.CELLS_NOT_PROVEN, problem)
         seconds = self._circuit_breaker.seconds_until_allowed(now)
         if seconds > 0:
             return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit_breaker), retry_after=seconds)

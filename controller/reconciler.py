@@ -10,7 +10,7 @@ from dataclasses import replace
 import structlog
 
 from controller.backoff import backoff
-from controller.migration_gate import MigrationGate
+from controller.migration_gate import GateDependencies, MigrationGate
 from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
@@ -62,9 +62,9 @@ class Reconciler:
         self.gate = MigrationGate(
             queue,
             rules=rules,
-            overrides=sources.overrides,
-            event_cache=sources.event_cache,
-            metrics=process.metrics,
+            dependencies=GateDependencies(
+                sources.overrides, sources.event_cache, targets.pulls, process.metrics
+            ),
         )
         """Whether migrations may start."""
 
@@ -170,8 +170,10 @@ class Reconciler:
             self.gate.cancel(key, None)
         action = decide(observed, self._rules)
         if isinstance(action, BeginMigration):
-            obstacle = self.gate.why_not_start(key, observed.now)
+            obstacle = self.gate.why_not_start(action, observed.now)
             if obstacle is not None:
+                if obstacle.reason is Reason.CELLS_NOT_PROVEN:
+                    self.gate.wake_waiting()  # LRPs of other cells may start
                 return obstacle
             if observed.order is not self._sources.overrides.order_of(key):
                 self.gate.wake_waiting()

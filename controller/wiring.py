@@ -2,11 +2,16 @@
 
 from dataclasses import replace
 
+from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
 from controller.registry.registries import ClientPolicy, Registries
 from reconcile.lrps import Credentials, Secret
+
+CANARY_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
+"""Of the requests that push a canary's image, which has a few hundred bytes."""
 
 
 def open_registries(
@@ -54,6 +59,18 @@ def open_cells_view(
     own = registry_settings(config.cache_registry, any_address=True)
     settings = replace(own, credentials=pull_credentials(config))
     return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
+
+
+def open_canary_images(config: Config) -> CanaryImages | None:
+    """Open what pushes canaries' images with the daemon's own login; None where no canary can be made.
+
+    An image for Windows needs the layers of Windows.
+    """
+    platform = LINUX_AMD64 if config.platforms == "all" else parse_platform(config.platforms)
+    if platform.os != "linux":
+        return None
+    registries = open_registries(config, timeouts=CANARY_TIMEOUTS)
+    return CanaryImages(registries, config.cache_repositories, platform)
 
 
 def pull_credentials(config: Config) -> Credentials | None:

@@ -56,7 +56,6 @@ from reconcile.steps import (
     UpdateBridge,
 )
 
-
 _SUSPECTS_COPY = frozenset(
     {
         Reason.BRIDGE_CRASHED,

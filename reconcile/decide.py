@@ -35,8 +35,8 @@ from reconcile.records import (
     requester_of_lrp,
 )
 from reconcile.references import ImageReference, image_from_rootfs
-from reconcile.start_failures import Blame
 from reconcile.staging import Signal, signal_of
+from reconcile.start_failures import Blame
 from reconcile.steps import RetireInstances
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0

@@ -96,6 +96,7 @@ class Plan:
         pins: LRPs that run from their sources, and whose apps would be pinned there.
         looked_at: The number of LRPs that were considered.
         problems: Why the plan may be incomplete; a plan with problems cannot be applied.
+        obstacles: What keeps migrations from being started now; a plan with obstacles can be applied later.
     """
 
     goal: Goal
@@ -107,6 +108,7 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     looked_at: int = 0
     problems: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
 
 
 def subject_of(lrp: DesiredLrp) -> Subject:

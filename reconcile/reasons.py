@@ -97,6 +97,11 @@ class Reason(StrEnum):
         _PENDING,
         "too many migrations in a row failed; the detail names the last one",
     )
+    CELLS_NOT_PROVEN = (
+        "cells-not-proven",
+        _PENDING,
+        "it waits until a canary shows that cells can pull from the private registry; the detail says why",
+    )
     CHECK_FAILED = "check-failed", _PENDING, "the last check of it failed and is repeated"
     PAUSED = "paused", _WAITING, "an operator paused the daemon"
     PINNED_TO_SOURCE = (

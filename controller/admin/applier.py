@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
+from controller.admin.cells import AdminCells
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from controller.control import OperatorControl, is_over
 from controller.workqueue import WorkQueue
@@ -70,6 +71,7 @@ class _Run:
     Attributes:
         open: LRPs that were not migrated before.
         newly_pinned: Apps that were not pinned before this run.
+        placement_tags: Of each LRP, as it is desired now.
         begun: LRPs that are being migrated, or were.
         failed_looks: In a row, of each LRP.
         changes: Process GUID, reason and detail of each pass; None after a stop.
@@ -78,6 +80,7 @@ class _Run:
     migrations: Mapping[ProcessGuid, PlannedMigration]
     open: set[ProcessGuid]
     newly_pinned: frozenset[AppGuid]
+    placement_tags: Mapping[ProcessGuid, frozenset[str]]
     begun: set[ProcessGuid] = field(default_factory=set)
     failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
     changes: asyncio.Queue[tuple[ProcessGuid, Reason, str] | None] = field(default_factory=asyncio.Queue)
@@ -102,11 +105,25 @@ class _Run:
         return self.newly_pinned - apps
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The LRPs of a plan as they are now: those that are done already, and the placement tags of each."""
+
+    done: frozenset[ProcessGuid]
+    placement_tags: Mapping[ProcessGuid, frozenset[str]]
+
+
 class Applier:
     """Applies one plan at a time."""
 
-    def __init__(self, survey: Survey, control: OperatorControl, queue: WorkQueue[ProcessGuid]) -> None:
-        self._survey, self._control, self._queue = survey, control, queue
+    def __init__(
+        self,
+        survey: Survey,
+        control: OperatorControl,
+        queue: WorkQueue[ProcessGuid],
+        cells: AdminCells,
+    ) -> None:
+        self._survey, self._control, self._queue, self._cells = survey, control, queue, cells
         self._is_busy = False
 
     async def apply(
@@ -130,9 +147,11 @@ class Applier:
         self._is_busy = True
         run: _Run | None = None
         try:
-            done = await self._already_done(plan, now)
-            migrations = _by_guid(plan)
-            run = _Run(migrations, set(migrations) - done, self._newly_pinned(plan))
+            found = await self._compare(plan, now)
+            done, migrations = found.done, _by_guid(plan)
+            run = _Run(
+                migrations, set(migrations) - done, self._newly_pinned(plan), dict(found.placement_tags)
+            )
             run.begun |= done
             for guid in sorted(done):
                 reason = Reason.MIGRATED if plan.goal is Goal.CACHE else Reason.RESTORED
@@ -162,7 +181,7 @@ class Applier:
         if max_in_flight is not None and not 1 <= max_in_flight <= most:
             raise Invalid("admin", "max-in-flight", f"the daemon migrates 1 to {most} LRPs at a time")
 
-    async def _already_done(self, plan: Plan, now: float) -> frozenset[ProcessGuid]:
+    async def _compare(self, plan: Plan, now: float) -> "_Found":
         """Compare a plan with the current state: name what is done already, or refuse the plan.
 
         Raises:
@@ -170,13 +189,13 @@ class Applier:
         """
         order = Order(plan.goal, since=now)
         migrations = _by_guid(plan)
-        found, done, changed = set[ProcessGuid](), set[ProcessGuid](), list[str]()
+        found, done, changed = dict[ProcessGuid, frozenset[str]](), set[ProcessGuid](), list[str]()
         listed = await self._survey.list_some(migrations)
         looked = self._survey.decide_each(listed, Selection(), order, SurveyCounts())
         async with aclosing(looked) as seen_lrps:
             async for seen in seen_lrps:
                 planned = migrations[seen.lrp.process_guid]
-                found.add(seen.lrp.process_guid)
+                found[seen.lrp.process_guid] = seen.lrp.placement_tags
                 migration = seen.observed.migration
                 if migration is not None and migration.goal is plan.goal:
                     continue  # it is being migrated, by an earlier order or by the daemon itself
@@ -191,7 +210,7 @@ class Applier:
         if changed:
             more = f" and {len(changed) - NAMED_DIFFERENCES} more" if len(changed) > NAMED_DIFFERENCES else ""
             raise Conflict("admin", "plan-is-stale", "; ".join(changed[:NAMED_DIFFERENCES]) + more)
-        return frozenset(done)
+        return _Found(frozenset(done), found)
 
     def _is_done(self, planned: PlannedMigration, seen: SurveyedLrp) -> bool:
         if seen.lrp.rootfs == planned.subject.rootfs:
@@ -265,7 +284,10 @@ class Applier:
         elif reason not in _NEUTRAL:
             run.failed_looks[guid] = 0
         too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
-        if (reason is Reason.CIRCUIT_BREAKER_OPEN or too_often) and guid not in run.begun:
+        cannot_start = reason is Reason.CIRCUIT_BREAKER_OPEN or (
+            reason is Reason.CELLS_NOT_PROVEN and self._cells.is_refuted(run.placement_tags[guid])
+        )
+        if (cannot_start or too_often) and guid not in run.begun:
             self._control.withdraw_order(guid)
             return True
         return False

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
 from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
 from controller.admin.planner import Planner
@@ -58,6 +59,7 @@ class RunningDaemon:
     breaker: ResettableBreaker
     watching: AdminWatcher
     mode: Mode
+    cells: AdminCells
     process: Process
     started_at: float = field(default_factory=time.time)
 

@@ -98,7 +98,12 @@ MAX_LRPS_READ = 5_000
 """How many LRPs are read at most for one page, even when few of them match the selection."""
 
 _DAEMON_WIDE_REASONS = frozenset(
-    {Reason.CIRCUIT_BREAKER_OPEN, Reason.IN_FLIGHT_LIMIT, Reason.WAITING_FOR_RECOVERY}
+    {
+        Reason.CIRCUIT_BREAKER_OPEN,
+        Reason.IN_FLIGHT_LIMIT,
+        Reason.WAITING_FOR_RECOVERY,
+        Reason.CELLS_NOT_PROVEN,
+    }
 )
 """Reasons not to start a migration that come from the whole daemon, and not from the LRP."""
 

@@ -205,6 +205,7 @@ def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
             looked_at=plan.looked_at,
             problems=list(plan.problems),
             cache_registry=plan.cache,
+            obstacles=list(plan.obstacles),
         )
     )
 
@@ -290,6 +291,7 @@ def plan_from_messages(entries: Iterable[pb.PlanEntry]) -> Plan:
         pins=tuple(_pin_from_message(entry.pin) for entry in whole if entry.HasField("pin")),
         looked_at=end.looked_at,
         problems=tuple(end.problems),
+        obstacles=tuple(end.obstacles),
     )
 
 

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from controller.admin.cells import Obstacles
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import Credentials, source_of
@@ -64,8 +65,11 @@ class PlanCriteria:
 class Planner:
     """Makes plans, and changes nothing."""
 
-    def __init__(self, survey: Survey, sources: AskedSources, locations: BlobLocations) -> None:
+    def __init__(
+        self, survey: Survey, sources: AskedSources, locations: BlobLocations, obstacles: Obstacles
+    ) -> None:
         self._survey, self._sources, self._locations = survey, sources, locations
+        self._obstacles = obstacles
 
     async def plan(self, criteria: PlanCriteria, *, now: float) -> Plan:
         """Make a plan; one that may miss something has problems."""
@@ -93,7 +97,15 @@ class Planner:
             skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
             looked_at=counts.looked_at,
             problems=tuple(problems),
+            obstacles=self._list_obstacles(criteria.goal, collected),
         )
+
+    def _list_obstacles(self, goal: Goal, collected: "_Collected") -> tuple[str, ...]:
+        if not collected.migrations:
+            return ()
+        if goal is Goal.SOURCE:
+            return self._obstacles.of_any()
+        return self._obstacles.to_copies(collected.placement_tags)
 
     def _collect(self, seen: SurveyedLrp, criteria: PlanCriteria, collected: "_Collected") -> None:
         rules = self._survey.rules
@@ -114,6 +126,7 @@ class Planner:
             collected.skipped.append(made)
         elif criteria.strategy in {None, made.strategy}:
             collected.migrations.append(made)
+            collected.placement_tags.add(seen.lrp.placement_tags)
             if made.copy is not None:
                 collected.credentials.setdefault(source_of(seen.lrp), seen.lrp.credentials)
 
@@ -172,3 +185,4 @@ class _Collected:
         self.pins: list[Subject] = []
         self.skipped: list[Skipped] = []
         self.credentials: dict[ImageReference, Credentials | None] = {}
+        self.placement_tags: set[frozenset[str]] = set()

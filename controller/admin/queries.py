@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from controller import __version__
 from controller.admin import listing, messages
+from controller.admin.cells import cells_messages
 from controller.admin.dependencies import AdminDependencies
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
@@ -45,6 +46,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         pinned_apps=len(daemon.control.pinned_apps),
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
+        cells=cells_messages(daemon.cells.proofs),
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})

@@ -7,11 +7,11 @@ Source: cloudfoundry/bbs routes.go and client.go.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from ssl import SSLContext
 
-from controller.bbs import messages
+from controller.bbs import canaries, messages
 from controller.bbs.address import check_address
 from controller.bbs.bbs_errors import SYSTEM
 from controller.bbs.calls import Calls
@@ -26,7 +26,8 @@ from protos.bbs.actual_lrp_pb2 import ActualLRPKey
 from protos.bbs.cells_pb2 import CellsResponse
 from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
 from protos.bbs.ping_pb2 import PingResponse
-from reconcile.errors import Invalid, NotFound
+from reconcile.canary import Canary
+from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.events import Event
 from reconcile.lrps import (
     ActualLrp,
@@ -37,6 +38,7 @@ from reconcile.lrps import (
     Pull,
     SchedulingInfo,
     Task,
+    TaskGuid,
 )
 from reconcile.references import Rootfs
 
@@ -91,6 +93,24 @@ class BbsClient:
         request = tasks.TasksRequest(domain=domain)
         answer = await self.calls.read("/v1/tasks/list.r3", answer=tasks.TasksResponse, request=request)
         return tuple(map(messages.task_from_message, answer.tasks))
+
+    async def desire_canary_task(self, canary: Canary) -> None:
+        """Desire the task of a canary."""
+        await self.calls.call("/v1/tasks/desire.r2", request=canaries.task_request(canary))
+
+    async def desire_canary_lrp(self, canary: Canary) -> None:
+        """Desire the LRP of a canary, with an instance for each cell."""
+        await self.calls.call("/v1/desired_lrp/desire.r2", request=canaries.lrp_request(canary))
+
+    async def end_task(self, task_guid: TaskGuid) -> None:
+        """Cancel a task that has not ended, and delete it; one that is gone already is no error."""
+        request = tasks.TaskGuidRequest(task_guid=task_guid)
+        with suppress(NotFound):
+            with suppress(Conflict):  # it has ended
+                await self.calls.call("/v1/tasks/cancel", request=request)
+            with suppress(Conflict):  # somebody who deleted it was interrupted
+                await self.calls.call("/v1/tasks/resolving", request=request)
+            await self.calls.call("/v1/tasks/delete", request=request)
 
     def list_desired_lrps(
         self, domain: str = "", process_guids: Sequence[ProcessGuid] = ()

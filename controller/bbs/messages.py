@@ -75,6 +75,8 @@ def task_from_message(message: tasks.Task) -> Task:
         failure_reason=text_of(message, "failure_reason"),
         metric_tags=_static_tags(definition.metric_tags),
         credentials=_credentials_of(definition),
+        cell_id=text_of(message, "cell_id"),
+        rejection_reason=text_of(message, "rejection_reason"),
     )
 
 
@@ -180,6 +182,8 @@ def cell_from_message(message: cells.CellPresence) -> Cell:
         cell_id=text_of(message, "cell_id"),
         zone=text_of(message, "zone"),
         rootfs_schemes=tuple(text_of(one, "name") for one in message.rootfs_providers if not one.properties),
+        placement_tags=frozenset(texts_of(message.placement_tags)),
+        optional_placement_tags=frozenset(texts_of(message.optional_placement_tags)),
     )
 
 
@@ -197,9 +201,14 @@ def definition_with_image(
     """
     request = original_definition(definition)
     request.desired_lrp.root_fs = rootfs.uri
-    request.desired_lrp.image_username = credentials.username if credentials else ""
-    request.desired_lrp.image_password = credentials.password.value if credentials else ""
+    username, password = credentials_fields(credentials)
+    request.desired_lrp.image_username, request.desired_lrp.image_password = username, password
     return request
+
+
+def credentials_fields(credentials: Credentials | None) -> tuple[str, str]:
+    """Write a login as `image_username` and `image_password`."""
+    return ("", "") if credentials is None else (credentials.username, credentials.password.value)
 
 
 def another_definition(

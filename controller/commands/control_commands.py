@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from controller.commands.options import config_option, direct_option, output_opt
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
 from controller.commands.tables import Row
-from controller.commands.words import format_age, format_count, format_duration, format_size
+from controller.commands.words import format_age, format_count, format_duration, format_size, format_wait
 from reconcile.reasons import AppState
 
 REFRESH = 1.0
@@ -89,6 +90,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ("daemon", daemon),
         ("mode", mode),
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
+        *([] if is_direct else _cells(row["cells"])),
         ("registry", f"{row['cache_registry']}: {stored}"),
         ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
         ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
@@ -98,6 +100,31 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         pinned = format_count(row["pinned_apps"], "apps")
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
     return pairs
+
+
+def _cells(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Describe what is known of the cells."""
+    if not rows:
+        return [("cells", "not asked yet whether they can pull from the private registry")]
+    return [
+        (f"cells of {', '.join(row['placement_tags'])}" if row["placement_tags"] else "cells", _pulls(row))
+        for row in rows
+    ]
+
+
+def _pulls(row: Row) -> str:
+    since = f"for {format_duration(time.time() - (row['since'] or 0.0))}"
+    if row["state"] == "proven":
+        return f"have been able to pull from the private registry {since}"
+    again = (
+        "a canary asks them now"
+        if row["canary_runs"]
+        else f"a canary asks them {format_wait(row['retry_at'])}"
+    )
+    detail = f": {row['detail']}" if row["detail"] else ""
+    if row["state"] == "refuted":
+        return f"CANNOT PULL from the private registry, {since}{detail}; no app is migrated, {again}"
+    return f"not known to pull from the private registry, {since}{detail}; no app is migrated, {again}"
 
 
 def _circuit_breaker(row: Row) -> str:

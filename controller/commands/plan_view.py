@@ -128,6 +128,8 @@ def _sum_up(output: Output, plan: PlanDocument, shown: Sequence[Row]) -> None:
     )
     for problem in plan.end["problems"]:
         output.say(f"INCOMPLETE: {problem}; this plan cannot be applied", style="problem")
+    for obstacle in plan.end["obstacles"]:
+        output.say(f"NOT NOW: {obstacle}; no app is migrated meanwhile", style="problem")
 
 
 def _by_registry(copies: Sequence[Row]) -> list[Row]:

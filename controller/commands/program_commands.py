@@ -14,6 +14,7 @@ from controller.commands.output import Output
 
 if TYPE_CHECKING:
     from controller.config import Config
+    from controller.doctor.diagnosis import Check
     from reconcile.steps import PhaseLimits
 
 
@@ -93,33 +94,58 @@ def config_example() -> None:
 @click.command()
 @config_option
 @output_option
-def doctor(*, config_path: Path, output: Output) -> None:
+@click.option(
+    "--cells",
+    "asks_cells",
+    is_flag=True,
+    help="Also start a tiny instance from the private registry on every cell, and remove it again.",
+)
+def doctor(*, config_path: Path, output: Output, asks_cells: bool) -> None:
     """Check everything that the daemon needs.
 
     Each finding says how to fix the problem. The exit status is 5 when there is a problem, and 0 otherwise;
     warnings do not count.
 
+    With --cells every cell shows whether it can pull from the private registry. Cells of isolation segments
+    are asked too.
+
     \b
-    Example:
+    Examples:
       diego-docker-cache doctor --config docker_cache.json
+      diego-docker-cache doctor --cells
     """
     import asyncio
 
     from controller.config import load_config
 
     loaded = load_config(config_path)
-    problems = asyncio.run(_diagnose(output, loaded))
+    try:
+        problems = asyncio.run(_diagnose(output, loaded, asks_cells=asks_cells))
+    except asyncio.CancelledError:
+        raise click.Abort from None
     if problems:
         sys.exit(5)
 
 
-async def _diagnose(output: Output, loaded: "Config") -> int:
+def _cells_check(loaded: "Config") -> tuple["Check", ...]:
+    from controller.doctor.cells import cells_check
+    from controller.logs import configure_logs
+
+    configure_logs("error", sys.stderr)
+    return (cells_check(loaded),)
+
+
+async def _diagnose(output: Output, loaded: "Config", *, asks_cells: bool) -> int:
+    import asyncio
     from contextlib import aclosing
 
     from controller.doctor import Level, diagnose
 
+    running = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what cells run is removed first
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel if running else sys.exit)
     problems = 0
-    async with aclosing(diagnose(loaded)) as findings:
+    async with aclosing(diagnose(loaded, extra=_cells_check(loaded) if asks_cells else ())) as findings:
         async for finding in findings:
             problems += finding.level is Level.PROBLEM
             row = {

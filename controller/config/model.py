@@ -134,6 +134,9 @@ class Config(AdminConfig):
     start_timeout: Duration = 300.0
     """Time within which the migrated LRP's own instances must run again. After this time the migration
     counts as failed."""
+    canary_timeout: Duration = 120.0
+    """Time within which a canary must run or fail on a cell. After this time, cells count as unable to pull
+    from the private registry: cells that wait for a registry that does not answer report nothing."""
     route_propagation_delay: NonNegativeDuration = 5.0
     """Time between the start of new instances and the removal of the instances that they replace, in which
     routers learn of the new ones."""

@@ -40,15 +40,17 @@ class Check:
         subject: What it checks, for a finding where it fails or takes too long.
         run: Starts it.
         level: Level of that finding.
+        limit: Seconds that it may take.
     """
 
     name: str
     subject: str
     run: Callable[[], Findings]
     level: Level = Level.PROBLEM
+    limit: float = LIMIT
 
 
-async def diagnose(config: Config) -> Findings:
+async def diagnose(config: Config, *, extra: tuple[Check, ...] = ()) -> Findings:
     """Check everything that the daemon needs, and yield each finding as soon as those before it are known.
 
     A caller that stops early should close the generator, which cancels the checks that still run.
@@ -57,7 +59,7 @@ async def diagnose(config: Config) -> Findings:
         async with asyncio.TaskGroup() as running:
             tasks = [
                 running.create_task(run_check(check), name=f"doctor-{check.name}")
-                for check in checks_of(config)
+                for check in (*checks_of(config), *extra)
             ]
             for task in tasks:
                 for finding in await task:
@@ -92,20 +94,20 @@ def checks_of(config: Config) -> tuple[Check, ...]:
     )
 
 
-async def run_check(check: Check, limit: float = LIMIT) -> list[Finding]:
-    """Run one check for `limit` seconds at most, and return what it has found until then."""
+async def run_check(check: Check) -> list[Finding]:
+    """Run one check for as long as it may take, and return what it has found until then."""
     found: list[Finding] = []
 
     def give_up(text: str, advice: str) -> None:
         found.append(finding_of(check.name, check.level, f"{check.subject}: {text}", advice))
 
     try:
-        async with asyncio.timeout(limit), aclosing(check.run()) as findings:
+        async with asyncio.timeout(check.limit), aclosing(check.run()) as findings:
             async for finding in findings:
                 found.append(finding)  # noqa: PERF401 - findings from before a timeout are kept
     except TimeoutError:
         advice = "check that it is reachable from this machine and not overloaded"
-        give_up(f"no answer within {limit:g} s", advice)
+        give_up(f"no answer within {check.limit:g} s", advice)
     except DockerCacheError as error:
         give_up(str(error), "follow this message")
     except OSError as error:

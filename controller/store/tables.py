@@ -6,7 +6,6 @@ sizes and nanoseconds are 64-bit.
 """
 
 from sqlalchemy import (
-    false,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -21,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 GUID_LENGTH = 36

@@ -115,6 +115,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
+    REASON_CELLS_NOT_PROVEN: _ClassVar[Reason]
     REASON_NO_INSTANCES: _ClassVar[Reason]
     REASON_NOT_RUNNING: _ClassVar[Reason]
     REASON_OLD_INSTANCES_LEFT: _ClassVar[Reason]
@@ -125,6 +126,13 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_IMAGE_NOT_STARTED: _ClassVar[Reason]
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
+
+class CellPullsState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CELL_PULLS_STATE_UNSPECIFIED: _ClassVar[CellPullsState]
+    CELL_PULLS_STATE_UNPROVEN: _ClassVar[CellPullsState]
+    CELL_PULLS_STATE_PROVEN: _ClassVar[CellPullsState]
+    CELL_PULLS_STATE_REFUTED: _ClassVar[CellPullsState]
 
 class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -234,6 +242,7 @@ REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
+REASON_CELLS_NOT_PROVEN: Reason
 REASON_NO_INSTANCES: Reason
 REASON_NOT_RUNNING: Reason
 REASON_OLD_INSTANCES_LEFT: Reason
@@ -244,6 +253,10 @@ REASON_NOT_STARTED: Reason
 REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
+CELL_PULLS_STATE_UNSPECIFIED: CellPullsState
+CELL_PULLS_STATE_UNPROVEN: CellPullsState
+CELL_PULLS_STATE_PROVEN: CellPullsState
+CELL_PULLS_STATE_REFUTED: CellPullsState
 MIGRATION_STATE_UNSPECIFIED: MigrationState
 MIGRATION_STATE_WAITING: MigrationState
 MIGRATION_STATE_COPYING: MigrationState
@@ -276,7 +289,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +319,7 @@ class StatusResponse(_message.Message):
     PINNED_APPS_FIELD_NUMBER: _ClassVar[int]
     WATCHING_FIELD_NUMBER: _ClassVar[int]
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
+    CELLS_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -321,7 +335,24 @@ class StatusResponse(_message.Message):
     pinned_apps: int
     watching: bool
     listed_at: float
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ...) -> None: ...
+    cells: _containers.RepeatedCompositeFieldContainer[CellPulls]
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ...) -> None: ...
+
+class CellPulls(_message.Message):
+    __slots__ = ("placement_tags", "state", "since", "detail", "retry_at", "canary_runs")
+    PLACEMENT_TAGS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    CANARY_RUNS_FIELD_NUMBER: _ClassVar[int]
+    placement_tags: _containers.RepeatedScalarFieldContainer[str]
+    state: CellPullsState
+    since: float
+    detail: str
+    retry_at: float
+    canary_runs: bool
+    def __init__(self, placement_tags: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[CellPullsState, str]] = ..., since: _Optional[float] = ..., detail: _Optional[str] = ..., retry_at: _Optional[float] = ..., canary_runs: _Optional[bool] = ...) -> None: ...
 
 class CircuitBreaker(_message.Message):
     __slots__ = ("open", "failures", "last", "retry_at")
@@ -712,18 +743,20 @@ class SkippedLrp(_message.Message):
     def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class PlanEnd(_message.Message):
-    __slots__ = ("goal", "made_at", "looked_at", "problems", "cache_registry")
+    __slots__ = ("goal", "made_at", "looked_at", "problems", "cache_registry", "obstacles")
     GOAL_FIELD_NUMBER: _ClassVar[int]
     MADE_AT_FIELD_NUMBER: _ClassVar[int]
     LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    OBSTACLES_FIELD_NUMBER: _ClassVar[int]
     goal: Goal
     made_at: float
     looked_at: int
     problems: _containers.RepeatedScalarFieldContainer[str]
     cache_registry: str
-    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., looked_at: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ...) -> None: ...
+    obstacles: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., looked_at: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ..., obstacles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
     __slots__ = ("options", "entry", "stop")

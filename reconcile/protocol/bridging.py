@@ -7,7 +7,16 @@ from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Phase
-from reconcile.steps import Close, DesireBridge, Enter, RemoveBridge, RemoveOriginal, RetryLater, Step, UpdateBridge
+from reconcile.steps import (
+    Close,
+    DesireBridge,
+    Enter,
+    RemoveBridge,
+    RemoveOriginal,
+    RetryLater,
+    Step,
+    UpdateBridge,
+)
 
 MAX_BRIDGE_CRASHES = 2
 """Crashes in a row of one of a bridge's instances, after which the migration is given up."""

@@ -83,7 +83,9 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
 
 
 def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
-    return _tend_bridge(case, lrp) or case.retire_stale(lrp) or _failure_beside_bridge(case) or _serve(case, lrp)
+    return (
+        _tend_bridge(case, lrp) or case.retire_stale(lrp) or _failure_beside_bridge(case) or _serve(case, lrp)
+    )
 
 
 def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:

@@ -1,21 +1,23 @@
 """Whether a migration may start, by what is under way and what has failed; passes are not covered here."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from controller.control import OperatorControl
 from controller.event_cache import LrpEventCache
 from controller.metrics import Metrics
-from controller.migration_gate import MigrationGate
+from controller.migration_gate import GateDependencies, MigrationGate
 from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
+from reconcile.actions import BeginMigration
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
 from reconcile.reasons import Reason
-from reconcile.records import Migration, Phase
+from reconcile.records import Goal, Migration, Phase
 from reconcile.references import CacheGuid
+from reconcile.start_failures import StartFailure
 from tests.reconcile.test_decide import LRP, RULES
 
 pytestmark = pytest.mark.looptime
@@ -28,6 +30,22 @@ MIGRATED = Outcome(Reason.MIGRATED, ended=ENDED)
 
 
 @dataclass
+class Pulls:
+    """Cells that cannot pull, by placement tags."""
+
+    problems: dict[frozenset[str], str] = field(default_factory=dict)
+
+    def why_not(self, placement_tags: frozenset[str]) -> str | None:
+        return self.problems.get(placement_tags)
+
+    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+        raise NotImplementedError
+
+    def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
+        raise NotImplementedError
+
+
+@dataclass
 class Scene:
     """A gate that allows two migrations at a time, and opens its circuit breaker after two failures."""
 
@@ -35,10 +53,19 @@ class Scene:
     queue: WorkQueue[ProcessGuid]
     event_cache: LrpEventCache
     control: OperatorControl
+    pulls: Pulls
 
-    def reason(self, key: ProcessGuid, now: float = NOW) -> Reason | None:
-        obstacle = self.gate.why_not_start(key, now)
+    def reason(
+        self, key: ProcessGuid, now: float = NOW, *tags: str, goal: Goal = Goal.CACHE
+    ) -> Reason | None:
+        obstacle = self.obstacle(key, now, *tags, goal=goal)
         return None if obstacle is None else obstacle.reason
+
+    def obstacle(
+        self, key: ProcessGuid, now: float = NOW, *tags: str, goal: Goal = Goal.CACHE
+    ) -> Outcome | None:
+        lrp = replace(LRP, process_guid=key, placement_tags=frozenset(tags))
+        return self.gate.why_not_start(BeginMigration(lrp, None, 1, goal), now)
 
     async def queued(self) -> list[ProcessGuid]:
         return [await self.queue.take() for _ in range(len(self.queue))]
@@ -51,8 +78,10 @@ async def scene() -> Scene:
     async with open_store("sqlite://", journal_key=None, run_id="run-1") as store:
         control = OperatorControl(store.operations)
     rules = replace(RULES, max_in_flight=2, circuit_breaker=CircuitBreaker(2, retry_after=60.0))
-    gate = MigrationGate(queue, rules=rules, overrides=control, event_cache=event_cache, metrics=Metrics())
-    return Scene(gate, queue, event_cache, control)
+    pulls = Pulls()
+    dependencies = GateDependencies(control, event_cache, pulls, Metrics())
+    gate = MigrationGate(queue, rules=rules, dependencies=dependencies)
+    return Scene(gate, queue, event_cache, control, pulls)
 
 
 async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_their_order(scene: Scene) -> None:
@@ -96,7 +125,7 @@ async def test_after_failures_in_a_row_none_starts_until_an_operator_resets_it(s
         scene.gate.start(A)
         scene.gate.update_circuit_breaker(A, FAILED, NOW)
         scene.gate.end(A, ENDED)
-    obstacle = scene.gate.why_not_start(B, NOW)
+    obstacle = scene.obstacle(B)
     assert obstacle is not None
     assert (obstacle.reason, obstacle.retry_after) == (Reason.CIRCUIT_BREAKER_OPEN, 60.0)
     assert "bridge-timeout" in obstacle.detail
@@ -152,3 +181,57 @@ async def test_to_finish_is_to_start_none_and_to_look_at_those_under_way_first(
     scene.gate.end(A, ENDED)
     assert scene.reason(B) is Reason.IN_FLIGHT_LIMIT
     await scene.gate.finish_migrations(None)
+
+
+async def test_none_starts_to_its_copy_before_cells_are_known_to_pull(scene: Scene) -> None:
+    scene.pulls.problems[frozenset()] = "nobody has asked them"
+    obstacle = scene.obstacle(A)
+    assert obstacle is not None
+    assert (obstacle.reason, obstacle.detail) == (Reason.CELLS_NOT_PROVEN, "nobody has asked them")
+    assert obstacle.retry_after is None, "the proof wakes it"
+    scene.gate.wake_waiting()
+    assert await scene.queued() == [], "a free place changes nothing for it"
+
+    scene.pulls.problems.clear()
+    scene.gate.note_proven_cells(is_mended=False)
+
+    assert await scene.queued() == [A]
+    assert scene.reason(A) is None
+
+
+async def test_the_way_back_to_a_source_never_waits_for_cells(scene: Scene) -> None:
+    scene.pulls.problems[frozenset()] = "they cannot pull"
+    assert scene.reason(A, goal=Goal.SOURCE) is None
+
+
+async def test_an_isolation_segment_whose_cells_cannot_pull_holds_nobody_else_up(scene: Scene) -> None:
+    scene.pulls.problems[frozenset({"segment"})] = "they cannot pull"
+
+    assert scene.reason(A, NOW, "segment") is Reason.CELLS_NOT_PROVEN
+    assert scene.reason(B) is None
+
+
+async def test_a_canary_that_passes_after_failures_closes_the_circuit_breaker(scene: Scene) -> None:
+    for _ in range(2):
+        scene.gate.start(A)
+        scene.gate.update_circuit_breaker(A, FAILED, NOW)
+        scene.gate.end(A, ENDED)
+    assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
+
+    scene.gate.note_proven_cells(is_mended=True)
+
+    assert await scene.queued() == [B]
+    assert scene.reason(B) is None
+
+
+async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_breaker_open(
+    scene: Scene,
+) -> None:
+    for _ in range(2):
+        scene.gate.start(A)
+        scene.gate.update_circuit_breaker(A, FAILED, NOW)
+        scene.gate.end(A, ENDED)
+
+    scene.gate.note_proven_cells(is_mended=False)
+
+    assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN

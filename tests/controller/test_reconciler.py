@@ -14,6 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.bbs.client import BbsClient, open_bbs
+from controller.canary import UnaskedCells
 from controller.control import OperatorControl, is_over
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
@@ -185,6 +186,7 @@ class Bench:
             engine=self.registry,
             verifier=CopyVerifier(self.registry, records, CACHE),
             requests=self.requests,
+            pulls=UnaskedCells(),
             cache=CACHE,
         )
 

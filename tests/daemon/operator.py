@@ -67,5 +67,7 @@ async def running_apps(env: Environment, *names: str, instances: int = 2) -> lis
         await env.cloud.start_app(app)
         apps.append(app)
     total = instances * len(names)
-    await until(lambda: sum(each.is_running for each in env.cell.instances.values()) == total)
+    await until(
+        lambda: sum(each.is_running for cell in env.cells for each in cell.instances.values()) == total
+    )
     return apps

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
-from reconcile.decide import FAILURES
 from reconcile.instances import failure_of, is_any_running, running
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
-from reconcile.protocol import may_remove, next_step, row_of_removal
+from reconcile.protocol import FAILURES, may_remove, next_step, row_of_removal
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.references import Rootfs
@@ -380,7 +379,10 @@ class App:
         self.row = replace(row, phase=Phase.REMOVED, entered_at=self.bbs.now, unknown_until=0.0)
 
     def _remove_bridge(self, row: Migration) -> None:
-        own, bridged = running(self.bbs.desired.get(PROCESS), self.bbs.rows(PROCESS)), self.bbs.serving(BRIDGE)
+        own, bridged = (
+            running(self.bbs.desired.get(PROCESS), self.bbs.rows(PROCESS)),
+            self.bbs.serving(BRIDGE),
+        )
         if PROCESS in self.bbs.desired and bridged and own < self.wanted:
             assert row.ended is Reason.NOT_HEALTHY or self.bbs.now - row.entered_at > LIMITS.start
             assert own >= bridged

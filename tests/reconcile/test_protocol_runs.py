@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reconcile.reasons import Reason
 from reconcile.records import Phase
-from tests.reconcile.protocol_model import BRIDGE, PROCESS, SOURCE, TARGET, App, Pulls
+from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls
+from tests.reconcile.test_decide import PROCESS
 
 
 class Migrating(RuleBasedStateMachine):
@@ -25,7 +26,9 @@ class Migrating(RuleBasedStateMachine):
         super().__init__()
         self.app = App()
 
-    @initialize(instances=st.integers(1, 3), runs=st.booleans(), may_bridge=st.sampled_from([True, True, False]))
+    @initialize(
+        instances=st.integers(1, 3), runs=st.booleans(), may_bridge=st.sampled_from([True, True, False])
+    )
     def begin(self, instances: int, runs: bool, may_bridge: bool) -> None:  # noqa: FBT001 - drawn
         self.app.may_bridge = may_bridge
         self.app.begin(instances, runs=runs)
@@ -137,9 +140,7 @@ def begun(instances: int) -> Run:
 
 def removed_without_an_answer(run: Run) -> None:
     """Send the removal of the original while its bridge serves; it is not known whether it takes effect."""
-    run.goes(
-        run.step, lambda: run.time_passes(2.0), lambda: run.carry_out(run.next(), loses_answer=True)
-    )
+    run.goes(run.step, lambda: run.time_passes(2.0), lambda: run.carry_out(run.next(), loses_answer=True))
     assert run.row is not None
     assert run.row.phase is Phase.REMOVING
 

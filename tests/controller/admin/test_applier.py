@@ -1,7 +1,7 @@
 """How a plan that is being applied is stopped: what has begun is waited for, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -13,6 +13,7 @@ from controller.control import OperatorControl
 from controller.workqueue import WorkQueue
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
+from reconcile.pull_proof import PullProof
 from reconcile.reasons import Reason
 from reconcile.records import Goal
 from tests.controller.admin.test_messages import MOVE
@@ -38,20 +39,35 @@ class Operations:
 
 
 @dataclass
+class Cells:
+    """Cells that can pull, or that have said that they cannot."""
+
+    cannot_pull: bool = False
+    proofs: Mapping[frozenset[str], PullProof] = field(default_factory=dict)
+
+    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+        raise NotImplementedError
+
+    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
+        return self.cannot_pull
+
+
+@dataclass
 class Scene:
     """Orders for four LRPs, and what is reported of them."""
 
+    cells: Cells = field(default_factory=Cells)
     control: OperatorControl = field(default_factory=lambda: OperatorControl(Operations()))
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     events: list[ApplyEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         planned = {guid: replace(MOVE, subject=replace(MOVE.subject, process_guid=guid)) for guid in GUIDS}
-        self.run = _Run(planned, set(planned), frozenset())
+        self.run = _Run(planned, set(planned), frozenset(), dict.fromkeys(GUIDS, frozenset()))
         for guid in GUIDS:
             assert self.control.place_order(guid, Order(Goal.CACHE, since=0.0), self.run.follow)
         queue: WorkQueue[ProcessGuid] = WorkQueue()
-        self.applier = Applier(cast(Survey, None), self.control, queue)
+        self.applier = Applier(cast(Survey, None), self.control, queue, self.cells)
 
     async def follow(self) -> None:
         async with _waking(self.run, self.stop):
@@ -132,3 +148,28 @@ async def test_without_a_stop_all_are_waited_for(scene: Scene) -> None:
     await following
 
     assert scene.events[-1].done == scene.events[-1].total == 4
+
+
+async def test_cells_that_cannot_pull_end_what_has_not_begun(scene: Scene) -> None:
+    """It would wait until somebody mends them; while a canary runs, its answer is waited for."""
+    following = asyncio.ensure_future(scene.follow())
+    scene.report(0, Reason.BRIDGING)
+    for number in range(1, 4):
+        scene.report(number, Reason.CELLS_NOT_PROVEN)
+    await settle()
+    assert len(scene.ordered) == 4
+
+    scene.cells.cannot_pull = True
+    for number in range(1, 4):
+        scene.report(number, Reason.CELLS_NOT_PROVEN)
+    await settle()
+    assert scene.ordered == [GUIDS[0]]
+
+    scene.report(0, Reason.MIGRATED)
+    await following
+    assert [event.reason for event in scene.events if event.is_over] == [
+        Reason.CELLS_NOT_PROVEN,
+        Reason.CELLS_NOT_PROVEN,
+        Reason.CELLS_NOT_PROVEN,
+        Reason.MIGRATED,
+    ]

@@ -172,7 +172,7 @@ async def test_a_bbs_that_hangs_after_its_ping_leaves_what_was_found_until_then(
     bbs.faults.order(Fault.HANG, "/v1/cells/list.r1", calls=9)
     config = await config_of(settings)
 
-    found = await run_check(Check("bbs", config.bbs_address, partial(check_bbs, config)), limit=1.0)
+    found = await run_check(Check("bbs", config.bbs_address, partial(check_bbs, config), limit=1.0))
 
     assert levels(found) == [Level.OK, Level.PROBLEM]
     assert found[1].text == f"{bbs.url}: no answer within 1 s"

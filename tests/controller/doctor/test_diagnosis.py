@@ -26,7 +26,7 @@ async def one_and_then(trouble: BaseException | None) -> Findings:
 
 
 async def run(trouble: BaseException | None, level: Level = Level.PROBLEM) -> list[Finding]:
-    return await run_check(Check("some", "it", partial(one_and_then, trouble), level), limit=0.05)
+    return await run_check(Check("some", "it", partial(one_and_then, trouble), level, limit=0.05))
 
 
 @pytest.mark.parametrize("level", [Level.PROBLEM, Level.WARNING])

@@ -266,7 +266,7 @@ async def test_what_was_stored_is_deleted_when_the_time_is_up(
     config = await config_of(settings)
 
     (found,) = await run_check(
-        Check("cache-registry", cache.address, partial(check_cache_registry, config)), limit=0.5
+        Check("cache-registry", cache.address, partial(check_cache_registry, config), limit=0.5)
     )
 
     assert (found.level, "no answer within 0.5 s" in found.text) == (Level.PROBLEM, True)

@@ -1,0 +1,63 @@
+"""Tells operators what is known of the cells, and what keeps a plan from being carried out for now."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from controller.admin.listing import ResettableBreaker
+from controller.admin.reason_names import named
+from protos.admin import admin_pb2 as pb
+from reconcile.pull_proof import ProofState, PullProof
+
+PULLS_STATE_NAMES = MappingProxyType({state: named("CELL_PULLS_STATE", state) for state in ProofState})
+
+
+class AdminCells(Protocol):
+    """What is known of the cells."""
+
+    @property
+    def proofs(self) -> Mapping[frozenset[str], PullProof]:
+        """What is known of the cells, by placement tags."""
+
+    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+        """Say what is known to be wrong with cells, without asking them; None while nothing is known."""
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        """Whether a canary has shown that cells cannot pull."""
+
+
+class Obstacles:
+    """What keeps the daemon from starting migrations now, beside what is said of single LRPs."""
+
+    def __init__(self, breaker: ResettableBreaker, cells: AdminCells) -> None:
+        self._breaker, self._cells = breaker, cells
+
+    def to_copies(self, placement_tags: Iterable[frozenset[str]]) -> tuple[str, ...]:
+        """List what keeps LRPs with these placement tags from being migrated to their copies."""
+        found = list[str]()
+        for tags in sorted(set(placement_tags), key=sorted):
+            problem = self._cells.problem_of(tags)
+            if problem is not None:
+                named = f" (placement tags {', '.join(sorted(tags))})" if tags else ""
+                found.append(f"{problem}{named}")
+        return (*found, *self.of_any())
+
+    def of_any(self) -> tuple[str, ...]:
+        """List what keeps every LRP from being migrated."""
+        breaker = self._breaker.circuit_breaker
+        return (f"the circuit breaker is open: {breaker}",) if breaker.is_open else ()
+
+
+def cells_messages(proofs: Mapping[frozenset[str], PullProof]) -> list[pb.CellPulls]:
+    """Write what is known of the cells; shared cells first."""
+    return [
+        pb.CellPulls(
+            placement_tags=sorted(tags),
+            state=PULLS_STATE_NAMES[proof.state],
+            since=proof.since,
+            detail=proof.detail,
+            retry_at=0.0 if proof.due_at is None or proof.running_since is not None else proof.due_at,
+            canary_runs=proof.running_since is not None,
+        )
+        for tags, proof in sorted(proofs.items(), key=lambda each: sorted(each[0]))
+    ]

@@ -49,7 +49,8 @@ class WatcherDependencies:
     Attributes:
         queue: The process GUIDs of the LRPs that need a pass.
         index: The Docker LRPs that run from their source. The watcher keeps it up to date.
-        coverage: The stagings seen since the last subscription. Each subscription resets it.
+        coverage: The stagings seen since the last subscription. Each subscription resets it, and a staging
+            that failed is forgotten.
         requests: Receives a request for a copy for each staging task.
         bindings: The watcher deletes the binding of a task whose staging failed.
         records: The watcher deletes the records of LRPs that no longer exist.

@@ -28,8 +28,9 @@ from reconcile.events import (
     Event,
     TaskChanged,
     TaskCreated,
+    TaskRemoved,
 )
-from reconcile.lrps import DesiredLrp, ModificationTag, ProcessGuid, SchedulingInfo, Task, TaskState
+from reconcile.lrps import DesiredLrp, ModificationTag, ProcessGuid, SchedulingInfo, Task, TaskGuid, TaskState
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import Rootfs
@@ -305,6 +306,21 @@ class TestStagingTasks:
 
         await scene.happens(TaskCreated(STAGING))
         assert len(scene.requests.taken) == 1
+
+    async def test_a_failure_that_is_reported_again_while_it_is_handled_ends_nothing(self, scene: Scene) -> None:
+        failed = replace(STAGING, state=TaskState.COMPLETED, failed=True)
+        again = replace(failed, state=TaskState.RESOLVING)
+        for event in (TaskChanged(STAGING, failed), TaskChanged(failed, again), TaskRemoved(again)):
+            scene.bbs.events.put_nowait(event)
+            for _ in range(4):  # it is read, and the task is taken
+                await asyncio.sleep(0)
+        for _ in range(200):  # the store works in a thread, in real time
+            await asyncio.sleep(0.01)
+        other = replace(STAGING, task_guid=TaskGuid("other"))
+        await scene.happens(TaskCreated(other))
+
+        assert [request.requester for request in scene.requests.taken] == ["task:other"]
+        assert scene.bbs.subscribed == 1
 
 
 class TestSweep:

@@ -6,7 +6,7 @@ the removal.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconcile.actions import (
@@ -52,6 +52,7 @@ from reconcile.steps import (
     RetryLater,
     UpdateBridge,
 )
+from reconcile.stop_requests import StopRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,11 @@ class MigratedCopies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PassTargets:
-    """The ports that actions have effects through."""
+    """The ports that actions have effects through.
+
+    Attributes:
+        stops: The instances that were retired lately; whoever reads events asks it which are expected.
+    """
 
     lrps: Lrps
     bridges: Bridges
@@ -100,6 +105,7 @@ class PassTargets:
     requests: CacheRequests
     cache: CacheRepositories
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
+    stops: StopRequests = field(default_factory=StopRequests)
 
 
 async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
@@ -117,7 +123,7 @@ async def apply(action: Action, observed: Observed, facts: Facts, targets: PassT
         case BeginMigration():
             return await _begin(action, observed, facts, targets)
         case RetireInstances():
-            return await _retire(action, targets)
+            return await _retire(action, observed, targets)
         case RemoveOrphanedBridge(process_guid, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(process_guid)
@@ -217,7 +223,7 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, targets:
         case DesireOriginal(row):
             return await _desire(row, action.target, observed, targets)
         case RetireInstances() as retire:
-            return await _retire(retire, targets)
+            return await _retire(retire, observed, targets)
         case RemoveBridge(row, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
@@ -280,16 +286,22 @@ async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detai
     return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
-async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
+async def _retire(action: RetireInstances, observed: Observed, targets: PassTargets) -> Outcome:
     for row in action.instances:
-        await _retire_one(row, targets)
+        await _retire_one(row, observed.now, targets)
     return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
-async def _retire_one(row: ActualLrp, targets: PassTargets) -> None:
-    if row.presence is Presence.ORDINARY:
-        with suppress(NotFound):
-            await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+async def _retire_one(row: ActualLrp, now: float, targets: PassTargets) -> None:
+    """Retire an instance, unless an earlier request to stop it may still take effect."""
+    stops, repeat_after = targets.stops, targets.limits.stop
+    if row.presence is not Presence.ORDINARY or not stops.is_due(row, now, repeat_after=repeat_after):
+        return
+    stops.note(row, now)
+    try:
+        await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+    except NotFound:
+        stops.note_gone(row)
 
 
 async def _desire(row: Migration, target: Pull, observed: Observed, targets: PassTargets) -> Outcome:

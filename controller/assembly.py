@@ -194,6 +194,7 @@ def assemble(
             bindings=store.records,
             records=store.records,
             event_cache=event_cache,
+            stops=targets.stops,
             mode=mode,
             rules=rules,
             process=process,

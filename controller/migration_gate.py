@@ -24,7 +24,7 @@ from reconcile.records import Goal, Migration
 log = structlog.get_logger(scope="reconciler")
 
 IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
-RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=1.0)
+RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,10 @@ class MigrationGate:
         """Note that an LRP was observed: it no longer waits, and is recovered if it had to be."""
         self._waiting.pop(key, None)
         self._waiting_for_cells.pop(key, None)
-        self._recovering.discard(key)
+        if key in self._recovering:
+            self._recovering.remove(key)
+            if not self._recovering:
+                self.wake_waiting()
 
     def why_not_start(self, action: BeginMigration, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
@@ -186,7 +189,10 @@ class MigrationGate:
 
     def wake_waiting(self) -> None:
         """Look again at as many of the LRPs that wait as could start now."""
-        for _ in range(min(len(self._waiting), self._max_in_flight - len(self._migrating))):
+        places = self._max_in_flight - len(self._migrating)
+        if self._circuit_breaker.is_open:  # at most one may start, and those that know it come by themselves
+            places = min(places, 1)
+        for _ in range(min(len(self._waiting), places)):
             key, _ = self._waiting.popitem(last=False)
             self._queue.add(key)
 

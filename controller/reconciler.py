@@ -36,6 +36,10 @@ WITHDRAWN = Outcome(Reason.CANCELLED, "the order was withdrawn", retry_after=0.0
 MIGRATION_BACKOFF = backoff(FIRST_BACK_OFF, 5.0)
 """Pauses between failed looks at an LRP that is being migrated: shorter than others, since its app waits."""
 
+START_BACKOFF = backoff(FIRST_BACK_OFF, 30.0)
+"""Pauses between failed attempts to start a migration: its place is kept meanwhile, so that as many LRPs as may
+be migrated at a time ask a private registry that does not answer, and no more."""
+
 UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER_DOMAIN, Reason.NOT_DESIRED})
 """Reasons that are not worth a record of an LRP that has none."""
 
@@ -98,6 +102,7 @@ class Reconciler:
 
     async def _run_pass(self, key: ProcessGuid) -> None:
         started, order = time.monotonic(), self._sources.overrides.order_of(key)
+        observed: Observed | None = None
         try:
             if is_bridge(key):
                 await self._look_at_orphaned_bridge(key)
@@ -108,14 +113,14 @@ class Reconciler:
             await self._save_record(observed, outcome)
             self._report(key, observed.order, outcome.reason, outcome.detail)
         except DockerCacheError as error:
-            seconds = self._back_off(key)
+            seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
             self._process.metrics.passes.labels(reason=type(error).__name__).inc()
             log.info(
                 "failed-to-reconcile", process_guid=key, error=str(error), retry_after_s=round(seconds, 1)
             )
         except Exception:
-            self._back_off(key)
+            self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, "internal-error: see the log")
             self._process.metrics.passes.labels(reason="internal-error").inc()
             log.exception("failed-to-reconcile", process_guid=key)
@@ -132,10 +137,11 @@ class Reconciler:
         if order is not None and self._sources.overrides.order_of(key) is order:
             self._sources.overrides.report(key, reason, detail)
 
-    def _back_off(self, key: ProcessGuid) -> float:
-        if self.gate.is_migrating(key):
-            return self._queue.back_off(key, MIGRATION_BACKOFF, Priority.URGENT)
-        return self._queue.back_off(key)
+    def _back_off(self, key: ProcessGuid, observed: Observed | None) -> float:
+        if not self.gate.is_migrating(key):
+            return self._queue.back_off(key)
+        has_row = observed is None or observed.migration is not None
+        return self._queue.back_off(key, MIGRATION_BACKOFF if has_row else START_BACKOFF, Priority.URGENT)
 
     def context_of(self, key: ProcessGuid) -> PassContext:
         """Return the context in which an LRP is observed now, for passes and for plans."""

@@ -3,7 +3,13 @@
 A key says where to look, never what happened. So adding a key that waits already changes at most its
 priority, and a key that is added while it is held waits again after its release. A key waits at the highest
 priority that it was given since it was last released as done: a failed look does not send an urgent key
-behind all others. All methods run on the event loop's thread.
+behind all others.
+
+Two things keep a mistake elsewhere from becoming a loop without pauses. What happens while a key is held does
+not shorten the back-off after its failure, since the failed work may itself have caused it. And a key that comes
+back at once more often than `MAX_TURNS` is delayed, ever longer, whatever brings it back.
+
+All methods run on the event loop's thread.
 """
 
 import asyncio
@@ -12,7 +18,12 @@ from collections.abc import Hashable
 from enum import IntEnum
 from typing import Generic, TypeVar
 
-from controller.backoff import Backoff, backoff
+import structlog
+
+from controller.backoff import Backoff, backoff, exact_backoff
+from controller.turns import CALM, MAX_TURNS, Turns
+
+log = structlog.get_logger(scope="workqueue")
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -20,12 +31,18 @@ FIRST_BACK_OFF = 0.5  # seconds
 LONGEST_BACK_OFF = 60.0  # seconds
 DEFAULT_BACKOFF = backoff(FIRST_BACK_OFF, LONGEST_BACK_OFF)
 
+BUSY_DELAY = exact_backoff(CALM, LONGEST_BACK_OFF)
+URGENT_BUSY_DELAY = exact_backoff(CALM, 1.0)
+"""Seconds that a key waits by how many turns it is above `MAX_TURNS`; an app with very many instances may keep
+an urgent key busy, and waits for it."""
+
 
 class Priority(IntEnum):
     """Which keys are taken first; keys of one priority are taken in the order in which they came."""
 
     ROUTINE = 0
-    """A listing named the key: it waits for all others, and does not shorten a waiting time."""
+    """A listing named the key, or something expected happened: it waits for all others, and does not shorten
+    a waiting time."""
     FRESH = 1
     """Something happened to what the key names."""
     URGENT = 2
@@ -43,6 +60,8 @@ class WorkQueue(Generic[Key]):
         self._held: set[Key] = set()
         self._added_while_held: dict[Key, Priority] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._delayed: set[Key] = set()  # those with a timer that nothing shortens
+        self._turns: Turns[Key] = Turns()
         self._failures: dict[Key, int] = {}
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -56,7 +75,15 @@ class WorkQueue(Generic[Key]):
         elif key in self._timers and priority is Priority.ROUTINE:
             return
         else:
-            self._enqueue(key, priority)
+            self._come_back(key, priority)
+
+    def add_later(self, key: Key, after: float) -> None:
+        """Queue a new key after some seconds, unless it is added before."""
+        if after > 0 and key not in self._priorities:
+            self._priorities[key] = Priority.FRESH
+            self._start_timer(key, after)
+        else:
+            self.add(key)
 
     async def take(self) -> Key:
         """Wait for a key and hold it until `done`, `again` or `back_off`."""
@@ -82,17 +109,20 @@ class WorkQueue(Generic[Key]):
         added = self._release(key)
         del self._priorities[key]
         if added is not None:
-            self._enqueue(key, added)
+            self._come_back(key, added)
 
     def again(self, key: Key, after: float, priority: Priority = Priority.FRESH) -> None:
-        """Release a key and queue it again after some seconds, with a new priority and no failures."""
+        """Release a key and queue it again after some seconds, with a new priority and no failures.
+
+        What was added while the key was held shortens the wait, unless it was added with routine priority.
+        """
         self._failures.pop(key, None)
         added = self._release(key)
         self._priorities[key] = priority
-        if added is None:
+        if added is None or added is Priority.ROUTINE:
             self._start_timer(key, after)
         else:
-            self._enqueue(key, added)
+            self._come_back(key, added)
 
     def back_off(
         self, key: Key, pause: Backoff = DEFAULT_BACKOFF, priority: Priority = Priority.ROUTINE
@@ -106,10 +136,7 @@ class WorkQueue(Generic[Key]):
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         added = self._release(key)
-        self._priorities[key] = max(priority, self._priorities[key])
-        if added is not None:
-            self._enqueue(key, added)
-            return 0.0
+        self._priorities[key] = max(priority, self._priorities[key], added or Priority.ROUTINE)
         seconds = pause(failures)
         self._start_timer(key, seconds)
         return seconds
@@ -119,6 +146,33 @@ class WorkQueue(Generic[Key]):
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._delayed.clear()
+
+    def _come_back(self, key: Key, priority: Priority) -> None:
+        """Queue a key, or delay it if it comes back at once too often."""
+        if key in self._delayed:
+            self._priorities[key] = max(priority, self._priorities[key])
+            return
+        excess = 0 if self._is_in_line(key) else self._turns.count_excess(key, _now())
+        if not excess:
+            self._enqueue(key, priority)
+            return
+        self._stop_timer(key)
+        highest = self._priorities[key] = max(priority, self._priorities.get(key, priority))
+        seconds = (URGENT_BUSY_DELAY if highest is Priority.URGENT else BUSY_DELAY)(excess)
+        if self._turns.is_to_be_reported(key):
+            log.warning("delayed-busy-key", key=str(key), turns=MAX_TURNS + excess, retry_after_s=seconds)
+        self._delayed.add(key)
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(seconds, self._end_delay, key)
+
+    def _end_delay(self, key: Key) -> None:
+        self._delayed.discard(key)
+        self._enqueue(key, self._priorities[key])
+
+    def _is_in_line(self, key: Key) -> bool:
+        priority = self._priorities.get(key)
+        return priority is not None and key in self._lines[priority]
 
     def _enqueue(self, key: Key, priority: Priority) -> None:
         """Let a key wait at the highest priority that it was given; one that is raised goes to the end."""
@@ -133,11 +187,16 @@ class WorkQueue(Generic[Key]):
     def _release(self, key: Key) -> Priority | None:
         """Let go of a key, and return the priority at which it was added while it was held."""
         self._held.discard(key)
+        self._turns.release(key, _now())
         return self._added_while_held.pop(key, None)
 
     def _start_timer(self, key: Key, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timers[key] = loop.call_later(seconds, self._enqueue, key, self._priorities[key])
+        self._timers[key] = loop.call_later(seconds, self._end_wait, key)
+
+    def _end_wait(self, key: Key) -> None:
+        del self._timers[key]
+        self._come_back(key, self._priorities[key])
 
     def _stop_timer(self, key: Key) -> None:
         timer = self._timers.pop(key, None)
@@ -150,3 +209,7 @@ class WorkQueue(Generic[Key]):
             if not waiter.done():
                 waiter.set_result(None)
                 return
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

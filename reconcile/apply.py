@@ -6,7 +6,7 @@ the removal.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconcile.actions import (
@@ -55,6 +55,7 @@ from reconcile.steps import (
     TurnBack,
     UpdateBridge,
 )
+from reconcile.stop_requests import StopRequests
 
 _SUSPECTS_COPY = frozenset(
     {
@@ -107,7 +108,11 @@ class MigratedCopies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PassTargets:
-    """The ports that actions have effects through."""
+    """The ports that actions have effects through.
+
+    Attributes:
+        stops: The instances that were retired lately; whoever reads events asks it which are expected.
+    """
 
     lrps: Lrps
     bridges: Bridges
@@ -121,6 +126,7 @@ class PassTargets:
     pulls: CellPulls
     cache: CacheRepositories
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
+    stops: StopRequests = field(default_factory=StopRequests)
 
 
 async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
@@ -138,7 +144,7 @@ async def apply(action: Action, observed: Observed, facts: Facts, targets: PassT
         case BeginMigration():
             return await _begin(action, observed, facts, targets)
         case RetireInstances():
-            return await _retire(action, targets)
+            return await _retire(action, observed, targets)
         case RemoveOrphanedBridge(process_guid, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(process_guid)
@@ -254,7 +260,7 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, targets:
         case DesireOriginal(row):
             return await _desire(row, action.target, observed, targets)
         case RetireInstances() as retire:
-            return await _retire(retire, targets)
+            return await _retire(retire, observed, targets)
         case RemoveBridge(row, reason):
             with suppress(NotFound):
                 await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
@@ -343,20 +349,26 @@ async def _cancel(
     return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
-async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
+async def _retire(action: RetireInstances, observed: Observed, targets: PassTargets) -> Outcome:
     if action.migration is not None:
         await targets.journal.save_migration(action.migration)
     for row in action.instances:
-        await _retire_one(row, targets)
+        await _retire_one(row, observed.now, targets)
     if without_container(action.instances):  # the BBS deletes their rows at once
         return Outcome(action.reason, retry_after=SHORTEST_RETRY)
     return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
-async def _retire_one(row: ActualLrp, targets: PassTargets) -> None:
-    if row.presence is Presence.ORDINARY:
-        with suppress(NotFound):
-            await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+async def _retire_one(row: ActualLrp, now: float, targets: PassTargets) -> None:
+    """Retire an instance, unless an earlier request to stop it may still take effect."""
+    stops, repeat_after = targets.stops, targets.limits.stop
+    if row.presence is not Presence.ORDINARY or not stops.is_due(row, now, repeat_after=repeat_after):
+        return
+    stops.note(row, now)
+    try:
+        await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+    except NotFound:
+        stops.note_gone(row)
 
 
 async def _desire(row: Migration, target: Pull, observed: Observed, targets: PassTargets) -> Outcome:

@@ -5,8 +5,9 @@ Pure state and arithmetic; the caller brings the clock.
 
 from dataclasses import dataclass, replace
 
-PROBE_CHECK_INTERVAL = 5.0
-"""Seconds after which a migration that waits for the end of a probe is queued again."""
+PROBE_CHECK_INTERVAL = 60.0
+"""Seconds after which a migration that waits for the end of a probe is queued again; a probe that succeeds
+wakes those that wait."""
 
 
 @dataclass(frozen=True, slots=True)

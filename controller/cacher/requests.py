@@ -10,6 +10,7 @@ import structlog
 
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
+from controller.cacher.repeats import RepeatedRequests
 from controller.workqueue import WorkQueue
 from reconcile.errors import ErrorCode
 from reconcile.records import (
@@ -34,6 +35,7 @@ class JobRequests:
         self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
         self._listeners, self._gate = dependencies.listeners, dependencies.gate
         self._clock = dependencies.process.clock
+        self._repeats = RepeatedRequests(dependencies.process.monotonic)
         self._queue, self._credentials = queue, credentials
         self._ordered: dict[JobId, set[str]] = {}
         self._joined_late: dict[JobId, list[CacheRequest]] = {}
@@ -97,11 +99,13 @@ class JobRequests:
                 await self._bindings.put_binding(_binding(request, job.job_id))
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
+                if not is_of_lrp(request.requester):
+                    self._queue.add(job.job_id)  # it need not wait any longer for having been repeated
                 return job
         return await self._add(request)
 
     async def _add(self, request: CacheRequest) -> CacheJob:
-        now = self._clock()
+        now, pause = self._clock(), self._repeats.pause(request)
         job = CacheJob(
             job_id=JobId(str(uuid.uuid4())),
             source=request.source,
@@ -110,13 +114,20 @@ class JobRequests:
             created_at=now,
             updated_at=now,
             needs_credentials=request.credentials is not None,
+            failure=f"requested-again: too soon after the last copy, it waits {pause:.0f} s" if pause else "",
         )
         await self._jobs.add_job(job, _binding(request, job.job_id))
         if request.credentials is not None:
             self._credentials.put(job.job_id, request.credentials)
         self._note_order(job.job_id, request)
-        self._queue.add(job.job_id)
-        log.info("queued-job", job=job.job_id, source_image=str(job.source), reason=job.reason)
+        self._queue.add_later(job.job_id, pause)
+        log.info(
+            "queued-job",
+            job=job.job_id,
+            source_image=str(job.source),
+            reason=job.reason,
+            starts_in_s=round(pause, 1),
+        )
         return job
 
     def _note_order(self, job_id: JobId, request: CacheRequest) -> None:

@@ -38,6 +38,8 @@ class JobRunner:
         self._cache, self._gate = dependencies.cache, dependencies.gate
         self._listeners, self._process = dependencies.listeners, dependencies.process
         self._requests, self._credentials, self._copies = requests, credentials, copies
+        self._rate_limits: dict[JobId, int] = {}
+        """How often in a row the attempts at a job met a rate limit."""
 
     async def run(self, job_id: JobId) -> float | None:
         """Run a job once, and return the seconds until it must run again; None when it has ended."""
@@ -89,6 +91,7 @@ class JobRunner:
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
+        self._rate_limits.pop(job.job_id, None)
         await self._report_cached(job, image, copied, time.monotonic() - started)
         return None
 
@@ -125,10 +128,14 @@ class JobRunner:
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
         if isinstance(error, RateLimited):
-            # A rate limit says nothing about the copy: it uses up no attempt.
-            seconds = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
+            # A rate limit says nothing about the copy: it uses up no attempt. A registry that names a time
+            # which is too short is asked ever more seldom.
+            count = self._rate_limits[job.job_id] = self._rate_limits.pop(job.job_id, 0) + 1
+            named = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
+            seconds = max(named, RETRY_PAUSE(count))
             return await self._postpone(job, failure, seconds, attempts=job.attempts - 1)
-        pause = RETRY_PAUSE(job.attempts) if error.retry_after is None else error.retry_after
+        self._rate_limits.pop(job.job_id, None)
+        pause = max(error.retry_after or 0.0, RETRY_PAUSE(job.attempts))
         return await self._retry_or_fail(job, failure, pause)
 
     async def _retry_or_fail(self, job: CacheJob, failure: str, seconds: float) -> float | None:
@@ -152,6 +159,7 @@ class JobRunner:
         return seconds
 
     async def _fail(self, job: CacheJob, failure: str) -> None:
+        self._rate_limits.pop(job.job_id, None)
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()
         log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)

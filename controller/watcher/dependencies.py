@@ -14,6 +14,7 @@ from reconcile.events import Event
 from reconcile.lrps import ProcessGuid, SchedulingInfo, Task
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
+from reconcile.stop_requests import StopRequests
 
 
 class SchedulingInfoScan(Protocol):
@@ -49,11 +50,13 @@ class WatcherDependencies:
     Attributes:
         queue: The process GUIDs of the LRPs that need a pass.
         index: The Docker LRPs that run from their source. The watcher keeps it up to date.
-        coverage: The stagings seen since the last subscription. Each subscription resets it.
+        coverage: The stagings seen since the last subscription. Each subscription resets it, and a staging
+            that failed is forgotten.
         requests: Receives a request for a copy for each staging task.
         bindings: The watcher deletes the binding of a task whose staging failed.
         records: The watcher deletes the records of LRPs that no longer exist.
         event_cache: The versions of the LRPs that are being migrated, as events reported them.
+        stops: The instances that passes have asked to stop: events that only announce that are no news.
         mode: Whether LRPs are migrated to their copies or back to their sources.
     """
 
@@ -65,6 +68,7 @@ class WatcherDependencies:
     bindings: BindingRecords
     records: LrpRecords
     event_cache: LrpEventCache
+    stops: StopRequests
     mode: Mode
     rules: Rules
     process: Process

@@ -1,4 +1,8 @@
-"""Handles the events of the BBS: queues staging tasks, and the LRPs that need a pass."""
+"""Handles the events of the BBS: queues staging tasks, and the LRPs that need a pass.
+
+An event that is no news does not shorten the wait of an LRP: one that the daemon's own calls have caused, and
+one of an instance on its way between two states that decide anything.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,6 +12,7 @@ import structlog
 from controller.watcher.dependencies import WatcherDependencies
 from controller.watcher.staging_tasks import StagingTasks
 from controller.workqueue import Priority
+from reconcile.bridges import is_bridge
 from reconcile.events import (
     ActualLrpChanged,
     ActualLrpCrashed,
@@ -23,9 +28,12 @@ from reconcile.events import (
     TaskRemoved,
     UnknownEvent,
 )
-from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ProcessGuid, SchedulingInfo
 
 log = structlog.get_logger(scope="watcher")
+
+_ON_THE_WAY = frozenset({ActualLrpState.UNCLAIMED, ActualLrpState.CLAIMED})
+"""States of an instance that change no decision: a crash, and the end of an instance, have events of their own."""
 
 
 class EventHandler:
@@ -60,9 +68,11 @@ class EventHandler:
                 self._handle_desired_lrp(lrp)
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
-                self._queue_lrp(lrp.process_guid)
-            case ActualLrpCreated(row) | ActualLrpRemoved(row) | ActualLrpChanged(after=row):
-                self._handle_actual_lrp(row)
+                self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
+            case ActualLrpCreated(row) | ActualLrpChanged(after=row):
+                self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)
+            case ActualLrpRemoved(row):
+                self._handle_actual_lrp(row, is_news=not self._dependencies.stops.is_announcement(row))
             case ActualLrpCrashed():
                 self._queue_lrp(event.process_guid)
             case UnknownEvent(name):
@@ -73,27 +83,27 @@ class EventHandler:
                 log.error("skipped-broken-event", event_name=name, reason=reason)
                 self._sweep_requested.set()
 
-    def _queue_lrp(self, process_guid: ProcessGuid) -> None:
+    def _queue_lrp(self, process_guid: ProcessGuid, *, is_news: bool = True) -> None:
         """Queue an LRP if it is being migrated or runs from its source; others need no pass."""
-        if not self._queue_migration(process_guid) and process_guid in self._index:
-            self._queue.add(process_guid)
+        if not self._queue_migration(process_guid, is_news=is_news) and process_guid in self._index:
+            self._queue.add(process_guid, Priority.FRESH if is_news else Priority.ROUTINE)
 
-    def _queue_migration(self, process_guid: ProcessGuid) -> bool:
+    def _queue_migration(self, process_guid: ProcessGuid, *, is_news: bool) -> bool:
         """Queue the LRP in migration that has this process GUID or whose bridge has it, if there is one."""
         tracked = self._event_cache.key_of(process_guid)
         if tracked is None:
             return False
-        self._queue.add(tracked, Priority.URGENT)
+        self._queue.add(tracked, Priority.URGENT if is_news else Priority.ROUTINE)
         return True
 
-    def _handle_actual_lrp(self, row: ActualLrp) -> None:
-        self._queue_lrp(row.process_guid)
-        if row.instance_guid in self._event_cache.stale(row.process_guid):
+    def _handle_actual_lrp(self, row: ActualLrp, *, is_news: bool) -> None:
+        self._queue_lrp(row.process_guid, is_news=is_news)
+        if is_news and row.instance_guid in self._event_cache.stale(row.process_guid):
             self._queue.add(row.process_guid)
 
     def _handle_desired_lrp(self, lrp: DesiredLrp) -> None:
         self._event_cache.record(lrp)
-        self._queue_migration(lrp.process_guid)
+        self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
         if lrp.domain not in self._dependencies.rules.domains or not lrp.rootfs.is_docker:
             return
         if self._dependencies.runs_from_cache(lrp.rootfs.uri):

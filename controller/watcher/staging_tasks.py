@@ -28,6 +28,7 @@ class StagingTasks:
 
     def __init__(self, dependencies: WatcherDependencies) -> None:
         self._requests, self._bindings = dependencies.requests, dependencies.bindings
+        self._coverage = dependencies.coverage
         self._rules = dependencies.rules
         self._outcomes = dependencies.process.metrics.staging_tasks
         self._queue: WorkQueue[TaskGuid] = WorkQueue()
@@ -59,7 +60,10 @@ class StagingTasks:
         """Handle staging tasks forever. A task whose handling fails is handled again after a pause."""
         while True:
             guid = await self._queue.take()
-            task = self._latest[guid]
+            task = self._latest.get(guid)
+            if task is None:  # an event repeated a failure while that was being handled
+                self._queue.done(guid)
+                continue
             try:
                 await (self._drop_binding(task) if _has_failed(task) else self._request_copy(task))
             except DockerCacheError as error:
@@ -112,7 +116,9 @@ class StagingTasks:
         log.debug("requested-copy", task_guid=task.task_guid, job=job.job_id)
 
     async def _drop_binding(self, task: Task) -> None:
-        dropped = await self._bindings.drop_binding(requester_of_task(task.task_guid))
+        requester = requester_of_task(task.task_guid)
+        dropped = await self._bindings.drop_binding(requester)
+        self._coverage.forget(requester)
         if dropped is not None:
             failure = start_failure(task.failure_reason)
             log.info(

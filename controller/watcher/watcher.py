@@ -14,7 +14,10 @@ from reconcile.errors import DockerCacheError
 log = structlog.get_logger(scope="watcher")
 
 RECONNECT_PAUSE = backoff(0.2, 10.0)
-"""Seconds before the next subscription, by how many in a row ended before a sweep had succeeded."""
+"""Seconds before the next subscription, by how many in a row ended early."""
+
+STABLE_AFTER = 10.0
+"""Seconds after which a subscription that ends did not end early, if a sweep had succeeded meanwhile."""
 
 
 class Watcher:
@@ -52,12 +55,15 @@ class Watcher:
     async def run(self) -> None:
         """Keep both streams open, and subscribe again when one ends."""
         failures, pause = 0, 0.0
+        loop = asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             try:
                 await self._watch()
             except* DockerCacheError as group:
                 error = group.exceptions[0]
-                failures = 1 if self.is_watching else failures + 1
+                was_stable = self.is_watching and loop.time() - begun >= STABLE_AFTER
+                failures = 1 if was_stable else failures + 1
                 pause = RECONNECT_PAUSE(failures)
                 self._sweeps_before_subscription = self._sweep.count
                 log.error("lost-bbs-events", error=str(error), retry_after_s=round(pause, 1))  # noqa: TRY400

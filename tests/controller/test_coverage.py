@@ -1,6 +1,8 @@
 """Whether a binding may be out of date: which stagings were seen since the last subscription."""
 
-from controller.coverage import StagingCoverage
+from dataclasses import replace
+
+from controller.coverage import MAX_STAGINGS, StagingCoverage
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheRequest, JobId
@@ -37,3 +39,34 @@ def test_a_gap_makes_all_that_was_seen_uncertain() -> None:
     coverage.restart()
 
     assert not coverage.is_current(binding(7))
+
+
+def test_a_staging_that_failed_leaves_no_mark() -> None:
+    coverage = StagingCoverage()
+    for staged_at in (5, 7):
+        coverage.record(request(staged_at))
+    coverage.forget("task:7")
+
+    assert coverage.is_current(binding(5))
+
+    coverage.forget("task:5")
+    assert not coverage.is_current(binding(5)), "nothing was seen since the subscription"
+
+
+def test_what_an_lrp_has_asked_for_is_current_whatever_was_staged_before_it() -> None:
+    """Otherwise it would ask again and again where the binding of a staging is gone."""
+    coverage = StagingCoverage()
+    coverage.record(request(7))
+    coverage.record(replace(request(0), requester="lrp:p"))
+
+    assert coverage.is_current(binding(0))
+
+
+def test_one_app_that_is_staged_without_end_is_not_remembered_without_end() -> None:
+    coverage = StagingCoverage()
+    for staged_at in range(10 * MAX_STAGINGS):
+        coverage.record(request(staged_at))
+    for staged_at in range(9 * MAX_STAGINGS, 10 * MAX_STAGINGS):
+        coverage.forget(f"task:{staged_at}")
+
+    assert not coverage.is_current(binding(9 * MAX_STAGINGS - 1)), "asked once more, and never wrongly used"

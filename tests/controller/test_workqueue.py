@@ -2,12 +2,16 @@
 """The work queue, by example in virtual time and as a state machine; what a key means is not covered here."""
 
 import asyncio
+import contextlib
+import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from controller.turns import CALM, MAX_TURNS
 from controller.workqueue import LONGEST_BACK_OFF, Priority, WorkQueue
 
 pytestmark = pytest.mark.looptime
@@ -128,6 +132,146 @@ async def test_back_off_grows_and_is_forgotten_after_success() -> None:
     assert after_success <= 0.5
 
 
+async def test_what_a_failed_look_has_caused_itself_does_not_shorten_its_back_off() -> None:
+    loop = asyncio.get_running_loop()
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    for _ in range(5):
+        key = await queue.take()
+        queue.add(key, Priority.URGENT)
+        queue.back_off(key, lambda _: 2.0)
+    await queue.take()
+
+    assert loop.time() == pytest.approx(10.0)
+
+
+async def test_what_is_expected_does_not_shorten_a_wait_also_while_the_key_is_held() -> None:
+    loop = asyncio.get_running_loop()
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    key = await queue.take()
+    queue.add(key, Priority.ROUTINE)
+    queue.again(key, 5.0)
+    queue.add(key, Priority.ROUTINE)
+    await queue.take()
+
+    assert loop.time() == pytest.approx(5.0)
+
+
+async def test_a_key_that_is_added_later_comes_at_its_time_or_when_it_is_added() -> None:
+    loop = asyncio.get_running_loop()
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b"):
+        queue.add_later(key, 5.0)
+    queue.add_later("c", 0.0)
+    queue.add("b")
+
+    assert [await queue.take(), await queue.take(), loop.time()] == ["c", "b", 0.0]
+    assert (await queue.take(), loop.time()) == ("a", 5.0)
+
+
+class TestBusyKeys:
+    """Whatever brings a key back at once, again and again, does so ever more seldom."""
+
+    @pytest.mark.parametrize(
+        ("priority", "most"), [(Priority.FRESH, MAX_TURNS + 10), (Priority.URGENT, MAX_TURNS + 62)]
+    )
+    async def test_a_key_whose_looks_bring_it_back_is_taken_a_limited_number_of_times_in_a_minute(
+        self, priority: Priority, most: int
+    ) -> None:
+        assert MAX_TURNS < await turns_in_a_minute(priority, lambda queue, key: queue.done(key)) <= most
+
+    async def test_the_same_holds_for_a_key_that_asks_to_come_back_at_once(self) -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        queue.add("a")
+
+        assert await taken_in_a_minute(queue, lambda key: queue.again(key, 0.0)) <= MAX_TURNS + 10
+
+    async def test_many_busy_keys_are_all_delayed(self) -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        for number in range(100):
+            queue.add(f"key-{number}")
+
+        def bring_back(key: str) -> None:
+            queue.done(key)
+            queue.add(key)
+
+        assert await taken_in_a_minute(queue, bring_back) <= 100 * (MAX_TURNS + 10)
+
+    async def test_what_happens_meanwhile_does_not_end_the_delay(self) -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        await make_busy(queue)
+        queue.add("a", Priority.URGENT)
+        assert len(queue) == 0
+
+        assert await queue.take() == "a"
+
+    async def test_a_key_that_comes_back_after_the_shortest_pause_is_never_delayed(self) -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        queue.add("a")
+
+        assert await taken_in_a_minute(queue, lambda key: queue.again(key, CALM)) == MINUTE / CALM
+
+    async def test_a_key_that_was_busy_once_is_not_delayed_after_a_calm_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        queue: WorkQueue[str] = WorkQueue()
+        await make_busy(queue)
+        queue.done(await queue.take())
+        await asyncio.sleep(MINUTE)
+        begun = loop.time()
+        for _ in range(MAX_TURNS):
+            queue.add("a")
+            queue.done(await queue.take())
+
+        assert loop.time() == begun
+
+    async def test_it_is_said_once(self, capsys: pytest.CaptureFixture[str]) -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        queue.add("a")
+        await taken_in_a_minute(queue, lambda key: queue.again(key, 0.0))
+
+        (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+        assert line["message"] == "docker-cache.workqueue.delayed-busy-key"
+        assert (line["level"], line["data"]["key"]) == ("error", "a"), "lager's levels know no warning"
+
+
+MINUTE = 60.0
+
+
+async def make_busy(queue: WorkQueue[str]) -> None:
+    """Bring a key back at once until it is delayed."""
+    queue.add("a")
+    while len(queue):
+        queue.done(await queue.take())
+        queue.add("a")
+
+
+async def turns_in_a_minute(priority: Priority, release: Callable[[WorkQueue[str], str], None]) -> int:
+    """Count how often a key is taken in a minute that is added again while it is held."""
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a", priority)
+
+    def bring_back(key: str) -> None:
+        queue.add(key, priority)
+        release(queue, key)
+
+    return await taken_in_a_minute(queue, bring_back)
+
+
+async def taken_in_a_minute(queue: WorkQueue[str], release: Callable[[str], None]) -> int:
+    """Count how often keys are taken in a minute."""
+    taken = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(MINUTE):
+            while True:
+                key = await queue.take()
+                taken += 1
+                release(key)
+                await asyncio.sleep(0)
+    queue.close()
+    return taken
+
+
 async def test_a_key_is_not_lost_with_a_waiter_that_is_cancelled_as_it_arrives() -> None:
     queue: WorkQueue[str] = WorkQueue()
     first = asyncio.create_task(queue.take())
@@ -223,6 +367,14 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
         self.queue.close()
         self.loop.close()
 
+    def runs(self, act: Callable[[], object]) -> None:
+        """Do something on the loop, as every caller of the queue does."""
+
+        async def run() -> None:
+            act()
+
+        self.loop.run_until_complete(run())
+
     def waits(self, key: str, priority: Priority) -> None:
         self.timed.discard(key)
         before = self.priorities.get(key)
@@ -245,7 +397,7 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
 
     @rule(key=KEYS, priority=PRIORITIES)
     def add(self, key: str, priority: Priority) -> None:
-        self.queue.add(key, priority)
+        self.runs(lambda: self.queue.add(key, priority))
         if key in self.held:
             self.added_while_held[key] = max(priority, self.added_while_held.get(key, Priority.ROUTINE))
         elif key not in self.timed or priority > Priority.ROUTINE:
@@ -266,7 +418,7 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
     @rule(data=st.data())
     def done(self, data: st.DataObject) -> None:
         key = self.one_of_the_held(data)
-        self.queue.done(key)
+        self.runs(lambda: self.queue.done(key))
         del self.priorities[key]
         self.released(key)
 
@@ -274,12 +426,10 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
     @rule(data=st.data(), seconds=st.sampled_from([0.0, AN_HOUR]), priority=PRIORITIES)
     def again(self, data: st.DataObject, seconds: float, priority: Priority) -> None:
         key = self.one_of_the_held(data)
-
-        async def release() -> None:
-            self.queue.again(key, seconds, priority)
-
-        self.loop.run_until_complete(release())
+        self.runs(lambda: self.queue.again(key, seconds, priority))
         self.priorities[key] = priority
+        if self.added_while_held.get(key) is Priority.ROUTINE:  # the wait is no longer for it
+            del self.added_while_held[key]
         if not self.released(key):
             self.comes_back(key, seconds)
 
@@ -287,14 +437,11 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
     @rule(data=st.data(), seconds=st.sampled_from([0.0, AN_HOUR]), priority=PRIORITIES)
     def back_off(self, data: st.DataObject, seconds: float, priority: Priority) -> None:
         key = self.one_of_the_held(data)
-
-        async def release() -> None:
-            self.queue.back_off(key, lambda _: seconds, priority)
-
-        self.loop.run_until_complete(release())
-        self.priorities[key] = max(priority, self.priorities[key])
-        if not self.released(key):
-            self.comes_back(key, seconds)
+        self.runs(lambda: self.queue.back_off(key, lambda _: seconds, priority))
+        added = self.added_while_held.pop(key, Priority.ROUTINE)
+        self.priorities[key] = max(priority, added, self.priorities[key])
+        self.held.discard(key)
+        self.comes_back(key, seconds)
 
     def comes_back(self, key: str, seconds: float) -> None:
         if seconds:

@@ -21,6 +21,10 @@ from controller.workqueue import WorkQueue
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.events import (
+    ActualLrpChanged,
+    ActualLrpCrashed,
+    ActualLrpCreated,
+    ActualLrpRemoved,
     BrokenEvent,
     DesiredLrpChanged,
     DesiredLrpCreated,
@@ -28,11 +32,24 @@ from reconcile.events import (
     Event,
     TaskChanged,
     TaskCreated,
+    TaskRemoved,
 )
-from reconcile.lrps import DesiredLrp, ModificationTag, ProcessGuid, SchedulingInfo, Task, TaskState
+from reconcile.lrps import (
+    ActualLrp,
+    ActualLrpState,
+    DesiredLrp,
+    ModificationTag,
+    Presence,
+    ProcessGuid,
+    SchedulingInfo,
+    Task,
+    TaskGuid,
+    TaskState,
+)
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import Rootfs
+from reconcile.stop_requests import StopRequests
 from tests.reconcile.test_decide import LRP, PROCESS, RULES
 from tests.reconcile.test_staging import staging_task
 
@@ -46,6 +63,20 @@ STAGING = staging_task("-dockerRef=registry.example.com/team/app:1")
 
 def info(lrp: DesiredLrp = LRP) -> SchedulingInfo:
     return SchedulingInfo(lrp.process_guid, lrp.domain, lrp.app_guid, lrp.rootfs, lrp.instances, lrp.tag)
+
+
+def bridge_row(state: ActualLrpState) -> ActualLrp:
+    has_key = state in {ActualLrpState.CLAIMED, ActualLrpState.RUNNING}
+    return ActualLrp(
+        bridge_of(PROCESS),
+        0,
+        BRIDGE_DOMAIN,
+        state,
+        Presence.ORDINARY,
+        instance_guid="bridge-0" if has_key else "",
+        cell_id="cell-1" if has_key else "",
+        tag=ModificationTag("", 0),
+    )
 
 
 @dataclass
@@ -134,6 +165,7 @@ class Scene:
     queue: WorkQueue[ProcessGuid]
     requests: Requests
     event_cache: LrpEventCache
+    stops: StopRequests
     mode: Mode
 
     async def happens(self, *events: Event | DockerCacheError) -> None:
@@ -159,7 +191,7 @@ async def store() -> AsyncIterator[Store]:
 @asynccontextmanager
 async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
     queue: WorkQueue[ProcessGuid] = WorkQueue()
-    requests, event_cache, mode = Requests(), LrpEventCache(), Mode()
+    requests, event_cache, stops, mode = Requests(), LrpEventCache(), StopRequests(), Mode()
     dependencies = WatcherDependencies(
         bbs=bbs,
         queue=queue,
@@ -169,6 +201,7 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
         bindings=store.records,
         records=store.records,
         event_cache=event_cache,
+        stops=stops,
         mode=mode,
         rules=RULES,
         process=Process("run-1"),
@@ -177,7 +210,7 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
     task = asyncio.create_task(watcher.run())
     try:
         await asyncio.sleep(0.1)
-        yield Scene(bbs, store, watcher, queue, requests, event_cache, mode)
+        yield Scene(bbs, store, watcher, queue, requests, event_cache, stops, mode)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -228,12 +261,64 @@ class TestStreams:
         self, scene: Scene
     ) -> None:
         scene.event_cache.track(PROCESS)
-        bridge = replace(CACHED, process_guid=bridge_of(PROCESS), domain=BRIDGE_DOMAIN)
         other = replace(LRP, process_guid=ProcessGuid("other"))
+        before, after = bridge_row(ActualLrpState.CLAIMED), bridge_row(ActualLrpState.RUNNING)
 
-        await scene.happens(DesiredLrpCreated(other), DesiredLrpCreated(bridge))
+        await scene.happens(DesiredLrpCreated(other), ActualLrpChanged(before, after))
 
         assert await scene.queued() == [PROCESS, "other"]
+
+    async def test_what_the_daemon_causes_itself_does_not_shorten_a_wait(self, scene: Scene) -> None:
+        scene.event_cache.track(PROCESS)
+        bridge = replace(CACHED, process_guid=bridge_of(PROCESS), domain=BRIDGE_DOMAIN)
+        row = bridge_row(ActualLrpState.RUNNING)
+        scene.queue.add(PROCESS)
+        scene.queue.again(await scene.queue.take(), 5.0)
+        scene.stops.note(row, 0.0)
+
+        await scene.happens(
+            DesiredLrpCreated(bridge),
+            DesiredLrpChanged(bridge, bridge),
+            ActualLrpCreated(bridge_row(ActualLrpState.UNCLAIMED)),
+            ActualLrpChanged(row, bridge_row(ActualLrpState.CLAIMED)),
+            ActualLrpRemoved(row),
+            DesiredLrpRemoved(bridge),
+        )
+
+        assert len(scene.queue) == 0
+
+    @pytest.mark.parametrize(
+        "event",
+        [
+            DesiredLrpChanged(LRP, LRP),
+            DesiredLrpRemoved(LRP),
+            ActualLrpRemoved(bridge_row(ActualLrpState.RUNNING)),
+            ActualLrpChanged(bridge_row(ActualLrpState.CLAIMED), bridge_row(ActualLrpState.RUNNING)),
+            ActualLrpChanged(bridge_row(ActualLrpState.RUNNING), bridge_row(ActualLrpState.CRASHED)),
+            ActualLrpCrashed(bridge_of(PROCESS), 0, BRIDGE_DOMAIN, "bridge-0", "cell-1", 1, "exited"),
+        ],
+    )
+    async def test_what_decides_something_ends_a_wait(self, scene: Scene, event: Event) -> None:
+        scene.event_cache.track(PROCESS)
+        scene.queue.add(PROCESS)
+        scene.queue.again(await scene.queue.take(), 5.0)
+
+        await scene.happens(event)
+
+        assert await scene.queued() == [PROCESS]
+        scene.queue.close()
+
+    async def test_the_end_of_an_instance_that_was_asked_to_stop_ends_a_wait(self, scene: Scene) -> None:
+        """The BBS emits one removed event when it sends the stop, and another when the row is gone."""
+        scene.event_cache.track(PROCESS)
+        row = bridge_row(ActualLrpState.RUNNING)
+        scene.stops.note(row, 0.0)
+        scene.queue.add(PROCESS)
+        scene.queue.again(await scene.queue.take(), 5.0)
+
+        await scene.happens(ActualLrpRemoved(row), ActualLrpRemoved(row))
+
+        assert await scene.queued() == [PROCESS]
 
     async def test_versions_of_an_lrp_in_migration_are_remembered(self, scene: Scene) -> None:
         scene.event_cache.track(PROCESS)
@@ -308,6 +393,21 @@ class TestStagingTasks:
 
         await scene.happens(TaskCreated(STAGING))
         assert len(scene.requests.taken) == 1
+
+    async def test_a_failure_that_is_reported_again_while_it_is_handled_ends_nothing(self, scene: Scene) -> None:
+        failed = replace(STAGING, state=TaskState.COMPLETED, failed=True)
+        again = replace(failed, state=TaskState.RESOLVING)
+        for event in (TaskChanged(STAGING, failed), TaskChanged(failed, again), TaskRemoved(again)):
+            scene.bbs.events.put_nowait(event)
+            for _ in range(4):  # it is read, and the task is taken
+                await asyncio.sleep(0)
+        for _ in range(200):  # the store works in a thread, in real time
+            await asyncio.sleep(0.01)
+        other = replace(STAGING, task_guid=TaskGuid("other"))
+        await scene.happens(TaskCreated(other))
+
+        assert [request.requester for request in scene.requests.taken] == ["task:other"]
+        assert scene.bbs.subscribed == 1
 
 
 class TestSweep:

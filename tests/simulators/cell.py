@@ -8,7 +8,7 @@ for the result of a staging task.
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -71,6 +71,7 @@ class CellSettings:
     Attributes:
         start_delay: Seconds from the end of the pull to RUNNING.
         stop_delay: Seconds from a stop request to the end of the container.
+        on_sigterm: Lets the process of an instance end instead, and returns when it has ended.
         task_delay: Seconds that a task runs.
         heartbeat: Seconds between repeated starts of what runs; None for never.
         registry_map: Host in a rootfs to base URL; None means that nothing is pulled.
@@ -89,6 +90,7 @@ class CellSettings:
     containers: int = 100000
     start_delay: float = 0.02
     stop_delay: float = 0.05
+    on_sigterm: Callable[[Instance], Awaitable[None]] | None = None
     task_delay: float = 0.02
     heartbeat: float | None = None
     registry_map: Mapping[str, str] | None = None
@@ -319,7 +321,8 @@ class SimulatedCell:
 
     async def _stop(self, instance: Instance) -> None:
         if instance.is_running:
-            await asyncio.sleep(self.settings.stop_delay)
+            end = self.settings.on_sigterm
+            await (asyncio.sleep(self.settings.stop_delay) if end is None else end(instance))
             await self.stop_gate.wait()
         self._remove(instance)
 

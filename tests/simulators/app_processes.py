@@ -1,0 +1,111 @@
+"""The processes of simulated apps: what each has in flight, and how it takes SIGTERM.
+
+A cell asks `AppProcesses.end` to end a process, and the router asks `AppProcesses.begin` to serve a request.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tests.simulators.cell import Instance, SimulatedCell
+
+SIGTERM_AFTER = 0.06
+"""Seconds from a stop request of the BBS to SIGTERM."""
+GRACE = 10.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+class OnSigterm(StrEnum):
+    """What a process does when it gets SIGTERM."""
+
+    DIES = "dies at once"
+    FINISHES = "takes nothing new, and finishes what is in flight"
+    SERVES_ON = "serves on for a while, then finishes what is in flight"
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    ends_at: float
+    report: Callable[[bool], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Process:
+    in_flight: dict[_Request, asyncio.TimerHandle] = field(default_factory=dict)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    refuses: bool = False
+
+
+class AppProcesses:
+    """The processes of all apps on some cells, whose instances they end from now on.
+
+    Attributes:
+        on_sigterm: How they take SIGTERM.
+        serves_on: For how many seconds those serve that serve on.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[SimulatedCell],
+        on_sigterm: OnSigterm = OnSigterm.DIES,
+        *,
+        serves_on: float = 1.0,
+    ) -> None:
+        self.on_sigterm = on_sigterm
+        self.serves_on = serves_on
+        self._cells = cells
+        self._processes: dict[str, _Process] = {}
+        for cell in cells:
+            cell.settings.on_sigterm = self.end
+
+    def begin(self, instance_guid: str, seconds: float, report: Callable[[bool], None]) -> bool:
+        """Begin to serve a request; false when the connection is refused.
+
+        Args:
+            instance_guid: Of the instance that is to serve it.
+            seconds: How long it takes.
+            report: Told at its end whether it was answered; it was not if the process ended first.
+        """
+        process = self._processes.setdefault(instance_guid, _Process())
+        if process.refuses or not self._is_running(instance_guid):
+            return False
+        loop = asyncio.get_running_loop()
+        request = _Request(loop.time() + seconds, report)
+        process.in_flight[request] = loop.call_at(request.ends_at, self._finish, instance_guid, request)
+        process.idle.clear()
+        return True
+
+    async def end(self, instance: Instance) -> None:
+        """Send SIGTERM to a process, and return when it has ended."""
+        await asyncio.sleep(SIGTERM_AFTER)
+        process = self._processes.setdefault(instance.instance_key.instance_guid, _Process())
+        if self.on_sigterm is not OnSigterm.DIES:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await self._end_in_good_order(process)
+        process.refuses = True
+        now = asyncio.get_running_loop().time()
+        for request, timer in process.in_flight.items():
+            timer.cancel()
+            request.report(request.ends_at <= now)  # the timer may be late on a busy machine
+        process.in_flight.clear()
+
+    async def _end_in_good_order(self, process: _Process) -> None:
+        if self.on_sigterm is OnSigterm.SERVES_ON:
+            await asyncio.sleep(self.serves_on)
+        process.refuses = True
+        if process.in_flight:
+            await process.idle.wait()
+
+    def _finish(self, instance_guid: str, request: _Request) -> None:
+        process = self._processes[instance_guid]
+        del process.in_flight[request]
+        if not process.in_flight:
+            process.idle.set()
+        request.report(self._is_running(instance_guid))
+
+    def _is_running(self, instance_guid: str) -> bool:
+        instances = (cell.instances.get(instance_guid) for cell in self._cells)
+        return any(instance is not None and instance.is_running for instance in instances)

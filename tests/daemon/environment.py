@@ -28,6 +28,7 @@ from tests.simulators import images
 from tests.simulators import registry as registry_simulator
 from tests.simulators.bbs import Bbs, Version, actual, serve_bbs
 from tests.simulators.cell import CellSettings, SimulatedCell
+from tests.simulators.cell_network import Condition
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
@@ -186,7 +187,7 @@ class Environment:
     source: Registry
     cache: Registry
     bbs: Bbs
-    cell: SimulatedCell
+    cells: list[SimulatedCell]
     cloud: CloudController
     settings: dict[str, Any]
     certificates: Certificates
@@ -194,6 +195,11 @@ class Environment:
     start: Starter
     _source_stack: contextlib.ExitStack
     _daemons: list[DaemonProcess] = field(default_factory=list)
+
+    @property
+    def cell(self) -> SimulatedCell:
+        """The first cell."""
+        return self.cells[0]
 
     @property
     def config_path(self) -> Path:
@@ -252,7 +258,8 @@ class Environment:
         }
         return sum(
             instance.is_running and instance.rootfs == rootfs
-            for guid, instance in self.cell.instances.items()
+            for cell in self.cells
+            for guid, instance in cell.instances.items()
             if guid in running
         )
 
@@ -263,14 +270,26 @@ class Environment:
 
     def lose_stops(self) -> None:
         """Let every stop request get lost, so that instance rows stay after a removal."""
-        self.cell.lost_stops = 1000
+        for cell in self.cells:
+            cell.lost_stops = 1000
 
     def end_instances(self) -> None:
         """Let the rows that stayed go after all."""
-        self.cell.lost_stops = 0
+        for cell in self.cells:
+            cell.lost_stops = 0
         for row in list(self.bbs.state.rows()):
             key = row.actual_lrp_key
             actual.remove(self.bbs.state, key.process_guid, key.index, None)
+
+    def impose(self, registry: Registry, condition: Condition, *cells: SimulatedCell) -> None:
+        """Let something go wrong between cells and a registry; all cells if none is named."""
+        for cell in cells or self.cells:
+            cell.network.impose(registry.address, condition)
+
+    def mend(self, registry: Registry, *cells: SimulatedCell) -> None:
+        """Let cells reach a registry again; all cells if none is named."""
+        for cell in cells or self.cells:
+            cell.network.mend(registry.address)
 
     async def replaced(self, app: App) -> str:
         """Wait until an app's LRP is desired from the cache, and give its rootfs."""
@@ -305,6 +324,7 @@ async def open_environment(
     faulty_cache: bool = False,
     start_delay: float = 1.0,
     pulls: bool = True,
+    cells: int = 1,
     sync_interval: float | None = None,
     converge_interval: float | None = None,
     limits: Mapping[str, float] | None = None,
@@ -319,6 +339,7 @@ async def open_environment(
         faulty_cache: The same of the private registry.
         start_delay: Seconds from the end of a pull to RUNNING.
         pulls: Whether cells pull for real.
+        cells: How many cells there are, each with a store of its own.
         sync_interval: Seconds between Cloud Controller's syncs; None leaves them to the test.
         converge_interval: The same of the BBS's convergence.
         limits: Those of the daemon's migration protocol that are to be others, by the names of `Limits`.
@@ -341,11 +362,18 @@ async def open_environment(
                 address=("127.0.0.1", free_port()),  # which nobody takes while it does not listen
             )
         )
-        settings = CellSettings(
-            start_delay=start_delay,
-            registry_map={each.address: each.url for each in (source, cache)} if pulls else None,
-        )
-        cell = await stack.enter_async_context(SimulatedCell(bbs, settings))
+        registry_map = {each.address: each.url for each in (source, cache)} if pulls else None
+        running_cells = [
+            await stack.enter_async_context(
+                SimulatedCell(
+                    bbs,
+                    CellSettings(
+                        cell_id=f"cell-{number}", start_delay=start_delay, registry_map=registry_map
+                    ),
+                )
+            )
+            for number in range(1, cells + 1)
+        ]
         cloud = await stack.enter_async_context(CloudController(InProcess(bbs), interval=sync_interval))
         key = directory / "journal.key"
         key.write_bytes(Fernet.generate_key())
@@ -355,7 +383,7 @@ async def open_environment(
             source,
             cache,
             bbs,
-            cell,
+            running_cells,
             cloud,
             settings={
                 "log_level": "debug",

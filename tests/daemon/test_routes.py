@@ -10,8 +10,9 @@ from tests.daemon.conftest import SHORT
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.simulators import images
-from tests.simulators.app_processes import AppProcesses, OnSigterm
+from tests.simulators.app_processes import AppProcesses
 from tests.simulators.bbs import Version
+from tests.simulators.cell import Sigterm
 from tests.simulators.cloud_controller import App
 from tests.simulators.http_load import Counts, Load, load_on
 from tests.simulators.recipes import Image
@@ -57,9 +58,10 @@ def is_moved(env: Environment, app: App) -> bool:
     return env.is_from_cache(app) and not has_bridge and not has_rows
 
 
-async def moved_under_load(env: Environment, on_sigterm: OnSigterm, instances: int) -> tuple[App, Counts]:
+async def moved_under_load(env: Environment, sigterm: Sigterm, instances: int) -> tuple[App, Counts]:
     """Let the daemon move an app, and count what became of the requests to it."""
-    async with Router(env.bbs, AppProcesses([env.cell], on_sigterm)) as router:
+    env.cell.settings.on_sigterm, env.cell.settings.stop_delay = lambda _lrp: sigterm, 1.0
+    async with Router(env.bbs, AppProcesses([env.cell])) as router:
         app = await running_app(env, router, instances)
         invariants = Invariants(env.bbs, [env.cell], env.cloud)
         with invariants.watching():
@@ -76,15 +78,15 @@ async def test_an_app_that_dies_on_sigterm_loses_nothing_at_the_removal_of_its_b
     env: Environment, instances: int
 ) -> None:
     """Its routes go first. At the removal of the original those are cut that it has in flight."""
-    app, counts = await moved_under_load(env, OnSigterm.DIES, instances)
+    app, counts = await moved_under_load(env, Sigterm.DIES, instances)
 
     assert counts.failed_by(BRIDGE_PREFIX + app.process_guid) == 0, str(counts)
     assert counts.failed_by(app.process_guid) == len(counts.failures), str(counts)
     assert {failure.ending for failure in counts.failures} <= {Ending.CUT}
 
 
-@pytest.mark.parametrize("on_sigterm", [OnSigterm.FINISHES, OnSigterm.SERVES_ON])
-async def test_an_app_that_ends_in_good_order_loses_nothing(env: Environment, on_sigterm: OnSigterm) -> None:
-    _, counts = await moved_under_load(env, on_sigterm, instances=2)
+@pytest.mark.parametrize("sigterm", [Sigterm.FINISHES, Sigterm.SERVES_ON])
+async def test_an_app_that_ends_in_good_order_loses_nothing(env: Environment, sigterm: Sigterm) -> None:
+    _, counts = await moved_under_load(env, sigterm, instances=2)
 
     assert counts.failures == [], str(counts)

@@ -1,28 +1,18 @@
-"""The processes of simulated apps: what each has in flight, and how it takes SIGTERM.
+"""The processes of simulated apps: what each has in flight, and what becomes of that when the process ends.
 
-A cell asks `AppProcesses.end` to end a process, and the router asks `AppProcesses.begin` to serve a request.
+A router asks `AppProcesses.begin` to serve a request; a cell asks to end a process, and says how it takes SIGTERM.
 """
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from tests.simulators.cell import Instance, SimulatedCell
+from tests.simulators.cell import CellSettings, Instance, Sigterm, SimulatedCell
 
 SIGTERM_AFTER = 0.06
 """Seconds from a stop request of the BBS to SIGTERM."""
-GRACE = 10.0
-"""Seconds from SIGTERM to SIGKILL."""
-
-
-class OnSigterm(StrEnum):
-    """What a process does when it gets SIGTERM."""
-
-    DIES = "dies at once"
-    FINISHES = "takes nothing new, and finishes what is in flight"
-    SERVES_ON = "serves on for a while, then finishes what is in flight"
 
 
 @dataclass(eq=False, slots=True)
@@ -39,26 +29,13 @@ class _Process:
 
 
 class AppProcesses:
-    """The processes of all apps on some cells, whose instances they end from now on.
+    """The processes of all apps on some cells, which leave it to them to end from now on."""
 
-    Attributes:
-        on_sigterm: How they take SIGTERM.
-        serves_on: For how many seconds those serve that serve on.
-    """
-
-    def __init__(
-        self,
-        cells: Sequence[SimulatedCell],
-        on_sigterm: OnSigterm = OnSigterm.DIES,
-        *,
-        serves_on: float = 1.0,
-    ) -> None:
-        self.on_sigterm = on_sigterm
-        self.serves_on = serves_on
+    def __init__(self, cells: Sequence[SimulatedCell]) -> None:
         self._cells = cells
         self._processes: dict[str, _Process] = {}
         for cell in cells:
-            cell.settings.on_sigterm = self.end
+            cell.settings.end_process = functools.partial(self._end, cell.settings)
 
     def begin(self, instance_guid: str, seconds: float, report: Callable[[bool], None]) -> bool:
         """Begin to serve a request; false when the connection is refused.
@@ -77,14 +54,14 @@ class AppProcesses:
         process.idle.clear()
         return True
 
-    async def end(self, instance: Instance) -> None:
-        """Send SIGTERM to a process, and return when it has ended."""
+    async def _end(self, settings: CellSettings, instance: Instance) -> None:
         await asyncio.sleep(SIGTERM_AFTER)
         process = self._processes.setdefault(instance.instance_key.instance_guid, _Process())
-        if self.on_sigterm is not OnSigterm.DIES:
+        sigterm = settings.on_sigterm(instance.lrp)
+        if sigterm is not Sigterm.DIES:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
-                    await self._end_in_good_order(process)
+                async with asyncio.timeout(settings.kill_delay):
+                    await self._end_in_good_order(process, sigterm, settings)
         process.refuses = True
         now = asyncio.get_running_loop().time()
         for request, timer in process.in_flight.items():
@@ -92,9 +69,11 @@ class AppProcesses:
             request.report(request.ends_at <= now)  # the timer may be late on a busy machine
         process.in_flight.clear()
 
-    async def _end_in_good_order(self, process: _Process) -> None:
-        if self.on_sigterm is OnSigterm.SERVES_ON:
-            await asyncio.sleep(self.serves_on)
+    async def _end_in_good_order(self, process: _Process, sigterm: Sigterm, settings: CellSettings) -> None:
+        if sigterm is Sigterm.IGNORES:
+            await asyncio.sleep(settings.kill_delay)
+        if sigterm is Sigterm.SERVES_ON:
+            await asyncio.sleep(settings.stop_delay)
         process.refuses = True
         if process.in_flight:
             await process.idle.wait()

@@ -1,102 +1,40 @@
-"""A simulated cell: takes what is auctioned, pulls for real if it may, runs, stops, crashes and heartbeats.
+"""A simulated cell: takes what is auctioned, creates and runs it, stops, crashes and heartbeats.
 
-It acts on the BBS in process, so that faults of the BBS's port do not reach it.
-Source: rep generator/, handlers/, conversion_helpers.go; executor depot/; dockerapplifecycle builder/
-for the result of a staging task.
+It acts on the BBS in process, so that faults of the BBS's port do not reach it. What images are pulled and
+how is `cell_pull`'s, what goes wrong on the way to registries `cell_network`'s.
+Source: rep generator/, handlers/; executor depot/; measured on a real cell.
 """
 
 import asyncio
-import json
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Coroutine
+from itertools import chain
 from typing import Self
 
-from protos.bbs.actions_pb2 import Action, RunAction
-from protos.bbs.actual_lrp_pb2 import (
-    ActualLRPInstanceKey,
-    ActualLRPInternalRoute,
-    ActualLRPKey,
-    ActualLRPNetInfo,
-    PortMapping,
-)
+from protos.bbs.actual_lrp_pb2 import ActualLRPInstanceKey, ActualLRPKey
 from protos.bbs.actual_lrp_requests_pb2 import StartActualLRPRequest
 from protos.bbs.cells_pb2 import CellCapacity, CellPresence, Provider
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from protos.bbs.evacuation_pb2 import EvacuateRunningActualLRPRequest
-from protos.bbs.metric_tags_pb2 import MetricTagValue
-from protos.bbs.task_pb2 import Task, TaskDefinition
-from protos.bbs.task_requests_pb2 import CompleteTaskRequest
-from tests.simulators.bbs import Bbs, RepError, actual, evacuation, tasks
+from protos.bbs.error_pb2 import Error
+from tests.simulators.bbs import Bbs, RepError, actual, evacuation
 from tests.simulators.bbs.errors import BbsError
-from tests.simulators.image_pull import Credentials, Puller, PullFailed
+from tests.simulators.bbs.state import Room
+from tests.simulators.cell_failures import PullFailed
+from tests.simulators.cell_network import CellNetwork
+from tests.simulators.cell_pull import Puller, Wanted
+from tests.simulators.cell_reports import evacuate_request, start_request
+from tests.simulators.cell_settings import CellSettings, Exit, Instance, Sigterm, open_gate
+from tests.simulators.cell_store import LayerStore
+from tests.simulators.cell_tasks import CellTasks, TaskContainer
+from tests.simulators.registry_session import Credentials, Way
+from tests.simulators.staging_results import TaskResult
 
-RESULT_LIMIT = 51200
 DRAIN_INTERVAL = 0.02
+CLAIMS = 3
+"""How often a reservation without a row is tried before it is given up."""
 
-
-@dataclass(frozen=True, slots=True)
-class TaskResult:
-    """How a task ends."""
-
-    result: str = ""
-    failed: bool = False
-    failure_reason: str = ""
-
-
-@dataclass(slots=True)
-class Instance:
-    """One container, and what it really runs from.
-
-    Attributes:
-        rootfs: Of the definition that was read after the claim; empty before.
-        manifest_digest: Of the manifest that was pulled; empty if nothing had to be, or could be.
-    """
-
-    key: ActualLRPKey
-    instance_key: ActualLRPInstanceKey
-    memory_mb: int
-    disk_mb: int
-    host_port: int
-    rootfs: str = ""
-    manifest_digest: str = ""
-    is_running: bool = False
-    is_stopping: bool = False
-
-
-@dataclass
-class CellSettings:
-    """How a cell behaves; a test may change any of it while the cell runs.
-
-    Attributes:
-        start_delay: Seconds from the end of the pull to RUNNING.
-        stop_delay: Seconds from a stop request to the end of the container.
-        on_sigterm: Lets the process of an instance end instead, and returns when it has ended.
-        task_delay: Seconds that a task runs.
-        heartbeat: Seconds between repeated starts of what runs; None for never.
-        registry_map: Host in a rootfs to base URL; None means that nothing is pulled.
-        reports_tags: Whether metric tags and internal routes are reported with a start.
-        crash_reason: Tells why an instance crashes instead of starting; empty for not.
-        task_result: Tells how a task ends.
-    """
-
-    cell_id: str = "cell-1"
-    zone: str = "z1"
-    stacks: tuple[str, ...] = ("cflinuxfs4",)
-    placement_tags: tuple[str, ...] = ()
-    optional_placement_tags: tuple[str, ...] = ()
-    memory_mb: int = 1048576
-    disk_mb: int = 1048576
-    containers: int = 100000
-    start_delay: float = 0.02
-    stop_delay: float = 0.05
-    on_sigterm: Callable[[Instance], Awaitable[None]] | None = None
-    task_delay: float = 0.02
-    heartbeat: float | None = None
-    registry_map: Mapping[str, str] | None = None
-    reports_tags: bool = True
-    crash_reason: Callable[[DesiredLRP], str] = lambda _lrp: ""
-    task_result: Callable[[Task], TaskResult] = lambda task: staging_result(task)  # noqa: PLW0108 # defined below
+__all__ = ["CellSettings", "Exit", "Instance", "Sigterm", "SimulatedCell", "TaskResult"]
 
 
 class SimulatedCell:
@@ -105,7 +43,10 @@ class SimulatedCell:
     Attributes:
         instances: Instance GUID to what it runs from.
         history: All that ever ran, in the order of their starts.
-        problems: Texts of failed pulls, in order.
+        store: The layers that it holds.
+        network: What goes wrong between it and registries, and what it asked of them.
+        problems: Texts of failed creations, in order.
+        stop_requests: How many stop requests came, lost and refused ones included, by process GUID.
         lost_stops: How many of the next stop requests get lost on the way.
         refused_stops: How many of the next stop requests fail.
         start_gate, stop_gate, task_gate: Closed by a test (`clear`), they hold back all that would start,
@@ -116,19 +57,22 @@ class SimulatedCell:
         self.settings = settings or CellSettings()
         self.instances: dict[str, Instance] = {}
         self.history: list[Instance] = []
-        self.problems: list[str] = []
+        self.store = LayerStore()
+        self.network = CellNetwork()
+        self.stop_requests: Counter[str] = Counter()
         self.lost_stops = 0
         self.refused_stops = 0
-        self.start_gate = _open_gate()
-        self.stop_gate = _open_gate()
-        self.task_gate = _open_gate()
+        self.start_gate = open_gate()
+        self.stop_gate = open_gate()
         self._bbs = bbs
         self._state = bbs.state
         self._present = False
         self._draining = False
         self._lives: dict[str, asyncio.Task[None]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._work: set[asyncio.Task[None]] = set()
+        self._tasks = CellTasks(bbs.state, self.settings, self._puller, self._spawn)
+        self.task_gate = self._tasks.gate
+        self.problems = self._tasks.problems
         self._next_port = 61000
 
     async def __aenter__(self) -> Self:
@@ -146,6 +90,7 @@ class SimulatedCell:
     def presence(self) -> CellPresence:
         """What the cell has registered."""
         settings = self.settings
+        docker = [Provider(name="docker")] if settings.offers_docker else []
         return CellPresence(
             cell_id=settings.cell_id,
             rep_address="http://127.0.0.1:1800",
@@ -154,10 +99,7 @@ class SimulatedCell:
             capacity=CellCapacity(
                 memory_mb=settings.memory_mb, disk_mb=settings.disk_mb, containers=settings.containers
             ),
-            rootfs_providers=[
-                Provider(name="docker"),
-                Provider(name="preloaded", properties=settings.stacks),
-            ],
+            rootfs_providers=[*docker, Provider(name="preloaded", properties=settings.stacks)],
             placement_tags=settings.placement_tags,
             optional_placement_tags=settings.optional_placement_tags,
         )
@@ -175,15 +117,18 @@ class SimulatedCell:
         """Register again."""
         self._present = True
 
-    def fits(self, memory_mb: int, disk_mb: int) -> list[str]:
-        """Name the resources that it lacks for one more container."""
-        settings, held = self.settings, tuple(self.instances.values())
-        used = {
-            "containers": (len(held) + 1, 0 if self._draining else settings.containers),
-            "disk": (sum(one.disk_mb for one in held) + disk_mb, settings.disk_mb),
-            "memory": (sum(one.memory_mb for one in held) + memory_mb, settings.memory_mb),
-        }
-        return [name for name, (needed, there) in used.items() if needed > there]
+    @property
+    def room(self) -> Room:
+        """What is free, and what runs."""
+        settings, held = self.settings, self._held()
+        return Room(
+            containers=0 if self._draining else settings.containers - len(held),
+            disk_mb=settings.disk_mb - sum(each.disk_mb for each in held),
+            memory_mb=settings.memory_mb - sum(each.memory_mb for each in held),
+            starting=sum(not each.is_running for each in self.instances.values()),
+            lrps=Counter(each.key.process_guid for each in self.instances.values()),
+            tasks=len(self._tasks.containers),
+        )
 
     def start_lrp(self, key: ActualLRPKey) -> None:
         """Take an auctioned instance."""
@@ -192,16 +137,23 @@ class SimulatedCell:
         instance_key = ActualLRPInstanceKey(instance_guid=str(uuid.uuid4()), cell_id=self.settings.cell_id)
         lrp = self._state.desired[key.process_guid]
         self._next_port += 1
-        instance = Instance(copy, instance_key, lrp.memory_mb, lrp.disk_mb, self._next_port)
+        instance = Instance(
+            key=copy,
+            instance_key=instance_key,
+            memory_mb=lrp.memory_mb,
+            disk_mb=lrp.disk_mb,
+            host_port=self._next_port,
+        )
         self.instances[instance_key.instance_guid] = instance
         self._lives[instance_key.instance_guid] = self._spawn(self._live(instance))
 
     def stop_lrp(self, key: ActualLRPKey, instance_guid: str) -> None:
-        """Take a stop request.
+        """Take a stop request. The first waits for the end of a creation; repeats change nothing.
 
         Raises:
             RepError: The container is unknown, or a test wants it so.
         """
+        self.stop_requests[key.process_guid] += 1
         if self.refused_stops > 0:
             self.refused_stops -= 1
             raise RepError("http error: status code 500 (Internal Server Error)")
@@ -223,30 +175,30 @@ class SimulatedCell:
 
     def start_task(self, task_guid: str) -> None:
         """Take an auctioned task."""
-        if task_guid not in self._tasks:
-            self._tasks[task_guid] = self._spawn(self._run_task(task_guid))
+        self._tasks.start(task_guid)
 
     def cancel_task(self, task_guid: str) -> None:
         """Destroy a task's container."""
-        work = self._tasks.pop(task_guid, None)
-        if work is not None:
-            work.cancel()
+        self._tasks.cancel(task_guid)
+
+    def clean(self) -> frozenset[str]:
+        """Delete the layers that no container uses, and say which."""
+        return self.store.clean(chain.from_iterable(each.chain_ids for each in self._held()))
+
+    def _held(self) -> list[Instance | TaskContainer]:
+        return [*self.instances.values(), *self._tasks.containers.values()]
 
     def crash(
         self, process_guid: str, index: int, reason: str = "APP/PROC/WEB: Exited with status 1"
     ) -> None:
         """Let a running instance end by itself."""
-        instance = self.running(process_guid, index)
-        self._forget(instance)
-        actual.crash(self._state, instance.key, instance.instance_key, reason)
+        self._crash(self.running(process_guid, index), reason)
 
     def running(self, process_guid: str, index: int) -> Instance:
         """Find the container of an instance that runs."""
         for instance in self.instances.values():
-            if instance.is_running and (instance.key.process_guid, instance.key.index) == (
-                process_guid,
-                index,
-            ):
+            key = instance.key
+            if instance.is_running and (key.process_guid, key.index) == (process_guid, index):
                 return instance
         raise LookupError(f"{process_guid}/{index} does not run on {self.settings.cell_id}")
 
@@ -255,54 +207,87 @@ class SimulatedCell:
         self._draining = True
         while running := [one for one in self.instances.values() if one.is_running]:
             for instance in running:
-                if not evacuation.running(self._state, self._evacuate_request(instance)):
+                request = evacuate_request(self._definition(instance), instance, self.settings)
+                if not evacuation.running(self._state, request):
                     self._forget(instance)
             await asyncio.sleep(DRAIN_INTERVAL)
 
     async def _live(self, instance: Instance) -> None:
         await asyncio.sleep(0)
-        key = instance.key
-        try:
-            actual.claim(self._state, key.process_guid, key.index, instance.instance_key)
-        except BbsError:
+        if not await self._claim(instance):
             self._forget(instance, cancels=False)
             return
-        lrp = self._state.desired.get(key.process_guid)  # read again: it may be another one by now
+        lrp = self._state.desired.get(instance.key.process_guid)  # read again: it may be another one by now
         if lrp is None:
             self._remove(instance)
             return
-        try:
-            await self._start(instance, lrp)
-        except PullFailed as problem:
-            self.problems.append(str(problem))
-            self._crash_start(instance, f"failed to create container: {problem}")
-            return
-        except BbsError:
-            self._forget(instance, cancels=False)
-            return
-        await self._beat(instance)
-
-    async def _start(self, instance: Instance, lrp: DesiredLRP) -> None:
+        instance.lrp.CopyFrom(lrp)
         instance.rootfs = lrp.root_fs
         reason = self.settings.crash_reason(lrp)
-        credentials = Credentials(lrp.image_username, lrp.image_password)
-        instance.manifest_digest = await self._pull(lrp.root_fs, credentials)
+        if not await self._create(instance):
+            return
         await asyncio.sleep(self.settings.start_delay)
         await self.start_gate.wait()
         if reason:
-            self._crash_start(instance, reason)
+            self._crash(instance, reason, cancels=False)
             return
+        try:
+            self._run(instance)
+        except BbsError:
+            self._forget(instance, cancels=False)
+            return
+        if (ends := self.settings.exit(instance.lrp)) is not None:
+            self._spawn(self._exit(instance, ends))
+        await self._beat(instance)
+
+    async def _claim(self, instance: Instance) -> bool:
+        key = instance.key
+        for attempt in range(CLAIMS):
+            try:
+                actual.claim(self._state, key.process_guid, key.index, instance.instance_key)
+            except BbsError as problem:
+                if problem.kind != Error.ResourceNotFound:
+                    return False
+            else:
+                return True
+            if attempt < CLAIMS - 1:
+                await asyncio.sleep(self.settings.poll_interval)
+        return False
+
+    async def _create(self, instance: Instance) -> bool:
+        """Create a container; False if that fails, or if a stop has waited for its end."""
+        lrp, problem = instance.lrp, ""
+        instance.is_created.clear()
+        try:
+            if lrp.root_fs.startswith("docker:"):
+                credentials = Credentials(lrp.image_username, lrp.image_password)
+                wanted = Wanted(lrp.root_fs, credentials, lrp.disk_mb)
+                instance.manifest_digest = await self._puller().pull(
+                    wanted, lambda ids: setattr(instance, "chain_ids", tuple(ids))
+                )
+        except PullFailed as failure:
+            problem = str(failure)
+            self.problems.append(problem)
+            await asyncio.sleep(self.settings.failure_delay)
+        finally:
+            instance.is_created.set()
+        if problem and (self.settings.crash_beats_stop or not instance.is_stopping):
+            self._crash(instance, problem, cancels=False)
+            return False
+        return not instance.is_stopping
+
+    def _run(self, instance: Instance) -> None:
         instance.is_running = True
         self.history.append(instance)
         actual.start(self._state, self._start_request(instance))
 
-    async def _pull(self, rootfs: str, credentials: Credentials) -> str:
-        if self.settings.registry_map is None or not rootfs.startswith("docker:"):
-            return ""
-        return await Puller(self.settings.registry_map).pull(rootfs, credentials)
+    async def _exit(self, instance: Instance, ends: Exit) -> None:
+        await asyncio.sleep(ends.after)
+        if instance.is_running:
+            self._crash(instance, ends.reason)
 
-    def _crash_start(self, instance: Instance, reason: str) -> None:
-        self._forget(instance, cancels=False)
+    def _crash(self, instance: Instance, reason: str, *, cancels: bool = True) -> None:
+        self._forget(instance, cancels=cancels)
         try:
             actual.crash(self._state, instance.key, instance.instance_key, reason)
         except BbsError:
@@ -320,11 +305,22 @@ class SimulatedCell:
             self._forget(instance, cancels=False)
 
     async def _stop(self, instance: Instance) -> None:
-        if instance.is_running:
-            end = self.settings.on_sigterm
-            await (asyncio.sleep(self.settings.stop_delay) if end is None else end(instance))
+        await instance.is_created.wait()
+        if instance.rootfs:  # its process runs, if not yet healthy
+            end = self.settings.end_process
+            await (asyncio.sleep(self._seconds_to_stop(instance.lrp)) if end is None else end(instance))
             await self.stop_gate.wait()
-        self._remove(instance)
+        if instance.instance_key.instance_guid in self.instances:
+            self._remove(instance)
+
+    def _seconds_to_stop(self, lrp: DesiredLRP) -> float:
+        settings = self.settings
+        return {
+            Sigterm.FINISHES: settings.stop_delay,
+            Sigterm.SERVES_ON: settings.stop_delay,
+            Sigterm.DIES: 0.0,
+            Sigterm.IGNORES: settings.kill_delay,
+        }[settings.on_sigterm(lrp)]
 
     def _remove(self, instance: Instance) -> None:
         self._forget(instance, cancels=instance.is_stopping)
@@ -342,142 +338,24 @@ class SimulatedCell:
             life.cancel()
 
     def _start_request(self, instance: Instance) -> StartActualLRPRequest:
-        evacuate = self._evacuate_request(instance)
-        return StartActualLRPRequest(
-            actual_lrp_key=evacuate.actual_lrp_key,
-            actual_lrp_instance_key=evacuate.actual_lrp_instance_key,
-            actual_lrp_net_info=evacuate.actual_lrp_net_info,
-            actual_lrp_internal_routes=evacuate.actual_lrp_internal_routes,
-            metric_tags=evacuate.metric_tags,
-            Routable=True,
-            availability_zone=evacuate.availability_zone,
+        return start_request(self._definition(instance), instance, self.settings)
+
+    def _definition(self, instance: Instance) -> DesiredLRP:
+        return self._state.desired.get(instance.key.process_guid, DesiredLRP())
+
+    def _puller(self) -> Puller:
+        settings = self.settings
+        way = Way(
+            self.network,
+            settings.registry_map or {},
+            settings.authorities,
+            settings.first_pause,
+            settings.reconnect_pause,
         )
-
-    def _evacuate_request(self, instance: Instance) -> EvacuateRunningActualLRPRequest:
-        lrp = self._state.desired.get(instance.key.process_guid, DesiredLRP())
-        reports = self.settings.reports_tags
-        ports = [
-            PortMapping(container_port=port, host_port=instance.host_port + 1000 * at)
-            for at, port in enumerate(lrp.ports)
-        ]
-        return EvacuateRunningActualLRPRequest(
-            actual_lrp_key=instance.key,
-            actual_lrp_instance_key=instance.instance_key,
-            actual_lrp_net_info=ActualLRPNetInfo(
-                address="127.0.0.1", ports=ports, instance_address="10.255.0.2"
-            ),
-            actual_lrp_internal_routes=_internal_routes(lrp) if reports else (),
-            metric_tags=_resolved_tags(lrp, instance) if reports else {},
-            Routable=True,
-            availability_zone=self.settings.zone if reports else "",
-        )
-
-    async def _run_task(self, task_guid: str) -> None:
-        await asyncio.sleep(0)
-        try:
-            if not tasks.start(self._state, task_guid, self.settings.cell_id):
-                return
-            task = self._state.tasks[task_guid]
-            ended = await self._ended(task)
-            request = CompleteTaskRequest(
-                task_guid=task_guid,
-                cell_id=self.settings.cell_id,
-                failed=ended.failed,
-                failure_reason=ended.failure_reason,
-                result=ended.result,
-            )
-            tasks.complete(self._state, request)
-        except BbsError:
-            return  # cancelled or lost meanwhile
-        finally:
-            self._tasks.pop(task_guid, None)
-
-    async def _ended(self, task: Task) -> TaskResult:
-        definition = task.task_definition
-        credentials = Credentials(definition.image_username, definition.image_password)
-        try:
-            await self._pull(definition.root_fs, credentials)
-        except PullFailed as problem:
-            self.problems.append(str(problem))
-            return TaskResult(failed=True, failure_reason="failed to create container")
-        await asyncio.sleep(self.settings.task_delay)
-        await self.task_gate.wait()
-        ended = self.settings.task_result(task)
-        if len(ended.result.encode()) > RESULT_LIMIT:
-            return TaskResult(failed=True, failure_reason="failed to fetch result")
-        return ended
+        return Puller(way, self.store, is_real=settings.registry_map is not None)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
         return task
-
-
-def _open_gate() -> asyncio.Event:
-    gate = asyncio.Event()
-    gate.set()
-    return gate
-
-
-def _internal_routes(lrp: DesiredLRP) -> list[ActualLRPInternalRoute]:
-    routes: list[dict[str, str]] = json.loads(lrp.routes.routes.get("internal-router", b"[]"))
-    return [ActualLRPInternalRoute(hostname=route["hostname"]) for route in routes]
-
-
-def _resolved_tags(lrp: DesiredLRP, instance: Instance) -> dict[str, str]:
-    dynamic = {
-        MetricTagValue.INDEX: str(instance.key.index),
-        MetricTagValue.INSTANCE_GUID: instance.instance_key.instance_guid,
-    }
-    return {name: dynamic.get(tag.dynamic, tag.static) for name, tag in lrp.metric_tags.items()}
-
-
-def staging_result(task: Task) -> TaskResult:
-    """End a Docker staging task as its builder would, any other task with an empty result."""
-    reference = docker_reference(task.task_definition)
-    if not reference or not task.task_definition.result_file:
-        return TaskResult()
-    metadata = {"cmd": ["/srv/app"], "ports": [{"Port": 8080, "Protocol": "tcp"}], "user": "app"}
-    result = {
-        "lifecycle_type": "docker",
-        "lifecycle_metadata": {"docker_image": _builder_reference(reference)},
-        "process_types": {"web": "/srv/app"},
-        "execution_metadata": json.dumps(metadata, separators=(",", ":")),
-    }
-    return TaskResult(json.dumps(result, separators=(",", ":")))
-
-
-def docker_reference(definition: TaskDefinition) -> str:
-    """Find the image that a staging task is about; empty for another kind of task."""
-    for run in _runs(definition.action):
-        for argument in run.args:
-            if argument.startswith("-dockerRef="):
-                return argument.partition("=")[2]
-    return ""
-
-
-def _runs(action: Action) -> list[RunAction]:
-    if action.HasField("run_action"):
-        return [action.run_action]
-    inner = [
-        *(part.action for part in (action.timeout_action, action.emit_progress_action, action.try_action)),
-        *action.serial_action.actions,
-        *action.parallel_action.actions,
-        *action.codependent_action.actions,
-    ]
-    return [run for part in inner if part.ByteSize() for run in _runs(part)]
-
-
-def _builder_reference(text: str) -> str:
-    """Write a reference as the builder reports it: with a tag, and without the default registry."""
-    name, colon, tag = text.rpartition(":")
-    if not colon or "/" in tag:
-        name, tag = text, "latest"
-    head, slash, rest = name.partition("/")
-    has_host = bool(slash) and ("." in head or ":" in head or head == "localhost")
-    if has_host and head == "registry-1.docker.io":
-        name, has_host = rest, False
-    if not has_host and "/" not in name:
-        name = f"library/{name}"
-    return f"{name}:{tag or 'latest'}"

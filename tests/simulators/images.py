@@ -23,6 +23,9 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+GZIP_MAGIC, GZIP_COMMENT = b"\x1f\x8b", 0x10
+SMALLEST_LAYER = 200
+"""Bytes in which an archive with an empty file fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,41 @@ def random_bytes(size: int, seed: int | str = 0) -> bytes:
 
 
 def layer(size: int, seed: int | str = 0, media_type: str = OCI_LAYER) -> Blob:
-    """Make a layer; its content is no real archive, which nobody who copies may notice."""
-    return Blob(media_type, random_bytes(size, seed))
+    """Make a layer of exactly so many bytes that do not compress.
+
+    It is an archive that can be unpacked, unless it is too small for one: nobody who copies may notice that.
+    """
+    room = size - SMALLEST_LAYER
+    return Blob(media_type, random_bytes(size, seed) if room < 0 else _archive_of(size, room, seed))
+
+
+def _archive_of(size: int, room: int, seed: int | str) -> bytes:
+    """Pack one file with so much content that it fits, and fill the rest with a comment of gzip's."""
+    name = f"file-{seed}"
+    for content in range(room - room // 1000, -1, -64):
+        packed = _packed(name, random_bytes(content, seed))
+        if (rest := size - len(packed)) >= 1:
+            comment = random.Random(f"{size}:{seed}").choices(range(1, 256), k=rest - 1)
+            flags, end_of_head = bytes([packed[3] | GZIP_COMMENT]), 10
+            head = packed[:3] + flags + packed[4:end_of_head]
+            return head + bytes(comment) + b"\0" + packed[end_of_head:]
+    raise AssertionError(f"no archive of {size} bytes can be made")
+
+
+def _packed(name: str, content: bytes) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        file = tarfile.TarInfo(name)
+        file.size = len(content)
+        tar.addfile(file, io.BytesIO(content))
+    return gzip.compress(raw.getvalue(), 1, mtime=0)
+
+
+def diff_id_of(blob: Blob) -> str:
+    """Tell the digest of a layer's archive before compression: its own where it is not packed."""
+    is_packed = blob.content[:2] == GZIP_MAGIC
+    content = gzip.decompress(blob.content) if is_packed else blob.content
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +143,12 @@ def image(
     docker: bool = False,
     diff_ids: Sequence[str] | None = None,
 ) -> Image:
-    """Make an image of layers, as OCI or as Docker schema 2; None takes the layers for their own archives."""
+    """Make an image of layers, as OCI or as Docker schema 2; without diff IDs it has those of its layers."""
     config_document = {
         "architecture": architecture,
         "os": "linux",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": list(diff_ids or (each.digest for each in layers))},
+        "rootfs": {"type": "layers", "diff_ids": list(diff_ids or map(diff_id_of, layers))},
     }
     config = Blob(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_document).encode())
     if docker:

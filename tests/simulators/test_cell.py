@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -13,14 +14,20 @@ from tests.simulators import images
 from tests.simulators.bbs import Bbs, desired, serve_bbs, tasks
 from tests.simulators.bbs_probe import is_up, some_lrp, some_task, states, until
 from tests.simulators.cell import CellSettings, SimulatedCell
+from tests.simulators.cell_failures import PullFailed
+from tests.simulators.cell_network import CellNetwork
+from tests.simulators.cell_pull import Puller, Wanted
+from tests.simulators.cell_store import LayerStore
 from tests.simulators.certificates import Certificates
-from tests.simulators.image_pull import Credentials, Puller, PullFailed, Reference, parse_rootfs
 from tests.simulators.recipes import Image, Owner, staging_task
 from tests.simulators.registry import BasicLogin, RegistrySimulator, TokenLogin, serve
+from tests.simulators.registry_session import Credentials, Way
+from tests.simulators.rootfs_reference import Reference, parse_rootfs
 
 pytestmark = pytest.mark.usefixtures("servers")
 
 GUID = "some-guid"
+NOBODY = Credentials()
 HEX = "0123456789abcdef" * 4
 
 
@@ -37,6 +44,11 @@ def sample(registry: RegistrySimulator) -> images.Image:
     with httpx.Client(base_url=registry.url) as client:
         images.push_image(client, "team/app", "v1", image)
     return image
+
+
+async def pull(rootfs: str, credentials: Credentials = NOBODY) -> str:
+    """Pull an image into an empty store."""
+    return await Puller(Way(CellNetwork(), {}), LayerStore()).pull(Wanted(rootfs, credentials))
 
 
 @contextlib.asynccontextmanager
@@ -58,7 +70,8 @@ async def cell_for(
         ("docker://index.docker.io/busybox", Reference("docker.io", "library/busybox", "latest")),
         ("docker://reg:5000/a/b#x", Reference("reg:5000", "a/b", "x")),
         ("docker://reg:5000/a/b:x", Reference("reg:5000", "a/b", "x")),
-        ("docker://user:pw@reg/a#x", Reference("reg", "a", "x")),
+        ("docker://user:pw@reg.example/a#x", Reference("reg.example", "a", "x")),
+        ("docker://reg/a#x", Reference("docker.io", "reg/a", "x")),
         (f"docker:///a/b@sha256#{HEX}", Reference("docker.io", "a/b", f"sha256:{HEX}")),
         (f"docker:///a/b@sha256:{HEX}", Reference("docker.io", "a/b", f"sha256:{HEX}")),
     ],
@@ -89,30 +102,30 @@ async def test_it_records_from_which_manifest_an_instance_runs(
 
 
 async def test_it_chooses_its_platform_of_an_index(registry: RegistrySimulator) -> None:
-    ours, other = images.image([images.layer(10, 1)]), images.image([images.layer(10, 2)])
+    ours, other = images.image([images.layer(1000, 1)]), images.image([images.layer(1000, 2)])
     index = images.index([("linux/arm64", other), ("linux/amd64", ours)], attested=True)
     with httpx.Client(base_url=registry.url) as client:
         images.push_index(client, "team/app", "v1", index)
 
-    digest = await Puller({}).pull(f"docker://{registry.address}/team/app#v1", Credentials())
+    digest = await pull(f"docker://{registry.address}/team/app#v1")
 
     assert digest == ours.manifest.digest
 
 
 async def test_an_index_without_its_platform_cannot_be_run(registry: RegistrySimulator) -> None:
-    index = images.index([("linux/arm64", images.image([images.layer(10, 1)]))])
+    index = images.index([("linux/arm64", images.image([images.layer(1000, 1)]))])
     with httpx.Client(base_url=registry.url) as client:
         images.push_index(client, "team/app", "v1", index)
 
-    with pytest.raises(PullFailed, match="no image found in manifest list"):
-        await Puller({}).pull(f"docker://{registry.address}/team/app#v1", Credentials())
+    with pytest.raises(PullFailed, match="no image found in image index"):
+        await pull(f"docker://{registry.address}/team/app#v1")
 
 
 async def test_it_pulls_by_digest(registry: RegistrySimulator, sample: images.Image) -> None:
     digest = sample.manifest.digest
     rootfs = f"docker://{registry.address}/team/app@sha256#{digest.removeprefix('sha256:')}"
 
-    assert await Puller({}).pull(rootfs, Credentials()) == digest
+    assert await pull(rootfs) == digest
 
 
 @pytest.mark.parametrize("rootfs", ["docker:///team/app#none", "docker:///nobody/nothing#v1"])
@@ -127,7 +140,11 @@ async def test_an_instance_whose_image_is_missing_crashes(
         row = bbs.state.row(GUID, 0)
         assert row is not None
         assert row.crash_count == 3
-        assert row.crash_reason.startswith("failed to create container: reading manifest")
+        assert row.crash_reason == (
+            "failed to create container: running image plugin create: fetching image reference: creating image: "
+            f"creating image source: reading manifest {rootfs.partition('#')[2]} in "
+            f"docker.io/{rootfs.removeprefix('docker:///').partition('#')[0]}: manifest unknown\n: exit status 1"
+        )
         assert cell.instances == {}
 
 
@@ -135,32 +152,34 @@ async def test_a_missing_or_wrong_layer_is_noticed(registry: RegistrySimulator, 
     layer = sample.layers[0].digest
     rootfs = f"docker://{registry.address}/team/app#v1"
     registry.store.contents[layer] = b"something else"
-    with pytest.raises(PullFailed, match="layer is corrupted"):
-        await Puller({}).pull(rootfs, Credentials())
+    with pytest.raises(PullFailed, match="validating reported blob size: layer size is different"):
+        await pull(rootfs)
 
     registry.store.repository("team/app").blobs.remove(layer)
-    with pytest.raises(PullFailed, match="unknown to registry"):
-        await Puller({}).pull(rootfs, Credentials())
+    with pytest.raises(PullFailed, match="fetching blob: blob unknown to registry"):
+        await pull(rootfs)
 
 
 async def test_credentials_are_sent_after_a_challenge_only(
     registry: RegistrySimulator, sample: images.Image
 ) -> None:
     rootfs, credentials = f"docker://{registry.address}/team/app#v1", Credentials("user", "password")
-    await Puller({}).pull(rootfs, credentials)
+    await pull(rootfs, credentials)
     assert not any("authorization" in request.headers for request in registry.requests)
 
     for login in (BasicLogin({"user": "password"}), TokenLogin({"user": "password"}, anonymous=False)):
         registry.login = login
-        assert await Puller({}).pull(rootfs, credentials) == sample.manifest.digest
+        assert await pull(rootfs, credentials) == sample.manifest.digest
         for wrong in (Credentials(), Credentials("user", "wrong")):
-            with pytest.raises(PullFailed, match=r"unauthorized|denied"):
-                await Puller({}).pull(rootfs, wrong)
+            with pytest.raises(
+                PullFailed, match=r"authentication required|requested access to the resource is denied"
+            ):
+                await pull(rootfs, wrong)
 
 
 async def test_it_goes_to_no_registry_beyond_loopback() -> None:
     with pytest.raises(PullFailed, match="no such host"):
-        await Puller({}).pull("docker:///library/busybox#1", Credentials())
+        await pull("docker:///library/busybox#1")
 
 
 async def test_it_runs_whatever_definition_there_is_after_the_claim(
@@ -250,13 +269,24 @@ async def test_a_staging_task_reports_the_image_as_the_builder_does(certificates
     assert json.loads(result["execution_metadata"])["cmd"] == ["/srv/app"]
 
 
-async def test_a_task_without_its_image_fails(
+def is_rejected(task: Task, count: int) -> bool:
+    return (task.state, task.rejection_count) == (Task.Pending, count)
+
+
+async def test_a_task_without_its_image_waits_and_fails_at_its_fourth_rejection(
     certificates: Certificates, registry: RegistrySimulator
 ) -> None:
     definition = some_task()
     definition.root_fs = "docker:///nobody/nothing#v1"
-    async with cell_for(certificates, registry) as (bbs, _):
+    async with cell_for(certificates, registry) as (bbs, cell):
         tasks.desire(bbs.state, "task", "cf-tasks", definition)
-        await until(lambda: bbs.state.tasks["task"].state == Task.Completed)
+        task = bbs.state.tasks["task"]
+        for count in range(1, 4):
+            await until(partial(is_rejected, task, count))
+            assert task.cell_id == cell.settings.cell_id
+            assert task.rejection_reason == cell.problems[-1]
+            await bbs.converge()
+        await until(lambda: task.state == Task.Completed)
 
-        assert bbs.state.tasks["task"].failure_reason == "failed to create container"
+        assert (task.failed, task.failure_reason, task.cell_id) == (True, cell.problems[-1], "")
+        assert "manifest unknown" in task.failure_reason

@@ -13,11 +13,9 @@ from tests.simulators.bbs import actual, events, tasks
 from tests.simulators.bbs.errors import BbsError
 from tests.simulators.bbs.state import SECOND, State, copy_of
 
-STALE_UNCLAIMED = 30 * SECOND
 KICK_TASK = 30 * SECOND
 EXPIRE_PENDING = 1800 * SECOND
 EXPIRE_COMPLETED = 120 * SECOND
-BACKOFF = 30 * SECOND
 MAX_EXPONENT = 5
 GIVE_UP = 200
 
@@ -98,16 +96,17 @@ def _surplus_suspects(state: State, fresh: frozenset[str]) -> None:
 
 def _crashed(state: State) -> None:
     for row in state.rows():
-        if row.state == actual.CRASHED and _is_due(row, state.now()):
+        if row.state == actual.CRASHED and _is_due(state, row):
             key = row.actual_lrp_key
             if key.process_guid in state.desired:
                 state.events.emit(actual.unclaim(state, row))
                 actual.auction(state, [key])
 
 
-def _is_due(row: ActualLRP, now: int) -> bool:
+def _is_due(state: State, row: ActualLRP) -> bool:
     exponent = min(max(row.crash_count - actual.IMMEDIATE_RESTARTS, 0), MAX_EXPONENT)
-    return row.crash_count < GIVE_UP and now - row.since >= BACKOFF * 2**exponent
+    waits = state.crash_backoff * SECOND * 2**exponent
+    return row.crash_count < GIVE_UP and state.now() - row.since >= waits
 
 
 def _missing(state: State) -> None:
@@ -122,7 +121,7 @@ def _missing(state: State) -> None:
 
 def _stale(state: State) -> None:
     for row in state.rows():
-        old = state.now() - row.since > STALE_UNCLAIMED
+        old = state.now() - row.since > state.stale_unclaimed * SECOND
         if row.presence == ActualLRP.ORDINARY and row.state == actual.UNCLAIMED and old:
             actual.auction(state, [row.actual_lrp_key])
 

@@ -1,44 +1,104 @@
 """Places instances and tasks on cells, or says why none will do.
 
-Source: auction auctiontypes/types.go, auctionrunner/; rep resources.go.
+Source: auction auctiontypes/types.go, auctionrunner/{scheduler,cell,zone_sorter}.go; rep resources.go.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
 
 from protos.bbs.cells_pb2 import CellPresence
 from tests.simulators.bbs.state import Rep, State
+
+LOCALITY_OFFSET = 1000
+STARTING_CONTAINER_WEIGHT = 0.25
 
 
 class NoPlacement(Exception):
     """No cell will take it; the text is the placement error."""
 
 
-def choose_cell(
-    state: State, rootfs: str, tags: Iterable[str], drivers: Iterable[str], memory_mb: int, disk_mb: int
-) -> Rep:
-    """Choose the first cell that matches and has room.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be placed.
+
+    Attributes:
+        process_guid: Of an instance; empty for a task.
+    """
+
+    rootfs: str
+    memory_mb: int
+    disk_mb: int
+    tags: Iterable[str] = ()
+    drivers: Iterable[str] = ()
+    process_guid: str = ""
+
+
+def choose_cell(state: State, work: Work) -> Rep:
+    """Choose the cell that matches, has room, and holds least of the same: process by zone and cell, or tasks.
+
+    Among equals it is the one with most free room.
 
     Raises:
         NoPlacement: There is none.
     """
-    cells = list(state.registered_cells().values())
+    cells = _matching(list(state.registered_cells().values()), work)
+    by_zone = dict[str, list[Rep]]()
+    for cell in cells:
+        by_zone.setdefault(cell.presence.zone, []).append(cell)
+    zones = sorted(by_zone.values(), key=lambda zone: _held(zone, work))
+    for _, equals in groupby(zones, key=lambda zone: _held(zone, work)):
+        fitting = [cell for zone in equals for cell in zone if not _lacking(cell, work)]
+        if fitting:
+            return min(fitting, key=lambda cell: _score(cell, work))
+    # What all of them lack.
+    lacking = sorted(frozenset.intersection(*(_lacking(cell, work) for cell in cells)))
+    raise NoPlacement("insufficient resources" + (f": {', '.join(lacking)}" if lacking else ""))
+
+
+def _matching(cells: list[Rep], work: Work) -> list[Rep]:
     if not cells:
         raise NoPlacement("unable to communicate to compatible cells")
-    wanted = frozenset(tags)
+    wanted = frozenset(work.tags)
     steps: tuple[tuple[Callable[[CellPresence], bool], str], ...] = (
-        (lambda cell: _offers(cell, rootfs), "found no compatible cell for required rootfs"),
-        (lambda _cell: not any(drivers), "found no compatible cell with required volume drivers"),
+        (lambda cell: _offers(cell, work.rootfs), "found no compatible cell for required rootfs"),
+        (lambda _cell: not any(work.drivers), "found no compatible cell with required volume drivers"),
         (lambda cell: _accepts(cell, wanted), f"found no compatible cell with {_tag_text(sorted(wanted))}"),
     )
     for matches, problem in steps:
         cells = [cell for cell in cells if matches(cell.presence)]
         if not cells:
             raise NoPlacement(problem)
-    for cell in cells:
-        if not cell.fits(memory_mb, disk_mb):
-            return cell
-    lacking = sorted({name for cell in cells for name in cell.fits(memory_mb, disk_mb)})
-    raise NoPlacement(f"insufficient resources: {', '.join(lacking)}")
+    return cells
+
+
+def _held(zone: list[Rep], work: Work) -> int:
+    if not work.process_guid:
+        return 0  # tasks are not spread over zones
+    return sum(cell.room.lrps.get(work.process_guid, 0) for cell in zone)
+
+
+def _lacking(cell: Rep, work: Work) -> frozenset[str]:
+    room = cell.room
+    there = {
+        "containers": (1, room.containers),
+        "disk": (work.disk_mb, room.disk_mb),
+        "memory": (work.memory_mb, room.memory_mb),
+    }
+    return frozenset(name for name, (needed, free) in there.items() if needed > free)
+
+
+def _score(cell: Rep, work: Work) -> float:
+    """Weigh a cell, the lowest wins: what it holds of the same counts far more than its room."""
+    room, whole = cell.room, cell.presence.capacity
+    left = (
+        (room.memory_mb - work.memory_mb, whole.memory_mb),
+        (room.disk_mb - work.disk_mb, whole.disk_mb),
+        (room.containers - 1, whole.containers),
+    )
+    used = sum(1 - free / total for free, total in left) / len(left)
+    same = room.lrps.get(work.process_guid, 0) if work.process_guid else room.tasks
+    return LOCALITY_OFFSET * same + used + room.starting * STARTING_CONTAINER_WEIGHT
 
 
 def _offers(cell: CellPresence, rootfs: str) -> bool:

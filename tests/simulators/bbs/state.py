@@ -6,7 +6,7 @@ Source: bbs db/sqldb/*.go; the columns' limits from db/migrations/*.go.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -37,6 +37,24 @@ class Version(StrEnum):
     NEW = "2026"
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a cell has free, and what it holds.
+
+    Attributes:
+        starting: Instances that do not run yet.
+        lrps: How many instances of each process GUID it holds.
+        tasks: How many tasks it holds.
+    """
+
+    containers: int
+    disk_mb: int
+    memory_mb: int
+    starting: int
+    lrps: Mapping[str, int]
+    tasks: int
+
+
 class Rep(Protocol):
     """A cell as the BBS and the auctioneer see it."""
 
@@ -48,8 +66,9 @@ class Rep(Protocol):
     def is_registered(self) -> bool:
         """Whether its registration holds."""
 
-    def fits(self, memory_mb: int, disk_mb: int) -> list[str]:
-        """Name the resources that it lacks for one more container."""
+    @property
+    def room(self) -> "Room":
+        """What is free, and what runs."""
 
     def start_lrp(self, key: ActualLRPKey) -> None:
         """Take an auctioned instance and return at once."""
@@ -84,6 +103,9 @@ class State:
         actual: Process GUID to rows, each under its index and presence.
         domains: Name to expiry in nanoseconds.
         complete: Called with each completed task that has a callback.
+        max_task_retries: Rejections of a task before the one that fails it.
+        crash_backoff: Seconds before the first delayed restart of what crashes; doubled up to 32 times that.
+        stale_unclaimed: Seconds before an instance without a place is auctioned again.
     """
 
     version: Version = Version.NEW
@@ -96,6 +118,8 @@ class State:
     cells: dict[str, Rep] = field(default_factory=dict)
     complete: Callable[[Task], None] = lambda _task: None
     max_task_retries: int = 3
+    crash_backoff: float = 30.0
+    stale_unclaimed: float = 30.0
 
     @property
     def is_new(self) -> bool:

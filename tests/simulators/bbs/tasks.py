@@ -11,7 +11,7 @@ from protos.bbs.task_pb2 import Task, TaskDefinition
 from protos.bbs.task_requests_pb2 import CompleteTaskRequest, TasksRequest
 from tests.simulators.bbs.errors import BbsError, error
 from tests.simulators.bbs.events import event_from_message
-from tests.simulators.bbs.placement import NoPlacement, choose_cell
+from tests.simulators.bbs.placement import NoPlacement, Work, choose_cell
 from tests.simulators.bbs.state import State, check_columns, truncated
 
 
@@ -55,15 +55,11 @@ def auction(state: State, task: Task) -> None:
     """Look for a cell; where none will do, the auctioneer rejects the task."""
     definition = task.task_definition
     drivers = [mount.driver for mount in definition.volume_mounts]
+    work = Work(
+        definition.root_fs, definition.memory_mb, definition.disk_mb, definition.placement_tags, drivers
+    )
     try:
-        cell = choose_cell(
-            state,
-            definition.root_fs,
-            definition.placement_tags,
-            drivers,
-            definition.memory_mb,
-            definition.disk_mb,
-        )
+        cell = choose_cell(state, work)
     except NoPlacement as problem:
         reject(state, task.task_guid, str(problem))
     else:
@@ -107,7 +103,7 @@ def _fail(state: State, task: Task, reason: str) -> None:
 
 
 def reject(state: State, task_guid: str, reason: str) -> None:
-    """Give a task back, until it has been given back too often."""
+    """Give a task back, until it has been given back too often; its last cell's ID stays until then."""
     task = found(state, task_guid)
     if task.state not in {Task.Pending, Task.Running}:
         raise error(Error.InvalidRequest)
@@ -118,7 +114,6 @@ def reject(state: State, task_guid: str, reason: str) -> None:
         _completed(state, task, failed=True, reason=reason, before=before)
         return
     task.state = Task.Pending
-    task.cell_id = ""
     task.updated_at = state.now()
     _tell(state, before, task)
 

@@ -38,6 +38,18 @@ _ROUTE = re.compile(
 )
 _MAX_MANIFEST = 4 * 1024 * 1024
 _PIECE = 256 * 1024
+_MESSAGES = {
+    "UNAUTHORIZED": "authentication required",
+    "DENIED": "requested access to the resource is denied",
+    "NAME_UNKNOWN": "repository name not known to registry",
+    "BLOB_UNKNOWN": "blob unknown to registry",
+    "MANIFEST_BLOB_UNKNOWN": "blob unknown to registry",
+    "BLOB_UPLOAD_UNKNOWN": "blob upload unknown to registry",
+    "DIGEST_INVALID": "provided digest did not match uploaded content",
+    "SIZE_INVALID": "provided length did not match content length",
+    "UNSUPPORTED": "The operation is unsupported.",
+    "UNKNOWN": "unknown error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,6 +536,10 @@ class _Server(ThreadingHTTPServer):
         """Say nothing about clients that went away."""
 
 
+def _message(code: str) -> str:
+    return _MESSAGES.get(code, code.lower().replace("_", " "))
+
+
 def _basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
@@ -533,11 +549,14 @@ def _joined(scopes: frozenset[str]) -> list[str]:
 
 
 def _error(status: int, code: str, headers: Mapping[str, str] | None = None) -> _Answer:
-    return _errors(status, [{"code": code, "message": code.lower().replace("_", " ")}], headers)
+    return _errors(status, [{"code": code}], headers)
 
 
 def _errors(status: int, entries: list[dict[str, str]], headers: Mapping[str, str] | None = None) -> _Answer:
-    body = json.dumps({"errors": entries}).encode()
+    told = [
+        {"message": _message(each["code"]), "detail": "as the request had it", **each} for each in entries
+    ]
+    body = json.dumps({"errors": told}).encode()
     return _Answer(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})})
 
 

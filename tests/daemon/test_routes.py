@@ -1,4 +1,4 @@
-"""Requests to an app that is moved by a bridge under load: what its removals cut, and moments without a backend."""
+"""Requests to an app that is migrated with a bridge under load: what its removals cut, and moments without a backend."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.conftest import SHORT
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.simulators import images
@@ -22,9 +21,9 @@ SAMPLE = images.image([images.layer(1000, 1)])
 
 
 @pytest.fixture
-def limits() -> Mapping[str, float]:
+def limits(limits: Mapping[str, float]) -> Mapping[str, float]:
     """Leave the wait for requests in flight as long as it is in a real migration."""
-    return {name: seconds for name, seconds in SHORT.items() if name != "drain"}
+    return {name: seconds for name, seconds in limits.items() if name != "drain"}
 
 
 @pytest.fixture
@@ -52,14 +51,14 @@ async def running_app(env: Environment, router: Router, instances: int) -> App:
     return app
 
 
-def is_moved(env: Environment, app: App) -> bool:
+def is_migrated(env: Environment, app: App) -> bool:
     has_bridge = any(guid.startswith(BRIDGE_PREFIX) for guid in env.bbs.state.desired)
     has_rows = any(row.actual_lrp_key.process_guid.startswith(BRIDGE_PREFIX) for row in env.bbs.state.rows())
     return env.is_from_cache(app) and not has_bridge and not has_rows
 
 
-async def moved_under_load(env: Environment, sigterm: Sigterm, instances: int) -> tuple[App, Counts]:
-    """Let the daemon move an app, and count what became of the requests to it."""
+async def migrated_under_load(env: Environment, sigterm: Sigterm, instances: int) -> tuple[App, Counts]:
+    """Let the daemon migrate an app, and count what became of the requests to it."""
     env.cell.settings.on_sigterm, env.cell.settings.stop_delay = lambda _lrp: sigterm, 1.0
     async with Router(env.bbs, AppProcesses([env.cell])) as router:
         app = await running_app(env, router, instances)
@@ -67,7 +66,7 @@ async def moved_under_load(env: Environment, sigterm: Sigterm, instances: int) -
         with invariants.watching():
             async with load_on(router, app.hostnames[0], Load()) as counts:
                 await env.started_daemon()
-                await until(lambda: is_moved(env, app))
+                await until(lambda: is_migrated(env, app))
         assert invariants.violations == []
         assert len(invariants.bridges) == 1
     return app, counts
@@ -78,7 +77,7 @@ async def test_an_app_that_dies_on_sigterm_loses_nothing_at_the_removal_of_its_b
     env: Environment, instances: int
 ) -> None:
     """Its routes go first. At the removal of the original those are cut that it has in flight."""
-    app, counts = await moved_under_load(env, Sigterm.DIES, instances)
+    app, counts = await migrated_under_load(env, Sigterm.DIES, instances)
 
     assert counts.failed_by(BRIDGE_PREFIX + app.process_guid) == 0, str(counts)
     assert counts.failed_by(app.process_guid) == len(counts.failures), str(counts)
@@ -87,6 +86,6 @@ async def test_an_app_that_dies_on_sigterm_loses_nothing_at_the_removal_of_its_b
 
 @pytest.mark.parametrize("sigterm", [Sigterm.FINISHES, Sigterm.SERVES_ON])
 async def test_an_app_that_ends_in_good_order_loses_nothing(env: Environment, sigterm: Sigterm) -> None:
-    _, counts = await moved_under_load(env, sigterm, instances=2)
+    _, counts = await migrated_under_load(env, sigterm, instances=2)
 
     assert counts.failures == [], str(counts)

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.simulators.router import Backend, Ending, Router
+from tests.simulators.router import Ending, Router
+from tests.simulators.routing_table import Backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,15 @@
 It reads the BBS in process: events change the table, and a periodic sync mends what they missed.
 Routes of a domain that is not fresh stay when a sync does not find them; instances go.
 Source: route-emitter watcher/watcher.go, syncer/syncer.go, routehandlers/handler.go, routingtable/routingtable.go;
-gorouter proxy/round_tripper/proxy_round_tripper.go, route/roundrobin.go. The delays were measured on a real router.
+gorouter proxy/round_tripper/proxy_round_tripper.go, route/roundrobin.go.
 """
 
 import asyncio
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
@@ -23,12 +23,9 @@ from tests.simulators.app_processes import AppProcesses
 from tests.simulators.bbs import Bbs
 from tests.simulators.bbs.actual import RUNNING
 from tests.simulators.bbs.events import Event, Subscription, Topic
+from tests.simulators.routing_table import Backend, RoutingTable
 
 CF_ROUTER = "cf-router"
-LEARNS_WITHIN = (0.02, 0.1)
-"""Seconds from an event to the registration of a backend."""
-FORGETS_WITHIN = (0.0, 0.17)
-"""Seconds from an event to its unregistration: −60 to +110 ms around SIGTERM, which comes 60 ms after the event."""
 ATTEMPTS = 3
 """Backends that a request is sent to until one accepts it."""
 SKIPS_FAILED_FOR = 120.0
@@ -44,14 +41,6 @@ class Ending(StrEnum):
     NO_BACKEND = "no backend is known"
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """An instance that serves a hostname."""
-
-    process_guid: str
-    instance_guid: str
-
-
 Report = Callable[[Ending, Backend | None], None]
 
 
@@ -60,43 +49,6 @@ class _Routes:
     domain: str
     hostnames: frozenset[str]
     tag: ModificationTag
-
-
-@dataclass(slots=True)
-class _Registration:
-    since: float
-    until: float = math.inf
-
-
-@dataclass
-class RoutingTable:
-    """Which backends a router knows: those that were registered, from then until they are unregistered."""
-
-    chance: random.Random
-    _registered: dict[str, dict[Backend, _Registration]] = field(default_factory=dict)
-
-    def backends(self, hostname: str) -> list[Backend]:
-        """List the backends of a hostname that are known at this moment."""
-        now = _now()
-        known = self._registered.get(hostname, {})
-        return [backend for backend, times in known.items() if times.since <= now < times.until]
-
-    def publish(self, backends: Iterable[Backend], hostnames: Iterable[str], process_guid: str) -> None:
-        """Let the backends of an LRP be known by its hostnames soon, and by no other."""
-        now, wanted, offered = _now(), frozenset(hostnames), tuple(backends)
-        for hostname in wanted | self._registered.keys():
-            known = self._registered.setdefault(hostname, {})
-            for backend in [each for each, times in known.items() if times.until <= now]:
-                del known[backend]
-            here = offered if hostname in wanted else ()
-            for backend in here:
-                times = known.setdefault(backend, _Registration(now + self.chance.uniform(*LEARNS_WITHIN)))
-                times.until = math.inf
-            for backend, times in known.items():
-                if backend.process_guid == process_guid and backend not in here and times.until == math.inf:
-                    # What is not registered yet never is: messages arrive in the order of the events.
-                    is_known = times.since <= now
-                    times.until = now + self.chance.uniform(*FORGETS_WITHIN) if is_known else now
 
 
 class Router:
@@ -155,7 +107,7 @@ class Router:
         for attempt in range(self._attempts):
             if self._begin(backend, seconds, report):
                 return
-            self._failed_at[backend] = _now()
+            self._failed_at[backend] = asyncio.get_running_loop().time()
             if attempt < self._attempts - 1:
                 backend = self._next(backends)
         report(Ending.REFUSED, backend)
@@ -165,7 +117,7 @@ class Router:
         self._turn += 1
         first = self._turn % len(backends)
         in_turn = [*backends[first:], *backends[:first]]
-        forgiven = _now() - SKIPS_FAILED_FOR
+        forgiven = asyncio.get_running_loop().time() - SKIPS_FAILED_FOR
         return next((one for one in in_turn if self._failed_at.get(one, -math.inf) < forgiven), in_turn[0])
 
     def _begin(self, backend: Backend, seconds: float, report: Report) -> bool:
@@ -296,7 +248,3 @@ def _copy(tag: ModificationTag) -> ModificationTag:
     copy = ModificationTag()
     copy.CopyFrom(tag)
     return copy
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""The simulated router: what it learns of the BBS and when, and which requests are lost where an app is moved.
+"""The simulated router: what it learns of the BBS and when, and which requests are lost when an app is migrated.
 
 All runs in virtual time, so that the figures are the same on each machine.
 """
@@ -19,7 +19,8 @@ from tests.simulators.cell import CellSettings, Sigterm, SimulatedCell
 from tests.simulators.certificates import Certificates
 from tests.simulators.http_load import Counts, Load, load_on
 from tests.simulators.recipes import routes
-from tests.simulators.router import FORGETS_WITHIN, LEARNS_WITHIN, Ending, Router
+from tests.simulators.router import Ending, Router
+from tests.simulators.routing_table import FORGETS_WITHIN, LEARNS_WITHIN
 
 pytestmark = [pytest.mark.looptime(noop_cycles=1), pytest.mark.usefixtures("servers")]
 
@@ -83,8 +84,8 @@ async def stop(at: Scene, process_guid: str, *, is_drained: bool) -> None:
     await until(lambda: states(at.bbs, process_guid) == [])
 
 
-async def moved(at: Scene, *, drained: tuple[str, ...] = (), instances: int = 2, seed: int = 1) -> Counts:
-    """Move an app by a bridge under load, as the daemon does, and count what became of the requests."""
+async def migrated(at: Scene, *, drained: tuple[str, ...] = (), instances: int = 2, seed: int = 1) -> Counts:
+    """Migrate an app with a bridge under load, as the daemon does, and count what became of the requests."""
     await run(at, APP, instances=instances)
     async with load_on(at.router, HOST, Load(seed=seed)) as counts:
         await asyncio.sleep(5.0)
@@ -198,7 +199,7 @@ async def test_a_crash_cuts_what_is_in_flight(certificates: Certificates) -> Non
         assert counts.without_backend > 0
 
 
-class TestMovedByABridge:
+class TestMigratedWithABridge:
     """At 126 requests a second, 20 of them slow, a real router lost 4 to 7 requests of an app that dies at once."""
 
     @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ class TestMovedByABridge:
         runs = []
         for seed in range(8):
             async with scene(certificates, seed=seed) as at:
-                runs.append(await moved(at, drained=drained, seed=seed))
+                runs.append(await migrated(at, drained=drained, seed=seed))
         failures = [failure for counts in runs for failure in counts.failures]
 
         assert low <= len(failures) / len(runs) <= high, list(map(str, runs))
@@ -225,19 +226,19 @@ class TestMovedByABridge:
         self, certificates: Certificates, sigterm: Sigterm, instances: int
     ) -> None:
         async with scene(certificates, sigterm) as at:
-            counts = await moved(at, instances=instances)
+            counts = await migrated(at, instances=instances)
 
         assert counts.failures == []
 
     async def test_without_retries_only_drained_routes_lose_nothing(self, certificates: Certificates) -> None:
         """An app that takes nothing new is in the table for a moment longer."""
         async with scene(certificates, Sigterm.FINISHES, attempts=1) as at:
-            counts = await moved(at)
+            counts = await migrated(at)
         assert {failure.ending for failure in counts.failures} == {Ending.REFUSED}
 
         for sigterm in Sigterm:
             async with scene(certificates, sigterm, attempts=1) as at:
-                counts = await moved(at, drained=(APP, BRIDGE))
+                counts = await migrated(at, drained=(APP, BRIDGE))
             assert counts.failures == []
 
     async def test_an_original_that_is_removed_before_the_bridge_is_known_leaves_no_backend(

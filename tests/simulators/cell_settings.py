@@ -50,6 +50,7 @@ class Instance:
         manifest_digest: Of the manifest that was pulled; empty if nothing had to be, or could be.
         chain_ids: Of the layers that it uses.
         is_stopping: Whether a stop request has come, which a creation lets wait.
+        has_process: Whether its process was started, which RUNNING follows when it is healthy.
         is_created: Set but while the container is created, its image pulled: nothing can interrupt that.
     """
 
@@ -62,6 +63,7 @@ class Instance:
     rootfs: str = ""
     manifest_digest: str = ""
     chain_ids: tuple[str, ...] = ()
+    has_process: bool = False
     is_running: bool = False
     is_stopping: bool = False
     is_created: asyncio.Event = field(default_factory=open_gate)

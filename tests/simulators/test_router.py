@@ -135,7 +135,7 @@ async def test_routes_that_are_emptied_are_forgotten_while_the_instances_run_on(
 async def test_an_instance_that_is_not_routable_is_not_known(certificates: Certificates) -> None:
     async with scene(certificates) as at:
         await run(at, APP, instances=1)
-        request = at.cell._start_request(at.cell.running(APP, 0))
+        request = at.cell.containers.start_request(at.cell.running(APP, 0))
         request.Routable = False
         actual.start(at.bbs.state, request)
         await asyncio.sleep(FORGETS_WITHIN[1])

@@ -176,7 +176,7 @@ async def test_an_owners_restart_is_told_from_an_outage(
         assert old.is_running
         await until(lambda: time.monotonic() - min(invariants._since.values()) > UNSEEN_FOR)
         read_instances(env, app)
-        env.cell._remove(old)
+        env.cell.containers.remove(old)
         env.bbs.state.events.emit([])
 
     assert invariants.violations == seen
@@ -299,7 +299,7 @@ async def test_an_instance_that_comes_back_with_a_late_heartbeat_is_retired(env:
     env.cell.crash(key.process_guid, 0)
     env.cell.instances[old.instance_key.instance_guid] = old
     old.is_running, old.is_stopping = True, False
-    actual.start(env.bbs.state, env.cell._start_request(old))
+    actual.start(env.bbs.state, env.cell.containers.start_request(old))
 
     await daemon.logged(
         "reconciler.reconciled", process_guid=app.process_guid, reason="retired-stale-instances"

@@ -18,18 +18,14 @@ from tests.simulators.cell_network import Answers, Slow
 from tests.simulators.cell_store import Layer, LayerStore, chain_id
 from tests.simulators.layer_content import check_layer, gunzip
 from tests.simulators.manifest_choice import INDEXES, NoneFits, choose_manifest
+from tests.simulators.registry_login import Credentials
+from tests.simulators.registry_refusals import Refusal, Untrusted, answered, shown_host, unreachable
 from tests.simulators.registry_session import (
     ATTEMPTS,
     ATTEMPTS_AT_429,
     MANIFESTS,
-    Credentials,
-    Refusal,
     RegistrySession,
-    Untrusted,
     Way,
-    answered,
-    shown_host,
-    unreachable,
 )
 from tests.simulators.rootfs_reference import Reference, parse_rootfs
 

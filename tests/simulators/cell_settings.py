@@ -1,7 +1,7 @@
 """How a simulated cell behaves, and what it keeps of each container."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -24,6 +24,8 @@ class Sigterm(StrEnum):
 
     FINISHES = "finishes"
     """It ends after `stop_delay`."""
+    SERVES_ON = "serves on"
+    """It serves as before for `stop_delay`, then ends."""
     DIES = "dies"
     """It ends at once."""
     IGNORES = "ignores"
@@ -48,6 +50,7 @@ class Instance:
         manifest_digest: Of the manifest that was pulled; empty if nothing had to be, or could be.
         chain_ids: Of the layers that it uses.
         is_stopping: Whether a stop request has come, which a creation lets wait.
+        has_process: Whether its process was started, which RUNNING follows when it is healthy.
         is_created: Set but while the container is created, its image pulled: nothing can interrupt that.
     """
 
@@ -60,6 +63,7 @@ class Instance:
     rootfs: str = ""
     manifest_digest: str = ""
     chain_ids: tuple[str, ...] = ()
+    has_process: bool = False
     is_running: bool = False
     is_stopping: bool = False
     is_created: asyncio.Event = field(default_factory=open_gate)
@@ -86,6 +90,7 @@ class CellSettings:
         crash_reason: Tells why an instance crashes instead of starting; empty for not.
         exit: Tells when and how an instance ends by itself; None for not at all.
         on_sigterm: Tells what an instance does when it is stopped.
+        end_process: Stops its process instead of a mere wait, and returns when it has ended.
         task_result: Tells how a task ends.
     """
 
@@ -114,4 +119,5 @@ class CellSettings:
     crash_reason: Callable[[DesiredLRP], str] = lambda _lrp: ""
     exit: Callable[[DesiredLRP], Exit | None] = lambda _lrp: None
     on_sigterm: Callable[[DesiredLRP], Sigterm] = lambda _lrp: Sigterm.FINISHES
+    end_process: Callable[[Instance], Awaitable[None]] | None = None
     task_result: Callable[[Task], TaskResult] = staging_result

@@ -15,7 +15,7 @@ from tests.simulators.bbs.state import State
 from tests.simulators.cell_failures import PullFailed
 from tests.simulators.cell_pull import Puller, Wanted
 from tests.simulators.cell_settings import CellSettings, open_gate
-from tests.simulators.registry_session import Credentials
+from tests.simulators.registry_login import Credentials
 from tests.simulators.staging_results import TaskResult
 
 RESULT_LIMIT = 51200
@@ -42,7 +42,6 @@ class CellTasks:
     Attributes:
         containers: Task GUID to its container.
         gate: Closed by a test, it holds back all that would complete next.
-        problems: Told the texts of failed creations.
     """
 
     def __init__(
@@ -51,14 +50,15 @@ class CellTasks:
         settings: CellSettings,
         puller: Callable[[], Puller],
         spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+        problems: list[str],
     ) -> None:
         self.containers: dict[str, TaskContainer] = {}
         self.gate = open_gate()
-        self.problems: list[str] = []
         self._state = state
         self._settings = settings
         self._puller = puller
         self._spawn = spawn
+        self._problems = problems
 
     def start(self, task_guid: str) -> None:
         """Take an auctioned task."""
@@ -96,7 +96,7 @@ class CellTasks:
                 await self._puller().pull(wanted, lambda ids: setattr(container, "chain_ids", tuple(ids)))
         except PullFailed as problem:
             await asyncio.sleep(self._settings.failure_delay)
-            self.problems.append(str(problem))
+            self._problems.append(str(problem))
             if self._is_ours(task_guid):
                 tasks.reject(self._state, task_guid, str(problem))
             return

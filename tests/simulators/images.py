@@ -104,6 +104,21 @@ def _packed(name: str, content: bytes) -> bytes:
     return gzip.compress(raw.getvalue(), 1, mtime=0)
 
 
+def archive_of(name: str, *, link_to: str = "") -> Blob:
+    """Make a layer of one entry: an empty file, or a hard link."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.linkname = (tarfile.LNKTYPE, link_to) if link_to else (tarfile.REGTYPE, "")
+        tar.addfile(entry)
+    return Blob(OCI_LAYER, gzip.compress(raw.getvalue(), 1, mtime=0))
+
+
+def archive_of_zeros(size: int) -> Blob:
+    """Make a layer that is far larger when it is unpacked."""
+    return Blob(OCI_LAYER, _packed("zeros", bytes(size)))
+
+
 def diff_id_of(blob: Blob) -> str:
     """Tell the digest of a layer's archive before compression: its own where it is not packed."""
     is_packed = blob.content[:2] == GZIP_MAGIC

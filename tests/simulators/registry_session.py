@@ -5,13 +5,10 @@ Source: containers/image docker/docker_client.go and docker/body_reader.go.
 """
 
 import asyncio
-import base64
-import json
-import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 
@@ -19,14 +16,11 @@ from tests.simulators import cell_failures as failures
 from tests.simulators.cell_network import (
     Answers,
     CellNetwork,
-    Condition,
-    NotInsecure,
-    Refused,
     Slow,
-    UnknownAuthority,
-    UnknownHost,
 )
 from tests.simulators.manifest_choice import INDEXES
+from tests.simulators.registry_login import Credentials, RegistryLogin
+from tests.simulators.registry_refusals import Refusal, Untrusted, answered, shown_host, unreachable
 
 MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -37,31 +31,11 @@ SCHEMA_1 = (
     "application/vnd.docker.distribution.manifest.v1+json",
 )
 ACCEPT = ", ".join((*INDEXES, *MANIFESTS, *SCHEMA_1))
-HUB, HUB_REGISTRY = "docker.io", "registry-1.docker.io"
 MAX_MANIFEST = 4 * 1024 * 1024
 ATTEMPTS = 3
 """How often an image source is made, and a blob asked for."""
 ATTEMPTS_AT_429 = 5
 LONGEST_PAUSE = 60.0
-CODES = {401: "UNAUTHORIZED", 403: "DENIED", 404: "NAME_UNKNOWN", 429: "TOOMANYREQUESTS"}
-
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
-
-
-class Refusal(Exception):
-    """The registry cannot be reached or does not give what was asked for; the text says so as a cell does."""
-
-
-class Untrusted(Exception):
-    """The registry's certificate is not trusted, for which a cell has words of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user name and a password, both empty for none."""
-
-    username: str = ""
-    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +75,13 @@ class RegistrySession:
         self._host = host
         self._shown = shown_host(host)
         self._repository = repository
-        self._credentials = credentials
+        self._login = RegistryLogin(repository, credentials)
         self._base = base_url(way.registry_map, host)
-        self._challenge = ""
-        self._token = ""
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """Hold connections for the length of a block."""
-        verify: ssl.SSLContext | bool = True
+        verify: ssl.SSLContext | bool = False  # plain HTTP needs no authorities, which take long to load
         if self._base.startswith("https:"):
             verify = ssl.create_default_context(cafile=self._way.authorities or None)
         # A cell waits without an end for an answer.
@@ -136,7 +108,7 @@ class RegistrySession:
             raise Refusal(failures.ping(self._shown, "https", self._transport_text(error))) from error
         if response.status_code not in {httpx.codes.OK, httpx.codes.UNAUTHORIZED}:
             raise Refusal(f"pinging container registry {self._shown}: {await self._refusal(response)}")
-        self._challenge = response.headers.get("WWW-Authenticate", "")
+        self._login.challenge(response.headers.get("WWW-Authenticate", ""))
 
     async def manifest(self, target: str) -> tuple[bytes, str]:
         """Fetch a manifest with its content type, both as they came."""
@@ -213,7 +185,7 @@ class RegistrySession:
             if what == "layer" and isinstance(condition, Slow) and condition.bytes_per_second:
                 await asyncio.sleep(len(part) / condition.bytes_per_second)
 
-    async def _get(self, path: str, what: str, *, first: int = 0) -> httpx.Response:
+    async def _get(self, path: str, what: str, *, first: int | None = None) -> httpx.Response:
         """Ask, again and again while there are too many requests, and give the answer before its body."""
         url, pause = f"{self._base}/v2/{self._repository}/{path}", self._way.first_pause
         for _ in range(ATTEMPTS_AT_429 - 1):
@@ -226,8 +198,9 @@ class RegistrySession:
             pause *= 2
         return await self._asked(url, what, first)
 
-    async def _asked(self, url: str, what: str, first: int) -> httpx.Response:
-        await self._log_in()
+    async def _asked(self, url: str, what: str, first: int | None) -> httpx.Response:
+        if not self._login.is_ready:
+            await self._fetch_token()
         self._network.count(self._host, what)
         await self._network.pass_hanging(self._host, layer=what == "layer")
         condition = self._network.condition(self._host)
@@ -252,12 +225,12 @@ class RegistrySession:
         body = await self._read(response, "refusal")
         return failures.refusal(response.status_code, body, response.headers.get("WWW-Authenticate", ""))
 
-    async def _sent(self, url: str, first: int) -> httpx.Response:
+    async def _sent(self, url: str, first: int | None) -> httpx.Response:
         headers = {"Accept": ACCEPT, "Accept-Encoding": "identity", "User-Agent": "containers/5"}
-        if first:
+        if first is not None:
             headers["Range"] = f"bytes={first}-"
-        if self._token:
-            headers["Authorization"] = self._token
+        if self._login.header:
+            headers["Authorization"] = self._login.header
         request = self._client.build_request("GET", url, headers=headers)
         try:
             return await self._client.send(request, stream=True)
@@ -265,66 +238,19 @@ class RegistrySession:
             shown = url.replace(self._base, f"{self._base.partition(':')[0]}://{self._shown}")
             raise Refusal(f'Get "{shown}": {self._transport_text(problem)}') from problem
 
-    async def _log_in(self) -> None:
-        """Answer the ping's challenge: credentials are never sent without one."""
-        scheme, _, rest = self._challenge.partition(" ")
-        if scheme.lower() == "basic":
-            self._token = self._basic()
-        elif scheme.lower() == "bearer" and not self._token:
-            parameters = dict(_PARAMETER.findall(rest))
-            self._token = f"Bearer {await self._bearer(parameters)}"
-
-    async def _bearer(self, parameters: Mapping[str, str]) -> str:
+    async def _fetch_token(self) -> None:
         self._network.count(self._host, "token")
-        query = {"service": parameters.get("service", ""), "scope": f"repository:{self._repository}:pull"}
-        headers = {"Authorization": self._basic()} if self._credentials.username else {}
-        response = await self._client.get(parameters["realm"], params=query, headers=headers)
+        response = await self._client.send(self._login.token_request)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             problem = f"invalid username/password: {await self._refusal(response)}"
             raise Refusal(f"unable to retrieve auth token: {problem}")
         if response.status_code != httpx.codes.OK:
-            raise Refusal(f"Requesting bearer token: {failures.unexpected_status(response.status_code)}")
-        answer: dict[str, str] = response.json()
-        return answer.get("token") or answer["access_token"]
-
-    def _basic(self) -> str:
-        pair = f"{self._credentials.username}:{self._credentials.password}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+            problem = failures.unexpected_status(response.status_code)
+            raise Refusal(f"Requesting bearer token: {problem}")
+        self._login.take_token(response.json())
 
     def _transport_text(self, problem: httpx.TransportError) -> str:
         return failures.refused(self._shown) if isinstance(problem, httpx.ConnectError) else "EOF"
-
-
-def unreachable(condition: Condition | None, host: str) -> str:
-    """Say why a registry cannot even be pinged; empty if it can be.
-
-    Raises:
-        Untrusted: Its certificate is of an unknown authority.
-    """
-    match condition:
-        case UnknownHost():
-            problem = failures.no_such_host(host)
-        case NotInsecure():
-            problem = "http: server gave HTTP response to HTTPS client"
-        case Refused():
-            problem = failures.refused(host)
-        case UnknownAuthority():
-            raise Untrusted
-        case _:
-            return ""
-    return failures.ping(host, "https", problem)
-
-
-def shown_host(host: str) -> str:
-    """Give the name under which a host is asked."""
-    return HUB_REGISTRY if host == HUB else host
-
-
-def answered(condition: Answers) -> tuple[int, bytes]:
-    """Write the answer of a registry that refuses."""
-    code = CODES.get(condition.status, "UNKNOWN")
-    error = {"code": code, "message": condition.message or failures.MESSAGES[code], "detail": {}}
-    return condition.status, json.dumps({"errors": [error]}).encode()
 
 
 def base_url(registry_map: Mapping[str, str], host: str) -> str:

@@ -21,7 +21,8 @@ from tests.simulators.cell_store import LayerStore
 from tests.simulators.certificates import Certificates
 from tests.simulators.recipes import Image, Owner, staging_task
 from tests.simulators.registry import BasicLogin, RegistrySimulator, TokenLogin, serve
-from tests.simulators.registry_session import Credentials, Way
+from tests.simulators.registry_login import Credentials
+from tests.simulators.registry_session import Way
 from tests.simulators.rootfs_reference import Reference, parse_rootfs
 
 pytestmark = pytest.mark.usefixtures("servers")

@@ -21,7 +21,7 @@ from tests.simulators.bbs import events
 from tests.simulators.bbs.errors import BbsError, error
 from tests.simulators.bbs.events import Event
 from tests.simulators.bbs.placement import NoPlacement, Work, choose_cell
-from tests.simulators.bbs.state import SECOND, RepError, State, copy_of, new_tag, truncated
+from tests.simulators.bbs.state import SECOND, RepError, SlowStop, State, copy_of, new_tag, truncated
 
 UNCLAIMED, CLAIMED, RUNNING, CRASHED = "UNCLAIMED", "CLAIMED", "RUNNING", "CRASHED"
 
@@ -217,14 +217,16 @@ def retire(state: State, key: ActualLRPKey, trace_id: str = "") -> None:
         drop(state, row, trace_id)
         return
     state.events.emit([events.instance_removed(row, trace_id)])
-    problem = ""
+    problem, instance_guid = "", row.actual_lrp_instance_key.instance_guid
     for _ in range(STOP_ATTEMPTS):
         try:
-            cell.stop_lrp(row.actual_lrp_key, row.actual_lrp_instance_key.instance_guid)
+            answered = cell.stop_lrp(row.actual_lrp_key, instance_guid)
         except RepError as failure:
             problem = str(failure)
-        else:
-            return
+            continue
+        if answered is not None:
+            state.slow_stops.append(SlowStop(cell, row.actual_lrp_key, instance_guid, answered))
+        return
     raise BbsError(Error.UnknownError, problem)
 
 

@@ -22,7 +22,7 @@ from tests.simulators.bbs.connections import PROTOBUF, Answer, Call, Connection,
 from tests.simulators.bbs.endpoints import STREAMS, Undecodable
 from tests.simulators.bbs.errors import BbsError, Panic
 from tests.simulators.bbs.faults import Fault, Faults
-from tests.simulators.bbs.state import Rep, State, Version
+from tests.simulators.bbs.state import Rep, RepError, State, Version
 from tests.simulators.bbs.streams import Stream
 from tests.simulators.certificates import Certificates, client_context, server_context
 
@@ -46,6 +46,7 @@ class Bbs:
         requests: Calls so far, by path.
         is_migrating: Whether every call is answered 503.
         converge_interval: Seconds between convergence runs; None for none.
+        rep_timeout: Seconds that a cell may take to answer a stop request before it is sent again.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Bbs:
         self.requests: Counter[str] = Counter()
         self.is_migrating = False
         self.converge_interval = converge_interval
+        self.rep_timeout = 10.0
         self._tls = server_context(certificates.ca, certificates.server)
         # Bound but not listening: keeps the port while the BBS is passive or down.
         self._reservation = _bound(address)
@@ -199,12 +201,25 @@ class Bbs:
             return await connection.answer(Answer(503))
         if call.path in STREAMS and call.method == "POST":
             return await self._stream(connection, call, opens=fault is not Fault.DROP_AFTER)
+        self.state.slow_stops.clear()  # those of convergence and of calls in process: nobody waits for them
         answer = self._handled(call)
+        await self._wait_for_stops()
         if fault is Fault.DROP_AFTER:
             return False
         for caller in self.callers:
             caller(call.path, call.body)
         return await connection.answer(answer)
+
+    async def _wait_for_stops(self) -> None:
+        """Let a call that retires an instance in creation wait, until the request is repeated."""
+        stops, self.state.slow_stops = self.state.slow_stops, []
+        for stop in stops:
+            try:
+                async with asyncio.timeout(self.rep_timeout):
+                    await stop.answered.wait()
+            except TimeoutError:
+                with contextlib.suppress(RepError):
+                    stop.cell.stop_lrp(stop.key, stop.instance_guid)
 
     def _handled(self, call: Call) -> Answer:
         known = call.path in endpoints.ENDPOINTS or call.path in STREAMS

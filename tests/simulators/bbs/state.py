@@ -4,6 +4,7 @@ The operations on it are the neighbours' (`desired`, `actual`, `evacuation`, `ta
 Source: bbs db/sqldb/*.go; the columns' limits from db/migrations/*.go.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -73,8 +74,8 @@ class Rep(Protocol):
     def start_lrp(self, key: ActualLRPKey) -> None:
         """Take an auctioned instance and return at once."""
 
-    def stop_lrp(self, key: ActualLRPKey, instance_guid: str) -> None:
-        """Take a stop request and return at once.
+    def stop_lrp(self, key: ActualLRPKey, instance_guid: str) -> asyncio.Event | None:
+        """Take a stop request, and give what its answer waits for; None if it is answered at once.
 
         Raises:
             RepError: The request failed.
@@ -94,6 +95,16 @@ class RepError(Exception):
     """A cell did not take a request."""
 
 
+@dataclass(frozen=True, slots=True)
+class SlowStop:
+    """A stop request that is not answered yet; a repeat of it would be, at once."""
+
+    cell: Rep
+    key: ActualLRPKey
+    instance_guid: str
+    answered: asyncio.Event
+
+
 @dataclass
 class State:
     """The database of one BBS, which survives a change of the active node.
@@ -105,6 +116,7 @@ class State:
         complete: Called with each completed task that has a callback.
         max_task_retries: Rejections of a task before the one that fails it.
         crash_backoff: Seconds before the first delayed restart of what crashes; doubled up to 32 times that.
+        slow_stops: Those for which a caller waits, to be taken by whoever answers it.
         stale_unclaimed: Seconds before an instance without a place is auctioned again.
     """
 
@@ -120,6 +132,7 @@ class State:
     max_task_retries: int = 3
     crash_backoff: float = 30.0
     stale_unclaimed: float = 30.0
+    slow_stops: list[SlowStop] = field(default_factory=list)
 
     @property
     def is_new(self) -> bool:

@@ -26,6 +26,9 @@ log = structlog.get_logger(scope="reconciler")
 IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
 RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=5.0)
 
+PARKED = frozenset({Reason.OLD_INSTANCES_LEFT, Reason.NOT_HEALTHY_BRIDGE_KEPT})
+"""What a migration may wait for without limit while its bridge serves: it takes no place of `max_in_flight`."""
+
 
 @dataclass(frozen=True, slots=True)
 class GateDependencies:
@@ -51,6 +54,7 @@ class MigrationGate:
         self._migrating: set[ProcessGuid] = set()
         self._recovering: set[ProcessGuid] = set()
         self._not_healthy: set[ProcessGuid] = set()
+        self._parked: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._waiting_for_cells: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._none_migrating = asyncio.Event()
@@ -124,14 +128,19 @@ class MigrationGate:
         return obstacle
 
     def _obstacle(self, action: BeginMigration, now: float) -> Outcome | None:
-        if self._is_stopping or len(self._migrating) >= self._max_in_flight:
+        if self._is_stopping:
+            return IN_FLIGHT_LIMIT
+        if action.ended is not None:  # cells cannot start it from its copy, so its app may be down
+            return None
+        if len(self._migrating) - len(self._parked) >= self._max_in_flight:
             return IN_FLIGHT_LIMIT
         if self._recovering:
             return RECOVERING
-        if action.goal is Goal.CACHE:  # nothing keeps an LRP from going back to its source
-            problem = self._pulls.why_not(action.lrp.placement_tags)
-            if problem is not None:
-                return Outcome(Reason.CELLS_NOT_PROVEN, problem)
+        if action.goal is Goal.SOURCE:  # whatever failed on the way to copies is no obstacle on the way back
+            return None
+        problem = self._pulls.why_not(action.lrp.placement_tags)
+        if problem is not None:
+            return Outcome(Reason.CELLS_NOT_PROVEN, problem)
         seconds = self._circuit_breaker.seconds_until_allowed(now)
         if seconds > 0:
             return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit_breaker), retry_after=seconds)
@@ -143,9 +152,10 @@ class MigrationGate:
         configured = self._configured_max_in_flight
         return configured if ordered is None else min(ordered, configured)
 
-    def start(self, key: ProcessGuid) -> None:
+    def start(self, key: ProcessGuid, goal: Goal) -> None:
         """Note that the migration of an LRP starts."""
-        self._circuit_breaker = self._circuit_breaker.started()
+        if goal is Goal.CACHE:
+            self._circuit_breaker = self._circuit_breaker.started()
         self._track(key)
 
     def _track(self, key: ProcessGuid) -> None:
@@ -156,13 +166,16 @@ class MigrationGate:
     def update_circuit_breaker(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
         """Note in the circuit breaker how a pass over an LRP has ended its migration, if it has."""
         breaker, was_open = self._circuit_breaker, self._circuit_breaker.is_open
+        self._park(key, is_parked=outcome.reason in PARKED and outcome.ended is None)
         if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
             if key not in self._not_healthy:
                 self._not_healthy.add(key)
                 breaker = breaker.failed(f"{key}: {Reason.NOT_HEALTHY}", now)
         elif outcome.ended is None:
             return
-        elif outcome.reason in {Reason.MIGRATED, Reason.RESTORED}:
+        elif outcome.ended.goal is Goal.SOURCE and not outcome.ended.is_turned_back:
+            return  # it says nothing about migrations to copies
+        elif outcome.reason is Reason.MIGRATED:
             breaker = breaker.succeeded()
         elif outcome.reason in FAILURES and key not in self._not_healthy:
             breaker = breaker.failed(f"{key}: {outcome.reason} {outcome.detail}".strip(), now)
@@ -173,9 +186,18 @@ class MigrationGate:
             log.error("opened-circuit-breaker", reason=str(breaker), retry_after_s=breaker.retry_after)
         self._metrics.circuit_open.set(breaker.is_open)
 
+    def _park(self, key: ProcessGuid, *, is_parked: bool) -> None:
+        """Give the place of a migration that only waits for a cell to others, or take it back."""
+        if is_parked:
+            self._parked.add(key)
+            self.wake_waiting()
+        else:
+            self._parked.discard(key)
+
     def end(self, key: ProcessGuid, ended: Migration | None) -> None:
         """Note that a migration has ended, and let the LRP that has waited longest start its own."""
         self._migrating.discard(key)
+        self._parked.discard(key)
         self._not_healthy.discard(key)
         self._event_cache.untrack(key, ended.instance_guids if ended is not None else frozenset())
         if not self._migrating:
@@ -189,7 +211,7 @@ class MigrationGate:
 
     def wake_waiting(self) -> None:
         """Look again at as many of the LRPs that wait as could start now."""
-        places = self._max_in_flight - len(self._migrating)
+        places = self._max_in_flight - len(self._migrating) + len(self._parked)
         if self._circuit_breaker.is_open:  # at most one may start, and those that know it come by themselves
             places = min(places, 1)
         for _ in range(min(len(self._waiting), places)):

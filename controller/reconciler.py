@@ -184,7 +184,7 @@ class Reconciler:
             if observed.order is not self._sources.overrides.order_of(key):
                 self.gate.wake_waiting()
                 return WITHDRAWN
-            self.gate.start(key)
+            self.gate.start(key, action.goal)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
         outcome = await apply(action, observed, self._facts, self._targets)
         if not outcome.detail:

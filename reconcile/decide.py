@@ -52,6 +52,10 @@ RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
 
 
+RETRY_RESTORE_AFTER = 300.0
+"""Seconds after which an LRP that could not be restored to its source is restored again."""
+
+
 def decide(observed: Observed, rules: Rules) -> Action:
     """Decide the next step for one process GUID."""
     if observed.migration is not None:
@@ -145,6 +149,10 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
         return Skip(Reason.SOURCE_UNKNOWN, "this program did not migrate it, or the record of it is gone")
     if original_source.needs_credentials and original_source.credentials is None:
         return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
+    record = observed.record
+    if record is not None and record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs):
+        if _still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER):
+            return Skip(record.reason, record.detail)
     how = _strategy(observed, lrp, image_from_rootfs(original_source.rootfs).canonical(), rules)
     if isinstance(how, Skip):
         return how
@@ -153,16 +161,10 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
 
 
 def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
-    """Restore an LRP to its source since cells cannot pull its copy any more; None when they can.
-
-    One that failed so lately is not brought back again: its source did not serve it either.
-    """
-    failure, record = failure_of_pull(observed.instances), observed.record
+    """Restore an LRP to its source since cells cannot pull its copy any more; None when they can."""
+    failure = failure_of_pull(observed.instances)
     if failure is None or observed.original_source is None:
         return None
-    if record is not None and record.reason in _FAILED_RESTORES:
-        if _still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
-            return None
     action = _restore(observed, lrp, rules)
     if not isinstance(action, BeginMigration):
         return action

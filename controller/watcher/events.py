@@ -29,6 +29,7 @@ from reconcile.events import (
     UnknownEvent,
 )
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.start_failures import start_failure
 
 log = structlog.get_logger(scope="watcher")
 
@@ -74,7 +75,7 @@ class EventHandler:
             case ActualLrpRemoved(row):
                 self._handle_actual_lrp(row, is_news=not self._dependencies.stops.is_announcement(row))
             case ActualLrpCrashed():
-                self._queue_lrp(event.process_guid)
+                self._handle_crash(event)
             case UnknownEvent(name):
                 self._metrics.unknown_events.inc()
                 log.debug("skipped-unknown-event", event_name=name)
@@ -100,6 +101,15 @@ class EventHandler:
         self._queue_lrp(row.process_guid, is_news=is_news)
         if is_news and row.instance_guid in self._event_cache.stale(row.process_guid):
             self._queue.add(row.process_guid)
+
+    def _handle_crash(self, crash: ActualLrpCrashed) -> None:
+        """Queue an LRP that runs from a copy too, when a cell could not pull that."""
+        self._queue_lrp(crash.process_guid)
+        failure = start_failure(crash.crash_reason)
+        if failure is None or not failure.is_pull_failure:
+            return
+        if crash.domain in self._dependencies.rules.domains:
+            self._queue.add(crash.process_guid)
 
     def _handle_desired_lrp(self, lrp: DesiredLrp) -> None:
         self._event_cache.record(lrp)

@@ -170,8 +170,8 @@ class ImageEngine(Protocol):
         """Copy and verify an image; a repetition after a crash completes the copy.
 
         Raises:
-            Invalid: The source serves something that cannot be copied byte for byte; nothing is visible under
-                the target.
+            Invalid: The source serves something that cannot be copied byte for byte, or that cells refuse, as
+                they do from the source; nothing is visible under the target.
         """
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:

@@ -188,6 +188,11 @@ class Reason(StrEnum):
         "it runs from its copy, and not all of its instances do; its bridge served no more of them",
     )
     COPY_FAILED = "copy-failed", _FAILED, "its image could not be copied; the detail says why"
+    CANNOT_RUN_ON_CELLS = (
+        "cannot-run-on-cells",
+        _FAILED,
+        "cells refuse its image, from its source as well, so it is not copied; the detail says why",
+    )
     REVERTED_EXTERNALLY = (
         "reverted-externally",
         _FAILED,

@@ -115,6 +115,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
+    REASON_CANNOT_RUN_ON_CELLS: _ClassVar[Reason]
 
 class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -224,6 +225,7 @@ REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
+REASON_CANNOT_RUN_ON_CELLS: Reason
 MIGRATION_STATE_UNSPECIFIED: MigrationState
 MIGRATION_STATE_WAITING: MigrationState
 MIGRATION_STATE_COPYING: MigrationState

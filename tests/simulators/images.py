@@ -18,11 +18,14 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_PLAIN_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+_AS_DOCKER = {OCI_LAYER: DOCKER_LAYER, OCI_PLAIN_LAYER: DOCKER_PLAIN_LAYER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ def random_bytes(size: int, seed: int | str = 0) -> bytes:
     return random.Random(f"{size}:{seed}").randbytes(size)
 
 
-def layer(size: int, seed: int | str = 0, media_type: str = OCI_LAYER) -> Blob:
-    """Make a layer; its content is no real archive, which nobody who copies may notice."""
+def layer(size: int, seed: int | str = 0, media_type: str = OCI_PLAIN_LAYER) -> Blob:
+    """Make a layer that is not compressed; its content is no real archive, which nobody who copies may notice."""
     return Blob(media_type, random_bytes(size, seed))
 
 
@@ -107,7 +110,7 @@ def image(
     docker: bool = False,
     diff_ids: Sequence[str] | None = None,
 ) -> Image:
-    """Make an image of layers, as OCI or as Docker schema 2; None takes the layers for their own archives."""
+    """Make an image of layers, as OCI or as Docker schema 2; None takes each layer for its own archive."""
     config_document = {
         "architecture": architecture,
         "os": "linux",
@@ -116,7 +119,9 @@ def image(
     }
     config = Blob(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_document).encode())
     if docker:
-        layers = [replace(each, media_type=DOCKER_LAYER) for each in layers]
+        layers = [
+            replace(each, media_type=_AS_DOCKER.get(each.media_type, each.media_type)) for each in layers
+        ]
     manifest_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
     document = {
         "schemaVersion": 2,

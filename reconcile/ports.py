@@ -134,7 +134,7 @@ class CopiedImage:
         transferred: Bytes that were transferred; the rest was there already or was mounted.
         blobs: Every config and layer that the private repository now holds.
         signatures: Skipped where the config does not ask for them.
-        has_zstd_layers: Whether some layers are compressed with zstd, which some cells cannot unpack.
+        has_zstd_layers: Whether some layers are compressed with zstd, which older cells cannot unpack.
     """
 
     digest: Digest

@@ -234,7 +234,8 @@ class TestRegistry(EngineContract):
 
     async def test_bytes_that_are_not_what_their_label_says_are_not_copied(self, scene: Scene) -> None:
         guid = "1c0de7a8-0000-4000-8000-000000000004"
-        mislabelled = images.image([images.layer(3000, 1, images.OCI_LAYER)], diff_ids=[f"sha256:{'a' * 64}"])
+        layer = images.Blob(images.OCI_LAYER, images.random_bytes(3000, 1))
+        mislabelled = images.image([layer], diff_ids=[f"sha256:{'a' * 64}"])
         await asyncio.to_thread(scene.pair.push, mislabelled, "team/mislabelled", "1")
 
         for _ in range(2):

@@ -18,7 +18,7 @@ from tests.simulators.registry import OtherBytes
 
 ZSTD_BYTES = b"\x28\xb5\x2f\xfd" + images.random_bytes(500, "zstd")
 PACKED = images.archive(3000, "packed")
-PLAIN = images.layer(3000, "plain")
+PLAIN = images.layer(3000, "plain", images.OCI_PLAIN_LAYER)
 GOOD = images.unpackable([PACKED])
 DOCKER_ZSTD = "application/vnd.docker.image.rootfs.diff.tar.zstd"
 NO_ARCHIVE = f"sha256:{'a' * 64}"

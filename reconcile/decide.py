@@ -17,7 +17,7 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.bridges import can_have_bridge
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.instances import failure_of_pull, is_any_running, needed, running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
 from reconcile.observed import Observed, OrphanedBridge, Rules
@@ -216,6 +216,8 @@ def _get_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules
     if job.state is JobState.FAILED:
         if not _still_counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
             return _request(observed, lrp, source, Reason.RETRYING_COPY)
+        if job.failure_code == ErrorCode.CANNOT_RUN_ON_CELLS:
+            return Skip(Reason.CANNOT_RUN_ON_CELLS, job.failure_detail)
         return Skip(Reason.COPY_FAILED, job.failure)
     if job.state is not JobState.CACHED:
         if observed.order is not None and observed.is_paused:  # the job waits unless an order asks for it

@@ -42,6 +42,10 @@ class ErrorCode(StrEnum):
     UNKNOWN_HOST = "unknown-host"
     UPLOAD_FAILED = "upload-failed"
 
+    # Images
+    CANNOT_RUN_ON_CELLS = "cannot-run-on-cells"
+    """Cells refuse it, wherever they pull it from."""
+
     # Registries, as the OCI distribution specification names them
     BLOB_UPLOAD_INVALID = "BLOB_UPLOAD_INVALID"
     BLOB_UPLOAD_UNKNOWN = "BLOB_UPLOAD_UNKNOWN"

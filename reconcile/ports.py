@@ -135,7 +135,7 @@ class CopiedImage:
         transferred: Bytes that were transferred; the rest was there already or was mounted.
         blobs: Every config and layer that the private repository now holds.
         signatures: Skipped where the config does not ask for them.
-        has_zstd_layers: Whether some layers are compressed with zstd, which some cells cannot unpack.
+        has_zstd_layers: Whether some layers are compressed with zstd, which older cells cannot unpack.
     """
 
     digest: Digest
@@ -171,8 +171,8 @@ class ImageEngine(Protocol):
         """Copy and verify an image; a repetition after a crash completes the copy.
 
         Raises:
-            Invalid: The source serves something that cannot be copied byte for byte; nothing is visible under
-                the target.
+            Invalid: The source serves something that cannot be copied byte for byte, or that cells refuse, as
+                they do from the source; nothing is visible under the target.
         """
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:

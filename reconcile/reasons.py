@@ -235,6 +235,11 @@ class Reason(StrEnum):
         "it is desired from its copy, and none of its instances runs; the detail says why, if the BBS knows",
     )
     COPY_FAILED = "copy-failed", _FAILED, "its image could not be copied; the detail says why"
+    CANNOT_RUN_ON_CELLS = (
+        "cannot-run-on-cells",
+        _FAILED,
+        "cells refuse its image, from its source as well, so it is not copied; the detail says why",
+    )
     REVERTED_EXTERNALLY = (
         "reverted-externally",
         _FAILED,

@@ -139,6 +139,12 @@ class CacheJob:
         code, _, _ = self.failure.partition(":")
         return code
 
+    @property
+    def failure_detail(self) -> str:
+        """The failure without its code; empty while there is none."""
+        _, _, detail = self.failure.partition(": ")
+        return detail
+
 
 @dataclass(frozen=True, slots=True)
 class CachedImage:

@@ -283,6 +283,9 @@ def source_from_rootfs(rootfs: Rootfs) -> ImageReference | None:
         return None
 
 
+_ANY_GUID = CacheGuid("00000000-0000-4000-8000-000000000000")
+
+
 @dataclass(frozen=True, slots=True)
 class CacheRepositories:
     """The names of copies in the private registry.
@@ -302,7 +305,7 @@ class CacheRepositories:
     def __post_init__(self) -> None:
         if "{guid}" not in self.template:
             raise Invalid("config", "bad-cache-template", f"{_quoted(self.template)} has no {{guid}} in it")
-        guid = CacheGuid("00000000-0000-4000-8000-000000000000")
+        guid = _ANY_GUID
         if self.image(guid).domain != self.address or self.address.lower() in _HUB_ALIASES:
             raise Invalid(
                 "config",
@@ -310,6 +313,11 @@ class CacheRepositories:
                 f"{_quoted(self.address)} is not read as a private registry: add its domain or port",
             )
         self.rootfs(guid)
+
+    @property
+    def name_length(self) -> int:
+        """Characters of address and repository of each copy."""
+        return len(self.image(_ANY_GUID).repository)
 
     def image(self, guid: CacheGuid) -> ImageReference:
         """Name the copy with a GUID."""

@@ -121,7 +121,7 @@ class JobRunner:
                 "zstd-layers-copied",
                 job=job.job_id,
                 source_image=str(job.source),
-                detail="layers compressed with zstd were copied unchanged; some cells cannot unpack them",
+                detail="layers of zstd were copied unchanged; cells of before 2026 cannot unpack them",
             )
         await self._notify_listeners(job)
 

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from controller.config.admin import AdminConfig
+from controller.config.cell_address import MAX_NAME, why_cells_refuse
 from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
 from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
@@ -95,7 +96,8 @@ class Config(AdminConfig):
         default="linux/amd64", pattern=r"^(all|[a-z0-9]+(\([0-9.]+\))?/[a-z0-9]+(/[a-z0-9]+)?)$"
     )
     """Platform whose image is copied out of an index, "os[(version)]/architecture[/variant]" such as
-    "windows(10.0.17763)/amd64". "all" copies the whole index."""
+    "windows(10.0.17763)/amd64". Of several that fit, the one that cells take is copied. "all" copies the
+    whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
     """Number of images that are copied at the same time."""
     max_blobs_per_copy: int = Field(default=8, ge=1, le=32)
@@ -183,10 +185,17 @@ class Config(AdminConfig):
         addresses = [each.address.lower() for each in (self.cache_registry, *self.registries)]
         for address in {each for each in addresses if addresses.count(each) > 1}:
             raise ValueError(f"registries: {address} is listed twice, or is the address of cache_registry")
+        if (why := why_cells_refuse(self.cache_registry.address)) is not None:
+            raise ValueError(f"cache_registry.address: {why}")
         try:
             _ = self.policy, self.cache_repositories
         except Invalid as error:
             raise ValueError(error.detail) from error
+        if (length := self.cache_repositories.name_length) > MAX_NAME:
+            raise ValueError(
+                f"cache_repository_template: cells accept names of {MAX_NAME} characters with the registry's "
+                f"address, and those of copies have {length}"
+            )
         try:
             _ = self.running_policy
         except Invalid as error:
@@ -197,8 +206,8 @@ class Config(AdminConfig):
     def warnings(self) -> tuple[str, ...]:
         """Warnings about settings that are valid but probably a mistake."""
         found = []
-        host = re.sub(r":[0-9]+$", "", self.cache_registry.address).strip("[]").lower()
-        if host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".internal"):
+        host = re.sub(r":[0-9]+$", "", self.cache_registry.address).lower()
+        if host == "localhost" or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
             found.append(f"cache_registry.address: cells must reach the registry as {address}")
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:

@@ -4,10 +4,11 @@ Blocking work runs in threads; cancelling the awaiting task shuts their sockets 
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
 
-from controller.engines.contents import read_contents, resolve
+from controller.engines.contents import CopyContents, read_contents, resolve
 from controller.engines.copy_limits import CopyLimits
 from controller.engines.progress import CopyProgress, ProgressMeter
 from controller.engines.reading_back import read_back
@@ -20,8 +21,8 @@ from reconcile.ports import ResolvedImage, SourceContent
 from reconcile.references import Digest, ImageReference
 
 
-class BaseEngine:
-    """What all engines have in common; an engine adds `copy`.
+class BaseEngine(ABC):
+    """What all engines have in common; an engine adds `copy` and what it knows of cells.
 
     Args:
         registries: Opens source and private repositories.
@@ -66,6 +67,7 @@ class BaseEngine:
             repository = self._registries.repository(source, credentials, cancellation)
             digest = resolve(repository, source, self._platform).platform_digest
             contents = read_contents(repository, digest, limits=self._limits, cancellation=cancellation)
+            self._check_runnable(contents, source)
             sizes = {blob.digest: blob.size for blob in contents.own_blobs}
             return SourceContent(digest, len(contents.documents), sizes)
 
@@ -113,6 +115,14 @@ class BaseEngine:
             read_back(repository, digest, limits=self._limits, cancellation=cancellation)
 
         await in_thread(work, self._lookup_threads, cancellation)
+
+    @abstractmethod
+    def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
+        """Refuse an image whose copy cells would refuse by what its manifest shows.
+
+        Raises:
+            Invalid: `cannot-run-on-cells`.
+        """
 
     def _lock(self, key: object) -> asyncio.Lock:
         """Return the lock of a key, under which one copy runs at a time."""

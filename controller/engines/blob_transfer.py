@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
 from controller.engines.reading_back import check_blob
 from controller.registry.http.urls import Url
@@ -25,11 +26,15 @@ _RESTARTABLE = _RESUMABLE | {
     ErrorCode.DIGEST_INVALID,
 }
 
+# After these errors nothing is gained by another attempt.
+_FINAL = frozenset({ErrorCode.TOO_SLOW, ErrorCode.CANNOT_RUN_ON_CELLS})
+
 
 class BlobTransfer:
     """Transfers the blobs of one copy; its methods block and may be called from many threads."""
 
-    def __init__(self, context: CopyContext) -> None:
+    def __init__(self, context: CopyContext, checks: BlobChecks) -> None:
+        self._checks = checks
         self._source, self._target = context.source, context.target
         self._meter, self._context = context.meter, context
 
@@ -106,28 +111,28 @@ class BlobTransfer:
         upload_starters = self._context.resources.upload_starters
         future = upload_starters.submit(lambda: session or self._target.start_upload(blob.digest))
         with self._open(blob) as reader:
-            upload_session = future.result()
+            upload_session, checked = future.result(), CheckedBlob(self._checks, blob)
             try:
-                self._send(blob, reader, UploadStatus(upload_session, 0))
+                self._send(checked, reader, UploadStatus(upload_session, 0))
             except Unavailable as error:
-                if error.code not in _RESUMABLE or not self._resume(blob, reader, upload_session):
+                if error.code not in _RESUMABLE or not self._resume(checked, reader, upload_session):
                     raise
                 self._meter.add_retries()
 
-    def _resume(self, blob: Descriptor, reader: BlobReader, session: Url) -> bool:
+    def _resume(self, checked: CheckedBlob, reader: BlobReader, session: Url) -> bool:
         """Resume a broken upload, and return whether that succeeded."""
         try:
             status = self._target.find_upload(session)
-            if status is None or status.offset > blob.size:
+            if status is None or status.offset > checked.blob.size:
                 return False
-            self._send(blob, reader, status)
+            self._send(checked, reader, status)
         except DockerCacheError as error:
-            if isinstance(error, RateLimited) or error.code == ErrorCode.TOO_SLOW:
+            if isinstance(error, RateLimited) or error.code in _FINAL:
                 raise
             return False
         return True
 
-    def _send(self, blob: Descriptor, reader: BlobReader, status: UploadStatus) -> None:
+    def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus) -> None:
         resumes_before, transferred = reader.resumes, status.offset
 
         def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
@@ -139,8 +144,8 @@ class BlobTransfer:
 
         self._meter.add_transferred(status.offset)
         try:
-            pieces = counted(reader.pieces(status.offset))
-            self._target.upload_blob(status.session, blob, pieces, offset=status.offset)
+            pieces = counted(checked.over(reader.pieces(status.offset), status.offset))
+            self._target.upload_blob(status.session, checked.blob, pieces, offset=status.offset)
         except BaseException:
             self._meter.add_transferred(-transferred)
             raise

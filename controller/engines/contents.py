@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.engines.copy_limits import CopyLimits
+from controller.registry.oci.manifest_choice import choose_entry
 from controller.registry.oci.manifests import (
     IMAGE_TYPES,
     INDEX_TYPES,
@@ -13,7 +14,7 @@ from controller.registry.oci.manifests import (
     Manifest,
     digest_of,
 )
-from controller.registry.oci.platforms import Platform, best_first
+from controller.registry.oci.platforms import Platform
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.results import ManifestHead
 from controller.threads import Cancellation, in_parallel
@@ -50,8 +51,8 @@ class CopyContents:
 
     @property
     def has_zstd_layers(self) -> bool:
-        """Whether a layer is compressed with zstd, which not every container runtime can read."""
-        return any(blob.media_type.endswith(("+zstd", ".zstd")) for blob in self.blobs)
+        """Whether a layer is compressed with zstd, which cells of before 2026 cannot unpack."""
+        return any("zstd" in blob.media_type for blob in self.blobs)
 
     @property
     def size(self) -> int:
@@ -90,8 +91,13 @@ def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) 
         return ResolvedImage(asked, document.digest, document.digest)
     chosen = _choose(source, document, wanted, deepest=_DEEPEST)
     if chosen is None:
-        offered = ", ".join(sorted({str(each.platform) for each in _images(document) if each.platform}))
-        raise Invalid("registry", "no-platform", f"{asked} has no {wanted} image, but: {offered or 'none'}")
+        offered = {str(each.platform) for each in _images(document) if each.platform}
+        raise Invalid(
+            "registry",
+            "no-platform",
+            f"{asked} has no {wanted} image, but: {', '.join(sorted(offered - {''})) or 'none'}; "
+            "cells of this platform refuse it from its source as well",
+        )
     return ResolvedImage(asked, document.digest, chosen)
 
 
@@ -116,18 +122,16 @@ def _images(index: Index) -> Iterable[Descriptor]:
 
 
 def _choose(source: Repository, index: Index, wanted: Platform, *, deepest: int) -> Digest | None:
-    candidates = best_first(((entry.platform, entry) for entry in _images(index)), wanted)
-    # Of the entries without a platform, an index may hold the right manifest; a manifest is a guess.
-    candidates.sort(key=lambda each: each.platform is None and each.media_type not in INDEX_TYPES)
-    for entry in candidates:
-        if entry.media_type not in INDEX_TYPES:
-            return entry.digest
-        document = source.fetch_manifest(str(entry.digest)) if deepest else None
-        if isinstance(document, Index):
-            chosen = _choose(source, document, wanted, deepest=deepest - 1)
-            if chosen is not None:
-                return chosen
-    return None
+    """Choose as cells do: what they find in an index within the index, and nothing beside it."""
+    entry = choose_entry(index, wanted)
+    if entry is None or entry.media_type not in INDEX_TYPES:
+        return None if entry is None else entry.digest
+    if not deepest:
+        return None
+    document = source.fetch_manifest(str(entry.digest))
+    if isinstance(document, Manifest):
+        return entry.digest
+    return _choose(source, document, wanted, deepest=deepest - 1)
 
 
 def read_contents(

@@ -10,8 +10,15 @@ import asyncio
 from dataclasses import dataclass
 
 from controller.engines.base_engine import BaseEngine
+from controller.engines.contents import CopyContents
 from controller.engines.copy_limits import CopyLimits
-from controller.engines.docker_job import DockerCopyRequest, DockerDaemon, DockerJob, remove_leftovers
+from controller.engines.docker_job import (
+    DockerCopyRequest,
+    DockerDaemon,
+    DockerJob,
+    check_repackable,
+    remove_leftovers,
+)
 from controller.engines.progress import ProgressMeter
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
@@ -94,6 +101,9 @@ class DockerCopy(BaseEngine):
                 )
             finally:
                 del self._running[target]
+
+    def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
+        check_repackable(contents, source)
 
     async def _sweep(self) -> None:
         """Remove the leftovers of an earlier run, before the first copy of this one."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from controller.engines.contents import read_contents, stored_digest
+from controller.engines.cell_rules import CellRules
+from controller.engines.contents import CopyContents, read_contents, stored_digest
 from controller.engines.copy_limits import CopyLimits
 from controller.engines.docker_client import DockerClient, LocalImage
 from controller.engines.docker_stream import LayerProgress
@@ -101,7 +102,8 @@ class DockerJob:
     def _read_source(self) -> Manifest:
         digest = self._request.image.platform_digest
         contents = read_contents(self._source, digest, limits=self._limits, cancellation=self._cancellation)
-        subject = f"{self._request.image.source}"
+        subject = self._request.image.source
+        check_repackable(contents, subject)
         if not isinstance(contents.root, Manifest):
             raise Invalid("registry", "manifest-ambiguous", f"{subject} is an index after all")
         if any(layer.urls for layer in contents.root.layers):
@@ -172,6 +174,16 @@ def _check(private: Repository, blob: Descriptor) -> None:
             "not-verified",
             f"{private.image.repository}@{blob.digest} is not there after its push",
         )
+
+
+def check_repackable(contents: CopyContents, source: ImageReference) -> None:
+    """Refuse an image that cells cannot run; most rules do not apply, since the daemon packs layers anew.
+
+    Raises:
+        Invalid: `cannot-run-on-cells`.
+    """
+    if isinstance(contents.root, Manifest):
+        CellRules(contents.root, str(source)).check_has_layers()
 
 
 def remove_leftovers(client: DockerClient, repositories: CacheRepositories) -> None:

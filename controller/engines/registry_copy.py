@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from controller.engines.base_engine import BaseEngine
+from controller.engines.cell_rules import ANY_BLOB, CellRules
 from controller.engines.contents import CopyContents, read_contents, stored_digest
 from controller.engines.copy_context import CopyContext, TransferResources
 from controller.engines.copy_limits import CopyLimits
 from controller.engines.progress import ProgressMeter
 from controller.engines.signatures import copy_signatures
 from controller.engines.transfer import Transfer
-from controller.registry.oci.manifests import Index
+from controller.registry.oci.manifests import Index, Manifest
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
@@ -65,8 +66,8 @@ class RegistryCopy(BaseEngine):
         """Copy and verify; a repetition after a crash completes what was started.
 
         Raises:
-            Invalid: The source serves something that cannot be copied faithfully; nothing is visible
-                under the target.
+            Invalid: The source serves something that cannot be copied faithfully, or that cells refuse;
+                nothing is visible under the target.
         """
         async with self._lock(target):
             meter = self._running[target] = ProgressMeter()
@@ -92,6 +93,7 @@ class RegistryCopy(BaseEngine):
             )
             if isinstance(contents.root, Index) and self._platform is not None:
                 raise Invalid("registry", "manifest-ambiguous", f"{image.source} is an index after all")
+            self._check_runnable(contents, image.source)
             return contents
 
         contents = await in_thread(read, self._copy_threads, cancellation)
@@ -103,10 +105,18 @@ class RegistryCopy(BaseEngine):
             signatures = Signatures.SKIPPED
             if self._limits.copy_referrers:  # first, so that the image is never visible without them
                 signatures = copy_signatures(context, stored_digest(contents.root))
-            copied = Transfer(context, state).run(contents, private.version, mount_sources)
+            root = contents.root
+            # Of an index that is copied whole it is not known which manifest a cell will take.
+            checks = CellRules(root, str(image.source)) if isinstance(root, Manifest) else ANY_BLOB
+            transfer = Transfer(context, state, checks=checks)
+            copied = transfer.run(contents, private.version, mount_sources)
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._copy_threads, cancellation)
+
+    def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
+        if isinstance(contents.root, Manifest):
+            CellRules(contents.root, str(source)).check_manifest()
 
     async def _find_mount_sources(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
         held = await self._locations.find_holders(blobs)

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 
 from controller.engines.blob_transfer import BlobTransfer
+from controller.engines.cell_rules import ANY_BLOB, BlobChecks
 from controller.engines.contents import CopyContents, stored_digest
 from controller.engines.copy_context import CopyContext
 from controller.engines.copy_limits import Verify
@@ -21,9 +22,15 @@ _MOST_PUTS = 3
 class Transfer:
     """One image that is being copied; its methods block."""
 
-    def __init__(self, context: CopyContext, state: TargetState = TargetState.UNKNOWN) -> None:
+    def __init__(
+        self,
+        context: CopyContext,
+        state: TargetState = TargetState.UNKNOWN,
+        *,
+        checks: BlobChecks = ANY_BLOB,
+    ) -> None:
         self._context, self._target, self._state = context, context.target, state
-        self._blobs = BlobTransfer(context)
+        self._blobs = BlobTransfer(context, checks)
         self._sent: list[Descriptor] = []
         self._is_listed = False
 

@@ -116,6 +116,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
     REASON_CELLS_NOT_PROVEN: _ClassVar[Reason]
+    REASON_CANNOT_RUN_ON_CELLS: _ClassVar[Reason]
     REASON_NO_INSTANCES: _ClassVar[Reason]
     REASON_NOT_RUNNING: _ClassVar[Reason]
     REASON_OLD_INSTANCES_LEFT: _ClassVar[Reason]
@@ -243,6 +244,7 @@ REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
 REASON_CELLS_NOT_PROVEN: Reason
+REASON_CANNOT_RUN_ON_CELLS: Reason
 REASON_NO_INSTANCES: Reason
 REASON_NOT_RUNNING: Reason
 REASON_OLD_INSTANCES_LEFT: Reason

@@ -20,7 +20,7 @@ def removing(case: Case) -> Step:
     lrp = world.lrp
     if lrp is None:
         # Its owner may have changed it after it was last read: Cloud Controller's sync finds that.
-        known = replace(row, synced_by=world.now + case.limits.cloud_controller_sync)
+        known = replace(row, synced_by=world.now + case.limits.unknown)
         return replace(case, row=known).enter(Phase.REMOVED)
     if lrp.rootfs == case.target.rootfs:
         return case.enter(Phase.STARTING)

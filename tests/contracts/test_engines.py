@@ -15,7 +15,7 @@ from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
-from reconcile.errors import Denied, DockerCacheError, NotFound
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound
 from reconcile.lrps import Credentials, Secret
 from reconcile.ports import CopiedImage, ImageEngine
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_digest, parse_image_reference
@@ -196,6 +196,16 @@ class EngineContract:
 
         assert (first.digest, first.size, first.blobs) == (second.digest, second.size, second.blobs)
 
+    async def test_an_image_that_no_cell_can_run_is_not_copied(self, scene: Scene) -> None:
+        guid = "1c0de7a8-0000-4000-8000-000000000003"
+        await asyncio.to_thread(scene.pair.push, images.image([]), "team/nothing", "1")
+
+        with pytest.raises(Invalid) as refused:
+            await scene.copy("team/nothing:1", guid)
+
+        assert refused.value.code == ErrorCode.CANNOT_RUN_ON_CELLS
+        assert await asyncio.to_thread(scene.pair.copied, guid) is None
+
     async def test_an_image_that_is_not_there_is_not_found(self, scene: Scene) -> None:
         with pytest.raises(NotFound):
             await scene.copy("team/app:none")
@@ -221,6 +231,18 @@ class TestRegistry(EngineContract):
         scene = Scene(pair, lambda client, repositories: RegistryCopy(client, repositories, NoHolders()))
         yield scene
         await scene.engine.close()
+
+    async def test_bytes_that_are_not_what_their_label_says_are_not_copied(self, scene: Scene) -> None:
+        guid = "1c0de7a8-0000-4000-8000-000000000004"
+        layer = images.Blob(images.OCI_LAYER, images.random_bytes(3000, 1))
+        mislabelled = images.image([layer], diff_ids=[f"sha256:{'a' * 64}"])
+        await asyncio.to_thread(scene.pair.push, mislabelled, "team/mislabelled", "1")
+
+        for _ in range(2):
+            with pytest.raises(Invalid, match="labelled gzip, but its bytes are not gzip"):
+                await scene.copy("team/mislabelled:1", guid)
+
+        assert await asyncio.to_thread(scene.pair.copied, guid) is None
 
 
 class TestDocker(EngineContract):

@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import ValidationError
 
 from controller.config import Config, ConfigError
 from controller.preflight import load_usable_config, problems_of, warnings_of
@@ -274,7 +275,6 @@ def test_no_connection_is_opened(settings: Settings, monkeypatch: pytest.MonkeyP
     [
         ("localhost", True),
         ("127.0.0.1:5000", True),
-        ("[::1]:5000", True),
         ("cache.service.cf.internal", True),
         ("cache.service.cf.internal:5000", True),
         ("cache.example", False),
@@ -291,3 +291,79 @@ def test_an_address_that_cells_may_not_reach_is_a_warning(
     warned = warnings_of(Config.model_validate(settings))
 
     assert any("cache_registry.address" in each for each in warned) == is_warned_of
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("[::1]:5000", "cells accept no IPv6 address"),
+        ("[2001:db8::1]", "cells accept no IPv6 address"),
+        ("2001:db8::1", "cells accept no IPv6 address"),
+        ("::ffff:10.0.0.1", "cells accept no IPv6 address"),
+        ("docker_cache.example:5000", "cells accept no '_' in a host name"),
+        ("docker_cache:5000", "cells accept no '_' in a host name"),
+        ("https://cache.example", "cells accept a host name of letters"),
+        ("cache.example/prefix", "cells accept a host name of letters"),
+        ("user:marker-password@cache.example", "cells accept a host name of letters"),
+        ("-cache.example", "cells accept a host name of letters"),
+        ("cache-.example", "cells accept a host name of letters"),
+        ("cache.example.", "cells accept a host name of letters"),
+        ("cache..example", "cells accept a host name of letters"),
+        ("cäche.example", "cells accept a host name of letters"),
+        ("cache.example:", "cells accept a host name of letters"),
+        ("cache.example:https", "cells accept a host name of letters"),
+        ("cache", "add its domain or port"),
+        ("CACHE", "add its domain or port"),
+        ("docker.io", "is not read as a private registry"),
+    ],
+)
+def test_an_address_that_cells_do_not_accept_is_refused(address: str, why: str, settings: Settings) -> None:
+    settings["cache_registry"]["address"] = address
+
+    with pytest.raises(ValidationError) as refused:
+        Config.model_validate(settings)
+
+    (error,) = refused.value.errors()
+    assert why in error["msg"]
+    assert "cache_registry.address: " in error["msg"] or address == "docker.io"
+    assert "marker-password" not in error["msg"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "cache.example",
+        "cache.example:8080",
+        "Cache.Example:8080",
+        "10.0.0.7:5000",
+        "10.0.0.7",
+        "localhost",
+        "cache:5000",
+        "my--cache.example",
+        "1.cache.example:00443",
+        "cache.example:65535",
+    ],
+)
+def test_an_address_that_cells_accept_is_used(address: str, settings: Settings) -> None:
+    settings["cache_registry"]["address"] = address
+
+    assert problems(settings) == []
+
+
+def test_the_names_of_copies_have_a_length_that_cells_accept(settings: Settings) -> None:
+    guid = 36
+    prefix = 255 - guid - len("cache.example:8080") - 2
+
+    settings["cache_repository_template"] = f"{'a' * prefix}/{{guid}}:latest"
+    assert problems(settings) == []
+
+    settings["cache_repository_template"] = f"{'a' * (prefix + 1)}/{{guid}}:latest"
+    with pytest.raises(ValidationError, match=r"cache_repository_template: .* those of copies have 256"):
+        Config.model_validate(settings)
+
+
+def test_a_source_registry_may_have_an_address_that_cells_do_not_accept(settings: Settings) -> None:
+    """A copy is what makes such an image run."""
+    settings["registries"][0]["address"] = "[2001:db8::1]:5000"
+
+    assert problems(settings) == []

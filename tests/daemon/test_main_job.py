@@ -168,6 +168,26 @@ async def test_a_private_image_is_copied_with_the_credentials_of_its_task_which_
             assert marker.encode() not in file.read_bytes(), file.name
 
 
+async def test_an_image_that_cells_refuse_is_named_at_staging_and_is_not_copied(env: Environment) -> None:
+    daemon = await env.started_daemon()
+    reference = env.source.push("team/empty", "1", images.image([]))
+    app = env.cloud.create("web", Image(reference))
+    build = await env.cloud.stage(app)
+    line = await daemon.logged("cacher.failed-to-cache-image")
+    await env.cloud.staged(app, build)
+    await env.cloud.start_app(app)
+    skipped = await daemon.logged(
+        "reconciler.reconciled", process_guid=app.process_guid, reason="cannot-run-on-cells"
+    )
+
+    said = f"{reference}: it has no layers; cells refuse it from its source as well"
+    assert line["data"]["reason"] == f"cannot-run-on-cells: {said}"
+    assert skipped["data"]["detail"] == said
+    lrp = env.lrp(app)
+    assert lrp is not None
+    assert lrp.root_fs == f"docker://{env.source.address}/team/empty#1"
+
+
 async def test_an_image_that_no_copy_can_be_made_of_leaves_the_app_on_its_source(env: Environment) -> None:
     daemon = await env.started_daemon()
     app = env.cloud.create("web", Image(f"{env.source.address}/team/nothing:1"))

@@ -376,6 +376,17 @@ def test_a_failed_copy_leaves_the_lrp_on_its_source_and_is_tried_again_much_late
     assert action.reason == "retrying-copy"
 
 
+def test_an_image_that_cells_refuse_leaves_the_lrp_on_its_source_and_is_asked_for_again_much_later() -> None:
+    failure = "cannot-run-on-cells: r.example/a:1: it has no layers"
+    job = replace(JOB, state=JobState.FAILED, cache_guid=None, failure=failure)
+
+    assert decide(replace(READY, job=job, image=None), RULES) == Skip(
+        Reason.CANNOT_RUN_ON_CELLS, "r.example/a:1: it has no layers"
+    )
+    old = replace(job, updated_at=NOW - RETRY_FAILED_AFTER - 1)
+    assert isinstance(decide(replace(READY, job=old, image=None), RULES), CacheImage)
+
+
 def test_an_lrp_that_somebody_keeps_reverting_is_skipped() -> None:
     record = replace(RECORD, rounds=MAX_ROUNDS)
 

@@ -18,11 +18,14 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+OCI_PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_PLAIN_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+_AS_DOCKER = {OCI_LAYER: DOCKER_LAYER, OCI_PLAIN_LAYER: DOCKER_PLAIN_LAYER}
 GZIP_MAGIC, GZIP_COMMENT = b"\x1f\x8b", 0x10
 SMALLEST_LAYER = 200
 """Bytes in which an archive with an empty file fits."""
@@ -73,13 +76,16 @@ def random_bytes(size: int, seed: int | str = 0) -> bytes:
     return random.Random(f"{size}:{seed}").randbytes(size)
 
 
-def layer(size: int, seed: int | str = 0, media_type: str = OCI_LAYER) -> Blob:
+def layer(size: int, seed: int | str = 0, media_type: str | None = None) -> Blob:
     """Make a layer of exactly so many bytes that do not compress.
 
-    It is an archive that can be unpacked, unless it is too small for one: nobody who copies may notice that.
+    It is an archive that can be unpacked, unless it is too small for one or of another type than gzip: nobody who
+    copies may notice that. Without a type it has the one that is true of it.
     """
-    room = size - SMALLEST_LAYER
-    return Blob(media_type, random_bytes(size, seed) if room < 0 else _archive_of(size, room, seed))
+    is_packed = size >= SMALLEST_LAYER and (media_type is None or "gzip" in media_type)
+    media_type = media_type or (OCI_LAYER if is_packed else OCI_PLAIN_LAYER)
+    content = _archive_of(size, size - SMALLEST_LAYER, seed) if is_packed else random_bytes(size, seed)
+    return Blob(media_type, content)
 
 
 def _archive_of(size: int, room: int, seed: int | str) -> bytes:
@@ -167,7 +173,9 @@ def image(
     }
     config = Blob(DOCKER_CONFIG if docker else OCI_CONFIG, json.dumps(config_document).encode())
     if docker:
-        layers = [replace(each, media_type=DOCKER_LAYER) for each in layers]
+        layers = [
+            replace(each, media_type=_AS_DOCKER.get(each.media_type, each.media_type)) for each in layers
+        ]
     manifest_type = DOCKER_MANIFEST if docker else OCI_MANIFEST
     document = {
         "schemaVersion": 2,

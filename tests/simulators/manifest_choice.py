@@ -1,7 +1,8 @@
 """Which manifest of an index a cell takes.
 
 Source: containers/image internal/manifest/oci_index.go and docker_schema2_list.go,
-internal/pkg/platform/platform_matcher.go; measured: an entry without a platform does not fit.
+internal/pkg/platform/platform_matcher.go; measured: in an OCI index an entry without a platform is taken when no
+other fits, and one with an empty platform is not.
 """
 
 from typing import Any
@@ -22,14 +23,16 @@ class NoneFits(Exception):
 def choose_manifest(index: Json, media_type: str) -> Json:
     """Give the descriptor of the manifest that is run.
 
-    Of several that fit an OCI index gives the one marked as zstd, whatever its layers are; a Docker list
+    Of several that fit, an OCI index gives the one marked as zstd, whatever its layers are; a Docker list
     gives the first.
 
     Raises:
         NoneFits: None does.
     """
-    fitting = [each for each in index.get("manifests") or () if _fits(each)]
+    entries = index.get("manifests") or ()
+    fitting = [each for each in entries if _fits(each)]
     if media_type == OCI_INDEX:
+        fitting = fitting or [each for each in entries if each.get("platform") is None]
         fitting.sort(key=lambda each: (each.get("annotations") or {}).get(ZSTD) != "true")
     if fitting:
         found: Json = fitting[0]

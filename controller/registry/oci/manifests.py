@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from controller.registry.oci.platforms import Platform, normalised
+from controller.registry.oci.platforms import Platform
 from reconcile.errors import Invalid
 from reconcile.references import Digest, parse_digest
 
@@ -31,6 +31,8 @@ INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 IMAGE_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _SCHEMA_1_TYPES = frozenset({SIGNED_SCHEMA_1, SCHEMA_1})
 
+_ZSTD_ANNOTATION = "io.github.containers.compression.zstd"
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
@@ -38,8 +40,9 @@ class Descriptor:
 
     Attributes:
         urls: Other URLs of the content, which make it foreign to the registry.
-        platform: None when the index does not name one.
+        platform: As the index writes it; None when it has no such field.
         is_attestation: It describes another entry and is not an image.
+        is_marked_zstd: An annotation says that its layers are compressed with zstd.
     """
 
     media_type: str
@@ -48,6 +51,7 @@ class Descriptor:
     urls: tuple[str, ...] = ()
     platform: Platform | None = None
     is_attestation: bool = False
+    is_marked_zstd: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +124,14 @@ def _load(raw: bytes, subject: str) -> dict[str, object]:
     return document
 
 
-def _platform(value: object) -> Platform | None:
-    if not isinstance(value, dict):
+def _platform(value: object, subject: str) -> Platform | None:
+    if value is None:
         return None
-    texts = [value.get(name, "") for name in ("os", "architecture", "variant", "os.version")]
-    os, architecture, variant, os_version = (text if isinstance(text, str) else None for text in texts)
-    if os is None or architecture is None or variant is None or os_version is None:
-        return None
-    return normalised(os, architecture, variant, os_version) if os or architecture else None
+    fields = ("os", "architecture", "variant", "os.version")
+    texts = [value.get(name) or "" for name in fields] if isinstance(value, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise _refuse("manifest-malformed", subject, "the platform of an entry is not an object of texts")
+    return Platform(*map(str, texts))
 
 
 def _descriptor(value: object, subject: str) -> Descriptor:
@@ -140,7 +144,8 @@ def _descriptor(value: object, subject: str) -> Descriptor:
         raise _refuse("manifest-malformed", subject, "a descriptor has no digest or an odd media type")
     if type(size) is not int or not 0 <= size < 1 << 63:
         raise _refuse("manifest-malformed", subject, f"{digest[:80]!r} has no size that is a number of bytes")
-    platform = _platform(value.get("platform"))
+    platform = _platform(value.get("platform"), subject)
+    annotations = annotations if isinstance(annotations, dict) else {}
     is_unknown = platform is not None and platform.os == platform.architecture == "unknown"
     return Descriptor(
         media_type=media_type or "",
@@ -148,8 +153,8 @@ def _descriptor(value: object, subject: str) -> Descriptor:
         size=size,
         urls=tuple(url for url in urls if isinstance(url, str)) if isinstance(urls, list) else (),
         platform=platform,
-        is_attestation=is_unknown
-        or (isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations),
+        is_attestation=is_unknown or "vnd.docker.reference.type" in annotations,
+        is_marked_zstd=annotations.get(_ZSTD_ANNOTATION) == "true",
     )
 
 

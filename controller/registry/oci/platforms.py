@@ -1,18 +1,22 @@
-"""Chooses the manifest of one platform out of an index.
+"""Names platforms, and says which of those that an index offers fit one, and which of them cells prefer.
 
-Source: OCI image index specification; containerd platforms (normalisation and variants).
+A platform in the config is normalised. One in an index is not: cells compare it as it is written.
+
+Source: OCI image index specification; containerd platforms (normalisation); containers/image
+internal/pkg/platform/platform_matcher.go, which cells choose by (grootfs and groot of 2024 and 2026).
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from reconcile.errors import Invalid
 
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386"}
-_VARIANTS = {"arm64": ("v8",), "amd64": ("v1", "v2", "v3", "v4"), "arm": ("v5", "v6", "v7", "v8")}
 _IMPLIED = {("arm64", "v8"), ("amd64", "v1")}
+_DETECTED = {"arm64": "v8"}
+"""The variant that a cell of an architecture finds itself to be; on amd64 it looks for none."""
+_LOWER_VARIANTS = {"arm": ("v8", "v7", "v6", "v5"), "arm64": ("v8",)}
+"""Variants from the most capable on; each runs images for those after it. Others run their own alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +68,29 @@ def parse_platform(text: str) -> Platform:
     return normalised(os, architecture, variant, os_version)
 
 
-T = TypeVar("T")
+def rank_of(wanted: Platform, offered: Platform) -> int | None:
+    """Rank an offered platform, the lowest is preferred; None when it does not fit the wanted one.
 
-
-def _rank(wanted: Platform, offered: Platform) -> int | None:
-    """Rank an offered platform, higher is better; None when it does not run on the wanted one."""
+    Its own variant comes first, then lower ones, then none. The version of Windows counts only where the
+    wanted platform has one, since cells do not look at it.
+    """
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
         return None
     if wanted.os_version and offered.os_version and _build(wanted) != _build(offered):
         return None
-    if wanted.variant == offered.variant:
-        return 100
-    levels = _VARIANTS.get(wanted.architecture, ())
-    lowest = levels[0] if levels else ""
-    try:
-        have, need = levels.index(offered.variant or lowest), levels.index(wanted.variant or lowest)
-    except ValueError:
-        return None
-    return have if have <= need else None
+    variants = _fitting_variants(wanted)
+    return variants.index(offered.variant) if offered.variant in variants else None
+
+
+def _fitting_variants(wanted: Platform) -> tuple[str, ...]:
+    """List the variants that fit a platform, in the order of a cell's preference."""
+    variant = wanted.variant or _DETECTED.get(wanted.architecture, "")
+    if not variant:
+        return ("", *_LOWER_VARIANTS.get(wanted.architecture, ()))
+    known = _LOWER_VARIANTS.get(wanted.architecture, ())
+    return (*(known[known.index(variant) :] if variant in known else (variant,)), "")
 
 
 def _build(platform: Platform) -> list[str]:
     """Return what two compatible versions of Windows share: major, minor and build number."""
     return platform.os_version.split(".")[:3]
-
-
-def best_first(entries: Iterable[tuple[Platform | None, T]], wanted: Platform) -> list[T]:
-    """Select what runs on a platform, best first: exact matches, lower variants, then entries without one."""
-    ranked: list[tuple[int, T]] = []
-    for platform, entry in entries:
-        rank = -1 if platform is None else _rank(wanted, platform)
-        if rank is not None:
-            ranked.append((-rank, entry))
-    return [entry for _, entry in sorted(ranked, key=lambda pair: pair[0])]

@@ -41,6 +41,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"cache_registry": {"address": "cache"}},
         "is not read as a private registry",
     ),
+    "an address that cells do not accept": (
+        {"cache_registry": {"address": "docker_cache.example:5000"}},
+        "cache_registry.address: cells accept no '_' in a host name",
+    ),
     "a template without a GUID": ({"cache_repository_template": "x:latest"}, "has no {guid} in it"),
     "a user name without a password": ({"cache_pull_username": "u"}, "must be given together"),
     "a password file that is missing": (

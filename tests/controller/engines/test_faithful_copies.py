@@ -15,7 +15,7 @@ from tests.simulators import registry as registries
 from tests.simulators.registry import BasicLogin, Cut, OtherBytes, Refuse
 from tests.simulators.registry.store import StoredManifest, digest_of
 
-FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 BASE = images.layer(90_000, "base", FOREIGN)
 FETCHING = replace(SMALL_BUFFER, copy_foreign_layers=True)
 

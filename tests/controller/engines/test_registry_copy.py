@@ -148,7 +148,7 @@ async def test_a_missing_platform_is_an_error_that_lists_the_others(scene: Scene
     arm = images.image([], architecture="arm64")
     await scene.push(images.index([("linux/arm64/v8", arm), ("windows/amd64", arm)], attested=True))
 
-    with pytest.raises(Invalid, match="has no linux/amd64 image, but: linux/arm64, windows/amd64"):
+    with pytest.raises(Invalid, match="has no linux/amd64 image, but: linux/arm64/v8, windows/amd64; cells"):
         await scene.copy()
 
 

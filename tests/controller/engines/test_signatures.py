@@ -247,7 +247,7 @@ async def test_more_than_a_hundred_referrers_are_refused(scene: Scene) -> None:
 async def test_referrers_may_be_no_larger_in_all_than_an_image(scene: Scene) -> None:
     """Each one alone is small enough."""
     scene.source.referrers = True
-    small = images.image([])
+    small = images.image([images.layer(10)])
     await scene.push(small)
     for n in range(3):
         plain = images.image([images.layer(10_000, n)])

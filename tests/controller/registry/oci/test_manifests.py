@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
-"""Reading manifests strictly, and choosing a platform."""
+"""Reading manifests strictly."""
 
 import json
 
@@ -19,7 +19,6 @@ from controller.registry.oci.manifests import (
     media_type_of,
     parse_document,
 )
-from controller.registry.oci.platforms import best_first, parse_platform
 from reconcile.errors import Invalid
 from tests.simulators import images
 
@@ -60,7 +59,7 @@ def test_a_sample_index_is_read_with_its_platforms(docker: bool) -> None:  # noq
 
     assert isinstance(document, Index)
     assert [each.is_attestation for each in document.entries] == [True, False]
-    assert str(document.entries[1].platform) == "linux/arm64"
+    assert str(document.entries[1].platform) == "linux/arm64/v8"
 
 
 @pytest.mark.parametrize(
@@ -141,34 +140,3 @@ def test_the_digest_is_that_of_the_bytes() -> None:
 def test_a_content_type_loses_its_parameters() -> None:
     assert media_type_of("Application/JSON; charset=utf-8") == "application/json"
     assert not media_type_of(None)
-
-
-CHOICES: list[tuple[str, list[str], str | None]] = [
-    ("linux/amd64", ["linux/arm64", "linux/amd64"], "linux/amd64"),
-    ("linux/amd64", ["linux/amd64/v3", "linux/amd64"], "linux/amd64"),
-    ("linux/amd64", ["linux/amd64/v3"], None),
-    ("linux/amd64/v3", ["linux/amd64", "linux/amd64/v2"], "linux/amd64/v2"),
-    ("linux/amd64", ["linux/x86_64"], "linux/x86_64"),
-    ("linux/arm64", ["linux/arm64/v8"], "linux/arm64/v8"),
-    ("linux/arm/v7", ["linux/arm/v5", "linux/arm/v6", "linux/arm64"], "linux/arm/v6"),
-    ("linux/arm/v6", ["linux/arm/v7"], None),
-    ("linux/amd64", ["windows/amd64"], None),
-    ("linux/amd64", ["", "linux/amd64"], "linux/amd64"),
-    ("linux/amd64", ["linux/arm64", ""], ""),
-    ("linux/amd64", [], None),
-]
-
-
-@pytest.mark.parametrize(("wanted", "offered", "expected"), CHOICES)
-def test_the_best_platform_comes_first(wanted: str, offered: list[str], expected: str | None) -> None:
-    entries = [(parse_platform(each) if each else None, each) for each in offered]
-
-    ordered = best_first(entries, parse_platform(wanted))
-
-    assert expected == (ordered[0] if ordered else None)
-
-
-@pytest.mark.parametrize("text", ["", "linux", "linux/", "a/b/c/d", "linux/amd 64"])
-def test_a_text_that_is_no_platform_is_refused(text: str) -> None:
-    with pytest.raises(Invalid, match="is not a platform"):
-        parse_platform(text)

@@ -273,6 +273,7 @@ async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
     ]
 
     written = [answer.out + answer.err for answer in answers]
+    await daemon.kill()  # nothing writes its files any more, and the write-ahead log stays as it was
     assert [answer.status for answer in answers] == [2, 0, 0, 0, 0, 0, 0]
     assert marker not in "".join(written) + daemon.text
     assert marker not in (env.directory / "plan.jsonl").read_text()

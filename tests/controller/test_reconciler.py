@@ -710,7 +710,7 @@ async def test_Y15_an_app_whose_migration_fails_once_does_not_queue_behind_all_t
     bench.registry.meanwhile = fail_while_others_come
     async with bench.running(bench.reconciler(), loops=1):
         queue.add(ProcessGuid(app.process_guid))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(queue) < 4:  # noqa: ASYNC110 - until its back-off is over
                 await asyncio.sleep(0.01)
         queue.gate.set()

@@ -254,7 +254,7 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule()
     def take(self) -> None:
-        key = self.loop.run_until_complete(asyncio.wait_for(self.queue.take(), 1.0))
+        key = self.loop.run_until_complete(asyncio.wait_for(self.queue.take(), 60.0))
 
         highest = max(self.priorities[each] for each in self.waiting)
         assert key == next(each for each in self.waiting if self.priorities[each] is highest)

@@ -81,7 +81,7 @@ class Chaos:
             await self._rest()
         assert self._daemon is not None
         self._count(self._daemon)
-        status, _ = await self._daemon.stop()
+        status = await self._daemon.stop()
         self.happened |= self._replaced
         self.happened["bridges"] = len(self.invariants.bridges)
         self.happened["looks at all apps"] = self.invariants.looks

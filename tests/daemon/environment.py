@@ -9,7 +9,6 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -178,10 +177,9 @@ class DaemonProcess:
         """Let it read its config again."""
         self._program.send_signal(signal.SIGHUP)
 
-    async def stop(self) -> tuple[int, float]:
-        """End it with SIGTERM, and give its exit status and the seconds it took."""
-        begun = time.monotonic()
-        return await self._end(signal.SIGTERM), time.monotonic() - begun
+    async def stop(self) -> int:
+        """End it with SIGTERM, and give its exit status."""
+        return await self._end(signal.SIGTERM)
 
     async def ended(self) -> int:
         """Wait until it ends by itself, and give its exit status."""

@@ -410,7 +410,7 @@ async def test_a_job_that_fails_says_which_attempt_it_was_and_when_the_next_begi
     env.stop_source()
     asked = await operator.runs("cache", f"{env.source.address}/team/none:1")
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (job := (await operator.runs("jobs", "--job", asked.row["job_id"][:8])).row)["error"]:  # noqa: ASYNC110 - the daemon sets no event here
             await asyncio.sleep(0.2)
     shown = await operator.reads("jobs")

@@ -98,7 +98,7 @@ def app_message(row: AppRow, owner: Owner) -> pb.App:
         space_name=owner.space,
         org_name=owner.org,
         rootfs=str(row.lrp.rootfs),
-        wanted_rootfs="" if row.wanted is None else str(row.wanted),
+        to_rootfs="" if row.to_rootfs is None else str(row.to_rootfs),
         state=APP_STATE_NAMES[row.state],
         reason=REASON_NAMES[row.reason],
         detail=row.detail,

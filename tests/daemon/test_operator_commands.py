@@ -62,7 +62,7 @@ async def test_every_listing_is_json_lines_when_that_is_asked_for(env: Environme
     assert {**image, "process_guids": one["process_guids"]} == one
     assert "process_guids" not in image, "what is not looked up is absent"
     assert (app["state"], app["reason"], app["running"]) == ("cached", "migrated", 2)
-    assert app["rootfs"] == app["wanted_rootfs"] == f"docker://{image['url'].replace(':latest', '#latest')}"
+    assert app["rootfs"] == app["to_rootfs"] == f"docker://{image['url'].replace(':latest', '#latest')}"
     assert (job["cache_guid"], job["progress"]) == (image["cache_guid"], None)
     assert (await operator.runs("migrations")).rows == []
     none = await operator.runs("apps", "--org", "other")

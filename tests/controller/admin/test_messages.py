@@ -285,7 +285,7 @@ class TestAnswers:
             space_name="prod",
             org_name="acme",
             rootfs=str(TAGGED.rootfs),
-            wanted_rootfs=CACHE.rootfs(GUID).uri,
+            to_rootfs=CACHE.rootfs(GUID).uri,
             state="APP_STATE_MIGRATING",
             reason="REASON_BRIDGING",
             detail="why",

@@ -33,7 +33,7 @@ class Policy:
     `docker.io`, its own images have `library/`, and hosts are in small letters:
 
     - `docker.io/library/*`: every official image of Docker Hub
-    - `registry.example.com/team/app`: every version of one repository
+    - `registry.example.com/team/app`: every tag and every digest of one repository
     - `*:latest`: whatever runs from that tag, in any registry
     - `*.amazonaws.com/*`: a whole family of hosts
 

@@ -90,14 +90,14 @@ def test_a_head_without_a_digest_says_nothing(
     assert open_repository().head_manifest("1").digest is None
 
 
-@pytest.mark.parametrize("version", ["1", SAMPLE.manifest.digest])
+@pytest.mark.parametrize("tag_or_digest", ["1", SAMPLE.manifest.digest])
 def test_other_bytes_than_the_digest_says_are_refused(
-    registry: RegistrySimulator, open_repository: OpenRepository, version: str
+    registry: RegistrySimulator, open_repository: OpenRepository, tag_or_digest: str
 ) -> None:
     registry.fail("GET", "manifests", OtherBytes(SAMPLE.manifest.content + b" "))
 
     with pytest.raises(Invalid) as refused:
-        open_repository().fetch_manifest(version)
+        open_repository().fetch_manifest(tag_or_digest)
 
     assert refused.value.code == "digest-mismatch"
 

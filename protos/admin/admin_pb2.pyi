@@ -696,18 +696,18 @@ class SkippedLrp(_message.Message):
     def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class PlanEnd(_message.Message):
-    __slots__ = ("goal", "made_at", "looked_at", "problems", "cache_registry")
+    __slots__ = ("goal", "made_at", "considered", "problems", "cache_registry")
     GOAL_FIELD_NUMBER: _ClassVar[int]
     MADE_AT_FIELD_NUMBER: _ClassVar[int]
-    LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONSIDERED_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
     goal: Goal
     made_at: float
-    looked_at: int
+    considered: int
     problems: _containers.RepeatedScalarFieldContainer[str]
     cache_registry: str
-    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., looked_at: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ...) -> None: ...
+    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., considered: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
     __slots__ = ("options", "entry", "stop")

@@ -25,7 +25,7 @@ from controller.verifier import CopyVerifier
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
-from reconcile.apply import Outcome, PassTargets, apply
+from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.errors import Invalid, Unavailable
 from reconcile.live_facts import PassSources, live_facts
@@ -173,9 +173,9 @@ class Bench:
         )
 
     @property
-    def targets(self) -> PassTargets:
+    def ports(self) -> ActionPorts:
         records = self.store.records
-        return PassTargets(
+        return ActionPorts(
             lrps=self.client,
             bridges=self.client,
             instances=self.client,
@@ -190,13 +190,13 @@ class Bench:
 
     async def applies(self, action: Action, observed: Observed) -> Outcome:
         """Carry out one action."""
-        return await apply(action, observed, live_facts(self.sources), self.targets)
+        return await apply(action, observed, live_facts(self.sources), self.ports)
 
     def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         return Reconciler(
             self.queue,
             sources=self.sources,
-            targets=self.targets,
+            ports=self.ports,
             rules=Rules(
                 Policy(),
                 CACHE,

@@ -131,7 +131,7 @@ class WorkQueue(Generic[Key]):
 
         Args:
             key: A key that is held.
-            pause: Computes the seconds from how often the look has failed in a row.
+            pause: Computes the seconds from how many passes of the key have failed in a row.
             priority: The key comes back at the highest priority that it was given, this one included.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1

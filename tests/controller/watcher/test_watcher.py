@@ -391,7 +391,9 @@ class TestStagingTasks:
         await scene.happens(TaskCreated(STAGING))
         assert len(scene.requests.taken) == 1
 
-    async def test_a_failure_that_is_reported_again_while_it_is_handled_ends_nothing(self, scene: Scene) -> None:
+    async def test_a_failure_that_is_reported_again_while_it_is_handled_ends_nothing(
+        self, scene: Scene
+    ) -> None:
         failed = replace(STAGING, state=TaskState.COMPLETED, failed=True)
         again = replace(failed, state=TaskState.RESOLVING)
         for event in (TaskChanged(STAGING, failed), TaskChanged(failed, again), TaskRemoved(again)):

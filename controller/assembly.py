@@ -23,7 +23,7 @@ from controller.process import Process
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
-from controller.store import Store
+from controller.store.opening import Store
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials

@@ -24,7 +24,7 @@ from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
-from controller.store import open_store
+from controller.store.opening import open_store
 from controller.transport import client_tls
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from controller.bbs.client import check_address
+from controller.bbs.address import check_address
 from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
+from controller.registry.auth.auth_file import AuthFile
 from controller.registry.oci.platforms import parse_platform
-from controller.store import check_database, cipher_from_key
-from controller.wiring import open_registries
+from controller.store.cipher import cipher_from_key
+from controller.store.inspection import check_database
 from reconcile.errors import Invalid
 
 _HIGHEST_PORT = 65535
@@ -58,7 +59,8 @@ def problems_of(config: Config) -> Iterator[str]:
         yield from _registry_problems(f"registries.{at}", registry)
     if config.journal_key_file is not None:
         yield from _problem("journal_key_file", _read_journal_key, config.journal_key_file)
-    yield from _problem("registry_auth_file", _read_logins, config)
+    if config.registry_auth_file is not None:
+        yield from _problem("registry_auth_file", AuthFile, config.registry_auth_file)
     if config.platforms != "all":
         yield from _problem("platforms", parse_platform, config.platforms)
     yield from _problem("database_url", check_database, config.database_url)
@@ -77,10 +79,6 @@ def _problem(key: str, check: Callable[[T], object], value: T) -> Iterator[str]:
 
 def _read_journal_key(path: Path) -> None:
     cipher_from_key(read_secret(path).encode())
-
-
-def _read_logins(config: Config) -> None:
-    open_registries(config).close()
 
 
 def _registry_problems(key: str, registry: RegistryConfig) -> Iterator[str]:

@@ -17,6 +17,7 @@ from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import BeginMigration
 from reconcile.apply import Outcome, PassTargets, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
+from reconcile.causes import detail_of_migration
 from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.errors import DockerCacheError
 from reconcile.facts import PassContext
@@ -183,6 +184,9 @@ class Reconciler:
             self.gate.start(key)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
         outcome = await apply(action, observed, self._facts, self._targets)
+        if not outcome.detail:
+            detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
+            outcome = replace(outcome, detail=detail)
         self.gate.update_circuit_breaker(key, outcome, observed.now)
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free
@@ -208,8 +212,8 @@ class Reconciler:
 
     def _log_pass(self, observed: Observed, outcome: Outcome, duration: float) -> None:
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
-        before = observed.record
-        has_changed = before is None or (before.reason, before.detail) != (outcome.reason, outcome.detail)
+        record = observed.record
+        has_changed = record is None or (record.reason, record.detail) != (outcome.reason, outcome.detail)
         write = log.info if has_changed and outcome.reason not in UNREMARKABLE else log.debug
         write(
             "reconciled",

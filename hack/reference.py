@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from controller.cli import commands
-from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig
+from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig, descriptions_of
+from controller.config.sections import Section
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
 from reconcile.phases import PHASES
@@ -53,11 +54,12 @@ def configuration() -> str:
     return "\n".join(lines).rstrip()
 
 
-def _keys_table(model: type[BaseModel], keys: tuple[str, ...] = ()) -> str:
+def _keys_table(model: type[Section], keys: tuple[str, ...] = ()) -> str:
     rows = ["| key | meaning | default |", "| --- | --- | --- |"]
+    descriptions = descriptions_of(model)
     for key in keys or model.model_fields:
         field = model.model_fields[key]
-        rows.append(f"| `{key}` | {_cell(field.description or '')} | {_default(field.default)} |")
+        rows.append(f"| `{key}` | {_cell(descriptions[key])} | {_default(field.default)} |")
     return "\n".join(rows)
 
 
@@ -91,7 +93,7 @@ def phases() -> str:
 
 
 _STATES: Mapping[AppState, str] = {
-    AppState.CACHED: "It runs from its copy.",
+    AppState.CACHED: "At least one of its instances runs from its copy.",
     AppState.PENDING: "Something is to be done for it.",
     AppState.MIGRATING: "It is being migrated now.",
     AppState.WAITING: "It stays on its source for the time being.",

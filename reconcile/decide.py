@@ -41,6 +41,9 @@ ROUNDS_FORGOTTEN_AFTER = 3600.0
 
 _RETRIED_LATER = FAILURES | {Reason.COPY_CORRUPT}
 
+_FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
+"""Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
+
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
 
@@ -109,7 +112,7 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
         signal = Signal.OPT_IN  # the staging task asked for it, by a flag that an LRP does not have
     refusal = refusal_of(rules.policy, image=source, signal=signal, cache=rules.cache)
     if refusal is not None:
-        return Skip(refusal)
+        return _failed_restore(observed, lrp) or Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
 
 
@@ -141,6 +144,17 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
         return how
     reason = Reason.REGISTRY_UNREACHABLE if observed.order is None else Reason.RESTORE_REQUESTED
     return BeginMigration(lrp, None, 1, Goal.SOURCE, how, reason=reason)
+
+
+def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
+    """Return why an LRP could not be restored to its source and runs from its copy; None for no such failure.
+
+    It stays visible until something else is asked for.
+    """
+    record = observed.record
+    if record is None or record.reason not in _FAILED_RESTORES or record.rootfs != str(lrp.rootfs):
+        return None
+    return Skip(record.reason, record.detail) if observed.order is None else None
 
 
 def _strategy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:

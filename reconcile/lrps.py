@@ -133,7 +133,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class SchedulingInfo:
-    """The light view of a desired LRP that a sweep lists."""
+    """The light view of a desired LRP that a sweep lists.
+
+    Attributes:
+        placement_tags: As those of a desired LRP.
+    """
 
     process_guid: ProcessGuid
     domain: str
@@ -141,6 +145,7 @@ class SchedulingInfo:
     rootfs: Rootfs
     instances: int
     tag: ModificationTag
+    placement_tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,7 @@ class DesiredLrp:
         metric_tags: Tag name to static value; dynamic tags are left out.
         credentials: From `image_username` and `image_password`; None when there are none.
         routes: Route key to JSON text, secrets of `diego-ssh` included.
+        placement_tags: The tags that a cell must have, such as the name of an isolation segment.
     """
 
     process_guid: ProcessGuid
@@ -166,6 +172,7 @@ class DesiredLrp:
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    placement_tags: frozenset[str] = frozenset()
 
 
 def source_of(lrp: DesiredLrp) -> ImageReference:
@@ -201,6 +208,9 @@ class ActualLrp:
     Attributes:
         crash_count: Crashes in a row; one that ran for five minutes begins to count anew.
         placement_error: Why no cell runs it; empty when one does or none was asked yet.
+        crash_reason: Why it crashed last, as `reconcile.start_failures` reads it; it stays when it is started
+            again.
+        since: When its state changed last: seconds since 1970 by the BBS's clock, 0 when that is not known.
     """
 
     process_guid: ProcessGuid
@@ -214,6 +224,8 @@ class ActualLrp:
     routable: bool = True
     crash_count: int = 0
     placement_error: str = ""
+    crash_reason: str = field(default="", repr=False)
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ class AppState(StrEnum):
     """The state of an LRP with regard to its cached image."""
 
     CACHED = "cached"
-    """It runs from its copy."""
+    """It runs from its copy: at least one of its instances does."""
     PENDING = "pending"
     """The daemon has something to do for it."""
     MIGRATING = "migrating"
@@ -165,7 +165,7 @@ class Reason(StrEnum):
     BRIDGE_CRASHED = (
         "bridge-crashed",
         _FAILED,
-        "instances of its bridge crashed from the copy; it stays as it was for an hour at least",
+        "instances of its bridge crashed; it stays as it was for an hour at least, and the detail says why",
     )
     BRIDGE_TIMEOUT = (
         "bridge-timeout",
@@ -186,6 +186,12 @@ class Reason(StrEnum):
         "not-healthy",
         _FAILED,
         "it runs from its copy, and not all of its instances do; its bridge served no more of them",
+    )
+    NO_INSTANCES = "no-instances", _WAITING, "it is desired from its copy, and no instance of it is wanted"
+    NOT_RUNNING = (
+        "not-running",
+        _WAITING,
+        "it is desired from its copy, and none of its instances runs; the detail says why, if the BBS knows",
     )
     COPY_FAILED = "copy-failed", _FAILED, "its image could not be copied; the detail says why"
     REVERTED_EXTERNALLY = (

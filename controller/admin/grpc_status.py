@@ -6,8 +6,8 @@ Source: grpc.io/docs/guides/status-codes.
 import grpc
 import grpc.aio
 
-from controller.foreign_text import one_line
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.foreign_text import one_line
 
 SYSTEM = "admin"
 

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
+from reconcile.causes import cause_of
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.instances import running
+from reconcile.instances import needed, running
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
@@ -135,15 +136,27 @@ async def list_apps(
 
 
 def app_row(surveyed: SurveyedLrp, survey: Survey) -> AppRow:
-    """Describe one LRP."""
-    reason, detail = _reason_of(surveyed)
+    """Describe one LRP, with what the BBS says of its instances that do not run."""
+    decided, detail = _reason_of(surveyed)
+    cause = cause_of(surveyed.observed, survey.rules.cache)
+    if surveyed.observed.migration is None:
+        detail = "; ".join(text for text in (detail, cause) if text)
     return AppRow(
         surveyed.lrp,
-        _wanted(surveyed, survey, reason),
-        reason,
-        detail,
+        _wanted(surveyed, survey, decided),
+        _reason_to_show(decided, surveyed),
+        detail or cause,  # a pass over an open migration has said what it knows, of the bridge too
         running(surveyed.lrp, surveyed.observed.instances),
     )
+
+
+def _reason_to_show(decided: Reason, surveyed: SurveyedLrp) -> Reason:
+    """Return the decided reason, or why an LRP that is desired from its copy is not called cached."""
+    if decided.state is not AppState.CACHED:
+        return decided
+    if surveyed.lrp.instances == 0:
+        return Reason.NO_INSTANCES
+    return decided if needed(surveyed.lrp, surveyed.observed.instances) else Reason.NOT_RUNNING
 
 
 def _reason_of(surveyed: SurveyedLrp) -> tuple[Reason, str]:

@@ -8,7 +8,6 @@ Source: cloudfoundry/bbs models/error.proto and models/errors.go.
 import httpx
 
 from controller.bbs.text import text_of
-from controller.foreign_text import one_line
 from controller.tls_causes import causes_of, tls_cause_of
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import (
@@ -21,6 +20,7 @@ from reconcile.errors import (
     RateLimited,
     Unavailable,
 )
+from reconcile.foreign_text import one_line
 
 SYSTEM = "bbs"
 

@@ -11,9 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from ssl import SSLContext
 
-import httpx
-
 from controller.bbs import messages
+from controller.bbs.address import check_address
 from controller.bbs.bbs_errors import SYSTEM
 from controller.bbs.calls import Calls
 from controller.bbs.listing import Listing
@@ -218,23 +217,3 @@ async def open_bbs(
         open_streams(address, tls=tls) as streams,
     ):
         yield BbsClient(Calls(calls, timeout), Streams(streams, timeout))
-
-
-def check_address(address: str) -> None:
-    """Refuse the address of a BBS that cannot be one.
-
-    Raises:
-        Invalid: It is not a plain https URL.
-    """
-    if not _is_plain(address):
-        raise Invalid("config", "bad-address", f"{address}: write https://host:port")
-
-
-def _is_plain(address: str) -> bool:
-    try:
-        url = httpx.URL(address)
-        host = url.host
-    except (httpx.InvalidURL, UnicodeError):
-        return False
-    can_be_dialled = url.port is None or url.port < 65536
-    return url.scheme == "https" and bool(host) and url.path == "/" and can_be_dialled

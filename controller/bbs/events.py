@@ -19,7 +19,6 @@ from controller.bbs.messages import (
     task_from_message,
 )
 from controller.bbs.text import text_of
-from controller.foreign_text import one_line
 from protos.bbs import events_pb2
 from reconcile.errors import Invalid
 from reconcile.events import (
@@ -37,6 +36,7 @@ from reconcile.events import (
     TaskRemoved,
     UnknownEvent,
 )
+from reconcile.foreign_text import one_line
 from reconcile.lrps import ProcessGuid
 
 

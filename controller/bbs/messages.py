@@ -44,6 +44,7 @@ from reconcile.lrps import (
 from reconcile.references import Rootfs
 
 APP_GUID_TAG = "app_id"
+_NANOSECONDS = 1_000_000_000
 
 _TASK_STATES: Mapping[int, TaskState] = {
     tasks.Task.Pending: TaskState.PENDING,
@@ -92,6 +93,7 @@ def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
         metric_tags=metric_tags,
         credentials=_credentials_of(message),
         routes={name: bytes(message.routes.routes[name]) for name in message.routes.routes if is_text(name)},
+        placement_tags=frozenset(texts_of(message.PlacementTags)),
     )
 
 
@@ -105,6 +107,7 @@ def scheduling_info_from_message(message: desired.DesiredLRPSchedulingInfo) -> S
         rootfs=Rootfs(text_of(message.desired_lrp_resource, "root_fs")),
         instances=message.instances,
         tag=_tag_from_message(message.modification_tag),
+        placement_tags=frozenset(texts_of(message.PlacementTags)),
     )
 
 
@@ -166,6 +169,8 @@ def instance_from_message(
         routable=getattr(message, routable) if message.HasField(routable) else True,
         crash_count=message.crash_count,
         placement_error=text_of(message, "placement_error"),
+        crash_reason=text_of(message, "crash_reason"),
+        since=message.since / _NANOSECONDS,
     )
 
 

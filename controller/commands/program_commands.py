@@ -106,10 +106,8 @@ def doctor(*, config_path: Path, output: Output) -> None:
     import asyncio
 
     from controller.config import load_config
-    from controller.logs import configure_logs
 
     loaded = load_config(config_path)
-    configure_logs("fatal", sys.stderr)
     problems = asyncio.run(_diagnose(output, loaded))
     if problems:
         sys.exit(5)

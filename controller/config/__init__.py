@@ -5,6 +5,7 @@ with its key; `controller.preflight` then tries the files that it names.
 """
 
 from controller.config.admin import AdminConfig
+from controller.config.descriptions import descriptions_of
 from controller.config.example import example
 from controller.config.loading import load_config
 from controller.config.model import Config
@@ -19,6 +20,7 @@ __all__ = [
     "RegistryConfig",
     "RunningRuleConfig",
     "TrafficConfig",
+    "descriptions_of",
     "example",
     "load_config",
     "parse_duration",

@@ -8,6 +8,7 @@ from typing import get_args, get_origin
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
+from controller.config.descriptions import descriptions_of
 from controller.config.model import Config
 from controller.config.sections import Section
 from controller.config.values import format_duration, format_size, parse_duration, parse_size
@@ -79,24 +80,33 @@ def _section(model: type[Section], name: str, *, width: int) -> list[str]:
     A key that is set comes last where there is one: then any other needs a comma, commented out or not.
     """
     keys = list(model.model_fields)
+    descriptions = descriptions_of(model)
     last = next((key for key in reversed(keys) if not _is_unset(model.model_fields[key])), keys[-1])
     keys.remove(last)
     lines = ["{"]
     for key in (*keys, last):
-        entry = _entry(model.model_fields[key], key, name, width=width - 2)
+        entry = [
+            *_comment(descriptions[key], model.model_fields[key], width=width - 2),
+            *_entry(model.model_fields[key], key, name, width=width - 2),
+        ]
         if key != last:
             entry = [*entry[:-1], f"{entry[-1]},", ""]
         lines += _prefixed("  ", entry)
     return [*lines, "}"]
 
 
+def _comment(description: str, field: FieldInfo, *, width: int) -> list[str]:
+    """Write the lines that say what one key means."""
+    about = " ".join(f"{description} {'Required.' if field.is_required() else ''}".split())
+    lines = textwrap.wrap(about, width - len("// "), break_long_words=False, break_on_hyphens=False)
+    return _prefixed("// ", lines)
+
+
 def _entry(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]:
-    """Write the lines of one key: what it means, its name and its value."""
-    about = " ".join(f"{field.description} {'Required.' if field.is_required() else ''}".split())
-    comment = textwrap.wrap(about, width - len("// "), break_long_words=False, break_on_hyphens=False)
+    """Write the lines of one key: its name and its value."""
     mark = "// " if _is_unset(field) else ""
     first, *rest = _value(field, key, section, width=width - len(mark))
-    return _prefixed("// ", comment) + _prefixed(mark, [f'"{key}": {first}', *rest])
+    return _prefixed(mark, [f'"{key}": {first}', *rest])
 
 
 def _value(field: FieldInfo, key: str, section: str, *, width: int) -> list[str]:

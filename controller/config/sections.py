@@ -9,9 +9,12 @@ from reconcile.policy import MigrateRunning
 
 
 class Section(BaseModel):
-    """An object of the config file. It is immutable, and refuses unknown keys."""
+    """An object of the config file. It is immutable, and refuses unknown keys.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    The docstring below a key is its description in documents.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class TrafficConfig(Section):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from controller.config import Config, read_secret
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
-from controller.store import open_store_readonly
-from controller.store.journal import cipher_from_key
+from controller.store.cipher import cipher_from_key
+from controller.store.inspection import check_schema
 from controller.store.location import path_from_url
 from controller.store.lock import find_holder
 from reconcile.errors import DockerCacheError, ErrorCode
@@ -31,7 +31,7 @@ async def check_database(config: Config) -> Findings:
         if await asyncio.to_thread(directory.is_dir):
             yield await asyncio.to_thread(_judge_access, path, directory)
             yield await asyncio.to_thread(_judge_holder, path)
-            yield await _judge_schema(config.database_url, path)
+            yield await asyncio.to_thread(_judge_schema, config.database_url, path)
             yield judge_space(directory, (await asyncio.to_thread(shutil.disk_usage, directory)).free)
         else:
             yield problem(DATABASE, f"{directory} is no directory", "name another file in database_url")
@@ -62,10 +62,9 @@ def _judge_holder(path: Path) -> Finding:
     return ok(DATABASE, f"no daemon holds {path}" if holder is None else f"{path} is held by {holder}")
 
 
-async def _judge_schema(url: str, path: Path) -> Finding:
+def _judge_schema(url: str, path: Path) -> Finding:
     try:
-        async with open_store_readonly(url):
-            return ok(DATABASE, f"{path} has the schema of this version")
+        check_schema(url)
     except DockerCacheError as error:
         if error.code in _FIRST_START:
             return ok(DATABASE, f"{path} is created at the daemon's first start")
@@ -73,6 +72,7 @@ async def _judge_schema(url: str, path: Path) -> Finding:
             advice = "start this version's daemon: it brings the schema up to date"
             return warning(DATABASE, str(error), advice)
         return problem(DATABASE, str(error), "follow this message, or name another file in database_url")
+    return ok(DATABASE, f"{path} has the schema of this version")
 
 
 def judge_space(directory: Path, free: int) -> Finding:

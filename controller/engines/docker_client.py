@@ -26,9 +26,9 @@ from urllib3.exceptions import HTTPError
 
 from controller.engines.docker_errors import error_from_text
 from controller.engines.docker_stream import ProgressEvent, read_events
-from controller.foreign_text import clean
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Conflict, DockerCacheError, NotFound, Unavailable
+from reconcile.foreign_text import clean
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference, parse_digest
 

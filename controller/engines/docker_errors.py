@@ -6,8 +6,8 @@ most failures are reported as text inside a stream that started with status 200.
 Source: texts seen on daemon 20.10, and moby's distribution package.
 """
 
-from controller.foreign_text import clean
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.foreign_text import clean
 
 SECONDS_TO_FREE_SPACE = 300.0
 

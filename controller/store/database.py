@@ -9,21 +9,18 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from controller.store.connections import connect_in_memory, connect_to_write
 from controller.store.sql_errors import store_error
-from reconcile.errors import Invalid, Unavailable
+from reconcile.errors import Unavailable
 
 T = TypeVar("T")
-
-_BUSY_TIMEOUT = 5.0  # seconds
 
 
 class Database:
@@ -63,6 +60,8 @@ class Database:
             with (engine or self._engine).begin() as connection:
                 return work(connection)
         except DBAPIError as error:
+            raise store_error(error.orig or error, self.name) from error
+        except sqlite3.Error as error:  # of work that uses the driver's connection
             raise store_error(error, self.name) from error
 
     def close(self) -> None:
@@ -94,9 +93,7 @@ async def to_the_end(call: asyncio.Future[T]) -> T:
 
 def database_in_memory() -> Database:
     """Open an empty database that lives as long as this object."""
-    engine = create_engine(
-        "sqlite://", hide_parameters=True, creator=lambda: _connect(":memory:"), poolclass=StaticPool
-    )
+    engine = create_engine("sqlite://", hide_parameters=True, creator=connect_in_memory, poolclass=StaticPool)
     return Database(_with_transactions(engine), "the database in memory", is_durable=False)
 
 
@@ -106,49 +103,14 @@ def database_at(path: Path) -> Database:
     Raises:
         Invalid: `no-wal`, on the first use.
     """
-
-    def connect() -> sqlite3.Connection:
-        connection = _connect(f"file:{quote(str(path))}?mode=rw")
-        with ExitStack() as unless_ready:
-            unless_ready.callback(connection.close)
-            _make_durable(connection, path)
-            unless_ready.pop_all()
-        return connection
-
-    return Database(_file_engine(connect), str(path), is_durable=True)
-
-
-def database_to_read(path: Path) -> Database:
-    """Open an existing file for reading only."""
-    engine = _file_engine(lambda: _connect(f"file:{quote(str(path))}?mode=ro"))
-    return Database(engine.execution_options(begin="BEGIN"), str(path), is_durable=True)
-
-
-def _make_durable(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-        raise Invalid(
-            "store", "no-wal", f"{path} is on a disk on which SQLite cannot use WAL: use a local disk"
-        )
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _file_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
     engine = create_engine(
-        "sqlite://", hide_parameters=True, creator=connect, poolclass=QueuePool, pool_size=2
+        "sqlite://",
+        hide_parameters=True,
+        creator=lambda: connect_to_write(path),
+        poolclass=QueuePool,
+        pool_size=2,
     )
-    return _with_transactions(engine)
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        uri,
-        uri=True,
-        timeout=_BUSY_TIMEOUT,
-        isolation_level=None,  # transactions begin where the engine says, not where the driver guesses
-        check_same_thread=False,  # a connection is used by one thread at a time and closed by another
-    )
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
+    return Database(_with_transactions(engine), str(path), is_durable=True)
 
 
 def _with_transactions(engine: Engine) -> Engine:

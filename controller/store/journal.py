@@ -5,7 +5,7 @@ encrypts and all keys decrypt, so a key is rotated by writing a new one above it
 old key can be removed when no row from its time is left.
 """
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection, RowMapping, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -19,23 +19,6 @@ from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.references import CacheGuid
 
 _ORDER = (migrations.c.started_at, migrations.c.process_guid)
-
-
-def cipher_from_key(journal_key: bytes) -> MultiFernet:
-    """Read one or more Fernet keys, separated by white space; the first one encrypts.
-
-    Raises:
-        Invalid: `journal-key`; the key is not shown.
-    """
-    try:
-        return MultiFernet([Fernet(key) for key in journal_key.split()])
-    except ValueError as error:
-        raise Invalid(
-            "store",
-            "journal-key",
-            "the journal key is not 32 bytes in URL-safe base64: "
-            "make one with: openssl rand -base64 32 | tr '+/' '-_'",
-        ) from error
 
 
 def list_process_guids(connection: Connection) -> tuple[ProcessGuid, ...]:

@@ -1,13 +1,13 @@
 """Finds the path in the database URL, and prepares file and directory for this user alone."""
 
 import os
+import re
 from pathlib import Path
-
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from reconcile.errors import Invalid
 
+_URL = re.compile(r"(?P<driver>[\w+]+)://(?P<host>[^/?]*)(/(?P<path>[^?]*))?(\?(?P<options>.*))?", re.DOTALL)
+_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
 _HINT = "write sqlite:////absolute/path/of/file.db"
 
 
@@ -17,21 +17,20 @@ def path_from_url(url: str) -> Path | None:
     Raises:
         Invalid: `database-url` or `database-unsupported`, without the URL, which may hold a password.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}") from error
-    if parsed.get_backend_name() != "sqlite" or parsed.drivername not in {"sqlite", "sqlite+pysqlite"}:
+    parsed = _URL.fullmatch(url)
+    if parsed is None:
+        raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}")
+    if parsed["driver"] not in _DRIVERS:
         raise Invalid(
             "store",
             "database-unsupported",
-            f"database_url names {parsed.drivername}, and only SQLite is supported so far: {_HINT}",
+            f"database_url names {parsed['driver']}, and only SQLite is supported so far: {_HINT}",
         )
-    if parsed.query or parsed.host:
+    if parsed["host"] or parsed["options"]:
         raise Invalid("store", "database-url", f"database_url has a host or options: {_HINT}")
-    if parsed.database in {None, "", ":memory:"}:
+    if parsed["path"] in {None, "", ":memory:"}:
         return None
-    return Path(str(parsed.database)).resolve()
+    return Path(parsed["path"]).resolve()
 
 
 def is_there(path: Path) -> bool:

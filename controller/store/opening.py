@@ -1,29 +1,23 @@
-"""Opens the store: for the daemon alone, at this version's schema, or for reading beside the daemon."""
+"""Opens the store for the daemon alone, at this version's schema."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
 
-from controller.store.database import (
-    Database,
-    database_at,
-    database_in_memory,
-    database_to_read,
-    to_the_end,
-)
-from controller.store.journal import MemoryJournal, SqlJournal, cipher_from_key, list_process_guids
-from controller.store.location import check_access, is_there, path_from_url, prepare_directory, prepare_file
+from controller.store.cipher import cipher_from_key
+from controller.store.database import Database, database_at, database_in_memory, to_the_end
+from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
+from controller.store.location import path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
-from controller.store.schema import check_migratable, check_schema, migrate
+from controller.store.schema_upgrade import migrate
 from controller.store.sql import SqlRecords
-from reconcile.errors import ErrorCode, Invalid, Unavailable
 
 T = TypeVar("T")
 
@@ -60,41 +54,6 @@ async def open_store(url: str, *, journal_key: bytes | None, run_id: str) -> Asy
         await _in_thread(resources.close)
 
 
-@asynccontextmanager
-async def open_store_readonly(url: str) -> AsyncIterator[SqlRecords]:
-    """Open the records for reading, beside a running daemon or without one; nothing is locked or changed.
-
-    Raises:
-        Invalid: `database-url`, `database-unsupported`, `database-path`, `database-missing`,
-            `schema-missing`, `schema-newer` or `schema-older`.
-        Unavailable: The file cannot be opened.
-    """
-    resources = ExitStack()
-    try:
-        yield await _in_thread(partial(_open_to_read, resources, url))
-    finally:
-        await _in_thread(resources.close)
-
-
-def check_database(url: str) -> None:
-    """Refuse a database that `open_store` would refuse; nothing is created, locked or changed; blocks.
-
-    Raises:
-        Invalid: `database-url`, `database-unsupported`, `database-path`, `schema-newer`,
-            `schema-foreign` or SQLite's code for a file that is no database.
-    """
-    path = path_from_url(url)
-    if path is None:
-        return
-    check_access(path)
-    if not is_there(path):
-        return
-    database = database_to_read(path)
-    # A locked database or a full disk may be over when the daemon starts.
-    with closing(database), suppress(Unavailable):
-        database.transact(partial(check_migratable, name=database.name))
-
-
 async def _in_thread(call: Callable[[], T]) -> T:
     # A cancelled caller waits too, so that what the call opens is closed after it.
     return await to_the_end(asyncio.get_running_loop().run_in_executor(None, call))
@@ -124,17 +83,3 @@ def _journal(database: Database, cipher: MultiFernet | None) -> SqlJournal | Mem
     if cipher is None:
         return MemoryJournal(database.transact(list_process_guids))
     return SqlJournal(database, cipher)
-
-
-def _open_to_read(resources: ExitStack, url: str) -> SqlRecords:
-    path = path_from_url(url)
-    if path is None or not is_there(path):
-        raise Invalid(
-            "store",
-            ErrorCode.DATABASE_MISSING,
-            f"{path or 'a database in memory'} is not there: start the daemon first",
-        )
-    database = database_to_read(path)
-    resources.callback(database.close)
-    database.transact(partial(check_schema, name=database.name))
-    return SqlRecords(database)

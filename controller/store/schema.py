@@ -1,43 +1,27 @@
-"""Brings a database's schema to this version's revision, or refuses a database where that is impossible."""
+"""Finds the revision of a database's schema, and refuses a database whose schema this version cannot use."""
 
+import sqlite3
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Connection, column, inspect, select, table
-
 from reconcile.errors import ErrorCode, Invalid
 
-_VERSIONS = Path(__file__).with_name("schema_versions")
+VERSIONS = Path(__file__).with_name("schema_versions")
+"""Holds the schema's migrations."""
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
-def migrate(connection: Connection, name: str) -> None:
-    """Apply the missing migrations within the connection's transaction; `name` is the database's file.
-
-    Raises:
-        Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
-    """
-    if _revision(connection) == head():
-        return
-    check_migratable(connection, name)
-    from alembic import command  # noqa: PLC0415 - a third of a second that most starts are spared
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(_VERSIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def check_migratable(connection: Connection, name: str) -> None:
+def check_migratable(connection: sqlite3.Connection, name: str) -> None:
     """Refuse a database that `migrate` could not bring to this version's schema.
 
     Raises:
         Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
     """
-    revision = _revision(connection)
+    revision = revision_of(connection)
     if revision is not None:
         _refuse_unknown(revision, name)
-    elif inspect(connection).get_table_names():
+    elif _tables(connection):
         raise Invalid(
             "store",
             "schema-foreign",
@@ -45,13 +29,13 @@ def check_migratable(connection: Connection, name: str) -> None:
         )
 
 
-def check_schema(connection: Connection, name: str) -> None:
+def check_current(connection: sqlite3.Connection, name: str) -> None:
     """Refuse a database whose schema is not exactly this version's.
 
     Raises:
         Invalid: `schema-missing`, `schema-newer` or `schema-older`.
     """
-    revision = _revision(connection)
+    revision = revision_of(connection)
     if revision == head():
         return
     if revision is None:
@@ -75,16 +59,19 @@ def head() -> str:
 @cache
 def known() -> frozenset[str]:
     """Name all schema revisions up to this version's, by the numbers that begin their files' names."""
-    return frozenset(path.name.partition("_")[0] for path in (_VERSIONS / "versions").glob("[0-9]*_*.py"))
+    return frozenset(path.name.partition("_")[0] for path in (VERSIONS / "versions").glob("[0-9]*_*.py"))
 
 
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """Read the revision of a database's schema; None where there is none."""
+    if "alembic_version" not in _tables(connection):
         return None
-    revision: str | None = connection.scalar(
-        select(column("version_num")).select_from(table("alembic_version"))
-    )
-    return revision
+    row: tuple[str] | None = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if row is None else row[0]
+
+
+def _tables(connection: sqlite3.Connection) -> frozenset[str]:
+    return frozenset(name for (name,) in connection.execute(_TABLES))
 
 
 def _refuse_unknown(revision: str, name: str) -> None:

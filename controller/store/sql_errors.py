@@ -3,10 +3,10 @@
 Source: sqlite.org/rescode.html.
 """
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+import sqlite3
 
-from controller.foreign_text import one_line
 from reconcile.errors import Conflict, DockerCacheError, Invalid, Unavailable
+from reconcile.foreign_text import one_line
 
 _TEMPORARY = {
     "SQLITE_BUSY": "is locked by another process: end that process, such as a backup",
@@ -24,14 +24,14 @@ _PERMANENT = {
 }
 
 
-def store_error(error: DBAPIError, name: str) -> DockerCacheError:
+def store_error(error: BaseException, name: str) -> DockerCacheError:
     """Map an error of the driver; `name` is the name of the database's file."""
-    code = str(getattr(error.orig, "sqlite_errorname", type(error.orig).__name__))
+    code = str(getattr(error, "sqlite_errorname", type(error).__name__))
     for known, advice in _TEMPORARY.items():
         if code.startswith(known):  # extended codes, such as SQLITE_IOERR_FSYNC
             return Unavailable("store", code, f"{name} {advice}")
     for known, advice in _PERMANENT.items():
         if code.startswith(known):
             return Invalid("store", code, f"{name} {advice}")
-    kind = Conflict if isinstance(error, IntegrityError) else Invalid
-    return kind("store", code, f"{name}: {one_line(str(error.orig))}")
+    kind = Conflict if isinstance(error, sqlite3.IntegrityError) else Invalid
+    return kind("store", code, f"{name}: {one_line(str(error))}")

@@ -16,6 +16,7 @@ from reconcile.policy import refusal_of
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, requester_of_task
 from reconcile.staging import STAGING_DOMAIN, IgnoredTask, Signal, detect
+from reconcile.start_failures import start_failure
 
 log = structlog.get_logger(scope="watcher")
 
@@ -119,7 +120,13 @@ class StagingTasks:
         dropped = await self._bindings.drop_binding(requester)
         self._coverage.forget(requester)
         if dropped is not None:
-            log.info("dropped-binding", task_guid=task.task_guid, reason="staging-failed")
+            failure = start_failure(task.failure_reason)
+            log.info(
+                "dropped-binding",
+                task_guid=task.task_guid,
+                reason="staging-failed",
+                detail="" if failure is None else failure.detail,
+            )
 
 
 def _has_failed(task: Task) -> bool:

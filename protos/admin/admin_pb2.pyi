@@ -115,6 +115,8 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOT_ALLOWED: _ClassVar[Reason]
     REASON_OPTED_OUT: _ClassVar[Reason]
     REASON_NOT_OPTED_IN: _ClassVar[Reason]
+    REASON_NO_INSTANCES: _ClassVar[Reason]
+    REASON_NOT_RUNNING: _ClassVar[Reason]
 
 class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -224,6 +226,8 @@ REASON_DENIED: Reason
 REASON_NOT_ALLOWED: Reason
 REASON_OPTED_OUT: Reason
 REASON_NOT_OPTED_IN: Reason
+REASON_NO_INSTANCES: Reason
+REASON_NOT_RUNNING: Reason
 MIGRATION_STATE_UNSPECIFIED: MigrationState
 MIGRATION_STATE_WAITING: MigrationState
 MIGRATION_STATE_COPYING: MigrationState

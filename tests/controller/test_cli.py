@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 import pytest
+from cryptography.fernet import Fernet
 
 from controller.cli import COMMANDS, commands
+from tests.simulators.certificates import make_certificates
 
 HEAVY = frozenset(
     {
@@ -92,3 +96,55 @@ async def test_an_example_config_is_written_without_what_would_run_with_it(tmp_p
 
     assert status == 0
     assert modules == {"pydantic"}
+
+
+@pytest.fixture
+def whole_config(tmp_path: Path) -> Path:
+    """A config in which every kind of file is named, and the database is there."""
+    certificates = make_certificates(tmp_path / "certificates")
+    ca, client, server = str(certificates.ca), certificates.client, certificates.server
+    key, logins, database = (tmp_path / name for name in ("journal.key", "logins.json", "cache.db"))
+    key.write_bytes(Fernet.generate_key())
+    logins.write_text('{"auths": {}}')
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+    config = tmp_path / "config.json"
+    config.write_text(
+        json.dumps(
+            {
+                "bbs_address": "https://127.0.0.1:1",
+                "bbs_ca_cert_file": ca,
+                "bbs_client_cert_file": str(client.certificate),
+                "bbs_client_key_file": str(client.key),
+                "database_url": f"sqlite:///{database}",
+                "journal_key_file": str(key),
+                "cache_registry": {"address": "127.0.0.1:1", "ca_cert_file": ca},
+                "registry_auth_file": str(logins),
+                "admin_address": "127.0.0.1:1",
+                "admin_ca_cert_file": ca,
+                "admin_server_cert_file": str(server.certificate),
+                "admin_server_key_file": str(server.key),
+                "metrics_address": "127.0.0.1:2",
+            }
+        )
+    )
+    return config
+
+
+@pytest.mark.usefixtures("servers")
+async def test_a_config_is_checked_without_what_would_run_with_it(tmp_path: Path, whole_config: Path) -> None:
+    status, modules = await imported(tmp_path, "config", "check", "--config", str(whole_config))
+
+    assert status == 0
+    assert modules == {"cryptography", "pydantic"}
+
+
+@pytest.mark.usefixtures("servers")
+async def test_the_doctor_imports_clients_and_nothing_that_a_daemon_alone_needs(
+    tmp_path: Path, whole_config: Path
+) -> None:
+    """Without structlog nothing can write log lines between the findings."""
+    status, modules = await imported(tmp_path, "doctor", "--config", str(whole_config))
+
+    assert status == 5, "nobody listens there"
+    assert modules & {"alembic", "docker", "prometheus_client", "sqlalchemy", "structlog"} == set()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.control import OperatorControl, is_over
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
 from reconcile.reasons import AppState, Reason

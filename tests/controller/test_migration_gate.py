@@ -8,7 +8,7 @@ from controller.control import OperatorControl
 from controller.event_cache import LrpEventCache
 from controller.metrics import Metrics
 from controller.migration_gate import MigrationGate
-from controller.store import open_store
+from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker

@@ -19,7 +19,7 @@ from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.process import Process
 from controller.reconciler import Reconciler
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from controller.transport import client_tls
 from controller.verifier import CopyVerifier
 from controller.workqueue import WorkQueue

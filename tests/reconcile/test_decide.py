@@ -26,6 +26,7 @@ from reconcile.lrps import (
     Secret,
 )
 from reconcile.observed import Observed, OrphanedBridge, Rules
+from reconcile.orders import Order
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
@@ -383,3 +384,37 @@ def test_an_lrp_that_somebody_keeps_reverting_is_skipped() -> None:
     )
     quiet = replace(record, updated_at=NOW - ROUNDS_FORGOTTEN_AFTER - 1)
     assert decide(replace(READY, record=quiet), RULES) == BeginMigration(LRP, IMAGE, rounds=1)
+
+
+def failed_restore(reason: Reason = Reason.BRIDGE_CRASHED) -> Observed:
+    copy = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    record = replace(RECORD, rootfs=str(copy.rootfs), reason=reason, detail="bridge: from its source")
+    return replace(READY, lrp=copy, record=record, binding=None, job=None, image=None)
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION]
+)
+def test_a_failed_restore_stays_visible(reason: Reason) -> None:
+    late = replace(failed_restore(reason), now=NOW + 100 * RETRY_FAILED_AFTER)
+
+    assert decide(late, BRIDGING) == Skip(reason, "bridge: from its source")
+
+
+def test_a_failed_restore_is_past_once_something_else_is_asked_for_or_was_desired() -> None:
+    seen = failed_restore()
+    assert seen.record is not None
+    other = replace(seen.record, rootfs=str(RULES.cache.rootfs(CacheGuid("another"))))
+
+    assert decide(replace(seen, order=Order(Goal.CACHE, since=NOW)), BRIDGING) == Skip(Reason.ALREADY_CACHED)
+    assert decide(replace(seen, record=other), BRIDGING) == Skip(Reason.ALREADY_CACHED)
+    assert decide(failed_restore(Reason.NOT_HEALTHY), BRIDGING) == Skip(Reason.ALREADY_CACHED)
+
+
+def test_a_failed_restore_is_tried_again_when_it_is_ordered() -> None:
+    origin = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+    order = Order(Goal.SOURCE, since=NOW)
+    again = decide(replace(failed_restore(), order=order, original_source=origin), BRIDGING)
+
+    assert isinstance(again, BeginMigration)
+    assert again.goal is Goal.SOURCE

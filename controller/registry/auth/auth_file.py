@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from controller.registry.auth.tokens import IDENTITY_TOKEN
 from reconcile.errors import ErrorCode, Invalid
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import DOCKER_HUB
+
+IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
+"""User name of credentials whose password is an identity token."""
 
 MAX_FILE = 4 * 1024 * 1024
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from controller.foreign_text import clean
 from reconcile.errors import Invalid
+from reconcile.foreign_text import clean
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar's name, not a password
 _ITEM = re.compile(

@@ -11,6 +11,7 @@ import base64
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from controller.registry.auth.auth_file import IDENTITY_TOKEN
 from controller.registry.auth.challenges import BearerChallenge, Token, parse_token
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.redirects import follow
@@ -22,7 +23,6 @@ from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
 from reconcile.lrps import Credentials
 
 MAX_TOKEN_RESPONSE = 1024 * 1024
-IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
 _CLIENT_ID = "diego-docker-cache"
 _NO_OAUTH = frozenset({400, 404, 405})
 _HEADERS = {"Accept": "application/json"}

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from controller.foreign_text import clean
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
 from reconcile.errors import Invalid
+from reconcile.foreign_text import clean
 
 MAX_REDIRECTS = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from controller.foreign_text import clean
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
 _MAX_RETRY_AFTER = 86400.0

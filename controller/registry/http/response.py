@@ -6,7 +6,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from controller.foreign_text import clean
 from controller.registry.http.connection import Connection, IllegalRequestError, ProtocolError, RawResponse
 from controller.registry.http.deadlines import Deadline
 from controller.registry.http.rate_limiter import TokenBucket
@@ -16,6 +15,7 @@ from controller.registry.http.urls import Url
 from controller.threads import Cancellation
 from controller.tls_causes import NO_TLS
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
+from reconcile.foreign_text import clean
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 FAILURES = (OSError, ProtocolError, UnicodeError)

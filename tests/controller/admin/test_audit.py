@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.admin.audit import MOST_CHARACTERS, Audit
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from reconcile.errors import Unavailable
 from reconcile.records import AuditEntry
 

@@ -8,7 +8,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.admin.copies import Copies, CopyDependencies, CopyStatus, ReadBackResult
-from controller.store import SqlRecords, Store, open_store
+from controller.store.opening import Store, open_store
+from controller.store.sql import SqlRecords
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.records import CachedImage

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.admin.survey import LrpListing, Survey, SurveyCounts, SurveyDependencies, SurveyedLrp
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from reconcile.actions import CacheImage, Skip
 from reconcile.decide import decide
 from reconcile.errors import Invalid

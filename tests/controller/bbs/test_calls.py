@@ -246,6 +246,16 @@ async def test_a_client_without_a_certificate_is_refused(
         "https://h:bbs",
         "https://h:88890",
         "https://xn--:8889",
+        "https://XN--:8889",
+        "https://user:password@h:8889",
+        "https://h:8889?a=b",
+        "https://h:8889#a",
+        "https://h..example:8889",
+        f"https://{'h' * 64}:8889",
+        "https://256.0.0.1:8889",
+        "https://[::g]:8889",
+        "https://h\u00f6st:8889",
+        "https://h:8889\n",
     ],
 )
 async def test_an_address_must_be_a_plain_https_url(address: str, tls: ssl.SSLContext) -> None:

@@ -99,6 +99,7 @@ def test_a_desired_lrp_is_read() -> None:
     message = DesiredLRP()
     message.CopyFrom(BASE)
     message.modification_tag.CopyFrom(TagMessage(epoch="e", index=7))
+    message.PlacementTags.extend(["segment", "other"])
     lrp = desired_lrp_from_message(message)
 
     assert (lrp.process_guid, lrp.domain, lrp.app_guid, lrp.instances) == ("p", "d", "l", 2)
@@ -107,6 +108,7 @@ def test_a_desired_lrp_is_read() -> None:
     assert lrp.credentials == Credentials("user", Secret("password"))
     assert lrp.action == lrps.RunAction("/bin/app", ("-a", "b c"), {"A": "1", "B": "é"})
     assert lrp.metric_tags == {}  # the only one is dynamic
+    assert lrp.placement_tags == {"segment", "other"}
     assert "'password'" not in repr(lrp)
 
 
@@ -199,8 +201,19 @@ def test_an_actual_lrp_is_read_and_routable_unless_it_says_otherwise() -> None:
         lrps.Presence.SUSPECT,
         True,
     )
+    assert (row.crash_reason, row.placement_error, row.since) == ("", "", 0)
     message.routable = False
     assert not actual_lrp_from_message(message).routable
+
+
+def test_why_an_instance_does_not_run_is_read_with_the_time() -> None:
+    message = ActualLRP(
+        state="CRASHED", crash_reason="Exited", placement_error="no room", since=1_700_000_000_500_000_000
+    )
+    row = actual_lrp_from_message(message)
+
+    assert (row.crash_reason, row.placement_error, row.since) == ("Exited", "no room", 1_700_000_000.5)
+    assert "Exited" not in repr(row)
 
 
 @pytest.mark.parametrize(
@@ -214,13 +227,16 @@ def test_an_unknown_state_or_presence_is_not_guessed(message: ActualLRP) -> None
 def test_a_scheduling_info_and_a_cell_are_read() -> None:
     info = scheduling_info_from_message(
         DesiredLRPSchedulingInfo(
-            desired_lrp_key=DesiredLRPKey(process_guid="p", domain="d", log_guid="l"), instances=3
+            desired_lrp_key=DesiredLRPKey(process_guid="p", domain="d", log_guid="l"),
+            instances=3,
+            PlacementTags=["segment"],
         )
     )
     providers = [Provider(name="preloaded", properties=["cflinuxfs4"]), Provider(name="docker")]
     cell = cell_from_message(CellPresence(cell_id="c", zone="z", rootfs_providers=providers))
 
     assert (info.process_guid, info.domain, info.app_guid, info.instances) == ("p", "d", "l", 3)
+    assert info.placement_tags == {"segment"}
     assert docker_scheduling_info_from_record(b"") is None
     assert (cell.cell_id, cell.zone, cell.rootfs_schemes) == ("c", "z", ("docker",))
 

@@ -21,7 +21,8 @@ from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.progress import Progress
-from controller.store import SqlRecords, Store, open_store
+from controller.store.opening import Store, open_store
+from controller.store.sql import SqlRecords
 from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret

@@ -63,7 +63,7 @@ def test_what_was_not_migrated_is_listed_with_its_meaning(
     assert [row["app_name"] for row in view.not_done] == ["worker", "tool"]
     assert "2 apps not migrated" in out
     assert "1 migrated, 1 skipped, 1 failed" in out
-    assert "instances of its bridge crashed from the copy" in out
+    assert "instances of its bridge crashed; it stays as it was for an hour at least" in out
 
 
 def test_where_no_terminal_is_each_that_is_over_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from controller.doctor.database import LEAST_FREE, check_database, judge_space
 from controller.doctor.findings import Finding, Level
-from controller.store import open_store
+from controller.store.opening import open_store
 from tests.controller.doctor.conftest import Settings, all_of, config_of, levels, the_one
 from tests.controller.store.test_lock import other_holder
 

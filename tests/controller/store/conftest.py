@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.store import SqlRecords, Store, open_store
+from controller.store.opening import Store, open_store
+from controller.store.sql import SqlRecords
 
 
 @pytest.fixture

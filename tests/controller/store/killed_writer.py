@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from sqlalchemy import Engine, event
 
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from reconcile.records import JobState
 from tests.controller.store.samples import binding, digest, image, job, migration
 

@@ -8,7 +8,8 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.store import MemoryJournal, SqlJournal, Store, open_store
+from controller.store.journal import MemoryJournal, SqlJournal
+from controller.store.opening import Store, open_store
 from controller.store.originals import bytes_from_lrp, lrp_from_bytes
 from reconcile.errors import Invalid
 from reconcile.lrps import (

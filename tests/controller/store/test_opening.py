@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from controller.store import open_store, open_store_readonly
+from controller.store.connections import open_snapshot
 from controller.store.database import database_at
+from controller.store.inspection import check_database, check_schema
+from controller.store.opening import open_store
 from reconcile.errors import Invalid, Unavailable
 from tests.controller.store.samples import binding, digest, job, lrp_record
 
@@ -17,10 +19,14 @@ NOBODY = 65534
 
 
 async def refusal(url: str) -> Invalid:
-    with pytest.raises(Invalid) as caught:
+    """Let both the check and the opening refuse a URL, for the same reason."""
+    with pytest.raises(Invalid) as checked:
+        await asyncio.to_thread(check_database, url)
+    with pytest.raises(Invalid) as opened:
         async with open_store(url, journal_key=None, run_id="r"):
             pass
-    return caught.value
+    assert checked.value.code == opened.value.code
+    return opened.value
 
 
 def modes_below(path: Path) -> dict[str, int]:
@@ -47,6 +53,8 @@ async def test_directory_and_files_are_for_this_user_alone(url: str, tmp_path: P
         ("sqlite+aiosqlite:///store.db", "database-unsupported"),
         ("hunter2", "database-url"),
         ("sqlite:///store.db?mode=hunter2", "database-url"),
+        ("sqlite:///store.db?hunter2", "database-url"),
+        ("sqlite://?mode=hunter2", "database-url"),
         ("sqlite://somebody:hunter2@host/store.db", "database-url"),
     ],
 )
@@ -90,11 +98,11 @@ async def test_a_path_that_is_not_writable_is_refused(as_ordinary_user: Path) ->
 
 
 async def test_a_path_that_may_not_be_looked_at_is_refused_to_readers(as_ordinary_user: Path) -> None:
-    with pytest.raises(Invalid) as caught:
-        async with open_store_readonly(f"sqlite:///{as_ordinary_user}/hidden/store.db"):
-            pass
-
-    assert caught.value.code == "database-path"
+    url = f"sqlite:///{as_ordinary_user}/hidden/store.db"
+    for check in (check_database, check_schema):
+        with pytest.raises(Invalid) as caught:
+            await asyncio.to_thread(check, url)
+        assert caught.value.code == "database-path"
 
 
 async def test_an_odd_path_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -102,8 +110,7 @@ async def test_an_odd_path_is_taken_as_it_is(tmp_path: Path) -> None:
     async with open_store(url, journal_key=None, run_id="r") as store:
         await store.records.save_lrp(lrp_record())
 
-    async with open_store_readonly(url) as records:
-        assert (lrp_record(),) == await records.list_lrps()
+    await asyncio.to_thread(check_schema, url)
     assert (tmp_path / "a b/store#1.db").exists()
 
 
@@ -115,22 +122,26 @@ async def test_records_outlive_the_store(url: str) -> None:
         assert (job(),) == await store.records.list_open_jobs()
 
 
-async def test_a_status_command_reads_while_the_daemon_writes(url: str) -> None:
-    async with open_store(url, journal_key=None, run_id="r") as store, open_store_readonly(url) as records:
+async def test_a_command_reads_while_the_daemon_writes_and_cannot_write(url: str, tmp_path: Path) -> None:
+    def execute(sql: str) -> list[tuple[str]]:
+        with open_snapshot(tmp_path / "state/store.db") as connection:
+            return connection.execute(sql).fetchall()
+
+    async with open_store(url, journal_key=None, run_id="r") as store:
         await store.records.save_lrp(lrp_record())
-        assert (lrp_record(),) == await records.list_lrps()
-
+        found = await asyncio.to_thread(execute, "SELECT process_guid FROM lrps")
         with pytest.raises(Invalid) as caught:
-            await records.save_lrp(lrp_record("other"))
+            await asyncio.to_thread(execute, "DELETE FROM lrps")
 
+    assert found == [(lrp_record().process_guid,)]
     assert caught.value.code == "SQLITE_READONLY"
 
 
 async def test_reading_creates_nothing(url: str, tmp_path: Path) -> None:
     for missing in (url, "sqlite://"):
+        await asyncio.to_thread(check_database, missing)
         with pytest.raises(Invalid) as caught:
-            async with open_store_readonly(missing):
-                pass
+            await asyncio.to_thread(check_schema, missing)
         assert caught.value.code == "database-missing"
 
     assert modes_below(tmp_path) == {}

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection, insert
 
-from controller.store import SqlRecords, Store, open_store
 from controller.store.database import Database, database_in_memory
+from controller.store.opening import Store, open_store
 from controller.store.operations import KEPT_ENTRIES, SqlOperations
+from controller.store.sql import SqlRecords
 from controller.store.tables import audit, metadata
 from reconcile.errors import NotFound
 from reconcile.lrps import AppGuid, ProcessGuid

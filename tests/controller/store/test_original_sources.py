@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.records import OriginalSource
 from reconcile.references import CacheGuid, Rootfs

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.store import Store, cached_images, open_store
+from controller.store import cached_images
 from controller.store.database import database_at
+from controller.store.opening import Store, open_store
 from reconcile.lrps import ProcessGuid
 from reconcile.records import JobId, JobState
 from reconcile.references import parse_digest

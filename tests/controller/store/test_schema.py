@@ -14,10 +14,14 @@ from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.schema import CreateTable
 
-from controller.store import SqlJournal, open_store, open_store_readonly, schema_versions
+from controller.store import schema_versions
 from controller.store.database import database_in_memory
+from controller.store.inspection import check_database, check_schema
+from controller.store.journal import SqlJournal
+from controller.store.opening import open_store
 from controller.store.originals import bytes_from_lrp
-from controller.store.schema import head, known, migrate
+from controller.store.schema import head, known
+from controller.store.schema_upgrade import migrate
 from controller.store.tables import metadata
 from reconcile.errors import Invalid
 from reconcile.records import Goal, Phase, Strategy
@@ -99,16 +103,19 @@ def upgrade(connection: Connection, revision: str) -> None:
 
 
 async def refusal(url: str) -> Invalid:
-    with pytest.raises(Invalid) as caught:
+    """Let both the check and the opening refuse a database, in the same words."""
+    with pytest.raises(Invalid) as checked:
+        await asyncio.to_thread(check_database, url)
+    with pytest.raises(Invalid) as opened:
         async with open_store(url, journal_key=None, run_id="r"):
             pass
-    return caught.value
+    assert (checked.value.code, checked.value.detail) == (opened.value.code, opened.value.detail)
+    return opened.value
 
 
 async def refusal_to_read(url: str) -> Invalid:
     with pytest.raises(Invalid) as caught:
-        async with open_store_readonly(url):
-            pass
+        await asyncio.to_thread(check_schema, url)
     return caught.value
 
 
@@ -143,6 +150,22 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
     assert (await refusal(f"sqlite:///{path}")).code == "SQLITE_NOTADB"
     assert (await refusal_to_read(f"sqlite:///{path}")).code == "SQLITE_NOTADB"
+
+
+async def test_a_table_of_revisions_that_is_another_programs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    execute(path, "CREATE TABLE alembic_version (other INTEGER)")
+
+    assert (await refusal(f"sqlite:///{path}")).code == "SQLITE_ERROR"
+    assert (await refusal_to_read(f"sqlite:///{path}")).code == "SQLITE_ERROR"
+
+
+async def test_a_table_of_revisions_without_a_row_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    execute(path, "CREATE TABLE alembic_version (version_num TEXT)")
+
+    assert (await refusal(f"sqlite:///{path}")).code == "schema-foreign"
+    assert (await refusal_to_read(f"sqlite:///{path}")).code == "schema-missing"
 
 
 @pytest.mark.parametrize("backend", ["postgresql", "mysql"])

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.store import SqlRecords, Store
+from controller.store.opening import Store
+from controller.store.sql import SqlRecords
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.lrps import ProcessGuid
 from reconcile.ports import BindingRecords, BlobLocations, ImageRecords, JobRecords, Journal, LrpRecords

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from reconcile.errors import Conflict, NotFound
 from reconcile.records import JOB_CHANGES, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid

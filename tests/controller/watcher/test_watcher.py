@@ -14,7 +14,7 @@ from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from controller.watcher import Watcher, WatcherDependencies
 from controller.watcher.sweep import FIRST_REQUEST_PAUSE
 from controller.workqueue import WorkQueue
@@ -374,7 +374,7 @@ class TestStagingTasks:
         assert len(scene.requests.taken) == 1
 
     async def test_the_binding_of_a_staging_that_failed_is_dropped_and_an_older_state_changes_nothing(
-        self, scene: Scene
+        self, scene: Scene, capsys: pytest.CaptureFixture[str]
     ) -> None:
         await scene.happens(TaskCreated(STAGING))
         (request,) = scene.requests.taken
@@ -382,11 +382,14 @@ class TestStagingTasks:
         binding = Binding(request.app_guid, request.source, request.requester, 1, job.job_id)
         await scene.store.records.add_job(job, binding)
 
-        failed = replace(STAGING, state=TaskState.COMPLETED, failed=True)
+        pull = "failed to create container: running image plugin create: "
+        why = f"{pull}reading manifest 1 in r: manifest unknown\n: exit status 1"
+        failed = replace(STAGING, state=TaskState.COMPLETED, failed=True, failure_reason=why)
         await scene.happens(TaskChanged(STAGING, failed))
         for _ in range(200):  # the store works in a thread, in real time
             await asyncio.sleep(0.01)
         assert await scene.store.records.find_binding(request.requester) is None
+        assert '"detail": "reading manifest 1 in r: manifest unknown"' in capsys.readouterr().out
 
         await scene.happens(TaskCreated(STAGING))
         assert len(scene.requests.taken) == 1

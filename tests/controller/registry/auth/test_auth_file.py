@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.auth.auth_file import AuthFile, parse_logins
-from controller.registry.auth.tokens import IDENTITY_TOKEN
+from controller.registry.auth.auth_file import IDENTITY_TOKEN, AuthFile, parse_logins
 from reconcile.errors import Invalid
 
 MARKER = "marker:pass:word"

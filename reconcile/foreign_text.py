@@ -7,6 +7,7 @@ MAX_FOREIGN_TEXT = 256  # characters
 _HIDDEN = re.compile(
     r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"
     r"|\b((?:access_|refresh_)?token|password|sig|signature|x-amz-[a-z-]+|_state)(=|\"?:\s*\"?)[^\s&\"']+"
+    r"|(?<=://)[^\s/@\"']+(?=@)"
     r"|\?[^\s\"']+"
 )
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.foreign_text import clean, cut, one_line
+from reconcile.foreign_text import clean, cut, one_line
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from controller.foreign_text import clean, cut, one_line
         "https://s3.example/blob?X-Amz-Signature=bWFya2VyLXBhc3N3b3Jk&x=1",
         '{"access_token": "bWFya2VyLXBhc3N3b3Jk"}',
         "password=bWFya2VyLXBhc3N3b3Jk",
+        'Get "https://user:bWFya2VyLXBhc3N3b3Jk@registry.example/v2/"',
     ],
 )
 def test_foreign_text_is_cleaned_of_secrets(text: str) -> None:

@@ -1,0 +1,46 @@
+"""Looks at a database without taking its lock: can the daemon use it, and is its schema current?"""
+
+from contextlib import suppress
+
+from controller.store.connections import open_snapshot
+from controller.store.location import check_access, is_there, path_from_url
+from controller.store.schema import check_current, check_migratable
+from reconcile.errors import ErrorCode, Invalid, Unavailable
+
+
+def check_database(url: str) -> None:
+    """Refuse a database that `open_store` would refuse; nothing is created, locked or changed; blocks.
+
+    Raises:
+        Invalid: `database-url`, `database-unsupported`, `database-path`, `schema-newer`,
+            `schema-foreign` or SQLite's code for a file that is no database.
+    """
+    path = path_from_url(url)
+    if path is None:
+        return
+    check_access(path)
+    if not is_there(path):
+        return
+    # A locked database or a full disk may be over when the daemon starts.
+    with suppress(Unavailable), open_snapshot(path) as connection:
+        check_migratable(connection, str(path))
+
+
+def check_schema(url: str) -> None:
+    """Refuse a database whose schema is not this version's; nothing is created, locked or changed; blocks.
+
+    Raises:
+        Invalid: `database-url`, `database-unsupported`, `database-path`, `database-missing`,
+            `schema-missing`, `schema-newer`, `schema-older` or SQLite's code for a file that is no
+            database.
+        Unavailable: The file cannot be opened, or is locked.
+    """
+    path = path_from_url(url)
+    if path is None or not is_there(path):
+        raise Invalid(
+            "store",
+            ErrorCode.DATABASE_MISSING,
+            f"{path or 'a database in memory'} is not there: start the daemon first",
+        )
+    with open_snapshot(path) as connection:
+        check_current(connection, str(path))

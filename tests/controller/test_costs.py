@@ -23,7 +23,7 @@ from controller.config import Config
 from controller.control import OperatorControl
 from controller.process import Process
 from controller.progress import Progress
-from controller.store import Store, open_store
+from controller.store.opening import Store, open_store
 from controller.transport import client_tls
 from controller.workqueue import WorkQueue
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey

@@ -37,8 +37,8 @@ MIGRATION_BACKOFF = backoff(FIRST_BACK_OFF, 5.0)
 """Pauses between failed looks at an LRP that is being migrated: shorter than others, since its app waits."""
 
 START_BACKOFF = backoff(FIRST_BACK_OFF, 30.0)
-"""Pauses between failed attempts to start a migration: its place is kept meanwhile, so that as many LRPs as may
-be migrated at a time ask a private registry that does not answer, and no more."""
+"""Pauses between failed attempts to start a migration: its place is kept meanwhile, so that only as many LRPs
+as may be migrated at a time ask a private registry that does not answer."""
 
 UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER_DOMAIN, Reason.NOT_DESIRED})
 """Reasons that are not worth a record of an LRP that has none."""

@@ -453,7 +453,8 @@ class App:
         least = min(self.held, self.wanted)
         assert own + bridged >= least, f"{own} and {bridged} of {least}"
         # Until the bridge serves them too, nobody can keep instances that start after their removal was sent.
-        is_at_risk = self.late_removal and bridged < own
+        # What runs of a definition that was removed was to be stopped: the BBS stops it too.
+        is_at_risk = (self.late_removal and bridged < own) or PROCESS not in self.bbs.desired
         self.held = least if is_at_risk else min(max(least, own), self.wanted)
 
     def comes_to_rest(self) -> None:

@@ -164,7 +164,7 @@ class Scene:
         """Run all loops of a daemon."""
         loop = asyncio.get_running_loop()
         process = Process("run", clock=lambda: EPOCH + loop.time(), monotonic=loop.time)
-        opened = OpenResources(self.store, self.client, self.registries, process, self.control)
+        opened = OpenResources(self.store, self.client, self.registries, None, process, self.control)
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue
         self.tasks.append(asyncio.create_task(self._run(loops), name="daemon"))

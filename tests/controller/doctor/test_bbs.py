@@ -174,8 +174,8 @@ async def test_a_bbs_that_hangs_after_its_ping_leaves_what_was_found_until_then(
     settings["communication_timeout"] = "1h"
     config = await config_of(settings)
 
-    check = Check("bbs", config.bbs_address, partial(check_bbs, config))
-    checking = asyncio.create_task(run_check(check, limit=60.0))
+    check = Check("bbs", config.bbs_address, partial(check_bbs, config), limit=60.0)
+    checking = asyncio.create_task(run_check(check))
     async with asyncio.timeout(1000.0):
         while not bbs.requests["/v1/cells/list.r1"]:  # noqa: ASYNC110 - the simulator has no event for it
             await asyncio.sleep(0.01)

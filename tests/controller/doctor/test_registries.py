@@ -267,8 +267,8 @@ async def test_what_was_stored_is_deleted_when_the_time_is_up(
     cache.fail("GET", "manifests", Stall())
     config = await config_of(settings)
 
-    check = Check("cache-registry", cache.address, partial(check_cache_registry, config))
-    checking = asyncio.create_task(run_check(check, limit=60.0))
+    check = Check("cache-registry", cache.address, partial(check_cache_registry, config), limit=60.0)
+    checking = asyncio.create_task(run_check(check))
     await asyncio.to_thread(cache.wait_for_stall)
     await pass_time(60.0)
     (found,) = await checking

@@ -89,6 +89,11 @@ class Invariants:
         """Remember something that was done, with its time."""
         self.lately.append(f"{_clock()} {what}")
 
+    def violate(self, what: str, more: str) -> None:
+        """Note what went wrong, with more of it for whoever looks into it."""
+        self.violations.append(what)
+        self.told.append(f"{_clock()} {what} {more}, after: {'; '.join(self.lately)}")
+
     def will_crash(self, process_guid: str) -> None:
         """Let an app, or its bridge, have one instance less from now on, since the cell takes it."""
         guid = process_guid.removeprefix(BRIDGE_PREFIX)
@@ -148,9 +153,7 @@ class Invariants:
             least = held - self._unseen_crashes(guid)
             self.lowest[guid] = min(self.lowest.get(guid, 0), count - least)
             if count < least:
-                what = f"{app.owner.app_name}: {count} of {held} instances serve"
-                self.violations.append(what)
-                self.told.append(f"{_clock()} {what} {guid}, after: {'; '.join(self.lately)}")
+                self.violate(f"{app.owner.app_name}: {count} of {held} instances serve", guid)
             # Told once, and what a crash has cost is not asked for again.
             self.held[guid] = min(max(held, lasting.get(guid, 0)), wanted) if count >= held else count
         self._check_definitions()

@@ -126,7 +126,8 @@ class Chaos:
         with self.invariants.watching(), self.downtime.watching():
             await self._start()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._repeat(self._kill, 4.0, until=begun + seconds))
+                kills = self._chance.choice([2.0, 6.0, 12.0])
+                group.create_task(self._repeat(self._kill, kills, until=begun + seconds))
                 group.create_task(self._repeat(self._disturb, 0.3, until=begun + seconds))
                 group.create_task(self._repeat(self._start_one, 0.8, until=begun + seconds))
                 group.create_task(self._repeat(self._cut_off_cache, 4.0, until=begun + seconds))
@@ -236,7 +237,7 @@ class Chaos:
         app = self._app()
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with asyncio.timeout(3.0), open_client(*self._env.admin) as client:
-                match self._chance.choice(["pause", "resume", "reconcile", "restore"]):
+                match self._chance.choice(["pause", "resume", "resume", "reconcile", "restore"]):
                     case "pause":
                         await client.pause()
                     case "resume":
@@ -316,6 +317,11 @@ class Chaos:
             Hangs(layers_only=True),
             Slow(self._chance.uniform(0.5, 6.0)),
         ]
+        daemon = self._daemon
+        if daemon is not None and self._chance.random() < 0.5:
+            phase = self._chance.choice(["bridging", "removed", "starting", "desire-unconfirmed"])
+            with contextlib.suppress(TimeoutError):
+                await daemon.news(lambda line: line["data"].get("reason") == phase, within=3.0)
         await self._cut_off(self._env.cache, "cache", self._chance.choice(conditions))
 
     async def _cut_off_source(self) -> None:
@@ -386,8 +392,6 @@ class Chaos:
         if app is None:
             return
         self.invariants.note(f"put back {app.process_guid}")
-        self.invariants.will_restart(app)
-        self.downtime.note_restart(app)
         await self._env.cloud.stop(app)
         app.is_started = True
         await self._env.cloud.sync()

@@ -77,12 +77,14 @@ class Downtime:
     def watching(self) -> Iterator[None]:
         """Watch for the length of a block."""
         self._bbs.failed_callers.append(self._see_failed_call)
+        self._cloud.removing.append(self._see_owner_remove)
         ticking = asyncio.create_task(self._tick_forever())
         try:
             yield
         finally:
             ticking.cancel()
             self._bbs.failed_callers.remove(self._see_failed_call)
+            self._cloud.removing.remove(self._see_owner_remove)
 
     async def _tick_forever(self) -> None:
         before = time.monotonic()
@@ -91,12 +93,6 @@ class Downtime:
             now = time.monotonic()
             self.pass_time(min(now - before, LONGEST_TICK))
             before = now
-
-    def note_restart(self, app: App) -> None:
-        """Begin anew with an app that its owner restarts under the same process GUID."""
-        self._outages.pop(app.process_guid, None)
-        self._misscaled.pop(app.process_guid, None)
-        self._from_copy[app.process_guid] = time.monotonic()
 
     def note_kill(self) -> None:
         """Give the next daemon the time that it takes to find out what the last one has left."""
@@ -227,6 +223,13 @@ class Downtime:
         if ran < at - self._patience.claim:
             self._claimed.add(guid)
             self._invariants.violate(f"{guid} is called cached by {said}, and does not run from its copy", "")
+
+    def _see_owner_remove(self, guid: str) -> None:
+        """Begin anew with an app that its owner stops, and perhaps starts again."""
+        self._outages.pop(guid, None)
+        self._misscaled.pop(guid, None)
+        if self._runs_from_copy(guid):
+            self._from_copy[guid] = time.monotonic()
 
     def _see_failed_call(self, _path: str, body: bytes) -> None:
         for guid, outage in self._outages.items():

@@ -416,8 +416,8 @@ class App:
         self.wanted = instances
         if PROCESS in self.bbs.desired:
             self.bbs.update(PROCESS, instances)
-            # which instances go is the owner's doing
-            self.held = min(self.held, self.bbs.serving(PROCESS, BRIDGE))
+            # which instances go is the owner's doing; the bridge stands for the app's own, and adds none to them
+            self.held = min(self.held, max(self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)))
         else:
             self.owner_syncs()
 

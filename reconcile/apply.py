@@ -238,21 +238,8 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, targets:
             return Outcome(reason, retry_after=seconds)
         case Enter(row):
             return await _enter(row, targets)
-        case DesireBridge(row, instances, reason):
-            await targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
-            with suppress(Conflict):
-                await targets.bridges.desire_another(
-                    row.original,
-                    bridge_of(row.process_guid),
-                    BRIDGE_DOMAIN,
-                    action.target,
-                    instances=instances,
-                )
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
-        case UpdateBridge(row, wanted, reason):
-            with suppress(NotFound):
-                await targets.bridges.update_from(bridge_of(row.process_guid), wanted)
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+        case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
+            return await _change_bridge(step, action.target, targets)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, targets)
         case TurnBack():
@@ -261,12 +248,29 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, targets:
             return await _desire(row, action.target, observed, targets)
         case RetireInstances() as retire:
             return await _retire(retire, observed, targets)
-        case RemoveBridge(row, reason):
-            with suppress(NotFound):
-                await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case Close(row, reason):
             return await _close(row, reason, observed, targets)
+
+
+async def _change_bridge(
+    step: DesireBridge | UpdateBridge | RemoveBridge, target: Pull, targets: PassTargets
+) -> Outcome:
+    row = step.migration
+    bridge = bridge_of(row.process_guid)
+    match step:
+        case DesireBridge():
+            await targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+            with suppress(Conflict):
+                await targets.bridges.desire_another(
+                    row.original, bridge, BRIDGE_DOMAIN, target, instances=step.instances
+                )
+        case UpdateBridge():
+            with suppress(NotFound):
+                await targets.bridges.update_from(bridge, step.wanted)
+        case RemoveBridge():
+            with suppress(NotFound):
+                await targets.lrps.remove_desired_lrp(bridge)
+    return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
 
 
 async def _enter(row: Migration, targets: PassTargets) -> Outcome:

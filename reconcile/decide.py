@@ -30,6 +30,7 @@ from reconcile.records import (
     CacheRequest,
     Goal,
     JobState,
+    LrpRecord,
     Migration,
     Strategy,
     requester_of_lrp,
@@ -50,7 +51,6 @@ _FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reas
 
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
-
 
 RETRY_RESTORE_AFTER = 300.0
 """Seconds after which an LRP that could not be restored to its source is restored again."""
@@ -150,9 +150,12 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     if original_source.needs_credentials and original_source.credentials is None:
         return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
     record = observed.record
-    if record is not None and record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs):
-        if _still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER):
-            return Skip(record.reason, record.detail)
+    if (
+        record is not None
+        and _is_failed_restore(record, lrp)
+        and _still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER)
+    ):
+        return Skip(record.reason, record.detail)
     how = _strategy(observed, lrp, image_from_rootfs(original_source.rootfs).canonical(), rules)
     if isinstance(how, Skip):
         return how
@@ -178,9 +181,14 @@ def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
     It stays visible until something else is asked for.
     """
     record = observed.record
-    if record is None or record.reason not in _FAILED_RESTORES or record.rootfs != str(lrp.rootfs):
+    if record is None or observed.order is not None or not _is_failed_restore(record, lrp):
         return None
-    return Skip(record.reason, record.detail) if observed.order is None else None
+    return Skip(record.reason, record.detail)
+
+
+def _is_failed_restore(record: LrpRecord, lrp: DesiredLrp) -> bool:
+    """Whether an LRP could not be restored to its source, and still runs from what it ran from then."""
+    return record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
 
 
 def _strategy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:

@@ -90,7 +90,7 @@ class TestPause:
         action = decided(observed)
 
         assert isinstance(action, Continue)
-        assert action.step == DesireBridge(OPEN)
+        assert action.step == DesireBridge(OPEN, LRP.instances)
 
     def test_instances_of_a_definition_that_was_removed_are_retired_all_the_same(self) -> None:
         late = row(ActualLrpState.RUNNING, guid="old")

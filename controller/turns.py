@@ -1,7 +1,7 @@
 """Counts how often a key comes back at once after it was released, so that a loop without pauses is seen.
 
-A key that comes back after the shortest pause of a wait counts as calm, however often it does so. What counts is
-the time from a release to the call that brings the key back, not the time that it then waits for its turn.
+A key that comes back after the shortest pause of a wait counts as calm, however often it does so. What counts
+is the time from a release to the call that brings the key back, not the time that it then waits for its turn.
 """
 
 from collections import OrderedDict

@@ -6,8 +6,8 @@ priority that it was given since it was last released as done: a failed look doe
 behind all others.
 
 Two things keep a mistake elsewhere from becoming a loop without pauses. What happens while a key is held does
-not shorten the back-off after its failure, since the failed work may itself have caused it. And a key that comes
-back at once more often than `MAX_TURNS` is delayed, ever longer, whatever brings it back.
+not shorten the back-off after its failure, since the failed work may itself have caused it. And a key that
+comes back at once more often than `MAX_TURNS` is delayed, ever longer, whatever brings it back.
 
 All methods run on the event loop's thread.
 """
@@ -33,8 +33,8 @@ DEFAULT_BACKOFF = backoff(FIRST_BACK_OFF, LONGEST_BACK_OFF)
 
 BUSY_DELAY = exact_backoff(CALM, LONGEST_BACK_OFF)
 URGENT_BUSY_DELAY = exact_backoff(CALM, 1.0)
-"""Seconds that a key waits by how many turns it is above `MAX_TURNS`; an app with very many instances may keep
-an urgent key busy, and waits for it."""
+"""Seconds that a key waits, by how many turns it is above `MAX_TURNS`. An app with very many instances may
+keep an urgent key busy, and waits for it."""
 
 
 class Priority(IntEnum):
@@ -131,7 +131,7 @@ class WorkQueue(Generic[Key]):
 
         Args:
             key: A key that is held.
-            pause: Computes the seconds from how often the look has failed in a row.
+            pause: Computes the seconds from how many passes of the key have failed in a row.
             priority: The key comes back at the highest priority that it was given, this one included.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1

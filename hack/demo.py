@@ -66,6 +66,8 @@ async def tell(story: Story, env: Environment, *, kill_during_copy: bool) -> Non
 
     daemon = await env.started_daemon()
     story.tell("daemon", f"process {daemon.pid}, config {env.config_path}")
+    canary = (await daemon.logged("canary.cells-can-pull"))["data"]
+    story.tell("canary", f"{', '.join(canary['cells'])} pulled a task's image from {env.cache.address}")
 
     app = env.cloud.create("web", Image(reference))
     app.instances = 2

@@ -91,10 +91,11 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     terminal.tell(
         "Look around",
         "Three apps run from a public registry. The daemon was started for the first time, with "
-        "`start_paused`: it watches, and changes nothing.",
+        "`start_paused`: it watches, and changes nothing. `doctor --cells` lets each cell show that it can "
+        "pull from the private registry.",
     )
     await says("config check")
-    await says("doctor")
+    await says("doctor --cells")
     await says("status")
     terminal.tell(
         "See what would change",
@@ -111,11 +112,13 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says("apps")
     terminal.tell(
         "Let the daemon do the rest",
-        "From now on it copies every image and migrates every app by itself.",
+        "From now on it copies every image and migrates every app by itself. A canary, a tiny task of its "
+        "own, has shown that cells can pull.",
     )
     await says("resume")
     await _wait(lambda: all(map(env.is_from_cache, (web, worker, tool))))
     await _wait(lambda: not any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired))
+    await says("status")
     await says("images")
     await says("jobs --state cached")
     await says("migrations")

@@ -96,7 +96,7 @@ class Outcome:
     ended: Migration | None = None
 
 
-class MigratedCopies(Protocol):
+class ActionCopyRecords(Protocol):
     """The records of copies, as far as actions change them."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
@@ -107,7 +107,7 @@ class MigratedCopies(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PassTargets:
+class ActionPorts:
     """The ports that actions have effects through.
 
     Attributes:
@@ -119,7 +119,7 @@ class PassTargets:
     instances: Instances
     journal: Journal
     original_sources: OriginalSources
-    images: MigratedCopies
+    images: ActionCopyRecords
     engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests
@@ -129,7 +129,7 @@ class PassTargets:
     stops: StopRequests = field(default_factory=StopRequests)
 
 
-async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Carry out an action that was decided on an observation."""
     match action:
         case Skip(reason, detail):
@@ -137,43 +137,43 @@ async def apply(action: Action, observed: Observed, facts: Facts, targets: PassT
         case Forget(reason):
             return Outcome(reason)
         case CacheImage(request):
-            job = await targets.requests.request(request)
+            job = await ports.requests.request(request)
             return Outcome(Reason.WAITING_FOR_COPY, f"requested a copy: {request.reason}, job {job.job_id}")
         case VerifyImage():
-            return await _verify(action, observed, targets)
+            return await _verify(action, observed, ports)
         case BeginMigration():
-            return await _begin(action, observed, facts, targets)
+            return await _begin(action, observed, facts, ports)
         case RetireInstances():
-            return await _retire(action, observed, targets)
+            return await _retire(action, observed, ports)
         case RemoveOrphanedBridge(process_guid, reason):
             with suppress(NotFound):
-                await targets.lrps.remove_desired_lrp(process_guid)
+                await ports.lrps.remove_desired_lrp(process_guid)
             return Outcome(reason, retry_after=LONGEST_RETRY)
         case Continue():
-            return await _continue(action, observed, facts, targets)
+            return await _continue(action, observed, facts, ports)
 
 
-async def _verify(action: VerifyImage, observed: Observed, targets: PassTargets) -> Outcome:
-    if await targets.verifier.verify(action.image):
+async def _verify(action: VerifyImage, observed: Observed, ports: ActionPorts) -> Outcome:
+    if await ports.verifier.verify(action.image):
         return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
-    await _request_again(action.lrp.process_guid, action.image, observed, targets)
-    corrupt = targets.cache.image(action.image.cache_guid)
+    await _request_again(action.lrp.process_guid, action.image, observed, ports)
+    corrupt = ports.cache.image(action.image.cache_guid)
     return Outcome(Reason.COPY_CORRUPT, f"{corrupt} is corrupt: requested what is missing")
 
 
 async def _request_again(
-    guid: ProcessGuid, image: CachedImage, observed: Observed, targets: PassTargets
+    guid: ProcessGuid, image: CachedImage, observed: Observed, ports: ActionPorts
 ) -> Outcome:
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
         request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
-        await targets.requests.request(request)
-    await targets.journal.delete_migration(guid)
-    vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"
+        await ports.requests.request(request)
+    await ports.journal.delete_migration(guid)
+    vanished = f"{ports.cache.image(image.cache_guid)} vanished from the private registry"
     return Outcome(Reason.WAITING_FOR_COPY, vanished)
 
 
-async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
@@ -191,23 +191,23 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targe
         detail=action.detail,
         way_back=_way_back_of(action, observed),
     )
-    await targets.journal.save_migration(row)
+    await ports.journal.save_migration(row)
     if image is not None:
         try:
-            has_copy = await _has_copy(image, targets)
+            has_copy = await _has_copy(image, ports)
         except DockerCacheError:
-            await targets.journal.delete_migration(guid)  # nothing has begun
+            await ports.journal.delete_migration(guid)  # nothing has begun
             raise
         if not has_copy:
-            return await _request_again(guid, image, observed, targets)
+            return await _request_again(guid, image, observed, ports)
         lrp = action.lrp
         login = lrp.credentials
-        await targets.original_sources.save_original_source(
+        await ports.original_sources.save_original_source(
             OriginalSource(guid, cache_guid, lrp.rootfs, login is not None, login)
         )
     if action.strategy is Strategy.BRIDGE:
-        return await _enter(replace(row, phase=Phase.BRIDGING), targets)
-    return await _remove(row, observed, facts, targets)
+        return await _enter(replace(row, phase=Phase.BRIDGING), ports)
+    return await _remove(row, observed, facts, ports)
 
 
 def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:
@@ -217,11 +217,11 @@ def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:
     return Pull(source.rootfs, source.credentials)
 
 
-async def _has_copy(image: CachedImage, targets: PassTargets) -> bool:
+async def _has_copy(image: CachedImage, ports: ActionPorts) -> bool:
     """Whether a copy is still recorded, now that the row shows that it is used, and still in the registry."""
-    if await targets.images.find_image(image.cache_guid) is None:  # an operator evicts it now
+    if await ports.images.find_image(image.cache_guid) is None:  # an operator evicts it now
         return False
-    return await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest)
+    return await ports.engine.is_present(ports.cache.image(image.cache_guid), image.digest)
 
 
 def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
@@ -232,58 +232,58 @@ def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     return observed.original_source.cache_guid
 
 
-async def _continue(action: Continue, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _continue(action: Continue, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
         case Enter(row):
-            return await _enter(row, targets)
+            return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
-            return await _change_bridge(step, action.target, targets)
+            return await _change_bridge(step, action.target, ports)
         case RemoveOriginal(row):
-            return await _remove(row, observed, facts, targets)
+            return await _remove(row, observed, facts, ports)
         case TurnBack():
-            return await _turn_back(action.step, observed, facts, targets)
+            return await _turn_back(action.step, observed, facts, ports)
         case DesireOriginal(row):
-            return await _desire(row, action.target, observed, targets)
+            return await _desire(row, action.target, observed, ports)
         case RetireInstances() as retire:
-            return await _retire(retire, observed, targets)
+            return await _retire(retire, observed, ports)
         case Close(row, reason):
-            return await _close(row, reason, observed, targets)
+            return await _close(row, reason, observed, ports)
 
 
 async def _change_bridge(
-    step: DesireBridge | UpdateBridge | RemoveBridge, target: Pull, targets: PassTargets
+    step: DesireBridge | UpdateBridge | RemoveBridge, target: Pull, ports: ActionPorts
 ) -> Outcome:
     row = step.migration
     bridge = bridge_of(row.process_guid)
     match step:
         case DesireBridge():
-            await targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+            await ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
             with suppress(Conflict):
-                await targets.bridges.desire_another(
+                await ports.bridges.desire_another(
                     row.original, bridge, BRIDGE_DOMAIN, target, instances=step.instances
                 )
         case UpdateBridge():
             with suppress(NotFound):
-                await targets.bridges.update_from(bridge, step.wanted)
+                await ports.bridges.update_from(bridge, step.definition)
         case RemoveBridge():
             with suppress(NotFound):
-                await targets.lrps.remove_desired_lrp(bridge)
+                await ports.lrps.remove_desired_lrp(bridge)
     return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
 
 
-async def _enter(row: Migration, targets: PassTargets) -> Outcome:
-    await targets.journal.save_migration(row)
+async def _enter(row: Migration, ports: ActionPorts) -> Outcome:
+    await ports.journal.save_migration(row)
     return Outcome(row.phase.reason, retry_after=0.0, rounds=row.rounds)
 
 
-async def _close(row: Migration, reason: Reason, observed: Observed, targets: PassTargets) -> Outcome:
+async def _close(row: Migration, reason: Reason, observed: Observed, ports: ActionPorts) -> Outcome:
     if reason in _SUSPECTS_COPY and row.goal is Goal.CACHE:
-        await targets.images.mark_for_verification(row.cache_guid, observed.now)
+        await ports.images.mark_for_verification(row.cache_guid, observed.now)
     if reason is Reason.MIGRATED:
-        _note_successes(row, observed, targets)
-    await targets.journal.delete_migration(row.process_guid)
+        _note_successes(row, observed, ports)
+    await ports.journal.delete_migration(row.process_guid)
     is_on_copy = reason in _ON_COPY
     return Outcome(
         reason,
@@ -295,99 +295,103 @@ async def _close(row: Migration, reason: Reason, observed: Observed, targets: Pa
     )
 
 
-def _note_successes(row: Migration, observed: Observed, targets: PassTargets) -> None:
+def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> None:
     """Note the cells that run instances from the copy."""
     tags = row.original.placement_tags
     for each in (*observed.instances, *observed.bridge_instances):
         is_new = each.instance_guid not in row.instance_guids
         if each.state is ActualLrpState.RUNNING and each.cell_id and is_new:
-            targets.pulls.note_success(each.cell_id, tags)
+            ports.pulls.note_success(each.cell_id, tags)
 
 
-async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     row, failure = step.migration, step.failure
     if failure is not None and failure.is_pull_failure:
-        targets.pulls.note_failure("", row.original.placement_tags, failure)
+        ports.pulls.note_failure("", row.original.placement_tags, failure)
     if row.ended in _SUSPECTS_COPY:
-        await targets.images.mark_for_verification(row.cache_guid, observed.now)
+        await ports.images.mark_for_verification(row.cache_guid, observed.now)
     if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
-        return await _enter(row, targets)
-    return await _remove(row, observed, facts, targets)
+        return await _enter(row, ports)
+    return await _remove(row, observed, facts, ports)
 
 
-async def _remove(before: Migration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _remove(before: Migration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Remove the original, after its row was written and it was observed once more."""
     guid = before.process_guid
-    row = row_of_removal(before, observed.world, targets.limits)
-    await targets.journal.save_migration(row)
+    row = row_of_removal(before, observed.world, ports.limits)
+    await ports.journal.save_migration(row)
     seen = await observe_migrating(row, observed, facts)
     if not may_remove(row, seen.world):
-        return await _cancel(before, Reason.INSTANCES_CHANGED, observed, targets)
-    newest = row_of_removal(before, seen.world, targets.limits)
+        return await _cancel(before, Reason.INSTANCES_CHANGED, observed, ports)
+    newest = row_of_removal(before, seen.world, ports.limits)
     if newest != row:  # it was scaled, has other routes or other instances now
         row = newest
-        await targets.journal.save_migration(row)
+        await ports.journal.save_migration(row)
     try:
-        await targets.lrps.remove_desired_lrp(guid)
+        await ports.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it since the last observation: it must not be desired again.
-        return await _cancel(before, Reason.REMOVED_BY_OWNER, observed, targets)
+        return await _cancel(before, Reason.REMOVED_BY_OWNER, observed, ports)
     except Unavailable as error:
         if error.may_have_happened:
             return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), retry_after=0.0, rounds=row.rounds)
-        await _cancel(before, Reason.NOT_REMOVED, observed, targets)
+        await _cancel(before, Reason.NOT_REMOVED, observed, ports)
         raise
-    return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
+    return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), ports)
 
 
 async def _cancel(
-    row: Migration, reason: Reason, observed: Observed, targets: PassTargets, *, detail: str = ""
+    row: Migration, reason: Reason, observed: Observed, ports: ActionPorts, *, detail: str = ""
 ) -> Outcome:
     """Cancel a removal: go back to the row from before, or end a migration that has just begun."""
     before = observed.migration
     if before is not None and reason is not Reason.BBS_REFUSED_DEFINITION:
-        await targets.journal.save_migration(before)
+        await ports.journal.save_migration(before)
         return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
-    await targets.journal.delete_migration(row.process_guid)
+    await ports.journal.delete_migration(row.process_guid)
     rounds = row.rounds if reason is Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody reverted it
     return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
-async def _retire(action: RetireInstances, observed: Observed, targets: PassTargets) -> Outcome:
+async def _retire(action: RetireInstances, observed: Observed, ports: ActionPorts) -> Outcome:
     if action.migration is not None:
-        await targets.journal.save_migration(action.migration)
+        await ports.journal.save_migration(action.migration)
     for row in action.instances:
-        await _retire_one(row, observed.now, targets)
+        await _retire_one(row, observed.now, ports)
     if without_container(action.instances):  # the BBS deletes their rows at once
         return Outcome(action.reason, retry_after=SHORTEST_RETRY)
     return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
-async def _retire_one(row: ActualLrp, now: float, targets: PassTargets) -> None:
+async def _retire_one(instance: ActualLrp, now: float, ports: ActionPorts) -> None:
     """Retire an instance, unless an earlier request to stop it may still take effect."""
-    stops, repeat_after = targets.stops, targets.limits.stop
-    if row.presence is not Presence.ORDINARY or not stops.is_due(row, now, repeat_after=repeat_after):
+    stops, repeat_after = ports.stops, ports.limits.stop
+    if instance.presence is not Presence.ORDINARY or not stops.is_due(
+        instance, now, repeat_after=repeat_after
+    ):
         return
-    stops.note(row, now)
+    stops.note(instance, now)
     try:
-        await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+        await ports.instances.retire_actual_lrp(
+            instance.process_guid, index=instance.index, domain=instance.domain
+        )
     except NotFound:
-        stops.note_gone(row)
+        stops.note_gone(instance)
 
 
-async def _desire(row: Migration, target: Pull, observed: Observed, targets: PassTargets) -> Outcome:
+async def _desire(row: Migration, target: Pull, observed: Observed, ports: ActionPorts) -> Outcome:
     original = row.original
     try:
-        await targets.lrps.desire_lrp(original, target.rootfs, target.credentials)
+        await ports.lrps.desire_lrp(original, target.rootfs, target.credentials)
     except Conflict:
         return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, retry_after=0.0, rounds=row.rounds)
     except Invalid as refusal:
         # The BBS accepted the old definition before: desire it again rather than lose the LRP.
-        await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
+        await ports.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if not row.has_bridge:
-            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, observed, targets, detail=refusal.detail)
+            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, observed, ports, detail=refusal.detail)
         return await _enter(
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
-            targets,
+            ports,
         )
     return Outcome(Reason.DESIRE_UNCONFIRMED, retry_after=0.0, rounds=row.rounds)

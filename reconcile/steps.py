@@ -102,7 +102,7 @@ class UpdateBridge:
     """
 
     migration: Migration
-    wanted: DesiredLrp
+    definition: DesiredLrp
     reason: Reason = Reason.BRIDGING
 
 

@@ -1,4 +1,4 @@
-"""Remembers which instances were asked to stop, so that none is asked again before the stop can arrive.
+"""Remembers which instances were asked to stop, so that none is asked again before its stop can have arrived.
 
 The BBS sends the stop to the cell while it answers a retire request, and emits a removed event before that,
 although the row is still there. Who retires on such events storms the cell.
@@ -20,7 +20,10 @@ class _Request:
 
 
 class StopRequests:
-    """The instances that were retired lately; the BBS deletes a row without an instance GUID at once."""
+    """The instances that were retired lately.
+
+    A row without an instance GUID has no container, and is not remembered: the BBS deletes it at once.
+    """
 
     def __init__(self) -> None:
         self._requests: OrderedDict[str, _Request] = OrderedDict()
@@ -50,7 +53,7 @@ class StopRequests:
         self._requests.pop(row.instance_guid, None)
 
     def is_announcement(self, row: ActualLrp) -> bool:
-        """Whether a removed event only announces a stop that was requested here: true once for each."""
+        """Whether a removed event only announces a stop that was requested here; true once for each."""
         request = self._requests.get(row.instance_guid)
         if request is None or request.is_announced:
             return False

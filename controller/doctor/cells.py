@@ -31,7 +31,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ("no such host", "let the cells' DNS resolve the host of cache_registry.address"),
     (
         "server gave HTTP response|This registry is insecure|x509|certificate",
-        "let cells trust its certificate, or name it in the cells' garden.insecure_docker_registry_list",
+        "let cells trust its certificate, or name it in the cells' grootfs.insecure_docker_registry_list",
     ),
     (
         "authentication required|unauthorized|denied|invalid username",

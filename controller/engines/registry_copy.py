@@ -109,7 +109,7 @@ class RegistryCopy(BaseEngine):
             # Of an index that is copied whole it is not known which manifest a cell will take.
             checks = CellRules(root, str(image.source)) if isinstance(root, Manifest) else ANY_BLOB
             transfer = Transfer(context, state, checks=checks)
-            copied = transfer.run(contents, private.version, mount_sources)
+            copied = transfer.run(contents, private.tag_or_digest, mount_sources)
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._copy_threads, cancellation)

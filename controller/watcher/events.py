@@ -34,7 +34,7 @@ from reconcile.start_failures import start_failure
 log = structlog.get_logger(scope="watcher")
 
 _ON_THE_WAY = frozenset({ActualLrpState.UNCLAIMED, ActualLrpState.CLAIMED})
-"""States of an instance that change no decision: a crash, and the end of an instance, have events of their own."""
+"""States of an instance that decide nothing: its crash and its end have events of their own."""
 
 
 class EventHandler:

@@ -62,6 +62,9 @@ def removed(case: Case) -> Step:
     row, world = case.row, case.world
     if world.lrp is not None:
         return _desired_by_somebody(case, world.lrp)
+    seen = {each.instance_guid for each in world.instances} - row.instance_guids - {""}
+    if seen:  # somebody else desired it meanwhile, and removed it again
+        return Enter(replace(row, instance_guids=row.instance_guids | seen))
     if row.run_id != world.run_id and world.domain_is_fresh and not row.has_bridge:
         # The process died between removal and desire. In a fresh domain the owner syncs and desires what
         # should exist, so an LRP that is still missing after a sync was stopped or deleted by its owner.

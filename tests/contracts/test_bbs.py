@@ -248,7 +248,9 @@ class BbsContract:
         await scene.client.desire_definition(lrp)
         assert comparable(await scene.stored(guid)) == comparable(before)
 
-    async def test_another_lrp_like_one_differs_in_key_domain_image_and_count_alone(self, scene: Scene) -> None:
+    async def test_another_lrp_like_one_differs_in_key_domain_image_and_count_alone(
+        self, scene: Scene
+    ) -> None:
         """What a bridge is; the first one stays as it was."""
         guid = await scene.desire(full_lrp(scene.lrp()))
         before = await scene.stored(guid)

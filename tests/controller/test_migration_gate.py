@@ -87,7 +87,7 @@ async def scene() -> Scene:
 async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_their_order(scene: Scene) -> None:
     for key in (A, B):
         assert scene.reason(key) is None
-        scene.gate.start(key)
+        scene.gate.start(key, Goal.CACHE)
     assert [scene.reason(key) for key in (C, D)] == [Reason.IN_FLIGHT_LIMIT] * 2
 
     scene.gate.end(A, ENDED)
@@ -100,12 +100,12 @@ async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_thei
 
 async def test_the_lower_of_both_limits_counts(scene: Scene) -> None:
     scene.control.max_in_flight = 1
-    scene.gate.start(A)
+    scene.gate.start(A, Goal.CACHE)
     assert scene.reason(B) is Reason.IN_FLIGHT_LIMIT
 
     scene.control.max_in_flight = 100
     assert scene.reason(B) is None
-    scene.gate.start(B)
+    scene.gate.start(B, Goal.CACHE)
     assert scene.reason(C) is Reason.IN_FLIGHT_LIMIT
 
 
@@ -122,7 +122,7 @@ async def test_none_starts_before_each_migration_of_an_earlier_run_had_a_pass(sc
 
 async def test_after_failures_in_a_row_none_starts_until_an_operator_resets_it(scene: Scene) -> None:
     for _ in range(2):
-        scene.gate.start(A)
+        scene.gate.start(A, Goal.CACHE)
         scene.gate.update_circuit_breaker(A, FAILED, NOW)
         scene.gate.end(A, ENDED)
     obstacle = scene.obstacle(B)
@@ -138,7 +138,7 @@ async def test_after_failures_in_a_row_none_starts_until_an_operator_resets_it(s
 
 async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -> None:
     """Its bridge is kept and it is looked at again and again; in the end it fails as well."""
-    scene.gate.start(A)
+    scene.gate.start(A, Goal.CACHE)
     for _ in range(5):
         scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
     scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY, ended=ENDED), NOW)
@@ -147,7 +147,7 @@ async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -
 
 
 async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_nothing(scene: Scene) -> None:
-    scene.gate.start(A)
+    scene.gate.start(A, Goal.CACHE)
     scene.gate.update_circuit_breaker(A, FAILED, NOW)
     scene.gate.cancel(A, None)
     assert scene.gate.circuit_breaker.failures == 1
@@ -159,7 +159,7 @@ async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_no
 async def test_events_are_remembered_during_a_migration_and_its_old_instances_afterwards(
     scene: Scene,
 ) -> None:
-    scene.gate.start(A)
+    scene.gate.start(A, Goal.CACHE)
     assert scene.event_cache.key_of(A) == A
 
     scene.gate.end(A, ENDED)
@@ -172,7 +172,7 @@ async def test_to_finish_is_to_start_none_and_to_look_at_those_under_way_first(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene.queue.add(B)
-    scene.gate.start(A)
+    scene.gate.start(A, Goal.CACHE)
 
     await scene.gate.finish_migrations(5.0)
 
@@ -213,7 +213,7 @@ async def test_an_isolation_segment_whose_cells_cannot_pull_holds_nobody_else_up
 
 async def test_a_canary_that_passes_after_failures_closes_the_circuit_breaker(scene: Scene) -> None:
     for _ in range(2):
-        scene.gate.start(A)
+        scene.gate.start(A, Goal.CACHE)
         scene.gate.update_circuit_breaker(A, FAILED, NOW)
         scene.gate.end(A, ENDED)
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
@@ -228,7 +228,7 @@ async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_
     scene: Scene,
 ) -> None:
     for _ in range(2):
-        scene.gate.start(A)
+        scene.gate.start(A, Goal.CACHE)
         scene.gate.update_circuit_breaker(A, FAILED, NOW)
         scene.gate.end(A, ENDED)
 

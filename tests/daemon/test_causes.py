@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRPUpdate
+from reconcile.canary import DISK_MB
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX
 from tests.daemon.operator import Operator, running_apps
@@ -61,7 +62,7 @@ async def test_a_bridge_that_finds_no_room_says_so_while_it_waits_and_when_it_is
     (web,) = await running_apps(env, "web")
     lrp = env.lrp(web)
     assert lrp is not None
-    env.cell.settings.disk_mb = 2 * lrp.disk_mb  # as much as the app takes itself
+    env.cell.settings.disk_mb = 2 * lrp.disk_mb + DISK_MB  # what the app takes itself, and a canary
     daemon = await env.started_daemon()
 
     waiting = await daemon.logged("reconciler.reconciled", reason="bridging", detail=NO_ROOM)
@@ -86,7 +87,7 @@ async def test_an_open_migration_is_listed_with_what_its_bridge_waits_for(env: E
     (web,) = await running_apps(env, "web")
     lrp = env.lrp(web)
     assert lrp is not None
-    env.cell.settings.disk_mb = 2 * lrp.disk_mb
+    env.cell.settings.disk_mb = 2 * lrp.disk_mb + DISK_MB  # room for a canary
     daemon = await env.started_daemon()
 
     await daemon.logged("reconciler.reconciled", reason="bridging", detail=NO_ROOM)

@@ -416,8 +416,8 @@ class App:
         self.wanted = instances
         if PROCESS in self.bbs.desired:
             self.bbs.update(PROCESS, instances)
-            # which instances go is the owner's doing
-            self.held = min(self.held, self.bbs.serving(PROCESS, BRIDGE))
+            # which instances go is the owner's doing; the bridge stands for the app's own, and adds none to them
+            self.held = min(self.held, max(self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)))
         else:
             self.owner_syncs()
 
@@ -453,7 +453,8 @@ class App:
         least = min(self.held, self.wanted)
         assert own + bridged >= least, f"{own} and {bridged} of {least}"
         # Until the bridge serves them too, nobody can keep instances that start after their removal was sent.
-        is_at_risk = self.late_removal and bridged < own
+        # What runs of a definition that was removed was to be stopped: the BBS stops it too.
+        is_at_risk = (self.late_removal and bridged < own) or PROCESS not in self.bbs.desired
         self.held = least if is_at_risk else min(max(least, own), self.wanted)
 
     def comes_to_rest(self) -> None:

@@ -701,6 +701,33 @@ class TestPause:
         assert (await bench.ended(successor)).state is JobState.CACHED
 
 
+class TestRepeats:
+    """An LRP that asks again and again, without anything new, waits ever longer."""
+
+    async def test_it_is_said_why_a_job_waits_and_a_staging_has_it_started(self, bench: Bench) -> None:
+        await bench.ended(await bench.cacher.request(request("lrp:p")))
+        repeated = await bench.cacher.request(request("lrp:p"))
+
+        joined = await bench.cacher.request(request("task:2", at=2))
+
+        assert repeated.failure.startswith("requested-again: ")
+        assert joined.job_id == repeated.job_id
+        assert (await bench.ended(joined)).state is JobState.CACHED
+
+    @pytest.mark.looptime
+    async def test_a_registry_that_limits_the_rate_and_says_at_once_is_asked_ever_more_seldom(
+        self, bench: Bench
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        bench.registries.failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=0.0)] * 8
+        begun = loop.time()
+
+        ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+
+        assert ended.state is JobState.CACHED
+        assert loop.time() - begun > 200.0
+
+
 class TestProgress:
     async def test_it_is_told_while_a_copy_is_under_way(self, bench: Bench) -> None:
         bench.registries.may_copy.clear()

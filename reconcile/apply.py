@@ -71,9 +71,6 @@ _SUSPECTS_COPY = frozenset(
 _ON_COPY = frozenset({Reason.MIGRATED, Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
 """Ends at which the LRP is desired from its copy."""
 
-_NOT_A_ROUND = frozenset({Reason.CANCELLED, Reason.NOT_PULLED})
-"""Ends for which nobody else reverted the migration."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -290,7 +287,7 @@ async def _close(row: Migration, reason: Reason, observed: Observed, ports: Acti
         row.detail,
         retry_after=None if is_on_copy and observed.order is None else 0.0,
         cache_guid=row.cache_guid if is_on_copy else None,
-        rounds=row.rounds - 1 if reason in _NOT_A_ROUND else row.rounds,
+        rounds=row.rounds - 1 if reason is Reason.CANCELLED else row.rounds,
         ended=row,
     )
 

@@ -44,7 +44,10 @@ ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a migration after which the rounds before it no longer count."""
 
 _RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
-"""Ends after which an LRP stays as it is for a while; the others wait for what failed to be mended."""
+"""Ends after which an LRP stays as it is for a while.
+
+The others wait for what failed to be mended. When that does not help three times, the LRP stays as well.
+"""
 
 _FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
 """Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
@@ -120,6 +123,8 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
         # The staging task asked for it, by a flag that an LRP does not have.
         owner_choice = OwnerChoice.OPT_IN
     refusal = refusal_of(rules.policy, image=source, owner_choice=owner_choice, cache=rules.cache)
+    if refusal is Reason.ALREADY_CACHED:
+        return _put_back(observed, lrp, rules) or _failed_restore(observed, lrp) or Skip(refusal)
     if refusal is not None:
         return Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
@@ -167,11 +172,14 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
     failure = failure_of_pull(observed.instances)
     if failure is None or observed.original_source is None:
         return None
+    if observed.is_paused and observed.order is None:
+        return Skip(Reason.PAUSED, failure.detail)
     action = _restore(observed, lrp, rules)
     if not isinstance(action, BeginMigration):
         return action
     ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
-    return replace(action, reason=ended, ended=ended, detail=failure.detail)
+    rounds = max(1, _rounds_before(observed))  # a migration that is put back stays one of them
+    return replace(action, rounds=rounds, reason=ended, ended=ended, detail=failure.detail)
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
@@ -275,12 +283,13 @@ def request_of_lrp(
 
 def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     record, image, order = observed.record, observed.image, observed.order
-    rounds = 0
+    rounds = _rounds_before(observed)
     if record is not None:
-        at = record.updated_at
-        if record.reason in _RETRIED_LATER and _still_counts(observed, at, for_seconds=RETRY_FAILED_AFTER):
+        is_last = record.reason in _RETRIED_LATER or (
+            record.reason is Reason.NOT_PULLED and rounds >= MAX_ROUNDS
+        )
+        if is_last and _still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
             return Skip(record.reason, record.detail)
-        rounds = record.rounds if _still_counts(observed, at, for_seconds=ROUNDS_FORGOTTEN_AFTER) else 0
     if rounds >= MAX_ROUNDS:
         return Skip(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} migrations")
     how = _strategy(observed, lrp, source, rules)
@@ -291,6 +300,14 @@ def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: R
     if image.needs_verification_since:
         return VerifyImage(lrp, image)
     return BeginMigration(lrp, image, rounds + 1, strategy=how)
+
+
+def _rounds_before(observed: Observed) -> int:
+    """Count the migrations that have begun lately."""
+    record = observed.record
+    if record is None or not _still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
+        return 0
+    return record.rounds
 
 
 def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:

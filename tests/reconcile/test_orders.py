@@ -176,7 +176,7 @@ class TestForgetting:
 
         assert isinstance(decided(replace(READY, record=record), MIGRATE), BeginMigration)
 
-    @pytest.mark.parametrize("reason", sorted(FAILURES | {Reason.COPY_CORRUPT}))
+    @pytest.mark.parametrize("reason", sorted(FAILURES - {Reason.NOT_PULLED} | {Reason.COPY_CORRUPT}))
     def test_a_failure_of_the_order_itself_ends_it(self, reason: Reason) -> None:
         record = replace(RECORD, reason=reason, detail="why", updated_at=self.AFTER)
 

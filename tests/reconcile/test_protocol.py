@@ -243,7 +243,8 @@ class TestTurningBack:
         assert made.migration.is_turned_back
 
     def test_a_removed_lrp_needs_no_other_removal(self) -> None:
-        stopgap = row(Phase.REMOVED, strategy=Strategy.RECREATE, is_stopgap=True)
+        known = frozenset({OURS[0].instance_guid})
+        stopgap = row(Phase.REMOVED, strategy=Strategy.RECREATE, is_stopgap=True, instance_guids=known)
         world = replace(GONE, instances=(OURS[0],), bridge_instances=(crashed(UNREACHABLE),))
 
         made = turned(stopgap, world)

@@ -67,28 +67,28 @@ class TestDesiringAgain:
     @pytest.mark.parametrize("state", [CLAIMED, RUNNING])
     @pytest.mark.parametrize("presence", list(Presence))
     def test_any_row_with_a_container_delays_that(self, state: ActualLrpState, presence: Presence) -> None:
-        world = replace(GONE, instances=(instance(0, state, presence=presence),))
+        world = replace(GONE, instances=(instance(0, state, guid="a", presence=presence),))
 
         assert isinstance(step(REMOVED, world), RetryLater)
 
     @pytest.mark.parametrize("state", [UNCLAIMED, CRASHED])
     def test_rows_without_a_container_are_retired_at_once(self, state: ActualLrpState) -> None:
         """The BBS deletes them; a removal that raced a crash leaves them until the next convergence."""
-        left = instance(0, state)
+        left = instance(0, state, guid="a")
         world = replace(GONE, instances=(left, PULLING[1]))
 
         assert step(REMOVED, world) == RetireInstances((left,), migration=replace(REMOVED, retired_at=NOW))
 
     def test_but_not_again_and_again(self) -> None:
         just = replace(REMOVED, retired_at=NOW - LONGEST_RETRY)
-        world = replace(GONE, instances=(instance(0, CRASHED),))
+        world = replace(GONE, instances=(instance(0, CRASHED, guid="a"),))
 
         assert isinstance(step(just, world), RetryLater)
         assert isinstance(step(just, replace(world, now=NOW + 0.1)), RetireInstances)
 
     @pytest.mark.parametrize("presence", [Presence.EVACUATING, Presence.SUSPECT])
     def test_rows_of_other_presence_end_by_themselves(self, presence: Presence) -> None:
-        world = replace(GONE, instances=(instance(0, UNCLAIMED, presence=presence),))
+        world = replace(GONE, instances=(instance(0, UNCLAIMED, guid="a", presence=presence),))
 
         assert isinstance(step(REMOVED, world), RetryLater)
 
@@ -114,6 +114,13 @@ class TestDesiringAgain:
             SHORTEST_RETRY,
         ]
 
+    def test_instances_that_somebody_else_let_start_meanwhile_are_of_the_past_too(self) -> None:
+        """Its owner desired it and removed it again before this was seen."""
+        other = instance(0, CLAIMED, guid="other")
+        world = replace(GONE, instances=(other, PULLING[1], crashed(UNREACHABLE, 2)))
+
+        assert step(REMOVED, world) == Enter(replace(REMOVED, instance_guids=KNOWN | {"other"}))
+
     def test_its_instances_are_started_next_when_it_is_desired_from_the_target(self) -> None:
         assert entered(REMOVED, replace(GONE, lrp=ON_COPY)) == (Phase.STARTING, None)
 
@@ -125,8 +132,8 @@ class TestStopgap:
         world = replace(GONE, instances=PULLING, may_bridge=True)
 
         assert step(RECREATED, world) == RetryLater(Reason.INSTANCES_STOPPING, SHORTEST_RETRY)
-        almost = replace(world, now=NOW - 1 + LIMITS.stopgap - 0.1)
-        assert step(RECREATED, almost) == RetryLater(Reason.INSTANCES_STOPPING, pytest.approx(0.1))
+        almost = replace(world, now=NOW - 1 + LIMITS.stopgap - 0.125)
+        assert step(RECREATED, almost) == RetryLater(Reason.INSTANCES_STOPPING, 0.125)
 
     def test_the_row_is_written_first(self) -> None:
         world = replace(GONE, instances=PULLING, may_bridge=True, now=NOW - 1 + LIMITS.stopgap)
@@ -189,7 +196,13 @@ class TestStopgap:
         assert isinstance(step(REMOVED, failed), RetryLater)
 
     def test_an_lrp_that_was_turned_back_does_not_wait_for_a_stopgap_from_the_copy(self) -> None:
-        back = turned_back(Phase.REMOVED, strategy=Strategy.RECREATE, is_stopgap=True, original=LRP)
+        back = turned_back(
+            Phase.REMOVED,
+            strategy=Strategy.RECREATE,
+            is_stopgap=True,
+            original=LRP,
+            instance_guids=KNOWN,
+        )
         failed = replace(GONE, instances=PULLING, bridge_instances=(crashed(UNREACHABLE),))
 
         assert step(back, failed) == DesireOriginal(back)

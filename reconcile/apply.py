@@ -71,9 +71,6 @@ _SUSPECTS_COPY = frozenset(
 _ON_COPY = frozenset({Reason.MIGRATED, Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
 """Ends at which the LRP is desired from its copy."""
 
-_NOT_A_ROUND = frozenset({Reason.CANCELLED, Reason.NOT_PULLED})
-"""Ends for which nobody else reverted the migration."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -238,21 +235,8 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
             return Outcome(reason, retry_after=seconds)
         case Enter(row):
             return await _enter(row, ports)
-        case DesireBridge(row, instances, reason):
-            await ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
-            with suppress(Conflict):
-                await ports.bridges.desire_another(
-                    row.original,
-                    bridge_of(row.process_guid),
-                    BRIDGE_DOMAIN,
-                    action.target,
-                    instances=instances,
-                )
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
-        case UpdateBridge(row, definition, reason):
-            with suppress(NotFound):
-                await ports.bridges.update_from(bridge_of(row.process_guid), definition)
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+        case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
+            return await _change_bridge(step, action.target, ports)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, ports)
         case TurnBack():
@@ -261,12 +245,29 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
             return await _desire(row, action.target, observed, ports)
         case RetireInstances() as retire:
             return await _retire(retire, observed, ports)
-        case RemoveBridge(row, reason):
-            with suppress(NotFound):
-                await ports.lrps.remove_desired_lrp(bridge_of(row.process_guid))
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case Close(row, reason):
             return await _close(row, reason, observed, ports)
+
+
+async def _change_bridge(
+    step: DesireBridge | UpdateBridge | RemoveBridge, target: Pull, ports: ActionPorts
+) -> Outcome:
+    row = step.migration
+    bridge = bridge_of(row.process_guid)
+    match step:
+        case DesireBridge():
+            await ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+            with suppress(Conflict):
+                await ports.bridges.desire_another(
+                    row.original, bridge, BRIDGE_DOMAIN, target, instances=step.instances
+                )
+        case UpdateBridge():
+            with suppress(NotFound):
+                await ports.bridges.update_from(bridge, step.definition)
+        case RemoveBridge():
+            with suppress(NotFound):
+                await ports.lrps.remove_desired_lrp(bridge)
+    return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
 
 
 async def _enter(row: Migration, ports: ActionPorts) -> Outcome:
@@ -286,7 +287,7 @@ async def _close(row: Migration, reason: Reason, observed: Observed, ports: Acti
         row.detail,
         retry_after=None if is_on_copy and observed.order is None else 0.0,
         cache_guid=row.cache_guid if is_on_copy else None,
-        rounds=row.rounds - 1 if reason in _NOT_A_ROUND else row.rounds,
+        rounds=row.rounds - 1 if reason is Reason.CANCELLED else row.rounds,
         ended=row,
     )
 
@@ -361,18 +362,16 @@ async def _retire(action: RetireInstances, observed: Observed, ports: ActionPort
 
 async def _retire_one(instance: ActualLrp, now: float, ports: ActionPorts) -> None:
     """Retire an instance, unless an earlier request to stop it may still take effect."""
-    stops, repeat_after = ports.stops, ports.limits.stop
-    if instance.presence is not Presence.ORDINARY or not stops.is_due(
-        instance, now, repeat_after=repeat_after
-    ):
+    is_due = ports.stops.is_due(instance, now, repeat_after=ports.limits.stop)
+    if instance.presence is not Presence.ORDINARY or not is_due:
         return
-    stops.note(instance, now)
+    ports.stops.note(instance, now)
     try:
         await ports.instances.retire_actual_lrp(
             instance.process_guid, index=instance.index, domain=instance.domain
         )
     except NotFound:
-        stops.note_gone(instance)
+        ports.stops.note_gone(instance)
 
 
 async def _desire(row: Migration, target: Pull, observed: Observed, ports: ActionPorts) -> Outcome:

@@ -47,8 +47,8 @@ class Observed:
         bridge: Read only while a migration with a bridge is open, like its instances.
         versions_in_events: See `World`.
         stale: Instance GUIDs of the LRP's definitions that were removed.
-        original_source: What the LRP ran from before its migration; read only when it runs from a copy, or may
-            be restored.
+        original_source: What the LRP ran from before its migration; read only when it runs from a copy, or
+            may be restored.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
         domain_is_fresh: Read only while a migration is open; False otherwise.
         order: What an operator asks of this LRP; None for nothing.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from reconcile.instances import is_any_running, left_over, needed, running, stale_instances
 from reconcile.lrps import ActualLrp, DesiredLrp, Pull
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase, Strategy
+from reconcile.records import Goal, Migration, Phase
 from reconcile.start_failures import Blame, StartFailure
 from reconcile.steps import Enter, PhaseLimits, RetireInstances, RetryLater, Step, TurnBack, World
 
@@ -76,7 +76,7 @@ class Case:
         return left_over(self.world.instances, self.row.instance_guids)
 
     def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
-        """Write another phase. A migration that was turned back ends as it said then, if not otherwise said."""
+        """Write another phase; a migration that was turned back ends as it said then, if no end is given."""
         row = replace(
             self.row,
             phase=phase,
@@ -121,7 +121,7 @@ class Case:
         return RetireInstances(chosen, reason, replace(self.row, retired_at=self.world.now))
 
     def retire_stale(self, lrp: DesiredLrp) -> Step | None:
-        """Retire instances of the removed definition that still run, where the bridge serves in their place."""
+        """Retire instances of the removed definition that still run, if the bridge serves in their place."""
         stale = stale_instances(self.world.instances, self.row.instance_guids)
         if needed(lrp, self.world.instances) > running(self.world.bridge, self.world.bridge_instances):
             return None
@@ -184,4 +184,4 @@ def may_remove_bridge(row: Migration, world: World, *, is_late: bool) -> bool:
         return True
     serving = running(world.lrp, world.instances, row.instance_guids)
     bridged = running(world.bridge, world.bridge_instances)
-    return serving >= world.lrp.instances or serving >= bridged and (is_late or bridged == 0)
+    return serving >= world.lrp.instances or (serving >= bridged and (is_late or bridged == 0))

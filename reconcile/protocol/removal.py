@@ -31,7 +31,7 @@ def removing(case: Case) -> Step:
 
 
 def _bridge_for_unknown(case: Case) -> Step | None:
-    """Let a bridge serve what the app loses when the removal takes effect; None when it does, or none runs."""
+    """Let a bridge serve what the app loses when the removal takes effect; None when there is no need."""
     row, world = case.row, case.world
     if not row.has_bridge:
         is_at_risk = world.may_bridge and is_any_running(world.instances)

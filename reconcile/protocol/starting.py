@@ -76,7 +76,7 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
         return Close(replace(row, detail=failure.detail), Reason.PROCESS_EXITED)
     if case.waited <= case.limits.start or case.old_instances:
         return None
-    room = failure if failure is not None else lack_of_room(world.instances)
+    room = lack_of_room(world.instances)
     if room is not None:
         return Close(replace(row, detail=room.detail), Reason.NO_ROOM)
     return case.turn_back(None, ended=Reason.NOT_STARTED)
@@ -108,7 +108,8 @@ def _failure_beside_bridge(case: Case) -> Step | None:
     row, world = case.row, case.world
     if row.ended is not None:
         return None
-    crashed = [each for each in world.instances if each.state is ActualLrpState.CRASHED]
+    rows = (*world.instances, *world.bridge_instances)
+    crashed = [each for each in rows if each.state is ActualLrpState.CRASHED]
     return case.turn_back(failure_of(crashed)) or stopgap_failure(case)
 
 

@@ -322,7 +322,7 @@ class App:
         assert self.turns < 20, f"it goes round: {step}"
         return step
 
-    def carry_out(self, step: Step | None, *, loses_answer: bool = False) -> None:  # noqa: C901 - one case each
+    def carry_out(self, step: Step | None, *, loses_answer: bool = False) -> None:  # noqa: C901, PLR0912 - one case each
         """Do what a step says."""
         match step:
             case Enter(row):
@@ -416,8 +416,8 @@ class App:
         self.wanted = instances
         if PROCESS in self.bbs.desired:
             self.bbs.update(PROCESS, instances)
-            # which instances go is the owner's doing
-            self.held = min(self.held, self.bbs.serving(PROCESS, BRIDGE))
+            # which instances go is the owner's doing; the bridge stands for the app's own, and adds none to them
+            self.held = min(self.held, max(self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)))
         else:
             self.owner_syncs()
 

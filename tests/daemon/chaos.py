@@ -10,9 +10,11 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
@@ -54,13 +56,17 @@ LIMITS = {
     "cloud_controller_sync": 6 * ROUND,
 }
 """Fields of the daemon's `PhaseLimits`. The stopgap is not as short: it only spares containers."""
-START_TIMEOUT = 3.0
+START_DELAYS = (0.1, 0.5, 1.0)
+"""Seconds from the end of a pull to RUNNING: long enough for a daemon to meet apps that start."""
+STAGING = 0.7
+START_TIMEOUT = 4.0
 BRIDGE_TIMEOUT = 5.0
 COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
 
 PATIENCE = Patience(
-    down=LIMITS["missing"] + 2 * ROUND + SWEEP + 2.0,  # old rows, a sync, a convergence, a sweep, passes
+    # Old rows, a sync, a convergence, a sweep, two starts, and the passes on a busy machine.
+    down=LIMITS["missing"] + 2 * ROUND + SWEEP + 2 * START_DELAYS[-1] + 2.0,
     hanging=START_TIMEOUT,
     call=COMMUNICATION_TIMEOUT + 1.5,
     kill=ROUND,
@@ -130,7 +136,7 @@ class Chaos:
                 group.create_task(self._repeat(self._kill, kills, until=begun + seconds))
                 group.create_task(self._repeat(self._disturb, 0.3, until=begun + seconds))
                 group.create_task(self._repeat(self._start_one, 0.8, until=begun + seconds))
-                group.create_task(self._repeat(self._cut_off_cache, 4.0, until=begun + seconds))
+                group.create_task(self._repeat(self._cut_off_cache, 6.0, until=begun + seconds))
                 group.create_task(self._repeat(self._cut_off_source, 8.0, until=begun + seconds))
                 group.create_task(self._repeat(self._check_claims, 0.5, until=begun + seconds))
             await self._rest()
@@ -181,6 +187,7 @@ class Chaos:
             (4, "stops lost", self._lose_stop),
             (3, "crashes", self._crash),
             (2, "stores cleaned", self._clean),
+            (2, "starts made faster or slower", self._change_speed),
             (5, "scalings", self._scale),
             (3, "routes mapped", self._map_route),
             (2, "restarts", self._restart),
@@ -206,9 +213,15 @@ class Chaos:
         self._starting = asyncio.create_task(wait_until_up())
 
     def _count(self, daemon: DaemonProcess) -> None:
+        bridged = set[str]()
         for line in daemon.named("reconciler.reconciled"):
-            if (reason := str(line["data"]["reason"])) in REASONS:
+            guid, reason = line["data"]["process-guid"], str(line["data"]["reason"])
+            if reason in REASONS:
                 self._replaced[reason] += 1
+            if reason == "bridging":
+                bridged.add(guid)
+            if reason == "migrated" and guid not in bridged:
+                self._replaced["migrated while they started"] += 1
 
     async def _kill(self) -> None:
         daemon = self._daemon
@@ -305,6 +318,10 @@ class Chaos:
         """Let a cell forget the layers that it does not use, so that it must pull them again."""
         self._chance.choice(self._env.cells).clean()
 
+    async def _change_speed(self) -> None:
+        """Let a cell take as long for the start of an instance as it sees fit."""
+        self._chance.choice(self._env.cells).settings.start_delay = self._chance.choice(START_DELAYS)
+
     async def _cut_off_cache(self) -> None:
         """Let some cells, or all, not pull from the private registry for a while."""
         conditions: list[Condition] = [
@@ -342,7 +359,7 @@ class Chaos:
         self.happened[what] += 1
         self.invariants.note(what)
         self._env.impose(registry, condition, *cells)
-        await asyncio.sleep(self._chance.uniform(0.5, 5.0))
+        await asyncio.sleep(self._chance.uniform(0.5, 4.0))
         self._env.mend(registry, *cells)
         self.invariants.note(f"{name} mended")
 
@@ -356,7 +373,8 @@ class Chaos:
             if line.get("message") == "docker-cache.reconciler.reconciled":
                 data = line["data"]
                 if data["reason"] == "migrated":
-                    self.downtime.check_claim(data["process-guid"], "its log", asked_at)
+                    said_at = asked_at - (datetime.now(UTC) - _time_of(line)).total_seconds()
+                    self.downtime.check_claim(data["process-guid"], "its log", said_at)
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with asyncio.timeout(3.0), open_client(*self._env.admin) as client:
                 rows = await client.list_apps(Filters(), ["cached"])
@@ -428,7 +446,13 @@ class Chaos:
             )
         app = self._env.cloud.create(f"app-{self._names}", Image(self._chance.choice(self._references)))
         app.droplet, app.instances = app.package, self._chance.randint(1, 4)
+        if self._chance.random() < 0.8:  # else as before the daemon was installed
+            await self._env.cloud.staged(app, await self._env.cloud.stage(app))
         await self._env.cloud.start_app(app)
+
+
+def _time_of(line: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["timestamp"])
 
 
 async def run_round(seed: int, seconds: float, directory: Path, *, operators: bool = False) -> Report:
@@ -437,7 +461,7 @@ async def run_round(seed: int, seconds: float, directory: Path, *, operators: bo
     async with open_environment(
         directory,
         version=versions[seed % len(versions)],
-        start_delay=0.1,
+        start_delay=START_DELAYS[1],
         pulls=False,
         cells=3,
         sync_interval=ROUND,
@@ -449,6 +473,7 @@ async def run_round(seed: int, seconds: float, directory: Path, *, operators: bo
         for cell in env.cells:
             cell.settings.poll_interval /= SCALE
             cell.settings.first_pause /= SCALE
+            cell.settings.task_delay = STAGING
         env.settings |= {
             "communication_timeout": f"{COMMUNICATION_TIMEOUT}s",
             "bridge_timeout": f"{BRIDGE_TIMEOUT}s",

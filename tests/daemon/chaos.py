@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,14 +65,27 @@ COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
 
 PATIENCE = Patience(
-    # Old rows, a sync, a convergence, a sweep, two starts, and the passes on a busy machine.
-    down=LIMITS["missing"] + 2 * ROUND + SWEEP + 2 * START_DELAYS[-1] + 2.0,
+    # Old rows, a convergence, a start, and the passes on a busy machine.
+    down=LIMITS["missing"] + ROUND + START_DELAYS[-1] + 2.0,
     hanging=START_TIMEOUT,
     call=COMMUNICATION_TIMEOUT + 1.5,
     kill=ROUND,
     scaling=2 * ROUND + 1.0,
     claim=3.0,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Longest pauses between what goes wrong, in seconds."""
+
+    kills: float
+    disturbances: float
+    cuts: float
+
+
+PACES = (Pace(2.0, 0.3, 6.0), Pace(8.0, 0.6, 6.0), Pace(60.0, 1.5, 2.0))
+"""Of seeds, in turn: a daemon that is killed again and again moves little, and loses what canaries have shown."""
 
 REASONS = frozenset(
     {
@@ -121,6 +134,7 @@ class Chaos:
         )
         self.happened = Counter[str]()
         self._references = list[str]()
+        self._end = 0.0
         self._lines = 0
         self._names = 0
 
@@ -131,14 +145,15 @@ class Chaos:
             await self._push()
         with self.invariants.watching(), self.downtime.watching():
             await self._start()
+            self._end = begun + seconds
             async with asyncio.TaskGroup() as group:
-                kills = self._chance.choice([2.0, 6.0, 12.0])
-                group.create_task(self._repeat(self._kill, kills, until=begun + seconds))
-                group.create_task(self._repeat(self._disturb, 0.3, until=begun + seconds))
-                group.create_task(self._repeat(self._start_one, 0.8, until=begun + seconds))
-                group.create_task(self._repeat(self._cut_off_cache, 6.0, until=begun + seconds))
-                group.create_task(self._repeat(self._cut_off_source, 8.0, until=begun + seconds))
-                group.create_task(self._repeat(self._check_claims, 0.5, until=begun + seconds))
+                pace = PACES[self._seed % len(PACES)]
+                group.create_task(self._repeat(self._kill, pace.kills))
+                group.create_task(self._repeat(self._disturb, pace.disturbances))
+                group.create_task(self._repeat(self._start_one, 1.2))
+                group.create_task(self._repeat(self._cut_off_cache, pace.cuts))
+                group.create_task(self._repeat(self._cut_off_source, 8.0))
+                group.create_task(self._repeat(self._check_claims, 2.0))
             await self._rest()
             await self._check_claims()
         assert self._daemon is not None
@@ -152,8 +167,8 @@ class Chaos:
         violations = self.invariants.violations + ([f"the daemon ended with {status}"] if status else [])
         return Report(self._seed, time.monotonic() - begun, self.happened, violations, self.invariants.told)
 
-    async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float, *, until: float) -> None:
-        while time.monotonic() < until:
+    async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float) -> None:
+        while time.monotonic() < self._end:
             await asyncio.sleep(self._chance.uniform(0.0, pause))
             await act()
 
@@ -245,11 +260,17 @@ class Chaos:
             await asyncio.sleep(self._chance.uniform(0.0, 2.0))
         await self._start()
 
+    @contextlib.asynccontextmanager
+    async def _client(self) -> AsyncIterator[AdminClient]:
+        with self.invariants.operator_reading():
+            async with asyncio.timeout(3.0), open_client(*self._env.admin) as client:
+                yield client
+
     async def _operate(self) -> None:
         """Let an operator pause, resume, plan and apply, and go away in the middle of it."""
         app = self._app()
         with contextlib.suppress(DockerCacheError, TimeoutError):
-            async with asyncio.timeout(3.0), open_client(*self._env.admin) as client:
+            async with self._client() as client:
                 match self._chance.choice(["pause", "resume", "resume", "reconcile", "restore"]):
                     case "pause":
                         await client.pause()
@@ -334,11 +355,10 @@ class Chaos:
             Hangs(layers_only=True),
             Slow(self._chance.uniform(0.5, 6.0)),
         ]
-        daemon = self._daemon
-        if daemon is not None and self._chance.random() < 0.5:
-            phase = self._chance.choice(["bridging", "removed", "starting", "desire-unconfirmed"])
-            with contextlib.suppress(TimeoutError):
-                await daemon.news(lambda line: line["data"].get("reason") == phase, within=3.0)
+        for _ in range(self._chance.choice([0, 3, 6])):  # the proof of a canary still stands
+            self.happened["restarts before a cut"] += 1
+            await self._restart()
+        await asyncio.sleep(self._chance.uniform(0.0, 0.5))
         await self._cut_off(self._env.cache, "cache", self._chance.choice(conditions))
 
     async def _cut_off_source(self) -> None:
@@ -355,11 +375,14 @@ class Chaos:
         cells: list[SimulatedCell] = self._env.cells
         if self._chance.random() < 0.4:
             cells = [self._chance.choice(cells)]
+        seconds = self._chance.uniform(0.5, 4.0)
+        if registry is self._env.cache and self._chance.random() < 0.3:
+            seconds = 4 * PATIENCE.down  # what the daemon does not mend lasts too long
         what = f"{name} {type(condition).__name__} for {len(cells)} of {len(self._env.cells)} cells"
         self.happened[what] += 1
         self.invariants.note(what)
         self._env.impose(registry, condition, *cells)
-        await asyncio.sleep(self._chance.uniform(0.5, 4.0))
+        await asyncio.sleep(min(seconds, self._end - time.monotonic()))
         self._env.mend(registry, *cells)
         self.invariants.note(f"{name} mended")
 
@@ -376,14 +399,16 @@ class Chaos:
                     said_at = asked_at - (datetime.now(UTC) - _time_of(line)).total_seconds()
                     self.downtime.check_claim(data["process-guid"], "its log", said_at)
         with contextlib.suppress(DockerCacheError, TimeoutError):
-            async with asyncio.timeout(3.0), open_client(*self._env.admin) as client:
+            async with self._client() as client:
                 rows = await client.list_apps(Filters(), ["cached"])
                 self.happened["apps called cached"] += len(rows)
                 for row in rows:
                     self.downtime.check_claim(row["process_guid"], "its API", asked_at)
 
     def _app(self) -> App | None:
-        started = [app for app in self._env.cloud.apps.values() if app.is_started]
+        """Choose an app that is not down: an outage is to last as long as the daemon lets it."""
+        apps = self._env.cloud.apps.values()
+        started = [app for app in apps if app.is_started and not self.downtime.is_down(app)]
         return self._chance.choice(started) if started else None
 
     async def _scale(self) -> None:

@@ -94,6 +94,10 @@ class Downtime:
             self.pass_time(min(now - before, LONGEST_TICK))
             before = now
 
+    def is_down(self, app: App) -> bool:
+        """Whether an app is down at present."""
+        return app.process_guid in self._outages
+
     def note_kill(self) -> None:
         """Give the next daemon the time that it takes to find out what the last one has left."""
         for outage in self._outages.values():

@@ -8,7 +8,7 @@ import pytest
 from tests.daemon.chaos import run_round
 
 SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 20))]
-SECONDS = 10.0
+SECONDS = 8.0
 """Of trouble for each seed."""
 
 

@@ -42,6 +42,7 @@ from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, row_of
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.start_failures import StartFailure
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -54,6 +55,7 @@ from reconcile.steps import (
     RetryLater,
     TurnBack,
     UpdateBridge,
+    UpdateRoutes,
 )
 from reconcile.stop_requests import StopRequests
 
@@ -233,10 +235,16 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
-        case Enter(row):
+        case Enter(row, failure):
+            _note_failure(row, failure, ports)
             return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)
+        case UpdateRoutes(row, routes, reason):
+            await ports.journal.save_migration(row)
+            with suppress(NotFound):
+                await ports.lrps.update_routes(row.process_guid, routes)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, ports)
         case TurnBack():
@@ -301,10 +309,15 @@ def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> N
             ports.pulls.note_success(each.cell_id, tags)
 
 
-async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
-    row, failure = step.migration, step.failure
+def _note_failure(row: Migration, failure: StartFailure | None, ports: ActionPorts) -> None:
+    """Note what cells have said of the copy; rows of instances that crashed do not name the cell."""
     if failure is not None and failure.is_pull_failure:
         ports.pulls.note_failure("", row.original.placement_tags, failure)
+
+
+async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
+    row, failure = step.migration, step.failure
+    _note_failure(row, failure, ports)
     if row.ended in _SUSPECTS_COPY:
         await ports.images.mark_for_verification(row.cache_guid, observed.now)
     if row.phase in {Phase.REMOVED, Phase.BRIDGING}:

@@ -230,10 +230,10 @@ class TestStopgap:
 
         assert turned(STOPGAP, failed).migration.ended is Reason.NOT_PULLED
 
-    def test_a_bridge_that_is_none_does_not(self) -> None:
+    def test_so_does_the_bridge_of_an_lrp_that_ran(self) -> None:
         failed = replace(BACK, instances=CLAIMED_NEW, bridge_instances=(crashed(UNREACHABLE),))
 
-        assert isinstance(step(STARTING, failed), RetryLater)
+        assert turned(STARTING, failed).migration.ended is Reason.NOT_PULLED
 
 
 class TestBesideABridge:

@@ -31,7 +31,7 @@ from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials
 from controller.workqueue import WorkQueue
-from reconcile.apply import PassTargets
+from reconcile.apply import ActionPorts
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
@@ -167,7 +167,7 @@ def assemble(
         mode=mode,
         overrides=control,
     )
-    targets = PassTargets(
+    ports = ActionPorts(
         lrps=bbs,
         bridges=bbs,
         instances=bbs,
@@ -181,7 +181,7 @@ def assemble(
         cache=rules.cache,
         limits=rules.limits,
     )
-    reconciler = Reconciler(queue, sources=sources, targets=targets, rules=rules, process=process)
+    reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
     watcher = Watcher(

@@ -130,7 +130,7 @@ class CanaryImages:
         repository = self._registries.repository(target, None, cancellation)
         for blob, content in image.blobs.items():
             repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
-        repository.push_manifest(image.manifest, target.version)
+        repository.push_manifest(image.manifest, target.tag_or_digest)
         return target
 
     async def _delete(self, target: ImageReference, image: CanaryImage) -> None:

@@ -15,7 +15,7 @@ from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import BeginMigration
-from reconcile.apply import Outcome, PassTargets, apply
+from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.causes import detail_of_migration
 from reconcile.decide import decide, decide_orphaned_bridge
@@ -48,14 +48,14 @@ class Reconciler:
         queue: WorkQueue[ProcessGuid],
         *,
         sources: PassSources,
-        targets: PassTargets,
+        ports: ActionPorts,
         rules: Rules,
         process: Process,
     ) -> None:
         self._queue = queue
         self._sources = sources
         self._facts = live_facts(sources)
-        self._targets = targets
+        self._ports = ports
         self._rules = rules
         self._process = process
         self._first_answer: float | None = None
@@ -63,7 +63,7 @@ class Reconciler:
             queue,
             rules=rules,
             dependencies=GateDependencies(
-                sources.overrides, sources.event_cache, targets.pulls, process.metrics
+                sources.overrides, sources.event_cache, ports.pulls, process.metrics
             ),
         )
         """Whether migrations may start."""
@@ -81,14 +81,14 @@ class Reconciler:
         while True:
             if self.gate.has_migrations:
                 try:
-                    await self._targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+                    await self._ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
                 except DockerCacheError as error:
                     log.info("failed-to-keep-bridge-domain-fresh", error=str(error))
             await asyncio.sleep(BRIDGE_DOMAIN_TTL / 4)
 
     async def desire_removed_lrps(self) -> None:
         """Desire what a journal in memory would lose, when no loop runs any more."""
-        await desire_removed_lrps(self._targets, self._rules.pull_credentials)
+        await desire_removed_lrps(self._ports, self._rules.pull_credentials)
 
     async def run(self) -> None:
         """Run passes forever; several of these loops may share one queue."""
@@ -157,7 +157,7 @@ class Reconciler:
         )
         action = decide_orphaned_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")
-        outcome = await apply(action, empty, self._facts, self._targets)
+        outcome = await apply(action, empty, self._facts, self._ports)
         self._process.metrics.passes.labels(reason=outcome.reason).inc()
         log.info("checked-orphaned-bridge", process_guid=bridge, reason=outcome.reason, detail=outcome.detail)
         self._queue.done(bridge)  # the sweep finds it again while it is there
@@ -179,7 +179,7 @@ class Reconciler:
                 return WITHDRAWN
             self.gate.start(key)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
-        outcome = await apply(action, observed, self._facts, self._targets)
+        outcome = await apply(action, observed, self._facts, self._ports)
         if not outcome.detail:
             detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
             outcome = replace(outcome, detail=detail)

@@ -1,9 +1,9 @@
 """A queue of keys: each key waits once, is held by one caller at a time, and comes back after a back-off.
 
-A key says where to look, never what happened. So adding a key that waits already changes at most its
-priority, and a key that is added while it is held waits again after its release. A key waits at the highest
-priority that it was given since it was last released as done: a failed look does not send an urgent key
-behind all others. All methods run on the event loop's thread.
+A key names what a pass has to reconcile, never what happened to it. So adding a key that waits already
+changes at most its priority, and a key that is added while it is held waits again after its release. A key
+waits at the highest priority that it was given since it was last released as done: a failed pass does not
+send an urgent key behind all others. All methods run on the event loop's thread.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class WorkQueue(Generic[Key]):
 
         Args:
             key: A key that is held.
-            pause: Computes the seconds from how often the look has failed in a row.
+            pause: Computes the seconds from how many passes of the key have failed in a row.
             priority: The key comes back at the highest priority that it was given, this one included.
         """
         failures = self._failures[key] = self._failures.get(key, 0) + 1

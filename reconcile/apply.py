@@ -76,7 +76,7 @@ class Outcome:
     ended: Migration | None = None
 
 
-class MigratedCopies(Protocol):
+class ActionCopyRecords(Protocol):
     """The records of copies, as far as actions change them."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
@@ -87,7 +87,7 @@ class MigratedCopies(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PassTargets:
+class ActionPorts:
     """The ports that actions have effects through."""
 
     lrps: Lrps
@@ -95,7 +95,7 @@ class PassTargets:
     instances: Instances
     journal: Journal
     original_sources: OriginalSources
-    images: MigratedCopies
+    images: ActionCopyRecords
     engine: ImageEngine
     verifier: Verifier
     requests: CacheRequests
@@ -104,7 +104,7 @@ class PassTargets:
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
 
 
-async def apply(action: Action, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Carry out an action that was decided on an observation."""
     match action:
         case Skip(reason, detail):
@@ -112,43 +112,43 @@ async def apply(action: Action, observed: Observed, facts: Facts, targets: PassT
         case Forget(reason):
             return Outcome(reason)
         case CacheImage(request):
-            job = await targets.requests.request(request)
+            job = await ports.requests.request(request)
             return Outcome(Reason.WAITING_FOR_COPY, f"requested a copy: {request.reason}, job {job.job_id}")
         case VerifyImage():
-            return await _verify(action, observed, targets)
+            return await _verify(action, observed, ports)
         case BeginMigration():
-            return await _begin(action, observed, facts, targets)
+            return await _begin(action, observed, facts, ports)
         case RetireInstances():
-            return await _retire(action, targets)
+            return await _retire(action, ports)
         case RemoveOrphanedBridge(process_guid, reason):
             with suppress(NotFound):
-                await targets.lrps.remove_desired_lrp(process_guid)
+                await ports.lrps.remove_desired_lrp(process_guid)
             return Outcome(reason, retry_after=LONGEST_RETRY)
         case Continue():
-            return await _continue(action, observed, facts, targets)
+            return await _continue(action, observed, facts, ports)
 
 
-async def _verify(action: VerifyImage, observed: Observed, targets: PassTargets) -> Outcome:
-    if await targets.verifier.verify(action.image):
+async def _verify(action: VerifyImage, observed: Observed, ports: ActionPorts) -> Outcome:
+    if await ports.verifier.verify(action.image):
         return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
-    await _request_again(action.lrp.process_guid, action.image, observed, targets)
-    corrupt = targets.cache.image(action.image.cache_guid)
+    await _request_again(action.lrp.process_guid, action.image, observed, ports)
+    corrupt = ports.cache.image(action.image.cache_guid)
     return Outcome(Reason.COPY_CORRUPT, f"{corrupt} is corrupt: requested what is missing")
 
 
 async def _request_again(
-    guid: ProcessGuid, image: CachedImage, observed: Observed, targets: PassTargets
+    guid: ProcessGuid, image: CachedImage, observed: Observed, ports: ActionPorts
 ) -> Outcome:
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
         request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
-        await targets.requests.request(request)
-    await targets.journal.delete_migration(guid)
-    vanished = f"{targets.cache.image(image.cache_guid)} vanished from the private registry"
+        await ports.requests.request(request)
+    await ports.journal.delete_migration(guid)
+    vanished = f"{ports.cache.image(image.cache_guid)} vanished from the private registry"
     return Outcome(Reason.WAITING_FOR_COPY, vanished)
 
 
-async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
@@ -163,30 +163,30 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, targe
         strategy=action.strategy,
         entered_at=observed.now,
     )
-    await targets.journal.save_migration(row)
+    await ports.journal.save_migration(row)
     if image is not None:
         try:
-            has_copy = await _has_copy(image, targets)
+            has_copy = await _has_copy(image, ports)
         except DockerCacheError:
-            await targets.journal.delete_migration(guid)  # nothing has begun
+            await ports.journal.delete_migration(guid)  # nothing has begun
             raise
         if not has_copy:
-            return await _request_again(guid, image, observed, targets)
+            return await _request_again(guid, image, observed, ports)
         lrp = action.lrp
         login = lrp.credentials
-        await targets.original_sources.save_original_source(
+        await ports.original_sources.save_original_source(
             OriginalSource(guid, cache_guid, lrp.rootfs, login is not None, login)
         )
     if action.strategy is Strategy.BRIDGE:
-        return await _enter(replace(row, phase=Phase.BRIDGING), targets)
-    return await _remove(row, observed, facts, targets)
+        return await _enter(replace(row, phase=Phase.BRIDGING), ports)
+    return await _remove(row, observed, facts, ports)
 
 
-async def _has_copy(image: CachedImage, targets: PassTargets) -> bool:
+async def _has_copy(image: CachedImage, ports: ActionPorts) -> bool:
     """Whether a copy is still recorded, now that the row shows that it is used, and still in the registry."""
-    if await targets.images.find_image(image.cache_guid) is None:  # an operator evicts it now
+    if await ports.images.find_image(image.cache_guid) is None:  # an operator evicts it now
         return False
-    return await targets.engine.is_present(targets.cache.image(image.cache_guid), image.digest)
+    return await ports.engine.is_present(ports.cache.image(image.cache_guid), image.digest)
 
 
 def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
@@ -197,46 +197,46 @@ def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
     return observed.original_source.cache_guid
 
 
-async def _continue(action: Continue, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _continue(action: Continue, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
         case Enter(row):
-            return await _enter(row, targets)
+            return await _enter(row, ports)
         case DesireBridge(row, reason):
-            await targets.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+            await ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
             with suppress(Conflict):
-                await targets.bridges.desire_another(
+                await ports.bridges.desire_another(
                     row.original, bridge_of(row.process_guid), BRIDGE_DOMAIN, action.target
                 )
             return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
-        case UpdateBridge(row, wanted, reason):
+        case UpdateBridge(row, definition, reason):
             with suppress(NotFound):
-                await targets.bridges.update_from(bridge_of(row.process_guid), wanted)
+                await ports.bridges.update_from(bridge_of(row.process_guid), definition)
             return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
-            return await _remove(row, observed, facts, targets)
+            return await _remove(row, observed, facts, ports)
         case DesireOriginal(row):
-            return await _desire(row, action.target, observed, targets)
+            return await _desire(row, action.target, observed, ports)
         case RetireInstances() as retire:
-            return await _retire(retire, targets)
+            return await _retire(retire, ports)
         case RemoveBridge(row, reason):
             with suppress(NotFound):
-                await targets.lrps.remove_desired_lrp(bridge_of(row.process_guid))
+                await ports.lrps.remove_desired_lrp(bridge_of(row.process_guid))
             return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case Close(row, reason):
-            return await _close(row, reason, observed, targets)
+            return await _close(row, reason, observed, ports)
 
 
-async def _enter(row: Migration, targets: PassTargets) -> Outcome:
-    await targets.journal.save_migration(row)
+async def _enter(row: Migration, ports: ActionPorts) -> Outcome:
+    await ports.journal.save_migration(row)
     return Outcome(row.phase.reason, retry_after=0.0, rounds=row.rounds)
 
 
-async def _close(row: Migration, reason: Reason, observed: Observed, targets: PassTargets) -> Outcome:
+async def _close(row: Migration, reason: Reason, observed: Observed, ports: ActionPorts) -> Outcome:
     if reason is Reason.BRIDGE_CRASHED and row.goal is Goal.CACHE:
-        await targets.images.mark_for_verification(row.cache_guid, observed.now)
-    await targets.journal.delete_migration(row.process_guid)
+        await ports.images.mark_for_verification(row.cache_guid, observed.now)
+    await ports.journal.delete_migration(row.process_guid)
     is_migrated = reason is Reason.MIGRATED
     return Outcome(
         reason,
@@ -247,66 +247,68 @@ async def _close(row: Migration, reason: Reason, observed: Observed, targets: Pa
     )
 
 
-async def _remove(before: Migration, observed: Observed, facts: Facts, targets: PassTargets) -> Outcome:
+async def _remove(before: Migration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Remove the original, after its row was written and it was observed once more."""
     guid = before.process_guid
-    row = removing(before, observed.world, targets.limits)
-    await targets.journal.save_migration(row)
+    row = removing(before, observed.world, ports.limits)
+    await ports.journal.save_migration(row)
     seen = await observe_migrating(row, observed, facts)
     if not may_remove(row, seen.world):
-        return await _cancel(before, Reason.INSTANCES_CHANGED, targets)
-    newest = removing(before, seen.world, targets.limits)
+        return await _cancel(before, Reason.INSTANCES_CHANGED, ports)
+    newest = removing(before, seen.world, ports.limits)
     if newest != row:  # it was scaled, has other routes or other instances now
         row = newest
-        await targets.journal.save_migration(row)
+        await ports.journal.save_migration(row)
     try:
-        await targets.lrps.remove_desired_lrp(guid)
+        await ports.lrps.remove_desired_lrp(guid)
     except NotFound:
         # Its owner removed it since the last observation: it must not be desired again.
-        return await _cancel(before, Reason.REMOVED_BY_OWNER, targets)
+        return await _cancel(before, Reason.REMOVED_BY_OWNER, ports)
     except Unavailable as error:
         if error.may_have_happened:
             return Outcome(Reason.REMOVAL_UNCONFIRMED, str(error), retry_after=0.0, rounds=row.rounds)
-        await _cancel(before, Reason.NOT_REMOVED, targets)
+        await _cancel(before, Reason.NOT_REMOVED, ports)
         raise
-    return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), targets)
+    return await _enter(replace(row, phase=Phase.REMOVED, unknown_until=0.0), ports)
 
 
-async def _cancel(row: Migration, reason: Reason, targets: PassTargets, *, detail: str = "") -> Outcome:
+async def _cancel(row: Migration, reason: Reason, ports: ActionPorts, *, detail: str = "") -> Outcome:
     """Cancel a removal: with a bridge go back to the row from before, without one end the migration."""
     if row.strategy is Strategy.BRIDGE:
-        await targets.journal.save_migration(row)
+        await ports.journal.save_migration(row)
         return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
-    await targets.journal.delete_migration(row.process_guid)
+    await ports.journal.delete_migration(row.process_guid)
     rounds = row.rounds if reason is Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody reverted it
     return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 
 
-async def _retire(action: RetireInstances, targets: PassTargets) -> Outcome:
-    for row in action.instances:
-        await _retire_one(row, targets)
+async def _retire(action: RetireInstances, ports: ActionPorts) -> Outcome:
+    for instance in action.instances:
+        await _retire_one(instance, ports)
     return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
 
 
-async def _retire_one(row: ActualLrp, targets: PassTargets) -> None:
-    if row.presence is Presence.ORDINARY:
+async def _retire_one(instance: ActualLrp, ports: ActionPorts) -> None:
+    if instance.presence is Presence.ORDINARY:
         with suppress(NotFound):
-            await targets.instances.retire_actual_lrp(row.process_guid, index=row.index, domain=row.domain)
+            await ports.instances.retire_actual_lrp(
+                instance.process_guid, index=instance.index, domain=instance.domain
+            )
 
 
-async def _desire(row: Migration, target: Pull, observed: Observed, targets: PassTargets) -> Outcome:
+async def _desire(row: Migration, target: Pull, observed: Observed, ports: ActionPorts) -> Outcome:
     original = row.original
     try:
-        await targets.lrps.desire_lrp(original, target.rootfs, target.credentials)
+        await ports.lrps.desire_lrp(original, target.rootfs, target.credentials)
     except Conflict:
         return Outcome(Reason.CHANGED_BY_CLOUD_CONTROLLER, retry_after=0.0, rounds=row.rounds)
     except Invalid as refusal:
         # The BBS accepted the old definition before: desire it again rather than lose the LRP.
-        await targets.lrps.desire_lrp(original, original.rootfs, original.credentials)
+        await ports.lrps.desire_lrp(original, original.rootfs, original.credentials)
         if row.strategy is Strategy.RECREATE:
-            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, targets, detail=refusal.detail)
+            return await _cancel(row, Reason.BBS_REFUSED_DEFINITION, ports, detail=refusal.detail)
         return await _enter(
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
-            targets,
+            ports,
         )
     return Outcome(Reason.DESIRE_UNCONFIRMED, retry_after=0.0, rounds=row.rounds)

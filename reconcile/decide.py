@@ -33,7 +33,7 @@ from reconcile.records import (
     requester_of_lrp,
 )
 from reconcile.references import ImageReference, image_from_rootfs
-from reconcile.staging import Signal, signal_of
+from reconcile.staging import OwnerChoice, owner_choice_of
 from reconcile.steps import RetireInstances
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
@@ -107,10 +107,11 @@ def _ineligible(lrp: DesiredLrp, rules: Rules) -> Skip | None:
 
 def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     """Decide the next action on the way to the cached image."""
-    signal = signal_of(lrp.action)
-    if signal is Signal.NONE and observed.binding is not None and observed.binding.opted_in:
-        signal = Signal.OPT_IN  # the staging task asked for it, by a flag that an LRP does not have
-    refusal = refusal_of(rules.policy, image=source, signal=signal, cache=rules.cache)
+    owner_choice = owner_choice_of(lrp.action)
+    if owner_choice is OwnerChoice.NONE and observed.binding is not None and observed.binding.opted_in:
+        # The staging task asked for it, by a flag that an LRP does not have.
+        owner_choice = OwnerChoice.OPT_IN
+    refusal = refusal_of(rules.policy, image=source, owner_choice=owner_choice, cache=rules.cache)
     if refusal is not None:
         return _failed_restore(observed, lrp) or Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)

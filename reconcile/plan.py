@@ -94,7 +94,7 @@ class Plan:
         cache: Address of the private registry.
         made_at: UTC seconds since 1970.
         pins: LRPs that run from their sources, and whose apps would be pinned there.
-        looked_at: The number of LRPs that were considered.
+        considered: The number of LRPs that were considered.
         problems: Why the plan may be incomplete; a plan with problems cannot be applied.
         obstacles: What keeps migrations from being started now; a plan with obstacles can be applied later.
     """
@@ -106,7 +106,7 @@ class Plan:
     migrations: tuple[PlannedMigration, ...] = ()
     pins: tuple[Subject, ...] = ()
     skipped: tuple[Skipped, ...] = ()
-    looked_at: int = 0
+    considered: int = 0
     problems: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from reconcile.errors import Invalid
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import Reason
 from reconcile.references import CacheRepositories, ImageReference, parse_image_reference
-from reconcile.staging import Signal
+from reconcile.staging import OwnerChoice
 
 
 class CacheMode(StrEnum):
@@ -33,7 +33,7 @@ class Policy:
     `docker.io`, its own images have `library/`, and hosts are in small letters:
 
     - `docker.io/library/*`: every official image of Docker Hub
-    - `registry.example.com/team/app`: every version of one repository
+    - `registry.example.com/team/app`: every tag and every digest of one repository
     - `*:latest`: whatever runs from that tag, in any registry
     - `*.amazonaws.com/*`: a whole family of hosts
 
@@ -55,20 +55,20 @@ class Policy:
 
 
 def check_patterns(patterns: Iterable[str]) -> None:
-    """Refuse a pattern that can match nothing, since a typo would otherwise decide without a word.
+    """Refuse a pattern that can match nothing, since a typo would otherwise go unnoticed.
 
     Raises:
         Invalid: with code `bad-pattern`, for a pattern that is empty, has white space or an
             open bracket, or that no canonical reference can match from its beginning.
     """
     for pattern in patterns:
-        fault = _fault(pattern)
-        if fault:
-            raise Invalid("config", "bad-pattern", f"{pattern[:256]!r} {fault}")
+        problem = _problem_of(pattern)
+        if problem:
+            raise Invalid("config", "bad-pattern", f"{pattern[:256]!r} {problem}")
 
 
 def refusal_of(
-    policy: Policy, *, image: ImageReference, signal: Signal, cache: CacheRepositories
+    policy: Policy, *, image: ImageReference, owner_choice: OwnerChoice, cache: CacheRepositories
 ) -> Reason | None:
     """Return the reason not to cache an image; None means that it may be cached."""
     if cache.covers(image):
@@ -77,10 +77,10 @@ def refusal_of(
         return Reason.DENIED
     if policy.allow and not _matches(policy.allow, image):
         return Reason.NOT_ALLOWED
-    if policy.mode is CacheMode.OPT_OUT and signal is Signal.OPT_OUT:
+    if policy.mode is CacheMode.OPT_OUT and owner_choice is OwnerChoice.OPT_OUT:
         return Reason.OPTED_OUT
-    if policy.mode is CacheMode.OPT_IN and signal is not Signal.OPT_IN:
-        return Reason.OPTED_OUT if signal is Signal.OPT_OUT else Reason.NOT_OPTED_IN
+    if policy.mode is CacheMode.OPT_IN and owner_choice is not OwnerChoice.OPT_IN:
+        return Reason.OPTED_OUT if owner_choice is OwnerChoice.OPT_OUT else Reason.NOT_OPTED_IN
     return None
 
 
@@ -90,7 +90,7 @@ def _matches(patterns: Iterable[str], image: ImageReference) -> bool:
     return any(fnmatchcase(text, pattern) for pattern in patterns for text in texts)
 
 
-def _fault(pattern: str) -> str:
+def _problem_of(pattern: str) -> str:
     if not pattern:
         return "is empty"
     if any(character.isspace() for character in pattern):

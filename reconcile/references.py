@@ -114,7 +114,7 @@ class ImageReference:
         return f"{self.domain}/{self.path}"
 
     @property
-    def version(self) -> str:
+    def tag_or_digest(self) -> str:
         """The tag or digest in the URL of the manifest: the digest, else the tag, else "latest"."""
         return str(self.digest) if self.digest is not None else (self.tag or "latest")
 

@@ -55,7 +55,7 @@ class Selection:
         check_patterns(self.images)
 
     @property
-    def is_everything(self) -> bool:
+    def selects_all(self) -> bool:
         """Whether all LRPs are chosen."""
         return not (self.orgs or self.spaces or self.apps or self.images or self.process_guids)
 

@@ -84,7 +84,7 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
-class Signal(StrEnum):
+class OwnerChoice(StrEnum):
     """What an app's owner asks for: caching, no caching, or neither."""
 
     OPT_IN = "opt-in"
@@ -113,7 +113,7 @@ class StagedImage:
     source: ImageReference
     credentials: Credentials | None
     staged_at: int
-    signal: Signal
+    owner_choice: OwnerChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +145,20 @@ def detect(task: Task) -> StagedImage | IgnoredTask:
     return first or IgnoredTask(IgnoreReason.NO_BUILDER)
 
 
-def signal_of(action: Action | None) -> Signal:
+def owner_choice_of(action: Action | None) -> OwnerChoice:
     """Read the opt-in variable and flag of an action's programs; one "false" outweighs any "true".
 
     The action may be that of a staging task or of a desired LRP. Only the exact values "true" and "false"
     count, as they did for the stager.
     """
-    signal = Signal.NONE
+    owner_choice = OwnerChoice.NONE
     for run in run_actions(action):
         wish = run.env.get(OPT_IN_VARIABLE)
         if wish == "false":
-            return Signal.OPT_OUT
+            return OwnerChoice.OPT_OUT
         if wish == "true" or _asks_for_cache(run):
-            signal = Signal.OPT_IN
-    return signal
+            owner_choice = OwnerChoice.OPT_IN
+    return owner_choice
 
 
 def _is_builder(run: RunAction) -> bool:
@@ -199,7 +199,7 @@ def _read_builder(task: Task, run: RunAction) -> StagedImage | IgnoredTask:
         source=image.canonical(),
         credentials=_credentials(flags) or task.credentials,
         staged_at=task.created_at,
-        signal=signal_of(task.action),
+        owner_choice=owner_choice_of(task.action),
     )
 
 

@@ -87,7 +87,7 @@ class UpdateBridge:
     """
 
     migration: Migration
-    wanted: DesiredLrp
+    definition: DesiredLrp
     reason: Reason = Reason.BRIDGING
 
 

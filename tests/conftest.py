@@ -9,7 +9,7 @@ import io
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import hypothesis
 import pytest
@@ -102,6 +102,28 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 @pytest.fixture(scope="session")
 def servers() -> None:
     """Say that a test, or a fixture of it, starts processes or servers; --fast leaves it out."""
+
+
+PassTime = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> PassTime:
+    """Let seconds pass on the clock of the running event loop, when all of its tasks wait for something.
+
+    A test of a time limit takes a long one and lets it pass: then nothing but silence can reach it, however
+    busy the machine is.
+    """
+
+    async def pass_seconds(seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        before = loop.time
+        await asyncio.sleep(0.05)  # for what others have sent already
+        monkeypatch.setattr(loop, "time", lambda: before() + seconds)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    return pass_seconds
 
 
 class CapturedOutput(io.StringIO):

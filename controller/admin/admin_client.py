@@ -16,7 +16,7 @@ import grpc.aio
 
 from controller.admin.documents import PlanDocument
 from controller.admin.grpc_status import SYSTEM, error_from_status
-from controller.admin.questions import Filters, PlanOptions
+from controller.admin.request_options import Filters, PlanOptions
 from controller.admin.rows import Row, enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub

@@ -12,7 +12,7 @@ from reconcile.records import AuditEntry
 
 log = structlog.get_logger(scope="admin")
 
-MOST_CHARACTERS = 4096
+MAX_ARGUMENT_CHARACTERS = 4096
 """Characters of a call's arguments that are kept."""
 
 Arguments = Mapping[str, object]
@@ -34,11 +34,11 @@ class Audit:
     async def note(self, caller: str, call: str, arguments: Arguments, outcome: str) -> None:
         """Note one call; its arguments must not contain secrets."""
         text = json.dumps(arguments, sort_keys=True)
-        if len(text) > MOST_CHARACTERS:
-            text = json.dumps({"cut": text[:MOST_CHARACTERS]})
+        if len(text) > MAX_ARGUMENT_CHARACTERS:
+            text = json.dumps({"truncated": text[:MAX_ARGUMENT_CHARACTERS]})
         log.info("called", caller=caller, call=call, arguments=text, outcome=outcome)
         entry = AuditEntry(self._clock(), caller, call, text, outcome)
         try:
             await self._entries.add_entry(entry)
         except DockerCacheError as error:
-            log.exception("failed-to-keep-audit", call=call, caller=caller, error=str(error))
+            log.exception("failed-to-save-audit-entry", call=call, caller=caller, error=str(error))

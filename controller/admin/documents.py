@@ -14,8 +14,8 @@ from reconcile.errors import Invalid
 
 _HEADER = {"docker_cache_plan": 1}
 
-_LATEST = 253_402_300_800.0
-"""UTC seconds since 1970 of the year 10000, which `datetime` does not know."""
+_YEAR_10000 = 253_402_300_800.0
+"""Its beginning in UTC seconds since 1970; `datetime` knows no later time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class PlanDocument:
                 ) from error
         if not entries or not entries[-1].HasField("end"):
             raise Invalid("plan", "plan-cut", f"{name} has no end: it was cut, write it again")
-        if not 0 <= entries[-1].end.made_at < _LATEST:
+        if not 0 <= entries[-1].end.made_at < _YEAR_10000:
             raise Invalid("plan", "no-plan", f"{name} has an impossible time")
         return cls(tuple(entries))
 
@@ -108,7 +108,7 @@ class PlanDocument:
 
     @property
     def end(self) -> Row:
-        """The last entry: goal, made_at, looked_at, problems, cache_registry."""
+        """The last entry: goal, made_at, considered, problems, cache_registry."""
         return self._rows("end")[0]
 
     def _rows(self, kind: str) -> list[Row]:

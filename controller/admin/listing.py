@@ -78,12 +78,13 @@ class AppRow:
     """One Docker LRP as `apps` lists it.
 
     Attributes:
-        wanted: The rootfs that the daemon wants the LRP to have; None while it is not known.
+        to_rootfs: The rootfs that the LRP is to run from, its present one when nothing is to change; None
+            while it is not known.
         running: The number of instances that run.
     """
 
     lrp: DesiredLrp
-    wanted: Rootfs | None
+    to_rootfs: Rootfs | None
     reason: Reason
     detail: str
     running: int
@@ -148,7 +149,7 @@ def app_row(surveyed: SurveyedLrp, survey: Survey) -> AppRow:
         detail = "; ".join(text for text in (detail, cause) if text)
     return AppRow(
         surveyed.lrp,
-        _wanted(surveyed, survey, decided),
+        _to_rootfs(surveyed, survey, decided),
         _reason_to_show(decided, surveyed),
         detail or cause,  # a pass over an open migration has said what it knows, of the bridge too
         running(surveyed.lrp, surveyed.observed.instances),
@@ -182,7 +183,7 @@ def _reason_of(surveyed: SurveyedLrp) -> tuple[Reason, str]:
             return Reason.RETIRED_STALE_INSTANCES, ""
 
 
-def _wanted(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:
+def _to_rootfs(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs | None:
     state = reason.state
     if state in {AppState.CACHED, AppState.SKIPPED} and surveyed.observed.migration is None:
         return surveyed.lrp.rootfs

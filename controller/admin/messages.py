@@ -98,7 +98,7 @@ def app_message(row: AppRow, owner: Owner) -> pb.App:
         space_name=owner.space,
         org_name=owner.org,
         rootfs=str(row.lrp.rootfs),
-        wanted_rootfs="" if row.wanted is None else str(row.wanted),
+        to_rootfs="" if row.to_rootfs is None else str(row.to_rootfs),
         state=APP_STATE_NAMES[row.state],
         reason=REASON_NAMES[row.reason],
         detail=row.detail,
@@ -202,7 +202,7 @@ def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
         end=pb.PlanEnd(
             goal=GOAL_NAMES[plan.goal],
             made_at=plan.made_at,
-            looked_at=plan.looked_at,
+            considered=plan.considered,
             problems=list(plan.problems),
             cache_registry=plan.cache,
             obstacles=list(plan.obstacles),
@@ -289,7 +289,7 @@ def plan_from_messages(entries: Iterable[pb.PlanEntry]) -> Plan:
         copies=tuple(_copy_from_message(entry.copy) for entry in whole if entry.HasField("copy")),
         migrations=migrations,
         pins=tuple(_pin_from_message(entry.pin) for entry in whole if entry.HasField("pin")),
-        looked_at=end.looked_at,
+        considered=end.considered,
         problems=tuple(end.problems),
         obstacles=tuple(end.obstacles),
     )

@@ -95,7 +95,7 @@ class Planner:
             migrations=tuple(sorted(collected.migrations, key=lambda planned: _by_name(planned.subject))),
             pins=tuple(sorted(collected.pins, key=_by_name)),
             skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
-            looked_at=counts.looked_at,
+            considered=counts.considered,
             problems=tuple(problems),
             obstacles=self._list_obstacles(criteria.goal, collected),
         )

@@ -27,7 +27,7 @@ from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, Goal, JobId, requester_of_operator
 from reconcile.references import ImageReference, parse_image_reference, without_login
 from reconcile.selection import Selection
-from reconcile.staging import Signal
+from reconcile.staging import OwnerChoice
 
 log = structlog.get_logger(scope="admin")
 
@@ -98,7 +98,9 @@ class Servicer(AdminServicer):
         async with self._changing(context, "CacheImage", {"reference": without_login(request.reference)}):
             source = _reference(request.reference)
             rules = self._dependencies.planning.survey.rules
-            refusal = refusal_of(rules.policy, image=source, signal=Signal.OPT_IN, cache=rules.cache)
+            refusal = refusal_of(
+                rules.policy, image=source, owner_choice=OwnerChoice.OPT_IN, cache=rules.cache
+            )
             if refusal == Reason.ALREADY_CACHED:
                 raise Invalid("admin", refusal, f"{source} is in the private registry: name its source")
             if refusal is not None:
@@ -151,7 +153,7 @@ class Servicer(AdminServicer):
         chosen = {name: list(getattr(request.filter, name)) for name in Selection.__slots__}
         async with self._changing(context, "Restore", {"filter": chosen}):
             selection = await queries.resolve_selection(self._dependencies, request.filter)
-            if selection.is_everything and not request.all:
+            if selection.selects_all and not request.all:
                 raise BadRequest("which-apps", "give a filter, or say that all apps are meant")
             plan = await self._plan(PlanCriteria(selection, Goal.SOURCE))
             async with aclosing(self._apply(plan, request.max_in_flight, None)) as events:

@@ -137,7 +137,7 @@ class LrpListing:
 class SurveyCounts:
     """What a survey counts while it yields LRPs."""
 
-    looked_at: int = 0
+    considered: int = 0
     unreadable: int = 0
 
 
@@ -208,7 +208,7 @@ class Survey:
                 surveyed = await self._decide(key.process_guid, facts, migrations)
                 sources = await self._sources_of(surveyed, selection, batch)
                 if selection.matches_image(sources):
-                    counts.looked_at += 1
+                    counts.considered += 1
                     yield replace(surveyed, sources=sources)
 
     async def _read_ahead(

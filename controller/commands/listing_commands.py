@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from controller.admin.admin_client import AdminClient
-from controller.admin.questions import Filters
+from controller.admin.request_options import Filters
 from controller.commands.meanings import explain
 from controller.commands.options import (
     config_option,

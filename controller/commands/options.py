@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from controller.admin.questions import Filters
+from controller.admin.request_options import Filters
 from controller.commands.output import Output, View
 from controller.commands.tables import Column
 from reconcile.errors import NotFound

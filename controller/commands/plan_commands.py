@@ -14,7 +14,7 @@ import click
 from controller import PROGRAM
 from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
-from controller.admin.questions import Filters, PlanOptions
+from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
 from controller.commands.options import (
     config_option,
@@ -124,7 +124,7 @@ def reconcile(  # noqa: PLR0913 - each is an option
     if apply_file == "":
         raise click.UsageError("--apply: the file has no name; for a new plan write --apply alone")
     file = None if apply_file in {None, NEW_PLAN} else Path(str(apply_file))
-    if file is not None and (not filters.is_everything or options != PlanOptions() or out is not None):
+    if file is not None and (not filters.selects_all or options != PlanOptions() or out is not None):
         raise click.UsageError("a plan in a file is applied as it is: give no filters and no --out with it")
     read = None if file is None else _read_plan(file, "cache", applying.target)
 
@@ -185,11 +185,11 @@ def restore(  # noqa: PLR0913 - each is an option
       diego-docker-cache restore --apply plan.jsonl
     """
     applying = Applying(Target(config_path, is_direct), max_in_flight, is_sure)
-    if apply_file is not None and (not filters.is_everything or is_all or out is not None):
+    if apply_file is not None and (not filters.selects_all or is_all or out is not None):
         raise click.UsageError(
             "a plan in a file is applied as it is: give no filters, no --all and no --out with it"
         )
-    if apply_file is None and filters.is_everything and not is_all:
+    if apply_file is None and filters.selects_all and not is_all:
         raise click.UsageError("which apps? give a filter such as --app NAME, or --all")
     read = None if apply_file is None else _read_plan(apply_file, "source", applying.target)
 
@@ -255,7 +255,7 @@ def _save_plan(output: Output, path: Path, plan: PlanDocument, target: Target) -
 
 def _report_no_match(output: Output, plan: PlanDocument, filters: Filters) -> None:
     """Tell filters that match nothing, perhaps for a typo, from apps for which nothing is to be done."""
-    if not plan.end["looked_at"] and not plan.end["problems"]:
+    if not plan.end["considered"] and not plan.end["problems"]:
         report_no_match(output, written_filters(filters))
 
 

@@ -91,11 +91,12 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
         output.json_lines(plan_rows(plan))
         return
     end, copies, migrations = plan.end, plan.copies, plan.migrations
-    way = "to their copies in" if end["goal"] == "cache" else "back to their sources from"
+    direction = "to their copies in" if end["goal"] == "cache" else "back to their sources from"
     output.say(
-        f"Plan of {format_time(end['made_at'])} UTC: apps {way} {end['cache_registry']}", style="heading"
+        f"Plan of {format_time(end['made_at'])} UTC: apps {direction} {end['cache_registry']}",
+        style="heading",
     )
-    output.say(f"{format_count(end['looked_at'], 'LRPs')} looked at")
+    output.say(f"{format_count(end['considered'], 'LRPs')} considered")
     output.say()
     if copies:
         output.listing(copies, COPIES, what="images to copy")
@@ -107,22 +108,23 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
     if plan.pins:
         output.say()
         output.listing(plan.pins, PINS, what="apps to pin to the sources that they run from")
-    shown = [row for row in plan.skipped if row["state"] != "cached"]
-    if shown:
+    not_cached = [row for row in plan.skipped if row["state"] != "cached"]
+    if not_cached:
         output.say()
-        output.listing(shown, SKIPPED, what="apps skipped")
-    explain(output, [row["reason"] for row in shown])
+        output.listing(not_cached, SKIPPED, what="apps skipped")
+    explain(output, [row["reason"] for row in not_cached])
     output.say()
-    _sum_up(output, plan, shown)
+    _show_summary(output, plan, not_cached)
 
 
-def _sum_up(output: Output, plan: PlanDocument, shown: Sequence[Row]) -> None:
-    cached = len(plan.skipped) - len(shown)
+def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row]) -> None:
+    cached = len(plan.skipped) - len(not_cached)
     strategies = Counter(row["strategy"] for row in plan.migrations)
-    how = ", ".join(f"{count:,} by {strategy}" for strategy, count in sorted(strategies.items()))
+    by_strategy = ", ".join(f"{count:,} by {strategy}" for strategy, count in sorted(strategies.items()))
+    how = f" ({by_strategy})" if by_strategy else ""
     output.say(
-        f"{format_count(len(plan.migrations), 'apps')} to migrate{f' ({how})' if how else ''}, "
-        f"{format_count(len(plan.copies), 'images')} to copy, {len(shown):,} skipped, "
+        f"{format_count(len(plan.migrations), 'apps')} to migrate{how}, "
+        f"{format_count(len(plan.copies), 'images')} to copy, {len(not_cached):,} skipped, "
         f"{cached:,} already run from their copies",
         style="heading",
     )
@@ -135,13 +137,13 @@ def _sum_up(output: Output, plan: PlanDocument, shown: Sequence[Row]) -> None:
 def _by_registry(copies: Sequence[Row]) -> list[Row]:
     rows = list[Row]()
     for registry in sorted({row["registry"] for row in copies}):
-        mine = [row for row in copies if row["registry"] == registry]
-        known = [row for row in mine if row["known"]]
-        more = "" if len(known) == len(mine) else " and more"
+        of_registry = [row for row in copies if row["registry"] == registry]
+        known = [row for row in of_registry if row["known"]]
+        more = "" if len(known) == len(of_registry) else " and more"
         rows.append(
             {
                 "registry": registry,
-                "images": len(mine),
+                "images": len(of_registry),
                 "bytes": format_size(sum(row["bytes"] for row in known)) + more,
                 "requests": f"{sum(row['requests'] for row in known):,}{more}",
             }

@@ -11,8 +11,8 @@ from typing import Any
 Row = Mapping[str, Any]
 
 GAP = "  "
-LEAST_PROSE = 24
-"""Characters that prose is cut to at most."""
+MIN_PROSE_WIDTH = 24
+"""Characters that prose keeps at least when it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Column:
 
 
 @dataclass(slots=True)
-class _Laid:
-    """A column with its cells, and the width that it is shown with."""
+class _SizedColumn:
+    """A column with its cells, and the width that they are padded or cut to."""
 
     column: Column
     cells: list[str]
     width: int
 
     @property
-    def least(self) -> int:
-        """The width that it cannot fall below."""
+    def min_width(self) -> int:
+        """The least width that it can be cut to."""
         if not self.column.is_prose:
             return self.width
-        return min(self.width, max(LEAST_PROSE, len(self.column.name)))
+        return min(self.width, max(MIN_PROSE_WIDTH, len(self.column.name)))
 
 
 def table_lines(
@@ -74,16 +74,16 @@ def table_lines(
         width: Columns of the terminal; None shows everything.
         style: Styles a text by a state, or by "heading".
     """
-    laid = [_lay(column, rows) for column in columns]
+    sized = [_size(column, rows) for column in columns]
     if width is not None:
-        _fit(laid, width)
-    heading = GAP.join(_cell(each, each.column.name.upper(), is_last=each is laid[-1]) for each in laid)
+        _fit(sized, width)
+    heading = GAP.join(_cell(each, each.column.name.upper(), is_last=each is sized[-1]) for each in sized)
     lines = [style(heading.rstrip(), "heading")]
     for number in range(len(rows)):
         cells = list[str]()
-        for each in laid:
+        for each in sized:
             text = each.cells[number]
-            cell = _cell(each, text, is_last=each is laid[-1])
+            cell = _cell(each, text, is_last=each is sized[-1])
             cells.append(style(cell, text) if each.column.is_state else cell)
         lines.append(GAP.join(cells).rstrip())
     return lines
@@ -94,32 +94,32 @@ def clean(text: str) -> str:
     return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
 
 
-def _lay(column: Column, rows: Sequence[Row]) -> _Laid:
+def _size(column: Column, rows: Sequence[Row]) -> _SizedColumn:
     cells = [clean(column.text(row)) for row in rows]
-    return _Laid(column, cells, max(len(column.name), *map(_width, cells)))
+    return _SizedColumn(column, cells, max(len(column.name), *map(_width, cells)))
 
 
-def _fit(laid: list[_Laid], width: int) -> None:
+def _fit(sized: list[_SizedColumn], width: int) -> None:
     """Leave out columns without content, then cut prose and leave out columns until the lines fit."""
-    for each in [each for each in laid if each.column.priority and not any(each.cells)]:
-        laid.remove(each)
-    while sum(each.least for each in laid) + len(GAP) * (len(laid) - 1) > width:
-        dropped = max(laid, key=lambda each: each.column.priority)
+    for each in [each for each in sized if each.column.priority and not any(each.cells)]:
+        sized.remove(each)
+    while sum(each.min_width for each in sized) + len(GAP) * (len(sized) - 1) > width:
+        dropped = max(sized, key=lambda each: each.column.priority)
         if not dropped.column.priority:
             break
-        laid.remove(dropped)
-    excess = sum(each.width for each in laid) + len(GAP) * (len(laid) - 1) - width
-    for each in sorted(laid, key=lambda each: -each.width):
-        cut = max(0, min(excess, each.width - each.least))
+        sized.remove(dropped)
+    excess = sum(each.width for each in sized) + len(GAP) * (len(sized) - 1) - width
+    for each in sorted(sized, key=lambda each: -each.width):
+        cut = max(0, min(excess, each.width - each.min_width))
         each.width -= cut
         excess -= cut
 
 
-def _cell(laid: _Laid, text: str, *, is_last: bool) -> str:
-    if _width(text) > laid.width:
-        text = _cut(text, laid.width - 1) + "…"
-    padding = " " * (laid.width - _width(text))
-    if laid.column.is_number:
+def _cell(sized: _SizedColumn, text: str, *, is_last: bool) -> str:
+    if _width(text) > sized.width:
+        text = _cut(text, sized.width - 1) + "…"
+    padding = " " * (sized.width - _width(text))
+    if sized.column.is_number:
         return padding + text
     return text if is_last else text + padding
 

@@ -127,7 +127,7 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
         for blob, content in probe.blobs.items():
             repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
         try:
-            repository.push_manifest(probe.manifest, probe.reference.version)
+            repository.push_manifest(probe.manifest, probe.reference.tag_or_digest)
             pulled = _pull(config, probe, cancellation)
         except (DockerCacheError, Stopped):
             with suppress(DockerCacheError):
@@ -141,7 +141,7 @@ def _pull(config: Config, probe: ProbeImage, cancellation: Cancellation) -> Find
     with closing(open_cells_view(config, timeouts=TIMEOUTS, retries=ONCE)) as registries:
         repository = registries.repository(probe.reference, None, cancellation)
         try:
-            pulled = repository.fetch_manifest(probe.reference.version)
+            pulled = repository.fetch_manifest(probe.reference.tag_or_digest)
             for blob in probe.blobs:
                 with read_blob(repository, blob, memoryview(bytearray(65536))) as reader:
                     for _ in reader.pieces():

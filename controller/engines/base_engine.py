@@ -78,8 +78,8 @@ class BaseEngine:
         def work() -> bool:
             repository = self._registries.repository(target, None, cancellation)
             try:
-                head = repository.head_manifest(target.version)
-                return digest == (head.digest or repository.fetch_manifest(target.version).digest)
+                head = repository.head_manifest(target.tag_or_digest)
+                return digest == (head.digest or repository.fetch_manifest(target.tag_or_digest).digest)
             except NotFound:
                 return False
 

@@ -75,8 +75,8 @@ def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) 
     Raises:
         Invalid: `no-platform` when an index has no such manifest.
     """
-    version = source.image.version
-    head = _look_up(source, version)
+    tag_or_digest = source.image.tag_or_digest
+    head = _look_up(source, tag_or_digest)
     digest = source.image.digest or head.digest
     if digest is not None and head.digest is not None and head.digest.algorithm == digest.algorithm:
         if head.digest != digest:
@@ -85,7 +85,7 @@ def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) 
             )
         if head.media_type in IMAGE_TYPES or (wanted is None and head.media_type in INDEX_TYPES):
             return ResolvedImage(asked, digest, digest)
-    document = _fetch_root(source, version, digest)
+    document = _fetch_root(source, tag_or_digest, digest)
     if wanted is None or isinstance(document, Manifest):
         return ResolvedImage(asked, document.digest, document.digest)
     chosen = _choose(source, document, wanted, deepest=_DEEPEST)
@@ -95,20 +95,20 @@ def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) 
     return ResolvedImage(asked, document.digest, chosen)
 
 
-def _look_up(source: Repository, version: str) -> ManifestHead:
+def _look_up(source: Repository, tag_or_digest: str) -> ManifestHead:
     try:
-        return source.head_manifest(version)
+        return source.head_manifest(tag_or_digest)
     except (NotFound, Denied):
         return ManifestHead(None, "")  # reading it may succeed, or else raises the reason
 
 
-def _fetch_root(source: Repository, version: str, digest: Digest | None) -> Document:
-    if digest is None or str(digest) == version:
-        return source.fetch_manifest(version)
+def _fetch_root(source: Repository, tag_or_digest: str, digest: Digest | None) -> Document:
+    if digest is None or str(digest) == tag_or_digest:
+        return source.fetch_manifest(tag_or_digest)
     try:
         return source.fetch_manifest(str(digest))
     except NotFound:
-        return source.fetch_manifest(version)
+        return source.fetch_manifest(tag_or_digest)
 
 
 def _images(index: Index) -> Iterable[Descriptor]:

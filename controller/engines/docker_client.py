@@ -158,7 +158,7 @@ class DockerClient:
         with self._translated(attempted, secrets):
             stream = self._client.pull(
                 image.repository,
-                tag=image.version,
+                tag=image.tag_or_digest,
                 stream=True,
                 auth_config=_auth_config(credentials),
                 platform=platform,
@@ -174,14 +174,14 @@ class DockerClient:
         attempted, secrets = f"push {image}", _secrets(credentials)
         with self._translated(attempted, secrets):
             stream = self._client.push(
-                image.repository, tag=image.version, stream=True, auth_config=_auth_config(credentials)
+                image.repository, tag=image.tag_or_digest, stream=True, auth_config=_auth_config(credentials)
             )
             yield from read_events(stream, attempted, secrets)
 
     def tag(self, image_id: Digest, image: ImageReference) -> None:
         """Add a tag to an image."""
         with self._translated(f"tag {image}"):
-            self._client.tag(str(image_id), image.repository, tag=image.version)
+            self._client.tag(str(image_id), image.repository, tag=image.tag_or_digest)
 
     def find_image(self, reference: str) -> LocalImage | None:
         """Look up an image; None when the daemon does not hold it."""

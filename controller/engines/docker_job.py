@@ -141,7 +141,7 @@ class DockerJob:
         subject = f"{self._private.image.repository}@{digest}"
         try:
             manifest = self._private.fetch_manifest(str(digest))
-            tagged = self._private.head_manifest(self._private.image.version).digest
+            tagged = self._private.head_manifest(self._private.image.tag_or_digest).digest
         except NotFound as error:
             raise Unavailable("registry", "not-verified", f"{subject} is not there after its push") from error
         if not isinstance(manifest, Manifest) or manifest.config.digest != source.config.digest:

@@ -103,7 +103,7 @@ class RegistryCopy(BaseEngine):
             signatures = Signatures.SKIPPED
             if self._limits.copy_referrers:  # first, so that the image is never visible without them
                 signatures = copy_signatures(context, stored_digest(contents.root))
-            copied = Transfer(context, state).run(contents, private.version, mount_sources)
+            copied = Transfer(context, state).run(contents, private.tag_or_digest, mount_sources)
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._copy_threads, cancellation)

@@ -32,17 +32,19 @@ class Transfer:
         """Whether the registry lists the root among the referrers of its subject."""
         return self._is_listed
 
-    def run(self, contents: CopyContents, version: str, mount_sources: Mapping[Digest, str]) -> CopiedImage:
+    def run(
+        self, contents: CopyContents, tag_or_digest: str, mount_sources: Mapping[Digest, str]
+    ) -> CopiedImage:
         """Copy what is missing, tag the root, and verify the copy.
 
         Args:
             contents: What to copy.
-            version: Tag or digest of the root, which is pushed last.
+            tag_or_digest: Under which the root is pushed, after everything else.
             mount_sources: Digest of a blob to another repository of the private registry that holds it.
         """
         meter, blobs = self._context.meter, contents.own_blobs
         meter.set_total(contents.blob_bytes)
-        is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(contents.root, version)
+        is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(contents.root, tag_or_digest)
 
         def ensure_blob(blob: Descriptor) -> None:
             mount_from = mount_sources.get(blob.digest)
@@ -66,11 +68,11 @@ class Transfer:
         # All blobs have been sent: they are checked while the manifests are pushed.
         checks = [partial(check, blob) for blob in sent]
         is_needed = bool(sent) or not is_tagged
-        self._run_all([partial(self._push_all, contents, version), *checks] if is_needed else checks)
+        self._run_all([partial(self._push_all, contents, tag_or_digest), *checks] if is_needed else checks)
         sent_again = self._sent[count:]
         left = _distinct([*sent_again, *(blob for blob in sent if blob not in verified)])
         self._run_all(
-            [*self._checks(contents, version), *(partial(self._blobs.check, blob) for blob in left)]
+            [*self._checks(contents, tag_or_digest), *(partial(self._blobs.check, blob) for blob in left)]
         )
         held = {blob.digest for blob in (*blobs, *self._sent)}
         return CopiedImage(
@@ -91,16 +93,16 @@ class Transfer:
             pool=self._context.resources.workers,
         )
 
-    def _is_tagged(self, root: Document, version: str) -> bool:
+    def _is_tagged(self, root: Document, tag_or_digest: str) -> bool:
         try:
-            return self._target.head_manifest(version).digest == stored_digest(root)
+            return self._target.head_manifest(tag_or_digest).digest == stored_digest(root)
         except (NotFound, Denied, Invalid):
             return False  # if it is there after all, it is pushed again
 
-    def _push(self, document: Document, version: str, contents: CopyContents) -> None:
+    def _push(self, document: Document, tag_or_digest: str, contents: CopyContents) -> None:
         for attempt in range(_MOST_PUTS):
             try:
-                self._is_listed = self._target.push_manifest(document, version)
+                self._is_listed = self._target.push_manifest(document, tag_or_digest)
             except BlobsMissing as error:
                 again = [blob for blob in contents.blobs if blob.digest in error.digests]
                 self._check_foreign(document, again, error)
@@ -127,16 +129,16 @@ class Transfer:
         if not missing and _is_foreign(document):
             raise Invalid(error.system, "foreign-layer", error.detail) from error
 
-    def _push_all(self, contents: CopyContents, version: str) -> None:
+    def _push_all(self, contents: CopyContents, tag_or_digest: str) -> None:
         for document in contents.documents[:-1]:
             self._push(document, str(document.digest), contents)
-        self._push(contents.root, version, contents)
+        self._push(contents.root, tag_or_digest, contents)
 
-    def _checks(self, contents: CopyContents, version: str) -> list[Callable[[], None]]:
+    def _checks(self, contents: CopyContents, tag_or_digest: str) -> list[Callable[[], None]]:
         """List the checks of all manifests: the root by the tag that cells ask for, the others by digest."""
         return [
             *(partial(self._check, each, str(stored_digest(each))) for each in contents.documents[:-1]),
-            partial(self._check, contents.root, version),
+            partial(self._check, contents.root, tag_or_digest),
         ]
 
     def _run_all(self, steps: Sequence[Callable[[], None]]) -> None:
@@ -148,9 +150,11 @@ class Transfer:
             pool=self._context.resources.workers,
         )
 
-    def _check(self, document: Document, version: str) -> None:
-        if self._target.fetch_manifest(version).raw != document.raw:
-            raise Invalid("registry", "not-verified", f"{self._target.session.subject(version)} differs")
+    def _check(self, document: Document, tag_or_digest: str) -> None:
+        if self._target.fetch_manifest(tag_or_digest).raw != document.raw:
+            raise Invalid(
+                "registry", "not-verified", f"{self._target.session.subject(tag_or_digest)} differs"
+            )
 
 
 def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:

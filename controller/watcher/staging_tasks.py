@@ -15,7 +15,7 @@ from reconcile.lrps import Task, TaskGuid, TaskState
 from reconcile.policy import refusal_of
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, requester_of_task
-from reconcile.staging import STAGING_DOMAIN, IgnoredTask, Signal, detect
+from reconcile.staging import STAGING_DOMAIN, IgnoredTask, OwnerChoice, detect
 from reconcile.start_failures import start_failure
 
 log = structlog.get_logger(scope="watcher")
@@ -92,7 +92,7 @@ class StagingTasks:
             log.debug("ignored-task", task_guid=task.task_guid, reason=staged.reason, detail=staged.detail)
             return
         refusal = refusal_of(
-            self._rules.policy, image=staged.source, signal=staged.signal, cache=self._rules.cache
+            self._rules.policy, image=staged.source, owner_choice=staged.owner_choice, cache=self._rules.cache
         )
         if refusal is not None:
             self._outcomes.labels(outcome=refusal).inc()
@@ -105,7 +105,7 @@ class StagingTasks:
             staged_at=staged.staged_at,
             reason=Reason.STAGING_TASK,
             credentials=staged.credentials,
-            opted_in=staged.signal is Signal.OPT_IN,
+            opted_in=staged.owner_choice is OwnerChoice.OPT_IN,
         )
         job = await self._requests.request(request)
         self._outcomes.labels(outcome="requested").inc()

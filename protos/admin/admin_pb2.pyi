@@ -547,14 +547,14 @@ class ListAppsResponse(_message.Message):
     def __init__(self, apps: _Optional[_Iterable[_Union[App, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., unreadable: _Optional[int] = ...) -> None: ...
 
 class App(_message.Message):
-    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "wanted_rootfs", "state", "reason", "detail", "instances", "running")
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "to_rootfs", "state", "reason", "detail", "instances", "running")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
     SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
     ORG_NAME_FIELD_NUMBER: _ClassVar[int]
     ROOTFS_FIELD_NUMBER: _ClassVar[int]
-    WANTED_ROOTFS_FIELD_NUMBER: _ClassVar[int]
+    TO_ROOTFS_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
@@ -566,13 +566,13 @@ class App(_message.Message):
     space_name: str
     org_name: str
     rootfs: str
-    wanted_rootfs: str
+    to_rootfs: str
     state: AppState
     reason: Reason
     detail: str
     instances: int
     running: int
-    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., wanted_rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
 
 class ListAuditRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -727,20 +727,20 @@ class SkippedLrp(_message.Message):
     def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class PlanEnd(_message.Message):
-    __slots__ = ("goal", "made_at", "looked_at", "problems", "cache_registry", "obstacles")
+    __slots__ = ("goal", "made_at", "considered", "problems", "cache_registry", "obstacles")
     GOAL_FIELD_NUMBER: _ClassVar[int]
     MADE_AT_FIELD_NUMBER: _ClassVar[int]
-    LOOKED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONSIDERED_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
     OBSTACLES_FIELD_NUMBER: _ClassVar[int]
     goal: Goal
     made_at: float
-    looked_at: int
+    considered: int
     problems: _containers.RepeatedScalarFieldContainer[str]
     cache_registry: str
     obstacles: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., looked_at: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ..., obstacles: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., considered: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ..., obstacles: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
     __slots__ = ("options", "entry", "stop")

@@ -162,7 +162,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
         except (URLError, OSError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.02)
-                raise RuntimeError(f"{BINARY} ended: {log.read_text()[-500:]}") from None
+                raise RuntimeError(f"{BINARY} ended: {log.read_text(errors='replace')[-500:]}") from None
             continue
         return
-    raise RuntimeError(f"{BINARY} does not answer: {log.read_text()[-500:]}")
+    raise RuntimeError(f"{BINARY} does not answer: {log.read_text(errors='replace')[-500:]}")

@@ -130,4 +130,4 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", home: Path) -> str | N
             return None
         finally:
             connection.close()
-    return (home / "log").read_text()[-300:]
+    return (home / "log").read_text(errors="replace")[-300:]

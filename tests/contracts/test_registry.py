@@ -90,11 +90,11 @@ class RegistryContract:
         document = document_of(sample.manifest)
         repository.push_manifest(document, "1")
 
-        for version in ("1", sample.manifest.digest):
-            head = repository.head_manifest(version)
+        for tag_or_digest in ("1", sample.manifest.digest):
+            head = repository.head_manifest(tag_or_digest)
             assert sample.manifest.digest == str(head.digest)
             assert sample.manifest.media_type == head.media_type
-            assert document == repository.fetch_manifest(version)
+            assert document == repository.fetch_manifest(tag_or_digest)
         for blob in sample.blobs:
             assert blob.content == download(repository, descriptor_of(blob))
 
@@ -131,12 +131,12 @@ class RegistryContract:
 
         assert {blob.digest for blob in document.blobs()} == refused.value.digests
 
-    @pytest.mark.parametrize("version", ["nope", str(UNKNOWN)])
-    def test_an_unknown_manifest_is_not_found(self, scene: Scene, version: str) -> None:
+    @pytest.mark.parametrize("tag_or_digest", ["nope", str(UNKNOWN)])
+    def test_an_unknown_manifest_is_not_found(self, scene: Scene, tag_or_digest: str) -> None:
         with pytest.raises(NotFound):
-            scene.repository().head_manifest(version)
+            scene.repository().head_manifest(tag_or_digest)
         with pytest.raises(NotFound, match="MANIFEST_UNKNOWN"):
-            scene.repository().fetch_manifest(version)
+            scene.repository().fetch_manifest(tag_or_digest)
 
     def test_a_blob_is_there_in_its_repository_alone(self, scene: Scene) -> None:
         digest = upload(scene.repository("team/one"), SAMPLE.layers[0])
@@ -261,9 +261,9 @@ class RegistryContract:
 
         repository.delete_manifest(digest)
 
-        for version in ("1", "latest", str(digest)):
+        for tag_or_digest in ("1", "latest", str(digest)):
             with pytest.raises(NotFound):
-                repository.fetch_manifest(version)
+                repository.fetch_manifest(tag_or_digest)
         assert DOCKER_SAMPLE.manifest.content == repository.fetch_manifest("2").raw
         assert repository.find_blob(parse_digest(SAMPLE.layers[0].digest)) is not None
         with pytest.raises(NotFound, match="MANIFEST_UNKNOWN"):

@@ -26,7 +26,7 @@ from controller.verifier import CopyVerifier
 from controller.workqueue import WorkQueue
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
-from reconcile.apply import Outcome, PassTargets, apply
+from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.errors import Invalid, Unavailable
 from reconcile.live_facts import PassSources, live_facts
@@ -174,9 +174,9 @@ class Bench:
         )
 
     @property
-    def targets(self) -> PassTargets:
+    def ports(self) -> ActionPorts:
         records = self.store.records
-        return PassTargets(
+        return ActionPorts(
             lrps=self.client,
             bridges=self.client,
             instances=self.client,
@@ -192,13 +192,13 @@ class Bench:
 
     async def applies(self, action: Action, observed: Observed) -> Outcome:
         """Carry out one action."""
-        return await apply(action, observed, live_facts(self.sources), self.targets)
+        return await apply(action, observed, live_facts(self.sources), self.ports)
 
     def reconciler(self, *, max_in_flight: int = 10, run_id: str = "run-1") -> Reconciler:
         return Reconciler(
             self.queue,
             sources=self.sources,
-            targets=self.targets,
+            ports=self.ports,
             rules=Rules(
                 Policy(),
                 CACHE,
@@ -712,7 +712,7 @@ async def test_Y15_an_app_whose_migration_fails_once_does_not_queue_behind_all_t
     bench.registry.meanwhile = fail_while_others_come
     async with bench.running(bench.reconciler(), loops=1):
         queue.add(ProcessGuid(app.process_guid))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(queue) < 4:  # noqa: ASYNC110 - until its back-off is over
                 await asyncio.sleep(0.01)
         queue.gate.set()

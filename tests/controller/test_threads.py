@@ -15,7 +15,7 @@ def test_results_come_in_order_whoever_ends_first() -> None:
 
     def work(item: int) -> int:
         if item == 0:
-            assert second_is_done.wait(5.0)
+            assert second_is_done.wait(60.0)
         second_is_done.set()
         return item * 10
 
@@ -28,7 +28,7 @@ def test_the_first_error_stops_the_others_and_is_raised() -> None:
     def work(item: int) -> None:
         if item == 0:
             raise ValueError("first")
-        cancellation.wait(5.0)
+        cancellation.wait(60.0)
 
     with pytest.raises(ValueError, match="first"):
         in_parallel(work, [0, 1, 2], most=2, cancellation=cancellation)
@@ -61,7 +61,7 @@ async def test_cancelling_the_caller_shuts_the_sockets_of_the_work_down() -> Non
 
     with ours, theirs, ThreadPoolExecutor(1) as threads:
         task = asyncio.ensure_future(in_thread(work, threads, cancellation))
-        assert await asyncio.to_thread(is_reading.wait, 5.0)
+        assert await asyncio.to_thread(is_reading.wait, 60.0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

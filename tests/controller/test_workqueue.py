@@ -54,7 +54,7 @@ async def test_urgent_keys_go_before_all_others_also_after_a_wait() -> None:
     assert [await queue.take() for _ in range(3)] == ["c", "a", "b"]
 
 
-async def test_a_sweep_that_meets_a_held_key_has_it_looked_at_again() -> None:
+async def test_a_held_key_that_a_sweep_adds_waits_again_after_its_release() -> None:
     """The sweep has noted its new version: nobody would tell of it once more."""
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
@@ -152,7 +152,7 @@ async def test_Y15_an_app_in_mid_migration_that_fails_once_goes_before_all_that_
     assert await queue.take() == "app"
 
 
-async def test_a_key_whose_look_found_it_urgent_comes_back_as_urgent_after_it_failed() -> None:
+async def test_a_key_that_a_failed_pass_found_urgent_comes_back_as_urgent() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("app")
     queue.back_off(await queue.take(), priority=Priority.URGENT)
@@ -254,7 +254,7 @@ class WhatIsAddedIsTakenByItsPriority(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule()
     def take(self) -> None:
-        key = self.loop.run_until_complete(asyncio.wait_for(self.queue.take(), 1.0))
+        key = self.loop.run_until_complete(asyncio.wait_for(self.queue.take(), 60.0))
 
         highest = max(self.priorities[each] for each in self.waiting)
         assert key == next(each for each in self.waiting if self.priorities[each] is highest)

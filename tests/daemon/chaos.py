@@ -15,7 +15,7 @@ from pathlib import Path
 
 from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
-from controller.admin.questions import Filters, PlanOptions
+from controller.admin.request_options import Filters, PlanOptions
 from reconcile.errors import DockerCacheError
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import Invariants
@@ -81,7 +81,7 @@ class Chaos:
             await self._rest()
         assert self._daemon is not None
         self._count(self._daemon)
-        status, _ = await self._daemon.stop()
+        status = await self._daemon.stop()
         self.happened |= self._replaced
         self.happened["bridges"] = len(self.invariants.bridges)
         self.happened["looks at all apps"] = self.invariants.looks

@@ -9,7 +9,6 @@ import json
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -39,12 +38,19 @@ PATIENCE = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """One registry on loopback; `kind` says whether it is real, and a simulator can be told to fail."""
+    """One registry on loopback.
+
+    Attributes:
+        kind: Whether it is real, for people.
+        simulator: What can be told to fail; None where the registry is real.
+        storage: Where a real one keeps its files, which it changes at any time; None for a simulator.
+    """
 
     address: str
     url: str
     kind: str
     simulator: registry_simulator.RegistrySimulator | None = None
+    storage: Path | None = None
 
     @property
     def faults(self) -> registry_simulator.RegistrySimulator:
@@ -62,6 +68,17 @@ class Registry:
         """Read a manifest's exact bytes."""
         with httpx.Client(base_url=self.url, timeout=60.0) as client:
             return images.pull_manifest(client, repository, reference)
+
+    def list_guids(self) -> list[str]:
+        """List the repositories without a slash in their names, also those that hold no blob yet.
+
+        They are read from one folder of a real registry: its catalog leaves repositories out while an
+        upload ends, and whoever walks further meets folders that the registry is deleting.
+        """
+        if self.storage is None:
+            return sorted(self.faults.store.repositories)
+        folder = self.storage / "docker/registry/v2/repositories"
+        return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
 
     def lose_manifest(self, repository: str, digest: str) -> None:
         """Let a manifest get lost."""
@@ -83,7 +100,7 @@ def run_registry(directory: Path) -> Iterator[Registry]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     with run_distribution(directory) as real:
-        yield Registry(real.address, real.url, "distribution registry")
+        yield Registry(real.address, real.url, "distribution registry", storage=real.directory)
 
 
 @contextmanager
@@ -161,10 +178,9 @@ class DaemonProcess:
         """Let it read its config again."""
         self._program.send_signal(signal.SIGHUP)
 
-    async def stop(self) -> tuple[int, float]:
-        """End it with SIGTERM, and give its exit status and the seconds it took."""
-        begun = time.monotonic()
-        return await self._end(signal.SIGTERM), time.monotonic() - begun
+    async def stop(self) -> int:
+        """End it with SIGTERM, and give its exit status."""
+        return await self._end(signal.SIGTERM)
 
     async def ended(self) -> int:
         """Wait until it ends by itself, and give its exit status."""

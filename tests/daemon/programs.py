@@ -1,6 +1,7 @@
 """Runs of the program as processes: each by an interpreter of its own, or forked from one that has imported it all."""
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -90,7 +91,8 @@ class Forked:
     def send_signal(self, number: int, /) -> None:
         """Send it a signal, unless it is over."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it is over, and the report of that is on its way
+                os.kill(self.pid, number)
 
     async def wait(self) -> int:
         """Wait for its end."""

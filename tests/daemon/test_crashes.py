@@ -24,7 +24,7 @@ async def env(version: Version, limits: Mapping[str, float], tmp_path: Path) -> 
 async def test_killed_between_removal_and_desire_the_app_comes_back_from_the_cache(env: Environment) -> None:
     """Nobody else would bring it back here: no owner keeps the domain fresh."""
     reference = env.source.push("team/web", "1", SAMPLE)
-    env.cell.settings.start_delay = 60.0
+    env.cell.settings.start_delay = 600.0  # a daemon that waited for the old instance would not end
     env.lose_stops()
     daemon = await env.started_daemon()
     app = await env.push_app("web", Image(reference))
@@ -46,17 +46,14 @@ async def test_without_a_journal_key_a_stop_in_mid_migration_still_desires_the_a
 ) -> None:
     del env.settings["journal_key_file"]
     reference = env.source.push("team/web", "1", SAMPLE)
-    env.cell.settings.start_delay = 60.0
+    env.cell.settings.start_delay = 600.0  # a daemon that waited for the old instance would not end
     env.lose_stops()
     daemon = await env.started_daemon()
     await daemon.logged("daemon.journal-in-memory-only")
     app = await env.push_app("web", Image(reference))
     await until(lambda: env.lrp(app) is None)
 
-    status, seconds = await daemon.stop()
-
-    assert status == 0
-    assert seconds < 30.0
+    assert await daemon.stop() == 0
     assert env.is_from_cache(app)
 
 

@@ -221,25 +221,25 @@ async def test_a_wrong_blob_is_never_visible_as_an_image(version: Version, tmp_p
         line = await daemon.logged("cacher.failed-to-cache-image")
 
         assert "digest-mismatch" in line["data"]["reason"]
-        tags = [str(each) for each in (tmp_path / "cache").rglob("_manifests/tags/latest")]
-        assert [tag for tag in tags if TASK_IMAGE not in tag] == []
+        guids = [guid for guid in env.cache.list_guids() if guid != TASK_IMAGE]
+        assert guids != []
+        assert [guid for guid in guids if env.cache.pull_manifest(guid, "latest") is not None] == []
 
 
-async def test_stopping_takes_little_time_with_a_copy_in_flight_and_the_copy_is_finished_later(
+async def test_stopping_does_not_wait_for_a_copy_in_flight_and_the_copy_is_finished_later(
     version: Version,
     tmp_path: Path,
 ) -> None:
     async with open_environment(tmp_path, version=version, faulty_source=True) as env:
         reference = env.source.push("team/web", "1", SAMPLE)
         env.source.faults.fail("GET", SAMPLE.layers[0].digest, Stall(1000), times=1)
+        env.settings |= {"registry_timeout": "1h", "blob_grace": "1h"}
         daemon = await env.started_daemon()
         app = env.cloud.create("web", Image(reference))
         await env.cloud.stage(app)
-        await asyncio.to_thread(env.source.faults.wait_for_stall, 10.0)
+        await asyncio.to_thread(env.source.faults.wait_for_stall)
 
-        status, seconds = await daemon.stop()
-        assert status == 0
-        assert seconds < 30.0
+        assert await daemon.stop() == 0
 
         again = await env.started_daemon()
         await again.logged("cacher.cached-image")

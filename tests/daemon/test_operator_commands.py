@@ -62,7 +62,7 @@ async def test_every_listing_is_json_lines_when_that_is_asked_for(env: Environme
     assert {**image, "process_guids": one["process_guids"]} == one
     assert "process_guids" not in image, "what is not looked up is absent"
     assert (app["state"], app["reason"], app["running"]) == ("cached", "migrated", 2)
-    assert app["rootfs"] == app["wanted_rootfs"] == f"docker://{image['url'].replace(':latest', '#latest')}"
+    assert app["rootfs"] == app["to_rootfs"] == f"docker://{image['url'].replace(':latest', '#latest')}"
     assert (job["cache_guid"], job["progress"]) == (image["cache_guid"], None)
     assert (await operator.runs("migrations")).rows == []
     none = await operator.runs("apps", "--org", "other")
@@ -273,6 +273,7 @@ async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
     ]
 
     written = [answer.out + answer.err for answer in answers]
+    await daemon.kill()  # nothing writes its files any more, and the write-ahead log stays as it was
     assert [answer.status for answer in answers] == [2, 0, 0, 0, 0, 0, 0]
     assert marker not in "".join(written) + daemon.text
     assert marker not in (env.directory / "plan.jsonl").read_text()
@@ -409,7 +410,7 @@ async def test_a_job_that_fails_says_which_attempt_it_was_and_when_the_next_begi
     env.stop_source()
     asked = await operator.runs("cache", f"{env.source.address}/team/none:1")
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (job := (await operator.runs("jobs", "--job", asked.row["job_id"][:8])).row)["error"]:  # noqa: ASYNC110 - the daemon sets no event here
             await asyncio.sleep(0.2)
     shown = await operator.reads("jobs")

@@ -157,7 +157,7 @@ async def test_i10_a_changed_config_is_taken_up_on_sighup_if_it_can_be_used(env:
 
     assert "max_copies" in kept["data"]["error"]
     assert (await Operator(env).runs("cache", f"{env.source.address}/secret/x:1")).status == 4
-    assert (await daemon.stop())[0] == 0
+    assert await daemon.stop() == 0
 
 
 async def test_the_program_runs_by_an_interpreter_of_its_own(version: Version, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ async def test_the_program_runs_by_an_interpreter_of_its_own(version: Version, t
 
         assert paused.row == {"paused": True}
         assert status.row["paused"] is True
-        assert (await daemon.stop())[0] == 0
+        assert await daemon.stop() == 0
 
 
 async def test_the_config_example_becomes_a_config(env: Environment) -> None:

@@ -11,40 +11,40 @@ from reconcile.errors import Invalid
 from reconcile.policy import CacheMode, Policy, check_patterns, refusal_of
 from reconcile.reasons import Reason
 from reconcile.references import CacheRepositories, parse_image_reference
-from reconcile.staging import Signal
+from reconcile.staging import OwnerChoice
 
 CACHE = CacheRepositories("cache.example:8080")
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
-def verdict(policy: Policy, text: str, signal: Signal = Signal.NONE) -> str | None:
-    return refusal_of(policy, image=parse_image_reference(text), signal=signal, cache=CACHE)
+def verdict(policy: Policy, text: str, owner_choice: OwnerChoice = OwnerChoice.NONE) -> str | None:
+    return refusal_of(policy, image=parse_image_reference(text), owner_choice=owner_choice, cache=CACHE)
 
 
 @pytest.mark.parametrize(
-    ("mode", "signal", "reason"),
+    ("mode", "owner_choice", "reason"),
     [
-        (CacheMode.ALL, Signal.OPT_IN, None),
-        (CacheMode.ALL, Signal.NONE, None),
-        (CacheMode.ALL, Signal.OPT_OUT, None),
-        (CacheMode.OPT_IN, Signal.OPT_IN, None),
-        (CacheMode.OPT_IN, Signal.NONE, Reason.NOT_OPTED_IN),
-        (CacheMode.OPT_IN, Signal.OPT_OUT, Reason.OPTED_OUT),
-        (CacheMode.OPT_OUT, Signal.OPT_IN, None),
-        (CacheMode.OPT_OUT, Signal.NONE, None),
-        (CacheMode.OPT_OUT, Signal.OPT_OUT, Reason.OPTED_OUT),
+        (CacheMode.ALL, OwnerChoice.OPT_IN, None),
+        (CacheMode.ALL, OwnerChoice.NONE, None),
+        (CacheMode.ALL, OwnerChoice.OPT_OUT, None),
+        (CacheMode.OPT_IN, OwnerChoice.OPT_IN, None),
+        (CacheMode.OPT_IN, OwnerChoice.NONE, Reason.NOT_OPTED_IN),
+        (CacheMode.OPT_IN, OwnerChoice.OPT_OUT, Reason.OPTED_OUT),
+        (CacheMode.OPT_OUT, OwnerChoice.OPT_IN, None),
+        (CacheMode.OPT_OUT, OwnerChoice.NONE, None),
+        (CacheMode.OPT_OUT, OwnerChoice.OPT_OUT, Reason.OPTED_OUT),
     ],
 )
 def test_the_mode_says_what_an_owners_signal_means(
-    mode: CacheMode, signal: Signal, reason: str | None
+    mode: CacheMode, owner_choice: OwnerChoice, reason: str | None
 ) -> None:
-    assert verdict(Policy(mode), "busybox", signal) == reason
+    assert verdict(Policy(mode), "busybox", owner_choice) == reason
 
 
 @pytest.mark.parametrize("mode", CacheMode)
 @pytest.mark.parametrize("text", ["cache.example:8080/guid:latest", "CACHE.Example:8080/guid"])
 def test_what_lies_in_the_private_registry_is_not_cached_again(mode: CacheMode, text: str) -> None:
-    assert verdict(Policy(mode, deny=("*",)), text, Signal.OPT_IN) == Reason.ALREADY_CACHED
+    assert verdict(Policy(mode, deny=("*",)), text, OwnerChoice.OPT_IN) == Reason.ALREADY_CACHED
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_deny_wins_over_allow_and_one_match_is_enough() -> None:
 
 
 def test_the_operators_patterns_outweigh_the_owners_signal() -> None:
-    assert verdict(Policy(CacheMode.OPT_IN, deny=("*",)), "busybox", Signal.OPT_IN) == Reason.DENIED
+    assert verdict(Policy(CacheMode.OPT_IN, deny=("*",)), "busybox", OwnerChoice.OPT_IN) == Reason.DENIED
 
 
 @pytest.mark.parametrize(

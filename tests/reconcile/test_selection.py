@@ -150,7 +150,7 @@ class TestImages:
 
 
 def test_without_any_list_everything_is_chosen() -> None:
-    assert Selection().is_everything
+    assert Selection().selects_all
     assert Selection().matches_owner(TAGGED)
     assert Selection().matches_image([IMAGE])
 
@@ -159,7 +159,7 @@ def test_without_any_list_everything_is_chosen() -> None:
 def test_with_any_list_something_is_left_out(field: str) -> None:
     chosen = {field: ("docker.io/*",)}
 
-    assert not replace(Selection(), **chosen).is_everything
+    assert not replace(Selection(), **chosen).selects_all
 
 
 names = st.lists(st.sampled_from(["acme", "o-2", "prod", "s-2", "web", "app-2"]), max_size=2).map(tuple)

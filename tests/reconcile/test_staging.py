@@ -22,10 +22,10 @@ from reconcile.references import Rootfs, parse_image_reference
 from reconcile.staging import (
     IgnoredTask,
     IgnoreReason,
-    Signal,
+    OwnerChoice,
     StagedImage,
     detect,
-    signal_of,
+    owner_choice_of,
 )
 
 APP = "0d6c0b8a-51c5-4b2c-8f2e-0f0f5f2a9b11"
@@ -94,7 +94,7 @@ def test_a_staging_task_of_today_is_read_whole() -> None:
         source=parse_image_reference("registry.example.com/payments/api:2.4"),
         credentials=LOGIN,
         staged_at=1755680400123456789,
-        signal=Signal.NONE,
+        owner_choice=OwnerChoice.NONE,
     )
 
 
@@ -123,61 +123,61 @@ PERIODS = {
         ("-dockerImageURL", "docker:///library/busybox#1"),
         "docker.io/library/busybox:1",
         None,
-        Signal.NONE,
+        OwnerChoice.NONE,
     ),
     "2015-03": (
         (*OLD_RESULT, "-dockerRef", "busybox", *ADDRESSES),
         "docker.io/library/busybox:latest",
         None,
-        Signal.NONE,
+        OwnerChoice.NONE,
     ),
     "2015-03 caching": (
         (*OLD_RESULT, "-dockerRef", "busybox", *ADDRESSES, "-cacheDockerImage"),
         "docker.io/library/busybox:latest",
         None,
-        Signal.OPT_IN,
+        OwnerChoice.OPT_IN,
     ),
     "2015-05 caching": (
         ("-cacheDockerImage", *ADDRESSES, *OLD_LOGIN, *EMAIL, *OLD_RESULT, "-dockerRef", "team/app:1"),
         "docker.io/team/app:1",
         Credentials("u", Secret("p")),
-        Signal.OPT_IN,
+        OwnerChoice.OPT_IN,
     ),
     "2015-08 caching": (
         ("-cacheDockerImage", *HOST, *IPS, *INSECURE, *OLD_RESULT, "-dockerRef", "reg.example:5000/app"),
         "reg.example:5000/app:latest",
         None,
-        Signal.OPT_IN,
+        OwnerChoice.OPT_IN,
     ),
     "2015-10 without caching": (
         (*INSECURE, *OLD_RESULT, "-dockerRef", "team/app"),
         "docker.io/team/app:latest",
         None,
-        Signal.NONE,
+        OwnerChoice.NONE,
     ),
-    "2016-12": ((*OLD_RESULT, "-dockerRef", "team/app:v1"), "docker.io/team/app:v1", None, Signal.NONE),
+    "2016-12": ((*OLD_RESULT, "-dockerRef", "team/app:v1"), "docker.io/team/app:v1", None, OwnerChoice.NONE),
     "2017-05": (
         (*OLD_RESULT, "-dockerRef", "team/app", "-dockerUser", "u", "-dockerPassword", "p"),
         "docker.io/team/app:latest",
         Credentials("u", Secret("p")),
-        Signal.NONE,
+        OwnerChoice.NONE,
     ),
 }
 
 
 @pytest.mark.parametrize(
-    ("args", "source", "credentials", "signal"),
+    ("args", "source", "credentials", "owner_choice"),
     [pytest.param(*row, id=period) for period, row in PERIODS.items()],
 )
 def test_the_tasks_of_the_stager_are_read(
-    args: tuple[str, ...], source: str, credentials: Credentials | None, signal: Signal
+    args: tuple[str, ...], source: str, credentials: Credentials | None, owner_choice: OwnerChoice
 ) -> None:
     serial = wrapped(WrapperAction((MOUNT,)), OtherAction(), WrapperAction((RunAction(OLD, args),)))
     found = staged(replace(staging_task(), action=serial, metric_tags={}))
 
     assert str(found.source) == source
     assert found.credentials == credentials
-    assert found.signal is signal
+    assert found.owner_choice is owner_choice
     assert (found.organization_guid, found.space_guid) == ("", "")
 
 
@@ -416,37 +416,39 @@ def test_a_task_of_no_app_or_without_a_guid_is_malformed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "signal"),
+    ("value", "owner_choice"),
     [
-        ("true", Signal.OPT_IN),
-        ("false", Signal.OPT_OUT),
-        ("TRUE", Signal.NONE),
-        ("1", Signal.NONE),
-        (" true", Signal.NONE),
-        ("", Signal.NONE),
+        ("true", OwnerChoice.OPT_IN),
+        ("false", OwnerChoice.OPT_OUT),
+        ("TRUE", OwnerChoice.NONE),
+        ("1", OwnerChoice.NONE),
+        (" true", OwnerChoice.NONE),
+        ("", OwnerChoice.NONE),
     ],
 )
-def test_only_exact_words_in_the_environment_are_a_signal(value: str, signal: Signal) -> None:
+def test_only_exact_words_in_the_environment_are_a_choice(value: str, owner_choice: OwnerChoice) -> None:
     env = {"DIEGO_DOCKER_CACHE": value}
 
-    assert staged(staging_task("-dockerRef=a", env=env)).signal is signal
-    assert signal_of(wrapped(RunAction("/tmp/lifecycle/launcher", ("app",), env), MOUNT)) is signal
+    assert staged(staging_task("-dockerRef=a", env=env)).owner_choice is owner_choice
+    assert (
+        owner_choice_of(wrapped(RunAction("/tmp/lifecycle/launcher", ("app",), env), MOUNT)) is owner_choice
+    )
 
 
 @pytest.mark.parametrize(
-    ("flag", "env", "signal"),
+    ("flag", "env", "owner_choice"),
     [
-        ("-cacheDockerImage", {}, Signal.OPT_IN),
-        ("--cacheDockerImage=T", {}, Signal.OPT_IN),
-        ("-cacheDockerImage=false", {}, Signal.NONE),
-        ("-cacheDockerImage=false", {"DIEGO_DOCKER_CACHE": "true"}, Signal.OPT_IN),
-        ("-cacheDockerImage", {"DIEGO_DOCKER_CACHE": "false"}, Signal.OPT_OUT),
+        ("-cacheDockerImage", {}, OwnerChoice.OPT_IN),
+        ("--cacheDockerImage=T", {}, OwnerChoice.OPT_IN),
+        ("-cacheDockerImage=false", {}, OwnerChoice.NONE),
+        ("-cacheDockerImage=false", {"DIEGO_DOCKER_CACHE": "true"}, OwnerChoice.OPT_IN),
+        ("-cacheDockerImage", {"DIEGO_DOCKER_CACHE": "false"}, OwnerChoice.OPT_OUT),
     ],
 )
 def test_the_caching_flag_asks_unless_the_environment_refuses(
-    flag: str, env: dict[str, str], signal: Signal
+    flag: str, env: dict[str, str], owner_choice: OwnerChoice
 ) -> None:
-    assert staged(staging_task(flag, "-dockerRef=a", env=env)).signal is signal
+    assert staged(staging_task(flag, "-dockerRef=a", env=env)).owner_choice is owner_choice
 
 
 def test_an_action_without_a_wish_gives_no_signal() -> None:
@@ -459,13 +461,13 @@ def test_an_action_without_a_wish_gives_no_signal() -> None:
         flagged,
         RunAction("builder", ("-cacheDockerImage=?",)),
     ):
-        assert signal_of(action) is Signal.NONE
+        assert owner_choice_of(action) is OwnerChoice.NONE
 
 
 def test_a_no_outweighs_a_yes() -> None:
     yes, no = (RunAction("run", env={"DIEGO_DOCKER_CACHE": value}) for value in ("true", "false"))
 
-    assert signal_of(wrapped(yes, no)) is signal_of(wrapped(no, yes)) is Signal.OPT_OUT
+    assert owner_choice_of(wrapped(yes, no)) is owner_choice_of(wrapped(no, yes)) is OwnerChoice.OPT_OUT
 
 
 names = st.sampled_from(

@@ -17,8 +17,6 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-_SECONDS_TO_HANG = 20.0
-
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -69,6 +67,7 @@ class DockerDaemonSimulator:
         diff_ids: Of whatever is pulled.
         names: Reference to image ID.
         gone: Set when a client went away in the middle of a stream.
+        waits: Set when a stream repeats its last message or keeps silent until the client goes away.
     """
 
     socket_path: str
@@ -80,7 +79,7 @@ class DockerDaemonSimulator:
     names: dict[str, str] = field(default_factory=dict)
     calls: list[LoggedCall] = field(default_factory=list)
     gone: threading.Event = field(default_factory=threading.Event)
-    streaming: threading.Event = field(default_factory=threading.Event)
+    waits: threading.Event = field(default_factory=threading.Event)
 
     @property
     def address(self) -> str:
@@ -202,13 +201,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, script: Script) -> None:
         for chunk in script.chunks:
             self._chunk(chunk, script)
-        self.server.daemon.streaming.set()
+        if script.then_repeat or script.then_hang:
+            self.server.daemon.waits.set()
         pause = threading.Event()
         while script.then_repeat:
             self._chunk(script.then_repeat, script)
             pause.wait(0.01)  # the real one counts seconds
         if script.then_hang:
-            self.connection.settimeout(_SECONDS_TO_HANG)
             self.connection.recv(1)  # until the client goes away
             raise ConnectionAbortedError
         if script.is_chunked and not script.is_cut:

@@ -57,17 +57,17 @@ class Repository:
         # Repository to whether a mount from it works without a token for it.
         self._tokenless_mounts: dict[str, bool] = {}
 
-    def head_manifest(self, version: str) -> ManifestHead:
+    def head_manifest(self, tag_or_digest: str) -> ManifestHead:
         """Look up a tag or a digest; Docker Hub does not count this as a pull.
 
         Raises:
             NotFound: The registry does not have it.
         """
-        return self.session.retry(self._head_manifest, version)
+        return self.session.retry(self._head_manifest, tag_or_digest)
 
-    def _head_manifest(self, version: str) -> ManifestHead:
-        subject = self.session.subject(version)
-        request = Request("HEAD", self.session.url(f"manifests/{version}"), _MANIFEST_HEADERS)
+    def _head_manifest(self, tag_or_digest: str) -> ManifestHead:
+        subject = self.session.subject(tag_or_digest)
+        request = Request("HEAD", self.session.url(f"manifests/{tag_or_digest}"), _MANIFEST_HEADERS)
         with self.session.send(request, self._pull, subject) as response:
             if response.status == 200:
                 media_type = media_type_of(response.headers.get("Content-Type"))
@@ -79,17 +79,17 @@ class Repository:
                 return ManifestHead(None, "")
             raise error
 
-    def fetch_manifest(self, version: str) -> Document:
+    def fetch_manifest(self, tag_or_digest: str) -> Document:
         """Fetch a manifest or an index; its digest is computed, not taken from the registry.
 
         Raises:
             Invalid: It cannot be parsed, or has another digest.
         """
-        return self.session.retry(self._fetch_manifest, version)
+        return self.session.retry(self._fetch_manifest, tag_or_digest)
 
-    def _fetch_manifest(self, version: str) -> Document:
-        subject = self.session.subject(version)
-        request = Request("GET", self.session.url(f"manifests/{version}"), _MANIFEST_HEADERS)
+    def _fetch_manifest(self, tag_or_digest: str) -> Document:
+        subject = self.session.subject(tag_or_digest)
+        request = Request("GET", self.session.url(f"manifests/{tag_or_digest}"), _MANIFEST_HEADERS)
         with self.session.send(request, self._pull, subject) as response:
             if response.status != 200:
                 error = self.session.error(response, f"{subject} (read manifest)")
@@ -100,7 +100,7 @@ class Repository:
             raw = response.read(MAX_MANIFEST + 1)
             if len(raw) > MAX_MANIFEST:
                 raise Invalid("registry", "manifest-too-large", f"{subject}: larger than 4 MiB")
-        asked = parse_digest(version) if ":" in version else digest_header(response.headers)
+        asked = parse_digest(tag_or_digest) if ":" in tag_or_digest else digest_header(response.headers)
         if asked is not None and digest_of(raw, asked.algorithm) != asked:
             coding = response.headers.get("Content-Encoding")
             encoded = f" (sent with content coding {coding[:20]!r})" if coding else ""
@@ -110,9 +110,9 @@ class Repository:
                 f"{subject}: the bytes are not those of {asked}{encoded}",
             )
         document = parse_document(raw, media_type_of(response.headers.get("Content-Type")), subject)
-        return replace(document, digest=asked) if asked is not None and ":" in version else document
+        return replace(document, digest=asked) if asked is not None and ":" in tag_or_digest else document
 
-    def push_manifest(self, document: Document, version: str) -> bool:
+    def push_manifest(self, document: Document, tag_or_digest: str) -> bool:
         """Push a document under a tag or its digest.
 
         Returns:
@@ -121,12 +121,12 @@ class Repository:
         Raises:
             BlobsMissing: The registry does not hold all blobs of it.
         """
-        return self.session.retry(self._push_manifest, document, version)
+        return self.session.retry(self._push_manifest, document, tag_or_digest)
 
-    def _push_manifest(self, document: Document, version: str) -> bool:
-        subject = self.session.subject(version)
+    def _push_manifest(self, document: Document, tag_or_digest: str) -> bool:
+        subject = self.session.subject(tag_or_digest)
         headers = {"Content-Type": document.media_type}
-        request = Request("PUT", self.session.url(f"manifests/{version}"), headers, document.raw)
+        request = Request("PUT", self.session.url(f"manifests/{tag_or_digest}"), headers, document.raw)
         with self.session.send(request, self._push, subject) as response:
             if response.status in _STORED:
                 response.drain()

@@ -74,9 +74,9 @@ class Session:
         """Return the URL of a path within the repository."""
         return Url(self.base.origin, f"{self.base.target}{self.image.path}/{path}")
 
-    def subject(self, version: str) -> str:
+    def subject(self, tag_or_digest: str) -> str:
         """Return the repository with a tag or a digest, for messages."""
-        return f"{self.image.repository}{'@' if ':' in version else ':'}{version}"
+        return f"{self.image.repository}{'@' if ':' in tag_or_digest else ':'}{tag_or_digest}"
 
     def retry(self, function: Callable[..., ResultT], *arguments: object) -> ResultT:
         """Call an idempotent function, and repeat it according to the retry policy."""

@@ -85,7 +85,7 @@ class Scene:
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     scene = Scene()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         yield scene
 
 

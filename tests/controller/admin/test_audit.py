@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.admin.audit import MOST_CHARACTERS, Audit
+from controller.admin.audit import MAX_ARGUMENT_CHARACTERS, Audit
 from controller.store.opening import Store, open_store
 from reconcile.errors import Unavailable
 from reconcile.records import AuditEntry
@@ -64,7 +64,7 @@ async def test_a_store_that_takes_no_entry_costs_neither_the_call_nor_its_line(
 
     called, failed = logged(capsys.readouterr().out)
     assert (called["message"], called["call"]) == ("docker-cache.admin.called", "Resume")
-    assert (failed["message"], failed["level"]) == ("docker-cache.admin.failed-to-keep-audit", "error")
+    assert (failed["message"], failed["level"]) == ("docker-cache.admin.failed-to-save-audit-entry", "error")
 
 
 async def test_a_bug_in_the_store_is_not_hidden() -> None:
@@ -82,7 +82,7 @@ async def test_arguments_that_are_too_long_are_cut() -> None:
     await audit(entries).note("CN=ops", "Restore", {"orgs": ["o" * 10_000]}, "done")
 
     (entry,) = entries.kept
-    assert len(json.loads(entry.arguments)["cut"]) == MOST_CHARACTERS, "it is JSON all the same"
+    assert len(json.loads(entry.arguments)["truncated"]) == MAX_ARGUMENT_CHARACTERS, "it is JSON all the same"
 
 
 async def test_what_was_noted_is_listed_the_latest_first() -> None:

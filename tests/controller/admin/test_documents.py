@@ -122,7 +122,7 @@ def test_its_parts_are_read_as_rows() -> None:
     assert [row["source"] for row in DOCUMENT.copies] == ["registry.example.com/team/app:1"]
     assert [row["strategy"] for row in DOCUMENT.migrations] == ["bridge"]
     assert [row["reason"] for row in DOCUMENT.skipped] == ["pinned-to-source"]
-    assert (DOCUMENT.end["goal"], DOCUMENT.end["looked_at"]) == ("cache", 2)
+    assert (DOCUMENT.end["goal"], DOCUMENT.end["considered"]) == ("cache", 2)
 
 
 def test_a_plan_without_anything_but_its_end_is_whole() -> None:

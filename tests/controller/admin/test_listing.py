@@ -44,7 +44,7 @@ def test_an_app_on_its_copy_that_does_not_run_is_not_called_cached(instance: Act
 
     assert (app.reason, app.state, app.detail) == (Reason.NOT_RUNNING, AppState.WAITING, detail)
     assert app.running == 0
-    assert app.wanted == COPY.rootfs
+    assert app.to_rootfs == COPY.rootfs
 
 
 def test_an_app_on_its_copy_without_instance_rows_is_not_called_cached() -> None:

@@ -38,7 +38,7 @@ PROPOSAL = Plan(
     copies=(PlannedCopy(SOURCE, 1, SourceContent(DIGEST, 0, {}), missing_bytes=5, requests=3),),
     migrations=(MOVE,),
     skipped=(Skipped(subject_of(LRP), Reason.PINNED_TO_SOURCE, "why"),),
-    looked_at=2,
+    considered=2,
 )
 
 
@@ -118,7 +118,7 @@ proposals = st.builds(
     skipped=st.lists(st.builds(Skipped, subjects, st.sampled_from(list(Reason)), st.text()), max_size=3).map(
         tuple
     ),
-    looked_at=counts,
+    considered=counts,
     problems=st.lists(st.text(), max_size=2).map(tuple),
     obstacles=st.lists(st.text(), max_size=2).map(tuple),
 )
@@ -286,7 +286,7 @@ class TestAnswers:
             space_name="prod",
             org_name="acme",
             rootfs=str(TAGGED.rootfs),
-            wanted_rootfs=CACHE.rootfs(GUID).uri,
+            to_rootfs=CACHE.rootfs(GUID).uri,
             state="APP_STATE_MIGRATING",
             reason="REASON_BRIDGING",
             detail="why",

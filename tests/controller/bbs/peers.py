@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from tests.conftest import PassTime
+
 
 class Then(Enum):
     """What happens to the connection after an answer."""
@@ -37,7 +39,14 @@ class Request:
 
 @dataclass
 class Peer:
+    """What happened at the server.
+
+    Attributes:
+        hangs: How many answers were followed by silence.
+    """
+
     port: int
+    hangs: int = 0
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,6 +71,25 @@ STREAM_HEAD = head("Content-Type: text/event-stream; charset=utf-8", "Transfer-E
 def chunks(*pieces: bytes) -> bytes:
     """Frame pieces as the BBS does: the size in lower-case hex, a lone semicolon."""
     return b"".join(f"{len(piece):x};\r\n".encode() + piece + b"\r\n" for piece in pieces)
+
+
+@asynccontextmanager
+async def passing_time(peer: Peer, pass_time: PassTime, seconds: float) -> AsyncIterator[None]:
+    """Within a block, let each silence of the peer last so many seconds of the event loop's clock."""
+
+    async def watch() -> None:
+        seen = 0
+        while True:
+            await asyncio.sleep(0.01)
+            if peer.hangs > seen:
+                seen += 1
+                await pass_time(seconds)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
 
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -101,6 +129,7 @@ async def serve(
         writer.write(step.data)
         await writer.drain()
         if step.then is Then.HANG:
+            peer.hangs += 1
             await reader.read()
         if step.then is Then.RESET:
             writer.transport.abort()

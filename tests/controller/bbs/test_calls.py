@@ -17,8 +17,9 @@ from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.lrps import ProcessGuid, Pull
 from reconcile.references import Rootfs
+from tests.conftest import PassTime
 from tests.controller.bbs.lrps import LRP
-from tests.controller.bbs.peers import Answer, Then, answer, head, serve
+from tests.controller.bbs.peers import Answer, Then, answer, head, passing_time, serve
 from tests.simulators.certificates import Certificates, server_context
 
 pytestmark = pytest.mark.usefixtures("servers")
@@ -69,9 +70,15 @@ async def test_a_read_is_repeated_on_another_connection(
     assert first.headers["x-vcap-request-id"] == second.headers["x-vcap-request-id"]
 
 
-async def test_a_read_is_repeated_after_silence(server_tls: ssl.SSLContext, tls: ssl.SSLContext) -> None:
+async def test_a_read_is_repeated_after_silence(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext, pass_time: PassTime
+) -> None:
     script = [Answer(then=Then.HANG), Answer(answer(b"x" * 9).data[:-3], Then.HANG), PONG]
-    async with serve(server_tls, script) as peer, open_bbs(peer.address, tls=tls, timeout=0.5) as bbs:
+    async with (
+        serve(server_tls, script) as peer,
+        open_bbs(peer.address, tls=tls, timeout=60.0) as bbs,
+        passing_time(peer, pass_time, 60.0),
+    ):
         await bbs.ping()
 
     assert [request.connection for request in peer.requests] == [1, 2, 3]
@@ -144,11 +151,15 @@ async def test_a_rate_limit_names_its_time(server_tls: ssl.SSLContext, tls: ssl.
     ],
 )
 async def test_a_write_is_sent_once_whatever_becomes_of_it(
-    failure: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+    failure: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext, pass_time: PassTime
 ) -> None:
     """A first success with a lost answer would surface as a conflict with oneself."""
     script = [failure] * 4
-    async with serve(server_tls, script) as peer, open_bbs(peer.address, tls=tls, timeout=0.5) as bbs:
+    async with (
+        serve(server_tls, script) as peer,
+        open_bbs(peer.address, tls=tls, timeout=60.0) as bbs,
+        passing_time(peer, pass_time, 60.0),
+    ):
         with pytest.raises(Unavailable):
             await bbs.desire_lrp(LRP, Rootfs("docker://cache/y#z"), None)
         with pytest.raises(Unavailable):

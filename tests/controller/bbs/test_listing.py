@@ -20,7 +20,8 @@ from protos.bbs.desired_lrp_pb2 import (
 from protos.bbs.desired_lrp_requests_pb2 import DesiredLRPSchedulingInfosResponse
 from protos.bbs.error_pb2 import Error
 from reconcile.errors import Conflict, Unavailable
-from tests.controller.bbs.peers import Answer, Then, answer, head, serve
+from tests.conftest import PassTime
+from tests.controller.bbs.peers import Answer, Then, answer, head, passing_time, serve
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -141,9 +142,13 @@ WHOLE = listing(info("a"), info("b"))
     ],
 )
 async def test_a_listing_that_ends_too_early_is_a_failure(
-    broken: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+    broken: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext, pass_time: PassTime
 ) -> None:
-    async with serve(server_tls, [broken]) as peer, open_bbs(peer.address, tls=tls, timeout=0.5) as bbs:
+    async with (
+        serve(server_tls, [broken]) as peer,
+        open_bbs(peer.address, tls=tls, timeout=60.0) as bbs,
+        passing_time(peer, pass_time, 60.0),
+    ):
         with pytest.raises(Unavailable):
             [one async for one in bbs.list_scheduling_infos()]
 

@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from controller.admin.questions import Filters
+from controller.admin.request_options import Filters
 from controller.commands.options import (
     filter_options,
     listing_options,

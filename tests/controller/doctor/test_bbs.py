@@ -12,6 +12,7 @@ from controller.doctor.bbs import check_bbs, check_events, judge_cells
 from controller.doctor.diagnosis import Check, run_check
 from controller.doctor.findings import Level
 from reconcile.lrps import Cell
+from tests.conftest import PassTime
 from tests.controller.doctor.conftest import Settings, all_of, config_of, levels, the_one
 from tests.simulators import registry as registries
 from tests.simulators.bbs import Bbs, serve_bbs
@@ -167,13 +168,20 @@ async def test_what_is_no_bbs_is_a_problem(bbs: Bbs, settings: Settings) -> None
 
 
 async def test_a_bbs_that_hangs_after_its_ping_leaves_what_was_found_until_then(
-    bbs: Bbs, settings: Settings
+    bbs: Bbs, settings: Settings, pass_time: PassTime
 ) -> None:
     bbs.faults.order(Fault.HANG, "/v1/cells/list.r1", calls=9)
+    settings["communication_timeout"] = "1h"
     config = await config_of(settings)
 
-    found = await run_check(Check("bbs", config.bbs_address, partial(check_bbs, config), limit=1.0))
+    check = Check("bbs", config.bbs_address, partial(check_bbs, config), limit=60.0)
+    checking = asyncio.create_task(run_check(check))
+    async with asyncio.timeout(1000.0):
+        while not bbs.requests["/v1/cells/list.r1"]:  # noqa: ASYNC110 - the simulator has no event for it
+            await asyncio.sleep(0.01)
+        await pass_time(60.0)
+        found = await checking
 
     assert levels(found) == [Level.OK, Level.PROBLEM]
-    assert found[1].text == f"{bbs.url}: no answer within 1 s"
+    assert found[1].text == f"{bbs.url}: no answer within 60 s"
     assert found[1].advice

@@ -97,15 +97,23 @@ async def test_no_secret_is_in_any_finding(settings: Settings, tmp_path: Path) -
 
 @pytest.mark.usefixtures("servers")
 async def test_who_has_heard_enough_ends_the_checks(settings: Settings) -> None:
+    def checks() -> set[asyncio.Task[object]]:
+        return {task for task in asyncio.all_tasks() if task.get_name().startswith("doctor-")}
+
+    under_way = set[asyncio.Task[object]]()
     with registries.serve() as simulator:
         simulator.fail("POST", "uploads", Stall())
         settings["cache_registry"]["address"] = simulator.address
-        async with asyncio.timeout(8.0), aclosing(diagnose(await config_of(settings))) as findings:
+        async with aclosing(diagnose(await config_of(settings))) as findings:
             async for _ in findings:
                 await asyncio.to_thread(simulator.wait_for_stall)
+                under_way = checks()
                 break
+        await asyncio.to_thread(simulator.wait_for_hangup)
 
-    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("doctor-")] == []
+    assert checks() == set()
+    assert "doctor-cache-registry" in {task.get_name() for task in under_way}
+    assert all(task.cancelled() for task in under_way)
 
 
 @pytest.mark.usefixtures("servers")

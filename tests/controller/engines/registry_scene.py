@@ -1,6 +1,7 @@
 """Two registries and an engine between them, for all tests of copies between registries."""
 
 import asyncio
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_network
@@ -22,6 +23,8 @@ GUID = "9b2f0a4e-5d0c-4c3e-9a52-2f0c8f6c2b11"
 HOLDER = CacheGuid("1c0de7a8-0000-4000-8000-000000000001")
 SAMPLE = images.image([images.layer(2_500_000, 1), images.layer(50_000, 2), images.layer(3, 3)])
 SMALL_BUFFER = CopyLimits(buffer=65536)
+UNHURRIED = Timeouts(connect=600.0, idle=600.0, total=600.0, grace=600.0)
+"""Nothing that stalls ends by itself within a test."""
 MARKER = Credentials("alice", Secret("marker-password"))
 
 
@@ -35,6 +38,13 @@ class Holders:
         return {blob: self.of[blob] for blob in blobs if blob in self.of}
 
 
+async def threads_ended() -> None:
+    """Wait until no thread of an engine is left; those of one that is closed end when their work does."""
+    async with asyncio.timeout(60.0):
+        while any(each.name.startswith(("copy", "start-upload")) for each in threading.enumerate()):  # noqa: ASYNC110 - the end of a thread sets no event
+            await asyncio.sleep(0.01)
+
+
 class Scene:
     """Two registries and an engine between them."""
 
@@ -43,7 +53,6 @@ class Scene:
         self.holders = Holders()
         self.image = parse_image_reference(f"{source.address}/team/app:1")
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
-        self.timeouts = Timeouts(connect=2.0, idle=5.0)
         self.policy = ClientPolicy()
         self.engines: list[RegistryCopy] = []
 
@@ -60,7 +69,7 @@ class Scene:
                 self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
             allowed_networks=(ip_network("127.0.0.0/8"),),
-            timeouts=self.timeouts,
+            timeouts=UNHURRIED,
             retries=Retries(attempts=2, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
             policy=self.policy,
         )

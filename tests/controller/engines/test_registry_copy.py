@@ -25,12 +25,22 @@ from reconcile.references import (
     parse_image_reference,
 )
 from tests.contracts.distribution import ALICE, run_distribution
-from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, SMALL_BUFFER, Holders, Scene
+from tests.controller.engines.registry_scene import (
+    GUID,
+    HOLDER,
+    MARKER,
+    SAMPLE,
+    SMALL_BUFFER,
+    Holders,
+    Scene,
+    threads_ended,
+)
 from tests.simulators import images
 from tests.simulators import registry as registries
 from tests.simulators.registry import (
     BasicLogin,
     Cut,
+    Meanwhile,
     NoHeaders,
     OtherBytes,
     Redirect,
@@ -259,9 +269,11 @@ async def test_a_copy_that_was_broken_off_is_finished_by_the_next(scene: Scene) 
     progress = engine.progress(scene.target)
 
     task.cancel()
-    async with asyncio.timeout(2.0):
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(scene.source.wait_for_hangup)
+    await engine.close()
+    await threads_ended()
 
     assert progress is not None
     assert progress.total == sum(len(blob.content) for blob in SAMPLE.blobs)
@@ -489,12 +501,20 @@ async def test_a_blob_that_is_not_there_after_its_upload_is_found_out(scene: Sce
 
 async def test_one_failing_blob_stops_the_others(scene: Scene) -> None:
     await scene.push(SAMPLE)
-    scene.source.fail("GET", SAMPLE.layers[0].digest, Stall(after=1000))
-    scene.source.fail("GET", SAMPLE.layers[1].digest, Refuse(403), times=None)
+    stalling, refused = SAMPLE.layers[:2]
 
-    async with asyncio.timeout(3.0):
-        with pytest.raises(Denied):
-            await scene.copy()
+    def refuse_during_the_stall() -> None:
+        scene.source.wait_for_stall()
+        scene.source.login = BasicLogin({})
+
+    scene.source.fail("GET", stalling.digest, Stall(after=1000))
+    scene.source.fail("GET", refused.digest, Meanwhile(refuse_during_the_stall))
+
+    with pytest.raises(Denied):
+        await scene.copy()
+    await asyncio.to_thread(scene.source.wait_for_hangup)
+
+    assert scene.source.count("GET", stalling.digest) == 1
 
 
 async def test_no_error_shows_a_password(scene: Scene) -> None:

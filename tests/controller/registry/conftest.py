@@ -15,7 +15,7 @@ from tests.simulators import registry as registries
 from tests.simulators.registry import RegistrySimulator
 
 AT_ONCE = Retries(attempts=3, first_wait=0.0, longest_wait=0.0)
-QUICK = Timeouts(connect=2.0, idle=2.0)
+PATIENT = Timeouts(connect=60.0, idle=60.0)
 MARKER = Credentials("alice", Secret("marker-password"))
 
 OpenRepository = Callable[..., Repository]
@@ -40,7 +40,7 @@ def client(registry: RegistrySimulator, other: RegistrySimulator) -> Iterator[Re
     opened = Registries(
         {registry.address: plain, other.address: plain},
         allowed_networks=(ip_network("127.0.0.0/8"),),
-        timeouts=QUICK,
+        timeouts=PATIENT,
         retries=AT_ONCE,
     )
     yield opened

@@ -17,7 +17,7 @@ from controller.registry.registries import Registries
 from controller.threads import Cancellation
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.references import parse_digest, parse_image_reference
-from tests.controller.registry.conftest import AT_ONCE, MARKER, QUICK, OpenRepository
+from tests.controller.registry.conftest import AT_ONCE, MARKER, PATIENT, OpenRepository
 from tests.simulators import images
 from tests.simulators import registry as registries
 from tests.simulators.certificates import Authority
@@ -60,7 +60,7 @@ def strict(registry: RegistrySimulator) -> Iterator[Callable[..., Repository]]:
     client = Registries(
         {registry.address: RegistrySettings(plain_http=True)},
         allowed_networks=(ip_network("127.0.0.1/32"),),
-        timeouts=QUICK,
+        timeouts=PATIENT,
         retries=AT_ONCE,
     )
     image = parse_image_reference(f"{registry.address}/team/app:1")

@@ -118,7 +118,7 @@ class Bbs:
             self._serve,
             sock=listener,
             ssl=self._tls,
-            ssl_handshake_timeout=5,
+            ssl_handshake_timeout=60,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
 

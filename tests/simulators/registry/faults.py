@@ -45,7 +45,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Answer as usual, but send nothing more after so many bytes of the body until the end of the test."""
+    """Answer as usual, but send nothing more after so many bytes of the body until the client goes away."""
 
     after: int = 0
 

@@ -141,7 +141,7 @@ class RegistrySimulator:
         self.open_connections: set[socket.socket] = set()
         self.connections = 0
         self.stalled = threading.Semaphore(0)
-        self.released = threading.Event()
+        self.left = threading.Semaphore(0)
         self.lock = threading.Lock()
 
     def fail(
@@ -165,10 +165,15 @@ class RegistrySimulator:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def wait_for_stall(self, seconds: float = 5.0) -> None:
+    def wait_for_stall(self, seconds: float = 60.0) -> None:
         """Wait until a request has run into a `Stall`."""
         if not self.stalled.acquire(timeout=seconds):
             raise TimeoutError("no request stalled")
+
+    def wait_for_hangup(self, seconds: float = 60.0) -> None:
+        """Wait until a client has closed the connection of a request that ran into a `Stall`."""
+        if not self.left.acquire(timeout=seconds):
+            raise TimeoutError("no client gave a stalled request up")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -289,7 +294,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if isinstance(action, Stall):
             self.server.registry.stalled.release()
-            self.server.registry.released.wait(30.0)
+            with contextlib.suppress(OSError):
+                while self.connection.recv(65536):  # until the client closes the connection, or the test does
+                    pass
+            self.server.registry.left.release()
 
     # Who may do what
 
@@ -571,7 +579,6 @@ def serve(
     try:
         yield server.registry
     finally:
-        server.registry.released.set()
         server.shutdown()
         server.registry.drop_connections()
         server.server_close()

@@ -136,7 +136,7 @@ def test_threads_share_one_fetch_of_a_token(
     together = threading.Barrier(6)
 
     def fetch(_: int) -> None:
-        together.wait(5.0)
+        together.wait(60.0)
         repository.fetch_manifest("1")
 
     with ThreadPoolExecutor(6) as pool:

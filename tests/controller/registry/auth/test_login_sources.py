@@ -19,7 +19,7 @@ from controller.threads import Cancellation
 from reconcile.errors import Denied, Unavailable
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import parse_digest, parse_image_reference
-from tests.controller.registry.conftest import MARKER, QUICK
+from tests.controller.registry.conftest import MARKER, PATIENT
 from tests.simulators import images
 from tests.simulators.registry import BasicLogin, Refuse, RegistrySimulator, TokenLogin
 from tests.simulators.registry.store import StoredManifest
@@ -56,7 +56,7 @@ class Operator:
         client = Registries(
             {self.registry.address: RegistrySettings(plain_http=True, credentials=own)},
             allowed_networks=(ip_network("127.0.0.0/8"),),
-            timeouts=QUICK,
+            timeouts=PATIENT,
             retries=Retries(attempts=1, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
             policy=ClientPolicy(auth_file=self.file),
         )

@@ -13,7 +13,7 @@ from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation
 from reconcile.errors import RateLimited, Unavailable
 from reconcile.references import parse_image_reference
-from tests.controller.registry.conftest import MARKER, QUICK, OpenRepository
+from tests.controller.registry.conftest import MARKER, PATIENT, OpenRepository
 from tests.controller.registry.http.test_rate_limiter import Clock
 from tests.simulators import images
 from tests.simulators.registry import Refuse, RegistrySimulator, WithHeaders
@@ -170,7 +170,7 @@ def test_P17_a_short_503_is_waited_for(registry: RegistrySimulator) -> None:
     registry.fail("GET", "manifests", Refuse(503, headers={"Retry-After": "Mon, 01 Jan 2024 00:00:00 GMT"}))
     client = Registries(
         {registry.address: RegistrySettings(plain_http=True, any_address=True)},
-        timeouts=QUICK,
+        timeouts=PATIENT,
         retries=Retries(first_wait=0.0),
     )
     image = parse_image_reference(f"{registry.address}/team/app:1")

@@ -22,8 +22,8 @@ class Pair:
 
     def __init__(self) -> None:
         ours, self.server = socket.socketpair()
-        ours.settimeout(10.0)
-        self.server.settimeout(10.0)
+        ours.settimeout(60.0)
+        self.server.settimeout(60.0)
         self.connection = Connection(ours, ORIGIN)
 
     def answers(self, *parts: bytes, method: str = "GET") -> RawResponse:

@@ -17,7 +17,7 @@ from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Unavailable
 from reconcile.references import parse_digest, parse_image_reference
-from tests.controller.registry.conftest import AT_ONCE
+from tests.controller.registry.conftest import AT_ONCE, PATIENT
 from tests.simulators import images
 from tests.simulators.registry import RegistrySimulator, Stall, TokenLogin
 
@@ -75,7 +75,7 @@ def test_hosts_without_limits_share_what_costs_nothing() -> None:
 
 
 def test_waiting_for_a_connection_ends_with_the_work() -> None:
-    semaphore, cancellation = Semaphore(1, 30.0), Cancellation()
+    semaphore, cancellation = Semaphore(1, 600.0), Cancellation()
     semaphore.acquire(cancellation, "r.example")
     outcome: list[BaseException] = []
     waiting = threading.Event()
@@ -87,11 +87,11 @@ def test_waiting_for_a_connection_ends_with_the_work() -> None:
         except Stopped as stopped:
             outcome.append(stopped)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    waiting.wait(5.0)
+    waiting.wait(60.0)
     cancellation.cancel()
-    thread.join(5.0)
+    thread.join(60.0)
 
     assert len(outcome) == 1
 
@@ -120,7 +120,7 @@ def open_client(registry: RegistrySimulator, request: pytest.FixtureRequest) -> 
 
     def opened(
         limits: TrafficLimits = TrafficLimits(),  # noqa: B008 - a frozen value
-        timeouts: Timeouts = Timeouts(idle=5.0),  # noqa: B008 - a frozen value
+        timeouts: Timeouts = PATIENT,
     ) -> Registries:
         client = Registries(
             {registry.address: RegistrySettings(plain_http=True)},
@@ -203,14 +203,16 @@ def test_D15_an_answer_that_never_comes_is_given_up(registry: RegistrySimulator,
 
 def test_an_alarm_leaves_what_ended_in_time_alone() -> None:
     ours, theirs = socket.socketpair()
-    timer = DeadlineTimer()
+    clock = Clock()
+    timer = DeadlineTimer(clock)
 
-    early = timer.start(ours, 0.5)
+    early = timer.start(ours, 0.01)
     timer.cancel(early)
-    late = timer.start(theirs, 1.0)
+    clock.now += 1.0
+    late = timer.start(theirs, 0.0)
     assert ours.recv(1) == b""  # the other end was shut down
 
-    assert late.has_passed
+    assert (early.has_passed, late.has_passed) == (False, True)
     timer.close()
     for each in (ours, theirs):
         each.close()

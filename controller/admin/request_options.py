@@ -14,7 +14,7 @@ class Filters:
     process_guids: tuple[str, ...] = ()
 
     @property
-    def is_everything(self) -> bool:
+    def selects_all(self) -> bool:
         """Whether all LRPs are chosen."""
         return not (self.orgs or self.spaces or self.apps or self.images or self.process_guids)
 

@@ -218,6 +218,9 @@ class Bench:
 
     @asynccontextmanager
     async def running(self, reconciler: Reconciler, *, loops: int = 3) -> AsyncIterator[None]:
+        """Run a reconciler; from now on instances start at once, and those from before do not."""
+        await self.claimed()
+        self.cell.settings.start_delay = 0.02
         tasks = [asyncio.create_task(reconciler.run()) for _ in range(loops)]
         try:
             yield
@@ -534,18 +537,46 @@ async def test_a_bbs_that_is_not_active_has_removed_nothing(bench: Bench) -> Non
         await bench.reason(app, "migrated")
 
 
-async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
-    """No convergence would remove them here, since nobody keeps the domain fresh."""
+async def test_an_lrp_whose_old_instance_stays_is_desired_again_all_the_same(bench: Bench) -> None:
+    """Its stop was lost, and it may not have a bridge: what it serves is left to it."""
     app = await bench.app_with_copy()
     await bench.claimed()
     bench.cell.lost_stops = 1
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "instances-stopping")
-        bench.passed = PhaseLimits().stop + 1
+        assert bench.lrp(app) is None
+        bench.passed = PhaseLimits().missing + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "starting")
+        assert bench.rootfs(app).startswith(FROM_CACHE)
+
+        for row in bench.bbs.state.rows():
+            row.state = "RUNNING"
+        bench.passed += PhaseLimits().stop + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting-until-stopped", "already-cached")
+
+    assert [row.state for row in bench.bbs.state.rows()] == ["RUNNING"]
+    assert bench.cell.stop_requests[app.process_guid] == 1, "that of the removal"
+
+
+async def test_rows_without_a_container_are_retired_at_once(bench: Bench) -> None:
+    """A removal that raced a crash left one; no convergence removes it here."""
+    app = await bench.app_with_copy(instances=2)
+    await bench.claimed()
+    bench.lose_stops()
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "instances-stopping")
+        for row in bench.bbs.state.rows():
+            row.state = "UNCLAIMED"
+            row.actual_lrp_instance_key.Clear()
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "migrated")
-    assert [row.state for row in bench.bbs.state.rows()] == ["CLAIMED"]
+
+    indices = sorted(row.actual_lrp_key.index for row in bench.bbs.state.rows())
+    assert indices == [0, 1]
 
 
 async def test_an_app_that_its_owner_deleted_while_nobody_ran_stays_deleted(bench: Bench) -> None:
@@ -876,6 +907,7 @@ class TestOperators:
 
     async def test_an_app_goes_back_to_its_source_and_stays_there(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
+        bench.may_bridge = True  # it runs from its copy by then
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "migrated")

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.errors import Invalid, Unavailable
 from reconcile.live_facts import PassSources, live_facts
-from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret, source_of
+from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
@@ -47,6 +47,7 @@ from reconcile.records import (
     JobState,
     LrpRecord,
     Migration,
+    OriginalSource,
     Phase,
 )
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -627,6 +628,44 @@ async def test_what_a_journal_in_memory_would_lose_is_desired_when_the_process_e
         lrp = bench.lrp(app)
         assert lrp is not None
         assert lrp.root_fs.startswith("docker://cache.example:8080/")
+
+
+@pytest.mark.parametrize("is_turned_back", [True, False], ids=["turned back", "restored"])
+async def test_what_was_on_its_way_to_its_source_is_desired_from_there_when_the_process_ends(
+    bench: Bench,
+    tmp_path: Path,
+    is_turned_back: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """Cells could not pull its copy, or an operator wanted it back."""
+    async with open_store(f"sqlite:///{tmp_path}/other/cache.db", journal_key=None, run_id="run-1") as store:
+        bench.store = store
+        app = await bench.app_with_copy()
+        lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
+        assert lrp is not None
+        guid = await store.records.reserve_guid(CONTENT)
+        source = OriginalSource(lrp.process_guid, guid, lrp.rootfs, needs_credentials=False, credentials=None)
+        await store.original_sources.save_original_source(source)
+        removed = Migration(
+            lrp.process_guid,
+            guid,
+            Phase.REMOVED,
+            replace(lrp, rootfs=CACHE.rootfs(guid)),
+            rounds=1,
+            run_id="run-1",
+            started_at=0.0,
+            goal=Goal.SOURCE,
+            way_back=Pull(lrp.rootfs, lrp.credentials) if is_turned_back else None,
+        )
+        await store.journal.save_migration(removed)
+        desired.remove(bench.bbs.state, app.process_guid)
+
+        await bench.reconciler().desire_removed_lrps()
+
+    after = bench.lrp(app)
+    assert after is not None
+    assert after.root_fs == FROM_SOURCE
+    login = ("robot", "source-password") if is_turned_back else ("", "")
+    assert (after.image_username, after.image_password) == login
 
 
 async def test_a_journal_row_of_another_key_is_said_and_kept(

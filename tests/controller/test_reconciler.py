@@ -752,6 +752,61 @@ class Late(OperatorControl):
         return super().is_pinned(app_guid)
 
 
+UNREACHABLE = (
+    "failed to create container: running image plugin create: fetching image reference: creating image: "
+    'creating image source: pinging container registry cache.example:8080: Get "https://cache.example:8080/v2/": '
+    "dial tcp 10.0.0.9:8080: connect: connection refused\n: exit status 1"
+)
+
+
+class TestCellsThatCannotPullACopy:
+    """Each attempt costs the app a start, so there are three within an hour."""
+
+    def refuse_copies(self, bench: Bench) -> None:
+        bench.cell.settings.crash_reason = lambda lrp: (
+            UNREACHABLE if lrp.root_fs.startswith(FROM_CACHE) else ""
+        )
+
+    async def test_an_app_that_is_starting_is_back_on_its_source_and_runs(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        self.refuse_copies(bench)
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "not-pulled", "circuit-breaker-open")
+            async with asyncio.timeout(10):
+                while [row.state for row in bench.bbs.state.rows()] != ["RUNNING"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        assert lrp.root_fs == FROM_SOURCE
+        assert (lrp.image_username, lrp.image_password) == ("robot", "source-password")
+        assert await bench.store.journal.list_migrations() == ()
+        record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
+        assert record is not None
+        assert record.cache_guid is None, "it never ran from there"
+
+    async def test_an_app_that_runs_from_its_copy_goes_back_once_its_instances_fail(
+        self, bench: Bench
+    ) -> None:
+        app = await bench.app_with_copy()
+        bench.may_bridge = True
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "migrated")
+            await bench.control.pin([AppGuid(app.guid)])  # so that it is not migrated again
+            self.refuse_copies(bench)
+            bench.cell.crash(app.process_guid, 0)
+            async with asyncio.timeout(10):
+                while not any(UNREACHABLE in row.crash_reason for row in bench.bbs.state.rows()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "pinned-to-source")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert await bench.store.journal.list_migrations() == ()
+
+
 class GatedQueue(WorkQueue[ProcessGuid]):
     """A queue that gives keys only while its gate is open, and remembers which it gave."""
 

@@ -372,18 +372,16 @@ async def _retire(action: RetireInstances, observed: Observed, ports: ActionPort
 
 async def _retire_one(instance: ActualLrp, now: float, ports: ActionPorts) -> None:
     """Retire an instance, unless an earlier request to stop it may still take effect."""
-    stops, repeat_after = ports.stops, ports.limits.stop
-    if instance.presence is not Presence.ORDINARY or not stops.is_due(
-        instance, now, repeat_after=repeat_after
-    ):
+    is_due = ports.stops.is_due(instance, now, repeat_after=ports.limits.stop)
+    if instance.presence is not Presence.ORDINARY or not is_due:
         return
-    stops.note(instance, now)
+    ports.stops.note(instance, now)
     try:
         await ports.instances.retire_actual_lrp(
             instance.process_guid, index=instance.index, domain=instance.domain
         )
     except NotFound:
-        stops.note_gone(instance)
+        ports.stops.note_gone(instance)
 
 
 async def _desire(row: Migration, target: Pull, observed: Observed, ports: ActionPorts) -> Outcome:

@@ -108,7 +108,8 @@ def _failure_beside_bridge(case: Case) -> Step | None:
     row, world = case.row, case.world
     if row.ended is not None:
         return None
-    crashed = [each for each in world.instances if each.state is ActualLrpState.CRASHED]
+    rows = (*world.instances, *world.bridge_instances)
+    crashed = [each for each in rows if each.state is ActualLrpState.CRASHED]
     return case.turn_back(failure_of(crashed)) or stopgap_failure(case)
 
 

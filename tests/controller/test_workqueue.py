@@ -132,7 +132,7 @@ async def test_back_off_grows_and_is_forgotten_after_success() -> None:
     assert after_success <= 0.5
 
 
-async def test_what_a_failed_look_has_caused_itself_does_not_shorten_its_back_off() -> None:
+async def test_what_a_failed_pass_has_caused_itself_does_not_shorten_its_back_off() -> None:
     loop = asyncio.get_running_loop()
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
@@ -176,7 +176,7 @@ class TestBusyKeys:
     @pytest.mark.parametrize(
         ("priority", "most"), [(Priority.FRESH, MAX_TURNS + 10), (Priority.URGENT, MAX_TURNS + 62)]
     )
-    async def test_a_key_whose_looks_bring_it_back_is_taken_a_limited_number_of_times_in_a_minute(
+    async def test_a_key_whose_passes_bring_it_back_is_taken_a_limited_number_of_times_in_a_minute(
         self, priority: Priority, most: int
     ) -> None:
         assert MAX_TURNS < await turns_in_a_minute(priority, lambda queue, key: queue.done(key)) <= most
@@ -247,7 +247,7 @@ async def make_busy(queue: WorkQueue[str]) -> None:
 
 
 async def turns_in_a_minute(priority: Priority, release: Callable[[WorkQueue[str], str], None]) -> int:
-    """Count how often a key is taken in a minute that is added again while it is held."""
+    """Count how often a key that is added again while it is held is taken in a minute."""
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a", priority)
 

@@ -23,7 +23,7 @@ from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.instances import without_container
+from reconcile.instances import failure_of_pull, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
@@ -191,6 +191,8 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports
         way_back=_way_back_of(action, observed),
     )
     await ports.journal.save_migration(row)
+    if action.ended is not None:
+        await _note_failure(row, failure_of_pull(observed.instances), observed, ports)
     if image is not None:
         try:
             has_copy = await _has_copy(image, ports)
@@ -236,7 +238,8 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
         case Enter(row, failure):
-            _note_failure(row, failure, ports)
+            if failure is not None:
+                await _note_failure(row, failure, observed, ports)
             return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)
@@ -309,20 +312,22 @@ def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> N
             ports.pulls.note_success(each.cell_id, tags)
 
 
-def _note_failure(row: Migration, failure: StartFailure | None, ports: ActionPorts) -> None:
-    """Note what cells have said of the copy; rows of instances that crashed do not name the cell."""
-    if failure is not None and failure.is_pull_failure:
-        ports.pulls.note_failure("", row.original.placement_tags, failure)
-
-
 async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
-    row, failure = step.migration, step.failure
-    _note_failure(row, failure, ports)
-    if row.ended in _SUSPECTS_COPY:
-        await ports.images.mark_for_verification(row.cache_guid, observed.now)
+    row = step.migration
+    await _note_failure(row, step.failure, observed, ports)
     if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
         return await _enter(row, ports)
     return await _remove(row, observed, facts, ports)
+
+
+async def _note_failure(
+    row: Migration, failure: StartFailure | None, observed: Observed, ports: ActionPorts
+) -> None:
+    """Note what a failed start from a copy speaks against: cells and registry, or the copy."""
+    if failure is not None and failure.is_pull_failure:
+        ports.pulls.note_failure("", row.original.placement_tags, failure)  # a crashed row names no cell
+    if row.ended in _SUSPECTS_COPY:
+        await ports.images.mark_for_verification(row.cache_guid, observed.now)
 
 
 async def _remove(before: Migration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:

@@ -135,7 +135,7 @@ class Config(AdminConfig):
     the bridge is removed, and the LRP stays unchanged."""
     start_timeout: Duration = 300.0
     """Time within which the migrated LRP's own instances must run again. After this time the migration
-    counts as failed."""
+    counts as failed, and an LRP of which no instance runs goes back to its source."""
     canary_timeout: Duration = 120.0
     """Time within which a canary must run or fail on a cell. After this time, cells count as unable to pull
     from the private registry: cells that wait for a registry that does not answer report nothing."""

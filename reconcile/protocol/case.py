@@ -170,7 +170,7 @@ def may_remove(row: Migration, world: World) -> bool:
     if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
         return False
     if not row.has_bridge:
-        return not is_any_running(world.instances, row.instance_guids)
+        return not is_any_running(world.instances)  # whatever it runs from, it may be all that serves
     least = needed(world.lrp, world.instances)
     if not row.is_turned_back:
         least = max(1, least)  # the bridge shows too that cells can start the copy

@@ -266,6 +266,14 @@ class TestBesideABridge:
 
         assert (made.migration.phase, made.migration.ended) == (Phase.STARTING, Reason.NOT_PULLED)
 
+    def test_so_does_one_of_the_bridge(self) -> None:
+        """It was started again, on a cell that cannot pull: the LRP's own instances could meet it next."""
+        world = replace(BACK, instances=CLAIMED_NEW, bridge_instances=(BRIDGED[0], crashed(UNREACHABLE, 1)))
+
+        assert turned(STARTING, world).migration.ended is Reason.NOT_PULLED
+        restarted = (BRIDGED[0], crashed(UNREACHABLE, 1, state=UNCLAIMED, crashes=1))
+        assert isinstance(step(STARTING, replace(world, bridge_instances=restarted)), RetryLater)
+
     def test_an_instance_that_is_started_again_at_once_is_given_another_chance(self) -> None:
         world = replace(BACK, instances=(NEW[0], crashed(UNREACHABLE, 1, state=UNCLAIMED, crashes=2)))
 

@@ -42,6 +42,7 @@ from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, row_of
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.start_failures import StartFailure
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -233,7 +234,8 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
-        case Enter(row):
+        case Enter(row, failure):
+            _note_failure(row, failure, ports)
             return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)
@@ -303,13 +305,18 @@ def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> N
 
 async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     row, failure = step.migration, step.failure
-    if failure is not None and failure.is_pull_failure:
-        ports.pulls.note_failure("", row.original.placement_tags, failure)
+    _note_failure(row, failure, ports)
     if row.ended in _SUSPECTS_COPY:
         await ports.images.mark_for_verification(row.cache_guid, observed.now)
     if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
         return await _enter(row, ports)
     return await _remove(row, observed, facts, ports)
+
+
+def _note_failure(row: Migration, failure: StartFailure | None, ports: ActionPorts) -> None:
+    """Note that a cell could not pull; the row of an instance that crashed does not name its cell."""
+    if failure is not None and failure.is_pull_failure:
+        ports.pulls.note_failure("", row.original.placement_tags, failure)
 
 
 async def _remove(before: Migration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:

@@ -80,9 +80,14 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Write the row, then observe again at once."""
+    """Write the row, then observe again at once.
+
+    Attributes:
+        failure: What instances could not be started from the copy by; None for no such failure.
+    """
 
     migration: Migration
+    failure: StartFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Phase
+from reconcile.start_failures import Blame
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -84,8 +85,17 @@ def _check_owner(case: Case) -> Step | None:
     bridge = case.world.bridge
     is_ours = bridge is None or bridge.rootfs == case.target.rootfs
     if is_ours and any(_has_failed(each) for each in case.world.bridge_instances):
-        return case.give_up(Reason.BRIDGE_CRASHED, failure_of(case.world.bridge_instances))
+        return _give_up_crashed(case)
     return None
+
+
+def _give_up_crashed(case: Case) -> Step:
+    """Give up a migration whose bridge crashed: a registry that cells cannot reach says nothing of the copy."""
+    failure = failure_of(case.world.bridge_instances)
+    is_unreachable = failure is not None and failure.blame is Blame.REGISTRY
+    if is_unreachable and case.row.goal is Goal.CACHE:
+        return case.give_up(Reason.NOT_PULLED, failure)
+    return case.give_up(Reason.BRIDGE_CRASHED, failure)
 
 
 def _has_failed(instance: ActualLrp) -> bool:

@@ -16,14 +16,14 @@ from reconcile.reasons import Reason
 from reconcile.records import Phase
 from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
 
-_REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS, *TURNED_BACK})
-"""Ends at which the original was desired again, and has just begun to serve."""
+_REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
+"""Ends at which the original was desired again, and has just begun to serve; so it is when it was turned back."""
 
 
 def removing_bridge(case: Case) -> Step:
     """Remove the bridge as soon as the app serves no less without it, and end the migration."""
     row, world = case.row, case.world
-    was_removed = row.ended in _REMOVED
+    was_removed = row.ended in _REMOVED or (row.is_turned_back and row.ended in TURNED_BACK)
     if world.lrp is None and was_removed and case.may_be_ours:
         return case.enter(Phase.REMOVED)
     if world.lrp is not None:

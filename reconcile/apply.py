@@ -23,7 +23,7 @@ from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.instances import without_container
+from reconcile.instances import failure_of_pull, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
@@ -42,6 +42,7 @@ from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, row_of
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.start_failures import StartFailure
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -54,6 +55,7 @@ from reconcile.steps import (
     RetryLater,
     TurnBack,
     UpdateBridge,
+    UpdateRoutes,
 )
 from reconcile.stop_requests import StopRequests
 
@@ -189,6 +191,8 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports
         way_back=_way_back_of(action, observed),
     )
     await ports.journal.save_migration(row)
+    if action.ended is not None:
+        await _note_failure(row, failure_of_pull(observed.instances), observed, ports)
     if image is not None:
         try:
             has_copy = await _has_copy(image, ports)
@@ -233,10 +237,17 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
-        case Enter(row):
+        case Enter(row, failure):
+            if failure is not None:
+                await _note_failure(row, failure, observed, ports)
             return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)
+        case UpdateRoutes(row, routes, reason):
+            await ports.journal.save_migration(row)
+            with suppress(NotFound):
+                await ports.lrps.update_routes(row.process_guid, routes)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, ports)
         case TurnBack():
@@ -302,14 +313,21 @@ def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> N
 
 
 async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
-    row, failure = step.migration, step.failure
-    if failure is not None and failure.is_pull_failure:
-        ports.pulls.note_failure("", row.original.placement_tags, failure)
-    if row.ended in _SUSPECTS_COPY:
-        await ports.images.mark_for_verification(row.cache_guid, observed.now)
+    row = step.migration
+    await _note_failure(row, step.failure, observed, ports)
     if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
         return await _enter(row, ports)
     return await _remove(row, observed, facts, ports)
+
+
+async def _note_failure(
+    row: Migration, failure: StartFailure | None, observed: Observed, ports: ActionPorts
+) -> None:
+    """Note what a failed start from a copy speaks against: cells and registry, or the copy."""
+    if failure is not None and failure.is_pull_failure:
+        ports.pulls.note_failure("", row.original.placement_tags, failure)  # a crashed row names no cell
+    if row.ended in _SUSPECTS_COPY:
+        await ports.images.mark_for_verification(row.cache_guid, observed.now)
 
 
 async def _remove(before: Migration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:

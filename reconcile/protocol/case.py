@@ -45,6 +45,7 @@ class Case:
     world: World
     target: Pull
     limits: PhaseLimits
+    is_drained: bool = False
 
     @property
     def waited(self) -> float:
@@ -87,6 +88,11 @@ class Case:
         )
         return Enter(row)
 
+    def with_original(self, lrp: DesiredLrp) -> Migration:
+        """Go on with another definition of the original, which its owner desired: it has all its routes."""
+        routed_at = self.world.now if self.row.drain_sent_at else 0.0
+        return replace(self.row, original=lrp, routed_at=routed_at)
+
     def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
         """Wait, the longer the longer the phase has lasted."""
         return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
@@ -99,12 +105,14 @@ class Case:
         """
         lrp, original = self.world.lrp, self.row.original
         is_as_before = lrp is not None and lrp.rootfs == original.rootfs != self.target.rootfs
+        is_of_copy = self.row.goal is Goal.CACHE
         row = replace(
             self.row,
             detail="" if failure is None else failure.detail,
             instance_guids=frozenset() if is_as_before else self.row.instance_guids,
         )
-        return replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+        entered = replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+        return replace(entered, failure=failure if is_of_copy else None)
 
     def retire(
         self, instances: Iterable[ActualLrp], reason: Reason = Reason.INSTANCES_STOPPING
@@ -164,7 +172,7 @@ def may_remove(row: Migration, world: World) -> bool:
     if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
         return False
     if not row.has_bridge:
-        return not is_any_running(world.instances, row.instance_guids)
+        return not is_any_running(world.instances)  # whatever it runs from, it may be all that serves
     least = needed(world.lrp, world.instances)
     if not row.is_turned_back:
         least = max(1, least)  # the bridge shows too that cells can start the copy

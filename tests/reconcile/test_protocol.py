@@ -126,11 +126,15 @@ class TestMayRemove:
         starting = (instance(0, CLAIMED),)
         assert may_remove(recreate, replace(WORLD, instances=starting))
 
-    def test_an_instance_of_a_removed_definition_keeps_nothing(self) -> None:
-        recreate = replace(ROW, strategy=Strategy.RECREATE, instance_guids=frozenset({"a", "b"}))
+    def test_an_instance_that_began_to_run_since_the_row_was_written_keeps_it(self) -> None:
+        """The row names all instances that were seen before, so being named there says nothing."""
+        recreate = replace(ROW, strategy=Strategy.RECREATE)
+        claimed = replace(WORLD, instances=(instance(0, CLAIMED, guid="a"),))
 
-        assert may_remove(recreate, WORLD)
-        assert not may_remove(recreate, replace(WORLD, instances=(*OURS, NEW[0])))
+        removing = row_of_removal(recreate, claimed, LIMITS)
+
+        assert may_remove(removing, claimed)
+        assert not may_remove(removing, replace(claimed, instances=OURS[:1]))
 
     def test_an_index_that_is_not_wanted_any_more_does_not_count(self) -> None:
         """Its row says RUNNING while it is being stopped."""

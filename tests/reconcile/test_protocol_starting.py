@@ -230,10 +230,10 @@ class TestStopgap:
 
         assert turned(STOPGAP, failed).migration.ended is Reason.NOT_PULLED
 
-    def test_a_bridge_that_is_none_does_not(self) -> None:
+    def test_so_does_the_bridge_of_an_lrp_that_ran(self) -> None:
         failed = replace(BACK, instances=CLAIMED_NEW, bridge_instances=(crashed(UNREACHABLE),))
 
-        assert isinstance(step(STARTING, failed), RetryLater)
+        assert turned(STARTING, failed).migration.ended is Reason.NOT_PULLED
 
 
 class TestBesideABridge:
@@ -265,6 +265,14 @@ class TestBesideABridge:
         made = turned(STARTING, world)
 
         assert (made.migration.phase, made.migration.ended) == (Phase.STARTING, Reason.NOT_PULLED)
+
+    def test_so_does_one_of_the_bridge(self) -> None:
+        """It was started again, on a cell that cannot pull: the LRP's own instances could meet it next."""
+        world = replace(BACK, instances=CLAIMED_NEW, bridge_instances=(BRIDGED[0], crashed(UNREACHABLE, 1)))
+
+        assert turned(STARTING, world).migration.ended is Reason.NOT_PULLED
+        restarted = (BRIDGED[0], crashed(UNREACHABLE, 1, state=UNCLAIMED, crashes=1))
+        assert isinstance(step(STARTING, replace(world, bridge_instances=restarted)), RetryLater)
 
     def test_an_instance_that_is_started_again_at_once_is_given_another_chance(self) -> None:
         world = replace(BACK, instances=(NEW[0], crashed(UNREACHABLE, 1, state=UNCLAIMED, crashes=2)))
@@ -381,6 +389,16 @@ class TestTurnedBackBesideABridge:
         none = replace(self.WORLD, bridge=None, bridge_instances=())
 
         assert step(self.TURNED, none) == DesireBridge(self.TURNED, LRP.instances + 1)
+
+    def test_before_that_a_row_that_a_crash_has_left_of_the_other_is_retired(self) -> None:
+        left = crashed(UNREACHABLE, state=UNCLAIMED, crashes=1)
+        world = replace(self.WORLD, bridge=None, bridge_instances=(left, CLAIMED_NEW[1]))
+
+        retired = replace(self.TURNED, retired_at=NOW)
+        assert step(self.TURNED, world) == RetireInstances((left,), Reason.STARTING, retired)
+        assert isinstance(step(retired, world), RetryLater)
+        still_stopping = replace(world, bridge_instances=CLAIMED_NEW)
+        assert isinstance(step(self.TURNED, still_stopping), RetryLater)
 
     def test_one_that_serves_stays_until_the_lrp_does(self) -> None:
         assert step(self.TURNED, self.WORLD) == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)

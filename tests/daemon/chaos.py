@@ -133,7 +133,7 @@ class Report:
 class Chaos:
     """One run of it."""
 
-    def __init__(self, env: Environment, seed: int, *, apps: int = 10, operators: bool = False) -> None:
+    def __init__(self, env: Environment, seed: int, *, apps: int, operators: bool) -> None:
         self._env, self._seed, self._apps, self._has_operators = env, seed, apps, operators
         self._chance = random.Random(seed)
         self._daemon: DaemonProcess | None = None
@@ -151,11 +151,10 @@ class Chaos:
     async def run(self, seconds: float) -> Report:
         """Push some apps, let all go wrong for a while, and wait for rest."""
         begun = time.monotonic()
-        for _ in range(self._apps):
-            await self._push()
+        await asyncio.gather(*(self._push() for _ in range(self._apps)))
         with self.invariants.watching(), self.downtime.watching():
             await self._start()
-            self._end = begun + seconds
+            self._end = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
                 pace = PACES[self._seed % len(PACES)]
                 group.create_task(self._repeat(self._kill, pace.kills))
@@ -173,9 +172,9 @@ class Chaos:
         self.happened["bridges"] = len(self.invariants.bridges)
         self.happened["looks at all apps"] = self.invariants.looks
         violations = self.invariants.violations + ([f"the daemon ended with {status}"] if status else [])
-        seconds = time.monotonic() - begun
+        lasted = time.monotonic() - begun
         told, longest = self.invariants.told, self.downtime.longest
-        return Report(self._seed, seconds, self.happened, violations, told, longest)
+        return Report(self._seed, lasted, self.happened, violations, told, longest)
 
     async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float) -> None:
         while time.monotonic() < self._end:
@@ -482,12 +481,13 @@ class Chaos:
     async def _push(self) -> None:
         """Push an app, often with an image of which there is a copy."""
         self._names += 1
+        number = self._names
         if not self._references or self._chance.random() < 0.3:
-            image = images.image([images.layer(1000, self._names)])
+            image = images.image([images.layer(1000, number)])
             self._references.append(
-                await asyncio.to_thread(self._env.source.push, f"team/web-{self._names}", "1", image)
+                await asyncio.to_thread(self._env.source.push, f"team/web-{number}", "1", image)
             )
-        app = self._env.cloud.create(f"app-{self._names}", Image(self._chance.choice(self._references)))
+        app = self._env.cloud.create(f"app-{number}", Image(self._chance.choice(self._references)))
         app.droplet, app.instances = app.package, self._chance.randint(1, 4)
         if self._chance.random() < 0.8:  # else as before the daemon was installed
             await self._env.cloud.staged(app, await self._env.cloud.stage(app))
@@ -498,7 +498,9 @@ def _time_of(line: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(line["timestamp"])
 
 
-async def run_round(seed: int, seconds: float, directory: Path, *, operators: bool = False) -> Report:
+async def run_round(
+    seed: int, seconds: float, directory: Path, *, apps: int = 10, operators: bool = False
+) -> Report:
     """Run one seed in an environment of its own."""
     versions = list(Version)
     async with open_environment(
@@ -525,7 +527,7 @@ async def run_round(seed: int, seconds: float, directory: Path, *, operators: bo
             "sync_interval": f"{SWEEP}s",
             "max_consecutive_failures": 1000,
         }
-        report = await Chaos(env, seed, operators=operators).run(seconds)
+        report = await Chaos(env, seed, apps=apps, operators=operators).run(seconds)
         if report.violations:
             (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
         return report

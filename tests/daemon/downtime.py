@@ -109,6 +109,7 @@ class Downtime:
         """Look at all apps after some seconds."""
         serving, now = self._invariants.serving(), time.monotonic()
         is_answering = self._bbs.is_listening and not self._bbs.is_migrating and self.is_daemon_up
+        is_excused = not is_answering or self._grace > 0.0
         self._grace = max(0.0, self._grace - seconds) if is_answering else AFTER_ANSWER
         for app in list(self._cloud.apps.values()):
             guid = app.process_guid
@@ -116,7 +117,7 @@ class Downtime:
                 self._from_copy[guid] = now
             if not app.is_runnable or serving.get(guid, 0) + serving.get(BRIDGE_PREFIX + guid, 0):
                 self._outages.pop(guid, None)
-            elif self._grace == 0.0:
+            elif not is_excused:
                 self._count(app, seconds)
             if app.is_runnable:
                 self._count_scaling(app, seconds)

@@ -87,7 +87,7 @@ class Pace:
     source_cuts: float
 
 
-PACES = (Pace(2.0, 0.3, 6.0, 8.0), Pace(8.0, 0.6, 6.0, 8.0), Pace(60.0, 1.5, 4.0, 16.0))
+PACES = (Pace(2.0, 0.3, 6.0, 8.0), Pace(8.0, 0.6, 6.0, 8.0), Pace(30.0, 1.5, 4.0, 16.0))
 """Of seeds, in turn: a daemon that is killed again and again moves little, and loses what canaries have shown."""
 
 REASONS = frozenset(
@@ -177,8 +177,8 @@ class Chaos:
         return Report(self._seed, lasted, self.happened, violations, told, longest)
 
     async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float) -> None:
-        while time.monotonic() < self._end:
-            await asyncio.sleep(self._chance.uniform(0.0, pause))
+        while (at := time.monotonic() + self._chance.uniform(0.0, pause)) < self._end:
+            await asyncio.sleep(at - time.monotonic())
             await act()
 
     async def _rest(self) -> None:
@@ -365,7 +365,7 @@ class Chaos:
             Slow(self._chance.uniform(0.5, 6.0)),
         ]
         with contextlib.suppress(TimeoutError):  # else nothing would be migrated
-            await until(self._are_cells_proven, min(PROOF_WITHIN, self._end - time.monotonic()))
+            await until(self._are_cells_proven, max(0.0, min(PROOF_WITHIN, self._end - time.monotonic())))
         for _ in range(self._chance.choice([0, 3, 6])):
             self.happened["restarts before a cut"] += 1
             await self._restart()
@@ -399,7 +399,7 @@ class Chaos:
         self.happened[what] += 1
         self.invariants.note(what)
         self._env.impose(registry, condition, *cells)
-        await asyncio.sleep(min(seconds, self._end - time.monotonic()))
+        await asyncio.sleep(max(0.0, min(seconds, self._end - time.monotonic())))
         self._env.mend(registry, *cells)
         self.invariants.note(f"{name} mended")
 

@@ -55,6 +55,7 @@ from reconcile.steps import (
     RetryLater,
     TurnBack,
     UpdateBridge,
+    UpdateRoutes,
 )
 from reconcile.stop_requests import StopRequests
 
@@ -236,10 +237,16 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
-        case Enter(row):
+        case Enter(row, failure):
+            _note_failure(row, failure, ports)
             return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)
+        case UpdateRoutes(row, routes, reason):
+            await ports.journal.save_migration(row)
+            with suppress(NotFound):
+                await ports.lrps.update_routes(row.process_guid, routes)
+            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, ports)
         case TurnBack():

@@ -155,6 +155,11 @@ class Reason(StrEnum):
         _MIGRATING,
         "its bridge serves until cells have stopped its old instances, which takes as long as their pull",
     )
+    DRAINING_ORIGINAL = (
+        "draining-original",
+        _MIGRATING,
+        "its bridge has its routes, and requests in flight in its own instances get time to end",
+    )
     DRAINING_BRIDGE = (
         "draining-bridge",
         _MIGRATING,

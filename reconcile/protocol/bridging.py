@@ -5,8 +5,10 @@ from dataclasses import replace
 from reconcile.instances import failure_of, is_any_running
 from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
+from reconcile.protocol.draining import drain_original
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Phase
+from reconcile.start_failures import Blame
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -58,7 +60,7 @@ def bridged(case: Case) -> Step:
         return case.enter(Phase.BRIDGING)
     if case.waited < case.limits.routes:
         return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
-    return RemoveOriginal(case.row)
+    return drain_original(case) or RemoveOriginal(case.row)
 
 
 def follow_owner(case: Case) -> Step:
@@ -78,14 +80,21 @@ def _check_owner(case: Case) -> Step | None:
     if lrp.rootfs != original.rootfs or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
-        return Enter(replace(case.row, original=lrp))
+        return Enter(case.with_original(lrp))
     if case.world.is_restore_requested and case.row.goal is Goal.CACHE:
         return case.give_up(Reason.CANCELLED)
     bridge = case.world.bridge
     is_ours = bridge is None or bridge.rootfs == case.target.rootfs
     if is_ours and any(_has_failed(each) for each in case.world.bridge_instances):
-        return case.give_up(Reason.BRIDGE_CRASHED, failure_of(case.world.bridge_instances))
+        return _give_up_crashed(case)
     return None
+
+
+def _give_up_crashed(case: Case) -> Step:
+    failure = failure_of(case.world.bridge_instances)
+    is_registry = failure is not None and failure.blame is Blame.REGISTRY and case.row.goal is Goal.CACHE
+    given_up = case.give_up(Reason.NOT_PULLED if is_registry else Reason.BRIDGE_CRASHED, failure)
+    return replace(given_up, failure=failure if case.row.goal is Goal.CACHE else None)
 
 
 def _has_failed(instance: ActualLrp) -> bool:

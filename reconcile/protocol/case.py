@@ -45,6 +45,7 @@ class Case:
     world: World
     target: Pull
     limits: PhaseLimits
+    is_drained: bool = False
 
     @property
     def waited(self) -> float:
@@ -86,6 +87,11 @@ class Case:
             drained_at=0.0,
         )
         return Enter(row)
+
+    def with_original(self, lrp: DesiredLrp) -> Migration:
+        """Go on with another definition of the original, which its owner desired: it has all its routes."""
+        routed_at = self.world.now if self.row.drain_sent_at else 0.0
+        return replace(self.row, original=lrp, routed_at=routed_at)
 
     def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
         """Wait, the longer the longer the phase has lasted."""

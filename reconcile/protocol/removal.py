@@ -127,14 +127,13 @@ def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     row = case.row
     if row.is_turned_back and row.has_bridge:  # it is on its source, or on another one
         return case.enter(Phase.REMOVING_BRIDGE)
+    is_as_before = lrp.rootfs == row.original.rootfs
+    # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
+    left = replace(row, instance_guids=frozenset()) if is_as_before else row
     if not row.has_bridge:
-        # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
-        is_as_before = lrp.rootfs == row.original.rootfs
-        return Close(
-            replace(row, instance_guids=frozenset()) if is_as_before else row,
-            Reason.CHANGED_BY_CLOUD_CONTROLLER,
-        )
-    again = replace(case, row=replace(row, original=lrp, unknown_until=0.0))
-    if lrp.rootfs != row.original.rootfs or row.rounds >= MAX_ROUNDS:
-        return again.enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)
-    return again.enter(Phase.BRIDGING, rounds=row.rounds + 1)
+        return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER)
+    if is_as_before and row.rounds < MAX_ROUNDS:
+        again = replace(case.with_original(lrp), unknown_until=0.0)
+        return replace(case, row=again).enter(Phase.BRIDGING, rounds=row.rounds + 1)
+    given_up = replace(replace(case, row=left).with_original(lrp), unknown_until=0.0)
+    return replace(case, row=given_up).enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)

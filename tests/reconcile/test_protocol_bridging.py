@@ -124,11 +124,24 @@ class TestBridged:
 
 class TestGivingUp:
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
-    @pytest.mark.parametrize("failed", [crashed(UNREACHABLE, 1), instance(1, crashes=MAX_BRIDGE_CRASHES)])
-    def test_a_bridge_that_crashes_is_given_up(self, phase: Phase, failed: ActualLrp) -> None:
+    @pytest.mark.parametrize(
+        ("failed", "ended"),
+        [
+            (crashed(UNREACHABLE, 1), Reason.NOT_PULLED),
+            (instance(1, crashes=MAX_BRIDGE_CRASHES), Reason.BRIDGE_CRASHED),
+        ],
+    )
+    def test_a_bridge_that_crashes_is_given_up(self, phase: Phase, failed: ActualLrp, ended: Reason) -> None:
         world = replace(WORLD, bridge_instances=(BRIDGED[0], failed))
 
-        assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_CRASHED)
+        assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, ended)
+
+    def test_what_cells_say_of_the_registry_is_evidence(self) -> None:
+        made = step(ROW, replace(WORLD, bridge_instances=(BRIDGED[0], crashed(UNREACHABLE, 1))))
+
+        assert isinstance(made, Enter)
+        assert made.failure is not None
+        assert made.failure.is_pull_failure
 
     def test_the_row_keeps_why(self) -> None:
         made = step(ROW, replace(WORLD, bridge_instances=(crashed(UNREACHABLE),)))

@@ -230,6 +230,11 @@ class TestStopgap:
 
         assert turned(STOPGAP, failed).migration.ended is Reason.NOT_PULLED
 
+    def test_so_does_the_bridge_of_an_lrp_that_ran(self) -> None:
+        failed = replace(BACK, instances=CLAIMED_NEW, bridge_instances=(crashed(UNREACHABLE),))
+
+        assert turned(STARTING, failed).migration.ended is Reason.NOT_PULLED
+
 
 class TestBesideABridge:
     def test_it_is_over_when_all_its_instances_run(self) -> None:

@@ -238,7 +238,8 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
         case Enter(row, failure):
-            _note_failure(row, failure, ports)
+            if failure is not None:
+                await _note_failure(row, failure, observed, ports)
             return await _enter(row, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)

@@ -87,7 +87,7 @@ class Enter:
     """Write the row, then observe again at once.
 
     Attributes:
-        failure: What the row says that cells failed by; None when it says nothing of cells.
+        failure: What instances could not be started from the copy by; None for no such failure.
     """
 
     migration: Migration

@@ -91,10 +91,12 @@ def _check_owner(case: Case) -> Step | None:
 
 
 def _give_up_crashed(case: Case) -> Step:
+    """Give up a migration whose bridge crashed: a registry that cells cannot reach says nothing of the copy."""
     failure = failure_of(case.world.bridge_instances)
-    is_registry = failure is not None and failure.blame is Blame.REGISTRY and case.row.goal is Goal.CACHE
-    given_up = case.give_up(Reason.NOT_PULLED if is_registry else Reason.BRIDGE_CRASHED, failure)
-    return replace(given_up, failure=failure if case.row.goal is Goal.CACHE else None)
+    is_unreachable = failure is not None and failure.blame is Blame.REGISTRY
+    if is_unreachable and case.row.goal is Goal.CACHE:
+        return case.give_up(Reason.NOT_PULLED, failure)
+    return case.give_up(Reason.BRIDGE_CRASHED, failure)
 
 
 def _has_failed(instance: ActualLrp) -> bool:

@@ -105,12 +105,14 @@ class Case:
         """
         lrp, original = self.world.lrp, self.row.original
         is_as_before = lrp is not None and lrp.rootfs == original.rootfs != self.target.rootfs
+        is_of_copy = self.row.goal is Goal.CACHE
         row = replace(
             self.row,
             detail="" if failure is None else failure.detail,
             instance_guids=frozenset() if is_as_before else self.row.instance_guids,
         )
-        return replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+        entered = replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+        return replace(entered, failure=failure if is_of_copy else None)
 
     def retire(
         self, instances: Iterable[ActualLrp], reason: Reason = Reason.INSTANCES_STOPPING

@@ -18,7 +18,7 @@ from reconcile.records import Goal, Phase
 from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
 
 _REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
-"""Ends at which the original was desired again, and has just begun to serve."""
+"""Ends at which the original was desired again, and has just begun to serve; so it is when it was turned back."""
 
 
 def removing_bridge(case: Case) -> Step:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.canary import TASK_IMAGE
 from tests.daemon.conftest import both_versions
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator

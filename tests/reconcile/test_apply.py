@@ -3,6 +3,7 @@
 Passes over a simulated BBS, with a real store, are tested in `controller/test_reconciler`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -128,6 +129,9 @@ class Ports:
         self, lrp: DesiredLrp, process_guid: ProcessGuid, domain: str, pull: Pull, *, instances: int
     ) -> None:
         self._do("desire another", lrp, process_guid, domain, pull, instances)
+
+    async def update_routes(self, process_guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:
+        self._do("routes", process_guid, routes)
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
         self._do("update", process_guid, lrp)

@@ -10,6 +10,7 @@ from reconcile.protocol.bridging import MAX_BRIDGE_CRASHES
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Phase
 from reconcile.references import Rootfs
+from reconcile.start_failures import start_failure
 from reconcile.steps import DesireBridge, Enter, RemoveBridge, RemoveOriginal, RetryLater, UpdateBridge
 from tests.reconcile.protocol_samples import (
     BRIDGED,
@@ -17,6 +18,7 @@ from tests.reconcile.protocol_samples import (
     CRASHED,
     LIMITS,
     NEW,
+    NO_SUCH_COPY,
     ON_COPY,
     OURS,
     REVERTED,
@@ -124,24 +126,32 @@ class TestBridged:
 
 class TestGivingUp:
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
-    @pytest.mark.parametrize(
-        ("failed", "ended"),
-        [
-            (crashed(UNREACHABLE, 1), Reason.NOT_PULLED),
-            (instance(1, crashes=MAX_BRIDGE_CRASHES), Reason.BRIDGE_CRASHED),
-        ],
-    )
-    def test_a_bridge_that_crashes_is_given_up(self, phase: Phase, failed: ActualLrp, ended: Reason) -> None:
+    @pytest.mark.parametrize("failed", [crashed(NO_SUCH_COPY, 1), instance(1, crashes=MAX_BRIDGE_CRASHES)])
+    def test_a_bridge_that_crashes_is_given_up(self, phase: Phase, failed: ActualLrp) -> None:
         world = replace(WORLD, bridge_instances=(BRIDGED[0], failed))
 
-        assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, ended)
+        assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_CRASHED)
 
-    def test_what_cells_say_of_the_registry_is_evidence(self) -> None:
-        made = step(ROW, replace(WORLD, bridge_instances=(BRIDGED[0], crashed(UNREACHABLE, 1))))
+    @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
+    def test_one_that_cells_cannot_reach_waits_for_the_cells_and_not_for_an_hour(self, phase: Phase) -> None:
+        world = replace(WORLD, bridge_instances=(BRIDGED[0], crashed(UNREACHABLE, 1)))
+
+        assert entered(row(phase), world) == (Phase.REMOVING_BRIDGE, Reason.NOT_PULLED)
+
+    def test_a_source_that_cells_cannot_reach_says_nothing_of_copies(self) -> None:
+        back = row(Phase.BRIDGING, goal=Goal.SOURCE)
+
+        made = step(back, replace(WORLD, bridge_instances=(crashed(UNREACHABLE),)))
 
         assert isinstance(made, Enter)
-        assert made.failure is not None
-        assert made.failure.is_pull_failure
+        assert (made.migration.ended, made.failure) == (Reason.BRIDGE_CRASHED, None)
+
+    @pytest.mark.parametrize("text", [UNREACHABLE, NO_SUCH_COPY])
+    def test_what_it_failed_by_is_evidence_about_cells(self, text: str) -> None:
+        made = step(ROW, replace(WORLD, bridge_instances=(crashed(text),)))
+
+        assert isinstance(made, Enter)
+        assert made.failure == start_failure(text)
 
     def test_the_row_keeps_why(self) -> None:
         made = step(ROW, replace(WORLD, bridge_instances=(crashed(UNREACHABLE),)))

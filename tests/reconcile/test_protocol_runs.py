@@ -275,12 +275,11 @@ def test_an_app_whose_copy_hangs_is_on_its_source_when_the_time_is_up() -> None:
 
 
 def test_the_routes_of_the_original_are_removed_before_it_and_desired_again_with_it() -> None:
-    run = begun(2)
+    run = drained(2)
     while PROCESS in run.bbs.desired:
-        before = run.bbs.desired[PROCESS]
+        assert set(run.bbs.desired[PROCESS].routes) == {"diego-ssh"}
         run.goes(run.step, lambda: run.time_passes(0.3))
 
-    assert set(before.routes) == {"diego-ssh"}
     run.passes(12)
     assert run.bbs.desired[PROCESS].routes == run.routes
     run.comes_to_rest()

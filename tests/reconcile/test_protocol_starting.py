@@ -390,6 +390,16 @@ class TestTurnedBackBesideABridge:
 
         assert step(self.TURNED, none) == DesireBridge(self.TURNED, LRP.instances + 1)
 
+    def test_before_that_a_row_that_a_crash_has_left_of_the_other_is_retired(self) -> None:
+        left = crashed(UNREACHABLE, state=UNCLAIMED, crashes=1)
+        world = replace(self.WORLD, bridge=None, bridge_instances=(left, CLAIMED_NEW[1]))
+
+        retired = replace(self.TURNED, retired_at=NOW)
+        assert step(self.TURNED, world) == RetireInstances((left,), Reason.STARTING, retired)
+        assert isinstance(step(retired, world), RetryLater)
+        still_stopping = replace(world, bridge_instances=CLAIMED_NEW)
+        assert isinstance(step(self.TURNED, still_stopping), RetryLater)
+
     def test_one_that_serves_stays_until_the_lrp_does(self) -> None:
         assert step(self.TURNED, self.WORLD) == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
         of_source = replace(self.WORLD, bridge=SOURCE_BRIDGE)

@@ -111,6 +111,13 @@ class TestABridgeThatIsNeeded:
 
         assert entered(leaving, replace(BACK, instances=NEW[:1])) == (Phase.STARTING, after)
 
+    def test_one_that_never_left_its_source_keeps_it_until_it_serves_again(self) -> None:
+        """Cells cannot reach the private registry, and its own instances have ended since: it is not removed."""
+        given_up = row(Phase.REMOVING_BRIDGE, ended=Reason.NOT_PULLED)
+        world = replace(WORLD, instances=(instance(0, CRASHED), instance(1, CRASHED)))
+
+        assert step(given_up, world) == RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+
     def test_one_that_was_turned_back_keeps_it_too_and_why(self) -> None:
         leaving = turned_back(Phase.REMOVING_BRIDGE)
         world = replace(BACK, lrp=LRP, bridge=SOURCE_BRIDGE, instances=NEW[:1])

@@ -344,6 +344,9 @@ class Bbs:
         self.requests += 1
         return Scan(row for rows in self.rows.values() for row in rows if row.domain == domain)
 
+    async def update_routes(self, process_guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:
+        raise NotImplementedError
+
     async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
         raise NotImplementedError
 

@@ -255,7 +255,7 @@ class Migration:
             from before the removal were still being stopped.
         retired_at: When instances were last retired, UTC seconds since 1970; 0 for never.
         drained_at: When the bridge was found without routes, UTC seconds since 1970; 0 while it has them.
-        drain_sent_at: When the routes of the original were last taken away, UTC seconds since 1970; 0 for never.
+        drain_sent_at: When the original's routes were last taken away, UTC seconds since 1970; 0 for never.
         routed_at: When they were given back, UTC seconds since 1970; 0 when they were not.
         synced_by: Until when Cloud Controller may correct the definition, UTC seconds since 1970; 0 when the
             definition that was removed is known for certain.

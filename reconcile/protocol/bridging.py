@@ -91,7 +91,7 @@ def _check_owner(case: Case) -> Step | None:
 
 
 def _give_up_crashed(case: Case) -> Step:
-    """Give up a migration whose bridge crashed: a registry that cells cannot reach says nothing of the copy."""
+    """Give up a migration whose bridge crashed; a registry that cells cannot reach says nothing of a copy."""
     failure = failure_of(case.world.bridge_instances)
     is_unreachable = failure is not None and failure.blame is Blame.REGISTRY
     if is_unreachable and case.row.goal is Goal.CACHE:

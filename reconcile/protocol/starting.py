@@ -119,7 +119,7 @@ def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
 
 
 def _desire_stopgap(case: Case, lrp: DesiredLrp) -> Step | None:
-    """Desire a stopgap again, once no row of the one before is left that would keep its instance from starting.
+    """Desire a stopgap again, once no row of the one before is left that would keep instances from starting.
 
     A removal that raced a crash leaves a row without a container, which nothing but convergence would delete.
     """

@@ -297,7 +297,7 @@ def test_an_original_that_is_not_removed_has_its_routes_again_when_its_bridge_cr
     run = drained(1)
 
     run.crash((BRIDGE, 0))
-    run.goes(run.step)
+    run.goes(*[run.step] * 3)
 
     assert run.bbs.desired[PROCESS].routes == run.routes
     run.comes_to_rest()

@@ -106,8 +106,8 @@ def turned_back_migration() -> Migration:
         is_stopgap=True,
         retired_at=303.5,
         drained_at=304.5,
-        drain_sent_at=304.75,
-        routed_at=305.0,
+        drain_sent_at=306.5,
+        routed_at=307.5,
         synced_by=305.5,
         way_back=Pull(
             Rootfs("docker://registry.example/team/marker-image#7"),

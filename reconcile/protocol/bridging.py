@@ -85,7 +85,7 @@ def _check_owner(case: Case) -> Step | None:
         return case.give_up(Reason.CANCELLED)
     bridge = case.world.bridge
     is_ours = bridge is None or bridge.rootfs == case.target.rootfs
-    if is_ours and any(_has_failed(each) for each in case.world.bridge_instances):
+    if is_ours and any(_has_failed(each, case.row.goal) for each in case.world.bridge_instances):
         return _give_up_crashed(case)
     return None
 
@@ -99,5 +99,7 @@ def _give_up_crashed(case: Case) -> Step:
     return case.give_up(Reason.BRIDGE_CRASHED, failure)
 
 
-def _has_failed(instance: ActualLrp) -> bool:
+def _has_failed(instance: ActualLrp, goal: Goal) -> bool:
+    if instance.state is ActualLrpState.RUNNING and goal is Goal.SOURCE:
+        return False  # it runs now; before, its source may have failed, and its copy has failed for good
     return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES

@@ -295,6 +295,11 @@ class Migration:
         """Whether the LRP goes back to its source because it did not start from its copy."""
         return self.way_back is not None
 
+    @property
+    def is_restore(self) -> bool:
+        """Whether the LRP goes back to its source because somebody wants it there, and not for a failure."""
+        return self.goal is Goal.SOURCE and (not self.is_turned_back or self.ended is Reason.RESTORED)
+
 
 @dataclass(frozen=True, slots=True)
 class OriginalSource:

@@ -56,6 +56,8 @@ class _Outage:
 class Downtime:
     """How long each app has been down, by the process GUID of its LRP: a restart begins anew.
 
+    An app that is on its source begins anew as well when its source is cut off: it is pulled again then.
+
     Attributes:
         longest: The longest time of any app, and how long it could have been.
         is_daemon_up: Whether the daemon works; the test tells.
@@ -107,6 +109,7 @@ class Downtime:
         """Look at all apps after some seconds."""
         serving, now = self._invariants.serving(), time.monotonic()
         is_answering = self._bbs.is_listening and not self._bbs.is_migrating and self.is_daemon_up
+        is_excused = not is_answering or self._grace > 0.0
         self._grace = max(0.0, self._grace - seconds) if is_answering else AFTER_ANSWER
         for app in list(self._cloud.apps.values()):
             guid = app.process_guid
@@ -114,19 +117,23 @@ class Downtime:
                 self._from_copy[guid] = now
             if not app.is_runnable or serving.get(guid, 0) + serving.get(BRIDGE_PREFIX + guid, 0):
                 self._outages.pop(guid, None)
-            elif self._grace == 0.0:
+            elif not is_excused:
                 self._count(app, seconds)
             if app.is_runnable:
                 self._count_scaling(app, seconds)
 
     def _count(self, app: App, seconds: float) -> None:
         guid = app.process_guid
-        if self._is_own_fault(guid):
+        lrp = self._bbs.state.desired.get(guid)
+        is_on_source = lrp is not None and self._is_of(lrp.root_fs, self._source)
+        if self._waits_after_own_crash(guid) or (is_on_source and self._is_source_missing(guid)):
             self._outages.pop(guid, None)
             return
         outage = self._outages.setdefault(guid, _Outage())
+        if self._is_source_cut_off():
+            return
         outage.seconds += seconds
-        outage.is_hanging = outage.is_hanging or self._is_copy_slow()
+        outage.is_hanging = outage.is_hanging or self._is_copy_slow(guid)
         self._describe(guid, outage)
         allowed = self._patience.down + outage.extra
         if outage.is_hanging:
@@ -138,28 +145,30 @@ class Downtime:
             what = f"{app.owner.app_name}: down for {outage.seconds:.1f} of {allowed:.1f} s"
             self._invariants.violate(what, f"{guid}, {'; '.join(outage.history)}")
 
-    def _is_own_fault(self, guid: str) -> bool:
-        """Whether it would be down without the daemon: its source cannot be pulled, or it waits after crashes."""
-        if any(cell.network.condition(self._source) is not None for cell in self._cells):
-            return True
-        pulls_source = any(
-            instance.key.process_guid == guid
-            and not instance.is_created.is_set()
-            and self._is_of(instance.rootfs, self._source)
-            for cell in self._cells
-            for instance in cell.instances.values()
-        )
-        return pulls_source or any(
-            row.state == CRASHED and self._cache not in row.crash_reason for row in self._rows(guid)
-        )
+    def _is_source_cut_off(self) -> bool:
+        return any(cell.network.condition(self._source) is not None for cell in self._cells)
 
-    def _is_copy_slow(self) -> bool:
+    def _is_source_missing(self, guid: str) -> bool:
+        """Whether its source cannot be pulled, or is being pulled."""
+        is_pulled = any(self._is_of(rootfs, self._source) for rootfs in self._pulls(guid))
+        return is_pulled or self._is_source_cut_off()
+
+    def _waits_after_own_crash(self, guid: str) -> bool:
+        """Whether an instance is restarted late since its process has ended, or its source was not there."""
+        return any(row.state == CRASHED and self._cache not in row.crash_reason for row in self._rows(guid))
+
+    def _is_copy_slow(self, guid: str) -> bool:
+        """Whether the way to its copy is slow, or was and holds up an instance of its own or of its bridge."""
         slow = any(isinstance(cell.network.condition(self._cache), Hangs | Slow) for cell in self._cells)
-        return slow or any(
-            not instance.is_created.is_set() and self._is_of(instance.rootfs, self._cache)
-            for cell in self._cells
-            for instance in cell.instances.values()
-        )
+        pulls = [*self._pulls(guid), *self._pulls(BRIDGE_PREFIX + guid)]
+        return slow or any(self._is_of(rootfs, self._cache) for rootfs in pulls)
+
+    def _pulls(self, guid: str) -> Iterator[str]:
+        """Give what its instances are being created from."""
+        for cell in self._cells:
+            for instance in cell.instances.values():
+                if instance.key.process_guid == guid and not instance.is_created.is_set():
+                    yield instance.rootfs
 
     def _describe(self, guid: str, outage: _Outage) -> None:
         """Keep what is seen of an app that is down, each change once, for whoever looks into it."""

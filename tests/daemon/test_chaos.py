@@ -8,8 +8,9 @@ import pytest
 from tests.daemon.chaos import run_round
 
 SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 20))]
-SECONDS = 10.0
+SECONDS = 8.0
 """Of trouble for each seed."""
+APPS = 6
 
 
 @pytest.mark.slow
@@ -18,7 +19,7 @@ SECONDS = 10.0
 async def test_no_app_is_harmed_whatever_goes_wrong(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    report = await run_round(seed, SECONDS, tmp_path)
+    report = await run_round(seed, SECONDS, tmp_path, apps=APPS)
     record_property("figures", str(report))
 
     assert (report.told or report.violations) == []

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from protos.bbs.actual_lrp_requests_pb2 import ActualLRPsRequest
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
-from tests.daemon.downtime import Downtime, Patience
+from tests.daemon.downtime import AFTER_ANSWER, Downtime, Patience
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, LIST_INSTANCES, UNSEEN_FOR, Invariants
 from tests.simulators.bbs import desired
@@ -249,21 +249,37 @@ async def test_time_without_a_source_a_bbs_or_a_daemon_is_not_held_against_the_d
     await down_app(env)
     downtime.pass_time(3.0)
     env.impose(env.source, Refused())
-    downtime.pass_time(3.0)
+    downtime.pass_time(60.0)
     env.mend(env.source)
-    downtime.pass_time(3.0)
     downtime.is_daemon_up = False
     downtime.pass_time(60.0)
     downtime.is_daemon_up = True
-    downtime.pass_time(1.0)
+    downtime.pass_time(AFTER_ANSWER)
     await env.bbs.stop_listening()
     downtime.pass_time(60.0)
     await env.bbs.start_listening()
-    downtime.pass_time(1.0)
+    downtime.pass_time(AFTER_ANSWER)
+    downtime.pass_time(1.9)
     assert invariants.violations == []
 
-    downtime.pass_time(1.1)
-    assert len(invariants.violations) == 1
+    downtime.pass_time(0.2)
+    assert invariants.violations == ["web: down for 5.1 of 5.0 s"]
+
+
+async def test_an_app_that_is_on_its_source_gets_its_time_anew_when_that_was_cut_off(
+    env: Environment, invariants: Invariants, downtime: Downtime
+) -> None:
+    env.cell.start_gate.clear()
+    await started_app(env)
+    downtime.pass_time(4.9)
+    env.impose(env.source, Refused())
+    downtime.pass_time(0.2)
+    env.mend(env.source)
+    downtime.pass_time(4.9)
+    assert invariants.violations == []
+
+    downtime.pass_time(0.2)
+    assert invariants.violations == ["web: down for 5.1 of 5.0 s"]
 
 
 async def test_failed_calls_killed_daemons_and_hanging_copies_give_the_daemon_more_time(

@@ -1,7 +1,8 @@
 """Holds what operators have asked of the running daemon: a pause, pinned apps, and orders for single LRPs.
 
 The pause and the pins outlive the process. An order is a single attempt for an operator who waits for its
-outcome, and ends with the process.
+outcome, and ends with the process. One that was accepted for an LRP in flight stands when nobody waits any
+more: nothing else says what is to follow the migration under way.
 """
 
 from collections.abc import Callable, Iterable
@@ -53,7 +54,7 @@ class OperatorControl:
         self._is_paused = True
         self._was_paused: bool | None = None
         self._pinned: set[AppGuid] = set()
-        self._orders: dict[ProcessGuid, tuple[Order, OrderListener]] = {}
+        self._orders: dict[ProcessGuid, tuple[Order, OrderListener | None]] = {}
         self.max_in_flight: int | None = None
         """How many LRPs may be migrated at a time while a plan is applied; None leaves it to the config."""
 
@@ -121,8 +122,9 @@ class OperatorControl:
         return order
 
     def place_order(self, process_guid: ProcessGuid, order: Order, listener: OrderListener) -> bool:
-        """Order something for an LRP, and tell whether it had no order yet and now has this one."""
-        if process_guid in self._orders:
+        """Order something for an LRP; return False, and order nothing, while another order is waited for."""
+        _, waiting = self._orders.get(process_guid, (None, None))
+        if waiting is not None:
             return False
         self._orders[process_guid] = (order, listener)
         return True
@@ -130,6 +132,12 @@ class OperatorControl:
     def withdraw_order(self, process_guid: ProcessGuid) -> None:
         """End an LRP's order, if it has one; a migration that was started continues."""
         self._orders.pop(process_guid, None)
+
+    def leave_order(self, process_guid: ProcessGuid) -> None:
+        """Let an LRP's order, if it has one, stand until it is over, although nobody waits any more."""
+        order = self.order_of(process_guid)
+        if order is not None:
+            self._orders[process_guid] = (order, None)
 
     def report(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
         """Report the outcome of a pass to the listener of the LRP's order, which may end with it."""
@@ -139,4 +147,5 @@ class OperatorControl:
         if is_over(reason):
             self.withdraw_order(process_guid)
         _, listener = placed
-        listener(process_guid, reason, detail)
+        if listener is not None:
+            listener(process_guid, reason, detail)

@@ -27,11 +27,11 @@ from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.reasons import Reason
-from reconcile.records import LrpRecord, Phase
+from reconcile.records import Goal, LrpRecord, Phase
 
 log = structlog.get_logger(scope="reconciler")
 
-WITHDRAWN = Outcome(Reason.CANCELLED, "the order was withdrawn", retry_after=0.0)
+WITHDRAWN = Outcome(Reason.CANCELLED, "what an operator asks for has changed", retry_after=0.0)
 
 MIGRATION_BACKOFF = backoff(FIRST_BACK_OFF, 5.0)
 """Pauses between failed looks at an LRP that is being migrated: shorter than others, since its app waits."""
@@ -111,7 +111,7 @@ class Reconciler:
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
             await self._save_record(observed, outcome)
-            self._report(key, observed.order, outcome.reason, outcome.detail)
+            self._report_outcome(observed, outcome)
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
@@ -136,6 +136,14 @@ class Reconciler:
         """Report the outcome of a pass to the order that the pass has observed, not to one placed since."""
         if order is not None and self._sources.overrides.order_of(key) is order:
             self._sources.overrides.report(key, reason, detail)
+
+    def _report_outcome(self, observed: Observed, outcome: Outcome) -> None:
+        """Report the outcome of a pass; the end of a migration that an order outlasts does not end it."""
+        order, reason, detail = observed.order, outcome.reason, outcome.detail
+        if order is not None and outcome.ended is not None and order.outlasts(outcome.ended):
+            detail = f"the migration that was under way has ended: {reason} {detail}".rstrip()
+            reason = Reason.RUNS_FROM_SOURCE if order.goal is Goal.CACHE else Reason.RESTORE_REQUESTED
+        self._report(observed.process_guid, order, reason, detail)
 
     def _back_off(self, key: ProcessGuid, observed: Observed | None) -> float:
         if not self.gate.is_migrating(key):
@@ -181,15 +189,16 @@ class Reconciler:
                 if obstacle.reason is Reason.CELLS_NOT_PROVEN:
                     self.gate.wake_waiting()  # LRPs of other cells may start
                 return obstacle
-            if observed.order is not self._sources.overrides.order_of(key):
+            if self._is_overridden(action, observed.order):
                 self.gate.wake_waiting()
                 return WITHDRAWN
             self.gate.start(key, action.goal)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
         outcome = await apply(action, observed, self._facts, self._ports)
-        if not outcome.detail:
+        if not outcome.detail or (outcome.ended is not None and outcome.detail == outcome.ended.detail):
+            # In the words that the passes before it have used, or else as its row has it.
             detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
-            outcome = replace(outcome, detail=detail)
+            outcome = replace(outcome, detail=detail or outcome.detail)
         self.gate.update_circuit_breaker(key, outcome, observed.now)
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free
@@ -199,6 +208,13 @@ class Reconciler:
             else:
                 self.gate.end(key, outcome.ended)
         return outcome
+
+    def _is_overridden(self, action: BeginMigration, order: Order | None) -> bool:
+        """Whether an operator has asked for something else since: by an order or a pin."""
+        overrides = self._sources.overrides
+        is_by_itself = order is None and action.goal is Goal.CACHE
+        is_pinned = is_by_itself and overrides.is_pinned(action.lrp.app_guid)
+        return is_pinned or overrides.order_of(action.lrp.process_guid) is not order
 
     async def _save_record(self, observed: Observed, outcome: Outcome) -> None:
         """Save what operators may ask about this LRP, if it has changed.

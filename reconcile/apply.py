@@ -237,17 +237,12 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
-        case Enter(row, failure):
-            if failure is not None:
-                await _note_failure(row, failure, observed, ports)
-            return await _enter(row, ports)
+        case Enter():
+            return await _enter_next(action.step, observed, ports)
         case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
             return await _change_bridge(step, action.target, ports)
-        case UpdateRoutes(row, routes, reason):
-            await ports.journal.save_migration(row)
-            with suppress(NotFound):
-                await ports.lrps.update_routes(row.process_guid, routes)
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+        case UpdateRoutes():
+            return await _update_routes(action.step, ports)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, ports)
         case TurnBack():
@@ -279,6 +274,20 @@ async def _change_bridge(
             with suppress(NotFound):
                 await ports.lrps.remove_desired_lrp(bridge)
     return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+
+
+async def _update_routes(step: UpdateRoutes, ports: ActionPorts) -> Outcome:
+    row = step.migration
+    await ports.journal.save_migration(row)
+    with suppress(NotFound):
+        await ports.lrps.update_routes(row.process_guid, step.routes)
+    return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+
+
+async def _enter_next(step: Enter, observed: Observed, ports: ActionPorts) -> Outcome:
+    if step.failure is not None:
+        await _note_failure(step.migration, step.failure, observed, ports)
+    return await _enter(step.migration, ports)
 
 
 async def _enter(row: Migration, ports: ActionPorts) -> Outcome:

@@ -30,7 +30,8 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
         record=await facts.records.find_record(process_guid),
     )
     if migration is not None:
-        return await observe_migrating(migration, observed, facts)
+        is_pinned = facts.overrides.is_pinned(migration.original.app_guid)
+        return await observe_migrating(migration, replace(observed, is_pinned=is_pinned), facts)
     lrp = await facts.lrps.find_desired_lrp(process_guid)
     if lrp is None:
         return observed

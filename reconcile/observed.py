@@ -54,7 +54,8 @@ class Observed:
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
         domain_is_fresh: Read only while a migration is open; False otherwise.
         order: What an operator asks of this LRP; None for nothing.
-        is_pinned: Whether an operator restored its app to its source, where it is to stay.
+        is_pinned: Whether an operator restored its app to its source, where it is to stay; a migration to the
+            copy that was under way then is turned round.
         is_paused: Whether an operator paused the daemon, so that only orders start something.
     """
 
@@ -94,8 +95,13 @@ class Observed:
             bridge_instances=self.bridge_instances,
             versions_in_events=self.versions_in_events,
             domain_is_fresh=self.domain_is_fresh,
-            is_restore_requested=self.order is not None and self.order.goal is Goal.SOURCE,
+            is_restore_requested=self.is_restore_requested,
         )
+
+    @property
+    def is_restore_requested(self) -> bool:
+        """Whether an operator wants the LRP on its source: by an order, or by a pin where there is none."""
+        return self.is_pinned if self.order is None else self.order.goal is Goal.SOURCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reconcile.records import Goal, Strategy
+from reconcile.records import Goal, Migration, Strategy
 from reconcile.references import Digest, Rootfs
 
 
@@ -29,3 +29,12 @@ class Order:
     to_rootfs: Rootfs | None = None
     platform_digest: Digest | None = None
     only_cached: bool = False
+
+    def outlasts(self, ended: Migration) -> bool:
+        """Whether the end of a migration is no answer to the order, which the next pass follows.
+
+        Such a migration led the other way when the order was given, or was turned round because of it.
+        """
+        if self.goal is Goal.CACHE:
+            return ended.is_restore
+        return ended.goal is Goal.CACHE or ended.is_turned_back

@@ -38,10 +38,11 @@ PHASES: Mapping[Phase, PhaseDescription] = {
         "`bridge_timeout`, or the second crash of an instance",
     ),
     Phase.BRIDGED: PhaseDescription(
-        "none; routers learn the routes of the bridge",
-        "`route_propagation_delay` has passed and the bridge still runs",
-        "as in bridging",
-        "`route_propagation_delay`",
+        "routers learn the routes of the bridge; then the routes of the original are removed, unless "
+        "`drain_original` is false",
+        "`route_propagation_delay`, then `drain_delay` have passed, and the bridge still runs",
+        "the original gets its routes back; then as in bridging",
+        "`route_propagation_delay` and `drain_delay`",
     ),
     Phase.REMOVING: PhaseDescription(
         "the original is removed",

@@ -18,8 +18,8 @@ from reconcile.instances import running
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
-from reconcile.reasons import Reason
-from reconcile.records import Goal, Strategy
+from reconcile.reasons import AppState, Reason
+from reconcile.records import Goal, Migration, Strategy
 from reconcile.references import ImageReference, Rootfs
 from reconcile.selection import Owner, owner_of
 from reconcile.steps import RetireInstances
@@ -64,6 +64,7 @@ class PlannedMigration:
         copy: The image that is copied first, or whose source is asked once more; None when neither is needed.
         instances: The number of instances that its owner wants.
         running: The number of them that serve now.
+        reason: Why it would be migrated; of an LRP that is being migrated already, the phase of that.
         is_pinned: Whether an operator restored its app to its source, and it would be migrated nevertheless.
     """
 
@@ -75,6 +76,11 @@ class PlannedMigration:
     running: int
     reason: Reason
     is_pinned: bool = False
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether it was being migrated when the plan was made: it is turned round, or follows after that."""
+        return self.reason.state is AppState.MIGRATING
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,8 @@ def planned_action(observed: Observed, rules: Rules) -> Action:
 
 def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) -> PlannedMigration | Skipped:
     """Write what the decision about one LRP leads to: not its next action, but the whole migration."""
+    if observed.migration is not None:
+        return _plan_in_flight(observed.migration, observed, lrp)
     match action:
         case CacheImage(request):
             return _migration_after_copy(observed, lrp, rules, reason=request.reason)
@@ -143,6 +151,32 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
             raise AssertionError("a plan does not decide the steps of an open migration")
+
+
+def _plan_in_flight(migration: Migration, observed: Observed, lrp: DesiredLrp) -> PlannedMigration | Skipped:
+    """Plan for an LRP that is being migrated.
+
+    An order to restore it is always accepted; an order for the copy only while it is being restored, since
+    otherwise it is on its way there, or was turned back because it did not start from there.
+    """
+    order, reason = observed.order, migration.phase.reason
+    if order is None or (order.goal is Goal.CACHE and not migration.is_restore):
+        return Skipped(subject_of(lrp), reason)
+    strategy = Strategy.BRIDGE if migration.has_bridge else migration.strategy
+    serving = running(lrp, observed.instances)
+    is_pinned = observed.is_pinned and order.goal is Goal.CACHE
+    to_rootfs = _source_of_migration(migration, observed) if order.goal is Goal.SOURCE else None
+    return PlannedMigration(
+        subject_of(lrp), to_rootfs, None, strategy, lrp.instances, serving, reason, is_pinned=is_pinned
+    )
+
+
+def _source_of_migration(migration: Migration, observed: Observed) -> Rootfs | None:
+    if migration.way_back is not None:
+        return migration.way_back.rootfs
+    if migration.goal is Goal.CACHE:
+        return migration.original.rootfs
+    return None if observed.original_source is None else observed.original_source.rootfs
 
 
 def _only_cached(observed: Observed) -> bool:
@@ -187,19 +221,24 @@ def changes_since_plan(planned: PlannedMigration, now: PlannedMigration | Skippe
     """Describe in what an LRP differs from its plan; empty when it does not.
 
     A copy that was missing may exist now, as the plan wanted. A copy whose source is asked once more is
-    compared once the source has answered.
+    compared once the source has answered. Of an LRP that is being migrated, then or now, only what its owner
+    may have changed is compared: the rest changes on the way.
     """
     if isinstance(now, Skipped):
         return f"would be skipped now: {now.reason} {now.detail}".rstrip()
-    changes = [  # compared as text, since a plan that was written to a file contains no login
+    is_in_flight = planned.is_in_flight or now.is_in_flight
+    on_the_way = [  # compared as text, since a plan that was written to a file contains no login
         ("is desired from", str(planned.subject.rootfs), str(now.subject.rootfs)),
         ("would be migrated by", str(planned.strategy), str(now.strategy)),
+    ]
+    changes = [
+        *(() if is_in_flight else on_the_way),
         ("wants instances:", str(planned.instances), str(now.instances)),
     ]
     found = [f"{what} {after}, not {before}" for what, before, after in changes if before != after]
     if now.is_pinned and not planned.is_pinned:
         found.append("is pinned to its source now")
-    known = planned.to_rootfs is not None and now.to_rootfs is not None
+    known = planned.to_rootfs is not None and now.to_rootfs is not None and not is_in_flight
     if known and str(now.to_rootfs) != str(planned.to_rootfs):
         found.append(f"would be migrated to {now.to_rootfs}, not {planned.to_rootfs}")
     return ", ".join(found)

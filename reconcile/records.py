@@ -255,7 +255,7 @@ class Migration:
             from before the removal were still being stopped.
         retired_at: When instances were last retired, UTC seconds since 1970; 0 for never.
         drained_at: When the bridge was found without routes, UTC seconds since 1970; 0 while it has them.
-        drain_sent_at: When the routes of the original were last taken away, UTC seconds since 1970; 0 for never.
+        drain_sent_at: When the original's routes were last taken away, UTC seconds since 1970; 0 for never.
         routed_at: When they were given back, UTC seconds since 1970; 0 when they were not.
         synced_by: Until when Cloud Controller may correct the definition, UTC seconds since 1970; 0 when the
             definition that was removed is known for certain.
@@ -294,6 +294,11 @@ class Migration:
     def is_turned_back(self) -> bool:
         """Whether the LRP goes back to its source because it did not start from its copy."""
         return self.way_back is not None
+
+    @property
+    def is_restore(self) -> bool:
+        """Whether the LRP goes back to its source because somebody wants it there, and not for a failure."""
+        return self.goal is Goal.SOURCE and (not self.is_turned_back or self.ended is Reason.RESTORED)
 
 
 @dataclass(frozen=True, slots=True)

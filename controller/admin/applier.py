@@ -3,26 +3,30 @@
 The orders are carried out by the same passes and jobs as the daemon's own work, so nothing here touches an
 app. When the caller stops or goes away, orders of migrations that have not begun are withdrawn; those that
 have begun run to their end.
+
+An LRP that is being migrated already takes an order like any other. Passes turn it round, or follow the order
+once its migration has ended. An order to restore it stands, and its app stays pinned, also when the caller
+goes away.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.admin.cells import AdminCells
-from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
+from controller.admin.plan_comparison import compare
+from controller.admin.survey import Survey
 from controller.control import OperatorControl, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.orders import Order
-from reconcile.plan import Plan, PlannedMigration, changes_since_plan, plan_lrp
+from reconcile.plan import Plan, PlannedMigration
 from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, Phase
 from reconcile.references import Digest, ImageReference
-from reconcile.selection import Selection
 
 MOST_FAILED_LOOKS = 5
 """In a row, after which an LRP that is not being migrated is given up."""
@@ -32,9 +36,6 @@ _ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
 
 _NEUTRAL = frozenset({Reason.CANCELLED, Phase.PREPARED.reason})
 """Reasons that are reported between two failed looks and that do not end a row of them."""
-
-NAMED_DIFFERENCES = 10
-"""Differences that a refusal names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,9 @@ class _Run:
 
     Attributes:
         open: LRPs that were not migrated before.
-        newly_pinned: Apps that were not pinned before this run.
+        newly_pinned: Apps that this run has pinned for the sake of its migrations.
         placement_tags: Of each LRP, as it is desired now.
+        in_flight: LRPs that were being migrated already when they got their orders.
         begun: LRPs that are being migrated, or were.
         failed_looks: In a row, of each LRP.
         changes: Process GUID, reason and detail of each pass; None after a stop.
@@ -81,6 +83,7 @@ class _Run:
     open: set[ProcessGuid]
     newly_pinned: frozenset[AppGuid]
     placement_tags: Mapping[ProcessGuid, frozenset[str]]
+    in_flight: frozenset[ProcessGuid] = frozenset()
     begun: set[ProcessGuid] = field(default_factory=set)
     failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
     changes: asyncio.Queue[tuple[ProcessGuid, Reason, str] | None] = field(default_factory=asyncio.Queue)
@@ -103,14 +106,6 @@ class _Run:
         """The apps that this run pinned, and of which no LRP was migrated."""
         apps = {self.migrations[guid].subject.app_guid for guid in self.begun}
         return self.newly_pinned - apps
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The LRPs of a plan as they are now: those that are done already, and the placement tags of each."""
-
-    done: frozenset[ProcessGuid]
-    placement_tags: Mapping[ProcessGuid, frozenset[str]]
 
 
 class Applier:
@@ -146,31 +141,52 @@ class Applier:
             raise Conflict("admin", "apply-running", "another plan is being applied: wait for its end")
         self._is_busy = True
         run: _Run | None = None
+        subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
+        apps = frozenset(subject.app_guid for subject in subjects)
+        newly_pinned = self._not_pinned(apps) if plan.goal is Goal.SOURCE else frozenset()
         try:
-            found = await self._compare(plan, now)
-            done, migrations = found.done, _by_guid(plan)
+            if plan.goal is Goal.SOURCE:
+                await self._control.pin(apps)  # first, so that none of them starts to its copy meanwhile
+            found = await compare(plan, self._survey, now=now)
             run = _Run(
-                migrations, set(migrations) - done, self._newly_pinned(plan), dict(found.placement_tags)
+                found.migrations,
+                set(found.migrations) - found.done,
+                newly_pinned - {subject.app_guid for subject in plan.pins},
+                found.placement_tags,
+                found.in_flight,
             )
-            run.begun |= done
-            for guid in sorted(done):
+            run.begun |= found.done | found.in_flight
+            for guid in sorted(found.done):
                 reason = Reason.MIGRATED if plan.goal is Goal.CACHE else Reason.RESTORED
                 run.follow(guid, reason, "it was before")
             self._control.max_in_flight = max_in_flight
-            subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
-            apps = [subject.app_guid for subject in subjects]
-            await (self._control.pin(apps) if plan.goal is Goal.SOURCE else self._control.unpin(apps))
+            if plan.goal is Goal.CACHE:
+                await self._control.unpin(apps)
             self._place(plan, run, now)
             async with _waking(run, stop), aclosing(self._watch(run, plan.goal, stop)) as events:
                 async for event in events:
                     yield event
         finally:
-            for planned in plan.migrations:
-                self._control.withdraw_order(planned.subject.process_guid)
+            if run is not None:
+                self._leave(run, plan.goal)
             self._control.max_in_flight = None
-            self._is_busy = False
-            if run is not None:  # an app of which no LRP was migrated is not pinned
-                await asyncio.shield(self._control.unpin(run.needlessly_pinned))
+            # an app of which no LRP was migrated is not pinned
+            needless = newly_pinned if run is None else run.needlessly_pinned
+            try:
+                await asyncio.shield(self._control.unpin(needless))
+            finally:
+                self._is_busy = False
+
+    def _not_pinned(self, apps: Iterable[AppGuid]) -> frozenset[AppGuid]:
+        return frozenset(app for app in apps if not self._control.is_pinned(app))
+
+    def _leave(self, run: _Run, goal: Goal) -> None:
+        """Withdraw the orders that are not over, but for those to restore LRPs that were in flight before."""
+        for guid in run.migrations:
+            if goal is Goal.SOURCE and guid in run.in_flight:
+                self._control.leave_order(guid)
+            else:
+                self._control.withdraw_order(guid)
 
     def _check(self, plan: Plan, max_in_flight: int | None) -> None:
         cache, most = self._survey.rules.cache.address, self._survey.rules.max_in_flight
@@ -181,56 +197,6 @@ class Applier:
         if max_in_flight is not None and not 1 <= max_in_flight <= most:
             raise Invalid("admin", "max-in-flight", f"the daemon migrates 1 to {most} LRPs at a time")
 
-    async def _compare(self, plan: Plan, now: float) -> "_Found":
-        """Compare a plan with the current state: name what is done already, or refuse the plan.
-
-        Raises:
-            Conflict: `plan-is-stale`.
-        """
-        order = Order(plan.goal, since=now)
-        migrations = _by_guid(plan)
-        found, done, changed = dict[ProcessGuid, frozenset[str]](), set[ProcessGuid](), list[str]()
-        listed = await self._survey.list_some(migrations)
-        looked = self._survey.decide_each(listed, Selection(), order, SurveyCounts())
-        async with aclosing(looked) as seen_lrps:
-            async for seen in seen_lrps:
-                planned = migrations[seen.lrp.process_guid]
-                found[seen.lrp.process_guid] = seen.lrp.placement_tags
-                migration = seen.observed.migration
-                if migration is not None and migration.goal is plan.goal:
-                    continue  # it is being migrated, by an earlier order or by the daemon itself
-                if self._is_done(planned, seen):
-                    done.add(seen.lrp.process_guid)
-                    continue
-                as_now = plan_lrp(seen.observed, seen.lrp, seen.action, self._survey.rules)
-                difference = changes_since_plan(planned, as_now)
-                if difference:
-                    changed.append(f"{_name(planned)} {difference}")
-        changed += [f"{_name(planned)} is gone" for guid, planned in migrations.items() if guid not in found]
-        if changed:
-            more = f" and {len(changed) - NAMED_DIFFERENCES} more" if len(changed) > NAMED_DIFFERENCES else ""
-            raise Conflict("admin", "plan-is-stale", "; ".join(changed[:NAMED_DIFFERENCES]) + more)
-        return _Found(frozenset(done), found)
-
-    def _is_done(self, planned: PlannedMigration, seen: SurveyedLrp) -> bool:
-        if seen.lrp.rootfs == planned.subject.rootfs:
-            return False
-        is_from_cache = any(self._survey.rules.cache.covers(source) for source in seen.sources)
-        if planned.to_rootfs is None:
-            return is_from_cache
-        return str(seen.lrp.rootfs) == str(planned.to_rootfs)  # a plan contains no login
-
-    def _newly_pinned(self, plan: Plan) -> frozenset[AppGuid]:
-        """Name the apps that this plan pins for its migrations, and not for being on their sources."""
-        if plan.goal is Goal.CACHE:
-            return frozenset()
-        moved = {
-            planned.subject.app_guid
-            for planned in plan.migrations
-            if not self._control.is_pinned(planned.subject.app_guid)
-        }
-        return frozenset(moved - {subject.app_guid for subject in plan.pins})
-
     def _place(self, plan: Plan, run: _Run, now: float) -> None:
         expected: dict[ImageReference, Digest] = {
             copy.source: copy.content.platform_digest for copy in plan.copies if copy.content is not None
@@ -238,14 +204,15 @@ class Applier:
         for guid, planned in run.migrations.items():
             if guid not in run.open:
                 continue
-            order = Order(
-                plan.goal,
-                since=now,
-                strategy=planned.strategy,
-                rootfs=planned.subject.rootfs,
-                to_rootfs=planned.to_rootfs if plan.goal is Goal.CACHE else None,
-                platform_digest=None if planned.copy is None else expected.get(planned.copy),
-            )
+            order = Order(plan.goal, since=now)
+            if not (planned.is_in_flight or guid in run.in_flight):  # otherwise these change on the way
+                order = replace(
+                    order,
+                    strategy=planned.strategy,
+                    rootfs=planned.subject.rootfs,
+                    to_rootfs=planned.to_rootfs if plan.goal is Goal.CACHE else None,
+                    platform_digest=None if planned.copy is None else expected.get(planned.copy),
+                )
             if not self._control.place_order(guid, order, run.follow):
                 raise AssertionError("one plan at a time gives orders")
             self._queue.add(guid)
@@ -305,11 +272,3 @@ async def _waking(run: _Run, stop: asyncio.Event | None) -> AsyncIterator[None]:
         yield
     finally:
         waiting.cancel()
-
-
-def _by_guid(plan: Plan) -> dict[ProcessGuid, PlannedMigration]:
-    return {planned.subject.process_guid: planned for planned in plan.migrations}
-
-
-def _name(planned: PlannedMigration) -> str:
-    return planned.subject.owner.app or planned.subject.process_guid

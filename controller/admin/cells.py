@@ -27,7 +27,7 @@ class AdminCells(Protocol):
 
 
 class Obstacles:
-    """What keeps the daemon from starting migrations now, beside what is said of single LRPs."""
+    """What keeps the daemon from starting migrations to copies now, beside what is said of single LRPs."""
 
     def __init__(self, breaker: ResettableBreaker, cells: AdminCells) -> None:
         self._breaker, self._cells = breaker, cells
@@ -40,12 +40,10 @@ class Obstacles:
             if problem is not None:
                 named = f" (placement tags {', '.join(sorted(tags))})" if tags else ""
                 found.append(f"{problem}{named}")
-        return (*found, *self.of_any())
-
-    def of_any(self) -> tuple[str, ...]:
-        """List what keeps every LRP from being migrated."""
         breaker = self._breaker.circuit_breaker
-        return (f"the circuit breaker is open: {breaker}",) if breaker.is_open else ()
+        if breaker.is_open:
+            found.append(f"the circuit breaker is open: {breaker}")
+        return tuple(found)
 
 
 def cells_messages(proofs: Mapping[frozenset[str], PullProof]) -> list[pb.CellPulls]:

@@ -101,10 +101,8 @@ class Planner:
         )
 
     def _list_obstacles(self, goal: Goal, collected: "_Collected") -> tuple[str, ...]:
-        if not collected.migrations:
+        if not collected.migrations or goal is Goal.SOURCE:  # nothing keeps the way back from being started
             return ()
-        if goal is Goal.SOURCE:
-            return self._obstacles.of_any()
         return self._obstacles.to_copies(collected.placement_tags)
 
     def _collect(self, seen: SurveyedLrp, criteria: PlanCriteria, collected: "_Collected") -> None:

@@ -164,7 +164,7 @@ class Servicer(AdminServicer):
         self, plan: ReconcilePlan, max_in_flight: int, stop: asyncio.Event | None
     ) -> AsyncGenerator[pb.ApplyEvent, None]:
         circuit = self._dependencies.daemon.breaker.circuit_breaker
-        if circuit.is_open:
+        if circuit.is_open and plan.goal is Goal.CACHE:
             raise Invalid(
                 "admin",
                 Reason.CIRCUIT_BREAKER_OPEN,

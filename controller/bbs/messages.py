@@ -215,7 +215,7 @@ def routes_of(message: desired.DesiredLRP) -> Mapping[str, bytes]:
 def set_what_owners_change(
     request: requests.DesireLRPRequest, *, instances: int, routes: Mapping[str, bytes]
 ) -> None:
-    """Set the number of instances and the routes of a definition, where they differ from what was received."""
+    """Set the number of instances and the routes of a definition, if they differ from what was received."""
     message = request.desired_lrp
     message.instances = instances
     if routes_of(message) != routes:

@@ -53,7 +53,8 @@ class ApplyBars:
 
     def see(self, row: Row, *, is_over: bool) -> None:
         """Show a change of an LRP."""
-        self._bars.update(self._all, completed=row["done"], what=f"{row['done']:,} of {row['total']:,}")
+        done, total = row["done"], row["total"]
+        self._bars.update(self._all, completed=done, total=total, what=f"{done:,} of {total:,}")
         guid = row["process_guid"]
         bar = self._migrating.get(guid)
         if is_over and bar is not None:

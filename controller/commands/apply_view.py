@@ -47,6 +47,11 @@ class ApplyView:
         return self._ended == self._total
 
     @property
+    def total(self) -> int:
+        """The number of migrations."""
+        return self._total
+
+    @property
     def progress(self) -> str:
         """How far the plan was applied."""
         way = f", {len(self._on_their_way)} on their way" if self._on_their_way else ""
@@ -69,6 +74,7 @@ class ApplyView:
         """Show a change of an LRP."""
         if self._output.is_json:
             self._output.json_lines([row])
+        self._total = max(self._total, row["total"])  # more may be to restore than when the plan was made
         guid, is_over = row["process_guid"], row["state"] in _OVER
         if row["state"] == "migrating":
             self._on_their_way.add(guid)

@@ -261,9 +261,9 @@ def _report_no_match(output: Output, plan: PlanDocument, filters: Filters) -> No
 
 def _refuse_not_restored(plan: PlanDocument) -> None:
     """Report that something selected cannot be restored, or not yet."""
-    rows = [row for row in plan.skipped if row["state"] in {"failed", "migrating"}]
+    rows = [row for row in plan.skipped if row["state"] in {"failed", "pending"}]
     if rows:
-        what = f"{len(rows)} of the apps cannot be restored, or are just being migrated: {rows[0]['reason']}"
+        what = f"{len(rows)} of the apps cannot be restored, or not now: {rows[0]['reason']}"
         raise NotAllDone("admin", "not-all-done", what)
 
 
@@ -287,7 +287,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
     view.sum_up()
     if view.not_done:
         raise NotAllDone(
-            "admin", "not-all-done", f"{len(view.not_done)} of {len(plan.migrations)} apps were not migrated"
+            "admin", "not-all-done", f"{len(view.not_done)} of {view.total} apps were not migrated"
         )
 
 

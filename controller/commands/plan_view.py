@@ -8,6 +8,7 @@ from controller.commands.meanings import explain
 from controller.commands.output import Output
 from controller.commands.tables import Column, Row
 from controller.commands.words import format_count, format_size, format_time
+from reconcile.reasons import AppState, reason_from_text
 
 COPIES = (
     Column("image", lambda row: row["source"]),
@@ -128,6 +129,11 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
         f"{cached:,} already run from their copies",
         style="heading",
     )
+    in_flight = sum(reason_from_text(row["reason"]).state is AppState.MIGRATING for row in plan.migrations)
+    if in_flight and plan.end["goal"] == "source":
+        output.say(f"{in_flight:,} of these are being migrated now: they turn round, or go back after that")
+    elif in_flight:
+        output.say(f"{in_flight:,} of these are being restored now: they are migrated after that")
     for problem in plan.end["problems"]:
         output.say(f"INCOMPLETE: {problem}; this plan cannot be applied", style="problem")
     for obstacle in plan.end["obstacles"]:

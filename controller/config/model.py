@@ -146,8 +146,8 @@ class Config(AdminConfig):
     """Time that requests in flight get to end after the routes of a bridge, or of an LRP whose bridge serves,
     were removed, before its instances are stopped."""
     drain_original: bool = True
-    """Whether the routes of an LRP are removed, and `drain_delay` is waited for, before the LRP itself is removed
-    while its bridge serves. They are given back when the LRP is not removed after all."""
+    """Whether the routes of an LRP are removed, and `drain_delay` is waited for, before the LRP itself is
+    removed while its bridge serves. They are given back when the LRP is not removed after all."""
     max_consecutive_failures: int = Field(default=3, ge=1)
     """Number of failed migrations in a row that opens the circuit breaker. While it is open, no migration is
     started."""

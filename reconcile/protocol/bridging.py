@@ -85,13 +85,13 @@ def _check_owner(case: Case) -> Step | None:
         return case.give_up(Reason.CANCELLED)
     bridge = case.world.bridge
     is_ours = bridge is None or bridge.rootfs == case.target.rootfs
-    if is_ours and any(_has_failed(each) for each in case.world.bridge_instances):
+    if is_ours and any(_has_failed(each, case.row.goal) for each in case.world.bridge_instances):
         return _give_up_crashed(case)
     return None
 
 
 def _give_up_crashed(case: Case) -> Step:
-    """Give up a migration whose bridge crashed: a registry that cells cannot reach says nothing of the copy."""
+    """Give up a migration whose bridge crashed; a registry that cells cannot reach says nothing of a copy."""
     failure = failure_of(case.world.bridge_instances)
     is_unreachable = failure is not None and failure.blame is Blame.REGISTRY
     if is_unreachable and case.row.goal is Goal.CACHE:
@@ -99,5 +99,7 @@ def _give_up_crashed(case: Case) -> Step:
     return case.give_up(Reason.BRIDGE_CRASHED, failure)
 
 
-def _has_failed(instance: ActualLrp) -> bool:
+def _has_failed(instance: ActualLrp, goal: Goal) -> bool:
+    if instance.state is ActualLrpState.RUNNING and goal is Goal.SOURCE:
+        return False  # it runs now; before, its source may have failed, and its copy has failed for good
     return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES

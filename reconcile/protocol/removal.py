@@ -65,15 +65,9 @@ def removed(case: Case) -> Step:
     seen = {each.instance_guid for each in world.instances} - row.instance_guids - {""}
     if seen:  # somebody else desired it meanwhile, and removed it again
         return Enter(replace(row, instance_guids=row.instance_guids | seen))
-    if row.run_id != world.run_id and world.domain_is_fresh and not row.has_bridge:
-        # The process died between removal and desire. In a fresh domain the owner syncs and desires what
-        # should exist, so an LRP that is still missing after a sync was stopped or deleted by its owner.
-        # With a bridge the app is desired at once: if its owner deleted it, the owner's next sync removes it,
-        # which is sooner than the end of this wait.
-        left = case.limits.cloud_controller_sync - world.process_age
-        if left > 0:
-            return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + SHORTEST_RETRY)
-        return Close(row, Reason.REMOVED_BY_OWNER)
+    first = _leave_to_owner(case) or _turn_round(case)
+    if first is not None:
+        return first
     at_rest = without_container(world.instances)
     if at_rest and world.now - row.retired_at > LONGEST_RETRY:  # a removal that raced a crash left them
         return RetireInstances(at_rest, migration=replace(row, retired_at=world.now))
@@ -87,6 +81,26 @@ def removed(case: Case) -> Step:
             return Enter(replace(row, is_stopgap=True))
         return case.wait(Reason.INSTANCES_STOPPING, left)
     return case.wait(Reason.INSTANCES_STOPPING, case.limits.missing - case.waited + SHORTEST_RETRY)
+
+
+def _leave_to_owner(case: Case) -> Step | None:
+    """Wait for the owner of an LRP that was found missing after a restart; None when it may be desired."""
+    row, world = case.row, case.world
+    if row.run_id == world.run_id or not world.domain_is_fresh or row.has_bridge:
+        return None
+    # The process died between removal and desire. In a fresh domain the owner syncs and desires what
+    # should exist, so an LRP that is still missing after a sync was stopped or deleted by its owner.
+    # With a bridge the app is desired at once: if its owner deleted it, the owner's next sync removes it,
+    # which is sooner than the end of this wait.
+    left = case.limits.cloud_controller_sync - world.process_age
+    if left > 0:
+        return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, left + SHORTEST_RETRY)
+    return Close(row, Reason.REMOVED_BY_OWNER)
+
+
+def _turn_round(case: Case) -> Step | None:
+    """Let an LRP that an operator wants on its source be desired from there, not from its copy first."""
+    return case.turn_back(None, ended=Reason.RESTORED) if case.world.is_restore_requested else None
 
 
 def _with_stopgap(case: Case) -> Step:

@@ -30,6 +30,7 @@ from reconcile.steps import (
     RetireInstances,
     RetryLater,
     Step,
+    TurnBack,
     UpdateBridge,
 )
 
@@ -100,7 +101,11 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
 
 def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
     return (
-        _tend_bridge(case, lrp) or case.retire_stale(lrp) or _failure_beside_bridge(case) or _serve(case, lrp)
+        _tend_bridge(case, lrp)
+        or case.retire_stale(lrp)
+        or _failure_beside_bridge(case)
+        or _restore_beside_bridge(case)
+        or _serve(case, lrp)
     )
 
 
@@ -119,7 +124,7 @@ def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
 
 
 def _desire_stopgap(case: Case, lrp: DesiredLrp) -> Step | None:
-    """Desire a stopgap again, once no row of the one before is left that would keep its instance from starting.
+    """Desire a stopgap again, once no row of the one before is left that would keep instances from starting.
 
     A removal that raced a crash leaves a row without a container, which nothing but convergence would delete.
     """
@@ -140,6 +145,17 @@ def _failure_beside_bridge(case: Case) -> Step | None:
     rows = (*world.instances, *world.bridge_instances)
     crashed = [each for each in rows if each.state is ActualLrpState.CRASHED]
     return case.turn_back(failure_of(crashed)) or stopgap_failure(case)
+
+
+def _restore_beside_bridge(case: Case) -> Step | None:
+    """Turn back an LRP that an operator wants on its source, while its bridge can serve in its place.
+
+    Otherwise it is restored when its migration has ended: a bridge for the way back would be the second one.
+    """
+    if not case.world.is_restore_requested or case.row.ended is not None or case.is_unknown:
+        return None
+    back = case.turn_back(None, ended=Reason.RESTORED)
+    return back if isinstance(back, TurnBack) and back.migration.phase is Phase.STARTING else None
 
 
 def _serve(case: Case, lrp: DesiredLrp) -> Step:

@@ -18,7 +18,7 @@ from reconcile.records import Goal, Phase
 from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
 
 _REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
-"""Ends at which the original was desired again, and has just begun to serve; so it is when it was turned back."""
+"""Ends at which the original was desired again, and has just begun to serve, as one that was turned back."""
 
 
 def removing_bridge(case: Case) -> Step:
@@ -36,9 +36,8 @@ def removing_bridge(case: Case) -> Step:
     if not world.bridge_instances or case.waited > case.limits.leftover + case.limits.routes:
         left = row.drain_sent_at + case.limits.unknown - world.now
         if row.drain_sent_at and left > 0 and world.lrp is not None and not was_removed:
-            return RetryLater(
-                Reason.WAITING_FOR_ROUTES, min(left, LONGEST_RETRY)
-            )  # one may still take effect
+            # An update that took its routes away may still take effect.
+            return RetryLater(Reason.WAITING_FOR_ROUTES, min(left, LONGEST_RETRY))
         return Close(row, row.ended or case.success)
     retire = case.retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return retire or case.wait(Reason.REMOVING_BRIDGE)
@@ -64,7 +63,7 @@ def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
 
 
 def _resume(case: Case) -> Step | None:
-    """Go on with the way back to the source, when the bridge runs from it after all; None when it does not."""
+    """Go on with the way back to the source, if the bridge runs from it after all; None if it does not."""
     row, world = case.row, case.world
     is_served = world.lrp is not None and running(world.bridge, world.bridge_instances) >= world.lrp.instances
     if row.goal is Goal.CACHE or not is_served or not _is_late(case):

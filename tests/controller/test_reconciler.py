@@ -771,8 +771,10 @@ class TestCellsThatCannotPullACopy:
         app = await bench.app_with_copy()
         self.refuse_copies(bench)
         async with bench.running(bench.reconciler()):
-            bench.queue.add(ProcessGuid(app.process_guid))
-            await bench.reason(app, "not-pulled", "circuit-breaker-open")
+            watch = bench.order(app)
+
+            assert await watch.end() == "not-pulled"
+            await bench.reason(app, "waiting-until-stopped", "circuit-breaker-open")
             async with asyncio.timeout(10):
                 while [row.state for row in bench.bbs.state.rows()] != ["RUNNING"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -785,6 +787,7 @@ class TestCellsThatCannotPullACopy:
         record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
         assert record is not None
         assert record.cache_guid is None, "it never ran from there"
+        assert watch.told[-1][2].startswith("cells cannot pull from its copy: ")
 
     async def test_an_app_that_runs_from_its_copy_goes_back_once_its_instances_fail(
         self, bench: Bench

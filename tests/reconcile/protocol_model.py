@@ -388,6 +388,8 @@ class App:
         if reason is Reason.MIGRATED:
             has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, TARGET.rootfs)
             assert has_run, "called cached although nothing ran from the copy"
+        if reason is Reason.RESTORED and PROCESS in self.bbs.desired:
+            assert self.bbs.desired[PROCESS].rootfs == SOURCE.rootfs, "called restored, but it is on the copy"
         if reason in FAILURES or reason is Reason.IMAGE_NOT_STARTED:
             self.is_proven = False
         assert BRIDGE not in self.bbs.desired

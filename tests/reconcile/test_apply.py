@@ -35,6 +35,7 @@ from reconcile.steps import (
     Step,
     TurnBack,
     UpdateBridge,
+    UpdateRoutes,
 )
 from tests.reconcile.protocol_samples import (
     CLAIMED,
@@ -46,6 +47,7 @@ from tests.reconcile.protocol_samples import (
     OURS,
     ROUTES,
     SOURCE,
+    SSH,
     TARGET,
     UNCLAIMED,
     UNREACHABLE,
@@ -412,7 +414,34 @@ class TestBridge:
         assert (outcome.reason, outcome.retry_after) == (Reason.REMOVED, 0.0)
 
 
+class TestRoutesOfTheOriginal:
+    async def test_that_they_were_taken_is_written_before_they_are(self) -> None:
+        """Otherwise what is left of them would pass for what the owner wants."""
+        ports = Ports()
+        sent = row(Phase.BRIDGED, drain_sent_at=NOW)
+
+        outcome = await ports.take(UpdateRoutes(sent, SSH, Reason.DRAINING_ORIGINAL))
+
+        assert ports.done == [("save", Phase.BRIDGED, Goal.CACHE), ("routes", PROCESS, SSH)]
+        assert (outcome.reason, outcome.retry_after) == (Reason.DRAINING_ORIGINAL, SHORTEST_RETRY)
+
+    async def test_an_lrp_that_is_gone_needs_none(self) -> None:
+        ports = Ports(refusals={"routes": NotFound("bbs", "ResourceNotFound", "gone")})
+
+        outcome = await ports.take(UpdateRoutes(row(Phase.BRIDGED), SSH, Reason.DRAINING_ORIGINAL))
+
+        assert outcome.reason is Reason.DRAINING_ORIGINAL
+
+
 class TestTheEnd:
+    async def test_a_bridge_that_cells_could_not_pull_is_evidence_when_it_is_given_up(self) -> None:
+        ports = Ports()
+        given_up = row(Phase.REMOVING_BRIDGE, ended=Reason.NOT_PULLED)
+
+        await ports.take(Enter(given_up, REFUSED))
+
+        assert ports.names == ["failure", "save"]
+
     async def test_cells_that_run_it_from_its_copy_are_proven(self) -> None:
         segment = row(
             Phase.REMOVING_BRIDGE,

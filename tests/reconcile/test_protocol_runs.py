@@ -9,9 +9,17 @@ The gate draws the same examples each time, and a long run new ones.
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from reconcile.reasons import Reason
 from reconcile.records import Phase
@@ -348,3 +356,14 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
 
 Migrating.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
 TestMigrating = Migrating.TestCase
+
+PARTS, EXAMPLES = 10, 5_000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
+def test_50_000_other_runs(part: int) -> None:
+    del part  # each draws examples of its own
+    chosen = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
+    run_state_machine_as_test(Migrating, settings=chosen)

@@ -108,6 +108,8 @@ class CellInstances:
         reason = self._settings.crash_reason(lrp)
         if not await self._create(instance):
             return
+        if self._settings.begin_process is not None:
+            await self._settings.begin_process(instance)
         await asyncio.sleep(self._settings.start_delay)
         await self.start_gate.wait()
         if reason:

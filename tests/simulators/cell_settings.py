@@ -90,6 +90,7 @@ class CellSettings:
         crash_reason: Tells why an instance crashes instead of starting; empty for not.
         exit: Tells when and how an instance ends by itself; None for not at all.
         on_sigterm: Tells what an instance does when it is stopped.
+        begin_process: Is waited for between the creation of a container and the start of its process.
         end_process: Stops its process instead of a mere wait, and returns when it has ended.
         task_result: Tells how a task ends.
     """
@@ -119,5 +120,6 @@ class CellSettings:
     crash_reason: Callable[[DesiredLRP], str] = lambda _lrp: ""
     exit: Callable[[DesiredLRP], Exit | None] = lambda _lrp: None
     on_sigterm: Callable[[DesiredLRP], Sigterm] = lambda _lrp: Sigterm.FINISHES
+    begin_process: Callable[[Instance], Awaitable[None]] | None = None
     end_process: Callable[[Instance], Awaitable[None]] | None = None
     task_result: Callable[[Task], TaskResult] = staging_result

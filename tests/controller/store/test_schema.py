@@ -130,6 +130,7 @@ def test_a_migration_from_before_there_were_ways_back_is_resumed() -> None:
     )
     assert (found.is_stopgap, found.way_back, found.detail) == (False, None, "")
     assert (found.retired_at, found.drained_at, found.synced_by) == (0.0, 0.0, 0.0)
+    assert (found.drain_sent_at, found.routed_at) == (0.0, 0.0)
 
 
 def upgrade(connection: Connection, revision: str) -> None:

@@ -1,10 +1,8 @@
 """Apps that are just being migrated take an order to go back, and an order to go to their copies, like others."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,6 @@ from tests.daemon.environment import DaemonProcess, Environment, open_environmen
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.daemon.operator import Operator, running_apps
 from tests.daemon.programs import Program
-from tests.simulators import images
 from tests.simulators.bbs import Fault, Version
 from tests.simulators.cell import Instance
 from tests.simulators.cloud_controller import App

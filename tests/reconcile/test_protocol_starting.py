@@ -147,10 +147,9 @@ class TestOrderToRestore:
         assert step(RECREATED, running) == Close(RECREATED, Reason.MIGRATED)
 
     def test_with_a_bridge_too(self) -> None:
-        assert entered(STARTING, replace(BACK, is_restore_requested=True)) == (
-            Phase.REMOVING_BRIDGE,
-            Reason.MIGRATED,
-        )
+        made = turned(STARTING, replace(BACK, is_restore_requested=True))
+
+        assert (made.migration.ended, made.failure) == (Reason.RESTORED, None)
 
     def test_on_its_source_it_ends_as_restored(self) -> None:
         back = turned_back(Phase.STARTING, strategy=Strategy.RECREATE, ended=Reason.RESTORED)

@@ -439,7 +439,6 @@ async def test_of_several_that_fit_the_one_marked_as_zstd_is_taken(cell: Cell) -
 @pytest.mark.parametrize(
     "platform",
     [
-        None,
         {},
         {"os": "", "architecture": ""},
         {"os": "linux", "architecture": "arm64"},
@@ -448,14 +447,23 @@ async def test_of_several_that_fit_the_one_marked_as_zstd_is_taken(cell: Cell) -
     ],
 )
 async def test_an_index_without_a_fitting_platform_is_refused(
-    cell: Cell, media_type: str, platform: dict[str, str] | None
+    cell: Cell, media_type: str, platform: dict[str, str]
 ) -> None:
-    entry = SAMPLE.manifest.descriptor | ({} if platform is None else {"platform": platform})
+    entry = SAMPLE.manifest.descriptor | {"platform": platform}
     cell.push_index({"schemaVersion": 2, "manifests": [entry]}, media_type, [SAMPLE])
 
     kind = "image index" if media_type == images.OCI_INDEX else "manifest list"
     text = f'{G}choosing image instance: no image found in {kind} for architecture "amd64", variant "", OS "linux"'
     assert await cell.failure() == text + END
+
+
+async def test_an_entry_without_a_platform_is_the_last_resort_in_an_oci_index_alone(cell: Cell) -> None:
+    entries = {"schemaVersion": 2, "manifests": [SAMPLE.manifest.descriptor]}
+    cell.push_index(entries, images.DOCKER_LIST, [SAMPLE])
+    assert "no image found in manifest list" in await cell.failure()
+
+    cell.push_index(entries, images.OCI_INDEX, [SAMPLE])
+    assert await cell.pull() != ""
 
 
 @pytest.mark.parametrize("host", ["[::1]:5000", "my_registry:5000", "registry.my_domain.example"])

@@ -23,7 +23,7 @@ from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.instances import failure_of_pull, without_container
+from reconcile.instances import failure_of_pull, met_pull_failure, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
@@ -299,7 +299,7 @@ async def _close(row: Migration, reason: Reason, observed: Observed, ports: Acti
     if reason in _SUSPECTS_COPY and row.goal is Goal.CACHE:
         await ports.images.mark_for_verification(row.cache_guid, observed.now)
     if reason is Reason.MIGRATED:
-        _note_successes(row, observed, ports)
+        await _note_starts(row, observed, ports)
     await ports.journal.delete_migration(row.process_guid)
     is_on_copy = reason in _ON_COPY
     return Outcome(
@@ -312,13 +312,15 @@ async def _close(row: Migration, reason: Reason, observed: Observed, ports: Acti
     )
 
 
-def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> None:
-    """Note the cells that run instances from the copy."""
+async def _note_starts(row: Migration, observed: Observed, ports: ActionPorts) -> None:
+    """Note the cells that run instances from the copy, and that another could not pull it."""
     tags = row.original.placement_tags
     for each in (*observed.instances, *observed.bridge_instances):
         is_new = each.instance_guid not in row.instance_guids
         if each.state is ActualLrpState.RUNNING and each.cell_id and is_new:
             ports.pulls.note_success(each.cell_id, tags)
+    new = [each for each in observed.instances if each.instance_guid not in row.instance_guids]
+    await _note_failure(row, met_pull_failure(new), observed, ports)
 
 
 async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:

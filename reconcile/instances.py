@@ -88,6 +88,21 @@ def failure_of_pull(instances: Iterable[ActualLrp]) -> StartFailure | None:
     return failure if failure is not None and failure.blame in {Blame.REGISTRY, Blame.COPY} else None
 
 
+def met_pull_failure(instances: Iterable[ActualLrp]) -> StartFailure | None:
+    """Return why a cell could not pull the image of an instance that may run by now; None when none failed.
+
+    The row of an instance keeps the reason of its last crash, also when another cell runs it well.
+    """
+    failures = [
+        failure
+        for each in instances
+        if each.crash_count > 0
+        and (failure := start_failure(each.crash_reason)) is not None
+        and failure.is_pull_failure
+    ]
+    return min(failures, key=lambda failure: _RANK.index(failure.blame), default=None)
+
+
 def lack_of_room(instances: Iterable[ActualLrp]) -> StartFailure | None:
     """Return why no cell takes an instance; None when each of them was placed or none was tried."""
     errors = (placement_failure(each.placement_error) for each in instances)

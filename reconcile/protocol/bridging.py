@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcile.instances import failure_of, is_any_running
+from reconcile.instances import failure_of, is_any_running, met_pull_failure
 from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.protocol.draining import drain_original
@@ -46,7 +46,9 @@ def bridging(case: Case) -> Step:
     if not is_like(world.bridge, lrp):
         return follow_owner(case)
     if may_remove(case.row, world):
-        return case.enter(Phase.BRIDGED)
+        is_of_copy = case.row.goal is Goal.CACHE
+        met = met_pull_failure(world.bridge_instances) if is_of_copy else None
+        return replace(case.enter(Phase.BRIDGED), failure=met)
     return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
 
 

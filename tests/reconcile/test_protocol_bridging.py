@@ -93,6 +93,18 @@ class TestStartOfTheBridge:
 
         assert [wait.seconds for wait in waits if isinstance(wait, RetryLater)] == [1.0, pytest.approx(0.3)]
 
+    def test_a_cell_that_could_not_pull_is_told_of_although_another_runs_it_by_now(self) -> None:
+        met = replace(BRIDGED[0], crash_count=1, crash_reason=UNREACHABLE)
+        world = replace(WORLD, bridge_instances=(met, BRIDGED[1]))
+
+        made = step(ROW, world)
+
+        assert isinstance(made, Enter)
+        assert (made.migration.phase, made.failure) == (Phase.BRIDGED, start_failure(UNREACHABLE))
+        back = step(replace(ROW, goal=Goal.SOURCE), world)
+        assert isinstance(back, Enter)
+        assert back.failure is None, "it speaks of the source"
+
     def test_as_many_as_run_are_enough(self) -> None:
         """The app has one instance of two, for reasons of its own: it must not get less."""
         world = replace(WORLD, instances=OURS[:1], bridge_instances=BRIDGED[:1])

@@ -52,6 +52,9 @@ The others wait for what failed to be mended. When that does not help three time
 _FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
 """Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
 
+_LEFT_ON_COPY = frozenset({Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
+"""Ends of a migration whose LRP is desired from its copy and does not run, for a reason of its own."""
+
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
 
@@ -124,7 +127,8 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
         owner_choice = OwnerChoice.OPT_IN
     refusal = refusal_of(rules.policy, image=source, owner_choice=owner_choice, cache=rules.cache)
     if refusal is Reason.ALREADY_CACHED:
-        return _put_back(observed, lrp, rules) or _failed_restore(observed, lrp) or Skip(refusal)
+        waits = _failed_restore(observed, lrp) or _not_running(observed, lrp)
+        return _put_back(observed, lrp, rules) or waits or Skip(refusal)
     if refusal is not None:
         return Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
@@ -196,6 +200,17 @@ def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
 def _is_failed_restore(record: LrpRecord, lrp: DesiredLrp) -> bool:
     """Whether an LRP could not be restored to its source, and still runs from what it ran from then."""
     return record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
+
+
+def _not_running(observed: Observed, lrp: DesiredLrp) -> Skip | None:
+    """Return why an LRP was left on its copy although it did not run; None when it may run by now."""
+    record = observed.record
+    if record is None or record.reason not in _LEFT_ON_COPY or record.rootfs != str(lrp.rootfs):
+        return None
+    was_scaled = record.reason is Reason.NO_INSTANCES and lrp.instances > 0
+    if was_scaled or is_any_running(observed.instances) or observed.order is not None:
+        return None
+    return Skip(record.reason, record.detail)
 
 
 def _strategy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:

@@ -146,7 +146,7 @@ def app_row(surveyed: SurveyedLrp, survey: Survey) -> AppRow:
     decided, detail = _reason_of(surveyed)
     cause = cause_of(surveyed.observed, survey.rules.cache)
     if surveyed.observed.migration is None:
-        detail = "; ".join(text for text in (detail, cause) if text)
+        detail = cause if detail in cause else "; ".join(text for text in (detail, cause) if text)
     return AppRow(
         surveyed.lrp,
         _to_rootfs(surveyed, survey, decided),

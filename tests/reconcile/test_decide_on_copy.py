@@ -178,3 +178,34 @@ class TestTargetOfAnOpenMigration:
 
         assert isinstance(action, Continue)
         assert isinstance(action.step, Enter) == may_bridge
+
+
+class TestLeftOnItsCopy:
+    """It does not run from its copy, and would not run from its source either."""
+
+    COPY = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    RECORD = replace(
+        RECORD, rootfs=str(COPY.rootfs), reason=Reason.PROCESS_EXITED, detail="Exited with status 3"
+    )
+    DOWN = replace(READY, lrp=COPY, instances=(crashed(EXITED),), record=RECORD)
+
+    @pytest.mark.parametrize("reason", [Reason.PROCESS_EXITED, Reason.NO_ROOM])
+    def test_it_is_not_called_cached_while_nothing_runs(self, reason: Reason) -> None:
+        record = replace(self.RECORD, reason=reason)
+
+        assert decide(replace(self.DOWN, record=record), RULES) == Skip(reason, "Exited with status 3")
+
+    def test_it_is_when_an_instance_runs(self) -> None:
+        assert decide(replace(self.DOWN, instances=(RUNNING,)), RULES) == Skip(Reason.ALREADY_CACHED)
+
+    def test_what_was_said_of_another_root_file_system_does_not_count(self) -> None:
+        record = replace(self.RECORD, rootfs=str(LRP.rootfs))
+
+        assert decide(replace(self.DOWN, record=record), RULES) == Skip(Reason.ALREADY_CACHED)
+
+    def test_without_wanted_instances_it_waits_until_some_are_wanted(self) -> None:
+        record = replace(self.RECORD, reason=Reason.NO_INSTANCES, detail="")
+        none = replace(self.DOWN, lrp=replace(self.COPY, instances=0), instances=(), record=record)
+
+        assert decide(none, RULES) == Skip(Reason.NO_INSTANCES, "")
+        assert decide(replace(none, lrp=self.COPY), RULES) == Skip(Reason.ALREADY_CACHED)

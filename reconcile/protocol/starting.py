@@ -27,6 +27,7 @@ from reconcile.steps import (
     DesireBridge,
     Enter,
     RemoveBridge,
+    RemoveOriginal,
     RetireInstances,
     RetryLater,
     Step,
@@ -101,12 +102,25 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
 
 def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
     return (
-        _tend_bridge(case, lrp)
+        _desire_again(case, lrp)
+        or _tend_bridge(case, lrp)
         or case.retire_stale(lrp)
         or _failure_beside_bridge(case)
         or _restore_beside_bridge(case)
         or _serve(case, lrp)
     )
+
+
+def _desire_again(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Desire an LRP anew that is back on its source and has no instance row; None when it has one.
+
+    It was desired beside rows whose pull has ended since: nothing but convergence would start its instances.
+    """
+    row, world = case.row, case.world
+    is_served = is_any_running(world.bridge_instances)
+    if not row.is_turned_back or world.instances or is_served or lrp.instances == 0:
+        return None
+    return RemoveOriginal(replace(row, original=lrp)) if case.waited > case.limits.stopgap else None
 
 
 def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:

@@ -13,6 +13,7 @@ from reconcile.steps import (
     DesireBridge,
     Enter,
     RemoveBridge,
+    RemoveOriginal,
     RetireInstances,
     RetryLater,
     TurnBack,
@@ -398,6 +399,17 @@ class TestTurnedBackBesideABridge:
         assert isinstance(step(retired, world), RetryLater)
         still_stopping = replace(world, bridge_instances=CLAIMED_NEW)
         assert isinstance(step(self.TURNED, still_stopping), RetryLater)
+
+    def test_an_lrp_whose_old_instances_are_gone_is_desired_again_and_not_left_to_convergence(self) -> None:
+        known = replace(self.TURNED, entered_at=NOW - LIMITS.stopgap - 1)
+        empty = replace(self.WORLD, instances=(), bridge=None, bridge_instances=())
+
+        assert step(known, empty) == RemoveOriginal(replace(known, original=LRP))
+        assert isinstance(step(self.TURNED, empty), RetryLater), "its rows may be on their way"
+        served = replace(empty, bridge=SOURCE_BRIDGE, bridge_instances=BRIDGED)
+        assert isinstance(step(known, served), RetryLater)
+        starting = replace(empty, instances=CLAIMED_NEW)
+        assert isinstance(step(known, starting), RetryLater)
 
     def test_one_that_serves_stays_until_the_lrp_does(self) -> None:
         assert step(self.TURNED, self.WORLD) == RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)

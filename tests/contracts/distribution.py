@@ -106,6 +106,7 @@ def run_distribution(
     tls: TlsFiles | None = None,
     relative_locations: bool = False,
     deletes: bool = True,
+    remembers: bool = False,
     extra: dict[str, object] | None = None,
 ) -> Iterator[Distribution]:
     """Run a registry for the length of a block.
@@ -115,6 +116,7 @@ def run_distribution(
         login: Wanted from everybody; None lets everybody in.
         tls: None speaks plain http.
         relative_locations: Whether upload locations leave the host out.
+        remembers: Whether it answers from memory which blobs it has.
         deletes: Whether manifests may be deleted, which the registry does not allow by itself.
         extra: More top-level configuration, such as `{"proxy": {…}}`.
     """
@@ -125,7 +127,11 @@ def run_distribution(
     config: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(data)}, "delete": {"enabled": deletes}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(data)},
+            "delete": {"enabled": deletes},
+            **({"cache": {"blobdescriptor": "inmemory"}} if remembers else {}),
+        },
         "http": http,
         **(extra or {}),
     }

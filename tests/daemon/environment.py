@@ -85,6 +85,37 @@ class Registry:
         with httpx.Client(base_url=self.url, timeout=60.0) as client:
             client.delete(f"/v2/{repository}/manifests/{digest}").raise_for_status()
 
+    def lose_config(self, repository: str, tag: str = "latest") -> None:
+        """Let the config of an image get lost; its manifest and its layers stay."""
+        self._lose_blob(self._document(repository, tag)["config"]["digest"])
+
+    def lose_layers(self, repository: str, tag: str = "latest") -> None:
+        """Let the layers of an image get lost; its manifest and its config stay."""
+        for layer in self._document(repository, tag)["layers"]:
+            self._lose_blob(layer["digest"])
+
+    def _document(self, repository: str, tag: str) -> dict[str, Any]:
+        manifest = self.pull_manifest(repository, tag)
+        assert manifest is not None
+        document: dict[str, Any] = json.loads(manifest.content)
+        return document
+
+    def _lose_blob(self, digest: str) -> None:
+        """Let a blob get lost in all repositories; a real registry still answers from memory that it has it."""
+        if self.storage is None:
+            for held in self.faults.store.repositories.values():
+                held.blobs.discard(digest)
+            return
+        algorithm, _, name = digest.partition(":")
+        folder = self.storage / "docker/registry/v2/blobs" / algorithm / name[:2] / name
+        (folder / "data").rename(folder / "lost")
+
+    def find_lost_blobs(self) -> None:
+        """Let a real registry have again what it has lost."""
+        assert self.storage is not None
+        for lost in self.storage.glob("docker/registry/v2/blobs/*/*/*/lost"):
+            lost.rename(lost.with_name("data"))
+
 
 def has_real_registry() -> bool:
     """Whether the distribution registry is installed."""
@@ -92,14 +123,19 @@ def has_real_registry() -> bool:
 
 
 @contextmanager
-def run_registry(directory: Path) -> Iterator[Registry]:
-    """Run a registry for the length of a block, a real one if there is any."""
+def run_registry(directory: Path, *, remembers: bool = False) -> Iterator[Registry]:
+    """Run a registry for the length of a block, a real one if there is any.
+
+    Args:
+        directory: Of its files.
+        remembers: Whether a real one answers from memory which blobs it has, as it mostly is configured.
+    """
     if not has_real_registry():
         with simulate_registry() as simulated:
             yield simulated
         return
     directory.mkdir(parents=True, exist_ok=True)
-    with run_distribution(directory) as real:
+    with run_distribution(directory, remembers=remembers) as real:
         yield Registry(real.address, real.url, "distribution registry", storage=real.directory)
 
 
@@ -338,6 +374,7 @@ async def open_environment(
     version: Version = Version.NEW,
     faulty_source: bool = False,
     faulty_cache: bool = False,
+    cache_remembers: bool = False,
     start_delay: float = 1.0,
     pulls: bool = True,
     cells: int = 1,
@@ -353,6 +390,7 @@ async def open_environment(
         version: Of the BBS.
         faulty_source: Whether the source registry is a simulator that can be told to fail.
         faulty_cache: The same of the private registry.
+        cache_remembers: Whether that answers from memory which blobs it has, also when their files are gone.
         start_delay: Seconds from the end of a pull to RUNNING.
         pulls: Whether cells pull for real.
         cells: How many cells there are, each with a store of its own.
@@ -367,7 +405,9 @@ async def open_environment(
             simulate_registry() if faulty_source else run_registry(directory / "source")
         )
         cache = stack.enter_context(
-            simulate_registry() if faulty_cache else run_registry(directory / "cache")
+            simulate_registry()
+            if faulty_cache
+            else run_registry(directory / "cache", remembers=cache_remembers)
         )
         certificates = make_certificates(directory / "certificates")
         bbs = await stack.enter_async_context(

@@ -32,6 +32,7 @@ class CellInstances:
     Attributes:
         held: Instance GUID to its container.
         history: All that ever ran, in the order of their starts.
+        processes: Containers whose process was started, in that order: some were stopped before they ran.
         start_gate, stop_gate: Closed by a test, they hold back all that would start or stop next.
         problems: Texts of failed creations, in order.
     """
@@ -45,6 +46,7 @@ class CellInstances:
     ) -> None:
         self.held: dict[str, Instance] = {}
         self.history: list[Instance] = []
+        self.processes: list[Instance] = []
         self.start_gate = open_gate()
         self.stop_gate = open_gate()
         self.problems: list[str] = []
@@ -159,6 +161,8 @@ class CellInstances:
             self.crash(instance, problem, cancels=False)
             return False
         instance.has_process = not instance.is_stopping
+        if instance.has_process:
+            self.processes.append(instance)
         return instance.has_process
 
     def _run(self, instance: Instance) -> None:

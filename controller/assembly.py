@@ -251,6 +251,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
             cloud_controller_sync=config.cloud_controller_sync_grace,
         ),
         may_bridge=store.journal.is_durable,
+        drains_original=config.drain_original,
         pull_credentials=pull_credentials(config),
         max_in_flight=config.max_in_flight,
         circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),

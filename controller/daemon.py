@@ -160,6 +160,7 @@ async def _run_loops(
                 loops.create_task(_run_forever(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
                 loops.create_task(_run_forever(reconciler.run()), name=f"reconciler-{n}")
+            await asyncio.sleep(0)  # from now on it takes signals
             log.info("started")
     except* ReloadRequested:
         should_restart = True

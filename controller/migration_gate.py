@@ -27,7 +27,7 @@ IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
 RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=5.0)
 
 PARKED = frozenset({Reason.OLD_INSTANCES_LEFT, Reason.NOT_HEALTHY_BRIDGE_KEPT})
-"""What a migration may wait for without limit while its bridge serves: it takes no place of `max_in_flight`."""
+"""What a migration may wait for without limit while its bridge serves, without a place of `max_in_flight`."""
 
 
 @dataclass(frozen=True, slots=True)

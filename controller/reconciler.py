@@ -195,9 +195,10 @@ class Reconciler:
             self.gate.start(key, action.goal)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
         outcome = await apply(action, observed, self._facts, self._ports)
-        if not outcome.detail:
+        if not outcome.detail or (outcome.ended is not None and outcome.detail == outcome.ended.detail):
+            # In the words that the passes before it have used, or else as its row has it.
             detail = detail_of_migration(observed, outcome.reason, self._rules.cache)
-            outcome = replace(outcome, detail=detail)
+            outcome = replace(outcome, detail=detail or outcome.detail)
         self.gate.update_circuit_breaker(key, outcome, observed.now)
         if not self.gate.is_migrating(key):
             self.gate.wake_waiting()  # the place for which this LRP was looked at is free

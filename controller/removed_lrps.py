@@ -10,8 +10,8 @@ import structlog
 
 from reconcile.apply import ActionPorts
 from reconcile.errors import Conflict, DockerCacheError
-from reconcile.lrps import Credentials
-from reconcile.records import Migration, Phase
+from reconcile.lrps import Credentials, Pull
+from reconcile.records import Goal, Migration, Phase
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -22,8 +22,8 @@ RETRY_PAUSE = 0.3  # seconds between two attempts
 async def desire_removed_lrps(ports: ActionPorts, pull_credentials: Credentials | None) -> None:
     """Desire the LRPs of migrations that may have removed them, when no loop runs any more.
 
-    From the cache, and also while instance rows of the removed definition are left: an index that stays
-    empty until the next convergence is better than a definition that is lost.
+    From what they are migrated to, and also while instance rows of the removed definition are left: an index
+    that stays empty until the next convergence is better than a definition that is lost.
     """
     if ports.journal.is_durable:
         return
@@ -34,13 +34,13 @@ async def desire_removed_lrps(ports: ActionPorts, pull_credentials: Credentials 
 
 
 async def _desire(migration: Migration, ports: ActionPorts, pull_credentials: Credentials | None) -> None:
-    lrp, rootfs = migration.original, ports.cache.rootfs(migration.cache_guid)
-    problem = "out of time"
+    lrp, problem = migration.original, "out of time"
     with suppress(TimeoutError):
         async with asyncio.timeout(TIME_LIMIT):
             while True:
                 try:
-                    await ports.lrps.desire_lrp(lrp, rootfs, pull_credentials)
+                    target = await _target_of(migration, ports, pull_credentials)
+                    await ports.lrps.desire_lrp(lrp, target.rootfs, target.credentials)
                 except Conflict:
                     return  # it is desired already
                 except DockerCacheError as error:
@@ -49,3 +49,15 @@ async def _desire(migration: Migration, ports: ActionPorts, pull_credentials: Cr
                 else:
                     return
     log.error("failed-to-desire-removed-lrp", process_guid=lrp.process_guid, error=problem)
+
+
+async def _target_of(migration: Migration, ports: ActionPorts, pull_credentials: Credentials | None) -> Pull:
+    """Find what an LRP is migrated to: its copy, or its source where it goes back there."""
+    if migration.way_back is not None:
+        return migration.way_back
+    if migration.goal is Goal.CACHE:
+        return Pull(ports.cache.rootfs(migration.cache_guid), pull_credentials)
+    source = await ports.original_sources.find_original_source(migration.process_guid)
+    if source is None:  # its record was deleted meanwhile: as it was before
+        return Pull(migration.original.rootfs, migration.original.credentials)
+    return Pull(source.rootfs, source.credentials)

@@ -23,7 +23,7 @@ from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.instances import without_container
+from reconcile.instances import failure_of_pull, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
@@ -42,6 +42,7 @@ from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, row_of
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.start_failures import StartFailure
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -54,6 +55,7 @@ from reconcile.steps import (
     RetryLater,
     TurnBack,
     UpdateBridge,
+    UpdateRoutes,
 )
 from reconcile.stop_requests import StopRequests
 
@@ -70,9 +72,6 @@ _SUSPECTS_COPY = frozenset(
 
 _ON_COPY = frozenset({Reason.MIGRATED, Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
 """Ends at which the LRP is desired from its copy."""
-
-_NOT_A_ROUND = frozenset({Reason.CANCELLED, Reason.NOT_PULLED})
-"""Ends for which nobody else reverted the migration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +191,8 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports
         way_back=_way_back_of(action, observed),
     )
     await ports.journal.save_migration(row)
+    if action.ended is not None:
+        await _note_failure(row, failure_of_pull(observed.instances), observed, ports)
     if image is not None:
         try:
             has_copy = await _has_copy(image, ports)
@@ -236,23 +237,12 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
     match action.step:
         case RetryLater(reason, seconds):
             return Outcome(reason, retry_after=seconds)
-        case Enter(row):
-            return await _enter(row, ports)
-        case DesireBridge(row, instances, reason):
-            await ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
-            with suppress(Conflict):
-                await ports.bridges.desire_another(
-                    row.original,
-                    bridge_of(row.process_guid),
-                    BRIDGE_DOMAIN,
-                    action.target,
-                    instances=instances,
-                )
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
-        case UpdateBridge(row, definition, reason):
-            with suppress(NotFound):
-                await ports.bridges.update_from(bridge_of(row.process_guid), definition)
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+        case Enter():
+            return await _enter_next(action.step, observed, ports)
+        case DesireBridge() | UpdateBridge() | RemoveBridge() as step:
+            return await _change_bridge(step, action.target, ports)
+        case UpdateRoutes():
+            return await _update_routes(action.step, ports)
         case RemoveOriginal(row):
             return await _remove(row, observed, facts, ports)
         case TurnBack():
@@ -261,12 +251,43 @@ async def _continue(action: Continue, observed: Observed, facts: Facts, ports: A
             return await _desire(row, action.target, observed, ports)
         case RetireInstances() as retire:
             return await _retire(retire, observed, ports)
-        case RemoveBridge(row, reason):
-            with suppress(NotFound):
-                await ports.lrps.remove_desired_lrp(bridge_of(row.process_guid))
-            return Outcome(reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
         case Close(row, reason):
             return await _close(row, reason, observed, ports)
+
+
+async def _change_bridge(
+    step: DesireBridge | UpdateBridge | RemoveBridge, target: Pull, ports: ActionPorts
+) -> Outcome:
+    row = step.migration
+    bridge = bridge_of(row.process_guid)
+    match step:
+        case DesireBridge():
+            await ports.bridges.upsert_domain(BRIDGE_DOMAIN, ttl=BRIDGE_DOMAIN_TTL)
+            with suppress(Conflict):
+                await ports.bridges.desire_another(
+                    row.original, bridge, BRIDGE_DOMAIN, target, instances=step.instances
+                )
+        case UpdateBridge():
+            with suppress(NotFound):
+                await ports.bridges.update_from(bridge, step.definition)
+        case RemoveBridge():
+            with suppress(NotFound):
+                await ports.lrps.remove_desired_lrp(bridge)
+    return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+
+
+async def _update_routes(step: UpdateRoutes, ports: ActionPorts) -> Outcome:
+    row = step.migration
+    await ports.journal.save_migration(row)
+    with suppress(NotFound):
+        await ports.lrps.update_routes(row.process_guid, step.routes)
+    return Outcome(step.reason, retry_after=SHORTEST_RETRY, rounds=row.rounds)
+
+
+async def _enter_next(step: Enter, observed: Observed, ports: ActionPorts) -> Outcome:
+    if step.failure is not None:
+        await _note_failure(step.migration, step.failure, observed, ports)
+    return await _enter(step.migration, ports)
 
 
 async def _enter(row: Migration, ports: ActionPorts) -> Outcome:
@@ -286,7 +307,7 @@ async def _close(row: Migration, reason: Reason, observed: Observed, ports: Acti
         row.detail,
         retry_after=None if is_on_copy and observed.order is None else 0.0,
         cache_guid=row.cache_guid if is_on_copy else None,
-        rounds=row.rounds - 1 if reason in _NOT_A_ROUND else row.rounds,
+        rounds=row.rounds - 1 if reason is Reason.CANCELLED else row.rounds,
         ended=row,
     )
 
@@ -301,14 +322,21 @@ def _note_successes(row: Migration, observed: Observed, ports: ActionPorts) -> N
 
 
 async def _turn_back(step: TurnBack, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
-    row, failure = step.migration, step.failure
-    if failure is not None and failure.is_pull_failure:
-        ports.pulls.note_failure("", row.original.placement_tags, failure)
-    if row.ended in _SUSPECTS_COPY:
-        await ports.images.mark_for_verification(row.cache_guid, observed.now)
+    row = step.migration
+    await _note_failure(row, step.failure, observed, ports)
     if row.phase in {Phase.REMOVED, Phase.BRIDGING}:
         return await _enter(row, ports)
     return await _remove(row, observed, facts, ports)
+
+
+async def _note_failure(
+    row: Migration, failure: StartFailure | None, observed: Observed, ports: ActionPorts
+) -> None:
+    """Note what a failed start from a copy speaks against: cells and registry, or the copy."""
+    if failure is not None and failure.is_pull_failure:
+        ports.pulls.note_failure("", row.original.placement_tags, failure)  # a crashed row names no cell
+    if row.ended in _SUSPECTS_COPY:
+        await ports.images.mark_for_verification(row.cache_guid, observed.now)
 
 
 async def _remove(before: Migration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:

@@ -30,6 +30,7 @@ from reconcile.records import (
     CacheRequest,
     Goal,
     JobState,
+    LrpRecord,
     Migration,
     Strategy,
     requester_of_lrp,
@@ -43,14 +44,16 @@ ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a migration after which the rounds before it no longer count."""
 
 _RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
-"""Ends after which an LRP stays as it is for a while; the others wait for what failed to be mended."""
+"""Ends after which an LRP stays as it is for a while.
+
+The others wait for what failed to be mended. When that does not help three times, the LRP stays as well.
+"""
 
 _FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
 """Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
 
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
-
 
 RETRY_RESTORE_AFTER = 300.0
 """Seconds after which an LRP that could not be restored to its source is restored again."""
@@ -120,6 +123,8 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
         # The staging task asked for it, by a flag that an LRP does not have.
         owner_choice = OwnerChoice.OPT_IN
     refusal = refusal_of(rules.policy, image=source, owner_choice=owner_choice, cache=rules.cache)
+    if refusal is Reason.ALREADY_CACHED:
+        return _put_back(observed, lrp, rules) or _failed_restore(observed, lrp) or Skip(refusal)
     if refusal is not None:
         return Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
@@ -149,9 +154,12 @@ def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     if original_source.needs_credentials and original_source.credentials is None:
         return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
     record = observed.record
-    if record is not None and record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs):
-        if _still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER):
-            return Skip(record.reason, record.detail)
+    if (
+        record is not None
+        and _is_failed_restore(record, lrp)
+        and _still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER)
+    ):
+        return Skip(record.reason, record.detail)
     how = _strategy(observed, lrp, image_from_rootfs(original_source.rootfs).canonical(), rules)
     if isinstance(how, Skip):
         return how
@@ -164,11 +172,14 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
     failure = failure_of_pull(observed.instances)
     if failure is None or observed.original_source is None:
         return None
+    if observed.is_paused and observed.order is None:
+        return Skip(Reason.PAUSED, failure.detail)
     action = _restore(observed, lrp, rules)
     if not isinstance(action, BeginMigration):
         return action
     ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
-    return replace(action, reason=ended, ended=ended, detail=failure.detail)
+    rounds = max(1, _rounds_before(observed))  # a migration that is put back stays one of them
+    return replace(action, rounds=rounds, reason=ended, ended=ended, detail=failure.detail)
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
@@ -177,9 +188,14 @@ def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
     It stays visible until something else is asked for.
     """
     record = observed.record
-    if record is None or record.reason not in _FAILED_RESTORES or record.rootfs != str(lrp.rootfs):
+    if record is None or observed.order is not None or not _is_failed_restore(record, lrp):
         return None
-    return Skip(record.reason, record.detail) if observed.order is None else None
+    return Skip(record.reason, record.detail)
+
+
+def _is_failed_restore(record: LrpRecord, lrp: DesiredLrp) -> bool:
+    """Whether an LRP could not be restored to its source, and still runs from what it ran from then."""
+    return record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
 
 
 def _strategy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:
@@ -267,12 +283,13 @@ def request_of_lrp(
 
 def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     record, image, order = observed.record, observed.image, observed.order
-    rounds = 0
+    rounds = _rounds_before(observed)
     if record is not None:
-        at = record.updated_at
-        if record.reason in _RETRIED_LATER and _still_counts(observed, at, for_seconds=RETRY_FAILED_AFTER):
+        is_last = record.reason in _RETRIED_LATER or (
+            record.reason is Reason.NOT_PULLED and rounds >= MAX_ROUNDS
+        )
+        if is_last and _still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
             return Skip(record.reason, record.detail)
-        rounds = record.rounds if _still_counts(observed, at, for_seconds=ROUNDS_FORGOTTEN_AFTER) else 0
     if rounds >= MAX_ROUNDS:
         return Skip(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} migrations")
     how = _strategy(observed, lrp, source, rules)
@@ -283,6 +300,14 @@ def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: R
     if image.needs_verification_since:
         return VerifyImage(lrp, image)
     return BeginMigration(lrp, image, rounds + 1, strategy=how)
+
+
+def _rounds_before(observed: Observed) -> int:
+    """Count the migrations that have begun lately."""
+    record = observed.record
+    if record is None or not _still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
+        return 0
+    return record.rounds
 
 
 def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
@@ -302,6 +327,6 @@ def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
     else:
         raise AssertionError("the original source is known before an LRP is restored to it")
     may_bridge = rules.may_bridge and can_have_bridge(migration.process_guid)
-    world = replace(observed.world, may_bridge=may_bridge)
+    world = replace(observed.world, may_bridge=may_bridge, drains_original=rules.drains_original)
     step = next_step(migration, world, target=target, limits=rules.limits)
     return Continue(step, target)

@@ -19,6 +19,7 @@ class Rules:
         domains: Only LRPs of these domains are migrated.
         running: Whether an LRP may be migrated while it runs.
         may_bridge: Whether bridges are possible at all: only where the journal outlives the process.
+        drains_original: Whether the routes of an LRP are taken away before it is removed while it runs.
         pull_credentials: The login that cells use at the private registry; None when they need none.
         max_in_flight: Open migrations at a time.
         circuit_breaker: The circuit breaker as it is when the process starts.
@@ -30,6 +31,7 @@ class Rules:
     running: RunningPolicy = RunningPolicy()  # noqa: RUF009 - a frozen value
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
     may_bridge: bool = False
+    drains_original: bool = False
     pull_credentials: Credentials | None = None
     max_in_flight: int = 10
     circuit_breaker: CircuitBreaker = CircuitBreaker(max_failures=3, retry_after=600.0)  # noqa: RUF009 - a frozen value
@@ -47,8 +49,8 @@ class Observed:
         bridge: Read only while a migration with a bridge is open, like its instances.
         versions_in_events: See `World`.
         stale: Instance GUIDs of the LRP's definitions that were removed.
-        original_source: What the LRP ran from before its migration; read only when it runs from a copy, or may
-            be restored.
+        original_source: What the LRP ran from before its migration; read only when it runs from a copy, or
+            may be restored.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
         domain_is_fresh: Read only while a migration is open; False otherwise.
         order: What an operator asks of this LRP; None for nothing.

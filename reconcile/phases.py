@@ -32,38 +32,45 @@ PHASES: Mapping[Phase, PhaseDescription] = {
     ),
     Phase.BRIDGING: PhaseDescription(
         "the bridge is desired: the same definition, another process GUID, the new rootfs",
-        "as many instances of the bridge run as of the original, or as the owner wants if that is fewer",
-        "the bridge is removed; the original was not touched",
-        "bridge_timeout, or the second crash of an instance",
+        "as many instances of the bridge run as of the original, or as the owner wants if that is fewer; one "
+        "at least",
+        "the bridge is removed, once the app serves no less without it; the original was not touched",
+        "`bridge_timeout`, or the second crash of an instance",
     ),
     Phase.BRIDGED: PhaseDescription(
-        "none; routers learn the routes of the bridge",
-        "route_propagation_delay has passed and the bridge still runs",
-        "the bridge is removed; the original was not touched",
-        "`route_propagation_delay`",
+        "routers learn the routes of the bridge; then the routes of the original are removed, unless "
+        "`drain_original` is false",
+        "`route_propagation_delay`, then `drain_delay` have passed, and the bridge still runs",
+        "the original gets its routes back; then as in bridging",
+        "`route_propagation_delay` and `drain_delay`",
     ),
     Phase.REMOVING: PhaseDescription(
         "the original is removed",
         "the original is no longer desired",
-        "if it is still desired, bridged follows again",
+        "if it is still desired, bridged follows again; until that is known, the bridge follows its owner",
         "60 s if the response was lost",
     ),
     Phase.REMOVED: PhaseDescription(
-        "the original is desired again with the new rootfs, once none of its instance rows is left",
+        "instance rows without a container are retired; after 1.5 s with other rows a stopgap is desired; "
+        "then the original is desired again with the new rootfs",
         "the original is desired with the new rootfs",
-        "if its owner desired it with the old rootfs, bridging follows again, three times at most",
-        "instance rows are retired after 30 s, and not waited for after 120 s",
+        "if its owner desired it with the old rootfs, bridging follows again, three times at most; if the "
+        "stopgap cannot be pulled, the original is turned back",
+        "until no row is left, or the stopgap serves, or 12 s have passed",
     ),
     Phase.STARTING: PhaseDescription(
-        "instances from before the removal are retired",
-        "all instances of the original run",
-        "if its owner removed it, the bridge is removed; if its owner reverted it, as in removed",
-        "start_timeout; then the bridge is removed as soon as it serves no more than the original",
+        "none without a bridge; otherwise the bridge follows its owner, and instances from before the "
+        "removal that still run are retired after 30 s",
+        "without a bridge one instance of the original runs, with a bridge all that its owner wants",
+        "the original is turned back: with its source as the new rootfs, removing follows, or bridging if "
+        "some of its instances run; if its owner removed it, the bridge is removed; if its owner reverted "
+        "it, as in removed",
+        "the first failed pull, or `start_timeout`; the bridge stays while it serves more than the original",
     ),
     Phase.REMOVING_BRIDGE: PhaseDescription(
-        "the bridge is removed",
+        "the routes of the bridge are removed, all but those of `cf ssh`; `drain_delay` later the bridge is",
         "the bridge is no longer desired and has no instance row left; the row is deleted",
-        "if instances of the original stopped, starting follows again",
+        "if instances of the original stopped, the bridge gets its routes back, and starting follows again",
         "instance rows are retired after 30 s, and not waited for after 120 s",
     ),
 }

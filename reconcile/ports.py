@@ -36,6 +36,13 @@ class Lrps(Protocol):
     async def list_domains(self) -> frozenset[str]:
         """List the fresh domains."""
 
+    async def update_routes(self, process_guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:
+        """Update the routes of one desired LRP, and nothing else of it.
+
+        Raises:
+            NotFound: It is not desired.
+        """
+
     async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
         """Remove one desired LRP; when this returns it is no longer desired, but not yet stopped.
 

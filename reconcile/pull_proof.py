@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from reconcile.start_failures import Blame, StartFailure
 
+UNKNOWN_CELL = ""
+"""Stands for the cell of an instance whose row does not name it any more."""
+
 COPIES_THAT_ACCUSE = 2
 """Copies that cells cannot pull, after which not the copies but cells or the registry are suspected."""
 
@@ -105,7 +108,7 @@ class PullProof:
         since: When the state began, UTC seconds since 1970.
         said: What cells have said that speaks against them, in one line; empty once it is proven.
         problem: Why the last canary has told nothing of some cells; empty when it has.
-        accused: Cells that could not pull, and that have not pulled since.
+        accused: Cells that could not pull, and that have not pulled since; "" for one that is not known.
         failed_copies: What cells said of copies, as long as one copy alone may be the cause.
         failures: Canaries in a row that have proven nothing.
         due_at: When the next canary is due; None when none is.
@@ -165,8 +168,7 @@ class PullProof:
             now: UTC seconds since 1970.
             pause: Seconds until the next canary, where this one proves nothing.
         """
-        known = self.accused & result.cells if result.cells else self.accused
-        accused = (known - result.pulled) | {answer.cell_id for answer in result.failures}
+        accused = self._still_accused(result) | {answer.cell_id for answer in result.failures}
         ended = replace(self, accused=accused, running_since=None, asks_every_cell=False)
         state, said = self.state, self.said
         if result.failures or result.is_silent:
@@ -187,6 +189,13 @@ class PullProof:
             failures=self.failures + 1,
             due_at=now + pause,
         )
+
+    def _still_accused(self, result: CanaryResult) -> frozenset[str]:
+        """Return the cells of which a canary has not shown that they pull, and that still exist."""
+        known = self.accused & result.cells if result.cells else self.accused
+        has_asked_all = result.kind is CanaryKind.EVERY_CELL and bool(result.answers)
+        unknown = frozenset[str]() if has_asked_all else self.accused & {UNKNOWN_CELL}
+        return (known - result.pulled) | unknown
 
     def failed(self, cell_id: str, failure: StartFailure, now: float) -> "PullProof":
         """Note that an instance could not be created from a copy.

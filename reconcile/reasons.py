@@ -132,12 +132,12 @@ class Reason(StrEnum):
     WAITING_FOR_CLOUD_CONTROLLER = (
         "waiting-for-cloud-controller",
         _MIGRATING,
-        "it was found removed after a restart, and Cloud Controller gets time to desire it again",
+        "it was found removed, and Cloud Controller gets time to desire it again, or to correct it",
     )
     INSTANCES_STOPPING = (
         "instances-stopping",
         _MIGRATING,
-        "it was removed, and is desired again once its last instance row is gone",
+        "it was removed, and is desired again once its last instance row is gone, or soon if that takes long",
     )
     DESIRE_UNCONFIRMED = (
         "desire-unconfirmed",
@@ -154,6 +154,11 @@ class Reason(StrEnum):
         "old-instances-left",
         _MIGRATING,
         "its bridge serves until cells have stopped its old instances, which takes as long as their pull",
+    )
+    DRAINING_ORIGINAL = (
+        "draining-original",
+        _MIGRATING,
+        "its bridge has its routes, and requests in flight in its own instances get time to end",
     )
     DRAINING_BRIDGE = (
         "draining-bridge",
@@ -205,7 +210,7 @@ class Reason(StrEnum):
     NOT_PULLED = (
         "not-pulled",
         _FAILED,
-        "cells could not pull from the private registry; it is on its source, and is migrated once they can",
+        "cells could not pull from the private registry; it is on its source, and tried again once they can",
     )
     COPY_NOT_PULLED = (
         "copy-not-pulled",

@@ -255,6 +255,8 @@ class Migration:
             from before the removal were still being stopped.
         retired_at: When instances were last retired, UTC seconds since 1970; 0 for never.
         drained_at: When the bridge was found without routes, UTC seconds since 1970; 0 while it has them.
+        drain_sent_at: When the original's routes were last taken away, UTC seconds since 1970; 0 for never.
+        routed_at: When they were given back, UTC seconds since 1970; 0 when they were not.
         synced_by: Until when Cloud Controller may correct the definition, UTC seconds since 1970; 0 when the
             definition that was removed is known for certain.
         way_back: What the LRP ran from before, once it is turned back because it did not start from its
@@ -278,6 +280,8 @@ class Migration:
     is_stopgap: bool = False
     retired_at: float = 0.0
     drained_at: float = 0.0
+    drain_sent_at: float = 0.0
+    routed_at: float = 0.0
     synced_by: float = 0.0
     way_back: Pull | None = None
 

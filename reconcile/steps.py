@@ -1,5 +1,6 @@
 """The steps of a migration, and what the decision between them rests on, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconcile.lrps import ActualLrp, DesiredLrp
@@ -19,7 +20,8 @@ class PhaseLimits:
         cloud_controller_sync: That the owner of a fresh domain gets, since the BBS first answered this
             process, to desire again what is missing; an LRP that is missing for longer was removed by its
             owner. Longer than a domain stays fresh, so that a domain that is still fresh was synced since.
-        drain: That requests in flight get to end, after the routes of a bridge were removed.
+        drain: That requests in flight get to end, after the routes of a bridge or of the original were taken
+            away.
         stopgap: After which an LRP that was removed gets a bridge as a stopgap, when its old instances are
             still being stopped: the pull of an image cannot be interrupted.
         missing: After which an LRP that was removed is desired again although old instance rows are left.
@@ -54,6 +56,7 @@ class World:
         versions_in_events: The newest version that events reported, for each epoch of the LRP's tag.
         domain_is_fresh: Whether the original's domain is.
         may_bridge: Whether the LRP may have a bridge.
+        drains_original: Whether the routes of the original are taken away before it is removed.
         is_restore_requested: Whether an operator wants the LRP back on its source.
     """
 
@@ -67,6 +70,7 @@ class World:
     versions_in_events: tuple[DesiredLrp, ...] = ()
     domain_is_fresh: bool = False
     may_bridge: bool = False
+    drains_original: bool = False
     is_restore_requested: bool = False
 
 
@@ -80,9 +84,14 @@ class RetryLater:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """Write the row, then observe again at once."""
+    """Write the row, then observe again at once.
+
+    Attributes:
+        failure: What instances could not be started from the copy by; None for no such failure.
+    """
 
     migration: Migration
+    failure: StartFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,15 @@ class UpdateBridge:
     migration: Migration
     definition: DesiredLrp
     reason: Reason = Reason.BRIDGING
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRoutes:
+    """Write the row, then update the routes of the original and nothing else of it."""
+
+    migration: Migration
+    routes: Mapping[str, bytes]
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +189,7 @@ Step = (
     | Enter
     | DesireBridge
     | UpdateBridge
+    | UpdateRoutes
     | RemoveOriginal
     | DesireOriginal
     | RetireInstances

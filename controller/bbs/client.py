@@ -6,7 +6,7 @@ is tried.
 Source: cloudfoundry/bbs routes.go and client.go.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from ssl import SSLContext
@@ -144,10 +144,13 @@ class BbsClient:
     async def desire_lrp(self, lrp: DesiredLrp, rootfs: Rootfs, credentials: Credentials | None) -> None:
         """Desire the received definition with another rootfs and image credentials, and nothing else changed.
 
+        The number of instances and the routes are those of the value, as its owner wants them by now.
+
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
         """
         request = messages.definition_with_image(lrp.definition, rootfs=rootfs, credentials=credentials)
+        messages.set_what_owners_change(request, instances=lrp.instances, routes=lrp.routes)
         await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
 
     async def desire_another(
@@ -171,6 +174,14 @@ class BbsClient:
         """
         update = messages.LrpUpdate(instances=lrp.instances, routes=lrp.routes)
         await self.update_desired_lrp(process_guid, update)
+
+    async def update_routes(self, process_guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:
+        """Update the routes of an LRP, and nothing else of it.
+
+        Raises:
+            NotFound: It is not desired.
+        """
+        await self.update_desired_lrp(process_guid, messages.LrpUpdate(routes=routes))
 
     async def update_desired_lrp(self, process_guid: ProcessGuid, update: messages.LrpUpdate) -> None:
         """Update what the BBS can update in place; the rootfs is not among it."""

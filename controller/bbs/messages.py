@@ -94,7 +94,7 @@ def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
         action=_action_from_message(message.action) if message.HasField("action") else None,
         metric_tags=metric_tags,
         credentials=_credentials_of(message),
-        routes={name: bytes(message.routes.routes[name]) for name in message.routes.routes if is_text(name)},
+        routes=routes_of(message),
         placement_tags=frozenset(texts_of(message.PlacementTags)),
     )
 
@@ -204,6 +204,24 @@ def definition_with_image(
     username, password = credentials_fields(credentials)
     request.desired_lrp.image_username, request.desired_lrp.image_password = username, password
     return request
+
+
+def routes_of(message: desired.DesiredLRP) -> Mapping[str, bytes]:
+    """Read the routes of a desired LRP, route key to JSON text."""
+    routes = message.routes.routes
+    return {name: bytes(routes[name]) for name in routes if is_text(name)}
+
+
+def set_what_owners_change(
+    request: requests.DesireLRPRequest, *, instances: int, routes: Mapping[str, bytes]
+) -> None:
+    """Set the number of instances and the routes of a definition, if they differ from what was received."""
+    message = request.desired_lrp
+    message.instances = instances
+    if routes_of(message) != routes:
+        message.routes.routes.clear()
+        for key, value in routes.items():
+            message.routes.routes[key] = value
 
 
 def credentials_fields(credentials: Credentials | None) -> tuple[str, str]:

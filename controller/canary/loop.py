@@ -104,6 +104,8 @@ class CanaryLoop:
         proof = self._proof_of(placement_tags)
         if proof.state is ProofState.REFUTED:
             return f"cells cannot pull from the private registry: {proof.detail}"
+        if proof.said:
+            return f"perhaps cells cannot pull from the private registry: {proof.detail}"
         return f"no canary could show whether cells can pull: {proof.detail}" if proof.detail else None
 
     def is_refuted(self, placement_tags: frozenset[str]) -> bool:

@@ -135,7 +135,7 @@ class Config(AdminConfig):
     the bridge is removed, and the LRP stays unchanged."""
     start_timeout: Duration = 300.0
     """Time within which the migrated LRP's own instances must run again. After this time the migration
-    counts as failed."""
+    counts as failed, and an LRP of which no instance runs goes back to its source."""
     canary_timeout: Duration = 120.0
     """Time within which a canary must run or fail on a cell. After this time, cells count as unable to pull
     from the private registry: cells that wait for a registry that does not answer report nothing."""
@@ -143,8 +143,11 @@ class Config(AdminConfig):
     """Time between the start of new instances and the removal of the instances that they replace, in which
     routers learn of the new ones."""
     drain_delay: NonNegativeDuration = 2.0
-    """Time that requests in flight get to end after the routes of a bridge were removed, before the bridge
-    is."""
+    """Time that requests in flight get to end after the routes of a bridge, or of an LRP whose bridge serves,
+    were removed, before its instances are stopped."""
+    drain_original: bool = True
+    """Whether the routes of an LRP are removed, and `drain_delay` is waited for, before the LRP itself is
+    removed while its bridge serves. They are given back when the LRP is not removed after all."""
     max_consecutive_failures: int = Field(default=3, ge=1)
     """Number of failed migrations in a row that opens the circuit breaker. While it is open, no migration is
     started."""

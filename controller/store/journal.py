@@ -116,6 +116,8 @@ class SqlJournal:
             "is_stopgap": migration.is_stopgap,
             "retired_at": migration.retired_at,
             "drained_at": migration.drained_at,
+            "drain_sent_at": migration.drain_sent_at,
+            "routed_at": migration.routed_at,
             "synced_by": migration.synced_by,
             "way_back": way_back and self._cipher.encrypt(bytes_from_pull(way_back)),
         }
@@ -150,6 +152,8 @@ class SqlJournal:
             is_stopgap=row["is_stopgap"],
             retired_at=row["retired_at"],
             drained_at=row["drained_at"],
+            drain_sent_at=row["drain_sent_at"],
+            routed_at=row["routed_at"],
             synced_by=row["synced_by"],
             way_back=way_back,
         )

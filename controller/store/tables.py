@@ -132,6 +132,8 @@ migrations = Table(
     Column("is_stopgap", Boolean, nullable=False, server_default=false()),
     Column("retired_at", Double, nullable=False, server_default="0"),
     Column("drained_at", Double, nullable=False, server_default="0"),
+    Column("drain_sent_at", Double, nullable=False, server_default="0"),
+    Column("routed_at", Double, nullable=False, server_default="0"),
     Column("synced_by", Double, nullable=False, server_default="0"),
     Column("way_back", LargeBinary(PAYLOAD_LENGTH)),  # encrypted
 )

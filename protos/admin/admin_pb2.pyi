@@ -127,6 +127,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_IMAGE_NOT_STARTED: _ClassVar[Reason]
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
+    REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
 
 class CellPullsState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -255,6 +256,7 @@ REASON_NOT_STARTED: Reason
 REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
+REASON_DRAINING_ORIGINAL: Reason
 CELL_PULLS_STATE_UNSPECIFIED: CellPullsState
 CELL_PULLS_STATE_UNPROVEN: CellPullsState
 CELL_PULLS_STATE_PROVEN: CellPullsState

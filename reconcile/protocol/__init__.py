@@ -25,6 +25,7 @@ from reconcile.protocol.case import (
     may_remove,
     may_remove_bridge,
 )
+from reconcile.protocol.draining import give_routes_back, is_drained, look_through
 from reconcile.protocol.removal import removed, removing
 from reconcile.protocol.starting import starting
 from reconcile.protocol.unbridging import removing_bridge
@@ -66,19 +67,22 @@ def next_step(row: Migration, world: World, *, target: Pull, limits: PhaseLimits
         target: What the LRP is to run from.
         limits: How long phases may take.
     """
-    newest = _newest(row, world)
+    seen = look_through(row, world)
+    newest = _newest(row, seen)
     if newest != row.original:
         return Enter(replace(row, original=newest))
-    return _DECIDE[row.phase](Case(row, world, target, limits))
+    case = Case(row, seen, target, limits, is_drained=is_drained(row, world.lrp))
+    return give_routes_back(case, _DECIDE[row.phase](case))
 
 
 def row_of_removal(row: Migration, world: World, limits: PhaseLimits) -> Migration:
     """Make the row that is written before the original is removed."""
+    seen = look_through(row, world)
     return replace(
         row,
         phase=Phase.REMOVING,
         entered_at=world.now,
-        original=row.original if world.lrp is None else world.lrp,
+        original=row.original if seen.lrp is None else seen.lrp,
         unknown_until=world.now + limits.unknown,
         instance_guids=row.instance_guids | {each.instance_guid for each in world.instances} - {""},
     )

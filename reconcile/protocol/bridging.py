@@ -5,8 +5,10 @@ from dataclasses import replace
 from reconcile.instances import failure_of, is_any_running
 from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
+from reconcile.protocol.draining import drain_original
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Phase
+from reconcile.start_failures import Blame
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -58,7 +60,7 @@ def bridged(case: Case) -> Step:
         return case.enter(Phase.BRIDGING)
     if case.waited < case.limits.routes:
         return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
-    return RemoveOriginal(case.row)
+    return drain_original(case) or RemoveOriginal(case.row)
 
 
 def follow_owner(case: Case) -> Step:
@@ -78,15 +80,26 @@ def _check_owner(case: Case) -> Step | None:
     if lrp.rootfs != original.rootfs or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
-        return Enter(replace(case.row, original=lrp))
+        return Enter(case.with_original(lrp))
     if case.world.is_restore_requested and case.row.goal is Goal.CACHE:
         return case.give_up(Reason.CANCELLED)
     bridge = case.world.bridge
     is_ours = bridge is None or bridge.rootfs == case.target.rootfs
-    if is_ours and any(_has_failed(each) for each in case.world.bridge_instances):
-        return case.give_up(Reason.BRIDGE_CRASHED, failure_of(case.world.bridge_instances))
+    if is_ours and any(_has_failed(each, case.row.goal) for each in case.world.bridge_instances):
+        return _give_up_crashed(case)
     return None
 
 
-def _has_failed(instance: ActualLrp) -> bool:
+def _give_up_crashed(case: Case) -> Step:
+    """Give up a migration whose bridge crashed; a registry that cells cannot reach says nothing of a copy."""
+    failure = failure_of(case.world.bridge_instances)
+    is_unreachable = failure is not None and failure.blame is Blame.REGISTRY
+    if is_unreachable and case.row.goal is Goal.CACHE:
+        return case.give_up(Reason.NOT_PULLED, failure)
+    return case.give_up(Reason.BRIDGE_CRASHED, failure)
+
+
+def _has_failed(instance: ActualLrp, goal: Goal) -> bool:
+    if instance.state is ActualLrpState.RUNNING and goal is Goal.SOURCE:
+        return False  # it runs now; before, its source may have failed, and its copy has failed for good
     return instance.state is ActualLrpState.CRASHED or instance.crash_count >= MAX_BRIDGE_CRASHES

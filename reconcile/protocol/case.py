@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from reconcile.instances import is_any_running, left_over, needed, running, stale_instances
 from reconcile.lrps import ActualLrp, DesiredLrp, Pull
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase, Strategy
+from reconcile.records import Goal, Migration, Phase
 from reconcile.start_failures import Blame, StartFailure
 from reconcile.steps import Enter, PhaseLimits, RetireInstances, RetryLater, Step, TurnBack, World
 
@@ -45,6 +45,7 @@ class Case:
     world: World
     target: Pull
     limits: PhaseLimits
+    is_drained: bool = False
 
     @property
     def waited(self) -> float:
@@ -76,7 +77,7 @@ class Case:
         return left_over(self.world.instances, self.row.instance_guids)
 
     def enter(self, phase: Phase, *, ended: Reason | None = None, rounds: int | None = None) -> Enter:
-        """Write another phase. A migration that was turned back ends as it said then, if not otherwise said."""
+        """Write another phase; a migration that was turned back ends as it said then, if no end is given."""
         row = replace(
             self.row,
             phase=phase,
@@ -86,6 +87,11 @@ class Case:
             drained_at=0.0,
         )
         return Enter(row)
+
+    def with_original(self, lrp: DesiredLrp) -> Migration:
+        """Go on with another definition of the original, which its owner desired: it has all its routes."""
+        routed_at = self.world.now if self.row.drain_sent_at else 0.0
+        return replace(self.row, original=lrp, routed_at=routed_at)
 
     def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
         """Wait, the longer the longer the phase has lasted."""
@@ -99,12 +105,14 @@ class Case:
         """
         lrp, original = self.world.lrp, self.row.original
         is_as_before = lrp is not None and lrp.rootfs == original.rootfs != self.target.rootfs
+        is_of_copy = self.row.goal is Goal.CACHE
         row = replace(
             self.row,
             detail="" if failure is None else failure.detail,
             instance_guids=frozenset() if is_as_before else self.row.instance_guids,
         )
-        return replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+        entered = replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
+        return replace(entered, failure=failure if is_of_copy else None)
 
     def retire(
         self, instances: Iterable[ActualLrp], reason: Reason = Reason.INSTANCES_STOPPING
@@ -121,7 +129,7 @@ class Case:
         return RetireInstances(chosen, reason, replace(self.row, retired_at=self.world.now))
 
     def retire_stale(self, lrp: DesiredLrp) -> Step | None:
-        """Retire instances of the removed definition that still run, where the bridge serves in their place."""
+        """Retire instances of the removed definition that still run, if the bridge serves in their place."""
         stale = stale_instances(self.world.instances, self.row.instance_guids)
         if needed(lrp, self.world.instances) > running(self.world.bridge, self.world.bridge_instances):
             return None
@@ -164,7 +172,7 @@ def may_remove(row: Migration, world: World) -> bool:
     if world.lrp is None or world.lrp.rootfs != row.original.rootfs:
         return False
     if not row.has_bridge:
-        return not is_any_running(world.instances, row.instance_guids)
+        return not is_any_running(world.instances)  # whatever it runs from, it may be all that serves
     least = needed(world.lrp, world.instances)
     if not row.is_turned_back:
         least = max(1, least)  # the bridge shows too that cells can start the copy
@@ -184,4 +192,4 @@ def may_remove_bridge(row: Migration, world: World, *, is_late: bool) -> bool:
         return True
     serving = running(world.lrp, world.instances, row.instance_guids)
     bridged = running(world.bridge, world.bridge_instances)
-    return serving >= world.lrp.instances or serving >= bridged and (is_late or bridged == 0)
+    return serving >= world.lrp.instances or (serving >= bridged and (is_late or bridged == 0))

@@ -31,7 +31,7 @@ def removing(case: Case) -> Step:
 
 
 def _bridge_for_unknown(case: Case) -> Step | None:
-    """Let a bridge serve what the app loses when the removal takes effect; None when it does, or none runs."""
+    """Let a bridge serve what the app loses when the removal takes effect; None when there is no need."""
     row, world = case.row, case.world
     if not row.has_bridge:
         is_at_risk = world.may_bridge and is_any_running(world.instances)
@@ -141,14 +141,13 @@ def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     row = case.row
     if row.is_turned_back and row.has_bridge:  # it is on its source, or on another one
         return case.enter(Phase.REMOVING_BRIDGE)
+    is_as_before = lrp.rootfs == row.original.rootfs
+    # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
+    left = replace(row, instance_guids=frozenset()) if is_as_before else row
     if not row.has_bridge:
-        # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
-        is_as_before = lrp.rootfs == row.original.rootfs
-        return Close(
-            replace(row, instance_guids=frozenset()) if is_as_before else row,
-            Reason.CHANGED_BY_CLOUD_CONTROLLER,
-        )
-    again = replace(case, row=replace(row, original=lrp, unknown_until=0.0))
-    if lrp.rootfs != row.original.rootfs or row.rounds >= MAX_ROUNDS:
-        return again.enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)
-    return again.enter(Phase.BRIDGING, rounds=row.rounds + 1)
+        return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER)
+    if is_as_before and row.rounds < MAX_ROUNDS:
+        again = replace(case.with_original(lrp), unknown_until=0.0)
+        return replace(case, row=again).enter(Phase.BRIDGING, rounds=row.rounds + 1)
+    given_up = replace(replace(case, row=left).with_original(lrp), unknown_until=0.0)
+    return replace(case, row=given_up).enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)

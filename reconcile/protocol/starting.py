@@ -2,7 +2,14 @@
 
 from dataclasses import replace
 
-from reconcile.instances import failure_of, is_any_running, lack_of_room, running, stale_instances
+from reconcile.instances import (
+    failure_of,
+    is_any_running,
+    lack_of_room,
+    running,
+    stale_instances,
+    without_container,
+)
 from reconcile.lrps import ActualLrpState, DesiredLrp
 from reconcile.protocol.case import (
     KEEPS_OLD_ROOTFS,
@@ -20,6 +27,7 @@ from reconcile.steps import (
     DesireBridge,
     Enter,
     RemoveBridge,
+    RetireInstances,
     RetryLater,
     Step,
     TurnBack,
@@ -85,7 +93,7 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
         return Close(replace(row, detail=failure.detail), Reason.PROCESS_EXITED)
     if case.waited <= case.limits.start or case.old_instances:
         return None
-    room = failure if failure is not None else lack_of_room(world.instances)
+    room = lack_of_room(world.instances)
     if room is not None:
         return Close(replace(row, detail=room.detail), Reason.NO_ROOM)
     return case.turn_back(None, ended=Reason.NOT_STARTED)
@@ -105,14 +113,27 @@ def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
     """Let the bridge serve as it should; None when it does."""
     row, bridge = case.row, case.world.bridge
     if bridge is None:
-        is_needed = row.is_stopgap and case.old_instances and not case.world.bridge_instances
-        return DesireBridge(row, lrp.instances + 1) if is_needed else None
+        return _desire_stopgap(case, lrp) if row.is_stopgap and case.old_instances else None
     is_of_copy = row.is_turned_back and bridge.rootfs != case.target.rootfs
     if is_of_copy and not is_any_running(case.world.bridge_instances):
         return RemoveBridge(row)
     if not is_like(bridge, lrp):
         most = max(lrp.instances, bridge.instances)
         return UpdateBridge(row, replace(lrp, instances=most), Reason.STARTING)
+    return None
+
+
+def _desire_stopgap(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Desire a stopgap again, once no row of the one before is left that would keep instances from starting.
+
+    A removal that raced a crash leaves a row without a container, which nothing but convergence would delete.
+    """
+    row, world = case.row, case.world
+    if not world.bridge_instances:
+        return DesireBridge(row, lrp.instances + 1)
+    at_rest = without_container(world.bridge_instances)
+    if at_rest and world.now - row.retired_at > LONGEST_RETRY:
+        return RetireInstances(at_rest, Reason.STARTING, replace(row, retired_at=world.now))
     return None
 
 
@@ -146,6 +167,8 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
             return case.wait(Reason.WAITING_FOR_CLOUD_CONTROLLER, row.synced_by - world.now + SHORTEST_RETRY)
         return case.enter(Phase.REMOVING_BRIDGE, ended=ended)
     if case.old_instances:
+        if world.bridge is None and world.bridge_instances:  # another bridge is desired when they are gone
+            return case.wait(Reason.STARTING)
         return RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
     if case.waited <= case.limits.start:
         return case.wait(Reason.STARTING, case.limits.start - case.waited + SHORTEST_RETRY)

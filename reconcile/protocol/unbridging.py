@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcile.instances import is_any_running
+from reconcile.instances import is_any_running, running
 from reconcile.lrps import DesiredLrp
 from reconcile.protocol.case import (
     KEEPS_OLD_ROOTFS,
@@ -12,18 +12,19 @@ from reconcile.protocol.case import (
     Case,
     may_remove_bridge,
 )
+from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
-from reconcile.records import Phase
+from reconcile.records import Goal, Phase
 from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
 
-_REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS, *TURNED_BACK})
-"""Ends at which the original was desired again, and has just begun to serve."""
+_REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})
+"""Ends at which the original was desired again, and has just begun to serve, as one that was turned back."""
 
 
 def removing_bridge(case: Case) -> Step:
     """Remove the bridge as soon as the app serves no less without it, and end the migration."""
     row, world = case.row, case.world
-    was_removed = row.ended in _REMOVED
+    was_removed = row.ended in _REMOVED or (row.is_turned_back and row.ended in TURNED_BACK)
     if world.lrp is None and was_removed and case.may_be_ours:
         return case.enter(Phase.REMOVED)
     if world.lrp is not None:
@@ -33,6 +34,10 @@ def removing_bridge(case: Case) -> Step:
     if world.bridge is not None:
         return _remove(case, world.bridge, was_removed=was_removed)
     if not world.bridge_instances or case.waited > case.limits.leftover + case.limits.routes:
+        left = row.drain_sent_at + case.limits.unknown - world.now
+        if row.drain_sent_at and left > 0 and world.lrp is not None and not was_removed:
+            # An update that took its routes away may still take effect.
+            return RetryLater(Reason.WAITING_FOR_ROUTES, min(left, LONGEST_RETRY))
         return Close(row, row.ended or case.success)
     retire = case.retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return retire or case.wait(Reason.REMOVING_BRIDGE)
@@ -48,12 +53,25 @@ def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
         if world.lrp is not None and bridge.routes != world.lrp.routes:
             most = max(bridge.instances, world.lrp.instances)
             return UpdateBridge(row, replace(world.lrp, instances=most), Reason.NOT_HEALTHY_BRIDGE_KEPT)
-        return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+        return _resume(case) or RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
     if world.lrp is None:
         return RemoveBridge(row)
-    if was_removed and case.waited < case.limits.routes:
-        return RetryLater(Reason.WAITING_FOR_ROUTES, case.limits.routes - case.waited)
+    left = max(row.entered_at if was_removed else 0.0, row.routed_at) + case.limits.routes - world.now
+    if left > 0:
+        return RetryLater(Reason.WAITING_FOR_ROUTES, left)
     return _drain(case, bridge) or RemoveBridge(row)
+
+
+def _resume(case: Case) -> Step | None:
+    """Go on with the way back to the source, if the bridge runs from it after all; None if it does not."""
+    row, world = case.row, case.world
+    is_served = world.lrp is not None and running(world.bridge, world.bridge_instances) >= world.lrp.instances
+    if row.goal is Goal.CACHE or not is_served or not _is_late(case):
+        return None
+    on_the_way = replace(row, ended=None)
+    return replace(case, row=on_the_way).enter(
+        Phase.BRIDGING, ended=Reason.NOT_PULLED if row.is_turned_back else None
+    )
 
 
 def _is_late(case: Case) -> bool:
@@ -69,7 +87,7 @@ def _drain(case: Case, bridge: DesiredLrp) -> Step | None:
     row, world = case.row, case.world
     if not is_any_running(world.bridge_instances):
         return None
-    kept = {key: route for key, route in bridge.routes.items() if key == SSH_ROUTE}
+    kept = kept_routes(bridge.routes)
     if kept != bridge.routes:
         return UpdateBridge(row, replace(bridge, routes=kept), Reason.DRAINING_BRIDGE)
     if row.drained_at == 0.0:

@@ -248,7 +248,9 @@ class BbsContract:
         await scene.client.desire_definition(lrp)
         assert comparable(await scene.stored(guid)) == comparable(before)
 
-    async def test_another_lrp_like_one_differs_in_key_domain_and_image_alone(self, scene: Scene) -> None:
+    async def test_another_lrp_like_one_differs_in_key_domain_image_and_count_alone(
+        self, scene: Scene
+    ) -> None:
         """What a bridge is; the first one stays as it was."""
         guid = await scene.desire(full_lrp(scene.lrp()))
         before = await scene.stored(guid)
@@ -258,17 +260,18 @@ class BbsContract:
         scene.process_guids.append(other)
 
         pull = Pull(Rootfs("docker://cache.example/g#latest"), Credentials("cache", Secret("secret")))
-        await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull)
+        more = lrp.instances + 1
+        await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull, instances=more)
 
         made = await scene.stored(other)
-        own = ["process_guid", "domain", "root_fs", "image_username", "image_password"]
+        own = ["process_guid", "domain", "root_fs", "image_username", "image_password", "instances"]
         assert comparable(made, without=own) == comparable(before, without=own)
         assert (made.process_guid, made.domain) == (other, f"{scene.domain}-bridge")
         assert (made.root_fs, made.image_username) == ("docker://cache.example/g#latest", "cache")
         assert await scene.stored(guid) == before
-        assert len(await scene.client.list_actual_lrps(other)) == before.instances
+        assert len(await scene.client.list_actual_lrps(other)) == made.instances == more
         with pytest.raises(Conflict):
-            await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull)
+            await scene.client.desire_another(lrp, other, f"{scene.domain}-bridge", pull, instances=more)
 
     async def test_one_lrp_can_be_given_the_instances_and_routes_of_another(self, scene: Scene) -> None:
         first, second = await scene.desire(scene.lrp()), await scene.desire(scene.lrp())

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.errors import Invalid, Unavailable
 from reconcile.live_facts import PassSources, live_facts
-from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Secret, source_of
+from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
@@ -47,6 +47,7 @@ from reconcile.records import (
     JobState,
     LrpRecord,
     Migration,
+    OriginalSource,
     Phase,
 )
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -218,6 +219,9 @@ class Bench:
 
     @asynccontextmanager
     async def running(self, reconciler: Reconciler, *, loops: int = 3) -> AsyncIterator[None]:
+        """Run a reconciler; from now on instances start at once, and those from before do not."""
+        await self.claimed()
+        self.cell.settings.start_delay = 0.02
         tasks = [asyncio.create_task(reconciler.run()) for _ in range(loops)]
         try:
             yield
@@ -534,18 +538,46 @@ async def test_a_bbs_that_is_not_active_has_removed_nothing(bench: Bench) -> Non
         await bench.reason(app, "migrated")
 
 
-async def test_rows_whose_stop_was_lost_are_retired(bench: Bench) -> None:
-    """No convergence would remove them here, since nobody keeps the domain fresh."""
+async def test_an_lrp_whose_old_instance_stays_is_desired_again_all_the_same(bench: Bench) -> None:
+    """Its stop was lost, and it may not have a bridge: what it serves is left to it."""
     app = await bench.app_with_copy()
     await bench.claimed()
     bench.cell.lost_stops = 1
     async with bench.running(bench.reconciler()):
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "instances-stopping")
-        bench.passed = PhaseLimits().stop + 1
+        assert bench.lrp(app) is None
+        bench.passed = PhaseLimits().missing + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "starting")
+        assert bench.rootfs(app).startswith(FROM_CACHE)
+
+        for row in bench.bbs.state.rows():
+            row.state = "RUNNING"
+        bench.passed += PhaseLimits().stop + 1
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "waiting-until-stopped", "already-cached")
+
+    assert [row.state for row in bench.bbs.state.rows()] == ["RUNNING"]
+    assert bench.cell.stop_requests[app.process_guid] == 1, "that of the removal"
+
+
+async def test_rows_without_a_container_are_retired_at_once(bench: Bench) -> None:
+    """A removal that raced a crash left one; no convergence removes it here."""
+    app = await bench.app_with_copy(instances=2)
+    await bench.claimed()
+    bench.lose_stops()
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "instances-stopping")
+        for row in bench.bbs.state.rows():
+            row.state = "UNCLAIMED"
+            row.actual_lrp_instance_key.Clear()
         bench.queue.add(ProcessGuid(app.process_guid))
         await bench.reason(app, "migrated")
-    assert [row.state for row in bench.bbs.state.rows()] == ["CLAIMED"]
+
+    indices = sorted(row.actual_lrp_key.index for row in bench.bbs.state.rows())
+    assert indices == [0, 1]
 
 
 async def test_an_app_that_its_owner_deleted_while_nobody_ran_stays_deleted(bench: Bench) -> None:
@@ -596,6 +628,44 @@ async def test_what_a_journal_in_memory_would_lose_is_desired_when_the_process_e
         lrp = bench.lrp(app)
         assert lrp is not None
         assert lrp.root_fs.startswith("docker://cache.example:8080/")
+
+
+@pytest.mark.parametrize("is_turned_back", [True, False], ids=["turned back", "restored"])
+async def test_what_was_on_its_way_to_its_source_is_desired_from_there_when_the_process_ends(
+    bench: Bench,
+    tmp_path: Path,
+    is_turned_back: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    """Cells could not pull its copy, or an operator wanted it back."""
+    async with open_store(f"sqlite:///{tmp_path}/other/cache.db", journal_key=None, run_id="run-1") as store:
+        bench.store = store
+        app = await bench.app_with_copy()
+        lrp = await bench.client.find_desired_lrp(ProcessGuid(app.process_guid))
+        assert lrp is not None
+        guid = await store.records.reserve_guid(CONTENT)
+        source = OriginalSource(lrp.process_guid, guid, lrp.rootfs, needs_credentials=False, credentials=None)
+        await store.original_sources.save_original_source(source)
+        removed = Migration(
+            lrp.process_guid,
+            guid,
+            Phase.REMOVED,
+            replace(lrp, rootfs=CACHE.rootfs(guid)),
+            rounds=1,
+            run_id="run-1",
+            started_at=0.0,
+            goal=Goal.SOURCE,
+            way_back=Pull(lrp.rootfs, lrp.credentials) if is_turned_back else None,
+        )
+        await store.journal.save_migration(removed)
+        desired.remove(bench.bbs.state, app.process_guid)
+
+        await bench.reconciler().desire_removed_lrps()
+
+    after = bench.lrp(app)
+    assert after is not None
+    assert after.root_fs == FROM_SOURCE
+    login = ("robot", "source-password") if is_turned_back else ("", "")
+    assert (after.image_username, after.image_password) == login
 
 
 async def test_a_journal_row_of_another_key_is_said_and_kept(
@@ -680,6 +750,64 @@ class Late(OperatorControl):
             self._has_asked = True
             self.place_order(self._process_guid, Order(Goal.CACHE, since=time.time()), self._watch)
         return super().is_pinned(app_guid)
+
+
+UNREACHABLE = (
+    "failed to create container: running image plugin create: fetching image reference: creating image: "
+    'creating image source: pinging container registry cache.example:8080: Get "https://cache.example:8080/v2/": '
+    "dial tcp 10.0.0.9:8080: connect: connection refused\n: exit status 1"
+)
+
+
+class TestCellsThatCannotPullACopy:
+    """Each attempt costs the app a start, so there are three within an hour."""
+
+    def refuse_copies(self, bench: Bench) -> None:
+        bench.cell.settings.crash_reason = lambda lrp: (
+            UNREACHABLE if lrp.root_fs.startswith(FROM_CACHE) else ""
+        )
+
+    async def test_an_app_that_is_starting_is_back_on_its_source_and_runs(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        self.refuse_copies(bench)
+        async with bench.running(bench.reconciler()):
+            watch = bench.order(app)
+
+            assert await watch.end() == "not-pulled"
+            await bench.reason(app, "waiting-until-stopped", "circuit-breaker-open")
+            async with asyncio.timeout(10):
+                while [row.state for row in bench.bbs.state.rows()] != ["RUNNING"]:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        assert lrp.root_fs == FROM_SOURCE
+        assert (lrp.image_username, lrp.image_password) == ("robot", "source-password")
+        assert await bench.store.journal.list_migrations() == ()
+        record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
+        assert record is not None
+        assert record.cache_guid is None, "it never ran from there"
+        assert watch.told[-1][2].startswith("cells cannot pull from its copy: ")
+
+    async def test_an_app_that_runs_from_its_copy_goes_back_once_its_instances_fail(
+        self, bench: Bench
+    ) -> None:
+        app = await bench.app_with_copy()
+        bench.may_bridge = True
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "migrated")
+            await bench.control.pin([AppGuid(app.guid)])  # so that it is not migrated again
+            self.refuse_copies(bench)
+            bench.cell.crash(app.process_guid, 0)
+            async with asyncio.timeout(10):
+                while not any(UNREACHABLE in row.crash_reason for row in bench.bbs.state.rows()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "pinned-to-source")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert await bench.store.journal.list_migrations() == ()
 
 
 class GatedQueue(WorkQueue[ProcessGuid]):
@@ -876,6 +1004,7 @@ class TestOperators:
 
     async def test_an_app_goes_back_to_its_source_and_stays_there(self, bench: Bench) -> None:
         app = await bench.app_with_copy()
+        bench.may_bridge = True  # it runs from its copy by then
         async with bench.running(bench.reconciler()):
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "migrated")

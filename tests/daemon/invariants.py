@@ -25,6 +25,7 @@ ITS_OWN = ("root_fs", "image_username", "image_password", "modification_tag")
 """What a migration may change of a definition."""
 OWNERS = ("instances", "routes", "annotation", "metric_tags")
 """What the owner may be just about to change in place."""
+WRITES = frozenset({"/v1/desired_lrp/remove", "/v1/desired_lrp/desire.r2", "/v1/desired_lrp/update"})
 UNSEEN_FOR = 0.5
 """Seconds in which nobody can have seen that an instance began to run, or crashed.
 
@@ -63,6 +64,8 @@ class Invariants:
     _since: dict[str, float] = field(default_factory=dict)
     _given_up: set[str] = field(default_factory=set)
     _read_at: dict[str, float] = field(default_factory=dict)
+    _operators_reading: int = 0
+    _calls: dict[str, deque[str]] = field(default_factory=dict)
     _crashes: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
     @contextmanager
@@ -70,6 +73,7 @@ class Invariants:
         """Look at every change for the length of a block; what serves at its beginning is held."""
         self.bbs.state.events.observers.append(self._look)
         self.bbs.callers.append(self._see_call)
+        self.cloud.removing.append(self._see_owner_remove)
         try:
             self._look()
             for app in self.cloud.apps.values():
@@ -79,15 +83,50 @@ class Invariants:
         finally:
             self.bbs.state.events.observers.remove(self._look)
             self.bbs.callers.remove(self._see_call)
+            self.cloud.removing.remove(self._see_owner_remove)
 
     def _see_call(self, path: str, body: bytes) -> None:
         """Note which instances the daemon has read."""
-        if path == LIST_INSTANCES:
+        if path == LIST_INSTANCES and not self._operators_reading:
             self._read_at[ActualLRPsRequest.FromString(body).process_guid] = time.monotonic()
+        elif path in WRITES:
+            for guid in [each for each in self.held if each.encode() in body]:
+                bridge = " bridge" if f"{BRIDGE_PREFIX}{guid}".encode() in body else ""
+                self._tell(guid, f"daemon {path.rpartition('/')[2]}{bridge}")
+
+    @contextmanager
+    def operator_reading(self) -> Iterator[None]:
+        """Let what is read during a block be read for an operator: no migration rests on it."""
+        self._operators_reading += 1
+        try:
+            yield
+        finally:
+            self._operators_reading -= 1
+
+    def _see_owner_remove(self, process_guid: str) -> None:
+        """Let an app lose all that serves whenever its owner removes its LRP, also by a sync that comes late.
+
+        It comes back under the same process GUID: nothing but who removed it tells this from an outage. An
+        instance whose stop is lost, or that begins to run only later, is given up as well.
+        """
+        self._tell(process_guid, "owner remove")
+        self.held[process_guid] = 0
+        for cell in self.cells:
+            self._given_up |= {
+                guid for guid, instance in cell.instances.items() if instance.key.process_guid == process_guid
+            }
+
+    def _tell(self, guid: str, what: str) -> None:
+        self._calls.setdefault(guid, deque(maxlen=16)).append(f"{_clock()} {what}")
 
     def note(self, what: str) -> None:
         """Remember something that was done, with its time."""
         self.lately.append(f"{_clock()} {what}")
+
+    def violate(self, what: str, more: str) -> None:
+        """Note what went wrong, with more of it for whoever looks into it."""
+        self.violations.append(what)
+        self.told.append(f"{_clock()} {what} {more}, after: {'; '.join(self.lately)}")
 
     def will_crash(self, process_guid: str) -> None:
         """Let an app, or its bridge, have one instance less from now on, since the cell takes it."""
@@ -100,20 +139,6 @@ class Invariants:
         own, bridged = self._counts(app.process_guid, below=instances)
         guid = app.process_guid
         self.held[guid] = min(self.held.get(guid, 0), own + bridged)
-
-    def will_restart(self, app: App) -> None:
-        """Let an app lose all that serves, since its owner stops it, also an instance whose stop is lost.
-
-        It comes back under the same process GUID: nothing but its owner's word tells this from an outage
-        where the LRP is not desired at that moment.
-        """
-        self.held[app.process_guid] = 0
-        for cell in self.cells:
-            self._given_up |= {
-                guid
-                for guid, instance in cell.instances.items()
-                if instance.key.process_guid == app.process_guid
-            }
 
     def serving(self) -> dict[str, int]:
         """Count the instances that run and are not being stopped, by process GUID, bridges included."""
@@ -148,9 +173,8 @@ class Invariants:
             least = held - self._unseen_crashes(guid)
             self.lowest[guid] = min(self.lowest.get(guid, 0), count - least)
             if count < least:
-                what = f"{app.owner.app_name}: {count} of {held} instances serve"
-                self.violations.append(what)
-                self.told.append(f"{_clock()} {what} {guid}, after: {'; '.join(self.lately)}")
+                more = f"{guid}, {'; '.join(self._calls.get(guid, ()))}"
+                self.violate(f"{app.owner.app_name}: {count} of {held} instances serve", more)
             # Told once, and what a crash has cost is not asked for again.
             self.held[guid] = min(max(held, lasting.get(guid, 0)), wanted) if count >= held else count
         self._check_definitions()

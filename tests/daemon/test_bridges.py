@@ -2,18 +2,16 @@
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from protos.bbs.actual_lrp_requests_pb2 import ActualLRPsRequest
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.daemon.conftest import both_versions
 from tests.daemon.environment import PATIENCE, Environment, open_environment, until
-from tests.daemon.invariants import BRIDGE_PREFIX, UNSEEN_FOR, Invariants
+from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version, actual, desired
@@ -129,71 +127,6 @@ async def test_the_naive_order_is_seen_as_an_outage(env: Environment) -> None:
         await until(lambda: env.running_from(app, definition.root_fs) == 3)
 
     assert invariants.violations == ["web: 0 of 3 instances serve"]
-
-
-async def test_a_definition_that_is_changed_and_an_app_that_is_brought_back_are_seen(
-    env: Environment,
-) -> None:
-    app = await running_app(env)
-    invariants = Invariants(env.bbs, [env.cell], env.cloud)
-    definition = DesiredLRP()
-    definition.CopyFrom(env.bbs.state.desired[app.process_guid])
-    definition.process_guid = BRIDGE_PREFIX + app.process_guid
-    definition.memory_mb += 1
-    with invariants.watching():
-        desired.desire(env.bbs.state, definition)
-    assert invariants.violations == [f"{definition.process_guid} was changed: memory_mb"]
-
-    del env.cloud.apps[app.guid]
-    assert f"{app.process_guid} is desired, and nobody wants it" in invariants.unrest()
-    assert f"{definition.process_guid} is left" in invariants.unrest()
-
-
-def read_instances(env: Environment, app: App) -> None:
-    """Say that the daemon has read them, and look at what there is."""
-    for caller in env.bbs.callers:
-        caller("/v1/actual_lrps/list", ActualLRPsRequest(process_guid=app.process_guid).SerializeToString())
-    env.bbs.state.events.emit([])
-
-
-@pytest.mark.parametrize(("is_told", "seen"), [(True, []), (False, ["web: 0 of 1 instances serve"])])
-async def test_an_owners_restart_is_told_from_an_outage(
-    env: Environment,
-    is_told: bool,  # noqa: FBT001 - a parameter of pytest
-    seen: list[str],
-) -> None:
-    """Under the same process GUID, and with a stop that is lost: the instance of before goes later."""
-    app = await running_app(env, instances=1)
-    invariants = Invariants(env.bbs, [env.cell], env.cloud)
-    (old,) = list(env.cell.instances.values())
-    env.cell.lost_stops = 1
-    with invariants.watching():
-        if is_told:
-            invariants.will_restart(app)
-        await env.cloud.stop(app)
-        app.is_started = True
-        await env.cloud.sync()
-        assert old.is_running
-        await until(lambda: time.monotonic() - min(invariants._since.values()) > UNSEEN_FOR)
-        read_instances(env, app)
-        env.cell.containers.remove(old)
-        env.bbs.state.events.emit([])
-
-    assert invariants.violations == seen
-
-
-async def test_what_serves_counts_as_held_when_the_daemon_has_read_it(env: Environment) -> None:
-    app = await running_app(env, instances=1)
-    invariants = Invariants(env.bbs, [env.cell], env.cloud)
-    with invariants.watching():
-        invariants.held.clear()
-        guid = app.process_guid
-        await until(lambda: time.monotonic() - min(invariants._since.values()) > UNSEEN_FOR)
-        env.bbs.state.events.emit([])
-        unread = invariants.held[guid]
-        read_instances(env, app)
-
-        assert (unread, invariants.held[guid]) == (0, 1)
 
 
 async def test_a_bridge_is_the_same_but_for_key_domain_and_image(env: Environment) -> None:

@@ -6,6 +6,7 @@ that was desired when its instance was claimed.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -29,6 +30,7 @@ from reconcile.steps import (
     Step,
     TurnBack,
     UpdateBridge,
+    UpdateRoutes,
     World,
 )
 from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
@@ -68,6 +70,7 @@ class Bbs:
         stopping: Keys of rows whose container was asked to stop.
         runs_from: Instance GUID to the rootfs of its definition.
         counts: Instances that were wanted last, by LRP, also of one that is not desired any more.
+        routes: Routes that it had last, likewise.
         stops: The times at which an instance with a container was asked to stop, by instance GUID.
     """
 
@@ -79,6 +82,7 @@ class Bbs:
     pulls: dict[Rootfs, Pulls] = field(default_factory=dict)
     stops: dict[str, list[float]] = field(default_factory=dict)
     counts: dict[ProcessGuid, int] = field(default_factory=dict)
+    routes: dict[ProcessGuid, Mapping[str, bytes]] = field(default_factory=dict)
     now: float = 1000.0
     loses_stops: bool = False
     made: int = 0
@@ -90,6 +94,7 @@ class Bbs:
         self.made += 1
         self.desired[lrp.process_guid] = replace(lrp, tag=ModificationTag(f"epoch-{self.made}", 0))
         self.counts[lrp.process_guid] = lrp.instances
+        self.routes[lrp.process_guid] = lrp.routes
         self.fill(lrp.process_guid)
 
     def fill(self, guid: ProcessGuid) -> None:
@@ -102,7 +107,13 @@ class Bbs:
                     guid, index, "d", UNCLAIMED, Presence.ORDINARY, "", "", tag
                 )
 
-    def update(self, guid: ProcessGuid, instances: int, routes: dict[str, bytes] | None = None) -> None:
+    def update(
+        self,
+        guid: ProcessGuid,
+        instances: int,
+        routes: Mapping[str, bytes],
+        annotation: Mapping[str, str] | None = None,
+    ) -> None:
         """Scale in place, and give other routes."""
         lrp = self.desired.get(guid)
         if lrp is None:
@@ -110,14 +121,24 @@ class Bbs:
         self.desired[guid] = replace(
             lrp,
             instances=instances,
-            routes=lrp.routes if routes is None else routes,
+            routes=routes,
+            metric_tags=lrp.metric_tags if annotation is None else annotation,
             tag=ModificationTag(lrp.tag.epoch, lrp.tag.index + 1),
         )
         self.counts[guid] = instances
+        self.routes[guid] = self.desired[guid].routes
         self.fill(guid)
         for key in list(self.instances):
             if key[0] == guid and key[1] >= instances:
                 self.stop(key)
+
+    def update_routes(self, guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:
+        """Give an LRP other routes in place."""
+        lrp = self.desired.get(guid)
+        if lrp is not None:
+            tag = ModificationTag(lrp.tag.epoch, lrp.tag.index + 1)
+            self.desired[guid] = replace(lrp, routes=routes, tag=tag)
+            self.routes[guid] = routes
 
     def remove(self, guid: ProcessGuid) -> None:
         """Forget the definition, and ask its instances to stop."""
@@ -217,6 +238,7 @@ class App:
 
     Attributes:
         wanted: Instances that the owner wants; 0 once the app is deleted.
+        changes: How often the owner has changed the app; `mapped` was the last of them that changed its routes.
         held: Instances that the app must not lose.
         ends: How its migrations ended.
         turns: Steps without a wait since anything else happened.
@@ -227,9 +249,12 @@ class App:
     process_age: float = 0.0
     run: int = 1
     wanted: int = 0
+    changes: int = 1
+    mapped: int = 1
     held: int = 0
     late_removal: bool = False
     has_crashed: bool = False
+    has_crashed_drained: bool = False
     may_bridge: bool = True
     is_restore_requested: bool = False
     is_proven: bool = True
@@ -240,7 +265,7 @@ class App:
     def begin(self, instances: int, *, runs: bool) -> None:
         """Desire the app from its source, and begin to migrate it."""
         self.wanted = instances
-        self.bbs.desire(replace(LRP, instances=instances, routes={"cf-router": b"[1]", "diego-ssh": b"{}"}))
+        self.bbs.desire(self.definition)
         self.bbs.progress()
         if runs:
             self.bbs.progress()
@@ -304,6 +329,7 @@ class App:
             bridge_instances=self.bbs.rows(BRIDGE) if has_bridge else (),
             domain_is_fresh=True,
             may_bridge=self.may_bridge,
+            drains_original=True,
             is_restore_requested=self.is_restore_requested,
         )
 
@@ -322,16 +348,16 @@ class App:
         assert self.turns < 20, f"it goes round: {step}"
         return step
 
-    def carry_out(self, step: Step | None, *, loses_answer: bool = False) -> None:  # noqa: C901 - one case each
+    def carry_out(self, step: Step | None, *, loses_answer: bool = False) -> None:  # noqa: C901, PLR0912 - one case each
         """Do what a step says."""
         match step:
-            case Enter(row):
+            case Enter(row, _):
                 self.row = row
             case DesireBridge(row, instances):
                 lrp = replace(row.original, process_guid=BRIDGE, domain=BRIDGE_DOMAIN, instances=instances)
                 self.bbs.desire(replace(lrp, rootfs=self.target.rootfs))
             case UpdateBridge(_, wanted):
-                self.bbs.update(BRIDGE, wanted.instances, dict(wanted.routes))
+                self.bbs.update(BRIDGE, wanted.instances, wanted.routes)
             case RemoveOriginal(before):
                 self._remove_original(before, self.row, loses_answer=loses_answer)
             case TurnBack(row, _):
@@ -341,6 +367,9 @@ class App:
                     self._remove_original(row, self.row, loses_answer=loses_answer)
             case DesireOriginal(row):
                 self.bbs.desire(replace(row.original, rootfs=self.target.rootfs))
+            case UpdateRoutes(row, routes):
+                self.row = row
+                self.bbs.update_routes(PROCESS, routes)
             case RetireInstances(instances, _, row):
                 self.row = row
                 for each in instances:
@@ -416,23 +445,46 @@ class App:
         if self.wanted == 0:
             return
         self.wanted = instances
+        self.changes += 1
         if PROCESS in self.bbs.desired:
-            self.bbs.update(PROCESS, instances)
+            self.bbs.update(PROCESS, instances, self.routes, self.annotation)
             # which instances go is the owner's doing; the bridge stands for the app's own, and adds none to them
-            self.held = min(self.held, max(self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)))
+            bridged = self.bbs.serving(BRIDGE) if "cf-router" in self.bbs.routes.get(BRIDGE, {}) else 0
+            self.held = min(self.held, max(self.bbs.serving(PROCESS), bridged))
         else:
             self.owner_syncs()
+
+    def owner_maps_a_route(self) -> None:
+        """Map another route, as the app's owner."""
+        if self.wanted:
+            self.changes += 1
+            self.mapped = self.changes
+            self.owner_syncs()
+
+    @property
+    def routes(self) -> dict[str, bytes]:
+        """The routes that the owner wants."""
+        return {"cf-router": str(self.mapped).encode(), "diego-ssh": b"{}"}
+
+    @property
+    def annotation(self) -> dict[str, str]:
+        """What tells Cloud Controller which version of the app an LRP is; any field stands for it here."""
+        return {"changes": str(self.changes)}
+
+    @property
+    def definition(self) -> DesiredLrp:
+        """What the owner desires."""
+        return replace(LRP, instances=self.wanted, routes=self.routes, metric_tags=self.annotation)
 
     def owner_syncs(self) -> None:
         """Desire what is missing, correct what is out of date, and remove what is deleted."""
         lrp = self.bbs.desired.get(PROCESS)
         if lrp is None and self.wanted:
-            routes = {"cf-router": b"[1]", "diego-ssh": b"{}"}
-            self.bbs.desire(replace(LRP, instances=self.wanted, routes=routes))
+            self.bbs.desire(self.definition)
         elif lrp is not None and not self.wanted:
             self.bbs.remove(PROCESS)
-        elif lrp is not None and lrp.instances != self.wanted:
-            self.bbs.update(PROCESS, self.wanted)
+        elif lrp is not None and lrp.metric_tags != self.annotation:
+            self.bbs.update(PROCESS, self.wanted, self.routes, self.annotation)
 
     def owner_deletes(self) -> None:
         """Delete the app, as its owner."""
@@ -446,6 +498,8 @@ class App:
             return
         self.held = max(0, self.held - 1)
         self.has_crashed = True
+        # What a bridge loses while the original has no routes is missing until these are given back.
+        self.has_crashed_drained |= key[0] == BRIDGE and "cf-router" not in self.bbs.routes[PROCESS]
         self.bbs.crash(key, "APP/PROC/WEB: Exited with status 1")
 
     def look(self) -> None:
@@ -454,6 +508,15 @@ class App:
         self.has_run_from_copy |= self.bbs.runs(PROCESS, TARGET.rootfs)
         least = min(self.held, self.wanted)
         assert own + bridged >= least, f"{own} and {bridged} of {least}"
+        routed = sum(
+            self.bbs.serving(guid)
+            for guid in (PROCESS, BRIDGE)
+            if "cf-router" in self.bbs.routes.get(guid, {})
+        )
+        if "cf-router" in self.bbs.routes[PROCESS]:
+            self.has_crashed_drained = False
+        if not self.has_crashed_drained:
+            assert routed >= least, f"{own} and {bridged}, of which routers know {routed}, of {least}"
         # Until the bridge serves them too, nobody can keep instances that start after their removal was sent.
         # What runs of a definition that was removed was to be stopped: the BBS stops it too.
         is_at_risk = (self.late_removal and bridged < own) or PROCESS not in self.bbs.desired
@@ -494,6 +557,7 @@ class App:
         assert not self.bbs.rows(BRIDGE)
         if self.wanted:
             assert self.bbs.desired[PROCESS].instances == self.wanted
+            assert self.bbs.desired[PROCESS].routes == self.routes
             is_stuck = not copy_works and not self.may_bridge  # what runs from the copy holds the rest there
             assert self.bbs.serving(PROCESS) == self.wanted or (is_stuck and self.bbs.serving(PROCESS))
             if copy_works and self.may_bridge:

@@ -12,7 +12,13 @@ from reconcile.actions import (
     Skip,
     VerifyImage,
 )
-from reconcile.decide import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER, decide, decide_orphaned_bridge
+from reconcile.decide import (
+    RETRY_FAILED_AFTER,
+    RETRY_RESTORE_AFTER,
+    ROUNDS_FORGOTTEN_AFTER,
+    decide,
+    decide_orphaned_bridge,
+)
 from reconcile.lrps import (
     ActualLrp,
     ActualLrpState,
@@ -182,13 +188,29 @@ def test_the_first_rule_that_matches_decides() -> None:
     assert policy.of(LRP, SOURCE) is MigrateRunning.NEVER
 
 
-@pytest.mark.parametrize("reason", sorted(FAILURES))
+@pytest.mark.parametrize("reason", sorted(FAILURES - {Reason.NOT_PULLED} | {Reason.IMAGE_NOT_STARTED}))
 def test_what_failed_is_not_tried_again_for_a_while(reason: Reason) -> None:
     failed = replace(RECORD, reason=reason, detail="why")
 
     assert decide(replace(READY, record=failed), BRIDGING) == Skip(reason, "why")
     old = replace(failed, updated_at=NOW - RETRY_FAILED_AFTER - 1)
     assert isinstance(decide(replace(READY, record=old), BRIDGING), BeginMigration)
+
+
+def test_what_cells_could_not_pull_waits_for_the_cells_and_not_for_an_hour() -> None:
+    """A canary shows when they can."""
+    failed = replace(RECORD, reason=Reason.NOT_PULLED, detail="why", rounds=1)
+
+    assert decide(replace(READY, record=failed), BRIDGING) == BeginMigration(LRP, IMAGE, rounds=2)
+
+
+def test_what_cells_could_not_pull_three_times_is_not_tried_again_for_a_while() -> None:
+    """The registry serves canaries and not this copy; each attempt costs the app a start."""
+    failed = replace(RECORD, reason=Reason.NOT_PULLED, detail="why", rounds=MAX_ROUNDS)
+
+    assert decide(replace(READY, record=failed), BRIDGING) == Skip(Reason.NOT_PULLED, "why")
+    old = replace(failed, updated_at=NOW - RETRY_FAILED_AFTER - 1)
+    assert decide(replace(READY, record=old), BRIDGING) == BeginMigration(LRP, IMAGE, rounds=1)
 
 
 def test_a_copy_that_instances_crashed_from_is_verified_before_another_app_is_migrated_to_it() -> None:
@@ -424,8 +446,19 @@ def test_a_failed_restore_is_past_once_something_else_is_asked_for_or_was_desire
 
 def test_a_failed_restore_is_tried_again_when_it_is_ordered() -> None:
     origin = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
-    order = Order(Goal.SOURCE, since=NOW)
-    again = decide(replace(failed_restore(), order=order, original_source=origin), BRIDGING)
+    order = Order(Goal.SOURCE, since=NOW + 1)
+    ordered = replace(failed_restore(), order=order, original_source=origin, now=NOW + 2)
+    again = decide(ordered, BRIDGING)
 
     assert isinstance(again, BeginMigration)
     assert again.goal is Goal.SOURCE
+    its_own = replace(ordered, order=replace(order, since=NOW))
+    assert decide(its_own, BRIDGING) == Skip(Reason.BRIDGE_CRASHED, "bridge: from its source")
+
+
+def test_a_failed_restore_is_tried_again_by_itself_only_after_a_while() -> None:
+    origin = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+    failed = replace(failed_restore(), original_source=origin, is_restoring=True)
+
+    assert decide(failed, BRIDGING) == Skip(Reason.BRIDGE_CRASHED, "bridge: from its source")
+    assert isinstance(decide(replace(failed, now=NOW + RETRY_RESTORE_AFTER + 1), BRIDGING), BeginMigration)

@@ -6,7 +6,7 @@ import pytest
 
 from reconcile.bridges import bridge_of
 from reconcile.facts import Facts, PassContext
-from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, Pull
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.orders import Order
 from reconcile.records import (
@@ -120,6 +120,37 @@ async def test_the_way_back_needs_the_original_source_and_the_instances(
     await observe(PROCESS, reads.facts(), context)
 
     assert reads.read[3:] == ["original source p-1", "copy", "instances p-1"]
+
+
+async def test_of_an_lrp_that_runs_from_a_copy_its_source_and_its_instances_are_read() -> None:
+    """It goes back when cells cannot pull the copy any more."""
+    reads = Reads(lrp=replace(LRP, rootfs=RULES.cache.rootfs(GUID)), copy=KnownCopy())
+
+    observed = await observe(PROCESS, reads.facts(), CONTEXT)
+
+    assert reads.read[3:] == ["original source p-1", "copy", "instances p-1"]
+    assert observed.instances == (RUNNING,)
+    assert observed.original_source is not None
+
+
+async def test_of_an_lrp_that_is_turned_back_a_bridge_is_read_when_its_row_says_that_it_may_have_one() -> (
+    None
+):
+    way_back = Pull(LRP.rootfs, LRP.credentials)
+    back = replace(OPEN, phase=Phase.REMOVED, strategy=Strategy.RECREATE, goal=Goal.SOURCE, way_back=way_back)
+    alone, stopgap = Reads(migration=back), Reads(migration=replace(back, is_stopgap=True))
+
+    await observe(PROCESS, alone.facts(), CONTEXT)
+    await observe(PROCESS, stopgap.facts(), CONTEXT)
+
+    assert f"lrp {BRIDGE}" not in alone.read
+    assert stopgap.read[-5:] == [
+        f"lrp {BRIDGE}",
+        f"instances {BRIDGE}",
+        "lrp p-1",
+        "instances p-1",
+        "versions p-1",
+    ]
 
 
 async def test_where_stale_instances_are_known_of_instances_are_read_without_a_copy_too() -> None:

@@ -90,7 +90,7 @@ class TestPause:
         action = decided(observed)
 
         assert isinstance(action, Continue)
-        assert action.step == DesireBridge(OPEN)
+        assert action.step == DesireBridge(OPEN, LRP.instances)
 
     def test_instances_of_a_definition_that_was_removed_are_retired_all_the_same(self) -> None:
         late = row(ActualLrpState.RUNNING, guid="old")
@@ -176,7 +176,7 @@ class TestForgetting:
 
         assert isinstance(decided(replace(READY, record=record), MIGRATE), BeginMigration)
 
-    @pytest.mark.parametrize("reason", sorted(FAILURES | {Reason.COPY_CORRUPT}))
+    @pytest.mark.parametrize("reason", sorted(FAILURES - {Reason.NOT_PULLED} | {Reason.COPY_CORRUPT}))
     def test_a_failure_of_the_order_itself_ends_it(self, reason: Reason) -> None:
         record = replace(RECORD, reason=reason, detail="why", updated_at=self.AFTER)
 

@@ -12,10 +12,18 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from reconcile.reasons import Reason
 from reconcile.records import Phase
+from reconcile.steps import RemoveOriginal
 from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls
 from tests.reconcile.test_decide import PROCESS
 
@@ -86,6 +94,10 @@ class Migrating(RuleBasedStateMachine):
         self.app.owner_scales(instances)
 
     @rule()
+    def owner_maps_a_route(self) -> None:
+        self.app.owner_maps_a_route()
+
+    @rule()
     def owner_syncs(self) -> None:
         self.app.owner_syncs()
 
@@ -141,7 +153,9 @@ def begun(instances: int) -> Run:
 
 def removed_without_an_answer(run: Run) -> None:
     """Send the removal of the original while its bridge serves; it is not known whether it takes effect."""
-    run.goes(run.step, lambda: run.time_passes(2.0), lambda: run.carry_out(run.next(), loses_answer=True))
+    while not isinstance(run.next(), RemoveOriginal):
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.goes(lambda: run.carry_out(run.next(), loses_answer=True))
     assert run.row is not None
     assert run.row.phase is Phase.REMOVING
 
@@ -324,6 +338,63 @@ def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:
     assert run.ends == {Reason.RESTORED: 1}
 
 
+def test_the_routes_of_the_original_are_removed_before_it_and_desired_again_with_it() -> None:
+    run = drained(2)
+    while PROCESS in run.bbs.desired:
+        assert set(run.bbs.desired[PROCESS].routes) == {"diego-ssh"}
+        run.goes(run.step, lambda: run.time_passes(0.3))
+
+    run.passes(12)
+    assert run.bbs.desired[PROCESS].routes == run.routes
+    run.comes_to_rest()
+
+
+def drained(instances: int) -> Run:
+    """Let the original have no routes, since its removal is next."""
+    run = begun(instances)
+    while set(run.bbs.desired[PROCESS].routes) != {"diego-ssh"}:
+        run.goes(run.step, lambda: run.time_passes(0.3))
+    return run
+
+
+def test_an_original_that_is_not_removed_has_its_routes_again_when_its_bridge_crashes() -> None:
+    run = drained(1)
+
+    run.crash((BRIDGE, 0))
+    run.goes(*[run.step] * 3)
+
+    assert run.bbs.desired[PROCESS].routes == run.routes
+    run.comes_to_rest()
+
+
+def test_an_operator_who_wants_it_back_gets_it_with_its_routes() -> None:
+    run = drained(2)
+    run.is_restore_requested = True
+
+    run.passes(4)
+    assert run.bbs.desired[PROCESS].routes == run.routes
+    assert run.bbs.desired[BRIDGE].routes == run.routes, "routers learn of the original first"
+    run.comes_to_rest()
+
+
+def test_routes_that_the_owner_maps_while_there_are_none_are_kept() -> None:
+    run = drained(2)
+
+    run.goes(run.owner_maps_a_route, *[run.step] * 4)
+
+    assert run.bbs.desired[PROCESS].routes == run.bbs.desired[BRIDGE].routes == run.routes
+    run.comes_to_rest()
+
+
+def test_a_process_that_dies_with_an_original_without_routes_goes_on() -> None:
+    run = drained(2)
+
+    run.goes(run.die, lambda: run.time_passes(40.0))
+    run.comes_to_rest()
+
+    assert run.ends == {Reason.MIGRATED: 1}
+
+
 def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
     run = begun(1)
     seen: list[tuple[frozenset[str], float]] = []
@@ -341,3 +412,14 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
 
 Migrating.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
 TestMigrating = Migrating.TestCase
+
+PARTS, EXAMPLES = 10, 5_000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
+def test_50_000_other_runs(part: int) -> None:
+    del part  # each draws examples of its own
+    chosen = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
+    run_state_machine_as_test(Migrating, settings=chosen)

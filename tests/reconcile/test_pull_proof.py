@@ -123,6 +123,16 @@ def test_another_cell_that_pulls_does_not_clear_the_one_that_could_not() -> None
     assert asked(spoiled, task("cell-2"), 51.0).is_proven, "it came to that very cell"
 
 
+def test_where_the_cell_is_not_known_every_cell_is_asked() -> None:
+    """The row of a crashed instance does not name it."""
+    passed = asked(PROVEN.failed("", REFUSED, 50.0), task("cell-1"), 51.0)
+    assert (passed.is_proven, passed.next_kind) == (False, CanaryKind.EVERY_CELL)
+
+    assert asked(passed, every_cell(CellAnswer("cell-1"), CellAnswer("cell-2")), 52.0).is_proven
+    full = every_cell(CellAnswer("cell-1"), problem="no answer from cell-2")
+    assert asked(passed, full, 52.0).is_proven, "a cell that takes nothing cannot have been it for long"
+
+
 def test_a_cell_that_is_gone_is_not_waited_for() -> None:
     spoiled = PROVEN.failed("cell-2", REFUSED, 50.0)
     assert asked(spoiled, replace(task("cell-1"), cells=ONE), 51.0).is_proven

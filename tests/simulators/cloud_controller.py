@@ -145,6 +145,7 @@ class CloudController:
         apps: App GUID to app.
         syncs: How often the sync has run, freshness bump or not.
         bumps: How often it has made its domain fresh.
+        removing: Told each process GUID whose LRP it removes, directly before.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class CloudController:
         self.apps: dict[str, App] = {}
         self.syncs = 0
         self.bumps = 0
+        self.removing: list[Callable[[str], None]] = []
         self._caller = caller
         self._interval = interval
         self._now = now
@@ -339,6 +341,8 @@ class CloudController:
 
     async def _remove(self, process_guid: str) -> None:
         request = RemoveDesiredLRPRequest(process_guid=process_guid)
+        for told in self.removing:
+            told(process_guid)
         with _tolerated(Error.ResourceNotFound):
             await self._call("/v1/desired_lrp/remove", request, DesiredLRPLifecycleResponse())
 

@@ -4,7 +4,7 @@ The adapters' own code runs, over a BBS that is a few values, and over the real 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -343,6 +343,9 @@ class Bbs:
     def list_actual_lrps_of_domain(self, domain: str) -> Scan[ActualLrp]:
         self.requests += 1
         return Scan(row for rows in self.rows.values() for row in rows if row.domain == domain)
+
+    async def update_routes(self, process_guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:
+        raise NotImplementedError
 
     async def remove_desired_lrp(self, process_guid: ProcessGuid) -> None:
         raise NotImplementedError

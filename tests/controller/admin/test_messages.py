@@ -120,6 +120,7 @@ proposals = st.builds(
     ),
     considered=counts,
     problems=st.lists(st.text(), max_size=2).map(tuple),
+    obstacles=st.lists(st.text(), max_size=2).map(tuple),
 )
 
 

@@ -154,7 +154,7 @@ async def test_a_write_is_sent_once_whatever_becomes_of_it(
     failure: Answer, server_tls: ssl.SSLContext, tls: ssl.SSLContext, pass_time: PassTime
 ) -> None:
     """A first success with a lost answer would surface as a conflict with oneself."""
-    script = [failure] * 4
+    script, pull = [failure] * 4, Pull(Rootfs("docker://cache/y#z"))
     async with (
         serve(server_tls, script) as peer,
         open_bbs(peer.address, tls=tls, timeout=60.0) as bbs,
@@ -163,7 +163,7 @@ async def test_a_write_is_sent_once_whatever_becomes_of_it(
         with pytest.raises(Unavailable):
             await bbs.desire_lrp(LRP, Rootfs("docker://cache/y#z"), None)
         with pytest.raises(Unavailable):
-            await bbs.desire_another(LRP, ProcessGuid("another"), "d", Pull(Rootfs("docker://cache/y#z")))
+            await bbs.desire_another(LRP, ProcessGuid("another"), "d", pull, instances=2)
         with pytest.raises(Unavailable):
             await bbs.remove_desired_lrp(LRP.process_guid)
         with pytest.raises(Unavailable):
@@ -173,6 +173,7 @@ async def test_a_write_is_sent_once_whatever_becomes_of_it(
     assert len(peer.requests) == 4
     assert changed.desired_lrp.root_fs == "docker://cache/y#z"
     assert (another.desired_lrp.process_guid, another.desired_lrp.domain) == ("another", "d")
+    assert another.desired_lrp.instances == 2
 
 
 @pytest.mark.parametrize("served", ["127.0.0.2", "127.0.0.3"])

@@ -164,7 +164,8 @@ async def test_a_migration_that_met_a_cell_that_cannot_pull_makes_a_canary_run_a
         await asyncio.sleep(100)
         scene.cells.broken, scene.cells.task_goes_to = {"b"}, "b"
         scene.loop.note_failure("b", SHARED, REFUSED)
-        assert scene.loop.why_not(SHARED) is not None
+        why = scene.loop.why_not(SHARED)
+        assert why == "perhaps cells cannot pull from the private registry: cell b: connection refused"
         await asyncio.sleep(SECONDS / 2)
         assert scene.cells.runs[-1][0] == pytest.approx(100)
 

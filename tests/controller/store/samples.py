@@ -1,5 +1,7 @@
 """Records to save."""
 
+from dataclasses import replace
+
 from reconcile.lrps import (
     AppGuid,
     Credentials,
@@ -7,6 +9,7 @@ from reconcile.lrps import (
     ModificationTag,
     OtherAction,
     ProcessGuid,
+    Pull,
     RunAction,
     Secret,
     TaskGuid,
@@ -17,11 +20,13 @@ from reconcile.records import (
     Binding,
     CachedImage,
     CacheJob,
+    Goal,
     JobId,
     JobState,
     LrpRecord,
     Migration,
     Phase,
+    Strategy,
     requester_of_task,
 )
 from reconcile.references import CacheGuid, Digest, Rootfs, parse_image_reference
@@ -82,6 +87,32 @@ def desired_lrp(process_guid: str = "process-1") -> DesiredLrp:
         action=WrapperAction((WrapperAction((run,)), OtherAction())),
         metric_tags={"app_id": "app-1"},
         credentials=Credentials("somebody", Secret(MARKER_PASSWORD)),
+    )
+
+
+def turned_back_migration() -> Migration:
+    """Make a row that uses every column."""
+    return replace(
+        migration(),
+        phase=Phase.STARTING,
+        rounds=2,
+        unknown_until=301.5,
+        goal=Goal.SOURCE,
+        strategy=Strategy.BRIDGE,
+        entered_at=302.5,
+        ended=Reason.NOT_PULLED,
+        detail="connection refused",
+        instance_guids=frozenset({"i-1", "i-2"}),
+        is_stopgap=True,
+        retired_at=303.5,
+        drained_at=304.5,
+        drain_sent_at=306.5,
+        routed_at=307.5,
+        synced_by=305.5,
+        way_back=Pull(
+            Rootfs("docker://registry.example/team/marker-image#7"),
+            Credentials("somebody", Secret(MARKER_PASSWORD)),
+        ),
     )
 
 

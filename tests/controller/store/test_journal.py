@@ -1,6 +1,6 @@
 import base64
 import sqlite3
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.store.journal import MemoryJournal, SqlJournal
 from controller.store.opening import Store, open_store
-from controller.store.originals import bytes_from_lrp, lrp_from_bytes
+from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from reconcile.errors import Invalid
 from reconcile.lrps import (
     Action,
@@ -20,13 +20,20 @@ from reconcile.lrps import (
     ModificationTag,
     OtherAction,
     ProcessGuid,
+    Pull,
     RunAction,
     Secret,
     WrapperAction,
 )
-from reconcile.records import Phase
+from reconcile.records import Migration, Phase
 from reconcile.references import Rootfs
-from tests.controller.store.samples import MARKER_ENV, MARKER_PASSWORD, desired_lrp, migration
+from tests.controller.store.samples import (
+    MARKER_ENV,
+    MARKER_PASSWORD,
+    desired_lrp,
+    migration,
+    turned_back_migration,
+)
 
 texts = st.text(max_size=8)
 tags = st.dictionaries(texts, texts, max_size=3)
@@ -47,7 +54,10 @@ desired_lrps = st.builds(
     action=st.none() | actions,
     metric_tags=tags,
     credentials=st.none() | st.builds(Credentials, texts, texts.map(Secret)),
+    routes=st.dictionaries(texts, st.binary(max_size=8), max_size=3),
+    placement_tags=st.frozensets(texts, max_size=2),
 )
+pulls = st.builds(Pull, texts.map(Rootfs), st.none() | st.builds(Credentials, texts, texts.map(Secret)))
 
 
 @pytest.fixture(params=["sql", "memory"])
@@ -58,6 +68,11 @@ def journal(request: pytest.FixtureRequest, store: Store) -> SqlJournal | Memory
 @given(desired_lrps)
 def test_an_original_survives_exactly(lrp: DesiredLrp) -> None:
     assert lrp == lrp_from_bytes(bytes_from_lrp(lrp))
+
+
+@given(pulls)
+def test_what_an_lrp_ran_from_survives_exactly(pull: Pull) -> None:
+    assert pull == pull_from_bytes(bytes_from_pull(pull))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"format": 2}', b"\xff"])
@@ -71,6 +86,20 @@ async def test_a_migration_comes_back_as_it_was_saved(journal: SqlJournal | Memo
 
     assert migration() == await journal.find_migration(ProcessGuid("process-1"))
     assert await journal.find_migration(ProcessGuid("other")) is None
+
+
+async def test_all_that_a_migration_remembers_comes_back(journal: SqlJournal | MemoryJournal) -> None:
+    turned_back = turned_back_migration()
+    unset = [each.name for each in fields(Migration) if not getattr(turned_back, each.name)]
+    assert unset == [], "the sample leaves nothing out"
+    public = replace(turned_back, way_back=Pull(Rootfs("docker:///team/public#1"), None))
+
+    await journal.save_migration(turned_back)
+    assert turned_back == await journal.find_migration(turned_back.process_guid)
+    await journal.save_migration(public)
+    assert public == await journal.find_migration(public.process_guid)
+    await journal.save_migration(migration())
+    assert (migration(),) == await journal.list_migrations(), "nothing of an earlier row is left"
 
 
 async def test_a_later_row_takes_the_place_of_an_earlier_one(journal: SqlJournal | MemoryJournal) -> None:
@@ -110,7 +139,7 @@ async def test_only_a_journal_in_a_file_with_a_key_is_durable(url: str) -> None:
 async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path) -> None:
     """Neither while the daemon runs nor afterwards, in no encoding that is easily undone."""
     secrets = [MARKER_PASSWORD.encode(), MARKER_ENV.encode(), desired_lrp().rootfs.uri.encode()]
-    secrets += [base64.b64encode(b"\x00\xff" + MARKER_PASSWORD.encode())]
+    secrets += [base64.b64encode(b"\x00\xff" + MARKER_PASSWORD.encode()), b"marker-image"]
 
     def read_all() -> bytes:
         return b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -118,6 +147,7 @@ async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path)
     async with open_store(url, journal_key=Fernet.generate_key(), run_id="r") as store:
         await store.journal.save_migration(migration())
         await store.journal.save_migration(replace(migration(), rounds=1))
+        await store.journal.save_migration(turned_back_migration())
         assert (tmp_path / "state/store.db-wal").stat().st_size > 0
         on_disk = read_all()
     on_disk += read_all()
@@ -128,15 +158,16 @@ async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path)
 
 async def test_a_key_is_changed_by_putting_the_new_one_in_front(url: str) -> None:
     old, new = Fernet.generate_key(), Fernet.generate_key()
+    row = turned_back_migration()
     async with open_store(url, journal_key=old, run_id="r") as store:
-        await store.journal.save_migration(migration())
+        await store.journal.save_migration(row)
 
     async with open_store(url, journal_key=new + b"\n" + old + b"\n", run_id="r") as store:
-        assert (migration(),) == await store.journal.list_migrations()
-        await store.journal.save_migration(migration())
+        assert (row,) == await store.journal.list_migrations()
+        await store.journal.save_migration(row)
 
     async with open_store(url, journal_key=new, run_id="r") as store:
-        assert (migration(),) == await store.journal.list_migrations()
+        assert (row,) == await store.journal.list_migrations()
 
 
 async def test_a_row_of_another_key_is_told_and_kept(url: str) -> None:
@@ -174,6 +205,22 @@ async def test_a_row_moved_to_another_lrp_is_not_believed(url: str, tmp_path: Pa
     async with open_store(url, journal_key=key, run_id="r") as store:
         assert await store.journal.list_migrations() == ()
         assert len(await store.journal.list_undecryptable()) == 1
+
+
+async def test_a_way_back_that_cannot_be_read_is_told_like_the_rest(url: str, tmp_path: Path) -> None:
+    """Nothing is desired from half a row."""
+    key = Fernet.generate_key()
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        await store.journal.save_migration(turned_back_migration())
+    connection = sqlite3.connect(tmp_path / "state/store.db")
+    with connection:
+        connection.execute("UPDATE migrations SET way_back = x'00'")
+    connection.close()
+
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        assert await store.journal.list_migrations() == ()
+        (told,) = await store.journal.list_undecryptable()
+        assert told.code == "journal-undecryptable"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import asyncio
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from controller.store.schema import head, known
 from controller.store.schema_upgrade import migrate
 from controller.store.tables import metadata
 from reconcile.errors import Invalid
+from reconcile.reasons import Reason
 from reconcile.records import Goal, Phase, Strategy
 from tests.controller.store.samples import migration
 
@@ -93,6 +95,42 @@ def test_a_migration_that_an_older_version_left_open_is_gone_on_with() -> None:
     assert (found.original, found.phase) == (older.original, Phase.REMOVED)
     assert (found.goal, found.strategy, found.ended) == (Goal.CACHE, Strategy.RECREATE, None)
     assert (found.entered_at, found.instance_guids) == (0.0, frozenset())
+
+
+def test_a_migration_from_before_there_were_ways_back_is_resumed() -> None:
+    """Its row knows of no stopgap and of no way back, and had retired and drained nothing."""
+    older = replace(migration(), phase=Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)
+    cipher = MultiFernet([Fernet(Fernet.generate_key())])
+    with closing(database_in_memory()) as database:
+        database.transact(lambda connection: upgrade(connection, "0003"))
+        database.transact(
+            lambda connection: connection.execute(
+                text(
+                    "INSERT INTO migrations (process_guid, cache_guid, phase, original, rounds, run_id, "
+                    "started_at, unknown_until, goal, strategy, entered_at, ended, instance_guids) VALUES "
+                    "(:guid, 'a-guid', 'starting', :original, 1, 'r', 5, 6, 'source', 'bridge', 7, "
+                    "'reverted-externally', 'i-1 i-2')"
+                ),
+                {"guid": older.process_guid, "original": cipher.encrypt(bytes_from_lrp(older.original))},
+            )
+        )
+        database.transact(lambda connection: migrate(connection, "memory"))
+        found = asyncio.run(SqlJournal(database, cipher).find_migration(older.process_guid))
+
+    assert found == replace(
+        older,
+        rounds=1,
+        run_id="r",
+        started_at=5.0,
+        unknown_until=6.0,
+        goal=Goal.SOURCE,
+        strategy=Strategy.BRIDGE,
+        entered_at=7.0,
+        instance_guids=frozenset({"i-1", "i-2"}),
+    )
+    assert (found.is_stopgap, found.way_back, found.detail) == (False, None, "")
+    assert (found.retired_at, found.drained_at, found.synced_by) == (0.0, 0.0, 0.0)
+    assert (found.drain_sent_at, found.routed_at) == (0.0, 0.0)
 
 
 def upgrade(connection: Connection, revision: str) -> None:

@@ -42,6 +42,7 @@ class Bbs:
         state: Its database; outlives a failover.
         faults: Faults of calls, to be ordered by a test.
         callers: Told the path and the body of each call that is answered to a client.
+        failed_callers: The same of each call that a fault meets.
         streams: The open event streams.
         requests: Calls so far, by path.
         is_migrating: Whether every call is answered 503.
@@ -62,6 +63,7 @@ class Bbs:
         self.state = State(version=version, now=now, complete=self._submit_callback)
         self.faults = Faults()
         self.callers: list[Callable[[str, bytes], None]] = []
+        self.failed_callers: list[Callable[[str, bytes], None]] = []
         self.streams: list[Stream] = []
         self.requests: Counter[str] = Counter()
         self.is_migrating = False
@@ -189,6 +191,8 @@ class Bbs:
     async def _answer(self, connection: Connection, call: Call) -> bool:
         self.requests[call.path] += 1
         fault = self.faults.take(call.path)
+        for caller in self.failed_callers if fault is not None else ():
+            caller(call.path, call.body)
         if fault is Fault.DROP_BEFORE:
             return False
         if fault is Fault.HANG:

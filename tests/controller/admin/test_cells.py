@@ -1,0 +1,76 @@
+"""What operators are told of cells, and of what keeps a plan from being carried out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controller.admin.cells import Obstacles, cells_messages
+from controller.admin.rows import row_from_message
+from reconcile.circuit_breaker import CircuitBreaker
+from reconcile.pull_proof import ProofState, PullProof
+
+SHARED, SEGMENT = frozenset[str](), frozenset({"segment"})
+
+
+@dataclass
+class Cells:
+    """Cells of which some cannot pull."""
+
+    problems: Mapping[frozenset[str], str] = field(default_factory=dict)
+    proofs: Mapping[frozenset[str], PullProof] = field(default_factory=dict)
+
+    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+        return self.problems.get(placement_tags)
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        return placement_tags in self.problems
+
+
+@dataclass
+class Breaker:
+    """A circuit breaker in some state."""
+
+    circuit_breaker: CircuitBreaker = CircuitBreaker(1, 600.0)  # noqa: RUF009 - a frozen value
+
+    def reset_circuit_breaker(self) -> None:
+        raise NotImplementedError
+
+
+def test_a_plan_names_the_cells_that_its_apps_need_and_no_others() -> None:
+    obstacles = Obstacles(Breaker(), Cells({SHARED: "they cannot", SEGMENT: "no room"}))
+
+    assert obstacles.to_copies([SEGMENT, SEGMENT]) == ("no room (placement tags segment)",)
+    assert obstacles.to_copies([SEGMENT, SHARED]) == ("they cannot", "no room (placement tags segment)")
+    assert obstacles.to_copies([]) == ()
+
+
+def test_an_open_circuit_breaker_keeps_every_plan_back() -> None:
+    opened = Breaker(CircuitBreaker(1, 600.0).failed("web: bridge-timeout", 0.0))
+    obstacles = Obstacles(opened, Cells())
+
+    (said,) = obstacles.to_copies([SHARED])
+
+    assert said.startswith("the circuit breaker is open: 1 migrations in a row failed")
+
+
+def test_the_proofs_are_written_with_shared_cells_first() -> None:
+    proven = PullProof(since=5.0, state=ProofState.PROVEN)
+    refuted = PullProof(since=7.0, state=ProofState.REFUTED, said="refused", due_at=9.0)
+    running = PullProof(since=1.0, due_at=1.0, running_since=2.0)
+
+    messages = cells_messages({SEGMENT: refuted, SHARED: proven, frozenset({"x"}): running})
+
+    assert [row_from_message(message) for message in messages] == [
+        {
+            "placement_tags": tags,
+            "state": state,
+            "since": since,
+            "detail": detail,
+            "retry_at": retry_at,
+            "canary_runs": runs,
+        }
+        for tags, state, since, detail, retry_at, runs in (
+            ([], "proven", 5.0, "", None, False),
+            (["segment"], "refuted", 7.0, "refused", 9.0, False),
+            (["x"], "unproven", 1.0, "", None, True),
+        )
+    ]

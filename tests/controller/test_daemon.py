@@ -1,0 +1,38 @@
+"""The order in which the daemon says what it does; the scenarios of its process show the rest."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+from structlog.testing import capture_logs
+
+from controller import daemon
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
+    """Whoever has read that may send SIGTERM at once, and the process ends in good order."""
+
+    async def nothing() -> None:
+        """Find nothing that was removed."""
+
+    loop = SimpleNamespace(run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing)
+    config: Any = SimpleNamespace(max_copies=1, workers=1)
+    loops: Any = SimpleNamespace(
+        watcher=loop, cacher=loop, reconciler=loop, cells=None, mode=None, close=lambda: None
+    )
+    said_before = list[str]()
+
+    async def take_signals() -> NoReturn:
+        said_before.extend(entry["event"] for entry in logs)
+        await asyncio.sleep(0)
+        raise daemon.StopRequested
+
+    with capture_logs() as logs:
+        assert not await daemon._run_loops(config, loops, take_signals())
+
+    assert said_before == []
+    assert [entry["event"] for entry in logs] == ["started", "stopping"]

@@ -499,7 +499,7 @@ class TestInFlight:
         assert isinstance(action, Continue)
         assert isinstance(action.step, DesireBridge)
 
-    @pytest.mark.parametrize("ended", [None, *FAILURES, Reason.MIGRATED, Reason.CANCELLED])
+    @pytest.mark.parametrize("ended", [None, *sorted(FAILURES), Reason.MIGRATED, Reason.CANCELLED])
     def test_an_order_to_restore_outlasts_every_end_of_a_migration_to_the_copy(
         self, ended: Reason | None
     ) -> None:

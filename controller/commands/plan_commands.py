@@ -174,8 +174,9 @@ def restore(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Migrate apps back to their sources and pin them.
 
-    The plan is shown, and applied after a confirmation. Pinned apps are migrated again only by `reconcile
-    --include-pinned`. New apps are still migrated: `pause` prevents that.
+    The plan is shown, and applied after a confirmation. Apps that are just being migrated turn round, or go
+    back after that. Pinned apps are migrated again only by `reconcile --include-pinned`. New apps are still
+    migrated: `pause` prevents that.
 
     \b
     Examples:

@@ -198,14 +198,17 @@ class AdminServicer:
     def Apply(self, request_iterator, context):
         """Applies a plan as Plan gave it: the caller sends options first, then each entry. The daemon begins when it has
         read `end`, and refuses the whole plan if anything in it has changed since. After `end` the caller may send
-        `stop`. When the caller goes away, migrations that have not begun are not started.
+        `stop`. When the caller goes away, migrations that have not begun are not started. An LRP that is being migrated
+        turns round, or follows the plan once its migration has ended; an order to restore it stands when the caller goes
+        away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Plans the way back to the sources and applies it at once.
+        """Plans the way back to the sources and applies it at once. Apps are pinned first. An open circuit breaker does not
+        refuse it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

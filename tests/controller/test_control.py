@@ -221,6 +221,30 @@ class TestOrders:
         assert control.order_of(PROCESS) is None
         assert listener.told == []
 
+    async def test_one_that_was_left_stands_until_it_is_over(self, store: Store) -> None:
+        control, listener = await loaded(store), Listener()
+        control.place_order(PROCESS, ORDER, listener)
+
+        control.leave_order(PROCESS)
+        control.leave_order(OTHER)
+        control.report(PROCESS, Reason.BRIDGING, "")
+
+        assert control.order_of(PROCESS) == ORDER
+        assert control.order_of(OTHER) is None
+        control.report(PROCESS, Reason.MIGRATED, "")
+        assert control.order_of(PROCESS) is None
+        assert listener.told == []
+
+    async def test_the_next_one_takes_the_place_of_one_that_was_left(self, store: Store) -> None:
+        control, listener, another = await loaded(store), Listener(), Order(Goal.SOURCE, since=2.0)
+        control.place_order(PROCESS, ORDER, Listener())
+        control.leave_order(PROCESS)
+
+        assert control.place_order(PROCESS, another, listener)
+        assert control.order_of(PROCESS) == another
+        control.report(PROCESS, Reason.BRIDGING, "")
+        assert len(listener.told) == 1
+
     async def test_one_ends_with_the_process(self, url: str) -> None:
         async with opened(url) as store:
             (await loaded(store)).place_order(PROCESS, ORDER, Listener())

@@ -738,6 +738,15 @@ class Leaving(OperatorControl):
         return order
 
 
+class Pinning(OperatorControl):
+    """An operator who pins an app when a pass has just looked whether it is pinned."""
+
+    def is_pinned(self, app_guid: AppGuid) -> bool:
+        was_pinned = super().is_pinned(app_guid)
+        self._pinned.add(app_guid)
+        return was_pinned
+
+
 class Late(OperatorControl):
     """An operator who asks for something when a pass has just looked whether somebody did."""
 
@@ -1000,6 +1009,39 @@ class TestOperators:
             bench.queue.add(ProcessGuid(app.process_guid))
             await bench.reason(app, "pinned-to-source")
 
+        assert bench.rootfs(app) == FROM_SOURCE
+
+    async def test_one_that_is_pinned_after_a_pass_has_looked_stays_there_too(self, bench: Bench) -> None:
+        app = await bench.app_with_copy()
+        bench.control = Pinning(bench.store.operations)
+        await bench.control.load(start_paused=False)
+        await bench.control.resume()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "pinned-to-source")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert await bench.store.journal.list_migrations() == ()
+
+    async def test_the_end_of_the_migration_that_it_interrupts_does_not_end_an_order(
+        self, bench: Bench
+    ) -> None:
+        app = await bench.app_with_copy()
+        await bench.claimed()
+        bench.lose_stops()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "instances-stopping")
+            await bench.control.pin([AppGuid(app.guid)])
+            watch = bench.order(app, Goal.SOURCE)
+            bench.end_instances()
+
+            assert await watch.end() == "restored"
+
+        assert watch.told[-2][1:] == (
+            Reason.RESTORE_REQUESTED,
+            "the migration that was under way has ended: restored",
+        )
         assert bench.rootfs(app) == FROM_SOURCE
 
     async def test_an_app_goes_back_to_its_source_and_stays_there(self, bench: Bench) -> None:

@@ -1,6 +1,8 @@
 """Apps that are just being migrated take an order to go back, and an order to go to their copies, like others."""
 
 import asyncio
+import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -89,6 +91,14 @@ async def migrated(env: Environment, daemon: DaemonProcess, *apps: App) -> None:
     await until(lambda: not bridges(env))
 
 
+async def migrated_but(env: Environment, daemon: DaemonProcess, *apps: App, left: str) -> None:
+    """Wait as `migrated`, while one bridge stays."""
+    for app in apps:
+        await env.replaced(app)
+        await reaches(daemon, app, "migrated")
+    await until(lambda: bridges(env) == [left])
+
+
 async def claimed_app(env: Environment, holds: Holds, name: str) -> App:
     """Have an app whose instances take their time to start from its source."""
     reference = f"{env.source.address}/team/web:1"
@@ -99,6 +109,15 @@ async def claimed_app(env: Environment, holds: Holds, name: str) -> App:
     holds.starts.add((app.process_guid, False))  # it has its process GUID since it was started
     holds.holds_all = False
     await until(lambda: [row.state for row in env.rows(app)] == ["CLAIMED"])
+    return app
+
+
+async def running_app(env: Environment, name: str, *, instances: int = 1) -> App:
+    """Have another app run from the image that the source registry has."""
+    app = env.cloud.create(name, Image(f"{env.source.address}/team/web:1"))
+    app.droplet, app.instances = app.package, instances
+    await env.cloud.start_app(app)
+    await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"] * instances)
     return app
 
 
@@ -116,6 +135,38 @@ def is_at_source(env: Environment, app: App) -> bool:
     return (
         is_desired and env.running_from(app, source) == app.instances and bridge_of(app) not in bridges(env)
     )
+
+
+async def started(env: Environment, holds: Holds) -> DaemonProcess:
+    """Start a daemon, let it migrate an app, and pause it."""
+    (first,) = await running_apps(env, "first", instances=1)
+    daemon = await env.started_daemon()
+    await migrated(env, daemon, first)
+    await Operator(env).runs("pause")
+    assert not holds.starts
+    return daemon
+
+
+async def app_in(env: Environment, daemon: DaemonProcess, app: App, reason: str) -> App:
+    """Let the daemon work until an app is in a phase."""
+    await Operator(env).runs("resume")
+    await reaches(daemon, app, reason)
+    await Operator(env).runs("pause")
+    return app
+
+
+async def interrupt_twice(program: Program) -> None:
+    """Press Ctrl-C twice once a command has reported an app on its way, and wait for its end."""
+    assert program.stdout is not None
+    async for line in program.stdout:
+        if json.loads(line).get("state") == "migrating":
+            break
+    program.send_signal(signal.SIGINT)
+    assert program.stderr is not None
+    await program.stderr.readline()
+    program.send_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        await program.wait()
 
 
 class TestAllApps:
@@ -142,7 +193,7 @@ class TestAllApps:
         assert {name: planned[name] for name in in_flight} == {
             name: name.partition("-")[2] for name in in_flight
         }
-        assert set(planned[app.owner.app_name] for app in cached) == {"restore-requested"}
+        assert {planned[app.owner.app_name] for app in cached} == {"restore-requested"}
         last = restored.rows[-1]
         assert (last["done"], last["total"], last["reason"]) == (20, 20, "restored")
         over = [row for row in restored.rows if row.get("state") in {"done", "skipped", "failed"}]
@@ -163,8 +214,7 @@ class TestAllApps:
         operator, apps = Operator(env), dict[str, App]()
 
         async def running(name: str, instances: int = 2) -> App:
-            (app,) = await running_apps_more(env, name, instances=instances)
-            apps[name] = app
+            app = apps[name] = await running_app(env, name, instances=instances)
             return app
 
         async def claimed(name: str) -> App:
@@ -205,10 +255,138 @@ class TestAllApps:
         return apps
 
 
-async def running_apps_more(env: Environment, name: str, *, instances: int) -> list[App]:
-    """Have another app run from the image that the source registry has."""
-    app = env.cloud.create(name, Image(f"{env.source.address}/team/web:1"))
-    app.droplet, app.instances = app.package, instances
-    await env.cloud.start_app(app)
-    await until(lambda: [row.state for row in env.rows(app)] == ["RUNNING"] * instances)
-    return [app]
+class TestOneApp:
+    async def test_an_lrp_whose_copy_does_not_start_is_restored_while_its_bridge_serves(
+        self, env: Environment, holds: Holds
+    ) -> None:
+        """Its migration would wait for the copy as long as the bridge serves more."""
+        daemon = await started(env, holds)
+        app = await running_app(env, "web", instances=2)
+        holds.starts.add((app.process_guid, True))
+        await app_in(env, daemon, app, "starting")
+        invariants = Invariants(env.bbs, [env.cell], env.cloud)
+
+        with invariants.watching():
+            restored = await Operator(env).runs("restore", "--app", "web", "--yes")
+
+        assert restored.status == 0, restored.err
+        assert restored.rows[-1]["reason"] == "restored"
+        assert is_at_source(env, app)
+        assert invariants.violations == []
+
+    async def test_a_plan_in_a_file_holds_for_an_app_that_has_moved_on(
+        self, env: Environment, holds: Holds
+    ) -> None:
+        """One that was on its way, and one that was to stay on its source, are on their copies by now."""
+        daemon, operator, file = await started(env, holds), Operator(env), env.directory / "plan.jsonl"
+        moving = await running_app(env, "moving")
+        holds.starts.add((bridge_of(moving), True))
+        await app_in(env, daemon, moving, "bridging")
+        staying, slow = await running_app(env, "staying"), await running_app(env, "slow")
+
+        apps = ("--app", "moving", "--app", "staying", "--app", "slow")
+        planned = await operator.runs("restore", *apps, "--out", str(file))
+        holds.let_go()
+        holds.starts.add((bridge_of(slow), True))
+        await operator.runs("resume")
+        await migrated_but(env, daemon, moving, staying, left=bridge_of(slow))
+        applied = await operator.runs("restore", "--apply", str(file), "--yes")
+
+        assert planned.status == PENDING
+        assert [(row["app_name"], row["reason"]) for row in planned.kind("migration")] == [
+            ("moving", "bridging")
+        ]
+        assert {row["app_name"] for row in planned.kind("pin")} == {"staying", "slow"}
+        assert applied.status == 0, applied.err
+        last = applied.rows[-1]
+        assert (last["done"], last["total"], last["reason"]) == (3, 3, "restored")
+        assert all(is_at_source(env, app) for app in (moving, staying, slow))
+        assert (await operator.runs("status")).row["pinned_apps"] == 3
+
+    async def test_a_restore_that_nobody_waits_for_any_more_is_finished(
+        self, env: Environment, holds: Holds
+    ) -> None:
+        """Ctrl-C leaves what was accepted to the daemon: the app is pinned, and follows its migration back."""
+        daemon, operator = await started(env, holds), Operator(env)
+        app = await running_app(env, "web")
+        holds.ends.add(bridge_of(app))
+        await app_in(env, daemon, app, "removing-bridge")
+
+        await interrupt_twice(await start_command(env, "restore", "--app", "web", "--yes"))
+        pinned = (await operator.runs("status")).row["pinned_apps"]
+        holds.let_go()
+
+        await reaches(daemon, app, "restored")
+        assert pinned == 1
+        await until(lambda: is_at_source(env, app))
+        assert (await operator.runs("status")).row["pinned_apps"] == 1
+
+    async def test_a_daemon_that_is_killed_meanwhile_turns_the_app_round_when_it_starts_again(
+        self, env: Environment, holds: Holds
+    ) -> None:
+        """The order ends with the process; the pin does not."""
+        daemon, operator = await started(env, holds), Operator(env)
+        app = await running_app(env, "web")
+        env.bbs.faults.order(Fault.DROP_BEFORE, REMOVE)
+        await app_in(env, daemon, app, "removal-unconfirmed")
+
+        restoring = await start_command(env, "restore", "--app", "web", "--yes")
+        while not (await operator.runs("status")).row["pinned_apps"]:
+            assert restoring.returncode is None
+        await daemon.kill()
+        assert await restoring.wait() != 0
+        again = await env.started_daemon()
+
+        await reaches(again, app, "cancelled")
+        await operator.runs("resume")
+        await reaches(again, app, "pinned-to-source")
+        assert is_at_source(env, app)
+
+    async def test_reconcile_waits_for_the_end_of_a_restore_and_migrates_the_app_again(
+        self, env: Environment, holds: Holds
+    ) -> None:
+        daemon, operator = await started(env, holds), Operator(env)
+        app = await running_app(env, "web")
+        await operator.runs("resume")
+        await migrated(env, daemon, app)
+        holds.starts.add((bridge_of(app), False))
+        await interrupt_twice(await start_command(env, "restore", "--app", "web", "--yes"))
+        invariants = Invariants(env.bbs, [env.cell], env.cloud)
+
+        pinned = await operator.runs("reconcile", "--app", "web")
+        with invariants.watching():
+            reconciling = asyncio.create_task(
+                operator.runs("reconcile", "--app", "web", "--include-pinned", "--apply", "--yes")
+            )
+            while (await operator.runs("status")).row["pinned_apps"]:
+                assert not reconciling.done(), reconciling.result().err
+            holds.let_go()
+            reconciled = await reconciling
+
+        assert [row["reason"] for row in pinned.kind("skipped")] == ["pinned-to-source"]
+        assert [row["reason"] for row in reconciled.kind("migration")] == ["bridging"]
+        assert reconciled.status == 0, reconciled.err
+        assert reconciled.rows[-1]["reason"] == "migrated"
+        assert "runs-from-source" in [row.get("reason") for row in reconciled.rows]
+        assert env.is_from_cache(app)
+        assert bridges(env) == []
+        assert invariants.violations == []
+
+
+async def test_an_open_circuit_breaker_does_not_keep_apps_from_their_sources(
+    env: Environment, holds: Holds
+) -> None:
+    """It opens because copies fail, which is when an operator wants the apps back."""
+    env.settings |= {"max_consecutive_failures": 1}
+    daemon, operator = await started(env, holds), Operator(env)
+    await running_app(env, "bad")
+    env.cell.settings.crash_reason = lambda lrp: "broken" if lrp.domain == "docker-cache-bridge" else ""
+    await operator.runs("resume")
+    await daemon.logged("reconciler.opened-circuit-breaker")
+    env.cell.settings.crash_reason = lambda _: ""
+
+    restored = await operator.runs("restore", "--app", "first", "--yes")
+
+    assert restored.status == 0, restored.err
+    assert restored.kind("plan")[0]["obstacles"] == []
+    assert (await operator.runs("status")).row["circuit_breaker"]["open"] is True

@@ -37,6 +37,7 @@ class Reads:
     migration: Migration | None = None
     order: Order | None = None
     is_paused: bool = False
+    pinned: frozenset[AppGuid] = frozenset()
     read: list[str] = field(default_factory=list)
 
     def facts(self, *, is_for_plan: bool = False) -> Facts:
@@ -79,7 +80,7 @@ class Reads:
         return self.order
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
-        return False
+        return app_guid in self.pinned
 
     def is_current(self, binding: Binding) -> bool:
         return True
@@ -196,6 +197,13 @@ async def test_of_a_migration_a_plan_reads_nothing_that_only_a_step_rests_on() -
     await observe(PROCESS, reads.facts(is_for_plan=True), CONTEXT)
 
     assert reads.read[2:] == ["original source p-1", "lrp p-1", "instances p-1"]
+
+
+@pytest.mark.parametrize("lrp", [LRP, None])
+async def test_a_pin_is_seen_while_its_app_is_being_migrated(lrp: DesiredLrp | None) -> None:
+    reads = Reads(lrp=lrp, migration=OPEN, pinned=frozenset({LRP.app_guid}))
+
+    assert (await observe(PROCESS, reads.facts(), CONTEXT)).world.is_restore_requested
 
 
 async def test_of_an_orphaned_bridge_the_journal_is_read_before_the_lrps() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reconcile.actions import Action, BeginMigration, CacheImage, Continue, Skip, VerifyImage
 from reconcile.decide import decide
-from reconcile.lrps import ActualLrpState, DesiredLrp
+from reconcile.lrps import ActualLrpState, DesiredLrp, Pull
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, Policy, RunningPolicy
@@ -16,7 +16,7 @@ from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, Goal, JobState, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, Digest, Rootfs
-from reconcile.steps import DesireBridge, RetireInstances
+from reconcile.steps import DesireBridge, Enter, RetireInstances
 from tests.reconcile.test_decide import (
     BRIDGING,
     DIGEST,
@@ -464,3 +464,57 @@ def test_a_copy_is_asked_for_under_the_name_of_the_lrp_that_is_ordered() -> None
     request = request_of(decided(UNKNOWN, MIGRATE))
 
     assert (request.requester, request.source) == (f"lrp:{PROCESS}", SOURCE)
+
+
+class TestInFlight:
+    """What an order and a pin mean for an LRP that is being migrated."""
+
+    RESTORE = replace(OPEN, goal=Goal.SOURCE, original=MIGRATED)
+    TURNED_BACK = replace(RESTORE, way_back=Pull(LRP.rootfs))
+
+    @pytest.mark.parametrize(
+        ("order", "is_pinned"), [(BACK, True), (BACK, False), (None, True)], ids=["both", "order", "pin"]
+    )
+    def test_an_order_to_restore_and_a_pin_turn_a_migration_to_the_copy_round(
+        self,
+        order: Order | None,
+        is_pinned: bool,  # noqa: FBT001 - a case
+    ) -> None:
+        observed = replace(READY, instances=(RUNNING,), migration=OPEN, is_pinned=is_pinned)
+
+        action = decided(observed, order, BRIDGING)
+
+        assert isinstance(action, Continue)
+        assert isinstance(action.step, Enter)
+        row = action.step.migration
+        assert (row.phase, row.ended) == (Phase.REMOVING_BRIDGE, Reason.CANCELLED)
+
+    @pytest.mark.parametrize("order", [None, MIGRATE])
+    def test_without_either_it_goes_on(self, order: Order | None) -> None:
+        is_pinned = order is not None  # an order counts more than a pin
+        observed = replace(READY, instances=(RUNNING,), migration=OPEN, is_pinned=is_pinned)
+
+        action = decided(observed, order, BRIDGING)
+
+        assert isinstance(action, Continue)
+        assert isinstance(action.step, DesireBridge)
+
+    @pytest.mark.parametrize("ended", [None, *sorted(FAILURES), Reason.MIGRATED, Reason.CANCELLED])
+    def test_an_order_to_restore_outlasts_every_end_of_a_migration_to_the_copy(
+        self, ended: Reason | None
+    ) -> None:
+        """Also of one that was turned back: whether the LRP is on its source, the next pass sees."""
+        assert BACK.outlasts(replace(OPEN, ended=ended))
+        assert BACK.outlasts(replace(self.TURNED_BACK, ended=ended))
+
+    @pytest.mark.parametrize("ended", [None, Reason.BRIDGE_TIMEOUT])
+    def test_the_end_of_a_restore_answers_an_order_to_restore(self, ended: Reason | None) -> None:
+        assert not BACK.outlasts(replace(self.RESTORE, ended=ended))
+
+    def test_an_order_for_the_copy_outlasts_the_end_of_a_restore(self) -> None:
+        assert MIGRATE.outlasts(self.RESTORE)
+        assert MIGRATE.outlasts(replace(self.TURNED_BACK, ended=Reason.RESTORED))
+
+    def test_an_order_for_the_copy_is_answered_by_its_own_failure(self) -> None:
+        assert not MIGRATE.outlasts(OPEN)
+        assert not MIGRATE.outlasts(replace(self.TURNED_BACK, ended=Reason.NOT_PULLED))

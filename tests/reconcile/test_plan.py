@@ -1,6 +1,7 @@
 """What decisions mean for people who are to judge them, and when a plan no longer holds."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,11 +20,12 @@ from reconcile.plan import (
     changes_since_plan,
     copies_of,
     plan_lrp,
+    planned_action,
     subject_of,
 )
 from reconcile.policy import MigrateRunning, RunningPolicy, RunningRule
 from reconcile.reasons import Reason
-from reconcile.records import Goal, JobState, OriginalSource, Strategy
+from reconcile.records import Goal, JobState, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.selection import Owner
 from reconcile.steps import RetireInstances, RetryLater
@@ -264,6 +266,74 @@ class TestChangesSincePlan:
             changes_since_plan(PLANNED, now)
             == "would be migrated by recreate, not bridge, wants instances: 3, not 2"
         )
+
+
+class TestInFlight:
+    """An LRP that is being migrated takes an order to be turned round, or to follow after that."""
+
+    TO_COPY = Migration(PROCESS, GUID, Phase.BRIDGING, LRP, 1, "run-1", NOW - 1, strategy=Strategy.BRIDGE)
+    BACK_TO_SOURCE = replace(TO_COPY, goal=Goal.SOURCE, original=MIGRATED)
+    TURNED_BACK = replace(BACK_TO_SOURCE, way_back=Pull(LRP.rootfs), strategy=Strategy.RECREATE)
+
+    def planned(
+        self, migration: Migration, order: Order | None, **changes: Any
+    ) -> PlannedMigration | Skipped:
+        observed = replace(
+            READY, migration=migration, order=order, original_source=ORIGINAL_SOURCE, **changes
+        )
+        return plan_lrp(observed, LRP, planned_action(observed, RULES), RULES)
+
+    @pytest.mark.parametrize("phase", list(Phase))
+    @pytest.mark.parametrize("migration", [TO_COPY, BACK_TO_SOURCE, TURNED_BACK])
+    def test_an_order_to_restore_it_is_accepted_in_each_phase(
+        self, migration: Migration, phase: Phase
+    ) -> None:
+        made = self.planned(replace(migration, phase=phase), BACK, is_pinned=True)
+
+        assert isinstance(made, PlannedMigration)
+        assert (made.to_rootfs, made.strategy) == (LRP.rootfs, migration.strategy)
+        assert (made.reason, made.is_in_flight, made.is_pinned) == (phase.reason, True, False)
+
+    def test_a_stopgap_is_a_bridge(self) -> None:
+        stopgap = replace(self.TO_COPY, strategy=Strategy.RECREATE, is_stopgap=True)
+
+        made = self.planned(stopgap, BACK)
+
+        assert isinstance(made, PlannedMigration)
+        assert made.strategy is Strategy.BRIDGE
+
+    def test_one_that_is_being_restored_may_be_ordered_to_its_copy(self) -> None:
+        made = self.planned(self.BACK_TO_SOURCE, MIGRATE, is_pinned=True)
+
+        assert isinstance(made, PlannedMigration)
+        assert (made.to_rootfs, made.copy, made.reason, made.is_pinned) == (None, None, "bridging", True)
+
+    def test_so_may_one_that_was_turned_round_for_an_operator(self) -> None:
+        assert isinstance(
+            self.planned(replace(self.TURNED_BACK, ended=Reason.RESTORED), MIGRATE), PlannedMigration
+        )
+
+    @pytest.mark.parametrize("migration", [TO_COPY, replace(TURNED_BACK, ended=Reason.NOT_PULLED)])
+    def test_one_that_is_on_its_way_there_or_could_not_start_there_is_skipped(
+        self, migration: Migration
+    ) -> None:
+        assert self.planned(migration, MIGRATE) == Skipped(SUBJECT, Reason.BRIDGING)
+
+    def test_what_changes_on_the_way_makes_no_plan_stale(self) -> None:
+        before = self.planned(self.TO_COPY, BACK)
+        assert isinstance(before, PlannedMigration)
+        after = replace(
+            PLANNED, subject=subject_of(MIGRATED), strategy=Strategy.RECREATE, to_rootfs=LRP.rootfs
+        )
+
+        assert changes_since_plan(before, after) == ""
+        assert changes_since_plan(after, before) == ""
+
+    def test_what_its_owner_changes_does(self) -> None:
+        before = self.planned(self.TO_COPY, BACK)
+        assert isinstance(before, PlannedMigration)
+
+        assert changes_since_plan(before, replace(before, instances=3)) == "wants instances: 3, not 2"
 
 
 class TestCopies:

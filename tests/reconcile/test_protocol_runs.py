@@ -282,6 +282,62 @@ def test_an_app_whose_copy_hangs_is_on_its_source_when_the_time_is_up() -> None:
     assert run.ends == {Reason.NOT_STARTED: 1}
 
 
+def restored(run: Run) -> None:
+    """Let an operator want an app back, and the program work until it is there."""
+    run.is_restore_requested = True
+    run.passes(40)
+    assert run.row is None, run.row
+    assert run.bbs.desired[PROCESS].rootfs == SOURCE.rootfs
+    assert run.bbs.runs(PROCESS, SOURCE.rootfs)
+    assert BRIDGE not in run.bbs.desired
+
+
+def test_an_operator_turns_an_app_round_before_its_removal() -> None:
+    run = begun(2)
+
+    restored(run)
+
+    assert run.ends == {Reason.CANCELLED: 1}
+
+
+def test_an_operator_turns_an_app_round_that_is_removed() -> None:
+    """It is desired from its source, and no instance of it is started from the copy first."""
+    run = begun(2)
+    while PROCESS in run.bbs.desired:
+        run.goes(run.step, lambda: run.time_passes(0.3))
+
+    restored(run)
+
+    assert run.ends == {Reason.RESTORED: 1}
+    assert not run.has_run_from_copy
+
+
+@pytest.mark.parametrize("copy", [Pulls.WORK, Pulls.HANG, Pulls.FAIL])
+def test_an_operator_turns_an_app_round_that_waits_for_its_copy_beside_its_bridge(copy: Pulls) -> None:
+    """However long it would wait: the bridge serves from the copy, which its own instances may never do."""
+    run = begun(2)
+    run.bbs.pulls[TARGET.rootfs] = copy
+    while run.row is None or run.row.phase is not Phase.STARTING:
+        run.goes(run.bbs.progress, run.step, lambda: run.time_passes(0.3))
+    run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL if copy is Pulls.FAIL else Pulls.WORK
+
+    restored(run)
+
+
+def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:
+    run = starting_app(copy=Pulls.HANG)
+    run.passes(2)
+    assert run.row is not None
+    assert run.row.phase is Phase.STARTING
+    run.is_restore_requested = True
+    run.steps(3)
+    run.bbs.pulls[TARGET.rootfs] = Pulls.WORK  # the pull that hung ends
+
+    restored(run)
+
+    assert run.ends == {Reason.RESTORED: 1}
+
+
 def test_the_routes_of_the_original_are_removed_before_it_and_desired_again_with_it() -> None:
     run = drained(2)
     while PROCESS in run.bbs.desired:

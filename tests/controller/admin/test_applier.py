@@ -18,6 +18,7 @@ from reconcile.reasons import Reason
 from reconcile.records import Goal
 from tests.controller.admin.test_messages import MOVE
 
+APP = MOVE.subject.app_guid
 GUIDS = [ProcessGuid(f"p-{number}") for number in range(4)]
 
 
@@ -59,19 +60,24 @@ class Scene:
     cells: Cells = field(default_factory=Cells)
     control: OperatorControl = field(default_factory=lambda: OperatorControl(Operations()))
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    goal: Goal = Goal.CACHE
+    in_flight: frozenset[ProcessGuid] = frozenset()
     events: list[ApplyEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         planned = {guid: replace(MOVE, subject=replace(MOVE.subject, process_guid=guid)) for guid in GUIDS}
-        self.run = _Run(planned, set(planned), frozenset(), dict.fromkeys(GUIDS, frozenset()))
+        self.run = _Run(
+            planned, set(planned), frozenset({APP}), dict.fromkeys(GUIDS, frozenset()), self.in_flight
+        )
+        self.run.begun |= self.in_flight
         for guid in GUIDS:
-            assert self.control.place_order(guid, Order(Goal.CACHE, since=0.0), self.run.follow)
+            assert self.control.place_order(guid, Order(self.goal, since=0.0), self.run.follow)
         queue: WorkQueue[ProcessGuid] = WorkQueue()
         self.applier = Applier(cast(Survey, None), self.control, queue, self.cells)
 
     async def follow(self) -> None:
         async with _waking(self.run, self.stop):
-            async for event in self.applier._watch(self.run, Goal.CACHE, self.stop):
+            async for event in self.applier._watch(self.run, self.goal, self.stop):
                 self.events.append(event)
 
     def report(self, number: int, reason: Reason) -> None:
@@ -173,3 +179,46 @@ async def test_cells_that_cannot_pull_end_what_has_not_begun(scene: Scene) -> No
         Reason.CELLS_NOT_PROVEN,
         Reason.MIGRATED,
     ]
+
+
+class TestInFlight:
+    """Orders for LRPs that were being migrated when the plan was applied."""
+
+    @pytest.fixture
+    def scene(self) -> Scene:
+        return Scene(goal=Goal.SOURCE, in_flight=frozenset({GUIDS[0]}))
+
+    async def test_after_a_stop_they_are_waited_for_before_any_pass_has_said_something(
+        self, scene: Scene
+    ) -> None:
+        following = asyncio.ensure_future(scene.follow())
+        scene.stop.set()
+        await settle()
+
+        assert scene.ordered == [GUIDS[0]]
+        scene.report(0, Reason.RESTORE_REQUESTED)
+        scene.report(0, Reason.RESTORED)
+        await following
+        assert scene.events[-1].is_over
+        assert not scene.events[-1].has_failed
+
+    async def test_their_apps_stay_pinned(self, scene: Scene) -> None:
+        assert scene.run.needlessly_pinned == frozenset()
+
+        scene.report(0, Reason.RESTORE_REQUESTED)
+        assert scene.run.needlessly_pinned == frozenset()
+
+    async def test_an_app_is_not_pinned_whose_lrp_could_not_be_restored_after_all(self, scene: Scene) -> None:
+        scene.report(0, Reason.SOURCE_CREDENTIALS_UNKNOWN)
+
+        assert scene.run.needlessly_pinned == {APP}
+
+    async def test_an_order_to_restore_one_stands_when_the_caller_goes_away(self, scene: Scene) -> None:
+        scene.applier._leave(scene.run, Goal.SOURCE)
+
+        assert scene.ordered == [GUIDS[0]]
+
+    async def test_an_order_for_the_copy_does_not(self, scene: Scene) -> None:
+        scene.applier._leave(scene.run, Goal.CACHE)
+
+        assert scene.ordered == []

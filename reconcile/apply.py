@@ -418,4 +418,6 @@ async def _desire(row: Migration, target: Pull, observed: Observed, ports: Actio
             replace(row, phase=Phase.STARTING, ended=Reason.BBS_REFUSED_DEFINITION, entered_at=observed.now),
             ports,
         )
+    # An LRP that is missing from now on was removed by its owner, however soon.
+    await ports.journal.save_migration(replace(row, phase=Phase.STARTING, entered_at=observed.now))
     return Outcome(Reason.DESIRE_UNCONFIRMED, retry_after=0.0, rounds=row.rounds)

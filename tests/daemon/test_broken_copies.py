@@ -63,7 +63,7 @@ def figures_of(env: Environment, watch: StartWatch, app: App) -> str:
     )
 
 
-@pytest.mark.parametrize("loss", ["layers", "config"])
+@pytest.mark.parametrize("loss", ["layers", pytest.param("config", marks=pytest.mark.long)])
 async def test_a_copy_that_lost_a_blob_is_marked_and_repaired_and_its_app_runs_from_its_source(
     env: Environment, loss: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -116,7 +116,9 @@ def gives_no_bytes(env: Environment, copy: str) -> None:
     env.cache.lose_layers(copy)
 
 
-@pytest.mark.parametrize(("failure", "remembers"), [(hangs, False), (gives_no_bytes, True)])
+@pytest.mark.parametrize(
+    ("failure", "remembers"), [(hangs, False), pytest.param(gives_no_bytes, True, marks=pytest.mark.long)]
+)
 async def test_a_registry_that_gives_nothing_is_found_out_by_time(
     env: Environment,
     failure: Callable[[Environment, str], None],

@@ -124,7 +124,9 @@ KINDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "name", [name if name == "refused" else pytest.param(name, marks=pytest.mark.long) for name in KINDS]
+)
 async def test_pushed_apps_are_back_on_their_source_after_the_first_failed_pull(
     env: Environment, name: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -256,6 +256,7 @@ class TestAllApps:
 
 
 class TestOneApp:
+    @pytest.mark.long
     async def test_an_lrp_whose_copy_does_not_start_is_restored_while_its_bridge_serves(
         self, env: Environment, holds: Holds
     ) -> None:
@@ -274,6 +275,7 @@ class TestOneApp:
         assert is_at_source(env, app)
         assert invariants.violations == []
 
+    @pytest.mark.long
     async def test_a_plan_in_a_file_holds_for_an_app_that_has_moved_on(
         self, env: Environment, holds: Holds
     ) -> None:
@@ -321,6 +323,7 @@ class TestOneApp:
         await until(lambda: is_at_source(env, app))
         assert (await operator.runs("status")).row["pinned_apps"] == 1
 
+    @pytest.mark.long
     async def test_a_daemon_that_is_killed_meanwhile_turns_the_app_round_when_it_starts_again(
         self, env: Environment, holds: Holds
     ) -> None:
@@ -342,6 +345,7 @@ class TestOneApp:
         await reaches(again, app, "pinned-to-source")
         assert is_at_source(env, app)
 
+    @pytest.mark.long
     async def test_reconcile_waits_for_the_end_of_a_restore_and_migrates_the_app_again(
         self, env: Environment, holds: Holds
     ) -> None:

@@ -22,6 +22,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         yield opened
 
 
+@pytest.mark.long
 async def test_on_probation_it_goes_on_and_is_cached_when_it_runs(env: Environment) -> None:
     daemon = await env.started_daemon()
     await daemon.logged("canary.cells-can-pull")
@@ -96,6 +97,7 @@ async def test_a_stopgap_serves_on_and_goes_when_the_app_serves_itself(env: Envi
     assert invariants.violations == []
 
 
+@pytest.mark.long
 async def test_turned_back_it_stays_on_its_source(env: Environment) -> None:
     daemon = await env.started_daemon()
     await daemon.logged("canary.cells-can-pull")

@@ -49,7 +49,9 @@ def bridge_of(app: App) -> str:
 MOMENTS = {"removed": is_missing, "bridged": is_bridged, "served by the bridge": is_served_by_bridge}
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [name if name == "bridged" else pytest.param(name, marks=pytest.mark.long) for name in MOMENTS]
+)
 async def test_a_push_whose_source_is_stuck_ends_on_its_copy_wherever_the_sync_falls(
     env: Environment, moment: str, record_property: Callable[[str, object], None]
 ) -> None:

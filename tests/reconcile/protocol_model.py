@@ -366,7 +366,7 @@ class App:
                 else:
                     self._remove_original(row, self.row, loses_answer=loses_answer)
             case DesireOriginal(row):
-                self.bbs.desire(replace(row.original, rootfs=self.target.rootfs))
+                self._desire_original(row, loses_answer=loses_answer)
             case UpdateRoutes(row, routes):
                 self.row = row
                 self.bbs.update_routes(PROCESS, routes)
@@ -408,6 +408,13 @@ class App:
             return
         self.bbs.remove(PROCESS)
         self.row = replace(row, phase=Phase.REMOVED, entered_at=self.bbs.now, unknown_until=0.0)
+
+    def _desire_original(self, row: Migration, *, loses_answer: bool) -> None:
+        if PROCESS in self.bbs.desired:  # its owner was faster
+            return
+        self.bbs.desire(replace(row.original, rootfs=self.target.rootfs))
+        if not loses_answer:
+            self.row = replace(row, phase=Phase.STARTING, entered_at=self.bbs.now)
 
     def _remove_bridge(self, row: Migration) -> None:
         own, bridged = (

@@ -293,7 +293,10 @@ class TestTurningBack:
 
         await ports.take(DesireOriginal(turned_back(Phase.REMOVED)), SOURCE)
 
-        assert ports.done == [("desire", PROCESS, SOURCE)]
+        assert ports.done == [
+            ("desire", PROCESS, SOURCE),
+            ("save", Phase.STARTING, Goal.SOURCE),  # whoever removes it from now on is its owner
+        ]
 
 
 class TestRemoval:

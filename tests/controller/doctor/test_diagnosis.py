@@ -112,8 +112,9 @@ async def test_who_has_heard_enough_ends_the_checks(settings: Settings) -> None:
         await asyncio.to_thread(simulator.wait_for_hangup)
 
     assert checks() == set()
-    assert "doctor-cache-registry" in {task.get_name() for task in under_way}
-    assert all(task.cancelled() for task in under_way)
+    stalled = [task for task in under_way if task.get_name() == "doctor-cache-registry"]
+    assert [task.cancelled() for task in stalled] == [True]
+    assert all(task.done() for task in under_way)  # some may have ended by themselves meanwhile
 
 
 @pytest.mark.usefixtures("servers")

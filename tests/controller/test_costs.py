@@ -529,7 +529,23 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.mark.parametrize("kind", BOUNDS, ids=lambda kind: kind.__name__)
+IN_EACH_RUN = (
+    instances_that_never_stop,
+    a_bridge_without_room,
+    an_app_whose_pull_hangs,
+    a_source_that_says_at_once,
+    a_private_registry_that_keeps_nothing,
+    a_failed_staging_while_the_circuit_is_open,
+    a_row_left_by_a_removal_that_raced_a_crash,
+)
+"""The kinds that stormed a cell or a registry once; the others run in the long check."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in IN_EACH_RUN else pytest.param(kind, marks=pytest.mark.long) for kind in BOUNDS],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_minute_of_a_stuck_app_is_cheap(
     servers: None,
     kind: Kind,

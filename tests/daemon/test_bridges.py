@@ -82,14 +82,15 @@ async def moved(env: Environment, *apps: App, seconds: float = PATIENCE) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("owner_interval", [10.0])
+@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.timeout(600)
-async def test_200_running_apps_are_moved_and_no_instance_is_missed(
-    env: Environment, record_property: Callable[[str, object], None]
+async def test_many_running_apps_are_moved_and_no_instance_is_missed(
+    env: Environment, count: int, record_property: Callable[[str, object], None]
 ) -> None:
     reference = env.source.push("team/web", "1", SAMPLE)
     chance = random.Random(4)
     apps = []
-    for n in range(200):
+    for n in range(count):
         app = env.cloud.create(f"app-{n}", Image(reference))
         app.droplet, app.instances = app.package, chance.randint(1, 5)
         await env.cloud.start_app(app)

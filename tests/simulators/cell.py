@@ -24,6 +24,8 @@ from tests.simulators.registry_session import Way
 from tests.simulators.staging_results import TaskResult
 
 DRAIN_INTERVAL = 0.02
+CLOSING_TURNS = 5
+"""Turns of the event loop in which connections of cancelled pulls are closed."""
 
 __all__ = ["CellSettings", "Exit", "Instance", "Sigterm", "SimulatedCell", "TaskResult"]
 
@@ -72,9 +74,13 @@ class SimulatedCell:
 
     async def __aexit__(self, *_: object) -> None:
         self._present = False
-        for task in tuple(self._work):
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        while work := tuple(self._work):
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            self._work.difference_update(work)
+        for _turn in range(CLOSING_TURNS):
+            await asyncio.sleep(0)
 
     @property
     def presence(self) -> CellPresence:

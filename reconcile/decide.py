@@ -24,6 +24,7 @@ from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, refusal_of
 from reconcile.protocol import FAILURES, MAX_ROUNDS, next_step
+from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
 from reconcile.records import (
     CachedImage,
@@ -143,6 +144,8 @@ def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: flo
         return Forget()
     bridged = running(orphan.bridge, orphan.bridge_instances)
     if orphan.lrp is not None:
+        if orphan.lrp.routes == kept_routes(orphan.bridge.routes) != orphan.bridge.routes:
+            return Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes: restart it")
         if running(orphan.lrp, orphan.instances) >= min(orphan.lrp.instances, bridged):
             return RemoveOrphanedBridge(orphan.process_guid)
         return Skip(Reason.BRIDGE_IN_USE, "the app itself runs fewer instances than the bridge")

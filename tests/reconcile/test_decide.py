@@ -280,6 +280,17 @@ class TestLeftBridge:
 
         assert isinstance(action, Skip)
 
+    def test_it_stays_while_the_routes_of_the_app_were_taken_away(self) -> None:
+        """The row that said so is lost: without the bridge nobody would serve requests."""
+        routed = replace(self.BRIDGE, routes={"cf-router": b"[1]", "diego-ssh": b"{}"})
+        drained = replace(self.LEFT, bridge=routed, lrp=replace(LRP, routes={"diego-ssh": b"{}"}))
+
+        action = decide_orphaned_bridge(drained, cloud_controller_sync=180.0)
+
+        assert action == Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes: restart it")
+        both = replace(drained, lrp=replace(LRP, routes=routed.routes))
+        assert isinstance(decide_orphaned_bridge(both, cloud_controller_sync=180.0), RemoveOrphanedBridge)
+
     def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
         gone = replace(self.LEFT, lrp=None, instances=())
 

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import ssl
+import time
 
 from controller.admin.admin_client import ClientTls, open_client
+from controller.admin.rows import Row
+from controller.admin.unhealthy_text import describe_unhealthy
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice
@@ -46,7 +49,7 @@ async def check_admin(config: Config) -> Findings:
         return
     try:
         async with asyncio.timeout(TIMEOUT), open_client(address, tls) as client:
-            await client.status()
+            status = await client.status()
     except TimeoutError:
         advice = "check that the daemon is not overloaded: its log says what it does"
         yield problem(ADMIN, f"{address} did not answer a call within {TIMEOUT:g} s", advice)
@@ -56,6 +59,18 @@ async def check_admin(config: Config) -> Findings:
         yield found or problem(ADMIN, str(error), advice)
     else:
         yield ok(ADMIN, f"the daemon at {address} answers a call")
+        for row in status["unhealthy_registries"]:
+            yield _about_registry(row)
+
+
+def _about_registry(row: Row) -> Finding:
+    """Pass on what the daemon knows of a registry that is unhealthy."""
+    since = time.strftime("since %Y-%m-%d %H:%M:%S UTC", time.gmtime(row["since"] or 0.0))
+    name, text = describe_unhealthy(row, since)
+    if row["private"]:
+        return problem(ADMIN, f"the daemon says: {name}: {text}", "follow what cache-registry says above")
+    advice = "ask whoever runs it; the daemon tries again by itself"
+    return warning(ADMIN, f"the daemon says: {name}: {text}", advice)
 
 
 def _client_files(config: Config) -> ClientTls | None:

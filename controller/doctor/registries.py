@@ -85,6 +85,12 @@ def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
             return f"check {keys.login}"
         case RateLimited():
             return f"wait until its rate limit allows requests again, or set a login: {keys.login}"
+        case Unavailable(code=ErrorCode.DISK_FULL | ErrorCode.QUOTA_EXCEEDED):
+            return "give its storage more room, or evict copies and run its garbage collection"
+        case Unavailable(code=ErrorCode.READ_ONLY):
+            return "end its read-only maintenance, or name a registry that is no pull-through cache"
+        case Unavailable(code=ErrorCode.STORAGE_FAILED):
+            return "check the disk of the registry, and that it may write to its storage"
         case Unavailable(code=ErrorCode.UNKNOWN_HOST):
             return f"check the name in {keys.tls.address}, and that it resolves on this machine"
         case Unavailable():

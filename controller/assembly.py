@@ -21,11 +21,11 @@ from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.event_cache import LrpEventCache
+from controller.health import HealthStates
+from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
 from controller.process import Process
-from controller.health import HealthStates
-from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
@@ -189,9 +189,8 @@ def assemble(
         cache=rules.cache,
         limits=rules.limits,
     )
-    reconciler = Reconciler(
-        queue, sources=sources, ports=ports, rules=rules, process=process, registry=opened.health
-    )
+    reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
+    reconciler.gate.watch(opened.health)
     health.listen(reconciler.gate)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
@@ -302,7 +301,6 @@ def _health(config: Config, opened: OpenResources) -> HealthLoop:
         opened.health,
         opened.probe,
         opened.store.records,
-        config.cache_repositories,
         process=opened.process,
         look_interval=min(looks, SUSPECT_INTERVAL),
     )

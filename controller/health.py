@@ -67,7 +67,7 @@ class HealthStates:
         return failing is None or failing.fault.answers
 
     def is_known(self, source: str) -> bool:
-        """Whether a source registry was named by the operator, or has ever served anything to this process."""
+        """Whether a source registry was named by the operator, or has served anything to this process."""
         found = self.sources.get(source)
         return source in self._configured or (found is not None and found.is_served)
 
@@ -105,4 +105,3 @@ class HealthStates:
         self._sources.move_to_end(exchange.registry)
         if len(self._sources) > MOST_SOURCES:
             self._sources.popitem(last=False)
-

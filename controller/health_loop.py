@@ -1,7 +1,7 @@
-"""Probes the private registry, and says in the log when a registry becomes unhealthy and when it is well again.
+"""Probes the private registry, and logs when a registry becomes unhealthy and when it is well again.
 
-Sources are never probed. One that nobody has named but whoever pushed an app is mentioned only if it has served
-an image before: anybody can name a host that does not exist.
+Sources are never probed. One that only whoever pushed an app has named is mentioned only if it has served an
+image before: anybody can name a host that does not exist.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from controller.health import MOST_SOURCES, HealthStates
 from controller.process import Process
 from reconcile.health import Failing, RegistryUse
 from reconcile.records import CachedImage
-from reconcile.references import CacheRepositories, ImageReference
+from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="health")
 
@@ -39,8 +39,8 @@ QUIET = 600.0
 class Probe(Protocol):
     """Asks the private registry; whoever keeps its health learns how that ended."""
 
-    async def pull(self, image: ImageReference | None) -> None:
-        """Look an image up; None looks up one that may not exist."""
+    async def pull(self, copy: CacheGuid | None) -> None:
+        """Look a copy up; None looks up one that may not exist."""
 
     async def push(self) -> None:
         """Upload a small blob."""
@@ -92,7 +92,6 @@ class HealthLoop:
         states: The health, as requests show it.
         probe: Of the private registry.
         images: The copies.
-        cache: The names of copies.
         process: Clock and metrics.
         look_interval: Seconds between two looks.
     """
@@ -102,12 +101,11 @@ class HealthLoop:
         states: HealthStates,
         probe: Probe,
         images: HealthImages,
-        cache: CacheRepositories,
         *,
         process: Process,
         look_interval: float = SUSPECT_INTERVAL,
     ) -> None:
-        self._states, self._probe, self._images, self._cache = states, probe, images, cache
+        self._states, self._probe, self._images = states, probe, images
         self._process, self._look_interval = process, look_interval
         self._unhealthy: dict[tuple[str, RegistryUse], UnhealthyRegistry] = {}
         self._mentioned: OrderedDict[tuple[str, RegistryUse], float] = OrderedDict()
@@ -122,9 +120,11 @@ class HealthLoop:
 
     @property
     def unhealthy(self) -> tuple[UnhealthyRegistry, ...]:
-        """The registries that are unhealthy: the private one first, and then those that have been so longest."""
+        """The registries that are unhealthy, the private one first, then the one that is so longest."""
         return tuple(
-            sorted(self._unhealthy.values(), key=lambda each: (not each.is_private, each.since, each.registry))
+            sorted(
+                self._unhealthy.values(), key=lambda each: (not each.is_private, each.since, each.registry)
+            )
         )
 
     def listen(self, kept: KeptMigrations) -> None:
@@ -144,7 +144,7 @@ class HealthLoop:
             images = await self._images.list_images()
             self._next_pull = now + INTERVAL
             if images:
-                await self._probe.pull(self._cache.image(images[-1].cache_guid))
+                await self._probe.pull(images[-1].cache_guid)
             if self._states.private.pull.is_suspect:  # it may be this image alone
                 await self._probe.pull(None)
         if not private.push.is_suspect:

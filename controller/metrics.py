@@ -86,8 +86,8 @@ class Metrics:
         )
         self.cache_registry_unhealthy = Gauge(
             f"{prefix}cache_registry_unhealthy_since_seconds",
-            "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds since "
-            "1970; 0 while it is well",
+            "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "
+            "since 1970; 0 while it is well",
             ["use"],
             registry=self.registry,
         )

@@ -58,7 +58,6 @@ class GateDependencies:
     event_cache: EventCache
     pulls: CellPulls
     metrics: Metrics
-    registry: PulledRegistry
 
 
 class MigrationGate:
@@ -71,7 +70,7 @@ class MigrationGate:
         self._configured_max_in_flight = rules.max_in_flight
         self._overrides, self._event_cache = dependencies.overrides, dependencies.event_cache
         self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
-        self._registry = dependencies.registry
+        self._registry: PulledRegistry = UnwatchedRegistry()
         self._circuit_breaker = rules.circuit_breaker
         self._migrating: set[ProcessGuid] = set()
         self._recovering: set[ProcessGuid] = set()
@@ -92,6 +91,10 @@ class MigrationGate:
     def has_migrations(self) -> bool:
         """Whether any migration is under way."""
         return bool(self._migrating)
+
+    def watch(self, registry: PulledRegistry) -> None:
+        """Start no migration to copies while a registry is unhealthy."""
+        self._registry = registry
 
     def is_migrating(self, key: ProcessGuid) -> bool:
         """Whether a migration of an LRP is under way."""

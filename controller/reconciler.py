@@ -10,7 +10,7 @@ from dataclasses import replace
 import structlog
 
 from controller.backoff import backoff
-from controller.migration_gate import GateDependencies, MigrationGate, PulledRegistry, UnwatchedRegistry
+from controller.migration_gate import GateDependencies, MigrationGate
 from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
@@ -45,11 +45,7 @@ UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER
 
 
 class Reconciler:
-    """Runs passes over LRPs.
-
-    Args:
-        registry: Keeps migrations from starting while it is unhealthy; None leaves its health out.
-    """
+    """Runs passes over LRPs."""
 
     def __init__(
         self,
@@ -59,7 +55,6 @@ class Reconciler:
         ports: ActionPorts,
         rules: Rules,
         process: Process,
-        registry: PulledRegistry | None = None,
     ) -> None:
         self._queue = queue
         self._sources = sources
@@ -72,11 +67,7 @@ class Reconciler:
             queue,
             rules=rules,
             dependencies=GateDependencies(
-                sources.overrides,
-                sources.event_cache,
-                ports.pulls,
-                process.metrics,
-                registry or UnwatchedRegistry(),
+                sources.overrides, sources.event_cache, ports.pulls, process.metrics
             ),
         )
         """Whether migrations may start."""

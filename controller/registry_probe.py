@@ -13,7 +13,7 @@ from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.canary import TASK_IMAGE
 from reconcile.errors import DockerCacheError
-from reconcile.references import CacheRepositories, ImageReference
+from reconcile.references import CacheGuid, CacheRepositories
 
 SIZE = 65536
 """Bytes of the blob: more than a file system has left that counts as full."""
@@ -39,9 +39,9 @@ class RegistryProbe:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._registries.close)
 
-    async def pull(self, image: ImageReference | None) -> None:
-        """Look an image up; None looks up one that may not exist."""
-        target = self._cache.image(TASK_IMAGE) if image is None else image
+    async def pull(self, copy: CacheGuid | None) -> None:
+        """Look a copy up; None looks up one that may not exist."""
+        target = self._cache.image(TASK_IMAGE if copy is None else copy)
         cancellation = Cancellation()
 
         def work() -> None:

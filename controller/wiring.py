@@ -75,12 +75,16 @@ def open_cells_view(
 
 def open_health(config: Config) -> HealthStates:
     """Make what keeps the health of registries; nothing is known yet."""
-    return HealthStates(config.cache_registry.address, [DOCKER_HUB, *(each.address for each in config.registries)])
+    return HealthStates(
+        config.cache_registry.address, [DOCKER_HUB, *(each.address for each in config.registries)]
+    )
 
 
 def open_probe(config: Config, observer: RequestObserver) -> RegistryProbe:
     """Open what probes the private registry with the daemon's own login."""
-    registries = open_registries(config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=observer)
+    registries = open_registries(
+        config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=observer
+    )
     return RegistryProbe(registries, config.cache_repositories)
 
 

@@ -92,7 +92,7 @@ _WHOLE_REGISTRY = frozenset({502, 503, 504})
 """Statuses of a registry that does not work at all, or of a proxy in front of one."""
 
 _ABOUT_STORAGE = frozenset({Fault.DISK_FULL, Fault.QUOTA, Fault.STORAGE, Fault.ERRORS})
-"""Faults of pushes that only something stored disproves: an upload may start although its bytes have no room."""
+"""Faults of pushes that only something stored disproves: an upload may start that has no room for bytes."""
 
 _ABOUT_SIZE = frozenset({Fault.DISK_FULL, Fault.QUOTA})
 
@@ -186,6 +186,11 @@ class Failing:
         return self.count >= FEWEST_FAILURES and duration >= SHORTEST_FAILURE
 
 
+def _is_room(failing: Failing, stored: int | None, now: float) -> bool:
+    """Whether bytes that were stored prove that there is room again."""
+    return stored is not None and (stored >= failing.size or now - failing.last_at >= QUIET)
+
+
 @dataclass(frozen=True, slots=True)
 class UseHealth:
     """The health of one registry for pulls or for pushes.
@@ -249,9 +254,8 @@ class UseHealth:
             return self if self.served == repository else replace(self, served=repository)
         if failing.size and failing.fault in _ABOUT_STORAGE and stored is None:
             return self
-        if failing.fault in _ABOUT_SIZE and (stored is None or stored < failing.size):
-            if stored is None or now - failing.last_at < QUIET:
-                return self
+        if failing.fault in _ABOUT_SIZE and not _is_room(failing, stored, now):
+            return self
         return replace(self, failing=None, served=repository)
 
 

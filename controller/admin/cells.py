@@ -36,9 +36,7 @@ class PlannedRegistry(Protocol):
 class Obstacles:
     """What keeps the daemon from starting migrations to copies now, beside what is said of single LRPs."""
 
-    def __init__(
-        self, breaker: ResettableBreaker, cells: AdminCells, registry: PlannedRegistry
-    ) -> None:
+    def __init__(self, breaker: ResettableBreaker, cells: AdminCells, registry: PlannedRegistry) -> None:
         self._breaker, self._cells, self._registry = breaker, cells, registry
 
     def to_copies(self, placement_tags: Iterable[frozenset[str]]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ class CountedRegistries:
 class Unprobed:
     """A private registry that nobody probes: the loop that does is not run here."""
 
-    async def pull(self, image: ImageReference | None) -> None:
+    async def pull(self, copy: CacheGuid | None) -> None:
         raise NotImplementedError
 
     async def push(self) -> None:

@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 
 from controller.health import HealthStates
-from controller.health_loop import INTERVAL, LISTING_INTERVAL, PUSH_INTERVAL, QUIET, SUSPECT_INTERVAL, HealthLoop
+from controller.health_loop import (
+    INTERVAL,
+    LISTING_INTERVAL,
+    PUSH_INTERVAL,
+    QUIET,
+    SUSPECT_INTERVAL,
+    HealthLoop,
+)
 from controller.process import Process
 from reconcile.errors import DockerCacheError, ErrorCode, Unavailable
 from reconcile.health import Exchange, Failure, RegistryUse
 from reconcile.records import CachedImage
-from reconcile.references import CacheGuid, CacheRepositories, ImageReference, parse_image_reference
+from reconcile.references import CacheGuid, parse_image_reference
 from tests.controller.store.samples import digest, image
 
 pytestmark = pytest.mark.looptime
@@ -51,9 +58,9 @@ class Scene:
         self.listings += 1
         return self.images
 
-    async def pull(self, target: ImageReference | None) -> None:
-        self.probes.append((self.process.monotonic(), "other" if target is None else "newest"))
-        self.ask(CACHE, RegistryUse.PULL, self.pull_problem, repository=str(target))
+    async def pull(self, copy: CacheGuid | None) -> None:
+        self.probes.append((self.process.monotonic(), "other" if copy is None else "newest"))
+        self.ask(CACHE, RegistryUse.PULL, self.pull_problem, repository=str(copy))
 
     async def push(self) -> None:
         self.probes.append((self.process.monotonic(), "push"))
@@ -90,7 +97,7 @@ def now() -> float:
 async def scene() -> AsyncIterator[Scene]:
     process = Process("run", clock=lambda: EPOCH + now(), monotonic=now)
     made = Scene(HealthStates(CACHE, clock=now), process)
-    made.loop = HealthLoop(made.states, made, made, CacheRepositories(CACHE), process=process)
+    made.loop = HealthLoop(made.states, made, made, process=process)
     made.loop.listen(made)
     yield made
     for task in made.tasks:
@@ -103,7 +110,9 @@ def lines(output: str, event: str) -> list[dict[str, Any]]:
     return [line for line in found if line["message"] == f"docker-cache.health.{event}"]
 
 
-async def test_a_private_registry_that_is_well_is_asked_for_its_newest_copy_twice_a_minute(scene: Scene) -> None:
+async def test_a_private_registry_that_is_well_is_asked_for_its_newest_copy_twice_a_minute(
+    scene: Scene,
+) -> None:
     await scene.start()
     await asyncio.sleep(10 * 60.0 + 1.0)
 
@@ -258,7 +267,9 @@ class TestSources:
         assert len(said) in {3, 4}
         assert len(well) in {len(said), len(said) - 1}
 
-    async def test_the_private_registry_comes_first_and_then_what_has_lasted_longest(self, scene: Scene) -> None:
+    async def test_the_private_registry_comes_first_and_then_what_has_lasted_longest(
+        self, scene: Scene
+    ) -> None:
         await scene.start()
         for source in ("b.example", "a.example"):
             scene.ask(source, RegistryUse.PULL, None)

@@ -90,8 +90,9 @@ async def scene() -> Scene:
         control = OperatorControl(store.operations)
     rules = replace(RULES, max_in_flight=2, circuit_breaker=CircuitBreaker(2, retry_after=60.0))
     pulls, registry = Pulls(), Registry()
-    dependencies = GateDependencies(control, event_cache, pulls, Metrics(), registry)
+    dependencies = GateDependencies(control, event_cache, pulls, Metrics())
     gate = MigrationGate(queue, rules=rules, dependencies=dependencies)
+    gate.watch(registry)
     return Scene(gate, queue, event_cache, control, pulls, registry)
 
 
@@ -266,7 +267,12 @@ async def test_no_migration_to_a_copy_starts_while_the_private_registry_is_unhea
     assert scene.reason(A) is None
 
 
-async def test_an_app_that_cells_cannot_start_goes_on_whatever_the_private_registry_does(scene: Scene) -> None:
+async def test_an_app_that_cells_cannot_start_goes_on_whatever_the_private_registry_does(
+    scene: Scene,
+) -> None:
     scene.registry.problem = "gone"
 
-    assert scene.gate.why_not_start(BeginMigration(LRP, None, 1, Goal.CACHE, ended=Reason.NOT_PULLED), NOW) is None
+    assert (
+        scene.gate.why_not_start(BeginMigration(LRP, None, 1, Goal.CACHE, ended=Reason.NOT_PULLED), NOW)
+        is None
+    )

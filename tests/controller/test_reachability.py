@@ -14,7 +14,7 @@ from controller.reachability import LOOKS, Reachability
 from reconcile.errors import Denied, DockerCacheError, Unavailable
 from reconcile.health import Exchange, Failure, RegistryUse
 from reconcile.records import CachedImage
-from reconcile.references import CacheGuid, CacheRepositories, ImageReference
+from reconcile.references import CacheGuid
 from tests.controller.store.samples import digest, image
 
 pytestmark = pytest.mark.looptime
@@ -37,8 +37,8 @@ class PrivateRegistry:
     async def list_images(self) -> tuple[CachedImage, ...]:
         return self.images
 
-    async def pull(self, image: ImageReference | None) -> None:
-        exchange = Exchange(CACHE, "some" if image is None else image.path, RegistryUse.PULL)
+    async def pull(self, copy: CacheGuid | None) -> None:
+        exchange = Exchange(CACHE, "other" if copy is None else copy, RegistryUse.PULL)
         if self.problem is None:
             self.health.answered(exchange, None)
         else:
@@ -53,9 +53,7 @@ async def watching(registry: PrivateRegistry) -> AsyncIterator[Reachability]:
     """Watch a registry in virtual time."""
     process = Process("run", monotonic=asyncio.get_running_loop().time)
     registry.health = HealthStates(CACHE, clock=process.monotonic)
-    probes = HealthLoop(
-        registry.health, registry, registry, CacheRepositories(CACHE), process=process, look_interval=5.0
-    )
+    probes = HealthLoop(registry.health, registry, registry, process=process, look_interval=5.0)
     watch = Reachability(registry.health, registry, restore_after=RESTORE_AFTER, process=process)
     tasks = [asyncio.create_task(each.run()) for each in (probes, watch)]
     yield watch

@@ -81,7 +81,7 @@ async def ask() -> AsyncIterator[Ask]:
 
 @asynccontextmanager
 async def running(directory: Path, **options: object) -> AsyncIterator[Distribution]:
-    directory.mkdir()
+    await asyncio.to_thread(directory.mkdir)
     manager = run_distribution(directory, **options)  # type: ignore[arg-type]
     registry = await asyncio.to_thread(manager.__enter__)
     try:

@@ -71,7 +71,9 @@ async def unhealthy(operator: Operator) -> list[Row]:
 async def metric(env: Environment, name: str) -> float:
     async with httpx.AsyncClient() as client:
         text = (await client.get(f"http://{env.settings['metrics_address']}/metrics")).text
-    return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(f"docker_cache_{name} ")))
+    return float(
+        next(line.split()[-1] for line in text.splitlines() if line.startswith(f"docker_cache_{name} "))
+    )
 
 
 def lines(daemon: DaemonProcess, event: str, **data: object) -> list[dict[str, Any]]:
@@ -150,7 +152,8 @@ async def test_a_source_that_is_gone_is_named_with_what_waits_for_it(
     (app,) = await running_apps(env, "web")
     await env.replaced(app)
     env.source.faults.faults.extend(
-        Fault(method, "/v2/", Refuse(502, b"<html>Bad Gateway</html>"), times=None) for method in ("GET", "HEAD")
+        Fault(method, "/v2/", Refuse(502, b"<html>Bad Gateway</html>"), times=None)
+        for method in ("GET", "HEAD")
     )
     await operator.runs("cache", f"{env.source.address}/team/gone:1")
 
@@ -182,7 +185,8 @@ async def test_a_source_that_limits_the_rate_of_its_only_image_is_well(
     daemon = await env.started_daemon()
     env.source.push("team/web", "1", images.image([images.layer(5_000, 7)]))
     env.source.faults.faults.extend(
-        Fault(method, "/v2/", Refuse(429, b"slow", {"Retry-After": "1"}), times=None) for method in ("GET", "HEAD")
+        Fault(method, "/v2/", Refuse(429, b"slow", {"Retry-After": "1"}), times=None)
+        for method in ("GET", "HEAD")
     )
     await operator.runs("cache", f"{env.source.address}/team/web:1")
     await daemon.logged("cacher.postponed-job", count=4)

@@ -2,7 +2,16 @@
 
 import pytest
 
-from reconcile.errors import Conflict, Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import (
+    Conflict,
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 from reconcile.health import (
     FEWEST_FAILURES,
     QUIET,
@@ -64,7 +73,9 @@ def test_an_error_says_what_is_wrong_with_the_registry_or_nothing_about_it(
     assert (after(error, status=status).failing is None) == (fault is None)
 
 
-@pytest.mark.parametrize("error", [FULL, READ_ONLY, Unavailable("registry", ErrorCode.CERTIFICATE, "expired")])
+@pytest.mark.parametrize(
+    "error", [FULL, READ_ONLY, Unavailable("registry", ErrorCode.CERTIFICATE, "expired")]
+)
 def test_a_registry_that_says_what_is_wrong_is_believed_at_once(error: DockerCacheError) -> None:
     unhealthy = after(error).unhealthy
 

@@ -12,7 +12,16 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from controller.registry.http.storage_faults import WORDS, storage_fault
-from reconcile.errors import Conflict, Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import (
+    Conflict,
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
@@ -140,7 +149,9 @@ def _explain(refusal: Refusal, said: str, fault: ErrorCode | None) -> str:
         return f"{refusal.attempted}: {WORDS[fault]} ({quoted})"
     if refusal.status == 413:
         size = f" of {refusal.length:,} bytes" if refusal.length else ""
-        advice = "raise the limit of the registry, or of the proxy in front of it (client_max_body_size in nginx)"
+        advice = (
+            "raise the limit of the registry, or of the proxy in front of it (client_max_body_size in nginx)"
+        )
         return f"{refusal.attempted}: an upload{size} is more than it accepts: {advice} ({quoted})"
     return f"{refusal.attempted}: {quoted}"
 

@@ -2,7 +2,8 @@
 
 Source: the CNCF registry answers 500 `UNKNOWN`, and in `detail` either the operating system's text or its
 file system driver's error with the number of Linux's errno.h (seen with version 2.8 on a full and on a
-read-only disk); in its read-only mode it answers every write with 405. Harbor, Quay and MinIO say it in texts.
+read-only disk). In its read-only mode it answers every write with 405. Harbor, Quay and MinIO
+say it in texts.
 """
 
 import errno
@@ -33,7 +34,9 @@ _ERRNO = MappingProxyType(
 )
 _TEXTS = (
     (
-        re.compile(r"(?i)no space left on device|\bENOSPC\b|insufficient storage|disk (is )?full|StorageFull"),
+        re.compile(
+            r"(?i)no space left on device|\bENOSPC\b|insufficient storage|disk (is )?full|StorageFull"
+        ),
         ErrorCode.DISK_FULL,
     ),
     (re.compile(r"(?i)minimum free drive threshold"), ErrorCode.DISK_FULL),

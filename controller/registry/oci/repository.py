@@ -253,7 +253,9 @@ class Repository:
         with response:
             if response.status not in {201, 202}:
                 # It says nothing about the registry: the blob is uploaded then.
-                raise error_from_refusal(self.session.refusal(response, f"{subject} (mount from {mount_from})"))
+                raise error_from_refusal(
+                    self.session.refusal(response, f"{subject} (mount from {mount_from})")
+                )
             response.drain()
             return (
                 None

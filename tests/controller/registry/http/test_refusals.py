@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 import pytest
 
 from controller.registry.http.refusals import Refusal, error_from_refusal, parse_remaining, parse_retry_after
-from reconcile.errors import Conflict, Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import (
+    Conflict,
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 
 SUBJECT = "registry.example/library/nginx:1.27"
 
@@ -141,13 +150,23 @@ HARBOR_FULL = (
     b'{"errors":[{"code":"DENIED","message":"adding 2.0 MiB of storage resource, which when updated to '
     b'current usage of 9 MiB will exceed the configured upper limit of 10.0 MiB."}]}'
 )
-HARBOR_READ_ONLY = (
-    b'{"errors":[{"code":"DENIED","message":"The system is in read only mode. Any modification is prohibited."}]}'
-)
+HARBOR_READ_ONLY = b'{"errors":[{"code":"DENIED","message":"The system is in read only mode. Any modification is prohibited."}]}'
 STORES_NOTHING: list[tuple[str, int, bytes, ErrorCode, str]] = [
-    ("PUT", 500, FULL_FOR_BLOB, ErrorCode.DISK_FULL, "its disk is full (status 500: UNKNOWN: unknown error: write"),
+    (
+        "PUT",
+        500,
+        FULL_FOR_BLOB,
+        ErrorCode.DISK_FULL,
+        "its disk is full (status 500: UNKNOWN: unknown error: write",
+    ),
     ("POST", 500, FULL_FOR_START, ErrorCode.DISK_FULL, '"Op":"write"'),
-    ("POST", 500, FULL_FOR_START.replace(b"28", b"122"), ErrorCode.QUOTA_EXCEEDED, "its storage quota is used up"),
+    (
+        "POST",
+        500,
+        FULL_FOR_START.replace(b"28", b"122"),
+        ErrorCode.QUOTA_EXCEEDED,
+        "its storage quota is used up",
+    ),
     ("POST", 500, FULL_FOR_START.replace(b"28", b"13"), ErrorCode.STORAGE_FAILED, "its storage fails"),
     ("POST", 500, READ_ONLY_DISK, ErrorCode.READ_ONLY, "it is read-only"),
     ("POST", 405, b"Method not allowed\n", ErrorCode.READ_ONLY, "(status 405: Method not allowed)"),
@@ -207,7 +226,9 @@ def test_a_detail_that_says_nothing_is_left_out(detail: bytes) -> None:
 
 
 def test_a_detail_is_foreign_text() -> None:
-    detail = b'{"a":"marker-password","Authorization":"Bearer abcdefghij","url":"https://u:p@s.example/x?sig=1"}'
+    detail = (
+        b'{"a":"marker-password","Authorization":"Bearer abcdefghij","url":"https://u:p@s.example/x?sig=1"}'
+    )
     error = refused(500, b'{"errors":[{"code":"UNKNOWN","message":"m\\u001b[31m","detail":%b}]}' % detail)
 
     for secret in ("marker-password", "abcdefghij", "u:p", "sig=1", "\x1b"):

@@ -115,7 +115,7 @@ class HealthLoop:
         self._kept: KeptMigrations | None = None
         metrics = process.metrics
         for use in RegistryUse:
-            metrics.cache_registry_unhealthy.labels(use=use).set_function(partial(self._since, use))
+            metrics.private_registry_unhealthy.labels(use=use).set_function(partial(self._since, use))
         metrics.unhealthy_sources.set_function(self._count_sources)
 
     @property

@@ -84,8 +84,8 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
-        self.cache_registry_unhealthy = Gauge(
-            f"{prefix}cache_registry_unhealthy_since_seconds",
+        self.private_registry_unhealthy = Gauge(
+            f"{prefix}private_registry_unhealthy_since_seconds",
             "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "
             "since 1970; 0 while it is well",
             ["use"],

@@ -52,6 +52,7 @@ FAULTS: list[tuple[DockerCacheError, int, Fault | None]] = [
     (GONE, 0, Fault.NO_ANSWER),
     (Unavailable("registry", ErrorCode.TIMEOUT, ""), 0, Fault.NO_ANSWER),
     (Unavailable("registry", "http-503", ""), 503, Fault.UNAVAILABLE),
+    (Unavailable("registry", "unavailable", "asked to wait", retry_after=60.0), 0, Fault.UNAVAILABLE),
     (BROKEN, 500, Fault.ERRORS),
     (REFUSED, 401, Fault.LOGIN),
     (Denied("registry", ErrorCode.BAD_CREDENTIALS, ""), 0, Fault.LOGIN),

@@ -75,7 +75,7 @@ def _resume(case: Case) -> Step | None:
 
 
 def _is_late(case: Case) -> bool:
-    return case.row.ended is Reason.NOT_HEALTHY or case.waited > case.limits.start
+    return case.row.ended is Reason.NOT_HEALTHY or case.waited_for_start > case.limits.start
 
 
 def _drain(case: Case, bridge: DesiredLrp) -> Step | None:

@@ -8,6 +8,7 @@ The gate draws the same examples each time, and a long run new ones.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -322,6 +323,28 @@ def test_an_operator_turns_an_app_round_that_waits_for_its_copy_beside_its_bridg
     run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL if copy is Pulls.FAIL else Pulls.WORK
 
     restored(run)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_an_app_whose_stops_were_lost_is_back_on_its_source_although_its_bridge_crashed(lost: int) -> None:
+    """What is left of the bridge stands in for one old instance after the other, and another for none of it."""
+    run = begun(2)
+    run.bbs.loses_stops = True
+    while run.row is not None and run.row.phase is not Phase.REMOVED:
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.is_restore_requested = True
+    run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL
+    while run.row is not None and run.row.phase is not Phase.STARTING:
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    for key in [(BRIDGE, index) for index in range(lost)]:
+        run.goes(partial(run.crash, key))
+    assert run.row is not None
+    assert run.bbs.serving(PROCESS) == len(run.row.instance_guids) == 2
+
+    run.comes_to_rest()
+
+    assert run.ends[Reason.RESTORED] == 1
+    assert all(run.bbs.runs_from[each.instance_guid] == SOURCE.rootfs for each in run.bbs.rows(PROCESS))
 
 
 def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:

@@ -38,9 +38,24 @@ def removing_bridge(case: Case) -> Step:
         if row.drain_sent_at and left > 0 and world.lrp is not None and not was_removed:
             # An update that took its routes away may still take effect.
             return RetryLater(Reason.WAITING_FOR_ROUTES, min(left, LONGEST_RETRY))
-        return Close(row, row.ended or case.success)
+        return _close(case)
     retire = case.retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return retire or case.wait(Reason.REMOVING_BRIDGE)
+
+
+def _close(case: Case) -> Step:
+    """End the migration as it went, unless its owner has removed the LRP since, or desired it anew."""
+    row, lrp = case.row, case.world.lrp
+    ended = row.ended or case.success
+    if ended not in {Reason.MIGRATED, Reason.RESTORED}:
+        return Close(row, ended)
+    if lrp is None:
+        return Close(row, Reason.REMOVED_BY_OWNER)
+    if lrp.rootfs == case.target.rootfs:
+        return Close(row, ended)
+    is_as_before = lrp.rootfs == row.original.rootfs  # what a lost stop has left runs what is desired again
+    left = replace(row, instance_guids=frozenset()) if is_as_before else row
+    return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER)
 
 
 def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:

@@ -103,6 +103,10 @@ class Migrating(RuleBasedStateMachine):
         self.app.owner_syncs()
 
     @rule()
+    def owner_starts_anew(self) -> None:
+        self.app.owner_starts_anew()
+
+    @rule()
     def owner_deletes(self) -> None:
         self.app.owner_deletes()
 
@@ -345,6 +349,20 @@ def test_an_app_whose_stops_were_lost_is_back_on_its_source_although_its_bridge_
 
     assert run.ends[Reason.RESTORED] == 1
     assert all(run.bbs.runs_from[each.instance_guid] == SOURCE.rootfs for each in run.bbs.rows(PROCESS))
+
+
+def test_an_app_that_its_owner_starts_anew_while_its_bridge_is_removed_was_not_migrated() -> None:
+    run = begun(1)
+    while BRIDGE in run.bbs.desired:
+        run.passes()
+    assert run.row is not None
+    assert run.row.phase is Phase.REMOVING_BRIDGE
+
+    run.goes(run.owner_starts_anew, run.bbs.progress, run.bbs.converge, run.bbs.progress, run.bbs.progress)
+    run.passes(10)
+
+    assert run.ends == {Reason.CHANGED_BY_CLOUD_CONTROLLER: 1}
+    run.comes_to_rest()
 
 
 def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:

@@ -469,7 +469,8 @@ class App:
         if PROCESS in self.bbs.desired:
             self.bbs.update(PROCESS, instances, self.routes, self.annotation)
             # which instances go is the owner's doing; the bridge stands for the app's own, and adds none to them
-            bridged = self.bbs.serving(BRIDGE) if "cf-router" in self.bbs.routes.get(BRIDGE, {}) else 0
+            bridge = self.bbs.desired.get(BRIDGE)
+            bridged = self.bbs.serving(BRIDGE) if bridge is not None and "cf-router" in bridge.routes else 0
             self.held = min(self.held, max(self.bbs.serving(PROCESS), bridged))
         else:
             self.owner_syncs()

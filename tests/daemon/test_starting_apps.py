@@ -127,6 +127,7 @@ def row_of(env: Environment, watch: StartWatch, app: App, *, failures: int) -> R
 
 @pytest.mark.slow
 @pytest.mark.long
+@pytest.mark.timeout(600)  # with --long the slow source alone takes longer than the limit of others
 async def test_a_push_serves_in_seconds_whatever_its_source_and_its_copy_do(
     version: Version,
     tmp_path: Path,

@@ -113,19 +113,9 @@ class Case:
         return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
 
     def give_up(self, reason: Reason, failure: StartFailure | None = None) -> Enter:
-        """End the migration after its bridge is removed.
-
-        Where the LRP is desired from its old rootfs, an instance whose stop was lost runs what is desired:
-        stopping it would cost the app one.
-        """
-        lrp, original = self.world.lrp, self.row.original
-        is_as_before = lrp is not None and lrp.rootfs == original.rootfs != self.target.rootfs
+        """End the migration after its bridge is removed."""
         is_of_copy = self.row.goal is Goal.CACHE
-        row = replace(
-            self.row,
-            detail="" if failure is None else failure.detail,
-            instance_guids=frozenset() if is_as_before else self.row.instance_guids,
-        )
+        row = replace(self.row, detail="" if failure is None else failure.detail)
         entered = replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
         return replace(entered, failure=failure if is_of_copy else None)
 

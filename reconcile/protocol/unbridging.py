@@ -28,8 +28,10 @@ def removing_bridge(case: Case) -> Step:
     if world.lrp is None and was_removed and case.may_be_ours:
         return case.enter(Phase.REMOVED)
     if world.lrp is not None:
-        retire = case.retire_stale(world.lrp)
-        if retire is not None:
+        if not was_removed and row.instance_guids and _is_as_before(case, world.lrp):
+            if not case.old_instances or case.waited > case.limits.leftover:
+                return Enter(replace(row, instance_guids=frozenset()))
+        elif (retire := case.retire_stale(world.lrp)) is not None:
             return retire
     if world.bridge is not None:
         return _remove(case, world.bridge, was_removed=was_removed)
@@ -47,15 +49,22 @@ def _close(case: Case) -> Step:
     """End the migration as it went, unless its owner has removed the LRP since, or desired it anew."""
     row, lrp = case.row, case.world.lrp
     ended = row.ended or case.success
-    if ended not in {Reason.MIGRATED, Reason.RESTORED}:
-        return Close(row, ended)
+    is_success = ended in {Reason.MIGRATED, Reason.RESTORED}
     if lrp is None:
-        return Close(row, Reason.REMOVED_BY_OWNER)
+        return Close(row, Reason.REMOVED_BY_OWNER if is_success else ended)
     if lrp.rootfs == case.target.rootfs:
         return Close(row, ended)
-    is_as_before = lrp.rootfs == row.original.rootfs  # what a lost stop has left runs what is desired again
-    left = replace(row, instance_guids=frozenset()) if is_as_before else row
-    return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER)
+    left = replace(row, instance_guids=frozenset()) if _is_as_before(case, lrp) else row
+    return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER if is_success else ended)
+
+
+def _is_as_before(case: Case, lrp: DesiredLrp) -> bool:
+    """Whether an LRP is desired from its old rootfs.
+
+    An old instance whose stop was lost runs what is desired then: stopping it would cost the app one. Until
+    its stop has had time to arrive it counts for nothing, since it may be about to end.
+    """
+    return lrp.rootfs == case.row.original.rootfs != case.target.rootfs
 
 
 def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:

@@ -365,6 +365,23 @@ def test_an_app_that_its_owner_starts_anew_while_its_bridge_is_removed_was_not_m
     run.comes_to_rest()
 
 
+def test_an_app_that_its_owner_desired_again_keeps_its_bridge_until_its_old_instances_are_gone() -> None:
+    """Its owner syncs just after the removal, and an operator cancels the migration then."""
+    run = begun(1)
+    while run.row is not None and run.row.phase is not Phase.REMOVED:
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.goes(run.owner_maps_a_route, run.step)
+    assert run.row is not None
+    assert (run.row.phase, run.bbs.desired[PROCESS].rootfs) == (Phase.BRIDGING, SOURCE.rootfs)
+    run.is_restore_requested = True
+
+    for _ in range(5):
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.goes(run.bbs.progress)
+    assert run.bbs.rows(PROCESS) == ()
+    run.comes_to_rest()
+
+
 def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:
     run = starting_app(copy=Pulls.HANG)
     run.passes(2)

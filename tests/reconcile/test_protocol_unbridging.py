@@ -226,6 +226,34 @@ class TestStaleInstances:
         assert step(soon, replace(BACK, instances=(*NEW, OURS[0]))) == RemoveBridge(soon)
 
 
+class TestOldInstancesOfOneThatWasGivenUp:
+    """Its owner desired it again after a removal, from what it ran from before."""
+
+    LEAVING = replace(FAILED, instance_guids=frozenset({"a", "b"}))
+
+    def test_they_may_still_be_stopped_and_the_bridge_stays(self) -> None:
+        assert step(self.LEAVING, WORLD) == RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+        late = replace(WORLD, now=NOW + LIMITS.stop + 1)
+        assert isinstance(step(self.LEAVING, late), RetryLater)
+
+    def test_those_whose_stop_was_lost_run_what_is_desired_and_are_nobodys_leftovers(self) -> None:
+        late = replace(WORLD, now=self.LEAVING.entered_at + LIMITS.leftover + 1)
+
+        assert step(self.LEAVING, late) == Enter(replace(self.LEAVING, instance_guids=frozenset()))
+
+    def test_so_are_those_that_are_gone(self) -> None:
+        gone = replace(WORLD, instances=NEW)
+
+        assert step(self.LEAVING, gone) == Enter(replace(self.LEAVING, instance_guids=frozenset()))
+
+    def test_a_bridge_that_serves_nothing_is_not_kept_for_them(self) -> None:
+        failed = replace(WORLD, bridge_instances=(instance(0, CRASHED),))
+        assert step(self.LEAVING, failed) == RemoveBridge(self.LEAVING)
+
+        ended = step(self.LEAVING, replace(failed, bridge=None, bridge_instances=()))
+        assert ended == Close(replace(self.LEAVING, instance_guids=frozenset()), Reason.BRIDGE_CRASHED)
+
+
 class TestTheEnd:
     REMOVED = replace(BACK, bridge=None)
 

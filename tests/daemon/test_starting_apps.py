@@ -170,6 +170,7 @@ async def without_daemon(env: Environment, watch: StartWatch, case: Case, second
     start = await watch.start(app)
     if case.source(seconds) == Refused():
         await asyncio.sleep(UNAIDED)
+        await env.cloud.delete(app)  # or it serves after all once the source is mended
     else:
         await until(lambda: start.served_at is not None)
     env.mend(env.source)

@@ -84,6 +84,11 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
+        self.outdated_logins = Gauge(
+            f"{prefix}outdated_logins",
+            "LRPs that run from a copy with another login for the private registry than the configured one",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",

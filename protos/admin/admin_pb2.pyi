@@ -36,6 +36,7 @@ class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STRATEGY_UNSPECIFIED: _ClassVar[Strategy]
     STRATEGY_RECREATE: _ClassVar[Strategy]
     STRATEGY_BRIDGE: _ClassVar[Strategy]
+    STRATEGY_UPDATE: _ClassVar[Strategy]
 
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -128,6 +129,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
     REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
+    REASON_LOGIN_OUTDATED: _ClassVar[Reason]
+    REASON_LOGIN_UPDATED: _ClassVar[Reason]
+    REASON_FOREIGN_LOGIN: _ClassVar[Reason]
 
 class CellPullsState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -171,6 +175,7 @@ GOAL_SOURCE: Goal
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_RECREATE: Strategy
 STRATEGY_BRIDGE: Strategy
+STRATEGY_UPDATE: Strategy
 PHASE_UNSPECIFIED: Phase
 PHASE_PREPARED: Phase
 PHASE_BRIDGING: Phase
@@ -257,6 +262,9 @@ REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
 REASON_DRAINING_ORIGINAL: Reason
+REASON_LOGIN_OUTDATED: Reason
+REASON_LOGIN_UPDATED: Reason
+REASON_FOREIGN_LOGIN: Reason
 CELL_PULLS_STATE_UNSPECIFIED: CellPullsState
 CELL_PULLS_STATE_UNPROVEN: CellPullsState
 CELL_PULLS_STATE_PROVEN: CellPullsState

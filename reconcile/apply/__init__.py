@@ -15,12 +15,14 @@ from reconcile.actions import (
     Forget,
     RemoveOrphanedBridge,
     Skip,
+    UpdateLogin,
     VerifyImage,
 )
 from reconcile.apply.action_ports import ActionCopyRecords, ActionPorts, Outcome
 from reconcile.apply.beginning import begin, verify_copy
 from reconcile.apply.bridge_changes import change_bridge, update_routes
 from reconcile.apply.journal_rows import close, enter_next
+from reconcile.apply.login_updates import update_login
 from reconcile.apply.replacing import desire_original, remove_original, turn_back
 from reconcile.apply.retiring import retire
 from reconcile.errors import NotFound
@@ -59,6 +61,8 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
             return await verify_copy(action, observed, ports)
         case BeginMigration():
             return await begin(action, observed, facts, ports)
+        case UpdateLogin():
+            return await update_login(action, observed, ports)
         case RetireInstances():
             return await retire(action, observed, ports)
         case RemoveOrphanedBridge(process_guid, reason):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from reconcile.login_storage import LoginStorage
 from reconcile.ports import (
     Bridges,
     CacheRequests,
@@ -10,6 +11,7 @@ from reconcile.ports import (
     ImageEngine,
     Instances,
     Journal,
+    Logins,
     Lrps,
     OriginalSources,
     Verifier,
@@ -57,10 +59,12 @@ class ActionPorts:
     """The ports that actions have effects through.
 
     Attributes:
+        login_storage: Whether the BBS stores a login that is updated in place; decisions rest on it.
         stops: The instances that were retired lately; whoever reads events asks it which are expected.
     """
 
     lrps: Lrps
+    logins: Logins
     bridges: Bridges
     instances: Instances
     journal: Journal
@@ -72,4 +76,5 @@ class ActionPorts:
     pulls: CellPulls
     cache: CacheRepositories
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
+    login_storage: LoginStorage = field(default_factory=LoginStorage)
     stops: StopRequests = field(default_factory=StopRequests)

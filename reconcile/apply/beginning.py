@@ -10,7 +10,7 @@ from reconcile.decide import request_of_lrp
 from reconcile.errors import DockerCacheError
 from reconcile.facts import Facts
 from reconcile.instances import failure_of_pull
-from reconcile.lrps import ProcessGuid, Pull
+from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Migration, OriginalSource, Phase, Strategy
@@ -32,6 +32,9 @@ async def _request_again(
     if observed.lrp is not None:
         source = image.source if observed.binding is None else observed.binding.source
         request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
+        if observed.current_copy is not None:  # it has the login of the private registry, not of its source
+            known = observed.original_source
+            request = replace(request, credentials=None if known is None else known.credentials)
         await ports.requests.request(request)
     await ports.journal.delete_migration(guid)
     vanished = f"{ports.cache.image(image.cache_guid)} vanished from the private registry"
@@ -56,6 +59,7 @@ async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports:
         ended=action.ended,
         detail=action.detail,
         way_back=_way_back_of(action, observed),
+        renews_login=action.renews_login,
     )
     await ports.journal.save_migration(row)
     if action.ended is not None:
@@ -68,14 +72,17 @@ async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports:
             raise
         if not has_copy:
             return await _request_again(guid, image, observed, ports)
-        lrp = action.lrp
-        login = lrp.credentials
-        await ports.original_sources.save_original_source(
-            OriginalSource(guid, cache_guid, lrp.rootfs, login is not None, login)
-        )
+        if not action.renews_login:  # otherwise its source is known already, and is not the copy
+            await _save_source(action.lrp, cache_guid, ports)
     if action.strategy is Strategy.BRIDGE:
         return await enter(replace(row, phase=Phase.BRIDGING), ports)
     return await remove_original(row, observed, facts, ports)
+
+
+async def _save_source(lrp: DesiredLrp, cache_guid: CacheGuid, ports: ActionPorts) -> None:
+    login = lrp.credentials
+    source = OriginalSource(lrp.process_guid, cache_guid, lrp.rootfs, login is not None, login)
+    await ports.original_sources.save_original_source(source)
 
 
 def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:

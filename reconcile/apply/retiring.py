@@ -2,7 +2,7 @@
 
 from reconcile.apply.action_ports import ActionPorts, Outcome
 from reconcile.errors import NotFound
-from reconcile.instances import without_container
+from reconcile.instances import failure_of_pull, without_container
 from reconcile.lrps import ActualLrp, Presence
 from reconcile.observed import Observed
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY
@@ -18,6 +18,13 @@ async def retire(action: RetireInstances, observed: Observed, ports: ActionPorts
     if without_container(action.instances):  # the BBS deletes their rows at once
         return Outcome(action.reason, retry_after=SHORTEST_RETRY)
     return Outcome(action.reason, "their stop requests were lost: retired", retry_after=LONGEST_RETRY)
+
+
+async def retire_refused(observed: Observed, ports: ActionPorts) -> None:
+    """Retire instances whose image cells could not pull; the BBS starts others at its next convergence."""
+    for row in without_container(observed.instances):
+        if failure_of_pull([row]) is not None:
+            await _retire_one(row, observed.now, ports)
 
 
 async def _retire_one(instance: ActualLrp, now: float, ports: ActionPorts) -> None:

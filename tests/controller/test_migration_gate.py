@@ -34,9 +34,13 @@ class Pulls:
     """Cells that cannot pull, by placement tags."""
 
     problems: dict[frozenset[str], str] = field(default_factory=dict)
+    refuted: set[frozenset[str]] = field(default_factory=set)
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         return self.problems.get(placement_tags)
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        return placement_tags in self.refuted
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         raise NotImplementedError

@@ -179,6 +179,7 @@ class Bench:
         records = self.store.records
         return ActionPorts(
             lrps=self.client,
+            logins=self.client,
             bridges=self.client,
             instances=self.client,
             journal=self.store.journal,

@@ -75,6 +75,7 @@ class Ports:
     instances: tuple[ActualLrp, ...] = ()
     migration: Migration | None = None
     has_image: bool = True
+    stores_logins: bool = True
     done: list[object] = field(default_factory=list)
     refusals: dict[str, DockerCacheError] = field(default_factory=dict)
     requested: list[str] = field(default_factory=list)
@@ -83,6 +84,7 @@ class Ports:
     def ports(self) -> ActionPorts:
         return ActionPorts(
             lrps=self,
+            logins=self,
             bridges=self,
             instances=self,
             journal=self,
@@ -138,6 +140,11 @@ class Ports:
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
         self._do("update", process_guid, lrp)
 
+    async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:
+        self._do("login", process_guid, credentials)
+        if self.lrp is not None and self.stores_logins:
+            self.lrp = replace(self.lrp, credentials=credentials)
+
     async def upsert_domain(self, domain: str, *, ttl: int) -> None:
         self._do("domain", domain)
 
@@ -186,6 +193,9 @@ class Ports:
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         return None
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        return False
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         self._do("failure", cell_id, placement_tags, failure.blame)

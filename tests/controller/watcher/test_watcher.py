@@ -101,6 +101,8 @@ class MemoryBbs:
     skipped: int = 0
     problem: DockerCacheError | None = None
     events: "asyncio.Queue[Event | DockerCacheError]" = field(default_factory=asyncio.Queue)
+    lrps: list[DesiredLrp] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
     subscribed: int = 0
     listed: int = 0
 
@@ -132,6 +134,15 @@ class MemoryBbs:
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan:
         return Scan([each for each in self.infos if each.domain == domain], self.skipped)
+
+    async def list_desired_lrps(
+        self, domain: str, process_guids: Sequence[ProcessGuid]
+    ) -> AsyncIterator[DesiredLrp]:
+        assert domain == ""
+        self.batches.append(len(process_guids))
+        for lrp in self.lrps:
+            if lrp.process_guid in process_guids:
+                yield lrp
 
 
 @dataclass

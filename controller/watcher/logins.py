@@ -1,7 +1,7 @@
-"""Finds the LRPs that run from copies with another login than the configured one, when a process begins.
+"""Finds the LRPs that run from copies with another login than the configured one.
 
-The config changes only with the process, and the light listing of a sweep has no logins, so the definitions
-are listed once, in batches. From then on passes see what others change.
+The light listing of a sweep has no logins, so full sweeps list the definitions too, in batches: when a
+process begins, since the config changes only then, and when a pause ends. Passes see what others change.
 """
 
 from collections.abc import Iterable, Iterator

@@ -90,7 +90,7 @@ class Sweep:
             self._tasks.add(task)
         from_source, from_cache, is_complete = await self._sweep_lrps(full=full)
         await self._sweep_bridges()
-        if self.count == 0:
+        if full:
             await queue_other_logins(dependencies, from_cache)
         if is_restoring:
             for process_guid in from_cache:

@@ -5,8 +5,6 @@ once more directly before its removal: an instance that started or ended since t
 the removal.
 """
 
-from contextlib import suppress
-
 from reconcile.actions import (
     Action,
     BeginMigration,
@@ -21,15 +19,13 @@ from reconcile.actions import (
 )
 from reconcile.apply.action_ports import ActionCopyRecords, ActionPorts, Outcome
 from reconcile.apply.beginning import begin, verify_copy
-from reconcile.apply.bridge_changes import change_bridge, update_routes
+from reconcile.apply.bridge_changes import change_bridge, clear_orphaned_bridge, update_routes
 from reconcile.apply.journal_rows import close, enter_next
 from reconcile.apply.login_updates import update_login
 from reconcile.apply.replacing import desire_original, remove_original, turn_back
 from reconcile.apply.retiring import retire
-from reconcile.errors import NotFound
 from reconcile.facts import Facts
 from reconcile.observed import Observed
-from reconcile.protocol import LONGEST_RETRY
 from reconcile.reasons import Reason
 from reconcile.steps import (
     Close,
@@ -66,14 +62,8 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
             return await update_login(action, observed, ports)
         case RetireInstances():
             return await retire(action, observed, ports)
-        case RemoveOrphanedBridge(process_guid, reason):
-            with suppress(NotFound):
-                await ports.lrps.remove_desired_lrp(process_guid)
-            return Outcome(reason, retry_after=LONGEST_RETRY)
-        case GiveRoutesBack(process_guid, routes, reason):
-            with suppress(NotFound):
-                await ports.lrps.update_routes(process_guid, routes)
-            return Outcome(reason, "gave the app itself its routes back", retry_after=LONGEST_RETRY)
+        case RemoveOrphanedBridge() | GiveRoutesBack():
+            return await clear_orphaned_bridge(action, ports)
         case Continue():
             return await _continue(action, observed, facts, ports)
 

@@ -112,7 +112,7 @@ class Reconciler:
             observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
-            self._note_login(observed, outcome)
+            outcome = self._note_login(observed, outcome)
             await self._save_record(observed, outcome)
             self._report_outcome(observed, outcome)
         except DockerCacheError as error:
@@ -237,13 +237,20 @@ class Reconciler:
         is_pinned = is_by_itself and overrides.is_pinned(action.lrp.app_guid)
         return is_pinned or overrides.order_of(action.lrp.process_guid) is not order
 
-    def _note_login(self, observed: Observed, outcome: Outcome) -> None:
-        """Note whether an LRP has another login than the configured one; an open migration tells nothing."""
+    def _note_login(self, observed: Observed, outcome: Outcome) -> Outcome:
+        """Note whether an LRP has another login than the configured one, and look again if it may have.
+
+        A migration that an earlier run began with another config has ended with the login of that.
+        """
         if observed.migration is not None and outcome.ended is None:
-            return
+            return outcome
         lrp, is_renewed = observed.lrp, outcome.reason in {Reason.LOGIN_UPDATED, Reason.MIGRATED}
         outdated = lrp is not None and not is_renewed and is_outdated(observed, lrp, self._rules)
         self.gate.logins.note(observed.process_guid, is_outdated=outdated)
+        if outcome.reason is not Reason.MIGRATED or lrp is None:
+            return outcome
+        has_other = lrp.credentials != self._rules.pull_credentials
+        return replace(outcome, retry_after=0.0) if has_other else outcome
 
     async def _save_record(self, observed: Observed, outcome: Outcome) -> None:
         """Save what operators may ask about this LRP, if it has changed.

@@ -33,6 +33,8 @@ class ErrorCode(StrEnum):
     """The body ended before its last byte."""
     DIGEST_MISMATCH = "digest-mismatch"
     NO_TLS = "no-tls"
+    NOT_REPAIRED = "not-repaired"
+    """The private registry keeps bytes that are wrong although the right ones were sent again."""
     REALM_REFUSED = "realm-refused"
     """The registry names a token server that no login is sent to."""
     SIZE_MISMATCH = "size-mismatch"

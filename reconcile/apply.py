@@ -5,6 +5,7 @@ once more directly before its removal: an instance that started or ended since t
 the removal.
 """
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -22,7 +23,7 @@ from reconcile.actions import (
 )
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
 from reconcile.decide import request_of_lrp
-from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
 from reconcile.instances import failure_of_pull, met_pull_failure, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
@@ -42,7 +43,7 @@ from reconcile.ports import (
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, may_remove, row_of_removal
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
-from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.references import CacheGuid, CacheRepositories, image_from_rootfs
 from reconcile.start_failures import StartFailure
 from reconcile.steps import (
     Close,
@@ -73,6 +74,16 @@ _SUSPECTS_COPY = frozenset(
 
 _ON_COPY = frozenset({Reason.MIGRATED, Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
 """Ends at which the LRP is desired from its copy."""
+
+
+ASK_SOURCE_WITHIN = 20.0
+"""Seconds that a source may take to say whether it has an image."""
+
+ASK_SOURCE_SOON = 30.0
+"""Seconds until a source that did not answer is asked again."""
+
+ASK_SOURCE_AGAIN = 300.0
+"""Seconds until a source that has an image no longer is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +143,8 @@ class ActionPorts:
 async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Carry out an action that was decided on an observation."""
     match action:
-        case Skip(reason, detail):
-            return Outcome(reason, detail)
+        case Skip(reason, detail, retry_after):
+            return Outcome(reason, detail, retry_after)
         case Forget(reason):
             return Outcome(reason)
         case CacheImage(request):
@@ -179,6 +190,10 @@ async def _request_again(
 
 async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     guid, image = action.lrp.process_guid, action.image
+    if action.asks_source:
+        stays = await _why_not_at_source(observed, ports)
+        if stays is not None:
+            return stays
     cache_guid = _cache_guid_of(action, observed)
     row = Migration(
         process_guid=guid,
@@ -214,6 +229,26 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), ports)
     return await _remove(row, observed, facts, ports)
+
+
+async def _why_not_at_source(observed: Observed, ports: ActionPorts) -> Outcome | None:
+    """Ask an LRP's source whether it still has the image; None when it has."""
+    source = observed.original_source
+    if source is None:
+        raise AssertionError("the original source is known before an LRP is restored to it")
+    image = image_from_rootfs(source.rootfs).canonical()
+    try:
+        async with asyncio.timeout(ASK_SOURCE_WITHIN):
+            await ports.engine.resolve(image, source.credentials)
+    except (NotFound, Denied, Invalid) as error:
+        copy = observed.current_copy
+        is_lost = copy is not None and bool(copy.lost_since)
+        reason = Reason.COPY_AND_SOURCE_LOST if is_lost else Reason.COPY_INCOMPLETE
+        return Outcome(reason, f"its source says: {error}", ASK_SOURCE_AGAIN)
+    except (Unavailable, TimeoutError) as error:
+        answer = str(error) or "no answer in time"
+        return Outcome(Reason.COPY_INCOMPLETE, f"its source does not answer: {answer}", ASK_SOURCE_SOON)
+    return None
 
 
 def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:

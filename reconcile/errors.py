@@ -62,6 +62,8 @@ class ErrorCode(StrEnum):
     SCHEMA_OLDER = "schema-older"
 
     # Cache jobs
+    GAVE_UP = "gave-up"
+    """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
 

@@ -27,7 +27,7 @@ from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.orders import Order
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
 from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
 from reconcile.references import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
@@ -53,6 +53,8 @@ class Registries:
     copies: list[ImageReference] = field(default_factory=list)
     states: list[TargetState] = field(default_factory=list)
     copy_failures: list[DockerCacheError] = field(default_factory=list)
+    missing_blobs: dict[ImageReference, str] = field(default_factory=dict)
+    looks: list[CheckDepth] = field(default_factory=list)
     has_zstd_layers: bool = False
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,12 +95,19 @@ class Registries:
             del self.under_way[target]
         self.copies.append(target)
         self.held[target] = image.platform_digest
+        self.missing_blobs.pop(target, None)
         return CopiedImage(
             image.platform_digest, 10, 10, (digest("blob"),), has_zstd_layers=self.has_zstd_layers
         )
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         return self.held.get(target) == digest
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        self.looks.append(depth)
+        if self.held.get(target) != digest:
+            return "its manifest"
+        return self.missing_blobs.get(target, "") if depth >= CheckDepth.BLOBS else ""
 
 
 @dataclass
@@ -150,6 +159,7 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
             jobs=store.records,
             bindings=store.records,
             images=store.records,
+            checks=store.copy_checks,
             listeners=JobListeners(coverage, index, queue),
             gate=gate,
             process=Process("run", clock=lambda: 1e9 + clock.time()),

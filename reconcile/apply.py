@@ -27,6 +27,7 @@ from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFou
 from reconcile.facts import Facts
 from reconcile.instances import failure_of_pull, met_pull_failure, without_container
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
+from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
 from reconcile.ports import (
@@ -81,9 +82,6 @@ ASK_SOURCE_WITHIN = 20.0
 
 ASK_SOURCE_SOON = 30.0
 """Seconds until a source that did not answer is asked again."""
-
-ASK_SOURCE_AGAIN = 300.0
-"""Seconds until a source that has an image no longer is asked again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from reconcile.actions import Action, BeginMigration, Skip
 from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.lrps import DesiredLrp
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
-from reconcile.missing_copies import going_back, must_go_back, while_copy_is_incomplete
+from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
 from reconcile.reasons import Reason
 from reconcile.records import Goal, LrpRecord
@@ -84,6 +84,9 @@ def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Actio
         return None
     if observed.is_paused and observed.order is None:
         return Skip(Reason.PAUSED, "its copy is incomplete, and cannot be sent again")
+    asked = source_was_asked(observed)
+    if asked is not None:
+        return asked
     action = restore(observed, lrp, rules)
     return going_back(action, observed) if isinstance(action, BeginMigration | Skip) else action
 

@@ -28,6 +28,9 @@ LOOK_AGAIN = 20.0
 RETRY_UNREACHABLE = 300.0
 """Seconds after which a repair that its source did not answer is tried again."""
 
+ASK_SOURCE_AGAIN = 300.0
+"""Seconds until a source that has an image no longer is asked again."""
+
 RETRY_LOST = 3600.0
 """Seconds after which a repair that was impossible is tried again."""
 
@@ -120,7 +123,8 @@ def while_copy_is_incomplete(observed: Observed) -> Skip | RetireInstances | Non
             else Skip(Reason.COPY_INCOMPLETE, copy.missing, LOOK_AGAIN)
         )
     failed = tuple(row for row in rows if is_pull_of_copy_failed(row))
-    mended = tuple(row for row in failed if 0 < row.since < copy.verified_at)
+    crashed = (row for row in failed if row.state is ActualLrpState.CRASHED)
+    mended = tuple(row for row in crashed if 0 < row.since < copy.verified_at)
     if mended and observed.order is None and not observed.is_paused:
         return RetireInstances(mended, Reason.COPY_REPAIRED)
     newest = max((row.since for row in failed), default=0.0)
@@ -132,15 +136,24 @@ def while_copy_is_incomplete(observed: Observed) -> Skip | RetireInstances | Non
 
 
 def is_pull_of_copy_failed(row: ActualLrp) -> bool:
-    """Whether an instance lies crashed because the registry lacked something of its image."""
+    """Whether an instance does not run because the registry lacked something of its image."""
     failure = failure_of_pull((row,))
-    return row.state is ActualLrpState.CRASHED and failure is not None and failure.blame is Blame.COPY
+    return failure is not None and failure.blame is Blame.COPY
 
 
 def must_go_back(observed: Observed) -> bool:
     """Whether the copy that an LRP runs from is incomplete for good."""
     copy = observed.current_copy
     return copy is not None and bool(copy.missing_since) and bool(copy.lost_since)
+
+
+def source_was_asked(observed: Observed) -> Skip | None:
+    """Return why an LRP stays whose source had the image no longer when it was asked; None to ask again."""
+    record = observed.record
+    if record is None or record.reason is not Reason.COPY_AND_SOURCE_LOST or observed.order is not None:
+        return None
+    left = record.updated_at + ASK_SOURCE_AGAIN - observed.now
+    return Skip(record.reason, record.detail, max(left, 1.0)) if 0 < left <= ASK_SOURCE_AGAIN else None
 
 
 def going_back(action: BeginMigration | Skip, observed: Observed) -> BeginMigration | Skip:

@@ -110,9 +110,12 @@ class JobCopies:
             needs_verification_since=0.0 if known is None else known.needs_verification_since,
             registry=self._cache.address,
         )
+        check = seen(await self._checks.find_check(guid), "", now=now, with_blobs=True)
+        if known is not None:  # before anybody is told that the job has ended
+            await self._checks.save_check(check)
         await self._finish(job, resolved, image, copied.blobs)
-        check = await self._checks.find_check(guid)
-        await self._checks.save_check(seen(check, "", now=now, with_blobs=True))
+        if known is None:
+            await self._checks.save_check(check)
         return image, copied
 
     async def _copy(

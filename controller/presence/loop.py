@@ -69,6 +69,7 @@ class PresenceLoop:
         self._schedule = Schedule(intervals, random_part=random_part)
         self._random = random_part
         self._suspects: WorkQueue[CacheGuid] = WorkQueue()
+        self._queued: set[CacheGuid] = set()
         self._depths: dict[CacheGuid, CheckDepth] = {}
         self._looked_at: dict[CacheGuid, float] = {}
         self._seen_missing: set[CacheGuid] = set()
@@ -122,13 +123,18 @@ class PresenceLoop:
         """Look for a copy at once, or soon when that was done just now."""
         known = self._depths.get(cache_guid, depth)
         self._depths[cache_guid] = max(known, depth)
-        since = self._process.monotonic() - self._looked_at.get(cache_guid, -LOOK_PAUSE)
-        self._suspects.add_later(cache_guid, max(LOOK_PAUSE - since, 0.0))
+        if cache_guid not in self._queued:
+            since = self._process.monotonic() - self._looked_at.get(cache_guid, -LOOK_PAUSE)
+            self._queue_look(cache_guid, max(LOOK_PAUSE - since, 0.0))
 
     def repair_ended(self, cache_guid: CacheGuid) -> None:
         """Look for a copy whose repair has ended, however it ended."""
         self._depths[cache_guid] = CheckDepth.BYTES
-        self._suspects.add(cache_guid)
+        self._queue_look(cache_guid, 0.0)
+
+    def _queue_look(self, cache_guid: CacheGuid, after: float) -> None:
+        self._queued.add(cache_guid)
+        self._suspects.add_later(cache_guid, after)
 
     async def run(self) -> None:
         """Look after copies forever."""
@@ -170,7 +176,7 @@ class PresenceLoop:
                 continue
             await self._look_on_schedule(look.cache_guid, look.depth)
             pause = UNANSWERED_PAUSE(self._unanswered) if self._unanswered else 0.0
-            await asyncio.sleep(max(pause, self._schedule.pause_after(look.depth)))
+            await asyncio.sleep(max(pause, self._schedule.pause_after(look.depth, self._process.clock())))
 
     async def _sync_schedule(self) -> None:
         in_use = self._uses.copies()
@@ -195,7 +201,8 @@ class PresenceLoop:
         elif missing:
             self._postpone(cache_guid)
             self._seen_missing.add(cache_guid)
-            self._suspects.add_later(cache_guid, self._confirm_after)
+            if cache_guid not in self._queued:
+                self._queue_look(cache_guid, self._confirm_after)
         else:
             await self._note(cache_guid, "", depth)
 
@@ -212,6 +219,7 @@ class PresenceLoop:
                 self._suspects.back_off(cache_guid)
                 raise
             if seconds is None:
+                self._queued.discard(cache_guid)
                 self._suspects.done(cache_guid)
             else:
                 self._suspects.again(cache_guid, seconds)
@@ -239,6 +247,8 @@ class PresenceLoop:
             return UNANSWERED_PAUSE(self._unanswered)
         if not missing:
             await self._note(cache_guid, "", depth)
+            if self._depths.get(cache_guid, depth) > depth:  # there is a graver suspicion since
+                return self._confirm_after
             self._forget(cache_guid)
             if depth is CheckDepth.BYTES:  # a pass waits for what comes out
                 self._queue_lrps(cache_guid)
@@ -306,8 +316,9 @@ class PresenceLoop:
                 lrps = len(self._uses.lrps_of(cache_guid))
                 log.error("found-incomplete-copy", cache_image=target, missing=missing, lrps=lrps)
                 self._queue_lrps(cache_guid)
-        elif before.missing_since and not check.missing_since:
-            log.info("copy-is-complete-again", cache_image=target, after_s=round(now - before.missing_since))
+        elif cache_guid in self._incomplete and not check.missing_since:
+            since = self._incomplete[cache_guid].missing_since
+            log.info("copy-is-complete-again", cache_image=target, after_s=round(now - since))
         return check
 
     def _schedule_if_used(self, check: CopyCheck, now: float) -> None:

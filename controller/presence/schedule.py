@@ -20,13 +20,17 @@ MAX_REQUESTS_PER_SECOND = 5.0
 REQUESTS_FOR_BLOBS = 12
 """Requests that a look at the blobs of a copy of ordinary size takes."""
 
+PAUSE_AFTER_BLOBS = 1.0
+"""Seconds after such a look, at least."""
+
 LONGEST_PAUSE = 60.0
 """Seconds between two looks, at most: few copies are not all that far apart."""
 
 _HASTE = 0.8
 """The part of the interval within which all copies are looked for, so that delays can be caught up with."""
 
-_JITTER = 0.1
+_JITTER = 0.15
+"""The part of an interval by which a look may come early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Schedule:
         self._due: list[tuple[float, CacheGuid]] = []
         self._due_at: dict[CacheGuid, float] = {}
         self._blobs_due_at: dict[CacheGuid, float] = {}
+        self._no_blobs_before = 0.0
 
     def __len__(self) -> int:
         return len(self._due_at)
@@ -96,17 +101,23 @@ class Schedule:
         while self._due:
             at, guid = self._due[0]
             if self._due_at.get(guid) == at:
-                is_blobs_due = self._blobs_due_at[guid] <= now
+                is_blobs_due = max(self._blobs_due_at[guid], self._no_blobs_before) <= now
                 return DueLook(guid, CheckDepth.BLOBS if is_blobs_due else CheckDepth.MANIFEST, at - now)
             heapq.heappop(self._due)  # it is not in use any more, or was looked for since
         return None
 
-    def pause_after(self, depth: CheckDepth) -> float:
-        """Return the seconds until another look may follow, with jitter."""
-        requests = 1 if depth is CheckDepth.MANIFEST else REQUESTS_FOR_BLOBS
-        even = _HASTE * self._intervals.copies / max(len(self), 1)
-        least = requests / MAX_REQUESTS_PER_SECOND
+    def pause_after(self, depth: CheckDepth, now: float) -> float:
+        """Return the seconds until another look may follow, with jitter.
+
+        Looks at blobs are spread by themselves, so that they never delay all others.
+        """
+        copies = max(len(self), 1)
+        even, least = _HASTE * self._intervals.copies / copies, 1 / MAX_REQUESTS_PER_SECOND
+        if depth is not CheckDepth.MANIFEST:
+            apart = min(_HASTE * self._intervals.blobs / copies, LONGEST_PAUSE)
+            self._no_blobs_before = now + max(apart, REQUESTS_FOR_BLOBS / MAX_REQUESTS_PER_SECOND)
+            least = PAUSE_AFTER_BLOBS
         return max(min(even, LONGEST_PAUSE), least) * (0.75 + self._random() / 2)
 
     def _varied(self, seconds: float) -> float:
-        return seconds * (1 - _JITTER + 2 * _JITTER * self._random())
+        return seconds * (1 - _JITTER * self._random())

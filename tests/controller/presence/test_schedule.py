@@ -44,7 +44,7 @@ class Watch:
             check = CopyCheck(look.cache_guid, checked_at=self.now, blobs_checked_at=blobs)
             self.checks[look.cache_guid] = check
             self.schedule.looked(check, self.now)
-            self.now += self.schedule.pause_after(look.depth)
+            self.now += self.schedule.pause_after(look.depth, self.now)
 
     def requests(self, since: float) -> list[tuple[float, int]]:
         return [

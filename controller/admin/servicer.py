@@ -196,7 +196,7 @@ class Servicer(AdminServicer):
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other, and repair them where that is asked for."""
         copies, process = self._dependencies.copies, self._dependencies.daemon.process
-        arguments = {"images": list(request.images)[:100], "repair": request.repair}
+        arguments = {"images": list(request.images)[:100], **({"repair": True} if request.repair else {})}
         async with self._changing(context, "Verify", arguments):
             if request.images:
                 images = await copies.find(request.images)

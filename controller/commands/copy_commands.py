@@ -134,8 +134,6 @@ def image(*, config_path: Path, is_direct: bool, output: Output, names: tuple[st
 
 
 def _missing(row: Row) -> str:
-    if row["missing_since"] is None:
-        return "nothing"
     lost = row["lost_since"]
     outlook = "being sent again" if lost is None else f"lost: no source has it since {format_time(lost)} UTC"
     return f"{row['missing']}, since {format_time(row['missing_since'])} UTC; {outlook}"
@@ -154,7 +152,7 @@ def _image_pairs(row: Row) -> list[tuple[str, str]]:
         ("cached", f"{format_time(row['created_at'])} UTC"),
         ("verified", f"{format_time(row['verified_at'])} UTC"),
         ("needs verification", "no" if since is None else f"since {format_time(since)} UTC: run `verify`"),
-        ("missing", _missing(row)),
+        *([("missing", _missing(row))] if row["missing_since"] is not None else []),
         ("used by", format_count(len(row["process_guids"]), "LRPs")),
         *(("", each) for each in row["process_guids"]),
     ]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
@@ -16,6 +17,7 @@ from controller.store.location import path_from_url, prepare_directory, prepare_
 from controller.store.lock import hold_lock
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
+from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sql import SqlRecords
 
@@ -24,12 +26,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records, the journal of migrations, the original sources, and what operators asked for."""
+    """The records, the journal of migrations, the original sources, and what operators asked for.
+
+    Attributes:
+        path: Of the database; None for one in memory.
+        restored: The backup that was put in place when it was opened; None where none waited.
+    """
 
     records: SqlRecords
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
+    path: Path | None = None
+    restored: Restored | None = None
 
 
 @asynccontextmanager
@@ -61,12 +70,13 @@ async def _in_thread(call: Callable[[], T]) -> T:
 
 def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str) -> Store:
     cipher = None if journal_key is None else cipher_from_key(journal_key)
-    path = path_from_url(url)
+    path, restored = path_from_url(url), None
     if path is None:
         database = database_in_memory()
     else:
         prepare_directory(path)
         resources.enter_context(hold_lock(path, run_id=run_id))
+        restored = complete_restore(path)
         prepare_file(path)
         database = database_at(path)
     resources.callback(database.close)
@@ -76,6 +86,8 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         _journal(database, cipher),
         SqlOriginalSources(database, cipher),
         SqlOperations(database),
+        path,
+        restored,
     )
 
 

@@ -13,9 +13,10 @@ from reconcile.actions import (
     Skip,
     VerifyImage,
 )
-from reconcile.decide import decide, due_strategy
+from reconcile.decide import decide
 from reconcile.instances import running
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
+from reconcile.migration_choice import due_strategy
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason

@@ -11,6 +11,8 @@ from typing import TypeVar
 from cryptography.fernet import MultiFernet
 
 from controller.store.cipher import cipher_from_key
+from controller.store.copy_checks import SqlCopyChecks
+from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import path_from_url, prepare_directory, prepare_file
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records, the journal of migrations, the original sources, and what operators asked for.
+    """The records of one daemon, each kind by itself.
 
     Attributes:
         path: Of the database; None for one in memory.
@@ -37,6 +39,8 @@ class Store:
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
+    copy_checks: SqlCopyChecks
+    copy_notes: SqlCopyNotes
     path: Path | None = None
     restored: Restored | None = None
 
@@ -86,6 +90,8 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         _journal(database, cipher),
         SqlOriginalSources(database, cipher),
         SqlOperations(database),
+        SqlCopyChecks(database),
+        SqlCopyNotes(database),
         path,
         restored,
     )

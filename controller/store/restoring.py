@@ -192,14 +192,15 @@ def _check(part: Path, backup: Path, registries: Collection[str]) -> None:
 
 
 def _check_registries(connection: sqlite3.Connection, backup: Path, registries: Collection[str]) -> None:
-    named = {read_marks(connection).registry} | _registries_of(connection)
+    marked = read_marks(connection).registry
+    # Some of the copies may be in a registry that was left long ago.
+    named = {marked} if marked else _registries_of(connection)
     known = {each.lower() for each in registries}
-    foreign = sorted(each for each in named if each and each.lower() not in known)
-    if foreign:
+    if named and not any(each.lower() in known for each in named):
         raise Invalid(
             "store",
             "backup-of-other-registry",
-            f"the records in {backup} are about the private registry {foreign[0]}, "
+            f"the records in {backup} are about the private registry {min(named)}, "
             "and not about that of this config",
         )
 
@@ -209,7 +210,8 @@ def _registries_of(connection: sqlite3.Connection) -> set[str]:
     columns = {row[1] for row in connection.execute("PRAGMA table_info(images)")}
     if "registry" not in columns:
         return set()
-    return {str(row[0]) for row in connection.execute("SELECT DISTINCT registry FROM images LIMIT 100")}
+    rows = connection.execute("SELECT DISTINCT registry FROM images WHERE registry <> '' LIMIT 100")
+    return {str(registry) for (registry,) in rows}
 
 
 def _upgrade(part: Path, backup: Path) -> None:

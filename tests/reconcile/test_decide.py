@@ -12,13 +12,8 @@ from reconcile.actions import (
     Skip,
     VerifyImage,
 )
-from reconcile.decide import (
-    RETRY_FAILED_AFTER,
-    RETRY_RESTORE_AFTER,
-    ROUNDS_FORGOTTEN_AFTER,
-    decide,
-    decide_orphaned_bridge,
-)
+from reconcile.decide import RETRY_FAILED_AFTER, decide, decide_orphaned_bridge
+from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import (
     ActualLrp,
     ActualLrpState,
@@ -31,6 +26,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
+from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +12,18 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.store.backup import Backup, BackupMarks, back_up
+from controller.store.database import database_at
 from controller.store.opening import open_store
 from controller.store.restoring import Restored, cancel_restore, complete_restore, prepare_restore
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.records import OriginalSource
 from reconcile.references import CacheGuid, Rootfs
-from tests.controller.store.samples import binding, digest, image, job, lrp_record, migration
+from tests.controller.store.samples import digest, image, lrp_record, migration
+from tests.controller.store.test_schema import upgrade
 
 KEY = Fernet.generate_key()
-REGISTRY = "cache.example:8080"
+REGISTRY = "registry.internal:5000"
 MARKS = BackupMarks(REGISTRY, 1_800_000_000.0, "1.2.3")
 GUID = CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11")
 
@@ -162,6 +164,10 @@ async def test_a_corrupt_database_is_replaced_and_kept(database: Path, backup: P
         assert await store.records.find_image(GUID) is not None
 
 
+class Killed(Exception):
+    """The process ended here."""
+
+
 def corrupted(backup: Path) -> None:
     content = bytearray(backup.read_bytes())
     content[8192:16384] = os.urandom(8192)
@@ -253,7 +259,7 @@ async def test_one_backup_waits_at_a_time_and_can_be_called_off(database: Path, 
 
     with pytest.raises(Conflict) as refused:
         await asyncio.to_thread(prepare, backup, database, "2")
-    cancel_restore(database, "1")
+    await asyncio.to_thread(cancel_restore, database, "1")
 
     assert refused.value.code == "restore-pending"
     assert await asyncio.to_thread(complete_restore, database) is None
@@ -271,15 +277,13 @@ async def test_a_crash_between_any_two_steps_loses_nothing(
     def fail(old: str, new: str) -> None:
         nonlocal done
         if done == renames:
-            raise KeyboardInterrupt
+            raise Killed
         done += 1
         rename(old, new)
 
     monkeypatch.setattr(os, "rename", fail)
-    try:
-        complete_restore(database)
-    except KeyboardInterrupt:
-        pass
+    with suppress(Killed):
+        await asyncio.to_thread(complete_restore, database)
     monkeypatch.undo()
 
     async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
@@ -293,10 +297,19 @@ async def test_a_crash_between_any_two_steps_loses_nothing(
 async def test_a_backup_of_an_older_schema_is_brought_to_this_one(database: Path, backup: Path) -> None:
     """The records stay; what older versions did not write has its default."""
     await fill(database)
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        await store.records.add_job(job(), binding())
-    await back_up_in_thread(database, backup)
+    older = database_at(await asyncio.to_thread(new_file, backup))
+    await asyncio.to_thread(older.transact, lambda connection: upgrade(connection, "0003"))
+    values = "('process-1', 'a', 'docker:///team/web#7', 0, 'waiting-until-stopped', '', 1.5)"
+    columns = "process_guid, app_guid, rootfs, rounds, reason, detail, updated_at"
+    await older.write(lambda each: each.exec_driver_sql(f"INSERT INTO lrps ({columns}) VALUES {values}"))
+    await asyncio.to_thread(older.close)
 
     await asyncio.to_thread(prepare, backup, database)
     async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        assert await store.records.find_job(job().job_id) == job()
+        assert [record.process_guid for record in await store.records.list_lrps()] == ["process-1"]
+        assert await store.copy_checks.list_checks() == ()
+
+
+def new_file(path: Path) -> Path:
+    path.touch()
+    return path

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
+from controller.notes import CopyNotes
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
 from controller.registry.registries import ClientPolicy, Registries
 from reconcile.lrps import Credentials, Secret
 
-CANARY_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
-"""Of the requests that push a canary's image, which has a few hundred bytes."""
+SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
+"""Of the requests for canaries' images and notes, which have some hundred bytes."""
 
 
 def open_registries(
@@ -69,8 +70,14 @@ def open_canary_images(config: Config) -> CanaryImages | None:
     platform = LINUX_AMD64 if config.platforms == "all" else parse_platform(config.platforms)
     if platform.os != "linux":
         return None
-    registries = open_registries(config, timeouts=CANARY_TIMEOUTS)
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS)
     return CanaryImages(registries, config.cache_repositories, platform)
+
+
+def open_copy_notes(config: Config, journal_key: bytes | None) -> CopyNotes:
+    """Open what writes and reads the notes beside copies; the journal's keys seal them."""
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS)
+    return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())
 
 
 def pull_credentials(config: Config) -> Credentials | None:

@@ -1,8 +1,8 @@
-"""The note that lies beside a copy in the private registry: what the store knows of the copy, without a secret.
+"""The note that lies beside a copy in the private registry: what the store knows of it, without a secret.
 
-A note is written so that a lost store can be rebuilt. It is read back as foreign text, since whoever may write
-to the private registry may write notes: with a key, only a note that was sealed with it is believed; and of
-any note only what fits the copy that it lies beside.
+A note is written so that a lost store can be rebuilt. It is read back as foreign text, since whoever may
+write to the private registry may write notes: where there is a key, only a note that was sealed with it is
+believed; and of any note only what fits the copy that it lies beside.
 """
 
 import hashlib

@@ -44,6 +44,11 @@ class Reason(StrEnum):
 
     MIGRATED = "migrated", _CACHED, "it runs from its copy"
     ALREADY_CACHED = "already-cached", _CACHED, "it was desired from its copy in the first place"
+    COPY_UNKNOWN = (
+        "copy-unknown",
+        _WAITING,
+        "it runs from a copy that the database, perhaps lost, does not know; `rebuild` looks for its source",
+    )
     NOT_CACHED = "not-cached", _PENDING, "its image has no copy yet, and nobody asked for one"
     STAGING_TASK = "staging-task", _PENDING, "an app was staged from the image"
     OPERATOR_REQUEST = "operator-request", _PENDING, "an operator asked for the copy"

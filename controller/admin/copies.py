@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -53,13 +54,21 @@ class ContentLocks(Protocol):
         """Get the lock that is held while the copy of some content is made or deleted."""
 
 
+class NotesOfCopies(Protocol):
+    """The notes beside copies."""
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        """Delete the notes beside a copy, if there are any."""
+
+
 @dataclass(frozen=True, slots=True)
 class CopyDependencies:
-    """The private registry, the names of copies in it, and the cacher."""
+    """The private registry, the names of copies in it, the notes beside them, and the cacher."""
 
     registry: CopyRegistry
     cache: CacheRepositories
     cacher: ContentLocks
+    notes: NotesOfCopies
 
 
 class CopyStatus(StrEnum):
@@ -91,7 +100,7 @@ class Copies:
     ) -> None:
         self._records, self._journal, self._bbs = records, journal, bbs
         self._registry, self._cache = dependencies.registry, dependencies.cache
-        self._cacher = dependencies.cacher
+        self._cacher, self._notes = dependencies.cacher, dependencies.notes
 
     async def find(self, names: Sequence[str]) -> list[CachedImage]:
         """Find the records of copies by GUID, by a prefix of the GUID, or by source.
@@ -147,6 +156,8 @@ class Copies:
             except BaseException:
                 await self._records.keep_image(image, blobs)
                 raise
+            with suppress(DockerCacheError):  # a note without its copy is believed by nobody
+                await self._notes.delete(image.cache_guid, image.digest)
 
     async def _refuse_if_used(self, image: CachedImage) -> None:
         if await self._journal.list_undecryptable():

@@ -18,7 +18,14 @@ from controller.registry.oci.repository import Repository
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.errors import Denied, Invalid, NotFound
-from reconcile.notes import ARTIFACT_TYPE, CopyNote, annotations_of, check_note, note_from_annotations, note_tag
+from reconcile.notes import (
+    ARTIFACT_TYPE,
+    CopyNote,
+    annotations_of,
+    check_note,
+    note_from_annotations,
+    note_tag,
+)
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
 
 _EMPTY = b"{}"

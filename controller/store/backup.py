@@ -58,7 +58,9 @@ def back_up(database: Path, target: Path, marks: BackupMarks) -> Backup:
         Unavailable: The database is locked, or a disk is full.
     """
     if not is_there(database):
-        raise Invalid("store", ErrorCode.DATABASE_MISSING, f"{database} is not there: there is nothing to back up")
+        raise Invalid(
+            "store", ErrorCode.DATABASE_MISSING, f"{database} is not there: there is nothing to back up"
+        )
     if target.exists():
         raise _exists(target)
     with _new_file(target) as part:

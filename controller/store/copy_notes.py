@@ -58,6 +58,10 @@ class SqlCopyNotes:
 
         return await self._database.write(mark)
 
+    async def needs_login(self, image: CachedImage) -> bool:
+        """Whether no app is known to have pulled the source of a copy without a login."""
+        return not await self._database.read(lambda connection: _is_public(connection, image))
+
     async def adopt(self, image: CachedImage, blobs: Iterable[Digest]) -> CacheGuid:
         """Save a copy that the store does not know; return the GUID that its content is known by.
 
@@ -77,7 +81,7 @@ class SqlCopyNotes:
         return await self._database.write(save)
 
     async def reserve(self, cache_guid: CacheGuid, platform_digest: Digest) -> CacheGuid:
-        """Reserve the GUID of a copy whose source is not known, so that the next staging of it finds the copy.
+        """Reserve the GUID of a copy whose source is not known, so that the next staging finds the copy.
 
         Raises:
             Conflict: `guid-of-other-content`: the GUID is that of another content.

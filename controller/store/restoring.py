@@ -4,12 +4,13 @@ The backup is copied beside the database, checked, and brought to this version's
 changed before that. Whoever opens the store next, alone with its lock, puts it in place: a daemon that was
 told to begin anew, or the command itself where no daemon runs.
 
-What is under way now is known to the database that is replaced, and to no backup. So open migrations are those
-of the replaced database; those of the backup are dropped. What LRPs ran from before their migrations, and which
-apps are pinned, is taken from both. The store is paused, so that nothing is begun before somebody has looked.
+What is under way now is known to the database that is replaced, and to no backup. So open migrations are
+those of the replaced database; those of the backup are dropped. What LRPs ran from before their migrations,
+and which apps are pinned, is taken from both. The store is paused, so that nothing is begun before somebody
+has looked.
 
-The names beside `cache.db`: `cache.db.restoring-N` is checked, `cache.db.restored-N` has what is under way too,
-and `cache.db.replaced-N` is the database that was replaced.
+The names beside `cache.db`: `cache.db.restoring-N` is checked, `cache.db.restored-N` has what is under way
+too, and `cache.db.replaced-N` is the database that was replaced.
 """
 
 import os
@@ -78,7 +79,7 @@ def prepare_restore(backup: Path, database: Path, *, stamp: str, registries: Col
         _copy_file(backup, part, owned_as=database if database.exists() else database.parent)
         _check(part, backup, registries)
         _upgrade(part, backup)
-        os.rename(part, _beside(database, "restoring", stamp))
+        part.rename(_beside(database, "restoring", stamp))
         _sync(database.parent)
     except OSError as error:
         raise Invalid("store", "backup-path", f"cannot copy {backup}: {error.strerror}") from error
@@ -115,15 +116,15 @@ def _complete(database: Path) -> Restored | None:
         if kind == "restoring":
             restored = _merge(database, path)
             merged = _beside(database, "restored", stamp)
-            os.rename(path, merged)
+            path.rename(merged)
         else:
             restored, merged = Restored(None), path  # an earlier process ended in between
         replaced = _beside(database, "replaced", stamp)
         if database.exists():
             for suffix in ("-wal", "-shm", ""):
                 with suppress(FileNotFoundError):
-                    os.rename(f"{database}{suffix}", f"{replaced}{suffix}")
-        os.rename(merged, database)
+                    Path(f"{database}{suffix}").rename(f"{replaced}{suffix}")
+        merged.rename(database)
         _sync(database.parent)
         restored = Restored(
             replaced if replaced.exists() else None, restored.resumed, restored.dropped, restored.problem
@@ -222,7 +223,9 @@ def _upgrade(part: Path, backup: Path) -> None:
         database.close()
     with closing(connect_to_write(part)) as connection:
         drop_marks(connection)
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         missing = sorted(set(metadata.tables) - tables)
         if missing:
             raise Invalid("store", "backup-foreign", f"{backup} has no table {missing[0]}")
@@ -268,9 +271,7 @@ def _read_live(database: Path) -> tuple[Rows, str]:
         finally:
             upgraded.close()
         with closing(connect_to_write(database)) as connection:
-            rows = {
-                table: _rows(connection, table) for table in ("migrations", "original_sources", "pins")
-            }
+            rows = {table: _rows(connection, table) for table in ("migrations", "original_sources", "pins")}
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except DockerCacheError as error:
         return {}, str(error)

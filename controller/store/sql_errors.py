@@ -25,7 +25,7 @@ _PERMANENT = {
     "SQLITE_READONLY": "is not writable: give this user write access to the file and its directory",
     "SQLITE_PERM": "is not accessible: give this user access to the file and its directory",
     "SQLITE_CORRUPT": f"is corrupt: {_WAYS}",
-    "SQLITE_NOTADB": f"is not a SQLite database: name another file in database_url, or, if it was one, {_WAYS}",
+    "SQLITE_NOTADB": f"is not a SQLite database: name another file in database_url; if it was one, {_WAYS}",
 }
 
 

@@ -31,6 +31,7 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
+from reconcile.notes import CopyNote
 from reconcile.ports import CopiedImage, ResolvedImage, SourceContent, TargetState
 from reconcile.records import Migration, Phase
 from reconcile.references import CacheGuid, Digest, ImageReference
@@ -111,6 +112,32 @@ class CountedRegistries:
         """Nothing is open."""
 
 
+@dataclass
+class CountedNotes:
+    """The notes in the private registry, which has none of copies that are not known."""
+
+    registries: CountedRegistries
+    has_keys: bool = False
+
+    async def write(self, note: CopyNote) -> None:
+        self.registries.cache_requests += 6
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        raise NotImplementedError
+
+    async def find_digest(self, guid: CacheGuid) -> Digest | None:
+        raise NotImplementedError
+
+    async def find(self, guid: CacheGuid, digest: Digest) -> CopyNote | None:
+        raise NotImplementedError
+
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
+        raise NotImplementedError
+
+    async def list_copies(self) -> tuple[CacheGuid, ...]:
+        raise NotImplementedError
+
+
 class CountingCell(SimulatedCell):
     """A cell that counts what it is asked to stop."""
 
@@ -164,7 +191,8 @@ class Scene:
         """Run all loops of a daemon."""
         loop = asyncio.get_running_loop()
         process = Process("run", clock=lambda: EPOCH + loop.time(), monotonic=loop.time)
-        opened = OpenResources(self.store, self.client, self.registries, None, process, self.control)
+        notes = CountedNotes(self.registries)
+        opened = OpenResources(self.store, self.client, self.registries, None, notes, process, self.control)
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue
         self.tasks.append(asyncio.create_task(self._run(loops), name="daemon"))
@@ -175,6 +203,9 @@ class Scene:
             async with asyncio.TaskGroup() as group:
                 group.create_task(loops.watcher.run())
                 group.create_task(loops.reconciler.keep_bridges_fresh())
+                group.create_task(loops.unknown_copies.run())
+                if loops.note_writer is not None:
+                    group.create_task(loops.note_writer.run())
                 for _ in range(self.config.max_copies):
                     group.create_task(loops.cacher.run())
                 for _ in range(self.config.workers):

@@ -29,6 +29,7 @@ class Registry:
     held: set[ImageReference] = field(default_factory=set)
     corrupt: set[ImageReference] = field(default_factory=set)
     refusal: Exception | None = None
+    notes: set[CacheGuid] = field(default_factory=set)
     deleting: asyncio.Event = field(default_factory=asyncio.Event)
     may_delete: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -43,6 +44,10 @@ class Registry:
         if target not in self.held or digest != CONTENT:
             raise NotFound("registry", "MANIFEST_UNKNOWN", str(target))
         self.held.remove(target)
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        """Delete the notes beside a copy."""
+        self.notes.discard(guid)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         if self.refusal is not None:
@@ -130,7 +135,7 @@ class Bench:
             self.store.records,
             self.store.journal,
             self.bbs,
-            CopyDependencies(self.registry, self.cache, self.makers),
+            CopyDependencies(self.registry, self.cache, self.makers, self.registry),
         )
 
     @property

@@ -4,8 +4,9 @@ import asyncio
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -38,18 +39,47 @@ def backup(tmp_path: Path) -> Path:
     return tmp_path / "cache.backup"
 
 
-async def fill(database: Path, *process_guids: str, pinned: str = "") -> None:
+@dataclass(frozen=True)
+class Content:
+    """What a daemon finds in a store that it opens."""
+
+    has_image: bool
+    rounds: dict[str, int]
+    pins: frozenset[str]
+    source: OriginalSource | None
+    is_paused: bool | None
+    restored: Restored | None
+
+
+def fill(database: Path, *process_guids: str, pinned: str = "") -> None:
     """Let a daemon save an image and the migrations of some LRPs."""
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        await store.records.keep_image(image(GUID, platform=digest(9)), ())
-        for guid in process_guids:
-            await store.journal.save_migration(migration(guid))
-        if pinned:
-            await store.operations.pin([AppGuid(pinned)])
+
+    async def save() -> None:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            await store.records.keep_image(image(GUID, platform=digest(9)), ())
+            for guid in process_guids:
+                await store.journal.save_migration(migration(guid))
+            if pinned:
+                await store.operations.pin([AppGuid(pinned)])
+
+    asyncio.run(save())
 
 
-async def back_up_in_thread(database: Path, target: Path, marks: BackupMarks = MARKS) -> Backup:
-    return await asyncio.to_thread(back_up, database, target, marks)
+def content_of(database: Path) -> Content:
+    """Let a daemon open the store."""
+
+    async def read() -> Content:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            return Content(
+                await store.records.find_image(GUID) is not None,
+                {row.process_guid: row.rounds for row in await store.journal.list_migrations()},
+                frozenset(await store.operations.list_pins()),
+                await store.original_sources.find_original_source(ProcessGuid("p")),
+                await store.operations.find_paused(),
+                store.restored,
+            )
+
+    return asyncio.run(read())
 
 
 def prepare(backup: Path, database: Path, stamp: str = "1") -> Path:
@@ -60,16 +90,20 @@ def files_beside(database: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in database.parent.iterdir()}
 
 
-async def test_a_backup_is_made_while_the_daemon_writes(database: Path, backup: Path) -> None:
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        await store.records.keep_image(image(GUID, platform=digest(9)), ())
-        await store.journal.save_migration(migration())
+def test_a_backup_is_made_while_the_daemon_writes(database: Path, backup: Path) -> None:
+    async def write_and_back_up() -> Backup:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            await store.records.keep_image(image(GUID, platform=digest(9)), ())
+            await store.journal.save_migration(migration())
 
-        async def write() -> None:
-            for number in range(200):
-                await store.records.save_lrp(lrp_record(f"process-{number}"))
+            async def write() -> None:
+                for number in range(200):
+                    await store.records.save_lrp(lrp_record(f"process-{number}"))
 
-        made, _ = await asyncio.gather(back_up_in_thread(database, backup), write())
+            made, _ = await asyncio.gather(asyncio.to_thread(back_up, database, backup, MARKS), write())
+            return made
+
+    made = asyncio.run(write_and_back_up())
 
     assert (made.images, made.migrations, made.bytes) == (1, 1, backup.stat().st_size)
     assert backup.stat().st_mode & 0o777 == 0o600
@@ -79,89 +113,87 @@ async def test_a_backup_is_made_while_the_daemon_writes(database: Path, backup: 
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_nothing_is_overwritten_by_a_backup(database: Path, backup: Path) -> None:
-    await fill(database)
+def test_nothing_is_overwritten_by_a_backup(database: Path, backup: Path) -> None:
+    fill(database)
     backup.write_bytes(b"precious")
 
     with pytest.raises(Conflict) as refused:
-        await back_up_in_thread(database, backup)
+        back_up(database, backup, MARKS)
 
     assert refused.value.code == "file-exists"
     assert backup.read_bytes() == b"precious"
 
 
-async def test_what_is_no_store_is_not_backed_up(database: Path, backup: Path) -> None:
+def test_what_is_no_store_is_not_backed_up(database: Path, backup: Path) -> None:
     with pytest.raises(Invalid) as missing:
-        await back_up_in_thread(database, backup)
+        back_up(database, backup, MARKS)
     database.parent.mkdir()
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE other (x)")
     with pytest.raises(Invalid) as foreign:
-        await back_up_in_thread(database, backup)
+        back_up(database, backup, MARKS)
 
     assert (missing.value.code, foreign.value.code) == ("database-missing", "schema-foreign")
     assert not backup.exists()
 
 
-async def test_a_backup_takes_the_place_of_a_lost_database(database: Path, backup: Path) -> None:
-    await fill(database)
-    await back_up_in_thread(database, backup)
+def test_a_backup_takes_the_place_of_a_lost_database(database: Path, backup: Path) -> None:
+    fill(database)
+    back_up(database, backup, MARKS)
     shutil.rmtree(database.parent)
     database.parent.mkdir()
 
-    await asyncio.to_thread(prepare, backup, database)
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        assert store.restored == Restored(None)
-        assert await store.records.find_image(GUID) is not None
-        assert await store.operations.find_paused() is True
+    prepare(backup, database)
+    content = content_of(database)
 
+    assert (content.restored, content.has_image, content.is_paused) == (Restored(None), True, True)
     assert database.stat().st_mode & 0o777 == 0o600
+    assert content_of(database).restored is None
 
 
-async def test_the_live_journal_wins_over_that_of_the_backup(database: Path, backup: Path) -> None:
-    await fill(database, "ended-since", "goes-on", pinned="app-of-backup")
-    await back_up_in_thread(database, backup)
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        await store.journal.delete_migration(ProcessGuid("ended-since"))
-        await store.journal.save_migration(replace(migration("goes-on"), rounds=7))
-        await store.journal.save_migration(migration("begun-since"))
-        await store.operations.pin([AppGuid("app-pinned-since")])
-        source = OriginalSource(
-            ProcessGuid("p"), GUID, Rootfs("docker:///team/web#7"), needs_credentials=False, credentials=None
-        )
-        await store.original_sources.save_original_source(source)
+def test_the_live_journal_wins_over_that_of_the_backup(database: Path, backup: Path) -> None:
+    fill(database, "ended-since", "goes-on", pinned="app-of-backup")
+    back_up(database, backup, MARKS)
+    rootfs = Rootfs("docker:///team/web#7")
+    source = OriginalSource(ProcessGuid("p"), GUID, rootfs, needs_credentials=False, credentials=None)
 
-    replaced = await asyncio.to_thread(prepare, backup, database)
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        open_now = {row.process_guid: row.rounds for row in await store.journal.list_migrations()}
-        assert open_now == {"goes-on": 7, "begun-since": 0}
-        assert store.restored == Restored(
-            replaced, (ProcessGuid("begun-since"), ProcessGuid("goes-on")), (ProcessGuid("ended-since"),)
-        )
-        assert await store.operations.list_pins() == {"app-of-backup", "app-pinned-since"}
-        assert await store.original_sources.find_original_source(ProcessGuid("p")) == source
+    async def go_on() -> None:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            await store.journal.delete_migration(ProcessGuid("ended-since"))
+            await store.journal.save_migration(replace(migration("goes-on"), rounds=7))
+            await store.journal.save_migration(migration("begun-since"))
+            await store.operations.pin([AppGuid("app-pinned-since")])
+            await store.original_sources.save_original_source(source)
 
+    asyncio.run(go_on())
+    replaced = prepare(backup, database)
+    content = content_of(database)
+
+    assert content.rounds == {"goes-on": 7, "begun-since": 0}
+    assert content.restored == Restored(
+        replaced, (ProcessGuid("begun-since"), ProcessGuid("goes-on")), (ProcessGuid("ended-since"),)
+    )
+    assert content.pins == {"app-of-backup", "app-pinned-since"}
+    assert content.source == source
     with closing(sqlite3.connect(replaced)) as connection:
         kept = {guid for (guid,) in connection.execute("SELECT process_guid FROM migrations")}
     assert kept == {"goes-on", "begun-since"}
 
 
-async def test_a_corrupt_database_is_replaced_and_kept(database: Path, backup: Path) -> None:
-    await fill(database, "under-way")
-    await back_up_in_thread(database, backup)
-    content = b"SQLite format 3\x00" + os.urandom(8192)
-    database.write_bytes(content)
+def test_a_corrupt_database_is_replaced_and_kept(database: Path, backup: Path) -> None:
+    fill(database, "under-way")
+    back_up(database, backup, MARKS)
+    corrupt = b"SQLite format 3\x00" + os.urandom(8192)
+    database.write_bytes(corrupt)
 
-    replaced = await asyncio.to_thread(prepare, backup, database)
-    restored = await asyncio.to_thread(complete_restore, database)
+    replaced = prepare(backup, database)
+    content = content_of(database)
 
-    assert restored is not None
-    assert (restored.replaced, restored.dropped) == (replaced, (ProcessGuid("under-way"),))
-    assert "restore-backup" in restored.problem
-    assert replaced.read_bytes() == content
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        assert await store.journal.list_migrations() == ()
-        assert await store.records.find_image(GUID) is not None
+    assert content.restored is not None
+    assert (content.restored.replaced, content.restored.dropped) == (replaced, (ProcessGuid("under-way"),))
+    assert "restore-backup" in content.restored.problem
+    assert replaced.read_bytes() == corrupt
+    assert (content.has_image, content.rounds) == (True, {})
 
 
 class Killed(Exception):
@@ -223,93 +255,92 @@ def without_a_table(backup: Path) -> None:
         (Path.unlink, "backup-path"),
     ],
 )
-async def test_what_does_not_fit_is_refused_before_anything_is_changed(
-    database: Path, backup: Path, spoil: object, code: str
+def test_what_does_not_fit_is_refused_before_anything_is_changed(
+    database: Path, backup: Path, spoil: Callable[[Path], None], code: str
 ) -> None:
-    await fill(database)
-    await back_up_in_thread(database, backup)
-    assert callable(spoil)
+    fill(database)
+    back_up(database, backup, MARKS)
     spoil(backup)
     before = files_beside(database)
 
     with pytest.raises(Invalid) as refused:
-        await asyncio.to_thread(prepare, backup, database)
+        prepare(backup, database)
 
     assert refused.value.code == code
     assert files_beside(database) == before
 
 
-async def test_the_database_of_another_program_is_not_replaced(database: Path, backup: Path, tmp_path: Path) -> None:
+def test_the_database_of_another_program_is_not_replaced(
+    database: Path, backup: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other.db"
-    await fill(database)
-    await back_up_in_thread(database, backup)
+    fill(database)
+    back_up(database, backup, MARKS)
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("CREATE TABLE other (x)")
 
     with pytest.raises(Invalid) as refused:
-        await asyncio.to_thread(prepare, backup, other)
+        prepare(backup, other)
 
     assert refused.value.code == "schema-foreign"
 
 
-async def test_one_backup_waits_at_a_time_and_can_be_called_off(database: Path, backup: Path) -> None:
-    await fill(database)
-    await back_up_in_thread(database, backup)
-    await asyncio.to_thread(prepare, backup, database, "1")
+def test_one_backup_waits_at_a_time_and_can_be_called_off(database: Path, backup: Path) -> None:
+    fill(database)
+    back_up(database, backup, MARKS)
+    prepare(backup, database, "1")
 
     with pytest.raises(Conflict) as refused:
-        await asyncio.to_thread(prepare, backup, database, "2")
-    await asyncio.to_thread(cancel_restore, database, "1")
+        prepare(backup, database, "2")
+    cancel_restore(database, "1")
 
     assert refused.value.code == "restore-pending"
-    assert await asyncio.to_thread(complete_restore, database) is None
+    assert complete_restore(database) is None
 
 
-@pytest.mark.parametrize("renames", range(5))
-async def test_a_crash_between_any_two_steps_loses_nothing(
+@pytest.mark.parametrize("renames", range(4))
+def test_a_crash_between_any_two_steps_loses_nothing(
     database: Path, backup: Path, renames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fill(database, "goes-on")
-    await back_up_in_thread(database, backup)
-    replaced = await asyncio.to_thread(prepare, backup, database)
-    rename, done = os.rename, 0
+    fill(database, "goes-on")
+    back_up(database, backup, MARKS)
+    replaced = prepare(backup, database)
+    rename, done = Path.rename, 0
 
-    def fail(old: str, new: str) -> None:
+    def fail(old: Path, new: Path) -> Path:
         nonlocal done
         if done == renames:
             raise Killed
+        renamed = rename(old, new)
         done += 1
-        rename(old, new)
+        return renamed
 
-    monkeypatch.setattr(os, "rename", fail)
+    monkeypatch.setattr(Path, "rename", fail)
     with suppress(Killed):
-        await asyncio.to_thread(complete_restore, database)
+        complete_restore(database)
     monkeypatch.undo()
+    content = content_of(database)
 
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        assert [row.process_guid for row in await store.journal.list_migrations()] == ["goes-on"]
-        assert await store.records.find_image(GUID) is not None
+    assert done == min(renames, 3)
+    assert (content.has_image, content.rounds) == (True, {"goes-on": 0})
     assert replaced.exists()
     left = {each.name for each in database.parent.iterdir()}
     assert left == {"cache.db", "cache.db.lock", replaced.name}
 
 
-async def test_a_backup_of_an_older_schema_is_brought_to_this_one(database: Path, backup: Path) -> None:
+def test_a_backup_of_an_older_schema_is_brought_to_this_one(database: Path, backup: Path) -> None:
     """The records stay; what older versions did not write has its default."""
-    await fill(database)
-    older = database_at(await asyncio.to_thread(new_file, backup))
-    await asyncio.to_thread(older.transact, lambda connection: upgrade(connection, "0003"))
-    values = "('process-1', 'a', 'docker:///team/web#7', 0, 'waiting-until-stopped', '', 1.5)"
-    columns = "process_guid, app_guid, rootfs, rounds, reason, detail, updated_at"
-    await older.write(lambda each: each.exec_driver_sql(f"INSERT INTO lrps ({columns}) VALUES {values}"))
-    await asyncio.to_thread(older.close)
+    fill(database)
+    backup.touch()
+    columns = "cache_guid, source, root_digest, digest, size, created_at, verified_at"
+    with closing(database_at(backup)) as older:
+        older.transact(lambda connection: upgrade(connection, "0003"))
+        for statement in (
+            f"INSERT INTO reservations (cache_guid, platform_digest) VALUES ('{GUID}', '{digest(9)}')",
+            f"INSERT INTO images ({columns}) VALUES ('{GUID}', 'a.example/b:1', '{digest(1)}', '{digest(9)}', 1, 1, 1)",
+        ):
+            older.transact(lambda each, statement=statement: each.exec_driver_sql(statement))
 
-    await asyncio.to_thread(prepare, backup, database)
-    async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-        assert [record.process_guid for record in await store.records.list_lrps()] == ["process-1"]
-        assert await store.copy_checks.list_checks() == ()
+    prepare(backup, database)
 
-
-def new_file(path: Path) -> Path:
-    path.touch()
-    return path
+    assert content_of(database).has_image

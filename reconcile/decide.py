@@ -12,6 +12,7 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
@@ -131,13 +132,20 @@ def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: flo
     bridged = running(orphan.bridge, orphan.bridge_instances)
     if orphan.lrp is not None:
         if orphan.lrp.routes == kept_routes(orphan.bridge.routes) != orphan.bridge.routes:
-            return Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes: restart it")
+            return _route_original(orphan.bridge, orphan.lrp)
         if running(orphan.lrp, orphan.instances) >= min(orphan.lrp.instances, bridged):
             return RemoveOrphanedBridge(orphan.process_guid)
         return Skip(Reason.BRIDGE_IN_USE, "the app itself runs fewer instances than the bridge")
     if bridged == 0 or (orphan.domains_are_fresh and orphan.process_age > cloud_controller_sync):
         return RemoveOrphanedBridge(orphan.process_guid)  # its owner removed the app
     return Skip(Reason.BRIDGE_IN_USE, "the app itself is not desired")
+
+
+def _route_original(bridge: DesiredLrp, lrp: DesiredLrp) -> Action:
+    """Give an LRP the routes that were taken away for its removal, unless its owner has changed it since."""
+    if bridge.annotation == lrp.annotation:
+        return GiveRoutesBack(lrp.process_guid, bridge.routes)
+    return Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes, and its owner changed it: restart it")
 
 
 def _get_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action | None:

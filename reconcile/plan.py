@@ -9,6 +9,7 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
@@ -148,7 +149,7 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return _plan_migration(observed, lrp, rules, reason=action.reason)
         case Skip(reason, detail):
             return Skipped(subject_of(lrp), reason, detail)
-        case Forget() | RetireInstances() | RemoveOrphanedBridge():
+        case Forget() | RetireInstances() | RemoveOrphanedBridge() | GiveRoutesBack():
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
             raise AssertionError("a plan does not decide the steps of an open migration")

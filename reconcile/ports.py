@@ -72,7 +72,7 @@ class Bridges(Protocol):
         """
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
-        """Return an LRP the number of instances and the routes of another one.
+        """Give an LRP the number of instances, the routes and the annotation of another one.
 
         Raises:
             NotFound: It is not desired.

@@ -8,6 +8,7 @@ from reconcile.actions import (
     BeginMigration,
     CacheImage,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
@@ -283,9 +284,18 @@ class TestLeftBridge:
 
         action = decide_orphaned_bridge(drained, cloud_controller_sync=180.0)
 
-        assert action == Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes: restart it")
+        assert action == GiveRoutesBack(PROCESS, routed.routes)
         both = replace(drained, lrp=replace(LRP, routes=routed.routes))
         assert isinstance(decide_orphaned_bridge(both, cloud_controller_sync=180.0), RemoveOrphanedBridge)
+
+    def test_routes_that_the_owner_may_have_taken_away_are_not_given_back(self) -> None:
+        routed = replace(self.BRIDGE, routes={"cf-router": b"[1]"}, annotation="1")
+        drained = replace(self.LEFT, bridge=routed, lrp=replace(LRP, routes={}, annotation="2"))
+
+        action = decide_orphaned_bridge(drained, cloud_controller_sync=180.0)
+
+        assert isinstance(action, Skip)
+        assert action.reason is Reason.BRIDGE_IN_USE
 
     def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
         gone = replace(self.LEFT, lrp=None, instances=())

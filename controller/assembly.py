@@ -262,7 +262,7 @@ def assemble(
         recovery=_recovery(config, opened, rules, queue),
     )
     writer = None
-    if config.copy_notes_after is not None:
+    if config.copy_notes:
         writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
     unknown = UnknownCopies(copy_uses, store.records, process)
     return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, writer, unknown, admin)

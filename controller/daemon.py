@@ -157,15 +157,18 @@ async def _open_resources(
 
 def _report_restored(restored: Restored) -> None:
     """Log that a backup is in place, and which migrations it knew that are none any more."""
-    write = log.error if restored.dropped or restored.problem else log.info
-    write(
+    log.info(
         "restored-backup",
         replaced=None if restored.replaced is None else str(restored.replaced),
         resumed_lrps=list(restored.resumed),
-        dropped_lrps=list(restored.dropped),
-        error=restored.problem or None,
         detail="the daemon is paused: run `rebuild`, look at `reconcile`, then `resume`",
     )
+    if restored.dropped or restored.problem:
+        log.error(
+            "dropped-migrations-of-backup",
+            process_guids=list(restored.dropped),
+            error=restored.problem or None,
+        )
 
 
 async def _run_loops(

@@ -49,7 +49,7 @@ def backup(*, config_path: Path, output: Output, file: Path) -> None:
 
     \b
     Example:
-      diego-docker-cache backup /var/vcap/store/backup/cache.db
+      diego-docker-cache backup /var/vcap/store/backup.db
     """
     from controller.store.backup import BackupMarks, back_up
 
@@ -89,8 +89,8 @@ def restore_backup(*, config_path: Path, is_direct: bool, output: Output, is_sur
 
     \b
     Examples:
-      diego-docker-cache restore-backup /var/vcap/store/backup/cache.db
-      diego-docker-cache restore-backup --direct --yes /var/vcap/store/backup/cache.db
+      diego-docker-cache restore-backup /var/vcap/store/backup.db
+      diego-docker-cache restore-backup --direct --yes /var/vcap/store/backup.db
     """
     if not file.exists():
         raise Invalid("store", "backup-path", f"{file} is not there")
@@ -131,8 +131,8 @@ async def _restore(client: AdminClient, file: Path) -> Row:
             raise Unavailable(
                 "admin",
                 "not-restarted",
-                f"the daemon has not restarted within {RESTART_WITHIN:.0f} s: see its log; when it starts, the "
-                f"backup takes its place, and the database is kept as {answer['replaced']}",
+                f"the daemon has not restarted within {RESTART_WITHIN:.0f} s: see its log; when it starts, "
+                f"the backup takes its place, and the database is kept as {answer['replaced']}",
             )
 
 

@@ -86,14 +86,19 @@ class Adoption:
     def _reported(self, adopted: AdoptedCopy) -> AdoptedCopy:
         for process_guid in adopted.process_guids:
             self._to.queue(process_guid)
-        write = log.error if adopted.status is AdoptionStatus.UNKNOWN else log.info
-        write(
-            "adopted-copy" if adopted.status is AdoptionStatus.ADOPTED else "copy-stays-unknown",
-            cache_guid=adopted.cache_guid,
-            source_image=None if adopted.source is None else str(adopted.source),
-            lrps=len(adopted.process_guids),
-            detail=adopted.detail,
-        )
+        fields = {
+            "cache_guid": adopted.cache_guid,
+            "source_image": None if adopted.source is None else str(adopted.source),
+            "lrps": len(adopted.process_guids),
+            "detail": adopted.detail,
+        }
+        match adopted.status:
+            case AdoptionStatus.ADOPTED:
+                log.info("adopted-copy", **fields)
+            case AdoptionStatus.RESERVED:
+                log.info("reserved-copy", **fields)
+            case AdoptionStatus.UNKNOWN:
+                log.error("copy-stays-unknown", **fields)
         return adopted
 
     async def _list_users(self) -> tuple[dict[CacheGuid, list[ProcessGuid]], int]:
@@ -181,8 +186,8 @@ class Adoption:
             return None, f"the note beside it names {note.source} as its source, which is a copy itself"
         if self._to.notes.has_keys and not note.is_sealed and not accepts_unsealed:
             return None, (
-                "the note beside it is not sealed with a key of journal_key_file, so anybody may have written it "
-                "(--accept-unsealed believes it)"
+                "the note beside it is not sealed with a key of journal_key_file: anybody may have written "
+                "it (--accept-unsealed believes it)"
             )
         return note, ""
 

@@ -137,7 +137,7 @@ async def test_a_note_that_was_tampered_with_adopts_nothing(env: Environment) ->
 
 
 async def test_a_copy_without_a_note_is_found_by_the_next_staging(env: Environment) -> None:
-    env.settings |= {"copy_notes_after": None}
+    env.settings |= {"copy_notes": False}
     (web,) = await running_apps(env, "web")
     daemon = await env.started_daemon()
     rootfs = await env.replaced(web)

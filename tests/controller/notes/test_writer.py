@@ -136,7 +136,9 @@ async def test_a_registry_that_does_not_answer_is_asked_ever_more_seldom() -> No
 
 
 @pytest.mark.looptime
-async def test_the_note_of_a_copy_that_was_deleted_meanwhile_is_deleted() -> None:
+async def test_the_note_of_a_copy_that_was_deleted_meanwhile_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World()
     world.add(GUIDS[0])
     due = world.list_due
@@ -147,7 +149,7 @@ async def test_the_note_of_a_copy_that_was_deleted_meanwhile_is_deleted() -> Non
             world.images.clear()
         return found
 
-    world.list_due = lose  # type: ignore[method-assign,assignment] - the record goes when it was read
+    monkeypatch.setattr(world, "list_due", lose)
     await run_for(world, AFTER * 3)
 
     assert world.deleted == [GUIDS[0]]

@@ -7,10 +7,12 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import Connection
 
 from controller.store.backup import Backup, BackupMarks, back_up
 from controller.store.database import database_at
@@ -196,6 +198,10 @@ def test_a_corrupt_database_is_replaced_and_kept(database: Path, backup: Path) -
     assert (content.has_image, content.rounds) == (True, {})
 
 
+def run(statement: str, connection: Connection) -> None:
+    connection.exec_driver_sql(statement)
+
+
 class Killed(Exception):
     """The process ended here."""
 
@@ -333,13 +339,14 @@ def test_a_backup_of_an_older_schema_is_brought_to_this_one(database: Path, back
     fill(database)
     backup.touch()
     columns = "cache_guid, source, root_digest, digest, size, created_at, verified_at"
+    digests = f"'{digest(1)}', '{digest(9)}'"
     with closing(database_at(backup)) as older:
         older.transact(lambda connection: upgrade(connection, "0003"))
         for statement in (
             f"INSERT INTO reservations (cache_guid, platform_digest) VALUES ('{GUID}', '{digest(9)}')",
-            f"INSERT INTO images ({columns}) VALUES ('{GUID}', 'a.example/b:1', '{digest(1)}', '{digest(9)}', 1, 1, 1)",
+            f"INSERT INTO images ({columns}) VALUES ('{GUID}', 'a.example/b:1', {digests}, 1, 1, 1)",
         ):
-            older.transact(lambda each, statement=statement: each.exec_driver_sql(statement))
+            older.transact(partial(run, statement))
 
     prepare(backup, database)
 

@@ -106,7 +106,7 @@ async def test_after_the_loss_of_the_database_apps_are_adopted_by_the_notes_besi
     assert restored.status == 0, restored.err
     lrp = env.lrp(web)
     assert lrp is not None
-    assert lrp.root_fs == f"docker://{before['source'].replace(':1', '#1')}"
+    assert lrp.root_fs == f"docker://{before['source'].removesuffix(':1')}#1"
 
 
 async def test_a_note_that_was_tampered_with_adopts_nothing(env: Environment) -> None:

@@ -24,6 +24,8 @@ from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.event_cache import LrpEventCache
+from controller.health import HealthStates
+from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
 from controller.notes import (
@@ -35,7 +37,7 @@ from controller.notes import (
     WrittenNotes,
 )
 from controller.process import Process
-from controller.reachability import NullMode, Reachability
+from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
@@ -89,6 +91,8 @@ class OpenResources:
     notes: ProcessNotes
     process: Process
     control: OperatorControl
+    health: HealthStates
+    probe: Probe
     restart: Callable[[], None] | None = None
 
 
@@ -102,6 +106,7 @@ class DaemonLoops:
     reconciler: Reconciler
     cells: CanaryLoop | UnaskedCells
     mode: Reachability | NullMode
+    health: HealthLoop
     note_writer: NoteWriter | None
     unknown_copies: UnknownCopies
     admin: AdminDependencies
@@ -118,9 +123,9 @@ class DaemonLoops:
         self.watcher.close()
 
 
-def open_engine(config: Config, store: Store) -> ProcessEngine:
-    """Open the engine that the config names."""
-    registries = open_registries(config)
+def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEngine:
+    """Open the engine that the config names; its requests show the health of registries."""
+    registries = open_registries(config, observer=health)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
@@ -166,6 +171,7 @@ def assemble(
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
+    health = _health(config, opened)
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -208,6 +214,8 @@ def assemble(
         limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
+    reconciler.gate.watch(opened.health)
+    health.listen(reconciler.gate)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
     watcher = Watcher(
@@ -243,7 +251,7 @@ def assemble(
     admin = AdminDependencies(
         planning=Planning(
             survey,
-            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells)),
+            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells, opened.health)),
             Applier(survey, control, queue, cells),
         ),
         copies=Copies(
@@ -257,7 +265,13 @@ def assemble(
             audit=Audit(store.operations, clock=process.clock),
         ),
         daemon=RunningDaemon(
-            control, breaker=reconciler.gate, watching=watcher, mode=mode, cells=cells, process=process
+            control,
+            breaker=reconciler.gate,
+            watching=watcher,
+            mode=mode,
+            cells=cells,
+            process=process,
+            health=health,
         ),
         recovery=_recovery(config, opened, rules, queue),
     )
@@ -265,7 +279,7 @@ def assemble(
     if config.copy_notes:
         writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
     unknown = UnknownCopies(copy_uses, store.records, process)
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, writer, unknown, admin)
+    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, health, writer, unknown, admin)
 
 
 def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
@@ -329,9 +343,16 @@ def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:
     if config.restore_after is None:
         return NullMode()
     return Reachability(
-        opened.engine,
+        opened.health, opened.store.records, restore_after=config.restore_after, process=opened.process
+    )
+
+
+def _health(config: Config, opened: OpenResources) -> HealthLoop:
+    looks = SUSPECT_INTERVAL if config.restore_after is None else config.restore_after / LOOKS
+    return HealthLoop(
+        opened.health,
+        opened.probe,
         opened.store.records,
-        config.cache_repositories,
-        restore_after=config.restore_after,
         process=opened.process,
+        look_interval=min(looks, SUSPECT_INTERVAL),
     )

@@ -29,7 +29,7 @@ from controller.reconciler import Reconciler
 from controller.store.opening import open_store
 from controller.store.restoring import Restored
 from controller.transport import client_tls
-from controller.wiring import open_canary_images, open_copy_notes
+from controller.wiring import open_canary_images, open_copy_notes, open_health, open_probe
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
 
@@ -144,15 +144,20 @@ async def _open_resources(
         bbs = await stack.enter_async_context(
             open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
         )
-        engine = open_engine(config, store)
+        health = open_health(config)
+        engine = open_engine(config, store, health)
         stack.push_async_callback(engine.close)
-        canary_images = open_canary_images(config)
+        probe = open_probe(config, health)
+        stack.push_async_callback(probe.close)
+        canary_images = open_canary_images(config, health)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
-        notes = open_copy_notes(config, key)
+        notes = open_copy_notes(config, key, health)
         stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
-        yield OpenResources(store, bbs, engine, canary_images, notes, process, control, restart)
+        yield OpenResources(
+            store, bbs, engine, canary_images, notes, process, control, health, probe, restart
+        )
 
 
 def _report_restored(restored: Restored) -> None:
@@ -187,6 +192,7 @@ async def _run_loops(
             if running.note_writer is not None:
                 loops.create_task(_run_forever(running.note_writer.run()), name="notes")
             loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
+            loops.create_task(_run_forever(running.health.run()), name="health")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")
             for n in range(config.max_copies):

@@ -129,10 +129,16 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
     REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
+    REASON_CACHE_REGISTRY_UNHEALTHY: _ClassVar[Reason]
     REASON_LOGIN_OUTDATED: _ClassVar[Reason]
     REASON_LOGIN_UPDATED: _ClassVar[Reason]
     REASON_FOREIGN_LOGIN: _ClassVar[Reason]
-    REASON_CACHE_REGISTRY_UNHEALTHY: _ClassVar[Reason]
+    REASON_REPAIRING_COPY: _ClassVar[Reason]
+    REASON_COPY_INCOMPLETE: _ClassVar[Reason]
+    REASON_COPY_LOST: _ClassVar[Reason]
+    REASON_COPY_REPAIRED: _ClassVar[Reason]
+    REASON_COPY_AND_SOURCE_LOST: _ClassVar[Reason]
+    REASON_COPY_UNKNOWN: _ClassVar[Reason]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -164,6 +170,14 @@ class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COPY_STATUS_CORRUPT: _ClassVar[CopyStatus]
     COPY_STATUS_MISSING: _ClassVar[CopyStatus]
     COPY_STATUS_UNREADABLE: _ClassVar[CopyStatus]
+    COPY_STATUS_REPAIRED: _ClassVar[CopyStatus]
+
+class RebuildStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REBUILD_STATUS_UNSPECIFIED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_ADOPTED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_RESERVED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_UNKNOWN: _ClassVar[RebuildStatus]
 APP_STATE_UNSPECIFIED: AppState
 APP_STATE_CACHED: AppState
 APP_STATE_PENDING: AppState
@@ -269,10 +283,16 @@ REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
 REASON_DRAINING_ORIGINAL: Reason
+REASON_CACHE_REGISTRY_UNHEALTHY: Reason
 REASON_LOGIN_OUTDATED: Reason
 REASON_LOGIN_UPDATED: Reason
 REASON_FOREIGN_LOGIN: Reason
-REASON_CACHE_REGISTRY_UNHEALTHY: Reason
+REASON_REPAIRING_COPY: Reason
+REASON_COPY_INCOMPLETE: Reason
+REASON_COPY_LOST: Reason
+REASON_COPY_REPAIRED: Reason
+REASON_COPY_AND_SOURCE_LOST: Reason
+REASON_COPY_UNKNOWN: Reason
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse
@@ -292,6 +312,11 @@ COPY_STATUS_OK: CopyStatus
 COPY_STATUS_CORRUPT: CopyStatus
 COPY_STATUS_MISSING: CopyStatus
 COPY_STATUS_UNREADABLE: CopyStatus
+COPY_STATUS_REPAIRED: CopyStatus
+REBUILD_STATUS_UNSPECIFIED: RebuildStatus
+REBUILD_STATUS_ADOPTED: RebuildStatus
+REBUILD_STATUS_RESERVED: RebuildStatus
+REBUILD_STATUS_UNKNOWN: RebuildStatus
 
 class Filter(_message.Message):
     __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
@@ -432,7 +457,7 @@ class ListCachedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CachedImage(_message.Message):
-    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since")
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "missing_since", "missing", "lost_since")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -443,6 +468,9 @@ class CachedImage(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
     NEEDS_VERIFICATION_SINCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    LOST_SINCE_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
     url: str
@@ -453,7 +481,10 @@ class CachedImage(_message.Message):
     created_at: float
     verified_at: float
     needs_verification_since: float
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ...) -> None: ...
+    missing_since: float
+    missing: str
+    lost_since: float
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., missing_since: _Optional[float] = ..., missing: _Optional[str] = ..., lost_since: _Optional[float] = ...) -> None: ...
 
 class GetCachedImagesRequest(_message.Message):
     __slots__ = ("images",)
@@ -870,10 +901,12 @@ class EvictResponse(_message.Message):
     def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("images",)
+    __slots__ = ("images", "repair")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+    repair: bool
+    def __init__(self, images: _Optional[_Iterable[str]] = ..., repair: _Optional[bool] = ...) -> None: ...
 
 class VerifiedCopy(_message.Message):
     __slots__ = ("cache_guid", "source", "status", "error", "bytes", "done", "total")
@@ -916,3 +949,41 @@ class ResetCircuitBreakerRequest(_message.Message):
 class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RebuildRequest(_message.Message):
+    __slots__ = ("accept_unsealed",)
+    ACCEPT_UNSEALED_FIELD_NUMBER: _ClassVar[int]
+    accept_unsealed: bool
+    def __init__(self, accept_unsealed: _Optional[bool] = ...) -> None: ...
+
+class RebuiltCopy(_message.Message):
+    __slots__ = ("cache_guid", "url", "source", "status", "detail", "process_guids", "done", "total")
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    cache_guid: str
+    url: str
+    source: str
+    status: RebuildStatus
+    detail: str
+    process_guids: _containers.RepeatedScalarFieldContainer[str]
+    done: int
+    total: int
+    def __init__(self, cache_guid: _Optional[str] = ..., url: _Optional[str] = ..., source: _Optional[str] = ..., status: _Optional[_Union[RebuildStatus, str]] = ..., detail: _Optional[str] = ..., process_guids: _Optional[_Iterable[str]] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class BackupPart(_message.Message):
+    __slots__ = ("content",)
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    def __init__(self, content: _Optional[bytes] = ...) -> None: ...
+
+class RestoreBackupResponse(_message.Message):
+    __slots__ = ("replaced",)
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    replaced: str
+    def __init__(self, replaced: _Optional[str] = ...) -> None: ...

@@ -59,7 +59,7 @@ def _close(case: Case) -> Step:
 
 
 def _is_as_before(case: Case, lrp: DesiredLrp) -> bool:
-    """Whether an LRP is desired from what it ran from before.
+    """Whether an LRP is desired from what it ran from before, and that is not where it is to go.
 
     An old instance whose stop was lost runs what is desired then: stopping it would cost the app one. Until
     its stop has had time to arrive it counts for nothing, since it may be about to end.

@@ -225,7 +225,10 @@ class Reconciler:
         if obstacle is None:
             return action, None
         is_refuted = self._ports.pulls.is_refuted(action.lrp.placement_tags)
-        if action.instead is not None and obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted:
+        cannot_pull = obstacle.reason is Reason.CACHE_REGISTRY_UNHEALTHY or (
+            obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted
+        )
+        if action.instead is not None and cannot_pull:
             return self._check_start(action.instead, observed)
         if action.reason is Reason.LOGIN_OUTDATED:
             obstacle = replace(obstacle, detail=f"{OUTDATED}: {obstacle.detail}".removesuffix(": "))

@@ -20,7 +20,8 @@ from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, READY, RULES
 from tests.reconcile.test_plan import MIGRATED, ORIGINAL_SOURCE, PLANNED, SUBJECT, TO
 
 IN_FLIGHT = Migration(PROCESS, GUID, Phase.BRIDGING, LRP, 1, "run-1", NOW - 1, strategy=Strategy.BRIDGE)
-ON_SOURCE, ON_COPY = READY, replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE)
+ON_SOURCE = READY
+ON_COPY = replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE, current_copy=READY.image)
 BACK = replace(
     PLANNED,
     subject=replace(SUBJECT, rootfs=TO),

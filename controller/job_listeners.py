@@ -1,4 +1,4 @@
-"""Records requests for copies in the staging coverage, and queues passes over LRPs when a cache job ends."""
+"""Records requests for copies in the staging coverage, and queues passes over LRPs that wait for cache jobs."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from reconcile.records import CacheRequest
 
 @dataclass(frozen=True, slots=True)
 class JobListeners:
-    """The staging coverage records requests; when a job has ended, the app's LRPs are queued for a pass."""
+    """The staging coverage records requests; when a job ends or must wait, the app's LRPs get a pass."""
 
     coverage: StagingCoverage
     index: LrpIndex
@@ -23,5 +23,12 @@ class JobListeners:
 
     def ended(self, app_guid: AppGuid) -> None:
         """Queue a pass over each LRP of an app, since a job that the app waited for has ended."""
+        self._queue_lrps(app_guid)
+
+    def postponed(self, app_guid: AppGuid) -> None:
+        """Queue a pass over each LRP of an app, since a job that the app waits for got no answer."""
+        self._queue_lrps(app_guid)
+
+    def _queue_lrps(self, app_guid: AppGuid) -> None:
         for process_guid in self.index.lrps_of(app_guid):
             self.queue.add(process_guid)

@@ -10,6 +10,7 @@ from reconcile.ports import (
     ImageRecords,
     Instances,
     JobRecords,
+    KnownCopies,
     Journal,
     LrpRecords,
     Lrps,
@@ -29,6 +30,7 @@ class PassSources:
     instances: Instances
     jobs: JobRecords
     bindings: BindingRecords
+    copies: KnownCopies
     images: ImageRecords
     journal: Journal
     original_sources: OriginalSources

@@ -8,10 +8,15 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from controller.progress import Progress
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import Digest, ImageReference
+
+CONFIRMED_WITHIN = 5.0
+"""Seconds within which a source must first say whether a tag has moved since the staging that is known. Without an
+answer, an LRP of which nothing runs gets the copy that its app had; the source is asked again meanwhile."""
 
 
 class JobCopies:
@@ -22,6 +27,7 @@ class JobCopies:
     ) -> None:
         self._engine, self._cache = dependencies.engine, dependencies.cache
         self._jobs, self._images = dependencies.jobs, dependencies.images
+        self._bindings, self._known = dependencies.bindings, dependencies.copies
         self._clock = dependencies.process.clock
         self._requests, self._credentials = requests, credentials
         self._targets: dict[JobId, ImageReference] = {}
@@ -43,7 +49,10 @@ class JobCopies:
             The cached image, and the copy that was made; None for the latter when a copy existed already.
         """
         self._requests.note_start(job.job_id)
-        resolved = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+        pinned = await self._find_pinned(job)
+        if pinned is not None:
+            return pinned, None
+        resolved = await self._resolve(job)
         async with self.content_lock(resolved.platform_digest):
             reserved = await self._images.find_guid(resolved.platform_digest)
             guid = reserved or await self._images.reserve_guid(resolved.platform_digest)
@@ -73,6 +82,45 @@ class JobCopies:
             await self._finish(job, resolved, image, copied.blobs)
             return image, copied
 
+    async def _find_pinned(self, job: CacheJob) -> CachedImage | None:
+        """End a job whose source is a digest of which the copy is there, without asking the source.
+
+        A digest always names the same bytes, so the source could only say that it has them no longer.
+        """
+        if job.source.digest is None:
+            return None
+        found = [
+            await self._known.find_pinned_copy(binding.app_guid, job.source)
+            for binding in await self._bindings.list_bindings(job.job_id)
+        ]
+        if not found or found[0] is None or found.count(found[0]) < len(found):
+            return None
+        async with self.content_lock(found[0].platform_digest):
+            image = await self._images.find_image(found[0].cache_guid)  # an operator may have evicted it
+            if image is None or image.needs_verification_since:
+                return None
+            if not await self._engine.is_present(self._cache.image(image.cache_guid), image.digest):
+                return None
+            resolved = ResolvedImage(job.source, image.root_digest, image.platform_digest)
+            await self._finish(job, resolved, replace(image, verified_at=self._clock()), ())
+            return image
+
+    async def _resolve(self, job: CacheJob) -> ResolvedImage:
+        """Ask a job's source what it means; at first only for a short time when a known copy may do.
+
+        Raises:
+            Unavailable: The source did not answer.
+        """
+        asking = self._engine.resolve(job.source, self._credentials.find(job.job_id))
+        if job.reason is not Reason.STAGING_MAY_HAVE_BEEN_MISSED or job.attempts > 1:
+            return await asking
+        try:
+            async with asyncio.timeout(CONFIRMED_WITHIN):
+                return await asking
+        except TimeoutError as error:
+            detail = f"{job.source.domain} did not answer within {CONFIRMED_WITHIN:g} s"
+            raise Unavailable("registry", "timeout", detail) from error
+
     async def _copy(
         self, job: CacheJob, resolved: ResolvedImage, target: ImageReference, state: TargetState
     ) -> CopiedImage:
@@ -95,7 +143,7 @@ class JobCopies:
             job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
         )
         async with self._requests.locked(job.job_id) as late:
-            if late and await self._may_have_moved(job, resolved):
+            if late and job.source.digest is None and await self._may_have_moved(job, resolved):
                 await self._requests.add_successor(late)
             await self._jobs.finish_job(cached, image, blobs)
 

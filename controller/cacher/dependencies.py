@@ -8,7 +8,7 @@ from controller.process import Process
 from controller.progress import Progress
 from reconcile.lrps import ProcessGuid
 from reconcile.orders import Order
-from reconcile.ports import BindingRecords, ImageEngine, ImageRecords, JobRecords
+from reconcile.ports import BindingRecords, ImageEngine, ImageRecords, JobRecords, KnownCopies
 from reconcile.references import CacheRepositories, ImageReference
 
 
@@ -43,6 +43,7 @@ class CacherDependencies:
     cache: CacheRepositories
     jobs: JobRecords
     bindings: BindingRecords
+    copies: KnownCopies
     images: ImageRecords
     listeners: JobListeners
     gate: JobGate

@@ -94,7 +94,7 @@ class JobRequests:
         return None if may_ask_anew else job
 
     async def _join_or_add(self, request: CacheRequest) -> CacheJob:
-        for job in await self._jobs.list_open_jobs(request.source):
+        for job in await self._jobs.list_open_jobs(request.job_source):
             if self._credentials.may_share(job, request.credentials):
                 await self._bindings.put_binding(_binding(request, job.job_id))
                 if job.state is JobState.COPYING:
@@ -108,7 +108,7 @@ class JobRequests:
         now, pause = self._clock(), self._repeats.pause(request)
         job = CacheJob(
             job_id=JobId(str(uuid.uuid4())),
-            source=request.source,
+            source=request.job_source,
             state=JobState.QUEUED,
             reason=request.reason,
             created_at=now,

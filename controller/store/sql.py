@@ -1,6 +1,6 @@
 """Implements the record ports on a database, with one transaction for each method.
 
-It fits JobRecords, BindingRecords, ImageRecords, BlobLocations and LrpRecords. The modules named after
+It fits JobRecords, BindingRecords, KnownCopies, ImageRecords, BlobLocations and LrpRecords. The modules named after
 the records hold the statements of each transaction.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, cached_images, jobs, lrps, survey
+from controller.store import bindings, cached_images, jobs, lrps, pinned_copies, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
 from reconcile.lrps import AppGuid, ProcessGuid
@@ -22,6 +22,7 @@ from reconcile.records import (
     KnownLrp,
     LrpKey,
     LrpRecord,
+    StagedCopy,
 )
 from reconcile.references import CacheGuid, Digest, ImageReference
 
@@ -91,6 +92,22 @@ class SqlRecords:
         """Find an app's latest binding for a source; of two staged at the same time, the one saved later."""
         return await self._database.read(
             lambda connection: bindings.find_newest(connection, app_guid, source)
+        )
+
+    async def find_newest_copy(self, app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
+        """Find the newest finished copy that an app has a binding to for a source."""
+
+        def find(connection: Connection) -> StagedCopy | None:
+            newest = bindings.find_newest_with_copy(connection, app_guid, source)
+            image = None if newest is None else cached_images.find(connection, CacheGuid(newest[1]))
+            return None if newest is None or image is None else StagedCopy(newest[0], image)
+
+        return await self._database.read(find)
+
+    async def find_pinned_copy(self, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
+        """Find the finished copy of what a reference with a digest names, if the app may use it unasked."""
+        return await self._database.read(
+            lambda connection: pinned_copies.find(connection, app_guid, source)
         )
 
     async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:

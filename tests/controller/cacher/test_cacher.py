@@ -149,6 +149,7 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
             cache=CACHE,
             jobs=store.records,
             bindings=store.records,
+            copies=store.records,
             images=store.records,
             listeners=JobListeners(coverage, index, queue),
             gate=gate,

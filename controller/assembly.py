@@ -247,6 +247,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
+        unseen_stagings=config.unseen_stagings,
         limits=replace(
             limits,
             bridge=config.bridge_timeout,

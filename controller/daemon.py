@@ -25,6 +25,7 @@ from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
+from controller.recorded_registries import warn_of_other_registries
 from controller.store.opening import open_store
 from controller.transport import client_tls
 from controller.wiring import open_canary_images
@@ -119,6 +120,8 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         store = await stack.enter_async_context(
             open_store(config.database_url, journal_key=key, run_id=run_id)
         )
+        await store.records.use_registry(config.cache_registry.address)
+        await warn_of_other_registries(store.records, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",

@@ -1,4 +1,4 @@
-"""Records requests for copies in the staging coverage, and queues passes over LRPs that wait for cache jobs."""
+"""Records requests for copies in the staging coverage, and queues the LRPs that wait for cache jobs."""
 
 from dataclasses import dataclass
 

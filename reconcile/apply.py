@@ -20,12 +20,13 @@ from reconcile.actions import (
     Skip,
     VerifyImage,
 )
+from reconcile.bindings import is_source_silent
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, bridge_of
-from reconcile.decide import request_of_lrp
+from reconcile.copy_choice import request_of_lrp
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
-from reconcile.instances import failure_of_pull, met_pull_failure, without_container
-from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid, Pull
+from reconcile.instances import failure_of_pull, is_any_running, met_pull_failure, without_container
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, Presence, ProcessGuid, Pull
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
 from reconcile.ports import (
@@ -138,7 +139,10 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
             return Outcome(reason)
         case CacheImage(request):
             job = await ports.requests.request(request)
-            return Outcome(Reason.WAITING_FOR_COPY, f"requested a copy: {request.reason}, job {job.job_id}")
+            # It may have joined a job whose source does not answer, and then need not wait for that.
+            retry_after = 0.0 if is_source_silent(job) and not observed.is_paused else None
+            detail = f"requested a copy: {request.reason}, job {job.job_id}"
+            return Outcome(Reason.WAITING_FOR_COPY, detail, retry_after=retry_after)
         case VerifyImage():
             return await _verify(action, observed, ports)
         case BeginMigration():
@@ -169,8 +173,12 @@ async def _request_again(
     guid: ProcessGuid, image: CachedImage, observed: Observed, ports: ActionPorts
 ) -> Outcome:
     if observed.lrp is not None:
-        source = image.source if observed.binding is None else observed.binding.source
-        request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
+        reason = Reason.COPY_VANISHED
+        # What runs stays on the same content, wherever its tag is now.
+        content = image.platform_digest if is_any_running(observed.instances) else None
+        if observed.former_copy is not None:
+            reason, content = Reason.COPY_IN_FORMER_REGISTRY, image.platform_digest
+        request = request_of_lrp(observed, observed.lrp, reason=reason, content=content)
         await ports.requests.request(request)
     await ports.journal.delete_migration(guid)
     vanished = f"{ports.cache.image(image.cache_guid)} vanished from the private registry"
@@ -206,14 +214,25 @@ async def _begin(action: BeginMigration, observed: Observed, facts: Facts, ports
             raise
         if not has_copy:
             return await _request_again(guid, image, observed, ports)
-        lrp = action.lrp
-        login = lrp.credentials
-        await ports.original_sources.save_original_source(
-            OriginalSource(guid, cache_guid, lrp.rootfs, login is not None, login)
-        )
+        await _save_original_source(action.lrp, cache_guid, observed, ports)
+    elif observed.former_copy is not None and observed.original_source is not None:
+        await ports.original_sources.save_original_source(observed.original_source)
     if action.strategy is Strategy.BRIDGE:
         return await _enter(replace(row, phase=Phase.BRIDGING), ports)
     return await _remove(row, observed, facts, ports)
+
+
+async def _save_original_source(
+    lrp: DesiredLrp, cache_guid: CacheGuid, observed: Observed, ports: ActionPorts
+) -> None:
+    """Save what an LRP runs from; of one that runs from a former copy keep what it ran from before."""
+    login = lrp.credentials
+    source = OriginalSource(lrp.process_guid, cache_guid, lrp.rootfs, login is not None, login)
+    if observed.former_copy is not None:
+        if observed.original_source is None:  # its app staged nothing, and anybody may pull the copy
+            return
+        source = replace(observed.original_source, cache_guid=cache_guid)
+    await ports.original_sources.save_original_source(source)
 
 
 def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:

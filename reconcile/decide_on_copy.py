@@ -28,11 +28,19 @@ def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
         _put_back(observed, lrp, rules)
         or _failed_restore(observed, lrp)
         or _not_running(observed, lrp)
-        or Skip(Reason.ALREADY_CACHED)
+        or Skip(Reason.ALREADY_CACHED, _known_copy_used(observed, lrp))
     )
 
 
-def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+def _known_copy_used(observed: Observed, lrp: DesiredLrp) -> str:
+    """Say that the LRP got a copy that its source did not confirm; empty when it did."""
+    record = observed.record
+    if record is None or record.rootfs != str(lrp.rootfs):
+        return ""
+    return record.detail if record.detail.startswith(Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED) else ""
+
+
+def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | Skip:
     """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
     original_source = observed.original_source
     if original_source is None:

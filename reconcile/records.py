@@ -427,8 +427,8 @@ class KnownCopy:
     """What the store knows of the copy of an LRP's source image.
 
     Attributes:
-        binding: That of the LRP itself, which stands as long as the LRP exists; without one, the latest of its
-            app for the source.
+        binding: That of the LRP itself, which stands as long as the LRP exists; else the latest of its app
+            for the source.
         job: The binding's.
         image: The job's.
         newest: The newest copy that the app is known to have staged from the source, or to have run.

@@ -14,8 +14,8 @@ _bindings = tables.bindings
 
 MAX_BINDINGS = 3
 """Number of bindings that are kept for one app and source, the newest. When a staging fails, its binding is
-deleted and the one before it is used. Those of LRPs that have a record are kept beside them, and so is the newest
-that has a finished copy, which an app may need while its source does not answer."""
+deleted and the one before it is used. Those of LRPs that have a record are kept beside them, and so is the
+newest that has a finished copy, which an app may need while its source does not answer."""
 
 _NEWEST_FIRST = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
 

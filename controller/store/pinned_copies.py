@@ -1,7 +1,7 @@
 """Finds the copy of pinned content that an app may use although its source is not asked.
 
-A digest names content, and to know a digest is no proof that somebody may read it. An app may use a copy that it has
-used before, and one whose content was read without a login from the registry that the app names.
+A digest names content, and to know a digest is no proof that somebody may read it. An app may use a copy that
+it has used before, and one whose content was read without a login from the registry that the app names.
 """
 
 from sqlalchemy import Connection, exists, or_, select
@@ -16,7 +16,7 @@ from reconcile.references import CacheGuid, ImageReference
 def find(connection: Connection, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
     """Find the finished copy of a reference with a digest; None when there is none, or more than one.
 
-    There is more than one when the digest is that of an index of which images of several platforms were copied.
+    There is more than one when the digest is that of an index, and images of several platforms were copied.
     """
     if source.digest is None:
         return None

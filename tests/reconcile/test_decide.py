@@ -13,7 +13,8 @@ from reconcile.actions import (
     Skip,
     VerifyImage,
 )
-from reconcile.decide import RETRY_FAILED_AFTER, decide, decide_orphaned_bridge
+from reconcile.copy_choice import RETRY_FAILED_AFTER
+from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import (
     ActualLrp,

@@ -32,7 +32,6 @@ def pinned(requester: str = "task:2", *, app: AppGuid = APP) -> CacheRequest:
     return replace(request(requester, at=2, source=PINNED), app_guid=app)
 
 
-
 @pytest.fixture
 async def bench(store: Store) -> AsyncIterator[Bench]:
     registries = Registries()

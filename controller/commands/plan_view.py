@@ -122,7 +122,7 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
 
 
 def _columns(plan: PlanDocument) -> Sequence[Column]:
-    """Choose the columns of the apps to migrate; what they get is shown if the stagings of some were not seen."""
+    """Choose the columns of the apps to migrate: what they get is shown if some stagings were not seen."""
     if plan.end["goal"] == "source":
         return RESTORES
     return (
@@ -149,8 +149,8 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
     unseen = sum(row["gets_unseen_content"] for row in plan.migrations)
     if unseen:
         output.say(
-            f"{unseen:,} of these run from a tag, and their staging was not seen: they get what the tag means "
-            "now; with unseen_stagings they can be left as they are"
+            f"{unseen:,} of these run from a tag, and their staging was not seen: they get what the "
+            "tag means now; with unseen_stagings they can be left as they are"
         )
     for problem in plan.end["problems"]:
         output.say(f"INCOMPLETE: {problem}; this plan cannot be applied", style="problem")

@@ -147,8 +147,8 @@ class Config(AdminConfig):
     """Exceptions from `migrate_running`. The first rule that matches an LRP applies."""
     unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
     """What an LRP gets that runs from a tag, and whose staging the daemon has not seen. "current" migrates it
-    to what the tag means now, which its next evacuation would pull as well. "wait" leaves it as it is until it
-    is staged, or none of its instances runs."""
+    to what the tag means now, which its next evacuation would pull as well. "wait" leaves it as it is until
+    it is staged, or none of its instances runs."""
     bridge_timeout: Duration = 300.0
     """Time within which the instances of a bridge must run, including the pull of the image. After this time
     the bridge is removed, and the LRP stays unchanged."""

@@ -409,7 +409,7 @@ async def test_a_registry_that_stays_unreachable_is_given_up_with_the_last_reaso
 
     assert ended.state is JobState.FAILED
     assert ended.attempts == MAX_ATTEMPTS
-    assert ended.failure == "gave-up: after 12 attempts, last timeout: x"
+    assert ended.failure == "gave-up: after 12 attempts, last source-unreachable: timeout: x"
 
 
 @pytest.mark.looptime

@@ -52,7 +52,7 @@ def decide(observed: Observed, rules: Rules) -> Action:
     lrp = observed.lrp
     if lrp is None:
         return Forget()
-    ineligible = _ineligible(lrp, rules)
+    ineligible = _ineligible(observed, lrp, rules)
     if ineligible is not None:
         return ineligible
     stale = stale_instances(observed.instances, observed.stale)
@@ -96,8 +96,8 @@ def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, r
     return _migrate(observed, lrp, source, rules)
 
 
-def _ineligible(lrp: DesiredLrp, rules: Rules) -> Skip | None:
-    """Return the reason why an LRP can never be migrated; None when it can."""
+def _ineligible(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Skip | None:
+    """Return the reason why an LRP cannot be migrated, whatever else is so; None when it can."""
     if not lrp.rootfs.is_docker:
         return Skip(Reason.NOT_DOCKER)
     if lrp.domain not in rules.domains:
@@ -108,6 +108,9 @@ def _ineligible(lrp: DesiredLrp, rules: Rules) -> Skip | None:
         return Skip(Reason.NOT_CACHEABLE, error.detail)
     if not lrp.app_guid:
         return Skip(Reason.NO_APP_GUID, "without one it would share the copies of other apps")
+    former = observed.former_copy
+    if former is not None and not former.is_configured and observed.order is None:
+        return why_not_moved(former, rules)
     return None
 
 

@@ -224,8 +224,8 @@ class TestNextRegistry:
         assert status["images"] == 0
         (former,) = status["former_registries"]
         assert (former["address"], former["configured"], former["images"]) == (old.address, False, 1)
-        checked = await Operator(env).reads("config", "check")
-        assert f"former_cache_registries: 1 copies were made in {old.address}" in checked.out + checked.err
+        _, out, err = await env.run_command("config", "check", "--config", str(env.config_path))
+        assert f"former_cache_registries: 1 copies were made in {old.address}" in out + err
 
     @pytest.mark.parametrize("has_source", [True, False])
     async def test_apps_go_from_one_to_the_next_by_a_plan_and_keep_their_true_source(

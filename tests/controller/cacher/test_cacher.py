@@ -134,7 +134,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(store: Store, registries: Registries, *, loops: int = 2) -> AsyncIterator[Bench]:
+async def open_bench(
+    store: Store, registries: Registries, *, loops: int = 2, cache: CacheRepositories = CACHE
+) -> AsyncIterator[Bench]:
     gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
@@ -146,7 +148,7 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
     cacher = Cacher(
         CacherDependencies(
             engine=registries,
-            cache=CACHE,
+            cache=cache,
             jobs=store.records,
             bindings=store.records,
             copies=store.records,

@@ -34,7 +34,7 @@ from reconcile.records import (
     Goal,
     Migration,
 )
-from reconcile.references import ImageReference
+from reconcile.references import ImageReference, Rootfs
 from reconcile.staging import OwnerChoice, owner_choice_of
 from reconcile.steps import RetireInstances
 
@@ -185,11 +185,25 @@ def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
     }
 
 
+def _copy_of(migration: Migration, observed: Observed, rules: Rules) -> Rootfs:
+    """Name the copy that an LRP is being migrated to.
+
+    A migration that began before the private registry was replaced ends on the copy in the former one, if the
+    LRP or its bridge is desired from there already.
+    """
+    desired = {each.rootfs for each in (observed.lrp, observed.bridge) if each is not None}
+    begun = [former.rootfs(migration.cache_guid) for former in rules.cache.former]
+    return next(
+        (each for each in begun if each in desired and each != migration.original.rootfs),
+        rules.cache.rootfs(migration.cache_guid),
+    )
+
+
 def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
     if migration.way_back is not None:
         target = migration.way_back
     elif migration.goal is Goal.CACHE:
-        target = Pull(rules.cache.rootfs(migration.cache_guid), rules.pull_credentials)
+        target = Pull(_copy_of(migration, observed, rules), rules.pull_credentials)
     elif observed.original_source is not None:
         target = Pull(observed.original_source.rootfs, observed.original_source.credentials)
     else:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.actions import BeginMigration, CacheImage, Skip
+from reconcile.actions import BeginMigration, CacheImage, Continue, Skip
 from reconcile.bindings import binding_to_keep, is_source_silent
 from reconcile.copy_choice import RETRY_FAILED_AFTER, gets_unseen_content
 from reconcile.decide import decide
@@ -17,7 +17,9 @@ from reconcile.records import (
     Goal,
     JobId,
     JobState,
+    Migration,
     OriginalSource,
+    Phase,
     StagedCopy,
     Strategy,
     requester_of_lrp,
@@ -315,3 +317,15 @@ class TestFormerRegistry:
 
         assert isinstance(action, CacheImage)
         assert (action.request.source, action.request.content) == (SOURCE, IMAGE.platform_digest)
+
+    def test_a_migration_from_before_the_change_ends_on_the_copy_that_it_has_desired(self) -> None:
+        row = Migration(PROCESS, GUID, Phase.STARTING, LRP, 1, "run-0", NOW - 1, entered_at=NOW - 1)
+        begun = replace(READY, migration=row, lrp=ON_OLD, instances=(started(NOW),))
+        moving = replace(begun, migration=replace(row, original=ON_OLD))
+
+        as_begun, as_moving = decide(begun, MOVING), decide(moving, MOVING)
+
+        assert isinstance(as_begun, Continue)
+        assert isinstance(as_moving, Continue)
+        assert as_begun.target.rootfs == ON_OLD.rootfs
+        assert as_moving.target.rootfs == MOVING.cache.rootfs(GUID)

@@ -8,15 +8,12 @@ from reconcile.decide_on_copy import restore
 from reconcile.errors import ErrorCode
 from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.lrps import DesiredLrp
-from reconcile.migration_choice import still_counts, strategy_of
+from reconcile.migration_choice import RETRY_FAILED_AFTER, still_counts, strategy_of
 from reconcile.observed import FormerCopy, Observed, Rules
 from reconcile.policy import UnseenStagings
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, CacheRequest, JobState, requester_of_lrp
 from reconcile.references import Digest
-
-RETRY_FAILED_AFTER = 3600.0
-"""Seconds after which a failed copy or migration is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ def _choose_of_job(observed: Observed, lrp: DesiredLrp, job: CacheJob, rules: Ru
     if _must_wait(observed, rules):
         return _WAITING_FOR_STAGING
     if not _is_present(image, rules):
-        return _request(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=image.platform_digest)
+        return request_copy(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=image.platform_digest)
     return ChosenCopy(image)
 
 
@@ -73,13 +70,13 @@ def _wait_for(observed: Observed, lrp: DesiredLrp, job: CacheJob, rules: Rules) 
         if not still_counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
             content = _content_of(job)
             if content is not None:
-                return _request(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=content)
+                return request_copy(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=content)
             return _request_unseen(observed, lrp, rules, Reason.RETRYING_COPY)
         if job.failure_code == ErrorCode.CANNOT_RUN_ON_CELLS:
             return Skip(Reason.CANNOT_RUN_ON_CELLS, job.failure_detail)
         return Skip(Reason.COPY_FAILED, job.failure)
     if observed.order is not None and observed.is_paused:  # the job waits unless an order asks for it
-        return _request(observed, lrp, Reason.WAITING_FOR_COPY, content=_content_of(job))
+        return request_copy(observed, lrp, Reason.WAITING_FOR_COPY, content=_content_of(job))
     return Skip(Reason.WAITING_FOR_COPY, job.failure)
 
 
@@ -95,7 +92,7 @@ def _choose_for_former(observed: Observed, lrp: DesiredLrp, former: FormerCopy, 
         how = strategy_of(observed, lrp, observed.source, rules)
         return how if isinstance(how, Skip) else ChosenCopy(image, Reason.RUNS_FROM_FORMER_REGISTRY)
     if job is None or _content_of(job) != image.platform_digest or job.state is JobState.CACHED:
-        return _request(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=image.platform_digest)
+        return request_copy(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=image.platform_digest)
     waiting = _wait_for(observed, lrp, job, rules)
     if job.state is JobState.FAILED and isinstance(waiting, Skip) and _cannot_start(observed):
         return _back_to_source(observed, lrp, rules)
@@ -175,12 +172,13 @@ def _must_wait(observed: Observed, rules: Rules) -> bool:
 
 def _request_unseen(observed: Observed, lrp: DesiredLrp, rules: Rules, reason: Reason) -> CacheImage | Skip:
     """Request what a tag means now, unless the LRP must wait for a staging that is seen."""
-    return _WAITING_FOR_STAGING if _must_wait(observed, rules) else _request(observed, lrp, reason)
+    return _WAITING_FOR_STAGING if _must_wait(observed, rules) else request_copy(observed, lrp, reason)
 
 
-def _request(
+def request_copy(
     observed: Observed, lrp: DesiredLrp, reason: Reason, *, content: Digest | None = None
 ) -> CacheImage | Skip:
+    """Decide to request a copy, unless only LRPs that have one are to be migrated."""
     if observed.order is not None and observed.order.only_cached:
         return Skip(reason, "only LRPs that have a copy are to be migrated")
     return CacheImage(request_of_lrp(observed, lrp, reason=reason, content=content))

@@ -121,6 +121,7 @@ class PassContext:
         stale: Instance GUIDs of the LRP's definitions that were removed, from the event cache.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
         unseen_stagings: What running LRPs get whose stagings were not seen.
+        stores_logins: See `Observed`.
     """
 
     now: float
@@ -130,3 +131,4 @@ class PassContext:
     stale: frozenset[str] = frozenset()
     is_restoring: bool = False
     unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
+    stores_logins: bool | None = None

@@ -95,6 +95,7 @@ class Observed:
         newest: The newest copy that the app is known to have staged from the source, or to have run.
         former_copy: What is known of the copy in a former private registry that the LRP runs from; None when
             it runs from anything else.
+        stores_logins: Whether the BBS stores a login that is updated in place; None when that is not known.
     """
 
     process_guid: ProcessGuid
@@ -122,6 +123,7 @@ class Observed:
     is_paused: bool = False
     newest: StagedCopy | None = None
     former_copy: FormerCopy | None = None
+    stores_logins: bool | None = None
 
     @property
     def source(self) -> ImageReference:

@@ -12,6 +12,7 @@ from reconcile.actions import (
     GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
+    UpdateLogin,
     VerifyImage,
 )
 from reconcile.copy_choice import gets_unseen_content
@@ -149,6 +150,10 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return _migration_after_copy(copied, observed, lrp, rules, reason=action.reason)
         case BeginMigration(image=image):
             return _to_copy(_migration_by(action.strategy, observed, lrp, reason=action.reason), image, rules)
+        case UpdateLogin():
+            how = _strategy_for_login(observed, lrp, rules)
+            planned = _migration_by(how, observed, lrp, reason=action.reason)
+            return replace(planned, to_rootfs=lrp.rootfs)  # it gets another login for the same copy
         case VerifyImage(image=image):
             return _to_copy(_plan_migration(observed, lrp, rules, reason=action.reason), image, rules)
         case Skip(reason, detail):
@@ -157,6 +162,14 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
             raise AssertionError("a plan does not decide the steps of an open migration")
+
+
+def _strategy_for_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Strategy:
+    """Choose what the plan says of a new login: while the BBS is not known, the most that it may take."""
+    if observed.stores_logins is None and observed.current_copy is not None:
+        how = due_strategy(observed, lrp, observed.current_copy.source, rules)
+        return Strategy.UPDATE if isinstance(how, Skip) else how
+    return Strategy.UPDATE
 
 
 def _plan_in_flight(migration: Migration, observed: Observed, lrp: DesiredLrp) -> PlannedMigration | Skipped:
@@ -178,9 +191,9 @@ def _plan_in_flight(migration: Migration, observed: Observed, lrp: DesiredLrp) -
 
 
 def _source_of_migration(migration: Migration, observed: Observed) -> Rootfs | None:
-    if migration.way_back is not None:
+    if migration.way_back is not None and not migration.renews_login:
         return migration.way_back.rootfs
-    if migration.goal is Goal.CACHE:
+    if migration.goal is Goal.CACHE and not migration.renews_login:
         return migration.original.rootfs
     return None if observed.original_source is None else observed.original_source.rootfs
 
@@ -245,9 +258,10 @@ def changes_since_plan(planned: PlannedMigration, now: PlannedMigration | Skippe
     if isinstance(now, Skipped):
         return f"would be skipped now: {now.reason} {now.detail}".rstrip()
     is_in_flight = planned.is_in_flight or now.is_in_flight
+    by = ("would be migrated by", str(planned.strategy), str(now.strategy))
     on_the_way = [  # compared as text, since a plan that was written to a file contains no login
         ("is desired from", str(planned.subject.rootfs), str(now.subject.rootfs)),
-        ("would be migrated by", str(planned.strategy), str(now.strategy)),
+        *(() if now.strategy is Strategy.UPDATE else (by,)),  # less than any plan may have said
     ]
     changes = [
         *(() if is_in_flight else on_the_way),

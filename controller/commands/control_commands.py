@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from controller.admin.admin_client import AdminClient
+from controller.admin.unhealthy_text import describe_unhealthy
 from controller.commands.options import config_option, direct_option, output_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
@@ -93,6 +94,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         *([] if is_direct else _cells(row["cells"])),
         ("registry", f"{row['cache_registry']}: {stored}"),
         *(("former registry", _former(each)) for each in row["former_registries"]),
+        *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
         ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
         ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
         ("migrating", format_count(row["migrations"], "LRPs")),
@@ -109,6 +111,10 @@ def _former(row: Row) -> str:
     if not row["configured"]:
         return f"{row['address']}: {stored}; NOT CONFIGURED: list it in former_cache_registries"
     return f"{row['address']}: {stored}; {format_count(row['lrps'], 'apps')} run from there"
+
+
+def _unhealthy(row: Row) -> tuple[str, str]:
+    return describe_unhealthy(row, f"for {format_duration(time.time() - (row['since'] or 0.0))}")
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[str, str]]:

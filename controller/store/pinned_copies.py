@@ -9,6 +9,7 @@ from sqlalchemy import Connection, exists, or_, select
 from controller.store import cached_images
 from controller.store.tables import bindings, images, jobs, reservations
 from reconcile.lrps import AppGuid
+from reconcile.reasons import Reason
 from reconcile.records import CachedImage, JobState
 from reconcile.references import CacheGuid, ImageReference
 
@@ -22,7 +23,12 @@ def find(connection: Connection, app_guid: AppGuid, source: ImageReference) -> C
         return None
     digest = str(source.digest)
     of_app = exists().where(bindings.c.job_id == jobs.c.job_id, bindings.c.app_guid == app_guid)
-    is_public = ~jobs.c.needs_credentials & jobs.c.source.startswith(f"{source.domain}/", autoescape=True)
+    # A job that repaired or moved a copy says nothing about who may read its source.
+    is_public = (
+        ~jobs.c.needs_credentials
+        & jobs.c.reason.not_in([Reason.COPY_IN_FORMER_REGISTRY, Reason.REPAIRING_COPY])
+        & jobs.c.source.startswith(f"{source.domain}/", autoescape=True)
+    )
     found = connection.scalars(
         select(images.c.cache_guid)
         .distinct()

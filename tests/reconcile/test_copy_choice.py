@@ -6,9 +6,10 @@ import pytest
 
 from reconcile.actions import BeginMigration, CacheImage, Continue, Skip
 from reconcile.bindings import binding_to_keep, is_source_silent
-from reconcile.copy_choice import RETRY_FAILED_AFTER, gets_unseen_content
+from reconcile.copy_choice import gets_unseen_content
 from reconcile.decide import decide
 from reconcile.lrps import ActualLrp, Credentials, Secret
+from reconcile.migration_choice import RETRY_FAILED_AFTER
 from reconcile.observed import FormerCopy, Observed
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, RunningPolicy, UnseenStagings

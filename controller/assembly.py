@@ -185,6 +185,7 @@ def assemble(
             cache=rules.cache,
             jobs=store.records,
             bindings=store.records,
+            copies=store.records,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -213,6 +214,7 @@ def assemble(
         instances=bbs,
         jobs=store.records,
         bindings=store.records,
+        copies=store.records,
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
@@ -341,6 +343,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
+        unseen_stagings=config.unseen_stagings,
         limits=replace(
             limits,
             bridge=config.bridge_timeout,

@@ -43,6 +43,8 @@ def open_registries(
         Invalid: `bad-auth-file`.
     """
     settings = {each.address: registry_settings(each, any_address=False) for each in config.registries}
+    for each in config.former_cache_registries:
+        settings[each.address] = registry_settings(each, any_address=True)
     settings[config.cache_registry.address] = registry_settings(config.cache_registry, any_address=True)
     from_config = Timeouts(
         idle=config.registry_timeout, grace=config.blob_grace, slowest=config.min_bytes_per_second

@@ -161,7 +161,9 @@ class Copies:
         """Whether a rootfs names a copy: by tag or digest, with a login or without."""
         text = rootfs.uri.lower()
         names = (image.cache_guid.lower(), image.digest.hex)
-        return self._cache.address.lower() in text and any(name in text for name in names)
+        addresses = {self._cache.address, *(each.address for each in self._cache.former), image.registry}
+        is_ours = any(address.lower() in text for address in addresses if address)
+        return is_ours and any(name in text for name in names)
 
     async def evict(self, image: CachedImage) -> None:
         """Delete a copy from the private registry and the store.
@@ -198,16 +200,22 @@ class Copies:
 
     async def _refuse_if_shared(self, image: CachedImage) -> None:
         """Refuse when another copy is the same manifest: a registry deletes a manifest with all its tags."""
-        repository = self._cache.image(image.cache_guid).repository
+        repository = self._target_of(image).repository
         for other in await self._records.list_images():
             is_other = other.cache_guid != image.cache_guid and other.digest == image.digest
-            if is_other and self._cache.image(other.cache_guid).repository == repository:
+            if is_other and self._target_of(other).repository == repository:
                 raise Conflict(
                     "admin", "image-shared", f"{other.cache_guid} is the same manifest in the same repository"
                 )
 
+    def _target_of(self, image: CachedImage) -> ImageReference:
+        """Name a copy in the registry that it was made in."""
+        return self._cache.of_registry(image.registry).image(image.cache_guid)
+
     async def _delete(self, image: CachedImage) -> None:
-        target = self._cache.image(image.cache_guid)
+        target = self._target_of(image)
+        if not self._cache.owns(target):
+            return  # it was made in a registry that is not configured any more: only the record is left
         try:
             await self._registry.delete_copy(target, image.digest)
         except NotFound:
@@ -226,7 +234,7 @@ class Copies:
         A corrupt or missing copy needs verification from now on: no app is migrated to it. Nothing is saved
         for a copy that could not be read.
         """
-        target = self._cache.image(image.cache_guid)
+        target = self._target_of(image)
         try:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:

@@ -189,7 +189,7 @@ class Servicer(AdminServicer):
             await self._dependencies.copies.evict(image)
             return pb.EvictResponse(
                 cache_guid=image.cache_guid,
-                url=str(self._dependencies.cache.image(image.cache_guid)),
+                url=str(self._dependencies.cache.of_registry(image.registry).image(image.cache_guid)),
                 bytes=image.size,
             )
 

@@ -166,6 +166,7 @@ class Bench:
             instances=self.client,
             jobs=records,
             bindings=records,
+            copies=records,
             images=records,
             journal=self.store.journal,
             original_sources=self.store.original_sources,

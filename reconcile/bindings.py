@@ -1,8 +1,8 @@
 """Decides which staging an LRP counts as staged by, and whether its copy is known to be what the LRP runs.
 
 A tag may move at its source, so what an app was staged with may be other content than what the tag means
-later. The binding that an LRP had once stands as long as its process GUID exists: it is saved as the LRP's own,
-and no restart of the daemon and no lost event stream changes it.
+later. The binding that an LRP had once stands as long as its process GUID exists: it is saved as the LRP's
+own, and no restart of the daemon and no lost event stream changes it.
 """
 
 from dataclasses import replace

@@ -147,5 +147,5 @@ async def test_a_login_that_was_updated_meanwhile_is_done() -> None:
     renewed = replace(ON_COPY, lrp=replace(MIGRATED, credentials=RULES.pull_credentials))
 
     assert (await compared(renewed, planned=planned, goal=Goal.CACHE)).done == {PROCESS}
-    outdated = replace(renewed, lrp=replace(MIGRATED, credentials=LRP.credentials))
+    outdated = replace(renewed, lrp=replace(MIGRATED, credentials=LRP.credentials), stores_logins=True)
     assert (await compared(outdated, planned=planned, goal=Goal.CACHE)).done == set()

@@ -28,6 +28,7 @@ from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
+from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials
@@ -80,6 +81,7 @@ class DaemonLoops:
     reconciler: Reconciler
     cells: CanaryLoop | UnaskedCells
     mode: Reachability | NullMode
+    unused: UnusedCopies
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -216,6 +218,18 @@ def assemble(
         ),
         rules,
     )
+    unused = UnusedCopies(
+        UsageSources(
+            bbs=bbs,
+            records=store.records,
+            journal=store.journal,
+            marks=store.copy_checks,
+            pins=control,
+            cache=rules.cache,
+        ),
+        grace=config.eviction_grace,
+        process=process,
+    )
     admin = AdminDependencies(
         planning=Planning(
             survey,
@@ -223,7 +237,8 @@ def assemble(
             Applier(survey, control, queue, cells),
         ),
         copies=Copies(
-            store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, cacher=cacher)
+            store.records,
+            CopyDependencies(engine, rules.cache, cacher=cacher, usage=unused, checks=store.copy_checks),
         ),
         jobs=cacher,
         stored=Stored(
@@ -236,7 +251,7 @@ def assemble(
             control, breaker=reconciler.gate, watching=watcher, mode=mode, cells=cells, process=process
         ),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, admin)
+    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, unused, admin)
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:

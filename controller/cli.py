@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
         "cache": Place("copy_commands", "cache", "Copy an image into the private registry."),
         "verify": Place("copy_commands", "verify", "Check every byte of copies in the private registry."),
-        "evict": Place("copy_commands", "evict", "Delete copies that no LRP uses."),
+        "evict": Place("evict_command", "evict", "Delete copies that nothing uses."),
         "pause": Place("control_commands", "pause", "Let the daemon start no new work until `resume`."),
         "resume": Place("control_commands", "resume", "Let a paused daemon resume its work."),
         "reset-circuit-breaker": Place(

@@ -89,6 +89,16 @@ class Metrics:
             "1 while the daemon is paused: only what an operator orders is started",
             registry=self.registry,
         )
+        self.unused_copies = Gauge(
+            f"{prefix}unused_copies",
+            "Copies that nothing used when that was last looked at",
+            registry=self.registry,
+        )
+        self.unused_copy_bytes = Gauge(
+            f"{prefix}unused_copy_bytes",
+            "Bytes of these copies; layers that several share are counted for each",
+            registry=self.registry,
+        )
         self.docker_lrps = Gauge(
             f"{prefix}docker_lrps",
             "Docker LRPs in the last listing of the BBS",

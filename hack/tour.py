@@ -83,7 +83,7 @@ def _read_all(descriptor: int) -> str:
 
 async def tour(env: Environment, terminal: Terminal) -> None:
     """Tell the story once."""
-    env.settings |= {"start_paused": True, "sync_interval": "1s", "log_level": "info"}
+    env.settings |= {"start_paused": True, "sync_interval": "1s", "log_level": "info", "eviction_grace": "2s"}
     web, worker, tool = await _running_apps(env)
     await env.started_daemon()
     says = terminal.types
@@ -135,13 +135,14 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     terminal.tell(
         "Look after copies",
         "An image that is needed tomorrow is copied today. `verify` reads copies back and compares every "
-        "byte. `evict` deletes a copy that nothing runs from.",
+        "byte. `evict` deletes copies that nothing has used for some time, here for two seconds.",
     )
     url = await says(f"cache --follow {env.source.address}/team/next:3")
     guid = url.strip().splitlines()[-1].partition("/")[2].rpartition(":")[0]
     await says(f"image {guid}")
     await says("verify")
-    await says(f"evict {guid}")
+    await asyncio.sleep(4.0)  # the grace period
+    await says("evict --unused --yes")
     terminal.tell(
         "Lose the public registry",
         "The public registry is stopped, and an app is scaled up. Its new instances start from the copy.",

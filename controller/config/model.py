@@ -57,6 +57,9 @@ class Config(AdminConfig):
     cache_pull_password_file: SecretFile | None = None
     """File that holds the password for that user name."""
 
+    eviction_grace: Duration = 600.0
+    """Time for which nothing must have used a copy before `evict` may delete it."""
+
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login or CA certificates."""
     allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -146,6 +146,16 @@ class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MIGRATION_STATE_SKIPPED: _ClassVar[MigrationState]
     MIGRATION_STATE_FAILED: _ClassVar[MigrationState]
 
+class EvictionVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVICTION_VERDICT_UNSPECIFIED: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_DELETABLE: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_IN_USE: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_TOO_SOON: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_SHARED: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_UNKNOWN: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_NOT_FOUND: _ClassVar[EvictionVerdict]
+
 class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     COPY_STATUS_UNSPECIFIED: _ClassVar[CopyStatus]
@@ -268,6 +278,13 @@ MIGRATION_STATE_MIGRATING: MigrationState
 MIGRATION_STATE_DONE: MigrationState
 MIGRATION_STATE_SKIPPED: MigrationState
 MIGRATION_STATE_FAILED: MigrationState
+EVICTION_VERDICT_UNSPECIFIED: EvictionVerdict
+EVICTION_VERDICT_DELETABLE: EvictionVerdict
+EVICTION_VERDICT_IN_USE: EvictionVerdict
+EVICTION_VERDICT_TOO_SOON: EvictionVerdict
+EVICTION_VERDICT_SHARED: EvictionVerdict
+EVICTION_VERDICT_UNKNOWN: EvictionVerdict
+EVICTION_VERDICT_NOT_FOUND: EvictionVerdict
 COPY_STATUS_UNSPECIFIED: CopyStatus
 COPY_STATUS_OK: CopyStatus
 COPY_STATUS_CORRUPT: CopyStatus
@@ -810,21 +827,53 @@ class ApplyEvent(_message.Message):
     total: int
     def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
-class EvictRequest(_message.Message):
-    __slots__ = ("image",)
-    IMAGE_FIELD_NUMBER: _ClassVar[int]
-    image: str
-    def __init__(self, image: _Optional[str] = ...) -> None: ...
+class PlanEvictionRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class EvictResponse(_message.Message):
-    __slots__ = ("url", "bytes", "cache_guid")
+class PlannedEviction(_message.Message):
+    __slots__ = ("name", "cache_guid", "source", "url", "bytes", "verdict", "detail", "deletable_from", "unused_since")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    DELETABLE_FROM_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_SINCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cache_guid: str
+    source: str
+    url: str
+    bytes: int
+    verdict: EvictionVerdict
+    detail: str
+    deletable_from: float
+    unused_since: float
+    def __init__(self, name: _Optional[str] = ..., cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., bytes: _Optional[int] = ..., verdict: _Optional[_Union[EvictionVerdict, str]] = ..., detail: _Optional[str] = ..., deletable_from: _Optional[float] = ..., unused_since: _Optional[float] = ...) -> None: ...
+
+class EvictRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EvictedCopy(_message.Message):
+    __slots__ = ("url", "bytes", "cache_guid", "deleted", "error")
     URL_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     url: str
     bytes: int
     cache_guid: str
-    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ...) -> None: ...
+    deleted: bool
+    error: str
+    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ..., deleted: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
     __slots__ = ("images",)

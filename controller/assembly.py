@@ -14,6 +14,8 @@ from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
 from controller.canary import CanaryLoop, Prober, UnaskedCells
 from controller.canary_image import CanaryImages
+from controller.certificate_ends import CertificateEnds
+from controller.certificate_files import certificate_files
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
@@ -24,6 +26,7 @@ from controller.event_cache import LrpEventCache
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
 from controller.process import Process
+from controller.pull_login import PullLogin
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
@@ -31,7 +34,7 @@ from controller.store.opening import Store
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
-from controller.wiring import open_registries, pull_credentials
+from controller.wiring import open_registries, pull_login
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
 from reconcile.circuit_breaker import CircuitBreaker
@@ -82,6 +85,8 @@ class DaemonLoops:
     cells: CanaryLoop | UnaskedCells
     mode: Reachability | NullMode
     unused: UnusedCopies
+    pull_login: PullLogin
+    certificates: CertificateEnds
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -144,6 +149,8 @@ def assemble(
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
+    login = pull_login(config)
+    rules.pull_credentials = None if login is None else login.current()
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -218,6 +225,12 @@ def assemble(
         ),
         rules,
     )
+
+    def use_login(credentials: Credentials) -> None:
+        rules.pull_credentials = credentials
+        cells.use_login(credentials)
+        watcher.request_full_sweep()
+
     unused = UnusedCopies(
         UsageSources(
             bbs=bbs,
@@ -230,6 +243,7 @@ def assemble(
         grace=config.eviction_grace,
         process=process,
     )
+    certificates = CertificateEnds(certificate_files(config), process=process)
     admin = AdminDependencies(
         planning=Planning(
             survey,
@@ -248,10 +262,27 @@ def assemble(
             audit=Audit(store.operations, clock=process.clock),
         ),
         daemon=RunningDaemon(
-            control, breaker=reconciler.gate, watching=watcher, mode=mode, cells=cells, process=process
+            control,
+            breaker=reconciler.gate,
+            watching=watcher,
+            mode=mode,
+            cells=cells,
+            process=process,
+            certificates=certificates,
         ),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, unused, admin)
+    return DaemonLoops(
+        queue,
+        watcher,
+        cacher,
+        reconciler,
+        cells,
+        mode,
+        unused,
+        PullLogin(login, use_login),
+        certificates,
+        admin,
+    )
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
@@ -270,7 +301,6 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         ),
         may_bridge=store.journal.is_durable,
         drains_original=config.drain_original,
-        pull_credentials=pull_credentials(config),
         max_in_flight=config.max_in_flight,
         circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),
     )

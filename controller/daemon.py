@@ -26,7 +26,7 @@ from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.store.opening import open_store
-from controller.transport import client_tls
+from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
@@ -125,7 +125,8 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
                 reason="no journal_key_file" if key is None else "the database itself is in memory",
                 detail="after a crash in mid-migration only Cloud Controller can desire the LRP again",
             )
-        tls = client_tls(
+        tls = await asyncio.to_thread(
+            client_tls_from_files,
             config.bbs_ca_cert_file,
             cert_file=config.bbs_client_cert_file,
             key_file=config.bbs_client_key_file,
@@ -153,6 +154,8 @@ async def _run_loops(
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
             loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
+            loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
+            loops.create_task(_run_forever(running.certificates.run()), name="certificates")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
             if isinstance(running.mode, Reachability):

@@ -124,7 +124,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says("migrations")
     terminal.tell("Push an app", "Somebody runs `cf push late`. The image is copied while the app is staged.")
     late = await _push(env)
-    await _wait(lambda: env.is_from_cache(late))
+    await _wait(lambda: env.is_from_cache(late) and [row.state for row in env.rows(late)] == ["RUNNING"])
     await says("apps --app late")
     terminal.tell(
         "Restore one app",

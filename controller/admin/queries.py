@@ -47,6 +47,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
         cells=cells_messages(daemon.cells.proofs),
+        certificate_warnings=daemon.certificates.warnings,
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})

@@ -1,13 +1,16 @@
 """Builds the loops of a process, and what operators' calls reach, from the config and open resources."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.backups import BackupReceiver
 from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
-from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
+from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
@@ -23,14 +26,26 @@ from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.event_cache import LrpEventCache
+from controller.health import HealthStates
+from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
+from controller.notes import (
+    Adoption,
+    AdoptionDependencies,
+    NoteWriter,
+    ReadNotes,
+    UnknownCopies,
+    WrittenNotes,
+)
+from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
 from controller.process import Process
 from controller.pull_login import PullLogin
-from controller.reachability import NullMode, Reachability
+from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
+from controller.store.restoring import prepare_restore
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
@@ -41,7 +56,7 @@ from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
-from reconcile.ports import SourceContent
+from reconcile.ports import CheckDepth, SourceContent
 from reconcile.references import Digest, ImageReference
 from reconcile.steps import PhaseLimits
 
@@ -51,6 +66,9 @@ class ProcessEngine(CopyEngine, Protocol):
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy and compare it with its digests."""
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of, without any layer."""
@@ -62,16 +80,28 @@ class ProcessEngine(CopyEngine, Protocol):
         """Close connections and stop threads."""
 
 
+class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
+    """The notes beside copies, with all that the process asks of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenResources:
-    """What a process keeps open as long as it runs, and the state that its parts share."""
+    """What a process keeps open as long as it runs, and the state that its parts share.
+
+    Attributes:
+        restart: Lets the process begin anew; None where it does an operator's work and ends.
+    """
 
     store: Store
     bbs: BbsClient
     engine: ProcessEngine
     canary_images: CanaryImages | None
+    notes: ProcessNotes
     process: Process
     control: OperatorControl
+    health: HealthStates
+    probe: Probe
+    restart: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +113,11 @@ class DaemonLoops:
     cacher: Cacher
     reconciler: Reconciler
     cells: CanaryLoop | UnaskedCells
+    presence: PresenceLoop
     mode: Reachability | NullMode
+    health: HealthLoop
+    note_writer: NoteWriter | None
+    unknown_copies: UnknownCopies
     unused: UnusedCopies
     pull_login: PullLogin
     certificates: CertificateEnds
@@ -99,11 +133,12 @@ class DaemonLoops:
         self.queue.close()
         self.cacher.close()
         self.watcher.close()
+        self.presence.close()
 
 
-def open_engine(config: Config, store: Store) -> ProcessEngine:
-    """Open the engine that the config names."""
-    registries = open_registries(config)
+def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEngine:
+    """Open the engine that the config names; its requests show the health of registries."""
+    registries = open_registries(config, observer=health)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
@@ -151,6 +186,8 @@ def assemble(
     rules, mode = _rules(config, store, limits), _mode(config, opened)
     login = pull_login(config)
     rules.pull_credentials = None if login is None else login.current()
+    health = _health(config, opened)
+    listeners = JobListeners(coverage, index, queue)
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -158,11 +195,27 @@ def assemble(
             jobs=store.records,
             bindings=store.records,
             images=store.records,
-            listeners=JobListeners(coverage, index, queue),
+            checks=store.copy_checks,
+            listeners=listeners,
             gate=control,
             process=process,
         )
     )
+    presence = PresenceLoop(
+        PresenceDependencies(
+            registry=engine,
+            cache=rules.cache,
+            images=store.records,
+            checks=store.copy_checks,
+            requests=cacher,
+            records=RepairRecords(store.records, store.records, store.original_sources),
+            uses=copy_uses,
+            queue=queue,
+            process=process,
+        ),
+        intervals=Intervals(config.copy_check_interval, config.blob_check_interval),
+    )
+    listeners.of_repairs.append(presence.repair_ended)
     cells = _cells(config, opened, rules)
     sources = PassSources(
         lrps=bbs,
@@ -180,6 +233,7 @@ def assemble(
     )
     ports = ActionPorts(
         lrps=bbs,
+        logins=bbs,
         bridges=bbs,
         instances=bbs,
         journal=store.journal,
@@ -193,6 +247,8 @@ def assemble(
         limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
+    reconciler.gate.watch(opened.health)
+    health.listen(reconciler.gate)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
     watcher = Watcher(
@@ -201,6 +257,7 @@ def assemble(
             queue=queue,
             index=index,
             copy_uses=copy_uses,
+            presence=presence,
             coverage=coverage,
             requests=cacher,
             bindings=store.records,
@@ -247,12 +304,20 @@ def assemble(
     admin = AdminDependencies(
         planning=Planning(
             survey,
-            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells)),
+            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells, opened.health)),
             Applier(survey, control, queue, cells),
         ),
         copies=Copies(
             store.records,
-            CopyDependencies(engine, rules.cache, cacher=cacher, usage=unused, checks=store.copy_checks),
+            CopyDependencies(
+                engine,
+                rules.cache,
+                cacher=cacher,
+                repairs=presence,
+                notes=opened.notes,
+                usage=unused,
+                checks=store.copy_checks,
+            ),
         ),
         jobs=cacher,
         stored=Stored(
@@ -268,21 +333,54 @@ def assemble(
             mode=mode,
             cells=cells,
             process=process,
+            health=health,
             certificates=certificates,
         ),
+        recovery=_recovery(config, opened, rules, queue),
     )
+    writer = None
+    if config.copy_notes:
+        writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
+    unknown = UnknownCopies(copy_uses, store.records, process)
     return DaemonLoops(
-        queue,
-        watcher,
-        cacher,
-        reconciler,
-        cells,
-        mode,
-        unused,
-        PullLogin(login, use_login),
-        certificates,
-        admin,
+        queue=queue,
+        watcher=watcher,
+        cacher=cacher,
+        reconciler=reconciler,
+        cells=cells,
+        presence=presence,
+        mode=mode,
+        health=health,
+        note_writer=writer,
+        unknown_copies=unknown,
+        unused=unused,
+        pull_login=PullLogin(login, use_login),
+        certificates=certificates,
+        admin=admin,
     )
+
+
+def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
+    store, path = opened.store, opened.store.path
+
+    def prepare(upload: Path, stamp: str) -> Path:
+        if path is None:
+            raise AssertionError("a database in memory is not replaced")
+        return prepare_restore(upload, path, stamp=stamp, registries=[config.cache_registry.address])
+
+    adoption = AdoptionDependencies(
+        bbs=opened.bbs,
+        notes=opened.notes,
+        records=store.copy_notes,
+        images=store.records,
+        original_sources=store.original_sources,
+        cache=rules.cache,
+        own=rules.cache.covers,
+        domains=rules.domains,
+        queue=queue.add,
+        clock=opened.process.clock,
+    )
+    return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart))
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
@@ -322,9 +420,16 @@ def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:
     if config.restore_after is None:
         return NullMode()
     return Reachability(
-        opened.engine,
+        opened.health, opened.store.records, restore_after=config.restore_after, process=opened.process
+    )
+
+
+def _health(config: Config, opened: OpenResources) -> HealthLoop:
+    looks = SUSPECT_INTERVAL if config.restore_after is None else config.restore_after / LOOKS
+    return HealthLoop(
+        opened.health,
+        opened.probe,
         opened.store.records,
-        config.cache_repositories,
-        restore_after=config.restore_after,
         process=opened.process,
+        look_interval=min(looks, SUSPECT_INTERVAL),
     )

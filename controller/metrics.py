@@ -84,6 +84,39 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
+        self.private_registry_unhealthy = Gauge(
+            f"{prefix}private_registry_unhealthy_since_seconds",
+            "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "
+            "since 1970; 0 while it is well",
+            ["use"],
+            registry=self.registry,
+        )
+        self.unhealthy_sources = Gauge(
+            f"{prefix}unhealthy_sources",
+            "Source registries that are unhealthy, of those that have served an image or are configured",
+            registry=self.registry,
+        )
+        self.outdated_logins = Gauge(
+            f"{prefix}outdated_logins",
+            "LRPs that run from a copy with another login for the private registry than the configured one",
+            registry=self.registry,
+        )
+        self.copy_checks = Counter(
+            f"{prefix}copy_checks",
+            "Looks at copies in the private registry: complete, incomplete, or unanswered by it",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.copies_incomplete = Gauge(
+            f"{prefix}copies_incomplete",
+            "Copies of which something is missing in the private registry: no new instance starts from them",
+            registry=self.registry,
+        )
+        self.copies_lost = Gauge(
+            f"{prefix}copies_lost",
+            "Copies of which something is missing that cannot be sent again from any known source",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",
@@ -103,6 +136,17 @@ class Metrics:
         self.unused_copy_bytes = Gauge(
             f"{prefix}unused_copy_bytes",
             "Bytes of these copies; layers that several share are counted for each",
+            registry=self.registry,
+        )
+        self.copy_notes = Counter(
+            f"{prefix}copy_notes",
+            "Notes that were written beside copies, from which a lost database can be rebuilt",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.unknown_copies = Gauge(
+            f"{prefix}unknown_copies",
+            "Copies that LRPs run from and that the database does not know: `rebuild` adopts them",
             registry=self.registry,
         )
         self.docker_lrps = Gauge(

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
-from reconcile.actions import Action, BeginMigration, Skip
+from reconcile.actions import Action, BeginMigration, Skip, UpdateLogin
 from reconcile.instances import failure_of_pull, is_any_running
-from reconcile.lrps import DesiredLrp
+from reconcile.logins import foreign_login, renew_login, renew_refused_login
+from reconcile.lrps import DesiredLrp, source_of
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
+from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
 from reconcile.reasons import Reason
 from reconcile.records import Goal, LrpRecord
@@ -25,20 +27,42 @@ RETRY_RESTORE_AFTER = 300.0
 def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     """Decide about an LRP that runs from its copy: the first question that has an answer decides."""
     return (
-        _put_back(observed, lrp, rules)
+        _renew_refused_login(observed, lrp, rules)
+        or while_copy_is_incomplete(observed)
+        or _put_back(observed, lrp, rules)
+        or _leave_lost_copy(observed, lrp, rules)
+        or renew_login(observed, lrp, rules)
         or _failed_restore(observed, lrp)
         or _not_running(observed, lrp)
+        or _unknown(observed, lrp, rules)
+        or foreign_login(lrp, rules)
         or Skip(Reason.ALREADY_CACHED)
     )
+
+
+def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Give the configured login to an LRP that cells cannot pull with its own, rather than restore it.
+
+    It is restored after all when a canary has shown that cells cannot pull with the configured one either.
+    """
+    action = renew_refused_login(observed, lrp, rules)
+    if not isinstance(action, UpdateLogin | BeginMigration):
+        return None
+    back = _put_back(observed, lrp, rules)
+    return replace(action, instead=back if isinstance(back, BeginMigration) else None)
 
 
 def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
     original_source = observed.original_source
     if original_source is None:
-        return Skip(Reason.SOURCE_UNKNOWN, "this program did not migrate it, or the record of it is gone")
+        detail = "this program did not migrate it, or the record of it is gone: `rebuild` looks for it"
+        return Skip(Reason.SOURCE_UNKNOWN, detail)
     if original_source.needs_credentials and original_source.credentials is None:
-        return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
+        return Skip(
+            Reason.SOURCE_CREDENTIALS_UNKNOWN,
+            "credentials are kept only with a journal key, and are lost with the database",
+        )
     record = observed.record
     if (
         record is not None
@@ -65,7 +89,27 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
         return action
     ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
     rounds = max(1, rounds_before(observed))  # a migration that is put back stays one of them
-    return replace(action, rounds=rounds, reason=ended, ended=ended, detail=failure.detail)
+    return replace(
+        action,
+        rounds=rounds,
+        reason=ended,
+        ended=ended,
+        detail=failure.detail,
+        asks_source=failure.blame is Blame.COPY,
+    )
+
+
+def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Restore an LRP to its source since its copy is incomplete for good; None when it is not."""
+    if not must_go_back(observed):
+        return None
+    if observed.is_paused and observed.order is None:
+        return Skip(Reason.PAUSED, "its copy is incomplete, and cannot be sent again")
+    asked = source_was_asked(observed)
+    if asked is not None:
+        return asked
+    action = restore(observed, lrp, rules)
+    return going_back(action, observed) if isinstance(action, BeginMigration | Skip) else action
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
@@ -93,3 +137,12 @@ def _not_running(observed: Observed, lrp: DesiredLrp) -> Skip | None:
     if was_scaled or is_any_running(observed.instances) or observed.order is not None:
         return None
     return Skip(record.reason, record.detail)
+
+
+def _unknown(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Skip | None:
+    """Return that the copy of an LRP is not known; None when it is, or when its rootfs names no copy."""
+    if observed.current_copy is not None or rules.cache.guid_of(source_of(lrp)) is None:
+        return None
+    if observed.original_source is not None:
+        return Skip(Reason.COPY_UNKNOWN, f"it ran from {observed.original_source.rootfs} before")
+    return Skip(Reason.COPY_UNKNOWN, "`rebuild` looks for its source")

@@ -32,10 +32,18 @@ class ErrorCode(StrEnum):
     CUT = "cut"
     """The body ended before its last byte."""
     DIGEST_MISMATCH = "digest-mismatch"
+    DISK_FULL = "disk-full"
     NO_TLS = "no-tls"
+    NOT_REPAIRED = "not-repaired"
+    """The private registry keeps bytes that are wrong although the right ones were sent again."""
+    QUOTA_EXCEEDED = "quota-exceeded"
+    """The registry's own limit on what it stores is reached."""
+    READ_ONLY = "read-only"
     REALM_REFUSED = "realm-refused"
     """The registry names a token server that no login is sent to."""
     SIZE_MISMATCH = "size-mismatch"
+    STORAGE_FAILED = "storage-failed"
+    """The registry cannot write its files, or the disk has errors."""
     TIMEOUT = "timeout"
     TOKEN_EXPIRED = "token-expired"  # noqa: S105 - a code
     TOO_SLOW = "too-slow"
@@ -56,10 +64,13 @@ class ErrorCode(StrEnum):
 
     # Store
     DATABASE_MISSING = "database-missing"
+    SCHEMA_FOREIGN = "schema-foreign"
     SCHEMA_MISSING = "schema-missing"
     SCHEMA_OLDER = "schema-older"
 
     # Cache jobs
+    GAVE_UP = "gave-up"
+    """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
 

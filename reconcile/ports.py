@@ -6,7 +6,7 @@ returns None for what does not exist.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from reconcile.errors import Invalid
@@ -56,6 +56,19 @@ class Lrps(Protocol):
 
         Raises:
             Conflict: The process GUID is desired already; nothing was changed.
+        """
+
+
+class Logins(Protocol):
+    """The logins of desired LRPs in the BBS."""
+
+    async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:
+        """Update the login of one desired LRP, and nothing else of it; None takes it away.
+
+        A BBS may take this for an update of nothing: only reading the LRP shows it.
+
+        Raises:
+            NotFound: It is not desired.
         """
 
 
@@ -160,6 +173,26 @@ class TargetState(StrEnum):
     EMPTY = "empty"
     """Nothing was ever written there, so the registry need not be asked what it holds."""
     UNKNOWN = "unknown"
+    DAMAGED = "damaged"
+    """Something of a copy is missing there: of what the registry says that it holds, the ends are read."""
+    CORRUPT = "corrupt"
+    """Bytes of a copy are wrong there: what the registry says that it holds is read completely."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the registry is not believed, and everything is written again that it does not prove."""
+        return self in {TargetState.DAMAGED, TargetState.CORRUPT}
+
+
+class CheckDepth(IntEnum):
+    """How deep a check looks for what of a copy is missing."""
+
+    MANIFEST = 1
+    """Whether its tag names its manifest: one request."""
+    BLOBS = 2
+    """Whether the registry says that it has all blobs: one request more for each manifest and blob."""
+    BYTES = 3
+    """Whether the ends of all blobs can be read: two requests for each blob."""
 
 
 class ImageEngine(Protocol):
@@ -385,6 +418,9 @@ class CellPulls(Protocol):
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         """Say why cells are not known to pull from the private registry; None when they are."""
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        """Whether a canary has shown that cells cannot pull from the private registry."""
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         """Note that an instance could not be created from a copy."""

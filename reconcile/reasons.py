@@ -44,6 +44,22 @@ class Reason(StrEnum):
 
     MIGRATED = "migrated", _CACHED, "it runs from its copy"
     ALREADY_CACHED = "already-cached", _CACHED, "it was desired from its copy in the first place"
+    LOGIN_OUTDATED = (
+        "login-outdated",
+        _PENDING,
+        "it runs from its copy with another login than cells are to use, which it is to get",
+    )
+    LOGIN_UPDATED = "login-updated", _CACHED, "it runs from its copy, and got the configured login in place"
+    FOREIGN_LOGIN = (
+        "foreign-login",
+        _CACHED,
+        "somebody else desired it from a copy, with another login than cells are to use; it stays as it is",
+    )
+    COPY_UNKNOWN = (
+        "copy-unknown",
+        _WAITING,
+        "it runs from a copy that the database, perhaps lost, does not know; `rebuild` looks for its source",
+    )
     NOT_CACHED = "not-cached", _PENDING, "its image has no copy yet, and nobody asked for one"
     STAGING_TASK = "staging-task", _PENDING, "an app was staged from the image"
     OPERATOR_REQUEST = "operator-request", _PENDING, "an operator asked for the copy"
@@ -68,6 +84,31 @@ class Reason(StrEnum):
         "copy-vanished",
         _PENDING,
         "its copy vanished from the private registry and is requested again",
+    )
+    REPAIRING_COPY = (
+        "repairing-copy",
+        _PENDING,
+        "something of the copy is missing in the private registry, and is sent again",
+    )
+    COPY_INCOMPLETE = (
+        "copy-incomplete",
+        _PENDING,
+        "it is desired from its copy, of which something is missing: none can start until it is mended",
+    )
+    COPY_LOST = (
+        "copy-lost",
+        _PENDING,
+        "it goes back to its source, since its copy is incomplete and cannot be sent again",
+    )
+    COPY_REPAIRED = (
+        "copy-repaired",
+        _PENDING,
+        "its copy is complete again, and instances that could not start from it are started anew",
+    )
+    COPY_AND_SOURCE_LOST = (
+        "copy-and-source-lost",
+        _FAILED,
+        "neither its copy nor its source has its image any more: it serves for as long as its instances run",
     )
     RETRYING_COPY = "retrying-copy", _PENDING, "its copy failed and is requested again"
     COPY_RECORD_MISSING = (
@@ -101,6 +142,11 @@ class Reason(StrEnum):
         "cells-not-proven",
         _PENDING,
         "it waits until a canary shows that cells can pull from the private registry; the detail says why",
+    )
+    CACHE_REGISTRY_UNHEALTHY = (
+        "cache-registry-unhealthy",
+        _PENDING,
+        "it waits until the private registry serves pulls again; the detail says what is wrong with it",
     )
     CHECK_FAILED = "check-failed", _PENDING, "the last check of it failed and is repeated"
     PAUSED = "paused", _WAITING, "an operator paused the daemon"

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,11 +12,17 @@ from controller.verifier import CopyReader
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.eviction import EvictionDecision, EvictionVerdict, Usage, used_by
 from reconcile.lrps import ProcessGuid
-from reconcile.records import CachedImage, CopyCheck
+from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 
 BATCH = 50
 """Copies that are deleted after one look at what uses them."""
+
+MOST_REPAIRS = 3
+"""Sources that a copy is sent again from, one after the other, in one call."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at a job that is waited for."""
 
 
 class CopyRecords(Protocol):
@@ -68,6 +74,19 @@ class CopyChecks(Protocol):
         """Save since when some copies are unused."""
 
 
+class OrderedRepairs(Protocol):
+    """The jobs that repair copies."""
+
+    async def order(self, copy: CachedImage) -> CacheJob:
+        """Have a copy sent again at once; after a failure, from another of its sources."""
+
+    async def find(self, job_id: JobId) -> CacheJob | None:
+        """Read one of the jobs."""
+
+    def check(self, cache_guid: CacheGuid) -> None:
+        """Let the daemon look for a copy at once."""
+
+
 class ContentLocks(Protocol):
     """The cacher's locks, one per image content."""
 
@@ -75,13 +94,22 @@ class ContentLocks(Protocol):
         """Get the lock that is held while the copy of some content is made or deleted."""
 
 
+class NotesOfCopies(Protocol):
+    """The notes beside copies."""
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        """Delete the notes beside a copy, if there are any."""
+
+
 @dataclass(frozen=True, slots=True)
 class CopyDependencies:
-    """What the copies are kept in, and what knows of their use."""
+    """What the copies are kept in, what makes and repairs them, their notes, and what knows of their use."""
 
     registry: CopyRegistry
     cache: CacheRepositories
     cacher: ContentLocks
+    repairs: OrderedRepairs
+    notes: NotesOfCopies
     usage: CopyUsage
     checks: CopyChecks
 
@@ -97,6 +125,13 @@ class CopyStatus(StrEnum):
     """The manifest or a blob is not in the private registry."""
     UNREADABLE = "unreadable"
     """The copy could not be read, so nothing is known about it."""
+    REPAIRED = "repaired"
+    """Something was missing or corrupt, was sent again, and every byte is as it should be now."""
+
+    @property
+    def calls_for_repair(self) -> bool:
+        """Whether something is known to be wrong with the copy."""
+        return self in {CopyStatus.CORRUPT, CopyStatus.MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +160,7 @@ def _refusal(decision: EvictionDecision) -> DockerCacheError:
 
 @dataclass(frozen=True, slots=True)
 class ReadBackResult:
-    """The status of one copy after it was read back; `error` is empty when the copy is ok."""
+    """The status of one copy after it was read back; `error` is empty when nothing was wrong."""
 
     status: CopyStatus
     error: str = ""
@@ -145,7 +180,8 @@ class Copies:
     def __init__(self, records: CopyRecords, dependencies: CopyDependencies) -> None:
         self._records = records
         self._registry, self._cache = dependencies.registry, dependencies.cache
-        self._cacher, self._usage = dependencies.cacher, dependencies.usage
+        self._cacher, self._repairs = dependencies.cacher, dependencies.repairs
+        self._notes, self._usage = dependencies.notes, dependencies.usage
         self._checks = dependencies.checks
 
     async def find(self, names: Sequence[str]) -> list[CachedImage]:
@@ -251,6 +287,8 @@ class Copies:
             await self._delete(image)
         except DockerCacheError as error:
             return error
+        with suppress(DockerCacheError):  # a note without its copy is believed by nobody
+            await self._notes.delete(image.cache_guid, image.digest)
         return None
 
     async def _delete(self, image: CachedImage) -> None:
@@ -278,9 +316,40 @@ class Copies:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:
             await self._records.mark_for_verification(image.cache_guid, now)
+            self._repairs.check(image.cache_guid)
             is_missing = isinstance(error, NotFound)
             return ReadBackResult(CopyStatus.MISSING if is_missing else CopyStatus.CORRUPT, str(error))
         except DockerCacheError as error:
             return ReadBackResult(CopyStatus.UNREADABLE, str(error))
         await self._records.mark_for_verification(image.cache_guid, 0.0)
         return ReadBackResult(CopyStatus.OK)
+
+    async def repair(self, image: CachedImage, found: ReadBackResult, *, now: float) -> ReadBackResult:
+        """Send again what a copy lacks, or has wrong, and read it back once more.
+
+        Its sources are tried one after the other. While one of them does not answer, the job goes on without
+        this call.
+        """
+        failure = ""
+        for _ in range(MOST_REPAIRS):
+            job = await self._wait_for(await self._repairs.order(image))
+            if job.is_open:
+                return replace(found, error=f"{found.error}; it is being sent again: {job.failure}")
+            if job.state is JobState.CACHED:
+                after = await self.verify(image, now=now)
+                if after.status is CopyStatus.OK:
+                    return ReadBackResult(CopyStatus.REPAIRED, found.error)
+                return replace(after, error=f"it was sent again, and still: {after.error}")
+            failure = job.failure
+        return replace(found, error=f"{found.error}; it cannot be sent again: {failure}")
+
+    async def _wait_for(self, job: CacheJob) -> CacheJob:
+        """Wait until the repair of a copy has ended, or is put off for a failure."""
+        requested = job.job_id
+        while job.is_open and not (job.state is JobState.QUEUED and job.attempts):
+            await asyncio.sleep(LOOK_AGAIN)
+            found = await self._repairs.find(requested)
+            if found is None:
+                return job
+            job = found
+        return job

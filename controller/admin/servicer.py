@@ -31,7 +31,7 @@ from reconcile.staging import OwnerChoice
 
 log = structlog.get_logger(scope="admin")
 
-_LONG = frozenset({"Apply", "Evict", "Restore", "Verify"})
+_LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
 
 MOST_ENTRIES = 1_000_000
 """Of a plan that is to be applied."""
@@ -205,16 +205,38 @@ class Servicer(AdminServicer):
                     yield eviction_messages.evicted_message(evicted, self._dependencies.cache)
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
-        """Read copies back, one after the other."""
+        """Read copies back, one after the other, and repair them where that is asked for."""
         copies, process = self._dependencies.copies, self._dependencies.daemon.process
-        async with self._changing(context, "Verify", {"images": list(request.images)[:100]}):
+        arguments = {"images": list(request.images)[:100], **({"repair": True} if request.repair else {})}
+        async with self._changing(context, "Verify", arguments):
             if request.images:
                 images = await copies.find(request.images)
             else:
                 images = list(await self._dependencies.stored.records.list_images())
             for number, image in enumerate(images, start=1):
                 result = await copies.verify(image, now=process.clock())
+                if request.repair and result.status.calls_for_repair:
+                    result = await copies.repair(image, result, now=process.clock())
                 yield messages.verified_message(image, result, done=number, total=len(images))
+
+    async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> AsyncIterator[pb.RebuiltCopy]:
+        """Adopt copies and LRPs that the database does not know."""
+        arguments: Arguments = {"accept_unsealed": request.accept_unsealed}
+        async with self._changing(context, "Rebuild", arguments):
+            adoption = self._dependencies.recovery.adoption
+            adopted = adoption.adopt_all(accepts_unsealed=request.accept_unsealed)
+            async with aclosing(adopted) as rows:
+                async for row, done, total in rows:
+                    yield messages.rebuilt_message(row, self._dependencies.cache, done=done, total=total)
+
+    async def RestoreBackup(
+        self, requests: AsyncIterator[pb.BackupPart], context: Context
+    ) -> pb.RestoreBackupResponse:
+        """Put a backup in the place of the database, and restart on it."""
+        async with self._changing(context, "RestoreBackup", {}):
+            parts = (part.content async for part in requests)
+            replaced = await self._dependencies.recovery.backups.receive(parts)
+            return pb.RestoreBackupResponse(replaced=str(replaced))
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         """Start no new work except what an operator asks for."""

@@ -56,6 +56,11 @@ class Config(AdminConfig):
     """User name with which cells pull from the private registry. It needs `cache_pull_password_file`."""
     cache_pull_password_file: SecretFile | None = None
     """File that holds the password for that user name."""
+    copy_notes: bool = True
+    """Whether a note is written beside each copy: a small artifact with the copy's source and digests and
+    without any login, by which `rebuild` finds them again when the database is lost."""
+    copy_notes_after: NonNegativeDuration = 30.0
+    """Time from the end of a copy to its note."""
 
     eviction_grace: Duration = 600.0
     """Time for which nothing must have used a copy before `evict` may delete it."""
@@ -139,6 +144,11 @@ class Config(AdminConfig):
     start_timeout: Duration = 300.0
     """Time within which the migrated LRP's own instances must run again. After this time the migration
     counts as failed, and an LRP of which no instance runs goes back to its source."""
+    copy_check_interval: Duration = 3600.0
+    """Time within which each copy that an LRP runs from is looked for in the private registry: one request.
+    The requests are spread evenly, five in a second at most."""
+    blob_check_interval: Duration = 86400.0
+    """Time within which the layers and the config of each such copy are looked for: one request each."""
     canary_timeout: Duration = 120.0
     """Time within which a canary must run or fail on a cell. After this time, cells count as unable to pull
     from the private registry: cells that wait for a registry that does not answer report nothing."""

@@ -18,6 +18,7 @@ _IMAGES = (
         pending_verifications.c.since,
         copy_checks.c.missing_since,
         copy_checks.c.missing,
+        copy_checks.c.lost_since,
     )
     .join_from(images, reservations)
     .outerjoin(pending_verifications, pending_verifications.c.cache_guid == images.c.cache_guid)
@@ -36,6 +37,15 @@ def reference_from_text(text: str) -> ImageReference:
 def reserve(connection: Connection, platform_digest: Digest) -> CacheGuid:
     """Return the GUID that is reserved for some content, and reserve one if there is none."""
     return _reserve(connection, platform_digest, CacheGuid(str(uuid.uuid4())))
+
+
+def reserve_for(connection: Connection, cache_guid: CacheGuid, platform_digest: Digest) -> CacheGuid:
+    """Reserve a GUID that is in use already for some content; return the one that is reserved for it.
+
+    Raises:
+        Conflict: `guid-of-other-content`: the GUID is reserved for something else.
+    """
+    return _reserve(connection, platform_digest, cache_guid)
 
 
 def find_guid(connection: Connection, platform_digest: Digest) -> CacheGuid | None:
@@ -170,4 +180,5 @@ def _image(row: RowMapping) -> CachedImage:
         registry=row["registry"],
         missing_since=row["missing_since"] or 0.0,
         missing=row["missing"] or "",
+        lost_since=row["lost_since"] or 0.0,
     )

@@ -14,13 +14,20 @@ _TEMPORARY = {
     "SQLITE_FULL": "cannot grow because its disk is full: free some space",
     "SQLITE_IOERR": "cannot be read or written: check its disk and the kernel's log",
     "SQLITE_CANTOPEN": "cannot be opened: check its directory, its permissions and the limit of open files",
+    # Told only to readers: whoever opens the file for writing completes it.
+    "SQLITE_READONLY_ROLLBACK": "was left in a write by a process that was killed: start the daemon",
 }
+
+_WAYS = (
+    "put a backup in place with `restore-backup FILE --direct`; without one, move the file away, start the "
+    "daemon paused (start_paused), and run `rebuild`"
+)
 
 _PERMANENT = {
     "SQLITE_READONLY": "is not writable: give this user write access to the file and its directory",
     "SQLITE_PERM": "is not accessible: give this user access to the file and its directory",
-    "SQLITE_CORRUPT": "is corrupt: restore a backup, or move the file away to start with an empty database",
-    "SQLITE_NOTADB": "is not a SQLite database: name another file in database_url, or move this one away",
+    "SQLITE_CORRUPT": f"is corrupt: {_WAYS}",
+    "SQLITE_NOTADB": f"is not a SQLite database: name another file in database_url; if it was one, {_WAYS}",
 }
 
 

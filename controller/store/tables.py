@@ -79,6 +79,7 @@ copy_checks = Table(
     Column("blobs_checked_at", Double, nullable=False),
     Column("missing_since", Double, nullable=False),
     Column("missing", Text, nullable=False),
+    Column("lost_since", Double, nullable=False),
     Column("noted_at", Double, nullable=False),
     Column("unused_since", Double, nullable=False),
 )
@@ -151,6 +152,7 @@ migrations = Table(
     Column("routed_at", Double, nullable=False, server_default="0"),
     Column("synced_by", Double, nullable=False, server_default="0"),
     Column("way_back", LargeBinary(PAYLOAD_LENGTH)),  # encrypted
+    Column("renews_login", Boolean, nullable=False, server_default=false()),
 )
 
 # What LRPs ran from before they were migrated.

@@ -1,6 +1,6 @@
 """The dependencies of the watcher."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,12 +11,25 @@ from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.workqueue import WorkQueue
-from reconcile.events import Event
-from reconcile.lrps import ProcessGuid, SchedulingInfo, Task
+from reconcile.events import ActualLrpCrashed, Event
+from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 from reconcile.references import CacheGuid, Rootfs, source_from_rootfs
 from reconcile.stop_requests import StopRequests
+
+
+class CopySuspicions(Protocol):
+    """Whoever looks after the copies that LRPs run from."""
+
+    def note_instance(self, row: ActualLrp) -> None:
+        """Note the state of an instance."""
+
+    def note_gone_instance(self, row: ActualLrp) -> None:
+        """Note that an instance is gone."""
+
+    def note_crash(self, crash: ActualLrpCrashed) -> None:
+        """Note that an instance has crashed."""
 
 
 class SchedulingInfoScan(Protocol):
@@ -44,6 +57,11 @@ class WatchedBbs(Protocol):
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SchedulingInfoScan:
         """List the scheduling infos of the desired LRPs of one domain, or of all domains when it is empty."""
 
+    def list_desired_lrps(
+        self, domain: str, process_guids: Sequence[ProcessGuid]
+    ) -> AsyncIterable[DesiredLrp]:
+        """List some desired LRPs."""
+
 
 @dataclass(frozen=True, slots=True)
 class WatcherDependencies:
@@ -52,6 +70,7 @@ class WatcherDependencies:
     Attributes:
         queue: The process GUIDs of the LRPs that need a pass.
         index: The Docker LRPs that run from their source. The watcher keeps it up to date.
+        presence: Is told of the instances that start, crash and end, since that may tell of their copy.
         copy_uses: Which LRPs run from which copy. The watcher keeps it up to date.
         coverage: The stagings seen since the last subscription. Each subscription resets it, and a staging
             that failed is forgotten.
@@ -67,6 +86,7 @@ class WatcherDependencies:
     queue: WorkQueue[ProcessGuid]
     index: LrpIndex
     copy_uses: CopyUses
+    presence: CopySuspicions
     coverage: StagingCoverage
     requests: CacheRequests
     bindings: BindingRecords

@@ -36,6 +36,7 @@ class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STRATEGY_UNSPECIFIED: _ClassVar[Strategy]
     STRATEGY_RECREATE: _ClassVar[Strategy]
     STRATEGY_BRIDGE: _ClassVar[Strategy]
+    STRATEGY_UPDATE: _ClassVar[Strategy]
 
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -128,6 +129,22 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
     REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
+    REASON_CACHE_REGISTRY_UNHEALTHY: _ClassVar[Reason]
+    REASON_LOGIN_OUTDATED: _ClassVar[Reason]
+    REASON_LOGIN_UPDATED: _ClassVar[Reason]
+    REASON_FOREIGN_LOGIN: _ClassVar[Reason]
+    REASON_REPAIRING_COPY: _ClassVar[Reason]
+    REASON_COPY_INCOMPLETE: _ClassVar[Reason]
+    REASON_COPY_LOST: _ClassVar[Reason]
+    REASON_COPY_REPAIRED: _ClassVar[Reason]
+    REASON_COPY_AND_SOURCE_LOST: _ClassVar[Reason]
+    REASON_COPY_UNKNOWN: _ClassVar[Reason]
+
+class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REGISTRY_USE_UNSPECIFIED: _ClassVar[RegistryUse]
+    REGISTRY_USE_PULL: _ClassVar[RegistryUse]
+    REGISTRY_USE_PUSH: _ClassVar[RegistryUse]
 
 class CellPullsState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -163,6 +180,14 @@ class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COPY_STATUS_CORRUPT: _ClassVar[CopyStatus]
     COPY_STATUS_MISSING: _ClassVar[CopyStatus]
     COPY_STATUS_UNREADABLE: _ClassVar[CopyStatus]
+    COPY_STATUS_REPAIRED: _ClassVar[CopyStatus]
+
+class RebuildStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REBUILD_STATUS_UNSPECIFIED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_ADOPTED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_RESERVED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_UNKNOWN: _ClassVar[RebuildStatus]
 APP_STATE_UNSPECIFIED: AppState
 APP_STATE_CACHED: AppState
 APP_STATE_PENDING: AppState
@@ -181,6 +206,7 @@ GOAL_SOURCE: Goal
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_RECREATE: Strategy
 STRATEGY_BRIDGE: Strategy
+STRATEGY_UPDATE: Strategy
 PHASE_UNSPECIFIED: Phase
 PHASE_PREPARED: Phase
 PHASE_BRIDGING: Phase
@@ -267,6 +293,19 @@ REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
 REASON_DRAINING_ORIGINAL: Reason
+REASON_CACHE_REGISTRY_UNHEALTHY: Reason
+REASON_LOGIN_OUTDATED: Reason
+REASON_LOGIN_UPDATED: Reason
+REASON_FOREIGN_LOGIN: Reason
+REASON_REPAIRING_COPY: Reason
+REASON_COPY_INCOMPLETE: Reason
+REASON_COPY_LOST: Reason
+REASON_COPY_REPAIRED: Reason
+REASON_COPY_AND_SOURCE_LOST: Reason
+REASON_COPY_UNKNOWN: Reason
+REGISTRY_USE_UNSPECIFIED: RegistryUse
+REGISTRY_USE_PULL: RegistryUse
+REGISTRY_USE_PUSH: RegistryUse
 CELL_PULLS_STATE_UNSPECIFIED: CellPullsState
 CELL_PULLS_STATE_UNPROVEN: CellPullsState
 CELL_PULLS_STATE_PROVEN: CellPullsState
@@ -290,6 +329,11 @@ COPY_STATUS_OK: CopyStatus
 COPY_STATUS_CORRUPT: CopyStatus
 COPY_STATUS_MISSING: CopyStatus
 COPY_STATUS_UNREADABLE: CopyStatus
+COPY_STATUS_REPAIRED: CopyStatus
+REBUILD_STATUS_UNSPECIFIED: RebuildStatus
+REBUILD_STATUS_ADOPTED: RebuildStatus
+REBUILD_STATUS_RESERVED: RebuildStatus
+REBUILD_STATUS_UNKNOWN: RebuildStatus
 
 class Filter(_message.Message):
     __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
@@ -310,7 +354,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "certificate_warnings")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries", "certificate_warnings")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -341,6 +385,7 @@ class StatusResponse(_message.Message):
     WATCHING_FIELD_NUMBER: _ClassVar[int]
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     CELLS_FIELD_NUMBER: _ClassVar[int]
+    UNHEALTHY_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
@@ -358,8 +403,31 @@ class StatusResponse(_message.Message):
     watching: bool
     listed_at: float
     cells: _containers.RepeatedCompositeFieldContainer[CellPulls]
+    unhealthy_registries: _containers.RepeatedCompositeFieldContainer[UnhealthyRegistry]
     certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UnhealthyRegistry(_message.Message):
+    __slots__ = ("registry", "private", "use", "since", "fault", "error", "failures", "waiting_jobs", "waiting_lrps")
+    REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_LRPS_FIELD_NUMBER: _ClassVar[int]
+    registry: str
+    private: bool
+    use: RegistryUse
+    since: float
+    fault: str
+    error: str
+    failures: int
+    waiting_jobs: int
+    waiting_lrps: int
+    def __init__(self, registry: _Optional[str] = ..., private: _Optional[bool] = ..., use: _Optional[_Union[RegistryUse, str]] = ..., since: _Optional[float] = ..., fault: _Optional[str] = ..., error: _Optional[str] = ..., failures: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., waiting_lrps: _Optional[int] = ...) -> None: ...
 
 class CellPulls(_message.Message):
     __slots__ = ("placement_tags", "state", "since", "detail", "retry_at", "canary_runs")
@@ -408,7 +476,7 @@ class ListCachedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CachedImage(_message.Message):
-    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since")
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "missing_since", "missing", "lost_since")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -419,6 +487,9 @@ class CachedImage(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
     NEEDS_VERIFICATION_SINCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    LOST_SINCE_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
     url: str
@@ -429,7 +500,10 @@ class CachedImage(_message.Message):
     created_at: float
     verified_at: float
     needs_verification_since: float
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ...) -> None: ...
+    missing_since: float
+    missing: str
+    lost_since: float
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., missing_since: _Optional[float] = ..., missing: _Optional[str] = ..., lost_since: _Optional[float] = ...) -> None: ...
 
 class GetCachedImagesRequest(_message.Message):
     __slots__ = ("images",)
@@ -878,10 +952,12 @@ class EvictedCopy(_message.Message):
     def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ..., deleted: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("images",)
+    __slots__ = ("images", "repair")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+    repair: bool
+    def __init__(self, images: _Optional[_Iterable[str]] = ..., repair: _Optional[bool] = ...) -> None: ...
 
 class VerifiedCopy(_message.Message):
     __slots__ = ("cache_guid", "source", "status", "error", "bytes", "done", "total")
@@ -924,3 +1000,41 @@ class ResetCircuitBreakerRequest(_message.Message):
 class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RebuildRequest(_message.Message):
+    __slots__ = ("accept_unsealed",)
+    ACCEPT_UNSEALED_FIELD_NUMBER: _ClassVar[int]
+    accept_unsealed: bool
+    def __init__(self, accept_unsealed: _Optional[bool] = ...) -> None: ...
+
+class RebuiltCopy(_message.Message):
+    __slots__ = ("cache_guid", "url", "source", "status", "detail", "process_guids", "done", "total")
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    cache_guid: str
+    url: str
+    source: str
+    status: RebuildStatus
+    detail: str
+    process_guids: _containers.RepeatedScalarFieldContainer[str]
+    done: int
+    total: int
+    def __init__(self, cache_guid: _Optional[str] = ..., url: _Optional[str] = ..., source: _Optional[str] = ..., status: _Optional[_Union[RebuildStatus, str]] = ..., detail: _Optional[str] = ..., process_guids: _Optional[_Iterable[str]] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class BackupPart(_message.Message):
+    __slots__ = ("content",)
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    def __init__(self, content: _Optional[bytes] = ...) -> None: ...
+
+class RestoreBackupResponse(_message.Message):
+    __slots__ = ("replaced",)
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    replaced: str
+    def __init__(self, replaced: _Optional[str] = ...) -> None: ...

@@ -21,6 +21,7 @@ from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.bbs.client import BbsClient, open_bbs
 from controller.config import Config
 from controller.control import OperatorControl
+from controller.health import HealthStates
 from controller.process import Process
 from controller.progress import Progress
 from controller.store.opening import Store, open_store
@@ -31,7 +32,8 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
-from reconcile.ports import CopiedImage, ResolvedImage, SourceContent, TargetState
+from reconcile.notes import CopyNote
+from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
 from reconcile.records import Migration, Phase
 from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.steps import PhaseLimits
@@ -98,6 +100,10 @@ class CountedRegistries:
             raise self.cache_problem
         return self._held.get(target) == digest
 
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        del depth
+        return "" if await self.is_present(target, digest) else "its manifest"
+
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         await self.is_present(target, digest)
 
@@ -109,6 +115,40 @@ class CountedRegistries:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+class NoNotes:
+    """The notes in the private registry, which are written once for each copy and cost no stuck app anything."""
+
+    has_keys = False
+
+    async def write(self, note: CopyNote) -> None:
+        raise NotImplementedError
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        raise NotImplementedError
+
+    async def find_digest(self, guid: CacheGuid) -> Digest | None:
+        raise NotImplementedError
+
+    async def find(self, guid: CacheGuid, digest: Digest) -> CopyNote | None:
+        raise NotImplementedError
+
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
+        raise NotImplementedError
+
+    async def list_copies(self) -> tuple[CacheGuid, ...]:
+        raise NotImplementedError
+
+
+class Unprobed:
+    """A private registry that nobody probes: the loop that does is not run here."""
+
+    async def pull(self, copy: CacheGuid | None) -> None:
+        raise NotImplementedError
+
+    async def push(self) -> None:
+        raise NotImplementedError
 
 
 class CountingCell(SimulatedCell):
@@ -164,7 +204,18 @@ class Scene:
         """Run all loops of a daemon."""
         loop = asyncio.get_running_loop()
         process = Process("run", clock=lambda: EPOCH + loop.time(), monotonic=loop.time)
-        opened = OpenResources(self.store, self.client, self.registries, None, process, self.control)
+        health = HealthStates(self.config.cache_registry.address)
+        opened = OpenResources(
+            self.store,
+            self.client,
+            self.registries,
+            None,
+            NoNotes(),
+            process,
+            self.control,
+            health,
+            Unprobed(),
+        )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue
         self.tasks.append(asyncio.create_task(self._run(loops), name="daemon"))
@@ -175,6 +226,8 @@ class Scene:
             async with asyncio.TaskGroup() as group:
                 group.create_task(loops.watcher.run())
                 group.create_task(loops.reconciler.keep_bridges_fresh())
+                group.create_task(loops.presence.run())
+                group.create_task(loops.unknown_copies.run())
                 for _ in range(self.config.max_copies):
                     group.create_task(loops.cacher.run())
                 for _ in range(self.config.workers):

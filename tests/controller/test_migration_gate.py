@@ -6,11 +6,12 @@ import pytest
 
 from controller.control import OperatorControl
 from controller.event_cache import LrpEventCache
+from controller.login_renewal import UPDATES_A_SECOND
 from controller.metrics import Metrics
 from controller.migration_gate import GateDependencies, MigrationGate
 from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
-from reconcile.actions import BeginMigration
+from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
@@ -34,15 +35,29 @@ class Pulls:
     """Cells that cannot pull, by placement tags."""
 
     problems: dict[frozenset[str], str] = field(default_factory=dict)
+    refuted: set[frozenset[str]] = field(default_factory=set)
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         return self.problems.get(placement_tags)
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        return placement_tags in self.refuted
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         raise NotImplementedError
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
         raise NotImplementedError
+
+
+@dataclass
+class Registry:
+    """The private registry, which may have a problem."""
+
+    problem: str | None = None
+
+    def why_not_migrate(self) -> str | None:
+        return self.problem
 
 
 @dataclass
@@ -54,6 +69,7 @@ class Scene:
     event_cache: LrpEventCache
     control: OperatorControl
     pulls: Pulls
+    registry: Registry
 
     def reason(
         self, key: ProcessGuid, now: float = NOW, *tags: str, goal: Goal = Goal.CACHE
@@ -78,10 +94,11 @@ async def scene() -> Scene:
     async with open_store("sqlite://", journal_key=None, run_id="run-1") as store:
         control = OperatorControl(store.operations)
     rules = replace(RULES, max_in_flight=2, circuit_breaker=CircuitBreaker(2, retry_after=60.0))
-    pulls = Pulls()
+    pulls, registry = Pulls(), Registry()
     dependencies = GateDependencies(control, event_cache, pulls, Metrics())
     gate = MigrationGate(queue, rules=rules, dependencies=dependencies)
-    return Scene(gate, queue, event_cache, control, pulls)
+    gate.watch(registry)
+    return Scene(gate, queue, event_cache, control, pulls, registry)
 
 
 async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_their_order(scene: Scene) -> None:
@@ -235,3 +252,69 @@ async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_
     scene.gate.note_proven_cells(is_mended=False)
 
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
+
+
+async def test_no_migration_to_a_copy_starts_while_the_private_registry_is_unhealthy(scene: Scene) -> None:
+    scene.registry.problem = "its disk is on fire"
+
+    obstacle = scene.obstacle(A)
+
+    assert obstacle is not None
+    assert (obstacle.reason, obstacle.detail) == (Reason.CACHE_REGISTRY_UNHEALTHY, "its disk is on fire")
+    assert obstacle.retry_after is None, "it is told when the registry is well"
+    assert scene.reason(B, goal=Goal.SOURCE) is None, "the way back is free"
+
+    scene.gate.wake_waiting()
+    assert await scene.queued() == []
+    scene.registry.problem = None
+    scene.gate.note_served_pulls()
+    assert await scene.queued() == [A]
+    assert scene.reason(A) is None
+
+
+async def test_an_app_that_cells_cannot_start_goes_on_whatever_the_private_registry_does(
+    scene: Scene,
+) -> None:
+    scene.registry.problem = "gone"
+
+    assert (
+        scene.gate.why_not_start(BeginMigration(LRP, None, 1, Goal.CACHE, ended=Reason.NOT_PULLED), NOW)
+        is None
+    )
+
+
+class TestUpdatingLogins:
+    """What is done in place takes no place of `max_in_flight`, and waits for no circuit breaker."""
+
+    def update(self, key: ProcessGuid, *, instead: BeginMigration | None = None) -> UpdateLogin:
+        return UpdateLogin(replace(LRP, process_guid=key), None, instead=instead)
+
+    def test_they_take_turns(self, scene: Scene) -> None:
+        for key in (C, D):
+            scene.gate.start(key, Goal.CACHE)
+
+        assert scene.gate.why_not_update(self.update(A), NOW) is None
+        waits = scene.gate.why_not_update(self.update(B), NOW)
+
+        assert waits is not None
+        assert waits.reason is Reason.LOGIN_OUTDATED
+        assert waits.retry_after == pytest.approx(1 / UPDATES_A_SECOND)
+        assert scene.gate.why_not_update(self.update(B), NOW + 0.2) is None
+
+    async def test_none_is_updated_before_cells_are_known_to_pull_with_the_new_login(
+        self, scene: Scene
+    ) -> None:
+        scene.pulls.problems[frozenset()] = "why"
+
+        assert scene.gate.why_not_update(self.update(A), NOW) == Outcome(Reason.CELLS_NOT_PROVEN, "why")
+
+        scene.pulls.problems.clear()
+        scene.gate.note_proven_cells(is_mended=False)
+        assert await scene.queued() == [A]
+        assert scene.gate.why_not_update(self.update(A), NOW) is None
+
+    def test_one_whose_instances_cannot_start_comes_first(self, scene: Scene) -> None:
+        assert scene.gate.why_not_update(self.update(A), NOW) is None
+        back = BeginMigration(LRP, None, 1, Goal.SOURCE)
+
+        assert scene.gate.why_not_update(self.update(B, instead=back), NOW) is None

@@ -1,7 +1,7 @@
 """Copies deleted and read back for operators, over a real store and a registry in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -18,7 +18,8 @@ from reconcile.eviction import (
     UseKind,
     decide_eviction,
 )
-from reconcile.records import CachedImage, CopyCheck
+from reconcile.reasons import Reason
+from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 from tests.controller.store.samples import digest, image
 
@@ -35,6 +36,8 @@ class Registry:
     held: set[ImageReference] = field(default_factory=set)
     corrupt: set[ImageReference] = field(default_factory=set)
     refusal: Exception | None = None
+    notes: set[CacheGuid] = field(default_factory=set)
+    note_refusal: Exception | None = None
     deleting: asyncio.Event = field(default_factory=asyncio.Event)
     may_delete: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
@@ -51,6 +54,12 @@ class Registry:
         if target not in self.held or digest != CONTENT:
             raise NotFound("registry", "MANIFEST_UNKNOWN", str(target))
         self.held.remove(target)
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        """Delete the notes beside a copy."""
+        if self.note_refusal is not None:
+            raise self.note_refusal
+        self.notes.discard(guid)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         if self.refusal is not None:
@@ -98,6 +107,30 @@ class Makers:
 
 
 @dataclass
+class Repairs:
+    """The jobs that repair copies: each does something, and ends in some state."""
+
+    ends: list[tuple[JobState, str]] = field(default_factory=list)
+    does: Callable[[], None] = lambda: None
+    checked: list[CacheGuid] = field(default_factory=list)
+    jobs: dict[JobId, CacheJob] = field(default_factory=dict)
+
+    async def order(self, copy: CachedImage) -> CacheJob:
+        job_id = JobId(f"job-{len(self.jobs)}")
+        self.does()
+        state, failure = self.ends.pop(0)
+        queued = CacheJob(job_id, copy.source, JobState.QUEUED, Reason.REPAIRING_COPY, NOW, NOW)
+        self.jobs[job_id] = replace(queued, state=state, failure=failure, attempts=1)
+        return queued
+
+    async def find(self, job_id: JobId) -> CacheJob | None:
+        return self.jobs.get(job_id)
+
+    def check(self, cache_guid: CacheGuid) -> None:
+        self.checked.append(cache_guid)
+
+
+@dataclass
 class Bench:
     """One copy, and all that knows of it."""
 
@@ -107,6 +140,7 @@ class Bench:
     uses: Uses = field(default_factory=Uses)
     cache: CacheRepositories = CACHE
     makers: Makers = field(default_factory=Makers)
+    repairs: Repairs = field(default_factory=Repairs)
 
     @property
     def copies(self) -> Copies:
@@ -114,7 +148,13 @@ class Bench:
         return Copies(
             self.store.records,
             CopyDependencies(
-                self.registry, self.cache, self.makers, usage=self.uses, checks=self.store.copy_checks
+                self.registry,
+                self.cache,
+                self.makers,
+                self.repairs,
+                self.registry,
+                usage=self.uses,
+                checks=self.store.copy_checks,
             ),
         )
 
@@ -192,6 +232,28 @@ class TestEvict:
         await bench.evict()
 
         assert await bench.store.records.reserve_guid(CONTENT) == bench.guid
+
+    async def test_its_note_goes_with_it(self, bench: Bench) -> None:
+        bench.registry.notes.add(bench.guid)
+        await bench.evict()
+
+        assert bench.registry.notes == set()
+
+    async def test_a_note_that_cannot_be_deleted_keeps_no_copy(self, bench: Bench) -> None:
+        bench.registry.note_refusal = Unavailable("registry", "timeout", "no answer")
+        await bench.evict()
+
+        assert await bench.known() is None
+        assert bench.registry.held == set()
+
+    async def test_the_note_of_a_copy_that_stays_stays_too(self, bench: Bench) -> None:
+        bench.registry.notes.add(bench.guid)
+        bench.registry.refusal = Invalid("registry", "UNSUPPORTED", "no deletion")
+
+        error = await bench.evict()
+
+        assert isinstance(error, Invalid)
+        assert bench.registry.notes == {bench.guid}
 
     async def test_a_copy_that_is_not_known_is_not_found(self, bench: Bench) -> None:
         known = bench.image
@@ -397,3 +459,46 @@ class TestVerify:
         assert (await bench.copies.verify(bench.image, now=NOW)).status is CopyStatus.MISSING
 
         assert await bench.known() is None
+
+
+class TestRepair:
+    async def test_what_was_missing_is_sent_again_and_read_back(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends, bench.repairs.does = [(JobState.CACHED, "")], bench.registry.corrupt.clear
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result == ReadBackResult(CopyStatus.REPAIRED, found.error)
+        assert bench.repairs.checked == [bench.image.cache_guid]
+        assert await bench.known() == bench.image
+
+    async def test_a_registry_that_keeps_what_is_wrong_is_named(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends = [(JobState.CACHED, "")]
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result.status is CopyStatus.CORRUPT
+        assert result.error.startswith("it was sent again, and still: ")
+
+    async def test_sources_are_tried_one_after_the_other(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends = [(JobState.FAILED, "MANIFEST_UNKNOWN: gone")] * 3
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result.status is CopyStatus.CORRUPT
+        assert result.error.endswith("it cannot be sent again: MANIFEST_UNKNOWN: gone")
+        assert bench.repairs.ends == []
+
+    async def test_a_source_that_does_not_answer_is_not_waited_for(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends = [(JobState.QUEUED, "timeout: x")]
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result.error.endswith("it is being sent again: timeout: x")

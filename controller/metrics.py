@@ -127,6 +127,22 @@ class Metrics:
             "1 while the daemon is paused: only what an operator orders is started",
             registry=self.registry,
         )
+        self.certificate_end = Gauge(
+            f"{prefix}certificate_end_timestamp_seconds",
+            "When the first certificate in a file ends, in UTC seconds since 1970, by the file's config key",
+            ["file"],
+            registry=self.registry,
+        )
+        self.unused_copies = Gauge(
+            f"{prefix}unused_copies",
+            "Copies that nothing used when that was last looked at",
+            registry=self.registry,
+        )
+        self.unused_copy_bytes = Gauge(
+            f"{prefix}unused_copy_bytes",
+            "Bytes of these copies; layers that several share are counted for each",
+            registry=self.registry,
+        )
         self.copy_notes = Counter(
             f"{prefix}copy_notes",
             "Notes that were written beside copies, from which a lost database can be rebuilt",

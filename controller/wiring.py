@@ -1,9 +1,11 @@
 """Builds the clients of registries from the config."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
+from controller.file_values import FileValue
 from controller.health import HealthStates
 from controller.notes import CopyNotes
 from controller.registry.http.rate_limiter import TrafficLimits
@@ -72,7 +74,7 @@ def open_cells_view(
 ) -> Registries:
     """Open a client of the private registry with the login that cells have, or none."""
     own = registry_settings(config.cache_registry, any_address=True)
-    settings = replace(own, credentials=pull_credentials(config))
+    settings = replace(own, login=pull_login(config))
     return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
 
 
@@ -113,9 +115,30 @@ def open_copy_notes(
 
 def pull_credentials(config: Config) -> Credentials | None:
     """Read the login that cells get for the private registry; None when they get none."""
-    if config.cache_pull_username is None or config.cache_pull_password_file is None:
+    login = pull_login(config)
+    return None if login is None else login.current()
+
+
+def pull_login(config: Config) -> FileValue[Credentials] | None:
+    """Follow the login that cells get for the private registry; None when they get none."""
+    return _login(config.cache_pull_username, config.cache_pull_password_file)
+
+
+def _login(username: str | None, password_file: Path | None) -> FileValue[Credentials] | None:
+    """Follow the password of a login; an empty file is one that is being written."""
+    if username is None or password_file is None:
         return None
-    return Credentials(config.cache_pull_username, Secret(read_secret(config.cache_pull_password_file)))
+
+    def read() -> Credentials:
+        try:
+            password = read_secret(password_file)
+        except UnicodeDecodeError:  # whose text has a part of the file in it
+            raise ValueError(f"{password_file} holds no text in UTF-8") from None
+        if not password:
+            raise ValueError(f"{password_file} is empty")
+        return Credentials(username, Secret(password))
+
+    return FileValue((password_file,), read)
 
 
 def registry_settings(registry: RegistryConfig, *, any_address: bool) -> RegistrySettings:
@@ -125,15 +148,12 @@ def registry_settings(registry: RegistryConfig, *, any_address: bool) -> Registr
         registry: The registry's part of the config.
         any_address: Whether it may have a private address, as the private registry may.
     """
-    credentials = None
-    if registry.username is not None and registry.password_file is not None:
-        credentials = Credentials(registry.username, Secret(read_secret(registry.password_file)))
     return RegistrySettings(
         plain_http=registry.plain_http,
         ca_file=registry.ca_cert_file,
         client_cert_file=registry.client_cert_file,
         client_key_file=registry.client_key_file,
-        credentials=credentials,
+        login=_login(registry.username, registry.password_file),
         any_address=any_address,
         limits=None if registry.traffic is None else _limits(registry.traffic),
     )

@@ -20,7 +20,7 @@ from reconcile.references import CacheRepositories, ImageReference
 from reconcile.steps import PhaseLimits, World
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # one object is shared, and the login in it follows its file
 class Rules:
     """What the operator decided in the config.
 
@@ -29,7 +29,8 @@ class Rules:
         running: Whether an LRP may be migrated while it runs.
         may_bridge: Whether bridges are possible at all: only where the journal outlives the process.
         drains_original: Whether the routes of an LRP are taken away before it is removed while it runs.
-        pull_credentials: The login that cells use at the private registry; None when they need none.
+        pull_credentials: The login that cells use at the private registry; None when they need none. It is
+            replaced while the process runs, when the file with the password changes.
         max_in_flight: Open migrations at a time.
         circuit_breaker: The circuit breaker as it is when the process starts.
         unseen_stagings: What running LRPs get whose stagings were not seen.

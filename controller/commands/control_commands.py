@@ -102,6 +102,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     if row["pinned_apps"]:
         pinned = format_count(row["pinned_apps"], "apps")
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
+    pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
 
 

@@ -77,6 +77,9 @@ class Config(AdminConfig):
     copy_notes_after: NonNegativeDuration = 30.0
     """Time from the end of a copy to its note."""
 
+    eviction_grace: Duration = 600.0
+    """Time for which nothing must have used a copy before `evict` may delete it."""
+
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login or CA certificates."""
     allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()

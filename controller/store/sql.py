@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, cached_images, jobs, lrps, pinned_copies, survey
+from controller.store import bindings, cached_images, jobs, lrps, pinned_copies, remembered_uses, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
+from reconcile.eviction import RememberedUses
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -155,6 +156,10 @@ class SqlRecords:
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
         return await self._database.read(cached_images.list_all)
+
+    async def list_remembered_uses(self) -> RememberedUses:
+        """List what is remembered of the use of copies, at one moment."""
+        return await self._database.read(remembered_uses.read)
 
     async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
         """Delete a finished copy and return the digests of its blobs; its GUID stays reserved.

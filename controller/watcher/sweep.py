@@ -54,6 +54,7 @@ class Sweep:
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / interval))
         self._was_restoring = False
         self._is_full_due = True
+        self._missing_since: dict[ProcessGuid, float] = {}
         self.count = 0
         """Number of sweeps that succeeded."""
         self.former_lrps: Mapping[str, int] = {}
@@ -99,8 +100,12 @@ class Sweep:
         if is_restoring:
             for process_guid in from_cache:
                 dependencies.queue.add(process_guid, Priority.ROUTINE)
-        if is_complete and (full or self.count % self._sweeps_per_recheck == 0):
-            await self._forget_gone_lrps(existing=from_source | from_cache)
+        if is_complete:
+            existing = from_source | from_cache
+            for process_guid in self._missing_since.keys() & existing:
+                del self._missing_since[process_guid]
+            if full or self.count % self._sweeps_per_recheck == 0:
+                await self._forget_gone_lrps(existing=existing)
         self._is_full_due, self._was_restoring = (
             False,
             is_restoring,
@@ -177,12 +182,16 @@ class Sweep:
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
     async def _forget_gone_lrps(self, *, existing: set[ProcessGuid]) -> None:
-        """Delete the records of LRPs that no longer exist, if they are older than `FORGET_AFTER`."""
-        records = self._dependencies.records
-        oldest = self._dependencies.process.clock() - FORGET_AFTER
-        gone = [
-            record.process_guid
+        """Delete the records of LRPs that no listing has had for `FORGET_AFTER`.
+
+        One listing is not enough: with the record goes what the LRP ran from before it was migrated.
+        """
+        records, now = self._dependencies.records, self._dependencies.process.clock()
+        oldest = now - FORGET_AFTER
+        missing = {
+            record.process_guid: self._missing_since.get(record.process_guid, now)
             for record in await records.list_lrps()
             if record.process_guid not in existing and record.updated_at < oldest
-        ]
-        await records.forget_lrps(gone)
+        }
+        self._missing_since = missing
+        await records.forget_lrps([guid for guid, since in missing.items() if since <= oldest])

@@ -168,6 +168,16 @@ class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MIGRATION_STATE_SKIPPED: _ClassVar[MigrationState]
     MIGRATION_STATE_FAILED: _ClassVar[MigrationState]
 
+class EvictionVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVICTION_VERDICT_UNSPECIFIED: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_DELETABLE: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_IN_USE: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_TOO_SOON: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_SHARED: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_UNKNOWN: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_NOT_FOUND: _ClassVar[EvictionVerdict]
+
 class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     COPY_STATUS_UNSPECIFIED: _ClassVar[CopyStatus]
@@ -317,6 +327,13 @@ MIGRATION_STATE_MIGRATING: MigrationState
 MIGRATION_STATE_DONE: MigrationState
 MIGRATION_STATE_SKIPPED: MigrationState
 MIGRATION_STATE_FAILED: MigrationState
+EVICTION_VERDICT_UNSPECIFIED: EvictionVerdict
+EVICTION_VERDICT_DELETABLE: EvictionVerdict
+EVICTION_VERDICT_IN_USE: EvictionVerdict
+EVICTION_VERDICT_TOO_SOON: EvictionVerdict
+EVICTION_VERDICT_SHARED: EvictionVerdict
+EVICTION_VERDICT_UNKNOWN: EvictionVerdict
+EVICTION_VERDICT_NOT_FOUND: EvictionVerdict
 COPY_STATUS_UNSPECIFIED: CopyStatus
 COPY_STATUS_OK: CopyStatus
 COPY_STATUS_CORRUPT: CopyStatus
@@ -347,7 +364,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries", "former_registries")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries", "former_registries", "certificate_warnings")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -380,6 +397,7 @@ class StatusResponse(_message.Message):
     CELLS_FIELD_NUMBER: _ClassVar[int]
     UNHEALTHY_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     FORMER_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -398,7 +416,8 @@ class StatusResponse(_message.Message):
     cells: _containers.RepeatedCompositeFieldContainer[CellPulls]
     unhealthy_registries: _containers.RepeatedCompositeFieldContainer[UnhealthyRegistry]
     former_registries: _containers.RepeatedCompositeFieldContainer[FormerRegistry]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ...) -> None: ...
+    certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FormerRegistry(_message.Message):
     __slots__ = ("address", "configured", "images", "image_bytes", "lrps")
@@ -912,21 +931,53 @@ class ApplyEvent(_message.Message):
     total: int
     def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
-class EvictRequest(_message.Message):
-    __slots__ = ("image",)
-    IMAGE_FIELD_NUMBER: _ClassVar[int]
-    image: str
-    def __init__(self, image: _Optional[str] = ...) -> None: ...
+class PlanEvictionRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class EvictResponse(_message.Message):
-    __slots__ = ("url", "bytes", "cache_guid")
+class PlannedEviction(_message.Message):
+    __slots__ = ("name", "cache_guid", "source", "url", "bytes", "verdict", "detail", "deletable_from", "unused_since")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    DELETABLE_FROM_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_SINCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cache_guid: str
+    source: str
+    url: str
+    bytes: int
+    verdict: EvictionVerdict
+    detail: str
+    deletable_from: float
+    unused_since: float
+    def __init__(self, name: _Optional[str] = ..., cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., bytes: _Optional[int] = ..., verdict: _Optional[_Union[EvictionVerdict, str]] = ..., detail: _Optional[str] = ..., deletable_from: _Optional[float] = ..., unused_since: _Optional[float] = ...) -> None: ...
+
+class EvictRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EvictedCopy(_message.Message):
+    __slots__ = ("url", "bytes", "cache_guid", "deleted", "error")
     URL_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     url: str
     bytes: int
     cache_guid: str
-    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ...) -> None: ...
+    deleted: bool
+    error: str
+    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ..., deleted: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
     __slots__ = ("images", "repair")

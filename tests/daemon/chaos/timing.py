@@ -1,0 +1,55 @@
+"""How fast everything goes in a chaos run: waits of minutes last seconds, all in the same ratio."""
+
+from dataclasses import dataclass
+
+from tests.daemon.downtime import Patience
+
+PROOF_WITHIN = 15.0
+"""Seconds for which the way to the private registry is left alone, so that a canary may show that it is open."""
+REST = 120.0
+"""Seconds in which all must have come to rest when nothing goes wrong any more."""
+
+SCALE = 20.0
+"""By what the waits of BBS, cells, Cloud Controller and daemon are divided."""
+ROUND = 30.0 / SCALE
+"""Seconds between two convergences, between two syncs, until a crashed instance is restarted."""
+LIMITS = {
+    "stopgap": 0.3,
+    "missing": 0.6 * ROUND,
+    "stop": ROUND,
+    "unknown": 2 * ROUND,
+    "leftover": 4 * ROUND,
+    "cloud_controller_sync": 6 * ROUND,
+}
+"""Fields of the daemon's `PhaseLimits`. The stopgap is not as short: it only spares containers."""
+START_DELAYS = (0.1, 0.5, 1.0)
+"""Seconds from the end of a pull to RUNNING: long enough for a daemon to meet apps that start."""
+STAGING = 0.7
+START_TIMEOUT = 4.0
+BRIDGE_TIMEOUT = 5.0
+COMMUNICATION_TIMEOUT = 1.0
+SWEEP = 1.0
+
+PATIENCE = Patience(
+    # Old rows, a convergence, a start, and the passes on a busy machine.
+    down=LIMITS["missing"] + ROUND + START_DELAYS[-1] + 2.0,
+    hanging=START_TIMEOUT,
+    call=COMMUNICATION_TIMEOUT + 1.5,
+    kill=ROUND,
+    scaling=2 * ROUND + 1.0,
+    claim=3.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Longest pauses between what goes wrong, in seconds."""
+
+    kills: float
+    disturbances: float
+    cache_cuts: float
+    source_cuts: float
+
+
+PACES = (Pace(2.0, 0.3, 6.0, 8.0), Pace(8.0, 0.6, 6.0, 8.0), Pace(30.0, 1.5, 4.0, 16.0))
+"""Of seeds, in turn: a daemon that is killed again and again moves little, and loses what canaries have shown."""

@@ -1,5 +1,6 @@
 """Compares what the daemon says of apps in a chaos run with what they run from."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
@@ -8,15 +9,22 @@ from typing import Any
 
 from controller.admin.request_options import Filters
 from reconcile.errors import DockerCacheError
+from tests.daemon.chaos.cold_starts import ColdStarts
 from tests.daemon.chaos.scene import Scene
+from tests.daemon.chaos.timing import NOTICED_WITHIN
 from tests.daemon.environment import DaemonProcess
 
 
 class Claims:
-    """Asks the daemon, and reads its log."""
+    """Asks the daemon, and reads its log.
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    Args:
+        scene: What it is part of.
+        cold_starts: Tries what is called cached; None where cells pull nothing.
+    """
+
+    def __init__(self, scene: Scene, cold_starts: ColdStarts | None) -> None:
+        self._scene, self._cold_starts = scene, cold_starts
         self._daemon: DaemonProcess | None = None
         self._lines = 0
 
@@ -41,6 +49,18 @@ class Claims:
                 scene.happened["apps called cached"] += len(rows)
                 for row in rows:
                     downtime.check_claim(row["process_guid"], "its API", asked_at)
+            if self._cold_starts is not None:
+                await self._cold_starts.check([row["process_guid"] for row in rows], asked_at)
+
+    async def check_in_the_end(self) -> None:
+        """Ask once more, and until all that is called cached can be started, or could not for too long."""
+        await self.check()
+        if self._cold_starts is None:
+            return
+        end = time.monotonic() + 2 * NOTICED_WITHIN
+        while self._cold_starts.failing and time.monotonic() < end:
+            await asyncio.sleep(0.5)
+            await self.check()
 
 
 def _time_of(line: Mapping[str, Any]) -> datetime:

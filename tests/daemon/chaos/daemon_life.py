@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import AsyncIterator
 
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.environment import DaemonProcess
@@ -72,9 +73,38 @@ class DaemonLife:
             await asyncio.sleep(chance.uniform(0.0, 2.0))
         await self.start()
 
+    async def reload(self) -> None:
+        """Let the daemon read the config that is written now, whichever daemon runs."""
+        self._scene.env.write_config()
+        async with self.beginning_anew() as daemon:
+            daemon.signal_reload()
+
+    @contextlib.asynccontextmanager
+    async def beginning_anew(self) -> AsyncIterator[DaemonProcess]:
+        """Give the daemon, which begins anew by what is done in the block, and note when it works again."""
+        scene = self._scene
+        daemon = scene.daemon
+        assert daemon is not None
+        with contextlib.suppress(AssertionError):  # it is killed: the next one begins anew anyway
+            await daemon.logged("daemon.started")
+        starts = len(daemon.named("watcher.listed-bbs"))
+        yield daemon
+
+        async def wait_until_up() -> None:
+            with contextlib.suppress(TimeoutError, AssertionError):  # it was killed before
+                await daemon.logged("watcher.listed-bbs", count=starts + 1)
+                scene.downtime.is_daemon_up = scene.daemon is daemon
+
+        if scene.daemon is daemon:
+            scene.downtime.is_daemon_up = False
+            scene.downtime.note_kill()
+            self._starting = asyncio.create_task(wait_until_up())
+
     def count(self, daemon: DaemonProcess) -> None:
         """Count what the passes of a daemon came to."""
         bridged = set[str]()
+        for line in daemon.named("daemon.failed-to-reload-config"):
+            self._scene.invariants.violate(f"a config was refused: {line['data']['error']}", "")
         for line in daemon.named("reconciler.reconciled"):
             guid, reason = line["data"]["process-guid"], str(line["data"]["reason"])
             if reason in REASONS:

@@ -4,16 +4,21 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 from tests.daemon.chaos.claims import Claims
+from tests.daemon.chaos.cold_starts import ColdStarts
 from tests.daemon.chaos.cuts import Cuts
 from tests.daemon.chaos.daemon_life import DaemonLife
 from tests.daemon.chaos.disturbances import Disturbances
+from tests.daemon.chaos.faults import Surroundings, make_faults
 from tests.daemon.chaos.operators import Operators
 from tests.daemon.chaos.owners import Owners
 from tests.daemon.chaos.report import Report
 from tests.daemon.chaos.scene import Scene
+from tests.daemon.chaos.settings import Settings
 from tests.daemon.chaos.timing import (
     BRIDGE_TIMEOUT,
     COMMUNICATION_TIMEOUT,
@@ -35,10 +40,17 @@ from tests.simulators.bbs import Version
 
 
 class Chaos:
-    """One run of it."""
+    """One run of it.
 
-    def __init__(self, env: Environment, seed: int, *, apps: int, operators: bool) -> None:
-        self._env, self._seed, self._apps, self._has_operators = env, seed, apps, operators
+    Args:
+        env: Where; cells pull for real if there are faults.
+        opened: Closes what the run opens.
+        seed: Decides what goes wrong.
+        settings: The rest of what is asked for.
+    """
+
+    def __init__(self, env: Environment, opened: ExitStack, seed: int, settings: Settings) -> None:
+        self._env, self._seed, self._settings = env, seed, settings
         self._chance = random.Random(seed)
         self._invariants = Invariants(env.bbs, env.cells, env.cloud)
         self._downtime = Downtime(
@@ -46,16 +58,19 @@ class Chaos:
         )
         self._scene = scene = Scene(env, self._chance, self._invariants, self._downtime)
         self._daemon = DaemonLife(scene)
-        self._owners = Owners(scene, apps)
+        self._owners = Owners(scene, settings.apps)
         self._disturbances = Disturbances(scene)
         self._cuts = Cuts(scene, self._owners.restart)
         self._operators = Operators(scene)
-        self._claims = Claims(scene)
+        self._cold_starts = ColdStarts(scene) if settings.faults else None
+        self._claims = Claims(scene, self._cold_starts)
+        self._faults = make_faults(Surroundings(scene, self._daemon, opened), seed, settings.faults)
+        self._downtime.has_source = lambda app: app.package.text not in scene.lost_images
 
     async def run(self, seconds: float) -> Report:
         """Push some apps, let all go wrong for a while, and wait for rest."""
         begun, scene = time.monotonic(), self._scene
-        await asyncio.gather(*(self._owners.push() for _ in range(self._apps)))
+        await asyncio.gather(*(self._owners.push() for _ in range(self._settings.apps)))
         with self._invariants.watching(), self._downtime.watching():
             await self._daemon.start()
             scene.end = time.monotonic() + seconds
@@ -67,8 +82,10 @@ class Chaos:
                 group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts))
                 group.create_task(self._repeat(self._cuts.cut_off_source, pace.source_cuts))
                 group.create_task(self._repeat(self._claims.check, 2.0))
+                for each in self._faults:
+                    group.create_task(self._repeat(each.fault.act, each.fault.pause, each.chance))
             await self._rest()
-            await self._claims.check()
+            await self._claims.check_in_the_end()
         return await self._end(begun)
 
     async def _end(self, begun: float) -> Report:
@@ -78,6 +95,8 @@ class Chaos:
         self._daemon.count(scene.daemon)
         status = await scene.daemon.stop()
         happened = scene.happened | self._daemon.passes
+        if self._cold_starts is not None:
+            happened["starts tried on an empty cell"] = self._cold_starts.tries
         happened["bridges"] = len(self._invariants.bridges)
         happened["looks at all apps"] = self._invariants.looks
         violations = self._invariants.violations + ([f"the daemon ended with {status}"] if status else [])
@@ -85,8 +104,11 @@ class Chaos:
         told, longest = self._invariants.told, self._downtime.longest
         return Report(self._seed, lasted, happened, violations, told, longest)
 
-    async def _repeat(self, act: Callable[[], Awaitable[None]], pause: float) -> None:
-        while (at := time.monotonic() + self._chance.uniform(0.0, pause)) < self._scene.end:
+    async def _repeat(
+        self, act: Callable[[], Awaitable[None]], pause: float, chance: random.Random | None = None
+    ) -> None:
+        chance = chance or self._chance
+        while (at := time.monotonic() + chance.uniform(0.0, pause)) < self._scene.end:
             await asyncio.sleep(at - time.monotonic())
             await act()
 
@@ -98,18 +120,27 @@ class Chaos:
         for cell in env.cells:
             cell.lost_stops = cell.refused_stops = 0
             cell.network.mend()
+        for each in self._faults:
+            each.fault.end()
         if not env.bbs.is_listening:
             await env.bbs.start_listening()
         if self._scene.daemon is None:
             await self._daemon.start()
         assert self._scene.daemon is not None
         await self._scene.daemon.logged("daemon.started")  # before that, SIGTERM ends any process at once
-        if self._has_operators:
+        if self._settings.operators:
             await self._operators.resume()
         try:
-            await until(lambda: not self._invariants.unrest(), seconds=REST)
+            await until(lambda: not self._unrest(), seconds=REST)
         except TimeoutError:
-            self._invariants.check_end()
+            self._invariants.violations += self._unrest()
+
+    def _unrest(self) -> list[str]:
+        """Say what is not yet as it should be in the end."""
+        return [
+            *self._invariants.unrest(),
+            *chain.from_iterable(each.fault.unrest() for each in self._faults),
+        ]
 
     async def _disturb(self) -> None:
         kinds: list[tuple[int, str, Callable[[], Awaitable[None]]]] = [
@@ -127,7 +158,7 @@ class Chaos:
             (5, "put back", self._owners.put_back),
             (1, "stops", self._owners.stop),
         ]
-        if self._has_operators:
+        if self._settings.operators:
             kinds.append((6, "operators' calls", self._operators.operate))
         _, name, act = self._chance.choices(kinds, [weight for weight, _, _ in kinds])[0]
         self._scene.happened[name] += 1
@@ -135,36 +166,43 @@ class Chaos:
         await act()
 
 
-async def run_round(
-    seed: int, seconds: float, directory: Path, *, apps: int = 10, operators: bool = False
-) -> Report:
+async def run_round(seed: int, seconds: float, directory: Path, settings: Settings) -> Report:
     """Run one seed in an environment of its own."""
-    versions = list(Version)
-    async with open_environment(
-        directory,
-        version=versions[seed % len(versions)],
-        start_delay=START_DELAYS[1],
-        pulls=False,
-        cells=3,
-        sync_interval=ROUND,
-        converge_interval=ROUND,
-        limits=LIMITS,
-    ) as env:
-        env.bbs.state.crash_backoff = env.bbs.state.stale_unclaimed = ROUND
-        env.bbs.rep_timeout /= SCALE
-        for cell in env.cells:
-            cell.settings.poll_interval /= SCALE
-            cell.settings.first_pause /= SCALE
-            cell.settings.task_delay = STAGING
-        env.settings |= {
-            "communication_timeout": f"{COMMUNICATION_TIMEOUT}s",
-            "bridge_timeout": f"{BRIDGE_TIMEOUT}s",
-            "start_timeout": f"{START_TIMEOUT}s",
-            "drain_delay": "0.1s",
-            "sync_interval": f"{SWEEP}s",
-            "max_consecutive_failures": 1000,
-        }
-        report = await Chaos(env, seed, apps=apps, operators=operators).run(seconds)
-        if report.violations:
-            (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
-        return report
+    versions, has_faults = list(Version), bool(settings.faults)
+    with ExitStack() as opened:
+        async with open_environment(
+            directory,
+            version=versions[seed % len(versions)],
+            faulty_source=has_faults,
+            faulty_cache=has_faults,
+            start_delay=START_DELAYS[1],
+            pulls=has_faults,
+            cells=3,
+            sync_interval=ROUND,
+            converge_interval=ROUND,
+            limits=LIMITS,
+        ) as env:
+            _hurry(env)
+            report = await Chaos(env, opened, seed, settings).run(seconds)
+            if report.violations:
+                (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
+            return report
+
+
+def _hurry(env: Environment) -> None:
+    """Let BBS, cells and daemon wait as long as a chaos run lets all wait."""
+    env.bbs.state.crash_backoff = env.bbs.state.stale_unclaimed = ROUND
+    env.bbs.rep_timeout /= SCALE
+    for cell in env.cells:
+        cell.settings.poll_interval /= SCALE
+        cell.settings.first_pause /= SCALE
+        cell.settings.reconnect_pause /= SCALE
+        cell.settings.task_delay = STAGING
+    env.settings |= {
+        "communication_timeout": f"{COMMUNICATION_TIMEOUT}s",
+        "bridge_timeout": f"{BRIDGE_TIMEOUT}s",
+        "start_timeout": f"{START_TIMEOUT}s",
+        "drain_delay": "0.1s",
+        "sync_interval": f"{SWEEP}s",
+        "max_consecutive_failures": 1000,
+    }

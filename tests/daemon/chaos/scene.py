@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from controller.admin.admin_client import AdminClient, open_client
+from tests.daemon.chaos.timing import LOSS_LASTS
 from tests.daemon.downtime import Downtime
 from tests.daemon.environment import DaemonProcess, Environment
 from tests.daemon.invariants import Invariants
@@ -23,6 +24,7 @@ class Scene:
         chance: Decides what goes wrong, from the seed.
         daemon: The one that was started last; None before the first.
         happened: What was done, and how often.
+        lost_images: References of images that the source has lost.
         end: When nothing goes wrong any more, by the monotonic clock.
     """
 
@@ -32,6 +34,7 @@ class Scene:
     downtime: Downtime
     daemon: DaemonProcess | None = None
     happened: Counter[str] = field(default_factory=Counter)
+    lost_images: set[str] = field(default_factory=set)
     end: float = 0.0
 
     @property
@@ -44,6 +47,12 @@ class Scene:
         apps = self.env.cloud.apps.values()
         started = [app for app in apps if app.is_started and not self.downtime.is_down(app)]
         return self.chance.choice(started) if started else None
+
+    def note_loss(self, what: str, name: str) -> None:
+        """Remember that something was lost, and give apps that start the time until it is found out."""
+        self.happened[what] += 1
+        self.invariants.note(f"{what}: {name}")
+        self.downtime.note_loss(LOSS_LASTS)
 
     @contextlib.asynccontextmanager
     async def operator(self) -> AsyncIterator[AdminClient]:

@@ -29,6 +29,12 @@ START_TIMEOUT = 4.0
 BRIDGE_TIMEOUT = 5.0
 COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
+COPY_CHECK = 2.0
+BLOB_CHECK = 4.0
+NOTICED_WITHIN = 1.5 * BLOB_CHECK + 5.0
+"""Seconds after which the daemon must know what was lost: the slower check with its jitter, and what it finds."""
+LOSS_LASTS = 2 * COPY_CHECK
+"""Seconds after a loss in which apps that start may meet it."""
 
 PATIENCE = Patience(
     # Old rows, a convergence, a start, and the passes on a busy machine.
@@ -38,6 +44,7 @@ PATIENCE = Patience(
     kill=ROUND,
     scaling=2 * ROUND + 1.0,
     claim=3.0,
+    loss=COPY_CHECK + 2 * ROUND + 2.0,
 )
 
 

@@ -16,6 +16,7 @@ from controller.canary import CanaryLoop, Prober, UnaskedCells
 from controller.canary_image import CanaryImages
 from controller.config import Config
 from controller.control import OperatorControl
+from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
@@ -139,6 +140,7 @@ def assemble(
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
+    copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
     cacher = Cacher(
         CacherDependencies(
@@ -189,6 +191,7 @@ def assemble(
             bbs=bbs,
             queue=queue,
             index=index,
+            copy_uses=copy_uses,
             coverage=coverage,
             requests=cacher,
             bindings=store.records,

@@ -1,5 +1,6 @@
 """The actions that a pass over one LRP can decide on, each with its reason."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
@@ -85,6 +86,19 @@ class RemoveOrphanedBridge:
     reason: Reason = Reason.ORPHANED_BRIDGE
 
 
+@dataclass(frozen=True, slots=True)
+class GiveRoutesBack:
+    """Give an LRP the routes of its bridge, which has no open migration, before the bridge is removed.
+
+    Attributes:
+        process_guid: Of the LRP.
+    """
+
+    process_guid: ProcessGuid
+    routes: Mapping[str, bytes]
+    reason: Reason = Reason.BRIDGE_IN_USE
+
+
 Action = (
     Skip
     | Forget
@@ -94,4 +108,5 @@ Action = (
     | Continue
     | RetireInstances
     | RemoveOrphanedBridge
+    | GiveRoutesBack
 )

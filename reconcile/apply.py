@@ -15,6 +15,7 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
@@ -148,6 +149,10 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
             with suppress(NotFound):
                 await ports.lrps.remove_desired_lrp(process_guid)
             return Outcome(reason, retry_after=LONGEST_RETRY)
+        case GiveRoutesBack(process_guid, routes, reason):
+            with suppress(NotFound):
+                await ports.lrps.update_routes(process_guid, routes)
+            return Outcome(reason, "gave the app itself its routes back", retry_after=LONGEST_RETRY)
         case Continue():
             return await _continue(action, observed, facts, ports)
 

@@ -12,17 +12,20 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
 from reconcile.bridges import can_have_bridge
+from reconcile.decide_on_copy import decide_on_copy, restore
 from reconcile.errors import ErrorCode, Invalid
-from reconcile.instances import failure_of_pull, is_any_running, needed, running, stale_instances
+from reconcile.instances import running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
+from reconcile.migration_choice import rounds_before, still_counts, strategy_of
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
-from reconcile.policy import MigrateRunning, refusal_of
+from reconcile.policy import refusal_of
 from reconcile.protocol import FAILURES, MAX_ROUNDS, next_step
 from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
@@ -31,18 +34,12 @@ from reconcile.records import (
     CacheRequest,
     Goal,
     JobState,
-    LrpRecord,
     Migration,
-    Strategy,
     requester_of_lrp,
 )
-from reconcile.references import ImageReference, image_from_rootfs
+from reconcile.references import ImageReference
 from reconcile.staging import OwnerChoice, owner_choice_of
-from reconcile.start_failures import Blame
 from reconcile.steps import RetireInstances
-
-ROUNDS_FORGOTTEN_AFTER = 3600.0
-"""Seconds without a migration after which the rounds before it no longer count."""
 
 _RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
 """Ends after which an LRP stays as it is for a while.
@@ -50,17 +47,8 @@ _RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason
 The others wait for what failed to be mended. When that does not help three times, the LRP stays as well.
 """
 
-_FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
-"""Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
-
-_LEFT_ON_COPY = frozenset({Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
-"""Ends of a migration whose LRP is desired from its copy and does not run, for a reason of its own."""
-
 RETRY_FAILED_AFTER = 3600.0
 """Seconds after which a failed copy or migration is tried again."""
-
-RETRY_RESTORE_AFTER = 300.0
-"""Seconds after which an LRP that could not be restored to its source is restored again."""
 
 
 def decide(observed: Observed, rules: Rules) -> Action:
@@ -83,7 +71,7 @@ def decide(observed: Observed, rules: Rules) -> Action:
         return Skip(Reason.PAUSED)
     if observed.is_restoring:
         if rules.cache.covers(source):
-            return _restore(observed, lrp, rules)
+            return restore(observed, lrp, rules)
         return Skip(Reason.FELL_BACK_TO_SOURCE, "LRPs go back to their sources")
     if observed.is_pinned and not rules.cache.covers(source):
         return Skip(Reason.PINNED_TO_SOURCE, "an operator restored the app to its source")
@@ -101,7 +89,7 @@ def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, r
             return Skip(Reason.ALREADY_CACHED)
         return Skip(Reason.PLAN_IS_STALE, f"it is desired from {lrp.rootfs} now")
     if order.goal is Goal.SOURCE:
-        return _restore(observed, lrp, rules)
+        return restore(observed, lrp, rules)
     return _migrate(observed, lrp, source, rules)
 
 
@@ -128,8 +116,7 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
         owner_choice = OwnerChoice.OPT_IN
     refusal = refusal_of(rules.policy, image=source, owner_choice=owner_choice, cache=rules.cache)
     if refusal is Reason.ALREADY_CACHED:
-        waits = _failed_restore(observed, lrp) or _not_running(observed, lrp)
-        return _put_back(observed, lrp, rules) or waits or Skip(refusal)
+        return decide_on_copy(observed, lrp, rules)
     if refusal is not None:
         return Skip(refusal)
     return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
@@ -145,7 +132,7 @@ def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: flo
     bridged = running(orphan.bridge, orphan.bridge_instances)
     if orphan.lrp is not None:
         if orphan.lrp.routes == kept_routes(orphan.bridge.routes) != orphan.bridge.routes:
-            return Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes: restart it")
+            return _route_original(orphan.bridge, orphan.lrp)
         if running(orphan.lrp, orphan.instances) >= min(orphan.lrp.instances, bridged):
             return RemoveOrphanedBridge(orphan.process_guid)
         return Skip(Reason.BRIDGE_IN_USE, "the app itself runs fewer instances than the bridge")
@@ -154,91 +141,11 @@ def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: flo
     return Skip(Reason.BRIDGE_IN_USE, "the app itself is not desired")
 
 
-def _restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
-    original_source = observed.original_source
-    if original_source is None:
-        return Skip(Reason.SOURCE_UNKNOWN, "this program did not migrate it, or the record of it is gone")
-    if original_source.needs_credentials and original_source.credentials is None:
-        return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
-    record = observed.record
-    if (
-        record is not None
-        and _is_failed_restore(record, lrp)
-        and _still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER)
-    ):
-        return Skip(record.reason, record.detail)
-    how = _strategy(observed, lrp, image_from_rootfs(original_source.rootfs).canonical(), rules)
-    if isinstance(how, Skip):
-        return how
-    reason = Reason.REGISTRY_UNREACHABLE if observed.order is None else Reason.RESTORE_REQUESTED
-    return BeginMigration(lrp, None, 1, Goal.SOURCE, how, reason=reason)
-
-
-def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
-    """Restore an LRP to its source since cells cannot pull its copy any more; None when they can."""
-    failure = failure_of_pull(observed.instances)
-    if failure is None or observed.original_source is None:
-        return None
-    if observed.is_paused and observed.order is None:
-        return Skip(Reason.PAUSED, failure.detail)
-    action = _restore(observed, lrp, rules)
-    if not isinstance(action, BeginMigration):
-        return action
-    ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
-    rounds = max(1, _rounds_before(observed))  # a migration that is put back stays one of them
-    return replace(action, rounds=rounds, reason=ended, ended=ended, detail=failure.detail)
-
-
-def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
-    """Return why an LRP could not be restored to its source and runs from its copy; None for no such failure.
-
-    It stays visible until something else is asked for.
-    """
-    record = observed.record
-    if record is None or observed.order is not None or not _is_failed_restore(record, lrp):
-        return None
-    return Skip(record.reason, record.detail)
-
-
-def _is_failed_restore(record: LrpRecord, lrp: DesiredLrp) -> bool:
-    """Whether an LRP could not be restored to its source, and still runs from what it ran from then."""
-    return record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
-
-
-def _not_running(observed: Observed, lrp: DesiredLrp) -> Skip | None:
-    """Return why an LRP was left on its copy although it did not run; None when it may run by now."""
-    record = observed.record
-    if record is None or record.reason not in _LEFT_ON_COPY or record.rootfs != str(lrp.rootfs):
-        return None
-    was_scaled = record.reason is Reason.NO_INSTANCES and lrp.instances > 0
-    if was_scaled or is_any_running(observed.instances) or observed.order is not None:
-        return None
-    return Skip(record.reason, record.detail)
-
-
-def _strategy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:
-    """Choose how an LRP may be migrated now, as its order demands."""
-    how = due_strategy(observed, lrp, source, rules)
-    if observed.order is None or isinstance(how, Skip) or observed.order.strategy in {None, how}:
-        return how
-    return Skip(Reason.PLAN_IS_STALE, f"it would be migrated by {how} now, not by {observed.order.strategy}")
-
-
-def due_strategy(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
-) -> Strategy | Skip:
-    """Choose how an LRP may be migrated now, whatever its order demands."""
-    if not is_any_running(observed.instances):
-        return Strategy.RECREATE
-    if rules.running.of(lrp, source) is MigrateRunning.NEVER:
-        return Skip(Reason.WAITING_UNTIL_STOPPED, "migrate_running is never")
-    if not rules.may_bridge:
-        return Skip(Reason.WAITING_UNTIL_STOPPED, "a migration while it runs needs journal_key_file")
-    if not can_have_bridge(lrp.process_guid):
-        return Skip(Reason.WAITING_UNTIL_STOPPED, "its process GUID is too long for the name of a bridge")
-    if needed(lrp, observed.instances) == 0:
-        return Skip(Reason.WAITING_UNTIL_STOPPED, "its last instances are being stopped")
-    return Strategy.BRIDGE
+def _route_original(bridge: DesiredLrp, lrp: DesiredLrp) -> Action:
+    """Give an LRP the routes that were taken away for its removal, unless its owner has changed it since."""
+    if bridge.annotation == lrp.annotation:
+        return GiveRoutesBack(lrp.process_guid, bridge.routes)
+    return Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes, and its owner changed it: restart it")
 
 
 def _get_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action | None:
@@ -247,7 +154,7 @@ def _get_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules
     if observed.binding is None or job is None:
         return _request(observed, lrp, source, Reason.NOT_CACHED)
     if job.state is JobState.FAILED:
-        if not _still_counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
+        if not still_counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
             return _request(observed, lrp, source, Reason.RETRYING_COPY)
         if job.failure_code == ErrorCode.CANNOT_RUN_ON_CELLS:
             return Skip(Reason.CANNOT_RUN_ON_CELLS, job.failure_detail)
@@ -258,20 +165,13 @@ def _get_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules
         return Skip(Reason.WAITING_FOR_COPY, job.failure)
     if observed.image is None:
         return _request(observed, lrp, source, Reason.COPY_RECORD_MISSING)
-    how = _strategy(observed, lrp, source, rules)
+    how = strategy_of(observed, lrp, source, rules)
     if isinstance(how, Skip):  # it would not be migrated now, so its source registry is not asked
         return how
     is_used = record is not None and record.cache_guid == job.cache_guid
     if not observed.binding_is_current and not is_used:
         return _request(observed, lrp, source, Reason.STAGING_MAY_HAVE_BEEN_MISSED)
     return None
-
-
-def _still_counts(observed: Observed, at: float, *, for_seconds: float) -> bool:
-    """Whether a failure at some time is recent; one from before the order does not count."""
-    if observed.order is not None and at < observed.order.since:
-        return False
-    return observed.now - at <= for_seconds
 
 
 def _request(
@@ -301,16 +201,16 @@ def request_of_lrp(
 
 def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     record, image, order = observed.record, observed.image, observed.order
-    rounds = _rounds_before(observed)
+    rounds = rounds_before(observed)
     if record is not None:
         is_last = record.reason in _RETRIED_LATER or (
             record.reason is Reason.NOT_PULLED and rounds >= MAX_ROUNDS
         )
-        if is_last and _still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
+        if is_last and still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
             return Skip(record.reason, record.detail)
     if rounds >= MAX_ROUNDS:
         return Skip(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} migrations")
-    how = _strategy(observed, lrp, source, rules)
+    how = strategy_of(observed, lrp, source, rules)
     if image is None or isinstance(how, Skip):
         raise AssertionError("an LRP is migrated only when its copy is known and it may be migrated")
     if order is not None and not _is_expected(image, order, rules):
@@ -318,14 +218,6 @@ def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: R
     if image.needs_verification_since:
         return VerifyImage(lrp, image)
     return BeginMigration(lrp, image, rounds + 1, strategy=how)
-
-
-def _rounds_before(observed: Observed) -> int:
-    """Count the migrations that have begun lately."""
-    record = observed.record
-    if record is None or not _still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
-        return 0
-    return record.rounds
 
 
 def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
-from reconcile.records import Binding, KnownCopy, LrpRecord, Migration, OriginalSource
-from reconcile.references import CacheRepositories, ImageReference
+from reconcile.records import Binding, CachedImage, KnownCopy, LrpRecord, Migration, OriginalSource
+from reconcile.references import CacheGuid, CacheRepositories, ImageReference
 
 
 class LrpFacts(Protocol):
@@ -39,6 +39,9 @@ class RecordFacts(Protocol):
 
     async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
         """Read an app's latest binding for a source, with the binding's job and the job's cached image."""
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read the record of a finished copy."""
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from before its migration."""

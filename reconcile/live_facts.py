@@ -17,8 +17,8 @@ from reconcile.ports import (
     OperatorOverrides,
     OriginalSources,
 )
-from reconcile.records import KnownCopy, LrpRecord, Migration, OriginalSource
-from reconcile.references import ImageReference
+from reconcile.records import CachedImage, KnownCopy, LrpRecord, Migration, OriginalSource
+from reconcile.references import CacheGuid, ImageReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,10 @@ class LiveReads:
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from before its migration."""
         return await self._sources.original_sources.find_original_source(process_guid)
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read the record of a finished copy."""
+        return await self._sources.images.find_image(cache_guid)
 
     async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
         """Read an app's latest binding for a source, with the binding's job and the job's cached image."""

@@ -163,6 +163,7 @@ class DesiredLrp:
         credentials: From `image_username` and `image_password`; None when there are none.
         routes: Route key to JSON text, secrets of `diego-ssh` included.
         placement_tags: The tags that a cell must have, such as the name of an isolation segment.
+        annotation: What its owner notes in each change; Cloud Controller notes the time of it.
     """
 
     process_guid: ProcessGuid
@@ -177,6 +178,7 @@ class DesiredLrp:
     credentials: Credentials | None = None
     routes: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     placement_tags: frozenset[str] = frozenset()
+    annotation: str = ""
 
 
 def source_of(lrp: DesiredLrp) -> ImageReference:

@@ -41,6 +41,9 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
     if is_on_copy or (source is not None and _may_go_back(observed)):
         original_source = await facts.records.find_original_source(process_guid)
         observed = replace(observed, original_source=original_source)
+    guid = None if source is None else context.cache.guid_of(source)
+    if guid is not None:
+        observed = replace(observed, current_copy=await facts.records.find_image(guid))
     if source is not None and lrp.app_guid:  # what other LRPs without one brought is not its own
         observed = await _observe_copy(observed, lrp, source, facts)
     if is_on_copy or (source is not None and _rests_on_instances(observed)) or facts.migrations is None:

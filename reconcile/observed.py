@@ -45,6 +45,8 @@ class Observed:
         now: UTC seconds since 1970.
         process_age: Seconds since the BBS first answered this process, whatever the clock did.
         run_id: This process, see `Migration.run_id`.
+        current_copy: The record of the copy that the LRP runs from now; None when it runs from its source, or
+            when there is no such record.
         binding_is_current: Whether no staging of the app since the binding's can have been missed.
         bridge: Read only while a migration with a bridge is open, like its instances.
         versions_in_events: See `World`.
@@ -69,6 +71,7 @@ class Observed:
     binding_is_current: bool = True
     job: CacheJob | None = None
     image: CachedImage | None = None
+    current_copy: CachedImage | None = None
     migration: Migration | None = None
     record: LrpRecord | None = None
     bridge: DesiredLrp | None = None

@@ -9,13 +9,15 @@ from reconcile.actions import (
     CacheImage,
     Continue,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
-from reconcile.decide import decide, due_strategy
+from reconcile.decide import decide
 from reconcile.instances import running
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
+from reconcile.migration_choice import due_strategy
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
@@ -147,7 +149,7 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return _plan_migration(observed, lrp, rules, reason=action.reason)
         case Skip(reason, detail):
             return Skipped(subject_of(lrp), reason, detail)
-        case Forget() | RetireInstances() | RemoveOrphanedBridge():
+        case Forget() | RetireInstances() | RemoveOrphanedBridge() | GiveRoutesBack():
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
             raise AssertionError("a plan does not decide the steps of an open migration")

@@ -18,6 +18,7 @@ from reconcile.records import (
     CachedImage,
     CacheJob,
     CacheRequest,
+    CopyCheck,
     JobId,
     LrpRecord,
     Migration,
@@ -71,7 +72,7 @@ class Bridges(Protocol):
         """
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
-        """Return an LRP the number of instances and the routes of another one.
+        """Give an LRP the number of instances, the routes and the annotation of another one.
 
         Raises:
             NotFound: It is not desired.
@@ -253,6 +254,19 @@ class ImageRecords(Protocol):
 
     async def mark_for_verification(self, cache_guid: CacheGuid, at: float) -> None:
         """Mark a copy as needing verification since some time, or with 0 as verified."""
+
+
+class CopyChecks(Protocol):
+    """What was last seen of each copy in the private registry."""
+
+    async def find_check(self, cache_guid: CacheGuid) -> CopyCheck:
+        """Read what was last seen of a copy; all zero for one that was never looked at."""
+
+    async def list_checks(self) -> tuple[CopyCheck, ...]:
+        """List what was last seen of the copies that were looked at."""
+
+    async def save_check(self, check: CopyCheck) -> None:
+        """Save what was seen of a copy; nothing is saved of one whose record is gone."""
 
 
 class Journal(Protocol):

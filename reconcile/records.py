@@ -161,6 +161,11 @@ class CachedImage:
         verified_at: UTC seconds since 1970.
         needs_verification_since: When instances of a bridge last crashed from it, UTC seconds since 1970; 0
             when it was verified since, or when none crashed.
+        registry: Address of the private registry that holds it; empty in records of versions that knew one
+            registry only, which is the configured one.
+        missing_since: Since when something of it is missing there, UTC seconds since 1970; 0 when nothing is.
+            `CopyChecks` alone changes it.
+        missing: What is missing, in one line.
     """
 
     cache_guid: CacheGuid
@@ -172,6 +177,31 @@ class CachedImage:
     created_at: float
     verified_at: float
     needs_verification_since: float = 0.0
+    registry: str = ""
+    missing_since: float = 0.0
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCheck:
+    """What was last seen of a copy in the private registry; all times in UTC seconds since 1970, 0 for never.
+
+    Attributes:
+        checked_at: When its manifest was last looked for.
+        blobs_checked_at: When its blobs were last looked for.
+        missing_since: Since when something of it is missing; 0 when nothing is.
+        missing: What is missing, in one line; empty when nothing is.
+        noted_at: When the note of its source was written beside it.
+        unused_since: Since when no listing has found a use of it; 0 when the last one did.
+    """
+
+    cache_guid: CacheGuid
+    checked_at: float = 0.0
+    blobs_checked_at: float = 0.0
+    missing_since: float = 0.0
+    missing: str = ""
+    noted_at: float = 0.0
+    unused_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,11 +393,17 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class LrpKey:
-    """What the records of one LRP are found by; `source` is None when its rootfs names no image."""
+    """What the records of one LRP are found by.
+
+    Attributes:
+        source: None when its rootfs names no image.
+        cache_guid: Of the copy that its rootfs names; None for none.
+    """
 
     process_guid: ProcessGuid
     app_guid: AppGuid
     source: ImageReference | None
+    cache_guid: CacheGuid | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +423,12 @@ class KnownCopy:
 
 @dataclass(frozen=True, slots=True)
 class KnownLrp:
-    """What the store knows of one LRP."""
+    """What the store knows of one LRP.
+
+    Attributes:
+        current_copy: The copy that its rootfs names.
+    """
 
     record: LrpRecord | None = None
     copy: KnownCopy = KnownCopy()
+    current_copy: CachedImage | None = None

@@ -284,6 +284,7 @@ def source_from_rootfs(rootfs: Rootfs) -> ImageReference | None:
 
 
 _ANY_GUID = CacheGuid("00000000-0000-4000-8000-000000000000")
+_GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +328,15 @@ class CacheRepositories:
     def rootfs(self, guid: CacheGuid) -> Rootfs:
         """Write the cached URL of a copy, which is the rootfs of LRPs that run from it."""
         return rootfs_from_image_text(str(self.image(guid)))
+
+    def guid_of(self, image: ImageReference) -> CacheGuid | None:
+        """Read the GUID out of the name of a copy; None for any other image."""
+        name, marked = image.canonical(), self.image(_ANY_GUID).canonical()
+        if name.domain.lower() != marked.domain.lower() or name.digest is not None:
+            return None
+        pattern = re.escape(f"{marked.path}:{marked.tag}").replace(re.escape(_ANY_GUID), f"({_GUID})")
+        found = re.fullmatch(pattern, f"{name.path}:{name.tag}")
+        return None if found is None else CacheGuid(found[1])
 
     def covers(self, image: ImageReference) -> bool:
         """Whether a reference names the private registry; the registry itself is not asked."""

@@ -7,8 +7,8 @@ from typing import Protocol
 from reconcile.facts import Coverage, Facts
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
-from reconcile.records import KnownCopy, KnownLrp, LrpKey, LrpRecord, Migration, OriginalSource
-from reconcile.references import ImageReference
+from reconcile.records import CachedImage, KnownCopy, KnownLrp, LrpKey, LrpRecord, Migration, OriginalSource
+from reconcile.references import CacheGuid, ImageReference
 
 
 class Pins(Protocol):
@@ -109,10 +109,13 @@ class ReadAhead:
     original_sources: ListedOriginalSources
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
     _copies: Mapping[tuple[AppGuid, ImageReference | None], KnownCopy] = field(init=False)
+    _images: Mapping[CacheGuid, CachedImage] = field(init=False)
     _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._records = {key.process_guid: known.record for key, known in self.known.items()}
+        current = [known.current_copy for known in self.known.values()]
+        self._images = {image.cache_guid: image for image in current if image is not None}
         self._copies = {(key.app_guid, key.source): known.copy for key, known in self.known.items()}
 
     def facts(self, overrides: HypotheticalOrder, coverage: Coverage) -> Facts:
@@ -138,6 +141,10 @@ class ReadAhead:
     async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
         """Return an app's latest binding for a source, with the binding's job and the job's cached image."""
         return self._copies.get((app_guid, source), KnownCopy())
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Return the record of a copy that an LRP of the batch runs from."""
+        return self._images.get(cache_guid)
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Give what an LRP ran from before its migration; the first question reads it for the whole batch."""

@@ -226,7 +226,7 @@ class Survey:
         removed = {guid: migrations.rows[guid].original for guid in guids if guid in migrations.rows}
         chosen = filter(selection.matches_owner, (removed | desired).values())
         lrps = sorted(chosen, key=lambda each: each.process_guid)
-        keys = [LrpKey(lrp.process_guid, lrp.app_guid, source_from_rootfs(lrp.rootfs)) for lrp in lrps]
+        keys = [self._key_of(lrp) for lrp in lrps]
         known = await self._dependencies.records.look_up(keys)
         return ReadAhead(
             dict(zip(keys, known, strict=True)),
@@ -235,6 +235,11 @@ class Survey:
             migrations,
             self._dependencies.original_sources,
         )
+
+    def _key_of(self, lrp: DesiredLrp) -> LrpKey:
+        source = source_from_rootfs(lrp.rootfs)
+        cache_guid = None if source is None else self._rules.cache.guid_of(source)
+        return LrpKey(lrp.process_guid, lrp.app_guid, source, cache_guid)
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
         """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""

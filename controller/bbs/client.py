@@ -167,12 +167,12 @@ class BbsClient:
         await self.calls.call("/v1/desired_lrp/desire.r2", request=request)
 
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
-        """Update an LRP to the number of instances and the routes of another.
+        """Update an LRP to the number of instances, the routes and the annotation of another.
 
         Raises:
             NotFound: It is not desired.
         """
-        update = messages.LrpUpdate(instances=lrp.instances, routes=lrp.routes)
+        update = messages.LrpUpdate(lrp.instances, lrp.routes, lrp.annotation)
         await self.update_desired_lrp(process_guid, update)
 
     async def update_routes(self, process_guid: ProcessGuid, routes: Mapping[str, bytes]) -> None:

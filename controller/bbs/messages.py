@@ -96,6 +96,7 @@ def desired_lrp_from_message(message: desired.DesiredLRP) -> DesiredLrp:
         credentials=_credentials_of(message),
         routes=routes_of(message),
         placement_tags=frozenset(texts_of(message.PlacementTags)),
+        annotation=text_of(message, "annotation"),
     )
 
 

@@ -52,7 +52,9 @@ class JobCopies:
             needs_verification_since = 0.0 if known is None else known.needs_verification_since
             is_trusted = known is not None and not needs_verification_since
             if known is not None and is_trusted and await self._engine.is_present(target, known.digest):
-                await self._finish(job, resolved, replace(known, verified_at=self._clock()), ())
+                await self._finish(
+                    job, resolved, replace(known, verified_at=self._clock(), registry=self._cache.address), ()
+                )
                 return known, None
             # Where a GUID was reserved before, an earlier attempt may have left blobs.
             state = TargetState.EMPTY if reserved is None else TargetState.UNKNOWN
@@ -69,6 +71,7 @@ class JobCopies:
                 verified_at=now,
                 # Copying adds missing blobs and repairs no corrupt ones: only reading back clears this.
                 needs_verification_since=needs_verification_since,
+                registry=self._cache.address,
             )
             await self._finish(job, resolved, image, copied.blobs)
             return image, copied

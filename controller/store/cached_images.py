@@ -6,15 +6,22 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from controller.store.tables import blobs, images, pending_verifications, reservations
+from controller.store.tables import blobs, copy_checks, images, pending_verifications, reservations
 from reconcile.errors import Conflict, NotFound
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_digest
 
 _IMAGES = (
-    select(images, reservations.c.platform_digest, pending_verifications.c.since)
+    select(
+        images,
+        reservations.c.platform_digest,
+        pending_verifications.c.since,
+        copy_checks.c.missing_since,
+        copy_checks.c.missing,
+    )
     .join_from(images, reservations)
     .outerjoin(pending_verifications, pending_verifications.c.cache_guid == images.c.cache_guid)
+    .outerjoin(copy_checks, copy_checks.c.cache_guid == images.c.cache_guid)
 )
 
 
@@ -82,7 +89,7 @@ def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
         parse_digest(text)
         for text in connection.scalars(select(blobs.c.digest).where(blobs.c.cache_guid == cache_guid))
     )
-    for table in (pending_verifications, blobs, images):
+    for table in (pending_verifications, copy_checks, blobs, images):
         connection.execute(delete(table).where(table.c.cache_guid == cache_guid))
     return held
 
@@ -112,6 +119,7 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
         "digest": str(image.digest),
         "size": image.size,
         "verified_at": image.verified_at,
+        "registry": image.registry,
     }
     first = {
         "cache_guid": image.cache_guid,
@@ -159,4 +167,7 @@ def _image(row: RowMapping) -> CachedImage:
         created_at=row["created_at"],
         verified_at=row["verified_at"],
         needs_verification_since=row["since"] or 0.0,
+        registry=row["registry"],
+        missing_since=row["missing_since"] or 0.0,
+        missing=row["missing"] or "",
     )

@@ -10,6 +10,7 @@ from typing import TypeVar
 from cryptography.fernet import MultiFernet
 
 from controller.store.cipher import cipher_from_key
+from controller.store.copy_checks import SqlCopyChecks
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import path_from_url, prepare_directory, prepare_file
@@ -24,12 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records, the journal of migrations, the original sources, and what operators asked for."""
+    """The records of one daemon, each kind by itself."""
 
     records: SqlRecords
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
+    copy_checks: SqlCopyChecks
 
 
 @asynccontextmanager
@@ -76,6 +78,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         _journal(database, cipher),
         SqlOriginalSources(database, cipher),
         SqlOperations(database),
+        SqlCopyChecks(database),
     )
 
 

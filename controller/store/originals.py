@@ -46,6 +46,7 @@ def bytes_from_lrp(lrp: DesiredLrp) -> bytes:
             "metric_tags": dict(lrp.metric_tags),
             "credentials": credentials and [credentials.username, credentials.password.value],
             "placement_tags": sorted(lrp.placement_tags),
+            "annotation": lrp.annotation,
             "routes": {name: base64.b64encode(text).decode("ascii") for name, text in lrp.routes.items()},
         }
     ).encode("ascii")
@@ -74,6 +75,7 @@ def lrp_from_bytes(content: bytes) -> DesiredLrp:
         metric_tags=read["metric_tags"],
         credentials=None if credentials is None else Credentials(credentials[0], Secret(credentials[1])),
         placement_tags=frozenset(read.get("placement_tags", ())),  # not written before there were canaries
+        annotation=read.get("annotation", ""),  # not written before it was compared
         routes={
             name: base64.b64decode(text, validate=True)
             for name, text in read.get("routes", {}).items()  # not written before there were bridges

@@ -15,11 +15,13 @@ def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[KnownLrp, .
     bound = [None if key.source is None else newest.get((key.app_guid, str(key.source))) for key in keys]
     known_jobs = jobs.find_many(connection, {each.job_id for each in bound if each is not None})
     copied = {job.cache_guid for job in known_jobs.values() if job.cache_guid is not None}
-    known_images = cached_images.find_many(connection, copied)
+    current = {key.cache_guid for key in keys if key.cache_guid is not None}
+    known_images = cached_images.find_many(connection, copied | current)
 
     def known(key: LrpKey, binding: Binding | None) -> KnownLrp:
         job = None if binding is None else known_jobs.get(binding.job_id)
         image = None if job is None or job.cache_guid is None else known_images.get(job.cache_guid)
-        return KnownLrp(records.get(key.process_guid), KnownCopy(binding, job, image))
+        current_copy = None if key.cache_guid is None else known_images.get(key.cache_guid)
+        return KnownLrp(records.get(key.process_guid), KnownCopy(binding, job, image), current_copy)
 
     return tuple(map(known, keys, bound))

@@ -58,6 +58,8 @@ images = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("verified_at", Double, nullable=False),
+    # Address of the private registry that holds it; empty in rows of before, for the configured one.
+    Column("registry", String(KEY_LENGTH), nullable=False, server_default=""),
 )
 
 # Copies that need verification, because instances crashed from them.
@@ -66,6 +68,19 @@ pending_verifications = Table(
     metadata,
     Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
     Column("since", Double, nullable=False),
+)
+
+# What was last seen of each copy in the private registry.
+copy_checks = Table(
+    "copy_checks",
+    metadata,
+    Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+    Column("checked_at", Double, nullable=False),
+    Column("blobs_checked_at", Double, nullable=False),
+    Column("missing_since", Double, nullable=False),
+    Column("missing", Text, nullable=False),
+    Column("noted_at", Double, nullable=False),
+    Column("unused_since", Double, nullable=False),
 )
 
 blobs = Table(

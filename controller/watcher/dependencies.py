@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
@@ -14,6 +15,7 @@ from reconcile.events import Event
 from reconcile.lrps import ProcessGuid, SchedulingInfo, Task
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
+from reconcile.references import CacheGuid, Rootfs, source_from_rootfs
 from reconcile.stop_requests import StopRequests
 
 
@@ -50,6 +52,7 @@ class WatcherDependencies:
     Attributes:
         queue: The process GUIDs of the LRPs that need a pass.
         index: The Docker LRPs that run from their source. The watcher keeps it up to date.
+        copy_uses: Which LRPs run from which copy. The watcher keeps it up to date.
         coverage: The stagings seen since the last subscription. Each subscription resets it, and a staging
             that failed is forgotten.
         requests: Receives a request for a copy for each staging task.
@@ -63,6 +66,7 @@ class WatcherDependencies:
     bbs: WatchedBbs
     queue: WorkQueue[ProcessGuid]
     index: LrpIndex
+    copy_uses: CopyUses
     coverage: StagingCoverage
     requests: CacheRequests
     bindings: BindingRecords
@@ -72,6 +76,11 @@ class WatcherDependencies:
     mode: Mode
     rules: Rules
     process: Process
+
+    def copy_of(self, rootfs: Rootfs) -> CacheGuid | None:
+        """Return the copy that a rootfs names; None for anything else."""
+        image = source_from_rootfs(rootfs) if self.runs_from_cache(rootfs.uri) else None
+        return None if image is None else self.rules.cache.guid_of(image)
 
     def runs_from_cache(self, rootfs: str) -> bool:
         """Whether a rootfs URI names an image in the private registry."""

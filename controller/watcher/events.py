@@ -51,7 +51,7 @@ class EventHandler:
         self._tasks = tasks
         self._sweep_requested = sweep_requested
         self._queue, self._index = dependencies.queue, dependencies.index
-        self._event_cache = dependencies.event_cache
+        self._copy_uses, self._event_cache = dependencies.copy_uses, dependencies.event_cache
         self._metrics = dependencies.process.metrics
 
     async def read(self, events: AsyncIterator[Event], *, stream: str) -> None:
@@ -69,6 +69,7 @@ class EventHandler:
                 self._handle_desired_lrp(lrp)
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
+                self._copy_uses.remove(lrp.process_guid)
                 self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
             case ActualLrpCreated(row) | ActualLrpChanged(after=row):
                 self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)
@@ -111,6 +112,13 @@ class EventHandler:
         if crash.domain in self._dependencies.rules.domains:
             self._queue.add(crash.process_guid)
 
+    def _note_copy(self, lrp: DesiredLrp) -> None:
+        cache_guid = self._dependencies.copy_of(lrp.rootfs)
+        if cache_guid is None:
+            self._copy_uses.remove(lrp.process_guid)
+        else:
+            self._copy_uses.put(lrp.process_guid, cache_guid)
+
     def _handle_desired_lrp(self, lrp: DesiredLrp) -> None:
         self._event_cache.record(lrp)
         self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
@@ -118,7 +126,9 @@ class EventHandler:
             return
         if self._dependencies.runs_from_cache(lrp.rootfs.uri):
             self._index.remove(lrp.process_guid)
+            self._note_copy(lrp)
             return
+        self._copy_uses.remove(lrp.process_guid)
         self._index.put(
             SchedulingInfo(lrp.process_guid, lrp.domain, lrp.app_guid, lrp.rootfs, lrp.instances, lrp.tag)
         )

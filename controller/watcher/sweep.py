@@ -13,19 +13,21 @@ from controller.workqueue import Priority
 from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import ProcessGuid
+from reconcile.references import CacheGuid
 from reconcile.staging import STAGING_DOMAIN
 
 log = structlog.get_logger(scope="watcher")
 
 FIRST_REQUEST_PAUSE = 1.0  # seconds between a request and its sweep; doubles with each request in a row
-RECHECK_INTERVAL = 3600.0  # seconds in which each LRP that runs from its source is queued at least once
+RECHECK_INTERVAL = 3600.0  # seconds in which each LRP is queued at least once
 FORGET_AFTER = 600.0  # seconds; a migration removes its LRP for a short time, and the record must stay
 
 
 class Sweep:
     """Lists staging tasks, LRPs and bridges, and queues those that need a pass.
 
-    A full sweep queues every LRP that runs from its source, any other sweep only some of them.
+    A full sweep queues every LRP that runs from its source, any other sweep only some of them. Of those that
+    run from a copy, each sweep queues some.
 
     Args:
         interval: Seconds between two sweeps.
@@ -115,13 +117,14 @@ class Sweep:
     async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid], bool]:
         """List the Docker LRPs that run from their source, and those that run from the cache.
 
-        Of those that run from their source, the ones that need a pass are queued. The truth value tells
+        The ones that need a pass are queued. The truth value tells
         whether every record of the listing could be read.
         """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
         index, rules = self._dependencies.index, self._dependencies.rules
-        indexed_before = index.process_guids()
+        uses, copies = self._dependencies.copy_uses, dict[ProcessGuid, CacheGuid]()
+        indexed_before, using_before = index.process_guids(), uses.process_guids()
         domain = next(iter(rules.domains)) if len(rules.domains) == 1 else ""
         scan = self._dependencies.bbs.list_scheduling_infos(domain, docker_only=True)
         async for info in scan:
@@ -129,6 +132,10 @@ class Sweep:
                 continue
             if self._dependencies.runs_from_cache(info.rootfs.uri):
                 from_cache.add(info.process_guid)
+                if (cache_guid := self._dependencies.copy_of(info.rootfs)) is not None:
+                    copies[info.process_guid] = cache_guid
+                if self._is_due(info.process_guid):
+                    self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
                 continue
             from_source.add(info.process_guid)
             has_changed = index.put(info)
@@ -140,6 +147,7 @@ class Sweep:
         else:  # an LRP that an event added to the index during the listing may be missing in it
             for gone in indexed_before - from_source:
                 index.remove(gone)
+            uses.replace(copies, known_before=using_before)
         return from_source, from_cache, not scan.skipped
 
     async def _sweep_bridges(self) -> None:

@@ -276,7 +276,8 @@ class BbsContract:
     async def test_one_lrp_can_be_given_the_instances_and_routes_of_another(self, scene: Scene) -> None:
         first, second = await scene.desire(scene.lrp()), await scene.desire(scene.lrp())
         routes = {"cf-router": b'[{"port":8080,"hostnames":["<a>"]}]'}
-        await scene.client.update_desired_lrp(first, LrpUpdate(instances=2, routes=routes))
+        update = LrpUpdate(instances=2, routes=routes, annotation="2026-11-29")
+        await scene.client.update_desired_lrp(first, update)
         like = await scene.client.find_desired_lrp(first)
         assert like is not None
 
@@ -285,6 +286,7 @@ class BbsContract:
         given = await scene.client.find_desired_lrp(second)
         assert given is not None
         assert (given.instances, given.routes) == (2, like.routes), "read twice, they are spelled the same"
+        assert given.annotation == "2026-11-29"
 
     async def test_the_last_version_of_a_removed_lrp_is_in_its_event(self, scene: Scene) -> None:
         """A change between our last look and the removal would be lost without it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from protos.bbs.desired_lrp_pb2 import DesiredLRP, DesiredLRPUpdate, ProtoRoutes
 from tests.daemon.conftest import both_versions
 from tests.daemon.environment import PATIENCE, Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
@@ -372,3 +372,30 @@ async def test_a_bridge_whose_record_was_lost_is_removed_once_it_is_not_needed(e
         daemon = await env.started_daemon()
         await daemon.logged("reconciler.checked-orphaned-bridge", reason="orphaned-bridge")
         await until(lambda: bridge(env, app) is None)
+
+
+async def test_an_app_without_routes_whose_record_was_lost_gets_them_back_from_its_bridge(
+    env: Environment,
+) -> None:
+    """A daemon had taken them away to remove the app, and its store is gone."""
+    app = await running_app(env)
+    env.settings["migrate_running"] = "never"
+    owned = env.bbs.state.desired[app.process_guid]
+    left = DesiredLRP()
+    left.CopyFrom(owned)
+    left.process_guid, left.domain = BRIDGE_PREFIX + app.process_guid, "docker-cache-bridge"
+    upsert_domain(env.bbs.state, "docker-cache-bridge", 120)
+    desired.desire(env.bbs.state, left)
+    await until(lambda: bridge_rows(env, app) == ["RUNNING"] * 2)
+    routes = dict(owned.routes.routes)
+    kept = {key: route for key, route in routes.items() if key == "diego-ssh"}
+    assert kept != routes
+    desired.update(env.bbs.state, app.process_guid, DesiredLRPUpdate(routes=ProtoRoutes(routes=kept)))
+    async with watched(env):
+        daemon = await env.started_daemon()
+        line = await daemon.logged("reconciler.checked-orphaned-bridge", reason="bridge-in-use")
+        await daemon.logged("reconciler.checked-orphaned-bridge", reason="orphaned-bridge")
+        await until(lambda: bridge(env, app) is None)
+
+    assert "routes back" in line["data"]["detail"]
+    assert dict(env.bbs.state.desired[app.process_guid].routes.routes) == routes

@@ -8,17 +8,13 @@ from reconcile.actions import (
     BeginMigration,
     CacheImage,
     Forget,
+    GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
     VerifyImage,
 )
-from reconcile.decide import (
-    RETRY_FAILED_AFTER,
-    RETRY_RESTORE_AFTER,
-    ROUNDS_FORGOTTEN_AFTER,
-    decide,
-    decide_orphaned_bridge,
-)
+from reconcile.decide import RETRY_FAILED_AFTER, decide, decide_orphaned_bridge
+from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import (
     ActualLrp,
     ActualLrpState,
@@ -31,6 +27,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
+from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
@@ -287,9 +284,18 @@ class TestLeftBridge:
 
         action = decide_orphaned_bridge(drained, cloud_controller_sync=180.0)
 
-        assert action == Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes: restart it")
+        assert action == GiveRoutesBack(PROCESS, routed.routes)
         both = replace(drained, lrp=replace(LRP, routes=routed.routes))
         assert isinstance(decide_orphaned_bridge(both, cloud_controller_sync=180.0), RemoveOrphanedBridge)
+
+    def test_routes_that_the_owner_may_have_taken_away_are_not_given_back(self) -> None:
+        routed = replace(self.BRIDGE, routes={"cf-router": b"[1]"}, annotation="1")
+        drained = replace(self.LEFT, bridge=routed, lrp=replace(LRP, routes={}, annotation="2"))
+
+        action = decide_orphaned_bridge(drained, cloud_controller_sync=180.0)
+
+        assert isinstance(action, Skip)
+        assert action.reason is Reason.BRIDGE_IN_USE
 
     def test_it_goes_with_an_app_that_its_owner_removed(self) -> None:
         gone = replace(self.LEFT, lrp=None, instances=())

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from reconcile.actions import BeginMigration, Continue, Skip
-from reconcile.decide import RETRY_RESTORE_AFTER, ROUNDS_FORGOTTEN_AFTER, decide
+from reconcile.decide import decide
+from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import ActualLrpState, Credentials, ProcessGuid, Pull, Secret
+from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
 from reconcile.observed import Rules
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, OriginalSource, Phase, Strategy

@@ -11,6 +11,7 @@ from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.orders import Order
 from reconcile.records import (
     Binding,
+    CachedImage,
     Goal,
     KnownCopy,
     LrpRecord,
@@ -19,7 +20,7 @@ from reconcile.records import (
     Phase,
     Strategy,
 )
-from reconcile.references import ImageReference, Rootfs
+from reconcile.references import CacheGuid, ImageReference, Rootfs
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RULES, RUNNING
 
 CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1", cache=RULES.cache)
@@ -71,6 +72,10 @@ class Reads:
     async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
         self.read.append("copy")
         return self.copy
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        self.read.append(f"image {cache_guid}")
+        return IMAGE
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         self.read.append(f"original source {process_guid}")
@@ -128,7 +133,8 @@ async def test_of_an_lrp_that_runs_from_a_copy_its_source_and_its_instances_are_
 
     observed = await observe(PROCESS, reads.facts(), CONTEXT)
 
-    assert reads.read[3:] == ["original source p-1", "copy", "instances p-1"]
+    assert reads.read[3:] == ["original source p-1", f"image {GUID}", "copy", "instances p-1"]
+    assert observed.current_copy == IMAGE
     assert observed.instances == (RUNNING,)
     assert observed.original_source is not None
 

@@ -949,6 +949,29 @@ def test_an_address_that_cells_would_read_otherwise_is_refused(address: str) -> 
         CacheRepositories(address)
 
 
+@pytest.mark.parametrize("template", ["{guid}:latest", "docker-cache:{guid}", "apps/{guid}/image:1"])
+def test_the_name_of_a_copy_gives_its_guid(template: str) -> None:
+    cache, guid = CacheRepositories("Registry.internal:5000", template), GUID
+
+    assert cache.guid_of(cache.image(guid)) == guid
+    assert cache.guid_of(image_from_rootfs(cache.rootfs(guid))) == guid
+    assert cache.guid_of(image_from_rootfs(cache.rootfs(guid)).canonical()) == guid
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "other.internal:5000/00000000-0000-4000-8000-000000000007:latest",
+        "registry.internal:5000/00000000-0000-4000-8000-000000000007:other",
+        "registry.internal:5000/prefix/00000000-0000-4000-8000-000000000007:latest",
+        "registry.internal:5000/team/web:latest",
+        f"registry.internal:5000/00000000-0000-4000-8000-000000000007@sha256:{'0' * 64}",
+    ],
+)
+def test_another_image_has_no_guid(text: str) -> None:
+    assert CacheRepositories("registry.internal:5000").guid_of(parse_image_reference(text)) is None
+
+
 @pytest.mark.parametrize(
     ("text", "held"),
     [

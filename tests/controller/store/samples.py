@@ -65,6 +65,7 @@ def image(guid: CacheGuid, *, platform: Digest, created_at: float = 200.5) -> Ca
         size=2**40,
         created_at=created_at,
         verified_at=created_at,
+        registry="registry.internal:5000",
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
@@ -196,6 +197,7 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
         bbs=bbs,
         queue=queue,
         index=LrpIndex(),
+        copy_uses=CopyUses(),
         coverage=StagingCoverage(),
         requests=requests,
         bindings=store.records,

@@ -1,0 +1,54 @@
+"""Keeps what was last seen of each copy in the private registry."""
+
+from dataclasses import asdict
+
+from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy.dialects.sqlite import insert
+
+from controller.store import cached_images
+from controller.store.database import Database
+from controller.store.tables import copy_checks
+from reconcile.records import CopyCheck
+from reconcile.references import CacheGuid
+
+
+class SqlCopyChecks:
+    """Implements CopyChecks in SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find_check(self, cache_guid: CacheGuid) -> CopyCheck:
+        """Read what was last seen of a copy; all zero for one that was never looked at."""
+        chosen = select(copy_checks).where(copy_checks.c.cache_guid == cache_guid)
+
+        def read(connection: Connection) -> CopyCheck:
+            row = connection.execute(chosen).mappings().one_or_none()
+            return CopyCheck(cache_guid) if row is None else _check(row)
+
+        return await self._database.read(read)
+
+    async def list_checks(self) -> tuple[CopyCheck, ...]:
+        """List what was last seen of the copies that were looked at."""
+        chosen = select(copy_checks).order_by(copy_checks.c.cache_guid)
+        return await self._database.read(
+            lambda connection: tuple(map(_check, connection.execute(chosen).mappings()))
+        )
+
+    async def save_check(self, check: CopyCheck) -> None:
+        """Save what was seen of a copy; nothing is saved of one whose record is gone."""
+
+        def save(connection: Connection) -> None:
+            if cached_images.find(connection, check.cache_guid) is None:
+                return
+            row = asdict(check)
+            saved = insert(copy_checks).values(row)
+            connection.execute(
+                saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=row)
+            )
+
+        await self._database.write(save)
+
+
+def _check(row: RowMapping) -> CopyCheck:
+    return CopyCheck(**row)

@@ -1,0 +1,28 @@
+"""Add what is remembered of copies that are looked after: where each lies, and what was last seen of it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add a column to the copies and a table beside them; a copy without a row there was never looked at."""
+    op.add_column("images", sa.Column("registry", sa.String(length=255), nullable=False, server_default=""))
+    op.create_table(
+        "copy_checks",
+        sa.Column("cache_guid", sa.String(length=36), nullable=False),
+        sa.Column("checked_at", sa.Double(), nullable=False),
+        sa.Column("blobs_checked_at", sa.Double(), nullable=False),
+        sa.Column("missing_since", sa.Double(), nullable=False),
+        sa.Column("missing", sa.Text(), nullable=False),
+        sa.Column("noted_at", sa.Double(), nullable=False),
+        sa.Column("unused_since", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["cache_guid"], ["images.cache_guid"], name="fk_copy_checks_cache_guid_images"
+        ),
+        sa.PrimaryKeyConstraint("cache_guid", name="pk_copy_checks"),
+    )

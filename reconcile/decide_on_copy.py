@@ -1,0 +1,95 @@
+"""Decides about an LRP that runs from its copy: whether all that it needs is there, or it goes back."""
+
+from dataclasses import replace
+
+from reconcile.actions import Action, BeginMigration, Skip
+from reconcile.instances import failure_of_pull, is_any_running
+from reconcile.lrps import DesiredLrp
+from reconcile.migration_choice import rounds_before, still_counts, strategy_of
+from reconcile.observed import Observed, Rules
+from reconcile.reasons import Reason
+from reconcile.records import Goal, LrpRecord
+from reconcile.references import image_from_rootfs
+from reconcile.start_failures import Blame
+
+_FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
+"""Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
+
+_LEFT_ON_COPY = frozenset({Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
+"""Ends of a migration whose LRP is desired from its copy and does not run, for a reason of its own."""
+
+RETRY_RESTORE_AFTER = 300.0
+"""Seconds after which an LRP that could not be restored to its source is restored again."""
+
+
+def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+    """Decide about an LRP that runs from its copy: the first question that has an answer decides."""
+    return (
+        _put_back(observed, lrp, rules)
+        or _failed_restore(observed, lrp)
+        or _not_running(observed, lrp)
+        or Skip(Reason.ALREADY_CACHED)
+    )
+
+
+def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+    """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
+    original_source = observed.original_source
+    if original_source is None:
+        return Skip(Reason.SOURCE_UNKNOWN, "this program did not migrate it, or the record of it is gone")
+    if original_source.needs_credentials and original_source.credentials is None:
+        return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
+    record = observed.record
+    if (
+        record is not None
+        and _is_failed_restore(record, lrp)
+        and still_counts(observed, record.updated_at, for_seconds=RETRY_RESTORE_AFTER)
+    ):
+        return Skip(record.reason, record.detail)
+    how = strategy_of(observed, lrp, image_from_rootfs(original_source.rootfs).canonical(), rules)
+    if isinstance(how, Skip):
+        return how
+    reason = Reason.REGISTRY_UNREACHABLE if observed.order is None else Reason.RESTORE_REQUESTED
+    return BeginMigration(lrp, None, 1, Goal.SOURCE, how, reason=reason)
+
+
+def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Restore an LRP to its source since cells cannot pull its copy any more; None when they can."""
+    failure = failure_of_pull(observed.instances)
+    if failure is None or observed.original_source is None:
+        return None
+    if observed.is_paused and observed.order is None:
+        return Skip(Reason.PAUSED, failure.detail)
+    action = restore(observed, lrp, rules)
+    if not isinstance(action, BeginMigration):
+        return action
+    ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
+    rounds = max(1, rounds_before(observed))  # a migration that is put back stays one of them
+    return replace(action, rounds=rounds, reason=ended, ended=ended, detail=failure.detail)
+
+
+def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
+    """Return why an LRP could not be restored to its source and runs from its copy; None for no such failure.
+
+    It stays visible until something else is asked for.
+    """
+    record = observed.record
+    if record is None or observed.order is not None or not _is_failed_restore(record, lrp):
+        return None
+    return Skip(record.reason, record.detail)
+
+
+def _is_failed_restore(record: LrpRecord, lrp: DesiredLrp) -> bool:
+    """Whether an LRP could not be restored to its source, and still runs from what it ran from then."""
+    return record.reason in _FAILED_RESTORES and record.rootfs == str(lrp.rootfs)
+
+
+def _not_running(observed: Observed, lrp: DesiredLrp) -> Skip | None:
+    """Return why an LRP was left on its copy although it did not run; None when it may run by now."""
+    record = observed.record
+    if record is None or record.reason not in _LEFT_ON_COPY or record.rootfs != str(lrp.rootfs):
+        return None
+    was_scaled = record.reason is Reason.NO_INSTANCES and lrp.instances > 0
+    if was_scaled or is_any_running(observed.instances) or observed.order is not None:
+        return None
+    return Skip(record.reason, record.detail)

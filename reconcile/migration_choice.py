@@ -1,0 +1,54 @@
+"""Chooses how an LRP may be migrated now, and tells which of its earlier attempts still count."""
+
+from reconcile.actions import Skip
+from reconcile.bridges import can_have_bridge
+from reconcile.instances import is_any_running, needed
+from reconcile.lrps import DesiredLrp
+from reconcile.observed import Observed, Rules
+from reconcile.policy import MigrateRunning
+from reconcile.reasons import Reason
+from reconcile.records import Strategy
+from reconcile.references import ImageReference
+
+ROUNDS_FORGOTTEN_AFTER = 3600.0
+"""Seconds without a migration after which the rounds before it no longer count."""
+
+
+def strategy_of(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:
+    """Choose how an LRP may be migrated now, as its order demands."""
+    how = due_strategy(observed, lrp, source, rules)
+    if observed.order is None or isinstance(how, Skip) or observed.order.strategy in {None, how}:
+        return how
+    return Skip(Reason.PLAN_IS_STALE, f"it would be migrated by {how} now, not by {observed.order.strategy}")
+
+
+def due_strategy(
+    observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules
+) -> Strategy | Skip:
+    """Choose how an LRP may be migrated now, whatever its order demands."""
+    if not is_any_running(observed.instances):
+        return Strategy.RECREATE
+    if rules.running.of(lrp, source) is MigrateRunning.NEVER:
+        return Skip(Reason.WAITING_UNTIL_STOPPED, "migrate_running is never")
+    if not rules.may_bridge:
+        return Skip(Reason.WAITING_UNTIL_STOPPED, "a migration while it runs needs journal_key_file")
+    if not can_have_bridge(lrp.process_guid):
+        return Skip(Reason.WAITING_UNTIL_STOPPED, "its process GUID is too long for the name of a bridge")
+    if needed(lrp, observed.instances) == 0:
+        return Skip(Reason.WAITING_UNTIL_STOPPED, "its last instances are being stopped")
+    return Strategy.BRIDGE
+
+
+def still_counts(observed: Observed, at: float, *, for_seconds: float) -> bool:
+    """Whether a failure at some time is recent; one from before the order does not count."""
+    if observed.order is not None and at < observed.order.since:
+        return False
+    return observed.now - at <= for_seconds
+
+
+def rounds_before(observed: Observed) -> int:
+    """Count the migrations that have begun lately."""
+    record = observed.record
+    if record is None or not still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
+        return 0
+    return record.rounds

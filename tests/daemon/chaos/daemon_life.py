@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from tests.daemon.chaos.scene import Scene
-from tests.daemon.environment import DaemonProcess
+from tests.daemon.environment import PATIENCE, DaemonProcess
 
 REASONS = frozenset(
     {
@@ -24,6 +25,10 @@ REASONS = frozenset(
     }
 )
 """Reasons of passes that are counted."""
+
+
+def _has_listed(line: Mapping[str, Any]) -> bool:
+    return line.get("message") == "docker-cache.watcher.listed-bbs"
 
 
 class DaemonLife:
@@ -87,12 +92,13 @@ class DaemonLife:
         assert daemon is not None
         with contextlib.suppress(AssertionError):  # it is killed: the next one begins anew anyway
             await daemon.logged("daemon.started")
-        starts = len(daemon.named("watcher.listed-bbs"))
+        starts = len(daemon.named("daemon.started"))
         yield daemon
 
         async def wait_until_up() -> None:
             with contextlib.suppress(TimeoutError, AssertionError):  # it was killed before
-                await daemon.logged("watcher.listed-bbs", count=starts + 1)
+                await daemon.logged("daemon.started", count=starts + 1)
+                await daemon.news(_has_listed, within=PATIENCE)
                 scene.downtime.is_daemon_up = scene.daemon is daemon
 
         if scene.daemon is daemon:

@@ -8,7 +8,7 @@ from tests.daemon.chaos.scene import Scene
 
 
 class DatabaseRestored:
-    """Makes a backup, and restores it some time later."""
+    """Makes a backup, and restores it some time later, as an operator does: the daemon is paused after that."""
 
     pause = 6.0
 
@@ -28,6 +28,10 @@ class DatabaseRestored:
             if await self._runs("restore-backup", "--yes", file):
                 self._scene.happened["databases restored"] += 1
                 self._scene.invariants.note("an older database restored")
+        await asyncio.sleep(self._chance.uniform(0.0, 1.0))
+        await self._runs("rebuild")
+        while self._scene.seconds_left and not await self._runs("resume"):  # noqa: ASYNC110 - a command sets no event
+            await asyncio.sleep(0.5)
 
     async def _runs(self, *arguments: str) -> bool:
         env = self._scene.env

@@ -128,7 +128,7 @@ class Chaos:
             await self._daemon.start()
         assert self._scene.daemon is not None
         await self._scene.daemon.logged("daemon.started")  # before that, SIGTERM ends any process at once
-        if self._settings.operators:
+        if self._settings.operators or self._settings.faults:
             await self._operators.resume()
         try:
             await until(lambda: not self._unrest(), seconds=REST)

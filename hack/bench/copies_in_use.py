@@ -19,31 +19,46 @@ from controller.store.location import prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.schema_upgrade import migrate
 from controller.store.tables import copy_checks
+from protos.bbs.actual_lrp_pb2 import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
+from protos.bbs.actual_lrp_requests_pb2 import StartActualLRPRequest
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, parse_digest, parse_image_reference
-from tests.daemon.environment import Environment, until
+from tests.daemon.environment import Environment
 from tests.simulators import images
-from tests.simulators.recipes import Image
+from tests.simulators.bbs import actual
+from tests.simulators.cloud_controller import App
+from tests.simulators.recipes import APPS_DOMAIN, Image
 from tests.simulators.registry.store import StoredManifest, digest_of
 
 LAYERS = 6
 SHARED_LAYERS = 3
 """Of each image; they are the same for all."""
 DAY, HOUR = 86400.0, 3600.0
-BATCH = 200
-"""Apps that are desired before the cell has time to start them."""
 
 
 async def run_from_copies(env: Environment, count: int) -> None:
     """Have so many apps run from copies that the store and the private registry know."""
     copies = list(_copies(env, count))
     _fill_store(env.directory / "store" / "docker-cache.db", copies)
+    room, env.cell.settings.containers = env.cell.settings.containers, 0
     for number, (image, _) in enumerate(copies, 1):
         app = env.cloud.create(f"app-{number}", Image(f"{env.cache.address}/{image.cache_guid}:latest"))
         app.droplet = app.package
         await env.cloud.start_app(app)
-        if number % BATCH == 0 or number == count:
-            await until(lambda number=number: len(env.cell.history) == number)  # type: ignore[misc]
+        _say_that_it_runs(env, app)
+    env.cell.settings.containers = room
+
+
+def _say_that_it_runs(env: Environment, app: App) -> None:
+    """Say that the app's instance runs: a simulated cell is not made for so many containers."""
+    key = ActualLRPKey(process_guid=app.process_guid, index=0, domain=APPS_DOMAIN)
+    instance = ActualLRPInstanceKey(instance_guid=str(uuid.uuid4()), cell_id=env.cell.settings.cell_id)
+    actual.claim(env.bbs.state, app.process_guid, 0, instance)
+    net = ActualLRPNetInfo(address="127.0.0.1", instance_address="10.255.0.2")
+    request = StartActualLRPRequest(
+        actual_lrp_key=key, actual_lrp_instance_key=instance, actual_lrp_net_info=net, Routable=True
+    )
+    actual.start(env.bbs.state, request)
 
 
 def _copies(env: Environment, count: int) -> Iterator[tuple[CachedImage, list[Digest]]]:

@@ -32,6 +32,7 @@ from tests.daemon.chaos.timing import (
     START_DELAYS,
     START_TIMEOUT,
     SWEEP,
+    WATCHING,
 )
 from tests.daemon.downtime import Downtime
 from tests.daemon.environment import Environment, open_environment, until
@@ -183,6 +184,8 @@ async def run_round(seed: int, seconds: float, directory: Path, settings: Settin
             limits=LIMITS,
         ) as env:
             _hurry(env)
+            if has_faults:
+                env.settings |= WATCHING
             report = await Chaos(env, opened, seed, settings).run(seconds)
             if report.violations:
                 (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))

@@ -31,6 +31,12 @@ COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
 COPY_CHECK = 2.0
 BLOB_CHECK = 4.0
+WATCHING = {
+    "copy_check_interval": f"{COPY_CHECK}s",
+    "blob_check_interval": f"{BLOB_CHECK}s",
+    "copy_notes_after": "0s",
+}
+"""The config with which the daemon watches what it answers for."""
 NOTICED_WITHIN = 1.5 * BLOB_CHECK + 5.0
 """Seconds after which the daemon must know what was lost: the slower check with its jitter, and what it finds."""
 LOSS_LASTS = 2 * COPY_CHECK

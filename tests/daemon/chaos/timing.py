@@ -30,15 +30,18 @@ BRIDGE_TIMEOUT = 5.0
 COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
 COPY_CHECK = 2.0
-BLOB_CHECK = 4.0
+BLOB_CHECK = 10.0
 WATCHING = {
     "copy_check_interval": f"{COPY_CHECK}s",
     "blob_check_interval": f"{BLOB_CHECK}s",
     "copy_notes_after": "0s",
 }
 """The config with which the daemon watches what it answers for."""
-NOTICED_WITHIN = 1.5 * BLOB_CHECK + 5.0
-"""Seconds after which the daemon must know what was lost: the slower check with its jitter, and what it finds."""
+NOTICED_WITHIN = 10.0 + BLOB_CHECK + 15.0 + 10.0
+"""Seconds after which the daemon must know what was lost, which it asks for at a rate that is no setting.
+
+It sees that a copy is used, its turn comes, all copies before it are looked for, and it is looked for once more.
+"""
 LOSS_LASTS = 2 * COPY_CHECK
 """Seconds after a loss in which apps that start may meet it."""
 

@@ -25,6 +25,7 @@ from tests.daemon.chaos.timing import (
     LIMITS,
     PACES,
     PATIENCE,
+    RARER_CUTS,
     REST,
     ROUND,
     SCALE,
@@ -77,11 +78,12 @@ class Chaos:
             scene.end = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
                 pace = PACES[self._seed % len(PACES)]
+                rarer = RARER_CUTS if self._faults else 1.0
                 group.create_task(self._repeat(self._daemon.kill, pace.kills))
                 group.create_task(self._repeat(self._disturb, pace.disturbances))
                 group.create_task(self._repeat(self._owners.start_one, 1.2))
-                group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts))
-                group.create_task(self._repeat(self._cuts.cut_off_source, pace.source_cuts))
+                group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts * rarer))
+                group.create_task(self._repeat(self._cuts.cut_off_source, pace.source_cuts * rarer))
                 group.create_task(self._repeat(self._claims.check, 2.0))
                 for each in self._faults:
                     group.create_task(self._repeat(each.fault.act, each.fault.pause, each.chance))

@@ -67,5 +67,7 @@ class Pace:
     source_cuts: float
 
 
+RARER_CUTS = 3.0
+"""By what pauses between cuts are longer with faults: these take away what apps run from, so apps must get there."""
 PACES = (Pace(2.0, 0.3, 6.0, 8.0), Pace(8.0, 0.6, 6.0, 8.0), Pace(30.0, 1.5, 4.0, 16.0))
 """Of seeds, in turn: a daemon that is killed again and again moves little, and loses what canaries have shown."""

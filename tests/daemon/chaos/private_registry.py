@@ -74,8 +74,9 @@ class RegistryReplaced:
         new.faults.login = env.cache.faults.login
         self._former.append(env.cache)
         env.cache = new
-        env.settings["cache_registry"] |= {"address": new.address}
-        env.settings["former_cache_registries"] = [each.address for each in self._former]
+        former = env.settings["cache_registry"]
+        env.settings["former_cache_registries"] = [former]
+        env.settings["cache_registry"] = {**former, "address": new.address}
         self._scene.downtime.follow_cache(new.address)
         self._scene.note_loss("private registry replaced", new.address)
         await self._life.reload()

@@ -21,10 +21,12 @@ from controller.coverage import StagingCoverage
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.event_cache import LrpEventCache
+from controller.health import HealthStates
+from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
 from controller.process import Process
-from controller.reachability import NullMode, Reachability
+from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
@@ -68,6 +70,8 @@ class OpenResources:
     canary_images: CanaryImages | None
     process: Process
     control: OperatorControl
+    health: HealthStates
+    probe: Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class DaemonLoops:
     reconciler: Reconciler
     cells: CanaryLoop | UnaskedCells
     mode: Reachability | NullMode
+    health: HealthLoop
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -94,9 +99,9 @@ class DaemonLoops:
         self.watcher.close()
 
 
-def open_engine(config: Config, store: Store) -> ProcessEngine:
-    """Open the engine that the config names."""
-    registries = open_registries(config)
+def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEngine:
+    """Open the engine that the config names; its requests show the health of registries."""
+    registries = open_registries(config, observer=health)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
@@ -142,6 +147,7 @@ def assemble(
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
+    health = _health(config, opened)
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -184,6 +190,8 @@ def assemble(
         limits=rules.limits,
     )
     reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
+    reconciler.gate.watch(opened.health)
+    health.listen(reconciler.gate)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
     watcher = Watcher(
@@ -219,7 +227,7 @@ def assemble(
     admin = AdminDependencies(
         planning=Planning(
             survey,
-            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells)),
+            Planner(survey, engine, store.records, Obstacles(reconciler.gate, cells, opened.health)),
             Applier(survey, control, queue, cells),
         ),
         copies=Copies(
@@ -233,10 +241,16 @@ def assemble(
             audit=Audit(store.operations, clock=process.clock),
         ),
         daemon=RunningDaemon(
-            control, breaker=reconciler.gate, watching=watcher, mode=mode, cells=cells, process=process
+            control,
+            breaker=reconciler.gate,
+            watching=watcher,
+            mode=mode,
+            cells=cells,
+            process=process,
+            health=health,
         ),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, admin)
+    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, health, admin)
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
@@ -277,9 +291,16 @@ def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:
     if config.restore_after is None:
         return NullMode()
     return Reachability(
-        opened.engine,
+        opened.health, opened.store.records, restore_after=config.restore_after, process=opened.process
+    )
+
+
+def _health(config: Config, opened: OpenResources) -> HealthLoop:
+    looks = SUSPECT_INTERVAL if config.restore_after is None else config.restore_after / LOOKS
+    return HealthLoop(
+        opened.health,
+        opened.probe,
         opened.store.records,
-        config.cache_repositories,
-        restore_after=config.restore_after,
         process=opened.process,
+        look_interval=min(looks, SUSPECT_INTERVAL),
     )

@@ -27,7 +27,7 @@ from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.store.opening import open_store
 from controller.transport import client_tls
-from controller.wiring import open_canary_images
+from controller.wiring import open_canary_images, open_health, open_probe
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
 
@@ -133,12 +133,16 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         bbs = await stack.enter_async_context(
             open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
         )
-        engine = open_engine(config, store)
+        health = open_health(config)
+        engine = open_engine(config, store, health)
         stack.push_async_callback(engine.close)
-        canary_images = open_canary_images(config)
+        probe = open_probe(config, health)
+        stack.push_async_callback(probe.close)
+        canary_images = open_canary_images(config, health)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
-        yield OpenResources(store, bbs, engine, canary_images, process, OperatorControl(store.operations))
+        control = OperatorControl(store.operations)
+        yield OpenResources(store, bbs, engine, canary_images, process, control, health, probe)
 
 
 async def _run_loops(
@@ -154,6 +158,7 @@ async def _run_loops(
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
+            loops.create_task(_run_forever(running.health.run()), name="health")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")
             for n in range(config.max_copies):

@@ -84,6 +84,18 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
+        self.private_registry_unhealthy = Gauge(
+            f"{prefix}private_registry_unhealthy_since_seconds",
+            "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "
+            "since 1970; 0 while it is well",
+            ["use"],
+            registry=self.registry,
+        )
+        self.unhealthy_sources = Gauge(
+            f"{prefix}unhealthy_sources",
+            "Source registries that are unhealthy, of those that have served an image or are configured",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",

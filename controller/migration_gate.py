@@ -1,11 +1,13 @@
 """Decides whether another migration may start.
 
-That depends on how many are under way, on how many have failed, and on whether cells can pull.
+That depends on how many are under way, on how many have failed, and on whether the private registry serves
+pulls and cells can pull.
 """
 
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -26,8 +28,26 @@ log = structlog.get_logger(scope="reconciler")
 IN_FLIGHT_LIMIT = Outcome(Reason.IN_FLIGHT_LIMIT)
 RECOVERING = Outcome(Reason.WAITING_FOR_RECOVERY, "an earlier run left migrations open", retry_after=5.0)
 
+NO_PULLS = frozenset({Reason.CELLS_NOT_PROVEN, Reason.CACHE_REGISTRY_UNHEALTHY})
+"""What an LRP waits for that whoever knows about pulls will report."""
+
 PARKED = frozenset({Reason.OLD_INSTANCES_LEFT, Reason.NOT_HEALTHY_BRIDGE_KEPT})
 """What a migration may wait for without limit while its bridge serves, without a place of `max_in_flight`."""
+
+
+class PulledRegistry(Protocol):
+    """The private registry, as far as it keeps migrations from starting."""
+
+    def why_not_migrate(self) -> str | None:
+        """Say why no LRP may be migrated to its copy now; None while nothing is known against it."""
+
+
+class UnwatchedRegistry:
+    """A private registry whose health nobody knows."""
+
+    def why_not_migrate(self) -> str | None:
+        """Know nothing against it."""
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +70,14 @@ class MigrationGate:
         self._configured_max_in_flight = rules.max_in_flight
         self._overrides, self._event_cache = dependencies.overrides, dependencies.event_cache
         self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
+        self._registry: PulledRegistry = UnwatchedRegistry()
         self._circuit_breaker = rules.circuit_breaker
         self._migrating: set[ProcessGuid] = set()
         self._recovering: set[ProcessGuid] = set()
         self._not_healthy: set[ProcessGuid] = set()
         self._parked: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
-        self._waiting_for_cells: OrderedDict[ProcessGuid, None] = OrderedDict()
+        self._waiting_for_pulls: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._none_migrating = asyncio.Event()
         self._none_migrating.set()
         self._is_stopping = False
@@ -70,6 +91,10 @@ class MigrationGate:
     def has_migrations(self) -> bool:
         """Whether any migration is under way."""
         return bool(self._migrating)
+
+    def watch(self, registry: PulledRegistry) -> None:
+        """Start no migration to copies while a registry is unhealthy."""
+        self._registry = registry
 
     def is_migrating(self, key: ProcessGuid) -> bool:
         """Whether a migration of an LRP is under way."""
@@ -94,14 +119,18 @@ class MigrationGate:
             )
             self._circuit_breaker = self._circuit_breaker.succeeded()
             self._metrics.circuit_open.set(0)
-        self._waiting.update(self._waiting_for_cells)
-        self._waiting_for_cells.clear()
+        self.note_served_pulls()
+
+    def note_served_pulls(self) -> None:
+        """Let LRPs start that waited until they can be pulled, or until more is known of why not."""
+        self._waiting.update(self._waiting_for_pulls)
+        self._waiting_for_pulls.clear()
         self.wake_waiting()
 
     def note_unproven_cells(self) -> None:
         """Let LRPs that wait for cells be looked at once more, so that what cells said is shown with them."""
-        while self._waiting_for_cells:
-            key, _ = self._waiting_for_cells.popitem(last=False)
+        while self._waiting_for_pulls:
+            key, _ = self._waiting_for_pulls.popitem(last=False)
             self._queue.add(key, Priority.ROUTINE)
 
     def recover(self, key: ProcessGuid) -> None:
@@ -113,7 +142,7 @@ class MigrationGate:
     def note_pass(self, key: ProcessGuid) -> None:
         """Note that an LRP was observed: it no longer waits, and is recovered if it had to be."""
         self._waiting.pop(key, None)
-        self._waiting_for_cells.pop(key, None)
+        self._waiting_for_pulls.pop(key, None)
         if key in self._recovering:
             self._recovering.remove(key)
             if not self._recovering:
@@ -123,7 +152,7 @@ class MigrationGate:
         """Return the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
         obstacle = self._obstacle(action, now)
         if obstacle is not None:
-            waiting = self._waiting_for_cells if obstacle.reason is Reason.CELLS_NOT_PROVEN else self._waiting
+            waiting = self._waiting_for_pulls if obstacle.reason in NO_PULLS else self._waiting
             waiting[action.lrp.process_guid] = None
         return obstacle
 
@@ -138,6 +167,9 @@ class MigrationGate:
             return RECOVERING
         if action.goal is Goal.SOURCE:  # whatever failed on the way to copies is no obstacle on the way back
             return None
+        unhealthy = self._registry.why_not_migrate()
+        if unhealthy is not None:
+            return Outcome(Reason.CACHE_REGISTRY_UNHEALTHY, unhealthy)
         problem = self._pulls.why_not(action.lrp.placement_tags)
         if problem is not None:
             return Outcome(Reason.CELLS_NOT_PROVEN, problem)

@@ -1,4 +1,4 @@
-"""Watches whether the private registry can be reached, and decides when LRPs are restored to their sources.
+"""Decides when LRPs are restored to their sources, since the private registry cannot be reached.
 
 A registry that was unreachable for long enough must be reachable for as long before LRPs are migrated to it
 again: a registry that comes and goes moves no LRP to and fro.
@@ -10,25 +10,24 @@ from typing import Protocol
 import structlog
 
 from controller.process import Process
-from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.records import CachedImage
-from reconcile.references import CacheRepositories, Digest, ImageReference
 
 log = structlog.get_logger(scope="reachability")
 
-PROBES = 10
-"""Probes in the time after which the mode changes."""
+LOOKS = 10
+"""Looks in the time after which the mode changes."""
 
 
-class ProbedRegistry(Protocol):
-    """The private registry, as far as it is probed."""
+class WatchedRegistry(Protocol):
+    """The private registry, as far as its health decides about the mode."""
 
-    async def is_present(self, target: ImageReference, digest: Digest) -> bool:
-        """Whether it serves a digest under the target's tag right now."""
+    @property
+    def serves_pulls(self) -> bool:
+        """Whether it has answered the last request to pull, whatever it said."""
 
 
-class ProbedImages(Protocol):
-    """The copies, one of which a probe asks for."""
+class MigratedImages(Protocol):
+    """The copies, without which no LRP runs from the registry."""
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
@@ -42,15 +41,9 @@ class Reachability:
     """
 
     def __init__(
-        self,
-        registry: ProbedRegistry,
-        images: ProbedImages,
-        cache: CacheRepositories,
-        *,
-        restore_after: float,
-        process: Process,
+        self, registry: WatchedRegistry, images: MigratedImages, *, restore_after: float, process: Process
     ) -> None:
-        self._registry, self._images, self._cache = registry, images, cache
+        self._registry, self._images = registry, images
         self._restore_after, self._process = restore_after, process
         self._is_restoring = False
         self._differs_since: float | None = None
@@ -61,24 +54,13 @@ class Reachability:
         return self._is_restoring
 
     async def run(self) -> None:
-        """Probe the registry forever."""
+        """Look at the registry's health forever."""
         while True:
-            self._update_mode(is_reachable=await self._probe())
-            await asyncio.sleep(self._restore_after / PROBES)
+            self._update_mode(is_reachable=await self._is_reachable())
+            await asyncio.sleep(self._restore_after / LOOKS)
 
-    async def _probe(self) -> bool:
-        images = await self._images.list_images()
-        if not images:
-            return True  # no LRP runs from the registry
-        newest = images[-1]
-        try:
-            await self._registry.is_present(self._cache.image(newest.cache_guid), newest.digest)
-        except Unavailable as error:
-            log.info("failed-to-reach-cache-registry", error=str(error))
-            return False
-        except DockerCacheError:
-            return True  # any answer proves that it is reachable
-        return True
+    async def _is_reachable(self) -> bool:
+        return self._registry.serves_pulls or not await self._images.list_images()
 
     def _update_mode(self, *, is_reachable: bool) -> None:
         now = self._process.monotonic()

@@ -4,14 +4,23 @@ from dataclasses import replace
 
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
+from controller.health import HealthStates
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
+from controller.registry.oci.session import NobodyObserves, RequestObserver
 from controller.registry.registries import ClientPolicy, Registries
+from controller.registry_probe import RegistryProbe
 from reconcile.lrps import Credentials, Secret
+from reconcile.references import DOCKER_HUB
 
 CANARY_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
 """Of the requests that push a canary's image, which has a few hundred bytes."""
+
+PROBE_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0, grace=15.0)
+"""Of the requests that ask whether the private registry is well."""
+
+UNOBSERVED = NobodyObserves()
 
 
 def open_registries(
@@ -19,6 +28,7 @@ def open_registries(
     *,
     timeouts: Timeouts | None = None,
     retries: Retries = Retries(),  # noqa: B008 - a frozen value
+    observer: RequestObserver = UNOBSERVED,
 ) -> Registries:
     """Open the client of all registries that the daemon uses; blocks, since it reads files.
 
@@ -26,6 +36,7 @@ def open_registries(
         config: Of the daemon.
         timeouts: Replace those of the config.
         retries: How idempotent requests are repeated.
+        observer: Is told how requests end.
 
     Raises:
         Invalid: `bad-auth-file`.
@@ -45,6 +56,7 @@ def open_registries(
             rate_limit_floor=config.rate_limit_floor,
             auth_file=config.registry_auth_file,
             helper_time_limit=config.credential_helper_timeout,
+            observer=observer,
         ),
     )
 
@@ -61,7 +73,22 @@ def open_cells_view(
     return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
 
 
-def open_canary_images(config: Config) -> CanaryImages | None:
+def open_health(config: Config) -> HealthStates:
+    """Make what keeps the health of registries; nothing is known yet."""
+    return HealthStates(
+        config.cache_registry.address, [DOCKER_HUB, *(each.address for each in config.registries)]
+    )
+
+
+def open_probe(config: Config, observer: RequestObserver) -> RegistryProbe:
+    """Open what probes the private registry with the daemon's own login."""
+    registries = open_registries(
+        config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=observer
+    )
+    return RegistryProbe(registries, config.cache_repositories)
+
+
+def open_canary_images(config: Config, observer: RequestObserver = UNOBSERVED) -> CanaryImages | None:
     """Open what pushes canaries' images with the daemon's own login; None where no canary can be made.
 
     An image for Windows needs the layers of Windows.
@@ -69,7 +96,7 @@ def open_canary_images(config: Config) -> CanaryImages | None:
     platform = LINUX_AMD64 if config.platforms == "all" else parse_platform(config.platforms)
     if platform.os != "linux":
         return None
-    registries = open_registries(config, timeouts=CANARY_TIMEOUTS)
+    registries = open_registries(config, timeouts=CANARY_TIMEOUTS, observer=observer)
     return CanaryImages(registries, config.cache_repositories, platform)
 
 

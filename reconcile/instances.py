@@ -11,21 +11,24 @@ _AT_REST = frozenset({ActualLrpState.UNCLAIMED, ActualLrpState.CRASHED})
 def running(
     lrp: DesiredLrp | None, instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()
 ) -> int:
-    """Count the indices of an LRP that serve: those with an instance that runs, is routable and is not stale.
+    """Count the indices of an LRP that serve; none of no LRP."""
+    return 0 if lrp is None else len(serving_indices(lrp, instances, stale))
+
+
+def serving_indices(
+    lrp: DesiredLrp, instances: Iterable[ActualLrp], stale: frozenset[str] = frozenset()
+) -> frozenset[int]:
+    """Find the indices of an LRP that serve: those with an instance that runs, is routable and is not stale.
 
     An index beyond the wanted number is being stopped, although its row still says that it runs.
     """
-    if lrp is None:
-        return 0
-    return len(
-        {
-            each.index
-            for each in instances
-            if each.state is ActualLrpState.RUNNING
-            and each.routable
-            and each.index < lrp.instances
-            and each.instance_guid not in stale
-        }
+    return frozenset(
+        each.index
+        for each in instances
+        if each.state is ActualLrpState.RUNNING
+        and each.routable
+        and each.index < lrp.instances
+        and each.instance_guid not in stale
     )
 
 

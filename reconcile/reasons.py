@@ -102,6 +102,11 @@ class Reason(StrEnum):
         _PENDING,
         "it waits until a canary shows that cells can pull from the private registry; the detail says why",
     )
+    CACHE_REGISTRY_UNHEALTHY = (
+        "cache-registry-unhealthy",
+        _PENDING,
+        "it waits until the private registry serves pulls again; the detail says what is wrong with it",
+    )
     CHECK_FAILED = "check-failed", _PENDING, "the last check of it failed and is repeated"
     PAUSED = "paused", _WAITING, "an operator paused the daemon"
     PINNED_TO_SOURCE = (

@@ -34,6 +34,9 @@ MOST_FAILED_LOOKS = 5
 _ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
 """Ends at which an LRP runs from what it was to run from, perhaps with fewer instances."""
 
+_CANNOT_START = frozenset({Reason.CIRCUIT_BREAKER_OPEN, Reason.CACHE_REGISTRY_UNHEALTHY})
+"""Reasons for which an order leads nowhere for now."""
+
 _NEUTRAL = frozenset({Reason.CANCELLED, Phase.PREPARED.reason})
 """Reasons that are reported between two failed looks and that do not end a row of them."""
 
@@ -251,7 +254,7 @@ class Applier:
         elif reason not in _NEUTRAL:
             run.failed_looks[guid] = 0
         too_often = run.failed_looks[guid] >= MOST_FAILED_LOOKS
-        cannot_start = reason is Reason.CIRCUIT_BREAKER_OPEN or (
+        cannot_start = reason in _CANNOT_START or (
             reason is Reason.CELLS_NOT_PROVEN and self._cells.is_refuted(run.placement_tags[guid])
         )
         if (cannot_start or too_often) and guid not in run.begun:

@@ -26,15 +26,23 @@ class AdminCells(Protocol):
         """Whether a canary has shown that cells cannot pull."""
 
 
+class PlannedRegistry(Protocol):
+    """The private registry, as far as it keeps plans from being carried out."""
+
+    def problem_of_pulls(self) -> str | None:
+        """Say what is known to be wrong with pulls from it; None while nothing is."""
+
+
 class Obstacles:
     """What keeps the daemon from starting migrations to copies now, beside what is said of single LRPs."""
 
-    def __init__(self, breaker: ResettableBreaker, cells: AdminCells) -> None:
-        self._breaker, self._cells = breaker, cells
+    def __init__(self, breaker: ResettableBreaker, cells: AdminCells, registry: PlannedRegistry) -> None:
+        self._breaker, self._cells, self._registry = breaker, cells, registry
 
     def to_copies(self, placement_tags: Iterable[frozenset[str]]) -> tuple[str, ...]:
         """List what keeps LRPs with these placement tags from being migrated to their copies."""
-        found = list[str]()
+        unhealthy = self._registry.problem_of_pulls()
+        found = [] if unhealthy is None else [unhealthy]
         for tags in sorted(set(placement_tags), key=sorted):
             problem = self._cells.problem_of(tags)
             if problem is not None:

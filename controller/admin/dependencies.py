@@ -11,6 +11,7 @@ from controller.admin.copies import Copies
 from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
+from controller.admin.unhealthy import AdminHealth
 from controller.control import OperatorControl
 from controller.process import Process
 from controller.progress import Progress
@@ -61,6 +62,7 @@ class RunningDaemon:
     mode: Mode
     cells: AdminCells
     process: Process
+    health: AdminHealth
     started_at: float = field(default_factory=time.time)
 
 

@@ -13,7 +13,7 @@ from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.instances import needed, running
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import AppState, Reason
-from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState
+from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState, LrpRecord
 from reconcile.references import Rootfs
 from reconcile.selection import Selection
 
@@ -29,6 +29,9 @@ class ListedRecords(Protocol):
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
+
+    async def list_lrps(self) -> tuple[LrpRecord, ...]:
+        """List what is known of LRPs."""
 
     async def count_lrps(self) -> Mapping[Reason, int]:
         """Count the LRPs by the reason of their last pass."""
@@ -104,6 +107,7 @@ _DAEMON_WIDE_REASONS = frozenset(
         Reason.IN_FLIGHT_LIMIT,
         Reason.WAITING_FOR_RECOVERY,
         Reason.CELLS_NOT_PROVEN,
+        Reason.CACHE_REGISTRY_UNHEALTHY,
     }
 )
 """Reasons not to start a migration that come from the whole daemon, and not from the LRP."""

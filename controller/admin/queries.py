@@ -11,6 +11,7 @@ from controller.admin.dependencies import AdminDependencies
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
 from controller.admin.pages import key_from_token, page, page_size, token_from_key
+from controller.admin.unhealthy import unhealthy_messages
 from protos.admin import admin_pb2 as pb
 from reconcile.records import CacheJob, JobId, JobState
 from reconcile.selection import Selection, owner_of
@@ -47,6 +48,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
         cells=cells_messages(daemon.cells.proofs),
+        unhealthy_registries=await unhealthy_messages(daemon.health, dependencies.stored.records),
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})

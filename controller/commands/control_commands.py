@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from controller.admin.admin_client import AdminClient
+from controller.admin.unhealthy_text import describe_unhealthy
 from controller.commands.options import config_option, direct_option, output_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
@@ -92,6 +93,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *([] if is_direct else _cells(row["cells"])),
         ("registry", f"{row['cache_registry']}: {stored}"),
+        *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
         ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
         ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
         ("migrating", format_count(row["migrations"], "LRPs")),
@@ -100,6 +102,10 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         pinned = format_count(row["pinned_apps"], "apps")
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
     return pairs
+
+
+def _unhealthy(row: Row) -> tuple[str, str]:
+    return describe_unhealthy(row, f"for {format_duration(time.time() - (row['since'] or 0.0))}")
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[str, str]]:

@@ -3,13 +3,19 @@
 import asyncio
 import contextlib
 import ssl
+import time
+from typing import TYPE_CHECKING
 
-from controller.admin.admin_client import ClientTls, open_client
+from controller.admin.rows import Row
+from controller.admin.unhealthy_text import describe_unhealthy
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.transport import client_tls
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid
+
+if TYPE_CHECKING:
+    from controller.admin.admin_client import ClientTls
 
 ADMIN = "admin"
 
@@ -34,6 +40,8 @@ async def check_admin(config: Config) -> Findings:
     if (reason := await _reason_not_reached(address)) is not None:
         yield warning(ADMIN, f"no daemon listens at {address}: {reason}", _NO_DAEMON)
         return
+    from controller.admin.admin_client import open_client  # noqa: PLC0415 - gRPC costs a tenth of a second
+
     tls = _client_files(config)
     if tls is None and not config.admin_without_tls:
         text = f"a daemon listens at {address}, and was not called: there is no admin_client_cert_file"
@@ -46,7 +54,7 @@ async def check_admin(config: Config) -> Findings:
         return
     try:
         async with asyncio.timeout(TIMEOUT), open_client(address, tls) as client:
-            await client.status()
+            status = await client.status()
     except TimeoutError:
         advice = "check that the daemon is not overloaded: its log says what it does"
         yield problem(ADMIN, f"{address} did not answer a call within {TIMEOUT:g} s", advice)
@@ -56,10 +64,24 @@ async def check_admin(config: Config) -> Findings:
         yield found or problem(ADMIN, str(error), advice)
     else:
         yield ok(ADMIN, f"the daemon at {address} answers a call")
+        for row in status["unhealthy_registries"]:
+            yield _about_registry(row)
 
 
-def _client_files(config: Config) -> ClientTls | None:
+def _about_registry(row: Row) -> Finding:
+    """Pass on what the daemon knows of a registry that is unhealthy."""
+    since = time.strftime("since %Y-%m-%d %H:%M:%S UTC", time.gmtime(row["since"] or 0.0))
+    name, text = describe_unhealthy(row, since)
+    if row["private"]:
+        return problem(ADMIN, f"the daemon says: {name}: {text}", "follow what cache-registry says above")
+    advice = "ask whoever runs it; the daemon tries again by itself"
+    return warning(ADMIN, f"the daemon says: {name}: {text}", advice)
+
+
+def _client_files(config: Config) -> "ClientTls | None":
     """Name the files that commands call with; None where there are none."""
+    from controller.admin.admin_client import ClientTls  # noqa: PLC0415
+
     ca, cert, key = config.admin_ca_cert_file, config.admin_client_cert_file, config.admin_client_key_file
     if config.admin_without_tls or ca is None or cert is None or key is None:
         return None
@@ -82,7 +104,7 @@ async def _reason_not_reached(address: str) -> str | None:
     return None
 
 
-def _context(tls: ClientTls) -> ssl.SSLContext:
+def _context(tls: "ClientTls") -> ssl.SSLContext:
     """Read the files of the commands as a TLS library reads them that says what is wrong with them.
 
     Raises:

@@ -3,6 +3,7 @@
 Each request has one attempt and short time limits.
 """
 
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,14 @@ TIMEOUTS = Timeouts(connect=4.0, idle=4.0, total=8.0, grace=8.0)
 
 _REACHABLE = frozenset({200, 401})
 
+_MAKE_ROOM = "give its storage more room, or evict copies and run its garbage collection"
+_STORAGE_ADVICE: Mapping[str, str] = {
+    ErrorCode.DISK_FULL: _MAKE_ROOM,
+    ErrorCode.QUOTA_EXCEEDED: _MAKE_ROOM,
+    ErrorCode.READ_ONLY: "end its read-only maintenance, or name a registry that is no pull-through cache",
+    ErrorCode.STORAGE_FAILED: "check the disk of the registry, and that it may write to its storage",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryKeys:
@@ -69,9 +78,9 @@ def keys_of(config: Config, registry: RegistryConfig) -> RegistryKeys:
 
 def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
     """Say what to do about a failed request to a registry."""
-    by_tls = tls_advice(error, keys.tls)
-    if by_tls is not None:
-        return by_tls
+    by_code = tls_advice(error, keys.tls) or _STORAGE_ADVICE.get(error.code)
+    if by_code is not None:
+        return by_code
     match error:
         case Invalid(code=ErrorCode.BAD_REGISTRY_ADDRESS) | Invalid(system="image"):
             return f"write {keys.tls.address} as image references do: host, and port if not 443, or docker.io"

@@ -14,7 +14,12 @@ from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.request import RequestContext
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts, api_url
 from controller.registry.oci.repository import Repository
-from controller.registry.oci.session import Session, SessionDependencies
+from controller.registry.oci.session import (
+    NobodyObserves,
+    RequestObserver,
+    Session,
+    SessionDependencies,
+)
 from controller.threads import Cancellation
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
@@ -31,12 +36,14 @@ class ClientPolicy:
         rate_limit_floor: Number of pulls left at a host at which reading manifests slows down.
         auth_file: The operator's logins in docker's format.
         helper_time_limit: Seconds that a credential helper may take.
+        observer: Is told how requests end.
     """
 
     limits: TrafficLimits = TrafficLimits()  # noqa: RUF009 - a frozen value
     rate_limit_floor: int = 0
     auth_file: Path | None = None
     helper_time_limit: float = 10.0
+    observer: RequestObserver = NobodyObserves()  # noqa: RUF009 - it has no state
 
 
 class Registries:
@@ -74,6 +81,7 @@ class Registries:
             BackoffStates(policy.rate_limit_floor),
             retries,
             timeouts,
+            policy.observer,
         )
 
     def settings_of(self, domain: str) -> RegistrySettings:

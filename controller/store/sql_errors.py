@@ -14,6 +14,8 @@ _TEMPORARY = {
     "SQLITE_FULL": "cannot grow because its disk is full: free some space",
     "SQLITE_IOERR": "cannot be read or written: check its disk and the kernel's log",
     "SQLITE_CANTOPEN": "cannot be opened: check its directory, its permissions and the limit of open files",
+    # Told only to readers: whoever opens the file for writing completes it.
+    "SQLITE_READONLY_ROLLBACK": "was left in a write by a process that was killed: start the daemon",
 }
 
 _PERMANENT = {

@@ -128,6 +128,13 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
     REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
+    REASON_CACHE_REGISTRY_UNHEALTHY: _ClassVar[Reason]
+
+class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REGISTRY_USE_UNSPECIFIED: _ClassVar[RegistryUse]
+    REGISTRY_USE_PULL: _ClassVar[RegistryUse]
+    REGISTRY_USE_PUSH: _ClassVar[RegistryUse]
 
 class CellPullsState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -257,6 +264,10 @@ REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
 REASON_DRAINING_ORIGINAL: Reason
+REASON_CACHE_REGISTRY_UNHEALTHY: Reason
+REGISTRY_USE_UNSPECIFIED: RegistryUse
+REGISTRY_USE_PULL: RegistryUse
+REGISTRY_USE_PUSH: RegistryUse
 CELL_PULLS_STATE_UNSPECIFIED: CellPullsState
 CELL_PULLS_STATE_UNPROVEN: CellPullsState
 CELL_PULLS_STATE_PROVEN: CellPullsState
@@ -293,7 +304,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -324,6 +335,7 @@ class StatusResponse(_message.Message):
     WATCHING_FIELD_NUMBER: _ClassVar[int]
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     CELLS_FIELD_NUMBER: _ClassVar[int]
+    UNHEALTHY_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -340,7 +352,30 @@ class StatusResponse(_message.Message):
     watching: bool
     listed_at: float
     cells: _containers.RepeatedCompositeFieldContainer[CellPulls]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ...) -> None: ...
+    unhealthy_registries: _containers.RepeatedCompositeFieldContainer[UnhealthyRegistry]
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ...) -> None: ...
+
+class UnhealthyRegistry(_message.Message):
+    __slots__ = ("registry", "private", "use", "since", "fault", "error", "failures", "waiting_jobs", "waiting_lrps")
+    REGISTRY_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_FIELD_NUMBER: _ClassVar[int]
+    USE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    FAULT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    WAITING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    WAITING_LRPS_FIELD_NUMBER: _ClassVar[int]
+    registry: str
+    private: bool
+    use: RegistryUse
+    since: float
+    fault: str
+    error: str
+    failures: int
+    waiting_jobs: int
+    waiting_lrps: int
+    def __init__(self, registry: _Optional[str] = ..., private: _Optional[bool] = ..., use: _Optional[_Union[RegistryUse, str]] = ..., since: _Optional[float] = ..., fault: _Optional[str] = ..., error: _Optional[str] = ..., failures: _Optional[int] = ..., waiting_jobs: _Optional[int] = ..., waiting_lrps: _Optional[int] = ...) -> None: ...
 
 class CellPulls(_message.Message):
     __slots__ = ("placement_tags", "state", "since", "detail", "retry_at", "canary_runs")

@@ -3,7 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from reconcile.instances import is_any_running, left_over, needed, running, stale_instances
+from reconcile.instances import (
+    is_any_running,
+    left_over,
+    needed,
+    running,
+    serving_indices,
+    stale_instances,
+)
 from reconcile.lrps import ActualLrp, DesiredLrp, Pull
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, Phase
@@ -53,6 +60,14 @@ class Case:
         return self.world.now - (self.row.entered_at or self.row.started_at)
 
     @property
+    def waited_for_start(self) -> float:
+        """Seconds in which the LRP's instances could start: since the phase began, or old ones were retired.
+
+        An index whose old instance was retired gets a new one at the BBS's next convergence.
+        """
+        return min(self.waited, self.world.now - self.row.retired_at)
+
+    @property
     def is_unknown(self) -> bool:
         """Whether a removal whose answer was lost may still take effect."""
         return self.world.now < self.row.unknown_until
@@ -98,19 +113,9 @@ class Case:
         return RetryLater(reason, min(at_most, LONGEST_RETRY, max(SHORTEST_RETRY, self.waited / 10)))
 
     def give_up(self, reason: Reason, failure: StartFailure | None = None) -> Enter:
-        """End the migration after its bridge is removed.
-
-        Where the LRP is desired from its old rootfs, an instance whose stop was lost runs what is desired:
-        stopping it would cost the app one.
-        """
-        lrp, original = self.world.lrp, self.row.original
-        is_as_before = lrp is not None and lrp.rootfs == original.rootfs != self.target.rootfs
+        """End the migration after its bridge is removed."""
         is_of_copy = self.row.goal is Goal.CACHE
-        row = replace(
-            self.row,
-            detail="" if failure is None else failure.detail,
-            instance_guids=frozenset() if is_as_before else self.row.instance_guids,
-        )
+        row = replace(self.row, detail="" if failure is None else failure.detail)
         entered = replace(self, row=row).enter(Phase.REMOVING_BRIDGE, ended=reason)
         return replace(entered, failure=failure if is_of_copy else None)
 
@@ -131,9 +136,27 @@ class Case:
     def retire_stale(self, lrp: DesiredLrp) -> Step | None:
         """Retire instances of the removed definition that still run, if the bridge serves in their place."""
         stale = stale_instances(self.world.instances, self.row.instance_guids)
+        if self.row.is_turned_back:
+            return self.retire(self._replaceable(lrp, stale))
         if needed(lrp, self.world.instances) > running(self.world.bridge, self.world.bridge_instances):
             return None
         return self.retire(stale)
+
+    def _replaceable(self, lrp: DesiredLrp, stale: tuple[ActualLrp, ...]) -> tuple[ActualLrp, ...]:
+        """Choose as many stale instances of an LRP that is back on its source as its bridge can stand in for.
+
+        The bridge may never have as many as the LRP: what crashed of it is not started again when the copy
+        cannot be pulled. Each of its instances stands in for one, or for one that does not run anyway. It
+        stands in for none when it is drained. The LRP is not removed again, so what is retired comes back.
+        """
+        world = self.world
+        renewed = serving_indices(lrp, world.instances, self.row.instance_guids)
+        surplus = [each for each in stale if each.index in renewed or each.index >= lrp.instances]
+        serving = [each for each in stale if each not in surplus]
+        is_drained = world.bridge is not None and world.bridge.routes != lrp.routes
+        bridged = 0 if is_drained else running(world.bridge, world.bridge_instances)
+        count = max(0, bridged - (lrp.instances - needed(lrp, world.instances)))
+        return (*surplus, *serving[:count])
 
     def turn_back(self, failure: StartFailure | None, *, ended: Reason | None = None) -> Step | None:
         """Bring the LRP back to its source; None when it would not be better there, or cannot be removed now.

@@ -127,7 +127,9 @@ def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
     """Let the bridge serve as it should; None when it does."""
     row, bridge = case.row, case.world.bridge
     if bridge is None:
-        return _desire_stopgap(case, lrp) if row.is_stopgap and case.old_instances else None
+        # The bridge of one that was turned back was one of the copy, and may be gone.
+        may_stand_in = row.is_stopgap or row.is_turned_back
+        return _desire_stopgap(case, lrp) if may_stand_in and case.old_instances else None
     is_of_copy = row.is_turned_back and bridge.rootfs != case.target.rootfs
     if is_of_copy and not is_any_running(case.world.bridge_instances):
         return RemoveBridge(row)
@@ -184,8 +186,8 @@ def _serve(case: Case, lrp: DesiredLrp) -> Step:
         if world.bridge is None and world.bridge_instances:  # another bridge is desired when they are gone
             return case.wait(Reason.STARTING)
         return RetryLater(Reason.OLD_INSTANCES_LEFT, LONGEST_RETRY)
-    if case.waited <= case.limits.start:
-        return case.wait(Reason.STARTING, case.limits.start - case.waited + SHORTEST_RETRY)
+    if case.waited_for_start <= case.limits.start:
+        return case.wait(Reason.STARTING, case.limits.start - case.waited_for_start + SHORTEST_RETRY)
     if serving < running(world.bridge, world.bridge_instances):
         return RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
     return _end_of_time(case, serving)

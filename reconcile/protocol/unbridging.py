@@ -28,8 +28,10 @@ def removing_bridge(case: Case) -> Step:
     if world.lrp is None and was_removed and case.may_be_ours:
         return case.enter(Phase.REMOVED)
     if world.lrp is not None:
-        retire = case.retire_stale(world.lrp)
-        if retire is not None:
+        if not was_removed and row.instance_guids and _is_as_before(case, world.lrp):
+            if not case.old_instances or case.waited > case.limits.leftover:
+                return Enter(replace(row, instance_guids=frozenset()))
+        elif (retire := case.retire_stale(world.lrp)) is not None:
             return retire
     if world.bridge is not None:
         return _remove(case, world.bridge, was_removed=was_removed)
@@ -38,9 +40,31 @@ def removing_bridge(case: Case) -> Step:
         if row.drain_sent_at and left > 0 and world.lrp is not None and not was_removed:
             # An update that took its routes away may still take effect.
             return RetryLater(Reason.WAITING_FOR_ROUTES, min(left, LONGEST_RETRY))
-        return Close(row, row.ended or case.success)
+        return _close(case)
     retire = case.retire(world.bridge_instances, Reason.REMOVING_BRIDGE)
     return retire or case.wait(Reason.REMOVING_BRIDGE)
+
+
+def _close(case: Case) -> Step:
+    """End the migration as it went, unless its owner has removed the LRP since, or desired it anew."""
+    row, lrp = case.row, case.world.lrp
+    ended = row.ended or case.success
+    is_success = ended in {Reason.MIGRATED, Reason.RESTORED}
+    if lrp is None:
+        return Close(row, Reason.REMOVED_BY_OWNER if is_success else ended)
+    if lrp.rootfs == case.target.rootfs:
+        return Close(row, ended)
+    left = replace(row, instance_guids=frozenset()) if _is_as_before(case, lrp) else row
+    return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER if is_success else ended)
+
+
+def _is_as_before(case: Case, lrp: DesiredLrp) -> bool:
+    """Whether an LRP is desired from its old rootfs.
+
+    An old instance whose stop was lost runs what is desired then: stopping it would cost the app one. Until
+    its stop has had time to arrive it counts for nothing, since it may be about to end.
+    """
+    return lrp.rootfs == case.row.original.rootfs != case.target.rootfs
 
 
 def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
@@ -75,7 +99,7 @@ def _resume(case: Case) -> Step | None:
 
 
 def _is_late(case: Case) -> bool:
-    return case.row.ended is Reason.NOT_HEALTHY or case.waited > case.limits.start
+    return case.row.ended is Reason.NOT_HEALTHY or case.waited_for_start > case.limits.start
 
 
 def _drain(case: Case, bridge: DesiredLrp) -> Step | None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import shlex
 import shutil
 import socket
 import ssl
@@ -107,6 +108,8 @@ def run_distribution(
     relative_locations: bool = False,
     deletes: bool = True,
     remembers: bool = False,
+    room: int | None = None,
+    is_read_only: bool = False,
     extra: dict[str, object] | None = None,
 ) -> Iterator[Distribution]:
     """Run a registry for the length of a block.
@@ -118,6 +121,8 @@ def run_distribution(
         relative_locations: Whether upload locations leave the host out.
         remembers: Whether it answers from memory which blobs it has.
         deletes: Whether manifests may be deleted, which the registry does not allow by itself.
+        room: Bytes of a file system of its own that it has for its files; None for the one of the directory.
+        is_read_only: Whether it is in its maintenance mode.
         extra: More top-level configuration, such as `{"proxy": {…}}`.
     """
     binary = require_binary()
@@ -130,6 +135,7 @@ def run_distribution(
         "storage": {
             "filesystem": {"rootdirectory": str(data)},
             "delete": {"enabled": deletes},
+            "maintenance": {"readonly": {"enabled": is_read_only}},
             **({"cache": {"blobdescriptor": "inmemory"}} if remembers else {}),
         },
         "http": http,
@@ -143,17 +149,35 @@ def run_distribution(
         http["tls"] = {"certificate": str(tls.certificate), "key": str(tls.key)}
     file = directory / "config.yml"
     file.write_text(json.dumps(config))  # JSON is YAML
+    command = [binary, "serve", str(file)]
+    if room is not None:
+        data.mkdir()
+        command = [*_with_room(data, room), *command]
     with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [binary, "serve", str(file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     url = f"{'http' if tls is None else 'https'}://{address}"
     try:
         _wait_until_ready(process, f"{url}/v2/", directory / "log")
-        yield Distribution(address, url, data, process.pid)
+        own_view = Path(f"/proc/{process.pid}/root{data}") if room is not None else data
+        yield Distribution(address, url, own_view, process.pid)
     finally:
         process.kill()
         process.wait()
+
+
+def _with_room(data: Path, room: int) -> list[str]:
+    """Write the begin of a command that sees a small file system of its own; without them a run skips.
+
+    Raises:
+        RuntimeError: In CI, where nobody may make one.
+    """
+    enter = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size={room} none {shlex.quote(str(data))}"
+    if subprocess.run([*enter, mount], check=False, capture_output=True).returncode != 0:
+        if os.environ.get("CI") == "true":
+            raise RuntimeError("no file system of a test's own can be mounted")
+        pytest.skip("no file system of a test's own can be mounted (unshare --map-root-user --mount)")
+    return [*enter, f'{mount} && exec "$@"', "sh"]
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

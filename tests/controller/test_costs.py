@@ -21,6 +21,7 @@ from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.bbs.client import BbsClient, open_bbs
 from controller.config import Config
 from controller.control import OperatorControl
+from controller.health import HealthStates
 from controller.process import Process
 from controller.progress import Progress
 from controller.store.opening import Store, open_store
@@ -111,6 +112,16 @@ class CountedRegistries:
         """Nothing is open."""
 
 
+class Unprobed:
+    """A private registry that nobody probes: the loop that does is not run here."""
+
+    async def pull(self, copy: CacheGuid | None) -> None:
+        raise NotImplementedError
+
+    async def push(self) -> None:
+        raise NotImplementedError
+
+
 class CountingCell(SimulatedCell):
     """A cell that counts what it is asked to stop."""
 
@@ -164,7 +175,10 @@ class Scene:
         """Run all loops of a daemon."""
         loop = asyncio.get_running_loop()
         process = Process("run", clock=lambda: EPOCH + loop.time(), monotonic=loop.time)
-        opened = OpenResources(self.store, self.client, self.registries, None, process, self.control)
+        health = HealthStates(self.config.cache_registry.address)
+        opened = OpenResources(
+            self.store, self.client, self.registries, None, process, self.control, health, Unprobed()
+        )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue
         self.tasks.append(asyncio.create_task(self._run(loops), name="daemon"))

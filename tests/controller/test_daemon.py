@@ -22,7 +22,13 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     loop = SimpleNamespace(run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing)
     config: Any = SimpleNamespace(max_copies=1, workers=1)
     loops: Any = SimpleNamespace(
-        watcher=loop, cacher=loop, reconciler=loop, cells=None, mode=None, close=lambda: None
+        watcher=loop,
+        cacher=loop,
+        reconciler=loop,
+        cells=None,
+        mode=None,
+        health=loop,
+        close=lambda: None,
     )
     said_before = list[str]()
 

@@ -46,6 +46,16 @@ class Pulls:
 
 
 @dataclass
+class Registry:
+    """The private registry, which may have a problem."""
+
+    problem: str | None = None
+
+    def why_not_migrate(self) -> str | None:
+        return self.problem
+
+
+@dataclass
 class Scene:
     """A gate that allows two migrations at a time, and opens its circuit breaker after two failures."""
 
@@ -54,6 +64,7 @@ class Scene:
     event_cache: LrpEventCache
     control: OperatorControl
     pulls: Pulls
+    registry: Registry
 
     def reason(
         self, key: ProcessGuid, now: float = NOW, *tags: str, goal: Goal = Goal.CACHE
@@ -78,10 +89,11 @@ async def scene() -> Scene:
     async with open_store("sqlite://", journal_key=None, run_id="run-1") as store:
         control = OperatorControl(store.operations)
     rules = replace(RULES, max_in_flight=2, circuit_breaker=CircuitBreaker(2, retry_after=60.0))
-    pulls = Pulls()
+    pulls, registry = Pulls(), Registry()
     dependencies = GateDependencies(control, event_cache, pulls, Metrics())
     gate = MigrationGate(queue, rules=rules, dependencies=dependencies)
-    return Scene(gate, queue, event_cache, control, pulls)
+    gate.watch(registry)
+    return Scene(gate, queue, event_cache, control, pulls, registry)
 
 
 async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_their_order(scene: Scene) -> None:
@@ -235,3 +247,32 @@ async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_
     scene.gate.note_proven_cells(is_mended=False)
 
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
+
+
+async def test_no_migration_to_a_copy_starts_while_the_private_registry_is_unhealthy(scene: Scene) -> None:
+    scene.registry.problem = "its disk is on fire"
+
+    obstacle = scene.obstacle(A)
+
+    assert obstacle is not None
+    assert (obstacle.reason, obstacle.detail) == (Reason.CACHE_REGISTRY_UNHEALTHY, "its disk is on fire")
+    assert obstacle.retry_after is None, "it is told when the registry is well"
+    assert scene.reason(B, goal=Goal.SOURCE) is None, "the way back is free"
+
+    scene.gate.wake_waiting()
+    assert await scene.queued() == []
+    scene.registry.problem = None
+    scene.gate.note_served_pulls()
+    assert await scene.queued() == [A]
+    assert scene.reason(A) is None
+
+
+async def test_an_app_that_cells_cannot_start_goes_on_whatever_the_private_registry_does(
+    scene: Scene,
+) -> None:
+    scene.registry.problem = "gone"
+
+    assert (
+        scene.gate.why_not_start(BeginMigration(LRP, None, 1, Goal.CACHE, ended=Reason.NOT_PULLED), NOW)
+        is None
+    )

@@ -7,23 +7,28 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from controller.health import HealthStates
+from controller.health_loop import HealthLoop
 from controller.process import Process
-from controller.reachability import PROBES, Reachability
+from controller.reachability import LOOKS, Reachability
 from reconcile.errors import Denied, DockerCacheError, Unavailable
+from reconcile.health import Exchange, Failure, RegistryUse
 from reconcile.records import CachedImage
-from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.references import CacheGuid
 from tests.controller.store.samples import digest, image
 
 pytestmark = pytest.mark.looptime
 
+CACHE = "cache.example:8080"
 RESTORE_AFTER = 600.0
 GONE = Unavailable("registry", "connection", "refused")
 
 
 @dataclass
 class PrivateRegistry:
-    """An engine and a store of which only one image is asked."""
+    """A registry that is probed, and a store of which only one image is asked."""
 
+    health: HealthStates = field(init=False)
     problem: DockerCacheError | None = None
     images: tuple[CachedImage, ...] = field(
         default_factory=lambda: (image(CacheGuid("g"), platform=digest(1)),)
@@ -32,26 +37,29 @@ class PrivateRegistry:
     async def list_images(self) -> tuple[CachedImage, ...]:
         return self.images
 
-    async def is_present(self, _target: ImageReference, _digest: Digest) -> bool:
-        if self.problem is not None:
-            raise self.problem
-        return False
+    async def pull(self, copy: CacheGuid | None) -> None:
+        exchange = Exchange(CACHE, "other" if copy is None else copy, RegistryUse.PULL)
+        if self.problem is None:
+            self.health.answered(exchange, None)
+        else:
+            self.health.failed(exchange, Failure(self.problem))
+
+    async def push(self) -> None:
+        raise NotImplementedError
 
 
 @asynccontextmanager
 async def watching(registry: PrivateRegistry) -> AsyncIterator[Reachability]:
     """Watch a registry in virtual time."""
-    watch = Reachability(
-        registry,
-        registry,
-        CacheRepositories("cache.example:8080"),
-        restore_after=RESTORE_AFTER,
-        process=Process("run", monotonic=asyncio.get_running_loop().time),
-    )
-    task = asyncio.create_task(watch.run())
+    process = Process("run", monotonic=asyncio.get_running_loop().time)
+    registry.health = HealthStates(CACHE, clock=process.monotonic)
+    probes = HealthLoop(registry.health, registry, registry, process=process, look_interval=5.0)
+    watch = Reachability(registry.health, registry, restore_after=RESTORE_AFTER, process=process)
+    tasks = [asyncio.create_task(each.run()) for each in (probes, watch)]
     yield watch
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def directions(registry: PrivateRegistry, *problems: DockerCacheError | None) -> list[bool]:
@@ -60,7 +68,7 @@ async def directions(registry: PrivateRegistry, *problems: DockerCacheError | No
     async with watching(registry) as watch:
         for problem in problems:
             registry.problem = problem
-            await asyncio.sleep(RESTORE_AFTER + 2 * RESTORE_AFTER / PROBES)
+            await asyncio.sleep(RESTORE_AFTER + 2 * RESTORE_AFTER / LOOKS)
             found.append(watch.is_restoring)
     return found
 

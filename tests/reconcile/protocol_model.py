@@ -72,6 +72,7 @@ class Bbs:
         counts: Instances that were wanted last, by LRP, also of one that is not desired any more.
         routes: Routes that it had last, likewise.
         stops: The times at which an instance with a container was asked to stop, by instance GUID.
+        given_up: GUIDs of instances that the owner has given up, also when their stop was lost.
     """
 
     desired: dict[ProcessGuid, DesiredLrp] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class Bbs:
     runs_from: dict[str, Rootfs] = field(default_factory=dict)
     pulls: dict[Rootfs, Pulls] = field(default_factory=dict)
     stops: dict[str, list[float]] = field(default_factory=dict)
+    given_up: set[str] = field(default_factory=set)
     counts: dict[ProcessGuid, int] = field(default_factory=dict)
     routes: dict[ProcessGuid, Mapping[str, bytes]] = field(default_factory=dict)
     now: float = 1000.0
@@ -221,6 +223,15 @@ class Bbs:
             row.state is RUNNING and key not in self.stopping and key[0] in guids and self._is_wanted(key)
             for key, row in self.instances.items()
         )
+
+    def serving_by_right(self, guid: ProcessGuid) -> int:
+        """Count those of them that their owner has not given up."""
+        given_up = sum(
+            row.state is RUNNING and row.instance_guid in self.given_up and self._is_wanted(key)
+            for key, row in self.instances.items()
+            if key[0] == guid and key not in self.stopping
+        )
+        return self.serving(guid) - given_up
 
     def _is_wanted(self, key: Key) -> bool:
         return key[1] < self.counts.get(key[0], 0)
@@ -388,6 +399,8 @@ class App:
         if reason is Reason.MIGRATED:
             has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, TARGET.rootfs)
             assert has_run, "called cached although nothing ran from the copy"
+            assert PROCESS in self.bbs.desired, "called cached, but it is gone"
+            assert self.bbs.desired[PROCESS].rootfs == TARGET.rootfs, "called cached, but it is on its source"
         if reason is Reason.RESTORED and PROCESS in self.bbs.desired:
             assert self.bbs.desired[PROCESS].rootfs == SOURCE.rootfs, "called restored, but it is on the copy"
         if reason in FAILURES or reason is Reason.IMAGE_NOT_STARTED:
@@ -456,7 +469,8 @@ class App:
         if PROCESS in self.bbs.desired:
             self.bbs.update(PROCESS, instances, self.routes, self.annotation)
             # which instances go is the owner's doing; the bridge stands for the app's own, and adds none to them
-            bridged = self.bbs.serving(BRIDGE) if "cf-router" in self.bbs.routes.get(BRIDGE, {}) else 0
+            bridge = self.bbs.desired.get(BRIDGE)
+            bridged = self.bbs.serving(BRIDGE) if bridge is not None and "cf-router" in bridge.routes else 0
             self.held = min(self.held, max(self.bbs.serving(PROCESS), bridged))
         else:
             self.owner_syncs()
@@ -498,6 +512,14 @@ class App:
         self.wanted = self.held = 0
         self.bbs.remove(PROCESS)
 
+    def owner_starts_anew(self) -> None:
+        """Stop and start the app under the same process GUID: it is desired from its source at once."""
+        if self.wanted:
+            self.held = 0
+            self.bbs.given_up |= {row.instance_guid for row in self.bbs.rows(PROCESS)} - {""}
+            self.bbs.remove(PROCESS)
+            self.bbs.desire(self.definition)
+
     def crash(self, key: Key) -> None:
         """Let a running instance end by itself."""
         row = self.bbs.instances[key]
@@ -527,7 +549,8 @@ class App:
         # Until the bridge serves them too, nobody can keep instances that start after their removal was sent.
         # What runs of a definition that was removed was to be stopped: the BBS stops it too.
         is_at_risk = (self.late_removal and bridged < own) or PROCESS not in self.bbs.desired
-        self.held = least if is_at_risk else min(max(least, own), self.wanted)
+        kept = self.bbs.serving_by_right(PROCESS)
+        self.held = least if is_at_risk else min(max(least, kept), self.wanted)
 
     def comes_to_rest(self) -> None:
         """With nobody to disturb it all comes to rest."""

@@ -190,13 +190,14 @@ class TestGivingUp:
         assert isinstance(silent, Enter)
         assert silent.migration.detail == ""
 
-    def test_instances_whose_stop_was_lost_run_what_is_desired_and_are_nobodys_leftovers(self) -> None:
+    def test_old_instances_may_still_be_stopped(self) -> None:
+        """Such as those of a removal after which its owner desired the LRP again."""
         known = replace(ROW, instance_guids=frozenset({"a"}))
 
         made = step(known, replace(WORLD, bridge_instances=(crashed(UNREACHABLE),)))
 
         assert isinstance(made, Enter)
-        assert made.migration.instance_guids == frozenset()
+        assert made.migration.instance_guids == frozenset({"a"})
 
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
     def test_an_app_that_its_owner_removes_takes_the_bridge_with_it(self, phase: Phase) -> None:

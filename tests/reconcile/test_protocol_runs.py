@@ -8,6 +8,7 @@ The gate draws the same examples each time, and a long run new ones.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -100,6 +101,10 @@ class Migrating(RuleBasedStateMachine):
     @rule()
     def owner_syncs(self) -> None:
         self.app.owner_syncs()
+
+    @rule()
+    def owner_starts_anew(self) -> None:
+        self.app.owner_starts_anew()
 
     @rule()
     def owner_deletes(self) -> None:
@@ -322,6 +327,59 @@ def test_an_operator_turns_an_app_round_that_waits_for_its_copy_beside_its_bridg
     run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL if copy is Pulls.FAIL else Pulls.WORK
 
     restored(run)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_an_app_whose_stops_were_lost_is_back_on_its_source_although_its_bridge_crashed(lost: int) -> None:
+    """What is left of the bridge stands in for one old instance after the other, and another for none of it."""
+    run = begun(2)
+    run.bbs.loses_stops = True
+    while run.row is not None and run.row.phase is not Phase.REMOVED:
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.is_restore_requested = True
+    run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL
+    while run.row is not None and run.row.phase is not Phase.STARTING:
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    for key in [(BRIDGE, index) for index in range(lost)]:
+        run.goes(partial(run.crash, key))
+    assert run.row is not None
+    assert run.bbs.serving(PROCESS) == len(run.row.instance_guids) == 2
+
+    run.comes_to_rest()
+
+    assert run.ends[Reason.RESTORED] == 1
+    assert all(run.bbs.runs_from[each.instance_guid] == SOURCE.rootfs for each in run.bbs.rows(PROCESS))
+
+
+def test_an_app_that_its_owner_starts_anew_while_its_bridge_is_removed_was_not_migrated() -> None:
+    run = begun(1)
+    while BRIDGE in run.bbs.desired:
+        run.passes()
+    assert run.row is not None
+    assert run.row.phase is Phase.REMOVING_BRIDGE
+
+    run.goes(run.owner_starts_anew, run.bbs.progress, run.bbs.converge, run.bbs.progress, run.bbs.progress)
+    run.passes(10)
+
+    assert run.ends == {Reason.CHANGED_BY_CLOUD_CONTROLLER: 1}
+    run.comes_to_rest()
+
+
+def test_an_app_that_its_owner_desired_again_keeps_its_bridge_until_its_old_instances_are_gone() -> None:
+    """Its owner syncs just after the removal, and an operator cancels the migration then."""
+    run = begun(1)
+    while run.row is not None and run.row.phase is not Phase.REMOVED:
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.goes(run.owner_maps_a_route, run.step)
+    assert run.row is not None
+    assert (run.row.phase, run.bbs.desired[PROCESS].rootfs) == (Phase.BRIDGING, SOURCE.rootfs)
+    run.is_restore_requested = True
+
+    for _ in range(5):
+        run.goes(run.step, lambda: run.time_passes(2.0))
+    run.goes(run.bbs.progress)
+    assert run.bbs.rows(PROCESS) == ()
+    run.comes_to_rest()
 
 
 def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:

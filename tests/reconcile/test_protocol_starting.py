@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.lrps import ActualLrp
+from reconcile.lrps import ActualLrp, Presence
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, Phase, Strategy
@@ -18,6 +18,7 @@ from reconcile.steps import (
     RetryLater,
     TurnBack,
     UpdateBridge,
+    World,
 )
 from tests.reconcile.protocol_samples import (
     ALONE,
@@ -321,10 +322,61 @@ class TestStaleInstances:
 
         assert not isinstance(step(STARTING, late), RetireInstances)
 
+    def test_one_that_was_retired_gives_its_successor_time_to_start(self) -> None:
+        """The BBS gives its index a new instance at its next convergence."""
+        retired = replace(STARTING, retired_at=LATE)
+        half = replace(BACK, instances=NEW[:1], bridge_instances=BRIDGED[:1])
+
+        assert step(retired, replace(half, now=LATE + LIMITS.start)) == RetryLater(
+            Reason.STARTING, SHORTEST_RETRY
+        )
+        over = step(retired, replace(half, now=LATE + LIMITS.start + 1))
+        assert isinstance(over, Enter)
+        assert over.migration.ended is Reason.NOT_HEALTHY
+
     def test_one_whose_image_is_still_pulled_is_not_retired(self) -> None:
         late = replace(BACK, instances=PULLING, now=NOW + LIMITS.stop)
 
         assert not isinstance(step(STARTING, late), RetireInstances)
+
+
+class TestStaleInstancesOfOneThatWasTurnedBack:
+    """Its bridge may be one of the copy: what crashed of it is not started again."""
+
+    TURNED = turned_back(Phase.STARTING, instance_guids=frozenset({"a", "b"}))
+    LATE = replace(BACK, lrp=LRP, instances=OURS, bridge_instances=BRIDGED[:1], now=NOW + LIMITS.stop)
+
+    def retired(self, world: World) -> tuple[ActualLrp, ...]:
+        made = step(self.TURNED, world)
+        return made.instances if isinstance(made, RetireInstances) else ()
+
+    def test_as_many_are_retired_as_the_bridge_stands_in_for(self) -> None:
+        assert self.retired(self.LATE) == OURS[:1]
+        assert self.retired(replace(self.LATE, bridge_instances=BRIDGED)) == OURS
+
+    def test_the_next_is_when_the_first_has_a_successor(self) -> None:
+        assert self.retired(replace(self.LATE, instances=OURS[1:])) == ()
+        assert self.retired(replace(self.LATE, instances=(NEW[0], OURS[1]))) == OURS[1:]
+
+    def test_a_drained_bridge_stands_in_for_none(self) -> None:
+        drained = replace(self.LATE, lrp=replace(LRP, routes=ROUTES), bridge=replace(BRIDGE, routes=SSH))
+
+        leaving = replace(self.TURNED, phase=Phase.REMOVING_BRIDGE)
+        assert not isinstance(step(leaving, drained), RetireInstances)
+
+    def test_one_that_the_app_does_not_need_is_retired_at_once(self) -> None:
+        beside = replace(OURS[0], presence=Presence.EVACUATING)
+        world = replace(self.LATE, instances=(*NEW, beside), bridge_instances=())
+
+        leaving = replace(self.TURNED, phase=Phase.REMOVING_BRIDGE)
+        made = step(leaving, world)
+        assert isinstance(made, RetireInstances)
+        assert made.instances == (beside,)
+
+    def test_where_no_bridge_is_left_another_is_desired(self) -> None:
+        gone = replace(self.LATE, bridge=None, bridge_instances=())
+
+        assert step(self.TURNED, gone) == DesireBridge(self.TURNED, LRP.instances + 1)
 
 
 class TestWhenTheTimeIsUp:

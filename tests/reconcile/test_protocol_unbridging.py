@@ -7,6 +7,7 @@ import pytest
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, next_step
 from reconcile.reasons import Reason
 from reconcile.records import Phase
+from reconcile.references import Rootfs
 from reconcile.steps import Close, Enter, RemoveBridge, RetireInstances, RetryLater, UpdateBridge
 from tests.reconcile.protocol_samples import (
     BACK,
@@ -19,6 +20,7 @@ from tests.reconcile.protocol_samples import (
     NEW,
     ON_COPY,
     OURS,
+    REVERTED,
     ROUTES,
     ROW,
     SOURCE_BRIDGE,
@@ -224,6 +226,34 @@ class TestStaleInstances:
         assert step(soon, replace(BACK, instances=(*NEW, OURS[0]))) == RemoveBridge(soon)
 
 
+class TestOldInstancesOfOneThatWasGivenUp:
+    """Its owner desired it again after a removal, from what it ran from before."""
+
+    LEAVING = replace(FAILED, instance_guids=frozenset({"a", "b"}))
+
+    def test_they_may_still_be_stopped_and_the_bridge_stays(self) -> None:
+        assert step(self.LEAVING, WORLD) == RetryLater(Reason.NOT_HEALTHY_BRIDGE_KEPT, LONGEST_RETRY)
+        late = replace(WORLD, now=NOW + LIMITS.stop + 1)
+        assert isinstance(step(self.LEAVING, late), RetryLater)
+
+    def test_those_whose_stop_was_lost_run_what_is_desired_and_are_nobodys_leftovers(self) -> None:
+        late = replace(WORLD, now=self.LEAVING.entered_at + LIMITS.leftover + 1)
+
+        assert step(self.LEAVING, late) == Enter(replace(self.LEAVING, instance_guids=frozenset()))
+
+    def test_so_are_those_that_are_gone(self) -> None:
+        gone = replace(WORLD, instances=NEW)
+
+        assert step(self.LEAVING, gone) == Enter(replace(self.LEAVING, instance_guids=frozenset()))
+
+    def test_a_bridge_that_serves_nothing_is_not_kept_for_them(self) -> None:
+        failed = replace(WORLD, bridge_instances=(instance(0, CRASHED),))
+        assert step(self.LEAVING, failed) == RemoveBridge(self.LEAVING)
+
+        ended = step(self.LEAVING, replace(failed, bridge=None, bridge_instances=()))
+        assert ended == Close(replace(self.LEAVING, instance_guids=frozenset()), Reason.BRIDGE_CRASHED)
+
+
 class TestTheEnd:
     REMOVED = replace(BACK, bridge=None)
 
@@ -252,6 +282,35 @@ class TestTheEnd:
         leaving = replace(LEAVING, ended=ended)
 
         assert step(leaving, replace(self.REMOVED, bridge_instances=())) == Close(leaving, ended)
+
+    def test_an_lrp_that_its_owner_desired_from_its_source_again_was_not_migrated(self) -> None:
+        """What a lost stop has left of it runs what is desired again."""
+        leaving = replace(LEAVING, instance_guids=frozenset({"a"}))
+        reverted = replace(self.REMOVED, lrp=REVERTED, bridge_instances=())
+
+        made = step(leaving, reverted)
+
+        assert made == Close(replace(leaving, instance_guids=frozenset()), Reason.CHANGED_BY_CLOUD_CONTROLLER)
+
+    def test_one_that_its_owner_desired_from_elsewhere_was_not_either(self) -> None:
+        leaving = replace(LEAVING, instance_guids=frozenset({"a"}))
+        elsewhere = replace(REVERTED, rootfs=Rootfs("docker://registry.example.com/team/other#1"))
+        changed = replace(self.REMOVED, lrp=elsewhere, bridge_instances=())
+
+        assert step(leaving, changed) == Close(leaving, Reason.CHANGED_BY_CLOUD_CONTROLLER)
+
+    @pytest.mark.parametrize("ended", [Reason.MIGRATED, Reason.RESTORED])
+    def test_nor_one_that_its_owner_removed(self, ended: Reason) -> None:
+        leaving = replace(LEAVING, ended=ended)
+
+        gone = replace(GONE, bridge=None, bridge_instances=())
+        assert step(leaving, gone) == Close(leaving, Reason.REMOVED_BY_OWNER)
+
+    def test_what_went_wrong_is_said_whoever_desired_it_since(self) -> None:
+        leaving = replace(LEAVING, ended=Reason.NOT_HEALTHY)
+
+        reverted = replace(self.REMOVED, lrp=REVERTED, bridge_instances=())
+        assert step(leaving, reverted) == Close(leaving, Reason.NOT_HEALTHY)
 
     def test_the_row_of_an_older_version_that_says_nothing_has_migrated_its_lrp(self) -> None:
         silent = replace(ROW, phase=Phase.REMOVING_BRIDGE, entered_at=0.0)

@@ -153,7 +153,7 @@ class ConnectionPool:
             limits.release()
 
         lease.on_end = end
-        return Response(request.url, raw, lease, limits.bytes)
+        return Response(request, raw, lease, limits.bytes)
 
 
 def _body(
@@ -162,7 +162,7 @@ def _body(
     if isinstance(request.body, bytes | None):
         return request.body
     pieces = request.body if throttle is None else _throttled(request.body, throttle, lease.context)
-    return _until_response(pieces, connection, lease, length=int(request.headers["Content-Length"]))
+    return _until_response(pieces, connection, lease, length=request.length)
 
 
 def _throttled(

@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
-from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from controller.registry.http.storage_faults import WORDS, storage_fault
+from reconcile.errors import (
+    Conflict,
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
@@ -34,6 +44,8 @@ class Refusal:
         body: The first bytes of the body.
         attempted: The image, and what was attempted on it, such as "r.example/a/b:1 (read manifest)".
         secrets: Texts that must not occur in the error.
+        method: Of the request.
+        length: Bytes of the request's body.
     """
 
     status: int
@@ -41,6 +53,8 @@ class Refusal:
     body: bytes
     attempted: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    method: str = ""
+    length: int = 0
 
 
 def parse_retry_after(
@@ -71,10 +85,11 @@ def parse_remaining(value: str | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class ErrorEntry:
-    """The code and the message of one entry in the `errors` of an error document."""
+    """One entry in the `errors` of an error document; its detail may be any JSON value."""
 
     code: str
     message: str
+    detail: object = None
 
 
 def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
@@ -87,7 +102,7 @@ def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
     if not isinstance(entries, list):
         return ()
     return tuple(
-        ErrorEntry(code=_text(entry.get("code")), message=_text(entry.get("message")))
+        ErrorEntry(_text(entry.get("code")), _text(entry.get("message")), entry.get("detail"))
         for entry in entries
         if isinstance(entry, dict)
     )
@@ -98,31 +113,65 @@ def _text(value: object) -> str:
 
 
 def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
+    """Write what a registry says of an error: its message and its detail, or else the begin of the body."""
     message = next((entry.message for entry in entries if entry.message), "")
     if not entries:
         message = refusal.body[:200].decode("utf-8", "replace")
     if refusal.status == 401:
-        message = f"missing, or no access: {message}"
+        message = f"missing, or no access: {message}".rstrip(": ")
     if refusal.status == 429:
         remaining = parse_remaining(refusal.headers.get("RateLimit-Remaining"))
         source = refusal.headers.get("Docker-RateLimit-Source")
         message += "" if remaining is None else f" ({remaining} pulls left)"
         message += "" if source is None else f" (counted for {source})"
-    return clean(message, refusal.secrets).rstrip(": ")
+    detail = next((text for entry in entries if (text := _detail_text(entry))), "")
+    return clean(": ".join(filter(None, (message.strip(), detail))), refusal.secrets).rstrip(": ")
+
+
+def _detail_text(entry: ErrorEntry) -> str:
+    """Write the detail of an entry; empty where it says nothing beyond the message."""
+    detail = entry.detail
+    if detail is None or detail in ({}, [], "", entry.message):
+        return ""
+    if isinstance(detail, str):
+        return detail
+    try:
+        return json.dumps(detail, separators=(",", ":"))
+    except RecursionError:
+        return ""
+
+
+def _explain(refusal: Refusal, said: str, fault: ErrorCode | None) -> str:
+    """Put what a registry says into a line that tells an operator what is wrong."""
+    status = f"status {refusal.status}"
+    quoted = f"{status}: {said}" if said else status
+    if fault is not None:
+        return f"{refusal.attempted}: {WORDS[fault]} ({quoted})"
+    if refusal.status == 413:
+        size = f" of {refusal.length:,} bytes" if refusal.length else ""
+        advice = (
+            "raise the limit of the registry, or of the proxy in front of it (client_max_body_size in nginx)"
+        )
+        return f"{refusal.attempted}: an upload{size} is more than it accepts: {advice} ({quoted})"
+    return f"{refusal.attempted}: {quoted}"
 
 
 def error_from_refusal(refusal: Refusal) -> DockerCacheError:
-    """Turn a refusal into an error; the status decides its class, and the body its code and text."""
+    """Turn a refusal into an error; the status decides its class, and the body its code and text.
+
+    A registry that stores nothing for now is unavailable, whatever its status.
+    """
     entries = parse_entries(refusal.body)
     status = refusal.status
+    said = _describe(refusal, entries)
+    fault = storage_fault(refusal.method, status, said, tuple(entry.detail for entry in entries))
     code = next((entry.code for entry in entries if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", entry.code)), "")
-    code = code or f"http-{status}"
-    message = _describe(refusal, entries)
-    detail = f"{refusal.attempted}: {message}" if message else f"{refusal.attempted}: status {status}"
+    detail = _explain(refusal, f"{code}: {said}".rstrip(": ") if fault is not None and code else said, fault)
+    code = fault or code or f"http-{status}"
     retry_after = parse_retry_after(refusal.headers.get("Retry-After"))
     if status == 429 or code == "TOOMANYREQUESTS":
         return RateLimited("registry", code, detail, retry_after=retry_after)
-    if status >= 500 or status in _RETRYABLE:
+    if status >= 500 or status in _RETRYABLE or fault is not None:
         return Unavailable("registry", code, detail, retry_after=retry_after)
     if status in {401, 403}:
         return Denied("registry", code, detail)

@@ -28,6 +28,13 @@ class Request:
     total: float | None = None
     is_urgent: bool = False
 
+    @property
+    def length(self) -> int:
+        """Bytes of the body; 0 when there is none."""
+        if isinstance(self.body, bytes):
+            return len(self.body)
+        return 0 if self.body is None else int(self.headers["Content-Length"])
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:

@@ -10,7 +10,7 @@ from controller.registry.http.connection import Connection, IllegalRequestError,
 from controller.registry.http.deadlines import Deadline
 from controller.registry.http.rate_limiter import TokenBucket
 from controller.registry.http.refusals import MAX_ERROR_BODY
-from controller.registry.http.request import RequestContext
+from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.urls import Url
 from controller.threads import Cancellation
 from controller.tls_causes import NO_TLS
@@ -84,12 +84,14 @@ class Response:
 
     Attributes:
         url: Of the request, after redirects.
+        method: Of the request.
+        sent: Bytes of the request's body.
     """
 
     def __init__(
-        self, url: Url, raw: RawResponse, lease: ConnectionLease, throttle: TokenBucket | None = None
+        self, request: Request, raw: RawResponse, lease: ConnectionLease, throttle: TokenBucket | None = None
     ) -> None:
-        self.url = url
+        self.url, self.method, self.sent = request.url, request.method, request.length
         self.status = raw.status
         self.headers = raw.headers
         self._raw = raw

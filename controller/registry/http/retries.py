@@ -4,11 +4,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.wait import wait_random_exponential
 
 from controller.registry.http.settings import Retries
+from controller.registry.http.storage_faults import WORDS
 from controller.threads import Cancellation
 from reconcile.errors import ErrorCode, RateLimited, Unavailable
 
 # Only the operator can correct these; a repetition fails as well.
-_PERMANENT = frozenset({ErrorCode.CERTIFICATE, ErrorCode.NO_TLS, ErrorCode.UNKNOWN_HOST})
+_PERMANENT = frozenset({ErrorCode.CERTIFICATE, ErrorCode.NO_TLS, ErrorCode.UNKNOWN_HOST, *WORDS})
 
 
 def retrying(policy: Retries, cancellation: Cancellation) -> Retrying:

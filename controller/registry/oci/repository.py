@@ -12,6 +12,7 @@ from controller.registry.auth.challenges import delete_scope, merge_scopes, pull
 from controller.registry.http.refusals import error_from_refusal, parse_entries
 from controller.registry.http.request import Request
 from controller.registry.http.response import Response
+from controller.registry.http.storage_faults import WORDS
 from controller.registry.http.urls import Url
 from controller.registry.oci.manifests import (
     ACCEPT,
@@ -135,7 +136,7 @@ class Repository:
                     raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{subject}: stored as {stored}")
                 return response.headers.get("OCI-Subject") is not None
             refusal = self.session.refusal(response, f"{subject} (write manifest)")
-        error = error_from_refusal(refusal)
+        error = self.session.error_of(refusal)
         if any(entry.code == ErrorCode.MANIFEST_BLOB_UNKNOWN for entry in parse_entries(refusal.body)):
             missing = frozenset(parse_digest(each.decode()) for each in _DIGESTS.findall(refusal.body))
             raise BlobsMissing(error.system, ErrorCode.MANIFEST_BLOB_UNKNOWN, error.detail, missing)
@@ -251,7 +252,10 @@ class Repository:
             self._tokenless_mounts[mount_from] = response.status in {201, 202}
         with response:
             if response.status not in {201, 202}:
-                raise self.session.error(response, f"{subject} (mount from {mount_from})")
+                # It says nothing about the registry: the blob is uploaded then.
+                raise error_from_refusal(
+                    self.session.refusal(response, f"{subject} (mount from {mount_from})")
+                )
             response.drain()
             return (
                 None
@@ -284,7 +288,8 @@ class Repository:
             error = self.session.error(response, f"{subject} (upload blob)")
             if self.session.may_succeed_when_repeated(response, self._push, refused=header, subject=subject):
                 raise Unavailable("registry", ErrorCode.TOKEN_EXPIRED, error.detail)
-        if response.status >= 500 and isinstance(error, Unavailable) and error.retry_after is None:
+        is_passing = isinstance(error, Unavailable) and error.retry_after is None
+        if response.status >= 500 and is_passing and error.code not in WORDS:
             raise Unavailable("registry", ErrorCode.UPLOAD_FAILED, f"{error.detail} ({error.code})")
         raise error
 

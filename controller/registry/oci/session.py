@@ -5,9 +5,10 @@ up when the registry first asks for one, and again when the registry refuses it.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from controller.registry.auth.authenticator import Authenticator
 from controller.registry.auth.challenges import choose_challenge
@@ -23,10 +24,45 @@ from controller.registry.http.retries import retrying
 from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, RateLimited, Unavailable
+from reconcile.health import Exchange, Failure, RegistryUse
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
 
 ResultT = TypeVar("ResultT")
+
+_SERVED = frozenset({404, 410, 429})
+"""Responses of a registry that is well: it has no such thing, or wants to be asked more seldom."""
+
+_DELETE = "DELETE"
+"""Many registries allow no deletion: how it ends says nothing about them."""
+
+_STORING = frozenset({"POST", "PUT"})
+_STORED = frozenset({200, 201, 204})
+
+
+class RequestObserver(Protocol):
+    """Is told how requests end, from whatever thread has sent them; it never waits."""
+
+    def answered(self, exchange: Exchange, stored: int | None) -> None:
+        """Note a response that is no error.
+
+        Args:
+            exchange: What the request was about.
+            stored: Bytes that the registry has stored; None when the request was not to store any.
+        """
+
+    def failed(self, exchange: Exchange, failure: Failure) -> None:
+        """Note a request that was refused or got no response."""
+
+
+class NobodyObserves:
+    """The observer of requests whose outcomes nobody keeps."""
+
+    def answered(self, exchange: Exchange, stored: int | None) -> None:
+        """Do nothing."""
+
+    def failed(self, exchange: Exchange, failure: Failure) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +75,7 @@ class SessionDependencies:
     backoff_states: BackoffStates
     retries: Retries
     timeouts: Timeouts
+    observer: RequestObserver
 
 
 class Session:
@@ -84,12 +121,24 @@ class Session:
 
     def error(self, response: Response, attempted: str) -> DockerCacheError:
         """Read an unexpected response, and return the error that it means."""
-        return error_from_refusal(self.refusal(response, attempted))
+        return self.error_of(self.refusal(response, attempted))
+
+    def error_of(self, refusal: Refusal) -> DockerCacheError:
+        """Return the error that a refusal means, and let the observer know of it."""
+        error = error_from_refusal(refusal)
+        self._report(refusal.method, Failure(error, refusal.length, refusal.status))
+        return error
 
     def refusal(self, response: Response, attempted: str) -> Refusal:
         """Read an unexpected response into a refusal."""
         return Refusal(
-            response.status, response.headers, response.drain(), attempted, self.identity("").secrets
+            response.status,
+            response.headers,
+            response.drain(),
+            attempted,
+            self.identity("").secrets,
+            method=response.method,
+            length=response.sent,
         )
 
     def identity(self, subject: str) -> Identity:
@@ -100,6 +149,10 @@ class Session:
 
     def send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         """Send a request that may be repeated, with the `Authorization` that the registry asks for."""
+        with self._reporting(request.method, request.length):
+            return self._send_with_newer_login(request, scopes, subject)
+
+    def _send_with_newer_login(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         try:
             response = self._send(request, scopes, subject)
         except Denied as error:
@@ -113,6 +166,10 @@ class Session:
 
     def header(self, scopes: frozenset[str], subject: str) -> str | None:
         """Return the `Authorization` for a request that cannot be repeated."""
+        with self._reporting("PUT", 0):
+            return self._header(scopes, subject)
+
+    def _header(self, scopes: frozenset[str], subject: str) -> str | None:
         if not self._dependencies.authenticator.has_challenged(self.base):
             return None
         self._look_up_login()
@@ -125,6 +182,15 @@ class Session:
 
     def send_once(self, request: Request, header: str | None) -> Response:
         """Send a request once; the `Authorization` is sent only to the registry's own origin."""
+        with self._reporting(request.method, request.length):
+            response = self._send_when_due(request, header)
+        is_well = response.status < 400 or response.status in _SERVED
+        if is_well and request.method != _DELETE:
+            stored = request.length if response.status in _STORED and request.method in _STORING else None
+            self._dependencies.observer.answered(self._exchange(request.method), stored)
+        return response
+
+    def _send_when_due(self, request: Request, header: str | None) -> Response:
         is_pull = request.method == "GET" and "/manifests/" in request.url.target
         backoff = self._dependencies.backoff_states.of((self.base.origin, self._credentials))
         while (delay := backoff.delay(is_pull=is_pull)).seconds > 0:
@@ -170,7 +236,7 @@ class Session:
 
     def _send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         """Send a request, and answer up to two challenges with another `Authorization`."""
-        header = self.header(scopes, subject)
+        header = self._header(scopes, subject)
         for _ in range(2):
             response = self.send_once(request, header)
             if not self._is_refused(response):
@@ -191,6 +257,26 @@ class Session:
         return self._dependencies.authenticator.next_header(
             self.identity(subject), challenge, scopes, refused=refused, context=self._context
         )
+
+    @contextmanager
+    def _reporting(self, method: str, length: int) -> Iterator[None]:
+        """Let the observer know of an error in the block."""
+        try:
+            yield
+        except DockerCacheError as error:
+            self._report(method, Failure(error, length))
+            raise
+
+    def _report(self, method: str, failure: Failure) -> None:
+        is_new = getattr(self._thread, "reported", None) is not failure.error  # it passes several levels
+        if is_new and method != _DELETE:
+            self._thread.reported = failure.error
+            self._dependencies.observer.failed(self._exchange(method), failure)
+
+    def _exchange(self, method: str) -> Exchange:
+        has_login = not self._has_own_credentials and self._credentials is not None
+        use = RegistryUse.PULL if method in {"GET", "HEAD"} else RegistryUse.PUSH
+        return Exchange(self.image.domain.lower(), self.image.path, use, has_operators_login=has_login)
 
     def _is_refused(self, response: Response) -> bool:
         return response.status == 401 and response.url.origin == self.base.origin

@@ -35,8 +35,25 @@ class Breaker:
         raise NotImplementedError
 
 
+@dataclass
+class Registry:
+    """The private registry, with what is known to be wrong with it."""
+
+    problem: str | None = None
+
+    def problem_of_pulls(self) -> str | None:
+        return self.problem
+
+
+def test_an_unhealthy_private_registry_keeps_every_plan_back() -> None:
+    obstacles = Obstacles(Breaker(), Cells({SHARED: "they cannot"}), Registry("it does not answer"))
+
+    assert obstacles.to_copies([SHARED]) == ("it does not answer", "they cannot")
+    assert obstacles.to_copies([]) == ("it does not answer",)
+
+
 def test_a_plan_names_the_cells_that_its_apps_need_and_no_others() -> None:
-    obstacles = Obstacles(Breaker(), Cells({SHARED: "they cannot", SEGMENT: "no room"}))
+    obstacles = Obstacles(Breaker(), Cells({SHARED: "they cannot", SEGMENT: "no room"}), Registry())
 
     assert obstacles.to_copies([SEGMENT, SEGMENT]) == ("no room (placement tags segment)",)
     assert obstacles.to_copies([SEGMENT, SHARED]) == ("they cannot", "no room (placement tags segment)")
@@ -45,7 +62,7 @@ def test_a_plan_names_the_cells_that_its_apps_need_and_no_others() -> None:
 
 def test_an_open_circuit_breaker_keeps_every_plan_back() -> None:
     opened = Breaker(CircuitBreaker(1, 600.0).failed("web: bridge-timeout", 0.0))
-    obstacles = Obstacles(opened, Cells())
+    obstacles = Obstacles(opened, Cells(), Registry())
 
     (said,) = obstacles.to_copies([SHARED])
 

@@ -26,10 +26,11 @@ class Daemon(AdminServicer):
 
     def __init__(self) -> None:
         self.calls = 0
+        self.unhealthy: list[pb.UnhealthyRegistry] = []
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:  # noqa: N802
         self.calls += 1
-        return pb.StatusResponse()
+        return pb.StatusResponse(unhealthy_registries=self.unhealthy)
 
 
 @pytest.fixture(autouse=True)
@@ -257,3 +258,33 @@ async def test_no_daemon_that_listens_is_a_warning(settings: Settings) -> None:
     assert found.level is Level.WARNING
     assert found.text == f"no daemon listens at {settings['admin_address']}: the connection was refused"
     assert found.advice.startswith("start it")
+
+
+async def test_what_the_daemon_knows_of_unhealthy_registries_is_passed_on(
+    daemon: Daemon, plain_address: str, settings: Settings
+) -> None:
+    daemon.unhealthy = [
+        pb.UnhealthyRegistry(
+            registry="cache.example",
+            private=True,
+            use=pb.REGISTRY_USE_PUSH,
+            since=1_700_000_000.0,
+            fault="its disk is full",
+            error="no space left on device",
+            waiting_jobs=2,
+        ),
+        pb.UnhealthyRegistry(registry="source.example", fault="it does not answer", error="refused"),
+    ]
+    settings |= {"admin_address": plain_address, "admin_without_tls": True}
+
+    answers, private, source = await found_in(settings)
+
+    assert answers.level is Level.OK
+    assert private.level is Level.PROBLEM
+    assert private.text == (
+        "the daemon says: private registry: UNHEALTHY for pushes since 2023-11-14 22:13:20 UTC: its disk is full: "
+        "no space left on device; nothing can be copied to it; 2 cache jobs wait for it"
+    )
+    assert source.level is Level.WARNING
+    assert "source source.example: UNHEALTHY since" in source.text
+    assert source.text.endswith("it does not answer: refused; nothing waits for it")

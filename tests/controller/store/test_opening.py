@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -152,6 +153,36 @@ async def made_store(url: str) -> None:
     """Make the store's file and close it again."""
     async with open_store(url, journal_key=None, run_id="r"):
         pass
+
+
+@pytest.fixture
+def killed_store(made_store: None, tmp_path: Path) -> str:
+    """Copy the files as they are in the middle of a write before WAL is on, and name the copy."""
+    directory = tmp_path / "killed"
+    directory.mkdir()
+    with closing(sqlite3.connect(tmp_path / "state/store.db", isolation_level=None)) as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+        connection.execute("PRAGMA synchronous = OFF")  # or the journal counts only once it is synced
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO reservations VALUES ('g', 'h')")
+        for name in ("store.db", "store.db-journal"):
+            shutil.copy(tmp_path / "state" / name, directory)
+    return f"sqlite:///{directory}/store.db"
+
+
+async def test_a_database_that_a_killed_process_left_in_a_write_is_completed_by_the_next(
+    killed_store: str,
+) -> None:
+    """A process that turns WAL on in a new file and is killed leaves a journal, which readers cannot roll back."""
+    await asyncio.to_thread(check_database, killed_store)
+    with pytest.raises(Unavailable) as caught:
+        await asyncio.to_thread(check_schema, killed_store)
+    async with open_store(killed_store, journal_key=None, run_id="r") as store:
+        await store.records.save_lrp(lrp_record())
+
+    assert caught.value.code == "SQLITE_READONLY_ROLLBACK"
+    assert caught.value.detail.endswith("by a process that was killed: start the daemon")
+    await asyncio.to_thread(check_schema, killed_store)
 
 
 def test_commits_are_synced_and_keys_enforced(made_store: None, tmp_path: Path) -> None:

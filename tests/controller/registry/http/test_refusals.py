@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 import pytest
 
 from controller.registry.http.refusals import Refusal, error_from_refusal, parse_remaining, parse_retry_after
-from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import (
+    Conflict,
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
 
 SUBJECT = "registry.example/library/nginx:1.27"
 
@@ -124,3 +133,122 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, expected: float | N
 )
 def test_the_pulls_that_are_left_are_read(value: str | None, expected: int | None) -> None:
     assert expected == parse_remaining(value)
+
+
+# What the CNCF registry 2.8 answers on a full disk, to the bytes of a blob and to the start of an upload, and
+# on a read-only one; then what others say.
+FULL_FOR_BLOB = (
+    b'{"errors":[{"code":"UNKNOWN","message":"unknown error",'
+    b'"detail":"write /data/docker/registry/v2/repositories/a/_uploads/d98/data: no space left on device"}]}'
+)
+FULL_FOR_START = (
+    b'{"errors":[{"code":"UNKNOWN","message":"unknown error","detail":{"DriverName":"filesystem",'
+    b'"Enclosed":{"Op":"write","Path":"/data/docker/registry/v2/repositories/a/_uploads/a6c/startedat","Err":28}}}]}'
+)
+READ_ONLY_DISK = FULL_FOR_START.replace(b"28", b"30")
+HARBOR_FULL = (
+    b'{"errors":[{"code":"DENIED","message":"adding 2.0 MiB of storage resource, which when updated to '
+    b'current usage of 9 MiB will exceed the configured upper limit of 10.0 MiB."}]}'
+)
+HARBOR_READ_ONLY = b'{"errors":[{"code":"DENIED","message":"The system is in read only mode. Any modification is prohibited."}]}'
+STORES_NOTHING: list[tuple[str, int, bytes, ErrorCode, str]] = [
+    (
+        "PUT",
+        500,
+        FULL_FOR_BLOB,
+        ErrorCode.DISK_FULL,
+        "its disk is full (status 500: UNKNOWN: unknown error: write",
+    ),
+    ("POST", 500, FULL_FOR_START, ErrorCode.DISK_FULL, '"Op":"write"'),
+    (
+        "POST",
+        500,
+        FULL_FOR_START.replace(b"28", b"122"),
+        ErrorCode.QUOTA_EXCEEDED,
+        "its storage quota is used up",
+    ),
+    ("POST", 500, FULL_FOR_START.replace(b"28", b"13"), ErrorCode.STORAGE_FAILED, "its storage fails"),
+    ("POST", 500, READ_ONLY_DISK, ErrorCode.READ_ONLY, "it is read-only"),
+    ("POST", 405, b"Method not allowed\n", ErrorCode.READ_ONLY, "(status 405: Method not allowed)"),
+    ("PUT", 507, b"", ErrorCode.DISK_FULL, "its disk is full (status 507)"),
+    ("PUT", 412, HARBOR_FULL, ErrorCode.QUOTA_EXCEEDED, "(status 412: DENIED: adding 2.0 MiB"),
+    ("PUT", 403, b"Quota exceeded", ErrorCode.QUOTA_EXCEEDED, "(status 403: Quota exceeded)"),
+    ("POST", 403, HARBOR_READ_ONLY, ErrorCode.READ_ONLY, "read only mode"),
+    ("PUT", 503, b"<Code>XMinioStorageFull</Code>", ErrorCode.DISK_FULL, "its disk is full"),
+]
+
+
+@pytest.mark.parametrize(("method", "status", "body", "code", "shown"), STORES_NOTHING)
+def test_a_registry_that_stores_nothing_is_waited_for_and_says_why(
+    method: str, status: int, body: bytes, code: ErrorCode, shown: str
+) -> None:
+    error = error_from_refusal(Refusal(status, {}, body, SUBJECT, method=method))
+
+    assert type(error) is Unavailable
+    assert (error.code, error.retry_after) == (code, None)
+    assert shown in error.detail
+    assert error.detail.startswith(f"{SUBJECT}: it")
+
+
+NO_FAULTS: list[tuple[str, int, bytes]] = [
+    ("GET", 405, b""),
+    ("HEAD", 405, b""),
+    ("DELETE", 405, b"Method not allowed"),
+    ("GET", 403, HARBOR_READ_ONLY),
+    ("GET", 404, FULL_FOR_BLOB),
+    ("PUT", 400, FULL_FOR_BLOB),
+    ("PUT", 500, b'{"errors":[{"code":"UNKNOWN","detail":{"Err":28}}]}'),
+    ("PUT", 500, b'{"errors":[{"code":"UNKNOWN","detail":{"Op":"write","Err":"28"}}]}'),
+    ("PUT", 500, b'{"errors":[{"code":"UNKNOWN","detail":{"Op":"open","Err":2}}]}'),
+]
+
+
+@pytest.mark.parametrize(("method", "status", "body"), NO_FAULTS)
+def test_another_refusal_does_not_say_that_nothing_is_stored(method: str, status: int, body: bytes) -> None:
+    error = error_from_refusal(Refusal(status, {}, body, SUBJECT, method=method))
+
+    assert error.code in {"UNKNOWN", "DENIED", f"http-{status}"}
+
+
+def test_an_error_is_shown_with_status_message_and_detail() -> None:
+    body = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}'
+
+    assert str(refused(404, body)) == (
+        f'registry: MANIFEST_UNKNOWN: {SUBJECT}: status 404: manifest unknown: {{"Tag":"x"}}'
+    )
+
+
+@pytest.mark.parametrize("detail", [b"{}", b"null", b'""', b"[]", b'"manifest unknown"'])
+def test_a_detail_that_says_nothing_is_left_out(detail: bytes) -> None:
+    body = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":%b}]}' % detail
+
+    assert refused(404, body).detail == f"{SUBJECT}: status 404: manifest unknown"
+
+
+def test_a_detail_is_foreign_text() -> None:
+    detail = (
+        b'{"a":"marker-password","Authorization":"Bearer abcdefghij","url":"https://u:p@s.example/x?sig=1"}'
+    )
+    error = refused(500, b'{"errors":[{"code":"UNKNOWN","message":"m\\u001b[31m","detail":%b}]}' % detail)
+
+    for secret in ("marker-password", "abcdefghij", "u:p", "sig=1", "\x1b"):
+        assert secret not in error.detail
+    huge = refused(500, b'{"errors":[{"code":"UNKNOWN","detail":"%b"}]}' % (b"x" * 60_000))
+    assert len(huge.detail) < len(SUBJECT) + 300
+
+
+def test_a_detail_of_any_depth_is_read_in_bounded_time() -> None:
+    deep = b"[" * 500 + b"]" * 500
+    wide = b"[" + b",".join([b'{"Op":"write","Err":1}'] * 5000) + b"]"
+    for detail in (deep, wide):
+        error = refused(500, b'{"errors":[{"code":"UNKNOWN","detail":%b}]}' % detail)
+        assert error.code == "UNKNOWN"
+
+
+def test_a_body_that_is_too_large_names_the_limit_the_size_and_what_to_change() -> None:
+    page = b"<html><head><title>413 Request Entity Too Large</title></head>"
+    error = error_from_refusal(Refusal(413, {}, page, SUBJECT, method="PUT", length=73_400_320))
+
+    assert type(error) is Invalid
+    for shown in ("73,400,320 bytes", "client_max_body_size", "413 Request Entity Too Large"):
+        assert shown in error.detail

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from sqlalchemy import Connection, insert
@@ -21,7 +22,7 @@ from controller.store.schema_upgrade import migrate
 from controller.store.tables import copy_checks
 from protos.bbs.actual_lrp_pb2 import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from protos.bbs.actual_lrp_requests_pb2 import StartActualLRPRequest
-from reconcile.records import CachedImage
+from reconcile.records import CachedImage, CopyCheck
 from reconcile.references import CacheGuid, Digest, parse_digest, parse_image_reference
 from tests.daemon.environment import Environment
 from tests.simulators import images
@@ -88,19 +89,16 @@ def _fill_store(path: Path, copies: list[tuple[CachedImage, list[Digest]]]) -> N
     def fill(connection: Connection) -> None:
         for image, blobs in copies:
             cached_images.keep(connection, image, blobs)
-        rows = [
-            {
-                "cache_guid": image.cache_guid,
-                "checked_at": now - chance.uniform(0.0, HOUR),
-                "blobs_checked_at": now - chance.uniform(0.0, DAY),
-                "missing_since": 0.0,
-                "missing": "",
-                "noted_at": now - DAY,
-                "unused_since": 0.0,
-            }
+        checks = [
+            CopyCheck(
+                image.cache_guid,
+                checked_at=now - chance.uniform(0.0, HOUR),
+                blobs_checked_at=now - chance.uniform(0.0, DAY),
+                noted_at=now - DAY,
+            )
             for image, _ in copies
         ]
-        connection.execute(insert(copy_checks), rows)
+        connection.execute(insert(copy_checks), list(map(asdict, checks)))
 
     with ExitStack() as opened:
         prepare_directory(path)

@@ -177,6 +177,7 @@ def assemble(
     )
     ports = ActionPorts(
         lrps=bbs,
+        logins=bbs,
         bridges=bbs,
         instances=bbs,
         journal=store.journal,

@@ -96,6 +96,11 @@ class Metrics:
             "Source registries that are unhealthy, of those that have served an image or are configured",
             registry=self.registry,
         )
+        self.outdated_logins = Gauge(
+            f"{prefix}outdated_logins",
+            "LRPs that run from a copy with another login for the private registry than the configured one",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",

@@ -11,9 +11,10 @@ from typing import Protocol
 
 import structlog
 
+from controller.login_renewal import LoginRenewal
 from controller.metrics import Metrics
 from controller.workqueue import Priority, WorkQueue
-from reconcile.actions import BeginMigration
+from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
@@ -78,6 +79,8 @@ class MigrationGate:
         self._parked: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._waiting_for_pulls: OrderedDict[ProcessGuid, None] = OrderedDict()
+        self.logins = LoginRenewal()
+        """The turns of LRPs whose logins are updated in place."""
         self._none_migrating = asyncio.Event()
         self._none_migrating.set()
         self._is_stopping = False
@@ -155,6 +158,23 @@ class MigrationGate:
             waiting = self._waiting_for_pulls if obstacle.reason in NO_PULLS else self._waiting
             waiting[action.lrp.process_guid] = None
         return obstacle
+
+    def why_not_update(self, action: UpdateLogin, now: float) -> Outcome | None:
+        """Return the outcome of an LRP whose login may not be updated now, and let it wait; None if it may.
+
+        Args:
+            action: What would be done.
+            now: Seconds of a clock that nobody sets.
+        """
+        key = action.lrp.process_guid
+        problem = self._pulls.why_not(action.lrp.placement_tags)
+        if problem is not None:
+            self._waiting_for_pulls[key] = None
+            return Outcome(Reason.CELLS_NOT_PROVEN, problem)
+        if action.instead is not None:  # new instances of it cannot start
+            return None
+        seconds = self.logins.seconds_until_turn(key, now)
+        return Outcome(action.reason, "other LRPs come first", retry_after=seconds) if seconds > 0 else None
 
     def _obstacle(self, action: BeginMigration, now: float) -> Outcome | None:
         if self._is_stopping:

@@ -14,7 +14,7 @@ from controller.migration_gate import GateDependencies, MigrationGate
 from controller.process import Process
 from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
-from reconcile.actions import BeginMigration
+from reconcile.actions import Action, BeginMigration, UpdateLogin
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.causes import detail_of_migration
@@ -22,6 +22,7 @@ from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.errors import DockerCacheError
 from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
+from reconcile.logins import OUTDATED, is_outdated
 from reconcile.lrps import ProcessGuid
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
@@ -71,6 +72,7 @@ class Reconciler:
             ),
         )
         """Whether migrations may start."""
+        process.metrics.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
     async def recover(self) -> None:
         """Continue the migrations that an earlier run left open, before any other starts."""
@@ -110,6 +112,7 @@ class Reconciler:
             observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
             outcome = await self._decide_and_apply(observed)
+            outcome = self._note_login(observed, outcome)
             await self._save_record(observed, outcome)
             self._report_outcome(observed, outcome)
         except DockerCacheError as error:
@@ -160,6 +163,7 @@ class Reconciler:
             cache=self._rules.cache,
             stale=self._sources.event_cache.stale(key),
             is_restoring=self._sources.mode.is_restoring,
+            stores_logins=self._ports.login_storage.is_stored,
         )
 
     def _age(self) -> float:
@@ -182,13 +186,12 @@ class Reconciler:
         self.gate.note_pass(key)
         if observed.migration is None and self.gate.is_migrating(key):  # an earlier pass failed to start it
             self.gate.cancel(key, None)
-        action = decide(observed, self._rules)
+        action, obstacle = self._check_start(decide(observed, self._rules), observed)
+        if obstacle is not None:
+            if obstacle.reason is Reason.CELLS_NOT_PROVEN:
+                self.gate.wake_waiting()  # LRPs of other cells may start
+            return obstacle
         if isinstance(action, BeginMigration):
-            obstacle = self.gate.why_not_start(action, observed.now)
-            if obstacle is not None:
-                if obstacle.reason is Reason.CELLS_NOT_PROVEN:
-                    self.gate.wake_waiting()  # LRPs of other cells may start
-                return obstacle
             if self._is_overridden(action, observed.order):
                 self.gate.wake_waiting()
                 return WITHDRAWN
@@ -209,12 +212,45 @@ class Reconciler:
                 self.gate.end(key, outcome.ended)
         return outcome
 
+    def _check_start(self, action: Action, observed: Observed) -> tuple[Action, Outcome | None]:
+        """Return what may be done now, and the outcome of an LRP for which it may not; None if it may."""
+        match action:
+            case BeginMigration():
+                obstacle = self.gate.why_not_start(action, observed.now)
+            case UpdateLogin():
+                obstacle = self.gate.why_not_update(action, self._process.monotonic())
+            case _:
+                return action, None
+        if obstacle is None:
+            return action, None
+        is_refuted = self._ports.pulls.is_refuted(action.lrp.placement_tags)
+        if action.instead is not None and obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted:
+            return self._check_start(action.instead, observed)
+        if action.reason is Reason.LOGIN_OUTDATED:
+            obstacle = replace(obstacle, detail=f"{OUTDATED}: {obstacle.detail}".removesuffix(": "))
+        return action, obstacle
+
     def _is_overridden(self, action: BeginMigration, order: Order | None) -> bool:
         """Whether an operator has asked for something else since: by an order or a pin."""
         overrides = self._sources.overrides
-        is_by_itself = order is None and action.goal is Goal.CACHE
+        is_by_itself = order is None and action.goal is Goal.CACHE and not action.renews_login
         is_pinned = is_by_itself and overrides.is_pinned(action.lrp.app_guid)
         return is_pinned or overrides.order_of(action.lrp.process_guid) is not order
+
+    def _note_login(self, observed: Observed, outcome: Outcome) -> Outcome:
+        """Note whether an LRP has another login than the configured one, and look again if it may have.
+
+        A migration that an earlier run began with another config has ended with the login of that.
+        """
+        if observed.migration is not None and outcome.ended is None:
+            return outcome
+        lrp, is_renewed = observed.lrp, outcome.reason in {Reason.LOGIN_UPDATED, Reason.MIGRATED}
+        outdated = lrp is not None and not is_renewed and is_outdated(observed, lrp, self._rules)
+        self.gate.logins.note(observed.process_guid, is_outdated=outdated)
+        if outcome.reason is not Reason.MIGRATED or lrp is None:
+            return outcome
+        has_other = lrp.credentials != self._rules.pull_credentials
+        return replace(outcome, retry_after=0.0) if has_other else outcome
 
     async def _save_record(self, observed: Observed, outcome: Outcome) -> None:
         """Save what operators may ask about this LRP, if it has changed.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
+from reconcile.lrps import Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheRequest, Goal, Strategy
 from reconcile.steps import RetireInstances, Step
@@ -54,6 +54,8 @@ class BeginMigration:
         rounds: The number of the LRP's migrations, this one included.
         ended: How the migration ends, where it brings back an LRP that cells cannot start from its copy.
         detail: What they said of it.
+        renews_login: See `Migration.renews_login`.
+        instead: What is done while cells are known not to pull with the new login; None for nothing.
     """
 
     lrp: DesiredLrp
@@ -64,6 +66,23 @@ class BeginMigration:
     reason: Reason = Reason.RUNS_FROM_SOURCE
     ended: Reason | None = None
     detail: str = ""
+    renews_login: bool = False
+    instead: "BeginMigration | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateLogin:
+    """Update the login of an LRP that runs from its copy in place, and read back whether the BBS stores it.
+
+    Attributes:
+        credentials: The configured login; None when cells need none.
+        instead: See `BeginMigration`.
+    """
+
+    lrp: DesiredLrp
+    credentials: Credentials | None
+    reason: Reason = Reason.LOGIN_OUTDATED
+    instead: BeginMigration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,7 @@ Action = (
     | CacheImage
     | VerifyImage
     | BeginMigration
+    | UpdateLogin
     | Continue
     | RetireInstances
     | RemoveOrphanedBridge

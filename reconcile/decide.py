@@ -22,11 +22,17 @@ from reconcile.decide_on_copy import decide_on_copy, restore
 from reconcile.errors import ErrorCode, Invalid
 from reconcile.instances import running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
-from reconcile.migration_choice import rounds_before, still_counts, strategy_of
+from reconcile.migration_choice import (
+    RETRY_FAILED_AFTER,
+    failed_lately,
+    rounds_before,
+    still_counts,
+    strategy_of,
+)
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import refusal_of
-from reconcile.protocol import FAILURES, MAX_ROUNDS, next_step
+from reconcile.protocol import MAX_ROUNDS, next_step
 from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -40,15 +46,6 @@ from reconcile.records import (
 from reconcile.references import ImageReference
 from reconcile.staging import OwnerChoice, owner_choice_of
 from reconcile.steps import RetireInstances
-
-_RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
-"""Ends after which an LRP stays as it is for a while.
-
-The others wait for what failed to be mended. When that does not help three times, the LRP stays as well.
-"""
-
-RETRY_FAILED_AFTER = 3600.0
-"""Seconds after which a failed copy or migration is tried again."""
 
 
 def decide(observed: Observed, rules: Rules) -> Action:
@@ -200,14 +197,10 @@ def request_of_lrp(
 
 
 def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    record, image, order = observed.record, observed.image, observed.order
-    rounds = rounds_before(observed)
-    if record is not None:
-        is_last = record.reason in _RETRIED_LATER or (
-            record.reason is Reason.NOT_PULLED and rounds >= MAX_ROUNDS
-        )
-        if is_last and still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
-            return Skip(record.reason, record.detail)
+    image, order, rounds = observed.image, observed.order, rounds_before(observed)
+    failed = failed_lately(observed)
+    if failed is not None:
+        return failed
     if rounds >= MAX_ROUNDS:
         return Skip(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} migrations")
     how = strategy_of(observed, lrp, source, rules)

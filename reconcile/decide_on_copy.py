@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from reconcile.actions import Action, BeginMigration, Skip
+from reconcile.actions import Action, BeginMigration, Skip, UpdateLogin
 from reconcile.instances import failure_of_pull, is_any_running
+from reconcile.logins import foreign_login, renew_login, renew_refused_login
 from reconcile.lrps import DesiredLrp
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
 from reconcile.observed import Observed, Rules
@@ -25,11 +26,26 @@ RETRY_RESTORE_AFTER = 300.0
 def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     """Decide about an LRP that runs from its copy: the first question that has an answer decides."""
     return (
-        _put_back(observed, lrp, rules)
+        _renew_refused_login(observed, lrp, rules)
+        or _put_back(observed, lrp, rules)
+        or renew_login(observed, lrp, rules)
         or _failed_restore(observed, lrp)
         or _not_running(observed, lrp)
+        or foreign_login(lrp, rules)
         or Skip(Reason.ALREADY_CACHED)
     )
+
+
+def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Give the configured login to an LRP that cells cannot pull with its own, rather than restore it.
+
+    It is restored after all when a canary has shown that cells cannot pull with the configured one either.
+    """
+    action = renew_refused_login(observed, lrp, rules)
+    if not isinstance(action, UpdateLogin | BeginMigration):
+        return None
+    back = _put_back(observed, lrp, rules)
+    return replace(action, instead=back if isinstance(back, BeginMigration) else None)
 
 
 def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:

@@ -111,6 +111,7 @@ class PassContext:
         cache: How copies are named, so that an LRP is known to run from one.
         stale: Instance GUIDs of the LRP's definitions that were removed, from the event cache.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
+        stores_logins: See `Observed`.
     """
 
     now: float
@@ -119,3 +120,4 @@ class PassContext:
     cache: CacheRepositories
     stale: frozenset[str] = frozenset()
     is_restoring: bool = False
+    stores_logins: bool | None = None

@@ -6,12 +6,22 @@ from reconcile.instances import is_any_running, needed
 from reconcile.lrps import DesiredLrp
 from reconcile.observed import Observed, Rules
 from reconcile.policy import MigrateRunning
+from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import Strategy
 from reconcile.references import ImageReference
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a migration after which the rounds before it no longer count."""
+
+RETRY_FAILED_AFTER = 3600.0
+"""Seconds after which a failed copy or migration is tried again."""
+
+_RETRIED_LATER = (FAILURES - {Reason.NOT_PULLED}) | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
+"""Ends after which an LRP stays as it is for a while.
+
+The others wait for what failed to be mended. When that does not help three times, the LRP stays as well.
+"""
 
 
 def strategy_of(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Strategy | Skip:
@@ -52,3 +62,16 @@ def rounds_before(observed: Observed) -> int:
     if record is None or not still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
         return 0
     return record.rounds
+
+
+def failed_lately(observed: Observed) -> Skip | None:
+    """Return how an LRP's last migration has failed, if it is too early to try again; None when it is not."""
+    record = observed.record
+    if record is None:
+        return None
+    is_last = record.reason in _RETRIED_LATER or (
+        record.reason is Reason.NOT_PULLED and rounds_before(observed) >= MAX_ROUNDS
+    )
+    if is_last and still_counts(observed, record.updated_at, for_seconds=RETRY_FAILED_AFTER):
+        return Skip(record.reason, record.detail)
+    return None

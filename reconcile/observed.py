@@ -59,6 +59,7 @@ class Observed:
         is_pinned: Whether an operator restored its app to its source, where it is to stay; a migration to the
             copy that was under way then is turned round.
         is_paused: Whether an operator paused the daemon, so that only orders start something.
+        stores_logins: Whether the BBS stores a login that is updated in place; None when that is not known.
     """
 
     process_guid: ProcessGuid
@@ -84,6 +85,7 @@ class Observed:
     order: Order | None = None
     is_pinned: bool = False
     is_paused: bool = False
+    stores_logins: bool | None = None
 
     @property
     def world(self) -> World:

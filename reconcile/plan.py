@@ -12,6 +12,7 @@ from reconcile.actions import (
     GiveRoutesBack,
     RemoveOrphanedBridge,
     Skip,
+    UpdateLogin,
     VerifyImage,
 )
 from reconcile.decide import decide
@@ -145,6 +146,9 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return _migration_after_copy(observed, lrp, rules, reason=action.reason)
         case BeginMigration():
             return _migration_by(action.strategy, observed, lrp, rules, reason=action.reason)
+        case UpdateLogin():
+            how = _strategy_for_login(observed, lrp, rules)
+            return _migration_by(how, observed, lrp, rules, reason=action.reason)
         case VerifyImage():
             return _plan_migration(observed, lrp, rules, reason=action.reason)
         case Skip(reason, detail):
@@ -153,6 +157,14 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
             return Skipped(subject_of(lrp), action.reason)
         case Continue():
             raise AssertionError("a plan does not decide the steps of an open migration")
+
+
+def _strategy_for_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Strategy:
+    """Choose what the plan says of a new login: while the BBS is not known, the most that it may take."""
+    if observed.stores_logins is None and observed.current_copy is not None:
+        how = due_strategy(observed, lrp, observed.current_copy.source, rules)
+        return Strategy.UPDATE if isinstance(how, Skip) else how
+    return Strategy.UPDATE
 
 
 def _plan_in_flight(migration: Migration, observed: Observed, lrp: DesiredLrp) -> PlannedMigration | Skipped:
@@ -174,9 +186,9 @@ def _plan_in_flight(migration: Migration, observed: Observed, lrp: DesiredLrp) -
 
 
 def _source_of_migration(migration: Migration, observed: Observed) -> Rootfs | None:
-    if migration.way_back is not None:
+    if migration.way_back is not None and not migration.renews_login:
         return migration.way_back.rootfs
-    if migration.goal is Goal.CACHE:
+    if migration.goal is Goal.CACHE and not migration.renews_login:
         return migration.original.rootfs
     return None if observed.original_source is None else observed.original_source.rootfs
 
@@ -201,6 +213,8 @@ def _migration_by(
     to_rootfs = None
     if is_way_back:
         to_rootfs = None if observed.original_source is None else observed.original_source.rootfs
+    elif observed.current_copy is not None:  # it gets another login for the same copy
+        to_rootfs = lrp.rootfs
     elif observed.image is not None:
         to_rootfs = rules.cache.rootfs(observed.image.cache_guid)
     serving = running(lrp, observed.instances)
@@ -229,9 +243,10 @@ def changes_since_plan(planned: PlannedMigration, now: PlannedMigration | Skippe
     if isinstance(now, Skipped):
         return f"would be skipped now: {now.reason} {now.detail}".rstrip()
     is_in_flight = planned.is_in_flight or now.is_in_flight
+    by = ("would be migrated by", str(planned.strategy), str(now.strategy))
     on_the_way = [  # compared as text, since a plan that was written to a file contains no login
         ("is desired from", str(planned.subject.rootfs), str(now.subject.rootfs)),
-        ("would be migrated by", str(planned.strategy), str(now.strategy)),
+        *(() if now.strategy is Strategy.UPDATE else (by,)),  # less than any plan may have said
     ]
     changes = [
         *(() if is_in_flight else on_the_way),

@@ -59,6 +59,19 @@ class Lrps(Protocol):
         """
 
 
+class Logins(Protocol):
+    """The logins of desired LRPs in the BBS."""
+
+    async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:
+        """Update the login of one desired LRP, and nothing else of it; None takes it away.
+
+        A BBS may take this for an update of nothing: only reading the LRP shows it.
+
+        Raises:
+            NotFound: It is not desired.
+        """
+
+
 class Bridges(Protocol):
     """Bridges in the BBS: temporary second LRPs that serve an app."""
 
@@ -385,6 +398,9 @@ class CellPulls(Protocol):
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         """Say why cells are not known to pull from the private registry; None when they are."""
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        """Whether a canary has shown that cells cannot pull from the private registry."""
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         """Note that an instance could not be created from a copy."""

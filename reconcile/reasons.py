@@ -44,6 +44,17 @@ class Reason(StrEnum):
 
     MIGRATED = "migrated", _CACHED, "it runs from its copy"
     ALREADY_CACHED = "already-cached", _CACHED, "it was desired from its copy in the first place"
+    LOGIN_OUTDATED = (
+        "login-outdated",
+        _PENDING,
+        "it runs from its copy with another login than cells are to use, which it is to get",
+    )
+    LOGIN_UPDATED = "login-updated", _CACHED, "it runs from its copy, and got the configured login in place"
+    FOREIGN_LOGIN = (
+        "foreign-login",
+        _CACHED,
+        "somebody else desired it from a copy, with another login than cells are to use; it stays as it is",
+    )
     NOT_CACHED = "not-cached", _PENDING, "its image has no copy yet, and nobody asked for one"
     STAGING_TASK = "staging-task", _PENDING, "an app was staged from the image"
     OPERATOR_REQUEST = "operator-request", _PENDING, "an operator asked for the copy"

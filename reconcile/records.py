@@ -238,6 +238,8 @@ class Strategy(StrEnum):
     """It is removed and desired again, since none of its instances runs."""
     BRIDGE = "bridge"
     """The same, while a bridge serves."""
+    UPDATE = "update"
+    """Its login is updated in place, and none of its instances is touched."""
 
 
 class Phase(StrEnum):
@@ -291,6 +293,8 @@ class Migration:
             definition that was removed is known for certain.
         way_back: What the LRP ran from before, once it is turned back because it did not start from its
             copy; None otherwise. Encrypted at rest.
+        renews_login: Whether the LRP runs from the copy already, and only gets another login for it. What it
+            ran from before is then the same copy with the former login.
     """
 
     process_guid: ProcessGuid
@@ -314,6 +318,7 @@ class Migration:
     routed_at: float = 0.0
     synced_by: float = 0.0
     way_back: Pull | None = None
+    renews_login: bool = False
 
     @property
     def has_bridge(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
-from reconcile.actions import BeginMigration, CacheImage, Skip, VerifyImage
+from reconcile.actions import BeginMigration, CacheImage, Skip, UpdateLogin, VerifyImage
 from reconcile.causes import cause_of
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.instances import needed, running
@@ -179,7 +179,7 @@ def _reason_of(surveyed: SurveyedLrp) -> tuple[Reason, str]:
         case Skip(reason, detail):
             was_migrated = record is not None and record.cache_guid is not None
             return (Reason.MIGRATED if reason is Reason.ALREADY_CACHED and was_migrated else reason), detail
-        case BeginMigration() | CacheImage() | VerifyImage():
+        case BeginMigration() | CacheImage() | UpdateLogin() | VerifyImage():
             if record is not None and is_same and record.reason in _DAEMON_WIDE_REASONS:
                 return record.reason, record.detail
             return action.reason, ""
@@ -191,7 +191,8 @@ def _to_rootfs(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs 
     state = reason.state
     if state in {AppState.CACHED, AppState.SKIPPED} and surveyed.observed.migration is None:
         return surveyed.lrp.rootfs
-    image, migration = surveyed.observed.image, surveyed.observed.migration
+    image = surveyed.observed.image or surveyed.observed.current_copy
+    migration = surveyed.observed.migration
     if migration is not None and migration.goal is Goal.SOURCE:
         return (
             surveyed.observed.original_source.rootfs

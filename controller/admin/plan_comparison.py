@@ -5,11 +5,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
+from reconcile.actions import Skip
 from reconcile.errors import Conflict
 from reconcile.lrps import ProcessGuid
 from reconcile.observed import Rules
 from reconcile.orders import Order
 from reconcile.plan import Plan, PlannedMigration, Skipped, Subject, changes_since_plan, plan_lrp
+from reconcile.reasons import Reason
 from reconcile.records import Goal
 from reconcile.selection import Selection
 
@@ -102,6 +104,8 @@ class _Comparison:
         is_from_cache = self._runs_from_cache(seen)
         if planned.is_in_flight:
             return is_from_cache is (self.goal is Goal.CACHE)
+        if planned.reason is Reason.LOGIN_OUTDATED and seen.lrp.rootfs == planned.subject.rootfs:
+            return isinstance(seen.action, Skip) and seen.action.reason is Reason.ALREADY_CACHED
         if seen.lrp.rootfs == planned.subject.rootfs:
             return False
         if planned.to_rootfs is None:

@@ -183,6 +183,15 @@ class BbsClient:
         """
         await self.update_desired_lrp(process_guid, messages.LrpUpdate(routes=routes))
 
+    async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:
+        """Update the login of an LRP, and nothing else of it; a BBS of 2024 changes nothing without an error.
+
+        Raises:
+            NotFound: It is not desired.
+        """
+        update = messages.LrpUpdate(credentials=credentials or messages.NO_LOGIN)
+        await self.update_desired_lrp(process_guid, update)
+
     async def update_desired_lrp(self, process_guid: ProcessGuid, update: messages.LrpUpdate) -> None:
         """Update what the BBS can update in place; the rootfs is not among it."""
         request = messages.message_from_update(process_guid, update=update)

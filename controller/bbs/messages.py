@@ -46,6 +46,9 @@ from reconcile.references import Rootfs
 APP_GUID_TAG = "app_id"
 _NANOSECONDS = 1_000_000_000
 
+NO_LOGIN = Credentials("", Secret(""))
+"""In an update: takes the login of an LRP away, whose two parts must both be given."""
+
 _TASK_STATES: Mapping[int, TaskState] = {
     tasks.Task.Pending: TaskState.PENDING,
     tasks.Task.Running: TaskState.RUNNING,

@@ -81,7 +81,7 @@ class Applying:
 @max_in_flight_option
 @click.option(
     "--strategy",
-    type=click.Choice(["bridge", "recreate"]),
+    type=click.Choice(["bridge", "recreate", "update"]),
     help="Only LRPs that would be migrated by this strategy.",
 )
 @click.option(

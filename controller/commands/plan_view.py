@@ -8,7 +8,7 @@ from controller.commands.meanings import explain
 from controller.commands.output import Output
 from controller.commands.tables import Column, Row
 from controller.commands.words import format_count, format_size, format_time
-from reconcile.reasons import AppState, reason_from_text
+from reconcile.reasons import AppState, Reason, reason_from_text
 
 COPIES = (
     Column("image", lambda row: row["source"]),
@@ -27,6 +27,13 @@ REGISTRIES = (
     Column("requests", lambda row: row["requests"], is_number=True),
 )
 
+
+def _target_of(row: Row) -> str:
+    if row["reason"] == Reason.LOGIN_OUTDATED:
+        return "the same copy with another login"
+    return row["to_rootfs"].removeprefix("docker://") or "its copy"
+
+
 _APP = Column("app", lambda row: row["app_name"] or row["app_guid"])
 _ORG = Column("org", lambda row: row["org_name"], priority=4)
 _SPACE = Column("space", lambda row: row["space_name"], priority=3)
@@ -39,7 +46,7 @@ MIGRATIONS = (
     Column("running", lambda row: f"{row['running']}/{row['instances']}", priority=1, is_number=True),
     Column("strategy", lambda row: row["strategy"]),
     Column("from", lambda row: row["from_rootfs"].removeprefix("docker://"), priority=2),
-    Column("to", lambda row: row["to_rootfs"].removeprefix("docker://") or "its copy", priority=5),
+    Column("to", _target_of, priority=5),
     _PROCESS_GUID,
 )
 
@@ -134,6 +141,12 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
         output.say(f"{in_flight:,} of these are being migrated now: they turn round, or go back after that")
     elif in_flight:
         output.say(f"{in_flight:,} of these are being restored now: they are migrated after that")
+    logins = sum(row["reason"] == Reason.LOGIN_OUTDATED for row in plan.migrations)
+    if logins:
+        output.say(
+            f"{logins:,} of these run from their copies with another login than cells are to use, which they "
+            "get in place where the BBS stores it, and otherwise by a migration to the same copy"
+        )
     for problem in plan.end["problems"]:
         output.say(f"INCOMPLETE: {problem}; this plan cannot be applied", style="problem")
     for obstacle in plan.end["obstacles"]:

@@ -119,6 +119,7 @@ class SqlJournal:
             "drain_sent_at": migration.drain_sent_at,
             "routed_at": migration.routed_at,
             "synced_by": migration.synced_by,
+            "renews_login": migration.renews_login,
             "way_back": way_back and self._cipher.encrypt(bytes_from_pull(way_back)),
         }
         key = [migrations.c.process_guid]
@@ -156,6 +157,7 @@ class SqlJournal:
             routed_at=row["routed_at"],
             synced_by=row["synced_by"],
             way_back=way_back,
+            renews_login=row["renews_login"],
         )
 
 

@@ -151,6 +151,7 @@ migrations = Table(
     Column("routed_at", Double, nullable=False, server_default="0"),
     Column("synced_by", Double, nullable=False, server_default="0"),
     Column("way_back", LargeBinary(PAYLOAD_LENGTH)),  # encrypted
+    Column("renews_login", Boolean, nullable=False, server_default=false()),
 )
 
 # What LRPs ran from before they were migrated.

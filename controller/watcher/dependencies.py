@@ -1,6 +1,6 @@
 """The dependencies of the watcher."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.workqueue import WorkQueue
 from reconcile.events import Event
-from reconcile.lrps import ProcessGuid, SchedulingInfo, Task
+from reconcile.lrps import DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 from reconcile.references import CacheGuid, Rootfs, source_from_rootfs
@@ -43,6 +43,11 @@ class WatchedBbs(Protocol):
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SchedulingInfoScan:
         """List the scheduling infos of the desired LRPs of one domain, or of all domains when it is empty."""
+
+    def list_desired_lrps(
+        self, domain: str, process_guids: Sequence[ProcessGuid]
+    ) -> AsyncIterable[DesiredLrp]:
+        """List some desired LRPs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import structlog
 
 from controller.backoff import exact_backoff
 from controller.watcher.dependencies import WatcherDependencies
+from controller.watcher.logins import queue_other_logins
 from controller.watcher.staging_tasks import StagingTasks
 from controller.workqueue import Priority
 from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
@@ -89,6 +90,8 @@ class Sweep:
             self._tasks.add(task)
         from_source, from_cache, is_complete = await self._sweep_lrps(full=full)
         await self._sweep_bridges()
+        if full:
+            await queue_other_logins(dependencies, from_cache)
         if is_restoring:
             for process_guid in from_cache:
                 dependencies.queue.add(process_guid, Priority.ROUTINE)

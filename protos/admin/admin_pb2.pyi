@@ -36,6 +36,7 @@ class Strategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STRATEGY_UNSPECIFIED: _ClassVar[Strategy]
     STRATEGY_RECREATE: _ClassVar[Strategy]
     STRATEGY_BRIDGE: _ClassVar[Strategy]
+    STRATEGY_UPDATE: _ClassVar[Strategy]
 
 class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -129,6 +130,9 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NO_ROOM: _ClassVar[Reason]
     REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
     REASON_CACHE_REGISTRY_UNHEALTHY: _ClassVar[Reason]
+    REASON_LOGIN_OUTDATED: _ClassVar[Reason]
+    REASON_LOGIN_UPDATED: _ClassVar[Reason]
+    REASON_FOREIGN_LOGIN: _ClassVar[Reason]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -178,6 +182,7 @@ GOAL_SOURCE: Goal
 STRATEGY_UNSPECIFIED: Strategy
 STRATEGY_RECREATE: Strategy
 STRATEGY_BRIDGE: Strategy
+STRATEGY_UPDATE: Strategy
 PHASE_UNSPECIFIED: Phase
 PHASE_PREPARED: Phase
 PHASE_BRIDGING: Phase
@@ -265,6 +270,9 @@ REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
 REASON_DRAINING_ORIGINAL: Reason
 REASON_CACHE_REGISTRY_UNHEALTHY: Reason
+REASON_LOGIN_OUTDATED: Reason
+REASON_LOGIN_UPDATED: Reason
+REASON_FOREIGN_LOGIN: Reason
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse

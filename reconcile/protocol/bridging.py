@@ -39,9 +39,9 @@ def bridging(case: Case) -> Step:
         return case.give_up(Reason.BRIDGE_TIMEOUT, failure_of(world.bridge_instances))
     if world.bridge is None:
         return DesireBridge(case.row, lrp.instances)
-    if world.bridge.rootfs != case.target.rootfs:  # it was turned back, and its bridge runs from the copy
+    if not case.is_on_target(world.bridge) and not _serves_with_other_login(case):
         if not is_any_running(world.bridge_instances):
-            return RemoveBridge(case.row)
+            return RemoveBridge(case.row)  # it was turned back, and its bridge runs from the copy
         return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
     if not is_like(world.bridge, lrp):
         return follow_owner(case)
@@ -50,6 +50,11 @@ def bridging(case: Case) -> Step:
         met = met_pull_failure(world.bridge_instances) if is_of_copy else None
         return replace(case.enter(Phase.BRIDGED), failure=met)
     return case.wait(Reason.BRIDGING, case.limits.bridge - case.waited + SHORTEST_RETRY)
+
+
+def _serves_with_other_login(case: Case) -> bool:
+    """Whether a bridge from the same copy runs; its login may have been changed since it was desired."""
+    return case.row.renews_login and is_any_running(case.world.bridge_instances)
 
 
 def bridged(case: Case) -> Step:
@@ -77,16 +82,16 @@ def _check_owner(case: Case) -> Step | None:
     lrp, original = case.world.lrp, case.row.original
     if lrp is None:
         return case.give_up(Reason.REMOVED_BY_OWNER)
-    if lrp.rootfs == case.target.rootfs:
+    if case.is_on_target(lrp):
         return case.enter(Phase.STARTING)
     if lrp.rootfs != original.rootfs or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
         return Enter(case.with_original(lrp))
-    if case.world.is_restore_requested and case.row.goal is Goal.CACHE:
+    if case.is_to_be_restored and case.row.goal is Goal.CACHE:
         return case.give_up(Reason.CANCELLED)
     bridge = case.world.bridge
-    is_ours = bridge is None or bridge.rootfs == case.target.rootfs
+    is_ours = bridge is None or case.is_on_target(bridge)
     if is_ours and any(_has_failed(each, case.row.goal) for each in case.world.bridge_instances):
         return _give_up_crashed(case)
     return None

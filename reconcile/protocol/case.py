@@ -86,6 +86,24 @@ class Case:
         """How the migration ends when all goes well."""
         return Reason.MIGRATED if self.row.goal is Goal.CACHE else Reason.RESTORED
 
+    def is_on_target(self, lrp: DesiredLrp) -> bool:
+        """Whether an LRP is desired from what the migration leads to, with the login that it brings."""
+        is_there = lrp.rootfs == self.target.rootfs
+        return is_there and (not self.row.renews_login or lrp.credentials == self.target.credentials)
+
+    def is_as_before(self, lrp: DesiredLrp) -> bool:
+        """Whether an LRP is desired from what it ran from before."""
+        is_there = lrp.rootfs == self.row.original.rootfs
+        return is_there and not (self.row.renews_login and self.is_on_target(lrp))
+
+    @property
+    def is_to_be_restored(self) -> bool:
+        """Whether an operator wants the LRP on its source, and the migration would be in the way.
+
+        One that only brings another login ends first: it does not know the way to the source.
+        """
+        return self.world.is_restore_requested and not self.row.renews_login
+
     @property
     def old_instances(self) -> tuple[ActualLrp, ...]:
         """The LRP's instances from before the removal that are not stopped yet."""

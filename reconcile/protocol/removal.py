@@ -22,7 +22,7 @@ def removing(case: Case) -> Step:
         # Its owner may have changed it after it was last read: Cloud Controller's sync finds that.
         known = replace(row, synced_by=world.now + case.limits.unknown)
         return replace(case, row=known).enter(Phase.REMOVED)
-    if lrp.rootfs == case.target.rootfs:
+    if case.is_on_target(lrp):
         return case.enter(Phase.STARTING)
     if not case.is_unknown:
         return _not_removed(case)
@@ -100,7 +100,7 @@ def _leave_to_owner(case: Case) -> Step | None:
 
 def _turn_round(case: Case) -> Step | None:
     """Let an LRP that an operator wants on its source be desired from there, not from its copy first."""
-    return case.turn_back(None, ended=Reason.RESTORED) if case.world.is_restore_requested else None
+    return case.turn_back(None, ended=Reason.RESTORED) if case.is_to_be_restored else None
 
 
 def _with_stopgap(case: Case) -> Step:
@@ -109,7 +109,7 @@ def _with_stopgap(case: Case) -> Step:
     if world.bridge is None:
         # One instance more than wanted, since one on the cell that pulls the old image may wait for it.
         return DesireBridge(row, row.original.instances + 1)
-    if world.bridge.rootfs != case.target.rootfs:  # it was turned back: the bridge runs from the copy
+    if not case.is_on_target(world.bridge):  # it was turned back: the bridge runs from the copy
         return DesireOriginal(row)
     back = stopgap_failure(case)
     if back is not None:
@@ -129,7 +129,7 @@ def stopgap_failure(case: Case) -> Step | None:
 
 def _desired_by_somebody(case: Case, lrp: DesiredLrp) -> Step:
     row = case.row
-    if lrp.rootfs == case.target.rootfs:
+    if case.is_on_target(lrp):
         return case.enter(Phase.STARTING)
     if lrp.tag.epoch != row.original.tag.epoch:
         return changed_by_owner(case, lrp)
@@ -141,7 +141,7 @@ def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     row = case.row
     if row.is_turned_back and row.has_bridge:  # it is on its source, or on another one
         return case.enter(Phase.REMOVING_BRIDGE)
-    is_as_before = lrp.rootfs == row.original.rootfs
+    is_as_before = case.is_as_before(lrp)
     # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
     left = replace(row, instance_guids=frozenset()) if is_as_before else row
     if not row.has_bridge:

@@ -41,7 +41,7 @@ def starting(case: Case) -> Step:
     row, lrp = case.row, case.world.lrp
     if lrp is None:
         return _missing(case)
-    if row.ended not in KEEPS_OLD_ROOTFS and lrp.rootfs != case.target.rootfs:
+    if row.ended not in KEEPS_OLD_ROOTFS and not case.is_on_target(lrp):
         return changed_by_owner(case, lrp)
     if row.has_bridge:
         return _start_beside_bridge(case, lrp)
@@ -84,7 +84,7 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
         return Close(row, Reason.NO_INSTANCES)
     if is_any_running(world.instances, row.instance_guids):
         return Close(row, Reason.MIGRATED)
-    if world.is_restore_requested:
+    if case.is_to_be_restored:
         return case.turn_back(None, ended=Reason.RESTORED)
     failure = None if case.old_instances else failure_of(world.instances)
     back = case.turn_back(failure)
@@ -130,7 +130,7 @@ def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:
         # The bridge of one that was turned back was one of the copy, and may be gone.
         may_stand_in = row.is_stopgap or row.is_turned_back
         return _desire_stopgap(case, lrp) if may_stand_in and case.old_instances else None
-    is_of_copy = row.is_turned_back and bridge.rootfs != case.target.rootfs
+    is_of_copy = row.is_turned_back and not case.is_on_target(bridge)
     if is_of_copy and not is_any_running(case.world.bridge_instances):
         return RemoveBridge(row)
     if not is_like(bridge, lrp):
@@ -168,7 +168,7 @@ def _restore_beside_bridge(case: Case) -> Step | None:
 
     Otherwise it is restored when its migration has ended: a bridge for the way back would be the second one.
     """
-    if not case.world.is_restore_requested or case.row.ended is not None or case.is_unknown:
+    if not case.is_to_be_restored or case.row.ended is not None or case.is_unknown:
         return None
     back = case.turn_back(None, ended=Reason.RESTORED)
     return back if isinstance(back, TurnBack) and back.migration.phase is Phase.STARTING else None

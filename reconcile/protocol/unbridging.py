@@ -52,19 +52,19 @@ def _close(case: Case) -> Step:
     is_success = ended in {Reason.MIGRATED, Reason.RESTORED}
     if lrp is None:
         return Close(row, Reason.REMOVED_BY_OWNER if is_success else ended)
-    if lrp.rootfs == case.target.rootfs:
+    if case.is_on_target(lrp):
         return Close(row, ended)
     left = replace(row, instance_guids=frozenset()) if _is_as_before(case, lrp) else row
     return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER if is_success else ended)
 
 
 def _is_as_before(case: Case, lrp: DesiredLrp) -> bool:
-    """Whether an LRP is desired from its old rootfs.
+    """Whether an LRP is desired from what it ran from before, and that is not where it is to go.
 
     An old instance whose stop was lost runs what is desired then: stopping it would cost the app one. Until
     its stop has had time to arrive it counts for nothing, since it may be about to end.
     """
-    return lrp.rootfs == case.row.original.rootfs != case.target.rootfs
+    return case.is_as_before(lrp) and not case.is_on_target(lrp)
 
 
 def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:

@@ -359,6 +359,23 @@ class BbsContract:
         assert lrp.tag.index == 1
         assert lrp.credentials == (Credentials("u", Secret("p")) if scene.is_2026 else None)
 
+    async def test_a_login_is_changed_and_taken_away_in_place_by_a_bbs_of_2026_only(
+        self, scene: Scene
+    ) -> None:
+        first, second = Credentials("cells", Secret("first")), Credentials("cells", Secret("second"))
+        lrp = scene.lrp()
+        lrp.image_username, lrp.image_password = "cells", "first"
+        guid = await scene.desire(lrp)
+        seen = []
+
+        for login in (second, None):
+            await scene.client.update_credentials(guid, login)
+            found = await scene.client.find_desired_lrp(guid)
+            assert found is not None
+            seen.append((found.credentials, found.tag.index))
+
+        assert seen == [(second, 1), (None, 2)] if scene.is_2026 else [(first, 1), (first, 2)]
+
     async def test_an_lrp_may_have_no_instance(self, scene: Scene) -> None:
         guid = await scene.desire(scene.lrp(instances=0))
 

@@ -6,11 +6,12 @@ import pytest
 
 from controller.control import OperatorControl
 from controller.event_cache import LrpEventCache
+from controller.login_renewal import UPDATES_A_SECOND
 from controller.metrics import Metrics
 from controller.migration_gate import GateDependencies, MigrationGate
 from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
-from reconcile.actions import BeginMigration
+from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
@@ -34,9 +35,13 @@ class Pulls:
     """Cells that cannot pull, by placement tags."""
 
     problems: dict[frozenset[str], str] = field(default_factory=dict)
+    refuted: set[frozenset[str]] = field(default_factory=set)
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         return self.problems.get(placement_tags)
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        return placement_tags in self.refuted
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         raise NotImplementedError
@@ -276,3 +281,40 @@ async def test_an_app_that_cells_cannot_start_goes_on_whatever_the_private_regis
         scene.gate.why_not_start(BeginMigration(LRP, None, 1, Goal.CACHE, ended=Reason.NOT_PULLED), NOW)
         is None
     )
+
+
+class TestUpdatingLogins:
+    """What is done in place takes no place of `max_in_flight`, and waits for no circuit breaker."""
+
+    def update(self, key: ProcessGuid, *, instead: BeginMigration | None = None) -> UpdateLogin:
+        return UpdateLogin(replace(LRP, process_guid=key), None, instead=instead)
+
+    def test_they_take_turns(self, scene: Scene) -> None:
+        for key in (C, D):
+            scene.gate.start(key, Goal.CACHE)
+
+        assert scene.gate.why_not_update(self.update(A), NOW) is None
+        waits = scene.gate.why_not_update(self.update(B), NOW)
+
+        assert waits is not None
+        assert waits.reason is Reason.LOGIN_OUTDATED
+        assert waits.retry_after == pytest.approx(1 / UPDATES_A_SECOND)
+        assert scene.gate.why_not_update(self.update(B), NOW + 0.2) is None
+
+    async def test_none_is_updated_before_cells_are_known_to_pull_with_the_new_login(
+        self, scene: Scene
+    ) -> None:
+        scene.pulls.problems[frozenset()] = "why"
+
+        assert scene.gate.why_not_update(self.update(A), NOW) == Outcome(Reason.CELLS_NOT_PROVEN, "why")
+
+        scene.pulls.problems.clear()
+        scene.gate.note_proven_cells(is_mended=False)
+        assert await scene.queued() == [A]
+        assert scene.gate.why_not_update(self.update(A), NOW) is None
+
+    def test_one_whose_instances_cannot_start_comes_first(self, scene: Scene) -> None:
+        assert scene.gate.why_not_update(self.update(A), NOW) is None
+        back = BeginMigration(LRP, None, 1, Goal.SOURCE)
+
+        assert scene.gate.why_not_update(self.update(B, instead=back), NOW) is None

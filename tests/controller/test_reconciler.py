@@ -149,6 +149,7 @@ class Bench:
     mode: Direction = field(default_factory=Direction)
     control: OperatorControl = field(init=False)
     pull_credentials: Credentials = PULL
+    pulls: UnaskedCells = field(default_factory=UnaskedCells)
     may_bridge: bool = False
     passed: float = 0.0
     """Seconds that a test has let pass."""
@@ -179,6 +180,7 @@ class Bench:
         records = self.store.records
         return ActionPorts(
             lrps=self.client,
+            logins=self.client,
             bridges=self.client,
             instances=self.client,
             journal=self.store.journal,
@@ -187,7 +189,7 @@ class Bench:
             engine=self.registry,
             verifier=CopyVerifier(self.registry, records, CACHE),
             requests=self.requests,
-            pulls=UnaskedCells(),
+            pulls=self.pulls,
             cache=CACHE,
         )
 
@@ -258,9 +260,9 @@ class Bench:
         return guid
 
     async def claimed(self) -> None:
-        """Wait until the cell has claimed all instances, none of which will run."""
+        """Wait until the cell has claimed all instances, none of which will run that does not run already."""
         async with asyncio.timeout(60):
-            while not all(row.state == "CLAIMED" for row in self.bbs.state.rows()):  # noqa: ASYNC110
+            while not all(row.state in {"CLAIMED", "RUNNING"} for row in self.bbs.state.rows()):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     def lose_stops(self) -> None:
@@ -1147,3 +1149,100 @@ class TestOperators:
         record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
         assert record is not None
         assert record.rounds == 1
+
+
+NEW_PULL = Credentials("puller", Secret("another-password"))
+
+
+class CellsThatCannotPull(UnaskedCells):
+    """Cells of which a canary has shown that they cannot pull."""
+
+    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
+        return True
+
+    def why_not(self, _placement_tags: frozenset[str]) -> str | None:  # type: ignore[override] # a reason
+        return "authentication required"
+
+
+class TestAnotherLogin:
+    """The config has another login than when the app was migrated."""
+
+    async def migrated(self, bench: Bench) -> App:
+        """Let an app run from its copy with the former login."""
+        app = await bench.app_with_copy()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "migrated")
+        bench.queue, bench.pull_credentials = WorkQueue(), NEW_PULL
+        return app
+
+    def password(self, bench: Bench, app: App) -> str:
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        return lrp.image_password
+
+    async def test_it_is_updated_in_place_and_counted_until_then(self, bench: Bench) -> None:
+        app = await self.migrated(bench)
+        reconciler = bench.reconciler(run_id="run-2")
+        await bench.control.pause()
+        async with bench.running(reconciler):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "paused")
+            assert reconciler.gate.logins.outdated == 1
+            await bench.control.resume()
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "login-updated")
+
+        assert self.password(bench, app) == "another-password"
+        assert reconciler.gate.logins.outdated == 0
+        assert bench.bbs.requests["/v1/desired_lrp/update"] == 1
+
+    async def test_a_migration_that_the_former_config_began_ends_with_the_present_login(
+        self, bench: Bench
+    ) -> None:
+        app = await bench.app_with_copy()
+        bench.cell.start_gate.clear()
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "starting")
+        assert self.password(bench, app) == "cache-password"
+
+        bench.queue, bench.pull_credentials = WorkQueue(), NEW_PULL
+        again = bench.reconciler(run_id="run-2")
+        await again.recover()
+        bench.cell.start_gate.set()
+        async with bench.running(again):
+            await bench.reason(app, "login-updated")
+
+        assert self.password(bench, app) == "another-password"
+
+    async def test_an_app_that_is_refused_goes_back_to_its_source_if_the_new_login_is_refused_too(
+        self, bench: Bench
+    ) -> None:
+        app = await self.migrated(bench)
+        bench.pulls = CellsThatCannotPull()
+        await bench.control.pin([AppGuid(app.guid)])  # so that it is not migrated again
+        bench.cell.settings.crash_reason = refused
+        bench.cell.crash(app.process_guid, 0)
+        async with asyncio.timeout(10):
+            while not any(row.crash_reason == REFUSED for row in bench.bbs.state.rows()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        async with bench.running(bench.reconciler(run_id="run-2")):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "pinned-to-source")
+
+        assert bench.rootfs(app) == FROM_SOURCE
+        assert self.password(bench, app) == "source-password"
+        assert bench.bbs.requests["/v1/desired_lrp/update"] == 0
+
+
+REFUSED = (
+    "failed to create container: running image plugin create: fetching image reference: creating image: "
+    "creating image source: reading manifest latest in cache.example:8080/g: authentication required\n"
+    ": exit status 1"
+)
+
+
+def refused(lrp: DesiredLRP) -> str:
+    """Let cells be refused by the private registry."""
+    return REFUSED if lrp.root_fs.startswith(FROM_CACHE) else ""

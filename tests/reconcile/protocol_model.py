@@ -16,7 +16,6 @@ from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTa
 from reconcile.protocol import FAILURES, may_remove, next_step, row_of_removal
 from reconcile.reasons import Reason
 from reconcile.records import Goal, Migration, Phase, Strategy
-from reconcile.references import Rootfs
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -54,6 +53,11 @@ IMMEDIATE_RESTARTS = 3
 Key = tuple[ProcessGuid, int]
 
 
+def pull_of(lrp: DesiredLrp) -> Pull:
+    """Return what cells pull for an LRP."""
+    return Pull(lrp.rootfs, lrp.credentials)
+
+
 class Pulls(StrEnum):
     """What becomes of pulls from a registry."""
 
@@ -68,7 +72,7 @@ class Bbs:
 
     Attributes:
         stopping: Keys of rows whose container was asked to stop.
-        runs_from: Instance GUID to the rootfs of its definition.
+        runs_from: Instance GUID to the rootfs and the login of its definition.
         counts: Instances that were wanted last, by LRP, also of one that is not desired any more.
         routes: Routes that it had last, likewise.
         stops: The times at which an instance with a container was asked to stop, by instance GUID.
@@ -79,8 +83,8 @@ class Bbs:
     instances: dict[Key, ActualLrp] = field(default_factory=dict)
     stopping: set[Key] = field(default_factory=set)
     waiting: set[Key] = field(default_factory=set)
-    runs_from: dict[str, Rootfs] = field(default_factory=dict)
-    pulls: dict[Rootfs, Pulls] = field(default_factory=dict)
+    runs_from: dict[str, Pull] = field(default_factory=dict)
+    pulls: dict[Pull, Pulls] = field(default_factory=dict)
     stops: dict[str, list[float]] = field(default_factory=dict)
     given_up: set[str] = field(default_factory=set)
     counts: dict[ProcessGuid, int] = field(default_factory=dict)
@@ -189,7 +193,7 @@ class Bbs:
     def _claim(self, key: Key, row: ActualLrp) -> None:
         self.made += 1
         guid = f"i-{self.made}"
-        self.runs_from[guid] = self.desired[key[0]].rootfs
+        self.runs_from[guid] = pull_of(self.desired[key[0]])
         self.instances[key] = replace(row, state=CLAIMED, instance_guid=guid, cell_id="cell")
 
     def _pull(self, key: Key, row: ActualLrp) -> None:
@@ -236,10 +240,10 @@ class Bbs:
     def _is_wanted(self, key: Key) -> bool:
         return key[1] < self.counts.get(key[0], 0)
 
-    def runs(self, guid: ProcessGuid, rootfs: Rootfs) -> bool:
-        """Whether an instance of an LRP runs from a rootfs."""
+    def runs(self, guid: ProcessGuid, pull: Pull) -> bool:
+        """Whether an instance of an LRP runs from a rootfs, pulled with a login."""
         return any(
-            row.state is RUNNING and self.runs_from[row.instance_guid] == rootfs for row in self.rows(guid)
+            row.state is RUNNING and self.runs_from[row.instance_guid] == pull for row in self.rows(guid)
         )
 
 
@@ -253,8 +257,14 @@ class App:
         held: Instances that the app must not lose.
         ends: How its migrations ended.
         turns: Steps without a wait since anything else happened.
+        source: What the app runs from before.
+        copy: What it is migrated to.
+        renews_login: Whether both are the same copy, with another login each.
     """
 
+    source: Pull = SOURCE
+    copy: Pull = TARGET
+    renews_login: bool = False
     bbs: Bbs = field(default_factory=Bbs)
     row: Migration | None = None
     process_age: float = 0.0
@@ -288,7 +298,7 @@ class App:
         lrp = self.bbs.desired.get(PROCESS)
         if self.row is not None or lrp is None or lrp.instances == 0:
             return
-        if lrp.rootfs == TARGET.rootfs:
+        if pull_of(lrp) == self.copy:
             self._put_back(lrp)
             return
         if not self.is_proven or self.is_restore_requested:
@@ -305,7 +315,7 @@ class App:
         if failure is None or not failure.is_pull_failure or (runs and not self.may_bridge):
             return
         row = self._row_of(lrp, runs=runs)
-        self._begin(replace(row, goal=Goal.SOURCE, ended=Reason.NOT_PULLED, way_back=SOURCE))
+        self._begin(replace(row, goal=Goal.SOURCE, ended=Reason.NOT_PULLED, way_back=self.source))
 
     def _row_of(self, lrp: DesiredLrp, *, runs: bool) -> Migration:
         return Migration(
@@ -318,6 +328,7 @@ class App:
             started_at=self.bbs.now,
             entered_at=self.bbs.now,
             strategy=Strategy.BRIDGE if runs else Strategy.RECREATE,
+            renews_login=self.renews_login,
         )
 
     def _begin(self, row: Migration) -> None:
@@ -348,7 +359,10 @@ class App:
     def target(self) -> Pull:
         """What the LRP is to run from."""
         assert self.row is not None
-        return self.row.way_back or TARGET
+        return self.row.way_back or self.copy
+
+    def _on_target(self, lrp: DesiredLrp) -> DesiredLrp:
+        return replace(lrp, rootfs=self.target.rootfs, credentials=self.target.credentials)
 
     def next(self) -> Step | None:
         """Decide the next step."""
@@ -366,7 +380,7 @@ class App:
                 self.row = row
             case DesireBridge(row, instances):
                 lrp = replace(row.original, process_guid=BRIDGE, domain=BRIDGE_DOMAIN, instances=instances)
-                self.bbs.desire(replace(lrp, rootfs=self.target.rootfs))
+                self.bbs.desire(self._on_target(lrp))
             case UpdateBridge(_, wanted):
                 self.bbs.update(BRIDGE, wanted.instances, wanted.routes)
             case RemoveOriginal(before):
@@ -397,12 +411,12 @@ class App:
         self.row = None
         self.ends[reason] += 1
         if reason is Reason.MIGRATED:
-            has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, TARGET.rootfs)
+            has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, self.copy)
             assert has_run, "called cached although nothing ran from the copy"
             assert PROCESS in self.bbs.desired, "called cached, but it is gone"
             assert self.bbs.desired[PROCESS].rootfs == TARGET.rootfs, "called cached, but it is on its source"
         if reason is Reason.RESTORED and PROCESS in self.bbs.desired:
-            assert self.bbs.desired[PROCESS].rootfs == SOURCE.rootfs, "called restored, but it is on the copy"
+            assert pull_of(self.bbs.desired[PROCESS]) == self.source, "called restored, but it is on the copy"
         if reason in FAILURES or reason is Reason.IMAGE_NOT_STARTED:
             self.is_proven = False
         assert BRIDGE not in self.bbs.desired
@@ -425,7 +439,7 @@ class App:
     def _desire_original(self, row: Migration, *, loses_answer: bool) -> None:
         if PROCESS in self.bbs.desired:  # its owner was faster
             return
-        self.bbs.desire(replace(row.original, rootfs=self.target.rootfs))
+        self.bbs.desire(self._on_target(row.original))
         if not loses_answer:
             self.row = replace(row, phase=Phase.STARTING, entered_at=self.bbs.now)
 
@@ -495,7 +509,8 @@ class App:
     @property
     def definition(self) -> DesiredLrp:
         """What the owner desires."""
-        return replace(LRP, instances=self.wanted, routes=self.routes, metric_tags=self.annotation)
+        lrp = replace(LRP, instances=self.wanted, routes=self.routes, metric_tags=self.annotation)
+        return replace(lrp, rootfs=self.source.rootfs, credentials=self.source.credentials)
 
     def owner_syncs(self) -> None:
         """Desire what is missing, correct what is out of date, and remove what is deleted."""
@@ -534,7 +549,7 @@ class App:
     def look(self) -> None:
         """Check that the app serves what it must, and that no instance is stopped again and again."""
         own, bridged = self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)
-        self.has_run_from_copy |= self.bbs.runs(PROCESS, TARGET.rootfs)
+        self.has_run_from_copy |= self.bbs.runs(PROCESS, self.copy)
         least = min(self.held, self.wanted)
         assert own + bridged >= least, f"{own} and {bridged} of {least}"
         routed = sum(
@@ -555,12 +570,12 @@ class App:
     def comes_to_rest(self) -> None:
         """With nobody to disturb it all comes to rest."""
         self.late_removal = self.is_restore_requested = self.bbs.loses_stops = False
-        self.bbs.pulls[SOURCE.rootfs] = Pulls.WORK
-        copy_works = self.bbs.pulls.get(TARGET.rootfs, Pulls.WORK) is Pulls.WORK
+        self.bbs.pulls[self.source] = Pulls.WORK
+        copy_works = self.bbs.pulls.get(self.copy, Pulls.WORK) is Pulls.WORK
         for n in range(300):
             self.is_proven = self.is_proven or copy_works
             if n == 100 and not copy_works:  # even pulls that hang come to an end
-                self.bbs.pulls[TARGET.rootfs] = Pulls.FAIL
+                self.bbs.pulls[self.copy] = Pulls.FAIL
             self.bbs.progress()
             if n % 15 == 0:
                 self.owner_syncs()
@@ -591,4 +606,4 @@ class App:
             is_stuck = not copy_works and not self.may_bridge  # what runs from the copy holds the rest there
             assert self.bbs.serving(PROCESS) == self.wanted or (is_stuck and self.bbs.serving(PROCESS))
             if copy_works and self.may_bridge:
-                assert self.bbs.desired[PROCESS].rootfs == TARGET.rootfs
+                assert pull_of(self.bbs.desired[PROCESS]) == self.copy

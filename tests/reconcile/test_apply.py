@@ -9,18 +9,29 @@ from typing import cast
 
 import pytest
 
-from reconcile.actions import Action, BeginMigration, Continue
+from reconcile.actions import Action, BeginMigration, Continue, UpdateLogin
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Coverage, Facts, OverrideFacts, RecordFacts
-from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid, Pull
+from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ModificationTag, ProcessGuid, Pull, Secret
 from reconcile.observed import Observed
 from reconcile.orders import Order
 from reconcile.ports import CacheRequests, ImageEngine, Verifier
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, Goal, Migration, OriginalSource, Phase, Strategy
+from reconcile.records import (
+    CachedImage,
+    CacheJob,
+    CacheRequest,
+    Goal,
+    JobId,
+    JobState,
+    Migration,
+    OriginalSource,
+    Phase,
+    Strategy,
+)
 from reconcile.references import CacheGuid, Rootfs
 from reconcile.start_failures import Blame, StartFailure, start_failure
 from reconcile.steps import (
@@ -40,6 +51,7 @@ from reconcile.steps import (
 from tests.reconcile.protocol_samples import (
     CLAIMED,
     CRASHED,
+    EXITED,
     LIMITS,
     NEW,
     NO_SUCH_COPY,
@@ -75,6 +87,7 @@ class Ports:
     instances: tuple[ActualLrp, ...] = ()
     migration: Migration | None = None
     has_image: bool = True
+    stores_logins: bool = True
     done: list[object] = field(default_factory=list)
     refusals: dict[str, DockerCacheError] = field(default_factory=dict)
     requested: list[str] = field(default_factory=list)
@@ -83,6 +96,7 @@ class Ports:
     def ports(self) -> ActionPorts:
         return ActionPorts(
             lrps=self,
+            logins=self,
             bridges=self,
             instances=self,
             journal=self,
@@ -138,6 +152,11 @@ class Ports:
     async def update_from(self, process_guid: ProcessGuid, lrp: DesiredLrp) -> None:
         self._do("update", process_guid, lrp)
 
+    async def update_credentials(self, process_guid: ProcessGuid, credentials: Credentials | None) -> None:
+        self._do("login", process_guid, credentials)
+        if self.lrp is not None and self.stores_logins:
+            self.lrp = replace(self.lrp, credentials=credentials)
+
     async def upsert_domain(self, domain: str, *, ttl: int) -> None:
         self._do("domain", domain)
 
@@ -186,6 +205,9 @@ class Ports:
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         return None
+
+    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+        return False
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         self._do("failure", cell_id, placement_tags, failure.blame)
@@ -603,3 +625,89 @@ class TestBeginning:
         assert "failure" not in ports.names
         assert ports.migration is not None
         assert not ports.migration.is_turned_back
+
+
+FORMER, PRESENT = Credentials("cells", Secret("former")), Credentials("cells", Secret("present"))
+WITH_FORMER = replace(ON_COPY, credentials=FORMER)
+FIRST_SOURCE = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials)
+
+
+class TestUpdatingALogin:
+    """Only reading it back shows whether a BBS stores a login that is updated in place."""
+
+    async def update(self, ports: Ports, action_ports: ActionPorts) -> Outcome:
+        observed = replace(ports.observed(), lrp=WITH_FORMER, original_source=FIRST_SOURCE)
+        return await apply(UpdateLogin(WITH_FORMER, PRESENT), observed, ports.facts, action_ports)
+
+    @pytest.mark.parametrize("stores", [True, False])
+    async def test_what_is_read_back_is_remembered(self, stores: bool) -> None:  # noqa: FBT001 - a parameter
+        ports = Ports(lrp=WITH_FORMER, stores_logins=stores)
+        action_ports = ports.ports
+
+        outcome = await self.update(ports, action_ports)
+
+        assert action_ports.login_storage.is_stored is stores
+        assert ports.done == [("login", PROCESS, PRESENT)]
+        if stores:
+            assert (outcome.reason, outcome.retry_after) == (Reason.LOGIN_UPDATED, None)
+        else:
+            assert (outcome.reason, outcome.retry_after) == (Reason.LOGIN_OUTDATED, 0.0)
+
+    async def test_instances_that_were_refused_are_started_soon(self) -> None:
+        ports = Ports(lrp=WITH_FORMER, instances=(crashed(UNREACHABLE), instance(1), crashed(EXITED, 2)))
+
+        await self.update(ports, ports.ports)
+
+        assert ports.done[1:] == [("retire", 0)]
+
+    async def test_an_lrp_that_is_gone_meanwhile_shows_nothing_of_the_bbs(self) -> None:
+        ports = Ports(lrp=WITH_FORMER, refusals={"login": NotFound("bbs", "ResourceNotFound", "gone")})
+        action_ports = ports.ports
+
+        outcome = await self.update(ports, action_ports)
+
+        assert outcome.reason is Reason.NOT_DESIRED
+        assert action_ports.login_storage.is_stored is None
+
+    async def test_one_that_its_owner_desired_from_its_source_meanwhile_gets_its_own_login_back(self) -> None:
+        """Otherwise its cells would offer the login of the private registry to that source."""
+        ports = Ports(lrp=replace(LRP, tag=ModificationTag("epoch-9", 0)))
+        action_ports = ports.ports
+
+        outcome = await self.update(ports, action_ports)
+
+        assert ports.done == [("login", PROCESS, PRESENT), ("login", PROCESS, LRP.credentials)]
+        assert action_ports.login_storage.is_stored is None
+        assert outcome.retry_after == 0.0
+
+
+class TestRenewingALoginByAMigration:
+    ACTION = BeginMigration(
+        WITH_FORMER, IMAGE, 1, strategy=Strategy.BRIDGE, reason=Reason.LOGIN_OUTDATED, renews_login=True
+    )
+
+    async def test_its_source_stays_as_it_is_known(self) -> None:
+        ports = Ports(lrp=WITH_FORMER)
+
+        await ports.carry_out(self.ACTION)
+
+        assert ports.migration is not None
+        assert ports.migration.renews_login
+        assert "save source" not in ports.names
+
+    async def test_a_copy_that_has_vanished_is_not_requested_with_the_login_of_the_private_registry(
+        self,
+    ) -> None:
+        ports = Ports(lrp=WITH_FORMER, has_image=False)
+        asked = list[CacheRequest]()
+
+        class Requests:
+            async def request(self, request: CacheRequest) -> CacheJob:
+                asked.append(request)
+                return CacheJob(JobId("j"), request.source, JobState.QUEUED, request.reason, 0.0, 0.0)
+
+        observed = replace(ports.observed(), binding=None, current_copy=IMAGE, original_source=FIRST_SOURCE)
+        await apply(self.ACTION, observed, ports.facts, replace(ports.ports, requests=Requests()))
+
+        assert [(each.source, each.credentials) for each in asked] == [(IMAGE.source, LRP.credentials)]
+        assert ports.migration is None

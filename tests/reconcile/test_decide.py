@@ -13,7 +13,7 @@ from reconcile.actions import (
     Skip,
     VerifyImage,
 )
-from reconcile.decide import RETRY_FAILED_AFTER, decide, decide_orphaned_bridge
+from reconcile.decide import decide, decide_orphaned_bridge
 from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import (
     ActualLrp,
@@ -27,7 +27,7 @@ from reconcile.lrps import (
     RunAction,
     Secret,
 )
-from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
+from reconcile.migration_choice import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
@@ -218,7 +218,7 @@ def test_a_copy_that_instances_crashed_from_is_verified_before_another_app_is_mi
 
 def test_an_instance_of_a_definition_that_was_removed_is_retired_wherever_the_lrp_runs_from() -> None:
     late = row(ActualLrpState.RUNNING, guid="old")
-    moved = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    moved = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     observed = replace(READY, lrp=moved, instances=(late, RUNNING), stale=frozenset({"old"}))
 
     assert decide(observed, RULES) == RetireInstances((late,), Reason.RETIRED_STALE_INSTANCES)
@@ -227,7 +227,7 @@ def test_an_instance_of_a_definition_that_was_removed_is_retired_wherever_the_lr
 class TestWayBack:
     """The private registry is gone for good: what runs from it goes back to where it came from."""
 
-    MIGRATED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    MIGRATED = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     ORIGINAL_SOURCE = OriginalSource(
         PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
     )
@@ -320,7 +320,10 @@ SKIPPED = {
         replace(LRP, rootfs=Rootfs("docker:///library/-x#1")),
         "not-cacheable",
     ),
-    "already from the cache": (replace(LRP, rootfs=RULES.cache.rootfs(GUID)), "already-cached"),
+    "already from the cache": (
+        replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID)),
+        "already-cached",
+    ),
     "already from the cache, host in capitals": (
         replace(LRP, rootfs=Rootfs("docker://CACHE.example:8080/x#latest")),
         "already-cached",
@@ -437,7 +440,7 @@ def test_an_lrp_that_somebody_keeps_reverting_is_skipped() -> None:
 
 
 def failed_restore(reason: Reason = Reason.BRIDGE_CRASHED) -> Observed:
-    copy = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    copy = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     record = replace(RECORD, rootfs=str(copy.rootfs), reason=reason, detail="bridge: from its source")
     return replace(READY, lrp=copy, record=record, binding=None, job=None, image=None)
 

@@ -44,7 +44,7 @@ class TestACopyThatCellsCannotPullAnyMore:
     ORIGINAL_SOURCE = OriginalSource(
         PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
     )
-    COPY = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    COPY = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     FAILING = replace(
         READY, lrp=COPY, instances=(crashed(UNREACHABLE),), original_source=ORIGINAL_SOURCE, record=RECORD
     )
@@ -185,7 +185,7 @@ class TestTargetOfAnOpenMigration:
 class TestLeftOnItsCopy:
     """It does not run from its copy, and would not run from its source either."""
 
-    COPY = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+    COPY = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     RECORD = replace(
         RECORD, rootfs=str(COPY.rootfs), reason=Reason.PROCESS_EXITED, detail="Exited with status 3"
     )

@@ -129,7 +129,7 @@ async def test_the_way_back_needs_the_original_source_and_the_instances(
 
 async def test_of_an_lrp_that_runs_from_a_copy_its_source_and_its_instances_are_read() -> None:
     """It goes back when cells cannot pull the copy any more."""
-    reads = Reads(lrp=replace(LRP, rootfs=RULES.cache.rootfs(GUID)), copy=KnownCopy())
+    reads = Reads(lrp=replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID)), copy=KnownCopy())
 
     observed = await observe(PROCESS, reads.facts(), CONTEXT)
 

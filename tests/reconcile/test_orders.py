@@ -36,7 +36,7 @@ from tests.reconcile.test_decide import (
 
 MIGRATE = Order(Goal.CACHE, since=NOW - 10)
 BACK = Order(Goal.SOURCE, since=NOW - 10)
-MIGRATED = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+MIGRATED = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
 ORIGINAL_SOURCE = OriginalSource(
     PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
 )

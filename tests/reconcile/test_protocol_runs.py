@@ -8,6 +8,7 @@ The gate draws the same examples each time, and a long run new ones.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -22,11 +23,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from reconcile.lrps import Credentials, Secret
 from reconcile.reasons import Reason
 from reconcile.records import Phase
 from reconcile.steps import RemoveOriginal
 from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls
 from tests.reconcile.test_decide import PROCESS
+
+FORMER, PRESENT = Credentials("cells", Secret("former")), Credentials("cells", Secret("present"))
 
 
 class Migrating(RuleBasedStateMachine):
@@ -34,7 +38,11 @@ class Migrating(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.app = App()
+        self.app = self.new_app()
+
+    def new_app(self) -> App:
+        """Make an app that runs from its source, and is migrated to its copy."""
+        return App()
 
     @initialize(
         instances=st.integers(1, 3), runs=st.booleans(), may_bridge=st.sampled_from([True, True, False])
@@ -76,11 +84,11 @@ class Migrating(RuleBasedStateMachine):
 
     @rule(pulls=st.sampled_from(Pulls))
     def copy_changes(self, pulls: Pulls) -> None:
-        self.app.bbs.pulls[TARGET.rootfs] = pulls
+        self.app.bbs.pulls[self.app.copy] = pulls
 
     @rule(pulls=st.sampled_from(Pulls))
     def source_changes(self, pulls: Pulls) -> None:
-        self.app.bbs.pulls[SOURCE.rootfs] = pulls
+        self.app.bbs.pulls[self.app.source] = pulls
 
     @rule(loses=st.booleans())
     def stops_get_lost(self, loses: bool) -> None:  # noqa: FBT001 - drawn
@@ -203,7 +211,7 @@ def test_a_scaling_just_before_a_removal_takes_effect_is_not_lost() -> None:
 def starting_app(*, source: Pulls = Pulls.WORK, copy: Pulls = Pulls.WORK) -> Run:
     """Let an app be CLAIMED by its cell, and its LRP be removed to run from the copy."""
     run = Run()
-    run.bbs.pulls = {SOURCE.rootfs: source, TARGET.rootfs: copy}
+    run.bbs.pulls = {SOURCE: source, TARGET: copy}
     run.begin(1, runs=False)
     assert run.row is not None
     assert run.row.phase is Phase.REMOVED
@@ -216,7 +224,7 @@ def test_an_app_that_is_starting_runs_from_its_copy_without_a_bridge() -> None:
     run.passes(4)
 
     assert run.ends == {Reason.MIGRATED: 1}
-    assert run.bbs.runs(PROCESS, TARGET.rootfs)
+    assert run.bbs.runs(PROCESS, TARGET)
 
 
 def test_a_stopgap_serves_an_app_whose_pull_from_the_source_cannot_be_interrupted() -> None:
@@ -228,7 +236,7 @@ def test_a_stopgap_serves_an_app_whose_pull_from_the_source_cannot_be_interrupte
     assert run.bbs.serving(BRIDGE) == 2
     assert run.bbs.desired[PROCESS].rootfs == TARGET.rootfs
     assert run.bbs.serving(PROCESS) == 0
-    run.bbs.pulls[SOURCE.rootfs] = Pulls.WORK
+    run.bbs.pulls[SOURCE] = Pulls.WORK
     run.comes_to_rest()
     assert run.ends == {Reason.MIGRATED: 1}
 
@@ -267,7 +275,7 @@ def test_an_app_whose_stopgap_cannot_be_pulled_goes_back_to_its_source() -> None
     run.passes(12)
 
     assert run.bbs.desired[PROCESS].rootfs == SOURCE.rootfs
-    run.bbs.pulls[SOURCE.rootfs] = Pulls.WORK
+    run.bbs.pulls[SOURCE] = Pulls.WORK
     run.comes_to_rest()
     assert run.ends == {Reason.NOT_PULLED: 1}
 
@@ -282,7 +290,7 @@ def test_an_app_whose_copy_hangs_is_on_its_source_when_the_time_is_up() -> None:
 
     assert run.bbs.desired[PROCESS].rootfs == SOURCE.rootfs
     assert run.bbs.serving(PROCESS, BRIDGE) >= 1, "a stopgap from the source serves while the copy hangs"
-    run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL  # the pull that hung ends
+    run.bbs.pulls[TARGET] = Pulls.FAIL  # the pull that hung ends
     run.comes_to_rest()
     assert run.ends == {Reason.NOT_STARTED: 1}
 
@@ -293,7 +301,7 @@ def restored(run: Run) -> None:
     run.passes(40)
     assert run.row is None, run.row
     assert run.bbs.desired[PROCESS].rootfs == SOURCE.rootfs
-    assert run.bbs.runs(PROCESS, SOURCE.rootfs)
+    assert run.bbs.runs(PROCESS, SOURCE)
     assert BRIDGE not in run.bbs.desired
 
 
@@ -321,10 +329,10 @@ def test_an_operator_turns_an_app_round_that_is_removed() -> None:
 def test_an_operator_turns_an_app_round_that_waits_for_its_copy_beside_its_bridge(copy: Pulls) -> None:
     """However long it would wait: the bridge serves from the copy, which its own instances may never do."""
     run = begun(2)
-    run.bbs.pulls[TARGET.rootfs] = copy
+    run.bbs.pulls[TARGET] = copy
     while run.row is None or run.row.phase is not Phase.STARTING:
         run.goes(run.bbs.progress, run.step, lambda: run.time_passes(0.3))
-    run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL if copy is Pulls.FAIL else Pulls.WORK
+    run.bbs.pulls[TARGET] = Pulls.FAIL if copy is Pulls.FAIL else Pulls.WORK
 
     restored(run)
 
@@ -337,7 +345,7 @@ def test_an_app_whose_stops_were_lost_is_back_on_its_source_although_its_bridge_
     while run.row is not None and run.row.phase is not Phase.REMOVED:
         run.goes(run.step, lambda: run.time_passes(2.0))
     run.is_restore_requested = True
-    run.bbs.pulls[TARGET.rootfs] = Pulls.FAIL
+    run.bbs.pulls[TARGET] = Pulls.FAIL
     while run.row is not None and run.row.phase is not Phase.STARTING:
         run.goes(run.step, lambda: run.time_passes(2.0))
     for key in [(BRIDGE, index) for index in range(lost)]:
@@ -348,7 +356,7 @@ def test_an_app_whose_stops_were_lost_is_back_on_its_source_although_its_bridge_
     run.comes_to_rest()
 
     assert run.ends[Reason.RESTORED] == 1
-    assert all(run.bbs.runs_from[each.instance_guid] == SOURCE.rootfs for each in run.bbs.rows(PROCESS))
+    assert all(run.bbs.runs_from[each.instance_guid] == SOURCE for each in run.bbs.rows(PROCESS))
 
 
 def test_an_app_that_its_owner_starts_anew_while_its_bridge_is_removed_was_not_migrated() -> None:
@@ -389,7 +397,7 @@ def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:
     assert run.row.phase is Phase.STARTING
     run.is_restore_requested = True
     run.steps(3)
-    run.bbs.pulls[TARGET.rootfs] = Pulls.WORK  # the pull that hung ends
+    run.bbs.pulls[TARGET] = Pulls.WORK  # the pull that hung ends
 
     restored(run)
 
@@ -471,13 +479,29 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
 Migrating.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
 TestMigrating = Migrating.TestCase
 
+
+class RenewingLogin(Migrating):
+    """The same with an app that runs from its copy, and is migrated to the same copy with another login."""
+
+    def new_app(self) -> App:
+        return App(
+            source=replace(TARGET, credentials=FORMER),
+            copy=replace(TARGET, credentials=PRESENT),
+            renews_login=True,
+        )
+
+
+RenewingLogin.TestCase.settings = Migrating.TestCase.settings
+TestRenewingLogin = RenewingLogin.TestCase
+
 PARTS, EXAMPLES = 10, 5_000
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("machine", [Migrating, RenewingLogin])
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
-def test_50_000_other_runs(part: int) -> None:
+def test_50_000_other_runs(part: int, machine: type[Migrating]) -> None:
     del part  # each draws examples of its own
     chosen = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
-    run_state_machine_as_test(Migrating, settings=chosen)
+    run_state_machine_as_test(machine, settings=chosen)

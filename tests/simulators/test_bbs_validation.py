@@ -245,3 +245,20 @@ def test_unknown_fields_are_dropped_at_any_depth() -> None:
 
     assert handle(state, DESIRE, body) == b""
     assert unknown not in state.desired["some-guid"].SerializeToString()
+
+
+def test_an_update_with_an_empty_login_takes_the_login_away() -> None:
+    """Both parts are present, and empty; half a login is refused by the version that knows it."""
+    taken = DesiredLRPUpdate(image_username="", image_password="")
+    request = UpdateDesiredLRPRequest(process_guid="some-guid", update=taken).SerializeToString()
+    seen = {}
+    for version in Version:
+        state = State(version)
+        lrp = some_lrp(instances=0)
+        lrp.image_username, lrp.image_password = "user", "password"
+        desired.desire(state, lrp)
+        assert handle(state, "/v1/desired_lrp/update", request) == b""
+        after = state.desired["some-guid"]
+        seen[version] = (after.image_username, after.image_password, after.modification_tag.index)
+
+    assert seen == {Version.OLD: ("user", "password", 1), Version.NEW: ("", "", 1)}

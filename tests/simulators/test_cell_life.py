@@ -5,11 +5,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
+import httpx
 import pytest
 
 from protos.bbs.actual_lrp_pb2 import ActualLRP, ActualLRPKey
 from protos.bbs.actual_lrp_requests_pb2 import RetireActualLRPRequest
-from tests.simulators import cell_failures
+from protos.bbs.desired_lrp_pb2 import DesiredLRPUpdate
+from tests.simulators import cell_failures, images
+from tests.simulators import registry as registry_simulator
 from tests.simulators.bbs import Bbs, actual, convergence, desired, serve_bbs
 from tests.simulators.bbs.state import upsert_domain
 from tests.simulators.bbs_probe import Clock, is_up, probe, some_lrp, states, until
@@ -337,3 +340,32 @@ async def test_a_stale_reservation_is_given_up(certificates: Certificates) -> No
         desired.remove(bbs.state, GUID)
 
         await until(lambda: not cell.instances)
+
+
+async def test_a_login_that_is_updated_is_used_by_instances_that_are_created_later(
+    certificates: Certificates,
+) -> None:
+    """The one that runs is not touched: nothing is stopped, and nothing pulled."""
+    with registry_simulator.serve() as registry:
+        registry.login = registry_simulator.BasicLogin({"second": "two"})
+        client_map = {registry.address: registry.url}
+        settings = CellSettings(start_delay=0, stop_delay=0.02, failure_delay=0.01, registry_map=client_map)
+        async with cell_for(certificates, settings) as (bbs, cell):
+            login = httpx.BasicAuth("second", "two")
+            with httpx.Client(base_url=registry.url, auth=login) as client:
+                images.push_image(client, "team/app", "1", images.image([images.layer(4000, 1)]))
+            lrp = some_lrp(rootfs=f"docker://{registry.address}/team/app#1")
+            lrp.image_username, lrp.image_password = "second", "two"
+            desired.desire(bbs.state, lrp)
+            await until(is_up(bbs, GUID, 1))
+            (first,) = cell.instances
+            requests = len(registry.requests)
+
+            desired.update(bbs.state, GUID, DesiredLRPUpdate(image_username="third", image_password="3"))
+            await asyncio.sleep(0.1)
+            assert list(cell.instances) == [first]
+            assert len(registry.requests) == requests
+
+            desired.update(bbs.state, GUID, DesiredLRPUpdate(instances=2))
+            await until(lambda: "authentication required" in row(bbs, 1).crash_reason)
+            assert row(bbs, 0).state == "RUNNING"

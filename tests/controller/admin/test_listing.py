@@ -16,7 +16,7 @@ from reconcile.records import Goal, LrpRecord, Migration, Phase
 from tests.reconcile.test_causes import NO_DISK, UNKNOWN, crashed, waiting
 from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, READY, RECORD, RULES, row
 
-COPY = replace(LRP, rootfs=RULES.cache.rootfs(GUID), instances=1)
+COPY = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID), instances=1)
 ON_COPY = Observed(PROCESS, now=NOW, process_age=1000.0, run_id="run-1", lrp=COPY)
 SURVEY = cast(Survey, SimpleNamespace(rules=RULES))
 

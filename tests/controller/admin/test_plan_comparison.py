@@ -137,3 +137,14 @@ async def test_one_that_was_to_be_pinned_may_be_gone() -> None:
 async def test_one_that_was_to_be_migrated_may_not() -> None:
     with pytest.raises(Conflict, match="p-1 is gone"):
         await compared(None, planned=BACK)
+
+
+async def test_a_login_that_was_updated_meanwhile_is_done() -> None:
+    planned = replace(
+        PLANNED, subject=replace(SUBJECT, rootfs=TO), strategy=Strategy.UPDATE, reason=Reason.LOGIN_OUTDATED
+    )
+    renewed = replace(ON_COPY, lrp=replace(MIGRATED, credentials=RULES.pull_credentials))
+
+    assert (await compared(renewed, planned=planned, goal=Goal.CACHE)).done == {PROCESS}
+    outdated = replace(renewed, lrp=replace(MIGRATED, credentials=LRP.credentials))
+    assert (await compared(outdated, planned=planned, goal=Goal.CACHE)).done == set()

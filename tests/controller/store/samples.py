@@ -110,6 +110,7 @@ def turned_back_migration() -> Migration:
         drain_sent_at=306.5,
         routed_at=307.5,
         synced_by=305.5,
+        renews_login=True,
         way_back=Pull(
             Rootfs("docker://registry.example/team/marker-image#7"),
             Credentials("somebody", Secret(MARKER_PASSWORD)),

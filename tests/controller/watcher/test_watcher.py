@@ -51,7 +51,7 @@ from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import Rootfs
 from reconcile.stop_requests import StopRequests
-from tests.reconcile.test_decide import LRP, PROCESS, RULES
+from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
 from tests.reconcile.test_staging import staging_task
 
 pytestmark = pytest.mark.looptime
@@ -101,6 +101,8 @@ class MemoryBbs:
     skipped: int = 0
     problem: DockerCacheError | None = None
     events: "asyncio.Queue[Event | DockerCacheError]" = field(default_factory=asyncio.Queue)
+    lrps: list[DesiredLrp] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
     subscribed: int = 0
     listed: int = 0
 
@@ -132,6 +134,15 @@ class MemoryBbs:
 
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Scan:
         return Scan([each for each in self.infos if each.domain == domain], self.skipped)
+
+    async def list_desired_lrps(
+        self, domain: str, process_guids: Sequence[ProcessGuid]
+    ) -> AsyncIterator[DesiredLrp]:
+        assert domain == ""
+        self.batches.append(len(process_guids))
+        for lrp in self.lrps:
+            if lrp.process_guid in process_guids:
+                yield lrp
 
 
 @dataclass
@@ -466,6 +477,28 @@ class TestSweep:
             await asyncio.sleep(INTERVAL + 1.0)
 
             assert await scene.queued() == [PROCESS]
+
+    async def test_those_with_another_login_than_the_configured_one_are_looked_at_when_it_begins(
+        self, store: Store
+    ) -> None:
+        """In batches, and once: the config changes only with the process."""
+        copies = [
+            replace(
+                CACHED,
+                process_guid=ProcessGuid(f"p-{number:03}"),
+                rootfs=RULES.cache.rootfs(GUID),
+                credentials=LRP.credentials if number in {7, 259} else RULES.pull_credentials,
+            )
+            for number in range(260)
+        ]
+        bbs = MemoryBbs(infos=list(map(info, copies)), lrps=copies)
+        async with watching(store, bbs) as scene:
+            due_anyway = set(await scene.queued())
+            await asyncio.sleep(3 * INTERVAL)
+
+            assert due_anyway >= {"p-007", "p-259"}
+            assert len(due_anyway) < 100, "the others by and by"
+            assert bbs.batches == [250, 10]
 
     async def test_a_bridge_of_no_migration_is_looked_at(self, store: Store) -> None:
         bridge = replace(CACHED, process_guid=bridge_of(PROCESS), domain=BRIDGE_DOMAIN)

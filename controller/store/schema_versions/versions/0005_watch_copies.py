@@ -1,4 +1,7 @@
-"""Add what is remembered of copies that are looked after: where each lies, and what was last seen of it."""
+"""Add what is remembered of copies that are looked after: where each lies, and what was last seen of it.
+
+An open migration may only bring another login since this version.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +15,9 @@ depends_on = None
 def upgrade() -> None:
     """Add a column to the copies and a table beside them; a copy without a row there was never looked at."""
     op.add_column("images", sa.Column("registry", sa.String(length=255), nullable=False, server_default=""))
+    op.add_column(
+        "migrations", sa.Column("renews_login", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
     op.create_table(
         "copy_checks",
         sa.Column("cache_guid", sa.String(length=36), nullable=False),

@@ -1,0 +1,107 @@
+"""Begins a migration once its copy is found in the private registry, and reads back a copy that needs it."""
+
+from dataclasses import replace
+
+from reconcile.actions import BeginMigration, VerifyImage
+from reconcile.apply.action_ports import ActionPorts, Outcome
+from reconcile.apply.journal_rows import enter, note_failure
+from reconcile.apply.replacing import remove_original
+from reconcile.decide import request_of_lrp
+from reconcile.errors import DockerCacheError
+from reconcile.facts import Facts
+from reconcile.instances import failure_of_pull
+from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
+from reconcile.observed import Observed
+from reconcile.reasons import Reason
+from reconcile.records import CachedImage, Migration, OriginalSource, Phase, Strategy
+from reconcile.references import CacheGuid
+
+
+async def verify_copy(action: VerifyImage, observed: Observed, ports: ActionPorts) -> Outcome:
+    """Read a copy back; of one that is corrupt request what is missing."""
+    if await ports.verifier.verify(action.image):
+        return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
+    await _request_again(action.lrp.process_guid, action.image, observed, ports)
+    corrupt = ports.cache.image(action.image.cache_guid)
+    return Outcome(Reason.COPY_CORRUPT, f"{corrupt} is corrupt: requested what is missing")
+
+
+async def _request_again(
+    guid: ProcessGuid, image: CachedImage, observed: Observed, ports: ActionPorts
+) -> Outcome:
+    if observed.lrp is not None:
+        source = image.source if observed.binding is None else observed.binding.source
+        request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
+        if observed.current_copy is not None:  # it has the login of the private registry, not of its source
+            known = observed.original_source
+            request = replace(request, credentials=None if known is None else known.credentials)
+        await ports.requests.request(request)
+    await ports.journal.delete_migration(guid)
+    vanished = f"{ports.cache.image(image.cache_guid)} vanished from the private registry"
+    return Outcome(Reason.WAITING_FOR_COPY, vanished)
+
+
+async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
+    """Write the first row, look for the copy, remember the original source, and take the first step."""
+    guid, image = action.lrp.process_guid, action.image
+    cache_guid = _cache_guid_of(action, observed)
+    row = Migration(
+        process_guid=guid,
+        cache_guid=cache_guid,
+        phase=Phase.PREPARED,
+        original=action.lrp,
+        rounds=action.rounds,
+        run_id=observed.run_id,
+        started_at=observed.now,
+        goal=action.goal,
+        strategy=action.strategy,
+        entered_at=observed.now,
+        ended=action.ended,
+        detail=action.detail,
+        way_back=_way_back_of(action, observed),
+        renews_login=action.renews_login,
+    )
+    await ports.journal.save_migration(row)
+    if action.ended is not None:
+        await note_failure(row, failure_of_pull(observed.instances), observed, ports)
+    if image is not None:
+        try:
+            has_copy = await _has_copy(image, ports)
+        except DockerCacheError:
+            await ports.journal.delete_migration(guid)  # nothing has begun
+            raise
+        if not has_copy:
+            return await _request_again(guid, image, observed, ports)
+        if not action.renews_login:  # otherwise its source is known already, and is not the copy
+            await _save_source(action.lrp, cache_guid, ports)
+    if action.strategy is Strategy.BRIDGE:
+        return await enter(replace(row, phase=Phase.BRIDGING), ports)
+    return await remove_original(row, observed, facts, ports)
+
+
+async def _save_source(lrp: DesiredLrp, cache_guid: CacheGuid, ports: ActionPorts) -> None:
+    login = lrp.credentials
+    source = OriginalSource(lrp.process_guid, cache_guid, lrp.rootfs, login is not None, login)
+    await ports.original_sources.save_original_source(source)
+
+
+def _way_back_of(action: BeginMigration, observed: Observed) -> Pull | None:
+    source = observed.original_source
+    if action.ended is None or source is None:
+        return None
+    return Pull(source.rootfs, source.credentials)
+
+
+async def _has_copy(image: CachedImage, ports: ActionPorts) -> bool:
+    """Whether a copy is still recorded, now that the row shows that it is used, and still in the registry."""
+    if await ports.images.find_image(image.cache_guid) is None:  # an operator evicts it now
+        return False
+    return await ports.engine.is_present(ports.cache.image(image.cache_guid), image.digest)
+
+
+def _cache_guid_of(action: BeginMigration, observed: Observed) -> CacheGuid:
+    if action.image is not None:
+        return action.image.cache_guid
+    if observed.original_source is None:
+        raise AssertionError("the original source is known before an LRP is restored to it")
+    return observed.original_source.cache_guid

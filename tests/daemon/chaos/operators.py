@@ -1,12 +1,14 @@
 """Operators who pause, resume, plan and apply in a chaos run, and go away in the middle of it."""
 
+import asyncio
 import contextlib
 
 from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, Unavailable
 from tests.daemon.chaos.scene import Scene
+from tests.daemon.chaos.timing import REST
 
 
 class Operators:
@@ -41,6 +43,12 @@ class Operators:
                     return
 
     async def resume(self) -> None:
-        """Have the daemon go on, whoever paused it."""
-        async with open_client(*self._scene.env.admin) as client:
-            await client.resume()
+        """Have the daemon go on, whoever paused it, as soon as it answers: it may just begin anew."""
+        async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
+            while True:
+                try:
+                    await client.resume()
+                except Unavailable:
+                    await asyncio.sleep(0.2)
+                else:
+                    return

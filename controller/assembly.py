@@ -25,6 +25,7 @@ from controller.health import HealthStates
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
+from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
 from controller.process import Process
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
@@ -39,7 +40,7 @@ from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
-from reconcile.ports import SourceContent
+from reconcile.ports import CheckDepth, SourceContent
 from reconcile.references import Digest, ImageReference
 from reconcile.steps import PhaseLimits
 
@@ -49,6 +50,9 @@ class ProcessEngine(CopyEngine, Protocol):
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy and compare it with its digests."""
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of, without any layer."""
@@ -83,6 +87,7 @@ class DaemonLoops:
     cacher: Cacher
     reconciler: Reconciler
     cells: CanaryLoop | UnaskedCells
+    presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop
     admin: AdminDependencies
@@ -97,6 +102,7 @@ class DaemonLoops:
         self.queue.close()
         self.cacher.close()
         self.watcher.close()
+        self.presence.close()
 
 
 def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEngine:
@@ -148,6 +154,7 @@ def assemble(
     copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
     health = _health(config, opened)
+    listeners = JobListeners(coverage, index, queue)
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
@@ -155,11 +162,27 @@ def assemble(
             jobs=store.records,
             bindings=store.records,
             images=store.records,
-            listeners=JobListeners(coverage, index, queue),
+            checks=store.copy_checks,
+            listeners=listeners,
             gate=control,
             process=process,
         )
     )
+    presence = PresenceLoop(
+        PresenceDependencies(
+            registry=engine,
+            cache=rules.cache,
+            images=store.records,
+            checks=store.copy_checks,
+            requests=cacher,
+            records=RepairRecords(store.records, store.records, store.original_sources),
+            uses=copy_uses,
+            queue=queue,
+            process=process,
+        ),
+        intervals=Intervals(config.copy_check_interval, config.blob_check_interval),
+    )
+    listeners.of_repairs.append(presence.repair_ended)
     cells = _cells(config, opened, rules)
     sources = PassSources(
         lrps=bbs,
@@ -201,6 +224,7 @@ def assemble(
             queue=queue,
             index=index,
             copy_uses=copy_uses,
+            presence=presence,
             coverage=coverage,
             requests=cacher,
             bindings=store.records,
@@ -232,7 +256,10 @@ def assemble(
             Applier(survey, control, queue, cells),
         ),
         copies=Copies(
-            store.records, store.journal, bbs, CopyDependencies(engine, rules.cache, cacher=cacher)
+            store.records,
+            store.journal,
+            bbs,
+            CopyDependencies(engine, rules.cache, cacher=cacher, repairs=presence),
         ),
         jobs=cacher,
         stored=Stored(
@@ -251,7 +278,7 @@ def assemble(
             health=health,
         ),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, mode, health, admin)
+    return DaemonLoops(queue, watcher, cacher, reconciler, cells, presence, mode, health, admin)
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:

@@ -156,6 +156,7 @@ async def _run_loops(
             loops.create_task(until_stopped, name="signals")
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
+            loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
             loops.create_task(_run_forever(running.health.run()), name="health")

@@ -1,21 +1,28 @@
-"""Records requests for copies in the staging coverage, and queues passes over LRPs when a cache job ends."""
+"""Records requests for copies in the staging coverage, and tells who waits for a job that it has ended."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from controller.coverage import StagingCoverage
 from controller.lrp_index import LrpIndex
 from controller.workqueue import WorkQueue
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.records import CacheRequest
+from reconcile.references import CacheGuid
 
 
 @dataclass(frozen=True, slots=True)
 class JobListeners:
-    """The staging coverage records requests; when a job has ended, the app's LRPs are queued for a pass."""
+    """The staging coverage records requests; when a job has ended, the app's LRPs are queued for a pass.
+
+    Attributes:
+        of_repairs: Are told of each copy whose repair has ended, however it ended.
+    """
 
     coverage: StagingCoverage
     index: LrpIndex
     queue: WorkQueue[ProcessGuid]
+    of_repairs: list[Callable[[CacheGuid], None]] = field(default_factory=list)
 
     def requested(self, request: CacheRequest) -> None:
         """Record in the staging coverage the staging that a request came from."""
@@ -25,3 +32,8 @@ class JobListeners:
         """Queue a pass over each LRP of an app, since a job that the app waited for has ended."""
         for process_guid in self.index.lrps_of(app_guid):
             self.queue.add(process_guid)
+
+    def repair_ended(self, cache_guid: CacheGuid) -> None:
+        """Tell that a job has ended that was to repair a copy."""
+        for listener in self.of_repairs:
+            listener(cache_guid)

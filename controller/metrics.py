@@ -101,6 +101,22 @@ class Metrics:
             "LRPs that run from a copy with another login for the private registry than the configured one",
             registry=self.registry,
         )
+        self.copy_checks = Counter(
+            f"{prefix}copy_checks",
+            "Looks at copies in the private registry: complete, incomplete, or unanswered by it",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.copies_incomplete = Gauge(
+            f"{prefix}copies_incomplete",
+            "Copies of which something is missing in the private registry: no new instance starts from them",
+            registry=self.registry,
+        )
+        self.copies_lost = Gauge(
+            f"{prefix}copies_lost",
+            "Copies of which something is missing that cannot be sent again from any known source",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",

@@ -24,6 +24,7 @@ from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
 from reconcile.lrps import ProcessGuid
+from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
@@ -262,7 +263,9 @@ class Reconciler:
         record = _record_of(observed, outcome)
         if record is None or (before is None and outcome.reason in UNREMARKABLE):
             return
-        if before is None or replace(before, updated_at=observed.now) != record:
+        is_asked_anew = outcome.reason is Reason.COPY_AND_SOURCE_LOST and observed.current_copy is not None
+        has_changed = before is None or replace(before, updated_at=observed.now) != record
+        if has_changed or (is_asked_anew and _is_old(before, observed.now)):
             await self._sources.records.save_lrp(record)
 
     def _log_pass(self, observed: Observed, outcome: Outcome, duration: float) -> None:
@@ -278,6 +281,11 @@ class Reconciler:
             cache_guid=outcome.cache_guid,
             duration_s=round(duration, 3),
         )
+
+
+def _is_old(record: LrpRecord | None, now: float) -> bool:
+    """Whether a record is from before the source of its LRP was last asked."""
+    return record is None or now - record.updated_at >= ASK_SOURCE_AGAIN
 
 
 def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:

@@ -11,10 +11,16 @@ from reconcile.steps import RetireInstances, Step
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Leave the LRP as it is until something changes."""
+    """Leave the LRP as it is until something changes.
+
+    Attributes:
+        retry_after: Seconds after which it is looked at again all the same; None when only a change calls
+            for that.
+    """
 
     reason: Reason
     detail: str = ""
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class BeginMigration:
         rounds: The number of the LRP's migrations, this one included.
         ended: How the migration ends, where it brings back an LRP that cells cannot start from its copy.
         detail: What they said of it.
+        asks_source: Whether the source is asked first, and the LRP stays when it has the image no longer.
         renews_login: See `Migration.renews_login`.
         instead: What is done while cells are known not to pull with the new login; None for nothing.
     """
@@ -66,6 +73,7 @@ class BeginMigration:
     reason: Reason = Reason.RUNS_FROM_SOURCE
     ended: Reason | None = None
     detail: str = ""
+    asks_source: bool = False
     renews_login: bool = False
     instead: "BeginMigration | None" = None
 

@@ -208,6 +208,8 @@ def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: R
         raise AssertionError("an LRP is migrated only when its copy is known and it may be migrated")
     if order is not None and not _is_expected(image, order, rules):
         return Skip(Reason.PLAN_IS_STALE, f"its image is {image.platform_digest} now")
+    if image.missing_since:  # what is missing comes from the app's own source
+        return _request(observed, lrp, source, Reason.COPY_VANISHED)
     if image.needs_verification_since:
         return VerifyImage(lrp, image)
     return BeginMigration(lrp, image, rounds + 1, strategy=how)

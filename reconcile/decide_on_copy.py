@@ -7,6 +7,7 @@ from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.logins import foreign_login, renew_login, renew_refused_login
 from reconcile.lrps import DesiredLrp
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
+from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
 from reconcile.reasons import Reason
 from reconcile.records import Goal, LrpRecord
@@ -27,7 +28,9 @@ def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     """Decide about an LRP that runs from its copy: the first question that has an answer decides."""
     return (
         _renew_refused_login(observed, lrp, rules)
+        or while_copy_is_incomplete(observed)
         or _put_back(observed, lrp, rules)
+        or _leave_lost_copy(observed, lrp, rules)
         or renew_login(observed, lrp, rules)
         or _failed_restore(observed, lrp)
         or _not_running(observed, lrp)
@@ -81,7 +84,27 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
         return action
     ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
     rounds = max(1, rounds_before(observed))  # a migration that is put back stays one of them
-    return replace(action, rounds=rounds, reason=ended, ended=ended, detail=failure.detail)
+    return replace(
+        action,
+        rounds=rounds,
+        reason=ended,
+        ended=ended,
+        detail=failure.detail,
+        asks_source=failure.blame is Blame.COPY,
+    )
+
+
+def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Restore an LRP to its source since its copy is incomplete for good; None when it is not."""
+    if not must_go_back(observed):
+        return None
+    if observed.is_paused and observed.order is None:
+        return Skip(Reason.PAUSED, "its copy is incomplete, and cannot be sent again")
+    asked = source_was_asked(observed)
+    if asked is not None:
+        return asked
+    action = restore(observed, lrp, rules)
+    return going_back(action, observed) if isinstance(action, BeginMigration | Skip) else action
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:

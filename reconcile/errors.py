@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     DIGEST_MISMATCH = "digest-mismatch"
     DISK_FULL = "disk-full"
     NO_TLS = "no-tls"
+    NOT_REPAIRED = "not-repaired"
+    """The private registry keeps bytes that are wrong although the right ones were sent again."""
     QUOTA_EXCEEDED = "quota-exceeded"
     """The registry's own limit on what it stores is reached."""
     READ_ONLY = "read-only"
@@ -66,6 +68,8 @@ class ErrorCode(StrEnum):
     SCHEMA_OLDER = "schema-older"
 
     # Cache jobs
+    GAVE_UP = "gave-up"
+    """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
 

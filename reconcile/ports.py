@@ -6,7 +6,7 @@ returns None for what does not exist.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from reconcile.errors import Invalid
@@ -173,6 +173,26 @@ class TargetState(StrEnum):
     EMPTY = "empty"
     """Nothing was ever written there, so the registry need not be asked what it holds."""
     UNKNOWN = "unknown"
+    DAMAGED = "damaged"
+    """Something of a copy is missing there: of what the registry says that it holds, the ends are read."""
+    CORRUPT = "corrupt"
+    """Bytes of a copy are wrong there: what the registry says that it holds is read completely."""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether the registry is not believed, and everything is written again that it does not prove."""
+        return self in {TargetState.DAMAGED, TargetState.CORRUPT}
+
+
+class CheckDepth(IntEnum):
+    """How deep a check looks for what of a copy is missing."""
+
+    MANIFEST = 1
+    """Whether its tag names its manifest: one request."""
+    BLOBS = 2
+    """Whether the registry says that it has all blobs: one request more for each manifest and blob."""
+    BYTES = 3
+    """Whether the ends of all blobs can be read: two requests for each blob."""
 
 
 class ImageEngine(Protocol):

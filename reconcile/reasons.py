@@ -80,6 +80,31 @@ class Reason(StrEnum):
         _PENDING,
         "its copy vanished from the private registry and is requested again",
     )
+    REPAIRING_COPY = (
+        "repairing-copy",
+        _PENDING,
+        "something of the copy is missing in the private registry, and is sent again",
+    )
+    COPY_INCOMPLETE = (
+        "copy-incomplete",
+        _PENDING,
+        "it is desired from its copy, of which something is missing: none can start until it is mended",
+    )
+    COPY_LOST = (
+        "copy-lost",
+        _PENDING,
+        "it goes back to its source, since its copy is incomplete and cannot be sent again",
+    )
+    COPY_REPAIRED = (
+        "copy-repaired",
+        _PENDING,
+        "its copy is complete again, and instances that could not start from it are started anew",
+    )
+    COPY_AND_SOURCE_LOST = (
+        "copy-and-source-lost",
+        _FAILED,
+        "neither its copy nor its source has its image any more: it serves for as long as its instances run",
+    )
     RETRYING_COPY = "retrying-copy", _PENDING, "its copy failed and is requested again"
     COPY_RECORD_MISSING = (
         "copy-record-missing",

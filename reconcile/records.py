@@ -16,6 +16,7 @@ from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 JobId = NewType("JobId", str)
 
 _LRP = "lrp:"
+_REPAIR = "repair:"
 
 MAX_ATTEMPTS = 12
 """Attempts of a cache job, after which it has failed: about half an hour of an unreachable registry."""
@@ -89,6 +90,16 @@ def requester_of_operator(request_id: str) -> str:
     return f"admin:{request_id}"
 
 
+def requester_of_repair(cache_guid: CacheGuid) -> str:
+    """Name the copy, of which something is missing, as the requester of what is missing."""
+    return f"{_REPAIR}{cache_guid}"
+
+
+def repaired_by(requester: str) -> CacheGuid | None:
+    """Name the copy that a requester wants to have repaired; None for any other requester."""
+    return CacheGuid(requester.removeprefix(_REPAIR)) if requester.startswith(_REPAIR) else None
+
+
 def lrp_of_requester(requester: str) -> ProcessGuid:
     """Name the desired LRP that is the requester; see `is_of_lrp`."""
     return ProcessGuid(requester.removeprefix(_LRP))
@@ -134,6 +145,11 @@ class CacheJob:
         return self.state in {JobState.QUEUED, JobState.COPYING}
 
     @property
+    def is_repair(self) -> bool:
+        """Whether it completes a copy of which something is missing, under the GUID that the copy has."""
+        return self.reason is Reason.REPAIRING_COPY
+
+    @property
     def failure_code(self) -> str:
         """The code of the failure, such as an `ErrorCode`; empty while there is none."""
         code, _, _ = self.failure.partition(":")
@@ -166,6 +182,8 @@ class CachedImage:
         missing_since: Since when something of it is missing there, UTC seconds since 1970; 0 when nothing is.
             `CopyChecks` alone changes it.
         missing: What is missing, in one line.
+        lost_since: Since when it is known that this cannot be sent again, UTC seconds since 1970; 0 while it
+            may be.
     """
 
     cache_guid: CacheGuid
@@ -180,6 +198,7 @@ class CachedImage:
     registry: str = ""
     missing_since: float = 0.0
     missing: str = ""
+    lost_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +210,7 @@ class CopyCheck:
         blobs_checked_at: When its blobs were last looked for.
         missing_since: Since when something of it is missing; 0 when nothing is.
         missing: What is missing, in one line; empty when nothing is.
+        lost_since: Since when it is known that this cannot be sent again; 0 while it may be.
         noted_at: When the note of its source was written beside it.
         unused_since: Since when no listing has found a use of it; 0 when the last one did.
     """
@@ -200,6 +220,7 @@ class CopyCheck:
     blobs_checked_at: float = 0.0
     missing_since: float = 0.0
     missing: str = ""
+    lost_since: float = 0.0
     noted_at: float = 0.0
     unused_since: float = 0.0
 

@@ -166,9 +166,14 @@ class AdminClient:
         """Delete a copy that no LRP uses, by GUID, prefix or source."""
         return row_from_message(await self._call("Evict", pb.EvictRequest(image=name)))
 
-    async def verify(self, names: Sequence[str]) -> AsyncGenerator[Row, None]:
-        """Read copies back, by GUID, prefix or source; all of them when none is named."""
-        request = pb.VerifyRequest(images=names)
+    async def verify(self, names: Sequence[str], *, repair: bool) -> AsyncGenerator[Row, None]:
+        """Read copies back, by GUID, prefix or source; all of them when none is named.
+
+        Args:
+            names: Of the copies.
+            repair: Whether what is missing or corrupt is sent again.
+        """
+        request = pb.VerifyRequest(images=names, repair=repair)
         async with aclosing(self._stream("Verify", request)) as verified:
             async for each in verified:
                 yield row_from_message(each)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,8 +12,14 @@ from controller.verifier import CopyReader
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound
 from reconcile.lrps import ProcessGuid, SchedulingInfo
 from reconcile.ports import Journal
-from reconcile.records import CachedImage
+from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
+
+MOST_REPAIRS = 3
+"""Sources that a copy is sent again from, one after the other, in one call."""
+
+LOOK_AGAIN = 0.2
+"""Seconds between two looks at a job that is waited for."""
 
 
 class CopyRecords(Protocol):
@@ -46,6 +52,19 @@ class UsedBbs(Protocol):
         """List the scheduling infos of the desired LRPs of one domain, or of all domains when it is empty."""
 
 
+class OrderedRepairs(Protocol):
+    """The jobs that repair copies."""
+
+    async def order(self, copy: CachedImage) -> CacheJob:
+        """Have a copy sent again at once; after a failure, from another of its sources."""
+
+    async def find(self, job_id: JobId) -> CacheJob | None:
+        """Read one of the jobs."""
+
+    def check(self, cache_guid: CacheGuid) -> None:
+        """Let the daemon look for a copy at once."""
+
+
 class ContentLocks(Protocol):
     """The cacher's locks, one per image content."""
 
@@ -55,11 +74,12 @@ class ContentLocks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CopyDependencies:
-    """The private registry, the names of copies in it, and the cacher."""
+    """The private registry, the names of copies in it, the cacher, and what repairs copies."""
 
     registry: CopyRegistry
     cache: CacheRepositories
     cacher: ContentLocks
+    repairs: OrderedRepairs
 
 
 class CopyStatus(StrEnum):
@@ -73,11 +93,18 @@ class CopyStatus(StrEnum):
     """The manifest or a blob is not in the private registry."""
     UNREADABLE = "unreadable"
     """The copy could not be read, so nothing is known about it."""
+    REPAIRED = "repaired"
+    """Something was missing or corrupt, was sent again, and every byte is as it should be now."""
+
+    @property
+    def calls_for_repair(self) -> bool:
+        """Whether something is known to be wrong with the copy."""
+        return self in {CopyStatus.CORRUPT, CopyStatus.MISSING}
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBackResult:
-    """The status of one copy after it was read back; `error` is empty when the copy is ok."""
+    """The status of one copy after it was read back; `error` is empty when nothing was wrong."""
 
     status: CopyStatus
     error: str = ""
@@ -91,7 +118,7 @@ class Copies:
     ) -> None:
         self._records, self._journal, self._bbs = records, journal, bbs
         self._registry, self._cache = dependencies.registry, dependencies.cache
-        self._cacher = dependencies.cacher
+        self._cacher, self._repairs = dependencies.cacher, dependencies.repairs
 
     async def find(self, names: Sequence[str]) -> list[CachedImage]:
         """Find the records of copies by GUID, by a prefix of the GUID, or by source.
@@ -192,9 +219,40 @@ class Copies:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:
             await self._records.mark_for_verification(image.cache_guid, now)
+            self._repairs.check(image.cache_guid)
             is_missing = isinstance(error, NotFound)
             return ReadBackResult(CopyStatus.MISSING if is_missing else CopyStatus.CORRUPT, str(error))
         except DockerCacheError as error:
             return ReadBackResult(CopyStatus.UNREADABLE, str(error))
         await self._records.mark_for_verification(image.cache_guid, 0.0)
         return ReadBackResult(CopyStatus.OK)
+
+    async def repair(self, image: CachedImage, found: ReadBackResult, *, now: float) -> ReadBackResult:
+        """Send again what a copy lacks, or has wrong, and read it back once more.
+
+        Its sources are tried one after the other. While one of them does not answer, the job goes on without
+        this call.
+        """
+        failure = ""
+        for _ in range(MOST_REPAIRS):
+            job = await self._wait_for(await self._repairs.order(image))
+            if job.is_open:
+                return replace(found, error=f"{found.error}; it is being sent again: {job.failure}")
+            if job.state is JobState.CACHED:
+                after = await self.verify(image, now=now)
+                if after.status is CopyStatus.OK:
+                    return ReadBackResult(CopyStatus.REPAIRED, found.error)
+                return replace(after, error=f"it was sent again, and still: {after.error}")
+            failure = job.failure
+        return replace(found, error=f"{found.error}; it cannot be sent again: {failure}")
+
+    async def _wait_for(self, job: CacheJob) -> CacheJob:
+        """Wait until the repair of a copy has ended, or is put off for a failure."""
+        requested = job.job_id
+        while job.is_open and not (job.state is JobState.QUEUED and job.attempts):
+            await asyncio.sleep(LOOK_AGAIN)
+            found = await self._repairs.find(requested)
+            if found is None:
+                return job
+            job = found
+        return job

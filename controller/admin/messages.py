@@ -120,6 +120,9 @@ def image_message(image: CachedImage, cache: CacheRepositories) -> pb.CachedImag
         created_at=image.created_at,
         verified_at=image.verified_at,
         needs_verification_since=image.needs_verification_since,
+        missing_since=image.missing_since,
+        missing=image.missing,
+        lost_since=image.lost_since,
     )
 
 

@@ -14,7 +14,15 @@ Row = Mapping[str, Any]
 _REASONS = {name: reason for reason, name in REASON_NAMES.items()}
 _TIMES = frozenset(
     {"created_at", "updated_at", "verified_at", "started_at", "entered_at", "listed_at", "made_at"}
-    | {"retry_at", "next_attempt_at", "needs_verification_since", "at", "since"}
+    | {
+        "retry_at",
+        "next_attempt_at",
+        "needs_verification_since",
+        "at",
+        "since",
+        "missing_since",
+        "lost_since",
+    }
 )
 
 

@@ -194,15 +194,18 @@ class Servicer(AdminServicer):
             )
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
-        """Read copies back, one after the other."""
+        """Read copies back, one after the other, and repair them where that is asked for."""
         copies, process = self._dependencies.copies, self._dependencies.daemon.process
-        async with self._changing(context, "Verify", {"images": list(request.images)[:100]}):
+        arguments = {"images": list(request.images)[:100], **({"repair": True} if request.repair else {})}
+        async with self._changing(context, "Verify", arguments):
             if request.images:
                 images = await copies.find(request.images)
             else:
                 images = list(await self._dependencies.stored.records.list_images())
             for number, image in enumerate(images, start=1):
                 result = await copies.verify(image, now=process.clock())
+                if request.repair and result.status.calls_for_repair:
+                    result = await copies.repair(image, result, now=process.clock())
                 yield messages.verified_message(image, result, done=number, total=len(images))
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:

@@ -8,8 +8,15 @@ from controller.process import Process
 from controller.progress import Progress
 from reconcile.lrps import ProcessGuid
 from reconcile.orders import Order
-from reconcile.ports import BindingRecords, ImageEngine, ImageRecords, JobRecords
-from reconcile.references import CacheRepositories, ImageReference
+from reconcile.ports import (
+    BindingRecords,
+    CheckDepth,
+    CopyChecks,
+    ImageEngine,
+    ImageRecords,
+    JobRecords,
+)
+from reconcile.references import CacheRepositories, Digest, ImageReference
 
 
 class CopyEngine(ImageEngine, Protocol):
@@ -17,6 +24,9 @@ class CopyEngine(ImageEngine, Protocol):
 
     def progress(self, target: ImageReference) -> Progress | None:
         """Return the progress of the copy to a target; None when no copy is under way."""
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
 
 
 class JobGate(Protocol):
@@ -44,6 +54,7 @@ class CacherDependencies:
     jobs: JobRecords
     bindings: BindingRecords
     images: ImageRecords
+    checks: CopyChecks
     listeners: JobListeners
     gate: JobGate
     process: Process

@@ -21,6 +21,7 @@ from reconcile.records import (
     JobState,
     is_of_lrp,
     lrp_of_requester,
+    repaired_by,
 )
 
 log = structlog.get_logger(scope="cacher")
@@ -48,7 +49,8 @@ class JobRequests:
         if request.is_ordered and job.is_open:
             self._note_order(job.job_id, request)
             self._queue.add(job.job_id)
-        self._listeners.requested(request)
+        if not job.is_repair:
+            self._listeners.requested(request)
         return job
 
     def is_ordered(self, job_id: JobId) -> bool:
@@ -90,12 +92,17 @@ class JobRequests:
                 self._credentials.put(job.job_id, request.credentials)
                 self._queue.add(job.job_id)
             return job
-        may_ask_anew = is_of_lrp(request.requester) or job.failure_code == ErrorCode.CREDENTIALS_LOST
+        may_ask_anew = (
+            is_of_lrp(request.requester)
+            or repaired_by(request.requester) is not None
+            or job.failure_code == ErrorCode.CREDENTIALS_LOST
+        )
         return None if may_ask_anew else job
 
     async def _join_or_add(self, request: CacheRequest) -> CacheJob:
+        is_repair = repaired_by(request.requester) is not None
         for job in await self._jobs.list_open_jobs(request.source):
-            if self._credentials.may_share(job, request.credentials):
+            if not is_repair and not job.is_repair and self._credentials.may_share(job, request.credentials):
                 await self._bindings.put_binding(_binding(request, job.job_id))
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)

@@ -12,9 +12,9 @@ from controller.cacher.copying import JobCopies
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
-from reconcile.errors import DockerCacheError, ErrorCode, RateLimited, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, NotFound, RateLimited, Unavailable
 from reconcile.ports import CopiedImage
-from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState
+from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
 
@@ -57,7 +57,7 @@ class JobRunner:
         if self._credentials.are_missing(job):
             return await self._wait_for_credentials(job)
         if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was postponed until now
-            await self._fail(job, f"gave-up: after {job.attempts} attempts, last {job.failure}")
+            await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {job.failure}")
             return None
         job = await self._save(job, JobState.COPYING, attempts=job.attempts + 1, not_before=None, failure="")
         return await self._attempt(job)
@@ -78,7 +78,7 @@ class JobRunner:
         started = time.monotonic()
         log.debug("copying-image", job=job.job_id, source_image=str(job.source), attempt=job.attempts)
         try:
-            image, copied = await self._copies.cache_image(job)
+            image, copied = await self._make(job)
         except asyncio.CancelledError:
             with suppress(DockerCacheError):  # the job may have ended in this moment, and then stays so
                 await asyncio.shield(self.interrupt(job))
@@ -94,6 +94,15 @@ class JobRunner:
         self._rate_limits.pop(job.job_id, None)
         await self._report_cached(job, image, copied, time.monotonic() - started)
         return None
+
+    async def _make(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
+        if not job.is_repair:
+            return await self._copies.cache_image(job)
+        bindings = await self._bindings.list_bindings(job.job_id)
+        guid = next(filter(None, (repaired_by(each.requester) for each in bindings)), None)
+        if guid is None:
+            raise NotFound("store", "not-wanted", "nobody wants this repair any more")
+        return await self._copies.repair_image(job, guid)
 
     async def _report_cached(
         self, job: CacheJob, image: CachedImage, copied: CopiedImage | None, seconds: float
@@ -141,7 +150,7 @@ class JobRunner:
     async def _retry_or_fail(self, job: CacheJob, failure: str, seconds: float) -> float | None:
         if job.attempts < MAX_ATTEMPTS:
             return await self._postpone(job, failure, seconds, attempts=job.attempts)
-        await self._fail(job, f"gave-up: after {job.attempts} attempts, last {failure}")
+        await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {failure}")
         return None
 
     async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float:
@@ -187,4 +196,8 @@ class JobRunner:
 
     async def _notify_listeners(self, job: CacheJob) -> None:
         for binding in await self._bindings.list_bindings(job.job_id):
-            self._listeners.ended(binding.app_guid)
+            repaired = repaired_by(binding.requester)
+            if repaired is None:
+                self._listeners.ended(binding.app_guid)
+            else:
+                self._listeners.repair_ended(repaired)

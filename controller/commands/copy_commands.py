@@ -133,6 +133,12 @@ def image(*, config_path: Path, is_direct: bool, output: Output, names: tuple[st
         output.pairs(_image_pairs(row))
 
 
+def _missing(row: Row) -> str:
+    lost = row["lost_since"]
+    outlook = "being sent again" if lost is None else f"lost: no source has it since {format_time(lost)} UTC"
+    return f"{row['missing']}, since {format_time(row['missing_since'])} UTC; {outlook}"
+
+
 def _image_pairs(row: Row) -> list[tuple[str, str]]:
     since = row["needs_verification_since"]
     return [
@@ -146,6 +152,7 @@ def _image_pairs(row: Row) -> list[tuple[str, str]]:
         ("cached", f"{format_time(row['created_at'])} UTC"),
         ("verified", f"{format_time(row['verified_at'])} UTC"),
         ("needs verification", "no" if since is None else f"since {format_time(since)} UTC: run `verify`"),
+        *([("missing", _missing(row))] if row["missing_since"] is not None else []),
         ("used by", format_count(len(row["process_guids"]), "LRPs")),
         *(("", each) for each in row["process_guids"]),
     ]
@@ -164,23 +171,33 @@ VERIFY_COLUMNS = (
 @config_option
 @direct_option
 @wide_output_option
+@click.option("--repair", is_flag=True, help="Send again what is missing or corrupt, under the same GUID.")
 @click.argument("names", nargs=-1, metavar="[IMAGE]...")
-def verify(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
+def verify(
+    *, config_path: Path, is_direct: bool, output: Output, repair: bool, names: tuple[str, ...]
+) -> None:
     """Check every byte of copies in the private registry.
 
     An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. Without
-    any IMAGE, all copies are verified. No app is migrated to a copy that is corrupt or missing. The exit
-    status is 0 when all copies are ok, and 5 otherwise.
+    any IMAGE, all copies are verified. No app is migrated to a copy that is corrupt or missing.
+
+    With --repair, what such a copy lacks is sent again from its source under the same GUID, and the copy is
+    read once more. Instances that run are not touched.
+
+    The exit status is 0 when all copies are ok or repaired, and 5 otherwise.
 
     \b
     Examples:
       diego-docker-cache verify
       diego-docker-cache verify 03943662 5f1c
+      diego-docker-cache verify --repair
     """
-    rows = call(Target(config_path, is_direct), lambda client: _verify(output, client.verify(names)))
+    rows = call(
+        Target(config_path, is_direct), lambda client: _verify(output, client.verify(names, repair=repair))
+    )
     if not output.is_json:
         output.listing(rows, VERIFY_COLUMNS, what="copies")
-    bad = sum(row["status"] != "ok" for row in rows)
+    bad = sum(row["status"] not in {"ok", "repaired"} for row in rows)
     if bad:
         what = f"{bad} of {format_count(len(rows), 'copies')}"
         verb = "is" if bad == 1 else "are"

@@ -53,6 +53,13 @@ IMAGES = (
         value=lambda row: row["needs_verification_since"],
     ),
     Column(
+        "missing",
+        lambda row: row["missing"],
+        priority=2,
+        value=lambda row: row["missing_since"],
+        is_prose=True,
+    ),
+    Column(
         "cached", lambda row: format_age(row["created_at"]), priority=3, value=lambda row: row["created_at"]
     ),
     Column(

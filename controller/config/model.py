@@ -136,6 +136,11 @@ class Config(AdminConfig):
     start_timeout: Duration = 300.0
     """Time within which the migrated LRP's own instances must run again. After this time the migration
     counts as failed, and an LRP of which no instance runs goes back to its source."""
+    copy_check_interval: Duration = 3600.0
+    """Time within which each copy that an LRP runs from is looked for in the private registry: one request.
+    The requests are spread evenly, five in a second at most."""
+    blob_check_interval: Duration = 86400.0
+    """Time within which the layers and the config of each such copy are looked for: one request each."""
     canary_timeout: Duration = 120.0
     """Time within which a canary must run or fail on a cell. After this time, cells count as unable to pull
     from the private registry: cells that wait for a registry that does not answer report nothing."""

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from controller.engines.contents import CopyContents, read_contents, resolve
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.presence import find_missing
 from controller.engines.progress import CopyProgress, ProgressMeter
 from controller.engines.reading_back import read_back
 from controller.registry.oci.platforms import Platform
@@ -17,7 +18,7 @@ from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.errors import NotFound
 from reconcile.lrps import Credentials
-from reconcile.ports import ResolvedImage, SourceContent
+from reconcile.ports import CheckDepth, ResolvedImage, SourceContent
 from reconcile.references import Digest, ImageReference
 
 
@@ -84,6 +85,16 @@ class BaseEngine(ABC):
                 return digest == (head.digest or repository.fetch_manifest(target.tag_or_digest).digest)
             except NotFound:
                 return False
+
+        return await in_thread(work, self._lookup_threads, cancellation)
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
+        cancellation = Cancellation()
+
+        def work() -> str:
+            repository = self._registries.repository(target, None, cancellation)
+            return find_missing(repository, digest, depth, limits=self._limits, cancellation=cancellation)
 
         return await in_thread(work, self._lookup_threads, cancellation)
 

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Iterator
 
 from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
+from controller.engines.proven_blobs import BlobKey
 from controller.engines.reading_back import check_blob
 from controller.registry.http.urls import Url
+from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.results import UploadStatus
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.ports import TargetState
 
 # After these errors the upload session still holds the bytes that it received, so the upload can be resumed.
 _RESUMABLE = frozenset(
@@ -33,8 +36,8 @@ _FINAL = frozenset({ErrorCode.TOO_SLOW, ErrorCode.CANNOT_RUN_ON_CELLS})
 class BlobTransfer:
     """Transfers the blobs of one copy; its methods block and may be called from many threads."""
 
-    def __init__(self, context: CopyContext, checks: BlobChecks) -> None:
-        self._checks = checks
+    def __init__(self, context: CopyContext, checks: BlobChecks, state: TargetState) -> None:
+        self._checks, self._state = checks, state
         self._source, self._target = context.source, context.target
         self._meter, self._context = context.meter, context
 
@@ -46,35 +49,89 @@ class BlobTransfer:
             mount_from: Another repository of the registry that holds the blob; None when none is known.
             may_exist: Whether the target repository may hold the blob already, and is asked first.
         """
-        single_flight = self._context.resources.single_flight
-        key = (self._target.image.domain, blob.digest)
-        own_path = self._target.image.path
-        mount_from = mount_from or single_flight.find(key)
+        mount_from = mount_from or self._context.resources.single_flight.find(self._key(blob))
+        is_damaged = False
         if may_exist:
             head = self._target.find_blob(blob.digest)
             if head is not None and head.size in {blob.size, None}:
-                self._meter.add_skipped(blob.size)
-                return False
+                if self._can_rely_on(blob):
+                    self._meter.add_skipped(blob.size)
+                    return False
+                is_damaged = True
         session: Url | None = None
-        if mount_from is not None and mount_from != own_path:
+        if mount_from is not None and mount_from != self._target.image.path and not is_damaged:
             is_mounted, session = self._mount(blob, mount_from)
-            if is_mounted:
+            if is_mounted and self._can_rely_on(blob):
+                self._meter.add_skipped(blob.size)
                 return True
+            is_damaged = is_mounted
+        if is_damaged:
+            self._send_again(blob)
+        else:
+            self._upload_or_join(blob, session)
+        self._context.resources.proven.add(self._key(blob))
+        return True
+
+    def _key(self, blob: Descriptor) -> BlobKey:
+        return self._target.image.domain, blob.digest
+
+    def _can_rely_on(self, blob: Descriptor) -> bool:
+        """Whether a blob that the registry says it has can be read; each is read once in a while."""
+        proven = self._context.resources.proven
+        match self._state:
+            case TargetState.CORRUPT:
+                can = self._is_whole(blob)
+            case TargetState.DAMAGED:
+                can = not why_not_readable(self._target, blob)
+            case _:
+                can = self._key(blob) in proven or not why_not_readable(self._target, blob)
+        (proven.add if can else proven.discard)(self._key(blob))
+        return can
+
+    def _is_whole(self, blob: Descriptor) -> bool:
+        try:
+            self.read_back(blob)
+        except Invalid:
+            return False
+        return True
+
+    def _send_again(self, blob: Descriptor) -> None:
+        """Upload a blob that the registry says it has and does not give.
+
+        Raises:
+            Invalid: `not-repaired`: the registry keeps the bytes that it had.
+        """
+        self._meter.add_retries()
+        self.upload(blob)
+        why = why_not_readable(self._target, blob)
+        if why or (self._state is TargetState.CORRUPT and not self._is_whole(blob)):
+            raise Invalid(
+                "registry",
+                ErrorCode.NOT_REPAIRED,
+                f"{self._target.session.subject(str(blob.digest))} was sent again, and the private registry "
+                f"keeps what it had ({why or 'other bytes'}): remove this blob's file there, and restart it",
+            )
+
+    def _upload_or_join(self, blob: Descriptor, session: Url | None) -> None:
+        """Upload a blob, or mount it from where another copy uploads it at the moment."""
+        single_flight, key = self._context.resources.single_flight, self._key(blob)
+        own_path = self._target.image.path
         uploaded_by_other = single_flight.join(key, self._context.cancellation)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
                 (False, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
             )
-            if not is_mounted:
+            if is_mounted:
+                self._meter.add_skipped(blob.size)
+            else:
                 self.upload(blob, new_session or session)
-            return True
+            return
         uploaded_to = None
         try:
             self.upload(blob, session)
             uploaded_to = own_path
         finally:
             single_flight.finish(key, uploaded_to)
-        return True
 
     def _mount(self, blob: Descriptor, mount_from: str) -> tuple[bool, Url | None]:
         """Try to mount a blob from another repository of the registry.
@@ -89,8 +146,6 @@ class BlobTransfer:
             raise
         except DockerCacheError:
             return False, None  # an upload needs no permission to read the other repository
-        if session is None:
-            self._meter.add_skipped(blob.size)
         return session is None, session
 
     def upload(self, blob: Descriptor, session: Url | None = None) -> None:
@@ -161,7 +216,7 @@ class BlobTransfer:
                 raise
             if self._context.limits.copy_foreign_layers:
                 return read_foreign(self._source, blob, buffer)
-            detail = f"{error.detail} (a foreign layer, which the source registry does not hold)"
+            detail = f"{error.detail} (a layer with URLs, which the source registry does not hold)"
             raise Invalid(error.system, "foreign-layer", detail) from error
 
     def check(self, blob: Descriptor) -> None:

@@ -29,7 +29,10 @@ _MOST_DOCUMENT_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class CopyContents:
-    """The documents of a copy, children before parents and the root last, and its blobs, each once."""
+    """The documents of a copy, children before parents and the root last, and its blobs, each once.
+
+    This is the one list of what a copy consists of: what is copied, read back, and looked for later.
+    """
 
     documents: tuple[Document, ...]
     blobs: tuple[Descriptor, ...]
@@ -41,8 +44,8 @@ class CopyContents:
 
     @property
     def own_blobs(self) -> tuple[Descriptor, ...]:
-        """Blobs that a registry holds; foreign ones are at the URLs that their manifest names."""
-        return tuple(blob for blob in self.blobs if not blob.urls)
+        """Blobs that cells pull from the registry; foreign ones are at the URLs that their manifest names."""
+        return tuple(blob for blob in self.blobs if not blob.is_foreign)
 
     @property
     def blob_bytes(self) -> int:

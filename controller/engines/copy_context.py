@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from controller.engines.copy_limits import CopyLimits
 from controller.engines.progress import ProgressMeter
+from controller.engines.proven_blobs import ProvenBlobs
 from controller.engines.single_flight import SingleFlight
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
@@ -17,6 +18,7 @@ class TransferResources:
     Attributes:
         limits: The limits of each copy.
         single_flight: Keeps two copies from uploading the same blob at the same time.
+        proven: The blobs that were sent or read lately.
         workers: Threads that copy blobs.
         upload_starters: Threads that start an upload session while a worker opens the blob at its source;
             they never wait for other threads.
@@ -25,6 +27,7 @@ class TransferResources:
     def __init__(self, limits: CopyLimits) -> None:
         self.limits = limits
         self.single_flight = SingleFlight()
+        self.proven = ProvenBlobs()
         # For each copy: one thread for each blob at a time, and one that waits for these.
         max_workers = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
         self.workers = ThreadPoolExecutor(max_workers, thread_name_prefix="copy-blob")

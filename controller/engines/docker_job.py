@@ -106,7 +106,7 @@ class DockerJob:
         check_repackable(contents, subject)
         if not isinstance(contents.root, Manifest):
             raise Invalid("registry", "manifest-ambiguous", f"{subject} is an index after all")
-        if any(layer.urls for layer in contents.root.layers):
+        if any(layer.is_foreign for layer in contents.root.layers):
             raise Invalid("docker", "foreign-layer", f"{subject} has a foreign layer, which is not pushed")
         return contents.root
 

@@ -2,11 +2,12 @@
 
 from controller.engines.contents import read_contents
 from controller.engines.copy_limits import CopyLimits
+from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import read_blob
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
-from reconcile.errors import Invalid, NotFound
+from reconcile.errors import ErrorCode, Invalid, NotFound, Unavailable
 from reconcile.references import Digest
 
 
@@ -29,11 +30,15 @@ def check_blob(repository: Repository, blob: Descriptor, buffer: memoryview) -> 
     """Read one blob and verify its digest.
 
     Raises:
-        Invalid: `not-verified` when its digest is another, or it is missing.
+        Invalid: `not-verified` when its digest is another, or it is missing, as a whole or in part.
     """
     try:
         with read_blob(repository, blob, buffer) as reader:
             for _ in reader.pieces():
                 pass
     except (Invalid, NotFound) as error:
+        raise Invalid(error.system, "not-verified", f"{error.code}: {error.detail}") from error
+    except Unavailable as error:
+        if error.code != ErrorCode.CUT or not why_not_readable(repository, blob):
+            raise
         raise Invalid(error.system, "not-verified", f"{error.code}: {error.detail}") from error

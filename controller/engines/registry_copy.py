@@ -20,7 +20,7 @@ from controller.registry.oci.manifests import Index, Manifest
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
-from reconcile.errors import Invalid
+from reconcile.errors import DockerCacheError, Invalid, NotFound
 from reconcile.lrps import Credentials
 from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
 from reconcile.references import CacheRepositories, Digest, ImageReference
@@ -88,7 +88,8 @@ class RegistryCopy(BaseEngine):
         cancellation, private = context.cancellation, context.target.image
 
         def read() -> CopyContents:
-            contents = read_contents(
+            contents = self._read_kept(context, image.platform_digest) if state.is_bad else None
+            contents = contents or read_contents(
                 context.source, image.platform_digest, limits=self._limits, cancellation=cancellation
             )
             if isinstance(contents.root, Index) and self._platform is not None:
@@ -104,7 +105,7 @@ class RegistryCopy(BaseEngine):
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
             if self._limits.copy_referrers:  # first, so that the image is never visible without them
-                signatures = copy_signatures(context, stored_digest(contents.root))
+                signatures = self._copy_signatures(context, contents, state)
             root = contents.root
             # Of an index that is copied whole it is not known which manifest a cell will take.
             checks = CellRules(root, str(image.source)) if isinstance(root, Manifest) else ANY_BLOB
@@ -113,6 +114,28 @@ class RegistryCopy(BaseEngine):
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._copy_threads, cancellation)
+
+    def _read_kept(self, context: CopyContext, digest: Digest) -> CopyContents | None:
+        """Read the documents of a damaged copy where it lies; None when they are not all there.
+
+        Often only its tag is gone, or a blob: then the source need not have the manifest any more.
+        """
+        try:
+            return read_contents(
+                context.target, digest, limits=self._limits, cancellation=context.cancellation
+            )
+        except (NotFound, Invalid):
+            return None
+
+    def _copy_signatures(
+        self, context: CopyContext, contents: CopyContents, state: TargetState
+    ) -> Signatures:
+        try:
+            return copy_signatures(context, stored_digest(contents.root))
+        except DockerCacheError:
+            if state.is_bad:  # they must not keep a copy from being mended
+                return Signatures.SKIPPED
+            raise
 
     def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
         if isinstance(contents.root, Manifest):

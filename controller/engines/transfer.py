@@ -30,7 +30,7 @@ class Transfer:
         checks: BlobChecks = ANY_BLOB,
     ) -> None:
         self._context, self._target, self._state = context, context.target, state
-        self._blobs = BlobTransfer(context, checks)
+        self._blobs = BlobTransfer(context, checks, state)
         self._sent: list[Descriptor] = []
         self._is_listed = False
 
@@ -51,12 +51,13 @@ class Transfer:
         """
         meter, blobs = self._context.meter, contents.own_blobs
         meter.set_total(contents.blob_bytes)
-        is_tagged = self._state is TargetState.UNKNOWN and self._is_tagged(contents.root, tag_or_digest)
+        is_asked = self._state is not TargetState.EMPTY
+        is_tagged = is_asked and self._is_tagged(contents.root, tag_or_digest)
 
         def ensure_blob(blob: Descriptor) -> None:
             mount_from = mount_sources.get(blob.digest)
             # A mount that succeeds proves as much as a HEAD request would.
-            may_exist = self._state is TargetState.UNKNOWN and (is_tagged or mount_from is None)
+            may_exist = is_asked and (is_tagged or mount_from is None or self._state.is_bad)
             if self._blobs.ensure_blob(blob, mount_from, may_exist=may_exist):
                 self._sent.append(blob)
 
@@ -74,7 +75,7 @@ class Transfer:
 
         # All blobs have been sent: they are checked while the manifests are pushed.
         checks = [partial(check, blob) for blob in sent]
-        is_needed = bool(sent) or not is_tagged
+        is_needed = bool(sent) or not is_tagged or self._state.is_bad
         self._run_all([partial(self._push_all, contents, tag_or_digest), *checks] if is_needed else checks)
         sent_again = self._sent[count:]
         left = _distinct([*sent_again, *(blob for blob in sent if blob not in verified)])
@@ -119,7 +120,7 @@ class Transfer:
                 self._all(self._blobs.upload, again)
                 self._sent.extend(again)
             except Unavailable as error:
-                if _is_foreign(document):
+                if _has_urls(document):
                     raise Invalid(error.system, "foreign-layer", error.detail) from error
                 raise
             else:
@@ -130,10 +131,10 @@ class Transfer:
         may_help = self._context.limits.copy_foreign_layers and not all(
             each in self._sent for each in missing
         )
-        if any(each.urls for each in missing) and not may_help:
+        if any(each.is_foreign for each in missing) and not may_help:
             detail = f"{error.detail} (the private registry does not take foreign layers as they are)"
             raise Invalid(error.system, "foreign-layer", detail) from error
-        if not missing and _is_foreign(document):
+        if not missing and _has_urls(document):
             raise Invalid(error.system, "foreign-layer", error.detail) from error
 
     def _push_all(self, contents: CopyContents, tag_or_digest: str) -> None:
@@ -168,5 +169,6 @@ def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:
     return list({blob.digest: blob for blob in blobs}.values())
 
 
-def _is_foreign(document: Document) -> bool:
+def _has_urls(document: Document) -> bool:
+    """Whether a registry may refuse a manifest because some layers of it have URLs."""
     return isinstance(document, Manifest) and any(layer.urls for layer in document.layers)

@@ -18,6 +18,7 @@ _IMAGES = (
         pending_verifications.c.since,
         copy_checks.c.missing_since,
         copy_checks.c.missing,
+        copy_checks.c.lost_since,
     )
     .join_from(images, reservations)
     .outerjoin(pending_verifications, pending_verifications.c.cache_guid == images.c.cache_guid)
@@ -170,4 +171,5 @@ def _image(row: RowMapping) -> CachedImage:
         registry=row["registry"],
         missing_since=row["missing_since"] or 0.0,
         missing=row["missing"] or "",
+        lost_since=row["lost_since"] or 0.0,
     )

@@ -79,6 +79,7 @@ copy_checks = Table(
     Column("blobs_checked_at", Double, nullable=False),
     Column("missing_since", Double, nullable=False),
     Column("missing", Text, nullable=False),
+    Column("lost_since", Double, nullable=False),
     Column("noted_at", Double, nullable=False),
     Column("unused_since", Double, nullable=False),
 )

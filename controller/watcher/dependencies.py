@@ -11,12 +11,25 @@ from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.workqueue import WorkQueue
-from reconcile.events import Event
-from reconcile.lrps import DesiredLrp, ProcessGuid, SchedulingInfo, Task
+from reconcile.events import ActualLrpCrashed, Event
+from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, LrpRecords, Mode
 from reconcile.references import CacheGuid, Rootfs, source_from_rootfs
 from reconcile.stop_requests import StopRequests
+
+
+class CopySuspicions(Protocol):
+    """Whoever looks after the copies that LRPs run from."""
+
+    def note_instance(self, row: ActualLrp) -> None:
+        """Note the state of an instance."""
+
+    def note_gone_instance(self, row: ActualLrp) -> None:
+        """Note that an instance is gone."""
+
+    def note_crash(self, crash: ActualLrpCrashed) -> None:
+        """Note that an instance has crashed."""
 
 
 class SchedulingInfoScan(Protocol):
@@ -57,6 +70,7 @@ class WatcherDependencies:
     Attributes:
         queue: The process GUIDs of the LRPs that need a pass.
         index: The Docker LRPs that run from their source. The watcher keeps it up to date.
+        presence: Is told of the instances that start, crash and end, since that may tell of their copy.
         copy_uses: Which LRPs run from which copy. The watcher keeps it up to date.
         coverage: The stagings seen since the last subscription. Each subscription resets it, and a staging
             that failed is forgotten.
@@ -72,6 +86,7 @@ class WatcherDependencies:
     queue: WorkQueue[ProcessGuid]
     index: LrpIndex
     copy_uses: CopyUses
+    presence: CopySuspicions
     coverage: StagingCoverage
     requests: CacheRequests
     bindings: BindingRecords

@@ -72,8 +72,10 @@ class EventHandler:
                 self._copy_uses.remove(lrp.process_guid)
                 self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
             case ActualLrpCreated(row) | ActualLrpChanged(after=row):
+                self._dependencies.presence.note_instance(row)
                 self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)
             case ActualLrpRemoved(row):
+                self._dependencies.presence.note_gone_instance(row)
                 self._handle_actual_lrp(row, is_news=not self._dependencies.stops.is_announcement(row))
             case ActualLrpCrashed():
                 self._handle_crash(event)
@@ -106,6 +108,7 @@ class EventHandler:
     def _handle_crash(self, crash: ActualLrpCrashed) -> None:
         """Queue an LRP that runs from a copy too, when a cell could not pull that."""
         self._queue_lrp(crash.process_guid)
+        self._dependencies.presence.note_crash(crash)
         failure = start_failure(crash.crash_reason)
         if failure is None or not failure.is_pull_failure:
             return

@@ -133,6 +133,11 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_LOGIN_OUTDATED: _ClassVar[Reason]
     REASON_LOGIN_UPDATED: _ClassVar[Reason]
     REASON_FOREIGN_LOGIN: _ClassVar[Reason]
+    REASON_REPAIRING_COPY: _ClassVar[Reason]
+    REASON_COPY_INCOMPLETE: _ClassVar[Reason]
+    REASON_COPY_LOST: _ClassVar[Reason]
+    REASON_COPY_REPAIRED: _ClassVar[Reason]
+    REASON_COPY_AND_SOURCE_LOST: _ClassVar[Reason]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -164,6 +169,7 @@ class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COPY_STATUS_CORRUPT: _ClassVar[CopyStatus]
     COPY_STATUS_MISSING: _ClassVar[CopyStatus]
     COPY_STATUS_UNREADABLE: _ClassVar[CopyStatus]
+    COPY_STATUS_REPAIRED: _ClassVar[CopyStatus]
 APP_STATE_UNSPECIFIED: AppState
 APP_STATE_CACHED: AppState
 APP_STATE_PENDING: AppState
@@ -273,6 +279,11 @@ REASON_CACHE_REGISTRY_UNHEALTHY: Reason
 REASON_LOGIN_OUTDATED: Reason
 REASON_LOGIN_UPDATED: Reason
 REASON_FOREIGN_LOGIN: Reason
+REASON_REPAIRING_COPY: Reason
+REASON_COPY_INCOMPLETE: Reason
+REASON_COPY_LOST: Reason
+REASON_COPY_REPAIRED: Reason
+REASON_COPY_AND_SOURCE_LOST: Reason
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse
@@ -292,6 +303,7 @@ COPY_STATUS_OK: CopyStatus
 COPY_STATUS_CORRUPT: CopyStatus
 COPY_STATUS_MISSING: CopyStatus
 COPY_STATUS_UNREADABLE: CopyStatus
+COPY_STATUS_REPAIRED: CopyStatus
 
 class Filter(_message.Message):
     __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
@@ -432,7 +444,7 @@ class ListCachedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CachedImage(_message.Message):
-    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since")
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "missing_since", "missing", "lost_since")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -443,6 +455,9 @@ class CachedImage(_message.Message):
     CREATED_AT_FIELD_NUMBER: _ClassVar[int]
     VERIFIED_AT_FIELD_NUMBER: _ClassVar[int]
     NEEDS_VERIFICATION_SINCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    LOST_SINCE_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
     url: str
@@ -453,7 +468,10 @@ class CachedImage(_message.Message):
     created_at: float
     verified_at: float
     needs_verification_since: float
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ...) -> None: ...
+    missing_since: float
+    missing: str
+    lost_since: float
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., missing_since: _Optional[float] = ..., missing: _Optional[str] = ..., lost_since: _Optional[float] = ...) -> None: ...
 
 class GetCachedImagesRequest(_message.Message):
     __slots__ = ("images",)
@@ -870,10 +888,12 @@ class EvictResponse(_message.Message):
     def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
-    __slots__ = ("images",)
+    __slots__ = ("images", "repair")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+    repair: bool
+    def __init__(self, images: _Optional[_Iterable[str]] = ..., repair: _Optional[bool] = ...) -> None: ...
 
 class VerifiedCopy(_message.Message):
     __slots__ = ("cache_guid", "source", "status", "error", "bytes", "done", "total")

@@ -47,8 +47,8 @@ __all__ = ["ActionCopyRecords", "ActionPorts", "Outcome", "apply"]
 async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionPorts) -> Outcome:
     """Carry out an action that was decided on an observation."""
     match action:
-        case Skip(reason, detail):
-            return Outcome(reason, detail)
+        case Skip(reason, detail, retry_after):
+            return Outcome(reason, detail, retry_after)
         case Forget(reason):
             return Outcome(reason)
         case CacheImage(request):

@@ -32,7 +32,7 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
-from reconcile.ports import CopiedImage, ResolvedImage, SourceContent, TargetState
+from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
 from reconcile.records import Migration, Phase
 from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.steps import PhaseLimits
@@ -98,6 +98,10 @@ class CountedRegistries:
         if self.cache_problem is not None:
             raise self.cache_problem
         return self._held.get(target) == digest
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        del depth
+        return "" if await self.is_present(target, digest) else "its manifest"
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         await self.is_present(target, digest)
@@ -189,6 +193,7 @@ class Scene:
             async with asyncio.TaskGroup() as group:
                 group.create_task(loops.watcher.run())
                 group.create_task(loops.reconciler.keep_bridges_fresh())
+                group.create_task(loops.presence.run())
                 for _ in range(self.config.max_copies):
                     group.create_task(loops.cacher.run())
                 for _ in range(self.config.workers):

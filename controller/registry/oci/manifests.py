@@ -31,6 +31,9 @@ INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
 IMAGE_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _SCHEMA_1_TYPES = frozenset({SIGNED_SCHEMA_1, SCHEMA_1})
 
+_FOREIGN = ("foreign", "nondistributable")
+"""Parts of the types of layers that may be left at their URLs."""
+
 _ZSTD_ANNOTATION = "io.github.containers.compression.zstd"
 
 
@@ -39,7 +42,7 @@ class Descriptor:
     """Media type, digest and size (bytes) of some content.
 
     Attributes:
-        urls: Other URLs of the content, which make it foreign to the registry.
+        urls: Other URLs of the content.
         platform: As the index writes it; None when it has no such field.
         is_attestation: It describes another entry and is not an image.
         is_marked_zstd: An annotation says that its layers are compressed with zstd.
@@ -52,6 +55,14 @@ class Descriptor:
     platform: Platform | None = None
     is_attestation: bool = False
     is_marked_zstd: bool = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether registries need not hold it: its type says that it lies at its URLs.
+
+        Of any other type cells expect it in the registry, whatever URLs it has.
+        """
+        return bool(self.urls) and any(word in self.media_type for word in _FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Copies deleted and read back for operators, over a real store and a registry and a BBS in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -12,7 +12,8 @@ from controller.store.opening import Store, open_store
 from controller.store.sql import SqlRecords
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
-from reconcile.records import CachedImage
+from reconcile.reasons import Reason
+from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from tests.controller.store.samples import digest, image, migration
 
@@ -114,6 +115,30 @@ class Makers:
 
 
 @dataclass
+class Repairs:
+    """The jobs that repair copies: each does something, and ends in some state."""
+
+    ends: list[tuple[JobState, str]] = field(default_factory=list)
+    does: Callable[[], None] = lambda: None
+    checked: list[CacheGuid] = field(default_factory=list)
+    jobs: dict[JobId, CacheJob] = field(default_factory=dict)
+
+    async def order(self, copy: CachedImage) -> CacheJob:
+        job_id = JobId(f"job-{len(self.jobs)}")
+        self.does()
+        state, failure = self.ends.pop(0)
+        queued = CacheJob(job_id, copy.source, JobState.QUEUED, Reason.REPAIRING_COPY, NOW, NOW)
+        self.jobs[job_id] = replace(queued, state=state, failure=failure, attempts=1)
+        return queued
+
+    async def find(self, job_id: JobId) -> CacheJob | None:
+        return self.jobs.get(job_id)
+
+    def check(self, cache_guid: CacheGuid) -> None:
+        self.checked.append(cache_guid)
+
+
+@dataclass
 class Bench:
     """One copy, and all that knows of it."""
 
@@ -123,6 +148,7 @@ class Bench:
     bbs: Bbs = field(default_factory=Bbs)
     cache: CacheRepositories = CACHE
     makers: Makers = field(default_factory=Makers)
+    repairs: Repairs = field(default_factory=Repairs)
 
     @property
     def copies(self) -> Copies:
@@ -130,7 +156,7 @@ class Bench:
             self.store.records,
             self.store.journal,
             self.bbs,
-            CopyDependencies(self.registry, self.cache, self.makers),
+            CopyDependencies(self.registry, self.cache, self.makers, self.repairs),
         )
 
     @property
@@ -394,3 +420,46 @@ class TestVerify:
         assert (await bench.copies.verify(bench.image, now=NOW)).status is CopyStatus.MISSING
 
         assert await bench.known() is None
+
+
+class TestRepair:
+    async def test_what_was_missing_is_sent_again_and_read_back(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends, bench.repairs.does = [(JobState.CACHED, "")], bench.registry.corrupt.clear
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result == ReadBackResult(CopyStatus.REPAIRED, found.error)
+        assert bench.repairs.checked == [bench.image.cache_guid]
+        assert await bench.known() == bench.image
+
+    async def test_a_registry_that_keeps_what_is_wrong_is_named(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends = [(JobState.CACHED, "")]
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result.status is CopyStatus.CORRUPT
+        assert result.error.startswith("it was sent again, and still: ")
+
+    async def test_sources_are_tried_one_after_the_other(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends = [(JobState.FAILED, "MANIFEST_UNKNOWN: gone")] * 3
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result.status is CopyStatus.CORRUPT
+        assert result.error.endswith("it cannot be sent again: MANIFEST_UNKNOWN: gone")
+        assert bench.repairs.ends == []
+
+    async def test_a_source_that_does_not_answer_is_not_waited_for(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends = [(JobState.QUEUED, "timeout: x")]
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result.error.endswith("it is being sent again: timeout: x")

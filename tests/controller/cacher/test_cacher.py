@@ -5,7 +5,7 @@ What a real copy does is tested with the engines.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from controller.cacher import Cacher, CacherDependencies
+from controller.cacher.copying import LOOKED_AT_FOR
 from controller.cacher.running import PAUSE_CHECK_INTERVAL
 from controller.control import OperatorControl
 from controller.coverage import StagingCoverage
@@ -27,10 +28,27 @@ from controller.workqueue import WorkQueue
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.orders import Order
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
-from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, CacheRequest, Goal, JobId, JobState
-from reconcile.references import CacheRepositories, Digest, ImageReference, Rootfs, parse_image_reference
+from reconcile.records import (
+    MAX_ATTEMPTS,
+    CachedImage,
+    CacheJob,
+    CacheRequest,
+    CopyCheck,
+    Goal,
+    JobId,
+    JobState,
+    requester_of_repair,
+)
+from reconcile.references import (
+    CacheGuid,
+    CacheRepositories,
+    Digest,
+    ImageReference,
+    Rootfs,
+    parse_image_reference,
+)
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")
@@ -53,6 +71,8 @@ class Registries:
     copies: list[ImageReference] = field(default_factory=list)
     states: list[TargetState] = field(default_factory=list)
     copy_failures: list[DockerCacheError] = field(default_factory=list)
+    missing_blobs: dict[ImageReference, str] = field(default_factory=dict)
+    looks: list[CheckDepth] = field(default_factory=list)
     has_zstd_layers: bool = False
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
@@ -93,12 +113,19 @@ class Registries:
             del self.under_way[target]
         self.copies.append(target)
         self.held[target] = image.platform_digest
+        self.missing_blobs.pop(target, None)
         return CopiedImage(
             image.platform_digest, 10, 10, (digest("blob"),), has_zstd_layers=self.has_zstd_layers
         )
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         return self.held.get(target) == digest
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        self.looks.append(depth)
+        if self.held.get(target) != digest:
+            return "its manifest"
+        return self.missing_blobs.get(target, "") if depth >= CheckDepth.BLOBS else ""
 
 
 @dataclass
@@ -111,6 +138,7 @@ class Bench:
     queue: WorkQueue[ProcessGuid]
     coverage: StagingCoverage
     control: OperatorControl
+    repaired: list[Callable[[CacheGuid], None]]
 
     async def state(self, job: CacheJob) -> JobState:
         found = await self.store.records.find_job(job.job_id)
@@ -143,6 +171,7 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
         SchedulingInfo(ProcessGuid("p"), "cf-apps", APP, Rootfs("docker://x.y/z"), 1, ModificationTag("", 0))
     )
     clock = asyncio.get_running_loop()
+    listeners = JobListeners(coverage, index, queue)
     cacher = Cacher(
         CacherDependencies(
             engine=registries,
@@ -150,7 +179,8 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
             jobs=store.records,
             bindings=store.records,
             images=store.records,
-            listeners=JobListeners(coverage, index, queue),
+            checks=store.copy_checks,
+            listeners=listeners,
             gate=gate,
             process=Process("run", clock=lambda: 1e9 + clock.time()),
         )
@@ -158,7 +188,7 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
     await cacher.recover()
     running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
     try:
-        yield Bench(cacher, registries, store, queue, coverage, gate)
+        yield Bench(cacher, registries, store, queue, coverage, gate, listeners.of_repairs)
     finally:
         for task in running:
             task.cancel()
@@ -754,3 +784,98 @@ class TestProgress:
 
         assert job.state is JobState.FAILED
         assert bench.cacher.progress(job.job_id) is None
+
+
+class TestRepair:
+    """What is missing of a copy is sent again under its GUID, whatever its tag names by now."""
+
+    async def cached(self, bench: Bench) -> CachedImage:
+        job = await bench.ended(await bench.cacher.request(request()))
+        assert job.cache_guid is not None
+        image = await bench.store.records.find_image(job.cache_guid)
+        assert image is not None
+        return image
+
+    def repair_of(self, image: CachedImage) -> CacheRequest:
+        return CacheRequest(
+            app_guid=AppGuid(""),
+            source=SOURCE.at(image.platform_digest),
+            requester=requester_of_repair(image.cache_guid),
+            staged_at=0,
+            reason=Reason.REPAIRING_COPY,
+        )
+
+    async def test_a_repair_keeps_guid_source_and_digests(self, bench: Bench) -> None:
+        image = await self.cached(bench)
+        lost = CopyCheck(image.cache_guid, missing_since=5.0, missing="its manifest", lost_since=6.0)
+        await bench.store.copy_checks.save_check(lost)
+        bench.registries.held.clear()
+        bench.registries.content[SOURCE] = "moved"
+        ended = list[CacheGuid]()
+        bench.repaired.append(ended.append)
+
+        job = await bench.ended(await bench.cacher.request(self.repair_of(image)))
+
+        assert (job.state, job.cache_guid) == (JobState.CACHED, image.cache_guid)
+        assert bench.registries.states[-1] is TargetState.DAMAGED
+        again = await bench.store.records.find_image(image.cache_guid)
+        assert again is not None
+        assert replace(again, verified_at=image.verified_at) == image
+        assert bench.registries.held[CACHE.image(image.cache_guid)] == image.digest
+        check = await bench.store.copy_checks.find_check(image.cache_guid)
+        assert (check.missing_since, check.missing, check.lost_since) == (0.0, "", 0.0)
+        assert ended == [image.cache_guid]
+
+    async def test_a_doubtful_copy_is_read_completely(self, bench: Bench) -> None:
+        image = await self.cached(bench)
+        await bench.store.records.mark_for_verification(image.cache_guid, 5.0)
+
+        await bench.ended(await bench.cacher.request(self.repair_of(image)))
+
+        assert bench.registries.states[-1] is TargetState.CORRUPT
+
+    async def test_a_copy_may_be_repaired_again_and_again(self, bench: Bench) -> None:
+        image = await self.cached(bench)
+        first = await bench.ended(await bench.cacher.request(self.repair_of(image)))
+
+        second = await bench.cacher.request(self.repair_of(image))
+
+        assert second.job_id != first.job_id
+
+    async def test_a_repair_of_an_evicted_copy_ends(self, bench: Bench) -> None:
+        image = await self.cached(bench)
+        await bench.store.records.drop_image(image.cache_guid)
+
+        job = await bench.ended(await bench.cacher.request(self.repair_of(image)))
+
+        assert (job.state, job.failure_code) == (JobState.FAILED, "no-such-image")
+
+    async def test_a_copy_whose_blobs_were_not_looked_at_lately_is_looked_at_before_another_app_gets_it(
+        self, bench: Bench
+    ) -> None:
+        """One layer was lost, and the same image is pushed as another app."""
+        image = await self.cached(bench)
+        check = await bench.store.copy_checks.find_check(image.cache_guid)
+        await bench.store.copy_checks.save_check(
+            replace(check, blobs_checked_at=check.blobs_checked_at - 2 * LOOKED_AT_FOR)
+        )
+        bench.registries.missing_blobs[CACHE.image(image.cache_guid)] = "1 of 4 blobs"
+
+        job = await bench.ended(await bench.cacher.request(replace(request("task:2"), staged_at=2)))
+
+        assert job.cache_guid == image.cache_guid
+        assert bench.registries.looks == [CheckDepth.BYTES]
+        assert len(bench.registries.copies) == 2
+        assert bench.registries.states[-1] is TargetState.DAMAGED
+
+    async def test_a_copy_that_is_known_to_be_incomplete_is_completed_by_whoever_asks_for_it(
+        self, bench: Bench
+    ) -> None:
+        image = await self.cached(bench)
+        lost = CopyCheck(image.cache_guid, missing_since=5.0, missing="1 of 4 blobs")
+        await bench.store.copy_checks.save_check(lost)
+
+        await bench.ended(await bench.cacher.request(replace(request("task:2"), staged_at=2)))
+
+        assert bench.registries.states[-1] is TargetState.DAMAGED
+        assert (await bench.store.copy_checks.find_check(image.cache_guid)).missing_since == 0.0

@@ -73,10 +73,11 @@ async def test_C16_a_registry_that_stores_another_digest_is_found_out(scene: Sce
 
 
 async def test_D13_a_head_that_lies_is_corrected_by_the_manifest(scene: Scene) -> None:
-    """A stale cache: the blob is said to be there, and the manifest is refused for it."""
+    """A stale cache: the blob is said to be there, its ends are read, and the manifest is refused for it."""
     await scene.push(SAMPLE)
     layer = SAMPLE.layers[0]
     scene.private.fail("HEAD", layer.digest, Refuse(200, layer.content))
+    scene.private.fail("GET", layer.digest, Refuse(200, layer.content), times=2)
 
     copied = await scene.copy()
 

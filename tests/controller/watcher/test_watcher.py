@@ -161,6 +161,24 @@ class Requests:
 
 
 @dataclass
+class CopyKeeper:
+    """Looks after copies."""
+
+    rows: list[ActualLrp] = field(default_factory=list)
+    gone: list[ActualLrp] = field(default_factory=list)
+    crashes: list[ActualLrpCrashed] = field(default_factory=list)
+
+    def note_instance(self, row: ActualLrp) -> None:
+        self.rows.append(row)
+
+    def note_gone_instance(self, row: ActualLrp) -> None:
+        self.gone.append(row)
+
+    def note_crash(self, crash: ActualLrpCrashed) -> None:
+        self.crashes.append(crash)
+
+
+@dataclass
 class Mode:
     """Which way LRPs are migrated."""
 
@@ -179,6 +197,7 @@ class Scene:
     event_cache: LrpEventCache
     stops: StopRequests
     mode: Mode
+    presence: CopyKeeper
 
     async def happens(self, *events: Event | DockerCacheError) -> None:
         """Let events arrive, and what they cause come to rest."""
@@ -204,11 +223,13 @@ async def store() -> AsyncIterator[Store]:
 async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     requests, event_cache, stops, mode = Requests(), LrpEventCache(), StopRequests(), Mode()
+    presence = CopyKeeper()
     dependencies = WatcherDependencies(
         bbs=bbs,
         queue=queue,
         index=LrpIndex(),
         copy_uses=CopyUses(),
+        presence=presence,
         coverage=StagingCoverage(),
         requests=requests,
         bindings=store.records,
@@ -223,7 +244,7 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
     task = asyncio.create_task(watcher.run())
     try:
         await asyncio.sleep(0.1)
-        yield Scene(bbs, store, watcher, queue, requests, event_cache, stops, mode)
+        yield Scene(bbs, store, watcher, queue, requests, event_cache, stops, mode, presence)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

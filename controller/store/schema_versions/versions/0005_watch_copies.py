@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("blobs_checked_at", sa.Double(), nullable=False),
         sa.Column("missing_since", sa.Double(), nullable=False),
         sa.Column("missing", sa.Text(), nullable=False),
+        sa.Column("lost_since", sa.Double(), nullable=False),
         sa.Column("noted_at", sa.Double(), nullable=False),
         sa.Column("unused_since", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,76 @@
+"""The dependencies of the loop that looks after copies."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.copy_uses import CopyUses
+from controller.process import Process
+from controller.workqueue import WorkQueue
+from reconcile.lrps import ProcessGuid
+from reconcile.ports import CacheRequests, CheckDepth, CopyChecks
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, OriginalSource
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
+
+
+class SearchedRegistry(Protocol):
+    """The private registry, as far as copies are looked for in it."""
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
+
+
+class FoundImages(Protocol):
+    """The records of copies."""
+
+    async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
+        """Read a finished copy."""
+
+
+class FoundJobs(Protocol):
+    """The records of cache jobs."""
+
+    async def find_job(self, job_id: JobId) -> CacheJob | None:
+        """Read one job."""
+
+
+class FoundBindings(Protocol):
+    """The records of which job a requester caused."""
+
+    async def find_binding(self, requester: str) -> Binding | None:
+        """Read the binding of a requester."""
+
+
+class FoundSources(Protocol):
+    """What LRPs ran from before their migrations."""
+
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
+        """Read what an LRP ran from."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepairRecords:
+    """What is known of the jobs that repair copies, and of where copies may be sent from again."""
+
+    jobs: FoundJobs
+    bindings: FoundBindings
+    original_sources: FoundSources
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceDependencies:
+    """The dependencies of the loop that looks after copies.
+
+    Attributes:
+        queue: The LRPs that need a pass, since something was found out about their copy.
+        uses: Which LRPs run from which copy.
+    """
+
+    registry: SearchedRegistry
+    cache: CacheRepositories
+    images: FoundImages
+    checks: CopyChecks
+    requests: CacheRequests
+    records: RepairRecords
+    uses: CopyUses
+    queue: WorkQueue[ProcessGuid]
+    process: Process

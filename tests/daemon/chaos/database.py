@@ -10,7 +10,7 @@ from tests.daemon.chaos.scene import Scene
 class DatabaseRestored:
     """Makes a backup, and restores it some time later, as an operator does: the daemon is paused after that."""
 
-    pause = 6.0
+    pause = 12.0
 
     def __init__(self, scene: Scene, chance: random.Random, life: DaemonLife) -> None:
         self._scene, self._chance, self._life = scene, chance, life

@@ -37,7 +37,7 @@ def _secret(env: Environment, name: str, text: str) -> str:
 class PasswordChanged:
     """Gives the cells another account, and disables the old one once no LRP names it."""
 
-    pause = 6.0
+    pause = 15.0
 
     def __init__(self, scene: Scene, chance: random.Random, life: DaemonLife) -> None:
         self._scene, self._chance, self._life = scene, chance, life

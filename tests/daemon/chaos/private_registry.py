@@ -59,7 +59,7 @@ class RegistryFull:
 class RegistryReplaced:
     """Replaces the private registry by an empty one, and keeps the old one as a former one."""
 
-    pause = 20.0
+    pause = 30.0
 
     def __init__(self, scene: Scene, chance: random.Random, life: DaemonLife, opened: ExitStack) -> None:
         self._scene, self._chance, self._life, self._opened = scene, chance, life, opened

@@ -1,13 +1,16 @@
 """Builds the loops of a process, and what operators' calls reach, from the config and open resources."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.backups import BackupReceiver
 from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
-from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
+from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
@@ -25,12 +28,21 @@ from controller.health import HealthStates
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
+from controller.notes import (
+    Adoption,
+    AdoptionDependencies,
+    NoteWriter,
+    ReadNotes,
+    UnknownCopies,
+    WrittenNotes,
+)
 from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
 from controller.process import Process
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
+from controller.store.restoring import prepare_restore
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import open_registries, pull_credentials
@@ -64,18 +76,28 @@ class ProcessEngine(CopyEngine, Protocol):
         """Close connections and stop threads."""
 
 
+class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
+    """The notes beside copies, with all that the process asks of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenResources:
-    """What a process keeps open as long as it runs, and the state that its parts share."""
+    """What a process keeps open as long as it runs, and the state that its parts share.
+
+    Attributes:
+        restart: Lets the process begin anew; None where it does an operator's work and ends.
+    """
 
     store: Store
     bbs: BbsClient
     engine: ProcessEngine
     canary_images: CanaryImages | None
+    notes: ProcessNotes
     process: Process
     control: OperatorControl
     health: HealthStates
     probe: Probe
+    restart: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +112,8 @@ class DaemonLoops:
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop
+    note_writer: NoteWriter | None
+    unknown_copies: UnknownCopies
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -259,7 +283,7 @@ def assemble(
             store.records,
             store.journal,
             bbs,
-            CopyDependencies(engine, rules.cache, cacher=cacher, repairs=presence),
+            CopyDependencies(engine, rules.cache, cacher=cacher, repairs=presence, notes=opened.notes),
         ),
         jobs=cacher,
         stored=Stored(
@@ -277,8 +301,38 @@ def assemble(
             process=process,
             health=health,
         ),
+        recovery=_recovery(config, opened, rules, queue),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, presence, mode, health, admin)
+    writer = None
+    if config.copy_notes:
+        writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
+    unknown = UnknownCopies(copy_uses, store.records, process)
+    return DaemonLoops(
+        queue, watcher, cacher, reconciler, cells, presence, mode, health, writer, unknown, admin
+    )
+
+
+def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
+    store, path = opened.store, opened.store.path
+
+    def prepare(upload: Path, stamp: str) -> Path:
+        if path is None:
+            raise AssertionError("a database in memory is not replaced")
+        return prepare_restore(upload, path, stamp=stamp, registries=[config.cache_registry.address])
+
+    adoption = AdoptionDependencies(
+        bbs=opened.bbs,
+        notes=opened.notes,
+        records=store.copy_notes,
+        images=store.records,
+        original_sources=store.original_sources,
+        cache=rules.cache,
+        own=rules.cache.covers,
+        domains=rules.domains,
+        queue=queue.add,
+        clock=opened.process.clock,
+    )
+    return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart))
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:

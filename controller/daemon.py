@@ -6,6 +6,7 @@ cancelled; a copy in flight is put back into the queue. A second signal ends the
 """
 
 import asyncio
+import os
 import signal
 import tempfile
 import uuid
@@ -26,8 +27,9 @@ from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.store.opening import open_store
+from controller.store.restoring import Restored
 from controller.transport import client_tls
-from controller.wiring import open_canary_images, open_health, open_probe
+from controller.wiring import open_canary_images, open_copy_notes, open_health, open_probe
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
 
@@ -66,7 +68,7 @@ async def run(
         DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    async with _open_resources(config) as opened:
+    async with _open_resources(config, restart=_restart) as opened:
         await opened.control.load(start_paused=config.start_paused)
         loops = assemble(config, opened, limits=limits)
         await loops.recover()
@@ -105,8 +107,15 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
     working.result()
 
 
+def _restart() -> None:
+    """Begin anew, as an operator may ask for with this signal."""
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 @asynccontextmanager
-async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
+async def _open_resources(
+    config: Config, restart: Callable[[], None] | None = None
+) -> AsyncIterator[OpenResources]:
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
@@ -119,6 +128,8 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         store = await stack.enter_async_context(
             open_store(config.database_url, journal_key=key, run_id=run_id)
         )
+        if store.restored is not None:
+            _report_restored(store.restored)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",
@@ -141,8 +152,28 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         canary_images = open_canary_images(config, health)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
+        notes = open_copy_notes(config, key, health)
+        stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
-        yield OpenResources(store, bbs, engine, canary_images, process, control, health, probe)
+        yield OpenResources(
+            store, bbs, engine, canary_images, notes, process, control, health, probe, restart
+        )
+
+
+def _report_restored(restored: Restored) -> None:
+    """Log that a backup is in place, and which migrations it knew that are none any more."""
+    log.info(
+        "restored-backup",
+        replaced=None if restored.replaced is None else str(restored.replaced),
+        resumed_lrps=list(restored.resumed),
+        detail="the daemon is paused: run `rebuild`, look at `reconcile`, then `resume`",
+    )
+    if restored.dropped or restored.problem:
+        log.error(
+            "dropped-migrations-of-backup",
+            process_guids=list(restored.dropped),
+            error=restored.problem or None,
+        )
 
 
 async def _run_loops(
@@ -159,6 +190,9 @@ async def _run_loops(
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
+            if running.note_writer is not None:
+                loops.create_task(_run_forever(running.note_writer.run()), name="notes")
+            loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
             loops.create_task(_run_forever(running.health.run()), name="health")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")

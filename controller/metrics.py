@@ -122,6 +122,17 @@ class Metrics:
             "1 while the daemon is paused: only what an operator orders is started",
             registry=self.registry,
         )
+        self.copy_notes = Counter(
+            f"{prefix}copy_notes",
+            "Notes that were written beside copies, from which a lost database can be rebuilt",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.unknown_copies = Gauge(
+            f"{prefix}unknown_copies",
+            "Copies that LRPs run from and that the database does not know: `rebuild` adopts them",
+            registry=self.registry,
+        )
         self.docker_lrps = Gauge(
             f"{prefix}docker_lrps",
             "Docker LRPs in the last listing of the BBS",

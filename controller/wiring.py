@@ -5,6 +5,7 @@ from dataclasses import replace
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
 from controller.health import HealthStates
+from controller.notes import CopyNotes
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
@@ -14,8 +15,8 @@ from controller.registry_probe import RegistryProbe
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import DOCKER_HUB
 
-CANARY_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
-"""Of the requests that push a canary's image, which has a few hundred bytes."""
+SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
+"""Of the requests for canaries' images and notes, which have some hundred bytes."""
 
 PROBE_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0, grace=15.0)
 """Of the requests that ask whether the private registry is well."""
@@ -96,8 +97,16 @@ def open_canary_images(config: Config, observer: RequestObserver = UNOBSERVED) -
     platform = LINUX_AMD64 if config.platforms == "all" else parse_platform(config.platforms)
     if platform.os != "linux":
         return None
-    registries = open_registries(config, timeouts=CANARY_TIMEOUTS, observer=observer)
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer)
     return CanaryImages(registries, config.cache_repositories, platform)
+
+
+def open_copy_notes(
+    config: Config, journal_key: bytes | None, observer: RequestObserver = UNOBSERVED
+) -> CopyNotes:
+    """Open what writes and reads the notes beside copies; the journal's keys seal them."""
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer)
+    return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())
 
 
 def pull_credentials(config: Config) -> Credentials | None:

@@ -92,6 +92,9 @@ def phases() -> str:
     return "\n".join(rows)
 
 
+_NOT_RUN = {"run": "the daemon runs until a signal", "restore-backup": "it replaces the database"}
+"""Why the examples of some commands are not run by tests."""
+
 _STATES: Mapping[AppState, str] = {
     AppState.CACHED: "At least one of its instances runs from its copy.",
     AppState.PENDING: "Something is to be done for it.",
@@ -172,9 +175,8 @@ def _paragraph(text: str, name: str) -> list[str]:
         return [" ".join(text.split())]
     examples = [line.strip() for line in text.splitlines()[1:] if line.strip()]
     shown = [f"$ {line}" for line in examples if not line.endswith(":")]
-    if name == "run":
-        return ["<!-- not run: the daemon runs until a signal -->", "```console", *shown, "```"]
-    return ["```console", *shown, "```"]
+    mark = [f"<!-- not run: {_NOT_RUN[name]} -->"] if name in _NOT_RUN else []
+    return [*mark, "```console", *shown, "```"]
 
 
 def _option(option: click.Option, context: click.Context) -> str:

@@ -64,6 +64,7 @@ class ErrorCode(StrEnum):
 
     # Store
     DATABASE_MISSING = "database-missing"
+    SCHEMA_FOREIGN = "schema-foreign"
     SCHEMA_MISSING = "schema-missing"
     SCHEMA_OLDER = "schema-older"
 

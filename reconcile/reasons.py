@@ -55,6 +55,11 @@ class Reason(StrEnum):
         _CACHED,
         "somebody else desired it from a copy, with another login than cells are to use; it stays as it is",
     )
+    COPY_UNKNOWN = (
+        "copy-unknown",
+        _WAITING,
+        "it runs from a copy that the database, perhaps lost, does not know; `rebuild` looks for its source",
+    )
     NOT_CACHED = "not-cached", _PENDING, "its image has no copy yet, and nobody asked for one"
     STAGING_TASK = "staging-task", _PENDING, "an app was staged from the image"
     OPERATOR_REQUEST = "operator-request", _PENDING, "an operator asked for the copy"

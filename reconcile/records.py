@@ -15,8 +15,7 @@ from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 
 JobId = NewType("JobId", str)
 
-_LRP = "lrp:"
-_REPAIR = "repair:"
+_LRP, _TASK, _REPAIR = "lrp:", "task:", "repair:"
 
 MAX_ATTEMPTS = 12
 """Attempts of a cache job, after which it has failed: about half an hour of an unreachable registry."""
@@ -77,7 +76,7 @@ class CacheRequest:
 
 def requester_of_task(task_guid: TaskGuid) -> str:
     """Name a staging task as the requester."""
-    return f"task:{task_guid}"
+    return f"{_TASK}{task_guid}"
 
 
 def requester_of_lrp(process_guid: ProcessGuid) -> str:
@@ -108,6 +107,11 @@ def lrp_of_requester(requester: str) -> ProcessGuid:
 def is_of_lrp(requester: str) -> bool:
     """Whether the requester is a desired LRP, whose next pass may request the copy anew."""
     return requester.startswith(_LRP)
+
+
+def is_of_app(requester: str) -> bool:
+    """Whether the requester is a staging task or a desired LRP, whose login is that of an app."""
+    return requester.startswith((_LRP, _TASK))
 
 
 @dataclass(frozen=True, slots=True)

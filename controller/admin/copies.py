@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -72,14 +73,22 @@ class ContentLocks(Protocol):
         """Get the lock that is held while the copy of some content is made or deleted."""
 
 
+class NotesOfCopies(Protocol):
+    """The notes beside copies."""
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        """Delete the notes beside a copy, if there are any."""
+
+
 @dataclass(frozen=True, slots=True)
 class CopyDependencies:
-    """The private registry, the names of copies in it, the cacher, and what repairs copies."""
+    """The private registry, how copies are named there, their notes, and what makes and repairs copies."""
 
     registry: CopyRegistry
     cache: CacheRepositories
     cacher: ContentLocks
     repairs: OrderedRepairs
+    notes: NotesOfCopies
 
 
 class CopyStatus(StrEnum):
@@ -119,6 +128,7 @@ class Copies:
         self._records, self._journal, self._bbs = records, journal, bbs
         self._registry, self._cache = dependencies.registry, dependencies.cache
         self._cacher, self._repairs = dependencies.cacher, dependencies.repairs
+        self._notes = dependencies.notes
 
     async def find(self, names: Sequence[str]) -> list[CachedImage]:
         """Find the records of copies by GUID, by a prefix of the GUID, or by source.
@@ -174,6 +184,8 @@ class Copies:
             except BaseException:
                 await self._records.keep_image(image, blobs)
                 raise
+            with suppress(DockerCacheError):  # a note without its copy is believed by nobody
+                await self._notes.delete(image.cache_guid, image.digest)
 
     async def _refuse_if_used(self, image: CachedImage) -> None:
         if await self._journal.list_undecryptable():

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.backups import BackupReceiver
 from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
 from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
@@ -13,6 +14,7 @@ from controller.admin.planner import Planner
 from controller.admin.survey import Survey
 from controller.admin.unhealthy import AdminHealth
 from controller.control import OperatorControl
+from controller.notes import Adoption
 from controller.process import Process
 from controller.progress import Progress
 from reconcile.ports import Journal, Mode
@@ -67,6 +69,14 @@ class RunningDaemon:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """What brings records back that were lost."""
+
+    adoption: Adoption
+    backups: BackupReceiver
+
+
+@dataclass(frozen=True, slots=True)
 class AdminDependencies:
     """The dependencies of the admin API."""
 
@@ -75,6 +85,7 @@ class AdminDependencies:
     jobs: RequestedJobs
     stored: Stored
     daemon: RunningDaemon
+    recovery: Recovery
 
     @property
     def cache(self) -> CacheRepositories:

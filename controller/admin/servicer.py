@@ -31,7 +31,7 @@ from reconcile.staging import OwnerChoice
 
 log = structlog.get_logger(scope="admin")
 
-_LONG = frozenset({"Apply", "Restore", "Verify"})
+_LONG = frozenset({"Apply", "Rebuild", "Restore", "RestoreBackup", "Verify"})
 
 MOST_ENTRIES = 1_000_000
 """Of a plan that is to be applied."""
@@ -207,6 +207,25 @@ class Servicer(AdminServicer):
                 if request.repair and result.status.calls_for_repair:
                     result = await copies.repair(image, result, now=process.clock())
                 yield messages.verified_message(image, result, done=number, total=len(images))
+
+    async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> AsyncIterator[pb.RebuiltCopy]:
+        """Adopt copies and LRPs that the database does not know."""
+        arguments: Arguments = {"accept_unsealed": request.accept_unsealed}
+        async with self._changing(context, "Rebuild", arguments):
+            adoption = self._dependencies.recovery.adoption
+            adopted = adoption.adopt_all(accepts_unsealed=request.accept_unsealed)
+            async with aclosing(adopted) as rows:
+                async for row, done, total in rows:
+                    yield messages.rebuilt_message(row, self._dependencies.cache, done=done, total=total)
+
+    async def RestoreBackup(
+        self, requests: AsyncIterator[pb.BackupPart], context: Context
+    ) -> pb.RestoreBackupResponse:
+        """Put a backup in the place of the database, and restart on it."""
+        async with self._changing(context, "RestoreBackup", {}):
+            parts = (part.content async for part in requests)
+            replaced = await self._dependencies.recovery.backups.receive(parts)
+            return pb.RestoreBackupResponse(replaced=str(replaced))
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         """Start no new work except what an operator asks for."""

@@ -56,6 +56,11 @@ class Config(AdminConfig):
     """User name with which cells pull from the private registry. It needs `cache_pull_password_file`."""
     cache_pull_password_file: SecretFile | None = None
     """File that holds the password for that user name."""
+    copy_notes: bool = True
+    """Whether a note is written beside each copy: a small artifact with the copy's source and digests and
+    without any login, by which `rebuild` finds them again when the database is lost."""
+    copy_notes_after: NonNegativeDuration = 30.0
+    """Time from the end of a copy to its note."""
 
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login or CA certificates."""

@@ -39,6 +39,15 @@ def reserve(connection: Connection, platform_digest: Digest) -> CacheGuid:
     return _reserve(connection, platform_digest, CacheGuid(str(uuid.uuid4())))
 
 
+def reserve_for(connection: Connection, cache_guid: CacheGuid, platform_digest: Digest) -> CacheGuid:
+    """Reserve a GUID that is in use already for some content; return the one that is reserved for it.
+
+    Raises:
+        Conflict: `guid-of-other-content`: the GUID is reserved for something else.
+    """
+    return _reserve(connection, platform_digest, cache_guid)
+
+
 def find_guid(connection: Connection, platform_digest: Digest) -> CacheGuid | None:
     """Find the GUID that is reserved for some content."""
     guid: str | None = connection.scalar(

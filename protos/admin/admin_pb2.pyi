@@ -138,6 +138,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_COPY_LOST: _ClassVar[Reason]
     REASON_COPY_REPAIRED: _ClassVar[Reason]
     REASON_COPY_AND_SOURCE_LOST: _ClassVar[Reason]
+    REASON_COPY_UNKNOWN: _ClassVar[Reason]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -170,6 +171,13 @@ class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COPY_STATUS_MISSING: _ClassVar[CopyStatus]
     COPY_STATUS_UNREADABLE: _ClassVar[CopyStatus]
     COPY_STATUS_REPAIRED: _ClassVar[CopyStatus]
+
+class RebuildStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REBUILD_STATUS_UNSPECIFIED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_ADOPTED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_RESERVED: _ClassVar[RebuildStatus]
+    REBUILD_STATUS_UNKNOWN: _ClassVar[RebuildStatus]
 APP_STATE_UNSPECIFIED: AppState
 APP_STATE_CACHED: AppState
 APP_STATE_PENDING: AppState
@@ -284,6 +292,7 @@ REASON_COPY_INCOMPLETE: Reason
 REASON_COPY_LOST: Reason
 REASON_COPY_REPAIRED: Reason
 REASON_COPY_AND_SOURCE_LOST: Reason
+REASON_COPY_UNKNOWN: Reason
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse
@@ -304,6 +313,10 @@ COPY_STATUS_CORRUPT: CopyStatus
 COPY_STATUS_MISSING: CopyStatus
 COPY_STATUS_UNREADABLE: CopyStatus
 COPY_STATUS_REPAIRED: CopyStatus
+REBUILD_STATUS_UNSPECIFIED: RebuildStatus
+REBUILD_STATUS_ADOPTED: RebuildStatus
+REBUILD_STATUS_RESERVED: RebuildStatus
+REBUILD_STATUS_UNKNOWN: RebuildStatus
 
 class Filter(_message.Message):
     __slots__ = ("orgs", "spaces", "apps", "images", "process_guids")
@@ -936,3 +949,41 @@ class ResetCircuitBreakerRequest(_message.Message):
 class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class RebuildRequest(_message.Message):
+    __slots__ = ("accept_unsealed",)
+    ACCEPT_UNSEALED_FIELD_NUMBER: _ClassVar[int]
+    accept_unsealed: bool
+    def __init__(self, accept_unsealed: _Optional[bool] = ...) -> None: ...
+
+class RebuiltCopy(_message.Message):
+    __slots__ = ("cache_guid", "url", "source", "status", "detail", "process_guids", "done", "total")
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_GUIDS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    cache_guid: str
+    url: str
+    source: str
+    status: RebuildStatus
+    detail: str
+    process_guids: _containers.RepeatedScalarFieldContainer[str]
+    done: int
+    total: int
+    def __init__(self, cache_guid: _Optional[str] = ..., url: _Optional[str] = ..., source: _Optional[str] = ..., status: _Optional[_Union[RebuildStatus, str]] = ..., detail: _Optional[str] = ..., process_guids: _Optional[_Iterable[str]] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+
+class BackupPart(_message.Message):
+    __slots__ = ("content",)
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    def __init__(self, content: _Optional[bytes] = ...) -> None: ...
+
+class RestoreBackupResponse(_message.Message):
+    __slots__ = ("replaced",)
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
+    replaced: str
+    def __init__(self, replaced: _Optional[str] = ...) -> None: ...

@@ -104,6 +104,16 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.VerifiedCopy.FromString,
                 _registered_method=True)
+        self.Rebuild = channel.unary_stream(
+                '/docker_cache.admin.v1.Admin/Rebuild',
+                request_serializer=protos_dot_admin_dot_admin__pb2.RebuildRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.RebuiltCopy.FromString,
+                _registered_method=True)
+        self.RestoreBackup = channel.stream_unary(
+                '/docker_cache.admin.v1.Admin/RestoreBackup',
+                request_serializer=protos_dot_admin_dot_admin__pb2.BackupPart.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.RestoreBackupResponse.FromString,
+                _registered_method=True)
         self.Pause = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/Pause',
                 request_serializer=protos_dot_admin_dot_admin__pb2.PauseRequest.SerializeToString,
@@ -228,6 +238,22 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Rebuild(self, request, context):
+        """Adopts copies and LRPs that the database does not know, by the notes beside the copies. What is known is not
+        changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreBackup(self, request_iterator, context):
+        """Puts a backup in the place of the database: the caller sends the file in parts. The daemon refuses a backup that
+        does not fit before it changes anything; otherwise it restarts on the backup, paused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Pause(self, request, context):
         """Starts no new copy and no new migration except those that an operator asks for.
         """
@@ -321,6 +347,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.VerifyRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.VerifiedCopy.SerializeToString,
+            ),
+            'Rebuild': grpc.unary_stream_rpc_method_handler(
+                    servicer.Rebuild,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.RebuildRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.RebuiltCopy.SerializeToString,
+            ),
+            'RestoreBackup': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreBackup,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.BackupPart.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.RestoreBackupResponse.SerializeToString,
             ),
             'Pause': grpc.unary_unary_rpc_method_handler(
                     servicer.Pause,
@@ -716,6 +752,60 @@ class Admin:
             '/docker_cache.admin.v1.Admin/Verify',
             protos_dot_admin_dot_admin__pb2.VerifyRequest.SerializeToString,
             protos_dot_admin_dot_admin__pb2.VerifiedCopy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/Rebuild',
+            protos_dot_admin_dot_admin__pb2.RebuildRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.RebuiltCopy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreBackup(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/docker_cache.admin.v1.Admin/RestoreBackup',
+            protos_dot_admin_dot_admin__pb2.BackupPart.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.RestoreBackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

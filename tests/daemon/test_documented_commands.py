@@ -26,6 +26,7 @@ NOT_RUN = {
     "takes minutes and measures": "hack/bench/copy",
     "the daemon runs until a signal": f"{PROGRAM} run",
     "works only where no daemon runs": f"{PROGRAM} migrations --direct",
+    "it replaces the database": f"{PROGRAM} restore-backup",
 }
 """Why a block is not run, and how each of its commands then begins."""
 
@@ -167,6 +168,8 @@ class Typist:
             return str(env.config_path)
         if word == "plan.jsonl":
             return str(env.directory / word)
+        if word.endswith("/backup.db"):
+            return str(env.directory / "backup.db")
         if word in EXAMPLES:
             return EXAMPLES[word]
         if word == REFERENCE:

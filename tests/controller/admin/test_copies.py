@@ -30,6 +30,8 @@ class Registry:
     held: set[ImageReference] = field(default_factory=set)
     corrupt: set[ImageReference] = field(default_factory=set)
     refusal: Exception | None = None
+    notes: set[CacheGuid] = field(default_factory=set)
+    note_refusal: Exception | None = None
     deleting: asyncio.Event = field(default_factory=asyncio.Event)
     may_delete: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -44,6 +46,12 @@ class Registry:
         if target not in self.held or digest != CONTENT:
             raise NotFound("registry", "MANIFEST_UNKNOWN", str(target))
         self.held.remove(target)
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        """Delete the notes beside a copy."""
+        if self.note_refusal is not None:
+            raise self.note_refusal
+        self.notes.discard(guid)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         if self.refusal is not None:
@@ -156,7 +164,7 @@ class Bench:
             self.store.records,
             self.store.journal,
             self.bbs,
-            CopyDependencies(self.registry, self.cache, self.makers, self.repairs),
+            CopyDependencies(self.registry, self.cache, self.makers, self.repairs, self.registry),
         )
 
     @property
@@ -252,6 +260,28 @@ class TestEvict:
         await bench.copies.evict(bench.image)
 
         assert await bench.store.records.reserve_guid(CONTENT) == bench.guid
+
+    async def test_its_note_goes_with_it(self, bench: Bench) -> None:
+        bench.registry.notes.add(bench.guid)
+        await bench.copies.evict(bench.image)
+
+        assert bench.registry.notes == set()
+
+    async def test_a_note_that_cannot_be_deleted_keeps_no_copy(self, bench: Bench) -> None:
+        bench.registry.note_refusal = Unavailable("registry", "timeout", "no answer")
+        await bench.copies.evict(bench.image)
+
+        assert await bench.known() is None
+        assert bench.registry.held == set()
+
+    async def test_the_note_of_a_copy_that_stays_stays_too(self, bench: Bench) -> None:
+        bench.registry.notes.add(bench.guid)
+        bench.registry.refusal = Invalid("registry", "UNSUPPORTED", "no deletion")
+
+        with pytest.raises(Invalid):
+            await bench.copies.evict(bench.image)
+
+        assert bench.registry.notes == {bench.guid}
 
     async def test_a_copy_that_is_not_known_is_not_found(self, bench: Bench) -> None:
         with pytest.raises(NotFound) as caught:

@@ -368,7 +368,7 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
     def prepare(upload: Path, stamp: str) -> Path:
         if path is None:
             raise AssertionError("a database in memory is not replaced")
-        return prepare_restore(upload, path, stamp=stamp, registries=[config.cache_registry.address])
+        return prepare_restore(upload, path, stamp=stamp, registries=config.private_registries)
 
     adoption = AdoptionDependencies(
         bbs=opened.bbs,
@@ -377,7 +377,7 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
         images=store.records,
         original_sources=store.original_sources,
         cache=rules.cache,
-        own=rules.cache.covers,
+        own=rules.cache.owns,
         domains=rules.domains,
         queue=queue.add,
         clock=opened.process.clock,

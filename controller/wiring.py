@@ -81,7 +81,8 @@ def open_cells_view(
 def open_health(config: Config) -> HealthStates:
     """Make what keeps the health of registries; nothing is known yet."""
     return HealthStates(
-        config.cache_registry.address, [DOCKER_HUB, *(each.address for each in config.registries)]
+        config.cache_registry.address,
+        [DOCKER_HUB, *(each.address for each in (*config.registries, *config.former_cache_registries))],
     )
 
 

@@ -268,6 +268,11 @@ class Config(AdminConfig):
         return RunningPolicy(self.migrate_running, tuple(rules))
 
     @property
+    def private_registries(self) -> tuple[str, ...]:
+        """The addresses of the private registry and of the former ones."""
+        return (self.cache_registry.address, *(each.address for each in self.former_cache_registries))
+
+    @property
     def cache_repositories(self) -> CacheRepositories:
         """The repositories that hold the copies."""
         template = self.cache_repository_template

@@ -1,19 +1,24 @@
 """Builds the loops of a process, and what operators' calls reach, from the config and open resources."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.backups import BackupReceiver
 from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
-from controller.admin.dependencies import AdminDependencies, Planning, RunningDaemon, Stored
+from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
 from controller.canary import CanaryLoop, Prober, UnaskedCells
 from controller.canary_image import CanaryImages
+from controller.certificate_ends import CertificateEnds
+from controller.certificate_files import certificate_files
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
@@ -25,15 +30,26 @@ from controller.health import HealthStates
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop, Probe
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
+from controller.notes import (
+    Adoption,
+    AdoptionDependencies,
+    NoteWriter,
+    ReadNotes,
+    UnknownCopies,
+    WrittenNotes,
+)
 from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
 from controller.process import Process
+from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
+from controller.store.restoring import prepare_restore
+from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
-from controller.wiring import open_registries, pull_credentials
+from controller.wiring import open_registries, pull_login
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
 from reconcile.circuit_breaker import CircuitBreaker
@@ -64,18 +80,28 @@ class ProcessEngine(CopyEngine, Protocol):
         """Close connections and stop threads."""
 
 
+class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
+    """The notes beside copies, with all that the process asks of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpenResources:
-    """What a process keeps open as long as it runs, and the state that its parts share."""
+    """What a process keeps open as long as it runs, and the state that its parts share.
+
+    Attributes:
+        restart: Lets the process begin anew; None where it does an operator's work and ends.
+    """
 
     store: Store
     bbs: BbsClient
     engine: ProcessEngine
     canary_images: CanaryImages | None
+    notes: ProcessNotes
     process: Process
     control: OperatorControl
     health: HealthStates
     probe: Probe
+    restart: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +116,11 @@ class DaemonLoops:
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop
+    note_writer: NoteWriter | None
+    unknown_copies: UnknownCopies
+    unused: UnusedCopies
+    pull_login: PullLogin
+    certificates: CertificateEnds
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -153,14 +184,17 @@ def assemble(
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
-    listeners = JobListeners(coverage, index, queue)
+    login = pull_login(config)
+    rules.pull_credentials = None if login is None else login.current()
     health = _health(config, opened)
+    listeners = JobListeners(coverage, index, queue)
     cacher = Cacher(
         CacherDependencies(
             engine=engine,
             cache=rules.cache,
             jobs=store.records,
             bindings=store.records,
+            copies=store.records,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -189,6 +223,7 @@ def assemble(
         instances=bbs,
         jobs=store.records,
         bindings=store.records,
+        copies=store.records,
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
@@ -249,6 +284,25 @@ def assemble(
         ),
         rules,
     )
+
+    def use_login(credentials: Credentials) -> None:
+        rules.pull_credentials = credentials
+        cells.use_login(credentials)
+        watcher.request_full_sweep()
+
+    unused = UnusedCopies(
+        UsageSources(
+            bbs=bbs,
+            records=store.records,
+            journal=store.journal,
+            marks=store.copy_checks,
+            pins=control,
+            cache=rules.cache,
+        ),
+        grace=config.eviction_grace,
+        process=process,
+    )
+    certificates = CertificateEnds(certificate_files(config), process=process)
     admin = AdminDependencies(
         planning=Planning(
             survey,
@@ -257,9 +311,15 @@ def assemble(
         ),
         copies=Copies(
             store.records,
-            store.journal,
-            bbs,
-            CopyDependencies(engine, rules.cache, cacher=cacher, repairs=presence),
+            CopyDependencies(
+                engine,
+                rules.cache,
+                cacher=cacher,
+                repairs=presence,
+                notes=opened.notes,
+                usage=unused,
+                checks=store.copy_checks,
+            ),
         ),
         jobs=cacher,
         stored=Stored(
@@ -276,9 +336,53 @@ def assemble(
             cells=cells,
             process=process,
             health=health,
+            certificates=certificates,
         ),
+        recovery=_recovery(config, opened, rules, queue),
     )
-    return DaemonLoops(queue, watcher, cacher, reconciler, cells, presence, mode, health, admin)
+    writer = None
+    if config.copy_notes:
+        writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
+    unknown = UnknownCopies(copy_uses, store.records, process)
+    return DaemonLoops(
+        queue=queue,
+        watcher=watcher,
+        cacher=cacher,
+        reconciler=reconciler,
+        cells=cells,
+        presence=presence,
+        mode=mode,
+        health=health,
+        note_writer=writer,
+        unknown_copies=unknown,
+        unused=unused,
+        pull_login=PullLogin(login, use_login),
+        certificates=certificates,
+        admin=admin,
+    )
+
+
+def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
+    store, path = opened.store, opened.store.path
+
+    def prepare(upload: Path, stamp: str) -> Path:
+        if path is None:
+            raise AssertionError("a database in memory is not replaced")
+        return prepare_restore(upload, path, stamp=stamp, registries=config.private_registries)
+
+    adoption = AdoptionDependencies(
+        bbs=opened.bbs,
+        notes=opened.notes,
+        records=store.copy_notes,
+        images=store.records,
+        original_sources=store.original_sources,
+        cache=rules.cache,
+        own=rules.cache.owns,
+        domains=rules.domains,
+        queue=queue.add,
+        clock=opened.process.clock,
+    )
+    return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart))
 
 
 def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
@@ -287,6 +391,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
+        unseen_stagings=config.unseen_stagings,
         limits=replace(
             limits,
             bridge=config.bridge_timeout,
@@ -297,7 +402,6 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         ),
         may_bridge=store.journal.is_durable,
         drains_original=config.drain_original,
-        pull_credentials=pull_credentials(config),
         max_in_flight=config.max_in_flight,
         circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),
     )

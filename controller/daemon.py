@@ -6,6 +6,7 @@ cancelled; a copy in flight is put back into the queue. A second signal ends the
 """
 
 import asyncio
+import os
 import signal
 import tempfile
 import uuid
@@ -25,9 +26,11 @@ from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
+from controller.recorded_registries import warn_of_other_registries
 from controller.store.opening import open_store
-from controller.transport import client_tls
-from controller.wiring import open_canary_images, open_health, open_probe
+from controller.store.restoring import Restored
+from controller.transport import client_tls_from_files
+from controller.wiring import open_canary_images, open_copy_notes, open_health, open_probe
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
 
@@ -66,7 +69,7 @@ async def run(
         DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    async with _open_resources(config) as opened:
+    async with _open_resources(config, restart=_restart) as opened:
         await opened.control.load(start_paused=config.start_paused)
         loops = assemble(config, opened, limits=limits)
         await loops.recover()
@@ -105,8 +108,15 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
     working.result()
 
 
+def _restart() -> None:
+    """Begin anew, as an operator may ask for with this signal."""
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 @asynccontextmanager
-async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
+async def _open_resources(
+    config: Config, restart: Callable[[], None] | None = None
+) -> AsyncIterator[OpenResources]:
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
@@ -119,13 +129,18 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         store = await stack.enter_async_context(
             open_store(config.database_url, journal_key=key, run_id=run_id)
         )
+        if store.restored is not None:
+            _report_restored(store.restored)
+        await store.records.use_registry(config.cache_registry.address)
+        await warn_of_other_registries(store.records, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",
                 reason="no journal_key_file" if key is None else "the database itself is in memory",
                 detail="after a crash in mid-migration only Cloud Controller can desire the LRP again",
             )
-        tls = client_tls(
+        tls = await asyncio.to_thread(
+            client_tls_from_files,
             config.bbs_ca_cert_file,
             cert_file=config.bbs_client_cert_file,
             key_file=config.bbs_client_key_file,
@@ -141,8 +156,28 @@ async def _open_resources(config: Config) -> AsyncIterator[OpenResources]:
         canary_images = open_canary_images(config, health)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
+        notes = open_copy_notes(config, key, health)
+        stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
-        yield OpenResources(store, bbs, engine, canary_images, process, control, health, probe)
+        yield OpenResources(
+            store, bbs, engine, canary_images, notes, process, control, health, probe, restart
+        )
+
+
+def _report_restored(restored: Restored) -> None:
+    """Log that a backup is in place, and which migrations it knew that are none any more."""
+    log.info(
+        "restored-backup",
+        replaced=None if restored.replaced is None else str(restored.replaced),
+        resumed_lrps=list(restored.resumed),
+        detail="the daemon is paused: run `rebuild`, look at `reconcile`, then `resume`",
+    )
+    if restored.dropped or restored.problem:
+        log.error(
+            "dropped-migrations-of-backup",
+            process_guids=list(restored.dropped),
+            error=restored.problem or None,
+        )
 
 
 async def _run_loops(
@@ -156,9 +191,15 @@ async def _run_loops(
             loops.create_task(until_stopped, name="signals")
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
+            loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
+            loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
+            loops.create_task(_run_forever(running.certificates.run()), name="certificates")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
+            if running.note_writer is not None:
+                loops.create_task(_run_forever(running.note_writer.run()), name="notes")
+            loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
             loops.create_task(_run_forever(running.health.run()), name="health")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")

@@ -61,6 +61,11 @@ class Metrics:
             "Bytes that were transferred between registries",
             registry=self.registry,
         )
+        self.known_copies_used = Counter(
+            f"{prefix}known_copies_used",
+            "Migrations to the newest copy that an app is known to have, since its source did not answer",
+            registry=self.registry,
+        )
         self.passes = Counter(
             f"{prefix}passes",
             "Passes over one LRP, by the reason that the pass came to",
@@ -84,22 +89,6 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
-        self.copy_checks = Counter(
-            f"{prefix}copy_checks",
-            "Looks at copies in the private registry: complete, incomplete, or unanswered by it",
-            ["outcome"],
-            registry=self.registry,
-        )
-        self.copies_incomplete = Gauge(
-            f"{prefix}copies_incomplete",
-            "Copies of which something is missing in the private registry: no new instance starts from them",
-            registry=self.registry,
-        )
-        self.copies_lost = Gauge(
-            f"{prefix}copies_lost",
-            "Copies of which something is missing that cannot be sent again from any known source",
-            registry=self.registry,
-        )
         self.private_registry_unhealthy = Gauge(
             f"{prefix}private_registry_unhealthy_since_seconds",
             "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "
@@ -117,9 +106,52 @@ class Metrics:
             "LRPs that run from a copy with another login for the private registry than the configured one",
             registry=self.registry,
         )
+        self.copy_checks = Counter(
+            f"{prefix}copy_checks",
+            "Looks at copies in the private registry: complete, incomplete, or unanswered by it",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.copies_incomplete = Gauge(
+            f"{prefix}copies_incomplete",
+            "Copies of which something is missing in the private registry: no new instance starts from them",
+            registry=self.registry,
+        )
+        self.copies_lost = Gauge(
+            f"{prefix}copies_lost",
+            "Copies of which something is missing that cannot be sent again from any known source",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",
+            registry=self.registry,
+        )
+        self.certificate_end = Gauge(
+            f"{prefix}certificate_end_timestamp_seconds",
+            "When the first certificate in a file ends, in UTC seconds since 1970, by the file's config key",
+            ["file"],
+            registry=self.registry,
+        )
+        self.unused_copies = Gauge(
+            f"{prefix}unused_copies",
+            "Copies that nothing used when that was last looked at",
+            registry=self.registry,
+        )
+        self.unused_copy_bytes = Gauge(
+            f"{prefix}unused_copy_bytes",
+            "Bytes of these copies; layers that several share are counted for each",
+            registry=self.registry,
+        )
+        self.copy_notes = Counter(
+            f"{prefix}copy_notes",
+            "Notes that were written beside copies, from which a lost database can be rebuilt",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.unknown_copies = Gauge(
+            f"{prefix}unknown_copies",
+            "Copies that LRPs run from and that the database does not know: `rebuild` adopts them",
             registry=self.registry,
         )
         self.docker_lrps = Gauge(

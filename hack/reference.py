@@ -18,7 +18,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from controller.cli import commands
-from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig, descriptions_of
+from controller.config import (
+    Config,
+    FormerRegistryConfig,
+    RegistryConfig,
+    RunningRuleConfig,
+    TrafficConfig,
+    descriptions_of,
+)
 from controller.config.sections import Section
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
@@ -91,6 +98,9 @@ def phases() -> str:
         rows.append(f"| `{phase}` | {' | '.join(map(_cell, cells))} |")
     return "\n".join(rows)
 
+
+_NOT_RUN = {"run": "the daemon runs until a signal", "restore-backup": "it replaces the database"}
+"""Why the examples of some commands are not run by tests."""
 
 _STATES: Mapping[AppState, str] = {
     AppState.CACHED: "At least one of its instances runs from its copy.",
@@ -172,9 +182,8 @@ def _paragraph(text: str, name: str) -> list[str]:
         return [" ".join(text.split())]
     examples = [line.strip() for line in text.splitlines()[1:] if line.strip()]
     shown = [f"$ {line}" for line in examples if not line.endswith(":")]
-    if name == "run":
-        return ["<!-- not run: the daemon runs until a signal -->", "```console", *shown, "```"]
-    return ["```console", *shown, "```"]
+    mark = [f"<!-- not run: {_NOT_RUN[name]} -->"] if name in _NOT_RUN else []
+    return [*mark, "```console", *shown, "```"]
 
 
 def _option(option: click.Option, context: click.Context) -> str:
@@ -205,6 +214,10 @@ def modules() -> str:
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "configuration": (PAGES / "reference/configuration.md", configuration),
     "registry-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(RegistryConfig)),
+    "former-registry-configuration": (
+        PAGES / "reference/configuration.md",
+        lambda: _keys_table(FormerRegistryConfig, ("repository_template",)),
+    ),
     "traffic-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(TrafficConfig)),
     "running-rules": (PAGES / "reference/configuration.md", lambda: _keys_table(RunningRuleConfig)),
     "commands": (PAGES / "reference/commands.md", command_reference),

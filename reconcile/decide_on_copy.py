@@ -5,7 +5,7 @@ from dataclasses import replace
 from reconcile.actions import Action, BeginMigration, Skip, UpdateLogin
 from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.logins import foreign_login, renew_login, renew_refused_login
-from reconcile.lrps import DesiredLrp
+from reconcile.lrps import DesiredLrp, source_of
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
 from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
@@ -27,16 +27,25 @@ RETRY_RESTORE_AFTER = 300.0
 def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
     """Decide about an LRP that runs from its copy: the first question that has an answer decides."""
     return (
-        while_copy_is_incomplete(observed)
-        or _renew_refused_login(observed, lrp, rules)
+        _renew_refused_login(observed, lrp, rules)
+        or while_copy_is_incomplete(observed)
         or _put_back(observed, lrp, rules)
         or _leave_lost_copy(observed, lrp, rules)
         or renew_login(observed, lrp, rules)
         or _failed_restore(observed, lrp)
         or _not_running(observed, lrp)
+        or _unknown(observed, lrp, rules)
         or foreign_login(lrp, rules)
-        or Skip(Reason.ALREADY_CACHED)
+        or Skip(Reason.ALREADY_CACHED, _known_copy_used(observed, lrp))
     )
+
+
+def _known_copy_used(observed: Observed, lrp: DesiredLrp) -> str:
+    """Say that the LRP got a copy that its source did not confirm; empty when it did."""
+    record = observed.record
+    if record is None or record.rootfs != str(lrp.rootfs):
+        return ""
+    return record.detail if record.detail.startswith(Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED) else ""
 
 
 def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
@@ -51,13 +60,17 @@ def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> A
     return replace(action, instead=back if isinstance(back, BeginMigration) else None)
 
 
-def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | Skip:
     """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
     original_source = observed.original_source
     if original_source is None:
-        return Skip(Reason.SOURCE_UNKNOWN, "this program did not migrate it, or the record of it is gone")
+        detail = "this program did not migrate it, or the record of it is gone: `rebuild` looks for it"
+        return Skip(Reason.SOURCE_UNKNOWN, detail)
     if original_source.needs_credentials and original_source.credentials is None:
-        return Skip(Reason.SOURCE_CREDENTIALS_UNKNOWN, "credentials are kept only with a journal key")
+        return Skip(
+            Reason.SOURCE_CREDENTIALS_UNKNOWN,
+            "credentials are kept only with a journal key, and are lost with the database",
+        )
     record = observed.record
     if (
         record is not None
@@ -103,8 +116,7 @@ def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Actio
     asked = source_was_asked(observed)
     if asked is not None:
         return asked
-    action = restore(observed, lrp, rules)
-    return going_back(action, observed) if isinstance(action, BeginMigration | Skip) else action
+    return going_back(restore(observed, lrp, rules), observed)
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:
@@ -132,3 +144,12 @@ def _not_running(observed: Observed, lrp: DesiredLrp) -> Skip | None:
     if was_scaled or is_any_running(observed.instances) or observed.order is not None:
         return None
     return Skip(record.reason, record.detail)
+
+
+def _unknown(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Skip | None:
+    """Return that the copy of an LRP is not known; None when it is, or when its rootfs names no copy."""
+    if observed.current_copy is not None or rules.cache.guid_of(source_of(lrp)) is None:
+        return None
+    if observed.original_source is not None:
+        return Skip(Reason.COPY_UNKNOWN, f"it ran from {observed.original_source.rootfs} before")
+    return Skip(Reason.COPY_UNKNOWN, "`rebuild` looks for its source")

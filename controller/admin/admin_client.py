@@ -27,6 +27,8 @@ CALL_WITHIN = 120.0
 
 PAGE_SIZE = 500
 
+_PART = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
@@ -162,9 +164,17 @@ class AdminClient:
             ended = True
             stopping.set()  # ends the requests
 
-    async def evict(self, name: str) -> Row:
-        """Delete a copy that no LRP uses, by GUID, prefix or source."""
-        return row_from_message(await self._call("Evict", pb.EvictRequest(image=name)))
+    async def plan_eviction(self, names: Sequence[str] = ()) -> list[Row]:
+        """Ask which copies may be deleted, by GUID, prefix or source; of all copies when none is named."""
+        request = pb.PlanEvictionRequest(images=names)
+        async with aclosing(self._stream("PlanEviction", request)) as entries:
+            return [row_from_message(each) async for each in entries]
+
+    async def evict(self, names: Sequence[str]) -> AsyncGenerator[Row, None]:
+        """Delete copies that nothing uses, by GUID, prefix or source."""
+        async with aclosing(self._stream("Evict", pb.EvictRequest(images=names))) as evicted:
+            async for each in evicted:
+                yield row_from_message(each)
 
     async def verify(self, names: Sequence[str], *, repair: bool) -> AsyncGenerator[Row, None]:
         """Read copies back, by GUID, prefix or source; all of them when none is named.
@@ -177,6 +187,29 @@ class AdminClient:
         async with aclosing(self._stream("Verify", request)) as verified:
             async for each in verified:
                 yield row_from_message(each)
+
+    async def rebuild(self, *, accept_unsealed: bool) -> AsyncGenerator[Row, None]:
+        """Adopt copies and LRPs that the database does not know, and get what became of each copy."""
+        request = pb.RebuildRequest(accept_unsealed=accept_unsealed)
+        async with aclosing(self._stream("Rebuild", request)) as rebuilt:
+            async for each in rebuilt:
+                yield row_from_message(each)
+
+    async def restore_backup(self, path: Path) -> Row:
+        """Let the daemon restart on a backup; it refuses one that does not fit before it changes anything."""
+
+        async def parts() -> AsyncIterator[pb.BackupPart]:
+            file = await asyncio.to_thread(path.open, "rb")
+            try:
+                while content := await asyncio.to_thread(file.read, _PART):
+                    yield pb.BackupPart(content=content)
+            finally:
+                await asyncio.to_thread(file.close)
+
+        try:
+            return row_from_message(await self._stub.RestoreBackup(parts()))
+        except grpc.aio.AioRpcError as error:
+            raise error_from_status(error, attempt=f"RestoreBackup at {self._address}") from error
 
     async def pause(self) -> None:
         """Start no new work except what an operator asks for."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
+from controller.admin.backups import BackupReceiver
 from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
 from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
@@ -13,6 +14,7 @@ from controller.admin.planner import Planner
 from controller.admin.survey import Survey
 from controller.admin.unhealthy import AdminHealth
 from controller.control import OperatorControl
+from controller.notes import Adoption
 from controller.process import Process
 from controller.progress import Progress
 from reconcile.ports import Journal, Mode
@@ -31,6 +33,14 @@ class RequestedJobs(Protocol):
 
     def progress(self, job_id: JobId) -> Progress | None:
         """Return the progress of a job's copy; None when no copy is under way."""
+
+
+class AdminCertificates(Protocol):
+    """The certificates that the daemon uses."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Describe each certificate that ends soon, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,16 @@ class RunningDaemon:
     cells: AdminCells
     process: Process
     health: AdminHealth
+    certificates: AdminCertificates
     started_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What brings records back that were lost."""
+
+    adoption: Adoption
+    backups: BackupReceiver
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +94,7 @@ class AdminDependencies:
     jobs: RequestedJobs
     stored: Stored
     daemon: RunningDaemon
+    recovery: Recovery
 
     @property
     def cache(self) -> CacheRepositories:

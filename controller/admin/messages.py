@@ -9,6 +9,7 @@ from controller.admin.grpc_status import BadRequest
 from controller.admin.listing import AppRow
 from controller.admin.planner import PlanCriteria
 from controller.admin.reason_names import REASON_NAMES, named
+from controller.notes import AdoptedCopy, AdoptionStatus
 from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
@@ -42,6 +43,7 @@ GOAL_NAMES = MappingProxyType({goal: named("GOAL", goal) for goal in Goal})
 STRATEGY_NAMES = MappingProxyType({each: named("STRATEGY", each) for each in Strategy})
 PHASE_NAMES = MappingProxyType({phase: named("PHASE", phase) for phase in Phase})
 COPY_STATUS_NAMES = MappingProxyType({each: named("COPY_STATUS", each) for each in CopyStatus})
+REBUILD_STATUS_NAMES = MappingProxyType({each: named("REBUILD_STATUS", each) for each in AdoptionStatus})
 
 _REASONS = {pb.Reason.Value(name): reason for reason, name in REASON_NAMES.items()}
 _GOALS = {pb.Goal.Value(name): goal for goal, name in GOAL_NAMES.items()}
@@ -112,7 +114,7 @@ def image_message(image: CachedImage, cache: CacheRepositories) -> pb.CachedImag
     return pb.CachedImage(
         cache_guid=image.cache_guid,
         source=str(image.source),
-        url=str(cache.image(image.cache_guid)),
+        url=str(cache.of_registry(image.registry).image(image.cache_guid)),
         root_digest=str(image.root_digest),
         platform_digest=str(image.platform_digest),
         digest=str(image.digest),
@@ -134,6 +136,22 @@ def verified_message(image: CachedImage, result: ReadBackResult, *, done: int, t
         status=COPY_STATUS_NAMES[result.status],
         error=result.error,
         bytes=image.size,
+        done=done,
+        total=total,
+    )
+
+
+def rebuilt_message(
+    adopted: AdoptedCopy, cache: CacheRepositories, *, done: int, total: int
+) -> pb.RebuiltCopy:
+    """Write what became of a copy that was not known."""
+    return pb.RebuiltCopy(
+        cache_guid=adopted.cache_guid,
+        url=str(cache.image(adopted.cache_guid)),
+        source="" if adopted.source is None else str(adopted.source),
+        status=REBUILD_STATUS_NAMES[adopted.status],
+        detail=adopted.detail,
+        process_guids=list(adopted.process_guids),
         done=done,
         total=total,
     )
@@ -243,6 +261,7 @@ def _migration_message(planned: PlannedMigration) -> pb.PlannedMigration:
         running=planned.running,
         reason=REASON_NAMES[planned.reason],
         pinned=planned.is_pinned,
+        gets_unseen_content=planned.gets_unseen_content,
     )
 
 
@@ -342,6 +361,7 @@ def _migration_from_message(message: pb.PlannedMigration) -> PlannedMigration:
         running=message.running,
         reason=_REASONS.get(message.reason, Reason.RUNS_FROM_SOURCE),
         is_pinned=message.pinned,
+        gets_unseen_content=message.gets_unseen_content,
     )
 
 

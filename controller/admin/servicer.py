@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from controller.admin import messages, queries
+from controller.admin import eviction_messages, messages, queries
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
@@ -31,7 +31,7 @@ from reconcile.staging import OwnerChoice
 
 log = structlog.get_logger(scope="admin")
 
-_LONG = frozenset({"Apply", "Restore", "Verify"})
+_LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
 
 MOST_ENTRIES = 1_000_000
 """Of a plan that is to be applied."""
@@ -180,18 +180,29 @@ class Servicer(AdminServicer):
             async for event in events:
                 yield messages.event_message(event)
 
-    async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.EvictResponse:
-        """Delete a copy that no LRP uses."""
-        arguments = {"image": request.image[:256]}
+    async def PlanEviction(
+        self, request: pb.PlanEvictionRequest, context: Context
+    ) -> AsyncIterator[pb.PlannedEviction]:
+        """Say which copies may be deleted, without deleting any."""
+        async with _answering(context):
+            for entry in await queries.plan_eviction(self._dependencies, request):
+                yield entry
+
+    async def Evict(self, request: pb.EvictRequest, context: Context) -> AsyncIterator[pb.EvictedCopy]:
+        """Delete copies that nothing uses, each by itself."""
+        deleted = list[str]()
+        arguments = {"images": [name[:256] for name in request.images[:100]], "deleted": deleted}
         async with self._changing(context, "Evict", arguments):
-            (image,) = await self._dependencies.copies.find([request.image])
-            arguments["cache_guid"] = image.cache_guid
-            await self._dependencies.copies.evict(image)
-            return pb.EvictResponse(
-                cache_guid=image.cache_guid,
-                url=str(self._dependencies.cache.image(image.cache_guid)),
-                bytes=image.size,
-            )
+            if not request.images:
+                raise BadRequest("which-copies", "name the copies that are to be deleted")
+            found, unknown = await self._dependencies.copies.find_each(request.images)
+            for error in unknown.values():
+                yield pb.EvictedCopy(error=str(error))
+            async with aclosing(self._dependencies.copies.evict(tuple(found.values()))) as results:
+                async for evicted in results:
+                    if evicted.error is None:
+                        deleted.append(evicted.image.cache_guid)
+                    yield eviction_messages.evicted_message(evicted, self._dependencies.cache)
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other, and repair them where that is asked for."""
@@ -207,6 +218,25 @@ class Servicer(AdminServicer):
                 if request.repair and result.status.calls_for_repair:
                     result = await copies.repair(image, result, now=process.clock())
                 yield messages.verified_message(image, result, done=number, total=len(images))
+
+    async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> AsyncIterator[pb.RebuiltCopy]:
+        """Adopt copies and LRPs that the database does not know."""
+        arguments: Arguments = {"accept_unsealed": request.accept_unsealed}
+        async with self._changing(context, "Rebuild", arguments):
+            adoption = self._dependencies.recovery.adoption
+            adopted = adoption.adopt_all(accepts_unsealed=request.accept_unsealed)
+            async with aclosing(adopted) as rows:
+                async for row, done, total in rows:
+                    yield messages.rebuilt_message(row, self._dependencies.cache, done=done, total=total)
+
+    async def RestoreBackup(
+        self, requests: AsyncIterator[pb.BackupPart], context: Context
+    ) -> pb.RestoreBackupResponse:
+        """Put a backup in the place of the database, and restart on it."""
+        async with self._changing(context, "RestoreBackup", {}):
+            parts = (part.content async for part in requests)
+            replaced = await self._dependencies.recovery.backups.receive(parts)
+            return pb.RestoreBackupResponse(replaced=str(replaced))
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         """Start no new work except what an operator asks for."""

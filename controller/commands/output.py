@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 Format = Literal["text", "json"]
 
 STYLES: Mapping[str, Mapping[str, Any]] = {
-    **{state: {"fg": "green"} for state in ("cached", "done", "ok")},
+    **{state: {"fg": "green"} for state in ("cached", "done", "ok", "adopted")},
     **{state: {"fg": "cyan"} for state in ("copying", "migrating")},
-    **{state: {"fg": "yellow"} for state in ("queued", "pending", "waiting", "warning", "unreadable")},
-    **{state: {"fg": "red"} for state in ("failed", "problem", "corrupt", "missing")},
+    **{
+        state: {"fg": "yellow"}
+        for state in ("queued", "pending", "waiting", "warning", "unreadable", "reserved")
+    },
+    **{state: {"fg": "red"} for state in ("failed", "problem", "corrupt", "missing", "unknown")},
     "skipped": {"dim": True},
     "heading": {"bold": True},
     "advice": {"italic": True},

@@ -8,8 +8,9 @@ from controller.engines.copy_context import CopyContext
 from controller.engines.progress import ProgressMeter
 from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Document
-from controller.registry.oci.referrers import add_referrers, fallback_tag, list_referrers
+from controller.registry.oci.referrers import add_referrers, artifact_type_of, fallback_tag, list_referrers
 from reconcile.errors import Invalid, NotFound
+from reconcile.notes import ARTIFACT_TYPE
 from reconcile.ports import Signatures
 from reconcile.references import Digest
 
@@ -36,6 +37,8 @@ def copy_signatures(context: CopyContext, subject: Digest) -> Signatures:
     count = size = 0
     for entry in entries:
         transfer, contents = Transfer(uncounted), _contents(context, entry.digest)
+        if artifact_type_of(contents.root) == ARTIFACT_TYPE:
+            continue  # a note of this program, about the copy in another private registry
         size += contents.size
         if size > context.limits.max_image_bytes:
             raise _too_much(context, subject, "its referrers are larger than an image may be")

@@ -5,18 +5,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
 
 from controller.store.cipher import cipher_from_key
 from controller.store.copy_checks import SqlCopyChecks
+from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
+from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sql import SqlRecords
 
@@ -25,13 +28,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The records of one daemon, each kind by itself."""
+    """The records of one daemon, each kind by itself.
+
+    Attributes:
+        path: Of the database; None for one in memory.
+        restored: The backup that was put in place when it was opened; None where none waited.
+    """
 
     records: SqlRecords
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
     copy_checks: SqlCopyChecks
+    copy_notes: SqlCopyNotes
+    path: Path | None = None
+    restored: Restored | None = None
 
 
 @asynccontextmanager
@@ -63,12 +74,13 @@ async def _in_thread(call: Callable[[], T]) -> T:
 
 def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str) -> Store:
     cipher = None if journal_key is None else cipher_from_key(journal_key)
-    path = path_from_url(url)
+    path, restored = path_from_url(url), None
     if path is None:
         database = database_in_memory()
     else:
         prepare_directory(path)
         resources.enter_context(hold_lock(path, run_id=run_id))
+        restored = complete_restore(path)
         prepare_file(path)
         database = database_at(path)
     resources.callback(database.close)
@@ -79,6 +91,9 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         SqlOriginalSources(database, cipher),
         SqlOperations(database),
         SqlCopyChecks(database),
+        SqlCopyNotes(database),
+        path,
+        restored,
     )
 
 

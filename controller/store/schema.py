@@ -24,7 +24,7 @@ def check_migratable(connection: sqlite3.Connection, name: str) -> None:
     elif _tables(connection):
         raise Invalid(
             "store",
-            "schema-foreign",
+            ErrorCode.SCHEMA_FOREIGN,
             f"{name} holds tables of another program: name another file in database_url",
         )
 
@@ -80,5 +80,5 @@ def _refuse_unknown(revision: str, name: str) -> None:
             "store",
             "schema-newer",
             f"{name} has schema {revision}, written by a newer version than this one ({head()}): "
-            "run that version, or restore the backup made before it",
+            "run that version, or put the backup made before it in place with `restore-backup --direct`",
         )

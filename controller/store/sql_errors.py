@@ -18,11 +18,16 @@ _TEMPORARY = {
     "SQLITE_READONLY_ROLLBACK": "was left in a write by a process that was killed: start the daemon",
 }
 
+_WAYS = (
+    "put a backup in place with `restore-backup FILE --direct`; without one, move the file away, start the "
+    "daemon paused (start_paused), and run `rebuild`"
+)
+
 _PERMANENT = {
     "SQLITE_READONLY": "is not writable: give this user write access to the file and its directory",
     "SQLITE_PERM": "is not accessible: give this user access to the file and its directory",
-    "SQLITE_CORRUPT": "is corrupt: restore a backup, or move the file away to start with an empty database",
-    "SQLITE_NOTADB": "is not a SQLite database: name another file in database_url, or move this one away",
+    "SQLITE_CORRUPT": f"is corrupt: {_WAYS}",
+    "SQLITE_NOTADB": f"is not a SQLite database: name another file in database_url; if it was one, {_WAYS}",
 }
 
 

@@ -94,15 +94,30 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.FromString,
                 _registered_method=True)
-        self.Evict = channel.unary_unary(
+        self.PlanEviction = channel.unary_stream(
+                '/docker_cache.admin.v1.Admin/PlanEviction',
+                request_serializer=protos_dot_admin_dot_admin__pb2.PlanEvictionRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.PlannedEviction.FromString,
+                _registered_method=True)
+        self.Evict = channel.unary_stream(
                 '/docker_cache.admin.v1.Admin/Evict',
                 request_serializer=protos_dot_admin_dot_admin__pb2.EvictRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.EvictResponse.FromString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.EvictedCopy.FromString,
                 _registered_method=True)
         self.Verify = channel.unary_stream(
                 '/docker_cache.admin.v1.Admin/Verify',
                 request_serializer=protos_dot_admin_dot_admin__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.VerifiedCopy.FromString,
+                _registered_method=True)
+        self.Rebuild = channel.unary_stream(
+                '/docker_cache.admin.v1.Admin/Rebuild',
+                request_serializer=protos_dot_admin_dot_admin__pb2.RebuildRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.RebuiltCopy.FromString,
+                _registered_method=True)
+        self.RestoreBackup = channel.stream_unary(
+                '/docker_cache.admin.v1.Admin/RestoreBackup',
+                request_serializer=protos_dot_admin_dot_admin__pb2.BackupPart.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.RestoreBackupResponse.FromString,
                 _registered_method=True)
         self.Pause = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/Pause',
@@ -214,8 +229,15 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanEviction(self, request, context):
+        """Says which copies may be deleted, and why the others may not, without deleting any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Evict(self, request, context):
-        """Deletes a copy that no LRP uses.
+        """Deletes copies that nothing uses, each by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,6 +245,22 @@ class AdminServicer:
 
     def Verify(self, request, context):
         """Reads copies back from the private registry, byte for byte.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebuild(self, request, context):
+        """Adopts copies and LRPs that the database does not know, by the notes beside the copies. What is known is not
+        changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreBackup(self, request_iterator, context):
+        """Puts a backup in the place of the database: the caller sends the file in parts. The daemon refuses a backup that
+        does not fit before it changes anything; otherwise it restarts on the backup, paused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -312,15 +350,30 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_admin_dot_admin__pb2.RestoreRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.SerializeToString,
             ),
-            'Evict': grpc.unary_unary_rpc_method_handler(
+            'PlanEviction': grpc.unary_stream_rpc_method_handler(
+                    servicer.PlanEviction,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.PlanEvictionRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.PlannedEviction.SerializeToString,
+            ),
+            'Evict': grpc.unary_stream_rpc_method_handler(
                     servicer.Evict,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.EvictRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.EvictResponse.SerializeToString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.EvictedCopy.SerializeToString,
             ),
             'Verify': grpc.unary_stream_rpc_method_handler(
                     servicer.Verify,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.VerifyRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.VerifiedCopy.SerializeToString,
+            ),
+            'Rebuild': grpc.unary_stream_rpc_method_handler(
+                    servicer.Rebuild,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.RebuildRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.RebuiltCopy.SerializeToString,
+            ),
+            'RestoreBackup': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreBackup,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.BackupPart.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.RestoreBackupResponse.SerializeToString,
             ),
             'Pause': grpc.unary_unary_rpc_method_handler(
                     servicer.Pause,
@@ -673,6 +726,33 @@ class Admin:
             _registered_method=True)
 
     @staticmethod
+    def PlanEviction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/PlanEviction',
+            protos_dot_admin_dot_admin__pb2.PlanEvictionRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.PlannedEviction.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Evict(request,
             target,
             options=(),
@@ -683,12 +763,12 @@ class Admin:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/docker_cache.admin.v1.Admin/Evict',
             protos_dot_admin_dot_admin__pb2.EvictRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.EvictResponse.FromString,
+            protos_dot_admin_dot_admin__pb2.EvictedCopy.FromString,
             options,
             channel_credentials,
             insecure,
@@ -716,6 +796,60 @@ class Admin:
             '/docker_cache.admin.v1.Admin/Verify',
             protos_dot_admin_dot_admin__pb2.VerifyRequest.SerializeToString,
             protos_dot_admin_dot_admin__pb2.VerifiedCopy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/Rebuild',
+            protos_dot_admin_dot_admin__pb2.RebuildRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.RebuiltCopy.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreBackup(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/docker_cache.admin.v1.Admin/RestoreBackup',
+            protos_dot_admin_dot_admin__pb2.BackupPart.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.RestoreBackupResponse.FromString,
             options,
             channel_credentials,
             insecure,

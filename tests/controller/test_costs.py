@@ -32,6 +32,7 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
+from reconcile.notes import CopyNote
 from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
 from reconcile.records import Migration, Phase
 from reconcile.references import CacheGuid, Digest, ImageReference
@@ -116,6 +117,30 @@ class CountedRegistries:
         """Nothing is open."""
 
 
+class NoNotes:
+    """The notes in the private registry, which are written once for each copy and cost no stuck app anything."""
+
+    has_keys = False
+
+    async def write(self, note: CopyNote) -> None:
+        raise NotImplementedError
+
+    async def delete(self, guid: CacheGuid, digest: Digest) -> None:
+        raise NotImplementedError
+
+    async def find_digest(self, guid: CacheGuid) -> Digest | None:
+        raise NotImplementedError
+
+    async def find(self, guid: CacheGuid, digest: Digest) -> CopyNote | None:
+        raise NotImplementedError
+
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
+        raise NotImplementedError
+
+    async def list_copies(self) -> tuple[CacheGuid, ...]:
+        raise NotImplementedError
+
+
 class Unprobed:
     """A private registry that nobody probes: the loop that does is not run here."""
 
@@ -181,7 +206,15 @@ class Scene:
         process = Process("run", clock=lambda: EPOCH + loop.time(), monotonic=loop.time)
         health = HealthStates(self.config.cache_registry.address)
         opened = OpenResources(
-            self.store, self.client, self.registries, None, process, self.control, health, Unprobed()
+            self.store,
+            self.client,
+            self.registries,
+            None,
+            NoNotes(),
+            process,
+            self.control,
+            health,
+            Unprobed(),
         )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue
@@ -194,6 +227,7 @@ class Scene:
                 group.create_task(loops.watcher.run())
                 group.create_task(loops.reconciler.keep_bridges_fresh())
                 group.create_task(loops.presence.run())
+                group.create_task(loops.unknown_copies.run())
                 for _ in range(self.config.max_copies):
                     group.create_task(loops.cacher.run())
                 for _ in range(self.config.workers):

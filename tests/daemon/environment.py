@@ -69,6 +69,11 @@ class Registry:
         with httpx.Client(base_url=self.url, timeout=60.0) as client:
             return images.pull_manifest(client, repository, reference)
 
+    def push_manifest(self, repository: str, reference: str, manifest: images.Blob) -> None:
+        """Put a manifest into it as it is."""
+        with httpx.Client(base_url=self.url, timeout=60.0) as client:
+            images.push_manifest(client, repository, reference, manifest)
+
     def list_guids(self) -> list[str]:
         """List the repositories without a slash in their names, also those that hold no blob yet.
 

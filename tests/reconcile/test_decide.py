@@ -339,7 +339,7 @@ SKIPPED = {
 def test_what_is_ineligible_is_skipped_with_a_reason(lrp: DesiredLrp, reason: str) -> None:
     rules = replace(RULES, policy=Policy(CacheMode.OPT_OUT))
 
-    action = decide(replace(READY, lrp=lrp), rules)
+    action = decide(replace(READY, lrp=lrp, current_copy=IMAGE), rules)
 
     assert isinstance(action, Skip)
     assert action.reason == reason
@@ -442,7 +442,7 @@ def test_an_lrp_that_somebody_keeps_reverting_is_skipped() -> None:
 def failed_restore(reason: Reason = Reason.BRIDGE_CRASHED) -> Observed:
     copy = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     record = replace(RECORD, rootfs=str(copy.rootfs), reason=reason, detail="bridge: from its source")
-    return replace(READY, lrp=copy, record=record, binding=None, job=None, image=None)
+    return replace(READY, lrp=copy, current_copy=IMAGE, record=record, binding=None, job=None, image=None)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import ActualLrpState, Credentials, ProcessGuid, Pull, Secret
 from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
 from reconcile.observed import Rules
-from reconcile.reasons import Reason
+from reconcile.orders import Order
+from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import Rootfs
 from reconcile.steps import Enter
@@ -25,6 +26,7 @@ from tests.reconcile.protocol_samples import (
 from tests.reconcile.test_decide import (
     BRIDGING,
     GUID,
+    IMAGE,
     LRP,
     NOW,
     PROCESS,
@@ -46,7 +48,12 @@ class TestACopyThatCellsCannotPullAnyMore:
     )
     COPY = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
     FAILING = replace(
-        READY, lrp=COPY, instances=(crashed(UNREACHABLE),), original_source=ORIGINAL_SOURCE, record=RECORD
+        READY,
+        lrp=COPY,
+        current_copy=IMAGE,
+        instances=(crashed(UNREACHABLE),),
+        original_source=ORIGINAL_SOURCE,
+        record=RECORD,
     )
 
     @pytest.mark.parametrize(
@@ -126,6 +133,47 @@ class TestACopyThatCellsCannotPullAnyMore:
         assert action.rounds == 1
 
 
+class TestACopyThatTheStoreDoesNotKnow:
+    """As after the loss of the database: it runs, and is not called cached."""
+
+    LOST = replace(
+        READY,
+        lrp=replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID)),
+        instances=(RUNNING,),
+        binding=None,
+        job=None,
+        image=None,
+    )
+
+    def test_it_has_a_reason_of_its_own_that_says_what_helps(self) -> None:
+        assert decide(self.LOST, RULES) == Skip(Reason.COPY_UNKNOWN, "`rebuild` looks for its source")
+        assert Reason.COPY_UNKNOWN.state is AppState.WAITING
+
+    def test_what_it_ran_from_is_said_when_it_is_known(self) -> None:
+        source = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+
+        action = decide(replace(self.LOST, original_source=source), RULES)
+
+        assert action == Skip(Reason.COPY_UNKNOWN, f"it ran from {LRP.rootfs} before")
+
+    def test_it_is_called_cached_once_the_copy_is_known(self) -> None:
+        assert decide(replace(self.LOST, current_copy=IMAGE), RULES) == Skip(Reason.ALREADY_CACHED)
+
+    def test_an_image_of_that_registry_that_is_no_copy_is_none_of_ours(self) -> None:
+        pushed = replace(LRP, rootfs=Rootfs(f"docker://{RULES.cache.address}/team/own#1"))
+
+        assert decide(replace(self.LOST, lrp=pushed), RULES) == Skip(Reason.ALREADY_CACHED)
+
+    def test_it_cannot_be_restored_and_the_reason_says_what_helps(self) -> None:
+        ordered = replace(self.LOST, order=Order(Goal.SOURCE, since=NOW))
+
+        action = decide(ordered, RULES)
+
+        assert isinstance(action, Skip)
+        assert action.reason is Reason.SOURCE_UNKNOWN
+        assert "`rebuild`" in action.detail
+
+
 class TestTargetOfAnOpenMigration:
     ORIGINAL_SOURCE = OriginalSource(
         PROCESS, GUID, Rootfs("docker:///team/first#1"), needs_credentials=False, credentials=None
@@ -189,7 +237,7 @@ class TestLeftOnItsCopy:
     RECORD = replace(
         RECORD, rootfs=str(COPY.rootfs), reason=Reason.PROCESS_EXITED, detail="Exited with status 3"
     )
-    DOWN = replace(READY, lrp=COPY, instances=(crashed(EXITED),), record=RECORD)
+    DOWN = replace(READY, lrp=COPY, current_copy=IMAGE, instances=(crashed(EXITED),), record=RECORD)
 
     @pytest.mark.parametrize("reason", [Reason.PROCESS_EXITED, Reason.NO_ROOM])
     def test_it_is_not_called_cached_while_nothing_runs(self, reason: Reason) -> None:

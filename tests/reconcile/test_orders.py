@@ -40,7 +40,7 @@ MIGRATED = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID))
 ORIGINAL_SOURCE = OriginalSource(
     PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials
 )
-CACHED = replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE)
+CACHED = replace(READY, lrp=MIGRATED, current_copy=IMAGE, original_source=ORIGINAL_SOURCE)
 """An LRP that runs from its copy."""
 UNKNOWN = replace(READY, binding=None, job=None, image=None)
 """An LRP whose image nobody asked for yet."""

@@ -177,7 +177,7 @@ class TestWayBack:
         assert planned(replace(CACHED, original_source=None)) == Skipped(
             subject_of(MIGRATED),
             Reason.SOURCE_UNKNOWN,
-            "this program did not migrate it, or the record of it is gone",
+            "this program did not migrate it, or the record of it is gone: `rebuild` looks for it",
         )
 
     def test_one_that_is_on_its_source_stays(self) -> None:

@@ -88,6 +88,11 @@ def delete_scope(repository: str) -> str:
     return f"repository:{repository}:delete"
 
 
+def catalog_scope() -> str:
+    """Return the scope for listing the repositories of a registry."""
+    return "registry:catalog:*"
+
+
 def merge_scopes(*groups: Iterable[str]) -> frozenset[str]:
     """Merge scopes into one for each resource, with its actions sorted."""
     actions: dict[str, set[str]] = {}

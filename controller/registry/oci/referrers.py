@@ -87,6 +87,14 @@ def _page(repository: Repository, url: Url, subject: str) -> tuple[list[Descript
     return list(document.entries) if isinstance(document, Index) else [], following
 
 
+def artifact_type_of(document: Document) -> str:
+    """Read what kind of artifact a document is; empty when it does not say so."""
+    content = json.loads(document.raw)
+    config = content.get("config")
+    kind = content.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    return kind if isinstance(kind, str) else ""
+
+
 def add_referrers(repository: Repository, subject: Digest, referrers: list[Document]) -> None:
     """Add documents to the list under the fallback tag, for a registry without the referrers API.
 
@@ -125,14 +133,13 @@ def _entries(repository: Repository, tag: str) -> list[dict[str, object]]:
 def _descriptor(document: Document) -> dict[str, object]:
     """Return the list entry of a document, with the fields that clients filter by."""
     content = json.loads(document.raw)
-    config = content.get("config")
-    kind = content.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    kind = artifact_type_of(document)
     entry: dict[str, object] = {
         "mediaType": document.media_type,
         "digest": str(document.digest),
         "size": len(document.raw),
     }
-    if isinstance(kind, str) and kind:
+    if kind:
         entry["artifactType"] = kind
     if isinstance(content.get("annotations"), dict):
         entry["annotations"] = content["annotations"]

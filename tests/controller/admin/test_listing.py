@@ -14,10 +14,10 @@ from reconcile.plan import planned_action
 from reconcile.reasons import AppState, Reason
 from reconcile.records import Goal, LrpRecord, Migration, Phase
 from tests.reconcile.test_causes import NO_DISK, UNKNOWN, crashed, waiting
-from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, READY, RECORD, RULES, row
+from tests.reconcile.test_decide import GUID, IMAGE, LRP, NOW, PROCESS, READY, RECORD, RULES, row
 
 COPY = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID), instances=1)
-ON_COPY = Observed(PROCESS, now=NOW, process_age=1000.0, run_id="run-1", lrp=COPY)
+ON_COPY = Observed(PROCESS, now=NOW, process_age=1000.0, run_id="run-1", lrp=COPY, current_copy=IMAGE)
 SURVEY = cast(Survey, SimpleNamespace(rules=RULES))
 
 

@@ -12,6 +12,7 @@ from controller.registry.oci.referrers import add_referrers, fallback_tag, list_
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
 from reconcile.errors import Invalid, Unavailable
+from reconcile.notes import ARTIFACT_TYPE
 from reconcile.ports import Signatures
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, SAMPLE, SMALL_BUFFER, Scene
@@ -63,6 +64,21 @@ async def test_nothing_is_asked_about_signatures_unless_wanted(scene: Scene) -> 
     assert copied.signatures is Signatures.SKIPPED
     assert await scene.copied(f"{TAG}.sig") is None
     assert scene.source.count("GET", "referrers") == 0
+
+
+async def test_a_note_of_this_program_stays_beside_the_copy_that_it_is_about(scene: Scene) -> None:
+    """As when a copy is copied from one private registry to the next."""
+    await scene.push(SAMPLE)
+    note, signature = artifact("note", kind=ARTIFACT_TYPE), artifact("signature")
+    for each in (note, signature):
+        await scene.push(each, each.manifest.digest)
+    scene.source.referrers = scene.private.referrers = True
+
+    copied = await scene.copy(scene.engine(limits=WITH_REFERRERS))
+
+    assert copied.signatures is Signatures.COPIED
+    assert await scene.copied(signature.manifest.digest) is not None
+    assert await scene.copied(note.manifest.digest) is None
 
 
 @pytest.mark.parametrize("api", [False, True], ids=["source-tag", "source-api"])

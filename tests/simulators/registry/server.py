@@ -113,6 +113,7 @@ class RegistrySimulator:
         ahead: Seconds that its clock is ahead, as its answers show.
         relative_locations: Whether upload locations are relative.
         resumable: Whether broken uploads can be gone on with, as with 3.x; 2.8 has lost them.
+        catalog: Whether it lists its repositories.
         referrers: Whether the registry lists what refers to a manifest; 2.8 does not.
         foreign: What becomes of manifests with foreign layers: "refused" as by 2.8, "kept", or
             "insisted" on their blobs.
@@ -133,6 +134,7 @@ class RegistrySimulator:
         self.relative_locations = False
         self.resumable = False
         self.referrers = False
+        self.catalog = True
         self.foreign = "refused"
         self.requests: list[LoggedRequest] = []
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
@@ -382,6 +384,8 @@ class _Handler(BaseHTTPRequestHandler):
             return refusal
         if parts.path == "/v2/":
             return _Answer(200, b"{}", {"Content-Type": "application/json"})
+        if parts.path == "/v2/_catalog":
+            return self._catalog(parse_qs(parts.query))
         listing = re.fullmatch(rf"/v2/({_NAME})/referrers/(\w+:[0-9a-f]+)", unquote(parts.path))
         if listing is not None and self.server.registry.referrers:
             return self._referrers(listing[1], listing[2])
@@ -396,6 +400,20 @@ class _Handler(BaseHTTPRequestHandler):
         if route["tags"]:
             return self._tags(route["name"])
         return self._upload(route["name"], route["upload"], query)
+
+    def _catalog(self, query: Mapping[str, list[str]]) -> _Answer:
+        """List the repositories in pages, as distribution does; a full page links to the next one."""
+        if not self.server.registry.catalog:
+            return _error(404, "UNSUPPORTED")
+        size, last = int(query.get("n", ["100"])[0]), query.get("last", [""])[0]
+        store = self.server.registry.store
+        with store.lock:
+            names = sorted(name for name in store.repositories if name > last)
+        page = names[:size]
+        headers = {"Content-Type": "application/json"}
+        if len(names) > size:
+            headers["Link"] = f'</v2/_catalog?last={page[-1]}&n={size}>; rel="next"'
+        return _Answer(200, json.dumps({"repositories": page}).encode(), headers)
 
     def _tags(self, name: str) -> _Answer:
         tags = self.server.registry.store.repository(name).tags

@@ -1,0 +1,58 @@
+"""Watches whether LRPs run from copies that the store does not know, as after the loss of a database."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from controller.copy_uses import CopyUses
+from controller.process import Process
+from reconcile.records import CachedImage
+from reconcile.references import CacheGuid
+
+log = structlog.get_logger(scope="notes")
+
+INTERVAL = 30.0
+"""Seconds between two looks."""
+
+_SHOWN = 5
+
+
+class KnownCopies(Protocol):
+    """The records of copies."""
+
+    async def list_images(self) -> tuple[CachedImage, ...]:
+        """List the finished copies, oldest first."""
+
+
+class UnknownCopies:
+    """The copies that LRPs run from and the store does not know."""
+
+    def __init__(self, uses: CopyUses, records: KnownCopies, process: Process) -> None:
+        self._uses, self._records = uses, records
+        self._unknown = frozenset[CacheGuid]()
+        process.metrics.unknown_copies.set_function(lambda: len(self._unknown))
+
+    async def run(self) -> None:
+        """Look forever."""
+        while True:
+            await self.look()
+            await asyncio.sleep(INTERVAL)
+
+    async def look(self) -> None:
+        """Look once, and log what has changed."""
+        used = self._uses.copies()
+        known = {image.cache_guid for image in await self._records.list_images()} if used else set()
+        before, self._unknown = self._unknown, used - known
+        if self._unknown - before:
+            lrps = sum(len(self._uses.lrps_of(guid)) for guid in self._unknown)
+            log.error(
+                "lrps-run-from-unknown-copies",
+                copies=len(self._unknown),
+                lrps=lrps,
+                cache_guids=sorted(self._unknown)[:_SHOWN],
+                detail="the database was lost, or replaced by an older one: `rebuild` finds their sources, "
+                "`restore-backup` puts a backup in its place",
+            )
+        elif before and not self._unknown:
+            log.info("no-unknown-copies")

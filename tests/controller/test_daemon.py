@@ -21,7 +21,8 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
 
     loop = SimpleNamespace(run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing)
     config: Any = SimpleNamespace(max_copies=1, workers=1)
-    names = ("watcher", "cacher", "reconciler", "health", "unused", "pull_login", "certificates")
+    names = ("watcher", "cacher", "reconciler", "presence", "note_writer", "unknown_copies", "health")
+    names += ("unused", "pull_login", "certificates")
     running = dict.fromkeys(names, loop)
     loops: Any = SimpleNamespace(**running, cells=None, mode=None, close=lambda: None)
     said_before = list[str]()

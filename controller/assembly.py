@@ -194,6 +194,7 @@ def assemble(
             cache=rules.cache,
             jobs=store.records,
             bindings=store.records,
+            copies=store.records,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -222,6 +223,7 @@ def assemble(
         instances=bbs,
         jobs=store.records,
         bindings=store.records,
+        copies=store.records,
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
@@ -366,7 +368,7 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
     def prepare(upload: Path, stamp: str) -> Path:
         if path is None:
             raise AssertionError("a database in memory is not replaced")
-        return prepare_restore(upload, path, stamp=stamp, registries=[config.cache_registry.address])
+        return prepare_restore(upload, path, stamp=stamp, registries=config.private_registries)
 
     adoption = AdoptionDependencies(
         bbs=opened.bbs,
@@ -375,7 +377,7 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
         images=store.records,
         original_sources=store.original_sources,
         cache=rules.cache,
-        own=rules.cache.covers,
+        own=rules.cache.owns,
         domains=rules.domains,
         queue=queue.add,
         clock=opened.process.clock,
@@ -389,6 +391,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
+        unseen_stagings=config.unseen_stagings,
         limits=replace(
             limits,
             bridge=config.bridge_timeout,

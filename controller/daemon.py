@@ -26,6 +26,7 @@ from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
+from controller.recorded_registries import warn_of_other_registries
 from controller.store.opening import open_store
 from controller.store.restoring import Restored
 from controller.transport import client_tls_from_files
@@ -130,6 +131,8 @@ async def _open_resources(
         )
         if store.restored is not None:
             _report_restored(store.restored)
+        await store.records.use_registry(config.cache_registry.address)
+        await warn_of_other_registries(store.records, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",

@@ -61,6 +61,11 @@ class Metrics:
             "Bytes that were transferred between registries",
             registry=self.registry,
         )
+        self.known_copies_used = Counter(
+            f"{prefix}known_copies_used",
+            "Migrations to the newest copy that an app is known to have, since its source did not answer",
+            registry=self.registry,
+        )
         self.passes = Counter(
             f"{prefix}passes",
             "Passes over one LRP, by the reason that the pass came to",

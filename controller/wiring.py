@@ -45,6 +45,8 @@ def open_registries(
         Invalid: `bad-auth-file`.
     """
     settings = {each.address: registry_settings(each, any_address=False) for each in config.registries}
+    for each in config.former_cache_registries:
+        settings[each.address] = registry_settings(each, any_address=True)
     settings[config.cache_registry.address] = registry_settings(config.cache_registry, any_address=True)
     from_config = Timeouts(
         idle=config.registry_timeout, grace=config.blob_grace, slowest=config.min_bytes_per_second
@@ -79,7 +81,8 @@ def open_cells_view(
 def open_health(config: Config) -> HealthStates:
     """Make what keeps the health of registries; nothing is known yet."""
     return HealthStates(
-        config.cache_registry.address, [DOCKER_HUB, *(each.address for each in config.registries)]
+        config.cache_registry.address,
+        [DOCKER_HUB, *(each.address for each in (*config.registries, *config.former_cache_registries))],
     )
 
 

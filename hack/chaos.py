@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.daemon.chaos import run_round
+from tests.daemon.chaos import FaultName, Settings, run_round
 
 ROUND = 60.0
 """Seconds of trouble in one round."""
@@ -21,13 +21,14 @@ ROUND = 60.0
 async def run(arguments: argparse.Namespace) -> int:
     """Run rounds until the time is up, and give the exit status."""
     seed, keep = arguments.seed, arguments.keep
+    settings = Settings(operators=arguments.operators, faults=frozenset(arguments.fault))
     end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
         with tempfile.TemporaryDirectory(prefix="chaos-") as made:
             directory = Path(made) if keep is None else keep / f"seed-{seed}"
             directory.mkdir(parents=True, exist_ok=True)
             seconds = min(ROUND, max(10.0, left))
-            report = await run_round(seed, seconds, directory, operators=arguments.operators)
+            report = await run_round(seed, seconds, directory, settings)
         print(report, flush=True)
         for violation in report.violations:
             print(f"  {violation}", flush=True)
@@ -49,6 +50,15 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="directory to keep configs, stores and logs in")
     parser.add_argument(
         "--operators", action="store_true", help="let operators pause, plan, apply and restore meanwhile"
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=FaultName,
+        choices=list(FaultName),
+        metavar="NAME",
+        help=f"what is lost or changed meanwhile; may be given several times: {', '.join(FaultName)}",
     )
     arguments = parser.parse_args()
     if arguments.minutes <= 0:

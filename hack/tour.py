@@ -5,80 +5,20 @@ Started by `hack/demo --tour`; the documentation shows what it prints, and a tes
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
 import os
 import shlex
-import struct
 import sys
 import tempfile
-import termios
-import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
+from hack.terminal import COLUMNS, Broken, Terminal, wait
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.programs import start_interpreter
 from tests.simulators import images
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 
-COLUMNS = 100
 LAYER_BYTES = 1_000_000
-
-
-class Broken(Exception):
-    """A command did not end as it should."""
-
-
-class Terminal:
-    """A terminal in which commands are typed."""
-
-    def __init__(self, env: Environment, *, columns: int = COLUMNS, colours: bool = False) -> None:
-        self._env, self._columns, self._colours = env, columns, colours
-
-    def tell(self, title: str, text: str) -> None:
-        """Say what a part of the tour is about, and what happens beside the terminal."""
-        print(f"# {title}", flush=True)
-        print(textwrap.fill(text, self._columns, initial_indent="# ", subsequent_indent="# "), flush=True)
-
-    async def types(self, line: str, status: int = 0) -> str:
-        """Run a command of the program, show what it prints, and insist on its status."""
-        print(f"$ diego-docker-cache {line}", flush=True)
-        ended, text = await self._run(shlex.split(line))
-        print("\n".join(part.rstrip() for part in text.rstrip().splitlines()), flush=True)
-        print(flush=True)
-        if ended != status:
-            raise Broken(f"{line}: status {ended} instead of {status}")
-        return text
-
-    async def _run(self, arguments: list[str]) -> tuple[int, str]:
-        ours, theirs = os.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, self._columns, 0, 0))
-        chosen = {"TERM": "xterm-256color"} if self._colours else {"TERM": "dumb", "NO_COLOR": "1"}
-        size = {"COLUMNS": str(self._columns), "LINES": "50"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "controller",
-            *arguments,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, "DOCKER_CACHE_CONFIG": str(self._env.config_path), **size, **chosen},
-        )
-        os.close(theirs)
-        text = await asyncio.to_thread(_read_all, ours)
-        os.close(ours)
-        return await process.wait(), text.replace("\r\n", "\n")
-
-
-def _read_all(descriptor: int) -> str:
-    parts = list[bytes]()
-    with contextlib.suppress(OSError):  # a terminal that nobody holds any more
-        while part := os.read(descriptor, 65536):
-            parts.append(part)
-    return b"".join(parts).decode()
 
 
 async def tour(env: Environment, terminal: Terminal) -> None:
@@ -116,15 +56,15 @@ async def tour(env: Environment, terminal: Terminal) -> None:
         "own, has shown that cells can pull.",
     )
     await says("resume")
-    await _wait(lambda: all(map(env.is_from_cache, (web, worker, tool))))
-    await _wait(lambda: not _has_bridge(env))
+    await wait(lambda: all(map(env.is_from_cache, (web, worker, tool))))
+    await wait(lambda: not _has_bridge(env))
     await says("status")
     await says("images")
     await says("jobs --state cached")
     await says("migrations")
     terminal.tell("Push an app", "Somebody runs `cf push late`. The image is copied while the app is staged.")
     late = await _push(env)
-    await _wait(lambda: env.is_from_cache(late) and not _has_bridge(env))  # it may have run before
+    await wait(lambda: env.is_from_cache(late) and not _has_bridge(env))  # it may have run before
     await says("apps --app late")
     terminal.tell(
         "Restore one app",
@@ -149,7 +89,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     )
     env.stop_source()
     await env.cloud.scale(web, 5)
-    await _wait(lambda: len(env.rows(web)) == 5 and all(row.state == "RUNNING" for row in env.rows(web)))
+    await wait(lambda: len(env.rows(web)) == 5 and all(row.state == "RUNNING" for row in env.rows(web)))
     await says("apps --app web")
     terminal.tell("See who did what", "Each call that changes something is kept with who made it.")
     await says("pause")
@@ -158,11 +98,6 @@ async def tour(env: Environment, terminal: Terminal) -> None:
 
 def _has_bridge(env: Environment) -> bool:
     return any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired)
-
-
-async def _wait(condition: Callable[[], bool]) -> None:
-    await until(condition)
-    await asyncio.sleep(1.0)  # for the daemon to have seen it too
 
 
 async def _running_apps(env: Environment) -> list[App]:

@@ -291,8 +291,14 @@ class Copies:
             await self._notes.delete(image.cache_guid, image.digest)
         return None
 
+    def _target_of(self, image: CachedImage) -> ImageReference:
+        """Name a copy in the registry that it was made in."""
+        return self._cache.of_registry(image.registry).image(image.cache_guid)
+
     async def _delete(self, image: CachedImage) -> None:
-        target = self._cache.image(image.cache_guid)
+        target = self._target_of(image)
+        if not self._cache.owns(target):
+            return  # it was made in a registry that is not configured any more: only the record is left
         try:
             await self._registry.delete_copy(target, image.digest)
         except NotFound:
@@ -311,7 +317,7 @@ class Copies:
         A corrupt or missing copy needs verification from now on: no app is migrated to it. Nothing is saved
         for a copy that could not be read.
         """
-        target = self._cache.image(image.cache_guid)
+        target = self._target_of(image)
         try:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:

@@ -8,6 +8,7 @@ from controller import __version__
 from controller.admin import eviction_messages, listing, messages
 from controller.admin.cells import cells_messages
 from controller.admin.dependencies import AdminDependencies
+from controller.admin.former_registries import former_registries, stored_in
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
 from controller.admin.pages import key_from_token, page, page_size, token_from_key
@@ -26,7 +27,8 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
     """Report what the daemon is doing as a whole."""
     daemon = dependencies.daemon
     circuit = daemon.breaker.circuit_breaker
-    images, image_bytes = await dependencies.stored.records.measure_images()
+    stored = await dependencies.stored.records.measure_images()
+    images, image_bytes = stored_in(dependencies.cache, stored)
     apps = listing.count_by_state(await dependencies.stored.records.count_lrps())
     answer = pb.StatusResponse(
         version=__version__,
@@ -48,6 +50,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
         cells=cells_messages(daemon.cells.proofs),
+        former_registries=former_registries(dependencies.cache, stored, daemon.watching.former_lrps),
         unhealthy_registries=await unhealthy_messages(daemon.health, dependencies.stored.records),
         certificate_warnings=daemon.certificates.warnings,
     )

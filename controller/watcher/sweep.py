@@ -3,6 +3,8 @@
 import asyncio
 import time
 import zlib
+from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 
@@ -55,6 +57,8 @@ class Sweep:
         self._missing_since: dict[ProcessGuid, float] = {}
         self.count = 0
         """Number of sweeps that succeeded."""
+        self.former_lrps: Mapping[str, int] = {}
+        """The number of LRPs that run from copies in former private registries, by address."""
         self.ended_at = 0.0
         """When the last successful sweep ended, in UTC seconds since 1970; 0 when there was none."""
 
@@ -112,24 +116,28 @@ class Sweep:
         metrics = dependencies.process.metrics
         metrics.sweeps.labels(outcome="done").inc()
         metrics.sweep_seconds.observe(duration)
-        metrics.docker_lrps.labels(runs_from="source").set(len(from_source))
+        from_former = sum(self.former_lrps.values())
+        metrics.docker_lrps.labels(runs_from="source").set(len(from_source) - from_former)
+        metrics.docker_lrps.labels(runs_from="former-registry").set(from_former)
         metrics.docker_lrps.labels(runs_from="cache").set(len(from_cache))
         write = log.info if full else log.debug
         write(
             "listed-bbs",
-            lrps_from_source=len(from_source),
+            lrps_from_source=len(from_source) - from_former,
+            lrps_from_former_registries=from_former,
             lrps_from_cache=len(from_cache),
             duration_s=round(duration, 3),
         )
 
     async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid], bool]:
-        """List the Docker LRPs that run from their source, and those that run from the cache.
+        """List the Docker LRPs that run from the cache, and all others: from their sources or former copies.
 
         The ones that need a pass are queued. The truth value tells
         whether every record of the listing could be read.
         """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
+        from_former = Counter[str]()
         index, rules = self._dependencies.index, self._dependencies.rules
         uses, copies = self._dependencies.copy_uses, dict[ProcessGuid, CacheGuid]()
         indexed_before, using_before = index.process_guids(), uses.process_guids()
@@ -146,6 +154,8 @@ class Sweep:
                     self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
                 continue
             from_source.add(info.process_guid)
+            if (former := self._dependencies.former_registry_of(info.rootfs)) is not None:
+                from_former[former] += 1
             has_changed = index.put(info)
             if has_changed or full or self._is_due(info.process_guid):
                 self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
@@ -156,6 +166,7 @@ class Sweep:
             for gone in indexed_before - from_source:
                 index.remove(gone)
             uses.replace(copies, known_before=using_before)
+        self.former_lrps = from_former
         return from_source, from_cache, not scan.skipped
 
     async def _sweep_bridges(self) -> None:

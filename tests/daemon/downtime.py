@@ -7,7 +7,7 @@ lets all processes wait, counts little.
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -34,6 +34,7 @@ class Patience:
         kill: More for each daemon that was killed.
         scaling: That an LRP may have another number of instances than its owner asked for last.
         claim: That an app may be called cached after its last instance from its copy has ended.
+        loss: More where something that it may start from was lost: only a look at it tells.
     """
 
     down: float
@@ -42,6 +43,7 @@ class Patience:
     kill: float
     scaling: float
     claim: float
+    loss: float = 0.0
 
 
 @dataclass
@@ -49,6 +51,7 @@ class _Outage:
     seconds: float = 0.0
     extra: float = 0.0
     is_hanging: bool = False
+    is_lossy: bool = False
     is_told: bool = False
     history: list[str] = field(default_factory=list)
 
@@ -61,19 +64,22 @@ class Downtime:
     Attributes:
         longest: The longest time of any app, and how long it could have been.
         is_daemon_up: Whether the daemon works; the test tells.
+        has_source: Whether the source still has the image of an app; the test tells.
     """
 
     def __init__(self, invariants: Invariants, *, source: str, cache: str, patience: Patience) -> None:
         self.longest = (0.0, patience.down)
         self.is_daemon_up = True
+        self.has_source: Callable[[App], bool] = lambda _app: True
         self._invariants = invariants
         self._bbs, self._cells, self._cloud = invariants.bbs, invariants.cells, invariants.cloud
-        self._source, self._cache, self._patience = source, cache, patience
+        self._source, self._caches, self._patience = source, {cache}, patience
         self._outages: dict[str, _Outage] = {}
         self._misscaled: dict[str, float] = {}
         self._from_copy: dict[str, float] = {}
         self._claimed: set[str] = set()
         self._grace = 0.0
+        self._loss_until = 0.0
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -105,6 +111,18 @@ class Downtime:
         for outage in self._outages.values():
             outage.extra += self._patience.kill
 
+    def note_loss(self, seconds: float) -> None:
+        """Give apps that are down in the next seconds the time until what was lost is found out."""
+        self._loss_until = max(self._loss_until, time.monotonic() + seconds)
+
+    def follow_cache(self, address: str) -> None:
+        """Count another private registry, whose copies are copies as well."""
+        self._caches.add(address)
+
+    def is_copy(self, rootfs: str) -> bool:
+        """Whether a rootfs lies in a private registry."""
+        return any(self._is_of(rootfs, each) for each in self._caches)
+
     def pass_time(self, seconds: float) -> None:
         """Look at all apps after some seconds."""
         serving, now = self._invariants.serving(), time.monotonic()
@@ -126,7 +144,8 @@ class Downtime:
         guid = app.process_guid
         lrp = self._bbs.state.desired.get(guid)
         is_on_source = lrp is not None and self._is_of(lrp.root_fs, self._source)
-        if self._waits_after_own_crash(guid) or (is_on_source and self._is_source_missing(guid)):
+        is_excused = not self.has_source(app) or (is_on_source and self._is_source_missing(guid))
+        if is_excused or self._waits_after_own_crash(guid):
             self._outages.pop(guid, None)
             return
         outage = self._outages.setdefault(guid, _Outage())
@@ -134,10 +153,13 @@ class Downtime:
             return
         outage.seconds += seconds
         outage.is_hanging = outage.is_hanging or self._is_copy_slow(guid)
+        outage.is_lossy = outage.is_lossy or time.monotonic() < self._loss_until
         self._describe(guid, outage)
         allowed = self._patience.down + outage.extra
         if outage.is_hanging:
             allowed += self._patience.hanging
+        if outage.is_lossy:
+            allowed += self._patience.loss
         if outage.seconds / allowed > self.longest[0] / self.longest[1]:
             self.longest = (outage.seconds, allowed)
         if outage.seconds > allowed and not outage.is_told:
@@ -155,13 +177,19 @@ class Downtime:
 
     def _waits_after_own_crash(self, guid: str) -> bool:
         """Whether an instance is restarted late since its process has ended, or its source was not there."""
-        return any(row.state == CRASHED and self._cache not in row.crash_reason for row in self._rows(guid))
+        return any(
+            row.state == CRASHED and not self._names_copy(row.crash_reason) for row in self._rows(guid)
+        )
 
     def _is_copy_slow(self, guid: str) -> bool:
         """Whether the way to its copy is slow, or was and holds up an instance of its own or of its bridge."""
-        slow = any(isinstance(cell.network.condition(self._cache), Hangs | Slow) for cell in self._cells)
+        slow = any(
+            isinstance(cell.network.condition(each), Hangs | Slow)
+            for cell in self._cells
+            for each in self._caches
+        )
         pulls = [*self._pulls(guid), *self._pulls(BRIDGE_PREFIX + guid)]
-        return slow or any(self._is_of(rootfs, self._cache) for rootfs in pulls)
+        return slow or any(map(self.is_copy, pulls))
 
     def _pulls(self, guid: str) -> Iterator[str]:
         """Give what its instances are being created from."""
@@ -192,7 +220,10 @@ class Downtime:
         return f"{kind}{row.actual_lrp_key.index} {row.state}{crashes}"
 
     def _name(self, text: str) -> str:
-        return "copy" if self._cache in text else "source" if self._source in text else "itself"
+        return "copy" if self._names_copy(text) else "source" if self._source in text else "itself"
+
+    def _names_copy(self, text: str) -> bool:
+        return any(each in text for each in self._caches)
 
     def _rows(self, guid: str) -> Iterable[ActualLRP]:
         return list(self._bbs.state.actual.get(guid, {}).values())
@@ -214,9 +245,7 @@ class Downtime:
 
     def _runs_from_copy(self, guid: str) -> bool:
         return any(
-            instance.is_running
-            and instance.key.process_guid == guid
-            and self._is_of(instance.rootfs, self._cache)
+            instance.is_running and instance.key.process_guid == guid and self.is_copy(instance.rootfs)
             for cell in self._cells
             for instance in cell.instances.values()
         )

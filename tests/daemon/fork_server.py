@@ -96,7 +96,8 @@ def become(run: Run) -> None:
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["controller", *run.arguments]
-    sys.orig_argv = [sys.executable, "-m", "controller", *run.arguments]  # what it executes to begin anew
+    limited = ["tests.daemon.limited_run", json.dumps(run.limits)] if run.limits else ["controller"]
+    sys.orig_argv = [sys.executable, "-m", *limited, *run.arguments]  # what it executes to begin anew
     main(run.arguments, given=PhaseLimits(**run.limits) if run.limits else None)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.chaos import run_round
+from tests.daemon.chaos import Settings, run_round
 
 SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 20))]
 SECONDS = 8.0
@@ -19,7 +19,7 @@ APPS = 6
 async def test_no_app_is_harmed_whatever_goes_wrong(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    report = await run_round(seed, SECONDS, tmp_path, apps=APPS)
+    report = await run_round(seed, SECONDS, tmp_path, Settings(apps=APPS))
     record_property("figures", str(report))
 
     assert (report.told or report.violations) == []

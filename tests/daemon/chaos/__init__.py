@@ -1,0 +1,13 @@
+"""Lets everything go wrong at once around the daemon's process, from one seed, and watches the apps.
+
+The daemon is killed, the BBS restarts, loses events and answers, cells lose stops, crash instances and cannot
+pull, and owners push, scale, re-route, restart, stop and delete their apps meanwhile. Faults that are switched
+on by name take away and change what the daemon answers for.
+"""
+
+from tests.daemon.chaos.faults import FaultName
+from tests.daemon.chaos.report import Report
+from tests.daemon.chaos.run import run_round
+from tests.daemon.chaos.settings import Settings
+
+__all__ = ["FaultName", "Report", "Settings", "run_round"]

@@ -1,0 +1,90 @@
+"""What the owners of apps do in a chaos run: they push, scale, re-route, restart, stop and delete them."""
+
+import asyncio
+
+from tests.daemon.chaos.scene import Scene
+from tests.simulators import images
+from tests.simulators.recipes import Image
+
+
+class Owners:
+    """Acts for the owners, each time on an app of its choice.
+
+    Args:
+        scene: What they act in.
+        apps: How many there are in the beginning.
+    """
+
+    def __init__(self, scene: Scene, apps: int) -> None:
+        self._scene, self._env, self._chance, self._apps = scene, scene.env, scene.chance, apps
+        self._references = list[str]()
+        self._names = 0
+
+    async def scale(self) -> None:
+        """Change the number of instances in place."""
+        app = self._scene.choose_app()
+        if app is not None:
+            instances = self._chance.randint(1, 4)
+            self._scene.invariants.will_scale(app, instances)
+            self._scene.invariants.note(f"{app.process_guid}: {app.instances} to {instances}")
+            await self._env.cloud.scale(app, instances)
+
+    async def map_route(self) -> None:
+        """Add a route in place."""
+        app = self._scene.choose_app()
+        if app is not None:
+            await self._env.cloud.map_route(app, f"r{self._chance.randrange(10**6)}.apps.example.com")
+
+    async def restart(self) -> None:
+        """Start an app under another process GUID."""
+        app = self._scene.choose_app()
+        if app is not None:
+            await self._env.cloud.restart(app)
+
+    async def put_back(self) -> None:
+        """Stop and start under the same version, as nobody but a test would: it runs from the source again."""
+        app = self._scene.choose_app()
+        if app is None:
+            return
+        self._scene.invariants.note(f"put back {app.process_guid}")
+        await self._env.cloud.stop(app)
+        app.is_started = True
+        await self._env.cloud.sync()
+
+    async def stop(self) -> None:
+        """Stop an app, and push another one."""
+        app = self._scene.choose_app()
+        if app is not None:
+            await self._env.cloud.stop(app)
+            await self.push()
+
+    async def start_one(self) -> None:
+        """Push an app, or restart one: those that start are migrated at once, and differently."""
+        if self._chance.random() < 0.4:
+            self._scene.happened["restarts"] += 1
+            await self.restart()
+            return
+        self._scene.happened["pushes"] += 1
+        if len(self._env.cloud.apps) > 1.5 * self._apps:
+            await self._delete()
+        await self.push()
+
+    async def _delete(self) -> None:
+        app = self._scene.choose_app()
+        if app is not None:
+            await self._env.cloud.delete(app)
+
+    async def push(self) -> None:
+        """Push an app, often with an image of which there is a copy."""
+        self._names += 1
+        number = self._names
+        if not self._references or self._chance.random() < 0.3:
+            image = images.image([images.layer(1000, number)])
+            self._references.append(
+                await asyncio.to_thread(self._env.source.push, f"team/web-{number}", "1", image)
+            )
+        app = self._env.cloud.create(f"app-{number}", Image(self._chance.choice(self._references)))
+        app.droplet, app.instances = app.package, self._chance.randint(1, 4)
+        if self._chance.random() < 0.8:  # else as before the daemon was installed
+            await self._env.cloud.staged(app, await self._env.cloud.stage(app))
+        await self._env.cloud.start_app(app)

@@ -1,0 +1,213 @@
+"""One chaos run: everything that goes wrong is begun at its pace, and in the end all must come to rest."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+
+from tests.daemon.chaos.claims import Claims
+from tests.daemon.chaos.cold_starts import ColdStarts
+from tests.daemon.chaos.cuts import Cuts
+from tests.daemon.chaos.daemon_life import DaemonLife
+from tests.daemon.chaos.disturbances import Disturbances
+from tests.daemon.chaos.faults import Surroundings, make_faults
+from tests.daemon.chaos.operators import Operators
+from tests.daemon.chaos.owners import Owners
+from tests.daemon.chaos.report import Report
+from tests.daemon.chaos.scene import Scene
+from tests.daemon.chaos.settings import Settings
+from tests.daemon.chaos.timing import (
+    BRIDGE_TIMEOUT,
+    COMMUNICATION_TIMEOUT,
+    LIMITS,
+    PACES,
+    PATIENCE,
+    RARER_CUTS,
+    REST,
+    ROUND,
+    SCALE,
+    STAGING,
+    START_DELAYS,
+    START_TIMEOUT,
+    SWEEP,
+    WATCHING,
+)
+from tests.daemon.downtime import Downtime
+from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.invariants import Invariants
+from tests.simulators.bbs import Version
+
+
+class Chaos:
+    """One run of it.
+
+    Args:
+        env: Where; cells pull for real if there are faults.
+        opened: Closes what the run opens.
+        seed: Decides what goes wrong.
+        settings: The rest of what is asked for.
+    """
+
+    def __init__(self, env: Environment, opened: ExitStack, seed: int, settings: Settings) -> None:
+        self._env, self._seed, self._settings = env, seed, settings
+        self._chance = random.Random(seed)
+        self._invariants = Invariants(env.bbs, env.cells, env.cloud)
+        self._downtime = Downtime(
+            self._invariants, source=env.source.address, cache=env.cache.address, patience=PATIENCE
+        )
+        self._scene = scene = Scene(env, self._chance, self._invariants, self._downtime)
+        self._daemon = DaemonLife(scene)
+        self._owners = Owners(scene, settings.apps)
+        self._disturbances = Disturbances(scene)
+        self._cuts = Cuts(scene, self._owners.restart)
+        self._operators = Operators(scene)
+        self._cold_starts = ColdStarts(scene) if settings.faults else None
+        self._claims = Claims(scene, self._cold_starts)
+        self._faults = make_faults(Surroundings(scene, self._daemon, opened), seed, settings.faults)
+        self._downtime.has_source = lambda app: app.package.text not in scene.lost_images
+
+    async def run(self, seconds: float) -> Report:
+        """Push some apps, let all go wrong for a while, and wait for rest."""
+        begun, scene = time.monotonic(), self._scene
+        await asyncio.gather(*(self._owners.push() for _ in range(self._settings.apps)))
+        with self._invariants.watching(), self._downtime.watching():
+            await self._daemon.start()
+            scene.end = time.monotonic() + seconds
+            async with asyncio.TaskGroup() as group:
+                pace = PACES[self._seed % len(PACES)]
+                rarer = RARER_CUTS if self._faults else 1.0
+                group.create_task(self._repeat(self._daemon.kill, pace.kills))
+                group.create_task(self._repeat(self._disturb, pace.disturbances))
+                group.create_task(self._repeat(self._owners.start_one, 1.2))
+                group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts * rarer))
+                group.create_task(self._repeat(self._cuts.cut_off_source, pace.source_cuts * rarer))
+                group.create_task(self._repeat(self._claims.check, 2.0))
+                for each in self._faults:
+                    group.create_task(self._repeat(each.fault.act, each.fault.pause, each.chance))
+            await self._rest()
+            await self._claims.check_in_the_end()
+        return await self._end(begun)
+
+    async def _end(self, begun: float) -> Report:
+        """Stop the daemon, and sum up."""
+        scene = self._scene
+        assert scene.daemon is not None
+        self._daemon.count(scene.daemon)
+        status = await scene.daemon.stop()
+        happened = scene.happened | self._daemon.passes
+        if self._cold_starts is not None:
+            happened["starts tried on an empty cell"] = self._cold_starts.tries
+        happened["bridges"] = len(self._invariants.bridges)
+        happened["looks at all apps"] = self._invariants.looks
+        violations = self._invariants.violations + ([f"the daemon ended with {status}"] if status else [])
+        lasted = time.monotonic() - begun
+        told, longest = self._invariants.told, self._downtime.longest
+        return Report(self._seed, lasted, happened, violations, told, longest)
+
+    async def _repeat(
+        self, act: Callable[[], Awaitable[None]], pause: float, chance: random.Random | None = None
+    ) -> None:
+        chance = chance or self._chance
+        while (at := time.monotonic() + chance.uniform(0.0, pause)) < self._scene.end:
+            await asyncio.sleep(at - time.monotonic())
+            await act()
+
+    async def _rest(self) -> None:
+        """Let nothing go wrong any more, and wait until all is as its owners want."""
+        env = self._env
+        env.bbs.faults.clear()
+        env.bbs.state.events.losing = False
+        for cell in env.cells:
+            cell.lost_stops = cell.refused_stops = 0
+            cell.network.mend()
+        for each in self._faults:
+            each.fault.end()
+        if not env.bbs.is_listening:
+            await env.bbs.start_listening()
+        if self._scene.daemon is None:
+            await self._daemon.start()
+        assert self._scene.daemon is not None
+        await self._scene.daemon.logged("daemon.started")  # before that, SIGTERM ends any process at once
+        if self._settings.operators or self._settings.faults:
+            await self._operators.resume()
+        try:
+            await until(lambda: not self._unrest(), seconds=REST)
+        except TimeoutError:
+            self._invariants.violations += self._unrest()
+
+    def _unrest(self) -> list[str]:
+        """Say what is not yet as it should be in the end."""
+        return [
+            *self._invariants.unrest(),
+            *chain.from_iterable(each.fault.unrest() for each in self._faults),
+        ]
+
+    async def _disturb(self) -> None:
+        kinds: list[tuple[int, str, Callable[[], Awaitable[None]]]] = [
+            (2, "failovers", self._disturbances.fail_over),
+            (3, "streams ended with events lost", self._disturbances.lose_events),
+            (2, "streams reset", self._disturbances.reset_streams),
+            (10, "calls that failed", self._disturbances.fail_calls),
+            (4, "stops lost", self._disturbances.lose_stop),
+            (3, "crashes", self._disturbances.crash),
+            (2, "stores cleaned", self._disturbances.clean),
+            (2, "starts made faster or slower", self._disturbances.change_speed),
+            (5, "scalings", self._owners.scale),
+            (3, "routes mapped", self._owners.map_route),
+            (2, "restarts", self._owners.restart),
+            (5, "put back", self._owners.put_back),
+            (1, "stops", self._owners.stop),
+        ]
+        if self._settings.operators:
+            kinds.append((6, "operators' calls", self._operators.operate))
+        _, name, act = self._chance.choices(kinds, [weight for weight, _, _ in kinds])[0]
+        self._scene.happened[name] += 1
+        self._invariants.note(name)
+        await act()
+
+
+async def run_round(seed: int, seconds: float, directory: Path, settings: Settings) -> Report:
+    """Run one seed in an environment of its own."""
+    versions, has_faults = list(Version), bool(settings.faults)
+    with ExitStack() as opened:
+        async with open_environment(
+            directory,
+            version=versions[seed % len(versions)],
+            faulty_source=has_faults,
+            faulty_cache=has_faults,
+            start_delay=START_DELAYS[1],
+            pulls=has_faults,
+            cells=3,
+            sync_interval=ROUND,
+            converge_interval=ROUND,
+            limits=LIMITS,
+        ) as env:
+            _hurry(env)
+            if has_faults:
+                env.settings |= WATCHING
+            report = await Chaos(env, opened, seed, settings).run(seconds)
+            if report.violations:
+                (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))
+            return report
+
+
+def _hurry(env: Environment) -> None:
+    """Let BBS, cells and daemon wait as long as a chaos run lets all wait."""
+    env.bbs.state.crash_backoff = env.bbs.state.stale_unclaimed = ROUND
+    env.bbs.rep_timeout /= SCALE
+    for cell in env.cells:
+        cell.settings.poll_interval /= SCALE
+        cell.settings.first_pause /= SCALE
+        cell.settings.reconnect_pause /= SCALE
+        cell.settings.task_delay = STAGING
+    env.settings |= {
+        "communication_timeout": f"{COMMUNICATION_TIMEOUT}s",
+        "bridge_timeout": f"{BRIDGE_TIMEOUT}s",
+        "start_timeout": f"{START_TIMEOUT}s",
+        "drain_delay": "0.1s",
+        "sync_interval": f"{SWEEP}s",
+        "max_consecutive_failures": 1000,
+    }

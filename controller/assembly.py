@@ -17,6 +17,8 @@ from controller.bbs.client import BbsClient
 from controller.cacher import Cacher, CacherDependencies, CopyEngine
 from controller.canary import CanaryLoop, Prober, UnaskedCells
 from controller.canary_image import CanaryImages
+from controller.certificate_ends import CertificateEnds
+from controller.certificate_files import certificate_files
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.copy_uses import CopyUses
@@ -38,14 +40,16 @@ from controller.notes import (
 )
 from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
 from controller.process import Process
+from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
 from controller.store.restoring import prepare_restore
+from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
-from controller.wiring import open_registries, pull_credentials
+from controller.wiring import open_registries, pull_login
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
 from reconcile.circuit_breaker import CircuitBreaker
@@ -114,6 +118,9 @@ class DaemonLoops:
     health: HealthLoop
     note_writer: NoteWriter | None
     unknown_copies: UnknownCopies
+    unused: UnusedCopies
+    pull_login: PullLogin
+    certificates: CertificateEnds
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -177,6 +184,8 @@ def assemble(
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
     copy_uses = CopyUses()
     rules, mode = _rules(config, store, limits), _mode(config, opened)
+    login = pull_login(config)
+    rules.pull_credentials = None if login is None else login.current()
     health = _health(config, opened)
     listeners = JobListeners(coverage, index, queue)
     cacher = Cacher(
@@ -185,6 +194,7 @@ def assemble(
             cache=rules.cache,
             jobs=store.records,
             bindings=store.records,
+            copies=store.records,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -213,6 +223,7 @@ def assemble(
         instances=bbs,
         jobs=store.records,
         bindings=store.records,
+        copies=store.records,
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
@@ -273,6 +284,25 @@ def assemble(
         ),
         rules,
     )
+
+    def use_login(credentials: Credentials) -> None:
+        rules.pull_credentials = credentials
+        cells.use_login(credentials)
+        watcher.request_full_sweep()
+
+    unused = UnusedCopies(
+        UsageSources(
+            bbs=bbs,
+            records=store.records,
+            journal=store.journal,
+            marks=store.copy_checks,
+            pins=control,
+            cache=rules.cache,
+        ),
+        grace=config.eviction_grace,
+        process=process,
+    )
+    certificates = CertificateEnds(certificate_files(config), process=process)
     admin = AdminDependencies(
         planning=Planning(
             survey,
@@ -281,9 +311,15 @@ def assemble(
         ),
         copies=Copies(
             store.records,
-            store.journal,
-            bbs,
-            CopyDependencies(engine, rules.cache, cacher=cacher, repairs=presence, notes=opened.notes),
+            CopyDependencies(
+                engine,
+                rules.cache,
+                cacher=cacher,
+                repairs=presence,
+                notes=opened.notes,
+                usage=unused,
+                checks=store.copy_checks,
+            ),
         ),
         jobs=cacher,
         stored=Stored(
@@ -300,6 +336,7 @@ def assemble(
             cells=cells,
             process=process,
             health=health,
+            certificates=certificates,
         ),
         recovery=_recovery(config, opened, rules, queue),
     )
@@ -308,7 +345,20 @@ def assemble(
         writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
     unknown = UnknownCopies(copy_uses, store.records, process)
     return DaemonLoops(
-        queue, watcher, cacher, reconciler, cells, presence, mode, health, writer, unknown, admin
+        queue=queue,
+        watcher=watcher,
+        cacher=cacher,
+        reconciler=reconciler,
+        cells=cells,
+        presence=presence,
+        mode=mode,
+        health=health,
+        note_writer=writer,
+        unknown_copies=unknown,
+        unused=unused,
+        pull_login=PullLogin(login, use_login),
+        certificates=certificates,
+        admin=admin,
     )
 
 
@@ -318,7 +368,7 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
     def prepare(upload: Path, stamp: str) -> Path:
         if path is None:
             raise AssertionError("a database in memory is not replaced")
-        return prepare_restore(upload, path, stamp=stamp, registries=[config.cache_registry.address])
+        return prepare_restore(upload, path, stamp=stamp, registries=config.private_registries)
 
     adoption = AdoptionDependencies(
         bbs=opened.bbs,
@@ -327,7 +377,7 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
         images=store.records,
         original_sources=store.original_sources,
         cache=rules.cache,
-        own=rules.cache.covers,
+        own=rules.cache.owns,
         domains=rules.domains,
         queue=queue.add,
         clock=opened.process.clock,
@@ -341,6 +391,7 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         cache=config.cache_repositories,
         domains=frozenset(config.lrp_domains),
         running=config.running_policy,
+        unseen_stagings=config.unseen_stagings,
         limits=replace(
             limits,
             bridge=config.bridge_timeout,
@@ -351,7 +402,6 @@ def _rules(config: Config, store: Store, limits: PhaseLimits) -> Rules:
         ),
         may_bridge=store.journal.is_durable,
         drains_original=config.drain_original,
-        pull_credentials=pull_credentials(config),
         max_in_flight=config.max_in_flight,
         circuit_breaker=CircuitBreaker(config.max_consecutive_failures, config.circuit_retry_after),
     )

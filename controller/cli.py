@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
         "cache": Place("copy_commands", "cache", "Copy an image into the private registry."),
         "verify": Place("copy_commands", "verify", "Check every byte of copies in the private registry."),
-        "evict": Place("copy_commands", "evict", "Delete copies that no LRP uses."),
+        "evict": Place("evict_command", "evict", "Delete copies that nothing uses."),
         "backup": Place("recovery_commands", "backup", "Save a backup of the database to FILE."),
         "restore-backup": Place(
             "recovery_commands", "restore_backup", "Put a backup in the place of the database."

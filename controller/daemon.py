@@ -26,9 +26,10 @@ from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
+from controller.recorded_registries import warn_of_other_registries
 from controller.store.opening import open_store
 from controller.store.restoring import Restored
-from controller.transport import client_tls
+from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_copy_notes, open_health, open_probe
 from reconcile.errors import DockerCacheError
 from reconcile.steps import PhaseLimits
@@ -130,13 +131,16 @@ async def _open_resources(
         )
         if store.restored is not None:
             _report_restored(store.restored)
+        await store.records.use_registry(config.cache_registry.address)
+        await warn_of_other_registries(store.records, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",
                 reason="no journal_key_file" if key is None else "the database itself is in memory",
                 detail="after a crash in mid-migration only Cloud Controller can desire the LRP again",
             )
-        tls = client_tls(
+        tls = await asyncio.to_thread(
+            client_tls_from_files,
             config.bbs_ca_cert_file,
             cert_file=config.bbs_client_cert_file,
             key_file=config.bbs_client_key_file,
@@ -187,6 +191,9 @@ async def _run_loops(
             loops.create_task(until_stopped, name="signals")
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
+            loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
+            loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
+            loops.create_task(_run_forever(running.certificates.run()), name="certificates")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")

@@ -1,4 +1,4 @@
-"""Records requests for copies in the staging coverage, and tells who waits for a job that it has ended."""
+"""Records requests for copies in the staging coverage, and tells who waits for a job what became of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from reconcile.references import CacheGuid
 
 @dataclass(frozen=True, slots=True)
 class JobListeners:
-    """The staging coverage records requests; when a job has ended, the app's LRPs are queued for a pass.
+    """The staging coverage records requests; when a job ends or must wait, the app's LRPs get a pass.
 
     Attributes:
         of_repairs: Are told of each copy whose repair has ended, however it ended.
@@ -30,6 +30,13 @@ class JobListeners:
 
     def ended(self, app_guid: AppGuid) -> None:
         """Queue a pass over each LRP of an app, since a job that the app waited for has ended."""
+        self._queue_lrps(app_guid)
+
+    def postponed(self, app_guid: AppGuid) -> None:
+        """Queue a pass over each LRP of an app, since a job that the app waits for got no answer."""
+        self._queue_lrps(app_guid)
+
+    def _queue_lrps(self, app_guid: AppGuid) -> None:
         for process_guid in self.index.lrps_of(app_guid):
             self.queue.add(process_guid)
 

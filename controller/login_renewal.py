@@ -7,6 +7,9 @@ from reconcile.lrps import ProcessGuid
 UPDATES_A_SECOND = 10
 """A rotation updates each LRP that runs from a copy, and each update is an event for all who subscribe."""
 
+MISSED_AFTER = 1.0
+"""Seconds after its turn in which an LRP may still take it: those that come later would come all at once."""
+
 AGAIN_AFTER = 60.0
 """Seconds after which one LRP may be updated again: somebody else may keep giving it another login."""
 
@@ -26,15 +29,14 @@ class LoginRenewal:
     def seconds_until_turn(self, key: ProcessGuid, now: float) -> float:
         """Return when it is an LRP's turn: 0 for now, and then it is used up."""
         self._forget(now)
-        turn = self._turns.get(key)
-        if turn is None:
+        turn = self._turns.pop(key, None)
+        if turn is None or now - turn > MISSED_AFTER:
             turn = max(now, self._next_turn)
             self._next_turn = turn + 1 / UPDATES_A_SECOND
             turn = max(turn, self._updated.get(key, now - AGAIN_AFTER) + AGAIN_AFTER)
         if turn > now:
             self._turns[key] = turn
             return turn - now
-        self._turns.pop(key, None)
         self._updated.pop(key, None)  # so that the order is that of the updates
         self._updated[key] = now
         return 0.0

@@ -61,6 +61,11 @@ class Metrics:
             "Bytes that were transferred between registries",
             registry=self.registry,
         )
+        self.known_copies_used = Counter(
+            f"{prefix}known_copies_used",
+            "Migrations to the newest copy that an app is known to have, since its source did not answer",
+            registry=self.registry,
+        )
         self.passes = Counter(
             f"{prefix}passes",
             "Passes over one LRP, by the reason that the pass came to",
@@ -120,6 +125,22 @@ class Metrics:
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",
+            registry=self.registry,
+        )
+        self.certificate_end = Gauge(
+            f"{prefix}certificate_end_timestamp_seconds",
+            "When the first certificate in a file ends, in UTC seconds since 1970, by the file's config key",
+            ["file"],
+            registry=self.registry,
+        )
+        self.unused_copies = Gauge(
+            f"{prefix}unused_copies",
+            "Copies that nothing used when that was last looked at",
+            registry=self.registry,
+        )
+        self.unused_copy_bytes = Gauge(
+            f"{prefix}unused_copy_bytes",
+            "Bytes of these copies; layers that several share are counted for each",
             registry=self.registry,
         )
         self.copy_notes = Counter(

@@ -7,16 +7,18 @@ other systems can tell, such as a peer that refuses a certificate, is checked by
 import ssl
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from controller.bbs.address import check_address
 from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
+from controller.recorded_registries import advice_about, others
 from controller.registry.auth.auth_file import AuthFile
 from controller.registry.oci.platforms import parse_platform
 from controller.store.cipher import cipher_from_key
-from controller.store.inspection import check_database
-from reconcile.errors import Invalid
+from controller.store.inspection import check_database, recorded_registries
+from reconcile.errors import DockerCacheError, Invalid
 
 _HIGHEST_PORT = 65535
 
@@ -42,6 +44,12 @@ def warnings_of(config: Config) -> tuple[str, ...]:
         found.append(
             f"docker_socket: {_socket_of(config.docker_socket)} does not exist: nothing can be copied"
         )
+    with suppress(DockerCacheError):  # a problem of the database is one of `problems_of`
+        cache, recorded = config.cache_repositories, recorded_registries(config.database_url)
+        found += [
+            f"former_cache_registries: {advice_about(address, recorded[address], cache)}"
+            for address in others(recorded, cache)
+        ]
     return tuple(found)
 
 
@@ -55,6 +63,8 @@ def problems_of(config: Config) -> Iterator[str]:
     yield from _authorities_problem("admin_ca_cert_file", config.admin_ca_cert_file)
     yield from _pair_problem("admin_server", config.admin_server_cert_file, config.admin_server_key_file)
     yield from _registry_problems("cache_registry", config.cache_registry)
+    for at, former in enumerate(config.former_cache_registries):
+        yield from _registry_problems(f"former_cache_registries.{at}", former)
     for at, registry in enumerate(config.registries):
         yield from _registry_problems(f"registries.{at}", registry)
     if config.journal_key_file is not None:

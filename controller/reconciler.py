@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -16,10 +17,11 @@ from controller.removed_lrps import desire_removed_lrps
 from controller.workqueue import FIRST_BACK_OFF, Priority, WorkQueue
 from reconcile.actions import Action, BeginMigration, UpdateLogin
 from reconcile.apply import ActionPorts, Outcome, apply
+from reconcile.bindings import binding_to_keep
 from reconcile.bridges import BRIDGE_DOMAIN, BRIDGE_DOMAIN_TTL, is_bridge
 from reconcile.causes import detail_of_migration
 from reconcile.decide import decide, decide_orphaned_bridge
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, NotFound
 from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
@@ -164,6 +166,7 @@ class Reconciler:
             cache=self._rules.cache,
             stale=self._sources.event_cache.stale(key),
             is_restoring=self._sources.mode.is_restoring,
+            unseen_stagings=self._rules.unseen_stagings,
             stores_logins=self._ports.login_storage.is_stored,
         )
 
@@ -187,6 +190,7 @@ class Reconciler:
         self.gate.note_pass(key)
         if observed.migration is None and self.gate.is_migrating(key):  # an earlier pass failed to start it
             self.gate.cancel(key, None)
+        await self._keep_binding(observed)
         action, obstacle = self._check_start(decide(observed, self._rules), observed)
         if obstacle is not None:
             if obstacle.reason is Reason.CELLS_NOT_PROVEN:
@@ -196,6 +200,7 @@ class Reconciler:
             if self._is_overridden(action, observed.order):
                 self.gate.wake_waiting()
                 return WITHDRAWN
+            self._note_known_copy(action)
             self.gate.start(key, action.goal)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
         outcome = await apply(action, observed, self._facts, self._ports)
@@ -213,6 +218,19 @@ class Reconciler:
                 self.gate.end(key, outcome.ended)
         return outcome
 
+    def _note_known_copy(self, action: BeginMigration) -> None:
+        if action.reason is Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED:
+            process_guid = action.lrp.process_guid
+            log.info("used-known-copy", process_guid=process_guid, reason=action.reason, detail=action.detail)
+            self._process.metrics.known_copies_used.inc()
+
+    async def _keep_binding(self, observed: Observed) -> None:
+        """Save the binding that an LRP has now as its own, so that it stands as long as the LRP exists."""
+        binding = binding_to_keep(observed)
+        if binding is not None:
+            with suppress(NotFound):  # its job was dropped since: a later pass finds another binding
+                await self._sources.bindings.put_binding(binding)
+
     def _check_start(self, action: Action, observed: Observed) -> tuple[Action, Outcome | None]:
         """Return what may be done now, and the outcome of an LRP for which it may not; None if it may."""
         match action:
@@ -225,7 +243,10 @@ class Reconciler:
         if obstacle is None:
             return action, None
         is_refuted = self._ports.pulls.is_refuted(action.lrp.placement_tags)
-        if action.instead is not None and obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted:
+        cannot_pull = obstacle.reason is Reason.CACHE_REGISTRY_UNHEALTHY or (
+            obstacle.reason is Reason.CELLS_NOT_PROVEN and is_refuted
+        )
+        if action.instead is not None and cannot_pull:
             return self._check_start(action.instead, observed)
         if action.reason is Reason.LOGIN_OUTDATED:
             obstacle = replace(obstacle, detail=f"{OUTDATED}: {obstacle.detail}".removesuffix(": "))

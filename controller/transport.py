@@ -1,17 +1,22 @@
 """Opens HTTP clients for the control plane, with mutual TLS, connection limits and timeouts.
 
 Calls and event streams have separate connection pools, so that streams, which stay open for weeks, never
-take a connection from a call.
+take a connection from a call. When the files of mutual TLS change, new connections use the new ones.
 """
 
 import os
 import socket
 import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
 
+from controller.file_values import FileValue
 from reconcile.errors import ErrorCode, Invalid
+
+Tls = ssl.SSLContext | FileValue[ssl.SSLContext]
+"""A context, or one that follows its files."""
 
 CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
 IDLE_CONNECTIONS = 32  # as many as may be open: a handshake costs more than the call
@@ -52,7 +57,20 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
     return tls
 
 
-def open_calls(base_url: str, *, tls: ssl.SSLContext, timeout: float) -> httpx.AsyncClient:
+def client_tls_from_files(ca_file: Path, *, cert_file: Path, key_file: Path) -> FileValue[ssl.SSLContext]:
+    """Make a context as `client_tls` does, and follow the files.
+
+    Raises:
+        Invalid: As `client_tls`.
+    """
+
+    def make() -> ssl.SSLContext:
+        return client_tls(ca_file, cert_file=cert_file, key_file=key_file)
+
+    return FileValue((ca_file, cert_file, key_file), make)
+
+
+def open_calls(base_url: str, *, tls: Tls, timeout: float) -> httpx.AsyncClient:
     """Open a client for calls.
 
     The timeout, in seconds, starts again with each piece that is sent or received; the caller limits the
@@ -65,26 +83,108 @@ def open_calls(base_url: str, *, tls: ssl.SSLContext, timeout: float) -> httpx.A
     return _client(base_url, tls=tls, limits=limits, timeouts=timeouts)
 
 
-def open_streams(base_url: str, *, tls: ssl.SSLContext) -> httpx.AsyncClient:
+def open_streams(base_url: str, *, tls: Tls) -> httpx.AsyncClient:
     """Open a client for event streams, which may be silent forever once they are open."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     return _client(base_url, tls=tls, limits=limits, timeouts=httpx.Timeout(CONNECT_TIMEOUT, read=None))
 
 
-def _client(
-    base_url: str, *, tls: ssl.SSLContext, limits: httpx.Limits, timeouts: httpx.Timeout
-) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(
-        verify=tls, limits=limits, trust_env=False, socket_options=KEEP_ALIVE
-    )
+def _client(base_url: str, *, tls: Tls, limits: httpx.Limits, timeouts: httpx.Timeout) -> httpx.AsyncClient:
+    def connect(context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(
+            verify=context, limits=limits, trust_env=False, socket_options=KEEP_ALIVE
+        )
+
     return httpx.AsyncClient(
         base_url=base_url,
-        transport=transport,
+        transport=connect(tls) if isinstance(tls, ssl.SSLContext) else FollowingTransport(tls, connect),
         timeout=timeouts,
         headers=_HEADERS,
         follow_redirects=False,
         trust_env=False,
     )
+
+
+class FollowingTransport(httpx.AsyncBaseTransport):
+    """Sends requests over connections that were opened with the present context.
+
+    What is under way when the context changes ends over its old connection, which is closed then.
+
+    Args:
+        tls: Follows the files.
+        connect: Opens a pool of connections with a context.
+    """
+
+    def __init__(
+        self, tls: FileValue[ssl.SSLContext], connect: Callable[[ssl.SSLContext], httpx.AsyncBaseTransport]
+    ) -> None:
+        self._tls, self._connect = tls, connect
+        self._context = tls.known
+        self._pool = _Pool(connect(self._context))
+        self._replaced = list[_Pool]()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request."""
+        context = await self._tls.follow()
+        if context is not self._context:
+            self._context, before = context, self._pool
+            self._pool = _Pool(self._connect(context))
+            self._replaced = [each for each in (*self._replaced, before) if each.under_way]
+            if before not in self._replaced:
+                await before.transport.aclose()
+        return await self._pool.send(request, is_replaced=lambda pool: pool is not self._pool)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for pool in (*self._replaced, self._pool):
+            await pool.transport.aclose()
+
+
+class _Pool:
+    """A pool of connections, and how many requests are under way over them."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self.transport = transport
+        self.under_way = 0
+
+    async def send(self, request: httpx.Request, *, is_replaced: "Callable[[_Pool], bool]") -> httpx.Response:
+        async def end() -> None:
+            self.under_way -= 1
+            if not self.under_way and is_replaced(self):
+                await self.transport.aclose()
+
+        self.under_way += 1
+        try:
+            response = await self.transport.handle_async_request(request)
+        except BaseException:
+            await end()
+            raise
+        if not isinstance(response.stream, httpx.AsyncByteStream):
+            raise TypeError("a pool gave a body that cannot be read asynchronously")
+        response.stream = _Body(response.stream, end)
+        return response
+
+
+class _Body(httpx.AsyncByteStream):
+    """The body of a response, whose request is under way until it is closed."""
+
+    def __init__(self, body: httpx.AsyncByteStream, end: Callable[[], Awaitable[None]]) -> None:
+        self._body, self._end = body, end
+        self._is_closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._body:
+            yield part
+
+    async def aclose(self) -> None:
+        """Close the body, once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            await self._body.aclose()
+        finally:
+            await self._end()
 
 
 def _unreadable(error: OSError, *files: str | Path) -> Invalid:

@@ -1,9 +1,11 @@
 """Builds the clients of registries from the config."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
+from controller.file_values import FileValue
 from controller.health import HealthStates
 from controller.notes import CopyNotes
 from controller.registry.http.rate_limiter import TrafficLimits
@@ -43,6 +45,8 @@ def open_registries(
         Invalid: `bad-auth-file`.
     """
     settings = {each.address: registry_settings(each, any_address=False) for each in config.registries}
+    for each in config.former_cache_registries:
+        settings[each.address] = registry_settings(each, any_address=True)
     settings[config.cache_registry.address] = registry_settings(config.cache_registry, any_address=True)
     from_config = Timeouts(
         idle=config.registry_timeout, grace=config.blob_grace, slowest=config.min_bytes_per_second
@@ -70,14 +74,15 @@ def open_cells_view(
 ) -> Registries:
     """Open a client of the private registry with the login that cells have, or none."""
     own = registry_settings(config.cache_registry, any_address=True)
-    settings = replace(own, credentials=pull_credentials(config))
+    settings = replace(own, login=pull_login(config))
     return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
 
 
 def open_health(config: Config) -> HealthStates:
     """Make what keeps the health of registries; nothing is known yet."""
     return HealthStates(
-        config.cache_registry.address, [DOCKER_HUB, *(each.address for each in config.registries)]
+        config.cache_registry.address,
+        [DOCKER_HUB, *(each.address for each in (*config.registries, *config.former_cache_registries))],
     )
 
 
@@ -111,9 +116,30 @@ def open_copy_notes(
 
 def pull_credentials(config: Config) -> Credentials | None:
     """Read the login that cells get for the private registry; None when they get none."""
-    if config.cache_pull_username is None or config.cache_pull_password_file is None:
+    login = pull_login(config)
+    return None if login is None else login.current()
+
+
+def pull_login(config: Config) -> FileValue[Credentials] | None:
+    """Follow the login that cells get for the private registry; None when they get none."""
+    return _login(config.cache_pull_username, config.cache_pull_password_file)
+
+
+def _login(username: str | None, password_file: Path | None) -> FileValue[Credentials] | None:
+    """Follow the password of a login; an empty file is one that is being written."""
+    if username is None or password_file is None:
         return None
-    return Credentials(config.cache_pull_username, Secret(read_secret(config.cache_pull_password_file)))
+
+    def read() -> Credentials:
+        try:
+            password = read_secret(password_file)
+        except UnicodeDecodeError:  # whose text has a part of the file in it
+            raise ValueError(f"{password_file} holds no text in UTF-8") from None
+        if not password:
+            raise ValueError(f"{password_file} is empty")
+        return Credentials(username, Secret(password))
+
+    return FileValue((password_file,), read)
 
 
 def registry_settings(registry: RegistryConfig, *, any_address: bool) -> RegistrySettings:
@@ -123,15 +149,12 @@ def registry_settings(registry: RegistryConfig, *, any_address: bool) -> Registr
         registry: The registry's part of the config.
         any_address: Whether it may have a private address, as the private registry may.
     """
-    credentials = None
-    if registry.username is not None and registry.password_file is not None:
-        credentials = Credentials(registry.username, Secret(read_secret(registry.password_file)))
     return RegistrySettings(
         plain_http=registry.plain_http,
         ca_file=registry.ca_cert_file,
         client_cert_file=registry.client_cert_file,
         client_key_file=registry.client_key_file,
-        credentials=credentials,
+        login=_login(registry.username, registry.password_file),
         any_address=any_address,
         limits=None if registry.traffic is None else _limits(registry.traffic),
     )

@@ -18,7 +18,14 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from controller.cli import commands
-from controller.config import Config, RegistryConfig, RunningRuleConfig, TrafficConfig, descriptions_of
+from controller.config import (
+    Config,
+    FormerRegistryConfig,
+    RegistryConfig,
+    RunningRuleConfig,
+    TrafficConfig,
+    descriptions_of,
+)
 from controller.config.sections import Section
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
@@ -207,6 +214,10 @@ def modules() -> str:
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "configuration": (PAGES / "reference/configuration.md", configuration),
     "registry-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(RegistryConfig)),
+    "former-registry-configuration": (
+        PAGES / "reference/configuration.md",
+        lambda: _keys_table(FormerRegistryConfig, ("repository_template",)),
+    ),
     "traffic-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(TrafficConfig)),
     "running-rules": (PAGES / "reference/configuration.md", lambda: _keys_table(RunningRuleConfig)),
     "commands": (PAGES / "reference/commands.md", command_reference),

@@ -31,7 +31,7 @@ def failure_of(instance: ActualLrp) -> StartFailure | None:
 def cause_of_failure(failure: StartFailure, rootfs: Rootfs, cache: CacheRepositories) -> str:
     """Describe why an LRP that is desired from some rootfs does not run, in one line for people."""
     source = source_from_rootfs(rootfs)
-    pulled = "copy" if source is not None and cache.covers(source) else "source"
+    pulled = "copy" if source is not None and cache.owns(source) else "source"
     return cut(f"{_what_failed(failure, pulled)}: {failure.detail}")
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from reconcile.actions import (
     Action,
     BeginMigration,
-    CacheImage,
     Continue,
     Forget,
     GiveRoutesBack,
@@ -18,17 +17,12 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.bridges import can_have_bridge
+from reconcile.copy_choice import ChosenCopy, choose_copy, request_copy, why_not_moved
 from reconcile.decide_on_copy import decide_on_copy, restore
-from reconcile.errors import ErrorCode, Invalid
+from reconcile.errors import Invalid
 from reconcile.instances import running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
-from reconcile.migration_choice import (
-    RETRY_FAILED_AFTER,
-    failed_lately,
-    rounds_before,
-    still_counts,
-    strategy_of,
-)
+from reconcile.migration_choice import failed_lately, rounds_before, strategy_of
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import refusal_of
@@ -37,13 +31,10 @@ from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
 from reconcile.records import (
     CachedImage,
-    CacheRequest,
     Goal,
-    JobState,
     Migration,
-    requester_of_lrp,
 )
-from reconcile.references import ImageReference
+from reconcile.references import ImageReference, Rootfs
 from reconcile.staging import OwnerChoice, owner_choice_of
 from reconcile.steps import RetireInstances
 
@@ -55,31 +46,40 @@ def decide(observed: Observed, rules: Rules) -> Action:
     lrp = observed.lrp
     if lrp is None:
         return Forget()
-    ineligible = _ineligible(lrp, rules)
+    ineligible = _ineligible(observed, lrp, rules)
     if ineligible is not None:
         return ineligible
     stale = stale_instances(observed.instances, observed.stale)
     if stale:
         return RetireInstances(stale, Reason.RETIRED_STALE_INSTANCES)
-    source = source_of(lrp)
+    source = observed.source
     if observed.order is not None:
         return _follow_order(observed, lrp, source, rules)
     if observed.is_paused and (observed.is_restoring or not rules.cache.covers(source)):
         return Skip(Reason.PAUSED)
     if observed.is_restoring:
-        if rules.cache.covers(source):
-            return restore(observed, lrp, rules)
-        return Skip(Reason.FELL_BACK_TO_SOURCE, "LRPs go back to their sources")
+        return _fall_back(observed, lrp, source, rules)
     if observed.is_pinned and not rules.cache.covers(source):
-        return Skip(Reason.PINNED_TO_SOURCE, "an operator restored the app to its source")
+        where = "" if observed.former_copy is None else f"; it runs from {observed.former_copy.registry}"
+        return Skip(Reason.PINNED_TO_SOURCE, f"an operator restored the app to its source{where}")
     return _migrate(observed, lrp, source, rules)
+
+
+def _fall_back(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
+    """Decide about an LRP while the private registry does not answer."""
+    if rules.cache.covers(source):
+        return restore(observed, lrp, rules)
+    if observed.former_copy is not None:
+        return Skip(Reason.RUNS_FROM_FORMER_REGISTRY, "the private registry does not answer")
+    return Skip(Reason.FELL_BACK_TO_SOURCE, "LRPs go back to their sources")
 
 
 def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     order = observed.order
     if order is None:
         raise AssertionError("there is an order to follow")
-    if order.goal is Goal.SOURCE and not rules.cache.covers(source):
+    is_on_copy = rules.cache.covers(source) or observed.former_copy is not None
+    if order.goal is Goal.SOURCE and not is_on_copy:
         return Skip(Reason.RESTORED, "it runs from its source")
     if order.rootfs is not None and str(lrp.rootfs) != str(order.rootfs):  # a plan has no login in it
         if order.goal is Goal.CACHE and rules.cache.covers(source):
@@ -90,8 +90,8 @@ def _follow_order(observed: Observed, lrp: DesiredLrp, source: ImageReference, r
     return _migrate(observed, lrp, source, rules)
 
 
-def _ineligible(lrp: DesiredLrp, rules: Rules) -> Skip | None:
-    """Return the reason why an LRP can never be migrated; None when it can."""
+def _ineligible(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Skip | None:
+    """Return the reason why an LRP cannot be migrated, whatever else is so; None when it can."""
     if not lrp.rootfs.is_docker:
         return Skip(Reason.NOT_DOCKER)
     if lrp.domain not in rules.domains:
@@ -102,11 +102,16 @@ def _ineligible(lrp: DesiredLrp, rules: Rules) -> Skip | None:
         return Skip(Reason.NOT_CACHEABLE, error.detail)
     if not lrp.app_guid:
         return Skip(Reason.NO_APP_GUID, "without one it would share the copies of other apps")
+    former = observed.former_copy
+    if former is not None and not former.is_configured and observed.order is None:
+        return why_not_moved(former, rules)
     return None
 
 
 def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
     """Decide the next action on the way to the cached image."""
+    if observed.former_copy is not None and (obstacle := why_not_moved(observed.former_copy, rules)):
+        return obstacle
     owner_choice = owner_choice_of(lrp.action)
     if owner_choice is OwnerChoice.NONE and observed.binding is not None and observed.binding.opted_in:
         # The staging task asked for it, by a flag that an LRP does not have.
@@ -116,7 +121,8 @@ def _migrate(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules:
         return decide_on_copy(observed, lrp, rules)
     if refusal is not None:
         return Skip(refusal)
-    return _get_copy(observed, lrp, source, rules) or _begin(observed, lrp, source, rules)
+    chosen = choose_copy(observed, lrp, rules)
+    return _begin(observed, lrp, chosen, rules) if isinstance(chosen, ChosenCopy) else chosen
 
 
 def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: float) -> Action:
@@ -145,74 +151,23 @@ def _route_original(bridge: DesiredLrp, lrp: DesiredLrp) -> Action:
     return Skip(Reason.BRIDGE_IN_USE, "the app itself has no routes, and its owner changed it: restart it")
 
 
-def _get_copy(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action | None:
-    """Decide what is missing before an LRP can run from a copy; None when nothing is."""
-    job, record = observed.job, observed.record
-    if observed.binding is None or job is None:
-        return _request(observed, lrp, source, Reason.NOT_CACHED)
-    if job.state is JobState.FAILED:
-        if not still_counts(observed, job.updated_at, for_seconds=RETRY_FAILED_AFTER):
-            return _request(observed, lrp, source, Reason.RETRYING_COPY)
-        if job.failure_code == ErrorCode.CANNOT_RUN_ON_CELLS:
-            return Skip(Reason.CANNOT_RUN_ON_CELLS, job.failure_detail)
-        return Skip(Reason.COPY_FAILED, job.failure)
-    if job.state is not JobState.CACHED:
-        if observed.order is not None and observed.is_paused:  # the job waits unless an order asks for it
-            return _request(observed, lrp, source, Reason.WAITING_FOR_COPY)
-        return Skip(Reason.WAITING_FOR_COPY, job.failure)
-    if observed.image is None:
-        return _request(observed, lrp, source, Reason.COPY_RECORD_MISSING)
-    how = strategy_of(observed, lrp, source, rules)
-    if isinstance(how, Skip):  # it would not be migrated now, so its source registry is not asked
-        return how
-    is_used = record is not None and record.cache_guid == job.cache_guid
-    if not observed.binding_is_current and not is_used:
-        return _request(observed, lrp, source, Reason.STAGING_MAY_HAVE_BEEN_MISSED)
-    return None
-
-
-def _request(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, reason: Reason
-) -> CacheImage | Skip:
-    if observed.order is not None and observed.order.only_cached:
-        return Skip(reason, "only LRPs that have a copy are to be migrated")
-    return CacheImage(request_of_lrp(observed, lrp, source, reason=reason))
-
-
-def request_of_lrp(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, *, reason: Reason
-) -> CacheRequest:
-    """Write the request for a copy of an LRP's image; it confirms the binding that was observed."""
-    confirmed = observed.binding
-    return CacheRequest(
-        app_guid=lrp.app_guid,
-        source=source,
-        requester=requester_of_lrp(lrp.process_guid),
-        staged_at=0 if confirmed is None else confirmed.staged_at,
-        reason=reason,
-        credentials=lrp.credentials,
-        opted_in=confirmed is not None and confirmed.opted_in,
-        is_ordered=observed.order is not None,
-    )
-
-
-def _begin(observed: Observed, lrp: DesiredLrp, source: ImageReference, rules: Rules) -> Action:
-    image, order, rounds = observed.image, observed.order, rounds_before(observed)
+def _begin(observed: Observed, lrp: DesiredLrp, chosen: ChosenCopy, rules: Rules) -> Action:
+    image, order, rounds = chosen.image, observed.order, rounds_before(observed)
     failed = failed_lately(observed)
     if failed is not None:
         return failed
     if rounds >= MAX_ROUNDS:
         return Skip(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} migrations")
-    how = strategy_of(observed, lrp, source, rules)
-    if image is None or isinstance(how, Skip):
-        raise AssertionError("an LRP is migrated only when its copy is known and it may be migrated")
+    how = strategy_of(observed, lrp, observed.source, rules)
+    if isinstance(how, Skip):
+        return how
     if order is not None and not _is_expected(image, order, rules):
         return Skip(Reason.PLAN_IS_STALE, f"its image is {image.platform_digest} now")
     if image.missing_since:  # what is missing comes from the app's own source
-        return _request(observed, lrp, source, Reason.COPY_VANISHED)
+        return request_copy(observed, lrp, Reason.COPY_VANISHED)
     if image.needs_verification_since:
         return VerifyImage(lrp, image)
-    return BeginMigration(lrp, image, rounds + 1, strategy=how)
+    return BeginMigration(lrp, image, rounds + 1, strategy=how, reason=chosen.reason, detail=chosen.detail)
 
 
 def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
@@ -222,11 +177,25 @@ def _is_expected(image: CachedImage, order: Order, rules: Rules) -> bool:
     }
 
 
+def _copy_of(migration: Migration, observed: Observed, rules: Rules) -> Rootfs:
+    """Name the copy that an LRP is being migrated to.
+
+    A migration that began before the private registry was replaced ends on the copy in the former one, if the
+    LRP or its bridge is desired from there already.
+    """
+    desired = {each.rootfs for each in (observed.lrp, observed.bridge) if each is not None}
+    begun = [former.rootfs(migration.cache_guid) for former in rules.cache.former]
+    return next(
+        (each for each in begun if each in desired and each != migration.original.rootfs),
+        rules.cache.rootfs(migration.cache_guid),
+    )
+
+
 def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
     if migration.way_back is not None:
         target = migration.way_back
     elif migration.goal is Goal.CACHE:
-        target = Pull(rules.cache.rootfs(migration.cache_guid), rules.pull_credentials)
+        target = Pull(_copy_of(migration, observed, rules), rules.pull_credentials)
     elif observed.original_source is not None:
         target = Pull(observed.original_source.rootfs, observed.original_source.credentials)
     else:

@@ -36,8 +36,16 @@ def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
         or _not_running(observed, lrp)
         or _unknown(observed, lrp, rules)
         or foreign_login(lrp, rules)
-        or Skip(Reason.ALREADY_CACHED)
+        or Skip(Reason.ALREADY_CACHED, _known_copy_used(observed, lrp))
     )
+
+
+def _known_copy_used(observed: Observed, lrp: DesiredLrp) -> str:
+    """Say that the LRP got a copy that its source did not confirm; empty when it did."""
+    record = observed.record
+    if record is None or record.rootfs != str(lrp.rootfs):
+        return ""
+    return record.detail if record.detail.startswith(Reason.SOURCE_UNREACHABLE_KNOWN_COPY_USED) else ""
 
 
 def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
@@ -52,7 +60,7 @@ def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> A
     return replace(action, instead=back if isinstance(back, BeginMigration) else None)
 
 
-def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
+def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | Skip:
     """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
     original_source = observed.original_source
     if original_source is None:
@@ -108,8 +116,7 @@ def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Actio
     asked = source_was_asked(observed)
     if asked is not None:
         return asked
-    action = restore(observed, lrp, rules)
-    return going_back(action, observed) if isinstance(action, BeginMigration | Skip) else action
+    return going_back(restore(observed, lrp, rules), observed)
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:

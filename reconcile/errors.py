@@ -73,6 +73,8 @@ class ErrorCode(StrEnum):
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
+    SOURCE_UNREACHABLE = "source-unreachable"
+    """The source registry did not say what a reference means; what it did is in the detail."""
 
 
 @dataclass(eq=False)

@@ -10,8 +10,17 @@ from typing import Protocol
 
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
-from reconcile.records import Binding, CachedImage, KnownCopy, LrpRecord, Migration, OriginalSource
-from reconcile.references import CacheGuid, CacheRepositories, ImageReference
+from reconcile.policy import UnseenStagings
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    KnownCopy,
+    LrpKey,
+    LrpRecord,
+    Migration,
+    OriginalSource,
+)
+from reconcile.references import CacheGuid, CacheRepositories
 
 
 class LrpFacts(Protocol):
@@ -37,8 +46,8 @@ class RecordFacts(Protocol):
     async def find_record(self, process_guid: ProcessGuid) -> LrpRecord | None:
         """Read what the last pass over an LRP came to."""
 
-    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
-        """Read an app's latest binding for a source, with the binding's job and the job's cached image."""
+    async def find_copy(self, key: LrpKey) -> KnownCopy:
+        """Read an LRP's own binding for a source, or its app's latest, with the copies that are known."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read the record of a finished copy."""
@@ -111,6 +120,7 @@ class PassContext:
         cache: How copies are named, so that an LRP is known to run from one.
         stale: Instance GUIDs of the LRP's definitions that were removed, from the event cache.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
+        unseen_stagings: What running LRPs get whose stagings were not seen.
         stores_logins: See `Observed`.
     """
 
@@ -120,4 +130,5 @@ class PassContext:
     cache: CacheRepositories
     stale: frozenset[str] = frozenset()
     is_restoring: bool = False
+    unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
     stores_logins: bool | None = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from reconcile.facts import Coverage, Facts
-from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid
 from reconcile.ports import (
     BindingRecords,
     EventCache,
@@ -11,14 +11,23 @@ from reconcile.ports import (
     Instances,
     JobRecords,
     Journal,
+    KnownCopies,
     LrpRecords,
     Lrps,
     Mode,
     OperatorOverrides,
     OriginalSources,
 )
-from reconcile.records import CachedImage, KnownCopy, LrpRecord, Migration, OriginalSource
-from reconcile.references import CacheGuid, ImageReference
+from reconcile.records import (
+    CachedImage,
+    KnownCopy,
+    LrpKey,
+    LrpRecord,
+    Migration,
+    OriginalSource,
+    requester_of_lrp,
+)
+from reconcile.references import CacheGuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,7 @@ class PassSources:
     instances: Instances
     jobs: JobRecords
     bindings: BindingRecords
+    copies: KnownCopies
     images: ImageRecords
     journal: Journal
     original_sources: OriginalSources
@@ -89,10 +99,18 @@ class LiveReads:
         """Read the record of a finished copy."""
         return await self._sources.images.find_image(cache_guid)
 
-    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
-        """Read an app's latest binding for a source, with the binding's job and the job's cached image."""
-        binding = await self._sources.bindings.find_newest_binding(app_guid, source)
-        job = None if binding is None else await self._sources.jobs.find_job(binding.job_id)
+    async def find_copy(self, key: LrpKey) -> KnownCopy:
+        """Read an LRP's own binding for a source, or its app's latest, with the copies that are known."""
+        app_guid, source = key.app_guid, key.source
+        if source is None or not app_guid:
+            return KnownCopy()
+        binding = await self._sources.bindings.find_binding(requester_of_lrp(key.process_guid))
+        if binding is None or (binding.app_guid, binding.source) != (app_guid, source):
+            binding = await self._sources.bindings.find_newest_binding(app_guid, source)
+        if binding is None:
+            return KnownCopy()
+        job = await self._sources.jobs.find_job(binding.job_id)
         guid = None if job is None else job.cache_guid
         image = None if guid is None else await self._sources.images.find_image(guid)
-        return KnownCopy(binding, job, image)
+        newest = await self._sources.copies.find_newest_copy(app_guid, source)
+        return KnownCopy(binding, job, image, newest)

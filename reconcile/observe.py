@@ -6,11 +6,14 @@ of an LRP that is no longer desired.
 
 from dataclasses import replace
 
+from reconcile.bindings import binding_to_keep
 from reconcile.bridges import bridge_of, original_of
 from reconcile.facts import Facts, MigrationFacts, PassContext
 from reconcile.lrps import DesiredLrp, ProcessGuid
+from reconcile.observe_former import observe_former_copy
 from reconcile.observed import Observed, OrphanedBridge
-from reconcile.records import Goal, Migration
+from reconcile.policy import UnseenStagings
+from reconcile.records import Goal, LrpKey, Migration
 from reconcile.references import ImageReference, source_from_rootfs
 
 
@@ -38,6 +41,10 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
         return observed
     observed = replace(observed, lrp=lrp, is_pinned=facts.overrides.is_pinned(lrp.app_guid))
     source = source_from_rootfs(lrp.rootfs)
+    if source is not None and not context.cache.covers(source):
+        observed = await observe_former_copy(observed, lrp, source, facts, context.cache)
+    if observed.former_copy is not None:
+        return replace(observed, instances=await facts.lrps.list_actual_lrps(process_guid))
     is_on_copy = source is not None and context.cache.covers(source)
     if is_on_copy or (source is not None and _may_go_back(observed)):
         original_source = await facts.records.find_original_source(process_guid)
@@ -47,7 +54,8 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
         observed = replace(observed, current_copy=await facts.records.find_image(guid))
     if source is not None and lrp.app_guid:  # what other LRPs without one brought is not its own
         observed = await _observe_copy(observed, lrp, source, facts)
-    if is_on_copy or (source is not None and _rests_on_instances(observed)) or facts.migrations is None:
+    rests_on_instances = source is not None and _rests_on_instances(observed, context)
+    if is_on_copy or rests_on_instances or facts.migrations is None:
         instances = await facts.lrps.list_actual_lrps(process_guid)
         observed = replace(observed, instances=instances)
     return observed
@@ -106,13 +114,14 @@ async def _observe_copy(
     observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts
 ) -> Observed:
     """Observe what the store knows of the copy of an LRP's image."""
-    copy = await facts.records.find_copy(lrp.app_guid, source)
+    copy = await facts.records.find_copy(LrpKey(observed.process_guid, lrp.app_guid, source))
     return replace(
         observed,
         binding=copy.binding,
         binding_is_current=copy.binding is None or facts.coverage.is_current(copy.binding),
         job=copy.job,
         image=copy.image,
+        newest=copy.newest,
     )
 
 
@@ -121,6 +130,13 @@ def _may_go_back(observed: Observed) -> bool:
     return observed.is_restoring or (observed.order is not None and observed.order.goal is Goal.SOURCE)
 
 
-def _rests_on_instances(observed: Observed) -> bool:
+def _rests_on_instances(observed: Observed, context: PassContext) -> bool:
     """Whether the next action depends on the LRP's instances: otherwise the BBS is not asked for them."""
-    return observed.image is not None or _may_go_back(observed) or bool(observed.stale)
+    return (
+        observed.image is not None
+        or observed.newest is not None
+        or _may_go_back(observed)
+        or bool(observed.stale)
+        or context.unseen_stagings is UnseenStagings.WAIT
+        or binding_to_keep(observed) is not None
+    )

@@ -3,15 +3,24 @@
 from dataclasses import dataclass
 
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid, source_of
 from reconcile.orders import Order
-from reconcile.policy import Policy, RunningPolicy
-from reconcile.records import Binding, CachedImage, CacheJob, Goal, LrpRecord, Migration, OriginalSource
-from reconcile.references import CacheRepositories
+from reconcile.policy import Policy, RunningPolicy, UnseenStagings
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    CacheJob,
+    Goal,
+    LrpRecord,
+    Migration,
+    OriginalSource,
+    StagedCopy,
+)
+from reconcile.references import CacheRepositories, ImageReference
 from reconcile.steps import PhaseLimits, World
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # one object is shared, and the login in it follows its file
 class Rules:
     """What the operator decided in the config.
 
@@ -20,9 +29,11 @@ class Rules:
         running: Whether an LRP may be migrated while it runs.
         may_bridge: Whether bridges are possible at all: only where the journal outlives the process.
         drains_original: Whether the routes of an LRP are taken away before it is removed while it runs.
-        pull_credentials: The login that cells use at the private registry; None when they need none.
+        pull_credentials: The login that cells use at the private registry; None when they need none. It is
+            replaced while the process runs, when the file with the password changes.
         max_in_flight: Open migrations at a time.
         circuit_breaker: The circuit breaker as it is when the process starts.
+        unseen_stagings: What running LRPs get whose stagings were not seen.
     """
 
     policy: Policy
@@ -35,6 +46,29 @@ class Rules:
     pull_credentials: Credentials | None = None
     max_in_flight: int = 10
     circuit_breaker: CircuitBreaker = CircuitBreaker(max_failures=3, retry_after=600.0)  # noqa: RUF009 - a frozen value
+    unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
+
+
+@dataclass(frozen=True, slots=True)
+class FormerCopy:
+    """A copy in another private registry than the present one, from which an LRP runs.
+
+    Attributes:
+        registry: Its address.
+        is_configured: Whether the config names it among the former ones.
+        source: What the LRP ran from before; None when that is not known.
+        credentials: For the source; None when none are needed, or known.
+        image: The record of the copy; None when it is gone.
+        is_of_app: Whether the LRP's app is known to have run from the copy, or to have staged it. Otherwise
+            its owner may have named it, and that is no proof that he may read the image.
+    """
+
+    registry: str
+    is_configured: bool
+    source: ImageReference | None = None
+    credentials: Credentials | None = None
+    image: CachedImage | None = None
+    is_of_app: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +93,9 @@ class Observed:
         is_pinned: Whether an operator restored its app to its source, where it is to stay; a migration to the
             copy that was under way then is turned round.
         is_paused: Whether an operator paused the daemon, so that only orders start something.
+        newest: The newest copy that the app is known to have staged from the source, or to have run.
+        former_copy: What is known of the copy in a former private registry that the LRP runs from; None when
+            it runs from anything else.
         stores_logins: Whether the BBS stores a login that is updated in place; None when that is not known.
     """
 
@@ -85,7 +122,28 @@ class Observed:
     order: Order | None = None
     is_pinned: bool = False
     is_paused: bool = False
+    newest: StagedCopy | None = None
+    former_copy: FormerCopy | None = None
     stores_logins: bool | None = None
+
+    @property
+    def source(self) -> ImageReference:
+        """The image that the LRP's owner wants: what it runs from, or ran from before it got a former copy.
+
+        Raises:
+            Invalid: No registry would know such an image.
+        """
+        if self.lrp is None:
+            raise AssertionError("an LRP that is gone has no source")
+        former = self.former_copy
+        return former.source if former is not None and former.source is not None else source_of(self.lrp)
+
+    @property
+    def source_credentials(self) -> Credentials | None:
+        """The login for the source, as far as it is known."""
+        if self.lrp is None:
+            raise AssertionError("an LRP that is gone has no source")
+        return self.lrp.credentials if self.former_copy is None else self.former_copy.credentials
 
     @property
     def world(self) -> World:

@@ -15,14 +15,15 @@ from reconcile.actions import (
     UpdateLogin,
     VerifyImage,
 )
+from reconcile.copy_choice import gets_unseen_content
 from reconcile.decide import decide
 from reconcile.instances import running
-from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, source_of
+from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migration_choice import due_strategy
 from reconcile.observed import Observed, Rules
 from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, Migration, Strategy
+from reconcile.records import CachedImage, Goal, Migration, Strategy
 from reconcile.references import ImageReference, Rootfs
 from reconcile.selection import Owner, owner_of
 from reconcile.steps import RetireInstances
@@ -69,6 +70,7 @@ class PlannedMigration:
         running: The number of them that serve now.
         reason: Why it would be migrated; of an LRP that is being migrated already, the phase of that.
         is_pinned: Whether an operator restored its app to its source, and it would be migrated nevertheless.
+        gets_unseen_content: Whether it runs and its staging was not seen, so it gets what its tag means now.
     """
 
     subject: Subject
@@ -79,6 +81,7 @@ class PlannedMigration:
     running: int
     reason: Reason
     is_pinned: bool = False
+    gets_unseen_content: bool = False
 
     @property
     def is_in_flight(self) -> bool:
@@ -141,16 +144,18 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
         return _plan_in_flight(observed.migration, observed, lrp)
     match action:
         case CacheImage(request):
-            return _migration_after_copy(observed, lrp, rules, reason=request.reason)
+            return _migration_after_copy(request.job_source, observed, lrp, rules, reason=request.reason)
         case Skip(Reason.WAITING_FOR_COPY) if not _only_cached(observed):
-            return _migration_after_copy(observed, lrp, rules, reason=action.reason)
-        case BeginMigration():
-            return _migration_by(action.strategy, observed, lrp, rules, reason=action.reason)
+            copied = observed.source if observed.job is None else observed.job.source
+            return _migration_after_copy(copied, observed, lrp, rules, reason=action.reason)
+        case BeginMigration(image=image):
+            return _to_copy(_migration_by(action.strategy, observed, lrp, reason=action.reason), image, rules)
         case UpdateLogin():
             how = _strategy_for_login(observed, lrp, rules)
-            return _migration_by(how, observed, lrp, rules, reason=action.reason)
-        case VerifyImage():
-            return _plan_migration(observed, lrp, rules, reason=action.reason)
+            planned = _migration_by(how, observed, lrp, reason=action.reason)
+            return replace(planned, to_rootfs=lrp.rootfs)  # it gets another login for the same copy
+        case VerifyImage(image=image):
+            return _to_copy(_plan_migration(observed, lrp, rules, reason=action.reason), image, rules)
         case Skip(reason, detail):
             return Skipped(subject_of(lrp), reason, detail)
         case Forget() | RetireInstances() | RemoveOrphanedBridge() | GiveRoutesBack():
@@ -200,37 +205,47 @@ def _only_cached(observed: Observed) -> bool:
 def _plan_migration(
     observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
 ) -> PlannedMigration | Skipped:
-    how = due_strategy(observed, lrp, source_of(lrp), rules)
+    how = due_strategy(observed, lrp, observed.source, rules)
     if isinstance(how, Skip):
         return Skipped(subject_of(lrp), how.reason, how.detail)
-    return _migration_by(how, observed, lrp, rules, reason=reason)
+    return _migration_by(how, observed, lrp, reason=reason)
 
 
-def _migration_by(
-    how: Strategy, observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
-) -> PlannedMigration:
+def _to_copy(
+    planned: PlannedMigration | Skipped, image: CachedImage | None, rules: Rules
+) -> PlannedMigration | Skipped:
+    """Name the copy that an LRP would be migrated to; one that goes back to its source has none."""
+    if image is None or isinstance(planned, Skipped):
+        return planned
+    return replace(planned, to_rootfs=rules.cache.rootfs(image.cache_guid))
+
+
+def _migration_by(how: Strategy, observed: Observed, lrp: DesiredLrp, *, reason: Reason) -> PlannedMigration:
     is_way_back = observed.order is not None and observed.order.goal is Goal.SOURCE
-    to_rootfs = None
-    if is_way_back:
-        to_rootfs = None if observed.original_source is None else observed.original_source.rootfs
-    elif observed.current_copy is not None:  # it gets another login for the same copy
-        to_rootfs = lrp.rootfs
-    elif observed.image is not None:
-        to_rootfs = rules.cache.rootfs(observed.image.cache_guid)
+    original_source = observed.original_source if is_way_back else None
+    to_rootfs = None if original_source is None else original_source.rootfs
     serving = running(lrp, observed.instances)
     is_pinned = observed.is_pinned and not is_way_back
     return PlannedMigration(
-        subject_of(lrp), to_rootfs, None, how, lrp.instances, serving, reason, is_pinned=is_pinned
+        subject_of(lrp),
+        to_rootfs,
+        None,
+        how,
+        lrp.instances,
+        serving,
+        reason,
+        is_pinned=is_pinned,
+        gets_unseen_content=not is_way_back and gets_unseen_content(observed),
     )
 
 
 def _migration_after_copy(
-    observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
+    copied: ImageReference, observed: Observed, lrp: DesiredLrp, rules: Rules, *, reason: Reason
 ) -> PlannedMigration | Skipped:
     migration = _plan_migration(observed, lrp, rules, reason=reason)
     if isinstance(migration, Skipped):
         return migration
-    return replace(migration, to_rootfs=None, copy=source_of(lrp))
+    return replace(migration, to_rootfs=None, copy=copied)
 
 
 def changes_since_plan(planned: PlannedMigration, now: PlannedMigration | Skipped) -> str:

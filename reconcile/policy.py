@@ -71,7 +71,7 @@ def refusal_of(
     policy: Policy, *, image: ImageReference, owner_choice: OwnerChoice, cache: CacheRepositories
 ) -> Reason | None:
     """Return the reason not to cache an image; None means that it may be cached."""
-    if cache.covers(image):
+    if cache.owns(image):
         return Reason.ALREADY_CACHED
     if _matches(policy.deny, image):
         return Reason.DENIED
@@ -138,6 +138,15 @@ class MigrateRunning(StrEnum):
     """Yes, with a bridge."""
     NEVER = "never"
     """No: the LRP is migrated once none of its instances runs."""
+
+
+class UnseenStagings(StrEnum):
+    """What a running LRP whose staging was not seen gets, since its tag may have moved."""
+
+    CURRENT = "current"
+    """What its tag means now, which its next evacuation would pull as well."""
+    WAIT = "wait"
+    """Nothing, until it is staged again or none of its instances runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from reconcile.records import (
     LrpRecord,
     Migration,
     OriginalSource,
+    StagedCopy,
 )
 from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.start_failures import StartFailure
@@ -268,6 +269,20 @@ class BindingRecords(Protocol):
 
     async def drop_binding(self, requester: str) -> Binding | None:
         """Delete the binding of a requester, and return it."""
+
+
+class KnownCopies(Protocol):
+    """The finished copies that apps are known to have staged, or to have run from."""
+
+    async def find_newest_copy(self, app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
+        """Find the newest finished copy that an app has a binding to for a source."""
+
+    async def find_pinned_copy(self, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
+        """Find the finished copy of what a reference with a digest names, if the app may use it unasked.
+
+        It may when it has used the copy before, or when the content was read without a login from the same
+        registry. None when there is no such copy, or more than one.
+        """
 
 
 class ImageRecords(Protocol):

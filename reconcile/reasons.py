@@ -121,11 +121,31 @@ class Reason(StrEnum):
         _PENDING,
         "events were lost: the source registry is asked whether the tag has moved",
     )
+    SOURCE_UNREACHABLE_KNOWN_COPY_USED = (
+        "source-unreachable-known-copy-used",
+        _PENDING,
+        "nothing of it runs and its source does not answer: it gets the newest copy that its app had",
+    )
+    RUNS_FROM_FORMER_REGISTRY = (
+        "runs-from-former-registry",
+        _PENDING,
+        "it runs from a copy in a former private registry, and may be migrated to the present one",
+    )
+    COPY_IN_FORMER_REGISTRY = (
+        "copy-in-former-registry",
+        _PENDING,
+        "its copy is in a former private registry, and is copied to the present one",
+    )
     WAITING_FOR_COPY = "waiting-for-copy", _PENDING, "its copy is not finished"
     WAITING_UNTIL_STOPPED = (
         "waiting-until-stopped",
         _WAITING,
         "its copy is there; it is migrated once none of its instances runs, since it may not have a bridge",
+    )
+    WAITING_FOR_STAGING = (
+        "waiting-for-staging",
+        _WAITING,
+        "it runs, and its staging was not seen: by `unseen_stagings` it waits until it is staged or stops",
     )
     IN_FLIGHT_LIMIT = "in-flight-limit", _PENDING, "`max_in_flight` other LRPs are being migrated"
     WAITING_FOR_RECOVERY = (
@@ -303,6 +323,11 @@ class Reason(StrEnum):
         "it runs from its source, since the private registry does not answer",
     )
     SOURCE_UNKNOWN = "source-unknown", _FAILED, "it cannot go back, since what it ran from is not known"
+    REGISTRY_NOT_CONFIGURED = (
+        "registry-not-configured",
+        _FAILED,
+        "it runs from a copy in a registry that the config does not name; the detail says what to configure",
+    )
     SOURCE_CREDENTIALS_UNKNOWN = (
         "source-credentials-unknown",
         _FAILED,

@@ -62,6 +62,8 @@ class CacheRequest:
         credentials: For the source registry; kept in memory only.
         opted_in: Whether the app's owner asked for it.
         is_ordered: Whether an order of an operator asks for it, so that it is copied during a pause too.
+        content: Digest of the content that is to be copied, whatever the source's tag means now; None copies
+            what the source resolves to.
     """
 
     app_guid: AppGuid
@@ -72,6 +74,12 @@ class CacheRequest:
     credentials: Credentials | None = None
     opted_in: bool = False
     is_ordered: bool = False
+    content: Digest | None = None
+
+    @property
+    def job_source(self) -> ImageReference:
+        """What the job copies: the source, or the content of its repository that is asked for."""
+        return self.source if self.content is None else self.source.at(self.content)
 
 
 def requester_of_task(task_guid: TaskGuid) -> str:
@@ -437,18 +445,29 @@ class LrpKey:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedCopy:
+    """A finished copy that an app is known to have been staged with, or to have run from."""
+
+    binding: Binding
+    image: CachedImage
+
+
+@dataclass(frozen=True, slots=True)
 class KnownCopy:
-    """What the store knows of the copy of an app's source image.
+    """What the store knows of the copy of an LRP's source image.
 
     Attributes:
-        binding: The app's latest for the source.
+        binding: That of the LRP itself, which stands as long as the LRP exists; else the latest of its app
+            for the source.
         job: The binding's.
         image: The job's.
+        newest: The newest copy that the app is known to have staged from the source, or to have run.
     """
 
     binding: Binding | None = None
     job: CacheJob | None = None
     image: CachedImage | None = None
+    newest: StagedCopy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,12 @@ _ANY_GUID = CacheGuid("00000000-0000-4000-8000-000000000000")
 _GUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
+def guid_like_in(image: ImageReference) -> CacheGuid | None:
+    """Find what looks like the GUID of a copy in a reference to any registry; None when nothing does."""
+    found = re.search(rf"(?<![0-9a-f-]){_GUID}(?![0-9a-f-])", f"{image.path}:{image.tag or ''}")
+    return None if found is None else CacheGuid(found[0])
+
+
 @dataclass(frozen=True, slots=True)
 class CacheRepositories:
     """The names of copies in the private registry.
@@ -295,6 +301,7 @@ class CacheRepositories:
         address: Host and port of the private registry as cells see it.
         template: Repository and tag with "{guid}" in one of them: "{guid}:latest" by default,
             "docker-cache:{guid}" for registries that do not create repositories on push.
+        former: Those of earlier private registries, from which LRPs may still run.
 
     Raises:
         Invalid: Cells would pull the copies from another registry, or all copies would have the same name.
@@ -302,6 +309,7 @@ class CacheRepositories:
 
     address: str
     template: str = "{guid}:latest"
+    former: tuple["CacheRepositories", ...] = ()
 
     def __post_init__(self) -> None:
         if "{guid}" not in self.template:
@@ -340,4 +348,28 @@ class CacheRepositories:
 
     def covers(self, image: ImageReference) -> bool:
         """Whether a reference names the private registry; the registry itself is not asked."""
-        return image.domain.lower() == self.address.lower()
+        return self.is_at(image.domain)
+
+    def is_at(self, address: str) -> bool:
+        """Whether an address is that of the private registry."""
+        return address.lower() == self.address.lower()
+
+    def former_of(self, image: ImageReference) -> "CacheRepositories | None":
+        """Return the former private registry that a reference names; None for any other registry."""
+        return next((each for each in self.former if each.covers(image)), None)
+
+    def owns(self, image: ImageReference) -> bool:
+        """Whether a reference names a private registry, the present one or a former one."""
+        return self.covers(image) or self.former_of(image) is not None
+
+    def of_registry(self, address: str) -> "CacheRepositories":
+        """Return the repositories of the registry that a record names.
+
+        An empty address, in a record of an older version, means the present one. A registry that is not in
+        the config any more is taken to have the same template.
+        """
+        if not address or self.is_at(address):
+            return self
+        return next((each for each in self.former if each.is_at(address)), None) or replace(
+            self, address=address, former=()
+        )

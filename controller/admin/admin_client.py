@@ -164,9 +164,17 @@ class AdminClient:
             ended = True
             stopping.set()  # ends the requests
 
-    async def evict(self, name: str) -> Row:
-        """Delete a copy that no LRP uses, by GUID, prefix or source."""
-        return row_from_message(await self._call("Evict", pb.EvictRequest(image=name)))
+    async def plan_eviction(self, names: Sequence[str] = ()) -> list[Row]:
+        """Ask which copies may be deleted, by GUID, prefix or source; of all copies when none is named."""
+        request = pb.PlanEvictionRequest(images=names)
+        async with aclosing(self._stream("PlanEviction", request)) as entries:
+            return [row_from_message(each) async for each in entries]
+
+    async def evict(self, names: Sequence[str]) -> AsyncGenerator[Row, None]:
+        """Delete copies that nothing uses, by GUID, prefix or source."""
+        async with aclosing(self._stream("Evict", pb.EvictRequest(images=names))) as evicted:
+            async for each in evicted:
+                yield row_from_message(each)
 
     async def verify(self, names: Sequence[str], *, repair: bool) -> AsyncGenerator[Row, None]:
         """Read copies back, by GUID, prefix or source; all of them when none is named.

@@ -1,20 +1,22 @@
 """Deletes copies that no LRP uses, and verifies copies, when an operator asks for it."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from controller.admin.naming import resolve_image
-from controller.admin.survey import SurveyScan
 from controller.verifier import CopyReader
-from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound
-from reconcile.lrps import ProcessGuid, SchedulingInfo
-from reconcile.ports import Journal
-from reconcile.records import CachedImage, CacheJob, JobId, JobState
-from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
+from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.eviction import EvictionDecision, EvictionVerdict, Usage, used_by
+from reconcile.lrps import ProcessGuid
+from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
+
+BATCH = 50
+"""Copies that are deleted after one look at what uses them."""
 
 MOST_REPAIRS = 3
 """Sources that a copy is sent again from, one after the other, in one call."""
@@ -46,11 +48,30 @@ class CopyRegistry(CopyReader, Protocol):
         """Delete a copy's manifest."""
 
 
-class UsedBbs(Protocol):
-    """The BBS, whose desired LRPs show whether a copy is used."""
+class CopyUsage(Protocol):
+    """Shows what uses copies."""
 
-    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> SurveyScan[SchedulingInfo]:
-        """List the scheduling infos of the desired LRPs of one domain, or of all domains when it is empty."""
+    async def decide(self, wanted: Collection[CacheGuid]) -> list[EvictionDecision]:
+        """Look now, and decide which of some copies may be deleted; of all copies when none is named."""
+
+    async def look(self, images: Sequence[CachedImage]) -> Usage:
+        """Look what uses some copies."""
+
+    async def confirm(self, images: Sequence[CachedImage]) -> Usage:
+        """Look what uses some copies, and ask for each LRP that should have been listed."""
+
+
+class CopyChecks(Protocol):
+    """What was last seen of copies, which is deleted with their records."""
+
+    async def find_check(self, cache_guid: CacheGuid) -> CopyCheck:
+        """Read what was last seen of a copy."""
+
+    async def save_check(self, check: CopyCheck) -> None:
+        """Save what was seen of a copy."""
+
+    async def mark_unused(self, since: Mapping[CacheGuid, float]) -> None:
+        """Save since when some copies are unused."""
 
 
 class OrderedRepairs(Protocol):
@@ -82,13 +103,15 @@ class NotesOfCopies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CopyDependencies:
-    """The private registry, how copies are named there, their notes, and what makes and repairs copies."""
+    """What the copies are kept in, what makes and repairs them, their notes, and what knows of their use."""
 
     registry: CopyRegistry
     cache: CacheRepositories
     cacher: ContentLocks
     repairs: OrderedRepairs
     notes: NotesOfCopies
+    usage: CopyUsage
+    checks: CopyChecks
 
 
 class CopyStatus(StrEnum):
@@ -112,6 +135,30 @@ class CopyStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class _DroppedRecord:
+    """What the store knew of a copy before its record was deleted."""
+
+    image: CachedImage
+    blobs: tuple[Digest, ...]
+    check: CopyCheck
+
+
+_CODES = {
+    EvictionVerdict.IN_USE: "image-in-use",
+    EvictionVerdict.SHARED: "image-shared",
+    EvictionVerdict.TOO_SOON: "too-soon",
+}
+
+
+def _refusal(decision: EvictionDecision) -> DockerCacheError:
+    """Say as an error why a copy may not be deleted."""
+    if decision.problem is not None:
+        return decision.problem
+    detail = f"{decision.image.cache_guid} cannot be deleted: {decision.detail}"
+    return Conflict("admin", _CODES[decision.verdict], detail)
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBackResult:
     """The status of one copy after it was read back; `error` is empty when nothing was wrong."""
 
@@ -119,16 +166,23 @@ class ReadBackResult:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class EvictedCopy:
+    """What came of the deletion of one copy; the error is None when it was deleted."""
+
+    image: CachedImage
+    error: DockerCacheError | None = None
+
+
 class Copies:
     """What operators do with single copies: find, evict and verify them."""
 
-    def __init__(
-        self, records: CopyRecords, journal: Journal, bbs: UsedBbs, dependencies: CopyDependencies
-    ) -> None:
-        self._records, self._journal, self._bbs = records, journal, bbs
+    def __init__(self, records: CopyRecords, dependencies: CopyDependencies) -> None:
+        self._records = records
         self._registry, self._cache = dependencies.registry, dependencies.cache
         self._cacher, self._repairs = dependencies.cacher, dependencies.repairs
-        self._notes = dependencies.notes
+        self._notes, self._usage = dependencies.notes, dependencies.usage
+        self._checks = dependencies.checks
 
     async def find(self, names: Sequence[str]) -> list[CachedImage]:
         """Find the records of copies by GUID, by a prefix of the GUID, or by source.
@@ -140,74 +194,111 @@ class Copies:
         images = await self._records.list_images()
         return [resolve_image(name, images) for name in names]
 
-    async def users(self, image: CachedImage) -> Sequence[ProcessGuid]:
-        """List the LRPs of every domain that are desired from a copy, or are being migrated to or from it.
-
-        Raises:
-            Invalid: `unreadable-lrps`: an LRP that cannot be read may use the copy.
-        """
-        migrating = [
-            row.process_guid
-            for row in await self._journal.list_migrations()
-            if row.cache_guid == image.cache_guid
-        ]
-        scan = self._bbs.list_scheduling_infos("", docker_only=True)
-        using = [info.process_guid async for info in scan if self._names_copy(info.rootfs, image)]
-        if scan.skipped:
-            raise Invalid("bbs", "unreadable-lrps", f"{scan.skipped} LRPs cannot be read: any may use it")
-        return sorted({*migrating, *using})
-
-    def _names_copy(self, rootfs: Rootfs, image: CachedImage) -> bool:
-        """Whether a rootfs names a copy: by tag or digest, with a login or without."""
-        text = rootfs.uri.lower()
-        names = (image.cache_guid.lower(), image.digest.hex)
-        return self._cache.address.lower() in text and any(name in text for name in names)
-
-    async def evict(self, image: CachedImage) -> None:
-        """Delete a copy from the private registry and the store.
-
-        The record is deleted first, and then the use of the copy is checked once more. A pass that migrates
-        an LRP writes its journal row first, and then checks whether the record still exists. So at least one
-        of the two sees the other.
-
-        Raises:
-            NotFound: `no-such-image`.
-            Conflict: `image-in-use`.
-            Invalid: The registry does not allow deletion, or an LRP that may use the copy cannot be read.
-        """
-        await self._refuse_if_used(image)
-        async with self._cacher.content_lock(image.platform_digest):
-            blobs = await self._records.drop_image(image.cache_guid)
+    async def find_each(
+        self, names: Sequence[str]
+    ) -> tuple[dict[str, CachedImage], dict[str, DockerCacheError]]:
+        """Find records as `find` does, and an error for each name that means no copy, or several."""
+        images = await self._records.list_images()
+        found, unknown = dict[str, CachedImage](), dict[str, DockerCacheError]()
+        for name in names:
             try:
-                await self._refuse_if_used(image)
-                await self._delete(image)
+                found[name] = resolve_image(name, images)
+            except (Invalid, NotFound) as error:
+                unknown[name] = error
+        return found, unknown
+
+    async def users(self, images: Sequence[CachedImage]) -> list[Sequence[ProcessGuid]]:
+        """List the LRPs of every domain that are desired from copies, or are being migrated to or from them.
+
+        Raises:
+            Invalid: `unreadable-lrps`: an LRP that cannot be read may use a copy.
+        """
+        usage = await self._usage.look(images)
+        if usage.problem is not None and usage.problem.code == "unreadable-lrps":
+            raise usage.problem
+        return [sorted(usage.lrps_of(image.cache_guid)) for image in images]
+
+    async def plan_eviction(self, images: Sequence[CachedImage]) -> list[EvictionDecision]:
+        """Decide which of some copies may be deleted, and delete none; of all copies when none is named."""
+        return await self._usage.decide([image.cache_guid for image in images])
+
+    async def evict(self, images: Sequence[CachedImage]) -> AsyncGenerator[EvictedCopy, None]:
+        """Delete copies from the private registry and the store, each by itself.
+
+        The records are deleted first, and then the use of the copies is checked once more. A pass that
+        migrates an LRP writes its journal row first, and then checks whether the record still exists. So at
+        least one of the two sees the other.
+        """
+        decisions = await self.plan_eviction(images) if images else []
+        decided = {decision.image.cache_guid for decision in decisions}
+        for image in images:
+            if image.cache_guid not in decided:
+                missing = f"there is no cached image {image.cache_guid}"
+                yield EvictedCopy(image, NotFound("admin", "no-such-image", missing))
+        for decision in decisions:
+            if not decision.is_deletable:
+                yield EvictedCopy(decision.image, _refusal(decision))
+        deletable = [decision.image for decision in decisions if decision.is_deletable]
+        for number in range(0, len(deletable), BATCH):
+            for evicted in await self._evict_batch(deletable[number : number + BATCH]):
+                yield evicted
+
+    async def _evict_batch(self, images: Sequence[CachedImage]) -> list[EvictedCopy]:
+        async with AsyncExitStack() as stack:
+            for image in sorted(images, key=lambda each: str(each.platform_digest)):
+                await stack.enter_async_context(self._cacher.content_lock(image.platform_digest))
+            dropped, results = list[_DroppedRecord](), list[EvictedCopy]()
+            try:
+                for image in images:
+                    check = await self._checks.find_check(image.cache_guid)
+                    dropped.append(
+                        _DroppedRecord(image, await self._records.drop_image(image.cache_guid), check)
+                    )
+                usage = await self._usage.confirm(images)
+                while dropped:
+                    error = await self._delete_unless_used(dropped[0].image, usage)
+                    if error is not None:
+                        await self._keep(dropped[0])
+                    results.append(EvictedCopy(dropped.pop(0).image, error))
+                    if isinstance(error, Unavailable):  # the others wait for an operator
+                        results += [EvictedCopy(record.image, error) for record in dropped]
+                        break
+                for record in dropped:
+                    await self._keep(record)
             except BaseException:
-                await self._records.keep_image(image, blobs)
+                for record in dropped:
+                    await self._keep(record)
                 raise
-            with suppress(DockerCacheError):  # a note without its copy is believed by nobody
-                await self._notes.delete(image.cache_guid, image.digest)
+            return results
 
-    async def _refuse_if_used(self, image: CachedImage) -> None:
-        if await self._journal.list_undecryptable():
-            raise Invalid("admin", "journal-unreadable", "an open migration that cannot be read may use it")
-        await self._refuse_if_shared(image)
-        users = await self.users(image)
+    async def _keep(self, record: "_DroppedRecord") -> None:
+        await self._records.keep_image(record.image, record.blobs)
+        await self._checks.save_check(record.check)
+        await self._checks.mark_unused({record.image.cache_guid: record.check.unused_since})
+
+    async def _delete_unless_used(self, image: CachedImage, usage: Usage) -> DockerCacheError | None:
+        """Delete a copy, or return why it was not deleted."""
+        users = usage.users.get(image.cache_guid, ())
         if users:
-            named = ", ".join(users[:3]) + (f" and {len(users) - 3} more" if len(users) > 3 else "")
-            raise Conflict("admin", "image-in-use", f"{image.cache_guid} is used by these LRPs: {named}")
+            return Conflict("admin", "image-in-use", f"{image.cache_guid} is {used_by(users)}")
+        if usage.problem is not None:
+            return usage.problem
+        try:
+            await self._delete(image)
+        except DockerCacheError as error:
+            return error
+        with suppress(DockerCacheError):  # a note without its copy is believed by nobody
+            await self._notes.delete(image.cache_guid, image.digest)
+        return None
 
-    async def _refuse_if_shared(self, image: CachedImage) -> None:
-        """Refuse when another copy is the same manifest: a registry deletes a manifest with all its tags."""
-        repository = self._cache.image(image.cache_guid).repository
-        for other in await self._records.list_images():
-            is_other = other.cache_guid != image.cache_guid and other.digest == image.digest
-            if is_other and self._cache.image(other.cache_guid).repository == repository:
-                raise Conflict(
-                    "admin", "image-shared", f"{other.cache_guid} is the same manifest in the same repository"
-                )
+    def _target_of(self, image: CachedImage) -> ImageReference:
+        """Name a copy in the registry that it was made in."""
+        return self._cache.of_registry(image.registry).image(image.cache_guid)
 
     async def _delete(self, image: CachedImage) -> None:
-        target = self._cache.image(image.cache_guid)
+        target = self._target_of(image)
+        if not self._cache.owns(target):
+            return  # it was made in a registry that is not configured any more: only the record is left
         try:
             await self._registry.delete_copy(target, image.digest)
         except NotFound:
@@ -226,7 +317,7 @@ class Copies:
         A corrupt or missing copy needs verification from now on: no app is migrated to it. Nothing is saved
         for a copy that could not be read.
         """
-        target = self._cache.image(image.cache_guid)
+        target = self._target_of(image)
         try:
             await self._registry.read_back(target, image.digest)
         except (Invalid, NotFound) as error:

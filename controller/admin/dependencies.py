@@ -35,6 +35,14 @@ class RequestedJobs(Protocol):
         """Return the progress of a job's copy; None when no copy is under way."""
 
 
+class AdminCertificates(Protocol):
+    """The certificates that the daemon uses."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Describe each certificate that ends soon, or has ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planning:
     """Makes plans and applies them."""
@@ -65,6 +73,7 @@ class RunningDaemon:
     cells: AdminCells
     process: Process
     health: AdminHealth
+    certificates: AdminCertificates
     started_at: float = field(default_factory=time.time)
 
 

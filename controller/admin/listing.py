@@ -39,8 +39,8 @@ class ListedRecords(Protocol):
     async def count_jobs(self) -> Mapping[str, int]:
         """Count the jobs by state."""
 
-    async def measure_images(self) -> tuple[int, int]:
-        """Count the finished copies, and sum up their bytes."""
+    async def measure_images(self) -> Mapping[str, tuple[int, int]]:
+        """Count the finished copies and sum up their bytes, by the address of their registry."""
 
 
 class AuditEntries(Protocol):
@@ -71,6 +71,10 @@ class AdminWatcher(Protocol):
     @property
     def is_watching(self) -> bool:
         """Whether both event streams are open, and the BBS was listed since they were opened."""
+
+    @property
+    def former_lrps(self) -> Mapping[str, int]:
+        """The number of LRPs that run from copies in former private registries, by address."""
 
     def request_full_sweep(self) -> None:
         """Request a sweep that queues every LRP that runs from its source."""
@@ -191,7 +195,7 @@ def _to_rootfs(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs 
     state = reason.state
     if state in {AppState.CACHED, AppState.SKIPPED} and surveyed.observed.migration is None:
         return surveyed.lrp.rootfs
-    image = surveyed.observed.image or surveyed.observed.current_copy
+    image = _image_of(surveyed)
     migration = surveyed.observed.migration
     if migration is not None and migration.goal is Goal.SOURCE:
         return (
@@ -201,6 +205,15 @@ def _to_rootfs(surveyed: SurveyedLrp, survey: Survey, reason: Reason) -> Rootfs 
         )
     guid = migration.cache_guid if migration is not None else (image.cache_guid if image else None)
     return None if guid is None else survey.rules.cache.rootfs(guid)
+
+
+def _image_of(surveyed: SurveyedLrp) -> CachedImage | None:
+    """Return the copy that an LRP would be migrated to."""
+    match surveyed.action:
+        case BeginMigration(image=image) | VerifyImage(image=image) if image is not None:
+            return image
+        case _:
+            return surveyed.observed.image or surveyed.observed.current_copy
 
 
 def count_by_state(counts: Mapping[Reason, int]) -> Mapping[AppState, int]:

@@ -114,7 +114,7 @@ def image_message(image: CachedImage, cache: CacheRepositories) -> pb.CachedImag
     return pb.CachedImage(
         cache_guid=image.cache_guid,
         source=str(image.source),
-        url=str(cache.image(image.cache_guid)),
+        url=str(cache.of_registry(image.registry).image(image.cache_guid)),
         root_digest=str(image.root_digest),
         platform_digest=str(image.platform_digest),
         digest=str(image.digest),
@@ -261,6 +261,7 @@ def _migration_message(planned: PlannedMigration) -> pb.PlannedMigration:
         running=planned.running,
         reason=REASON_NAMES[planned.reason],
         pinned=planned.is_pinned,
+        gets_unseen_content=planned.gets_unseen_content,
     )
 
 
@@ -360,6 +361,7 @@ def _migration_from_message(message: pb.PlannedMigration) -> PlannedMigration:
         running=message.running,
         reason=_REASONS.get(message.reason, Reason.RUNS_FROM_SOURCE),
         is_pinned=message.pinned,
+        gets_unseen_content=message.gets_unseen_content,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from controller.admin.cells import Obstacles
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.errors import DockerCacheError
-from reconcile.lrps import Credentials, source_of
+from reconcile.lrps import Credentials
 from reconcile.orders import Order
 from reconcile.plan import (
     Plan,
@@ -107,7 +107,7 @@ class Planner:
 
     def _collect(self, seen: SurveyedLrp, criteria: PlanCriteria, collected: "_Collected") -> None:
         rules = self._survey.rules
-        runs_from_cache = any(rules.cache.covers(source) for source in seen.sources)
+        runs_from_cache = any(rules.cache.owns(source) for source in seen.sources)
         if criteria.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
             if (
                 not seen.observed.is_pinned and seen.lrp.app_guid
@@ -126,7 +126,7 @@ class Planner:
             collected.migrations.append(made)
             collected.placement_tags.add(seen.lrp.placement_tags)
             if made.copy is not None:
-                collected.credentials.setdefault(source_of(seen.lrp), seen.lrp.credentials)
+                collected.credentials.setdefault(made.copy, seen.observed.source_credentials)
 
     async def _ask(
         self, copies: Iterable[PlannedCopy], credentials: dict[ImageReference, Credentials | None]

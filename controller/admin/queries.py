@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from controller import __version__
-from controller.admin import listing, messages
+from controller.admin import eviction_messages, listing, messages
 from controller.admin.cells import cells_messages
 from controller.admin.dependencies import AdminDependencies
+from controller.admin.former_registries import former_registries, stored_in
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
 from controller.admin.pages import key_from_token, page, page_size, token_from_key
@@ -26,7 +27,8 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
     """Report what the daemon is doing as a whole."""
     daemon = dependencies.daemon
     circuit = daemon.breaker.circuit_breaker
-    images, image_bytes = await dependencies.stored.records.measure_images()
+    stored = await dependencies.stored.records.measure_images()
+    images, image_bytes = stored_in(dependencies.cache, stored)
     apps = listing.count_by_state(await dependencies.stored.records.count_lrps())
     answer = pb.StatusResponse(
         version=__version__,
@@ -48,7 +50,9 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
         cells=cells_messages(daemon.cells.proofs),
+        former_registries=former_registries(dependencies.cache, stored, daemon.watching.former_lrps),
         unhealthy_registries=await unhealthy_messages(daemon.health, dependencies.stored.records),
+        certificate_warnings=daemon.certificates.warnings,
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})
@@ -76,14 +80,32 @@ async def named_images(
 ) -> pb.GetCachedImagesResponse:
     """Show cached images that are named, each with the LRPs that use it."""
     found = await dependencies.copies.find(request.images)
+    users = await dependencies.copies.users(found)
     rows = [
         pb.ImageWithUsers(
-            image=messages.image_message(image, dependencies.cache),
-            process_guids=await dependencies.copies.users(image),
+            image=messages.image_message(image, dependencies.cache), process_guids=process_guids
         )
-        for image in found
+        for image, process_guids in zip(found, users, strict=True)
     ]
     return pb.GetCachedImagesResponse(images=rows)
+
+
+async def plan_eviction(
+    dependencies: AdminDependencies, request: pb.PlanEvictionRequest
+) -> list[pb.PlannedEviction]:
+    """Say of named copies, or of all when none is named, whether they may be deleted."""
+    found, unknown = await dependencies.copies.find_each(request.images)
+    names = {image.cache_guid: name for name, image in found.items()}
+    rows = [eviction_messages.unknown_eviction_message(name, error) for name, error in unknown.items()]
+    if request.images and not found:
+        return rows
+    decisions = await dependencies.copies.plan_eviction(tuple(found.values()))
+    return rows + [
+        eviction_messages.planned_eviction_message(
+            names.get(decision.image.cache_guid, decision.image.cache_guid), decision, dependencies.cache
+        )
+        for decision in decisions
+    ]
 
 
 async def jobs(dependencies: AdminDependencies, request: pb.ListJobsRequest) -> pb.ListJobsResponse:

@@ -1,14 +1,14 @@
 """Gives the facts about a batch of LRPs that was read ahead, as a pass reads those of one LRP."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconcile.facts import Coverage, Facts
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.orders import Order
 from reconcile.records import CachedImage, KnownCopy, KnownLrp, LrpKey, LrpRecord, Migration, OriginalSource
-from reconcile.references import CacheGuid, ImageReference
+from reconcile.references import CacheGuid
 
 
 class Pins(Protocol):
@@ -108,7 +108,7 @@ class ReadAhead:
     migrations: OpenMigrations
     original_sources: ListedOriginalSources
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
-    _copies: Mapping[tuple[AppGuid, ImageReference | None], KnownCopy] = field(init=False)
+    _copies: Mapping[LrpKey, KnownCopy] = field(init=False)
     _images: Mapping[CacheGuid, CachedImage] = field(init=False)
     _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
 
@@ -116,7 +116,7 @@ class ReadAhead:
         self._records = {key.process_guid: known.record for key, known in self.known.items()}
         current = [known.current_copy for known in self.known.values()]
         self._images = {image.cache_guid: image for image in current if image is not None}
-        self._copies = {(key.app_guid, key.source): known.copy for key, known in self.known.items()}
+        self._copies = {replace(key, cache_guid=None): known.copy for key, known in self.known.items()}
 
     def facts(self, overrides: HypotheticalOrder, coverage: Coverage) -> Facts:
         """Return the facts as a plan reads them."""
@@ -138,9 +138,9 @@ class ReadAhead:
         """Return what the last pass over an LRP came to."""
         return self._records.get(process_guid)
 
-    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
-        """Return an app's latest binding for a source, with the binding's job and the job's cached image."""
-        return self._copies.get((app_guid, source), KnownCopy())
+    async def find_copy(self, key: LrpKey) -> KnownCopy:
+        """Return an LRP's own binding for a source, or its app's latest, with the copies that are known."""
+        return self._copies.get(key, KnownCopy())
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Return the record of a copy that an LRP of the batch runs from."""

@@ -22,6 +22,8 @@ _TIMES = frozenset(
         "since",
         "missing_since",
         "lost_since",
+        "deletable_from",
+        "unused_since",
     }
 )
 

@@ -1,6 +1,6 @@
 """Serves the admin API with health and reflection, over mutual TLS or on loopback without TLS.
 
-Source: grpc.github.io/grpc/python (ssl_server_credentials, grpc_health, grpc_reflection).
+Source: grpc.github.io/grpc/python (dynamic_ssl_server_credentials, grpc_health, grpc_reflection).
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from grpc_reflection.v1alpha import reflection
 
 from controller.admin.dependencies import AdminDependencies
 from controller.admin.servicer import Servicer
+from controller.file_values import FileValue
+from controller.transport import client_tls
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import add_AdminServicer_to_server
 from reconcile.errors import Invalid
@@ -97,8 +99,19 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 
 
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(tls.key_file.read_bytes(), tls.cert_file.read_bytes())],
-        root_certificates=tls.ca_cert_file.read_bytes(),
-        require_client_auth=True,
+    """Make credentials that follow the files: each new connection gets the present ones.
+
+    Raises:
+        Invalid: The files are not a certificate with its key, and a CA certificate.
+    """
+
+    def make() -> grpc.ServerCertificateConfiguration:
+        # gRPC would take files that do not fit, and then refuse everybody.
+        client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
+        pair = tls.key_file.read_bytes(), tls.cert_file.read_bytes()
+        return grpc.ssl_server_certificate_configuration([pair], tls.ca_cert_file.read_bytes())
+
+    files = FileValue((tls.ca_cert_file, tls.cert_file, tls.key_file), make)
+    return grpc.dynamic_ssl_server_credentials(
+        files.current(), files.current, require_client_authentication=True
     )

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from controller.admin import messages, queries
+from controller.admin import eviction_messages, messages, queries
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
@@ -31,7 +31,7 @@ from reconcile.staging import OwnerChoice
 
 log = structlog.get_logger(scope="admin")
 
-_LONG = frozenset({"Apply", "Rebuild", "Restore", "RestoreBackup", "Verify"})
+_LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
 
 MOST_ENTRIES = 1_000_000
 """Of a plan that is to be applied."""
@@ -180,18 +180,29 @@ class Servicer(AdminServicer):
             async for event in events:
                 yield messages.event_message(event)
 
-    async def Evict(self, request: pb.EvictRequest, context: Context) -> pb.EvictResponse:
-        """Delete a copy that no LRP uses."""
-        arguments = {"image": request.image[:256]}
+    async def PlanEviction(
+        self, request: pb.PlanEvictionRequest, context: Context
+    ) -> AsyncIterator[pb.PlannedEviction]:
+        """Say which copies may be deleted, without deleting any."""
+        async with _answering(context):
+            for entry in await queries.plan_eviction(self._dependencies, request):
+                yield entry
+
+    async def Evict(self, request: pb.EvictRequest, context: Context) -> AsyncIterator[pb.EvictedCopy]:
+        """Delete copies that nothing uses, each by itself."""
+        deleted = list[str]()
+        arguments = {"images": [name[:256] for name in request.images[:100]], "deleted": deleted}
         async with self._changing(context, "Evict", arguments):
-            (image,) = await self._dependencies.copies.find([request.image])
-            arguments["cache_guid"] = image.cache_guid
-            await self._dependencies.copies.evict(image)
-            return pb.EvictResponse(
-                cache_guid=image.cache_guid,
-                url=str(self._dependencies.cache.image(image.cache_guid)),
-                bytes=image.size,
-            )
+            if not request.images:
+                raise BadRequest("which-copies", "name the copies that are to be deleted")
+            found, unknown = await self._dependencies.copies.find_each(request.images)
+            for error in unknown.values():
+                yield pb.EvictedCopy(error=str(error))
+            async with aclosing(self._dependencies.copies.evict(tuple(found.values()))) as results:
+                async for evicted in results:
+                    if evicted.error is None:
+                        deleted.append(evicted.image.cache_guid)
+                    yield eviction_messages.evicted_message(evicted, self._dependencies.cache)
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other, and repair them where that is asked for."""

@@ -25,6 +25,7 @@ from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
 from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
 from reconcile.observe import observe
+from reconcile.observe_former import guid_of_former, true_source_of
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import planned_action
@@ -227,9 +228,9 @@ class Survey:
         chosen = filter(selection.matches_owner, (removed | desired).values())
         lrps = sorted(chosen, key=lambda each: each.process_guid)
         keys = [self._key_of(lrp) for lrp in lrps]
-        known = await self._dependencies.records.look_up(keys)
+        known = dict(zip(keys, await self._dependencies.records.look_up(keys), strict=True))
         return ReadAhead(
-            dict(zip(keys, known, strict=True)),
+            await self._with_true_sources(known),
             desired,
             listed.instances,
             migrations,
@@ -237,9 +238,31 @@ class Survey:
         )
 
     def _key_of(self, lrp: DesiredLrp) -> LrpKey:
-        source = source_from_rootfs(lrp.rootfs)
-        cache_guid = None if source is None else self._rules.cache.guid_of(source)
-        return LrpKey(lrp.process_guid, lrp.app_guid, source, cache_guid)
+        source, cache = source_from_rootfs(lrp.rootfs), self._rules.cache
+        guid = None
+        if source is not None:
+            guid = cache.guid_of(source) if cache.covers(source) else guid_of_former(source, cache)
+        return LrpKey(lrp.process_guid, lrp.app_guid, source, guid)
+
+    async def _with_true_sources(self, known: Mapping[LrpKey, KnownLrp]) -> Mapping[LrpKey, KnownLrp]:
+        """Look up once more, by what they ran from before, the LRPs that run from former copies."""
+        cache = self._rules.cache
+        former = [
+            key for key in known if key.cache_guid and key.source is not None and not cache.covers(key.source)
+        ]
+        if not former:
+            return known
+        originals = await self._dependencies.original_sources.list_original_sources(
+            [key.process_guid for key in former]
+        )
+        true_keys = dict[LrpKey, LrpKey]()
+        for key in former:
+            original = originals.get(key.process_guid)
+            source = true_source_of(original, known[key].current_copy, cache)
+            true_keys[key] = key if source is None else replace(key, source=source)
+        found = await self._dependencies.records.look_up(list(true_keys.values()))
+        again = dict(zip(true_keys, found, strict=True))
+        return {true_keys.get(key, key): again.get(key, each) for key, each in known.items()}
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
         """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""
@@ -275,6 +298,9 @@ class Survey:
     ) -> tuple[ImageReference, ...]:
         """Name what an LRP runs from, and of one that runs from a copy what it ran from before, if known."""
         source = source_from_rootfs(surveyed.lrp.rootfs)
+        former = surveyed.observed.former_copy
+        if source is not None and former is not None:
+            return (source,) if former.source is None else (source, former.source)
         if source is None or not self._rules.cache.covers(source):
             return () if source is None else (source,)
         original_source = surveyed.observed.original_source

@@ -9,7 +9,6 @@ Source: cloudfoundry/bbs routes.go and client.go.
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from ssl import SSLContext
 
 from controller.bbs import canaries, messages
 from controller.bbs.address import check_address
@@ -18,7 +17,7 @@ from controller.bbs.calls import Calls
 from controller.bbs.listing import Listing
 from controller.bbs.streams import Streams
 from controller.bbs.text import texts_of
-from controller.transport import open_calls, open_streams
+from controller.transport import Tls, open_calls, open_streams
 from protos.bbs import actual_lrp_requests_pb2 as actual
 from protos.bbs import desired_lrp_requests_pb2 as desired
 from protos.bbs import task_requests_pb2 as tasks
@@ -240,14 +239,12 @@ class BbsClient:
 
 
 @asynccontextmanager
-async def open_bbs(
-    address: str, *, tls: SSLContext, timeout: float = DEFAULT_TIMEOUT
-) -> AsyncIterator[BbsClient]:
+async def open_bbs(address: str, *, tls: Tls, timeout: float = DEFAULT_TIMEOUT) -> AsyncIterator[BbsClient]:
     """Open a client; nothing is sent yet.
 
     Args:
         address: "https://host:port"; the server's certificate must hold the host name.
-        tls: See `controller.transport.client_tls`.
+        tls: See `controller.transport`.
         timeout: Seconds that one attempt of a call may take.
 
     Raises:

@@ -100,6 +100,7 @@ class Listing(Generic[T]):
 
     Attributes:
         skipped: Number of records that could not be read, of which nothing is known.
+        received: Number of records, those included that are left out or could not be read.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Listing(Generic[T]):
         call: str,
     ) -> None:
         self.skipped = 0
+        self.received = 0
         self._body = body
         self._convert = convert
         self._call = call
@@ -127,6 +129,7 @@ class Listing(Generic[T]):
                     for number, payload in reader.feed(chunk):
                         if number == _ERROR:
                             raise error_from_message(Error.FromString(payload), call=self._call)
+                        self.received += number == _RECORD
                         record = self._read(payload) if number == _RECORD else None
                         if record is not None:
                             yield record

@@ -4,18 +4,30 @@ import asyncio
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
+import structlog
+
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from controller.progress import Progress
-from reconcile.errors import DockerCacheError, NotFound
+from reconcile.errors import DockerCacheError, ErrorCode, NotFound, Unavailable
+from reconcile.lrps import Credentials
 from reconcile.missing_copies import seen
 from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
+from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, Digest, ImageReference
 
 LOOKED_AT_FOR = 60.0
 """Seconds after a copy was made or looked at in which another request relies on its blobs."""
+
+log = structlog.get_logger(scope="cacher")
+
+CONFIRMED_WITHIN = 5.0
+"""Seconds within which a source must answer at first, where another copy may do: that of the staging that is
+known, for an LRP of which nothing runs, or the one in a former private registry."""
+
+_SHORTLY_ASKED = frozenset({Reason.STAGING_MAY_HAVE_BEEN_MISSED, Reason.COPY_IN_FORMER_REGISTRY})
 
 
 class JobCopies:
@@ -26,6 +38,7 @@ class JobCopies:
     ) -> None:
         self._engine, self._cache = dependencies.engine, dependencies.cache
         self._jobs, self._images = dependencies.jobs, dependencies.images
+        self._bindings, self._known = dependencies.bindings, dependencies.copies
         self._checks = dependencies.checks
         self._clock = dependencies.process.clock
         self._requests, self._credentials = requests, credentials
@@ -48,7 +61,20 @@ class JobCopies:
             The cached image, and the copy that was made; None for the latter when a copy existed already.
         """
         self._requests.note_start(job.job_id)
-        resolved = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+        known = await self._find_pinned(job)
+        if known is not None and (present := await self._end_with_present(job, known)) is not None:
+            return present, None
+        try:
+            return await self._copy_from_source(job, await self._resolve(job))
+        except DockerCacheError as error:
+            if known is None or not self._cache.former:
+                raise
+            return await self._copy_from_former(job, known, error)
+
+    async def _copy_from_source(
+        self, job: CacheJob, resolved: ResolvedImage
+    ) -> tuple[CachedImage, CopiedImage | None]:
+        """Copy what a source was resolved to, unless a copy of it exists, and end the job."""
         async with self.content_lock(resolved.platform_digest):
             reserved = await self._images.find_guid(resolved.platform_digest)
             guid = reserved or await self._images.reserve_guid(resolved.platform_digest)
@@ -95,7 +121,9 @@ class JobCopies:
     async def _make(
         self, job: CacheJob, resolved: ResolvedImage, guid: CacheGuid, state: TargetState
     ) -> tuple[CachedImage, CopiedImage]:
-        copied = await self._copy(job, resolved, self._cache.image(guid), state)
+        credentials = self._credentials.find(job.job_id)
+        target = self._cache.image(guid)
+        copied = await self._copy(job, resolved, target, credentials=credentials, state=state)
         now, known = self._clock(), await self._images.find_image(guid)
         image = CachedImage(
             cache_guid=guid,
@@ -118,17 +146,108 @@ class JobCopies:
             await self._checks.save_check(check)
         return image, copied
 
+    async def _find_pinned(self, job: CacheJob) -> CachedImage | None:
+        """Find the record of what a job's source pins by a digest, if it may be used unasked.
+
+        A digest always names the same bytes, so the source could only say that it has them no longer.
+        """
+        digest = job.source.digest
+        if digest is None:
+            return None
+        if (
+            job.reason is Reason.COPY_IN_FORMER_REGISTRY
+        ):  # whoever asks for it was migrated to it, or staged it
+            guid = await self._images.find_guid(digest)
+            return None if guid is None else await self._images.find_image(guid)
+        found = [
+            await self._known.find_pinned_copy(binding.app_guid, job.source)
+            for binding in await self._bindings.list_bindings(job.job_id)
+        ]
+        return found[0] if found and found.count(found[0]) == len(found) else None
+
+    async def _end_with_present(self, job: CacheJob, known: CachedImage) -> CachedImage | None:
+        """End a job with a copy that the private registry has; None when it does not, or may be corrupt."""
+        async with self.content_lock(known.platform_digest):
+            image = await self._images.find_image(known.cache_guid)  # an operator may have evicted it
+            if image is None or (image.registry and not self._cache.is_at(image.registry)):
+                return None
+            if not await self._is_complete(image):
+                return None
+            resolved = ResolvedImage(job.source, image.root_digest, image.platform_digest)
+            await self._finish(job, resolved, replace(image, verified_at=self._clock()), ())
+            return image
+
+    async def _copy_from_former(
+        self, job: CacheJob, known: CachedImage, refusal: DockerCacheError
+    ) -> tuple[CachedImage, CopiedImage | None]:
+        """Copy from a former private registry what the source does not serve, and end the job.
+
+        Raises:
+            Unavailable: The source or a former registry does not answer.
+            DockerCacheError: None of them has it; what the source said.
+        """
+        recorded = [each for each in self._cache.former if each.is_at(known.registry)]
+        target, failures = self._cache.image(known.cache_guid), [refusal]
+        async with self.content_lock(known.platform_digest):
+            for former in recorded or self._cache.former:
+                source = former.image(known.cache_guid).at(known.digest)
+                try:
+                    copied = await self._copy(
+                        job, ResolvedImage(source, known.digest, known.digest), target, credentials=None
+                    )
+                except DockerCacheError as error:
+                    failures.append(error)
+                    continue
+                log.info(
+                    "copied-from-former-registry",
+                    job=job.job_id,
+                    source_image=str(job.source),
+                    registry=former.address,
+                    reason=str(refusal),
+                )
+                image = replace(
+                    known,
+                    digest=copied.digest,
+                    size=copied.size,
+                    verified_at=self._clock(),
+                    registry=self._cache.address,
+                )
+                check = await self._checks.find_check(known.cache_guid)
+                await self._checks.save_check(seen(check, "", now=image.verified_at, with_blobs=True))
+                resolved = ResolvedImage(job.source, known.root_digest, known.platform_digest)
+                await self._finish(job, resolved, image, copied.blobs)
+                return image, copied
+        raise next((each for each in failures if isinstance(each, Unavailable)), refusal)
+
+    async def _resolve(self, job: CacheJob) -> ResolvedImage:
+        """Ask a job's source what it means; at first only for a short time when a known copy may do.
+
+        Raises:
+            Unavailable: The source did not answer.
+        """
+        is_short = job.reason in _SHORTLY_ASKED and job.attempts <= 1
+        try:
+            async with asyncio.timeout(CONFIRMED_WITHIN if is_short else None):
+                return await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+        except TimeoutError as error:
+            detail = f"timeout: {job.source.domain} did not answer within {CONFIRMED_WITHIN:g} s"
+            raise Unavailable("registry", ErrorCode.SOURCE_UNREACHABLE, detail) from error
+        except Unavailable as error:
+            detail = f"{error.code}: {error.detail}"
+            raise replace(error, code=ErrorCode.SOURCE_UNREACHABLE, detail=detail) from error
+
     async def _copy(
-        self, job: CacheJob, resolved: ResolvedImage, target: ImageReference, state: TargetState
+        self,
+        job: CacheJob,
+        resolved: ResolvedImage,
+        target: ImageReference,
+        *,
+        credentials: Credentials | None,
+        state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         self._targets[job.job_id] = target
         try:
-            return await self._engine.copy(
-                resolved,
-                target,
-                self._credentials.find(job.job_id),
-                state=state,
-            )
+            return await self._engine.copy(resolved, target, credentials, state=state)
         finally:
             del self._targets[job.job_id]
 
@@ -140,7 +259,8 @@ class JobCopies:
             job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
         )
         async with self._requests.locked(job.job_id) as late:
-            if late and not job.is_repair and await self._may_have_moved(job, resolved):
+            is_movable = job.source.digest is None and not job.is_repair
+            if late and is_movable and await self._may_have_moved(job, resolved):
                 await self._requests.add_successor(late)
             await self._jobs.finish_job(cached, image, blobs)
 

@@ -15,6 +15,7 @@ from reconcile.ports import (
     ImageEngine,
     ImageRecords,
     JobRecords,
+    KnownCopies,
 )
 from reconcile.references import CacheRepositories, Digest, ImageReference
 
@@ -53,6 +54,7 @@ class CacherDependencies:
     cache: CacheRepositories
     jobs: JobRecords
     bindings: BindingRecords
+    copies: KnownCopies
     images: ImageRecords
     checks: CopyChecks
     listeners: JobListeners

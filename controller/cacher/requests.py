@@ -101,7 +101,7 @@ class JobRequests:
 
     async def _join_or_add(self, request: CacheRequest) -> CacheJob:
         is_repair = repaired_by(request.requester) is not None
-        for job in await self._jobs.list_open_jobs(request.source):
+        for job in await self._jobs.list_open_jobs(request.job_source):
             if not is_repair and not job.is_repair and self._credentials.may_share(job, request.credentials):
                 await self._bindings.put_binding(_binding(request, job.job_id))
                 if job.state is JobState.COPYING:
@@ -115,7 +115,7 @@ class JobRequests:
         now, pause = self._clock(), self._repeats.pause(request)
         job = CacheJob(
             job_id=JobId(str(uuid.uuid4())),
-            source=request.source,
+            source=request.job_source,
             state=JobState.QUEUED,
             reason=request.reason,
             created_at=now,

@@ -157,6 +157,8 @@ class JobRunner:
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
         self._process.metrics.jobs.labels(outcome="again").inc()
+        for binding in await self._bindings.list_bindings(job.job_id):
+            self._listeners.postponed(binding.app_guid)
         log.info(
             "postponed-job",
             job=job.job_id,

@@ -12,6 +12,7 @@ import structlog
 from controller.backoff import Backoff, backoff
 from controller.process import Process
 from reconcile.errors import DockerCacheError
+from reconcile.lrps import Credentials
 from reconcile.pull_proof import CanaryKind, CanaryResult, ProofState, PullProof
 from reconcile.start_failures import StartFailure
 
@@ -38,6 +39,9 @@ class CanaryProber(Protocol):
 
     async def remove_leftovers(self) -> None:
         """Remove the canaries that an earlier process has left."""
+
+    def use_login(self, credentials: Credentials) -> None:
+        """Let the next canaries pull with another login."""
 
 
 class CanaryPause(Protocol):
@@ -79,6 +83,8 @@ class CanaryLoop:
         self._prober, self._pause, self._process, self._pauses = prober, pause, process, pauses
         self._proofs: dict[frozenset[str], PullProof] = {}
         self._changed = asyncio.Event()
+        self._logins = 0
+        """How often the login with which cells pull has changed."""
         self._listener: ProofListener | None = None
         process.metrics.cells_not_proven.set_function(self._count_not_proven)
 
@@ -90,6 +96,14 @@ class CanaryLoop:
     def listen(self, listener: ProofListener) -> None:
         """Let somebody know of proofs, and of canaries that do not prove it."""
         self._listener = listener
+
+    def use_login(self, credentials: Credentials) -> None:
+        """Let cells show again whether they can pull, with another login."""
+        self._logins += 1
+        self._prober.use_login(credentials)
+        now = self._process.clock()
+        for placement_tags in self._proofs:
+            self._set(placement_tags, PullProof(since=now).asked(now))
 
     def why_not(self, placement_tags: frozenset[str]) -> str | None:
         """Say why cells are not known to pull; None when they are. Whoever asks makes a canary due."""
@@ -165,9 +179,11 @@ class CanaryLoop:
 
     async def _run_one(self, placement_tags: frozenset[str]) -> None:
         before = self._proofs[placement_tags]
-        kind = before.next_kind
+        kind, logins = before.next_kind, self._logins
         self._set(placement_tags, before.started(self._process.clock()))
         result = await self._prober.run(kind, placement_tags)
+        if logins != self._logins:  # it says nothing of the present login
+            return
         before = self._proofs[placement_tags]  # with what was noted meanwhile
         pause = self._pauses[kind](before.failures + 1)
         after = before.ended(result, self._process.clock(), pause=pause)
@@ -235,6 +251,9 @@ class UnaskedCells:
 
     def problem_of(self, _placement_tags: frozenset[str]) -> None:
         """Take it that cells can pull."""
+
+    def use_login(self, credentials: Credentials) -> None:
+        """Keep nothing: cells are not asked."""
 
     def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
         """Keep nothing: nothing could show that the cell was mended."""

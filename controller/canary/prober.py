@@ -49,6 +49,10 @@ class Prober:
         self._bbs, self._images = bbs, images
         self._credentials, self._time_limit = credentials, time_limit
 
+    def use_login(self, credentials: Credentials) -> None:
+        """Let the next canaries pull with another login."""
+        self._credentials = credentials
+
     async def run(self, kind: CanaryKind, placement_tags: frozenset[str]) -> CanaryResult:
         """Run a canary of some kind; what keeps it from running is its problem."""
         try:

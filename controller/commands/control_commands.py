@@ -93,6 +93,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *([] if is_direct else _cells(row["cells"])),
         ("registry", f"{row['cache_registry']}: {stored}"),
+        *(("former registry", _former(each)) for each in row["former_registries"]),
         *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
         ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
         ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
@@ -101,7 +102,16 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     if row["pinned_apps"]:
         pinned = format_count(row["pinned_apps"], "apps")
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
+    pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
+
+
+def _former(row: Row) -> str:
+    """Describe a former private registry, and whether anything still needs it."""
+    stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
+    if not row["configured"]:
+        return f"{row['address']}: {stored}; NOT CONFIGURED: list it in former_cache_registries"
+    return f"{row['address']}: {stored}; {format_count(row['lrps'], 'apps')} run from there"
 
 
 def _unhealthy(row: Row) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The commands that work on copies: cache, image, verify, evict."""
+"""The commands that work on copies: cache, image, verify."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing, nullcontext
@@ -14,7 +14,7 @@ from controller.commands.output import Output
 from controller.commands.sessions import Target, call
 from controller.commands.tables import Column, Row
 from controller.commands.words import format_count, format_size, format_time, format_wait
-from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound
+from reconcile.errors import DockerCacheError
 from reconcile.reasons import Reason
 
 if TYPE_CHECKING:
@@ -216,44 +216,3 @@ async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[R
                 if output.is_json:
                     output.json_lines([row])
     return rows
-
-
-@click.command()
-@config_option
-@direct_option
-@output_option
-@click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
-def evict(*, config_path: Path, is_direct: bool, output: Output, names: tuple[str, ...]) -> None:
-    """Delete copies that no LRP uses.
-
-    An IMAGE is a cache GUID, a unique prefix of it with at least 4 characters, or a source reference. When
-    one is refused, the others are still deleted, and the exit status is 4.
-
-    \b
-    Examples:
-      diego-docker-cache evict 03943662-ba36-4c22-8f5b-bcaec55a8303
-      diego-docker-cache evict 0394 docker.io/library/nginx:1.27
-    """
-    call(Target(config_path, is_direct), lambda client: _evict(output, client, names))
-
-
-async def _evict(output: Output, client: AdminClient, names: tuple[str, ...]) -> None:
-    refusals = list[DockerCacheError]()
-    for name in names:
-        try:
-            row = await client.evict(name)
-        except (Conflict, Denied, Invalid, NotFound) as error:
-            refusals.append(error)
-            if len(names) > 1:
-                output.note(f"{name}: {error}")
-            continue
-        if output.is_json:
-            output.json_lines([row])
-        freed = format_size(row["bytes"])
-        output.say(f"deleted {row['url']}; the registry's garbage collection frees up to {freed}")
-    if refusals and len(names) == 1:
-        raise refusals[0]
-    if refusals:
-        verb = "was" if len(refusals) == 1 else "were"
-        what = f"{len(refusals)} of {format_count(len(names), 'copies')} {verb} not deleted"
-        raise Conflict("admin", "not-all-deleted", what)

@@ -16,6 +16,7 @@ from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
+from controller.commands.confirmation import Interrupted, ask
 from controller.commands.options import (
     config_option,
     direct_option,
@@ -38,10 +39,6 @@ NEW_PLAN = "\0"
 
 GOALS = {"cache": "reconcile", "source": "restore"}
 """Goal of a plan to the command that makes and applies it."""
-
-
-class Interrupted(click.ClickException):
-    """A person ended the command before the plan was applied."""
 
 
 class NotAllDone(DockerCacheError):
@@ -278,7 +275,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
     if not (plan.migrations or plan.pins):
         return
     if not applying.is_sure:
-        await _ask()
+        await ask("Apply this plan?")
     view = ApplyView(output, len(plan.migrations))
     try:
         with view.showing():
@@ -358,17 +355,3 @@ async def _show_copies(client: AdminClient, view: ApplyView, sources: set[str]) 
         async for job in jobs:
             if job["source"] in sources:
                 view.see_copy(job)
-
-
-async def _ask() -> None:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on: give --yes")
-    click.echo("Apply this plan? [y/N]: ", nl=False, err=True)
-    loop, typed = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), typed.set)  # a thread that reads could not be interrupted
-    try:
-        await typed.wait()
-    finally:
-        loop.remove_reader(sys.stdin.fileno())
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise Interrupted("nothing was changed")

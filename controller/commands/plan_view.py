@@ -57,6 +57,10 @@ RESTORES = (
     _PROCESS_GUID,
 )
 
+_CONTENT = Column(
+    "content", lambda row: "what the tag means now" if row["gets_unseen_content"] else "as staged", priority=1
+)
+
 PINS = (
     _APP,
     _ORG,
@@ -111,8 +115,7 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
         output.say()
         output.listing(_by_registry(copies), REGISTRIES, what="source registries")
         output.say()
-    is_restore = end["goal"] == "source"
-    output.listing(migrations, RESTORES if is_restore else MIGRATIONS, what="apps to migrate")
+    output.listing(migrations, _columns(plan), what="apps to migrate")
     if plan.pins:
         output.say()
         output.listing(plan.pins, PINS, what="apps to pin to the sources that they run from")
@@ -123,6 +126,15 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
     explain(output, [row["reason"] for row in not_cached])
     output.say()
     _show_summary(output, plan, not_cached)
+
+
+def _columns(plan: PlanDocument) -> Sequence[Column]:
+    """Choose the columns of the apps to migrate: what they get is shown if some stagings were not seen."""
+    if plan.end["goal"] == "source":
+        return RESTORES
+    return (
+        (*MIGRATIONS, _CONTENT) if any(row["gets_unseen_content"] for row in plan.migrations) else MIGRATIONS
+    )
 
 
 def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row]) -> None:
@@ -141,6 +153,12 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
         output.say(f"{in_flight:,} of these are being migrated now: they turn round, or go back after that")
     elif in_flight:
         output.say(f"{in_flight:,} of these are being restored now: they are migrated after that")
+    unseen = sum(row["gets_unseen_content"] for row in plan.migrations)
+    if unseen:
+        output.say(
+            f"{unseen:,} of these run from a tag, and their staging was not seen: they get what the "
+            "tag means now; with unseen_stagings they can be left as they are"
+        )
     logins = sum(row["reason"] == Reason.LOGIN_OUTDATED for row in plan.migrations)
     if logins:
         output.say(

@@ -144,8 +144,9 @@ def _restore_directly(config_path: Path, file: Path) -> Row:
     config, database = _database(config_path)
     prepare_directory(database)
     with hold_lock(database, run_id=str(uuid.uuid4())):
-        registries = [config.cache_registry.address]
-        replaced = prepare_restore(file, database, stamp=uuid.uuid4().hex[:12], registries=registries)
+        replaced = prepare_restore(
+            file, database, stamp=uuid.uuid4().hex[:12], registries=config.private_registries
+        )
         restored = complete_restore(database)
     if restored is None:
         raise AssertionError(f"{replaced} was prepared")

@@ -9,7 +9,12 @@ from controller.config.descriptions import descriptions_of
 from controller.config.example import example
 from controller.config.loading import load_config
 from controller.config.model import Config
-from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
+from controller.config.sections import (
+    FormerRegistryConfig,
+    RegistryConfig,
+    RunningRuleConfig,
+    TrafficConfig,
+)
 from controller.config.values import parse_duration, parse_size, read_secret
 from controller.config_file import ConfigError
 
@@ -17,6 +22,7 @@ __all__ = [
     "AdminConfig",
     "Config",
     "ConfigError",
+    "FormerRegistryConfig",
     "RegistryConfig",
     "RunningRuleConfig",
     "TrafficConfig",

@@ -8,10 +8,22 @@ from pydantic import Field, field_validator, model_validator
 
 from controller.config.admin import AdminConfig
 from controller.config.cell_address import MAX_NAME, why_cells_refuse
-from controller.config.sections import RegistryConfig, RunningRuleConfig, TrafficConfig
+from controller.config.sections import (
+    FormerRegistryConfig,
+    RegistryConfig,
+    RunningRuleConfig,
+    TrafficConfig,
+)
 from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
-from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
+from reconcile.policy import (
+    CacheMode,
+    MigrateRunning,
+    Policy,
+    RunningPolicy,
+    RunningRule,
+    UnseenStagings,
+)
 from reconcile.references import CacheRepositories
 
 
@@ -52,6 +64,9 @@ class Config(AdminConfig):
     cache_repository_template: str = "{guid}:latest"
     """Repository and tag of a copy. Use "docker-cache:{guid}" for registries that do not create repositories
     on push."""
+    former_cache_registries: tuple[FormerRegistryConfig, ...] = ()
+    """Private registries that were configured before. LRPs that run from their copies are migrated to
+    `cache_registry`; what their sources serve no longer is copied from there."""
     cache_pull_username: str | None = Field(default=None, min_length=1)
     """User name with which cells pull from the private registry. It needs `cache_pull_password_file`."""
     cache_pull_password_file: SecretFile | None = None
@@ -61,6 +76,9 @@ class Config(AdminConfig):
     without any login, by which `rebuild` finds them again when the database is lost."""
     copy_notes_after: NonNegativeDuration = 30.0
     """Time from the end of a copy to its note."""
+
+    eviction_grace: Duration = 600.0
+    """Time for which nothing must have used a copy before `evict` may delete it."""
 
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login or CA certificates."""
@@ -135,6 +153,10 @@ class Config(AdminConfig):
     LRP, meanwhile. "never" waits until none of its instances runs."""
     migrate_running_rules: tuple[RunningRuleConfig, ...] = ()
     """Exceptions from `migrate_running`. The first rule that matches an LRP applies."""
+    unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
+    """What an LRP gets that runs from a tag, and whose staging the daemon has not seen. "current" migrates it
+    to what the tag means now, which its next evacuation would pull as well. "wait" leaves it as it is until
+    it is staged, or none of its instances runs."""
     bridge_timeout: Duration = 300.0
     """Time within which the instances of a bridge must run, including the pull of the image. After this time
     the bridge is removed, and the LRP stays unchanged."""
@@ -195,9 +217,13 @@ class Config(AdminConfig):
             raise ValueError('engine "docker" needs docker_socket, and no other engine allows it')
         if self.engine == "docker" and self.platforms == "all":
             raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
-        addresses = [each.address.lower() for each in (self.cache_registry, *self.registries)]
+        private = (self.cache_registry, *self.former_cache_registries)
+        addresses = [each.address.lower() for each in (*private, *self.registries)]
         for address in {each for each in addresses if addresses.count(each) > 1}:
-            raise ValueError(f"registries: {address} is listed twice, or is the address of cache_registry")
+            raise ValueError(
+                f"registries: {address} is listed twice, or is the address of cache_registry or of one of "
+                "former_cache_registries"
+            )
         if (why := why_cells_refuse(self.cache_registry.address)) is not None:
             raise ValueError(f"cache_registry.address: {why}")
         try:
@@ -242,6 +268,16 @@ class Config(AdminConfig):
         return RunningPolicy(self.migrate_running, tuple(rules))
 
     @property
+    def private_registries(self) -> tuple[str, ...]:
+        """The addresses of the private registry and of the former ones."""
+        return (self.cache_registry.address, *(each.address for each in self.former_cache_registries))
+
+    @property
     def cache_repositories(self) -> CacheRepositories:
         """The repositories that hold the copies."""
-        return CacheRepositories(self.cache_registry.address, self.cache_repository_template)
+        template = self.cache_repository_template
+        former = tuple(
+            CacheRepositories(each.address, each.repository_template or template)
+            for each in self.former_cache_registries
+        )
+        return CacheRepositories(self.cache_registry.address, template, former)

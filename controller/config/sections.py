@@ -60,6 +60,14 @@ class RegistryConfig(Section):
         return self
 
 
+class FormerRegistryConfig(RegistryConfig):
+    """A former private registry, from which LRPs may still run."""
+
+    repository_template: str | None = None
+    """Repository and tag that its copies have. When it is absent, they have those of
+    `cache_repository_template`."""
+
+
 class RunningRuleConfig(Section):
     """A rule that says how running LRPs are migrated; it applies to LRPs that match all of its globs."""
 

@@ -5,40 +5,20 @@ The checks of the peers find out which peer trusts which certificate.
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from controller.config import Config, RegistryConfig
-from controller.doctor.findings import Finding, Findings, Level, finding_of, problem, without_login
+from controller.certificate_files import RENEW_WITHIN, CertificateFile, certificate_files
+from controller.config import Config
+from controller.doctor.findings import Finding, Findings, Level, finding_of, problem
 
 CERTIFICATES = "certificates"
 
-RENEW_WITHIN = timedelta(days=30)
 _RENEW = "renew it in time"
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateFile:
-    """A file with certificates in PEM.
-
-    Attributes:
-        name: Config key that holds its path.
-        key_name: Config key that holds the path of the private key of its first certificate.
-        key_path: Path of that private key; None for CA certificates.
-        unreadable: Level of the finding that this user cannot read one of the files.
-    """
-
-    name: str
-    path: Path
-    key_name: str = ""
-    key_path: Path | None = None
-    unreadable: Level = Level.PROBLEM
 
 
 async def check_certificates(config: Config) -> Findings:
@@ -46,47 +26,6 @@ async def check_certificates(config: Config) -> Findings:
     for file in certificate_files(config):
         for finding in await asyncio.to_thread(look_at_file, file, datetime.now(UTC)):
             yield finding
-
-
-def certificate_files(config: Config) -> tuple[CertificateFile, ...]:
-    """List the certificate files of a config; one that several keys name is listed under the first."""
-    listed = [
-        _authorities("bbs_ca_cert_file", config.bbs_ca_cert_file),
-        _pair("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file),
-        *_of_registry("cache_registry", config.cache_registry),
-        *(
-            file
-            for each in config.registries
-            for file in _of_registry(f"registries[{without_login(each.address)}]", each)
-        ),
-        _authorities("admin_ca_cert_file", config.admin_ca_cert_file),
-        _pair("admin_server", config.admin_server_cert_file, config.admin_server_key_file),
-        _pair("admin_client", config.admin_client_cert_file, config.admin_client_key_file, Level.WARNING),
-    ]
-    first: dict[tuple[Path, Path | None], CertificateFile] = {}
-    for file in listed:
-        if file is not None:
-            first.setdefault((file.path, file.key_path), file)
-    return tuple(first.values())
-
-
-def _of_registry(prefix: str, registry: RegistryConfig) -> tuple[CertificateFile | None, ...]:
-    return (
-        _authorities(f"{prefix}.ca_cert_file", registry.ca_cert_file),
-        _pair(f"{prefix}.client", registry.client_cert_file, registry.client_key_file),
-    )
-
-
-def _authorities(name: str, path: Path | None) -> CertificateFile | None:
-    return None if path is None else CertificateFile(name, path)
-
-
-def _pair(
-    prefix: str, path: Path | None, key_path: Path | None, unreadable: Level = Level.PROBLEM
-) -> CertificateFile | None:
-    if path is None:
-        return None
-    return CertificateFile(f"{prefix}_cert_file", path, f"{prefix}_key_file", key_path, unreadable)
 
 
 def look_at_file(file: CertificateFile, now: datetime) -> tuple[Finding, ...]:
@@ -108,9 +47,10 @@ def look_at_file(file: CertificateFile, now: datetime) -> tuple[Finding, ...]:
 
 
 def _unreadable(file: CertificateFile, name: str, error: OSError) -> Finding:
-    who = "the daemon's user" if file.unreadable is Level.PROBLEM else "whoever runs commands"
+    who = "whoever runs commands" if file.is_for_commands else "the daemon's user"
+    level = Level.WARNING if file.is_for_commands else Level.PROBLEM
     text = f"{name} cannot be read by this user: {error.strerror}"
-    return finding_of(CERTIFICATES, file.unreadable, text, f"give {who} read access to it")
+    return finding_of(CERTIFICATES, level, text, f"give {who} read access to it")
 
 
 _SEVERITY = {Level.OK: 0, Level.WARNING: 1, Level.PROBLEM: 2}

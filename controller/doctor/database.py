@@ -7,8 +7,9 @@ from pathlib import Path
 
 from controller.config import Config, read_secret
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
+from controller.recorded_registries import others
 from controller.store.cipher import cipher_from_key
-from controller.store.inspection import check_schema
+from controller.store.inspection import check_schema, recorded_registries
 from controller.store.location import path_from_url
 from controller.store.lock import find_holder
 from reconcile.errors import DockerCacheError, ErrorCode
@@ -32,6 +33,8 @@ async def check_database(config: Config) -> Findings:
             yield await asyncio.to_thread(_judge_access, path, directory)
             yield await asyncio.to_thread(_judge_holder, path)
             yield await asyncio.to_thread(_judge_schema, config.database_url, path)
+            for finding in await asyncio.to_thread(_judge_registries, config):
+                yield finding
             yield judge_space(directory, (await asyncio.to_thread(shutil.disk_usage, directory)).free)
         else:
             yield problem(DATABASE, f"{directory} is no directory", "name another file in database_url")
@@ -73,6 +76,19 @@ def _judge_schema(url: str, path: Path) -> Finding:
             return warning(DATABASE, str(error), advice)
         return problem(DATABASE, str(error), "follow this message, or name another file in database_url")
     return ok(DATABASE, f"{path} has the schema of this version")
+
+
+def _judge_registries(config: Config) -> list[Finding]:
+    """Compare the registries that the records name with those of the config."""
+    cache, recorded = config.cache_repositories, recorded_registries(config.database_url)
+    return [
+        problem(
+            DATABASE,
+            f"{recorded[address]} copies were made in {address}, which the config does not name",
+            f"list {address} in former_cache_registries: until then apps that run from there stay",
+        )
+        for address in others(recorded, cache)
+    ]
 
 
 def judge_space(directory: Path, free: int) -> Finding:

@@ -4,17 +4,20 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
-from controller.store import tables
+from controller.store import lrps, tables
 from controller.store.cached_images import reference_from_text
-from reconcile.lrps import AppGuid
-from reconcile.records import Binding, JobId, JobState
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.records import Binding, JobId, JobState, is_of_lrp, lrp_of_requester, requester_of_lrp
 from reconcile.references import ImageReference
 
 _bindings = tables.bindings
 
 MAX_BINDINGS = 3
 """Number of bindings that are kept for one app and source, the newest. When a staging fails, its binding is
-deleted and the one before it is used."""
+deleted and the one before it is used. Those of LRPs that have a record are kept beside them, and so is the
+newest that has a finished copy, which an app may need while its source does not answer."""
+
+_NEWEST_FIRST = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
 
 
 def find(connection: Connection, requester: str) -> Binding | None:
@@ -33,7 +36,7 @@ def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReferenc
         connection.execute(
             select(_bindings)
             .where(_bindings.c.app_guid == app_guid, _bindings.c.source == str(source))
-            .order_by(_bindings.c.staged_at.desc(), _bindings.c.number.desc())
+            .order_by(*_NEWEST_FIRST)
             .limit(1)
         )
         .mappings()
@@ -42,17 +45,50 @@ def find_newest(connection: Connection, app_guid: AppGuid, source: ImageReferenc
     return None if row is None else _binding(row)
 
 
-def find_newest_of_apps(
+def find_of_lrps(
+    connection: Connection, process_guids: Collection[ProcessGuid]
+) -> dict[ProcessGuid, Binding]:
+    """Find the bindings of LRPs themselves; one query takes some hundred process GUIDs."""
+    requesters = [requester_of_lrp(process_guid) for process_guid in process_guids]
+    rows = connection.execute(select(_bindings).where(_bindings.c.requester.in_(requesters))).mappings()
+    return {lrp_of_requester(each.requester): each for each in map(_binding, rows)}
+
+
+def list_of_apps(
     connection: Connection, app_guids: Collection[AppGuid]
-) -> dict[tuple[AppGuid, str], Binding]:
-    """Find the newest binding of each app and source; one query takes some hundred apps."""
+) -> dict[tuple[AppGuid, str], list[Binding]]:
+    """List the bindings of each app and source, the newest first; one query takes some hundred apps."""
     rows = connection.execute(
-        select(_bindings)
-        .where(_bindings.c.app_guid.in_(app_guids))
-        .order_by(_bindings.c.staged_at, _bindings.c.number)
+        select(_bindings).where(_bindings.c.app_guid.in_(app_guids)).order_by(*_NEWEST_FIRST)
     ).mappings()
-    oldest_first = map(_binding, rows)
-    return {(each.app_guid, str(each.source)): each for each in oldest_first}
+    listed = dict[tuple[AppGuid, str], list[Binding]]()
+    for each in map(_binding, rows):
+        listed.setdefault((each.app_guid, str(each.source)), []).append(each)
+    return listed
+
+
+def find_newest_with_copy(
+    connection: Connection, app_guid: AppGuid, source: ImageReference
+) -> tuple[Binding, str] | None:
+    """Find an app's newest binding for a source that led to a finished copy, with the GUID of the copy."""
+    jobs, images = tables.jobs, tables.images
+    row = (
+        connection.execute(
+            select(_bindings, jobs.c.cache_guid)
+            .join_from(_bindings, jobs, jobs.c.job_id == _bindings.c.job_id)
+            .join(images, images.c.cache_guid == jobs.c.cache_guid)
+            .where(
+                _bindings.c.app_guid == app_guid,
+                _bindings.c.source == str(source),
+                jobs.c.state == JobState.CACHED,
+            )
+            .order_by(*_NEWEST_FIRST)
+            .limit(1)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    return None if row is None else (_binding(row), row["cache_guid"])
 
 
 def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
@@ -79,19 +115,24 @@ def save(connection: Connection, binding: Binding) -> None:
         "opted_in": binding.opted_in,
     }
     connection.execute(insert(_bindings).values(row))
-    of_app_and_source = (_bindings.c.app_guid == binding.app_guid, _bindings.c.source == row["source"])
-    newest_first = (_bindings.c.staged_at.desc(), _bindings.c.number.desc())
-    surplus = (
-        connection.execute(
-            select(_bindings).where(*of_app_and_source).order_by(*newest_first).offset(MAX_BINDINGS)
-        )
-        .mappings()
-        .all()
-    )
+    surplus = _surplus(connection, binding)
     for each in surplus:
-        connection.execute(delete(_bindings).where(_bindings.c.number == each["number"]))
-    for job_id in {each["job_id"] for each in surplus} | ({replaced.job_id} if replaced else set()):
+        connection.execute(delete(_bindings).where(_bindings.c.requester == each.requester))
+    for job_id in {each.job_id for each in surplus} | ({replaced.job_id} if replaced else set()):
         _drop_job_if_unused(connection, job_id)
+
+
+def _surplus(connection: Connection, saved: Binding) -> list[Binding]:
+    """List the bindings that are no longer needed beside one that was saved."""
+    of_app = list_of_apps(connection, [saved.app_guid])[saved.app_guid, str(saved.source)]
+    if len(of_app) <= MAX_BINDINGS:
+        return []
+    of_lrps = {lrp_of_requester(each.requester) for each in of_app if is_of_lrp(each.requester)}
+    kept = {requester_of_lrp(each) for each in lrps.find_many(connection, of_lrps)}
+    newest = find_newest_with_copy(connection, saved.app_guid, saved.source)
+    if newest is not None:
+        kept.add(newest[0].requester)
+    return [each for each in of_app if each.requester not in kept][MAX_BINDINGS:]
 
 
 def _drop_job_if_unused(connection: Connection, job_id: str) -> None:

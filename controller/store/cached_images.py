@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import blobs, copy_checks, images, pending_verifications, reservations
@@ -74,10 +74,17 @@ def list_all(connection: Connection) -> tuple[CachedImage, ...]:
     return tuple(_image(row) for row in rows)
 
 
-def measure(connection: Connection) -> tuple[int, int]:
-    """Count the finished copies and their bytes."""
-    count, size = connection.execute(select(func.count(), func.sum(images.c.size)).select_from(images)).one()
-    return int(count), int(size or 0)
+def claim(connection: Connection, registry: str) -> None:
+    """Write the address of the present registry into records of older versions, which have none."""
+    connection.execute(update(images).where(images.c.registry == "").values(registry=registry))
+
+
+def measure(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Count the finished copies and their bytes, by registry."""
+    rows = connection.execute(
+        select(images.c.registry, func.count(), func.sum(images.c.size)).group_by(images.c.registry)
+    )
+    return {str(registry): (int(count), int(size or 0)) for registry, count, size in rows}
 
 
 def mark_for_verification(connection: Connection, cache_guid: CacheGuid, at: float) -> None:
@@ -104,8 +111,11 @@ def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
     return held
 
 
-def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-    """Find, for each blob that some image contains, the most recently verified of these images."""
+def find_holders(connection: Connection, wanted: Iterable[Digest], registry: str) -> dict[Digest, CacheGuid]:
+    """Find, for each blob that an image of a registry contains, the most recently verified of these images.
+
+    Without the address of a registry all images count.
+    """
     holder = (
         select(images.c.cache_guid)
         .join_from(images, blobs)
@@ -113,6 +123,8 @@ def find_holders(connection: Connection, wanted: Iterable[Digest]) -> dict[Diges
         .order_by(images.c.verified_at.desc(), images.c.cache_guid)
         .limit(1)
     )
+    if registry:
+        holder = holder.where(images.c.registry.in_(["", registry]))
     found = ((blob, connection.scalar(holder, {"blob": str(blob)})) for blob in wanted)
     return {blob: CacheGuid(guid) for blob, guid in found if guid is not None}
 

@@ -1,5 +1,6 @@
 """Keeps what was last seen of each copy in the private registry."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from sqlalchemy import Connection, RowMapping, select
@@ -7,7 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import cached_images
 from controller.store.database import Database
-from controller.store.tables import copy_checks
+from controller.store.tables import copy_checks, images
 from reconcile.records import CopyCheck
 from reconcile.references import CacheGuid
 
@@ -36,18 +37,38 @@ class SqlCopyChecks:
         )
 
     async def save_check(self, check: CopyCheck) -> None:
-        """Save what was seen of a copy; nothing is saved of one whose record is gone."""
+        """Save what was seen of a copy; nothing is saved of one whose record is gone.
+
+        `mark_unused` alone changes since when a copy is unused: whoever read a check before may not bring an
+        older time back.
+        """
 
         def save(connection: Connection) -> None:
             if cached_images.find(connection, check.cache_guid) is None:
                 return
-            row = asdict(check)
+            row = asdict(check) | {"unused_since": 0.0}
+            seen = {name: value for name, value in row.items() if name != "unused_since"}
             saved = insert(copy_checks).values(row)
             connection.execute(
-                saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=row)
+                saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=seen)
             )
 
         await self._database.write(save)
+
+    async def mark_unused(self, since: Mapping[CacheGuid, float]) -> None:
+        """Save since when some copies are unused, 0 for a used one; one whose record is gone is left out."""
+
+        def mark(connection: Connection) -> None:
+            known = set(connection.scalars(select(images.c.cache_guid)))
+            rows = [asdict(CopyCheck(guid, unused_since=at)) for guid, at in since.items() if guid in known]
+            saved = insert(copy_checks)
+            update = {"unused_since": saved.excluded.unused_since}
+            if rows:
+                connection.execute(
+                    saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=update), rows
+                )
+
+        await self._database.write(mark)
 
 
 def _check(row: RowMapping) -> CopyCheck:

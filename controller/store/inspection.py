@@ -5,7 +5,7 @@ from contextlib import suppress
 from controller.store.connections import open_snapshot
 from controller.store.location import check_access, is_there, path_from_url
 from controller.store.schema import check_current, check_migratable
-from reconcile.errors import ErrorCode, Invalid, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 
 
 def check_database(url: str) -> None:
@@ -24,6 +24,20 @@ def check_database(url: str) -> None:
     # A locked database or a full disk may be over when the daemon starts.
     with suppress(Unavailable), open_snapshot(path) as connection:
         check_migratable(connection, str(path))
+
+
+def recorded_registries(url: str) -> dict[str, int]:
+    """Count the copies by the address of the registry that they were made in; blocks.
+
+    Empty where there is no database of this version's schema: another check says what is wrong with it.
+    """
+    path = path_from_url(url)
+    if path is None or not is_there(path):
+        return {}
+    with suppress(DockerCacheError), open_snapshot(path) as connection:
+        check_current(connection, str(path))
+        return dict(connection.execute("SELECT registry, count(*) FROM images GROUP BY registry"))
+    return {}
 
 
 def check_schema(url: str) -> None:

@@ -1,16 +1,17 @@
 """Implements the record ports on a database, with one transaction for each method.
 
-It fits JobRecords, BindingRecords, ImageRecords, BlobLocations and LrpRecords. The modules named after
-the records hold the statements of each transaction.
+It fits JobRecords, BindingRecords, KnownCopies, ImageRecords, BlobLocations and LrpRecords. The modules named
+after the records hold the statements of each transaction.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, cached_images, jobs, lrps, survey
+from controller.store import bindings, cached_images, jobs, lrps, pinned_copies, remembered_uses, survey
 from controller.store.database import Database
 from reconcile.errors import NotFound
+from reconcile.eviction import RememberedUses
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -22,6 +23,7 @@ from reconcile.records import (
     KnownLrp,
     LrpKey,
     LrpRecord,
+    StagedCopy,
 )
 from reconcile.references import CacheGuid, Digest, ImageReference
 
@@ -31,6 +33,12 @@ class SqlRecords:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._registry = ""
+
+    async def use_registry(self, address: str) -> None:
+        """Take a private registry for the present one: records of older versions get its address."""
+        self._registry = address
+        await self._database.write(lambda connection: cached_images.claim(connection, address))
 
     async def find_job(self, job_id: JobId) -> CacheJob | None:
         """Read one job."""
@@ -93,6 +101,20 @@ class SqlRecords:
             lambda connection: bindings.find_newest(connection, app_guid, source)
         )
 
+    async def find_newest_copy(self, app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
+        """Find the newest finished copy that an app has a binding to for a source."""
+
+        def find(connection: Connection) -> StagedCopy | None:
+            newest = bindings.find_newest_with_copy(connection, app_guid, source)
+            image = None if newest is None else cached_images.find(connection, CacheGuid(newest[1]))
+            return None if newest is None or image is None else StagedCopy(newest[0], image)
+
+        return await self._database.read(find)
+
+    async def find_pinned_copy(self, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
+        """Find the finished copy of what a reference with a digest names, if the app may use it unasked."""
+        return await self._database.read(lambda connection: pinned_copies.find(connection, app_guid, source))
+
     async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:
         """List a job's bindings in the order they were saved."""
         return await self._database.read(lambda connection: bindings.list_of_job(connection, job_id))
@@ -135,6 +157,10 @@ class SqlRecords:
         """List the finished copies, oldest first."""
         return await self._database.read(cached_images.list_all)
 
+    async def list_remembered_uses(self) -> RememberedUses:
+        """List what is remembered of the use of copies, at one moment."""
+        return await self._database.read(remembered_uses.read)
+
     async def drop_image(self, cache_guid: CacheGuid) -> tuple[Digest, ...]:
         """Delete a finished copy and return the digests of its blobs; its GUID stays reserved.
 
@@ -156,8 +182,8 @@ class SqlRecords:
         """Count the jobs by state."""
         return await self._database.read(jobs.count_by_state)
 
-    async def measure_images(self) -> tuple[int, int]:
-        """Count the finished copies and their bytes."""
+    async def measure_images(self) -> dict[str, tuple[int, int]]:
+        """Count the finished copies and their bytes, by the address of the registry that holds them."""
         return await self._database.read(cached_images.measure)
 
     async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
@@ -165,9 +191,11 @@ class SqlRecords:
         return await self._database.read(lambda connection: survey.look_up(connection, keys))
 
     async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-        """Find, for each blob, the most recently verified image that contains it."""
+        """Find, for each blob, the most recently verified image in the present registry that contains it."""
         wanted = tuple(blobs)
-        return await self._database.read(lambda connection: cached_images.find_holders(connection, wanted))
+        return await self._database.read(
+            lambda connection: cached_images.find_holders(connection, wanted, self._registry)
+        )
 
     async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
         """Read one LRP's record."""

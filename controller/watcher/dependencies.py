@@ -102,6 +102,13 @@ class WatcherDependencies:
         image = source_from_rootfs(rootfs) if self.runs_from_cache(rootfs.uri) else None
         return None if image is None else self.rules.cache.guid_of(image)
 
+    def former_registry_of(self, rootfs: Rootfs) -> str | None:
+        """Return the address of the former private registry that a rootfs names; None for any other."""
+        cache = self.rules.cache
+        image = source_from_rootfs(rootfs) if cache.former else None
+        former = None if image is None else cache.former_of(image)
+        return None if former is None else former.address
+
     def runs_from_cache(self, rootfs: str) -> bool:
         """Whether a rootfs URI names an image in the private registry."""
         prefix = f"docker://{self.rules.cache.address}/"

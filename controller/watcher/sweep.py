@@ -3,6 +3,8 @@
 import asyncio
 import time
 import zlib
+from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 
@@ -52,8 +54,11 @@ class Sweep:
         self._sweeps_per_recheck = max(1, round(RECHECK_INTERVAL / interval))
         self._was_restoring = False
         self._is_full_due = True
+        self._missing_since: dict[ProcessGuid, float] = {}
         self.count = 0
         """Number of sweeps that succeeded."""
+        self.former_lrps: Mapping[str, int] = {}
+        """The number of LRPs that run from copies in former private registries, by address."""
         self.ended_at = 0.0
         """When the last successful sweep ended, in UTC seconds since 1970; 0 when there was none."""
 
@@ -95,8 +100,12 @@ class Sweep:
         if is_restoring:
             for process_guid in from_cache:
                 dependencies.queue.add(process_guid, Priority.ROUTINE)
-        if is_complete and (full or self.count % self._sweeps_per_recheck == 0):
-            await self._forget_gone_lrps(existing=from_source | from_cache)
+        if is_complete:
+            existing = from_source | from_cache
+            for process_guid in self._missing_since.keys() & existing:
+                del self._missing_since[process_guid]
+            if full or self.count % self._sweeps_per_recheck == 0:
+                await self._forget_gone_lrps(existing=existing)
         self._is_full_due, self._was_restoring = (
             False,
             is_restoring,
@@ -107,24 +116,28 @@ class Sweep:
         metrics = dependencies.process.metrics
         metrics.sweeps.labels(outcome="done").inc()
         metrics.sweep_seconds.observe(duration)
-        metrics.docker_lrps.labels(runs_from="source").set(len(from_source))
+        from_former = sum(self.former_lrps.values())
+        metrics.docker_lrps.labels(runs_from="source").set(len(from_source) - from_former)
+        metrics.docker_lrps.labels(runs_from="former-registry").set(from_former)
         metrics.docker_lrps.labels(runs_from="cache").set(len(from_cache))
         write = log.info if full else log.debug
         write(
             "listed-bbs",
-            lrps_from_source=len(from_source),
+            lrps_from_source=len(from_source) - from_former,
+            lrps_from_former_registries=from_former,
             lrps_from_cache=len(from_cache),
             duration_s=round(duration, 3),
         )
 
     async def _sweep_lrps(self, *, full: bool) -> tuple[set[ProcessGuid], set[ProcessGuid], bool]:
-        """List the Docker LRPs that run from their source, and those that run from the cache.
+        """List the Docker LRPs that run from the cache, and all others: from their sources or former copies.
 
         The ones that need a pass are queued. The truth value tells
         whether every record of the listing could be read.
         """
         from_source: set[ProcessGuid] = set()
         from_cache: set[ProcessGuid] = set()
+        from_former = Counter[str]()
         index, rules = self._dependencies.index, self._dependencies.rules
         uses, copies = self._dependencies.copy_uses, dict[ProcessGuid, CacheGuid]()
         indexed_before, using_before = index.process_guids(), uses.process_guids()
@@ -141,6 +154,8 @@ class Sweep:
                     self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
                 continue
             from_source.add(info.process_guid)
+            if (former := self._dependencies.former_registry_of(info.rootfs)) is not None:
+                from_former[former] += 1
             has_changed = index.put(info)
             if has_changed or full or self._is_due(info.process_guid):
                 self._dependencies.queue.add(info.process_guid, Priority.ROUTINE)
@@ -151,6 +166,7 @@ class Sweep:
             for gone in indexed_before - from_source:
                 index.remove(gone)
             uses.replace(copies, known_before=using_before)
+        self.former_lrps = from_former
         return from_source, from_cache, not scan.skipped
 
     async def _sweep_bridges(self) -> None:
@@ -166,12 +182,16 @@ class Sweep:
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
     async def _forget_gone_lrps(self, *, existing: set[ProcessGuid]) -> None:
-        """Delete the records of LRPs that no longer exist, if they are older than `FORGET_AFTER`."""
-        records = self._dependencies.records
-        oldest = self._dependencies.process.clock() - FORGET_AFTER
-        gone = [
-            record.process_guid
+        """Delete the records of LRPs that no listing has had for `FORGET_AFTER`.
+
+        One listing is not enough: with the record goes what the LRP ran from before it was migrated.
+        """
+        records, now = self._dependencies.records, self._dependencies.process.clock()
+        oldest = now - FORGET_AFTER
+        missing = {
+            record.process_guid: self._missing_since.get(record.process_guid, now)
             for record in await records.list_lrps()
             if record.process_guid not in existing and record.updated_at < oldest
-        ]
-        await records.forget_lrps(gone)
+        }
+        self._missing_since = missing
+        await records.forget_lrps([guid for guid, since in missing.items() if since <= oldest])

@@ -1,6 +1,7 @@
 """Keeps both event streams of the BBS open, and runs event handling, staging tasks and sweeps meanwhile."""
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -43,6 +44,11 @@ class Watcher:
     def is_watching(self) -> bool:
         """Whether both streams are open, and the BBS was listed since they were opened."""
         return self._sweep.count > self._sweeps_before_subscription
+
+    @property
+    def former_lrps(self) -> Mapping[str, int]:
+        """The number of LRPs that run from copies in former private registries, by address."""
+        return self._sweep.former_lrps
 
     def request_full_sweep(self) -> None:
         """Request a sweep that queues every LRP that runs from its source."""

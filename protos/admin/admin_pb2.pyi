@@ -129,6 +129,11 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_PROCESS_EXITED: _ClassVar[Reason]
     REASON_NO_ROOM: _ClassVar[Reason]
     REASON_DRAINING_ORIGINAL: _ClassVar[Reason]
+    REASON_SOURCE_UNREACHABLE_KNOWN_COPY_USED: _ClassVar[Reason]
+    REASON_RUNS_FROM_FORMER_REGISTRY: _ClassVar[Reason]
+    REASON_COPY_IN_FORMER_REGISTRY: _ClassVar[Reason]
+    REASON_WAITING_FOR_STAGING: _ClassVar[Reason]
+    REASON_REGISTRY_NOT_CONFIGURED: _ClassVar[Reason]
     REASON_CACHE_REGISTRY_UNHEALTHY: _ClassVar[Reason]
     REASON_LOGIN_OUTDATED: _ClassVar[Reason]
     REASON_LOGIN_UPDATED: _ClassVar[Reason]
@@ -162,6 +167,16 @@ class MigrationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MIGRATION_STATE_DONE: _ClassVar[MigrationState]
     MIGRATION_STATE_SKIPPED: _ClassVar[MigrationState]
     MIGRATION_STATE_FAILED: _ClassVar[MigrationState]
+
+class EvictionVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EVICTION_VERDICT_UNSPECIFIED: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_DELETABLE: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_IN_USE: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_TOO_SOON: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_SHARED: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_UNKNOWN: _ClassVar[EvictionVerdict]
+    EVICTION_VERDICT_NOT_FOUND: _ClassVar[EvictionVerdict]
 
 class CopyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -283,6 +298,11 @@ REASON_IMAGE_NOT_STARTED: Reason
 REASON_PROCESS_EXITED: Reason
 REASON_NO_ROOM: Reason
 REASON_DRAINING_ORIGINAL: Reason
+REASON_SOURCE_UNREACHABLE_KNOWN_COPY_USED: Reason
+REASON_RUNS_FROM_FORMER_REGISTRY: Reason
+REASON_COPY_IN_FORMER_REGISTRY: Reason
+REASON_WAITING_FOR_STAGING: Reason
+REASON_REGISTRY_NOT_CONFIGURED: Reason
 REASON_CACHE_REGISTRY_UNHEALTHY: Reason
 REASON_LOGIN_OUTDATED: Reason
 REASON_LOGIN_UPDATED: Reason
@@ -307,6 +327,13 @@ MIGRATION_STATE_MIGRATING: MigrationState
 MIGRATION_STATE_DONE: MigrationState
 MIGRATION_STATE_SKIPPED: MigrationState
 MIGRATION_STATE_FAILED: MigrationState
+EVICTION_VERDICT_UNSPECIFIED: EvictionVerdict
+EVICTION_VERDICT_DELETABLE: EvictionVerdict
+EVICTION_VERDICT_IN_USE: EvictionVerdict
+EVICTION_VERDICT_TOO_SOON: EvictionVerdict
+EVICTION_VERDICT_SHARED: EvictionVerdict
+EVICTION_VERDICT_UNKNOWN: EvictionVerdict
+EVICTION_VERDICT_NOT_FOUND: EvictionVerdict
 COPY_STATUS_UNSPECIFIED: CopyStatus
 COPY_STATUS_OK: CopyStatus
 COPY_STATUS_CORRUPT: CopyStatus
@@ -337,7 +364,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries", "former_registries", "certificate_warnings")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -369,6 +396,8 @@ class StatusResponse(_message.Message):
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     CELLS_FIELD_NUMBER: _ClassVar[int]
     UNHEALTHY_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
+    FORMER_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -386,7 +415,23 @@ class StatusResponse(_message.Message):
     listed_at: float
     cells: _containers.RepeatedCompositeFieldContainer[CellPulls]
     unhealthy_registries: _containers.RepeatedCompositeFieldContainer[UnhealthyRegistry]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ...) -> None: ...
+    former_registries: _containers.RepeatedCompositeFieldContainer[FormerRegistry]
+    certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class FormerRegistry(_message.Message):
+    __slots__ = ("address", "configured", "images", "image_bytes", "lrps")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LRPS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    configured: bool
+    images: int
+    image_bytes: int
+    lrps: int
+    def __init__(self, address: _Optional[str] = ..., configured: _Optional[bool] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., lrps: _Optional[int] = ...) -> None: ...
 
 class UnhealthyRegistry(_message.Message):
     __slots__ = ("registry", "private", "use", "since", "fault", "error", "failures", "waiting_jobs", "waiting_lrps")
@@ -753,7 +798,7 @@ class PlannedCopy(_message.Message):
     def __init__(self, source: _Optional[str] = ..., registry: _Optional[str] = ..., known: _Optional[bool] = ..., bytes: _Optional[int] = ..., requests: _Optional[int] = ..., platform_digest: _Optional[str] = ..., problem: _Optional[str] = ..., lrps: _Optional[int] = ...) -> None: ...
 
 class PlannedMigration(_message.Message):
-    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason", "pinned")
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "from_rootfs", "to_rootfs", "copy", "strategy", "instances", "running", "reason", "pinned", "gets_unseen_content")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -767,6 +812,7 @@ class PlannedMigration(_message.Message):
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PINNED_FIELD_NUMBER: _ClassVar[int]
+    GETS_UNSEEN_CONTENT_FIELD_NUMBER: _ClassVar[int]
     process_guid: str
     app_guid: str
     app_name: str
@@ -780,7 +826,8 @@ class PlannedMigration(_message.Message):
     running: int
     reason: Reason
     pinned: bool
-    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ..., pinned: _Optional[bool] = ...) -> None: ...
+    gets_unseen_content: bool
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., from_rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., copy: _Optional[str] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., reason: _Optional[_Union[Reason, str]] = ..., pinned: _Optional[bool] = ..., gets_unseen_content: _Optional[bool] = ...) -> None: ...
 
 class PlannedPin(_message.Message):
     __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs")
@@ -884,21 +931,53 @@ class ApplyEvent(_message.Message):
     total: int
     def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
-class EvictRequest(_message.Message):
-    __slots__ = ("image",)
-    IMAGE_FIELD_NUMBER: _ClassVar[int]
-    image: str
-    def __init__(self, image: _Optional[str] = ...) -> None: ...
+class PlanEvictionRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class EvictResponse(_message.Message):
-    __slots__ = ("url", "bytes", "cache_guid")
+class PlannedEviction(_message.Message):
+    __slots__ = ("name", "cache_guid", "source", "url", "bytes", "verdict", "detail", "deletable_from", "unused_since")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    DELETABLE_FROM_FIELD_NUMBER: _ClassVar[int]
+    UNUSED_SINCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cache_guid: str
+    source: str
+    url: str
+    bytes: int
+    verdict: EvictionVerdict
+    detail: str
+    deletable_from: float
+    unused_since: float
+    def __init__(self, name: _Optional[str] = ..., cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., bytes: _Optional[int] = ..., verdict: _Optional[_Union[EvictionVerdict, str]] = ..., detail: _Optional[str] = ..., deletable_from: _Optional[float] = ..., unused_since: _Optional[float] = ...) -> None: ...
+
+class EvictRequest(_message.Message):
+    __slots__ = ("images",)
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, images: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class EvictedCopy(_message.Message):
+    __slots__ = ("url", "bytes", "cache_guid", "deleted", "error")
     URL_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     url: str
     bytes: int
     cache_guid: str
-    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ...) -> None: ...
+    deleted: bool
+    error: str
+    def __init__(self, url: _Optional[str] = ..., bytes: _Optional[int] = ..., cache_guid: _Optional[str] = ..., deleted: _Optional[bool] = ..., error: _Optional[str] = ...) -> None: ...
 
 class VerifyRequest(_message.Message):
     __slots__ = ("images", "repair")

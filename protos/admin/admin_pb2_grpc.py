@@ -94,10 +94,15 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.FromString,
                 _registered_method=True)
-        self.Evict = channel.unary_unary(
+        self.PlanEviction = channel.unary_stream(
+                '/docker_cache.admin.v1.Admin/PlanEviction',
+                request_serializer=protos_dot_admin_dot_admin__pb2.PlanEvictionRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.PlannedEviction.FromString,
+                _registered_method=True)
+        self.Evict = channel.unary_stream(
                 '/docker_cache.admin.v1.Admin/Evict',
                 request_serializer=protos_dot_admin_dot_admin__pb2.EvictRequest.SerializeToString,
-                response_deserializer=protos_dot_admin_dot_admin__pb2.EvictResponse.FromString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.EvictedCopy.FromString,
                 _registered_method=True)
         self.Verify = channel.unary_stream(
                 '/docker_cache.admin.v1.Admin/Verify',
@@ -224,8 +229,15 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanEviction(self, request, context):
+        """Says which copies may be deleted, and why the others may not, without deleting any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Evict(self, request, context):
-        """Deletes a copy that no LRP uses.
+        """Deletes copies that nothing uses, each by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -338,10 +350,15 @@ def add_AdminServicer_to_server(servicer, server):
                     request_deserializer=protos_dot_admin_dot_admin__pb2.RestoreRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.ApplyEvent.SerializeToString,
             ),
-            'Evict': grpc.unary_unary_rpc_method_handler(
+            'PlanEviction': grpc.unary_stream_rpc_method_handler(
+                    servicer.PlanEviction,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.PlanEvictionRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.PlannedEviction.SerializeToString,
+            ),
+            'Evict': grpc.unary_stream_rpc_method_handler(
                     servicer.Evict,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.EvictRequest.FromString,
-                    response_serializer=protos_dot_admin_dot_admin__pb2.EvictResponse.SerializeToString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.EvictedCopy.SerializeToString,
             ),
             'Verify': grpc.unary_stream_rpc_method_handler(
                     servicer.Verify,
@@ -709,6 +726,33 @@ class Admin:
             _registered_method=True)
 
     @staticmethod
+    def PlanEviction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/PlanEviction',
+            protos_dot_admin_dot_admin__pb2.PlanEvictionRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.PlannedEviction.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Evict(request,
             target,
             options=(),
@@ -719,12 +763,12 @@ class Admin:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/docker_cache.admin.v1.Admin/Evict',
             protos_dot_admin_dot_admin__pb2.EvictRequest.SerializeToString,
-            protos_dot_admin_dot_admin__pb2.EvictResponse.FromString,
+            protos_dot_admin_dot_admin__pb2.EvictedCopy.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,7 @@ from reconcile.apply.journal_rows import close, enter_next
 from reconcile.apply.login_updates import update_login
 from reconcile.apply.replacing import desire_original, remove_original, turn_back
 from reconcile.apply.retiring import retire
+from reconcile.bindings import is_source_silent
 from reconcile.facts import Facts
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
@@ -53,7 +54,10 @@ async def apply(action: Action, observed: Observed, facts: Facts, ports: ActionP
             return Outcome(reason)
         case CacheImage(request):
             job = await ports.requests.request(request)
-            return Outcome(Reason.WAITING_FOR_COPY, f"requested a copy: {request.reason}, job {job.job_id}")
+            # It may have joined a job whose source does not answer, and then need not wait for that.
+            retry_after = 0.0 if is_source_silent(job) and not observed.is_paused else None
+            detail = f"requested a copy: {request.reason}, job {job.job_id}"
+            return Outcome(Reason.WAITING_FOR_COPY, detail, retry_after=retry_after)
         case VerifyImage():
             return await verify_copy(action, observed, ports)
         case BeginMigration():

@@ -7,10 +7,10 @@ from reconcile.apply.action_ports import ActionPorts, Outcome
 from reconcile.apply.asking_source import why_not_at_source
 from reconcile.apply.journal_rows import enter, note_failure
 from reconcile.apply.replacing import remove_original
-from reconcile.decide import request_of_lrp
+from reconcile.copy_choice import request_of_lrp
 from reconcile.errors import DockerCacheError
 from reconcile.facts import Facts
-from reconcile.instances import failure_of_pull
+from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
@@ -31,11 +31,17 @@ async def _request_again(
     guid: ProcessGuid, image: CachedImage, observed: Observed, ports: ActionPorts
 ) -> Outcome:
     if observed.lrp is not None:
-        source = image.source if observed.binding is None else observed.binding.source
-        request = request_of_lrp(observed, observed.lrp, source, reason=Reason.COPY_VANISHED)
+        reason = Reason.COPY_VANISHED
+        # What runs stays on the same content, wherever its tag is now.
+        content = image.platform_digest if is_any_running(observed.instances) else None
+        if observed.former_copy is not None:
+            reason, content = Reason.COPY_IN_FORMER_REGISTRY, image.platform_digest
+        request = request_of_lrp(observed, observed.lrp, reason=reason, content=content)
         if observed.current_copy is not None:  # it has the login of the private registry, not of its source
             known = observed.original_source
-            request = replace(request, credentials=None if known is None else known.credentials)
+            request = replace(
+                request, source=image.source, credentials=None if known is None else known.credentials
+            )
         await ports.requests.request(request)
     await ports.journal.delete_migration(guid)
     vanished = f"{ports.cache.image(image.cache_guid)} vanished from the private registry"
@@ -78,15 +84,24 @@ async def begin(action: BeginMigration, observed: Observed, facts: Facts, ports:
         if not has_copy:
             return await _request_again(guid, image, observed, ports)
         if not action.renews_login:  # otherwise its source is known already, and is not the copy
-            await _save_source(action.lrp, cache_guid, ports)
+            await _save_source(action.lrp, cache_guid, observed, ports)
+    elif observed.former_copy is not None and observed.original_source is not None:
+        await ports.original_sources.save_original_source(observed.original_source)
     if action.strategy is Strategy.BRIDGE:
         return await enter(replace(row, phase=Phase.BRIDGING), ports)
     return await remove_original(row, observed, facts, ports)
 
 
-async def _save_source(lrp: DesiredLrp, cache_guid: CacheGuid, ports: ActionPorts) -> None:
+async def _save_source(
+    lrp: DesiredLrp, cache_guid: CacheGuid, observed: Observed, ports: ActionPorts
+) -> None:
+    """Save what an LRP runs from; of one that runs from a former copy keep what it ran from before."""
     login = lrp.credentials
     source = OriginalSource(lrp.process_guid, cache_guid, lrp.rootfs, login is not None, login)
+    if observed.former_copy is not None:
+        if observed.original_source is None:  # its app staged nothing, and anybody may pull the copy
+            return
+        source = replace(observed.original_source, cache_guid=cache_guid)
     await ports.original_sources.save_original_source(source)
 
 

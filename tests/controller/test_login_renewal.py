@@ -22,6 +22,19 @@ def test_a_thousand_lrps_take_their_turns_one_after_another() -> None:
         assert renewal.seconds_until_turn(key, NOW + wait + 0.001) == 0.0
 
 
+def test_those_that_come_too_late_do_not_come_all_at_once() -> None:
+    """Their passes waited behind others."""
+    renewal = LoginRenewal()
+    keys = [ProcessGuid(f"p-{n}") for n in range(100)]
+    for key in keys:
+        renewal.seconds_until_turn(key, NOW)
+
+    late = [renewal.seconds_until_turn(key, NOW + 30.0) for key in keys[1:]]
+
+    assert late[0] == 0.0
+    assert [round(wait * UPDATES_A_SECOND) for wait in late] == list(range(99))
+
+
 def test_the_first_one_does_not_wait() -> None:
     renewal = LoginRenewal()
 

@@ -18,6 +18,7 @@ from controller.canary import UnaskedCells
 from controller.control import OperatorControl, is_over
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
+from controller.login_renewal import UPDATES_A_SECOND
 from controller.process import Process
 from controller.reconciler import Reconciler
 from controller.store.opening import Store, open_store
@@ -165,6 +166,7 @@ class Bench:
             instances=self.client,
             jobs=records,
             bindings=records,
+            copies=records,
             images=records,
             journal=self.store.journal,
             original_sources=self.store.original_sources,
@@ -1151,6 +1153,8 @@ class TestOperators:
         assert record.rounds == 1
 
 
+LRPS = 30
+UPDATE = "/v1/desired_lrp/update"
 NEW_PULL = Credentials("puller", Secret("another-password"))
 
 
@@ -1234,6 +1238,35 @@ class TestAnotherLogin:
         assert bench.rootfs(app) == FROM_SOURCE
         assert self.password(bench, app) == "source-password"
         assert bench.bbs.requests["/v1/desired_lrp/update"] == 0
+
+    async def test_many_are_updated_one_after_another_with_few_requests(self, bench: Bench) -> None:
+        """The first pass of each waits for its turn, the second one updates it and reads it back."""
+        like = bench.lrp(await bench.app_with_copy())
+        assert like is not None
+        guids = [ProcessGuid(f"p-{number}") for number in range(LRPS)]
+        guid = await bench.store.records.reserve_guid(CONTENT)
+        for each in guids:
+            lrp = DesiredLRP.FromString(like.SerializeToString())
+            lrp.process_guid, lrp.instances, lrp.root_fs = each, 0, CACHE.rootfs(guid).uri
+            lrp.image_username, lrp.image_password = "puller", "cache-password"
+            desired.desire(bench.bbs.state, lrp)
+            source = OriginalSource(
+                each, guid, Rootfs(FROM_SOURCE), needs_credentials=False, credentials=None
+            )
+            await bench.store.original_sources.save_original_source(source)
+        bench.pull_credentials, times = NEW_PULL, list[float]()
+        bench.bbs.callers.append(lambda path, _: times.append(time.monotonic()) if path == UPDATE else None)
+        bench.bbs.requests.clear()
+        async with bench.running(bench.reconciler()):
+            for each in guids:
+                bench.queue.add(each)
+            async with asyncio.timeout(30 + LRPS / 5):
+                while len(times) < LRPS:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+        assert bench.bbs.requests[UPDATE] == LRPS
+        assert sum(bench.bbs.requests.values()) <= 7 * LRPS, bench.bbs.requests
+        assert times[-1] - times[0] + 0.5 >= (LRPS - 1) / UPDATES_A_SECOND
 
 
 REFUSED = (

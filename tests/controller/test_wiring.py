@@ -7,7 +7,7 @@ import pytest
 
 from controller.config import Config
 from controller.registry.http.rate_limiter import TrafficLimits
-from controller.wiring import open_cells_view, open_registries, pull_credentials
+from controller.wiring import open_cells_view, open_registries, pull_credentials, pull_login
 from reconcile.errors import Invalid
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import parse_image_reference
@@ -42,8 +42,8 @@ def test_each_registry_is_reached_as_the_config_says(values: dict[str, Any], tmp
     assert (cache.any_address, source.any_address) == (True, False)
     assert (cache.plain_http, source.plain_http) == (False, True)
     assert cache.ca_file == tmp_path / "file.pem"
-    assert cache.credentials == Credentials("pusher", Secret("own"))
-    assert source.credentials is None
+    assert cache.current_login() == Credentials("pusher", Secret("own"))
+    assert source.current_login() is None
     assert source.limits == TrafficLimits(connections=3)
 
 
@@ -73,3 +73,20 @@ def test_a_login_file_that_cannot_be_read_is_refused(values: dict[str, Any], tmp
         open_registries(Config.model_validate(values))
 
     assert refused.value.code == "bad-auth-file"
+
+
+def test_a_password_that_changes_in_its_file_is_the_present_one(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("controller.file_values.CHECK_EVERY", 0.0)
+    file = Path(values["database_url"].removeprefix("sqlite:///")).with_name("pull")
+    values |= {"cache_pull_username": "puller", "cache_pull_password_file": str(file)}
+    login = pull_login(Config.model_validate(values))
+    assert login is not None
+
+    seen = []
+    for content in (b"next", b"", b"\xff", b"after-that\n"):
+        file.write_bytes(content)
+        seen.append(login.current().password.value)
+
+    assert seen == ["next", "next", "next", "after-that"]

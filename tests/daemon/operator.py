@@ -1,5 +1,6 @@
 """An operator at the command line, beside a running daemon or without one."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -54,6 +55,16 @@ class Operator:
         """Run a command for its text, as people do."""
         config = ("--config", str(self._env.config_path))
         return Answer(*await self._env.run_command(command, *config, *arguments))
+
+
+async def until_deletable(operator: Operator, *names: str) -> None:
+    """Wait until copies have been unused for long enough to be deleted."""
+    async with asyncio.timeout(60):
+        while True:
+            rows = (await operator.runs("evict", "--dry-run", *names)).rows
+            if rows and all(row["verdict"] == "deletable" for row in rows):
+                return
+            await asyncio.sleep(0.2)
 
 
 async def running_apps(env: Environment, *names: str, instances: int = 2) -> list[App]:

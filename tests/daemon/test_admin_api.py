@@ -187,7 +187,7 @@ async def test_lists_come_in_pages(env: Environment) -> None:
         ("ListJobs", pb.ListJobsRequest(page_size=-1), grpc.StatusCode.INVALID_ARGUMENT),
         ("ListApps", pb.ListAppsRequest(filter=pb.Filter(images=["["])), grpc.StatusCode.INVALID_ARGUMENT),
         ("CacheImage", pb.CacheImageRequest(reference=":"), grpc.StatusCode.INVALID_ARGUMENT),
-        ("Evict", pb.EvictRequest(image="nothing"), grpc.StatusCode.NOT_FOUND),
+        ("GetCachedImages", pb.GetCachedImagesRequest(images=["nothing"]), grpc.StatusCode.NOT_FOUND),
     ],
 )
 async def test_what_is_wrong_has_its_status(

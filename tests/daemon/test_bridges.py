@@ -10,7 +10,7 @@ import pytest
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP, DesiredLRPUpdate, ProtoRoutes
 from tests.daemon.conftest import both_versions
-from tests.daemon.environment import PATIENCE, Environment, open_environment, until
+from tests.daemon.environment import PATIENCE, DaemonProcess, Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.daemon.operator import Operator
 from tests.simulators import images
@@ -155,6 +155,16 @@ async def test_a_bridge_is_the_same_but_for_key_domain_and_image(env: Environmen
 PHASES = ["bridging", "bridged", "removed", "starting", "removing-bridge"]
 
 
+async def reached(daemon: DaemonProcess, app: App, phase: str) -> None:
+    """Wait for the first pass in a phase.
+
+    On a busy machine the instances run before a pass can wait for them to start: the pass that desired the
+    LRP tells that it starts.
+    """
+    reason = "desire-unconfirmed" if phase == "starting" else phase
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=reason)
+
+
 @pytest.mark.parametrize("phase", PHASES)
 async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
     env: Environment, phase: str
@@ -163,7 +173,7 @@ async def test_killed_in_any_phase_it_goes_on_and_the_app_notices_nothing(
     app = await running_app(env, instances=3)
     async with watched(env):
         daemon = await env.start_daemon()
-        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=f"{phase}")
+        await reached(daemon, app, phase)
         await daemon.kill()
         again = await env.start_daemon()
         await again.logged("reconciler.resuming-migration", process_guid=app.process_guid)
@@ -250,7 +260,7 @@ class TestOwnersAtWork:
         app = await running_app(env)
         async with watched(env) as invariants:
             daemon = await env.started_daemon()
-            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=f"{phase}")
+            await reached(daemon, app, phase)
             await env.cloud.scale(app, 4)
             await env.cloud.map_route(app, "second.apps.example.com")
             await moved(env, app)
@@ -264,7 +274,7 @@ class TestOwnersAtWork:
         env.cell.settings.stop_delay = 0.3
         app = await running_app(env)
         daemon = await env.started_daemon()
-        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason=f"{phase}")
+        await reached(daemon, app, phase)
         await env.cloud.delete(app)
 
         await until(lambda: not env.bbs.state.desired and not list(env.bbs.state.rows()))

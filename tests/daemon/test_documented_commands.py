@@ -15,7 +15,7 @@ import pytest
 
 from hack.reference import every_command
 from tests.daemon.environment import Environment, open_environment, until
-from tests.daemon.operator import Row, running_apps
+from tests.daemon.operator import Operator, Row, running_apps, until_deletable
 from tests.documents import PAGES, Block, blocks, documents
 from tests.simulators import images
 
@@ -51,6 +51,7 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
         tmp_path, start_delay=0.05, pulls=False, sync_interval=5.0, converge_interval=1.0
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "start_paused": True, "log_level": "info"}
+        opened.settings |= {"eviction_grace": "1s"}
         await running_apps(opened, "web", "worker", instances=1)
         await opened.started_daemon()
         yield opened
@@ -158,8 +159,12 @@ class Typist:
         prepared = [
             await self._actual(word, words) for word in words if word != "--watch"
         ]  # it would not end
-        if ("--apply" in words or words[0] == "restore") and "--yes" not in words and "--out" not in words:
+        asks = "--apply" in words or words[0] in {"evict", "restore"}
+        if asks and not {"--yes", "--out", "--dry-run"} & set(words):
             prepared.append("--yes")  # nobody is there to be asked
+        named = [word for word in prepared[1:] if not word.startswith("-")]
+        if words[0] == "evict" and named:
+            await until_deletable(Operator(self._env), *named)
         return prepared
 
     async def _actual(self, word: str, words: list[str]) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from controller.admin.admin_client import open_client
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.daemon.environment import Environment, open_environment, until
-from tests.daemon.operator import Operator, running_apps
+from tests.daemon.operator import Operator, running_apps, until_deletable
 from tests.simulators import images
 from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
@@ -30,7 +31,8 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         sync_interval=5.0,
         converge_interval=1.0,
     ) as opened:
-        opened.settings |= {"sync_interval": "1s"}
+        opened.settings |= {"sync_interval": "1s", "eviction_grace": "1s"}
+        opened.bbs.state.desired["other"] = DesiredLRP(process_guid="other", domain="other")
         yield opened
 
 
@@ -146,15 +148,16 @@ async def test_evict_refuses_what_runs_and_deletes_what_does_not(env: Environmen
     (image,) = (await operator.runs("images")).rows
     repository = image["url"].partition("/")[2].rpartition(":")[0]
 
-    refused = await operator.runs("evict", image["cache_guid"])
+    refused = await operator.runs("evict", "--yes", image["cache_guid"])
     await env.cloud.delete(web)
     await env.cloud.sync()
     await until(lambda: env.lrp(web) is None)
-    evicted = await operator.runs("evict", image["cache_guid"])
-    again = await operator.runs("evict", image["cache_guid"])
+    await until_deletable(operator, image["cache_guid"])
+    evicted = await operator.runs("evict", "--yes", image["cache_guid"])
+    again = await operator.runs("evict", "--yes", image["cache_guid"])
 
     assert refused.status == REFUSED
-    assert f"image-in-use: {image['cache_guid']} is used by these LRPs: {web.process_guid}" in refused.err
+    assert f"{image['cache_guid']}: used by LRP {web.process_guid}" in refused.err
     assert evicted.status == 0, evicted.err
     assert env.cache.pull_manifest(repository, "latest") is None
     assert (await operator.runs("images")).rows == []
@@ -168,7 +171,8 @@ async def test_what_was_evicted_is_copied_anew_under_the_same_guid(env: Environm
     operator = Operator(env)
     reference = env.source.push("team/tool", "2", images.image([images.layer(9000, 4)]))
     first = (await operator.runs("cache", "--follow", reference)).rows[-1]
-    await operator.runs("evict", first["cache_guid"])
+    await until_deletable(operator, first["cache_guid"])
+    await operator.runs("evict", "--yes", first["cache_guid"])
 
     second = (await operator.runs("cache", "--follow", reference)).rows[-1]
 
@@ -229,7 +233,9 @@ async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> No
     operator = Operator(env)
     await operator.runs("reconcile")
     await operator.runs("reconcile", "--apply", "--yes")
-    await operator.runs("evict", "nothing")
+    await operator.runs("evict", "--yes", "nothing")
+    async with open_client(*env.admin) as client:
+        assert [row["deleted"] async for row in client.evict(["nothing"])] == [False]
     await operator.runs("resume")
     await daemon.stop()
 
@@ -238,14 +244,15 @@ async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> No
     entries = [(row["call"], row["outcome"].partition(":")[0]) for row in audit.rows]
     assert entries == [
         ("Resume", "done"),
-        ("Evict", "admin"),
+        ("Evict", "done"),
+        ("Evict", "begun"),
         ("Apply", "done"),
         ("Apply", "begun"),
     ], "asking is no entry"
     assert {row["caller"] for row in audit.rows} == {"CN=client"}
     assert json.loads(audit.rows[-1]["arguments"]) == {"max_in_flight": 0, "migrations": 1}
     logged = [line["data"] for line in daemon.lines if line.get("message") == "docker-cache.admin.called"]
-    assert [line["call"] for line in logged] == ["Apply", "Apply", "Evict", "Resume"]
+    assert [line["call"] for line in logged] == ["Apply", "Apply", "Evict", "Evict", "Resume"]
 
 
 async def test_no_password_is_in_what_operators_see(env: Environment) -> None:
@@ -372,7 +379,9 @@ async def test_images_are_named_by_a_prefix_or_their_source_and_several_at_once(
     shown = await operator.runs("image", first["cache_guid"][:13], second["source"])
     verified = await operator.runs("verify", third["source"], first["cache_guid"][:18])
     short = await operator.runs("image", first["cache_guid"][:3])
-    evicted = await operator.runs("evict", first["cache_guid"][:13], "0000000000", second["source"])
+    await until_deletable(operator, first["cache_guid"], second["cache_guid"])
+    named = (first["cache_guid"][:13], "0000000000", second["source"])
+    evicted = await operator.runs("evict", "--yes", *named)
     left = await operator.runs("images")
 
     assert [row["cache_guid"] for row in shown.rows] == [first["cache_guid"], second["cache_guid"]]
@@ -384,7 +393,7 @@ async def test_images_are_named_by_a_prefix_or_their_source_and_several_at_once(
     assert "1 of 3 copies was not deleted" in evicted.err
     assert [row["cache_guid"] for row in left.rows] == [third["cache_guid"]]
     audit = (await operator.runs("audit")).rows
-    assert json.loads(audit[0]["arguments"])["cache_guid"] == second["cache_guid"]
+    assert json.loads(audit[0]["arguments"])["deleted"] == [first["cache_guid"], second["cache_guid"]]
 
 
 async def test_an_lrp_is_named_by_a_unique_prefix_of_its_process_guid(env: Environment) -> None:

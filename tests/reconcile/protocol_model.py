@@ -414,7 +414,7 @@ class App:
             has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, self.copy)
             assert has_run, "called cached although nothing ran from the copy"
             assert PROCESS in self.bbs.desired, "called cached, but it is gone"
-            assert self.bbs.desired[PROCESS].rootfs == TARGET.rootfs, "called cached, but it is on its source"
+            assert pull_of(self.bbs.desired[PROCESS]) == self.copy, "called cached, but it is on its source"
         if reason is Reason.RESTORED and PROCESS in self.bbs.desired:
             assert pull_of(self.bbs.desired[PROCESS]) == self.source, "called restored, but it is on the copy"
         if reason in FAILURES or reason is Reason.IMAGE_NOT_STARTED:

@@ -138,7 +138,7 @@ class TestACopyThatTheStoreDoesNotKnow:
 
     LOST = replace(
         READY,
-        lrp=replace(LRP, rootfs=RULES.cache.rootfs(GUID)),
+        lrp=replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID)),
         instances=(RUNNING,),
         binding=None,
         job=None,

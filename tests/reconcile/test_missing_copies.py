@@ -39,7 +39,7 @@ from tests.reconcile.test_decide import (
     SOURCE,
 )
 
-COPY = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+COPY = replace(LRP, rootfs=RULES.cache.rootfs(GUID), credentials=RULES.pull_credentials)
 ORIGINAL = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=LRP.credentials)
 MISSING = replace(IMAGE, missing_since=NOW - 60, missing="its manifest (MANIFEST_UNKNOWN)")
 LOST = replace(MISSING, lost_since=NOW - 10)

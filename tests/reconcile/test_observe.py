@@ -14,13 +14,14 @@ from reconcile.records import (
     CachedImage,
     Goal,
     KnownCopy,
+    LrpKey,
     LrpRecord,
     Migration,
     OriginalSource,
     Phase,
     Strategy,
 )
-from reconcile.references import CacheGuid, ImageReference, Rootfs
+from reconcile.references import CacheGuid, Rootfs
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RULES, RUNNING
 
 CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1", cache=RULES.cache)
@@ -69,7 +70,7 @@ class Reads:
         self.read.append(f"record {process_guid}")
         return None
 
-    async def find_copy(self, app_guid: AppGuid, source: ImageReference) -> KnownCopy:
+    async def find_copy(self, key: LrpKey) -> KnownCopy:
         self.read.append("copy")
         return self.copy
 

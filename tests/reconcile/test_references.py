@@ -18,6 +18,7 @@ from reconcile.references import (
     Digest,
     ImageReference,
     Rootfs,
+    guid_like_in,
     image_from_rootfs,
     parse_digest,
     parse_image_reference,
@@ -985,3 +986,33 @@ def test_another_image_has_no_guid(text: str) -> None:
 def test_the_private_registry_is_known_in_any_spelling(text: str, held: bool) -> None:  # noqa: FBT001 - a table
     assert CacheRepositories("cache.example:8080").covers(parse_image_reference(text)) is held
     assert CacheRepositories("CACHE.example:8080").covers(parse_image_reference(text)) is held
+
+
+class TestFormerRegistries:
+    """The private registry is another one now, and the former ones are known."""
+
+    GUID = CacheGuid("3d9f1a52-8c1c-4e58-9a1c-0b1c8d2f5e77")
+    OLD = CacheRepositories("old.example:5000", "docker-cache:{guid}")
+    CACHE = CacheRepositories("cache.example:8080", former=(OLD,))
+
+    def test_a_copy_in_a_former_one_is_ours_and_not_in_the_present_one(self) -> None:
+        image = self.OLD.image(self.GUID)
+
+        assert self.CACHE.former_of(image) == self.OLD
+        assert self.CACHE.owns(image)
+        assert not self.CACHE.covers(image)
+        assert self.CACHE.owns(self.CACHE.image(self.GUID))
+        assert not self.CACHE.owns(parse_image_reference("registry.example.com/team/app:1"))
+
+    def test_the_repositories_of_a_recorded_registry_are_named_as_it_names_them(self) -> None:
+        assert self.CACHE.of_registry("") == self.CACHE
+        assert self.CACHE.of_registry("CACHE.example:8080") == self.CACHE
+        assert self.CACHE.of_registry("old.example:5000") == self.OLD
+        unknown = self.CACHE.of_registry("older.example:5000")
+        assert str(unknown.image(self.GUID)) == f"older.example:5000/{self.GUID}:latest"
+
+    def test_what_looks_like_a_guid_is_found_wherever_it_stands(self) -> None:
+        assert guid_like_in(self.OLD.image(self.GUID)) == self.GUID
+        assert guid_like_in(parse_image_reference(f"x.example/a/{self.GUID}")) == self.GUID
+        assert guid_like_in(parse_image_reference("x.example/team/app:1")) is None
+        assert guid_like_in(parse_image_reference(f"x.example/a{self.GUID}0")) is None

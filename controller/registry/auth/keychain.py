@@ -1,4 +1,4 @@
-"""Finds the operator's login for an image: in the config, in the login file, or in a credential helper.
+"""Finds the operator's login for an image: of the config, in the login file, or in a credential helper.
 
 The first of these that has a login is used. Credentials that come with an image take precedence over
 all of them, and are not looked up here.
@@ -40,7 +40,7 @@ class Keychain:
             image: The image; its domain and path select the login.
             refused: A login that the registry refused; a helper that returned it is run again.
         """
-        configured = self._settings_of(image.domain).credentials
+        configured = self._settings_of(image.domain).current_login()
         if configured is not None:
             return configured
         if self._file is None:

@@ -9,7 +9,10 @@ Callers see to redirects, authentication and retries.
 import ssl
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+from controller.file_values import FileValue
+from controller.registry.http.addresses import AddressRules
 from controller.registry.http.connection import Connection, can_read
 from controller.registry.http.deadlines import DeadlineTimer
 from controller.registry.http.dialling import open_connection
@@ -20,6 +23,15 @@ from controller.registry.http.settings import RegistrySettings, Timeouts, settin
 from controller.registry.http.urls import Origin
 
 _IDLE_PER_ORIGIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What the requests that may share a connection have in common; `tls` is None for an http origin."""
+
+    origin: Origin
+    rules: AddressRules
+    tls: ssl.SSLContext | None
 
 
 class ConnectionPool:
@@ -37,8 +49,8 @@ class ConnectionPool:
         self._rate_limiter = RateLimiter(limits, own, longest_wait=timeouts.idle)
         self._timer = DeadlineTimer()
         self._lock = threading.Lock()
-        self._idle: dict[object, list[Connection]] = {}
-        self._tls: dict[RegistrySettings, ssl.SSLContext] = {}
+        self._idle: dict[_Key, list[Connection]] = {}
+        self._tls: dict[RegistrySettings, FileValue[ssl.SSLContext]] = {}
         self._is_closed = False
 
     def close(self) -> None:
@@ -51,7 +63,7 @@ class ConnectionPool:
             connection.close()
         self._timer.close()
 
-    def _keep(self, key: object, connection: Connection) -> None:
+    def _keep(self, key: "_Key", connection: Connection) -> None:
         """Keep a connection for the next request."""
         with self._lock:
             group = self._idle.setdefault(key, [])
@@ -79,7 +91,11 @@ class ConnectionPool:
             raise
 
     def _send(self, request: Request, context: RequestContext, limits: HostLimits) -> Response:
-        key = (request.url.origin, context.rules)
+        try:
+            tls = self._tls_of(request.url.origin)
+        except FAILURES as error:
+            raise failure(error, request.url, context.cancellation) from error
+        key = _Key(request.url.origin, context.rules, tls)
         kept = self._take_kept(key)
         if kept is not None:
             try:
@@ -90,12 +106,13 @@ class ConnectionPool:
             except FAILURES as error:
                 raise failure(error, request.url, context.cancellation) from error
         try:
-            fresh = self._connect(request.url.origin, context)
+            fresh = open_connection(request.url.origin, self._timeouts, context, tls)
             return self._exchange(fresh, request, key=key, context=context, limits=limits)
         except FAILURES as error:
             raise failure(error, request.url, context.cancellation) from error
 
-    def _take_kept(self, key: object) -> Connection | None:
+    def _take_kept(self, key: "_Key") -> Connection | None:
+        self._close_outdated(key)
         while True:
             with self._lock:
                 group = self._idle.get(key)
@@ -104,23 +121,31 @@ class ConnectionPool:
                 return connection
             connection.close()
 
-    def _connect(self, origin: Origin, context: RequestContext) -> Connection:
-        tls = self._tls_of(origin) if origin.scheme == "https" else None
-        return open_connection(origin, self._timeouts, context, tls)
+    def _close_outdated(self, key: "_Key") -> None:
+        """Close the idle connections to an origin that were opened before its certificates changed."""
+        with self._lock:
+            outdated = [each for each in self._idle if each.origin == key.origin and each.tls is not key.tls]
+            connections = [connection for each in outdated for connection in self._idle.pop(each)]
+        for connection in connections:
+            connection.close()
 
-    def _tls_of(self, origin: Origin) -> ssl.SSLContext:
+    def _tls_of(self, origin: Origin) -> ssl.SSLContext | None:
+        """Return the present TLS context for an origin; None for an http origin."""
+        if origin.scheme != "https":
+            return None
         settings = self._settings.get(settings_key(origin), RegistrySettings())
         with self._lock:
             if settings not in self._tls:
                 self._tls[settings] = settings.tls_context()
-            return self._tls[settings]
+            tls = self._tls[settings]
+        return tls.current()
 
     def _exchange(
         self,
         connection: Connection,
         request: Request,
         *,
-        key: object,
+        key: "_Key",
         context: RequestContext,
         limits: HostLimits,
     ) -> Response:

@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.file_values import FileValue
 from controller.registry.http.addresses import ANY_ADDRESS, AddressRules
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.urls import Origin, Url, parse_url
@@ -22,6 +23,7 @@ class RegistrySettings:
         ca_file: PEM bundle of the authorities to trust, in place of the system's.
         client_cert_file: PEM client certificate; needs `client_key_file`.
         credentials: Used for copies that have no credentials of their own.
+        login: The same, as it is in a file now; replaces `credentials`.
         any_address: The host, and the hosts that it refers to, may have private addresses: true for the
             private registry.
         limits: On the traffic to it; None takes the default for all hosts.
@@ -32,20 +34,35 @@ class RegistrySettings:
     client_cert_file: Path | None = None
     client_key_file: Path | None = None
     credentials: Credentials | None = None
+    login: FileValue[Credentials] | None = None
     any_address: bool = False
     limits: TrafficLimits | None = None
 
-    def tls_context(self) -> ssl.SSLContext:
-        """Build the TLS context for connections to the host."""
+    def current_login(self) -> Credentials | None:
+        """Return the login as it is now."""
+        return self.credentials if self.login is None else self.login.current()
+
+    def tls_context(self) -> FileValue[ssl.SSLContext]:
+        """Build the TLS context for connections to the host; it follows the files."""
+        named = self.ca_file or _system_authorities(), self.client_cert_file, self.client_key_file
+        return FileValue(tuple(file for file in named if file is not None), self._make_tls_context)
+
+    def _make_tls_context(self) -> ssl.SSLContext:
         tls = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
         if self.client_cert_file is not None:
             key = None if self.client_key_file is None else str(self.client_key_file)
-            tls.load_cert_chain(str(self.client_cert_file), key)
+            tls.load_cert_chain(str(self.client_cert_file), key, password="")  # an encrypted key fails
         return tls
 
     def rules(self, general: AddressRules) -> AddressRules:
         """Return the rules for addresses that requests for this registry may reach."""
         return ANY_ADDRESS if self.any_address else general
+
+
+def _system_authorities() -> Path:
+    """Name the file of the authorities that the system trusts; it need not exist."""
+    paths = ssl.get_default_verify_paths()
+    return Path(paths.cafile or paths.openssl_cafile)
 
 
 @dataclass(frozen=True, slots=True)

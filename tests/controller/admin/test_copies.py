@@ -1,7 +1,7 @@
-"""Copies deleted and read back for operators, over a real store and a registry and a BBS in memory."""
+"""Copies deleted and read back for operators, over a real store and a registry in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -9,13 +9,19 @@ from cryptography.fernet import Fernet
 
 from controller.admin.copies import Copies, CopyDependencies, CopyStatus, ReadBackResult
 from controller.store.opening import Store, open_store
-from controller.store.sql import SqlRecords
-from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
-from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
+from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.eviction import (
+    CopyUser,
+    EvictionDecision,
+    EvictionVerdict,
+    Usage,
+    UseKind,
+    decide_eviction,
+)
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, CacheJob, JobId, JobState
-from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
-from tests.controller.store.samples import digest, image, migration
+from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
+from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
+from tests.controller.store.samples import digest, image
 
 CACHE = CacheRepositories("cache.example:8080")
 CONTENT, BLOBS = digest(9), (digest(50), digest(51))
@@ -34,11 +40,13 @@ class Registry:
     note_refusal: Exception | None = None
     deleting: asyncio.Event = field(default_factory=asyncio.Event)
     may_delete: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: int = 0
 
     def __post_init__(self) -> None:
         self.may_delete.set()
 
     async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
+        self.asked += 1
         self.deleting.set()
         await self.may_delete.wait()
         if self.refusal is not None:
@@ -63,52 +71,29 @@ class Registry:
 
 
 @dataclass
-class Listing:
-    infos: list[SchedulingInfo]
-    skipped: int
+class Uses:
+    """What uses copies, as looks find it, the first and those after it."""
 
-    async def __aiter__(self) -> AsyncIterator[SchedulingInfo]:
-        for info in self.infos:
-            yield info
+    found: list[Usage] = field(default_factory=lambda: [Usage(NOW)])
+    decided: dict[CacheGuid, EvictionDecision] = field(default_factory=dict)
+    store: Store | None = None
 
+    async def decide(self, wanted: Collection[CacheGuid]) -> list[EvictionDecision]:
+        assert self.store is not None
+        images = await self.store.records.list_images()
+        usage = await self.look(images)
+        return [
+            self.decided.get(image.cache_guid)
+            or decide_eviction(image, usage, unused_since=1.0, grace=600.0, twin=None)
+            for image in images
+            if image.cache_guid in wanted
+        ]
 
-@dataclass
-class Bbs:
-    """A BBS that lists LRPs, of which it cannot give some."""
+    async def look(self, images: Sequence[CachedImage]) -> Usage:
+        return self.found.pop(0) if len(self.found) > 1 else self.found[0]
 
-    infos: list[SchedulingInfo] = field(default_factory=list)
-    unreadable: int = 0
-
-    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Listing:
-        return Listing([info for info in self.infos if domain in {"", info.domain}], self.unreadable)
-
-    def desire(self, process_guid: str, rootfs: str, *, domain: str = "cf-apps") -> None:
-        tag = ModificationTag("e", 0)
-        self.infos.append(
-            SchedulingInfo(ProcessGuid(process_guid), domain, AppGuid("a"), Rootfs(rootfs), 1, tag)
-        )
-
-
-@dataclass
-class LateListing(Listing):
-    records: SqlRecords
-    cache_guid: CacheGuid
-
-    async def __aiter__(self) -> AsyncIterator[SchedulingInfo]:
-        if await self.records.find_image(self.cache_guid) is None:
-            for info in self.infos:
-                yield info
-
-
-@dataclass
-class LateBbs(Bbs):
-    """An LRP is desired from a copy in the moment in which the copy is forgotten."""
-
-    records: SqlRecords = field(kw_only=True)
-    cache_guid: CacheGuid = field(kw_only=True)
-
-    def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Listing:
-        return LateListing(self.infos, 0, self.records, self.cache_guid)
+    async def confirm(self, images: Sequence[CachedImage]) -> Usage:
+        return await self.look(images)
 
 
 @dataclass
@@ -118,8 +103,7 @@ class Makers:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        assert platform_digest == CONTENT
-        return self.lock
+        return self.lock if platform_digest == CONTENT else asyncio.Lock()
 
 
 @dataclass
@@ -153,19 +137,36 @@ class Bench:
     store: Store
     image: CachedImage
     registry: Registry = field(default_factory=Registry)
-    bbs: Bbs = field(default_factory=Bbs)
+    uses: Uses = field(default_factory=Uses)
     cache: CacheRepositories = CACHE
     makers: Makers = field(default_factory=Makers)
     repairs: Repairs = field(default_factory=Repairs)
 
     @property
     def copies(self) -> Copies:
+        self.uses.store = self.store
         return Copies(
             self.store.records,
-            self.store.journal,
-            self.bbs,
-            CopyDependencies(self.registry, self.cache, self.makers, self.repairs, self.registry),
+            CopyDependencies(
+                self.registry,
+                self.cache,
+                self.makers,
+                self.repairs,
+                self.registry,
+                usage=self.uses,
+                checks=self.store.copy_checks,
+            ),
         )
+
+    async def evict(self) -> DockerCacheError | None:
+        """Delete the copy, and return why it was not deleted."""
+        (evicted,) = [each async for each in self.copies.evict([self.image])]
+        assert evicted.image == self.image
+        return evicted.error
+
+    def use(self, *process_guids: str, kind: UseKind = UseKind.LRP) -> Usage:
+        """Make what a look finds."""
+        return Usage(NOW, {self.guid: tuple(CopyUser(kind, each) for each in process_guids)})
 
     @property
     def guid(self) -> CacheGuid:
@@ -198,78 +199,49 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 class TestUsers:
-    async def test_a_copy_is_used_by_the_lrps_that_are_desired_from_it(self, bench: Bench) -> None:
-        bench.bbs.desire("p-2", CACHE.rootfs(bench.guid).uri)
-        bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
-        bench.bbs.desire("p-3", CACHE.rootfs(UNKNOWN).uri)
-        bench.bbs.desire("p-4", "docker:///library/nginx#latest")
+    async def test_lrps_that_are_desired_from_a_copy_or_being_migrated_use_it(self, bench: Bench) -> None:
+        users = [
+            CopyUser(UseKind.LRP, "p-2"),
+            CopyUser(UseKind.MIGRATION, "p-1"),
+            CopyUser(UseKind.MIGRATION, "p-2"),
+            CopyUser(UseKind.STOPPED_LRP, "p-3"),
+            CopyUser(UseKind.STAGED_APP, "app-1"),
+        ]
+        bench.uses.found = [Usage(NOW, {bench.guid: tuple(users)})]
 
-        assert list(await bench.copies.users(bench.image)) == ["p-1", "p-2"]
-
-    async def test_an_lrp_of_any_domain_uses_it(self, bench: Bench) -> None:
-        """Bridges, and whoever desires an LRP without us."""
-        bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri, domain="somebody-else")
-
-        assert list(await bench.copies.users(bench.image)) == ["p-1"]
-
-    async def test_an_lrp_uses_it_however_it_spells_the_registry(self, bench: Bench) -> None:
-        bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri.replace("cache.example", "Cache.Example"))
-
-        assert list(await bench.copies.users(bench.image)) == ["p-1"]
-
-    async def test_an_lrp_uses_it_by_its_digest_too(self, bench: Bench) -> None:
-        path = f"docker://{CACHE.address}/{bench.guid}"
-        bench.bbs.desire("p-1", f"{path}@{CONTENT.algorithm}#{CONTENT.hex}")
-        bench.bbs.desire("p-2", f"docker://user:password@{CACHE.address}/{bench.guid}#latest")
-        bench.bbs.desire("p-3", f"docker://registry.example/{bench.guid}#latest")
-
-        assert list(await bench.copies.users(bench.image)) == ["p-1", "p-2"]
-
-    async def test_an_lrp_that_is_being_moved_to_it_uses_it(self, bench: Bench) -> None:
-        await bench.store.journal.save_migration(replace(migration("p-1"), cache_guid=bench.guid))
-        await bench.store.journal.save_migration(replace(migration("p-2"), cache_guid=UNKNOWN))
-
-        assert list(await bench.copies.users(bench.image)) == ["p-1"]
-
-    async def test_an_lrp_that_is_both_is_named_once(self, bench: Bench) -> None:
-        await bench.store.journal.save_migration(replace(migration("p-1"), cache_guid=bench.guid))
-        bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
-
-        assert list(await bench.copies.users(bench.image)) == ["p-1"]
+        assert await bench.copies.users([bench.image]) == [["p-1", "p-2", "p-3"]]
 
     async def test_what_cannot_be_read_may_use_it(self, bench: Bench) -> None:
-        bench.bbs.unreadable = 2
+        bench.uses.found = [Usage(NOW, problem=Invalid("bbs", "unreadable-lrps", "2 LRPs"))]
 
         with pytest.raises(Invalid) as caught:
-            await bench.copies.users(bench.image)
+            await bench.copies.users([bench.image])
 
         assert caught.value.code == "unreadable-lrps"
 
 
 class TestEvict:
-    async def test_a_copy_that_nothing_runs_from_is_gone_from_registry_and_store(self, bench: Bench) -> None:
-        bench.bbs.desire("p-1", "docker:///library/nginx#latest")
-
-        await bench.copies.evict(bench.image)
+    async def test_a_copy_that_nothing_uses_is_gone_from_registry_and_store(self, bench: Bench) -> None:
+        assert await bench.evict() is None
 
         assert await bench.known() is None
         assert bench.registry.held == set()
 
     async def test_its_content_gets_the_same_guid_again(self, bench: Bench) -> None:
         """So that what was desired from it once runs again when it is copied again."""
-        await bench.copies.evict(bench.image)
+        await bench.evict()
 
         assert await bench.store.records.reserve_guid(CONTENT) == bench.guid
 
     async def test_its_note_goes_with_it(self, bench: Bench) -> None:
         bench.registry.notes.add(bench.guid)
-        await bench.copies.evict(bench.image)
+        await bench.evict()
 
         assert bench.registry.notes == set()
 
     async def test_a_note_that_cannot_be_deleted_keeps_no_copy(self, bench: Bench) -> None:
         bench.registry.note_refusal = Unavailable("registry", "timeout", "no answer")
-        await bench.copies.evict(bench.image)
+        await bench.evict()
 
         assert await bench.known() is None
         assert bench.registry.held == set()
@@ -278,50 +250,64 @@ class TestEvict:
         bench.registry.notes.add(bench.guid)
         bench.registry.refusal = Invalid("registry", "UNSUPPORTED", "no deletion")
 
-        with pytest.raises(Invalid):
-            await bench.copies.evict(bench.image)
+        error = await bench.evict()
 
+        assert isinstance(error, Invalid)
         assert bench.registry.notes == {bench.guid}
 
     async def test_a_copy_that_is_not_known_is_not_found(self, bench: Bench) -> None:
-        with pytest.raises(NotFound) as caught:
-            await bench.copies.evict(replace(bench.image, cache_guid=UNKNOWN))
+        known = bench.image
+        bench.image = replace(known, cache_guid=UNKNOWN)
 
-        assert caught.value.code == "no-such-image"
-        assert await bench.known() == bench.image
+        error = await bench.evict()
+
+        assert isinstance(error, NotFound)
+        assert error.code == "no-such-image"
+        assert await bench.store.records.find_image(known.cache_guid) == known
 
     async def test_a_copy_that_is_used_stays_and_its_users_are_named(self, bench: Bench) -> None:
-        for number in range(5):
-            bench.bbs.desire(f"p-{number}", CACHE.rootfs(bench.guid).uri)
+        bench.uses.found = [bench.use(*(f"p-{number}" for number in range(5)))]
 
-        with pytest.raises(Conflict, match=r"p-0, p-1, p-2 and 2 more$") as caught:
-            await bench.copies.evict(bench.image)
+        error = await bench.evict()
 
-        assert caught.value.code == "image-in-use"
+        assert isinstance(error, Conflict)
+        assert error.code == "image-in-use"
+        assert error.detail.endswith("used by LRP p-0, LRP p-1, LRP p-2 and 2 more")
         assert await bench.known() == bench.image
         assert bench.registry.held == {bench.target}
 
     async def test_a_copy_that_somebody_begins_to_use_in_that_moment_stays(self, bench: Bench) -> None:
         """A pass that had looked before it was forgotten."""
-        bench.bbs = LateBbs(records=bench.store.records, cache_guid=bench.guid)
-        bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
-        assert list(await bench.copies.users(bench.image)) == []
+        bench.uses.found = [Usage(NOW), bench.use("p-1")]
 
-        with pytest.raises(Conflict) as caught:
-            await bench.copies.evict(bench.image)
+        error = await bench.evict()
 
-        assert caught.value.code == "image-in-use"
+        assert isinstance(error, Conflict)
+        assert error.code == "image-in-use"
         assert await bench.known() == bench.image
         assert bench.registry.held == {bench.target}
 
-    async def test_a_copy_stays_when_it_is_not_known_who_uses_it(self, bench: Bench) -> None:
-        bench.bbs.unreadable = 1
+    @pytest.mark.parametrize("looks", [1, 2], ids=["at-first", "at-last"])
+    async def test_a_copy_stays_when_it_is_not_known_who_uses_it(self, bench: Bench, looks: int) -> None:
+        problem = Invalid("bbs", "listing-empty", "no LRP at all")
+        bench.uses.found = [Usage(NOW)] * (looks - 1) + [Usage(NOW, problem=problem)]
 
-        with pytest.raises(Invalid):
-            await bench.copies.evict(bench.image)
+        assert await bench.evict() is problem
 
         assert await bench.known() == bench.image
         assert bench.registry.held == {bench.target}
+
+    async def test_a_copy_that_is_not_unused_for_long_enough_stays(self, bench: Bench) -> None:
+        bench.uses.decided[bench.guid] = EvictionDecision(
+            bench.image, EvictionVerdict.TOO_SOON, "first seen unused 5 s ago; 600 s are required"
+        )
+
+        error = await bench.evict()
+
+        assert isinstance(error, Conflict)
+        assert error.code == "too-soon"
+        assert "first seen unused 5 s ago" in error.detail
+        assert await bench.known() == bench.image
 
     async def test_a_registry_that_does_not_delete_is_told_how_to_and_the_copy_stays_known(
         self, bench: Bench
@@ -329,23 +315,37 @@ class TestEvict:
         """E14."""
         bench.registry.refusal = Invalid("registry", "UNSUPPORTED", "the operation is unsupported")
 
-        with pytest.raises(Invalid, match="REGISTRY_STORAGE_DELETE_ENABLED=true") as caught:
-            await bench.copies.evict(bench.image)
+        error = await bench.evict()
 
-        assert caught.value.code == "UNSUPPORTED"
+        assert isinstance(error, Invalid)
+        assert error.code == "UNSUPPORTED"
+        assert "REGISTRY_STORAGE_DELETE_ENABLED=true" in error.detail
         assert await bench.known() == bench.image
 
     async def test_a_registry_that_does_not_answer_leaves_the_copy_known(self, bench: Bench) -> None:
         bench.registry.refusal = Unavailable("registry", "timeout", "x")
 
-        with pytest.raises(Unavailable):
-            await bench.copies.evict(bench.image)
+        assert await bench.evict() is bench.registry.refusal
 
         assert await bench.known() == bench.image
 
+    async def test_a_registry_that_does_not_answer_is_asked_for_one_copy_only(self, bench: Bench) -> None:
+        twin = image(await bench.store.records.reserve_guid(digest(8)), platform=digest(8))
+        await bench.store.records.keep_image(twin, BLOBS)
+        bench.registry.refusal = Unavailable("registry", "timeout", "x")
+
+        evicted = [each async for each in bench.copies.evict([bench.image, twin])]
+
+        assert [each.error for each in evicted] == [bench.registry.refusal] * 2
+        assert bench.registry.asked == 1
+        assert {each.cache_guid for each in await bench.store.records.list_images()} == {
+            bench.guid,
+            twin.cache_guid,
+        }
+
     async def test_a_caller_who_leaves_in_the_middle_leaves_the_copy_known(self, bench: Bench) -> None:
         bench.registry.may_delete.clear()
-        evicting = asyncio.create_task(bench.copies.evict(bench.image))
+        evicting = asyncio.create_task(bench.evict())
         await bench.registry.deleting.wait()
         evicting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -356,23 +356,26 @@ class TestEvict:
     async def test_a_copy_that_was_deleted_there_already_is_forgotten(self, bench: Bench) -> None:
         bench.registry.held.clear()
 
-        await bench.copies.evict(bench.image)
+        assert await bench.evict() is None
 
         assert await bench.known() is None
 
-    async def test_a_copy_that_stays_needs_verification_as_before(self, bench: Bench) -> None:
+    async def test_a_copy_that_stays_is_known_as_before(self, bench: Bench) -> None:
         await bench.doubt(5.0)
+        await bench.store.copy_checks.save_check(CopyCheck(bench.guid, checked_at=3.0))
+        await bench.store.copy_checks.mark_unused({bench.guid: 4.0})
         bench.registry.refusal = Unavailable("registry", "timeout", "x")
 
-        with pytest.raises(Unavailable):
-            await bench.copies.evict(bench.image)
+        assert await bench.evict() is bench.registry.refusal
 
         assert await bench.known() == bench.image
+        check = await bench.store.copy_checks.find_check(bench.guid)
+        assert check == CopyCheck(bench.guid, checked_at=3.0, unused_since=4.0)
 
     async def test_it_waits_for_whoever_makes_a_copy_of_the_same_content(self, bench: Bench) -> None:
         """Otherwise the record of a copy that was just made would outlive its manifest."""
         async with asyncio.TaskGroup() as group, bench.makers.lock:
-            group.create_task(bench.copies.evict(bench.image))
+            group.create_task(bench.evict())
             for _ in range(3):  # reads of the store, behind those of the other
                 assert await bench.known() == bench.image
 
@@ -380,22 +383,28 @@ class TestEvict:
 
     async def test_the_same_manifest_in_a_shared_repository_is_not_taken_along(self, bench: Bench) -> None:
         """E13."""
-        bench.cache = CacheRepositories("cache.example:8080", "docker-cache:{guid}")
-        twin = image(await bench.store.records.reserve_guid(digest(8)), platform=digest(8))
-        await bench.store.records.keep_image(replace(twin, digest=bench.image.digest), BLOBS)
+        bench.uses.decided[bench.guid] = EvictionDecision(bench.image, EvictionVerdict.SHARED, "a twin")
 
-        with pytest.raises(Conflict) as caught:
-            await bench.copies.evict(bench.image)
+        error = await bench.evict()
 
-        assert caught.value.code == "image-shared"
+        assert isinstance(error, Conflict)
+        assert error.code == "image-shared"
         assert bench.registry.held == {bench.target}
 
     async def test_a_copy_that_needs_verification_can_be_deleted(self, bench: Bench) -> None:
         await bench.doubt(5.0)
 
-        await bench.copies.evict(bench.image)
+        assert await bench.evict() is None
 
         assert await bench.known() is None
+
+    async def test_names_that_mean_no_copy_or_several_are_told_apart_from_the_others(
+        self, bench: Bench
+    ) -> None:
+        found, unknown = await bench.copies.find_each([bench.guid[:8], "0000000000"])
+
+        assert found == {bench.guid[:8]: bench.image}
+        assert {name: error.code for name, error in unknown.items()} == {"0000000000": "no-such-image"}
 
 
 class TestVerify:
@@ -445,7 +454,7 @@ class TestVerify:
         assert await bench.known() == bench.image
 
     async def test_a_copy_that_was_forgotten_meanwhile_stays_forgotten(self, bench: Bench) -> None:
-        await bench.copies.evict(bench.image)
+        await bench.evict()
 
         assert (await bench.copies.verify(bench.image, now=NOW)).status is CopyStatus.MISSING
 

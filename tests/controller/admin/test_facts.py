@@ -437,6 +437,7 @@ class Scene:
             instances=self.bbs,
             jobs=records,
             bindings=records,
+            copies=records,
             images=records,
             journal=self.store.journal,
             original_sources=self.store.original_sources,

@@ -20,7 +20,8 @@ from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, READY, RULES
 from tests.reconcile.test_plan import MIGRATED, ORIGINAL_SOURCE, PLANNED, SUBJECT, TO
 
 IN_FLIGHT = Migration(PROCESS, GUID, Phase.BRIDGING, LRP, 1, "run-1", NOW - 1, strategy=Strategy.BRIDGE)
-ON_SOURCE, ON_COPY = READY, replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE)
+ON_SOURCE = READY
+ON_COPY = replace(READY, lrp=MIGRATED, original_source=ORIGINAL_SOURCE, current_copy=READY.image)
 BACK = replace(
     PLANNED,
     subject=replace(SUBJECT, rootfs=TO),
@@ -146,5 +147,5 @@ async def test_a_login_that_was_updated_meanwhile_is_done() -> None:
     renewed = replace(ON_COPY, lrp=replace(MIGRATED, credentials=RULES.pull_credentials))
 
     assert (await compared(renewed, planned=planned, goal=Goal.CACHE)).done == {PROCESS}
-    outdated = replace(renewed, lrp=replace(MIGRATED, credentials=LRP.credentials))
+    outdated = replace(renewed, lrp=replace(MIGRATED, credentials=LRP.credentials), stores_logins=True)
     assert (await compared(outdated, planned=planned, goal=Goal.CACHE)).done == set()

@@ -162,7 +162,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(store: Store, registries: Registries, *, loops: int = 2) -> AsyncIterator[Bench]:
+async def open_bench(
+    store: Store, registries: Registries, *, loops: int = 2, cache: CacheRepositories = CACHE
+) -> AsyncIterator[Bench]:
     gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
@@ -175,9 +177,10 @@ async def open_bench(store: Store, registries: Registries, *, loops: int = 2) ->
     cacher = Cacher(
         CacherDependencies(
             engine=registries,
-            cache=CACHE,
+            cache=cache,
             jobs=store.records,
             bindings=store.records,
+            copies=store.records,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -438,7 +441,7 @@ async def test_a_registry_that_stays_unreachable_is_given_up_with_the_last_reaso
 
     assert ended.state is JobState.FAILED
     assert ended.attempts == MAX_ATTEMPTS
-    assert ended.failure == "gave-up: after 12 attempts, last timeout: x"
+    assert ended.failure == "gave-up: after 12 attempts, last source-unreachable: timeout: x"
 
 
 @pytest.mark.looptime

@@ -9,6 +9,7 @@ import pytest
 
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.process import Process
+from reconcile.lrps import Credentials, Secret
 from reconcile.pull_proof import CanaryKind, CanaryResult, CellAnswer
 from reconcile.start_failures import Blame, StartFailure
 
@@ -17,6 +18,9 @@ pytestmark = pytest.mark.looptime
 SHARED, SEGMENT = frozenset[str](), frozenset({"segment"})
 REFUSED = StartFailure(Blame.REGISTRY, "connection refused")
 SECONDS = 0.3
+
+
+LOGIN = Credentials("puller", Secret("next"))
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Cells:
     problem: str = ""
     runs: list[tuple[float, CanaryKind, frozenset[str]]] = field(default_factory=list)
     was_cleaned: bool = False
+    login: Credentials | None = None
 
     async def run(self, kind: CanaryKind, placement_tags: frozenset[str]) -> CanaryResult:
         self.runs.append((asyncio.get_running_loop().time(), kind, placement_tags))
@@ -40,6 +45,9 @@ class Cells:
 
     async def remove_leftovers(self) -> None:
         self.was_cleaned = True
+
+    def use_login(self, credentials: Credentials) -> None:
+        self.login = credentials
 
 
 @dataclass
@@ -101,6 +109,34 @@ async def test_shared_cells_are_asked_at_the_start_and_never_again_without_a_cau
         assert scene.loop.why_not(SHARED) is None
         assert scene.listener.told == ["proven"]
         assert scene.not_proven == 0
+
+
+async def test_with_another_login_cells_are_asked_again() -> None:
+    scene = Scene()
+    async with scene.running():
+        await asyncio.sleep(3600)
+        scene.loop.use_login(LOGIN)
+        not_known = scene.loop.why_not(SHARED)
+        await asyncio.sleep(3600)
+
+        assert not_known is not None
+        assert scene.cells.login == LOGIN
+        assert len(scene.cells.runs) == 2
+        assert scene.loop.why_not(SHARED) is None
+
+
+async def test_a_canary_that_pulled_with_the_old_login_proves_nothing() -> None:
+    scene = Scene()
+    async with scene.running():
+        await asyncio.sleep(SECONDS / 2)
+        scene.loop.use_login(LOGIN)
+        await asyncio.sleep(SECONDS)
+        not_known = scene.loop.why_not(SHARED)
+        await asyncio.sleep(3600)
+
+        assert not_known is not None
+        assert len(scene.cells.runs) == 2
+        assert scene.loop.why_not(SHARED) is None
 
 
 async def test_nothing_is_known_before_the_first_canary_has_ended() -> None:

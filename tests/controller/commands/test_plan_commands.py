@@ -16,8 +16,9 @@ from controller.admin.documents import PlanDocument
 from controller.admin.messages import messages_from_plan
 from controller.commands import plan_commands
 from controller.commands.apply_view import ApplyView
+from controller.commands.confirmation import Interrupted
 from controller.commands.output import Output
-from controller.commands.plan_commands import Applying, Interrupted
+from controller.commands.plan_commands import Applying
 from controller.commands.sessions import Target
 from reconcile.errors import Invalid
 from reconcile.records import Goal

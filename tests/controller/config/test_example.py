@@ -11,6 +11,7 @@ import pytest
 from controller.admin.client_config import load_admin_client_config
 from controller.config import (
     Config,
+    FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
     TrafficConfig,
@@ -22,7 +23,13 @@ from controller.config.sections import Section
 
 Write = Callable[[object], Path]
 
-SECTIONS: tuple[type[Section], ...] = (Config, RegistryConfig, RunningRuleConfig, TrafficConfig)
+SECTIONS: tuple[type[Section], ...] = (
+    Config,
+    RegistryConfig,
+    FormerRegistryConfig,
+    RunningRuleConfig,
+    TrafficConfig,
+)
 
 
 @pytest.fixture

@@ -64,3 +64,37 @@ def test_a_wrong_value_is_refused_with_its_key(
         load_config(write(values | change))
 
     assert expected in str(refused.value)
+
+
+class TestFormerRegistries:
+    def test_their_copies_are_named_as_those_of_the_present_one_unless_they_say_otherwise(
+        self, write: Write, values: dict[str, Any]
+    ) -> None:
+        former = [
+            {"address": "old.example:1"},
+            {"address": "older.example:2", "repository_template": "copies:{guid}"},
+        ]
+        config = load_config(write(values | {"former_cache_registries": former}))
+
+        assert [(each.address, each.template) for each in config.cache_repositories.former] == [
+            ("old.example:1", config.cache_repository_template),
+            ("older.example:2", "copies:{guid}"),
+        ]
+
+    @pytest.mark.parametrize("key", ["cache_registry", "registries"])
+    def test_one_is_no_other_registry_at_the_same_time(
+        self, write: Write, values: dict[str, Any], key: str
+    ) -> None:
+        same = {"address": "old.example:1"}
+        other = {key: same if key == "cache_registry" else [same]}
+
+        with pytest.raises(ConfigError, match=r"old\.example:1 is listed twice"):
+            load_config(write(values | other | {"former_cache_registries": [same]}))
+
+    def test_one_with_a_template_that_names_no_copy_is_refused(
+        self, write: Write, values: dict[str, Any]
+    ) -> None:
+        former = [{"address": "old.example:1", "repository_template": "latest"}]
+
+        with pytest.raises(ConfigError, match=r"has no \{guid\} in it"):
+            load_config(write(values | {"former_cache_registries": former}))

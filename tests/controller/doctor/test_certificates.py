@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from controller.doctor.certificates import (
-    CertificateFile,
-    certificate_files,
-    check_certificates,
-    look_at_file,
-)
+from controller.certificate_files import CertificateFile, certificate_files
+from controller.doctor.certificates import check_certificates, look_at_file
 from controller.doctor.findings import Finding, Level
 from tests.controller.doctor.conftest import Settings, all_of, config_of, the_one
 from tests.simulators.certificates import Authority, Certificates, Pair

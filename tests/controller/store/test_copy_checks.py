@@ -1,11 +1,16 @@
 """What the store keeps of what was last seen of copies."""
 
+from dataclasses import replace
+
 import pytest
 
 from controller.store.opening import Store
 from reconcile.errors import NotFound
 from reconcile.records import CachedImage, CopyCheck
+from reconcile.references import CacheGuid
 from tests.controller.store.samples import digest, image
+
+UNKNOWN = CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11")
 
 
 @pytest.fixture
@@ -35,6 +40,7 @@ async def test_a_copy_that_was_never_looked_at_has_no_times(store: Store, kept: 
 
 async def test_what_was_seen_last_is_kept(store: Store, kept: CachedImage) -> None:
     await store.copy_checks.save_check(CopyCheck(kept.cache_guid, checked_at=1.0))
+    await store.copy_checks.mark_unused({kept.cache_guid: 1.5})
     await store.copy_checks.save_check(seen(kept))
 
     assert await store.copy_checks.find_check(kept.cache_guid) == seen(kept)
@@ -59,3 +65,23 @@ async def test_a_copy_that_is_deleted_takes_what_was_seen_with_it(store: Store, 
     assert await store.copy_checks.list_checks() == ()
     with pytest.raises(NotFound):
         await store.records.drop_image(kept.cache_guid)
+
+
+async def test_since_when_a_copy_is_unused_is_not_brought_back_by_whoever_read_it_before(
+    store: Store, kept: CachedImage
+) -> None:
+    await store.copy_checks.mark_unused({kept.cache_guid: 1.5})
+    read = await store.copy_checks.find_check(kept.cache_guid)
+    await store.copy_checks.mark_unused({kept.cache_guid: 0.0})
+
+    await store.copy_checks.save_check(replace(read, checked_at=9.0))
+
+    assert await store.copy_checks.find_check(kept.cache_guid) == CopyCheck(kept.cache_guid, checked_at=9.0)
+
+
+async def test_a_mark_leaves_what_was_seen_as_it_is(store: Store, kept: CachedImage) -> None:
+    await store.copy_checks.save_check(seen(kept))
+
+    await store.copy_checks.mark_unused({kept.cache_guid: 7.0, UNKNOWN: 7.0})
+
+    assert await store.copy_checks.list_checks() == (replace(seen(kept), unused_since=7.0),)

@@ -14,7 +14,16 @@ from controller.store.sql import SqlRecords
 from controller.store.tables import audit, metadata
 from reconcile.errors import NotFound
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import AuditEntry, CachedImage, JobId, JobState, KnownCopy, KnownLrp, LrpKey
+from reconcile.records import (
+    AuditEntry,
+    CachedImage,
+    JobId,
+    JobState,
+    KnownCopy,
+    KnownLrp,
+    LrpKey,
+    requester_of_lrp,
+)
 from reconcile.references import CacheGuid, parse_image_reference
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
@@ -154,6 +163,8 @@ class TestLookUp:
         await records.put_binding(binding("cached", task="t-2", app="app-of-queued", staged_at=1))
         for name in ("queued", "cached"):  # staged at once: what was saved later counts
             await records.put_binding(binding(name, task=f"tied-{name}", app="app-of-tied"))
+        own = binding("forgotten", app="app-of-tied", staged_at=1)
+        await records.put_binding(replace(own, requester=requester_of_lrp(ProcessGuid("p-known"))))
         await records.save_lrp(lrp_record("p-known"))
         return records
 
@@ -161,11 +172,14 @@ class TestLookUp:
         record = await records.find_lrp(key.process_guid)
         if key.source is None or not key.app_guid:
             return KnownLrp(record)
-        newest = await records.find_newest_binding(key.app_guid, key.source)
-        found = None if newest is None else await records.find_job(newest.job_id)
+        own = await records.find_binding(requester_of_lrp(key.process_guid))
+        is_own = own is not None and (own.app_guid, own.source) == (key.app_guid, key.source)
+        bound = own if is_own else await records.find_newest_binding(key.app_guid, key.source)
+        found = None if bound is None else await records.find_job(bound.job_id)
         guid = None if found is None else found.cache_guid
         image = None if guid is None else await records.find_image(guid)
-        return KnownLrp(record, KnownCopy(newest, found, image))
+        newest = await records.find_newest_copy(key.app_guid, key.source)
+        return KnownLrp(record, KnownCopy(bound, found, image, newest))
 
     KEYS = tuple(
         LrpKey(ProcessGuid(guid), AppGuid(app), source)

@@ -17,7 +17,7 @@ from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.store.opening import Store, open_store
 from controller.watcher import Watcher, WatcherDependencies
-from controller.watcher.sweep import FIRST_REQUEST_PAUSE
+from controller.watcher.sweep import FIRST_REQUEST_PAUSE, RECHECK_INTERVAL
 from controller.workqueue import WorkQueue
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.errors import DockerCacheError, Unavailable
@@ -57,6 +57,7 @@ from tests.reconcile.test_staging import staging_task
 pytestmark = pytest.mark.looptime
 
 INTERVAL = 30.0
+NOW = 1_800_000_000.0
 STREAM_ENDED = Unavailable("bbs", "stream-ended", "the BBS closed the stream")
 CACHED = replace(LRP, rootfs=Rootfs("docker://cache.example:8080/guid#latest"))
 STAGING = staging_task("-dockerRef=registry.example.com/team/app:1")
@@ -90,6 +91,17 @@ class Scan:
     async def __aiter__(self) -> AsyncIterator[SchedulingInfo]:
         for each in self.infos:
             yield each
+
+
+RECORD = LrpRecord(
+    process_guid=PROCESS,
+    app_guid=LRP.app_guid,
+    rootfs=str(LRP.rootfs),
+    cache_guid=None,
+    rounds=0,
+    reason=Reason.MIGRATED,
+    updated_at=1.0,
+)
 
 
 @dataclass
@@ -238,7 +250,7 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
         stops=stops,
         mode=mode,
         rules=RULES,
-        process=Process("run-1"),
+        process=Process("run-1", clock=lambda: NOW + asyncio.get_running_loop().time()),
     )
     watcher = Watcher(dependencies, sync_interval=INTERVAL)
     task = asyncio.create_task(watcher.run())
@@ -555,15 +567,20 @@ class TestSweep:
         self, store: Store, skipped: int, left: list[ProcessGuid]
     ) -> None:
         """With its record goes its original source: without that it could not be restored."""
-        record = LrpRecord(
-            process_guid=PROCESS,
-            app_guid=LRP.app_guid,
-            rootfs=str(LRP.rootfs),
-            cache_guid=None,
-            rounds=0,
-            reason=Reason.MIGRATED,
-            updated_at=1.0,
-        )
-        await store.records.save_lrp(record)
+        await store.records.save_lrp(RECORD)
         async with watching(store, MemoryBbs(skipped=skipped)):
+            await asyncio.sleep(2 * RECHECK_INTERVAL)
+
             assert [each.process_guid for each in await store.records.list_lrps()] == left
+
+    async def test_one_listing_that_lacks_an_lrp_does_not_forget_it(self, store: Store) -> None:
+        bbs = MemoryBbs()
+        await store.records.save_lrp(RECORD)
+        async with watching(store, bbs):
+            assert [each.process_guid for each in await store.records.list_lrps()] == [PROCESS]
+            bbs.infos.append(info(LRP))
+            await asyncio.sleep(INTERVAL + 1.0)
+            bbs.infos.clear()
+            await asyncio.sleep(RECHECK_INTERVAL)
+
+            assert [each.process_guid for each in await store.records.list_lrps()] == [PROCESS]

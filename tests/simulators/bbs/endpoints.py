@@ -126,6 +126,7 @@ def _scheduling_list(state: State, request: desired_requests.DesiredLRPsRequest,
         desired_lrp_scheduling_infos=(
             desired.scheduling_info(lrp)
             for lrp in desired.matching(state, request.domain, request.process_guids)
+            if lrp.process_guid not in state.unlisted
         )
     )
 

@@ -118,6 +118,7 @@ class State:
         crash_backoff: Seconds before the first delayed restart of what crashes; doubled up to 32 times that.
         slow_stops: Those for which a caller waits, to be taken by whoever answers it.
         stale_unclaimed: Seconds before an instance without a place is auctioned again.
+        unlisted: LRPs that listings of scheduling infos lack, although they are desired.
     """
 
     version: Version = Version.NEW
@@ -133,6 +134,7 @@ class State:
     crash_backoff: float = 30.0
     stale_unclaimed: float = 30.0
     slow_stops: list[SlowStop] = field(default_factory=list)
+    unlisted: set[str] = field(default_factory=set)
 
     @property
     def is_new(self) -> bool:

@@ -1,0 +1,38 @@
+"""Reports the private registries that were used before the present one."""
+
+from collections.abc import Mapping
+
+from protos.admin import admin_pb2 as pb
+from reconcile.references import CacheRepositories
+
+
+def stored_in(cache: CacheRepositories, stored: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Count the copies and the bytes in the present registry, from those by the registry of their records."""
+    here = [measure for registry, measure in stored.items() if not registry or cache.is_at(registry)]
+    return sum(count for count, _ in here), sum(size for _, size in here)
+
+
+def former_registries(
+    cache: CacheRepositories, stored: Mapping[str, tuple[int, int]], lrps: Mapping[str, int]
+) -> list[pb.FormerRegistry]:
+    """Write each other registry that records, LRPs or the config name.
+
+    Args:
+        cache: The present registry.
+        stored: Address to copies and bytes.
+        lrps: Address to the number of LRPs that run from there.
+    """
+    configured = {each.address.lower() for each in cache.former}
+    elsewhere = {registry.lower(): measure for registry, measure in stored.items() if registry}
+    running = {registry.lower(): count for registry, count in lrps.items()}
+    addresses = {*configured, *elsewhere, *running} - {cache.address.lower()}
+    return [
+        pb.FormerRegistry(
+            address=address,
+            configured=address in configured,
+            images=elsewhere.get(address, (0, 0))[0],
+            image_bytes=elsewhere.get(address, (0, 0))[1],
+            lrps=running.get(address, 0),
+        )
+        for address in sorted(addresses)
+    ]

@@ -1,0 +1,336 @@
+"""Decides which copies may be deleted: those that nothing uses now, and that nothing has used for a while.
+
+One listing of the BBS is never proof. What the store remembers of LRPs is compared with it, and two listings
+that lie apart in time must agree.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from reconcile.bridges import is_bridge
+from reconcile.errors import Invalid
+from reconcile.lrps import AppGuid, ProcessGuid, SchedulingInfo, Task, TaskState
+from reconcile.records import CachedImage, Migration, lrp_of_requester, requester_of_lrp, requester_of_task
+from reconcile.references import CacheGuid, CacheRepositories, Rootfs, source_from_rootfs
+
+_GUID_OR_HEX = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{128}|[0-9a-f]{64}"
+)
+_NAMED = 3
+"""Users of a copy that a text names."""
+
+_ENDED_TASKS = frozenset({TaskState.COMPLETED, TaskState.RESOLVING})
+
+
+class UseKind(StrEnum):
+    """Why a copy counts as used."""
+
+    LRP = "LRP"
+    """It is desired from the copy."""
+    STOPPED_LRP = "LRP without instances"
+    """It is desired from the copy, with no instance."""
+    BRIDGE = "bridge"
+    TASK = "task"
+    """It is pending or running, and its root file system is the copy."""
+    MIGRATION = "migration of"
+    """It leads to the copy, or away from it."""
+    MIGRATED_LRP = "LRP that was migrated to it:"
+    """It exists, and may go back to the copy."""
+    STAGED_APP = "app that was staged for it:"
+    """It exists, and its next start may need the copy."""
+    STAGING = "staging"
+    """It is under way, or has ended just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyUser:
+    """Something that uses a copy."""
+
+    kind: UseKind
+    name: str
+
+    def __str__(self) -> str:
+        """Write it for people."""
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCopy:
+    """A binding that led to a copy.
+
+    Attributes:
+        requester: See `CacheRequest`.
+        source: The app's source reference.
+        staged_at: Nanoseconds since 1970 by the BBS's clock.
+    """
+
+    requester: str
+    app_guid: AppGuid
+    source: str
+    staged_at: int
+    cache_guid: CacheGuid
+
+
+@dataclass(frozen=True, slots=True)
+class MigratedLrp:
+    """An LRP that the store remembers to have been migrated to a copy.
+
+    Attributes:
+        rootfs: What it ran from before; None when that is not remembered.
+    """
+
+    process_guid: ProcessGuid
+    cache_guid: CacheGuid
+    rootfs: Rootfs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedUses:
+    """What the store remembers of the use of copies."""
+
+    staged: tuple[StagedCopy, ...] = ()
+    migrated: tuple[MigratedLrp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What uses copies, as of one moment.
+
+    Attributes:
+        at: When it was looked at, UTC seconds since 1970.
+        users: Those of each copy that has any.
+        unlisted: For each copy the LRPs that the store remembers to run from it, and that the BBS did not
+            list: gone, or the listing is wrong.
+        problem: Why nothing is known of copies without users; None when something is.
+    """
+
+    at: float
+    users: Mapping[CacheGuid, tuple[CopyUser, ...]] = field(default_factory=dict)
+    unlisted: Mapping[CacheGuid, frozenset[ProcessGuid]] = field(default_factory=dict)
+    problem: Invalid | None = None
+
+    def is_used(self, cache_guid: CacheGuid) -> bool:
+        """Whether something uses a copy."""
+        return cache_guid in self.users
+
+    def lrps_of(self, cache_guid: CacheGuid) -> frozenset[ProcessGuid]:
+        """Return the LRPs that are desired from a copy, or are being migrated to it or away from it."""
+        return frozenset(
+            ProcessGuid(user.name)
+            for user in self.users.get(cache_guid, ())
+            if user.kind in {UseKind.LRP, UseKind.STOPPED_LRP, UseKind.BRIDGE, UseKind.MIGRATION}
+        )
+
+
+class UsageSurvey:
+    """Gathers what uses copies, from one record of a listing after another.
+
+    Args:
+        images: The copies that it is about.
+        cache: The names of copies in the private registry.
+        remembered: Of the store.
+        pinned: Apps that stay on their sources; what they could go back to is not needed.
+    """
+
+    def __init__(
+        self,
+        images: Iterable[CachedImage],
+        cache: CacheRepositories,
+        remembered: RememberedUses,
+        pinned: frozenset[AppGuid],
+    ) -> None:
+        self._pinned = pinned
+        self._addresses = {cache.address.lower()}
+        self._named: dict[str, set[CacheGuid]] = {}
+        for image in images:
+            self._addresses |= {image.registry.lower()} if image.registry else set()
+            for name in (image.cache_guid.lower(), image.digest.hex):
+                self._named.setdefault(name, set()).add(image.cache_guid)
+        self._users: dict[CacheGuid, dict[CopyUser, None]] = {}
+        self._migrated: dict[ProcessGuid, list[MigratedLrp]] = {}
+        for lrp in remembered.migrated:
+            self._migrated.setdefault(lrp.process_guid, []).append(lrp)
+        self._staged = remembered.staged
+        self._of_requester = {each.requester: each.cache_guid for each in remembered.staged}
+        self._newest_of_app: dict[AppGuid, StagedCopy] = {}
+        self._newest_of_source: dict[tuple[AppGuid, str], StagedCopy] = {}
+        of_apps = [each for each in remembered.staged if each.app_guid]  # the others are operators'
+        for each in sorted(of_apps, key=lambda one: one.staged_at):
+            self._newest_of_app[each.app_guid] = each
+            self._newest_of_source[each.app_guid, each.source] = each
+        self._listed: set[ProcessGuid] = set()
+
+    def see_lrp(self, lrp: SchedulingInfo) -> None:
+        """Take an LRP of any domain in."""
+        migrated = self._migrated.get(lrp.process_guid, ())
+        if migrated:
+            self._listed.add(lrp.process_guid)
+        kind = UseKind.LRP if lrp.instances else UseKind.STOPPED_LRP
+        current = self._copies_in(lrp.rootfs)
+        for guid in current:
+            self._add(guid, UseKind.BRIDGE if is_bridge(lrp.process_guid) else kind, lrp.process_guid)
+        if lrp.app_guid in self._pinned:
+            return
+        for each in migrated:
+            if each.cache_guid not in current:
+                self._add(each.cache_guid, UseKind.MIGRATED_LRP, lrp.process_guid)
+        for cache_guid in self._staged_for(lrp, migrated):
+            if cache_guid not in current:
+                self._add(cache_guid, UseKind.STAGED_APP, lrp.app_guid)
+
+    def _staged_for(self, lrp: SchedulingInfo, migrated: Iterable[MigratedLrp]) -> Iterable[CacheGuid]:
+        """Name the copies that an LRP, or the next LRP of its app, would be migrated to."""
+        own = self._of_requester.get(requester_of_lrp(lrp.process_guid))
+        if own is not None:
+            yield own
+        newest = self._newest_of_app.get(lrp.app_guid)
+        if newest is None:
+            return
+        yield newest.cache_guid
+        for rootfs in (lrp.rootfs, *(each.rootfs for each in migrated)):
+            source = None if rootfs is None else source_from_rootfs(rootfs)
+            found = self._newest_of_source.get((lrp.app_guid, str(source)))
+            if found is not None:
+                yield found.cache_guid
+
+    def see_task(self, task: Task) -> None:
+        """Take a task of any domain in."""
+        staged = self._of_requester.get(requester_of_task(task.task_guid))
+        if staged is not None:
+            self._add(staged, UseKind.STAGING, task.task_guid)
+        if task.state not in _ENDED_TASKS:
+            for guid in self._copies_in(task.rootfs):
+                self._add(guid, UseKind.TASK, task.task_guid)
+
+    def see_migration(self, migration: Migration) -> None:
+        """Take an open migration in."""
+        self._add(migration.cache_guid, UseKind.MIGRATION, migration.process_guid)
+
+    def usage(self, at: float, *, grace: float, problem: Invalid | None = None) -> Usage:
+        """Sum up what was taken in.
+
+        Args:
+            at: UTC seconds since 1970.
+            grace: Seconds in which a staging that has ended must have led to an LRP.
+            problem: See `Usage`.
+        """
+        for each in self._staged:
+            if each.staged_at / 1e9 > at - grace:
+                self._add(each.cache_guid, UseKind.STAGING, _requested_by(each))
+        unlisted: dict[CacheGuid, set[ProcessGuid]] = {}
+        for process_guid in self._migrated.keys() - self._listed:
+            for lrp in self._migrated[process_guid]:
+                unlisted.setdefault(lrp.cache_guid, set()).add(process_guid)
+        return Usage(
+            at,
+            {guid: tuple(users) for guid, users in self._users.items()},
+            {guid: frozenset(lrps) for guid, lrps in unlisted.items()},
+            problem,
+        )
+
+    def _copies_in(self, rootfs: Rootfs) -> frozenset[CacheGuid]:
+        """Find the copies that a rootfs names: by tag or digest, with a login or without."""
+        text = rootfs.uri.lower()
+        if not any(address in text for address in self._addresses):
+            return frozenset()
+        found = (self._named.get(name, ()) for name in _GUID_OR_HEX.findall(text))
+        return frozenset(guid for guids in found for guid in guids)
+
+    def _add(self, cache_guid: CacheGuid, kind: UseKind, name: str) -> None:
+        self._users.setdefault(cache_guid, {})[CopyUser(kind, name)] = None
+
+
+def _requested_by(staged: StagedCopy) -> str:
+    return f"of app {staged.app_guid}" if staged.app_guid else lrp_of_requester(staged.requester)
+
+
+class EvictionVerdict(StrEnum):
+    """Whether a copy may be deleted."""
+
+    DELETABLE = "deletable"
+    IN_USE = "in-use"
+    """Something uses it, or may soon need it."""
+    TOO_SOON = "too-soon"
+    """Nothing uses it now, but it is not known for long enough that nothing does."""
+    SHARED = "shared"
+    """Another copy is the same manifest in the same repository: both would be deleted."""
+    UNKNOWN = "unknown"
+    """What uses it could not be found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionDecision:
+    """Whether one copy may be deleted, and if not, why not.
+
+    Attributes:
+        detail: Why it may not be deleted, one line for people; empty when it may.
+        deletable_from: When it may be deleted unless it is used by then, UTC seconds since 1970; 0 when that
+            is not known, since it is used.
+        unused_since: Since when it was seen unused, UTC seconds since 1970; 0 when it was not.
+        problem: Why its use is unknown.
+    """
+
+    image: CachedImage
+    verdict: EvictionVerdict
+    detail: str = ""
+    deletable_from: float = 0.0
+    unused_since: float = 0.0
+    problem: Invalid | None = None
+
+    @property
+    def is_deletable(self) -> bool:
+        """Whether the copy may be deleted."""
+        return self.verdict is EvictionVerdict.DELETABLE
+
+
+def decide_eviction(
+    image: CachedImage, usage: Usage, *, unused_since: float, grace: float, twin: CacheGuid | None
+) -> EvictionDecision:
+    """Decide whether a copy may be deleted.
+
+    Args:
+        image: The copy.
+        usage: What uses copies now.
+        unused_since: Since when it was seen unused; 0 when the present look is the first that sees it so.
+        grace: Seconds for which it must have been unused.
+        twin: Another copy that is the same manifest in the same repository.
+    """
+    users = usage.users.get(image.cache_guid, ())
+    if users:
+        return EvictionDecision(image, EvictionVerdict.IN_USE, used_by(users))
+    if usage.problem is not None:
+        detail, verdict = str(usage.problem), EvictionVerdict.UNKNOWN
+        return EvictionDecision(image, verdict, detail, unused_since=unused_since, problem=usage.problem)
+    if twin is not None:
+        detail = f"{twin} is the same manifest in the same repository"
+        return EvictionDecision(image, EvictionVerdict.SHARED, detail, unused_since=unused_since)
+    begun = max(unused_since or usage.at, image.created_at)
+    if usage.at - begun < grace:
+        what = "copied" if begun == image.created_at else "first seen unused"
+        detail = f"{what} {max(usage.at - begun, 0.0):.0f} s ago; {grace:.0f} s are required"
+        return EvictionDecision(
+            image, EvictionVerdict.TOO_SOON, detail, deletable_from=begun + grace, unused_since=unused_since
+        )
+    return EvictionDecision(image, EvictionVerdict.DELETABLE, unused_since=unused_since)
+
+
+def find_twins(images: Iterable[CachedImage], cache: CacheRepositories) -> dict[CacheGuid, CacheGuid]:
+    """Name for each copy another one that is the same manifest in the same repository, if there is one."""
+    twins: dict[CacheGuid, CacheGuid] = {}
+    first: dict[tuple[str, str], CacheGuid] = {}
+    for image in images:
+        manifest = cache.image(image.cache_guid).repository, str(image.digest)
+        other = first.setdefault(manifest, image.cache_guid)
+        if other != image.cache_guid:
+            twins[image.cache_guid] = other
+            twins.setdefault(other, image.cache_guid)
+    return twins
+
+
+def used_by(users: Iterable[CopyUser]) -> str:
+    """Say in a few words what uses a copy."""
+    given = [str(user) for user in users]
+    more = f" and {len(given) - _NAMED} more" if len(given) > _NAMED else ""
+    return f"used by {', '.join(given[:_NAMED])}{more}"

@@ -92,7 +92,7 @@ async def all_have(env: Environment, apps: Sequence[App], login: Login) -> None:
 async def nothing_is_left(env: Environment) -> None:
     """Wait until a plan has nothing to do: a migration ends a little after its bridge is gone."""
     async with asyncio.timeout(PATIENCE):
-        while (await Operator(env).runs("reconcile")).status:
+        while (await Operator(env).runs("reconcile")).status:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.1)
 
 

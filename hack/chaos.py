@@ -12,16 +12,24 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.daemon.chaos import FaultName, Settings, run_round
+from tests.daemon.chaos import ALL_FAULTS, FaultName, Settings, run_round
 
 ROUND = 60.0
 """Seconds of trouble in one round."""
 
 
+NO_FAULT = "none"
+
+
+def chosen_faults(names: list[str]) -> frozenset[FaultName]:
+    """Give the faults of these names, and all when there are no names."""
+    return frozenset(FaultName(name) for name in names or ALL_FAULTS if name != NO_FAULT)
+
+
 async def run(arguments: argparse.Namespace) -> int:
     """Run rounds until the time is up, and give the exit status."""
     seed, keep = arguments.seed, arguments.keep
-    settings = Settings(operators=arguments.operators, faults=frozenset(arguments.fault))
+    settings = Settings(operators=arguments.operators, faults=chosen_faults(arguments.fault))
     end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
         with tempfile.TemporaryDirectory(prefix="chaos-") as made:
@@ -55,10 +63,10 @@ def main() -> None:
         "--fault",
         action="append",
         default=[],
-        type=FaultName,
-        choices=list(FaultName),
+        choices=[*FaultName, NO_FAULT],
         metavar="NAME",
-        help=f"what is lost or changed meanwhile; may be given several times: {', '.join(FaultName)}",
+        help="what is lost or changed meanwhile, all that the daemon mends by default; may be given several "
+        f"times: {', '.join(FaultName)}, or {NO_FAULT}",
     )
     arguments = parser.parse_args()
     if arguments.minutes <= 0:

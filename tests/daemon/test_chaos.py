@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.chaos import Settings, run_round
+from tests.daemon.chaos import ALL_FAULTS, Settings, run_round
 
 SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(5, 20))]
 SECONDS = 8.0
 """Of trouble for each seed."""
 APPS = 6
+FAULT_SEEDS = [*range(100, 103), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(103, 112))]
+FAULT_SECONDS = 15.0
+"""Of trouble with faults, which need apps that run from their copies."""
 
 
 @pytest.mark.slow
@@ -20,6 +23,18 @@ async def test_no_app_is_harmed_whatever_goes_wrong(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     report = await run_round(seed, SECONDS, tmp_path, Settings(apps=APPS))
+    record_property("figures", str(report))
+
+    assert (report.told or report.violations) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", FAULT_SEEDS)
+async def test_no_app_is_harmed_whatever_is_lost_and_changed(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    report = await run_round(seed, FAULT_SECONDS, tmp_path, Settings(apps=APPS, faults=ALL_FAULTS))
     record_property("figures", str(report))
 
     assert (report.told or report.violations) == []

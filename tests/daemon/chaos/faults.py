@@ -34,6 +34,10 @@ class FaultName(StrEnum):
     """The database is restored from an older backup."""
 
 
+ALL_FAULTS = frozenset(FaultName) - {FaultName.REGISTRY_REPLACED}
+"""Those that the daemon mends."""
+
+
 class Fault(Protocol):
     """Something that goes wrong again and again.
 

@@ -69,7 +69,7 @@ class LayersDeleted:
 class ImagesLost:
     """Lets the source lose images; in the end their owners have pushed them again."""
 
-    pause = 4.0
+    pause = 8.0
 
     def __init__(self, scene: Scene, chance: random.Random) -> None:
         self._scene, self._chance = scene, chance
@@ -89,7 +89,7 @@ class ImagesLost:
             repository.tags.clear()
         self._scene.lost_images.add(f"{self._scene.env.source.address}/{name}:1")
         self._scene.note_loss("images lost by the source", name)
-        if self._chance.random() < 0.5:
+        if self._chance.random() < 0.7:
             await asyncio.sleep(min(self._chance.uniform(1.0, 6.0), self._scene.seconds_left))
             self._bring_back(name)
 

@@ -1,6 +1,7 @@
 """One chaos run: everything that goes wrong is begun at its pace, and in the end all must come to rest."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -26,6 +27,7 @@ from tests.daemon.chaos.timing import (
     PACES,
     PATIENCE,
     RARER_CUTS,
+    REACHED_WITHIN,
     REST,
     ROUND,
     SCALE,
@@ -75,6 +77,8 @@ class Chaos:
         await asyncio.gather(*(self._owners.push() for _ in range(self._settings.apps)))
         with self._invariants.watching(), self._downtime.watching():
             await self._daemon.start()
+            if self._faults:
+                await self._reach_copies()
             scene.end = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
                 pace = PACES[self._seed % len(PACES)]
@@ -114,6 +118,18 @@ class Chaos:
         while (at := time.monotonic() + chance.uniform(0.0, pause)) < self._scene.end:
             await asyncio.sleep(at - time.monotonic())
             await act()
+
+    async def _reach_copies(self) -> None:
+        """Let most apps reach their copies before anything goes wrong: what runs from none can lose none."""
+
+        def have_most_reached_them() -> bool:
+            running = self._invariants.serving()
+            lrps = self._env.bbs.state.desired.values()
+            from_copies = [each for each in lrps if self._downtime.is_copy(each.root_fs)]
+            return sum(each.process_guid in running for each in from_copies) > self._settings.apps / 2
+
+        with contextlib.suppress(TimeoutError):
+            await until(have_most_reached_them, REACHED_WITHIN)
 
     async def _rest(self) -> None:
         """Let nothing go wrong any more, and wait until all is as its owners want."""

@@ -67,6 +67,8 @@ class Pace:
     source_cuts: float
 
 
+REACHED_WITHIN = 30.0
+"""Seconds in which most apps reach their copies, when nothing goes wrong."""
 RARER_CUTS = 3.0
 """By what pauses between cuts are longer with faults: these take away what apps run from, so apps must get there."""
 PACES = (Pace(2.0, 0.3, 6.0, 8.0), Pace(8.0, 0.6, 6.0, 8.0), Pace(30.0, 1.5, 4.0, 16.0))

@@ -48,6 +48,7 @@ async def on_its_copy(env: Environment, daemon: DaemonProcess, name: str, *, ins
     app = await staged_and_cached(env, daemon, name, instances=instances)
     await env.cloud.start_app(app)
     await all_on_copies(env, [app])
+    await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="migrated")
     return app
 
 

@@ -29,6 +29,11 @@ UNKNOWN = CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11")
 NOW = 1_800_000_000.0
 
 
+def image_here(guid: CacheGuid, content: Digest) -> CachedImage:
+    """Record a copy in the registry of these tests."""
+    return replace(image(guid, platform=content), registry=CACHE.address)
+
+
 @dataclass
 class Registry:
     """A private registry that holds copies; some are corrupt, and it may refuse to delete."""
@@ -191,7 +196,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     async with open_store("sqlite://", journal_key=Fernet.generate_key(), run_id="run-1") as store:
-        made = image(await store.records.reserve_guid(CONTENT), platform=CONTENT)
+        made = image_here(await store.records.reserve_guid(CONTENT), CONTENT)
         await store.records.keep_image(made, BLOBS)
         bench = Bench(store, made)
         bench.registry.held.add(bench.target)
@@ -330,7 +335,7 @@ class TestEvict:
         assert await bench.known() == bench.image
 
     async def test_a_registry_that_does_not_answer_is_asked_for_one_copy_only(self, bench: Bench) -> None:
-        twin = image(await bench.store.records.reserve_guid(digest(8)), platform=digest(8))
+        twin = image_here(await bench.store.records.reserve_guid(digest(8)), digest(8))
         await bench.store.records.keep_image(twin, BLOBS)
         bench.registry.refusal = Unavailable("registry", "timeout", "x")
 

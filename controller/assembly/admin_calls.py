@@ -1,0 +1,128 @@
+"""Builds what the calls of operators reach."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.admin.applier import Applier
+from controller.admin.audit import Audit
+from controller.admin.backups import BackupReceiver
+from controller.admin.cells import Obstacles
+from controller.admin.copies import Copies, CopyDependencies
+from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
+from controller.admin.planner import Planner
+from controller.admin.survey import Survey, SurveyDependencies
+from controller.assembly.resources import OpenResources
+from controller.cacher import Cacher
+from controller.canary import CanaryLoop, UnaskedCells
+from controller.certificate_ends import CertificateEnds
+from controller.config import Config
+from controller.coverage import StagingCoverage
+from controller.health_loop import HealthLoop
+from controller.notes import (
+    Adoption,
+    AdoptionDependencies,
+)
+from controller.presence import PresenceLoop
+from controller.reachability import NullMode, Reachability
+from controller.reconciler import Reconciler
+from controller.store.restoring import prepare_restore
+from controller.unused_copies import UnusedCopies
+from controller.watcher import Watcher
+from controller.workqueue import WorkQueue
+from reconcile.lrps import ProcessGuid
+from reconcile.observed import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWork:
+    """The loops that calls of operators ask, or change."""
+
+    queue: WorkQueue[ProcessGuid]
+    watcher: Watcher
+    cacher: Cacher
+    reconciler: Reconciler
+    coverage: StagingCoverage
+    cells: CanaryLoop | UnaskedCells
+    presence: PresenceLoop
+    mode: Reachability | NullMode
+    health: HealthLoop
+    unused: UnusedCopies
+    certificates: CertificateEnds
+
+
+def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: RunningWork) -> AdminDependencies:
+    """Build what the calls of operators reach."""
+    store, bbs, control = opened.store, opened.bbs, opened.control
+    gate = work.reconciler.gate
+    survey = Survey(
+        SurveyDependencies(
+            bbs=bbs,
+            records=store.records,
+            journal=store.journal,
+            original_sources=store.original_sources,
+            pins=control,
+            coverage=work.coverage,
+            contexts=work.reconciler,
+        ),
+        rules,
+    )
+    return AdminDependencies(
+        planning=Planning(
+            survey,
+            Planner(survey, opened.engine, store.records, Obstacles(gate, work.cells, opened.health)),
+            Applier(survey, control, work.queue, work.cells),
+        ),
+        copies=Copies(
+            store.records,
+            CopyDependencies(
+                opened.engine,
+                rules.cache,
+                cacher=work.cacher,
+                repairs=work.presence,
+                notes=opened.notes,
+                usage=work.unused,
+                checks=store.copy_checks,
+            ),
+        ),
+        jobs=work.cacher,
+        stored=Stored(
+            records=store.records,
+            journal=store.journal,
+            entries=store.operations,
+            audit=Audit(store.operations, clock=opened.process.clock),
+        ),
+        daemon=RunningDaemon(
+            control,
+            breaker=gate,
+            watching=work.watcher,
+            mode=work.mode,
+            cells=work.cells,
+            process=opened.process,
+            health=work.health,
+            certificates=work.certificates,
+        ),
+        recovery=_recovery(config, opened, rules, work.queue),
+    )
+
+
+def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
+    store, path = opened.store, opened.store.path
+
+    def prepare(upload: Path, stamp: str) -> Path:
+        if path is None:
+            raise AssertionError("a database in memory is not replaced")
+        return prepare_restore(upload, path, stamp=stamp, registries=config.private_registries)
+
+    adoption = AdoptionDependencies(
+        bbs=opened.bbs,
+        notes=opened.notes,
+        records=store.copy_notes,
+        images=store.records,
+        original_sources=store.original_sources,
+        cache=rules.cache,
+        own=rules.cache.owns,
+        domains=rules.domains,
+        queue=queue.add,
+        clock=opened.process.clock,
+    )
+    return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart))

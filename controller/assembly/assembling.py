@@ -1,0 +1,229 @@
+"""Builds the loops of a process from the config and open resources."""
+
+from controller.assembly.admin_calls import RunningWork, admin_calls
+from controller.assembly.daemon_loops import DaemonLoops
+from controller.assembly.resources import OpenResources
+from controller.assembly.rules import rules_of
+from controller.cacher import Cacher, CacherDependencies
+from controller.canary import CanaryLoop, Prober, UnaskedCells
+from controller.certificate_ends import CertificateEnds
+from controller.certificate_files import certificate_files
+from controller.config import Config
+from controller.copy_uses import CopyUses
+from controller.coverage import StagingCoverage
+from controller.event_cache import LrpEventCache
+from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
+from controller.job_listeners import JobListeners
+from controller.lrp_index import LrpIndex
+from controller.notes import (
+    NoteWriter,
+    UnknownCopies,
+)
+from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
+from controller.pull_login import PullLogin
+from controller.reachability import LOOKS, NullMode, Reachability
+from controller.reconciler import Reconciler
+from controller.unused_copies import UnusedCopies, UsageSources
+from controller.verifier import CopyVerifier
+from controller.watcher import Watcher, WatcherDependencies
+from controller.wiring import pull_login
+from controller.workqueue import WorkQueue
+from reconcile.apply import ActionPorts
+from reconcile.live_facts import PassSources
+from reconcile.lrps import Credentials, ProcessGuid
+from reconcile.observed import Rules
+from reconcile.steps import PhaseLimits
+
+
+def assemble(
+    config: Config,
+    opened: OpenResources,
+    *,
+    limits: PhaseLimits = PhaseLimits(),  # noqa: B008 - a frozen value
+) -> DaemonLoops:
+    """Build the loops; nothing runs yet.
+
+    Args:
+        config: Of the daemon.
+        opened: What the loops work with.
+        limits: Those of the protocol that the config does not say.
+    """
+    store, bbs, engine, process, control = (
+        opened.store,
+        opened.bbs,
+        opened.engine,
+        opened.process,
+        opened.control,
+    )
+    process.metrics.paused.set_function(lambda: control.is_paused)
+    queue: WorkQueue[ProcessGuid] = WorkQueue()
+    coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
+    copy_uses = CopyUses()
+    rules, mode = rules_of(config, store, limits), _mode(config, opened)
+    login = pull_login(config)
+    rules.pull_credentials = None if login is None else login.current()
+    health = _health(config, opened)
+    listeners = JobListeners(coverage, index, queue)
+    cacher = Cacher(
+        CacherDependencies(
+            engine=engine,
+            cache=rules.cache,
+            jobs=store.records,
+            bindings=store.records,
+            copies=store.records,
+            images=store.records,
+            checks=store.copy_checks,
+            listeners=listeners,
+            gate=control,
+            process=process,
+        )
+    )
+    presence = PresenceLoop(
+        PresenceDependencies(
+            registry=engine,
+            cache=rules.cache,
+            images=store.records,
+            checks=store.copy_checks,
+            requests=cacher,
+            records=RepairRecords(store.records, store.records, store.original_sources),
+            uses=copy_uses,
+            queue=queue,
+            process=process,
+        ),
+        intervals=Intervals(config.copy_check_interval, config.blob_check_interval),
+    )
+    listeners.of_repairs.append(presence.repair_ended)
+    cells = _cells(config, opened, rules)
+    sources = PassSources(
+        lrps=bbs,
+        instances=bbs,
+        jobs=store.records,
+        bindings=store.records,
+        copies=store.records,
+        images=store.records,
+        journal=store.journal,
+        original_sources=store.original_sources,
+        records=store.records,
+        coverage=coverage,
+        event_cache=event_cache,
+        mode=mode,
+        overrides=control,
+    )
+    ports = ActionPorts(
+        lrps=bbs,
+        logins=bbs,
+        bridges=bbs,
+        instances=bbs,
+        journal=store.journal,
+        original_sources=store.original_sources,
+        images=store.records,
+        engine=engine,
+        verifier=CopyVerifier(engine, store.records, rules.cache),
+        requests=cacher,
+        pulls=cells,
+        cache=rules.cache,
+        limits=rules.limits,
+    )
+    reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
+    reconciler.gate.watch(opened.health)
+    health.listen(reconciler.gate)
+    if isinstance(cells, CanaryLoop):
+        cells.listen(reconciler.gate)
+    watcher = Watcher(
+        WatcherDependencies(
+            bbs=bbs,
+            queue=queue,
+            index=index,
+            copy_uses=copy_uses,
+            presence=presence,
+            coverage=coverage,
+            requests=cacher,
+            bindings=store.records,
+            records=store.records,
+            event_cache=event_cache,
+            stops=ports.stops,
+            mode=mode,
+            rules=rules,
+            process=process,
+        ),
+        sync_interval=config.sync_interval,
+    )
+
+    def use_login(credentials: Credentials) -> None:
+        rules.pull_credentials = credentials
+        cells.use_login(credentials)
+        watcher.request_full_sweep()
+
+    unused = _unused_copies(config, opened, rules)
+    certificates = CertificateEnds(certificate_files(config), process=process)
+    work = RunningWork(
+        queue, watcher, cacher, reconciler, coverage, cells, presence, mode, health, unused, certificates
+    )
+    admin = admin_calls(config, opened, rules, work)
+    writer = None
+    if config.copy_notes:
+        writer = NoteWriter(opened.notes, store.copy_notes, after=config.copy_notes_after, process=process)
+    unknown = UnknownCopies(copy_uses, store.records, process)
+    return DaemonLoops(
+        queue=queue,
+        watcher=watcher,
+        cacher=cacher,
+        reconciler=reconciler,
+        cells=cells,
+        presence=presence,
+        mode=mode,
+        health=health,
+        note_writer=writer,
+        unknown_copies=unknown,
+        unused=unused,
+        pull_login=PullLogin(login, use_login),
+        certificates=certificates,
+        admin=admin,
+    )
+
+
+def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> UnusedCopies:
+    store = opened.store
+    return UnusedCopies(
+        UsageSources(
+            bbs=opened.bbs,
+            records=store.records,
+            journal=store.journal,
+            marks=store.copy_checks,
+            pins=opened.control,
+            cache=rules.cache,
+        ),
+        grace=config.eviction_grace,
+        process=opened.process,
+    )
+
+
+def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | UnaskedCells:
+    if opened.canary_images is None:
+        return UnaskedCells()
+    prober = Prober(
+        opened.bbs,
+        opened.canary_images,
+        credentials=rules.pull_credentials,
+        time_limit=config.canary_timeout,
+    )
+    return CanaryLoop(prober, pause=opened.control, process=opened.process)
+
+
+def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:
+    if config.restore_after is None:
+        return NullMode()
+    return Reachability(
+        opened.health, opened.store.records, restore_after=config.restore_after, process=opened.process
+    )
+
+
+def _health(config: Config, opened: OpenResources) -> HealthLoop:
+    looks = SUSPECT_INTERVAL if config.restore_after is None else config.restore_after / LOOKS
+    return HealthLoop(
+        opened.health,
+        opened.probe,
+        opened.store.records,
+        process=opened.process,
+        look_interval=min(looks, SUSPECT_INTERVAL),
+    )

@@ -1,0 +1,92 @@
+"""Names what a process keeps open as long as it runs, and opens the engine that the config names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.bbs.client import BbsClient
+from controller.cacher import CopyEngine
+from controller.canary_image import CanaryImages
+from controller.config import Config
+from controller.control import OperatorControl
+from controller.engines.copy_limits import CopyLimits, Verify
+from controller.engines.registry_copy import RegistryCopy
+from controller.health import HealthStates
+from controller.health_loop import Probe
+from controller.notes import (
+    ReadNotes,
+    WrittenNotes,
+)
+from controller.process import Process
+from controller.registry.oci.platforms import parse_platform
+from controller.store.opening import Store
+from controller.wiring import open_registries
+from reconcile.lrps import Credentials
+from reconcile.ports import CheckDepth, SourceContent
+from reconcile.references import Digest, ImageReference
+
+
+class ProcessEngine(CopyEngine, Protocol):
+    """An engine with all that the process asks of it."""
+
+    async def read_back(self, target: ImageReference, digest: Digest) -> None:
+        """Read every byte of a copy and compare it with its digests."""
+
+    async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
+        """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
+
+    async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
+        """Read at the source what a copy would consist of, without any layer."""
+
+    async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
+        """Delete a copy's manifest."""
+
+    async def close(self) -> None:
+        """Close connections and stop threads."""
+
+
+class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
+    """The notes beside copies, with all that the process asks of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenResources:
+    """What a process keeps open as long as it runs, and the state that its parts share.
+
+    Attributes:
+        restart: Lets the process begin anew; None where it does an operator's work and ends.
+    """
+
+    store: Store
+    bbs: BbsClient
+    engine: ProcessEngine
+    canary_images: CanaryImages | None
+    notes: ProcessNotes
+    process: Process
+    control: OperatorControl
+    health: HealthStates
+    probe: Probe
+    restart: Callable[[], None] | None = None
+
+
+def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEngine:
+    """Open the engine that the config names; its requests show the health of registries."""
+    registries = open_registries(config, observer=health)
+    limits = CopyLimits(
+        max_image_bytes=config.max_image_bytes,
+        max_layers=config.max_layers,
+        blobs_at_a_time=config.max_blobs_per_copy,
+        copies_at_a_time=config.max_copies,
+        verify=Verify(config.verify),
+        copy_foreign_layers=config.copy_foreign_layers,
+        copy_referrers=config.copy_referrers,
+    )
+    platform = None if config.platforms == "all" else parse_platform(config.platforms)
+    repositories = config.cache_repositories
+    if config.docker_socket is not None and platform is not None:
+        # Imported where it is configured: the docker SDK costs memory and time at the start.
+        from controller.engines.docker_daemon import DaemonSettings, DockerCopy  # noqa: PLC0415
+
+        docker = DaemonSettings(config.docker_socket)
+        return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
+    return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)

@@ -88,6 +88,8 @@ class JobRequests:
         if job is None:
             return None
         if job.is_open:
+            if request.content is not None and job.source != request.job_source:
+                return None  # it waits for what a tag means, and this content is known
             if request.credentials is not None and self._credentials.are_missing(job):
                 self._credentials.put(job.job_id, request.credentials)
                 self._queue.add(job.job_id)

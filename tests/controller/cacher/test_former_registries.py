@@ -104,6 +104,24 @@ async def test_what_the_source_has_no_longer_is_copied_from_the_former_registry(
         )
 
 
+@pytest.mark.looptime
+async def test_content_that_is_known_does_not_wait_for_a_source_that_does_not_say_what_its_tag_means(
+    store: Store,
+) -> None:
+    """The app was started while its source was down, and then the private registry was replaced."""
+    async with open_bench(store, SeveralRegistries(), cache=replace(CACHE, former=(OLD,))) as bench:
+        image = await made_in_former(bench)
+        registries(bench).failures = [Unavailable("registry", "connection", "refused")]
+        waiting = await bench.cacher.request(request("lrp:p"))
+        while not (found := await bench.store.records.find_job(waiting.job_id)) or found.not_before is None:
+            await bench.store.records.measure_images()
+
+        job = await moved(bench)
+
+        assert job.job_id != waiting.job_id
+        assert (job.state, job.cache_guid) == (JobState.CACHED, image.cache_guid)
+
+
 async def test_a_copy_that_is_in_the_present_registry_by_now_is_made_once(store: Store) -> None:
     async with open_bench(store, SeveralRegistries(), cache=replace(CACHE, former=(OLD,))) as bench:
         await made_in_former(bench)

@@ -17,7 +17,7 @@ from typing import NoReturn
 import structlog
 
 from controller.admin.server import ServerTls, serve_admin
-from controller.assembly import DaemonLoops, OpenResources, assemble, open_engine
+from controller.assembly import DaemonLoops, OpenResources, assemble, open_copy_notes, open_engine
 from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
@@ -26,12 +26,13 @@ from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
-from controller.recorded_registries import warn_of_other_registries
-from controller.store.opening import open_store
+from controller.recorded_registries import advice_about, others
+from controller.store.opening import Store, open_store
 from controller.store.restoring import Restored
 from controller.transport import client_tls_from_files
-from controller.wiring import open_canary_images, open_copy_notes, open_health, open_probe
+from controller.wiring import open_canary_images, open_health, open_probe
 from reconcile.errors import DockerCacheError
+from reconcile.references import CacheRepositories
 from reconcile.steps import PhaseLimits
 
 log = structlog.get_logger(scope="daemon")
@@ -132,7 +133,7 @@ async def _open_resources(
         if store.restored is not None:
             _report_restored(store.restored)
         await store.records.use_registry(config.cache_registry.address)
-        await warn_of_other_registries(store.records, config.cache_repositories)
+        await _warn_of_other_registries(store, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",
@@ -262,6 +263,14 @@ async def _stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoR
         loop.remove_signal_handler(number)  # the next one ends the process at once
     await reconciler.gate.finish_migrations(None)
     raise StopRequested
+
+
+async def _warn_of_other_registries(store: Store, cache: CacheRepositories) -> None:
+    """Log each private registry that records name and the config does not, and what to do about it."""
+    stored = await store.records.measure_images()
+    for address in others(stored, cache):
+        detail = advice_about(address, stored[address][0], cache)
+        log.error("registry-not-configured", registry=address, detail=detail)
 
 
 def _tls(config: Config) -> ServerTls | None:

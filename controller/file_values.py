@@ -11,11 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import structlog
-
 from reconcile.errors import DockerCacheError
-
-log = structlog.get_logger(scope="files")
 
 CHECK_EVERY = 1.0
 """Seconds between two looks at the files at least."""
@@ -72,6 +68,10 @@ class FileValue(Generic[T]):
             return self._value
 
     def _renew(self) -> None:
+        # Imported where files have changed: commands that end at once have no log.
+        import structlog  # noqa: PLC0415
+
+        log = structlog.get_logger(scope="files")
         names = ", ".join(map(str, self._files))
         try:
             self._value = self._make()

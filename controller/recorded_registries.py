@@ -1,20 +1,8 @@
 """Notices that records name another private registry than the config does."""
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
-
-import structlog
+from collections.abc import Iterable
 
 from reconcile.references import CacheRepositories
-
-log = structlog.get_logger(scope="daemon")
-
-
-class MeasuredImages(Protocol):
-    """The records of copies."""
-
-    async def measure_images(self) -> Mapping[str, tuple[int, int]]:
-        """Count the finished copies and their bytes, by the address of the registry that holds them."""
 
 
 def others(recorded: Iterable[str], cache: CacheRepositories) -> list[str]:
@@ -32,14 +20,3 @@ def advice_about(address: str, copies: int, cache: CacheRepositories) -> str:
         f"list {address} in former_cache_registries, and apps that run from there are migrated; until then "
         "they stay"
     )
-
-
-async def warn_of_other_registries(records: MeasuredImages, cache: CacheRepositories) -> None:
-    """Log each recorded registry that the config does not name, and what to do about it."""
-    stored = await records.measure_images()
-    for address in others(stored, cache):
-        log.error(
-            "registry-not-configured",
-            registry=address,
-            detail=advice_about(address, stored[address][0], cache),
-        )

@@ -7,7 +7,6 @@ from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
 from controller.file_values import FileValue
 from controller.health import HealthStates
-from controller.notes import CopyNotes
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
@@ -104,14 +103,6 @@ def open_canary_images(config: Config, observer: RequestObserver = UNOBSERVED) -
         return None
     registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer)
     return CanaryImages(registries, config.cache_repositories, platform)
-
-
-def open_copy_notes(
-    config: Config, journal_key: bytes | None, observer: RequestObserver = UNOBSERVED
-) -> CopyNotes:
-    """Open what writes and reads the notes beside copies; the journal's keys seal them."""
-    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=observer)
-    return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())
 
 
 def pull_credentials(config: Config) -> Credentials | None:

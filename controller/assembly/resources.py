@@ -1,4 +1,4 @@
-"""Names what a process keeps open as long as it runs, and opens the engine that the config names."""
+"""Names what a process keeps open as long as it runs, and opens the engine and the notes beside copies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +13,11 @@ from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.health import HealthStates
 from controller.health_loop import Probe
-from controller.notes import (
-    ReadNotes,
-    WrittenNotes,
-)
+from controller.notes import CopyNotes, ReadNotes, WrittenNotes
 from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
-from controller.wiring import open_registries
+from controller.wiring import SMALL_TIMEOUTS, open_registries
 from reconcile.lrps import Credentials
 from reconcile.ports import CheckDepth, SourceContent
 from reconcile.references import Digest, ImageReference
@@ -90,3 +87,9 @@ def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEn
         docker = DaemonSettings(config.docker_socket)
         return DockerCopy(registries, repositories, docker, limits=limits, platform=platform)
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
+
+
+def open_copy_notes(config: Config, journal_key: bytes | None, health: HealthStates) -> CopyNotes:
+    """Open what writes and reads the notes beside copies; the journal's keys seal them."""
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=health)
+    return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())

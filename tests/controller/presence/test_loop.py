@@ -153,7 +153,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def looking(records: Records | None = None, registry: Registry | None = None) -> AsyncIterator[Bench]:
+async def looking(
+    records: Records | None = None,
+    registry: Registry | None = None,
+    intervals: Intervals = Intervals(HOUR, 24 * HOUR),  # noqa: B008 - a frozen value
+) -> AsyncIterator[Bench]:
     now = EPOCH + asyncio.get_running_loop().time()
     records = records or Records(checks={GUID: CopyCheck(GUID, now, now)})
     registry = registry or Registry()
@@ -174,7 +178,7 @@ async def looking(records: Records | None = None, registry: Registry | None = No
             queue=queue,
             process=process,
         ),
-        intervals=Intervals(HOUR, 24 * HOUR),
+        intervals=intervals,
     )
     task = asyncio.create_task(loop.run())
     await asyncio.sleep(1.0)
@@ -198,14 +202,15 @@ async def incomplete(bench: Bench) -> None:
 
 class TestLooks:
     async def test_a_copy_is_looked_for_each_hour_and_its_blobs_each_day(self) -> None:
-        async with looking() as bench:
+        hour = 150.0  # shorter than real ones, so that three days are not long
+        async with looking(intervals=Intervals(hour, 24 * hour)) as bench:
             started = bench.process.clock()
-            await asyncio.sleep(72 * HOUR)
+            await asyncio.sleep(72 * hour)
 
             assert 72 <= len(bench.registry.looks) <= 85
             assert 2 <= bench.registry.depths.count(CheckDepth.BLOBS) <= 4
             check = await bench.check()
-            assert check.checked_at > started + 70 * HOUR
+            assert check.checked_at > started + 70 * hour
             assert bench.requests.taken == []
 
     @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class UsageSurvey:
         pinned: frozenset[AppGuid],
     ) -> None:
         self._pinned = pinned
-        self._addresses = {cache.address.lower()}
+        self._addresses = {each.address.lower() for each in (cache, *cache.former)}
         self._named: dict[str, set[CacheGuid]] = {}
         for image in images:
             self._addresses |= {image.registry.lower()} if image.registry else set()

@@ -58,7 +58,7 @@ RESTORES = (
 )
 
 _CONTENT = Column(
-    "content", lambda row: "what the tag means now" if row["gets_unseen_content"] else "as staged", priority=1
+    "content", lambda row: "current tag" if row["gets_unseen_content"] else "as staged", priority=1
 )
 
 PINS = (

@@ -39,15 +39,15 @@ class SqlCopyChecks:
     async def save_check(self, check: CopyCheck) -> None:
         """Save what was seen of a copy; nothing is saved of one whose record is gone.
 
-        `mark_unused` alone changes since when a copy is unused: whoever read a check before may not bring an
-        older time back.
+        Since when a copy is unused, and when its note was written, is changed by others alone: whoever read a
+        check before may not bring an older time back.
         """
 
         def save(connection: Connection) -> None:
             if cached_images.find(connection, check.cache_guid) is None:
                 return
             row = asdict(check) | {"unused_since": 0.0}
-            seen = {name: value for name, value in row.items() if name != "unused_since"}
+            seen = {name: value for name, value in row.items() if name not in {"unused_since", "noted_at"}}
             saved = insert(copy_checks).values(row)
             connection.execute(
                 saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=seen)

@@ -109,6 +109,14 @@ class TestUses:
 
         assert users(found) == [CopyUser(UseKind.LRP, PROCESS)]
 
+    def test_an_lrp_that_still_runs_from_a_former_registry_uses_the_copy_with_the_same_guid(self) -> None:
+        """It is migrated to that next."""
+        cache = CacheRepositories(CACHE.address, former=(CacheRepositories("old.example:8080"),))
+        found = UsageSurvey([IMAGE], cache, RememberedUses(), frozenset())
+        found.see_lrp(lrp(Rootfs(f"docker://old.example:8080/{GUID}#latest")))
+
+        assert users(found) == [CopyUser(UseKind.LRP, PROCESS)]
+
     @pytest.mark.parametrize("state", TaskState)
     def test_a_task_uses_a_copy_until_it_has_ended(self, state: TaskState) -> None:
         found = survey()

@@ -105,8 +105,9 @@ class TestAnLrpOnAnIncompleteCopy:
 
 
 class TestAnLrpOnASuspectCopy:
-    def test_while_others_serve_the_copy_is_looked_at_first(self) -> None:
-        action = decide(replace(ON_COPY, instances=(RUNNING, failed_pull())), BRIDGING)
+    @pytest.mark.parametrize("at", [NOW - 5, NOW + 0.1], ids=["before", "since the pass began"])
+    def test_while_others_serve_the_copy_is_looked_at_first(self, at: float) -> None:
+        action = decide(replace(ON_COPY, instances=(RUNNING, failed_pull(at))), BRIDGING)
 
         assert isinstance(action, Skip)
         assert (action.reason, action.retry_after) == (Reason.COPY_INCOMPLETE, LOOK_AGAIN)

@@ -39,9 +39,10 @@ async def test_a_copy_that_was_never_looked_at_has_no_times(store: Store, kept: 
 
 
 async def test_what_was_seen_last_is_kept(store: Store, kept: CachedImage) -> None:
-    await store.copy_checks.save_check(CopyCheck(kept.cache_guid, checked_at=1.0))
+    first = CopyCheck(kept.cache_guid, checked_at=1.0, noted_at=2.5)
+    await store.copy_checks.save_check(first)
     await store.copy_checks.mark_unused({kept.cache_guid: 1.5})
-    await store.copy_checks.save_check(seen(kept))
+    await store.copy_checks.save_check(replace(seen(kept), noted_at=0.0))
 
     assert await store.copy_checks.find_check(kept.cache_guid) == seen(kept)
     assert await store.copy_checks.list_checks() == (seen(kept),)

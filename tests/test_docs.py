@@ -120,6 +120,7 @@ PARTS_THAT_VARY = (
     (re.compile(r"\bprocess [0-9]+"), "process NUMBER"),
     (re.compile(r"\b[0-9]+ (MiB|days)\b"), "COUNT"),
     (re.compile(r"user [0-9]+"), "user NUMBER"),
+    (re.compile(r"\b[0-9]+ (queued|copying), "), ""),  # of jobs that wait for a source
     (re.compile(r"(ok|warning) +sources +docker\.io.*?(?=(ok|warning) +sources)"), ""),
 )
 """What differs from run to run, and from one machine to another."""

@@ -65,8 +65,8 @@ def main() -> None:
         default=[],
         choices=[*FaultName, NO_FAULT],
         metavar="NAME",
-        help="what is lost or changed meanwhile, all that the daemon mends by default; may be given several "
-        f"times: {', '.join(FaultName)}, or {NO_FAULT}",
+        help="what is lost or changed meanwhile, all of it by default; may be given several times: "
+        f"{', '.join(FaultName)}, or {NO_FAULT}",
     )
     arguments = parser.parse_args()
     if arguments.minutes <= 0:

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
 DEMO = PAGES / "tutorial" / "demo.md"
 TOUR = PAGES / "tutorial" / "tour.md"
-TOUR_MARKS = ("<!-- tour -->\n", "<!-- end of tour -->\n")
+YEAR = PAGES / "tutorial" / "year.md"
 
 _SUBJECTS = {
     "admin_address": "Admin API",
@@ -249,16 +249,21 @@ def with_demo(text: str, printed: str) -> str:
     return f"{before}{begin}{printed.rstrip()}\n```{rest.partition('```')[2]}"
 
 
-def with_tour(text: str, printed: str) -> str:
-    """Put what the tour prints into its page: a section for each of its parts."""
-    begin, end = TOUR_MARKS
-    before, _, rest = text.partition(begin)
+def marks_of(page: Path) -> tuple[str, str]:
+    """Name the lines of a page between which stands what a story with commands prints."""
+    return f"<!-- {page.stem} -->\n", f"<!-- end of {page.stem} -->\n"
+
+
+def with_story(page: Path, printed: str) -> str:
+    """Put what a story with commands prints into its page: a section for each of its parts."""
+    begin, end = marks_of(page)
+    before, _, rest = page.read_text().partition(begin)
     sections = "\n\n".join(map(_section, _parts(printed)))
     return f"{before}{begin}{sections}\n{end}{rest.partition(end)[2]}"
 
 
 def _parts(printed: str) -> list[list[str]]:
-    """Part what the tour prints where lines that begin with "#" begin."""
+    """Part what a story prints where lines that begin with "#" begin."""
     parts, before = list[list[str]](), ""
     for line in printed.splitlines():
         if line.startswith("# ") and not before.startswith("# "):
@@ -285,13 +290,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="hack/update-docs", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--demo", action="store_true", help="also run the demo, and show what it prints")
     parser.add_argument("--tour", action="store_true", help="also run the tour, and show what it prints")
+    parser.add_argument("--year", action="store_true", help="the same with the story of a year")
     arguments = parser.parse_args()
     for name, (page, _) in TABLES.items():
         page.write_text(with_current_table(name, page.read_text()))
     if arguments.demo:
         DEMO.write_text(with_demo(DEMO.read_text(), _printed_by("hack/demo.py")))
     if arguments.tour:
-        TOUR.write_text(with_tour(TOUR.read_text(), _printed_by("hack/tour.py")))
+        TOUR.write_text(with_story(TOUR, _printed_by("hack/tour.py")))
+    if arguments.year:
+        YEAR.write_text(with_story(YEAR, _printed_by("hack/year.py")))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "pages"
 
 _FENCE = re.compile(r"^( *)```(\S*)$")
+_BEGIN_OF_STORY = ("<!-- tour -->", "<!-- year -->")
+_END_OF_STORY = ("<!-- end of tour -->", "<!-- end of year -->")
 _NOT_RUN = re.compile(r"^ *<!-- not run: (.+) -->$")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.*)$", flags=re.MULTILINE)
@@ -23,14 +25,14 @@ class Block:
         where: Page and line, for people.
         language: What stands behind its fence.
         not_run: Why its commands are not run; empty when they are.
-        is_of_tour: It is part of what the tour prints.
+        is_of_story: It is part of what a story with commands prints.
     """
 
     where: str
     language: str
     lines: tuple[str, ...]
     not_run: str
-    is_of_tour: bool = False
+    is_of_story: bool = False
 
     @property
     def text(self) -> str:
@@ -51,10 +53,10 @@ def documents() -> tuple[Path, ...]:
 def blocks(path: Path) -> Iterator[Block]:
     """Read the fenced blocks of a document, in their order."""
     begun: tuple[int, str, str, str] | None = None
-    held, before, is_of_tour = list[str](), "", False
+    held, before, is_of_story = list[str](), "", False
     for number, line in enumerate(path.read_text().splitlines(), 1):
         fence = _FENCE.match(line)
-        is_of_tour = line == "<!-- tour -->" or (is_of_tour and line != "<!-- end of tour -->")
+        is_of_story = line in _BEGIN_OF_STORY or (is_of_story and line not in _END_OF_STORY)
         if begun is None:
             if fence:
                 mark = _NOT_RUN.match(before)
@@ -62,7 +64,7 @@ def blocks(path: Path) -> Iterator[Block]:
         elif fence and fence[1] == begun[1] and not fence[2]:
             where = f"{path.relative_to(ROOT)}:{begun[0]}"
             lines = tuple(each.removeprefix(begun[1]) for each in held)
-            yield Block(where, begun[2], lines, begun[3], is_of_tour)
+            yield Block(where, begun[2], lines, begun[3], is_of_story)
             begun = None
         else:
             held.append(line)

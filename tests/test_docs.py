@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.config import load_config
-from hack.reference import DEMO, PAGES, TABLES, TOUR, TOUR_MARKS, with_current_table
+from hack.reference import DEMO, PAGES, TABLES, TOUR, YEAR, marks_of, with_current_table
 from tests.documents import ROOT, Block, anchors, blocks, documents, links
 
 README = ROOT / "README.md"
@@ -113,20 +113,21 @@ PARTS_THAT_VARY = (
     (re.compile(r"\S+: (queued|copying, attempt 1 of 12) "), ""),  # seen when it lasts long enough
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "GUID"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f-]*…"), "GUID…"),  # cut to the width of the terminal
-    (re.compile(r"/[^ ]*docker-cache-tour-[^/ ]+"), "DIRECTORY"),
+    (re.compile(r"/[^ ]*docker-cache-(tour|year)-[^/ ]+"), "DIRECTORY"),
     (re.compile(r"127\.0\.0\.1:[0-9]+"), "ADDRESS"),
     (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}(\+00:00)?"), "TIME"),
     (re.compile(r"\b[0-9]+ (s|min)\b"), "SPAN"),
     (re.compile(r"\bprocess [0-9]+"), "process NUMBER"),
     (re.compile(r"\b[0-9]+ (MiB|days)\b"), "COUNT"),
     (re.compile(r"user [0-9]+"), "user NUMBER"),
+    (re.compile(r"\b[0-9]+ (queued|copying), "), ""),  # of jobs that wait for a source
     (re.compile(r"(ok|warning) +sources +docker\.io.*?(?=(ok|warning) +sources)"), ""),
 )
 """What differs from run to run, and from one machine to another."""
 
 
 def words(text: str) -> list[str]:
-    """Read what a tour says, however it is laid out."""
+    """Read what a story says, however it is laid out."""
     flat = " ".join(BOX_DRAWING.sub(" ", re.sub(r"^(#+ |```.*)", "", text, flags=re.MULTILINE)).split())
     for part, name in PARTS_THAT_VARY:
         flat = part.sub(name, flat)
@@ -152,10 +153,19 @@ async def printed(script: str) -> str:
 @pytest.mark.usefixtures("servers")
 async def test_the_commands_print_what_the_tour_shows() -> None:
     """hack/update-docs --tour writes it."""
-    begin, end = TOUR_MARKS
-    shown = TOUR.read_text().partition(begin)[2].partition(end)[0]
+    assert words(await printed("hack/tour.py")) == words(shown_by(TOUR))
 
-    assert words(await printed("hack/tour.py")) == words(shown)
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
+async def test_the_commands_print_what_the_year_shows() -> None:
+    """hack/update-docs --year writes it; rows of copies stand in the order of GUIDs, which are random."""
+    assert sorted(words(await printed("hack/year.py"))) == sorted(words(shown_by(YEAR)))
+
+
+def shown_by(page: Path) -> str:
+    begin, end = marks_of(page)
+    return page.read_text().partition(begin)[2].partition(end)[0]
 
 
 def steps(text: str) -> list[str]:

@@ -132,6 +132,8 @@ def find_holders(connection: Connection, wanted: Iterable[Digest], registry: str
 def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> None:
     """Save a finished copy; an existing one keeps its source and creation time, and gets further blobs.
 
+    What was last seen of it, its note included, is forgotten when it is in another registry now.
+
     Raises:
         Conflict: `guid-of-other-content`: the GUID is not reserved for the content.
     """
@@ -149,6 +151,9 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
         "root_digest": str(image.root_digest),
         "created_at": image.created_at,
     }
+    chosen = select(images.c.registry).where(images.c.cache_guid == image.cache_guid)
+    if connection.execute(chosen).scalar_one_or_none() not in {None, image.registry}:
+        connection.execute(delete(copy_checks).where(copy_checks.c.cache_guid == image.cache_guid))
     connection.execute(
         insert(images)
         .values(first | known_again)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from controller.store import cached_images, tables
 from controller.store.database import Database
 from reconcile.records import CachedImage, CopyCheck, is_of_app
-from reconcile.references import CacheGuid, Digest
+from reconcile.references import CacheGuid, Digest, Rootfs, source_from_rootfs
 
 _checks, _jobs, _bindings = tables.copy_checks, tables.jobs, tables.bindings
 
@@ -102,4 +102,13 @@ def _is_public(connection: Connection, image: CachedImage) -> bool:
             _jobs.c.needs_credentials.is_(False),
         )
     )
-    return any(map(is_of_app, requesters))
+    if any(map(is_of_app, requesters)):
+        return True
+    originals = tables.original_sources
+    # An LRP that was migrated from one private registry to the next is bound to a job for the content alone.
+    rootfs = connection.scalars(
+        select(originals.c.rootfs).where(
+            originals.c.cache_guid == image.cache_guid, originals.c.needs_credentials.is_(False)
+        )
+    )
+    return any(source_from_rootfs(Rootfs(each)) == image.source.canonical() for each in rootfs)

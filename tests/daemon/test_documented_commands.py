@@ -41,7 +41,7 @@ CONFIGURED = {
     name for name, command in every_command() if any(each.name == "config_path" for each in command.params)
 }
 """The commands that take the daemon's config."""
-STORIES = frozenset({"hack/demo", "hack/demo --tour"})
+STORIES = frozenset({"hack/demo", "hack/demo --tour", "hack/demo --year"})
 """Run by tests/test_docs.py, with what they print."""
 
 
@@ -59,7 +59,7 @@ async def env(tmp_path: Path) -> AsyncIterator[Environment]:
 
 def console_blocks() -> Iterator[Block]:
     for path in documents():
-        yield from (block for block in blocks(path) if block.language == "console" and not block.is_of_tour)
+        yield from (block for block in blocks(path) if block.language == "console" and not block.is_of_story)
 
 
 def test_what_is_not_run_is_known() -> None:

@@ -12,7 +12,14 @@ from reconcile.errors import Conflict, Invalid, Unavailable
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.notes import CopyNote, check_note
 from reconcile.records import OriginalSource, requester_of_task
-from reconcile.references import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
+from reconcile.references import (
+    CacheGuid,
+    CacheRepositories,
+    Digest,
+    Rootfs,
+    parse_image_reference,
+    rootfs_from_image_text,
+)
 from tests.controller.store.samples import digest, image
 
 NOW = 1_900_000_000.0
@@ -342,6 +349,21 @@ async def test_whether_a_login_is_needed_is_known_from_what_apps_brought(bench: 
         public, replace(binding(public.job_id), requester="task:public", app_guid=AppGuid("other"))
     )
     assert not await bench.store.copy_notes.needs_login(known)
+
+
+@pytest.mark.parametrize("needs", [False, True])
+async def test_whether_a_login_is_needed_is_known_from_what_an_lrp_ran_from(
+    bench: Bench, *, needs: bool
+) -> None:
+    """It was migrated from one private registry to the next, and is bound to a job for the content alone."""
+    known = image(GUID, platform=CONTENT)
+    await bench.store.records.keep_image(known, ())
+    rootfs = rootfs_from_image_text(str(known.source))
+    await bench.store.original_sources.save_original_source(
+        OriginalSource(ProcessGuid("p"), GUID, rootfs, needs, None)
+    )
+
+    assert await bench.store.copy_notes.needs_login(known) is needs
 
 
 async def test_one_rebuild_runs_at_a_time(bench: Bench) -> None:

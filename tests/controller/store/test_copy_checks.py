@@ -86,3 +86,22 @@ async def test_a_mark_leaves_what_was_seen_as_it_is(store: Store, kept: CachedIm
     await store.copy_checks.mark_unused({kept.cache_guid: 7.0, UNKNOWN: 7.0})
 
     assert await store.copy_checks.list_checks() == (replace(seen(kept), unused_since=7.0),)
+
+
+async def test_what_was_seen_of_a_copy_in_another_registry_is_forgotten(
+    store: Store, kept: CachedImage
+) -> None:
+    """Nothing was looked for in the new one yet, and no note of its source lies beside it there."""
+    await store.copy_checks.save_check(seen(kept))
+
+    await store.records.keep_image(replace(kept, registry="new.example:5000"), ())
+
+    assert await store.copy_checks.find_check(kept.cache_guid) == CopyCheck(kept.cache_guid)
+
+
+async def test_what_was_seen_of_a_copy_that_is_sent_again_is_kept(store: Store, kept: CachedImage) -> None:
+    await store.copy_checks.save_check(seen(kept))
+
+    await store.records.keep_image(kept, (digest(9),))
+
+    assert (await store.copy_checks.find_check(kept.cache_guid)).noted_at == 2.5

@@ -41,6 +41,7 @@ class DaemonLife:
     def __init__(self, scene: Scene) -> None:
         self.passes = Counter[str]()
         self._scene = scene
+        self._starting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start a daemon, and note when it works."""
@@ -53,6 +54,11 @@ class DaemonLife:
                 scene.downtime.is_daemon_up = scene.daemon is daemon
 
         self._starting = asyncio.create_task(wait_until_up())
+
+    async def wait_until_up(self) -> None:
+        """Wait until the last daemon works, also when it begins anew: before that, SIGTERM ends any process."""
+        if self._starting is not None:
+            await self._starting
 
     async def kill(self) -> None:
         """Kill the daemon around a phase of a migration, and start another one."""

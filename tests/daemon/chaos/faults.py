@@ -34,8 +34,7 @@ class FaultName(StrEnum):
     """The database is restored from an older backup."""
 
 
-ALL_FAULTS = frozenset(FaultName) - {FaultName.REGISTRY_REPLACED}
-"""Those that the daemon mends."""
+ALL_FAULTS = frozenset(FaultName)
 
 
 class Fault(Protocol):

@@ -146,7 +146,7 @@ class Chaos:
         if self._scene.daemon is None:
             await self._daemon.start()
         assert self._scene.daemon is not None
-        await self._scene.daemon.logged("daemon.started")  # before that, SIGTERM ends any process at once
+        await self._daemon.wait_until_up()
         if self._settings.operators or self._settings.faults:
             await self._operators.resume()
         try:

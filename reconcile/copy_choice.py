@@ -159,10 +159,12 @@ _WAITING_FOR_STAGING = Skip(Reason.WAITING_FOR_STAGING, "its tag may have moved 
 
 
 def gets_unseen_content(observed: Observed) -> bool:
-    """Whether an LRP that runs would get what its tag means now, which may be other content than it runs."""
-    return (
-        observed.former_copy is None and is_any_running(observed.instances) and not is_staging_known(observed)
-    )
+    """Whether an LRP that runs would get what its tag means now, which may be other content than it runs.
+
+    One that runs from a copy keeps its content, whatever it is migrated for.
+    """
+    is_on_copy = observed.current_copy is not None or observed.former_copy is not None
+    return not is_on_copy and is_any_running(observed.instances) and not is_staging_known(observed)
 
 
 def _must_wait(observed: Observed, rules: Rules) -> bool:

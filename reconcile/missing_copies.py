@@ -128,7 +128,7 @@ def while_copy_is_incomplete(observed: Observed) -> Skip | RetireInstances | Non
     if mended and observed.order is None and not observed.is_paused:
         return RetireInstances(mended, Reason.COPY_REPAIRED)
     newest = max((row.since for row in failed), default=0.0)
-    # An instance may have failed after the pass has begun, and by the BBS's clock, which may be ahead.
+    # An instance may have failed after the pass had begun, and the clocks of BBS and daemon differ.
     if is_any_running(rows) and abs(observed.now - newest) < SUSPICION_LASTS:
         failure = failure_of_pull(failed)
         detail = "" if failure is None else failure.detail

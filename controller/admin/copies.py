@@ -350,11 +350,11 @@ class Copies:
         return replace(found, error=f"{found.error}; it cannot be sent again: {failure}")
 
     async def _wait_for(self, job: CacheJob) -> CacheJob:
-        """Wait until the repair of a copy has ended, or is put off for a failure."""
-        requested = job.job_id
-        while job.is_open and not (job.state is JobState.QUEUED and job.attempts):
+        """Wait until the repair of a copy has ended, or has failed after its order and is put off."""
+        ordered = job
+        while job.is_open and (job.state is JobState.COPYING or job == ordered):
             await asyncio.sleep(LOOK_AGAIN)
-            found = await self._repairs.find(requested)
+            found = await self._repairs.find(ordered.job_id)
             if found is None:
                 return job
             job = found

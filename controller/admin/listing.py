@@ -42,6 +42,9 @@ class ListedRecords(Protocol):
     async def measure_images(self) -> Mapping[str, tuple[int, int]]:
         """Count the finished copies and sum up their bytes, by the address of their registry."""
 
+    async def count_incomplete_images(self) -> tuple[int, int]:
+        """Count the copies of which something is missing, and those of them that are lost."""
+
 
 class AuditEntries(Protocol):
     """The audit log."""

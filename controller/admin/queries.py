@@ -29,6 +29,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
     circuit = daemon.breaker.circuit_breaker
     stored = await dependencies.stored.records.measure_images()
     images, image_bytes = stored_in(dependencies.cache, stored)
+    incomplete, lost = await dependencies.stored.records.count_incomplete_images()
     apps = listing.count_by_state(await dependencies.stored.records.count_lrps())
     answer = pb.StatusResponse(
         version=__version__,
@@ -45,6 +46,8 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         cache_registry=dependencies.cache.address,
         images=images,
         image_bytes=image_bytes,
+        incomplete_images=incomplete,
+        lost_images=lost,
         migrations=len(await dependencies.stored.journal.list_migrations()),
         pinned_apps=len(daemon.control.pinned_apps),
         watching=daemon.watching.is_watching,

@@ -15,7 +15,8 @@ def describe_unhealthy(row: Row, since: str) -> tuple[str, str]:
         for count, noun in ((row["waiting_jobs"], "cache jobs"), (row["waiting_lrps"], "LRPs"))
         if count
     ]
-    end = f"; {' and '.join(waiting)} wait for it" if waiting else "; nothing waits for it"
+    wait = "waits" if row["waiting_jobs"] + row["waiting_lrps"] == 1 else "wait"
+    end = f"; {' and '.join(waiting)} {wait} for it" if waiting else "; nothing waits for it"
     return name, f"UNHEALTHY{use} {since}: {row['fault']}: {row['error']}{effect}{end}"
 
 

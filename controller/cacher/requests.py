@@ -39,6 +39,7 @@ class JobRequests:
         self._repeats = RepeatedRequests(dependencies.process.monotonic)
         self._queue, self._credentials = queue, credentials
         self._ordered: dict[JobId, set[str]] = {}
+        self._hastened: set[JobId] = set()
         self._joined_late: dict[JobId, list[CacheRequest]] = {}
         self._lock = asyncio.Lock()
 
@@ -48,6 +49,8 @@ class JobRequests:
             job = await self._find_job_of(request) or await self._join_or_add(request)
         if request.is_ordered and job.is_open:
             self._note_order(job.job_id, request)
+            if job.state is JobState.QUEUED:
+                self._hastened.add(job.job_id)
             self._queue.add(job.job_id)
         if not job.is_repair:
             self._listeners.requested(request)
@@ -59,6 +62,12 @@ class JobRequests:
             not is_of_lrp(requester) or self._gate.order_of(lrp_of_requester(requester)) is not None
             for requester in self._ordered.get(job_id, ())
         )
+
+    def take_haste(self, job_id: JobId) -> bool:
+        """Whether an operator has ordered a copy since its last attempt, which is to be made at once."""
+        is_hastened = job_id in self._hastened
+        self._hastened.discard(job_id)
+        return is_hastened
 
     def note_start(self, job_id: JobId) -> None:
         """Note that a job is about to resolve its source: requests that have joined by now are not late."""
@@ -80,6 +89,7 @@ class JobRequests:
     def forget(self, job_id: JobId) -> None:
         """Forget who ordered a job that has ended."""
         self._ordered.pop(job_id, None)
+        self._hastened.discard(job_id)
 
     async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
         """Find the job that the requester asked for already; None when it may ask anew."""

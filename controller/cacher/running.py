@@ -49,7 +49,8 @@ class JobRunner:
         if self._gate.is_paused and not self._requests.is_ordered(job_id):
             return PAUSE_CHECK_INTERVAL
         now = self._process.clock()
-        if job.not_before is not None and job.not_before > now:
+        is_hastened = self._requests.take_haste(job_id)
+        if job.not_before is not None and job.not_before > now and not is_hastened:
             return job.not_before - now
         if not await self._bindings.list_bindings(job_id):
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")

@@ -93,6 +93,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *([] if is_direct else _cells(row["cells"])),
         ("registry", f"{row['cache_registry']}: {stored}"),
+        *_incomplete(row),
         *(("former registry", _former(each)) for each in row["former_registries"]),
         *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
         ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
@@ -104,6 +105,16 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
     pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
+
+
+def _incomplete(row: Row) -> list[tuple[str, str]]:
+    """Say how many copies lack something in the private registry; nothing when none does."""
+    incomplete, lost = row["incomplete_images"], row["lost_images"]
+    if not incomplete:
+        return []
+    end = f"; {lost:,} LOST: no known source has it any more" if lost else ", and is being sent again"
+    text = f"something of {format_count(incomplete, 'copies')} is missing, see `images`{end}"
+    return [("INCOMPLETE", text)]
 
 
 def _former(row: Row) -> str:

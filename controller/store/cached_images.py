@@ -87,6 +87,14 @@ def measure(connection: Connection) -> dict[str, tuple[int, int]]:
     return {str(registry): (int(count), int(size or 0)) for registry, count, size in rows}
 
 
+def count_incomplete(connection: Connection) -> tuple[int, int]:
+    """Count the copies of which something is missing, and those of them that are lost."""
+    is_missing, is_lost = copy_checks.c.missing_since > 0, copy_checks.c.lost_since > 0
+    chosen = select(func.count(), func.count().filter(is_lost)).select_from(copy_checks).where(is_missing)
+    incomplete, lost = connection.execute(chosen).one()
+    return int(incomplete), int(lost)
+
+
 def mark_for_verification(connection: Connection, cache_guid: CacheGuid, at: float) -> None:
     """Save since when a copy needs verification; 0 deletes the mark."""
     connection.execute(delete(pending_verifications).where(pending_verifications.c.cache_guid == cache_guid))

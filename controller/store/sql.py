@@ -186,6 +186,10 @@ class SqlRecords:
         """Count the finished copies and their bytes, by the address of the registry that holds them."""
         return await self._database.read(cached_images.measure)
 
+    async def count_incomplete_images(self) -> tuple[int, int]:
+        """Count the copies of which something is missing, and those of them that are lost."""
+        return await self._database.read(cached_images.count_incomplete)
+
     async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
         """Read what is known of many LRPs at one moment, in their order."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))

@@ -364,7 +364,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "unhealthy_registries", "former_registries", "certificate_warnings")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -395,6 +395,8 @@ class StatusResponse(_message.Message):
     WATCHING_FIELD_NUMBER: _ClassVar[int]
     LISTED_AT_FIELD_NUMBER: _ClassVar[int]
     CELLS_FIELD_NUMBER: _ClassVar[int]
+    INCOMPLETE_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LOST_IMAGES_FIELD_NUMBER: _ClassVar[int]
     UNHEALTHY_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     FORMER_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
@@ -414,10 +416,12 @@ class StatusResponse(_message.Message):
     watching: bool
     listed_at: float
     cells: _containers.RepeatedCompositeFieldContainer[CellPulls]
+    incomplete_images: int
+    lost_images: int
     unhealthy_registries: _containers.RepeatedCompositeFieldContainer[UnhealthyRegistry]
     former_registries: _containers.RepeatedCompositeFieldContainer[FormerRegistry]
     certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FormerRegistry(_message.Message):
     __slots__ = ("address", "configured", "images", "image_bytes", "lrps")

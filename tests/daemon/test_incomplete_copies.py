@@ -95,6 +95,7 @@ async def test_a_deleted_copy_is_found_on_schedule_and_shown_until_it_is_sent_ag
     assert image["missing"].startswith("its manifest")
     assert image["missing_since"] is not None
     assert await state_of(env, "web") == ("pending", "copy-incomplete")
+    assert "something of 1 copy is missing" in (await Operator(env).reads("status")).out
 
     await Operator(env).runs("resume")
     await daemon.logged("presence.copy-is-complete-again")
@@ -102,6 +103,7 @@ async def test_a_deleted_copy_is_found_on_schedule_and_shown_until_it_is_sent_ag
 
     (image,) = (await Operator(env).runs("images")).rows
     assert (image["missing"], image["missing_since"]) == ("", None)
+    assert "is missing" not in (await Operator(env).reads("status")).out
     assert instances_of(env, app) == before
 
 
@@ -119,6 +121,9 @@ async def test_a_copy_and_its_source_that_are_gone_are_reported_and_the_app_stay
     assert await state_of(env, "web") == ("failed", "copy-and-source-lost")
     (image,) = (await Operator(env).runs("images")).rows
     assert image["lost_since"] is not None
+    (status,) = (await Operator(env).runs("status")).rows
+    assert (status["incomplete_images"], status["lost_images"]) == (1, 1)
+    assert "1 LOST: no known source has it any more" in (await Operator(env).reads("status")).out
     assert instances_of(env, app) == before
     assert env.is_from_cache(app)
 

@@ -197,6 +197,7 @@ class TestPlan:
         assert isinstance(planned, PlannedMigration)
         assert (planned.reason, planned.strategy, planned.copy) == (Reason.LOGIN_OUTDATED, how, None)
         assert planned.to_rootfs == planned.subject.rootfs == COPY.rootfs
+        assert not planned.gets_unseen_content
         assert "former" not in str(planned)
         assert "present" not in str(planned)
 

@@ -112,14 +112,17 @@ class TestAnLrpOnASuspectCopy:
         assert isinstance(action, Skip)
         assert (action.reason, action.retry_after) == (Reason.COPY_INCOMPLETE, LOOK_AGAIN)
 
-    def test_an_instance_that_failed_after_the_pass_has_begun_counts_as_one_that_just_failed(self) -> None:
-        """By the BBS's clock, too, which may be ahead."""
-        observed = replace(ON_COPY, instances=(RUNNING, failed_pull(at=NOW - 5.0)), now=NOW - 6.0)
-
-        action = decide(observed, BRIDGING)
+    @pytest.mark.parametrize("later", [0.01, SUSPICION_LASTS - 1])
+    def test_that_is_so_for_an_instance_that_failed_after_the_pass_had_begun(self, later: float) -> None:
+        action = decide(replace(ON_COPY, instances=(RUNNING, failed_pull(NOW + later))), BRIDGING)
 
         assert isinstance(action, Skip)
         assert action.reason is Reason.COPY_INCOMPLETE
+
+    def test_a_clock_that_is_far_ahead_makes_no_suspicion_last(self) -> None:
+        observed = replace(ON_COPY, instances=(RUNNING, failed_pull(NOW + 2 * SUSPICION_LASTS)))
+
+        assert isinstance(decide(observed, BRIDGING), BeginMigration)
 
     def test_a_copy_that_is_there_and_cannot_be_pulled_is_left_after_a_while(self) -> None:
         observed = replace(ON_COPY, instances=(RUNNING, failed_pull()), now=NOW + SUSPICION_LASTS + 1)

@@ -116,6 +116,7 @@ class Repairs:
     """The jobs that repair copies: each does something, and ends in some state."""
 
     ends: list[tuple[JobState, str]] = field(default_factory=list)
+    attempts_before: int = 0
     does: Callable[[], None] = lambda: None
     checked: list[CacheGuid] = field(default_factory=list)
     jobs: dict[JobId, CacheJob] = field(default_factory=dict)
@@ -124,8 +125,13 @@ class Repairs:
         job_id = JobId(f"job-{len(self.jobs)}")
         self.does()
         state, failure = self.ends.pop(0)
-        queued = CacheJob(job_id, copy.source, JobState.QUEUED, Reason.REPAIRING_COPY, NOW, NOW)
-        self.jobs[job_id] = replace(queued, state=state, failure=failure, attempts=1)
+        attempts = self.attempts_before
+        queued = CacheJob(
+            job_id, copy.source, JobState.QUEUED, Reason.REPAIRING_COPY, NOW, NOW, attempts=attempts
+        )
+        ended = replace(queued, state=state, failure=failure, attempts=attempts + 1)
+        self.jobs[job_id] = queued
+        asyncio.get_running_loop().call_soon(self.jobs.__setitem__, job_id, ended)
         return queued
 
     async def find(self, job_id: JobId) -> CacheJob | None:
@@ -498,6 +504,16 @@ class TestRepair:
         assert result.status is CopyStatus.CORRUPT
         assert result.error.endswith("it cannot be sent again: MANIFEST_UNKNOWN: gone")
         assert bench.repairs.ends == []
+
+    async def test_a_job_that_was_put_off_before_is_waited_for(self, bench: Bench) -> None:
+        bench.registry.corrupt.add(bench.target)
+        found = await bench.copies.verify(bench.image, now=NOW)
+        bench.repairs.ends, bench.repairs.does = [(JobState.CACHED, "")], bench.registry.corrupt.clear
+        bench.repairs.attempts_before = 6
+
+        result = await bench.copies.repair(bench.image, found, now=NOW)
+
+        assert result == ReadBackResult(CopyStatus.REPAIRED, found.error)
 
     async def test_a_source_that_does_not_answer_is_not_waited_for(self, bench: Bench) -> None:
         bench.registry.corrupt.add(bench.target)

@@ -137,3 +137,25 @@ async def test_it_is_said_in_words(records: Records) -> None:
             "UNHEALTHY for 5 min: it does not answer: refused; nothing waits for it",
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "lrps", "said"),
+    [
+        (1, 0, "1 cache job waits for it"),
+        (0, 2, "2 LRPs wait for it"),
+        (1, 1, "1 cache job and 1 LRP wait for it"),
+    ],
+)
+def test_what_waits_is_counted(jobs: int, lrps: int, said: str) -> None:
+    row = {
+        "private": False,
+        "registry": "a",
+        "use": "pull",
+        "fault": "it does not answer",
+        "error": "refused",
+    }
+
+    _, text = describe_unhealthy({**row, "waiting_jobs": jobs, "waiting_lrps": lrps}, "for 5 min")
+
+    assert text.endswith(f"; {said}")

@@ -703,6 +703,39 @@ class TestPause:
 
         assert ended.state is JobState.CACHED
 
+    @pytest.mark.looptime
+    @pytest.mark.parametrize("requester", ["lrp:p", "admin:1"])
+    async def test_an_order_does_not_wait_for_what_a_failure_has_put_off(
+        self, bench: Bench, requester: str
+    ) -> None:
+        await bench.control.resume()
+        bench.registries.failures += [Unavailable("registry", "connection", "x")] * 7
+        job = await bench.cacher.request(request("lrp:p"))
+        loop = asyncio.get_running_loop()
+        while bench.registries.failures:  # noqa: ASYNC110 - a job that is put off sets no event
+            await asyncio.sleep(1.0)
+        begun = loop.time()
+
+        bench.order_lrp("p")
+        again = await bench.cacher.request(ordered(requester, source=SOURCE))
+
+        assert again.job_id == job.job_id
+        assert (await bench.ended(job)).state is JobState.CACHED
+        assert loop.time() - begun < 1.0, "it was put off for a minute and more"
+
+    @pytest.mark.looptime
+    async def test_an_order_brings_one_attempt_and_not_more(self, bench: Bench) -> None:
+        bench.registries.failures += [Unavailable("registry", "connection", "x")] * 8
+        job = await bench.cacher.request(ordered("admin:1", source=SOURCE))
+        while len(bench.registries.failures) > 1:  # noqa: ASYNC110 - a job that is put off sets no event
+            await asyncio.sleep(1.0)
+
+        await bench.cacher.request(ordered("admin:2", source=SOURCE))
+        await asyncio.sleep(1.0)
+
+        assert bench.registries.failures == []
+        assert await bench.state(job) is JobState.QUEUED
+
     async def test_jobs_of_an_earlier_run_wait_as_well(self, store: Store) -> None:
         registries = Registries({SOURCE: "one", OTHER: "two"})
         async with open_bench(store, registries, loops=0) as earlier:
@@ -797,6 +830,10 @@ class TestRepair:
         assert job.cache_guid is not None
         image = await bench.store.records.find_image(job.cache_guid)
         assert image is not None
+        saved = bench.store.copy_checks
+        async with asyncio.timeout(5.0):  # the check of a new copy is saved after its job
+            while not (await saved.find_check(job.cache_guid)).blobs_checked_at:  # noqa: ASYNC110 - it sets no event
+                await asyncio.sleep(0.001)
         return image
 
     def repair_of(self, image: CachedImage) -> CacheRequest:

@@ -57,6 +57,16 @@ async def test_what_is_missing_is_read_with_the_copy(store: Store, kept: CachedI
     assert (found.missing_since, found.missing) == (3.5, "its manifest")
 
 
+async def test_incomplete_copies_are_counted(store: Store, kept: CachedImage) -> None:
+    assert await store.records.count_incomplete_images() == (0, 0)
+
+    await store.copy_checks.save_check(seen(kept))
+    assert await store.records.count_incomplete_images() == (1, 0)
+
+    await store.copy_checks.save_check(replace(seen(kept), lost_since=6.5))
+    assert await store.records.count_incomplete_images() == (1, 1)
+
+
 async def test_a_copy_that_is_deleted_takes_what_was_seen_with_it(store: Store, kept: CachedImage) -> None:
     await store.copy_checks.save_check(seen(kept))
 

@@ -220,8 +220,9 @@ def _image_of(surveyed: SurveyedLrp) -> CachedImage | None:
 
 
 def count_by_state(counts: Mapping[Reason, int]) -> Mapping[AppState, int]:
-    """Count LRPs by state, from their numbers by reason."""
+    """Count LRPs by state, from the numbers of their records by reason: those that are gone do not count."""
     states = Counter[AppState]()
     for reason, count in counts.items():
-        states[reason.state] += count
+        if reason is not Reason.NOT_DESIRED:
+            states[reason.state] += count
     return states

@@ -69,8 +69,10 @@ class EventHandler:
                 self._handle_desired_lrp(lrp)
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
-                self._copy_uses.remove(lrp.process_guid)
                 self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
+                if self._copy_uses.copy_of(lrp.process_guid) is not None:
+                    self._copy_uses.remove(lrp.process_guid)
+                    self._queue.add(lrp.process_guid, Priority.ROUTINE)  # its record still calls it cached
             case ActualLrpCreated(row) | ActualLrpChanged(after=row):
                 self._dependencies.presence.note_instance(row)
                 self._handle_actual_lrp(row, is_news=row.state not in _ON_THE_WAY)

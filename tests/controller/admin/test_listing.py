@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from controller.admin.listing import AppRow, app_row
+from controller.admin.listing import AppRow, app_row, count_by_state
 from controller.admin.survey import Survey, SurveyedLrp
 from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.observed import Observed
@@ -92,3 +92,9 @@ def test_an_open_migration_is_described_by_its_last_pass() -> None:
     assert shown(open_one).detail == said
     unsaid = replace(open_one, record=replace(recorded, detail=""))
     assert shown(unsaid).detail == "crashed from its source: Exited (1 of 2 instances)"
+
+
+def test_lrps_that_are_gone_do_not_count() -> None:
+    counts = {Reason.MIGRATED: 2, Reason.ALREADY_CACHED: 1, Reason.NOT_DESIRED: 4, Reason.DENIED: 1}
+
+    assert count_by_state(counts) == {AppState.CACHED: 3, AppState.SKIPPED: 1}

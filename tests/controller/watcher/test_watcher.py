@@ -480,6 +480,17 @@ class TestSweep:
             await asyncio.sleep(2 * INTERVAL)
             assert await scene.queued() == [PROCESS]
 
+    async def test_an_lrp_that_is_removed_from_its_copy_is_looked_at_once(self, store: Store) -> None:
+        """Its record would call it cached for as long as it is kept."""
+        on_copy = replace(LRP, rootfs=RULES.cache.rootfs(GUID))
+        async with watching(store, MemoryBbs()) as scene:
+            await scene.happens(DesiredLrpCreated(on_copy))
+            await scene.queued()
+
+            await scene.happens(DesiredLrpRemoved(on_copy), DesiredLrpRemoved(on_copy))
+
+            assert await scene.queued() == [PROCESS]
+
     async def test_an_lrp_that_is_gone_is_not_looked_at_for_an_event_of_an_instance(
         self, store: Store
     ) -> None:

@@ -158,6 +158,7 @@ async def test_the_commands_print_what_the_tour_shows() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("servers")
+@pytest.mark.long
 async def test_the_commands_print_what_the_year_shows() -> None:
     """hack/update-docs --year writes it; rows of copies stand in the order of GUIDs, which are random."""
     assert sorted(words(await printed("hack/year.py"))) == sorted(words(shown_by(YEAR)))

@@ -82,7 +82,7 @@ async def moved(env: Environment, *apps: App, seconds: float = PATIENCE) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("owner_interval", [10.0])
-@pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.timeout(600)
 async def test_many_running_apps_are_moved_and_no_instance_is_missed(
     env: Environment, count: int, record_property: Callable[[str, object], None]

@@ -119,6 +119,7 @@ def gives_no_bytes(env: Environment, copy: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "remembers"), [(hangs, False), pytest.param(gives_no_bytes, True, marks=pytest.mark.long)]
 )
+@pytest.mark.long
 async def test_a_registry_that_gives_nothing_is_found_out_by_time(
     env: Environment,
     failure: Callable[[Environment, str], None],

@@ -83,6 +83,7 @@ async def test_a_bridge_that_finds_no_room_says_so_while_it_waits_and_when_it_is
     assert not env.is_from_cache(web)
 
 
+@pytest.mark.long
 async def test_an_open_migration_is_listed_with_what_its_bridge_waits_for(env: Environment) -> None:
     (web,) = await running_apps(env, "web")
     lrp = env.lrp(web)

@@ -23,7 +23,7 @@ PROGRAM = "diego-docker-cache"
 NOT_RUN = {
     "one of them stays, and both tell the story above": "hack/demo",
     "runs all tests": "hack/test",
-    "takes minutes and measures": "hack/bench/copy",
+    "takes minutes and measures": "hack/bench/",
     "the daemon runs until a signal": f"{PROGRAM} run",
     "works only where no daemon runs": f"{PROGRAM} migrations --direct",
     "it replaces the database": f"{PROGRAM} restore-backup",

@@ -326,6 +326,7 @@ class TestWithoutADaemon:
         assert env.settings["admin_address"] in answer.err
 
 
+@pytest.mark.long
 async def test_an_interrupted_restore_holds_only_what_it_has_begun(env: Environment) -> None:
     names = [f"app-{n}" for n in range(6)]
     apps = await running_apps(env, *names, instances=1)

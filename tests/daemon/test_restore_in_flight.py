@@ -170,6 +170,7 @@ async def interrupt_twice(program: Program) -> None:
 
 
 class TestAllApps:
+    @pytest.mark.long
     async def test_restore_takes_twenty_apps_back_of_which_ten_are_on_their_way_to_their_copies(
         self, env: Environment, holds: Holds
     ) -> None:
@@ -377,6 +378,7 @@ class TestOneApp:
         assert invariants.violations == []
 
 
+@pytest.mark.long
 async def test_an_open_circuit_breaker_does_not_keep_apps_from_their_sources(
     env: Environment, holds: Holds
 ) -> None:

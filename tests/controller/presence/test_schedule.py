@@ -1,5 +1,7 @@
 """When copies are looked for, and how many requests that makes."""
 
+import pytest
+
 from controller.presence.schedule import (
     LONGEST_PAUSE,
     MAX_REQUESTS_PER_SECOND,
@@ -54,6 +56,7 @@ class Watch:
         ]
 
 
+@pytest.mark.long
 def test_ten_thousand_copies_cost_a_few_requests_a_second_spread_evenly() -> None:
     watch = Watch(10_000)
     watch.run(DAY)  # the first day, on which everything is due at once

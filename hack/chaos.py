@@ -6,6 +6,7 @@ be run again alone.
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 import time
@@ -32,14 +33,16 @@ async def run(arguments: argparse.Namespace) -> int:
     settings = Settings(operators=arguments.operators, faults=chosen_faults(arguments.fault))
     end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
-        with tempfile.TemporaryDirectory(prefix="chaos-") as made:
-            directory = Path(made) if keep is None else keep / f"seed-{seed}"
-            directory.mkdir(parents=True, exist_ok=True)
-            seconds = min(ROUND, max(10.0, left))
-            report = await run_round(seed, seconds, directory, settings)
+        directory = Path(tempfile.mkdtemp(prefix="chaos-")) if keep is None else keep / f"seed-{seed}"
+        directory.mkdir(parents=True, exist_ok=True)
+        report = await run_round(seed, min(ROUND, max(10.0, left)), directory, settings)
         print(report, flush=True)
-        for violation in report.violations:
+        for violation in [*report.violations, *report.told]:
             print(f"  {violation}", flush=True)
+        if report.violations:
+            print(f"  kept in {directory}", flush=True)
+        elif keep is None:
+            shutil.rmtree(directory)
         total.update(report.happened)
         violations += len(report.violations)
         seed += 1
@@ -55,7 +58,11 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=1, help="of the first round; each further one is one more"
     )
-    parser.add_argument("--keep", type=Path, help="directory to keep configs, stores and logs in")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="directory to keep configs, stores and logs of all rounds in, not only of those with violations",
+    )
     parser.add_argument(
         "--operators", action="store_true", help="let operators pause, plan, apply and restore meanwhile"
     )

@@ -2,6 +2,7 @@
 
 An app pins as many instances as have once served under its own LRP, up to what its owner wants; it may
 hold them in a bridge. It gives that up only to its owner, or to the cell that takes an instance away.
+An instance whose index is beyond what the owner wants counts for nothing: it is being stopped, however late.
 Everything else is a violation.
 """
 
@@ -182,8 +183,10 @@ class Invariants:
     def _count(self) -> tuple[dict[str, int], dict[str, int]]:
         """Count by process GUID the instances that serve, and those that have for long enough to be seen."""
         serving, lasting, since = dict[str, int](), dict[str, int](), dict[str, float]()
-        now = time.monotonic()
-        for guid, _, instance in self._serving():
+        now, wanted = time.monotonic(), {app.process_guid: app.instances for app in self.cloud.apps.values()}
+        for guid, index, instance in self._serving():
+            if index >= wanted.get(guid, index + 1):  # its owner gave it up
+                continue
             serving[guid] = serving.get(guid, 0) + 1
             since[instance] = self._since.get(instance, now)
             if instance not in self._given_up and self._is_seen(guid, since[instance]):

@@ -182,6 +182,30 @@ async def test_an_instance_that_starts_while_its_owner_restarts_the_app_is_not_h
     assert invariants.violations == []
 
 
+async def test_an_instance_that_its_owner_gave_up_is_not_held_while_its_stop_is_lost(
+    env: Environment, invariants: Invariants
+) -> None:
+    """Its index is beyond what the owner wants, and all that serves, until a convergence stops it again."""
+    app = await running_app(env, instances=2)
+    guid = app.process_guid
+    with invariants.watching():
+        await has_served(env, app, invariants)
+        env.cell.start_gate.clear()
+        invariants.will_crash(guid)
+        env.cell.crash(guid, 0)
+        await until(lambda: time.monotonic() - invariants._crashes[guid][0][0] > UNSEEN_FOR)
+        env.cell.lost_stops = 1
+        invariants.will_scale(app, 1)
+        await env.cloud.scale(app, 1)
+        read_instances(env, app)
+        assert invariants.serving() == {guid: 1}
+        await env.cloud.sync()
+        await env.bbs.converge()
+        await until(lambda: [row.state for row in env.rows(app)] == ["CLAIMED"], seconds=10.0)
+
+    assert invariants.violations == []
+
+
 async def test_what_serves_counts_as_held_when_the_daemon_has_read_it(
     env: Environment, invariants: Invariants
 ) -> None:

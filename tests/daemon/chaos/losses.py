@@ -7,6 +7,9 @@ import random
 from tests.daemon.chaos.scene import Scene
 from tests.simulators.registry.store import StoredManifest, StoredRepository
 
+TAG = "latest"
+"""The tag of each copy; a repository may hold a note alone, under a tag of its own."""
+
 
 class CopiesDeleted:
     """Deletes copies from the private registry, as its own retention or a person does."""
@@ -21,7 +24,7 @@ class CopiesDeleted:
         found = _choose_copy(self._scene, self._chance)
         if found is None:
             return
-        name, repository = found
+        name, repository, _ = found
         with self._scene.env.cache.faults.store.lock:
             repository.manifests.clear()
             repository.tags.clear()
@@ -50,8 +53,8 @@ class LayersDeleted:
         found = _choose_copy(self._scene, self._chance)
         if found is None:
             return
-        name, repository = found
-        digest = self._chance.choice(_blobs_of(repository))
+        name, _, manifest = found
+        digest = self._chance.choice(_blobs_of(manifest))
         store = self._scene.env.cache.faults.store
         with store.lock:
             for held in store.repositories.values():
@@ -111,7 +114,7 @@ class ImagesLost:
         return []
 
 
-def _choose_copy(scene: Scene, chance: random.Random) -> tuple[str, StoredRepository] | None:
+def _choose_copy(scene: Scene, chance: random.Random) -> tuple[str, StoredRepository, StoredManifest] | None:
     """Choose a finished copy, mostly one that an LRP runs from; None if there is none."""
     env = scene.env
     prefix = f"docker://{env.cache.address}/"
@@ -120,14 +123,20 @@ def _choose_copy(scene: Scene, chance: random.Random) -> tuple[str, StoredReposi
         for lrp in env.bbs.state.desired.values()
         if lrp.root_fs.startswith(prefix)
     }
-    finished = {name: each for name, each in env.cache.faults.store.repositories.items() if each.tags}
+    store = env.cache.faults.store
+    with store.lock:  # the daemon writes meanwhile
+        finished = {
+            name: (repository, found[1])
+            for name, repository in store.repositories.items()
+            if (found := store.find_manifest(name, TAG)) is not None
+        }
     chosen = [name for name in sorted(finished) if name in used]
     if not chosen or chance.random() < 0.2:
         chosen = sorted(finished)
-    return (name := chance.choice(chosen), finished[name]) if chosen else None
+    return (name := chance.choice(chosen), *finished[name]) if chosen else None
 
 
-def _blobs_of(repository: StoredRepository) -> list[str]:
+def _blobs_of(manifest: StoredManifest) -> list[str]:
     """Name config and layers of a copy's image."""
-    document = json.loads(repository.manifests[repository.tags["latest"]].content)
+    document = json.loads(manifest.content)
     return [document["config"]["digest"], *(each["digest"] for each in document["layers"])]

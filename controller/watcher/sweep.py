@@ -181,9 +181,7 @@ class Sweep:
         shares = self._sweeps_per_recheck
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
-    async def _compare_with_records(
-        self, existing: set[ProcessGuid], from_cache: set[ProcessGuid]
-    ) -> None:
+    async def _compare_with_records(self, existing: set[ProcessGuid], from_cache: set[ProcessGuid]) -> None:
         """Queue LRPs without a record, and delete the records of LRPs that no listing has had for long.
 
         One listing is not enough to delete: with a record goes what its LRP ran from before its migration.

@@ -45,7 +45,7 @@ START_BACKOFF = backoff(FIRST_BACK_OFF, 30.0)
 as may be migrated at a time ask a private registry that does not answer."""
 
 UNREMARKABLE = frozenset({Reason.NOT_DOCKER, Reason.ALREADY_CACHED, Reason.OTHER_DOMAIN, Reason.NOT_DESIRED})
-"""Reasons that are not worth a record of an LRP that has none."""
+"""Reasons that are not worth a record of an LRP that has none, unless it runs from a copy that is known."""
 
 
 class Reconciler:
@@ -282,7 +282,8 @@ class Reconciler:
         """
         before = observed.record
         record = _record_of(observed, outcome)
-        if record is None or (before is None and outcome.reason in UNREMARKABLE):
+        is_ours = observed.current_copy is not None
+        if record is None or (before is None and outcome.reason in UNREMARKABLE and not is_ours):
             return
         is_asked_anew = outcome.reason is Reason.COPY_AND_SOURCE_LOST and observed.current_copy is not None
         has_changed = before is None or replace(before, updated_at=observed.now) != record

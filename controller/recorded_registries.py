@@ -13,10 +13,15 @@ def others(recorded: Iterable[str], cache: CacheRepositories) -> list[str]:
     )
 
 
+def made_in(address: str, copies: int) -> str:
+    """Say how many copies were made in a registry."""
+    return f"{copies:,} {'copy was' if copies == 1 else 'copies were'} made in {address}"
+
+
 def advice_about(address: str, copies: int, cache: CacheRepositories) -> str:
     """Say what to configure for a recorded registry that the config does not name."""
     return (
-        f"{copies} copies were made in {address}, and cache_registry.address is {cache.address}: "
+        f"{made_in(address, copies)}, and cache_registry.address is {cache.address}: "
         f"list {address} in former_cache_registries, and apps that run from there are migrated; until then "
         "they stay"
     )

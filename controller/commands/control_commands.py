@@ -122,7 +122,8 @@ def _former(row: Row) -> str:
     stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
     if not row["configured"]:
         return f"{row['address']}: {stored}; NOT CONFIGURED: list it in former_cache_registries"
-    return f"{row['address']}: {stored}; {format_count(row['lrps'], 'apps')} run from there"
+    run = "runs" if row["lrps"] == 1 else "run"
+    return f"{row['address']}: {stored}; {format_count(row['lrps'], 'apps')} {run} from there"
 
 
 def _unhealthy(row: Row) -> tuple[str, str]:

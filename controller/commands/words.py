@@ -2,7 +2,13 @@
 
 import time
 
-_SINGULARS = {"entries": "entry", "copies": "copy", "source registries": "source registry"}
+_SINGULARS = {
+    "entries": "entry",
+    "copies": "copy",
+    "source registries": "source registry",
+    "apps skipped": "app skipped",
+    "apps not migrated": "app not migrated",
+}
 
 
 def format_count(count: int, plural: str) -> str:

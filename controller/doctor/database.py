@@ -7,7 +7,7 @@ from pathlib import Path
 
 from controller.config import Config, read_secret
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
-from controller.recorded_registries import others
+from controller.recorded_registries import made_in, others
 from controller.store.cipher import cipher_from_key
 from controller.store.inspection import check_schema, recorded_registries
 from controller.store.location import path_from_url
@@ -84,7 +84,7 @@ def _judge_registries(config: Config) -> list[Finding]:
     return [
         problem(
             DATABASE,
-            f"{recorded[address]} copies were made in {address}, which the config does not name",
+            f"{made_in(address, recorded[address])}, which the config does not name",
             f"list {address} in former_cache_registries: until then apps that run from there stay",
         )
         for address in others(recorded, cache)

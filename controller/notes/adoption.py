@@ -72,9 +72,11 @@ class Adoption:
                         for guid in batch
                     ]
                 done = start + len(batch)
-                for task in tasks:
+                for guid, task in zip(batch, tasks, strict=True):
                     adopted = task.result()
                     if adopted is not None:
+                        for process_guid in users.get(guid, ()):  # also those whose source was known already
+                            self._to.queue(process_guid)
                         yield self._reported(adopted), done, len(guids)
             if unreadable:
                 raise Invalid(
@@ -84,8 +86,6 @@ class Adoption:
                 )
 
     def _reported(self, adopted: AdoptedCopy) -> AdoptedCopy:
-        for process_guid in adopted.process_guids:
-            self._to.queue(process_guid)
         fields = {
             "cache_guid": adopted.cache_guid,
             "source_image": None if adopted.source is None else str(adopted.source),

@@ -6,8 +6,8 @@ told to begin anew, or the command itself where no daemon runs.
 
 What is under way now is known to the database that is replaced, and to no backup. So open migrations are
 those of the replaced database; those of the backup are dropped. What LRPs ran from before their migrations,
-and which apps are pinned, is taken from both. The store is paused, so that nothing is begun before somebody
-has looked.
+which apps are pinned, and what the audit log says, is taken from both. The store is paused, so that nothing
+is begun before somebody has looked.
 
 The names beside `cache.db`: `cache.db.restoring-N` is checked, `cache.db.restored-N` has what is under way
 too, and `cache.db.replaced-N` is the database that was replaced.
@@ -239,6 +239,7 @@ def _merge(database: Path, path: Path) -> Restored:
         connection.execute("BEGIN IMMEDIATE")
         of_backup = _guids(connection.execute("SELECT process_guid FROM migrations"))
         connection.execute("DELETE FROM migrations")
+        _add_entries(connection, rows.pop("audit", None))
         for table, (columns, content) in rows.items():
             names, marks = ", ".join(columns), ", ".join("?" * len(columns))
             statement = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - of our schema
@@ -251,11 +252,26 @@ def _merge(database: Path, path: Path) -> Restored:
     return Restored(None, resumed, dropped, problem)
 
 
+def _add_entries(connection: sqlite3.Connection, entries: "TableRows | None") -> None:
+    """Add what the replaced database's audit log has and the backup lacks, such as who restored it."""
+    if entries is None:
+        return
+    columns, content = entries
+    names = [name for name in columns if name != "number"]  # the numbers of a new database begin at 1 again
+    marks, same = ", ".join(f":{name}" for name in names), " AND ".join(f"{name} = :{name}" for name in names)
+    connection.executemany(
+        f"INSERT INTO audit ({', '.join(names)}) SELECT {marks} "  # noqa: S608 - of our schema
+        f"WHERE NOT EXISTS (SELECT 1 FROM audit WHERE {same})",
+        [dict(zip(columns, row, strict=True)) for row in content],
+    )
+
+
 def _guids(rows: sqlite3.Cursor) -> tuple[ProcessGuid, ...]:
     return tuple(sorted(ProcessGuid(guid) for (guid,) in rows))
 
 
-Rows = dict[str, tuple[tuple[str, ...], list[tuple[object, ...]]]]
+TableRows = tuple[tuple[str, ...], list[tuple[object, ...]]]
+Rows = dict[str, TableRows]
 
 
 def _read_live(database: Path) -> tuple[Rows, str]:
@@ -271,7 +287,8 @@ def _read_live(database: Path) -> tuple[Rows, str]:
         finally:
             upgraded.close()
         with closing(connect_to_write(database)) as connection:
-            rows = {table: _rows(connection, table) for table in ("migrations", "original_sources", "pins")}
+            taken_over = ("migrations", "original_sources", "pins", "audit")
+            rows = {table: _rows(connection, table) for table in taken_over}
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except DockerCacheError as error:
         return {}, str(error)
@@ -280,7 +297,7 @@ def _read_live(database: Path) -> tuple[Rows, str]:
     return rows, ""
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+def _rows(connection: sqlite3.Connection, table: str) -> TableRows:
     columns = tuple(column.name for column in metadata.tables[table].columns)
     cursor = connection.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608 - of our schema
     return columns, cursor.fetchall()

@@ -30,7 +30,7 @@ class Sweep:
     """Lists staging tasks, LRPs and bridges, and queues those that need a pass.
 
     A full sweep queues every LRP that runs from its source, any other sweep only some of them. Of those that
-    run from a copy, each sweep queues some.
+    run from a copy, each sweep queues some, and a full one all that have no record: the store may be new.
 
     Args:
         interval: Seconds between two sweeps.
@@ -105,7 +105,7 @@ class Sweep:
             for process_guid in self._missing_since.keys() & existing:
                 del self._missing_since[process_guid]
             if full or self.count % self._sweeps_per_recheck == 0:
-                await self._forget_gone_lrps(existing=existing)
+                await self._compare_with_records(existing, from_cache if full else set())
         self._is_full_due, self._was_restoring = (
             False,
             is_restoring,
@@ -181,17 +181,25 @@ class Sweep:
         shares = self._sweeps_per_recheck
         return zlib.crc32(process_guid.encode()) % shares == self.count % shares
 
-    async def _forget_gone_lrps(self, *, existing: set[ProcessGuid]) -> None:
-        """Delete the records of LRPs that no listing has had for `FORGET_AFTER`.
+    async def _compare_with_records(self, existing: set[ProcessGuid], from_cache: set[ProcessGuid]) -> None:
+        """Queue LRPs without a record, and delete the records of LRPs that no listing has had for long.
 
-        One listing is not enough: with the record goes what the LRP ran from before it was migrated.
+        One listing is not enough to delete: with a record goes what its LRP ran from before its migration.
+
+        Args:
+            existing: All LRPs of the listing.
+            from_cache: Those that are queued when they have no record.
         """
-        records, now = self._dependencies.records, self._dependencies.process.clock()
+        dependencies = self._dependencies
+        records = await dependencies.records.list_lrps()
+        for unknown in from_cache - {record.process_guid for record in records}:
+            dependencies.queue.add(unknown, Priority.ROUTINE)
+        now = dependencies.process.clock()
         oldest = now - FORGET_AFTER
         missing = {
             record.process_guid: self._missing_since.get(record.process_guid, now)
-            for record in await records.list_lrps()
+            for record in records
             if record.process_guid not in existing and record.updated_at < oldest
         }
         self._missing_since = missing
-        await records.forget_lrps([guid for guid, since in missing.items() if since <= oldest])
+        await dependencies.records.forget_lrps([guid for guid, since in missing.items() if since <= oldest])

@@ -542,6 +542,18 @@ async def test_a_bbs_that_is_not_active_has_removed_nothing(bench: Bench) -> Non
         await bench.reason(app, "migrated")
 
 
+async def test_an_lrp_on_a_copy_that_is_known_gets_its_lost_record_again(bench: Bench) -> None:
+    """The database was lost, and the copy was adopted: the counts of operators must not leave it out."""
+    app = await bench.app_with_copy()
+    guid = ProcessGuid(app.process_guid)
+    async with bench.running(bench.reconciler()):
+        bench.queue.add(guid)
+        await bench.reason(app, "migrated")
+        await bench.store.records.forget_lrps([guid])
+        bench.queue.add(guid)
+        await bench.reason(app, "already-cached")
+
+
 async def test_an_lrp_whose_old_instance_stays_is_desired_again_all_the_same(bench: Bench) -> None:
     """Its stop was lost, and it may not have a bridge: what it serves is left to it."""
     app = await bench.app_with_copy()

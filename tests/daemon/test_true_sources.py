@@ -225,7 +225,7 @@ class TestNextRegistry:
         (former,) = status["former_registries"]
         assert (former["address"], former["configured"], former["images"]) == (old.address, False, 1)
         _, out, err = await env.run_command("config", "check", "--config", str(env.config_path))
-        assert f"former_cache_registries: 1 copies were made in {old.address}" in out + err
+        assert f"former_cache_registries: 1 copy was made in {old.address}" in out + err
 
     @pytest.mark.parametrize("has_source", [True, False])
     async def test_apps_go_from_one_to_the_next_by_a_plan_and_keep_their_true_source(

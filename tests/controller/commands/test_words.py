@@ -38,6 +38,8 @@ def test_durations_are_in_their_largest_units(seconds: float, text: str) -> None
         (1, "images to copy", "1 image to copy"),
         (1, "entries", "1 entry"),
         (1, "source registries", "1 source registry"),
+        (1, "apps skipped", "1 app skipped"),
+        (2, "apps not migrated", "2 apps not migrated"),
         (0, "copies", "0 copies"),
     ],
 )

@@ -187,6 +187,18 @@ async def test_an_lrp_that_an_older_backup_does_not_know_gets_the_source_of_its_
     assert "login" in row.detail
 
 
+async def test_an_lrp_whose_source_alone_is_known_is_looked_at_too(bench: Bench) -> None:
+    """A backup was restored that is older than its copy, and the replaced database knew its source."""
+    rootfs = Rootfs("docker:///library/nginx#1.27")
+    known = OriginalSource(ProcessGuid("p-1"), GUID, rootfs, needs_credentials=False, credentials=None)
+    await bench.store.original_sources.save_original_source(known)
+
+    (row,) = await bench.rebuild()
+
+    assert (row.status, row.process_guids) == (AdoptionStatus.ADOPTED, ())
+    assert bench.queued == ["p-1"], "it is no longer one of an unknown copy"
+
+
 async def test_a_login_that_may_be_needed_is_said_to_be_unknown(bench: Bench) -> None:
     bench.registry.notes[GUID] = replace(NOTE, needs_login=True)
 

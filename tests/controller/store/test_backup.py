@@ -20,7 +20,7 @@ from controller.store.opening import open_store
 from controller.store.restoring import Restored, cancel_restore, complete_restore, prepare_restore
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import OriginalSource
+from reconcile.records import AuditEntry, OriginalSource
 from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import digest, image, lrp_record, migration
 from tests.controller.store.test_schema import upgrade
@@ -50,6 +50,7 @@ class Content:
     pins: frozenset[str]
     source: OriginalSource | None
     is_paused: bool | None
+    calls: tuple[str, ...]
     restored: Restored | None
 
 
@@ -67,6 +68,17 @@ def fill(database: Path, *process_guids: str, pinned: str = "") -> None:
     asyncio.run(save())
 
 
+def note_call(database: Path, *calls: str) -> None:
+    """Let a daemon save entries of the audit log."""
+
+    async def save() -> None:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            for call in calls:
+                await store.operations.add_entry(AuditEntry(5.0, "somebody", call, "{}", "done"))
+
+    asyncio.run(save())
+
+
 def content_of(database: Path) -> Content:
     """Let a daemon open the store."""
 
@@ -78,6 +90,7 @@ def content_of(database: Path) -> Content:
                 frozenset(await store.operations.list_pins()),
                 await store.original_sources.find_original_source(ProcessGuid("p")),
                 await store.operations.find_paused(),
+                tuple(entry.call for entry in await store.operations.list_entries()),
                 store.restored,
             )
 
@@ -180,6 +193,25 @@ def test_the_live_journal_wins_over_that_of_the_backup(database: Path, backup: P
     with closing(sqlite3.connect(replaced)) as connection:
         kept = {guid for (guid,) in connection.execute("SELECT process_guid FROM migrations")}
     assert kept == {"goes-on", "begun-since"}
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_the_audit_log_is_that_of_both_databases(
+    database: Path,
+    backup: Path,
+    is_lost: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Whoever looks for who has replaced the database must find it."""
+    fill(database)
+    note_call(database, "Pause", "Evict")
+    back_up(database, backup, MARKS)
+    if is_lost:
+        for each in database.parent.glob(f"{database.name}*"):
+            each.unlink()
+    note_call(database, "RestoreBackup")
+    prepare(backup, database)
+
+    assert content_of(database).calls == ("RestoreBackup", "Evict", "Pause")
 
 
 def test_a_corrupt_database_is_replaced_and_kept(database: Path, backup: Path) -> None:

@@ -514,7 +514,19 @@ class TestSweep:
 
             assert await scene.queued() == [PROCESS]
 
+    async def test_those_from_the_cache_without_a_record_are_looked_at_when_it_begins(
+        self, store: Store
+    ) -> None:
+        """The database was lost: what is said of them must not wait for an hour."""
+        known, unknown = (replace(CACHED, process_guid=ProcessGuid(each)) for each in ("known", "unknown"))
+        await store.records.save_lrp(replace(RECORD, process_guid=known.process_guid))
+        async with watching(store, MemoryBbs(infos=[info(known), info(unknown)])) as scene:
+            assert await scene.queued() == ["unknown"]
+            await asyncio.sleep(INTERVAL + 1.0)
+            assert await scene.queued() == []
+
     async def test_while_lrps_are_restored_those_from_the_cache_are_looked_at(self, store: Store) -> None:
+        await store.records.save_lrp(RECORD)
         async with watching(store, MemoryBbs(infos=[info(CACHED)])) as scene:
             assert await scene.queued() == []
             scene.mode.is_restoring = True
@@ -536,6 +548,8 @@ class TestSweep:
             for number in range(260)
         ]
         bbs = MemoryBbs(infos=list(map(info, copies)), lrps=copies)
+        for copy in copies:
+            await store.records.save_lrp(replace(RECORD, process_guid=copy.process_guid))
         async with watching(store, bbs) as scene:
             due_anyway = set(await scene.queued())
             await asyncio.sleep(3 * INTERVAL)

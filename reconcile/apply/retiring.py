@@ -21,8 +21,11 @@ async def retire(action: RetireInstances, observed: Observed, ports: ActionPorts
 
 
 async def retire_refused(observed: Observed, ports: ActionPorts) -> None:
-    """Retire instances whose image cells could not pull; the BBS starts others at its next convergence."""
-    for row in without_container(observed.instances):
+    """Retire instances whose image cells could not pull; the BBS starts others at its next convergence.
+
+    They are read anew: calls lie between the observation and now, and one that runs meanwhile is left alone.
+    """
+    for row in without_container(await ports.instances.list_actual_lrps(observed.process_guid)):
         if failure_of_pull([row]) is not None:
             await _retire_one(row, observed.now, ports)
 

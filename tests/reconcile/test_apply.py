@@ -660,6 +660,19 @@ class TestUpdatingALogin:
 
         assert ports.done[1:] == [("retire", 0)]
 
+    async def test_an_instance_that_was_refused_and_runs_meanwhile_is_left_alone(self) -> None:
+        ports = Ports(lrp=WITH_FORMER, instances=(instance(0),))
+        observed = replace(
+            ports.observed(),
+            lrp=WITH_FORMER,
+            original_source=FIRST_SOURCE,
+            instances=(crashed(UNREACHABLE),),
+        )
+
+        await apply(UpdateLogin(WITH_FORMER, PRESENT), observed, ports.facts, ports.ports)
+
+        assert ports.done == [("login", PROCESS, PRESENT)]
+
     async def test_an_lrp_that_is_gone_meanwhile_shows_nothing_of_the_bbs(self) -> None:
         ports = Ports(lrp=WITH_FORMER, refusals={"login": NotFound("bbs", "ResourceNotFound", "gone")})
         action_ports = ports.ports

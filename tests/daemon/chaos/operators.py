@@ -34,6 +34,15 @@ class Operators:
                         chosen = Filters(apps=(app.owner.app_name,))
                         await self._follow(client, await client.plan(chosen, PlanOptions("source")))
 
+    async def apply_all(self) -> None:
+        """Apply a plan for all apps, and wait for its end."""
+        with contextlib.suppress(DockerCacheError, TimeoutError):
+            async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
+                plan = await client.plan(Filters(), PlanOptions())
+                async with contextlib.aclosing(client.apply(plan, None)) as news:
+                    async for _ in news:
+                        pass
+
     async def _follow(self, client: AdminClient, plan: PlanDocument) -> None:
         left = self._chance.randint(0, 10)
         async with contextlib.aclosing(client.apply(plan, None)) as news:

@@ -149,10 +149,19 @@ class Chaos:
         await self._daemon.wait_until_up()
         if self._settings.operators or self._settings.faults:
             await self._operators.resume()
+        if self._settings.faults and not await self._comes_to_rest():
+            # A copy that failed because of a fault is tried again after minutes, unless an operator wants it.
+            self._scene.happened["plans applied in the end"] += 1
+            await self._operators.apply_all()
+        if not await self._comes_to_rest():
+            self._invariants.violations += self._unrest()
+
+    async def _comes_to_rest(self) -> bool:
         try:
             await until(lambda: not self._unrest(), seconds=REST)
         except TimeoutError:
-            self._invariants.violations += self._unrest()
+            return False
+        return True
 
     def _unrest(self) -> list[str]:
         """Say what is not yet as it should be in the end."""

@@ -119,6 +119,9 @@ _DAEMON_WIDE_REASONS = frozenset(
 )
 """Reasons not to start a migration that come from the whole daemon, and not from the LRP."""
 
+_STAYS_ON_COPY = frozenset({Reason.COPY_INCOMPLETE, Reason.COPY_AND_SOURCE_LOST})
+"""What a pass says of an LRP that would go back to its source, which has no image for it or is silent."""
+
 
 @dataclass(frozen=True, slots=True)
 class AppPage:
@@ -187,7 +190,9 @@ def _reason_of(surveyed: SurveyedLrp) -> tuple[Reason, str]:
             was_migrated = record is not None and record.cache_guid is not None
             return (Reason.MIGRATED if reason is Reason.ALREADY_CACHED and was_migrated else reason), detail
         case BeginMigration() | CacheImage() | UpdateLogin() | VerifyImage():
-            if record is not None and is_same and record.reason in _DAEMON_WIDE_REASONS:
+            asks_source = isinstance(action, BeginMigration) and action.asks_source
+            not_begun = _DAEMON_WIDE_REASONS | (_STAYS_ON_COPY if asks_source else frozenset())
+            if record is not None and is_same and record.reason in not_begun:
                 return record.reason, record.detail
             return action.reason, ""
         case _:

@@ -12,9 +12,9 @@ from reconcile.lrps import ActualLrp, ActualLrpState
 from reconcile.observed import Observed
 from reconcile.plan import planned_action
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, LrpRecord, Migration, Phase
+from reconcile.records import Goal, LrpRecord, Migration, OriginalSource, Phase
 from tests.reconcile.test_causes import NO_DISK, UNKNOWN, crashed, waiting
-from tests.reconcile.test_decide import GUID, IMAGE, LRP, NOW, PROCESS, READY, RECORD, RULES, row
+from tests.reconcile.test_decide import BRIDGING, GUID, IMAGE, LRP, NOW, PROCESS, READY, RECORD, RULES, row
 
 COPY = replace(LRP, credentials=None, rootfs=RULES.cache.rootfs(GUID), instances=1)
 ON_COPY = Observed(PROCESS, now=NOW, process_age=1000.0, run_id="run-1", lrp=COPY, current_copy=IMAGE)
@@ -66,6 +66,27 @@ def test_an_app_is_cached_when_one_of_its_instances_runs_from_its_copy(
 
     assert (app.reason, app.state) == (reason, AppState.CACHED)
     assert app.detail == "crashed from its copy: Exited (1 of 2 instances)"
+
+
+@pytest.mark.parametrize("others", [(), (row(ActualLrpState.RUNNING, index=1),)], ids=["down", "one runs"])
+@pytest.mark.parametrize("reason", [Reason.COPY_AND_SOURCE_LOST, Reason.COPY_INCOMPLETE])
+def test_an_app_whose_source_has_no_image_either_is_not_said_to_be_back_on_it(
+    reason: Reason, others: tuple[ActualLrp, ...]
+) -> None:
+    """Each look decides anew to ask the source: what it said last is what there is to know."""
+    lost = replace(IMAGE, missing="its manifest", missing_since=NOW - 60, lost_since=NOW - 50)
+    said = "its source says: manifest unknown"
+    record = replace(RECORD, reason=reason, detail=said, rootfs=str(COPY.rootfs), updated_at=NOW - 40)
+    original = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+    observed = replace(ON_COPY, current_copy=lost, record=record, original_source=original)
+    lrp = replace(COPY, instances=2)
+    survey = cast(Survey, SimpleNamespace(rules=BRIDGING))
+    observed = replace(observed, lrp=lrp, instances=(crashed(UNKNOWN), *others))
+
+    app = app_row(SurveyedLrp(lrp, observed, planned_action(observed, BRIDGING)), survey)
+
+    assert (app.reason, app.state) == (reason, reason.state)
+    assert app.detail.startswith(said)
 
 
 def test_an_app_on_its_source_says_why_its_instances_do_not_run() -> None:

@@ -596,7 +596,14 @@ class App:
             return False
         return True
 
+    def _is_kept_by_bridge(self) -> bool:
+        """Whether some instances cannot be pulled from the copy, and the bridge serves for all until they can."""
+        is_not_healthy = self.row is not None and self.row.ended is Reason.NOT_HEALTHY
+        return is_not_healthy and self.bbs.serving(BRIDGE) >= self.wanted
+
     def _check_rest(self, *, copy_works: bool) -> None:
+        if not copy_works and self._is_kept_by_bridge():
+            return
         assert self.row is None, self.row
         assert BRIDGE not in self.bbs.desired
         assert not self.bbs.rows(BRIDGE)

@@ -18,11 +18,11 @@ from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
+from reconcile.migrations import Goal, Migration
 from reconcile.observed import Rules
 from reconcile.ports import CellPulls, EventCache, OperatorOverrides
 from reconcile.protocol import FAILURES
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration
 
 log = structlog.get_logger(scope="reconciler")
 

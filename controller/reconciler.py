@@ -26,12 +26,13 @@ from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
 from reconcile.lrps import ProcessGuid
+from reconcile.migrations import Goal, Phase
 from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.reasons import Reason
-from reconcile.records import Goal, LrpRecord, Phase
+from reconcile.records import LrpRecord
 
 log = structlog.get_logger(scope="reconciler")
 

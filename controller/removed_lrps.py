@@ -11,7 +11,7 @@ import structlog
 from reconcile.apply import ActionPorts
 from reconcile.errors import Conflict, DockerCacheError
 from reconcile.lrps import Credentials, Pull
-from reconcile.records import Goal, Migration, Phase
+from reconcile.migrations import Goal, Migration, Phase
 
 log = structlog.get_logger(scope="reconciler")
 

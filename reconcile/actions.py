@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconcile.lrps import Credentials, DesiredLrp, ProcessGuid, Pull
+from reconcile.migrations import Goal, Strategy
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, CacheRequest, Goal, Strategy
+from reconcile.records import CachedImage, CacheRequest
 from reconcile.steps import RetireInstances, Step
 
 

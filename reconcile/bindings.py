@@ -8,9 +8,10 @@ own, and no restart of the daemon and no lost event stream changes it.
 from dataclasses import replace
 
 from reconcile.errors import ErrorCode
+from reconcile.known_records import StagedCopy
 from reconcile.lrps import ActualLrpState
 from reconcile.observed import Observed
-from reconcile.records import Binding, CacheJob, JobState, StagedCopy, requester_of_lrp
+from reconcile.records import Binding, CacheJob, JobState, requester_of_lrp
 
 
 def is_own(binding: Binding, observed: Observed) -> bool:

@@ -23,17 +23,14 @@ from reconcile.errors import Invalid
 from reconcile.instances import running, stale_instances
 from reconcile.lrps import DesiredLrp, Pull, source_of
 from reconcile.migration_choice import failed_lately, rounds_before, strategy_of
+from reconcile.migrations import Goal, Migration
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import refusal_of
 from reconcile.protocol import MAX_ROUNDS, next_step
 from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
-from reconcile.records import (
-    CachedImage,
-    Goal,
-    Migration,
-)
+from reconcile.records import CachedImage
 from reconcile.references import ImageReference, Rootfs
 from reconcile.staging import OwnerChoice, owner_choice_of
 from reconcile.steps import RetireInstances

@@ -7,10 +7,11 @@ from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.logins import foreign_login, renew_login, renew_refused_login
 from reconcile.lrps import DesiredLrp, source_of
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
+from reconcile.migrations import Goal
 from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
 from reconcile.reasons import Reason
-from reconcile.records import Goal, LrpRecord
+from reconcile.records import LrpRecord
 from reconcile.references import image_from_rootfs
 from reconcile.start_failures import Blame
 

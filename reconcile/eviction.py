@@ -12,7 +12,8 @@ from enum import StrEnum
 from reconcile.bridges import is_bridge
 from reconcile.errors import Invalid
 from reconcile.lrps import AppGuid, ProcessGuid, SchedulingInfo, Task, TaskState
-from reconcile.records import CachedImage, Migration, lrp_of_requester, requester_of_lrp, requester_of_task
+from reconcile.migrations import Migration
+from reconcile.records import CachedImage, lrp_of_requester, requester_of_lrp, requester_of_task
 from reconcile.references import CacheGuid, CacheRepositories, Rootfs, source_from_rootfs
 
 _GUID_OR_HEX = re.compile(

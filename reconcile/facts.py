@@ -8,18 +8,12 @@ order they are read, is written in `reconcile.observe` alone.
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.migrations import Migration, OriginalSource
 from reconcile.orders import Order
 from reconcile.policy import UnseenStagings
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    KnownCopy,
-    LrpKey,
-    LrpRecord,
-    Migration,
-    OriginalSource,
-)
+from reconcile.records import Binding, CachedImage, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories
 
 

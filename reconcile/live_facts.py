@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from reconcile.facts import Coverage, Facts
+from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid
+from reconcile.migrations import Migration, OriginalSource
 from reconcile.ports import (
     BindingRecords,
     EventCache,
@@ -18,15 +20,7 @@ from reconcile.ports import (
     OperatorOverrides,
     OriginalSources,
 )
-from reconcile.records import (
-    CachedImage,
-    KnownCopy,
-    LrpKey,
-    LrpRecord,
-    Migration,
-    OriginalSource,
-    requester_of_lrp,
-)
+from reconcile.records import CachedImage, LrpRecord, requester_of_lrp
 from reconcile.references import CacheGuid
 
 

@@ -4,11 +4,11 @@ from reconcile.actions import Skip
 from reconcile.bridges import can_have_bridge
 from reconcile.instances import is_any_running, needed
 from reconcile.lrps import DesiredLrp
+from reconcile.migrations import Strategy
 from reconcile.observed import Observed, Rules
 from reconcile.policy import MigrateRunning
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
-from reconcile.records import Strategy
 from reconcile.references import ImageReference
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0

@@ -9,11 +9,12 @@ from dataclasses import replace
 from reconcile.bindings import binding_to_keep
 from reconcile.bridges import bridge_of, original_of
 from reconcile.facts import Facts, MigrationFacts, PassContext
+from reconcile.known_records import LrpKey
 from reconcile.lrps import DesiredLrp, ProcessGuid
+from reconcile.migrations import Goal, Migration
 from reconcile.observe_former import observe_former_copy
 from reconcile.observed import Observed, OrphanedBridge
 from reconcile.policy import UnseenStagings
-from reconcile.records import Goal, LrpKey, Migration
 from reconcile.references import ImageReference, source_from_rootfs
 
 

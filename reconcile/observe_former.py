@@ -7,9 +7,11 @@ the copy, which is random: no image of a source has it by chance.
 from dataclasses import replace
 
 from reconcile.facts import Facts
+from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import DesiredLrp
+from reconcile.migrations import OriginalSource
 from reconcile.observed import FormerCopy, Observed
-from reconcile.records import CachedImage, KnownCopy, LrpKey, OriginalSource
+from reconcile.records import CachedImage
 from reconcile.references import (
     CacheGuid,
     CacheRepositories,

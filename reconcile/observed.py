@@ -3,19 +3,12 @@
 from dataclasses import dataclass
 
 from reconcile.circuit_breaker import CircuitBreaker
+from reconcile.known_records import StagedCopy
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ProcessGuid, source_of
+from reconcile.migrations import Goal, Migration, OriginalSource
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy, UnseenStagings
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    Goal,
-    LrpRecord,
-    Migration,
-    OriginalSource,
-    StagedCopy,
-)
+from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord
 from reconcile.references import CacheRepositories, ImageReference
 from reconcile.steps import PhaseLimits, World
 

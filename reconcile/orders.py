@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reconcile.records import Goal, Migration, Strategy
+from reconcile.migrations import Goal, Migration, Strategy
 from reconcile.references import Digest, Rootfs
 
 

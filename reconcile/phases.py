@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconcile.records import Phase
+from reconcile.migrations import Phase
 
 
 @dataclass(frozen=True, slots=True)

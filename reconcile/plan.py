@@ -16,14 +16,15 @@ from reconcile.actions import (
     VerifyImage,
 )
 from reconcile.copy_choice import gets_unseen_content
+from reconcile.copying_ports import SourceContent
 from reconcile.decide import decide
 from reconcile.instances import running
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migration_choice import due_strategy
+from reconcile.migrations import Goal, Migration, Strategy
 from reconcile.observed import Observed, Rules
-from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
-from reconcile.records import CachedImage, Goal, Migration, Strategy
+from reconcile.records import CachedImage
 from reconcile.references import ImageReference, Rootfs
 from reconcile.selection import Owner, owner_of
 from reconcile.steps import RetireInstances

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconcile.lrps import ActualLrp, DesiredLrp
+from reconcile.migrations import Migration
 from reconcile.reasons import Reason
-from reconcile.records import Migration
 from reconcile.start_failures import StartFailure
 
 

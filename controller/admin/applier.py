@@ -22,10 +22,10 @@ from controller.control import OperatorControl, is_over
 from controller.workqueue import WorkQueue
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.migrations import Goal, Phase
 from reconcile.orders import Order
 from reconcile.plan import Plan, PlannedMigration
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, Phase
 from reconcile.references import Digest, ImageReference
 
 MOST_FAILED_LOOKS = 5

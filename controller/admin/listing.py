@@ -12,8 +12,9 @@ from reconcile.causes import cause_of
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.instances import needed, running
 from reconcile.lrps import DesiredLrp
+from reconcile.migrations import Goal
 from reconcile.reasons import AppState, Reason
-from reconcile.records import AuditEntry, CachedImage, CacheJob, Goal, JobId, JobState, LrpRecord
+from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import Rootfs
 from reconcile.selection import Selection
 

@@ -8,11 +8,11 @@ from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import Skip
 from reconcile.errors import Conflict
 from reconcile.lrps import ProcessGuid
+from reconcile.migrations import Goal
 from reconcile.observed import Rules
 from reconcile.orders import Order
 from reconcile.plan import Plan, PlannedMigration, Skipped, Subject, changes_since_plan, plan_lrp
 from reconcile.reasons import Reason
-from reconcile.records import Goal
 from reconcile.selection import Selection
 
 NAMED_DIFFERENCES = 10

@@ -12,8 +12,10 @@ from typing import Protocol
 
 from controller.admin.cells import Obstacles
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
+from reconcile.copying_ports import BlobLocations, SourceContent
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import Credentials
+from reconcile.migrations import Goal, Strategy
 from reconcile.orders import Order
 from reconcile.plan import (
     Plan,
@@ -25,9 +27,7 @@ from reconcile.plan import (
     plan_lrp,
     subject_of,
 )
-from reconcile.ports import BlobLocations, SourceContent
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Strategy
 from reconcile.references import Digest, ImageReference
 from reconcile.selection import Selection
 

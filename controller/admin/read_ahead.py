@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconcile.facts import Coverage, Facts
+from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.migrations import Migration, OriginalSource
 from reconcile.orders import Order
-from reconcile.records import CachedImage, KnownCopy, KnownLrp, LrpKey, LrpRecord, Migration, OriginalSource
+from reconcile.records import CachedImage, LrpRecord
 from reconcile.references import CacheGuid
 
 

@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from controller.admin import eviction_messages, messages, queries
+from controller.admin import eviction_messages, messages, plan_messages, queries
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
@@ -21,10 +21,11 @@ from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
 from reconcile.lrps import AppGuid
+from reconcile.migrations import Goal
 from reconcile.plan import Plan as ReconcilePlan
 from reconcile.policy import refusal_of
 from reconcile.reasons import Reason
-from reconcile.records import CacheRequest, Goal, JobId, requester_of_operator
+from reconcile.records import CacheRequest, JobId, requester_of_operator
 from reconcile.references import ImageReference, parse_image_reference, without_login
 from reconcile.selection import Selection
 from reconcile.staging import OwnerChoice
@@ -120,10 +121,10 @@ class Servicer(AdminServicer):
     async def Plan(self, request: pb.PlanRequest, context: Context) -> AsyncIterator[pb.PlanEntry]:
         """Say what would be changed, without changing it."""
         async with _answering(context):
-            criteria = messages.criteria_from_message(request)
+            criteria = plan_messages.criteria_from_message(request)
             selection = await queries.resolve_selection(self._dependencies, request.filter)
             plan = await self._plan(replace(criteria, selection=selection))
-            for entry in messages.messages_from_plan(plan):
+            for entry in plan_messages.messages_from_plan(plan):
                 yield entry
 
     async def _plan(self, criteria: PlanCriteria) -> ReconcilePlan:
@@ -141,7 +142,7 @@ class Servicer(AdminServicer):
         migrations = sum(entry.HasField("migration") for entry in entries)
         arguments = {"max_in_flight": options.max_in_flight, "migrations": migrations}
         async with self._changing(context, "Apply", arguments):
-            plan = messages.plan_from_messages(entries)
+            plan = plan_messages.plan_from_messages(entries)
             async with _stop_of(parts) as stop:
                 applied = self._apply(plan, options.max_in_flight, stop)
                 async with aclosing(applied) as events:

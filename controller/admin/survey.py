@@ -23,6 +23,7 @@ from controller.admin.read_ahead import (
 from reconcile.actions import Action, Skip
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
+from reconcile.known_records import KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
 from reconcile.observe import observe
 from reconcile.observe_former import guid_of_former, true_source_of
@@ -30,7 +31,6 @@ from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import planned_action
 from reconcile.reasons import Reason
-from reconcile.records import KnownLrp, LrpKey
 from reconcile.references import ImageReference, source_from_rootfs
 from reconcile.selection import Selection
 

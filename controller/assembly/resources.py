@@ -18,8 +18,8 @@ from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
 from controller.wiring import SMALL_TIMEOUTS, open_registries
+from reconcile.copying_ports import CheckDepth, SourceContent
 from reconcile.lrps import Credentials
-from reconcile.ports import CheckDepth, SourceContent
 from reconcile.references import Digest, ImageReference
 
 

@@ -10,10 +10,10 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from controller.progress import Progress
+from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import DockerCacheError, ErrorCode, NotFound, Unavailable
 from reconcile.lrps import Credentials
 from reconcile.missing_copies import seen
-from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, Digest, ImageReference

@@ -6,17 +6,10 @@ from typing import Protocol
 from controller.job_listeners import JobListeners
 from controller.process import Process
 from controller.progress import Progress
+from reconcile.copying_ports import CheckDepth, ImageEngine
 from reconcile.lrps import ProcessGuid
 from reconcile.orders import Order
-from reconcile.ports import (
-    BindingRecords,
-    CheckDepth,
-    CopyChecks,
-    ImageEngine,
-    ImageRecords,
-    JobRecords,
-    KnownCopies,
-)
+from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords, KnownCopies
 from reconcile.references import CacheRepositories, Digest, ImageReference
 
 

@@ -12,8 +12,8 @@ from controller.cacher.copying import JobCopies
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
+from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, NotFound, RateLimited, Unavailable
-from reconcile.ports import CopiedImage
 from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")

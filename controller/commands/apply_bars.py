@@ -8,8 +8,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from controller.commands.tables import Row, clean
 from controller.commands.words import format_size
+from reconcile.migrations import Phase
 from reconcile.reasons import Reason
-from reconcile.records import Phase
 
 STEPS = tuple(
     str(step)

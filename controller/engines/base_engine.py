@@ -16,9 +16,9 @@ from controller.engines.reading_back import read_back
 from controller.registry.oci.platforms import Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
+from reconcile.copying_ports import CheckDepth, ResolvedImage, SourceContent
 from reconcile.errors import NotFound
 from reconcile.lrps import Credentials
-from reconcile.ports import CheckDepth, ResolvedImage, SourceContent
 from reconcile.references import Digest, ImageReference
 
 

@@ -12,8 +12,8 @@ from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.results import UploadStatus
+from reconcile.copying_ports import TargetState
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.ports import TargetState
 
 # After these errors the upload session still holds the bytes that it received, so the upload can be resumed.
 _RESUMABLE = frozenset(

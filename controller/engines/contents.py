@@ -18,8 +18,8 @@ from controller.registry.oci.platforms import Platform
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.results import ManifestHead
 from controller.threads import Cancellation, in_parallel
+from reconcile.copying_ports import ResolvedImage
 from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
-from reconcile.ports import ResolvedImage
 from reconcile.references import Digest, ImageReference
 
 _DEEPEST = 3

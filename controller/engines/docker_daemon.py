@@ -23,9 +23,9 @@ from controller.engines.progress import ProgressMeter
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
+from reconcile.copying_ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import Unavailable
 from reconcile.lrps import Credentials
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.references import CacheRepositories, ImageReference
 
 

@@ -23,9 +23,9 @@ from controller.registry.oci.platforms import Platform
 from controller.registry.oci.repository import Repository
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_parallel
+from reconcile.copying_ports import CopiedImage, ResolvedImage
 from reconcile.errors import DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.lrps import Credentials
-from reconcile.ports import CopiedImage, ResolvedImage
 from reconcile.references import CacheRepositories, Digest, ImageReference
 
 log = structlog.get_logger(scope="engine")

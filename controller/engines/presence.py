@@ -6,8 +6,8 @@ from controller.registry.oci.blob_probes import why_not_held, why_not_readable
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation, in_parallel
+from reconcile.copying_ports import CheckDepth
 from reconcile.errors import Invalid, NotFound
-from reconcile.ports import CheckDepth
 from reconcile.references import Digest
 
 _AT_A_TIME = 4

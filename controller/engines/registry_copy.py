@@ -20,9 +20,9 @@ from controller.registry.oci.manifests import Index, Manifest
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
+from reconcile.copying_ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
 from reconcile.errors import DockerCacheError, Invalid, NotFound
 from reconcile.lrps import Credentials
-from reconcile.ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
 from reconcile.references import CacheRepositories, Digest, ImageReference
 
 

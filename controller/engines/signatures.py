@@ -9,9 +9,9 @@ from controller.engines.progress import ProgressMeter
 from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Document
 from controller.registry.oci.referrers import add_referrers, artifact_type_of, fallback_tag, list_referrers
+from reconcile.copying_ports import Signatures
 from reconcile.errors import Invalid, NotFound
 from reconcile.notes import ARTIFACT_TYPE
-from reconcile.ports import Signatures
 from reconcile.references import Digest
 
 _MOST_REFERRERS = 100

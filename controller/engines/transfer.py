@@ -12,8 +12,8 @@ from controller.engines.copy_limits import Verify
 from controller.registry.oci.manifests import Descriptor, Document, Manifest
 from controller.registry.oci.results import BlobsMissing
 from controller.threads import in_parallel
+from reconcile.copying_ports import CopiedImage, TargetState
 from reconcile.errors import Denied, Invalid, NotFound, Unavailable
-from reconcile.ports import CopiedImage, TargetState
 from reconcile.references import Digest
 
 _MOST_PUTS = 3

@@ -15,8 +15,9 @@ from reconcile.bridges import is_bridge
 from reconcile.canary import LRP_IMAGE, TASK_IMAGE
 from reconcile.errors import Conflict, DockerCacheError, Invalid
 from reconcile.lrps import ProcessGuid
+from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote
-from reconcile.records import CachedImage, OriginalSource
+from reconcile.records import CachedImage
 from reconcile.references import (
     DOCKER_HUB,
     CacheGuid,

@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from reconcile.lrps import ProcessGuid, SchedulingInfo
+from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote
-from reconcile.records import CachedImage, OriginalSource
+from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 
 

@@ -6,9 +6,11 @@ from typing import Protocol
 from controller.copy_uses import CopyUses
 from controller.process import Process
 from controller.workqueue import WorkQueue
+from reconcile.copying_ports import CheckDepth
 from reconcile.lrps import ProcessGuid
-from reconcile.ports import CacheRequests, CheckDepth, CopyChecks
-from reconcile.records import Binding, CachedImage, CacheJob, JobId, OriginalSource
+from reconcile.migrations import OriginalSource
+from reconcile.ports import CacheRequests, CopyChecks
+from reconcile.records import Binding, CachedImage, CacheJob, JobId
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 
 

@@ -13,11 +13,11 @@ from controller.presence.repairs import Repairs
 from controller.presence.schedule import MAX_REQUESTS_PER_SECOND, Intervals, Schedule
 from controller.presence.slow_starts import SlowStarts
 from controller.workqueue import WorkQueue
+from reconcile.copying_ports import CheckDepth
 from reconcile.errors import DockerCacheError
 from reconcile.events import ActualLrpCrashed
 from reconcile.lrps import ActualLrp, ProcessGuid
 from reconcile.missing_copies import seen
-from reconcile.ports import CheckDepth
 from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId
 from reconcile.references import CacheGuid
 from reconcile.start_failures import start_failure

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from reconcile.ports import CheckDepth
+from reconcile.copying_ports import CheckDepth
 from reconcile.records import CopyCheck
 from reconcile.references import CacheGuid
 

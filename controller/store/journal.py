@@ -14,8 +14,8 @@ from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from
 from controller.store.tables import migrations
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import reason_from_text
-from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.references import CacheGuid
 
 _ORDER = (migrations.c.started_at, migrations.c.process_guid)

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.sqlite import insert
 from controller.store.database import Database
 from controller.store.tables import original_sources
 from reconcile.lrps import Credentials, ProcessGuid, Secret
-from reconcile.records import OriginalSource
+from reconcile.migrations import OriginalSource
 from reconcile.references import CacheGuid, Rootfs
 
 

@@ -12,19 +12,10 @@ from controller.store import bindings, cached_images, jobs, lrps, pinned_copies,
 from controller.store.database import Database
 from reconcile.errors import NotFound
 from reconcile.eviction import RememberedUses
+from reconcile.known_records import KnownLrp, LrpKey, StagedCopy
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    JobId,
-    JobState,
-    KnownLrp,
-    LrpKey,
-    LrpRecord,
-    StagedCopy,
-)
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, Digest, ImageReference
 
 

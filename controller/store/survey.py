@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from controller.store import bindings, cached_images, jobs, lrps
-from reconcile.records import Binding, CachedImage, KnownCopy, KnownLrp, LrpKey, StagedCopy
+from reconcile.known_records import KnownCopy, KnownLrp, LrpKey, StagedCopy
+from reconcile.records import Binding, CachedImage
 
 
 def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:

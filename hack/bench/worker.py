@@ -18,7 +18,7 @@ from controller.engines.copy_limits import CopyLimits
 from controller.engines.registry_copy import RegistryCopy
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
-from reconcile.ports import TargetState
+from reconcile.copying_ports import TargetState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
 
 COPIES_AT_A_TIME = 4

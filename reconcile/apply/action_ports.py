@@ -3,21 +3,21 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from reconcile.copying_ports import ImageEngine, Verifier
 from reconcile.login_storage import LoginStorage
+from reconcile.migrations import Migration
 from reconcile.ports import (
     Bridges,
     CacheRequests,
     CellPulls,
-    ImageEngine,
     Instances,
     Journal,
     Logins,
     Lrps,
     OriginalSources,
-    Verifier,
 )
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, Migration
+from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, CacheRepositories
 from reconcile.steps import PhaseLimits
 from reconcile.stop_requests import StopRequests

@@ -12,9 +12,10 @@ from reconcile.errors import DockerCacheError
 from reconcile.facts import Facts
 from reconcile.instances import failure_of_pull, is_any_running
 from reconcile.lrps import DesiredLrp, ProcessGuid, Pull
+from reconcile.migrations import Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, Migration, OriginalSource, Phase, Strategy
+from reconcile.records import CachedImage
 from reconcile.references import CacheGuid
 
 

@@ -6,9 +6,9 @@ A copy from which instances crash needs verification; cells that cannot pull are
 from reconcile.apply.action_ports import ActionPorts, Outcome
 from reconcile.instances import met_pull_failure
 from reconcile.lrps import ActualLrpState
+from reconcile.migrations import Goal, Migration
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration
 from reconcile.start_failures import StartFailure
 from reconcile.steps import Enter
 

@@ -7,11 +7,11 @@ from reconcile.apply.journal_rows import enter, note_failure
 from reconcile.errors import Conflict, Invalid, NotFound, Unavailable
 from reconcile.facts import Facts
 from reconcile.lrps import Pull
+from reconcile.migrations import Migration, Phase
 from reconcile.observe import observe_migrating
 from reconcile.observed import Observed
 from reconcile.protocol import may_remove, row_of_removal
 from reconcile.reasons import Reason
-from reconcile.records import Migration, Phase
 from reconcile.steps import TurnBack
 
 

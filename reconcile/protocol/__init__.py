@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from reconcile.lrps import DesiredLrp, Pull
+from reconcile.migrations import Migration, Phase
 from reconcile.protocol.bridging import bridged, bridging, prepared
 from reconcile.protocol.case import (
     LONGEST_RETRY,
@@ -30,7 +31,6 @@ from reconcile.protocol.removal import removed, removing
 from reconcile.protocol.starting import starting
 from reconcile.protocol.unbridging import removing_bridge
 from reconcile.reasons import Reason
-from reconcile.records import Migration, Phase
 from reconcile.steps import Enter, PhaseLimits, Step, World
 
 __all__ = [

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from reconcile.instances import failure_of, is_any_running, met_pull_failure
 from reconcile.lrps import ActualLrp, ActualLrpState
+from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.protocol.draining import drain_original
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Phase
 from reconcile.start_failures import Blame
 from reconcile.steps import (
     Close,

@@ -12,8 +12,8 @@ from reconcile.instances import (
     stale_instances,
 )
 from reconcile.lrps import ActualLrp, DesiredLrp, Pull
+from reconcile.migrations import Goal, Migration, Phase
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase
 from reconcile.start_failures import Blame, StartFailure
 from reconcile.steps import Enter, PhaseLimits, RetireInstances, RetryLater, Step, TurnBack, World
 

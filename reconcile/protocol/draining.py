@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from reconcile.instances import is_any_running, running
 from reconcile.lrps import DesiredLrp
+from reconcile.migrations import Migration, Phase
 from reconcile.protocol.case import SSH_ROUTE, Case
 from reconcile.reasons import Reason
-from reconcile.records import Migration, Phase
 from reconcile.steps import Enter, RemoveOriginal, RetryLater, Step, UpdateRoutes, World
 
 

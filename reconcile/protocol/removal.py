@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from reconcile.instances import failure_of, is_any_running, running, without_container
 from reconcile.lrps import DesiredLrp
+from reconcile.migrations import Goal, Phase
 from reconcile.protocol.bridging import follow_owner
 from reconcile.protocol.case import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY, Case, is_like
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Phase
 from reconcile.steps import Close, DesireBridge, DesireOriginal, Enter, RemoveOriginal, RetireInstances, Step
 
 

@@ -11,6 +11,7 @@ from reconcile.instances import (
     without_container,
 )
 from reconcile.lrps import ActualLrpState, DesiredLrp
+from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import (
     KEEPS_OLD_ROOTFS,
     LONGEST_RETRY,
@@ -20,7 +21,6 @@ from reconcile.protocol.case import (
 )
 from reconcile.protocol.removal import changed_by_owner, stopgap_failure
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Phase
 from reconcile.start_failures import Blame
 from reconcile.steps import (
     Close,

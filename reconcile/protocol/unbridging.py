@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from reconcile.instances import is_any_running, running
 from reconcile.lrps import DesiredLrp
+from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import (
     KEEPS_OLD_ROOTFS,
     LONGEST_RETRY,
@@ -14,7 +15,6 @@ from reconcile.protocol.case import (
 )
 from reconcile.protocol.draining import kept_routes
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Phase
 from reconcile.steps import Close, Enter, RemoveBridge, RetryLater, Step, UpdateBridge
 
 _REMOVED = frozenset({Reason.MIGRATED, Reason.RESTORED, *KEEPS_OLD_ROOTFS})

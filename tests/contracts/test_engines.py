@@ -15,9 +15,9 @@ from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.engines.registry_copy import RegistryCopy
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
+from reconcile.copying_ports import CopiedImage, ImageEngine
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound
 from reconcile.lrps import Credentials, Secret
-from reconcile.ports import CopiedImage, ImageEngine
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_digest, parse_image_reference
 from tests.contracts.distribution import ALICE, Distribution, TlsFiles, run_distribution
 from tests.contracts.docker_engine import DockerEngine, run_dockerd

@@ -10,9 +10,9 @@ import pytest
 from controller.control import OperatorControl, is_over
 from controller.store.opening import Store, open_store
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.migrations import Goal
 from reconcile.orders import Order
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal
 
 PROCESS, OTHER = ProcessGuid("p-1"), ProcessGuid("p-2")
 APP, SECOND = AppGuid("app-1"), AppGuid("app-2")

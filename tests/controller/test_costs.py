@@ -30,11 +30,11 @@ from controller.workqueue import WorkQueue
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
+from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
+from reconcile.migrations import Migration, Phase
 from reconcile.notes import CopyNote
-from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
-from reconcile.records import Migration, Phase
 from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.steps import PhaseLimits
 from tests.controller.fast_loop import run_fast

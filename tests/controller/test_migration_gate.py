@@ -15,8 +15,8 @@ from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.lrps import ProcessGuid
+from reconcile.migrations import Goal, Migration, Phase
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase
 from reconcile.references import CacheGuid
 from reconcile.start_failures import StartFailure
 from tests.reconcile.test_decide import LRP, RULES

@@ -29,28 +29,17 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
+from reconcile.copying_ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import Invalid, Unavailable
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    CacheRequest,
-    Goal,
-    JobId,
-    JobState,
-    LrpRecord,
-    Migration,
-    OriginalSource,
-    Phase,
-)
+from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.steps import PhaseLimits
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs

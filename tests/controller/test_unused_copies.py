@@ -20,8 +20,9 @@ from reconcile.lrps import (
     TaskGuid,
     TaskState,
 )
+from reconcile.migrations import OriginalSource, Phase
 from reconcile.reasons import Reason
-from reconcile.records import CachedImage, JobState, LrpRecord, OriginalSource, Phase
+from reconcile.records import CachedImage, JobState, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories, Rootfs
 from tests.controller.store.samples import SOURCE, binding, digest, image, job, migration
 from tests.reconcile.test_decide import LRP

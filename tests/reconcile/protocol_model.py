@@ -13,9 +13,9 @@ from enum import StrEnum
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.instances import failure_of, is_any_running, running
 from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTag, Presence, ProcessGuid, Pull
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import FAILURES, may_remove, next_step, row_of_removal
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from reconcile.bridges import bridge_of
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence, Pull
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import next_step
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.steps import Enter, PhaseLimits, Step, TurnBack, World
 from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, RULES
 

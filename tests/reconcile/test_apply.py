@@ -12,26 +12,17 @@ import pytest
 from reconcile.actions import Action, BeginMigration, Continue, UpdateLogin
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
+from reconcile.copying_ports import ImageEngine, Verifier
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Coverage, Facts, OverrideFacts, RecordFacts
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ModificationTag, ProcessGuid, Pull, Secret
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Observed
 from reconcile.orders import Order
-from reconcile.ports import CacheRequests, ImageEngine, Verifier
+from reconcile.ports import CacheRequests
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY
 from reconcile.reasons import Reason
-from reconcile.records import (
-    CachedImage,
-    CacheJob,
-    CacheRequest,
-    Goal,
-    JobId,
-    JobState,
-    Migration,
-    OriginalSource,
-    Phase,
-    Strategy,
-)
+from reconcile.records import CachedImage, CacheJob, CacheRequest, JobId, JobState
 from reconcile.references import CacheGuid, Rootfs
 from reconcile.start_failures import Blame, StartFailure, start_failure
 from reconcile.steps import (

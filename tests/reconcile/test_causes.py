@@ -7,9 +7,9 @@ import pytest
 from reconcile.causes import cause_of, cause_of_instances, detail_of_migration
 from reconcile.foreign_text import MAX_FOREIGN_TEXT
 from reconcile.lrps import ActualLrp, ActualLrpState, Presence, ProcessGuid
+from reconcile.migrations import Migration, Phase, Strategy
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
-from reconcile.records import Migration, Phase, Strategy
 from reconcile.references import Rootfs
 from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, READY, RECORD, RULES, row
 

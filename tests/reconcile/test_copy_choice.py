@@ -8,23 +8,15 @@ from reconcile.actions import BeginMigration, CacheImage, Continue, Skip
 from reconcile.bindings import binding_to_keep, is_source_silent
 from reconcile.copy_choice import gets_unseen_content
 from reconcile.decide import decide
+from reconcile.known_records import StagedCopy
 from reconcile.lrps import ActualLrp, Credentials, Secret
 from reconcile.migration_choice import RETRY_FAILED_AFTER
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import FormerCopy, Observed
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, RunningPolicy, UnseenStagings
 from reconcile.reasons import Reason
-from reconcile.records import (
-    Goal,
-    JobId,
-    JobState,
-    Migration,
-    OriginalSource,
-    Phase,
-    StagedCopy,
-    Strategy,
-    requester_of_lrp,
-)
+from reconcile.records import JobId, JobState, requester_of_lrp
 from reconcile.references import CacheRepositories, Digest, Rootfs
 from tests.reconcile.protocol_samples import _IMAGE, crashed
 from tests.reconcile.test_decide import (

@@ -28,22 +28,13 @@ from reconcile.lrps import (
     Secret,
 )
 from reconcile.migration_choice import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTER
+from reconcile.migrations import Goal, OriginalSource, Strategy
 from reconcile.observed import Observed, OrphanedBridge, Rules
 from reconcile.orders import Order
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy, RunningRule
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    Goal,
-    JobId,
-    JobState,
-    LrpRecord,
-    OriginalSource,
-    Strategy,
-)
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories, Digest, Rootfs, parse_image_reference
 from reconcile.steps import RetireInstances
 

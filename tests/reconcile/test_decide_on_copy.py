@@ -9,10 +9,10 @@ from reconcile.decide import decide
 from reconcile.decide_on_copy import RETRY_RESTORE_AFTER
 from reconcile.lrps import ActualLrpState, Credentials, ProcessGuid, Pull, Secret
 from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Rules
 from reconcile.orders import Order
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import Rootfs
 from reconcile.steps import Enter
 from tests.reconcile.protocol_samples import (

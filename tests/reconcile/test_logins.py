@@ -9,13 +9,13 @@ from reconcile.decide import decide
 from reconcile.logins import OUTDATED, is_outdated
 from reconcile.lrps import Credentials, Secret
 from reconcile.migration_choice import RETRY_FAILED_AFTER
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Observed
 from reconcile.orders import Order
 from reconcile.plan import PlannedMigration, Skipped, changes_since_plan, plan_lrp, planned_action
 from reconcile.policy import MigrateRunning, RunningPolicy
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.references import CacheGuid, Rootfs
 from tests.reconcile.protocol_samples import NO_SUCH_COPY, UNREACHABLE, crashed
 from tests.reconcile.test_decide import BRIDGING, GUID, IMAGE, LRP, NOW, PROCESS, READY, RECORD, RUNNING

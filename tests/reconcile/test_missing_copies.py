@@ -7,6 +7,7 @@ import pytest
 from reconcile.actions import BeginMigration, CacheImage, Skip
 from reconcile.decide import decide
 from reconcile.lrps import ActualLrp, Credentials, Secret
+from reconcile.migrations import Goal, OriginalSource, Strategy
 from reconcile.missing_copies import (
     LOOK_AGAIN,
     RETRY_LOST,
@@ -20,7 +21,7 @@ from reconcile.missing_copies import (
 )
 from reconcile.observed import Observed
 from reconcile.reasons import AppState, Reason
-from reconcile.records import CacheJob, CopyCheck, Goal, JobId, JobState, OriginalSource, Strategy
+from reconcile.records import CacheJob, CopyCheck, JobId, JobState
 from reconcile.references import parse_image_reference
 from reconcile.steps import RetireInstances
 from tests.reconcile.protocol_samples import EXITED, NO_SUCH_COPY, UNREACHABLE, crashed

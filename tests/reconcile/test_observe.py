@@ -6,21 +6,12 @@ import pytest
 
 from reconcile.bridges import bridge_of
 from reconcile.facts import Facts, PassContext
+from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, Pull
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.orders import Order
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    Goal,
-    KnownCopy,
-    LrpKey,
-    LrpRecord,
-    Migration,
-    OriginalSource,
-    Phase,
-    Strategy,
-)
+from reconcile.records import Binding, CachedImage, LrpRecord
 from reconcile.references import CacheGuid, Rootfs
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RULES, RUNNING
 

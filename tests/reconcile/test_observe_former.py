@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from reconcile.known_records import KnownCopy, StagedCopy
+from reconcile.migrations import OriginalSource
 from reconcile.observe import observe
-from reconcile.records import CachedImage, KnownCopy, OriginalSource, StagedCopy
+from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, CacheRepositories, Rootfs
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, PROCESS, READY, RULES, SOURCE
 from tests.reconcile.test_observe import CONTEXT, Reads

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from reconcile.actions import Action, BeginMigration, CacheImage, Continue, Skip, VerifyImage
 from reconcile.decide import decide
 from reconcile.lrps import ActualLrpState, DesiredLrp, Pull
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import MigrateRunning, Policy, RunningPolicy
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
-from reconcile.records import CacheRequest, Goal, JobState, Migration, OriginalSource, Phase, Strategy
+from reconcile.records import CacheRequest, JobState
 from reconcile.references import CacheGuid, Digest, Rootfs
 from reconcile.steps import DesireBridge, Enter, RetireInstances
 from tests.reconcile.test_decide import (

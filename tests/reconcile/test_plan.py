@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reconcile.actions import Action, Continue, Forget, RemoveOrphanedBridge, Skip
 from reconcile.decide import decide
 from reconcile.lrps import AppGuid, Pull
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import (
@@ -25,7 +26,7 @@ from reconcile.plan import (
 )
 from reconcile.policy import MigrateRunning, RunningPolicy, RunningRule
 from reconcile.reasons import Reason
-from reconcile.records import Goal, JobState, Migration, OriginalSource, Phase, Strategy
+from reconcile.records import JobState
 from reconcile.references import CacheGuid, ImageReference, Rootfs, parse_image_reference
 from reconcile.selection import Owner
 from reconcile.steps import RetireInstances, RetryLater

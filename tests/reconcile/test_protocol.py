@@ -10,11 +10,11 @@ import pytest
 
 from reconcile.bridges import bridge_of, can_have_bridge, is_bridge, original_of
 from reconcile.lrps import ModificationTag, ProcessGuid
+from reconcile.migrations import Goal, Phase, Strategy
 from reconcile.phases import PHASES
 from reconcile.protocol import FAILURES, may_remove, may_remove_bridge, row_of_removal
 from reconcile.protocol.case import TURNED_BACK
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, Phase, Strategy
 from reconcile.references import Rootfs
 from reconcile.steps import Close, Enter, PhaseLimits
 from tests.reconcile.protocol_samples import (

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence
+from reconcile.migrations import Goal, Phase
 from reconcile.protocol import SHORTEST_RETRY
 from reconcile.protocol.bridging import MAX_BRIDGE_CRASHES
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Phase
 from reconcile.references import Rootfs
 from reconcile.start_failures import start_failure
 from reconcile.steps import DesireBridge, Enter, RemoveBridge, RemoveOriginal, RetryLater, UpdateBridge

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from reconcile.lrps import ModificationTag
+from reconcile.migrations import Phase
 from reconcile.protocol import row_of_removal
 from reconcile.reasons import Reason
-from reconcile.records import Phase
 from reconcile.steps import Enter, RemoveOriginal, RetryLater, UpdateBridge, UpdateRoutes
 from tests.reconcile.protocol_samples import (
     BRIDGE,

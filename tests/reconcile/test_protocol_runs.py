@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 )
 
 from reconcile.lrps import Credentials, Secret
+from reconcile.migrations import Phase
 from reconcile.reasons import Reason
-from reconcile.records import Phase
 from reconcile.steps import RemoveOriginal
 from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls
 from tests.reconcile.test_decide import PROCESS

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from reconcile.lrps import ActualLrp, Presence
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.steps import (
     Close,
     DesireBridge,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from reconcile.migrations import Phase
 from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY, next_step
 from reconcile.reasons import Reason
-from reconcile.records import Phase
 from reconcile.references import Rootfs
 from reconcile.steps import Close, Enter, RemoveBridge, RetireInstances, RetryLater, UpdateBridge
 from tests.reconcile.protocol_samples import (

@@ -2,9 +2,9 @@
 
 import pytest
 
+from reconcile.migrations import Phase
 from reconcile.protocol import FAILURES
 from reconcile.reasons import AppState, Reason, reason_from_text
-from reconcile.records import Phase
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -12,10 +12,10 @@ from controller.admin.survey import Survey
 from controller.control import OperatorControl
 from controller.workqueue import WorkQueue
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.migrations import Goal
 from reconcile.orders import Order
 from reconcile.pull_proof import PullProof
 from reconcile.reasons import Reason
-from reconcile.records import Goal
 from tests.controller.admin.test_messages import MOVE
 
 APP = MOVE.subject.app_guid

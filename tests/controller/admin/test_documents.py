@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.admin.documents import PlanDocument
-from controller.admin.messages import messages_from_plan
+from controller.admin.plan_messages import messages_from_plan
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
 from reconcile.plan import Plan

@@ -36,24 +36,13 @@ from reconcile.lrps import (
     SchedulingInfo,
     Secret,
 )
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observe import observe
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import CacheMode, MigrateRunning, Policy, RunningPolicy
 from reconcile.reasons import Reason
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    Goal,
-    JobId,
-    JobState,
-    LrpRecord,
-    Migration,
-    OriginalSource,
-    Phase,
-    Strategy,
-)
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import (
     CacheGuid,
     CacheRepositories,

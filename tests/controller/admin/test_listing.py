@@ -9,10 +9,11 @@ import pytest
 from controller.admin.listing import AppRow, app_row, count_by_state
 from controller.admin.survey import Survey, SurveyedLrp
 from reconcile.lrps import ActualLrp, ActualLrpState
+from reconcile.migrations import Goal, Migration, OriginalSource, Phase
 from reconcile.observed import Observed
 from reconcile.plan import planned_action
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, LrpRecord, Migration, OriginalSource, Phase
+from reconcile.records import LrpRecord
 from tests.reconcile.test_causes import NO_DISK, UNKNOWN, crashed, waiting
 from tests.reconcile.test_decide import BRIDGING, GUID, IMAGE, LRP, NOW, PROCESS, READY, RECORD, RULES, row
 

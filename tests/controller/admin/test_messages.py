@@ -9,21 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.admin import messages
+from controller.admin import messages, plan_messages
 from controller.admin.applier import ApplyEvent
 from controller.admin.copies import CopyStatus, ReadBackResult
 from controller.admin.grpc_status import BadRequest
 from controller.admin.listing import AppRow
-from controller.admin.messages import messages_from_plan, plan_from_messages
+from controller.admin.plan_messages import messages_from_plan, plan_from_messages
 from controller.admin.planner import PlanCriteria
 from controller.admin.reason_names import REASON_NAMES
 from controller.engines.progress import CopyProgress
 from protos.admin import admin_pb2 as pb
+from reconcile.copying_ports import SourceContent
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject, subject_of
-from reconcile.ports import SourceContent
 from reconcile.reasons import AppState, Reason
-from reconcile.records import MAX_ATTEMPTS, AuditEntry, Goal, JobState, Migration, Phase, Strategy
+from reconcile.records import MAX_ATTEMPTS, AuditEntry, JobState
 from reconcile.references import CacheGuid, Digest, Rootfs, parse_image_reference
 from reconcile.selection import Owner, Selection
 from tests.reconcile.test_decide import DIGEST, GUID, IMAGE, JOB, LRP, NOW, PROCESS, RULES, SOURCE, TAGGED
@@ -253,7 +254,7 @@ class TestQuestions:
         assert caught.value.code == "bad-pattern"
 
     def test_a_plan_that_says_nothing_is_about_everything_that_has_no_copy_yet(self) -> None:
-        assert messages.criteria_from_message(pb.PlanRequest()) == PlanCriteria()
+        assert plan_messages.criteria_from_message(pb.PlanRequest()) == PlanCriteria()
 
     def test_a_plan_says_what_it_is_about(self) -> None:
         request = pb.PlanRequest(
@@ -264,7 +265,7 @@ class TestQuestions:
             include_pinned=True,
         )
 
-        assert messages.criteria_from_message(request) == PlanCriteria(
+        assert plan_messages.criteria_from_message(request) == PlanCriteria(
             Selection(("o",)), Goal.SOURCE, Strategy.BRIDGE, only_cached=True, include_pinned=True
         )
 

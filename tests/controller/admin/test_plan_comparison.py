@@ -10,11 +10,11 @@ from controller.admin.plan_comparison import PlannedLrps, compare
 from controller.admin.survey import LrpListing, Survey, SurveyedLrp
 from reconcile.errors import Conflict
 from reconcile.lrps import DesiredLrp, ProcessGuid
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.plan import Plan, PlannedMigration, planned_action
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Migration, Phase, Strategy
 from reconcile.references import source_from_rootfs
 from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, READY, RULES
 from tests.reconcile.test_plan import MIGRATED, ORIGINAL_SOURCE, PLANNED, SUBJECT, TO

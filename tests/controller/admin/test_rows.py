@@ -11,8 +11,9 @@ from controller.admin.copies import CopyStatus
 from controller.admin.rows import enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
+from reconcile.migrations import Goal, Phase, Strategy
 from reconcile.reasons import AppState, Reason
-from reconcile.records import Goal, JobState, Phase, Strategy
+from reconcile.records import JobState
 
 MESSAGES = [
     message_factory.GetMessageClass(descriptor)

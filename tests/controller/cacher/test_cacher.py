@@ -25,10 +25,11 @@ from controller.progress import Progress
 from controller.store.opening import Store, open_store
 from controller.store.sql import SqlRecords
 from controller.workqueue import WorkQueue
+from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
+from reconcile.migrations import Goal
 from reconcile.orders import Order
-from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
 from reconcile.records import (
     MAX_ATTEMPTS,
@@ -36,7 +37,6 @@ from reconcile.records import (
     CacheJob,
     CacheRequest,
     CopyCheck,
-    Goal,
     JobId,
     JobState,
     requester_of_repair,

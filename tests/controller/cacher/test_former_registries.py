@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from controller.store.opening import Store
+from reconcile.copying_ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import DockerCacheError, NotFound, Unavailable
 from reconcile.lrps import Credentials
-from reconcile.ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobState
 from reconcile.references import CacheRepositories, ImageReference

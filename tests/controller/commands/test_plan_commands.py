@@ -13,7 +13,7 @@ import pytest
 
 from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
-from controller.admin.messages import messages_from_plan
+from controller.admin.plan_messages import messages_from_plan
 from controller.commands import plan_commands
 from controller.commands.apply_view import ApplyView
 from controller.commands.confirmation import Interrupted
@@ -21,7 +21,7 @@ from controller.commands.output import Output
 from controller.commands.plan_commands import Applying
 from controller.commands.sessions import Target
 from reconcile.errors import Invalid
-from reconcile.records import Goal
+from reconcile.migrations import Goal
 from tests.controller.admin.test_messages import PROPOSAL
 
 PLAN = PlanDocument.from_messages(list(messages_from_plan(PROPOSAL)))

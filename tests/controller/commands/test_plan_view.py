@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from controller.admin.documents import PlanDocument
-from controller.admin.messages import messages_from_plan
+from controller.admin.plan_messages import messages_from_plan
 from controller.commands.output import Output
 from controller.commands.plan_view import is_pending, show_plan
+from reconcile.migrations import Goal
 from reconcile.reasons import Reason
-from reconcile.records import Goal
 from tests.controller.admin.test_messages import MOVE, PROPOSAL
 
 MOVING = replace(MOVE, copy=None, reason=Reason.BRIDGING)

@@ -13,8 +13,8 @@ from controller.engines.registry_copy import RegistryCopy
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import ClientPolicy, Registries
+from reconcile.copying_ports import CopiedImage
 from reconcile.lrps import Credentials, Secret
-from reconcile.ports import CopiedImage
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
 from tests.simulators import images
 from tests.simulators.registry import RegistrySimulator

@@ -15,9 +15,9 @@ from controller.engines.copy_limits import CopyLimits
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.registries import Registries
+from reconcile.copying_ports import CopiedImage
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.lrps import Credentials, Secret
-from reconcile.ports import CopiedImage
 from reconcile.references import CacheRepositories, parse_digest, parse_image_reference
 from tests.conftest import PassTime
 from tests.simulators import docker_daemon, images

@@ -14,9 +14,9 @@ import pytest
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
+from reconcile.copying_ports import CopiedImage, ResolvedImage
 from reconcile.errors import Denied, DockerCacheError, NotFound, Unavailable
 from reconcile.lrps import Credentials, Secret
-from reconcile.ports import CopiedImage, ResolvedImage
 from reconcile.references import CacheRepositories, ImageReference, parse_digest, parse_image_reference
 from tests.contracts.distribution import ALICE, Distribution, run_distribution
 from tests.contracts.docker_engine import DockerEngine, run_dockerd

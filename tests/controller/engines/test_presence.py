@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from controller.engines.registry_copy import RegistryCopy
+from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import Denied, Invalid, Unavailable
-from reconcile.ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.references import parse_digest
 from tests.controller.engines.registry_scene import GUID, HOLDER, SAMPLE, Scene
 from tests.simulators import images

@@ -11,9 +11,9 @@ from controller.registry.oci.manifests import Document, parse_document
 from controller.registry.oci.referrers import add_referrers, fallback_tag, list_referrers
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
+from reconcile.copying_ports import Signatures
 from reconcile.errors import Invalid, Unavailable
 from reconcile.notes import ARTIFACT_TYPE
-from reconcile.ports import Signatures
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, SAMPLE, SMALL_BUFFER, Scene
 from tests.simulators import images

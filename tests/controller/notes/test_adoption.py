@@ -10,8 +10,9 @@ from controller.notes import AdoptedCopy, Adoption, AdoptionDependencies, Adopti
 from controller.store.opening import Store, open_store
 from reconcile.errors import Conflict, Invalid, Unavailable
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
+from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote, check_note
-from reconcile.records import OriginalSource, requester_of_task
+from reconcile.records import requester_of_task
 from reconcile.references import (
     CacheGuid,
     CacheRepositories,

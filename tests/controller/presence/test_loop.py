@@ -12,11 +12,12 @@ from controller.presence import Intervals, PresenceDependencies, PresenceLoop, R
 from controller.presence.loop import CONFIRM_AFTER
 from controller.process import Process
 from controller.workqueue import WorkQueue
+from reconcile.copying_ports import CheckDepth
 from reconcile.errors import Denied, DockerCacheError, Unavailable
 from reconcile.events import ActualLrpCrashed
 from reconcile.lrps import ActualLrpState, AppGuid, Credentials, ProcessGuid, Secret
+from reconcile.migrations import OriginalSource
 from reconcile.missing_copies import RETRY_LOST, RETRY_UNREACHABLE
-from reconcile.ports import CheckDepth
 from reconcile.reasons import Reason
 from reconcile.records import (
     Binding,
@@ -26,7 +27,6 @@ from reconcile.records import (
     CopyCheck,
     JobId,
     JobState,
-    OriginalSource,
     requester_of_repair,
 )
 from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs, parse_image_reference

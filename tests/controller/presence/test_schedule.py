@@ -9,7 +9,7 @@ from controller.presence.schedule import (
     Intervals,
     Schedule,
 )
-from reconcile.ports import CheckDepth
+from reconcile.copying_ports import CheckDepth
 from reconcile.records import CopyCheck
 from reconcile.references import CacheGuid
 

@@ -15,20 +15,9 @@ from reconcile.lrps import (
     TaskGuid,
     WrapperAction,
 )
+from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import Reason
-from reconcile.records import (
-    Binding,
-    CachedImage,
-    CacheJob,
-    Goal,
-    JobId,
-    JobState,
-    LrpRecord,
-    Migration,
-    Phase,
-    Strategy,
-    requester_of_task,
-)
+from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord, requester_of_task
 from reconcile.references import CacheGuid, Digest, Rootfs, parse_image_reference
 
 APP = AppGuid("app-1")

@@ -20,7 +20,8 @@ from controller.store.opening import open_store
 from controller.store.restoring import Restored, cancel_restore, complete_restore, prepare_restore
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import AuditEntry, OriginalSource
+from reconcile.migrations import OriginalSource
+from reconcile.records import AuditEntry
 from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import digest, image, lrp_record, migration
 from tests.controller.store.test_schema import upgrade

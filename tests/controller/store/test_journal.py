@@ -25,7 +25,7 @@ from reconcile.lrps import (
     Secret,
     WrapperAction,
 )
-from reconcile.records import Migration, Phase
+from reconcile.migrations import Migration, Phase
 from reconcile.references import Rootfs
 from tests.controller.store.samples import (
     MARKER_ENV,

@@ -13,17 +13,9 @@ from controller.store.operations import KEPT_ENTRIES, SqlOperations
 from controller.store.sql import SqlRecords
 from controller.store.tables import audit, metadata
 from reconcile.errors import NotFound
+from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.records import (
-    AuditEntry,
-    CachedImage,
-    JobId,
-    JobState,
-    KnownCopy,
-    KnownLrp,
-    LrpKey,
-    requester_of_lrp,
-)
+from reconcile.records import AuditEntry, CachedImage, JobId, JobState, requester_of_lrp
 from reconcile.references import CacheGuid, parse_image_reference
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 

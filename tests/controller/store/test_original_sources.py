@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from controller.store.opening import Store, open_store
 from reconcile.lrps import Credentials, ProcessGuid, Secret
-from reconcile.records import OriginalSource
+from reconcile.migrations import OriginalSource
 from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import MARKER_PASSWORD, lrp_record
 

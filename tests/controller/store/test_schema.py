@@ -25,8 +25,8 @@ from controller.store.schema import head, known
 from controller.store.schema_upgrade import migrate
 from controller.store.tables import metadata
 from reconcile.errors import Invalid
+from reconcile.migrations import Goal, Phase, Strategy
 from reconcile.reasons import Reason
-from reconcile.records import Goal, Phase, Strategy
 from tests.controller.store.samples import migration
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from controller.store.opening import Store
 from controller.store.sql import SqlRecords
+from reconcile.copying_ports import BlobLocations
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.lrps import ProcessGuid
-from reconcile.ports import BindingRecords, BlobLocations, ImageRecords, JobRecords, Journal, LrpRecords
+from reconcile.ports import BindingRecords, ImageRecords, JobRecords, Journal, LrpRecords
 from reconcile.records import JOB_CHANGES, CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_image_reference
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record

@@ -3,6 +3,7 @@
 What it prints is shown by the documentation, and a test compares the two.
 """
 
+import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -12,7 +13,8 @@ import struct
 import sys
 import termios
 import textwrap
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn
 
 from tests.daemon.environment import Environment, until
 
@@ -77,3 +79,32 @@ async def wait(condition: Callable[[], bool]) -> None:
     """Wait until something is so, and until the daemon has seen it too."""
     await until(condition)
     await asyncio.sleep(1.0)
+
+
+async def tell(env: Environment, columns: int, story: Callable[[Terminal], Awaitable[None]]) -> int:
+    """Tell a story in a terminal of its own, and give the exit status."""
+    try:
+        await story(Terminal(env, columns=columns, colours=sys.stdout.isatty()))
+    except (Broken, TimeoutError, AssertionError) as error:
+        why = "nothing more happened in time" if isinstance(error, TimeoutError) else error
+        print(f"\nThe story broke off: {why}", file=sys.stderr)
+        print(f"\nThe daemon's last words:\n{env.last_words()}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_story(program: str, text: str | None, main: Callable[[int], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a story as a program.
+
+    Args:
+        program: How it is called.
+        text: What it is about, in its first line.
+        main: Tells it in a terminal of some columns, and gives the exit status.
+    """
+    parser = argparse.ArgumentParser(prog=program, description=(text or "").partition("\n")[0])
+    parser.add_argument("--columns", type=int, default=COLUMNS, metavar="N", help="width of the terminal")
+    try:
+        sys.exit(asyncio.run(main(parser.parse_args().columns)))
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

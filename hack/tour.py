@@ -3,15 +3,13 @@
 Started by `hack/demo --tour`; the documentation shows what it prints, and a test compares the two.
 """
 
-import argparse
 import asyncio
-import os
 import shlex
-import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from hack.terminal import COLUMNS, Broken, Terminal, wait
+from hack.terminal import Broken, Terminal, run_story, tell, wait
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.programs import start_interpreter
 from tests.simulators import images
@@ -128,7 +126,7 @@ async def _push(env: Environment) -> App:
     return app
 
 
-async def main(arguments: argparse.Namespace) -> int:
+async def main(columns: int) -> int:
     """Open everything, tell the story, and close everything; give the exit status."""
     with tempfile.TemporaryDirectory(prefix="docker-cache-tour-") as directory:
         async with open_environment(
@@ -138,20 +136,8 @@ async def main(arguments: argparse.Namespace) -> int:
             converge_interval=1.0,
             start=start_interpreter,
         ) as env:
-            try:
-                await tour(env, Terminal(env, columns=arguments.columns, colours=sys.stdout.isatty()))
-            except (Broken, TimeoutError) as error:
-                print(f"\nThe tour broke off: {error}", file=sys.stderr)
-                print(f"\nThe daemon's last words:\n{env.last_words()}", file=sys.stderr)
-                return 1
-    return 0
+            return await tell(env, columns, partial(tour, env))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="hack/demo --tour", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--columns", type=int, default=COLUMNS, metavar="N", help="width of the terminal")
-    try:
-        sys.exit(asyncio.run(main(parser.parse_args())))
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    run_story("hack/demo --tour", __doc__, main)

@@ -5,17 +5,14 @@ the private registry is replaced, and the database is lost. Started by `hack/dem
 shows what it prints, and a test compares the two.
 """
 
-import argparse
 import asyncio
 import json
-import os
 import shlex
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from hack.terminal import COLUMNS, Broken, Terminal, wait
+from hack.terminal import Broken, Terminal, run_story, tell, wait
 from tests.daemon.environment import (
     DaemonProcess,
     Environment,
@@ -321,7 +318,7 @@ class Year:
         served.store = before.faults.store
 
 
-async def main(arguments: argparse.Namespace) -> int:
+async def main(columns: int) -> int:
     """Open everything, tell the story, and close everything; give the exit status."""
     with tempfile.TemporaryDirectory(prefix="docker-cache-year-") as directory, ExitStack() as opened:
         async with open_environment(
@@ -333,22 +330,8 @@ async def main(arguments: argparse.Namespace) -> int:
             converge_interval=1.0,
             start=start_interpreter,
         ) as env:
-            terminal = Terminal(env, columns=arguments.columns, colours=sys.stdout.isatty())
-            try:
-                await Year(env, terminal, opened).tell()
-            except (Broken, TimeoutError, AssertionError) as error:
-                why = "nothing more happened in time" if isinstance(error, TimeoutError) else error
-                print(f"\nThe story broke off: {why}", file=sys.stderr)
-                print(f"\nThe daemon's last words:\n{env.last_words()}", file=sys.stderr)
-                return 1
-    return 0
+            return await tell(env, columns, lambda terminal: Year(env, terminal, opened).tell())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="hack/demo --year", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--columns", type=int, default=COLUMNS, metavar="N", help="width of the terminal")
-    try:
-        sys.exit(asyncio.run(main(parser.parse_args())))
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    run_story("hack/demo --year", __doc__, main)

@@ -95,7 +95,7 @@ def _choose_for_former(observed: Observed, lrp: DesiredLrp, former: FormerCopy, 
         return request_copy(observed, lrp, Reason.COPY_IN_FORMER_REGISTRY, content=image.platform_digest)
     waiting = _wait_for(observed, lrp, job, rules)
     if job.state is JobState.FAILED and isinstance(waiting, Skip) and _cannot_start(observed):
-        return _back_to_source(observed, lrp, rules)
+        return restore(observed, lrp, rules)
     return waiting
 
 
@@ -118,11 +118,6 @@ def why_not_moved(former: FormerCopy, rules: Rules) -> Skip | None:
 
 def _cannot_start(observed: Observed) -> bool:
     return failure_of_pull(observed.instances) is not None and not is_any_running(observed.instances)
-
-
-def _back_to_source(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Skip | BeginMigration:
-    """Restore an LRP that can start neither from its former copy nor from one in the present registry."""
-    return restore(observed, lrp, rules)
 
 
 def _content_of(job: CacheJob) -> Digest | None:

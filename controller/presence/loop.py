@@ -184,6 +184,8 @@ class PresenceLoop:
         if self._schedule.has_new(in_use):
             known = {check.cache_guid: check for check in await self._list_checks()}
         self._schedule.follow(in_use, known, self._process.clock())
+        for cache_guid in self._looked_at.keys() - in_use - self._queued:
+            del self._looked_at[cache_guid]
 
     def _postpone(self, cache_guid: CacheGuid) -> None:
         now = self._process.clock()

@@ -108,7 +108,7 @@ class Reason(StrEnum):
     COPY_AND_SOURCE_LOST = (
         "copy-and-source-lost",
         _FAILED,
-        "neither its copy nor its source has its image any more: it serves for as long as its instances run",
+        "neither its copy nor its source has its image: push that again, then run `verify --repair`",
     )
     RETRYING_COPY = "retrying-copy", _PENDING, "its copy failed and is requested again"
     COPY_RECORD_MISSING = (

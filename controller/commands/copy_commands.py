@@ -201,7 +201,10 @@ def verify(
     if bad:
         what = f"{bad} of {format_count(len(rows), 'copies')}"
         verb = "is" if bad == 1 else "are"
-        raise DockerCacheError("registry", "not-verified", f"{what} {verb} corrupt, missing or unreadable")
+        next_step = "--wide shows the whole errors" if repair else "`verify --repair` sends again what it can"
+        raise DockerCacheError(
+            "registry", "not-verified", f"{what} {verb} corrupt, missing or unreadable: {next_step}"
+        )
 
 
 async def _verify(output: Output, verified: AsyncGenerator[Row, None]) -> list[Row]:

@@ -1,7 +1,7 @@
 """A daemon's world in which many apps run from copies, each from one of its own, as after a year.
 
-The database says that all copies were looked for at times spread over the intervals: so a measurement of
-minutes sees what a day looks like.
+The database says that all copies were looked for at times spread over the intervals, and has a record of each
+LRP, or a start would look at all of them: so a measurement of minutes sees what a day looks like.
 """
 
 import random
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert
 
-from controller.store import cached_images
+from controller.store import cached_images, lrps
 from controller.store.database import database_at
 from controller.store.location import prepare_directory, prepare_file
 from controller.store.lock import hold_lock
@@ -22,7 +22,9 @@ from controller.store.schema_upgrade import migrate
 from controller.store.tables import copy_checks
 from protos.bbs.actual_lrp_pb2 import ActualLRPInstanceKey, ActualLRPKey, ActualLRPNetInfo
 from protos.bbs.actual_lrp_requests_pb2 import StartActualLRPRequest
-from reconcile.records import CachedImage, CopyCheck
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.reasons import Reason
+from reconcile.records import CachedImage, CopyCheck, LrpRecord
 from reconcile.references import CacheGuid, Digest, parse_digest, parse_image_reference
 from tests.daemon.environment import Environment
 from tests.simulators import images
@@ -39,15 +41,22 @@ DAY, HOUR = 86400.0, 3600.0
 
 async def run_from_copies(env: Environment, count: int) -> None:
     """Have so many apps run from copies that the store and the private registry know."""
-    copies = list(_copies(env, count))
-    _fill_store(env.directory / "store" / "docker-cache.db", copies)
+    copies, records = list(_copies(env, count)), list[LrpRecord]()
     room, env.cell.settings.containers = env.cell.settings.containers, 0
     for number, (image, _) in enumerate(copies, 1):
         app = env.cloud.create(f"app-{number}", Image(f"{env.cache.address}/{image.cache_guid}:latest"))
         app.droplet = app.package
         await env.cloud.start_app(app)
         _say_that_it_runs(env, app)
+        records.append(_record_of(env, app, image))
     env.cell.settings.containers = room
+    _fill_store(env.directory / "store" / "docker-cache.db", copies, records)
+
+
+def _record_of(env: Environment, app: App, image: CachedImage) -> LrpRecord:
+    lrp = env.bbs.state.desired[app.process_guid]
+    guids = ProcessGuid(lrp.process_guid), AppGuid(lrp.log_guid)
+    return LrpRecord(*guids, lrp.root_fs, image.cache_guid, 1, Reason.ALREADY_CACHED, time.time() - DAY)
 
 
 def _say_that_it_runs(env: Environment, app: App) -> None:
@@ -83,7 +92,7 @@ def _copies(env: Environment, count: int) -> Iterator[tuple[CachedImage, list[Di
         yield record, [parse_digest(digest_of(blob.content)) for blob in image.blobs]
 
 
-def _fill_store(path: Path, copies: list[tuple[CachedImage, list[Digest]]]) -> None:
+def _fill_store(path: Path, copies: list[tuple[CachedImage, list[Digest]]], records: list[LrpRecord]) -> None:
     chance, now = random.Random(1), time.time()
 
     def fill(connection: Connection) -> None:
@@ -99,6 +108,8 @@ def _fill_store(path: Path, copies: list[tuple[CachedImage, list[Digest]]]) -> N
             for image, _ in copies
         ]
         connection.execute(insert(copy_checks), list(map(asdict, checks)))
+        for record in records:
+            lrps.save(connection, record)
 
     with ExitStack() as opened:
         prepare_directory(path)

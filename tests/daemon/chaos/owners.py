@@ -1,9 +1,13 @@
 """What the owners of apps do in a chaos run: they push, scale, re-route, restart, stop and delete them."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
 
+from protos.bbs.error_pb2 import Error
 from tests.daemon.chaos.scene import Scene
 from tests.simulators import images
+from tests.simulators.cloud_controller import BbsRefused
 from tests.simulators.recipes import Image
 
 
@@ -27,13 +31,15 @@ class Owners:
             instances = self._chance.randint(1, 4)
             self._scene.invariants.will_scale(app, instances)
             self._scene.invariants.note(f"{app.process_guid}: {app.instances} to {instances}")
-            await self._env.cloud.scale(app, instances)
+            with _failing_for_its_owner():
+                await self._env.cloud.scale(app, instances)
 
     async def map_route(self) -> None:
         """Add a route in place."""
         app = self._scene.choose_app()
         if app is not None:
-            await self._env.cloud.map_route(app, f"r{self._chance.randrange(10**6)}.apps.example.com")
+            with _failing_for_its_owner():
+                await self._env.cloud.map_route(app, f"r{self._chance.randrange(10**6)}.apps.example.com")
 
     async def restart(self) -> None:
         """Start an app under another process GUID."""
@@ -88,3 +94,13 @@ class Owners:
         if self._chance.random() < 0.8:  # else as before the daemon was installed
             await self._env.cloud.staged(app, await self._env.cloud.stage(app))
         await self._env.cloud.start_app(app)
+
+
+@contextlib.contextmanager
+def _failing_for_its_owner() -> Iterator[None]:
+    """Let a change fail that finds an LRP and updates it when it is gone: the next sync makes it."""
+    try:
+        yield
+    except BbsRefused as problem:
+        if problem.kind != Error.ResourceNotFound:
+            raise

@@ -74,6 +74,7 @@ class Invariants:
         """Look at every change for the length of a block; what serves at its beginning is held."""
         self.bbs.state.events.observers.append(self._look)
         self.bbs.callers.append(self._see_call)
+        self.bbs.failed_callers.append(self._see_failed_call)
         self.cloud.removing.append(self._see_owner_remove)
         try:
             self._look()
@@ -84,16 +85,25 @@ class Invariants:
         finally:
             self.bbs.state.events.observers.remove(self._look)
             self.bbs.callers.remove(self._see_call)
+            self.bbs.failed_callers.remove(self._see_failed_call)
             self.cloud.removing.remove(self._see_owner_remove)
 
     def _see_call(self, path: str, body: bytes) -> None:
         """Note which instances the daemon has read."""
         if path == LIST_INSTANCES and not self._operators_reading:
             self._read_at[ActualLRPsRequest.FromString(body).process_guid] = time.monotonic()
+            self._tell_of_call(body, "reads instances")
         elif path in WRITES:
-            for guid in [each for each in self.held if each.encode() in body]:
-                bridge = " bridge" if f"{BRIDGE_PREFIX}{guid}".encode() in body else ""
-                self._tell(guid, f"daemon {path.rpartition('/')[2]}{bridge}")
+            self._tell_of_call(body, path.rpartition("/")[2])
+
+    def _see_failed_call(self, path: str, body: bytes) -> None:
+        if path in WRITES:
+            self._tell_of_call(body, f"has no answer to {path.rpartition('/')[2]}")
+
+    def _tell_of_call(self, body: bytes, what: str) -> None:
+        for guid in [each for each in self.held if each.encode() in body]:
+            bridge = " bridge" if f"{BRIDGE_PREFIX}{guid}".encode() in body else ""
+            self._tell(guid, f"daemon {what}{bridge}")
 
     @contextmanager
     def operator_reading(self) -> Iterator[None]:
@@ -118,7 +128,7 @@ class Invariants:
             }
 
     def _tell(self, guid: str, what: str) -> None:
-        self._calls.setdefault(guid, deque(maxlen=16)).append(f"{_clock()} {what}")
+        self._calls.setdefault(guid, deque(maxlen=40)).append(f"{_clock()} {what}")
 
     def note(self, what: str) -> None:
         """Remember something that was done, with its time."""
@@ -188,6 +198,11 @@ class Invariants:
             if index >= wanted.get(guid, index + 1):  # its owner gave it up
                 continue
             serving[guid] = serving.get(guid, 0) + 1
+            if guid not in self.bbs.state.desired:  # it began too late to be missed: it is being stopped
+                continue
+            if instance not in self._since:
+                kind = "a bridge's" if guid.startswith(BRIDGE_PREFIX) else "an"
+                self._tell(guid.removeprefix(BRIDGE_PREFIX), f"{kind} instance runs")
             since[instance] = self._since.get(instance, now)
             if instance not in self._given_up and self._is_seen(guid, since[instance]):
                 lasting[guid] = lasting.get(guid, 0) + 1

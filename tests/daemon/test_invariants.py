@@ -118,6 +118,27 @@ async def test_an_owners_restart_is_told_from_an_outage(
     assert invariants.violations == seen
 
 
+async def test_an_instance_that_began_to_run_after_the_removal_of_its_lrp_is_not_held(
+    env: Environment, invariants: Invariants
+) -> None:
+    """Its stop is lost, and the next desire fails: a convergence ends it, and nobody has lost anything."""
+    env.cell.start_gate.clear()
+    app = await started_app(env)
+    await until(lambda: [each.has_process for each in env.cell.instances.values()] == [True])
+    env.cell.lost_stops = 1
+    with invariants.watching():
+        desired.remove(env.bbs.state, app.process_guid)
+        env.cell.start_gate.set()
+        await until(lambda: invariants.serving() == {app.process_guid: 1})
+        began = time.monotonic()
+        await until(lambda: time.monotonic() - began > UNSEEN_FOR)
+        read_instances(env, app)
+        env.cell.containers.remove(next(iter(env.cell.instances.values())))
+        env.bbs.state.events.emit([])
+
+    assert invariants.violations == []
+
+
 class HeldBack:
     """Calls of an owner whose first answer comes late."""
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.possession import Possession
 from controller.engines.progress import ProgressMeter
 from controller.engines.proven_blobs import ProvenBlobs
 from controller.engines.single_flight import SingleFlight
@@ -56,6 +57,7 @@ class CopyContext:
     meter: ProgressMeter
     cancellation: Cancellation
     resources: TransferResources
+    possession: Possession
 
     @property
     def limits(self) -> CopyLimits:

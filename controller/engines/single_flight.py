@@ -8,8 +8,8 @@ from reconcile.references import Digest
 
 _MOST_REMEMBERED = 4096
 
-Key = tuple[str, Digest]
-"""The host of a registry, and the digest of a blob."""
+Key = tuple[str, str, Digest, int]
+"""The host of a registry, the scope of whoever reads the blob at its source, its digest and its size."""
 
 
 class SingleFlight:

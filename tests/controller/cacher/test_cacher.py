@@ -25,7 +25,14 @@ from controller.progress import Progress
 from controller.store.opening import Store, open_store
 from controller.store.sql import SqlRecords
 from controller.workqueue import WorkQueue
-from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
+from reconcile.copying_ports import (
+    CheckDepth,
+    CopiedImage,
+    IndexContents,
+    ResolvedImage,
+    Signatures,
+    TargetState,
+)
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.migrations import Goal
@@ -49,6 +56,7 @@ from reconcile.references import (
     Rootfs,
     parse_image_reference,
 )
+from reconcile.trust import ContentProof, Reader, ShareContent, Sharing
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")
@@ -62,7 +70,12 @@ def digest(text: str) -> Digest:
 
 @dataclass
 class Registries:
-    """An engine whose source registry maps references to content, and whose private one holds what was copied."""
+    """An engine whose source registry maps references to content, and whose private one holds what was copied.
+
+    Attributes:
+        indexes: Of references that name one, its digest.
+        hollow: References whose source names content and does not have it.
+    """
 
     content: dict[ImageReference, str] = field(default_factory=lambda: {SOURCE: "one"})
     passwords: dict[ImageReference, str] = field(default_factory=dict)
@@ -74,17 +87,36 @@ class Registries:
     missing_blobs: dict[ImageReference, str] = field(default_factory=dict)
     looks: list[CheckDepth] = field(default_factory=list)
     has_zstd_layers: bool = False
+    resolved: list[ImageReference] = field(default_factory=list)
+    indexes: dict[ImageReference, Digest] = field(default_factory=dict)
+    shown: list[ImageReference] = field(default_factory=list)
+    hollow: set[ImageReference] = field(default_factory=set)
+    signed: list[ImageReference] = field(default_factory=list)
+    signature_failures: list[DockerCacheError] = field(default_factory=list)
+    resolving: dict[ImageReference, asyncio.Event] = field(default_factory=dict)
+    showing: asyncio.Event = field(default_factory=asyncio.Event)
+    may_show: asyncio.Event = field(default_factory=asyncio.Event)
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
     under_way: dict[ImageReference, Progress] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.may_copy.set()
+        self.may_show.set()
 
     def progress(self, target: ImageReference) -> Progress | None:
         return self.under_way.get(target)
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
+        self.resolved.append(source)
+        if source in self.resolving:
+            self.resolving[source].set()
         if self.failures:
             raise self.failures.pop(0)
         wanted = self.passwords.get(source)
@@ -92,7 +124,24 @@ class Registries:
             raise Denied("registry", "DENIED", str(source))
         if source not in self.content:
             raise NotFound("registry", "MANIFEST_UNKNOWN", str(source))
-        return ResolvedImage(source, digest(self.content[source]), digest(self.content[source]))
+        content = digest(self.content[source])
+        return ResolvedImage(source, self.indexes.get(source, content), content)
+
+    async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
+        self.shown.append(image.source)
+        self.showing.set()
+        await self.may_show.wait()
+        if image.source in self.hollow:
+            raise NotFound("registry", "BLOB_UNKNOWN", str(image.source))
+        return 10
+
+    async def copy_signatures(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
+    ) -> Signatures:
+        self.signed.append(image.source)
+        if self.signature_failures:
+            raise self.signature_failures.pop(0)
+        return Signatures.COPIED
 
     async def copy(
         self,
@@ -101,6 +150,7 @@ class Registries:
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         self.states.append(state)
         if self.copy_failures:
@@ -163,7 +213,12 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    store: Store, registries: Registries, *, loops: int = 2, cache: CacheRepositories = CACHE
+    store: Store,
+    registries: Registries,
+    *,
+    loops: int = 2,
+    cache: CacheRepositories = CACHE,
+    share_content: ShareContent = ShareContent.REGISTRY,
 ) -> AsyncIterator[Bench]:
     gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
@@ -178,9 +233,11 @@ async def open_bench(
         CacherDependencies(
             engine=registries,
             cache=cache,
+            sharing=Sharing(share_content, store.login_keys),
             jobs=store.records,
             bindings=store.records,
-            copies=store.records,
+            proofs=store.content_proofs,
+            indexes=store.content_proofs,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -543,8 +600,14 @@ class SlowToSay(SqlRecords):
         super().__init__(records._database)
         self.has_finished = asyncio.Event()
 
-    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        await super().finish_job(job, image, blobs)
+    async def finish_job(
+        self,
+        job: CacheJob,
+        image: CachedImage,
+        blobs: Iterable[Digest],
+        proof: ContentProof | None = None,
+    ) -> None:
+        await super().finish_job(job, image, blobs, proof)
         self.has_finished.set()
         await asyncio.Event().wait()
 

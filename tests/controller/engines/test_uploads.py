@@ -195,7 +195,7 @@ async def test_D7_the_copy_that_waits_takes_over_when_the_other_fails(scene: Sce
 def test_a_waiting_copy_can_be_cancelled() -> None:
     single_flight, key, cancellation = (
         SingleFlight(),
-        ("r.example", parse_digest(LAYER.digest)),
+        ("r.example", "", parse_digest(LAYER.digest), 1),
         Cancellation(),
     )
     assert single_flight.join(key, Cancellation()) is None
@@ -206,7 +206,7 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
 
 
 def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
-    single_flight, key = SingleFlight(), ("r.example", parse_digest(LAYER.digest))
+    single_flight, key = SingleFlight(), ("r.example", "", parse_digest(LAYER.digest), 1)
     single_flight.join(key, Cancellation())
     single_flight.finish(key, None)
     assert single_flight.find(key) is None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import Cacher, CacherDependencies
+from controller.cacher import Cacher, CacherDependencies, CopyEngine
 from controller.cacher.copying import LOOKED_AT_FOR
 from controller.cacher.running import PAUSE_CHECK_INTERVAL
 from controller.control import OperatorControl
@@ -219,6 +219,7 @@ async def open_bench(
     loops: int = 2,
     cache: CacheRepositories = CACHE,
     share_content: ShareContent = ShareContent.REGISTRY,
+    engine: CopyEngine | None = None,
 ) -> AsyncIterator[Bench]:
     gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
@@ -231,7 +232,7 @@ async def open_bench(
     listeners = JobListeners(coverage, index, queue)
     cacher = Cacher(
         CacherDependencies(
-            engine=registries,
+            engine=engine or registries,
             cache=cache,
             sharing=Sharing(share_content, store.login_keys),
             jobs=store.records,

@@ -290,6 +290,8 @@ class JobCopies:
         cached = replace(
             job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
         )
+        if proof is not None and resolved.root_digest != resolved.platform_digest:
+            await self._indexes.save_index(resolved.root_digest, resolved.platform_digest)
         async with self._requests.locked(job.job_id) as late:
             is_movable = job.source.digest is None and not job.is_repair
             if late and is_movable and await self._may_have_moved(job, resolved):

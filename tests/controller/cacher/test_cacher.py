@@ -508,7 +508,7 @@ async def test_a_copy_that_was_limited_halfway_looks_for_what_it_has_copied(benc
     bench.registries.copy_failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
     await bench.ended(await bench.cacher.request(request()), look_every=1.0)
 
-    assert bench.registries.states == [TargetState.EMPTY, TargetState.UNKNOWN]
+    assert bench.registries.states == [TargetState.EMPTY, TargetState.OWN]
 
 
 @pytest.mark.looptime

@@ -190,6 +190,19 @@ async def test_what_an_index_leads_to_is_remembered_for_the_platform_that_was_ch
     assert await proofs.find_in_index(digest(1)) is None
 
 
+async def test_one_tenant_cannot_fill_the_store_with_indexes(store: Store) -> None:
+    made, proofs = await cached(store, PUBLIC), store.content_proofs
+    for number in range(MOST_PROOFS + 5):
+        await proofs.save_index(digest(1000 + number), CONTENT)
+
+    known = [await proofs.find_in_index(digest(1000 + number)) for number in range(MOST_PROOFS + 5)]
+
+    assert 0 < known.count(CONTENT) <= MOST_PROOFS
+    assert known[-1] == CONTENT
+    await store.records.drop_image(made.cache_guid)
+    assert await proofs.find_in_index(digest(1000 + MOST_PROOFS + 4)) is None
+
+
 @pytest.mark.parametrize("pinned", [CONTENT, digest(1), digest(70)], ids=["image", "index", "other index"])
 async def test_pinned_content_is_used_unasked_where_it_is_proven(store: Store, pinned: Digest) -> None:
     made = await cached(store, ALICE)

@@ -1,6 +1,7 @@
 """Certificates and passwords for registries that change on disk are used for new connections and logins."""
 
 import shutil
+import socket
 import ssl
 from pathlib import Path
 
@@ -125,3 +126,33 @@ def test_a_password_that_changed_in_its_file_is_used_when_the_old_one_is_refused
         client.close()
 
     assert before == after == SAMPLE.manifest.content
+
+
+def test_a_private_authority_without_key_identifiers_is_trusted(tmp_path: Path) -> None:
+    """Python 3.13 refuses such certificates unless it is told not to; the system's authorities stay under its rules."""
+    own = Authority(tmp_path / "own", has_key_identifiers=False)
+    with registries.serve(tls=server_tls(own.server("127.0.0.1"))) as registry:
+        image = put(registry)
+        settings = RegistrySettings(ca_file=own.certificate, any_address=True)
+        client = Registries({registry.address: settings}, retries=AT_ONCE)
+
+        assert fetch(client, image) == SAMPLE.manifest.content
+        client.close()
+
+    assert not settings.tls_context().current().verify_flags & ssl.VERIFY_X509_STRICT
+    system = ssl.create_default_context()
+    assert RegistrySettings().tls_context().current().verify_flags == system.verify_flags
+
+
+def test_the_strict_rules_would_refuse_that_authority(tmp_path: Path) -> None:
+    """So the test above tests what it says, on whichever Python."""
+    own = Authority(tmp_path / "own", has_key_identifiers=False)
+    strict = ssl.create_default_context(cafile=str(own.certificate))
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    with registries.serve(tls=server_tls(own.server("127.0.0.1"))) as registry:
+        host, _, port = registry.address.rpartition(":")
+        with (
+            socket.create_connection((host, int(port))) as sock,
+            pytest.raises(ssl.SSLCertVerificationError, match="Key Identifier"),
+        ):
+            strict.wrap_socket(sock, server_hostname=host)

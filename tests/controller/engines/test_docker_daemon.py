@@ -141,6 +141,18 @@ async def test_each_side_gets_its_own_credentials(scene: Scene) -> None:
     assert push.auth == {"username": "operator", "password": OPERATOR.password.value}
 
 
+@pytest.mark.parametrize(
+    ("username", "name"), [("<token>", "identitytoken"), ("<registrytoken>", "registrytoken")]
+)
+async def test_tokens_are_given_to_the_daemon_as_what_they_are(
+    scene: Scene, username: str, name: str
+) -> None:
+    await scene.copy(credentials=Credentials(username, Secret("marker-token")))
+
+    (pull,) = scene.daemon.called("/images/create")
+    assert pull.auth == {name: "marker-token"}
+
+
 async def test_without_credentials_nobody_elses_are_sent(
     scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

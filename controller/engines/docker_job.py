@@ -112,7 +112,7 @@ class DockerJob:
 
     def _pull(self, client: DockerClient, pulled: ImageReference, manifest: Manifest) -> LocalImage:
         progress = LayerProgress(self._meter, _sizes(manifest))
-        login = self._request.credentials or self._registries.operator_login(pulled)
+        login = self._registries.login(pulled, self._request.credentials)
         for event in client.pull(pulled, platform=str(self._request.platform), credentials=login):
             progress.record(event)
         local = client.find_image(str(pulled))
@@ -131,7 +131,7 @@ class DockerJob:
         layers = zip(local.layers, manifest.layers, strict=False)
         progress = LayerProgress(self._meter, {diff_id: layer.size for diff_id, layer in layers})
         digest = None
-        for event in client.push(target, credentials=self._registries.operator_login(target)):
+        for event in client.push(target, credentials=self._registries.login(target)):
             progress.record(event)
             digest = event.digest or digest
         if digest is None:

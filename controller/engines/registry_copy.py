@@ -105,7 +105,7 @@ class RegistryCopy(BaseEngine):
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
             if self._limits.copy_referrers:  # first, so that the image is never visible without them
-                signatures = self._copy_signatures(context, contents, state)
+                signatures = self._copy_signatures(context, image, contents, state=state)
             root = contents.root
             # Of an index that is copied whole it is not known which manifest a cell will take.
             checks = CellRules(root, str(image.source)) if isinstance(root, Manifest) else ANY_BLOB
@@ -128,10 +128,11 @@ class RegistryCopy(BaseEngine):
             return None
 
     def _copy_signatures(
-        self, context: CopyContext, contents: CopyContents, state: TargetState
+        self, context: CopyContext, image: ResolvedImage, contents: CopyContents, *, state: TargetState
     ) -> Signatures:
+        index = None if image.root_digest == image.platform_digest else image.root_digest
         try:
-            return copy_signatures(context, stored_digest(contents.root))
+            return copy_signatures(context, stored_digest(contents.root), index)
         except DockerCacheError:
             if state.is_bad:  # they must not keep a copy from being mended
                 return Signatures.SKIPPED

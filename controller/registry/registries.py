@@ -98,14 +98,21 @@ class Registries:
         """Return the settings of a registry; https with the system's authorities by default."""
         return self._settings.get(domain.lower(), RegistrySettings())
 
-    def login(self, image: ImageReference, own: Credentials | None = None) -> Credentials | None:
+    def login(
+        self,
+        image: ImageReference,
+        own: Credentials | None = None,
+        *,
+        refused: Credentials | None = None,
+    ) -> Credentials | None:
         """Find the login for an image, for a client other than this one; may block.
 
         Args:
             image: What the login is for.
             own: The login that came with the image; None looks up the operator's.
+            refused: A login that the registry refused; what returned it is asked again.
         """
-        return self._dependencies.keychain.find(image.canonical(), own=own)
+        return self._dependencies.keychain.find(image.canonical(), own=own, refused=refused)
 
     def repository(
         self, image: ImageReference, credentials: Credentials | None, cancellation: Cancellation

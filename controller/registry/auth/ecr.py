@@ -31,7 +31,7 @@ _LONGEST_TOKEN = 16 * 1024
 _LONGEST_LIFETIME = 11 * 3600.0  # seconds; the API gives twelve hours
 _MARGIN = 1800.0  # seconds before its expiry at which a login is no longer used
 _MOST_REMEMBERED = 1000
-_CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS = 5.0, 10.0, 2
+_CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS = 3.0, 5.0, 2
 
 
 class NoExchange(Exception):

@@ -1,7 +1,7 @@
 """Remembers the challenges of registries that challenge at the base of their API alone.
 
-To a request without a login such a registry answers 404 or 403, as if there were nothing, and does not say
-that a login would help.
+To a request without a login such a registry answers 404 or 403, as if there were nothing, or 401 without a
+challenge, and does not say how a login would help.
 """
 
 import threading

@@ -12,7 +12,7 @@ from controller.registry.auth.auth_file import AuthFile, normalize_key, server_n
 from controller.registry.auth.credential_helpers import CredentialHelpers
 from controller.registry.auth.ecr import EcrLogins, NoExchange, is_access_key
 from controller.registry.http.settings import RegistrySettings
-from reconcile.errors import Denied
+from reconcile.errors import Denied, ErrorCode
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
 
@@ -71,7 +71,7 @@ class Keychain:
                 f"{image.repository}: the login is an AWS access key, which has to be exchanged: the "
                 "operator has to install this program's extra `ecr`, or name a credential helper for the host"
             )
-            raise Denied("registry", "no-ecr-exchange", detail) from error
+            raise Denied("registry", ErrorCode.NO_ECR_EXCHANGE, detail) from error
 
     def _find_operators(self, image: ImageReference, refused: Credentials | None) -> Credentials | None:
         configured = self._settings_of(image.domain).current_login()

@@ -33,8 +33,8 @@ ResultT = TypeVar("ResultT")
 _SERVED = frozenset({404, 410, 429})
 """Responses of a registry that is well: it has no such thing, or wants to be asked more seldom."""
 
-_HIDING = frozenset({403, 404})
-"""Responses by which some registries hide from strangers what a login would open."""
+_HIDING = frozenset({401, 403, 404})
+"""Responses by which some registries hide from strangers what a login would open, without a challenge."""
 
 _DELETE = "DELETE"
 """Many registries allow no deletion: how it ends says nothing about them."""
@@ -248,7 +248,7 @@ class Session:
             if self._is_refused(response):
                 response.drain()  # the token may be fetched over the same connection
                 challenge = _challenge_of(response)
-            elif header is None and response.status in _HIDING:
+            if challenge is None and header is None and response.status in _HIDING:
                 challenge = self._find_hidden_challenge(response)
             if challenge is None:
                 return response
@@ -259,11 +259,14 @@ class Session:
         return self.send_once(request, header)
 
     def _find_hidden_challenge(self, response: Response) -> Challenge | None:
-        """Ask the base of the API for a challenge after a response that may hide something from strangers."""
+        """Ask the base of the API for a challenge after a response that may hide something from strangers.
+
+        Only one that says 401 may be opened by a token for nobody.
+        """
         if response.url.origin != self.base.origin:
             return None
         self._look_up_login()
-        if self._credentials is None:
+        if self._credentials is None and response.status != 401:
             return None
         response.drain()
         try:

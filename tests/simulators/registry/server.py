@@ -330,7 +330,9 @@ class _Handler(BaseHTTPRequestHandler):
         if registry.forbids and not is_stranger:
             return _error(403, "DENIED")
         if registry.hides and is_stranger and urlsplit(self.path).path != "/v2/":
-            return _error(registry.hides, "DENIED" if registry.hides == 403 else "NAME_UNKNOWN")
+            return _error(
+                registry.hides, {401: "UNAUTHORIZED", 403: "DENIED"}.get(registry.hides, "NAME_UNKNOWN")
+            )
         return refusal
 
     def _challenge(self) -> _Answer | None:

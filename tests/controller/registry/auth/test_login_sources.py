@@ -237,7 +237,7 @@ def test_a_task_that_is_forbidden_gets_no_login_of_the_operator(operator: Operat
 # Registries that hide what they have from strangers
 
 
-@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("status", [401, 403, 404])
 @pytest.mark.parametrize(
     "login", [BasicLogin(USERS), TokenLogin(USERS, anonymous=False)], ids=["basic", "tokens"]
 )
@@ -253,6 +253,14 @@ def test_a_registry_that_hides_is_asked_for_its_challenge(
 
     assert registry.count("GET", "^/v2/$") == 1
     assert registry.count("GET", "/manifests/") == 3
+
+
+def test_strangers_get_a_token_where_the_base_alone_names_the_token_server(operator: Operator) -> None:
+    operator.registry.hides, operator.registry.login = 401, TokenLogin()
+
+    operator.fetch(operator.client())
+
+    assert operator.registry.count("GET", "^/v2/$") == 1
 
 
 def test_a_login_of_the_operator_opens_what_is_hidden_as_well(operator: Operator) -> None:

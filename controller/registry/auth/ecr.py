@@ -12,6 +12,7 @@ import base64
 import binascii
 import contextlib
 import importlib
+import math
 import re
 import threading
 import time
@@ -29,6 +30,7 @@ _HOST = re.compile(
 _ACCESS_KEY = re.compile(r"A[KS]IA[A-Z0-9]{12,124}")
 _LONGEST_TOKEN = 16 * 1024
 _LONGEST_LIFETIME = 11 * 3600.0  # seconds; the API gives twelve hours
+_FAILURE_LIFETIME = 30.0  # seconds after a failure before the API is asked again for the same key
 _MARGIN = 1800.0  # seconds before its expiry at which a login is no longer used
 _MOST_REMEMBERED = 1000
 _CONNECT_TIMEOUT, _READ_TIMEOUT, _ATTEMPTS = 3.0, 5.0, 2
@@ -60,6 +62,8 @@ class AuthorizationToken:
     expires_at: datetime
 
 
+_NOT_ASKED = Unavailable("registry", "ecr-api", "the API of ECR has not been asked yet")
+
 ApiCall = Callable[[EcrRegistry, Credentials], AuthorizationToken]
 
 
@@ -76,11 +80,11 @@ def is_access_key(domain: str, credentials: Credentials) -> bool:
 
 @dataclass(slots=True)
 class _Exchanged:
-    """The login for one access key, and the lock under which a single thread renews it."""
+    """What one access key was exchanged for, and the lock under which a single thread asks."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    login: Credentials | None = field(default=None, repr=False)
-    use_until: float = 0.0
+    result: Credentials | DockerCacheError = field(default=_NOT_ASKED, repr=False)
+    use_until: float = -math.inf
 
 
 class EcrLogins:
@@ -116,13 +120,24 @@ class EcrLogins:
             raise ValueError(domain)
         exchanged = self._slot(registry, access_key)
         with exchanged.lock:
-            is_refused = exchanged.login is not None and exchanged.login == refused
-            if is_refused or exchanged.login is None or self._clock() >= exchanged.use_until:
-                token = self._call(registry, access_key)
-                exchanged.login = _login(registry, token)
-                left = token.expires_at.timestamp() - self._clock() - _MARGIN
-                exchanged.use_until = self._clock() + min(max(left, 0.0), _LONGEST_LIFETIME)
-            return exchanged.login
+            if self._clock() >= exchanged.use_until or exchanged.result == refused:
+                exchanged.result, exchanged.use_until = self._ask(registry, access_key)
+            result = exchanged.result
+        if isinstance(result, DockerCacheError):
+            raise type(result)(result.system, result.code, result.detail) from result
+        return result
+
+    def _ask(
+        self, registry: EcrRegistry, access_key: Credentials
+    ) -> tuple[Credentials | DockerCacheError, float]:
+        """Ask the API, and say until when its answer is used; also a failure, for those who wait for it."""
+        try:
+            token = self._call(registry, access_key)
+            login = _login(registry, token)
+        except DockerCacheError as error:
+            return error, self._clock() + _FAILURE_LIFETIME
+        left = token.expires_at.timestamp() - self._clock() - _MARGIN
+        return login, self._clock() + min(max(left, 0.0), _LONGEST_LIFETIME)
 
     def _slot(self, registry: EcrRegistry, access_key: Credentials) -> _Exchanged:
         with self._lock:
@@ -186,6 +201,10 @@ def call_api(registry: EcrRegistry, access_key: Credentials) -> AuthorizationTok
         raise _unavailable(registry, str(error), secret) from error
     except (KeyError, IndexError, TypeError) as error:
         raise _unavailable(registry, "its response holds no login", secret) from error
+    except ValueError as error:
+        raise _unavailable(
+            registry, str(error), secret
+        ) from error  # an endpoint of the environment is no URL
 
 
 def _refusal(registry: EcrRegistry, response: dict[str, dict[str, object]], secret: str) -> DockerCacheError:

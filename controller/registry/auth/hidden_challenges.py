@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from controller.registry.auth.challenges import Challenge
 from controller.registry.http.urls import Url
+from reconcile.errors import DockerCacheError
 
 _LIFETIME = 600.0  # seconds after which a registry is asked again
+_FAILURE_LIFETIME = 30.0  # seconds after a failure before it is asked again
 _MOST_REMEMBERED = 1000
 
 
@@ -38,11 +40,11 @@ class HiddenChallenges:
         self._known: dict[Url, _Remembered] = {}
 
     def find(self, base: Url, ask: Callable[[], Challenge | None]) -> Challenge | None:
-        """Find the challenge of a registry; None when it makes none.
+        """Find the challenge of a registry; None when it makes none, or cannot be asked.
 
         Args:
             base: The URL of the registry's API.
-            ask: Asks the registry; its errors are passed on, and nothing is remembered then.
+            ask: Asks the registry. Those who wait for it do not ask again when it fails.
         """
         with self._lock:
             if base not in self._known and len(self._known) >= _MOST_REMEMBERED:
@@ -50,6 +52,10 @@ class HiddenChallenges:
             known = self._known.setdefault(base, _Remembered())
         with known.lock:
             if self._clock() >= known.use_until:
-                known.challenge = ask()
-                known.use_until = self._clock() + _LIFETIME
+                known.challenge, lifetime = None, _LIFETIME
+                try:
+                    known.challenge = ask()
+                except DockerCacheError:
+                    lifetime = _FAILURE_LIFETIME
+                known.use_until = self._clock() + lifetime
             return known.challenge

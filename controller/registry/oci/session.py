@@ -36,6 +36,9 @@ _SERVED = frozenset({404, 410, 429})
 _HIDING = frozenset({401, 403, 404})
 """Responses by which some registries hide from strangers what a login would open, without a challenge."""
 
+_TOTAL_AT_BASE = 10.0
+"""Seconds for a request to the base of the API, for which other requests may wait."""
+
 _DELETE = "DELETE"
 """Many registries allow no deletion: how it ends says nothing about them."""
 
@@ -269,13 +272,10 @@ class Session:
         if self._credentials is None and response.status != 401:
             return None
         response.drain()
-        try:
-            return self._dependencies.hidden_challenges.find(self.base, self._ask_base)
-        except DockerCacheError:
-            return None  # the response to the request itself says more
+        return self._dependencies.hidden_challenges.find(self.base, self._ask_base)
 
     def _ask_base(self) -> Challenge | None:
-        with self.send_once(Request("GET", self.base), None) as response:
+        with self.send_once(Request("GET", self.base, total=_TOTAL_AT_BASE), None) as response:
             response.drain()
             return _challenge_of(response) if self._is_refused(response) else None
 

@@ -205,6 +205,20 @@ class ApiInMemory:
         return EcrLogins(self, lambda: self.now)
 
 
+def test_a_failure_is_that_of_all_who_wait_for_the_same_key() -> None:
+    """A key that is asked for again and again would hold one copy after the other for as long as AWS is silent."""
+    memory = ApiInMemory(value="")
+    logins = memory.logins()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            logins.exchange(HOST, KEY)
+    assert memory.calls == 1
+
+    memory.value, memory.now = "QVdTOng=", memory.now + 31.0
+
+    assert logins.exchange(HOST, KEY) == Credentials("AWS", Secret("x"))
+
+
 @pytest.mark.parametrize("lifetime", [-3600.0, 0.0, 1700.0])
 def test_a_login_near_its_end_is_exchanged_again(lifetime: float) -> None:
     memory = ApiInMemory(lifetime)
@@ -274,6 +288,18 @@ def test_an_api_that_cannot_be_reached_is_asked_again_later(
     api: EcrApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", "http://127.0.0.1:1")
+
+    with pytest.raises(Unavailable, match="gives no login"):
+        EcrLogins().exchange(HOST, KEY)
+
+    assert not api.regions
+
+
+@pytest.mark.parametrize("endpoint", ["no url", "http://[::1", "ftp://127.0.0.1/"])
+def test_an_endpoint_that_is_none_is_said(
+    monkeypatch: pytest.MonkeyPatch, api: EcrApi, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", endpoint)
 
     with pytest.raises(Unavailable, match="gives no login"):
         EcrLogins().exchange(HOST, KEY)

@@ -119,6 +119,17 @@ def test_a_helper_goes_before_an_old_entry_of_the_file(operator: Operator, namin
     assert operator.users() == ["helper"]
 
 
+def test_a_helper_that_failed_is_run_again_after_the_entry_was_refused(operator: Operator) -> None:
+    """It may have failed by chance, and the entry may be an old one."""
+    mark, answer = operator.directory / "mark", f"""'{{"Username":"helper","Secret":"{USERS["helper"]}"}}'"""
+    operator.helper(f"test -e {mark} && echo {answer} && exit 0; touch {mark}; exit 1")
+    operator.write({operator.registry.address: "worn-out"}, credsStore="test")
+
+    operator.fetch(operator.client())
+
+    assert operator.users() == ["worn-out", "helper"]
+
+
 def test_an_entry_of_the_file_is_used_where_the_helper_has_none(operator: Operator) -> None:
     operator.helper("echo 'credentials not found in native keychain'; exit 1")
     operator.write({operator.registry.address: "file"}, credsStore="test")
@@ -324,15 +335,21 @@ def test_an_open_registry_is_asked_at_its_base_once(operator: Operator) -> None:
     assert operator.users() == []
 
 
-def test_the_base_may_fail_without_changing_what_is_said(operator: Operator) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n"],
+)
+def test_the_base_may_fail_without_changing_what_is_said(operator: Operator, answer: bytes) -> None:
     operator.registry.hides = 404
-    operator.registry.fail("GET", "^/v2/$", Refuse(503), times=None)
-    operator.registry.fail("GET", "^/v2/$", Raw(b""), times=None)
+    operator.registry.fail("GET", "^/v2/$", Raw(answer), times=None)
 
-    with pytest.raises(NotFound):
-        operator.fetch(operator.client(), Credentials("alice", Secret(USERS["alice"])))
+    client = operator.client()
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            operator.fetch(client, Credentials("alice", Secret(USERS["alice"])))
 
     assert operator.users() == []
+    assert operator.registry.count("GET", "^/v2/$") == 1
 
 
 def test_a_challenge_on_another_host_is_none_of_the_registry(

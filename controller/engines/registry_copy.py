@@ -13,6 +13,7 @@ from controller.engines.cell_rules import ANY_BLOB, CellRules
 from controller.engines.contents import CopyContents, read_contents, stored_digest
 from controller.engines.copy_context import CopyContext, TransferResources
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.index_signatures import find_signatures_of_index
 from controller.engines.progress import ProgressMeter
 from controller.engines.signatures import copy_signatures
 from controller.engines.transfer import Transfer
@@ -130,13 +131,15 @@ class RegistryCopy(BaseEngine):
     def _copy_signatures(
         self, context: CopyContext, image: ResolvedImage, contents: CopyContents, *, state: TargetState
     ) -> Signatures:
-        index = None if image.root_digest == image.platform_digest else image.root_digest
         try:
-            return copy_signatures(context, stored_digest(contents.root), index)
+            copied = copy_signatures(context, stored_digest(contents.root))
         except DockerCacheError:
             if state.is_bad:  # they must not keep a copy from being mended
                 return Signatures.SKIPPED
             raise
+        if copied is Signatures.NONE and image.root_digest != image.platform_digest:
+            return find_signatures_of_index(context.source, image.root_digest)
+        return copied
 
     def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
         if isinstance(contents.root, Manifest):

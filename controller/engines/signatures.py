@@ -1,7 +1,6 @@
 """Copies the signatures of an image: its referrers, and the tags that cosign derives from its digest."""
 
 import threading
-from contextlib import suppress
 from dataclasses import replace
 
 from controller.engines.contents import CopyContents, read_contents
@@ -11,7 +10,7 @@ from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Document
 from controller.registry.oci.referrers import add_referrers, artifact_type_of, fallback_tag, list_referrers
 from reconcile.copying_ports import Signatures
-from reconcile.errors import DockerCacheError, Invalid, NotFound
+from reconcile.errors import Invalid, NotFound
 from reconcile.notes import ARTIFACT_TYPE
 from reconcile.references import Digest
 
@@ -22,16 +21,10 @@ _writing = threading.Lock()
 """Held while a list under a fallback tag is rewritten, so that our copies do not overwrite each other's."""
 
 
-def copy_signatures(context: CopyContext, subject: Digest, index: Digest | None = None) -> Signatures:
+def copy_signatures(context: CopyContext, subject: Digest) -> Signatures:
     """Copy everything that refers to a manifest, which may be copied before or after.
 
     The bytes are not counted as the image's.
-
-    Args:
-        context: Of the copy.
-        subject: The manifest.
-        index: The index that it was chosen out of. What refers to that is not copied without it, since nobody
-            would find it; it is looked for where nothing refers to the manifest.
 
     Raises:
         Invalid: `too-many-referrers` when they are too many, or too large in all.
@@ -65,23 +58,7 @@ def copy_signatures(context: CopyContext, subject: Digest, index: Digest | None 
             continue
         Transfer(uncounted).run(_contents(context, digest), tag, {})
         count += 1
-    if count:
-        return Signatures.COPIED
-    return Signatures.NONE if index is None else _look_for_those_of_index(context, index)
-
-
-def _look_for_those_of_index(context: CopyContext, index: Digest) -> Signatures:
-    """Find out whether something refers to an index that is not copied; not to find out fails nothing."""
-    try:
-        if list_referrers(context.source, index):
-            return Signatures.OF_INDEX
-        for suffix in _LEGACY:
-            with suppress(NotFound):
-                context.source.head_manifest(f"{fallback_tag(index)}.{suffix}")
-                return Signatures.OF_INDEX
-    except DockerCacheError:
-        return Signatures.UNKNOWN
-    return Signatures.NONE
+    return Signatures.COPIED if count else Signatures.NONE
 
 
 def _too_much(context: CopyContext, subject: Digest, why: str) -> Invalid:

@@ -76,7 +76,8 @@ class Authenticator:
             challenge = self._challenges.get((identity.base, identity.credentials))
         match challenge:
             case BearerChallenge():
-                return self._bearer(identity, challenge, scopes, context=context)
+                token_header = registry_token_header(identity.credentials)
+                return token_header or self._bearer(identity, challenge, scopes, context=context)
             case BasicChallenge():
                 return _basic(identity)
             case None:
@@ -126,9 +127,6 @@ class Authenticator:
         context: RequestContext,
         refused: str | None = None,
     ) -> str:
-        token_header = registry_token_header(identity.credentials)
-        if token_header is not None:
-            return token_header
         key = _TokenKey(identity.base, challenge.realm, challenge.service, identity.credentials, scopes)
         with self._lock:
             self._drop_expired()

@@ -5,11 +5,10 @@ Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
+from controller.registry.auth.token_lifetimes import lifetime_of
 from reconcile.errors import Invalid
 from reconcile.foreign_text import clean
 
@@ -18,11 +17,6 @@ _ITEM = re.compile(
     rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))|({_TOKEN})|.', re.ASCII | re.DOTALL
 )
 _BEARER = re.compile(r"[\x21-\x7e]+")
-_SHORTEST_LIFETIME = 60.0
-_LONGEST_LIFETIME = 86400.0
-_LONGEST_STATED = 366 * 86400.0
-_LONGEST_TIME = 64  # characters of a point in time
-_FINE_FRACTION = re.compile(r"(\.[0-9]{6})[0-9]{1,24}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,44 +108,8 @@ class Token:
     lifetime: float
 
 
-def _lifetime(document: Mapping[str, object], now: datetime) -> float:
-    seconds = document.get("expires_in")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds != seconds:  # noqa: PLR0124 - not a number
-        return _SHORTEST_LIFETIME
-    lifetime, age = (
-        max(_SHORTEST_LIFETIME, float(min(seconds, _LONGEST_STATED))),
-        _age(document.get("issued_at"), now),
-    )
-    # Of a token that would be over already, one of the two is wrong: the registry will refuse it, or not.
-    left = lifetime - age if 0 < age < lifetime else lifetime
-    return min(left, _LONGEST_LIFETIME)
-
-
-def _age(issued_at: object, now: datetime) -> float:
-    """Return for how many seconds a token existed before it was received; 0 when that is not stated."""
-    if not isinstance(issued_at, str) or len(issued_at) > _LONGEST_TIME:
-        return 0.0
-    try:
-        moment = datetime.fromisoformat(_FINE_FRACTION.sub(r"\1", issued_at.upper()))
-        return (now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))).total_seconds()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _moment(date: str | None) -> datetime:
-    """Return the time by the clock of the server that sent a `Date` header, or else by our own."""
-    try:
-        moment = parsedate_to_datetime((date or "")[:_LONGEST_TIME])
-    except (ValueError, OverflowError):
-        return datetime.now(UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def parse_token(body: bytes, attempted: str, *, date: str | None = None) -> Token:
     """Parse a token server's response.
-
-    A token that existed before it was sent, such as one from a cache, ends that much earlier. Both times are
-    by the server's clock, so that a difference from ours does not matter.
 
     Args:
         body: Of the response.
@@ -169,5 +127,5 @@ def parse_token(body: bytes, attempted: str, *, date: str | None = None) -> Toke
     values = [document.get("token"), document.get("access_token")] if isinstance(document, dict) else []
     for value in values:
         if isinstance(value, str) and _BEARER.fullmatch(value):
-            return Token(value, _lifetime(document, _moment(date)))
+            return Token(value, lifetime_of(document, date))
     raise Invalid("registry", "bad-token-response", f"{attempted}: the response holds no token")

@@ -1,7 +1,7 @@
 """Decides for how long a token is used after it was received.
 
-A token that existed before it was sent, such as one out of a token server's cache, ends that much earlier. Both
-times are by the server's clock, so that a difference from ours does not matter.
+A token that existed before it was sent, such as one out of a cache, ends that much earlier. Both times are by
+the server's clock, so that a difference from ours does not matter.
 
 Source: distribution docs/spec/auth/token.md (`expires_in`, at least 60 seconds, and `issued_at`).
 """

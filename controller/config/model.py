@@ -12,10 +12,12 @@ from controller.config.sections import (
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
+    SourceRegistryConfig,
     TrafficConfig,
 )
 from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
+from reconcile.hosts import canonical_host
 from reconcile.policy import (
     CacheMode,
     MigrateRunning,
@@ -80,11 +82,12 @@ class Config(AdminConfig):
     eviction_grace: Duration = 600.0
     """Time for which nothing must have used a copy before `evict` may delete it."""
 
-    registries: tuple[RegistryConfig, ...] = ()
-    """Source registries that need settings of their own, such as a login or CA certificates."""
-    allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Private networks, such as "10.0.16.0/24", in which source registries may be. Source registries with
-    public addresses are always allowed."""
+    registries: tuple[SourceRegistryConfig, ...] = ()
+    """Source registries that need settings of their own, such as a login, CA certificates or private
+    networks. The settings of a registry serve copies from it alone."""
+    denied_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Public networks, such as the platform's own, that count as private: a source registry may be there only
+    where its `allowed_networks` say so. All private and other special networks count as private anyway."""
 
     registry_auth_file: ReadableFile | None = None
     """File with logins in the format of Docker's config.json (auths, credHelpers, credsStore). The daemon
@@ -218,7 +221,7 @@ class Config(AdminConfig):
         if self.engine == "docker" and self.platforms == "all":
             raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
         private = (self.cache_registry, *self.former_cache_registries)
-        addresses = [each.address.lower() for each in (*private, *self.registries)]
+        addresses = [canonical_host(each.address) for each in (*private, *self.registries)]
         for address in {each for each in addresses if addresses.count(each) > 1}:
             raise ValueError(
                 f"registries: {address} is listed twice, or is the address of cache_registry or of one of "

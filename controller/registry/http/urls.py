@@ -10,6 +10,7 @@ from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 from reconcile.errors import Invalid
+from reconcile.hosts import canonical_name
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 16384
@@ -18,7 +19,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port; an `Authorization` is valid for one origin."""
+    """Scheme, host in its one form, and port; an `Authorization` is valid for one origin."""
 
     scheme: str
     host: str
@@ -88,7 +89,8 @@ def _split(text: str) -> tuple[Origin, str]:
     if not 0 < port < 65536:
         raise Invalid("registry", "bad-url", f"{parts.hostname} has port {port}, which cannot be dialled")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Origin(parts.scheme, parts.hostname, port), target
+    host = canonical_name(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    return Origin(parts.scheme, host.strip("[]"), port), target
 
 
 def parse_url(text: str) -> Url:

@@ -572,10 +572,9 @@ async def test_two_real_registries(tmp_path: Path, platform: Platform | None) ->
         source, private = await asyncio.to_thread(start, stack)
         client = Registries(
             {
-                source: RegistrySettings(plain_http=True),
+                source: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.1/32"),)),
                 private: RegistrySettings(plain_http=True, any_address=True),
             },
-            allowed_networks=(ip_network("127.0.0.1/32"),),
         )
         engine = RegistryCopy(client, CacheRepositories(private), Holders(), platform=platform)
         image: ImageReference = parse_image_reference(f"{source}/team/app:1")

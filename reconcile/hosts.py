@@ -55,7 +55,7 @@ def canonical_name(text: str) -> str:
         return f"[{_ipv6(name[1:-1])}]"
     if ":" in name:
         return _ipv6(name)
-    name = name.removesuffix(".")
+    name = name.rstrip(".")
     return _ipv4(name) or name
 
 

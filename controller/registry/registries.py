@@ -13,7 +13,8 @@ from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.home import configured_origins, home_of
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.request import RequestContext
-from controller.registry.http.settings import RegistrySettings, Retries, Timeouts, api_url
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.http.urls import Url
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.session import (
     NobodyObserves,
@@ -111,7 +112,7 @@ class Registries:
         context = RequestContext(home, settings.rules(self._denied), cancellation)
         session = Session(
             image,
-            api_url(image.domain, settings),
+            Url(home.origin, "/v2/"),
             self._dependencies,
             credentials=credentials,
             context=context,

@@ -60,6 +60,10 @@ class Home:
         """Whether an origin is the registry's own, or one that the operator has named for it."""
         return origin == self.origin or origin in self.others
 
+    def anonymous(self) -> Self:
+        """Return the same home for requests that somebody else has led there: without a client certificate."""
+        return replace(self, tls=TlsFiles(self.tls.ca))
+
     def stranger(self) -> Self:
         """Return a home for requests to hosts that have nothing to do with the registry."""
         return replace(self, origin=_NO_ORIGIN, tls=_SYSTEM, others=frozenset())

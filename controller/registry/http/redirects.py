@@ -39,6 +39,8 @@ def follow(pool: ConnectionPool, request: Request, context: RequestContext) -> R
             raise _refused(
                 f"{first} redirects to {url.origin}, which must not answer for it: name that one in the image"
             )
+        if url.origin != first:
+            context = context.of_led()
         request = replace(request, url=url, headers=_headers(request, url, first))
     raise _refused(f"{clean(str(request.url))} redirects too often")
 
@@ -57,6 +59,8 @@ def follow_write(pool: ConnectionPool, request: Request, context: RequestContext
         if response.status not in _KEEP_METHOD or not isinstance(request.body, bytes | None):
             return response
         url = write_target(response, request, context)
+        if url.origin != first:
+            context = context.of_led()
         request = replace(request, url=url, headers=_headers(request, url, first))
     raise _refused(f"{clean(str(request.url))} redirects too often")
 

@@ -54,6 +54,10 @@ class RequestContext:
     rules: AddressRules
     cancellation: Cancellation
 
+    def of_led(self) -> Self:
+        """Return the context of requests that another host has led somewhere."""
+        return replace(self, home=self.home.anonymous())
+
     def of_stranger(self) -> Self:
         """Return the context of requests that get nothing of the registry, and reach public hosts alone."""
         return replace(self, home=self.home.stranger(), rules=AddressRules(denied=self.rules.denied))

@@ -90,6 +90,8 @@ def _split(text: str) -> tuple[Origin, str]:
         raise Invalid("registry", "bad-url", f"{parts.hostname} has port {port}, which cannot be dialled")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = canonical_name(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    if not host:
+        raise Invalid("registry", "bad-url", "a URL has a host of dots alone")
     return Origin(parts.scheme, host.strip("[]"), port), target
 
 

@@ -107,7 +107,8 @@ class Config(AdminConfig):
     without DIEGO_DOCKER_CACHE=false)."""
     allow_images: tuple[str, ...] = ()
     """Globs over full image references, such as "docker.io/library/*". Only images that match one are cached;
-    an empty list allows all."""
+    an empty list allows all. The host of an image counts in one form: in small letters, without the port 443,
+    and as "docker.io" for each name of Docker Hub."""
     deny_images: tuple[str, ...] = ()
     """Globs over full image references. Images that match one are never cached."""
     lrp_domains: tuple[str, ...] = Field(default=("cf-apps",), min_length=1)

@@ -7,9 +7,10 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from controller.config.values import ReadableFile, SecretFile, Size
+from reconcile.hosts import DEFAULT_PORT
 from reconcile.policy import MigrateRunning
 
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
 class Section(BaseModel):
@@ -75,7 +76,8 @@ class RegistryConfig(Section):
     @classmethod
     def _check_other_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for host in value:
-            if not _HOST.fullmatch(host):
+            found = _HOST.fullmatch(host)
+            if found is None or not 0 < int(found[1] or DEFAULT_PORT) < 65536:
                 raise ValueError(f"{host[:100]!r} is no host with an optional port")
         return value
 

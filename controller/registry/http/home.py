@@ -61,7 +61,7 @@ class Home:
         return origin == self.origin or origin in self.others
 
     def anonymous(self) -> Self:
-        """Return the same home for requests that somebody else has led there: without a client certificate."""
+        """Return the same home, without a client certificate, for requests that another host leads there."""
         return replace(self, tls=TlsFiles(self.tls.ca))
 
     def stranger(self) -> Self:

@@ -146,7 +146,17 @@ class TestHosts:
         assert [str(each) for each in config.denied_networks] == ["192.0.1.0/24"]
 
     @pytest.mark.parametrize(
-        "host", ["", "https://r.example", "r.example/v2", "u@r.example", "r.example:", "a b"]
+        "host",
+        [
+            "",
+            "https://r.example",
+            "r.example/v2",
+            "u@r.example",
+            "r.example:",
+            "r.example:0",
+            "r.example:65536",
+            "a b",
+        ],
     )
     def test_what_is_no_host_is_refused(self, write: Write, values: dict[str, Any], host: str) -> None:
         values["registries"] = [{"address": "r.example", "other_hosts": [host]}]

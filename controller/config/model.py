@@ -28,6 +28,9 @@ from reconcile.policy import (
 )
 from reconcile.references import CacheRepositories
 
+_WIDE_V4, _WIDE_V6 = 16, 48
+"""Lengths of prefixes below which a network holds more than one registry's hosts."""
+
 
 class Config(AdminConfig):
     """The values of a config file."""
@@ -253,6 +256,13 @@ class Config(AdminConfig):
         if host == "localhost" or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
             found.append(f"cache_registry.address: cells must reach the registry as {address}")
+        found += [
+            f"registries: allowed_networks of {each.address}: {network} is wide: what it leads to may be "
+            "anywhere in it"
+            for each in self.registries
+            for network in each.allowed_networks
+            if network.prefixlen < (_WIDE_V4 if network.version == 4 else _WIDE_V6)
+        ]
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
             found.append("journal_key_file: without this file no LRP is migrated while it runs")
         return tuple(found)

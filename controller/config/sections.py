@@ -11,6 +11,7 @@ from reconcile.hosts import DEFAULT_PORT
 from reconcile.policy import MigrateRunning
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII)
+_PORT_OF_TLS = re.compile(rf":0*{DEFAULT_PORT}\Z")
 
 
 class Section(BaseModel):
@@ -68,7 +69,7 @@ class RegistryConfig(Section):
             raise ValueError("username and password_file must be given together")
         if (self.client_cert_file is None) != (self.client_key_file is None):
             raise ValueError("client_cert_file and client_key_file must be given together")
-        if self.plain_http and self.address.endswith(":443"):
+        if self.plain_http and _PORT_OF_TLS.search(self.address):
             raise ValueError("plain_http: port 443 is that of TLS: write another port, or none for port 80")
         return self
 

@@ -14,7 +14,7 @@ from typing import Self
 from controller.registry.http.settings import RegistrySettings, TlsFiles, api_url
 from controller.registry.http.urls import Origin, parse_url
 from reconcile.errors import ErrorCode, Invalid
-from reconcile.hosts import DOCKER_HUB, canonical_host
+from reconcile.hosts import DOCKER_HUB, HUB_ALIASES, canonical_host
 
 _HOSTS_OF_HUB = ("auth.docker.io",)
 
@@ -88,7 +88,7 @@ class Home:
             Invalid: `origin-refused`.
         """
         owner = self.configured.get((origin.host, origin.port))
-        if owner is not None:
+        if owner is not None and owner != self.name:
             detail = (
                 f"{self.name} leads to {origin}, which is the registry {owner} of the config and no host of "
                 f"{self.name} (name it in other_hosts, if it is one)"
@@ -116,4 +116,6 @@ def configured_origins(registries: Iterable[tuple[str, RegistrySettings]]) -> Co
         with suppress(Invalid):  # no session can be opened for it either
             origin = api_url(name, settings).origin
             found[origin.host, origin.port] = name
+            if name == DOCKER_HUB:
+                found |= {(host, origin.port): name for host in HUB_ALIASES}
     return found

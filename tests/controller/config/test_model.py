@@ -146,6 +146,31 @@ class TestHosts:
         assert [str(each) for each in config.denied_networks] == ["192.0.1.0/24"]
 
     @pytest.mark.parametrize(
+        ("network", "warns"),
+        [
+            ("10.0.16.0/24", False),
+            ("10.0.0.0/16", False),
+            ("10.0.0.0/8", True),
+            ("0.0.0.0/0", True),
+            ("fd00:1::/48", False),
+            ("fc00::/7", True),
+        ],
+    )
+    def test_a_wide_network_is_warned_about(
+        self,
+        write: Write,
+        values: dict[str, Any],
+        network: str,
+        warns: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        values["registries"] = [{"address": "r.example", "allowed_networks": [network]}]
+
+        found = [each for each in load_config(write(values)).warnings if "is wide" in each]
+
+        assert bool(found) is warns
+        assert all("r.example" in each and network in each for each in found)
+
+    @pytest.mark.parametrize(
         "host",
         [
             "",
@@ -164,8 +189,11 @@ class TestHosts:
         with pytest.raises(ConfigError, match="is no host with an optional port"):
             load_config(write(values))
 
-    def test_the_port_of_tls_is_none_for_plain_http(self, write: Write, values: dict[str, Any]) -> None:
-        values["registries"] = [{"address": "r.example:443", "plain_http": True}]
+    @pytest.mark.parametrize("address", ["r.example:443", "r.example:0443"])
+    def test_the_port_of_tls_is_none_for_plain_http(
+        self, write: Write, values: dict[str, Any], address: str
+    ) -> None:
+        values["registries"] = [{"address": address, "plain_http": True}]
 
         with pytest.raises(ConfigError, match="port 443 is that of TLS"):
             load_config(write(values))

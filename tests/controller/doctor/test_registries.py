@@ -430,6 +430,23 @@ async def test_a_source_at_a_private_address_leads_to_the_allowed_networks(
     assert source.requests == []
 
 
+async def test_a_source_that_leads_to_another_registry_of_the_config_is_named_with_what_to_set(
+    source: RegistrySimulator, settings: Settings
+) -> None:
+    with registries.serve() as other:
+        settings["registries"].append(
+            {"address": other.address, "plain_http": True, "allowed_networks": ["127.0.0.0/8"]}
+        )
+        challenge = {"WWW-Authenticate": f'Bearer realm="{other.url}/token"'}
+        source.fail("GET", "/v2/", Refuse(401, headers=challenge), times=None)
+
+        found = (await greet(settings))[source.address]
+
+        assert found.level is Level.PROBLEM
+        assert f"name the host in registries[{source.address}].other_hosts" in found.advice
+        assert [each.path for each in other.requests] == ["/v2/"]  # its own check
+
+
 @pytest.mark.parametrize("address", ["myregistry", "a b", "https://r.example"])
 async def test_an_address_that_no_image_names_is_a_problem(address: str, settings: Settings) -> None:
     settings["registries"] = [{"address": address}]

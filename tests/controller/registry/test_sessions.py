@@ -547,6 +547,18 @@ def test_a_registry_of_the_config_is_refused_by_any_scheme_at_its_port() -> None
             stranger.route(parse_url(f"{scheme}://r.example:5000/v2/").origin)
 
 
+def test_docker_hub_is_refused_under_each_of_its_names_where_the_config_has_it() -> None:
+    configured = configured_origins([("index.docker.io", RegistrySettings())])
+    tenants, hub = (home_of(name, RegistrySettings(), configured) for name in ("tenant.example", "docker.io"))
+
+    for host in ("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"):
+        origin = parse_url(f"https://{host}/v2/").origin
+        with pytest.raises(Invalid) as refused:
+            tenants.route(origin)
+        assert refused.value.code == ErrorCode.ORIGIN_REFUSED
+        assert hub.route(origin).tls == TlsFiles()
+
+
 def test_the_settings_of_a_registry_are_found_in_every_spelling_of_its_host() -> None:
     settings = {"R.example:443": RegistrySettings(limits=TrafficLimits(connections=1))}
     with closing(Registries(settings)) as client:

@@ -459,7 +459,7 @@ async def open_environment(
                 "journal_key_file": str(key),
                 "cache_registry": {"address": cache.address, "plain_http": True},
                 "registries": [
-                    {"address": source.address, "plain_http": True, "allowed_networks": ["127.0.0.0/8"]}
+                    {"address": source.address, "plain_http": True, "allowed_networks": ["127.0.0.1/32"]}
                 ],
                 "admin_address": f"127.0.0.1:{free_port()}",
                 "admin_ca_cert_file": str(certificates.ca),

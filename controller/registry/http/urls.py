@@ -14,6 +14,7 @@ from reconcile.hosts import canonical_name
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 16384
+_MAX_HOST = 255
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
@@ -83,6 +84,8 @@ def _split(text: str) -> tuple[Origin, str]:
         raise Invalid("registry", "bad-url", "a URL has an illegal host or port") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise Invalid("registry", "bad-url", "a URL is neither http nor https, or has no host")
+    if len(parts.hostname) > _MAX_HOST:
+        raise Invalid("registry", "bad-url", f"a URL has a host of more than {_MAX_HOST} characters")
     if parts.username is not None or parts.password is not None:
         raise Invalid("registry", "bad-url", f"a URL for {parts.hostname} carries a user name")
     port = _DEFAULT_PORTS[parts.scheme] if port is None else port

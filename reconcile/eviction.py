@@ -307,7 +307,8 @@ def decide_eviction(
     if twin is not None:
         detail = f"{twin} is the same manifest in the same repository"
         return EvictionDecision(image, EvictionVerdict.SHARED, detail, unused_since=unused_since)
-    begun = max(unused_since or usage.at, image.created_at)
+    copied = image.created_at if image.created_at <= usage.at else 0.0  # by a clock that was set back since
+    begun = max(min(unused_since or usage.at, usage.at), copied)
     if usage.at - begun < grace:
         what = "copied" if begun == image.created_at else "first seen unused"
         detail = f"{what} {max(usage.at - begun, 0.0):.0f} s ago; {grace:.0f} s are required"

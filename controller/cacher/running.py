@@ -50,8 +50,8 @@ class JobRunner:
             return PAUSE_CHECK_INTERVAL
         now = self._process.clock()
         is_hastened = self._requests.take_haste(job_id)
-        if job.not_before is not None and job.not_before > now and not is_hastened:
-            return job.not_before - now
+        if (seconds := job.seconds_until_due(now)) > 0 and not is_hastened:
+            return seconds
         if not await self._bindings.list_bindings(job_id):
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
             return None

@@ -48,7 +48,7 @@ class NotedCopies(Protocol):
     """The records of which copies have notes."""
 
     async def list_due(
-        self, *, made_before: float, noted_before: float, limit: int
+        self, *, made_before: float, noted_before: float, now: float, limit: int
     ) -> tuple[tuple[CachedImage, bool], ...]:
         """List copies whose notes are due, each with whether its source needs a login, as far as is known."""
 
@@ -82,6 +82,7 @@ class NoteWriter:
         due = await self._copies.list_due(
             made_before=now - self._after,
             noted_before=now - WRITE_AGAIN_AFTER,
+            now=now,
             limit=_BATCH + len(self._refused),
         )
         for image, needs_login in due:

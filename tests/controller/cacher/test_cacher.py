@@ -486,6 +486,24 @@ async def test_E7_a_rate_limited_job_waits_out_its_time_across_a_restart(store: 
 
 
 @pytest.mark.looptime
+async def test_a_job_that_was_put_off_while_the_clock_was_ten_years_ahead_is_copied_with_all_that_joins_it(
+    store: Store,
+) -> None:
+    ahead = 1e9 + 10 * 365 * 86_400.0
+    async with open_bench(store, Registries(), loops=0) as waiting:
+        job = await waiting.cacher.request(request())
+        await store.records.save_job(
+            replace(job, updated_at=ahead, not_before=ahead + 300.0, failure="timeout: x", attempts=1)
+        )
+    async with open_bench(store, Registries()) as bench:
+        joined = await bench.cacher.request(request("task:2"))
+        ended = await bench.ended(job)
+
+    assert joined.job_id == job.job_id
+    assert (ended.state, ended.attempts) == (JobState.CACHED, 1 + 1)
+
+
+@pytest.mark.looptime
 async def test_a_bug_in_a_copy_does_not_end_the_loop(bench: Bench) -> None:
     bench.registries.failures += [TypeError("a bug")]
     ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from reconcile.errors import Invalid
+from reconcile.failure_spread import Cause
 from reconcile.known_records import StagedCopy
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.migrations import Migration, OriginalSource
@@ -301,8 +302,10 @@ class CellPulls(Protocol):
     def is_refuted(self, placement_tags: frozenset[str]) -> bool:
         """Whether a canary has shown that cells cannot pull from the private registry."""
 
-    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
-        """Note that an instance could not be created from a copy."""
+    def note_failure(
+        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
+    ) -> None:
+        """Note that an instance could not be created from a copy; the cause is organization and copy."""
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
         """Note that an instance runs from a copy."""

@@ -136,8 +136,13 @@ class MigrationGate:
         Args:
             is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
         """
-        if is_mended and self.circuit_breaker.is_open:
-            log.info("closed-circuit-breaker", reason="a canary has passed", before=str(self.circuit_breaker))
+        if is_mended and (self.circuit_breaker.is_open or self.set_aside):
+            log.info(
+                "closed-circuit-breaker",
+                reason="a canary has passed",
+                before=str(self.circuit_breaker),
+                set_aside=[str(each) for each in self.set_aside],
+            )
             self._close_breakers()
         self.note_served_pulls()
 

@@ -341,6 +341,17 @@ async def test_a_canary_that_passes_after_failures_closes_the_circuit_breaker(sc
     assert scene.reason(B) is None
 
 
+async def test_a_canary_that_passes_after_failures_lets_those_start_that_are_set_aside(scene: Scene) -> None:
+    for key in (A, C):
+        scene.fail(key)
+    assert scene.gate.why_not_start(beginning(B), NOW) is not None
+
+    scene.gate.note_proven_cells(is_mended=True)
+
+    assert await scene.queued() == [B]
+    assert scene.gate.why_not_start(beginning(B), NOW) is None
+
+
 async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_breaker_open(
     scene: Scene,
 ) -> None:

@@ -132,6 +132,8 @@ async def _open_resources(
         )
         if store.restored is not None:
             _report_restored(store.restored)
+        if store.sealing.has_older_keys:
+            await _seal_anew(store)
         await store.records.use_registry(config.cache_registry.address)
         await _warn_of_other_registries(store, config.cache_repositories)
         if not store.journal.is_durable:
@@ -163,6 +165,15 @@ async def _open_resources(
         yield OpenResources(
             store, bbs, engine, canary_images, notes, process, control, health, probe, restart
         )
+
+
+async def _seal_anew(store: Store) -> None:
+    """Seal with the first journal key what an older one has sealed, so that the older one can be removed."""
+    sealed = await store.sealing.seal_anew()
+    if sealed.renewed:
+        log.info("sealed-anew", values=sealed.values, renewed=sealed.renewed)
+    if sealed.unreadable:
+        log.error("sealed-by-unknown-key", values=sealed.values, unreadable=sealed.unreadable)
 
 
 def _report_restored(restored: Restored) -> None:

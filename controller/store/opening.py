@@ -21,6 +21,7 @@ from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
+from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class Store:
     operations: SqlOperations
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
+    sealing: Sealing
     path: Path | None = None
     restored: Restored | None = None
 
@@ -92,6 +94,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
+        Sealing(database, journal_key),
         path,
         restored,
     )

@@ -1051,6 +1051,20 @@ class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class SealAnewRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SealAnewResponse(_message.Message):
+    __slots__ = ("values", "renewed", "unreadable")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    RENEWED_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_FIELD_NUMBER: _ClassVar[int]
+    values: int
+    renewed: int
+    unreadable: int
+    def __init__(self, values: _Optional[int] = ..., renewed: _Optional[int] = ..., unreadable: _Optional[int] = ...) -> None: ...
+
 class RebuildRequest(_message.Message):
     __slots__ = ("accept_unsealed",)
     ACCEPT_UNSEALED_FIELD_NUMBER: _ClassVar[int]

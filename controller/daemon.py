@@ -22,6 +22,7 @@ from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
+from controller.exposed_files import exposed_files
 from controller.metrics import serve_metrics
 from controller.process import Process
 from controller.reachability import Reachability
@@ -130,6 +131,8 @@ async def _open_resources(
         store = await stack.enter_async_context(
             open_store(config.database_url, journal_key=key, run_id=run_id)
         )
+        for exposed in await asyncio.to_thread(exposed_files, config):
+            log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
         if store.restored is not None:
             _report_restored(store.restored)
         if store.sealing.has_older_keys:

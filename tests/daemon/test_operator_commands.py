@@ -358,6 +358,17 @@ async def test_a_new_journal_key_seals_at_the_start_what_the_old_one_has_sealed(
     assert (await operator.reads("seal-anew")).out == "sealed 0 of 1 value anew\n"
 
 
+async def test_a_daemon_says_at_its_start_that_others_can_read_its_key(env: Environment) -> None:
+    await asyncio.to_thread(Path(env.settings["journal_key_file"]).chmod, 0o644)
+    daemon = await env.started_daemon()
+
+    (told,) = daemon.named("daemon.file-open-to-others")
+    assert told["data"]["detail"].startswith(
+        f"journal_key_file: {env.settings['journal_key_file']} can be read"
+    )
+    assert "chmod o-rwx" in told["data"]["advice"]
+
+
 async def test_what_people_read_is_text_wherever_it_goes(env: Environment) -> None:
     web = await moved(env)
     operator = Operator(env)

@@ -61,6 +61,11 @@ class Metrics:
             "Bytes that were transferred between registries",
             registry=self.registry,
         )
+        self.failed_bytes = Counter(
+            f"{prefix}failed_bytes",
+            "Bytes that were transferred for copies that then failed",
+            registry=self.registry,
+        )
         self.known_copies_used = Counter(
             f"{prefix}known_copies_used",
             "Migrations to the newest copy that an app is known to have, since its source did not answer",

@@ -4,7 +4,7 @@ Adapters turn their system's errors into these in one function each; the
 system and its own code travel along as fields.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -77,6 +77,8 @@ class ErrorCode(StrEnum):
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
+    FAILED_BYTES = "failed-bytes"
+    """The organization's copies have moved as many bytes in vain as they may in a day."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """The source registry did not say what a reference means; what it did is in the detail."""
 
@@ -89,11 +91,13 @@ class DockerCacheError(Exception):
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator; never holds credentials.
+        moved: Bytes that were moved for a copy before it failed.
     """
 
     system: str
     code: str
     detail: str
+    moved: int = field(default=0, init=False)
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -127,6 +127,9 @@ class Config(AdminConfig):
     """Number of layers of one image that are copied at the same time."""
     max_image_bytes: Size = 50 << 30
     """Size above which an image is not cached."""
+    max_failed_bytes_per_day: Size = 100 << 30
+    """Bytes that copies for one organization may move in vain in a day. After that its copies wait: what
+    failed copies leave in the private registry lies there until its garbage collection."""
     max_layers: int = Field(default=500, ge=1)
     """Number of layers above which an image is not cached."""
     registry_timeout: Duration = 60.0

@@ -15,6 +15,7 @@ from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.notes import CopyNote, note_of
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest
+from reconcile.times import seconds_until
 
 log = structlog.get_logger(scope="notes")
 
@@ -78,7 +79,9 @@ class NoteWriter:
     async def _write_due(self) -> float:
         """Write the notes that are due, and return the seconds until the next look."""
         now, refusals = self._process.clock(), 0
-        self._refused = {guid: until for guid, until in self._refused.items() if until > now}
+        self._refused = {
+            guid: until for guid, until in self._refused.items() if seconds_until(until, now) > 0
+        }
         due = await self._copies.list_due(
             made_before=now - self._after,
             noted_before=now - WRITE_AGAIN_AFTER,

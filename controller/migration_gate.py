@@ -252,7 +252,7 @@ class MigrationGate:
         """Note in the circuit breaker how a pass over an LRP has ended its migration, if it has."""
         subject, was_open, aside = self._migrating.get(key), self.circuit_breaker.is_open, self.set_aside
         self._park(key, is_parked=outcome.reason in PARKED and outcome.ended is None)
-        ended = outcome.ended
+        ended, cells = outcome.ended, self._event_cache.crashed_on(key)
         if ended is not None:
             subject = _subject(ended.original, ended.cache_guid)
         if subject is None:
@@ -260,7 +260,7 @@ class MigrationGate:
         if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
             if key not in self._not_healthy:
                 self._not_healthy.add(key)
-                self._breakers.failed(subject, f"{key}: {Reason.NOT_HEALTHY}", now)
+                self._breakers.failed(subject, f"{key}: {Reason.NOT_HEALTHY}", now, cells)
         elif ended is None:
             return
         elif ended.goal is Goal.SOURCE and not ended.is_turned_back:
@@ -270,7 +270,7 @@ class MigrationGate:
             self._waiting.update(self._set_aside)  # those like it may start
             self._set_aside.clear()
         elif outcome.reason in FAILURES and key not in self._not_healthy:
-            self._breakers.failed(subject, f"{key}: {outcome.reason} {outcome.detail}".strip(), now)
+            self._breakers.failed(subject, f"{key}: {outcome.reason} {outcome.detail}".strip(), now, cells)
         else:
             self._breakers.cancelled(subject)
         self._log_opened(was_open=was_open, aside=aside)

@@ -24,6 +24,7 @@ class CircuitBreaker:
         retry_after: Seconds after which an open circuit breaker allows a probe.
         causes: What the failures in a row may be explained by; no more than are needed to open it.
         opened_at: UTC seconds since 1970; None while it is closed.
+        cells: Where the failures in a row were met, as far as cells have said so.
         last_failure: What failed last; empty while there was no failure since the last success.
         is_probing: Whether a probe is under way.
     """
@@ -31,6 +32,7 @@ class CircuitBreaker:
     max_failures: int
     retry_after: float
     causes: frozenset[Cause] = frozenset()
+    cells: frozenset[str] = frozenset()
     opened_at: float | None = None
     last_failure: str = ""
     is_probing: bool = False
@@ -60,13 +62,16 @@ class CircuitBreaker:
         """Note a success, which closes the circuit breaker."""
         return CircuitBreaker(self.max_failures, self.retry_after)
 
-    def failed(self, failure: str, now: float, cause: Cause) -> "CircuitBreaker":
+    def failed(
+        self, failure: str, now: float, cause: Cause, cells: frozenset[str] = frozenset()
+    ) -> "CircuitBreaker":
         """Note a failure, which may open the circuit breaker, or start its waiting time anew."""
         causes = self.causes if self.is_open else with_cause(self.causes, cause, most=self.max_failures)
         is_open = self.is_open or spread(causes) >= self.max_failures
         return replace(
             self,
             causes=causes,
+            cells=self.cells | cells,
             opened_at=now if is_open else None,
             last_failure=failure,
             is_probing=False,
@@ -79,7 +84,17 @@ class CircuitBreaker:
     def __str__(self) -> str:
         if not self.is_open:
             return f"closed, {self.failures} failures in a row"
-        return f"{self.failures} migrations in a row failed, the last one: {self.last_failure}"
+        return f"{self.failures} migrations in a row failed{self.where}, the last one: {self.last_failure}"
+
+    @property
+    def only_cell(self) -> str:
+        """Name the cell on which all failures were met, which then may be at fault; empty for several."""
+        return next(iter(self.cells)) if len(self.cells) == 1 else ""
+
+    @property
+    def where(self) -> str:
+        """Say the same for people."""
+        return f", all on cell {self.only_cell}" if self.only_cell else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +128,8 @@ class SetAside:
         whose = "" if not self.organization else f" of organization {self.organization}"
         what = "" if not self.image else f" to copy {self.image}"
         count = self.breaker.failures
-        return f"{count} migrations{whose}{what} in a row failed, the last one: {self.breaker.last_failure}"
+        where, last = self.breaker.where, self.breaker.last_failure
+        return f"{count} migrations{whose}{what} in a row failed{where}, the last one: {last}"
 
 
 _Scope = tuple[str, str]
@@ -187,11 +203,13 @@ class CircuitBreakers:
                 del self._breakers[scope]
         self._breakers[_ALL] = self.whole.succeeded()
 
-    def failed(self, subject: MigrationSubject, failure: str, now: float) -> None:
-        """Note a failure."""
+    def failed(
+        self, subject: MigrationSubject, failure: str, now: float, cells: frozenset[str] = frozenset()
+    ) -> None:
+        """Note a failure, and the cells that instances crashed on."""
         for scope, cause in _scopes_of(subject).items():
             before = self._breakers.get(scope, self._closed)
-            self._breakers[scope] = before.failed(failure, now, cause)
+            self._breakers[scope] = before.failed(failure, now, cause, cells)
         while len(self._breakers) > MOST_SCOPES:
             oldest = next(scope for scope in self._breakers if scope != _ALL)
             del self._breakers[oldest]

@@ -223,7 +223,7 @@ class OriginalSources(Protocol):
 
 
 class EventCache(Protocol):
-    """The versions, as events reported them, of LRPs that are or recently were being migrated."""
+    """What events reported of LRPs that are or recently were being migrated."""
 
     def track(self, process_guid: ProcessGuid) -> None:
         """Start to remember the versions of an LRP and of its bridge that events report."""
@@ -236,6 +236,9 @@ class EventCache(Protocol):
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
         """Return the GUIDs of instances that ran before an LRP was removed."""
+
+    def crashed_on(self, process_guid: ProcessGuid) -> frozenset[str]:
+        """Name the cells on which instances of a tracked LRP, or of its bridge, have crashed."""
 
 
 class Mode(Protocol):

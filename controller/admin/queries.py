@@ -42,6 +42,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             failures=circuit.failures,
             last=circuit.last_failure,
             retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
+            cell=circuit.only_cell,
         ),
         cache_registry=dependencies.cache.address,
         images=images,
@@ -63,6 +64,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
                 failures=each.breaker.failures,
                 last=each.breaker.last_failure,
                 retry_at=(each.breaker.opened_at or 0.0) + each.breaker.retry_after,
+                cell=each.breaker.only_cell,
             )
             for each in daemon.breaker.set_aside
         ],

@@ -162,9 +162,13 @@ def _circuit_breaker(row: Row) -> str:
         return f"closed, {format_count(failures, 'failures')} in a row"
     wait = format_duration((row["retry_at"] or 0.0) - time.time())
     return (
-        f"OPEN: {format_count(failures, 'migrations')} in a row failed, the last: {row['last']}; "
-        f"one is tried in {wait}, `reset-circuit-breaker` closes it"
+        f"OPEN: {format_count(failures, 'migrations')} in a row failed{_where(row)}, "
+        f"the last: {row['last']}; one is tried in {wait}, `reset-circuit-breaker` closes it"
     )
+
+
+def _where(row: Row) -> str:
+    return f", all on cell {row['cell']}" if row["cell"] else ""
 
 
 def _set_aside(row: Row) -> str:
@@ -173,8 +177,8 @@ def _set_aside(row: Row) -> str:
     whose = " ".join(filter(None, (organization and f"organization {organization}", copy and f"copy {copy}")))
     wait = format_duration((row["retry_at"] or 0.0) - time.time())
     return (
-        f"{whose}: {format_count(row['failures'], 'migrations')} in a row failed, the last: {row['last']}; "
-        f"one is tried in {wait}, all others go on"
+        f"{whose}: {format_count(row['failures'], 'migrations')} in a row failed{_where(row)}, "
+        f"the last: {row['last']}; one is tried in {wait}, all others go on"
     )
 
 

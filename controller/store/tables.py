@@ -29,7 +29,7 @@ KEY_LENGTH = 255  # process GUIDs and the like; the BBS's own column has 255
 IMAGE_LENGTH = 1024  # host, port, 255 of path, 128 of tag, a digest
 PAYLOAD_LENGTH = 2**24 - 1  # MySQL's MEDIUMBLOB; without a length it would take 64 KiB
 IS_SEALED = "is-sealed"
-"""Marks a column whose values are encrypted with a journal key."""
+"""Marks a column of bytes: whether its values are encrypted with a journal key."""
 
 metadata = MetaData(
     naming_convention={

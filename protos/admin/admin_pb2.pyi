@@ -480,30 +480,34 @@ class CellPulls(_message.Message):
     def __init__(self, placement_tags: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[CellPullsState, str]] = ..., since: _Optional[float] = ..., detail: _Optional[str] = ..., retry_at: _Optional[float] = ..., canary_runs: _Optional[bool] = ...) -> None: ...
 
 class CircuitBreaker(_message.Message):
-    __slots__ = ("open", "failures", "last", "retry_at")
+    __slots__ = ("open", "failures", "last", "retry_at", "cell")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    CELL_FIELD_NUMBER: _ClassVar[int]
     open: bool
     failures: int
     last: str
     retry_at: float
-    def __init__(self, open: _Optional[bool] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ...) -> None: ...
+    cell: str
+    def __init__(self, open: _Optional[bool] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ..., cell: _Optional[str] = ...) -> None: ...
 
 class SetAside(_message.Message):
-    __slots__ = ("organization", "cache_guid", "failures", "last", "retry_at")
+    __slots__ = ("organization", "cache_guid", "failures", "last", "retry_at", "cell")
     ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    CELL_FIELD_NUMBER: _ClassVar[int]
     organization: str
     cache_guid: str
     failures: int
     last: str
     retry_at: float
-    def __init__(self, organization: _Optional[str] = ..., cache_guid: _Optional[str] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ...) -> None: ...
+    cell: str
+    def __init__(self, organization: _Optional[str] = ..., cache_guid: _Optional[str] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ..., cell: _Optional[str] = ...) -> None: ...
 
 class ListCachedImagesRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "images")

@@ -13,6 +13,7 @@ from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
+from reconcile.bridges import bridge_of
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.failure_spread import Cause
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
@@ -242,6 +243,19 @@ async def test_a_probe_of_those_who_are_set_aside_that_succeeds_lets_the_others_
 
     assert await scene.queued() == [D]
     assert scene.gate.why_not_start(beginning(D), later) is None
+
+
+async def test_the_cell_on_which_bridges_crash_is_said(scene: Scene) -> None:
+    for key, organization, image in ((A, "acme", "g"), (C, "umbrella", "h")):
+        scene.gate.start(beginning(key, organization, image))
+        scene.event_cache.record_crash(bridge_of(key), "cell-7")
+        outcome = failure(key, organization, image)
+        scene.gate.update_circuit_breaker(key, outcome, NOW)
+        scene.gate.end(key, outcome.ended)
+
+    obstacle = scene.obstacle(B)
+    assert obstacle is not None
+    assert "all on cell cell-7" in obstacle.detail
 
 
 async def test_an_app_whose_organization_is_not_known_counts_as_one_of_its_own(scene: Scene) -> None:

@@ -60,7 +60,13 @@ async def test_every_listing_is_json_lines_when_that_is_asked_for(env: Environme
 
     assert (status["paused"], status["watching"], status["images"]) == (False, True, 1)
     assert status["jobs_by_state"] == {"cached": 1}
-    assert status["circuit_breaker"] == {"open": False, "failures": 0, "last": "", "retry_at": None}
+    assert status["circuit_breaker"] == {
+        "open": False,
+        "failures": 0,
+        "last": "",
+        "retry_at": None,
+        "cell": "",
+    }
     assert image["source"] == f"{env.source.address}/team/web:1"
     assert image["url"] == f"{env.cache.address}/{image['cache_guid']}:latest"
     assert one["process_guids"] == [web.process_guid]

@@ -64,6 +64,16 @@ def test_one_that_was_opened_by_a_clock_that_was_years_ahead_allows_a_probe() ->
     assert opened.seconds_until_allowed(1000.0) == 0.0
 
 
+def test_a_cell_on_which_all_failures_were_met_is_named() -> None:
+    one = CLOSED.failed("a", 0.0, ONE, frozenset({"cell-7"})).failed("b", 0.0, TWO, frozenset({"cell-7"}))
+    assert (one.only_cell, str(one)) == (
+        "cell-7",
+        "2 migrations in a row failed, all on cell cell-7, the last one: b",
+    )
+    assert one.failed("c", 0.0, THREE, frozenset({"cell-8"})).only_cell == ""
+    assert CLOSED.failed("a", 0.0, ONE).only_cell == ""
+
+
 def subject(app: str, organization: str = "acme", image: str = "web") -> MigrationSubject:
     return MigrationSubject(app, organization, image)
 

@@ -8,10 +8,12 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import LargeBinary
 
 from controller.store.cipher import sealed_by, signing_keys
 from controller.store.opening import Store, open_store
 from controller.store.sealing import KeyUses, SealedAnew, count_key_uses
+from controller.store.tables import IS_SEALED, metadata
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
 from tests.controller.store.samples import migration, turned_back_migration
@@ -102,6 +104,22 @@ async def test_more_rows_than_one_transaction_takes_are_all_sealed_anew(
     async with open_store(url, journal_key=keys(NEW), run_id="r") as store:
         found = await store.original_sources.list_original_sources(names)
         assert {each.credentials for each in found.values()} == {PRIVATE.credentials}
+
+
+def test_each_column_of_bytes_says_whether_it_is_sealed() -> None:
+    """What is encrypted with a journal key and not marked would be lost with the key."""
+    columns = [
+        column
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if isinstance(column.type, LargeBinary)
+    ]
+    assert [str(column) for column in columns if IS_SEALED not in column.info] == []
+    assert {str(column) for column in columns if column.info[IS_SEALED]} >= {
+        "migrations.original",
+        "migrations.way_back",
+        "original_sources.credentials",
+    }
 
 
 async def test_without_a_key_there_is_nothing_to_seal(url: str) -> None:

@@ -338,7 +338,7 @@ def test_no_representation_of_what_holds_credentials_shows_them(
     repository.fetch_manifest("1")
     auth = repository.session._dependencies.authenticator
 
-    shown = f"{repository.session.identity('x')!r}{auth._slots!r}{auth._proven!r}{auth._challenges!r}{repository.session._dependencies!r}"
+    shown = f"{repository.session.identity('x')!r}{auth._tokens._slots!r}{auth._proven!r}{auth._challenges!r}{repository.session._dependencies!r}"
 
     assert "marker-password" not in shown
     assert not [token for token in registry.tokens if token in shown]

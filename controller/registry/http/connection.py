@@ -152,7 +152,7 @@ class RawResponse:
             count += len(data)
             begin = 0
             # The end of a head may be cut anywhere.
-            for end in _HEAD_END.finditer(last + data):
+            for end in _HEAD_END.finditer(last + data if last else data):
                 at = end.end() - len(last)
                 self._feed(data[begin:at])
                 begin = at
@@ -260,6 +260,7 @@ class Connection:
         self.sock = sock
         self.is_open = True
         self._host = f"Host: {origin.domain}"
+        self._poll = _poll_of(sock)
 
     @property
     def is_connected(self) -> bool:
@@ -269,7 +270,7 @@ class Connection:
         """
         if not self.is_open or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
             return False
-        return not can_read(self.sock)
+        return not self._poll.poll(0)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: Body | None) -> None:
         """Send a request; the pieces of a body are sent as they come.
@@ -308,6 +309,10 @@ class Connection:
 
 def can_read(sock: socket.socket) -> bool:
     """Whether a read would return at once, be it with the end of the stream."""
+    return bool(_poll_of(sock).poll(0))
+
+
+def _poll_of(sock: socket.socket) -> "select.poll":
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    return poll

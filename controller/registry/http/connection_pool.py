@@ -151,7 +151,7 @@ class ConnectionPool:
         return Response(request, raw, lease, limits.bytes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Exchange:
     """A request that is being sent, and what it is sent with.
 

@@ -91,15 +91,17 @@ class IdleConnections:
 
         Those that were opened before the certificates of their origin changed are closed.
         """
-        self._close_outdated(key)
         while True:
             with self._lock:
-                group = self._find(key)
-                if group is None:
+                if key.origin not in self._groups:
                     return None
-                connection = group.connections[-1]
-                self._remove(connection)
-            if connection.is_connected:
+                outdated = self._remove_outdated(key)
+                group = self._find(key)
+                connection = None if group is None else group.connections[-1]
+                if connection is not None:
+                    self._remove(connection)
+            _close(outdated)
+            if connection is None or connection.is_connected:
                 return connection
             connection.close()
 
@@ -135,22 +137,22 @@ class IdleConnections:
         if goes_on:
             self._call_after(LOOK_AFTER, self._look)
 
-    def _close_outdated(self, key: ConnectionKey) -> None:
-        with self._lock:
-            outdated = [
-                connection
-                for group in self._groups.get(key.origin, ())
-                if group.key.tls is not key.tls
-                for connection in group.connections
-            ]
-            for each in outdated:
-                self._remove(each)
-        _close(outdated)
+    def _remove_outdated(self, key: ConnectionKey) -> list[Connection]:
+        outdated = list[Connection]()
+        for group in self._groups[key.origin]:
+            if group.key.tls is not key.tls:
+                outdated += group.connections
+        for each in outdated:
+            self._remove(each)
+        return outdated
 
     def _find(self, key: ConnectionKey) -> _Group | None:
         """Find the group for a request: an origin has few."""
-        groups = self._groups.get(key.origin, ())
-        return next((each for each in groups if each.key == key), None)
+        for group in self._groups.get(key.origin, ()):
+            own = group.key
+            if own.tls is key.tls and (own.rules is key.rules or own.rules == key.rules):
+                return group
+        return None
 
     def _remove(self, connection: Connection) -> None:
         group, _ = self._since.pop(connection)

@@ -47,11 +47,8 @@ class ConnectionLease:
         self._is_over = False
 
     def give_back(self) -> None:
-        """Return the connection back to the pool if another request may use it, else close it.
-
-        What follows a response that was read to its end would become the next response.
-        """
-        if not self.is_reusable or self.deadline.has_passed or not self._connection.is_connected:
+        """Return the connection back to the pool if another request may use it, else close it."""
+        if not self.is_reusable or not self._connection.is_open or self.deadline.has_passed:
             self.close()
         elif self._end():
             self.on_end()  # before somebody else may have the connection

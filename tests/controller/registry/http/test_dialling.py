@@ -278,7 +278,12 @@ def test_a_cancellation_ends_the_wait_for_a_name(monkeypatch: pytest.MonkeyPatch
         return []
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    canceller = threading.Thread(target=lambda: is_asked.wait() and cancellation.cancel())
+
+    def cancel() -> None:
+        is_asked.wait()
+        cancellation.cancel()
+
+    canceller = threading.Thread(target=cancel)
     canceller.start()
 
     with pytest.raises(Stopped):

@@ -22,7 +22,8 @@ from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
-from controller.metrics import serve_metrics
+from controller.metrics_server import serve_metrics
+from controller.open_files import raise_limit
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
@@ -121,6 +122,7 @@ async def _open_resources(
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
+    raise_limit(config)
     for warning in config.warnings:
         log.info("config-warning", detail=warning)
     async with AsyncExitStack() as stack:

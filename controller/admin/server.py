@@ -30,6 +30,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["Admin"].full_name
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message; plans come in as many as they have entries."""
 
+MAX_CONNECTIONS = 128
+"""At a time; further ones are closed at once. A command has one."""
+
 CLOSE_WITHIN = 1.0
 """Seconds that calls have to end when the daemon stops."""
 
@@ -61,6 +64,11 @@ async def serve_admin(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second daemon must not share the port
+            # Whoever reaches the port can connect to it: a connection must show soon that it is a caller's.
+            ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+            ("grpc.server_handshake_timeout_ms", 5_000),
+            ("grpc.max_connection_idle_ms", 120_000),
+            ("grpc.max_concurrent_streams", 100),
             # A caller whose connection died counts as one that hung up.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.registry.http.addresses import AddressRules
@@ -70,11 +70,12 @@ class IdleConnections:
         surplus: Connection | None = connection
         begins = False
         with self._lock:
-            group = self._find(key)
-            if not self._is_closed and (group is None or len(group.connections) < MOST_PER_KEY):
-                if group is None:
-                    group = _Group(key)
-                    self._groups.setdefault(key.origin, []).append(group)
+            groups = self._groups.setdefault(key.origin, [])
+            group = _find(groups, key)
+            if group is None:
+                group = _Group(key)
+                groups.append(group)
+            if not self._is_closed and len(group.connections) < MOST_PER_KEY:
                 group.connections.append(connection)
                 self._since[connection] = group, self._clock()
                 begins, self._is_looked_at = not self._is_looked_at, True
@@ -93,11 +94,10 @@ class IdleConnections:
         """
         while True:
             with self._lock:
-                if key.origin not in self._groups:
-                    return None
-                outdated = self._remove_outdated(key)
-                group = self._find(key)
-                connection = None if group is None else group.connections[-1]
+                groups = self._groups.get(key.origin, ())
+                outdated = self._remove_outdated(groups, key)
+                group = _find(groups, key)
+                connection = group.connections[-1] if group is not None and group.connections else None
                 if connection is not None:
                     self._remove(connection)
             _close(outdated)
@@ -131,37 +131,40 @@ class IdleConnections:
             ]
             for each in gone:
                 self._remove(each)
+            self._forget_empty_groups()
             self._is_looked_at = bool(self._since)
             goes_on = self._is_looked_at
         _close(gone)
         if goes_on:
             self._call_after(LOOK_AFTER, self._look)
 
-    def _remove_outdated(self, key: ConnectionKey) -> list[Connection]:
+    def _remove_outdated(self, groups: Sequence[_Group], key: ConnectionKey) -> list[Connection]:
         outdated = list[Connection]()
-        for group in self._groups[key.origin]:
+        for group in groups:
             if group.key.tls is not key.tls:
                 outdated += group.connections
         for each in outdated:
             self._remove(each)
         return outdated
 
-    def _find(self, key: ConnectionKey) -> _Group | None:
-        """Find the group for a request: an origin has few."""
-        for group in self._groups.get(key.origin, ()):
-            own = group.key
-            if own.tls is key.tls and (own.rules is key.rules or own.rules == key.rules):
-                return group
-        return None
-
     def _remove(self, connection: Connection) -> None:
         group, _ = self._since.pop(connection)
-        group.connections.remove(connection)
-        if not group.connections:
-            groups = self._groups[group.key.origin]
-            groups.remove(group)
+        group.connections.remove(connection)  # a group without any is forgotten at the next look
+
+    def _forget_empty_groups(self) -> None:
+        for origin, groups in [*self._groups.items()]:
+            groups[:] = [each for each in groups if each.connections]
             if not groups:
-                del self._groups[group.key.origin]
+                del self._groups[origin]
+
+
+def _find(groups: Iterable[_Group], key: ConnectionKey) -> _Group | None:
+    """Find the group for a request among those of its origin, which are few."""
+    for group in groups:
+        own = group.key
+        if own.tls is key.tls and (own.rules is key.rules or own.rules == key.rules):
+            return group
+    return None
 
 
 def _close(connections: Iterable[Connection]) -> None:

@@ -260,7 +260,7 @@ class Connection:
         self.sock = sock
         self.is_open = True
         self._host = f"Host: {origin.domain}"
-        self._poll = _poll_of(sock)
+        self._poll: select.poll | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -270,6 +270,7 @@ class Connection:
         """
         if not self.is_open or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
             return False
+        self._poll = self._poll or _poll_of(self.sock)
         return not self._poll.poll(0)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: Body | None) -> None:

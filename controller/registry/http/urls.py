@@ -13,6 +13,7 @@ from reconcile.errors import Invalid
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 16384
+_MAX_HOST = 255
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
@@ -82,6 +83,8 @@ def _split(text: str) -> tuple[Origin, str]:
         raise Invalid("registry", "bad-url", "a URL has an illegal host or port") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise Invalid("registry", "bad-url", "a URL is neither http nor https, or has no host")
+    if len(parts.hostname) > _MAX_HOST:
+        raise Invalid("registry", "bad-url", "a URL has a host that is longer than a name may be")
     if parts.username is not None or parts.password is not None:
         raise Invalid("registry", "bad-url", f"a URL for {parts.hostname} carries a user name")
     port = _DEFAULT_PORTS[parts.scheme] if port is None else port

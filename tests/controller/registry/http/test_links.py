@@ -50,6 +50,15 @@ def test_another_host_is_refused(target: str) -> None:
         next_page(BASE, [f'<{target}>; rel="next"'])
 
 
+@pytest.mark.parametrize("host", ["e" * 256, "e" * 5000, f"u:p@{'e' * 300}", f"{'e' * 300}:99999"])
+def test_a_host_that_no_name_can_have_is_refused_without_being_shown(host: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        next_page(BASE, [f'<https://{host}/x>; rel="next"'])
+
+    assert refused.value.code == "bad-url"
+    assert len(refused.value.detail) < 200
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -109,6 +109,22 @@ def test_no_way_leads_to_an_internal_address(
     assert refused.value.code in {"address-refused", "unknown-host", "bad-url"}
 
 
+@pytest.mark.parametrize("url", ["//[", "http://[x/", "https://[::1::2]/", "http://[v1.x/"])
+@pytest.mark.parametrize("way", ["redirect", "realm", "location"])
+def test_a_host_that_is_none_is_refused(
+    registry: RegistrySimulator, strict: Callable[..., Repository], url: str, way: str
+) -> None:
+    challenge = {"WWW-Authenticate": f'Bearer realm="{url}",service="s"'}
+    action = Redirect(url) if way == "redirect" else Refuse(401, headers=challenge)
+    registry.fail("GET", "/blobs/", action, times=None)
+    registry.fail("POST", "/uploads/", WithHeaders({"Location": url}))
+
+    with pytest.raises(DockerCacheError) as refused:
+        strict().start_upload(BLOB.digest) if way == "location" else read(strict())
+
+    assert refused.value.code in {"bad-url", "bad-location", "address-refused", "redirect-refused"}
+
+
 def test_localhost_reaches_no_further_than_what_is_allowed(
     registry: RegistrySimulator, strict: Callable[..., Repository]
 ) -> None:

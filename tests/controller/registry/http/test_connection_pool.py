@@ -98,6 +98,17 @@ def test_a_connection_with_nothing_behind_the_answer_is_used_again(
     assert registry.connections == 1
 
 
+def test_the_time_limit_of_a_request_holds_while_it_is_connected(silent_port: int) -> None:
+    pool = ConnectionPool({}, PATIENT)
+    request = Request("GET", parse_url(f"http://127.0.0.1:{silent_port}/v2/"), total=0.2)
+
+    with pytest.raises(Unavailable) as refused:
+        pool.send(request, CONTEXT)
+
+    assert refused.value.code == "timeout"
+    pool.close()
+
+
 @contextlib.contextmanager
 def no_more_files() -> Iterator[None]:
     """Let no more files be opened than there are."""

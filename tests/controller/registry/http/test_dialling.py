@@ -1,7 +1,6 @@
 """How a connection is opened: which address wins, and that one time limit holds for all of it."""
 
 import contextlib
-import errno
 import itertools
 import socket
 import ssl
@@ -53,21 +52,6 @@ def timer() -> Iterator[DeadlineTimer]:
 def server() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port of all loopback addresses that answers nothing, since too many connections wait there."""
-    with contextlib.ExitStack() as opened:
-        listening = opened.enter_context(socket.socket())
-        listening.bind(("0.0.0.0", 0))
-        listening.listen(0)
-        port: int = listening.getsockname()[1]
-        for n in range(1, 5):
-            waiting = opened.enter_context(socket.socket())
-            waiting.setblocking(False)
-            assert waiting.connect_ex((f"127.0.0.{n}", port)) == errno.EINPROGRESS
-        yield port
 
 
 def context(cancellation: Cancellation | None = None, rules: AddressRules = ANY_ADDRESS) -> RequestContext:

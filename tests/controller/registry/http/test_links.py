@@ -43,7 +43,18 @@ def test_the_last_page_has_none(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil/v2/a", "//evil/x", "http://evil/x", "https://r:444/x", "ftp://r/x"]
+    "target",
+    [
+        "https://[/x",
+        "//[x",
+        "https://[::1::2]/",
+        "https://[v1.x/",
+        "https://evil/v2/a",
+        "//evil/x",
+        "http://evil/x",
+        "https://r:444/x",
+        "ftp://r/x",
+    ],
 )
 def test_another_host_is_refused(target: str) -> None:
     with pytest.raises(Invalid):

@@ -8,9 +8,10 @@ Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from controller.registry.auth.token_lifetimes import lifetime_of
 from reconcile.errors import Invalid
 from reconcile.foreign_text import clean
 
@@ -22,8 +23,6 @@ _ITEM = re.compile(
 """A parameter or a scheme, or anything else; each alternative succeeds where it begins."""
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BEARER = re.compile(r"[\x21-\x7e]+")
-_SHORTEST_LIFETIME = 60.0
-_LONGEST_LIFETIME = 86400.0
 _LONGEST_TOKEN = 16384
 _LONGEST_REALM = 2048
 _LONGEST_SERVICE = 512
@@ -126,16 +125,13 @@ class Token:
     lifetime: float
 
 
-def _lifetime(document: Mapping[str, object]) -> float:
-    seconds = document.get("expires_in")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return _SHORTEST_LIFETIME
-    # Bounded first: not every integer fits a float. NaN becomes the shortest time, since it comes second.
-    return float(min(max(_SHORTEST_LIFETIME, seconds), _LONGEST_LIFETIME))
+def parse_token(body: bytes, attempted: str, *, date: str | None = None) -> Token:
+    """Parse a token server's response.
 
-
-def parse_token(body: bytes, attempted: str) -> Token:
-    """Parse a token server's response; its clock is not trusted, only the token's lifetime.
+    Args:
+        body: Of the response.
+        attempted: The image, and what was attempted on it.
+        date: The response's `Date` header.
 
     Raises:
         Invalid: `bad-token-response`; also for a token that no header has room for.
@@ -151,5 +147,5 @@ def parse_token(body: bytes, attempted: str) -> Token:
             detail = f"{attempted}: the token is longer than {_LONGEST_TOKEN} characters"
             raise Invalid("registry", "bad-token-response", detail)
         if isinstance(value, str) and _BEARER.fullmatch(value):
-            return Token(value, _lifetime(document))
+            return Token(value, lifetime_of(document, date))
     raise Invalid("registry", "bad-token-response", f"{attempted}: the response holds no token")

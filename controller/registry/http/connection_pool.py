@@ -23,7 +23,7 @@ from controller.registry.http.lookups import Lookups
 from controller.registry.http.rate_limiter import HostLimits, RateLimiter, TokenBucket, TrafficLimits
 from controller.registry.http.request import Body, Request, RequestContext
 from controller.registry.http.response import FAILURES, LOST, ConnectionLease, Response, failure
-from controller.registry.http.settings import RegistrySettings, Timeouts, settings_key
+from controller.registry.http.settings import RegistrySettings, Timeouts, TlsFiles
 from controller.registry.http.urls import Origin
 
 _NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
@@ -38,7 +38,6 @@ class ConnectionPool:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
         limits: TrafficLimits = TrafficLimits(),  # noqa: B008 - a frozen value
     ) -> None:
-        self._settings = settings
         self._timeouts = timeouts
         own = {host: each.limits for host, each in settings.items() if each.limits is not None}
         self._rate_limiter = RateLimiter(limits, own, longest_wait=timeouts.idle)
@@ -47,7 +46,7 @@ class ConnectionPool:
         self._dialler = Dialler(self._timer, Lookups(), timeouts.idle, self._clock)
         self._idle = IdleConnections(self._timer.call_after, self._clock)
         self._lock = threading.Lock()
-        self._tls: dict[RegistrySettings, FileValue[ssl.SSLContext]] = {}
+        self._tls: dict[TlsFiles, FileValue[ssl.SSLContext]] = {}
 
     def close(self) -> None:
         """Close the idle connections, and those in use when they are given back."""
@@ -61,23 +60,26 @@ class ConnectionPool:
 
         Raises:
             Unavailable: No connection, no response, or not in time.
-            Invalid: The URL or the address behind it is refused.
+            Invalid: The URL, its origin, or the address behind it is refused.
             Stopped: The work was cancelled.
         """
-        limits = self._rate_limiter.of(settings_key(request.url.origin))
+        route = context.home.route(request.url.origin)
+        limits = self._rate_limiter.of(route.limits)
         limits.acquire(context.cancellation, is_urgent=request.is_urgent)
         try:
-            return self._send(request, context, limits)
+            return self._send(request, context, limits, route.tls)
         except BaseException:
             limits.release()
             raise
 
-    def _send(self, request: Request, context: RequestContext, limits: HostLimits) -> Response:
+    def _send(
+        self, request: Request, context: RequestContext, limits: HostLimits, files: TlsFiles
+    ) -> Response:
         try:
-            tls = self._tls_of(request.url.origin)
+            tls = self._tls_of(request.url.origin, files)
         except FAILURES as error:
             raise failure(error, request.url, context.cancellation) from error
-        key = ConnectionKey(request.url.origin, context.rules, tls)
+        key = ConnectionKey(request.url.origin, context.rules, files, tls)
         total = self._timeouts.total if request.total is None else request.total
         exchange = _Exchange(key, request, context, limits, self._clock() + total)
         kept = self._idle.take(key)
@@ -107,15 +109,14 @@ class ConnectionPool:
                 raise
         return self._dialler.open(origin, context, tls, seconds=seconds)
 
-    def _tls_of(self, origin: Origin) -> ssl.SSLContext | None:
+    def _tls_of(self, origin: Origin, files: TlsFiles) -> ssl.SSLContext | None:
         """Return the present TLS context for an origin; None for an http origin."""
         if origin.scheme != "https":
             return None
-        settings = self._settings.get(settings_key(origin), RegistrySettings())
         with self._lock:
-            if settings not in self._tls:
-                self._tls[settings] = settings.tls_context()
-            tls = self._tls[settings]
+            if files not in self._tls:
+                self._tls[files] = files.context()
+            tls = self._tls[files]
         return tls.current()
 
     def _exchange(self, connection: Connection, exchange: "_Exchange") -> Response:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from controller.registry.http.addresses import AddressRules
 from controller.registry.http.connection import Connection
+from controller.registry.http.settings import TlsFiles
 from controller.registry.http.urls import Origin
 
 MOST_PER_KEY = 16
@@ -32,6 +33,7 @@ class ConnectionKey:
 
     origin: Origin
     rules: AddressRules
+    files: TlsFiles
     tls: ssl.SSLContext | None
 
 
@@ -141,7 +143,7 @@ class IdleConnections:
     def _remove_outdated(self, groups: Sequence[_Group], key: ConnectionKey) -> list[Connection]:
         outdated = list[Connection]()
         for group in groups:
-            if group.key.tls is not key.tls:
+            if group.key.tls is not key.tls and group.key.files == key.files:
                 outdated += group.connections
         for each in outdated:
             self._remove(each)
@@ -162,7 +164,11 @@ def _find(groups: Iterable[_Group], key: ConnectionKey) -> _Group | None:
     """Find the group for a request among those of its origin, which are few."""
     for group in groups:
         own = group.key
-        if own.tls is key.tls and (own.rules is key.rules or own.rules == key.rules):
+        if (
+            own.tls is key.tls
+            and own.files == key.files
+            and (own.rules is key.rules or own.rules == key.rules)
+        ):
             return group
     return None
 

@@ -4,16 +4,17 @@ import contextlib
 import os
 import resource
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from controller.registry.http.addresses import ANY_ADDRESS
 from controller.registry.http.connection_pool import ConnectionPool
+from controller.registry.http.home import Home
 from controller.registry.http.request import Request, RequestContext
-from controller.registry.http.settings import RegistrySettings
-from controller.registry.http.urls import parse_url
+from controller.registry.http.settings import TlsFiles
+from controller.registry.http.urls import Url, parse_url
 from controller.threads import Cancellation
 from reconcile.errors import Unavailable
 from tests.controller.registry.conftest import PATIENT
@@ -26,15 +27,13 @@ from tests.simulators.registry.store import StoredManifest
 pytestmark = pytest.mark.usefixtures("servers")
 
 SAMPLE = images.image([images.layer(1000, 1)])
-CONTEXT = RequestContext(ANY_ADDRESS, Cancellation())
+Served = tuple[RegistrySimulator, Callable[..., tuple[int, bytes]]]
 FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
 
 
 @pytest.fixture(params=["http", "https"])
-def served(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[tuple[RegistrySimulator, ConnectionPool]]:
-    """A registry that holds one manifest, and a pool of connections to it."""
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+    """A registry that holds one manifest, and what asks it over kept connections."""
     authority, context = Authority(tmp_path), None
     if request.param == "https":
         pair = authority.server("127.0.0.1")
@@ -42,9 +41,8 @@ def served(
         context.load_cert_chain(pair.certificate, pair.key)
     with registries.serve(tls=context) as registry:
         store_manifest(registry)
-        settings = RegistrySettings(ca_file=authority.certificate, any_address=True)
-        pool = ConnectionPool({registry.address: settings}, PATIENT)
-        yield registry, pool
+        pool = ConnectionPool({}, PATIENT)
+        yield registry, lambda url, method="GET": get(pool, url, method, TlsFiles(authority.certificate))
         pool.close()
 
 
@@ -53,9 +51,18 @@ def store_manifest(registry: RegistrySimulator) -> None:
     registry.store.add_manifest("team/app", "1", manifest)
 
 
-def get(pool: ConnectionPool, url: str, method: str = "GET") -> tuple[int, bytes]:
-    headers = {"Accept": SAMPLE.manifest.media_type}
-    with pool.send(Request(method, parse_url(url), headers), CONTEXT) as response:
+def context(url: Url, files: TlsFiles = TlsFiles()) -> RequestContext:  # noqa: B008 - a frozen value
+    return RequestContext(Home("r.example", url.origin, files), ANY_ADDRESS, Cancellation())
+
+
+def get(
+    pool: ConnectionPool,
+    text: str,
+    method: str = "GET",
+    files: TlsFiles = TlsFiles(),  # noqa: B008 - a frozen value
+) -> tuple[int, bytes]:
+    url, headers = parse_url(text), {"Accept": SAMPLE.manifest.media_type}
+    with pool.send(Request(method, url, headers), context(url, files)) as response:
         return response.status, response.read(100_000)
 
 
@@ -74,36 +81,36 @@ def get(pool: ConnectionPool, url: str, method: str = "GET") -> tuple[int, bytes
     ],
 )
 def test_what_follows_an_answer_never_answers_the_next_request(
-    served: tuple[RegistrySimulator, ConnectionPool], method: str, answer: bytes, expected: tuple[int, bytes]
+    served: Served, method: str, answer: bytes, expected: tuple[int, bytes]
 ) -> None:
-    registry, pool = served
+    registry, ask = served
     url = f"{registry.url}/v2/team/app/manifests/1"
     registry.fail(method, "/manifests/", Raw(answer + FORGED, keeps=True))
 
-    assert get(pool, url, method) == expected
-    assert get(pool, url) == (200, SAMPLE.manifest.content)
+    assert ask(url, method) == expected
+    assert ask(url) == (200, SAMPLE.manifest.content)
     assert registry.connections == 2
 
 
 def test_a_connection_with_nothing_behind_the_answer_is_used_again(
-    served: tuple[RegistrySimulator, ConnectionPool],
+    served: Served,
 ) -> None:
-    registry, pool = served
+    registry, ask = served
     url = f"{registry.url}/v2/team/app/manifests/1"
     registry.fail("GET", "/manifests/", Raw(FORGED.replace(b"forged", b"itself"), keeps=True))
 
-    assert get(pool, url) == (200, b"itself")
+    assert ask(url) == (200, b"itself")
     for _ in range(3):
-        assert get(pool, url) == (200, SAMPLE.manifest.content)
+        assert ask(url) == (200, SAMPLE.manifest.content)
     assert registry.connections == 1
 
 
 def test_the_time_limit_of_a_request_holds_while_it_is_connected(silent_port: int) -> None:
     pool = ConnectionPool({}, PATIENT)
-    request = Request("GET", parse_url(f"http://127.0.0.1:{silent_port}/v2/"), total=0.2)
+    url = parse_url(f"http://127.0.0.1:{silent_port}/v2/")
 
     with pytest.raises(Unavailable) as refused:
-        pool.send(request, CONTEXT)
+        pool.send(Request("GET", url, total=0.2), context(url))
 
     assert refused.value.code == "timeout"
     pool.close()

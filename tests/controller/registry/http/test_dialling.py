@@ -14,6 +14,7 @@ import pytest
 from controller.registry.http.addresses import ANY_ADDRESS, AddressRules
 from controller.registry.http.deadlines import DeadlineTimer
 from controller.registry.http.dialling import MOST_ADDRESSES, Dialler
+from controller.registry.http.home import Home
 from controller.registry.http.lookups import Address, Lookups
 from controller.registry.http.request import RequestContext
 from controller.registry.http.urls import Origin
@@ -22,6 +23,7 @@ from reconcile.errors import Invalid
 
 pytestmark = pytest.mark.usefixtures("servers")
 
+ORIGIN = Origin("https", "r.example", 443)
 LONG = 60.0
 SHORT = 0.3
 
@@ -55,10 +57,7 @@ def server() -> Iterator[socket.socket]:
 
 
 def context(cancellation: Cancellation | None = None, rules: AddressRules = ANY_ADDRESS) -> RequestContext:
-    return RequestContext(rules, cancellation or Cancellation())
-
-
-ORIGIN = Origin("https", "r.example", 443)
+    return RequestContext(Home("r.example", ORIGIN), rules, cancellation or Cancellation())
 
 
 def test_an_address_that_answers_wins_over_any_number_that_do_not(

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from controller.registry.http.idle_connections import (
     ConnectionKey,
     IdleConnections,
 )
+from controller.registry.http.settings import TlsFiles
 from controller.registry.http.urls import Origin
 
 
@@ -59,10 +61,17 @@ def world() -> Iterator[World]:
     made.close()
 
 
+SYSTEM = TlsFiles()
+OTHER = TlsFiles(Path("/ca.pem"))
+
+
 def key(
-    host: str = "r.example", rules: AddressRules = ANY_ADDRESS, tls: ssl.SSLContext | None = None
+    host: str = "r.example",
+    rules: AddressRules = ANY_ADDRESS,
+    files: TlsFiles = SYSTEM,
+    tls: ssl.SSLContext | None = None,
 ) -> ConnectionKey:
-    return ConnectionKey(Origin("http", host, 80), rules, tls)
+    return ConnectionKey(Origin("http", host, 80), rules, files, tls)
 
 
 def test_the_connection_that_was_used_last_is_used_next(world: World) -> None:
@@ -73,7 +82,7 @@ def test_the_connection_that_was_used_last_is_used_next(world: World) -> None:
     assert last.is_open
 
 
-@pytest.mark.parametrize("other", [key("s.example"), key(rules=AddressRules())])
+@pytest.mark.parametrize("other", [key("s.example"), key(rules=AddressRules()), key(files=OTHER)])
 def test_a_connection_serves_the_requests_that_it_was_opened_for(world: World, other: ConnectionKey) -> None:
     kept = world.keep(key())
 
@@ -87,6 +96,15 @@ def test_connections_of_former_certificates_are_closed(world: World) -> None:
 
     assert world.idle.take(key(tls=present)) is new
     assert not old.is_open
+
+
+def test_connections_with_other_files_are_not_former_ones(world: World) -> None:
+    """Another session may reach the same host as a stranger does."""
+    own, system = ssl.create_default_context(), ssl.create_default_context()
+    kept = world.keep(key(files=OTHER, tls=own))
+
+    assert world.idle.take(key(tls=system)) is None
+    assert world.idle.take(key(files=OTHER, tls=own)) is kept
 
 
 def test_many_hosts_do_not_keep_more_than_there_is_room_for(world: World) -> None:

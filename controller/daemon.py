@@ -23,7 +23,8 @@ from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
 from controller.exposed_files import exposed_files
-from controller.metrics import serve_metrics
+from controller.metrics_server import serve_metrics
+from controller.open_files import raise_limit
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
@@ -122,6 +123,7 @@ async def _open_resources(
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
+    raise_limit(config)
     for warning in config.warnings:
         log.info("config-warning", detail=warning)
     async with AsyncExitStack() as stack:

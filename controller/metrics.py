@@ -1,14 +1,9 @@
-"""Names the metrics of the daemon, and serves them to a scraper.
+"""Names the metrics of the daemon.
 
 Loops record metrics, adapters do not. A label's values are constants, such as reasons, so they stay few.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-
-from reconcile.errors import Invalid
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
@@ -171,25 +166,3 @@ class Metrics:
             ["runs_from"],
             registry=self.registry,
         )
-
-
-@contextmanager
-def serve_metrics(metrics: Metrics, address: str) -> Iterator[None]:
-    """Serve the metrics over HTTP at "host:port" for as long as the context lasts.
-
-    Raises:
-        Invalid: `metrics-address`: the address cannot be listened on.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics.registry)
-    except (OSError, OverflowError) as error:
-        raise Invalid(
-            "config", "metrics-address", f"metrics_address: cannot listen on {address}: {error}"
-        ) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=5)

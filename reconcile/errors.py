@@ -7,6 +7,11 @@ system and its own code travel along as fields.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reconcile.foreign_text import MAX_DETAIL, one_line
+
+MAX_CODE = 128
+"""Characters of an error's code, some of which are the words of other systems."""
+
 
 class ErrorCode(StrEnum):
     """The codes that code compares; any other code is only shown.
@@ -84,12 +89,17 @@ class DockerCacheError(Exception):
     Attributes:
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
-        detail: One line for an operator; never holds credentials.
+        detail: One line for an operator, of at most 1024 characters; never holds credentials.
     """
 
     system: str
     code: str
     detail: str
+
+    def __post_init__(self) -> None:
+        """Bound what is shown and kept, whatever other systems' texts a message was made of."""
+        self.code, self.detail = one_line(self.code, MAX_CODE), one_line(self.detail, MAX_DETAIL)
+        self.args = (self.system, self.code, self.detail)  # a text without a bound is not held
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -1,4 +1,8 @@
-"""Keeps what LRPs ran from before their migration; logins are encrypted with the journal key, or not kept."""
+"""Keeps what LRPs ran from before their migration; logins are encrypted with the journal key, or not kept.
+
+A rootfs may hold a login too, since its user may have written one in front of the host. Then the whole URI is
+encrypted beside the login, and the column has the URI without it, from which cells pull the same.
+"""
 
 import json
 from collections.abc import Collection
@@ -41,9 +45,9 @@ class SqlOriginalSources:
         row = {
             "process_guid": original_source.process_guid,
             "cache_guid": original_source.cache_guid,
-            "rootfs": original_source.rootfs.uri,
+            "rootfs": original_source.rootfs.without_login().uri,
             "needs_credentials": original_source.needs_credentials,
-            "credentials": self._sealed(original_source.credentials),
+            "credentials": self._sealed(original_source),
         }
         saved = (
             insert(original_sources)
@@ -63,25 +67,33 @@ class SqlOriginalSources:
         return {each.process_guid: each for each in found}
 
     def _original_source(self, row: RowMapping) -> OriginalSource:
+        plain = Rootfs(row["rootfs"])
+        rootfs, credentials = self._opened(row["credentials"], plain)
         return OriginalSource(
             ProcessGuid(row["process_guid"]),
             CacheGuid(row["cache_guid"]),
-            Rootfs(row["rootfs"]),
+            rootfs,
             needs_credentials=row["needs_credentials"],
-            credentials=self._opened(row["credentials"]),
+            credentials=credentials,
         )
 
-    def _sealed(self, credentials: Credentials | None) -> bytes | None:
-        if credentials is None or self._cipher is None:
+    def _sealed(self, original_source: OriginalSource) -> bytes | None:
+        """Encrypt the login, and a URI that holds one; None where there is nothing to hide, or no key."""
+        login, uri = original_source.credentials, original_source.rootfs.uri
+        if self._cipher is None or (login is None and not original_source.rootfs.login):
             return None
-        content = json.dumps([credentials.username, credentials.password.value])
-        return self._cipher.encrypt(content.encode())
+        pair = None if login is None else [login.username, login.password.value]
+        content = {"login": pair, "rootfs": uri} if original_source.rootfs.login else pair
+        return self._cipher.encrypt(json.dumps(content).encode())
 
-    def _opened(self, content: bytes | None) -> Credentials | None:
-        if content is None or self._cipher is None:
-            return None
+    def _opened(self, sealed: bytes | None, plain: Rootfs) -> tuple[Rootfs, Credentials | None]:
+        """Decrypt the rootfs and the login; the plain rootfs without a login where none of the keys fits."""
+        if sealed is None or self._cipher is None:
+            return plain, None
         try:
-            username, password = json.loads(self._cipher.decrypt(content))
+            content = json.loads(self._cipher.decrypt(sealed))
         except InvalidToken:
-            return None
-        return Credentials(username, Secret(password))
+            return plain, None
+        rootfs = Rootfs(content["rootfs"]) if isinstance(content, dict) else plain
+        pair = content["login"] if isinstance(content, dict) else content
+        return rootfs, None if pair is None else Credentials(pair[0], Secret(pair[1]))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from controller.registry.http.bounded_json import load_json
 from controller.registry.http.storage_faults import WORDS, storage_fault
 from reconcile.errors import (
     Conflict,
@@ -25,6 +26,7 @@ from reconcile.errors import (
 from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
+_MAX_ENTRIES = 1000
 _MAX_RETRY_AFTER = 86400.0
 _RETRYABLE = frozenset({408, 425, 499})
 
@@ -95,15 +97,15 @@ class ErrorEntry:
 def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
     """Parse the entries of an error document; a body that is no error document has none."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
+        document = load_json(body)
+    except ValueError:
         return ()
     entries = document.get("errors") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         return ()
     return tuple(
         ErrorEntry(_text(entry.get("code")), _text(entry.get("message")), entry.get("detail"))
-        for entry in entries
+        for entry in entries[:_MAX_ENTRIES]
         if isinstance(entry, dict)
     )
 
@@ -116,7 +118,7 @@ def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
     """Write what a registry says of an error: its message and its detail, or else the begin of the body."""
     message = next((entry.message for entry in entries if entry.message), "")
     if not entries:
-        message = refusal.body[:200].decode("utf-8", "replace")
+        message = refusal.body.decode("utf-8", "replace")
     if refusal.status == 401:
         message = f"missing, or no access: {message}".rstrip(": ")
     if refusal.status == 429:
@@ -133,12 +135,7 @@ def _detail_text(entry: ErrorEntry) -> str:
     detail = entry.detail
     if detail is None or detail in ({}, [], "", entry.message):
         return ""
-    if isinstance(detail, str):
-        return detail
-    try:
-        return json.dumps(detail, separators=(",", ":"))
-    except RecursionError:
-        return ""
+    return detail if isinstance(detail, str) else json.dumps(detail, separators=(",", ":"))
 
 
 def _explain(refusal: Refusal, said: str, fault: ErrorCode | None) -> str:

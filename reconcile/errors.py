@@ -7,7 +7,7 @@ system and its own code travel along as fields.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from reconcile.foreign_text import MAX_DETAIL, one_line
+from reconcile.foreign_text import one_line, reason_text
 
 MAX_CODE = 128
 """Characters of an error's code, some of which are the words of other systems."""
@@ -98,7 +98,7 @@ class DockerCacheError(Exception):
 
     def __post_init__(self) -> None:
         """Bound what is shown and kept, whatever other systems' texts a message was made of."""
-        self.code, self.detail = one_line(self.code, MAX_CODE), one_line(self.detail, MAX_DETAIL)
+        self.code, self.detail = one_line(self.code, MAX_CODE), reason_text(self.detail)
         self.args = (self.system, self.code, self.detail)  # a text without a bound is not held
 
     def __str__(self) -> str:

@@ -55,8 +55,8 @@ def one_line(text: str, most: int = MAX_FOREIGN_TEXT) -> str:
 
 
 def reason_text(text: str) -> str:
-    """Make the text of a record that says why: one line of at most 1024 characters."""
-    return one_line(text, MAX_DETAIL)
+    """Make a text that says why fit for errors and records: one printable line of at most 1024 characters."""
+    return text if len(text) <= MAX_DETAIL and text.isprintable() else one_line(text, MAX_DETAIL)
 
 
 def clean(text: str, secrets: tuple[str, ...] = ()) -> str:

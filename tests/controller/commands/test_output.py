@@ -152,7 +152,7 @@ def test_notes_go_to_standard_error_in_both_formats(capsys: pytest.CaptureFixtur
     Output("json").note("b\x1b")
 
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "a\nb \n")
+    assert (captured.out, captured.err) == ("", "a\nb\\x1b\n")
 
 
 def test_a_note_above_bars_shows_a_reference_as_it_is(

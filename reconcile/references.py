@@ -208,11 +208,14 @@ def parse_image_reference(text: str) -> ImageReference:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rootfs:
     """A rootfs URI of a desired LRP or a task."""
 
     uri: str
+
+    def __repr__(self) -> str:
+        return f"Rootfs({str(self)!r})"
 
     def __str__(self) -> str:
         """Write the URI with a login in it masked; a user may have written one, and cells ignore it."""

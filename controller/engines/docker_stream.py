@@ -78,7 +78,7 @@ def _lines(chunks: Iterable[bytes | str], attempted: str) -> Iterator[bytes]:
         return
     try:
         json.loads(rest)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unavailable(
             "docker", "stream-cut", f"{attempted}: the stream was cut inside an object"
         ) from error

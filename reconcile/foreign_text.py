@@ -143,9 +143,9 @@ def _forms(secrets: tuple[str, ...]) -> tuple[str, ...]:
         if len(secret) >= _MIN_SECRET_TO_ENCODE:
             raw = secret.encode("utf-8", "replace")
             forms |= {quote(raw, safe=""), quote_plus(raw), json.dumps(secret)[1:-1]}
-            forms |= {json.dumps(secret, ensure_ascii=False)[1:-1]}
+            forms |= {json.dumps(secret, ensure_ascii=False)[1:-1], secret.rstrip("=")}
             forms |= {each(raw).decode().rstrip("=") for each in (base64.b64encode, base64.urlsafe_b64encode)}
-    return tuple(sorted(forms, key=len, reverse=True))
+    return tuple(sorted(forms - {""}, key=len, reverse=True))
 
 
 def _without(text: str, forms: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from controller.admin import eviction_messages, messages, plan_messages, queries
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
-from controller.admin.grpc_status import BadRequest, status_of
+from controller.admin.grpc_status import BadRequest, details_of, status_of
 from controller.admin.planner import PlanCriteria
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
@@ -296,7 +296,7 @@ async def _answering(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except DockerCacheError as error:
-        await _abort(context, status_of(error), str(error))
+        await _abort(context, status_of(error), details_of(error))
     except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
         raise
     except Exception:

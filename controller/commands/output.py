@@ -128,7 +128,7 @@ class Output:
 
     def finding(self, level: str, name: str, text: str, advice: str) -> None:
         """Write one finding of a check: level, name and text, with the advice below the text."""
-        heads = f"{level:<9}", f"{name:<16}"
+        heads = f"{shown(level):<9}", f"{shown(name):<16}"
         head = self.styled(heads[0], level) + self.styled(heads[1], "heading")
         indent = sum(map(len, heads))
         first, *rest = self._wrapped(shown(text), indent)

@@ -6,9 +6,11 @@ encrypted beside the login, and the column has the URI without it, from which ce
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 from cryptography.fernet import InvalidToken, MultiFernet
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
@@ -42,6 +44,21 @@ class SqlOriginalSources:
 
     async def save_original_source(self, original_source: OriginalSource) -> None:
         """Save an LRP's original source in place of an earlier one."""
+        await self._database.write(lambda connection: self._save(connection, original_source))
+
+    def hide_logins(self, connection: Connection) -> None:
+        """Hide the logins in rootfs that an earlier version wrote as they were."""
+        with_login = select(original_sources).where(original_sources.c.rootfs.contains("@"))
+        for row in connection.execute(with_login).mappings().all():
+            rootfs, sealed = Rootfs(row["rootfs"]), row["credentials"]
+            if rootfs.login and (sealed is None or self._is_open(sealed)):
+                self._save(connection, replace(self._original_source(row), rootfs=rootfs))
+            elif rootfs.login:  # what another key may still open is not overwritten
+                found = original_sources.c.process_guid == row["process_guid"]
+                plain = rootfs.without_login().uri
+                connection.execute(update(original_sources).where(found).values(rootfs=plain))
+
+    def _save(self, connection: Connection, original_source: OriginalSource) -> None:
         row = {
             "process_guid": original_source.process_guid,
             "cache_guid": original_source.cache_guid,
@@ -49,12 +66,9 @@ class SqlOriginalSources:
             "needs_credentials": original_source.needs_credentials,
             "credentials": self._sealed(original_source),
         }
-        saved = (
-            insert(original_sources)
-            .values(row)
-            .on_conflict_do_update(index_elements=[original_sources.c.process_guid], set_=row)
-        )
-        await self._database.write(lambda connection: connection.execute(saved))
+        saved = insert(original_sources).values(row)
+        key = [original_sources.c.process_guid]
+        connection.execute(saved.on_conflict_do_update(index_elements=key, set_=row))
 
     def _find(self, connection: Connection, process_guid: ProcessGuid) -> OriginalSource | None:
         return self._find_many(connection, (process_guid,)).get(process_guid)
@@ -88,12 +102,21 @@ class SqlOriginalSources:
 
     def _opened(self, sealed: bytes | None, plain: Rootfs) -> tuple[Rootfs, Credentials | None]:
         """Decrypt the rootfs and the login; the plain rootfs without a login where none of the keys fits."""
-        if sealed is None or self._cipher is None:
-            return plain, None
-        try:
-            content = json.loads(self._cipher.decrypt(sealed))
-        except InvalidToken:
+        content = None if sealed is None else self._decrypted(sealed)
+        if content is None:
             return plain, None
         rootfs = Rootfs(content["rootfs"]) if isinstance(content, dict) else plain
         pair = content["login"] if isinstance(content, dict) else content
         return rootfs, None if pair is None else Credentials(pair[0], Secret(pair[1]))
+
+    def _is_open(self, sealed: bytes) -> bool:
+        return self._decrypted(sealed) is not None
+
+    def _decrypted(self, sealed: bytes) -> Any:
+        """Decrypt what only this program can have sealed; None where none of the keys fits."""
+        if self._cipher is None:
+            return None
+        try:
+            return json.loads(self._cipher.decrypt(sealed))
+        except InvalidToken:
+            return None

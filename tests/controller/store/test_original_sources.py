@@ -1,5 +1,7 @@
 """What LRPs ran from before they were moved."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +111,28 @@ async def test_without_a_key_the_login_in_the_rootfs_is_not_written(tmp_path: Pa
     assert MARKER_PASSWORD.encode() not in content
     assert found is not None
     assert found.rootfs == PRIVATE.rootfs
+
+
+@pytest.mark.parametrize("credentials", [None, PRIVATE.credentials])
+@pytest.mark.parametrize("has_key", [True, False])
+async def test_a_login_that_an_earlier_version_wrote_into_the_rootfs_is_hidden_at_the_next_start(
+    tmp_path: Path,
+    credentials: Credentials | None,
+    has_key: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    url, key = f"sqlite:///{tmp_path}/store/cache.db", Fernet.generate_key()
+    saved = replace(PRIVATE, credentials=credentials)
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        await store.original_sources.save_original_source(saved)
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as connection, connection:
+        connection.execute("UPDATE original_sources SET rootfs = ?", [WITH_LOGIN.rootfs.uri])
+
+    async with open_store(url, journal_key=key if has_key else None, run_id="r"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as connection:
+        ((written,),) = connection.execute("SELECT rootfs FROM original_sources")
+    assert written == PRIVATE.rootfs.uri
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        found = await store.original_sources.find_original_source(GUID)
+    kept = WITH_LOGIN.rootfs if has_key else PRIVATE.rootfs
+    assert found == replace(saved, rootfs=kept)

@@ -1,6 +1,6 @@
 """Brings blobs into the target repository: finds, mounts or uploads them, in this order of preference."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
@@ -11,7 +11,7 @@ from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
-from controller.registry.oci.results import UploadStatus
+from controller.registry.oci.results import Repeatable, UploadStatus
 from reconcile.copying_ports import TargetState
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 
@@ -188,19 +188,20 @@ class BlobTransfer:
         return True
 
     def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus) -> None:
-        resumes_before, transferred = reader.resumes, status.offset
+        resumes_before, transferred = reader.resumes, 0
 
-        def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
+        def pieces() -> Iterator[memoryview]:
+            """Read the blob, from the begin of this upload again when the upload was redirected."""
             nonlocal transferred
-            for piece in pieces:
+            self._meter.add_transferred(status.offset - transferred)
+            transferred = status.offset
+            for piece in checked.over(reader.pieces(status.offset), status.offset):
                 transferred += len(piece)
                 self._meter.add_transferred(len(piece))
                 yield piece
 
-        self._meter.add_transferred(status.offset)
         try:
-            pieces = counted(checked.over(reader.pieces(status.offset), status.offset))
-            self._target.upload_blob(status.session, checked.blob, pieces, offset=status.offset)
+            self._target.upload_blob(status.session, checked.blob, Repeatable(pieces), offset=status.offset)
         except BaseException:
             self._meter.add_transferred(-transferred)
             raise

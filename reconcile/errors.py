@@ -7,6 +7,11 @@ system and its own code travel along as fields.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconcile.foreign_text import one_line, reason_text
+
+MAX_CODE = 128
+"""Characters of an error's code, some of which are the words of other systems."""
+
 
 class ErrorCode(StrEnum):
     """The codes that code compares; any other code is only shown.
@@ -95,7 +100,7 @@ class DockerCacheError(Exception):
     Attributes:
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
-        detail: One line for an operator; never holds credentials.
+        detail: One line for an operator, of at most 1024 characters; never holds credentials.
         moved: Bytes that were moved for a copy before it failed.
     """
 
@@ -103,6 +108,11 @@ class DockerCacheError(Exception):
     code: str
     detail: str
     moved: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Bound what is shown and kept, whatever other systems' texts a message was made of."""
+        self.code, self.detail = one_line(self.code, MAX_CODE), reason_text(self.detail)
+        self.args = (self.system, self.code, self.detail)  # a text without a bound is not held
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -87,10 +87,12 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         database = database_at(path)
     resources.callback(database.close)
     database.transact(partial(migrate, name=database.name))
+    sources = SqlOriginalSources(database, cipher)
+    database.transact(sources.hide_logins)
     return Store(
         SqlRecords(database),
         _journal(database, cipher),
-        SqlOriginalSources(database, cipher),
+        sources,
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),

@@ -4,8 +4,19 @@ Adapters turn their system's errors into these in one function each; the
 system and its own code travel along as fields.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What a caller may do after a refusal."""
+
+    FINAL = "final"
+    """The same request will be refused again."""
+    AGAIN = "again"
+    """The same request may succeed later."""
+    OTHER_WAY = "other way"
+    """Another request may reach the same goal; where there is none left, the refusal is final."""
 
 
 class ErrorCode(StrEnum):
@@ -60,6 +71,9 @@ class ErrorCode(StrEnum):
     DIGEST_INVALID = "DIGEST_INVALID"
     MANIFEST_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
     MANIFEST_INVALID = "MANIFEST_INVALID"
+    RANGE_INVALID = "RANGE_INVALID"
+    SIZE_INVALID = "SIZE_INVALID"
+    TOO_MANY_REQUESTS = "TOOMANYREQUESTS"
     UNSUPPORTED = "UNSUPPORTED"
 
     # Store
@@ -85,11 +99,14 @@ class DockerCacheError(Exception):
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator; never holds credentials.
+        verdict: What the other system's answer leaves to be done; None where nothing was answered, or where
+            nobody has to know.
     """
 
     system: str
     code: str
     detail: str
+    verdict: Verdict | None = field(default=None, kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -21,6 +21,7 @@ from controller.registry.oci.session import (
     SessionDependencies,
 )
 from controller.threads import Cancellation
+from reconcile.answers import Side
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
 
@@ -104,7 +105,8 @@ class Registries:
         """
         image = image.canonical()
         settings = self.settings_of(image.domain)
-        context = RequestContext(settings.rules(self._rules), cancellation)
+        side = Side.PRIVATE if settings.any_address else Side.SOURCE
+        context = RequestContext(settings.rules(self._rules), cancellation, side)
         session = Session(
             image,
             api_url(image.domain, settings),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from controller.registry.http.addresses import AddressRules
 from controller.registry.http.urls import Url
 from controller.threads import Cancellation
+from reconcile.answers import Side
 
 Body = bytes | Iterable[memoryview]
 
@@ -38,7 +39,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """The addresses that the requests of one piece of work may reach, and the cancellation of that work."""
+    """What the requests of one piece of work have in common.
+
+    Attributes:
+        rules: The addresses that they may reach.
+        cancellation: Of that work.
+        side: Which registry they are about.
+    """
 
     rules: AddressRules
     cancellation: Cancellation
+    side: Side = Side.SOURCE

@@ -8,6 +8,7 @@ from controller.registry.http.urls import Url
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.ranges import parse_content_range
 from controller.registry.oci.session import Session
+from reconcile.answers import RegistryCall
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.references import Digest, parse_digest
 
@@ -17,6 +18,10 @@ class BlobsMissing(Invalid):
     """The registry refuses a manifest because it does not hold all blobs that the manifest refers to."""
 
     digests: frozenset[Digest] = frozenset()
+
+
+class UploadTooLarge(Invalid):
+    """The registry, or a proxy in front of it, takes no request that is as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +46,15 @@ class BlobHead:
 
 @dataclass(frozen=True, slots=True)
 class UploadStatus:
-    """An upload session that can be resumed, and how many bytes it holds."""
+    """An upload session, and how many bytes it holds.
+
+    Attributes:
+        call: How the session came about.
+    """
 
     session: Url
     offset: int
+    call: RegistryCall = RegistryCall.UPLOAD_BLOB
 
 
 def check_part(response: Response, blob: Descriptor, offset: int, subject: str) -> None:
@@ -66,7 +76,7 @@ def check_length(session: Session, response: Response, blob: Descriptor, subject
         Invalid: `size-mismatch`.
     """
     if response.status != 200:
-        raise session.error(response, f"{subject} (read blob)")
+        raise session.error(response, subject, RegistryCall.READ_BLOB)
     if response.length not in {blob.size, None}:
         coding = response.headers.get("Content-Encoding") or "none"
         raise Invalid(

@@ -45,6 +45,8 @@ class Signatures(StrEnum):
     COPIED = "copied"
     NONE = "none"
     SKIPPED = "skipped"
+    DENIED = "unknown: denied"
+    """The source does not let its signatures be read; those that it does let be read were copied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ RULES: tuple[AnswerRule, ...] = (
         RateLimited,
         "Nobody asks that host with that login before the time that it names, or else at growing intervals; "
         "this uses up no attempt of the job.",
-        "Give the program a login with a higher limit, or lower `traffic.requests_per_second` for that host.",
+        "Give the program a login with a higher limit, or lower `traffic.max_requests_per_second`.",
         "Nothing: the copy is made when the registry serves again. An own login has an own limit.",
         statuses=frozenset({429}),
     ),

@@ -206,8 +206,12 @@ class BlobTransfer:
         return part_sizes.lower(self._target.image.domain, refused, self._target.least_chunk)
 
     def _most_at_once(self) -> int | None:
-        part_sizes = self._context.resources.part_sizes
-        return part_sizes.most(self._target.image.domain, self._target.least_chunk)
+        """Return how many bytes a request may have; None when a blob goes in one request."""
+        resources, least = self._context.resources, self._target.least_chunk
+        most = resources.part_sizes.most(self._target.image.domain, least)
+        if self._source.image not in resources.unreliable:
+            return most
+        return max(min(self._context.limits.buffer, most or self._context.limits.buffer), least)
 
     def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
         # The upload session is started while the blob is opened at its source.
@@ -255,10 +259,14 @@ class BlobTransfer:
 
         def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
             nonlocal transferred
-            for piece in pieces:
-                transferred += len(piece)
-                self._meter.add_transferred(len(piece))
-                yield piece
+            try:
+                for piece in pieces:
+                    transferred += len(piece)
+                    self._meter.add_transferred(len(piece))
+                    yield piece
+            except DockerCacheError as error:
+                self._context.resources.unreliable.add(self._source.image, error)
+                raise
 
         self._meter.add_transferred(status.offset)
         most = self._most_at_once()

@@ -92,9 +92,14 @@ class Repository:
                     digest_header(response.headers), media_type if media_type in MANIFEST_TYPES else ""
                 )
             error = self.session.error(response, subject, RegistryCall.LOOK_UP_MANIFEST)
-            if error.verdict is Verdict.OTHER_WAY or isinstance(error, Invalid):
-                return ManifestHead(None, "")
-            raise error
+            is_denied = response.status in {401, 403}
+        if error.verdict is Verdict.OTHER_WAY and is_denied:
+            # The answer has no body, so it gives no reason; reading it does, or succeeds.
+            document = self._fetch_manifest(tag_or_digest)
+            return ManifestHead(document.digest, document.media_type)
+        if error.verdict is Verdict.OTHER_WAY or isinstance(error, Invalid):
+            return ManifestHead(None, "")
+        raise error
 
     def fetch_manifest(self, tag_or_digest: str) -> Document:
         """Fetch a manifest or an index; its digest is computed, not taken from the registry.

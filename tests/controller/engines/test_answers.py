@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.unreliable_sources import UnreliableSources
 from controller.registry.oci.upload_parts import PartSizes
 from reconcile.copying_ports import CheckDepth, Signatures, TargetState
 from reconcile.errors import Conflict, Denied, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.references import parse_digest
+from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, HOLDER, SAMPLE, SMALL_BUFFER, Scene
 from tests.simulators import images
 from tests.simulators.registry import (
@@ -415,6 +416,50 @@ async def test_uploads_of_a_blob_with_a_wrong_digest_leave_nothing_behind(scene:
 
     assert (scene.private.uploads, scene.private.partial) == ({}, {})
     assert scene.private.cancelled >= 3
+
+
+async def test_a_source_that_breaks_uploads_off_is_read_before_each_request(scene: Scene) -> None:
+    """The registry that cannot drop what broke off within a request keeps the bytes of the first time alone."""
+    await scene.push(SAMPLE)
+    wrong = hashlib.sha256(b"x").digest() * (2_500_000 // 32)
+    scene.source.fail("GET", LAYER.digest, OtherBytes(wrong), times=None)
+    engine = scene.engine()
+    with pytest.raises(Invalid, match=r"digest-mismatch|size-mismatch"):
+        await scene.copy(engine)
+    scene.private.forget_requests()
+    cancelled = scene.private.cancelled
+
+    with pytest.raises(Invalid, match=r"digest-mismatch|size-mismatch"):
+        await scene.copy(engine)
+
+    assert scene.private.count("PATCH", "/uploads/") >= 2_500_000 // SMALL_BUFFER.buffer
+    assert scene.private.cancelled > cancelled
+    assert (scene.private.uploads, scene.private.partial) == ({}, {})
+
+
+async def test_a_source_that_has_recovered_is_copied_from(scene: Scene) -> None:
+    await scene.push(SAMPLE)
+    scene.source.fail("GET", LAYER.digest, OtherBytes(bytes(2_500_000)))
+
+    copied = await scene.copy()
+
+    assert await scene.copied() == SAMPLE.manifest
+    assert copied.transferred == sum(len(blob.content) for blob in SAMPLE.blobs)
+    assert scene.private.count("PATCH", "/uploads/") == 2_500_000 // SMALL_BUFFER.buffer
+
+
+def test_a_registry_is_unreliable_for_an_hour_and_a_repository_for_its_own_faults() -> None:
+    now = 0.0
+    sources = UnreliableSources(lambda: now)
+    lying, other = parse_image_reference("evil.example/a/b:1"), parse_image_reference("evil.example/c/d:1")
+    hub, neighbour = parse_image_reference("docker.io/a/b:1"), parse_image_reference("docker.io/c/d:1")
+
+    sources.add(lying, Invalid("registry", "digest-mismatch", "x"))
+    sources.add(hub, Invalid("registry", "cannot-run-on-cells", "x"))
+
+    assert [each in sources for each in (lying, other, hub, neighbour)] == [True, True, True, False]
+    now = 3601.0
+    assert not any(each in sources for each in (lying, other, hub, neighbour))
 
 
 @pytest.mark.parametrize("status", [400, 500, 503])

@@ -110,7 +110,29 @@ def test_each_call_names_itself_in_what_it_is_refused_with(
     assert refused.value.verdict is rule_for(RefusedAnswer(Side.SOURCE, call, 423)).verdict
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 405, 500, 501, 502])
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_manifest_that_is_denied_to_a_look_is_read(
+    registry: RegistrySimulator, open_repository: OpenRepository, status: int
+) -> None:
+    registry.fail("HEAD", "/manifests/", Refuse(status), times=None)
+
+    assert str(open_repository().head_manifest("1").digest) == SAMPLE.manifest.digest
+
+    assert [each.method for each in registry.requests] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_manifest_that_is_denied_says_why(
+    registry: RegistrySimulator, open_repository: OpenRepository, status: int
+) -> None:
+    registry.fail("HEAD", "/manifests/", Refuse(status), times=None)
+    registry.fail("GET", "/manifests/", Refuse(status, b"the account is locked"), times=None)
+
+    with pytest.raises(Denied, match="the account is locked"):
+        open_repository().head_manifest("1")
+
+
+@pytest.mark.parametrize("status", [400, 405, 500, 501, 502])
 def test_a_registry_that_refuses_to_look_a_manifest_up_is_not_asked_again_so(
     registry: RegistrySimulator, open_repository: OpenRepository, status: int
 ) -> None:

@@ -154,6 +154,7 @@ class RegistrySimulator:
         self.stalled = threading.Semaphore(0)
         self.left = threading.Semaphore(0)
         self.lock = threading.Lock()
+        self.uploading = threading.Lock()
 
     def fail(
         self, method: str, pattern: str, action: Action, *, times: int | None = 1, after: int = 0
@@ -415,7 +416,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._blob(route["name"], route["blob"])
         if route["tags"]:
             return self._tags(route["name"])
-        return self._upload(route["name"], route["upload"], query)
+        with self.server.registry.uploading:
+            return self._upload(route["name"], route["upload"], query)
 
     def _catalog(self, query: Mapping[str, list[str]]) -> _Answer:
         """List the repositories in pages, as distribution does; a full page links to the next one."""
@@ -578,8 +580,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _close_upload(self, name: str, session: str, digest: str) -> _Answer:
         """Complete an upload; what a client has broken off stays where uploads can be resumed."""
         registry = self.server.registry
-        self.sent, self.body = len(self.body), registry.partial.pop(session, b"") + self.body
         length = int(self.headers.get("Content-Length") or -1)
+        if length > 0 and not self.body:  # nothing arrived, and nothing has changed
+            return _error(400, "SIZE_INVALID")
+        self.sent, self.body = len(self.body), registry.partial.pop(session, b"") + self.body
         if length not in {self.sent, -1} and registry.resumable:
             registry.partial[session] = self.body
             self._moved(name, session, self.body)

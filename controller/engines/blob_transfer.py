@@ -220,7 +220,8 @@ class BlobTransfer:
         call = RegistryCall.UPLOAD_BLOB if session is None else RegistryCall.UPLOAD_AFTER_MOUNT
         sessions = list[Url]()
         try:
-            with self._open(blob) as reader:
+            open_uploads = self._context.resources.open_uploads
+            with self._open(blob) as reader, open_uploads.watching(self._target.image, sessions):
                 sessions.append(future.result())
                 checked = CheckedBlob(self._checks, blob)
                 try:

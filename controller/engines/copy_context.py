@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.open_uploads import OpenUploads
 from controller.engines.progress import ProgressMeter
 from controller.engines.proven_blobs import ProvenBlobs
 from controller.engines.single_flight import SingleFlight
@@ -23,6 +24,7 @@ class TransferResources:
         proven: The blobs that were sent or read lately.
         part_sizes: In how long parts registries take uploads.
         unreliable: The sources that broke uploads off lately.
+        open_uploads: The uploads that are under way.
         workers: Threads that copy blobs.
         upload_starters: Threads that start an upload session while a worker opens the blob at its source;
             they never wait for other threads.
@@ -34,6 +36,7 @@ class TransferResources:
         self.proven = ProvenBlobs()
         self.part_sizes = PartSizes()
         self.unreliable = UnreliableSources()
+        self.open_uploads = OpenUploads()
         # For each copy: one thread for each blob at a time, and one that waits for these.
         max_workers = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
         self.workers = ThreadPoolExecutor(max_workers, thread_name_prefix="copy-blob")

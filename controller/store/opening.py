@@ -17,6 +17,7 @@ from controller.store.database import Database, database_at, database_in_memory,
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
+from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.restoring import Restored, complete_restore
@@ -41,6 +42,7 @@ class Store:
     operations: SqlOperations
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
+    open_uploads: SqlOpenUploads
     path: Path | None = None
     restored: Restored | None = None
 
@@ -92,6 +94,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
+        SqlOpenUploads(database, cipher),
         path,
         restored,
     )

@@ -1,14 +1,16 @@
 """Refusals that have a way round, and those that pass by themselves, in whole copies."""
 
+import asyncio
 import hashlib
 from dataclasses import replace
 
 import pytest
 
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.open_uploads import SHORT, OpenUploads
 from controller.engines.unreliable_sources import UnreliableSources
 from controller.registry.oci.upload_parts import PartSizes
-from reconcile.copying_ports import CheckDepth, Signatures, TargetState
+from reconcile.copying_ports import CheckDepth, OpenUpload, Signatures, TargetState
 from reconcile.errors import Conflict, Denied, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.engines.registry_scene import GUID, HOLDER, SAMPLE, SMALL_BUFFER, Scene
@@ -20,6 +22,7 @@ from tests.simulators.registry import (
     OtherBytes,
     Refuse,
     RegistrySimulator,
+    Stall,
     WithHeaders,
 )
 from tests.simulators.registry.store import StoredManifest
@@ -485,3 +488,30 @@ async def test_uploads_whose_blob_the_source_does_not_give_leave_nothing_behind(
         await scene.copy(scene.engine(limits=CopyLimits(buffer=65536, blobs_at_a_time=1)))
 
     assert scene.private.uploads == {}
+
+
+async def test_an_upload_that_a_crash_has_left_is_cancelled_by_the_next_process(scene: Scene) -> None:
+    await scene.push(SAMPLE)
+    scene.private.resumable = True
+    scene.source.fail("GET", LAYER.digest, Stall(after=1_000_000))
+    engine, now = scene.engine(), 0.0
+    engine._resources.open_uploads = OpenUploads(lambda: now)
+    copying = asyncio.ensure_future(scene.copy(engine))
+    await asyncio.to_thread(scene.source.wait_for_stall)
+    assert engine.list_long_uploads() == ()
+    now = SHORT
+
+    (upload,) = engine.list_long_uploads()
+
+    assert upload.target == scene.target
+    assert await scene.engine().cancel_upload(upload)
+    assert scene.private.cancelled == 1
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    assert engine.list_long_uploads() == ()
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x/", "http://[", "http://user:p@x/"])
+async def test_a_record_that_is_no_upload_is_left_alone(scene: Scene, url: str) -> None:
+    assert await scene.engine().cancel_upload(OpenUpload(scene.target, url)) is False

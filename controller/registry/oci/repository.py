@@ -190,6 +190,8 @@ class Repository:
         with self.session.send(request, self._push, subject) as response:
             if response.status == 200:
                 return BlobHead(response.length)
+            if response.status == 404:  # most blobs are not there yet
+                return None
             if response.url.origin != self.session.base.origin and response.status in _REDIRECTED_HEAD:
                 return BlobHead(None)  # it redirected to storage, with a signature for GET alone
             error = self.session.error(response, subject, RegistryCall.LOOK_UP_BLOB)

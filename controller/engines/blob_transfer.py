@@ -134,6 +134,9 @@ class BlobTransfer:
             is_mounted, new_session = (
                 (False, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
             )
+            if session is not None and (is_mounted or new_session is not None):
+                self._target.cancel_upload(session)  # of the first mount; nothing was sent to it
+                session = None
             if is_mounted:
                 self._meter.add_skipped(blob.size)
             else:
@@ -174,7 +177,7 @@ class BlobTransfer:
             try:
                 self._upload_once(blob, session)
             except DockerCacheError as error:
-                if not self._may_restart(error, blob, restarts, is_of_mount=session is not None):
+                if not self._may_restart(error, restarts, is_of_mount=session is not None):
                     raise
             else:
                 return
@@ -183,14 +186,13 @@ class BlobTransfer:
             if self.is_held(blob):  # perhaps only the response was lost
                 return
 
-    def _may_restart(
-        self, error: DockerCacheError, blob: Descriptor, restarts: int, *, is_of_mount: bool
-    ) -> bool:
+    def _may_restart(self, error: DockerCacheError, restarts: int, *, is_of_mount: bool) -> bool:
         """Whether a blob may be uploaded again, after an error and a number of failed uploads before it."""
         if isinstance(error, RateLimited) or error.code in _FINAL:
             return False
         if isinstance(error, UploadTooLarge):
-            return self._shorten_parts(blob)
+            part_sizes = self._context.resources.part_sizes
+            return part_sizes.lower(self._target.image.domain, error.length, self._target.least_chunk)
         if error.verdict is Verdict.OTHER_WAY and is_of_mount:
             return True
         is_lost = error.verdict is Verdict.OTHER_WAY and isinstance(error, Unavailable)
@@ -198,12 +200,6 @@ class BlobTransfer:
             self._target.session.pause(restarts + 1)
             return True
         return error.code in _RESTARTABLE and restarts < _MOST_RESTARTS
-
-    def _shorten_parts(self, blob: Descriptor) -> bool:
-        """Send uploads in shorter parts from now on; return whether that is possible."""
-        refused = min(blob.size, self._most_at_once() or blob.size)
-        part_sizes = self._context.resources.part_sizes
-        return part_sizes.lower(self._target.image.domain, refused, self._target.least_chunk)
 
     def _most_at_once(self) -> int | None:
         """Return how many bytes a request may have; None when a blob goes in one request."""

@@ -347,7 +347,9 @@ class Repository:
         """Return the error of an upload that was refused, and which of them the same upload may get over."""
         error = self.session.error(response, subject, call)
         if response.status == 413:
-            return UploadTooLarge(error.system, error.code, error.detail, verdict=error.verdict)
+            return UploadTooLarge(
+                error.system, error.code, error.detail, length=response.sent, verdict=error.verdict
+            )
         if self.session.may_succeed_when_repeated(response, self._push, refused=refused, subject=subject):
             return Unavailable("registry", ErrorCode.TOKEN_EXPIRED, error.detail)
         is_passing = isinstance(error, Unavailable) and error.retry_after is None

@@ -20,8 +20,11 @@ class BlobsMissing(Invalid):
     digests: frozenset[Digest] = frozenset()
 
 
+@dataclass(eq=False)
 class UploadTooLarge(Invalid):
-    """The registry, or a proxy in front of it, takes no request that is as long."""
+    """The registry, or a proxy in front of it, takes no request that is as long as this many bytes."""
+
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)

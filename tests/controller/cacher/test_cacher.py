@@ -794,6 +794,21 @@ class TestRepeats:
         assert loop.time() - begun > 200.0
 
     @pytest.mark.looptime
+    async def test_a_registry_that_is_unavailable_and_names_no_time_gets_half_an_hour(
+        self, bench: Bench
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        bench.registries.copy_failures += [
+            Unavailable("registry", "http-503", "x", retry_after=seconds) for seconds in (None, 0.0) * 20
+        ]
+        begun = loop.time()
+
+        ended = await bench.ended(await bench.cacher.request(request()), look_every=10.0)
+
+        assert (ended.state, ended.attempts) == (JobState.FAILED, MAX_ATTEMPTS)
+        assert loop.time() - begun > 600.0
+
+    @pytest.mark.looptime
     @pytest.mark.parametrize("code", ["read-only", "disk-full", "quota-exceeded", "storage-failed"])
     async def test_a_registry_that_stores_nothing_for_hours_is_waited_for_and_uses_up_no_attempt(
         self, bench: Bench, code: str

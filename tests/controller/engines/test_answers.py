@@ -344,6 +344,19 @@ async def test_a_blob_that_is_too_long_for_a_proxy_is_sent_in_parts(scene: Scene
     assert len([each for each in scene.private.requests if each.status == 413]) == 1, "it is remembered"
 
 
+async def test_many_blobs_that_are_too_long_at_once_become_shorter_together(scene: Scene) -> None:
+    """Each refusal is about the length that was sent, and not about what others have found out meanwhile."""
+    layers = [images.layer(1_500_000, seed) for seed in range(8)]
+    await scene.push(images.image(layers))
+    scene.private.longest_body = MIB
+
+    await scene.copy()
+
+    assert all(scene.private.store.find_blob(GUID, layer.digest) == layer.content for layer in layers)
+    parts = [each for each in scene.private.requests if each.method == "PATCH"]
+    assert {each.headers["content-length"] for each in parts} == {str(MIB)}
+
+
 async def test_a_blob_that_no_part_of_is_short_enough_says_so(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.private.longest_body = 100_000

@@ -173,6 +173,22 @@ def test_E8_nobody_asks_a_host_that_wants_quiet(
     assert waits == [pytest.approx(21600.0, abs=5.0)] * 3
 
 
+@pytest.mark.parametrize("past", ["0", "Mon, 01 Jan 2024 00:00:00 GMT"])
+def test_a_host_that_refuses_and_names_a_time_that_is_over_is_left_alone_all_the_same(
+    registry: RegistrySimulator, open_repository: OpenRepository, past: str
+) -> None:
+    registry.fail("GET", "manifests", Refuse(429, headers={"Retry-After": past}), times=None)
+
+    waits = []
+    for _ in range(100):
+        with pytest.raises(RateLimited) as limited:
+            open_repository().fetch_manifest("1")
+        waits.append(limited.value.retry_after)
+
+    assert len(registry.requests) <= 2
+    assert waits[1:] == [pytest.approx(5.0, abs=5.0)] * 99
+
+
 def test_P17_the_date_of_a_503_is_honoured(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:

@@ -513,6 +513,9 @@ async def test_an_upload_that_a_crash_has_left_is_cancelled_by_the_next_process(
     await asyncio.to_thread(scene.source.wait_for_stall)
     assert engine.list_long_uploads() == ()
     now = SHORT
+    async with asyncio.timeout(60.0):
+        while not engine.list_long_uploads():  # noqa: ASYNC110 - the start of an upload sets no event
+            await asyncio.sleep(0.01)
 
     (upload,) = engine.list_long_uploads()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from controller.engines.copy_limits import CopyLimits
 from controller.engines.open_uploads import SHORT, OpenUploads
 from controller.engines.unreliable_sources import UnreliableSources
+from controller.registry.http.urls import Url, parse_url
 from controller.registry.oci.upload_parts import PartSizes
 from reconcile.copying_ports import CheckDepth, OpenUpload, Signatures, TargetState
 from reconcile.errors import Conflict, Denied, Invalid, NotFound, RateLimited, Unavailable
@@ -507,14 +509,18 @@ async def test_an_upload_that_a_crash_has_left_is_cancelled_by_the_next_process(
     await scene.push(SAMPLE)
     scene.private.resumable = True
     scene.source.fail("GET", LAYER.digest, Stall(after=1_000_000))
-    engine, now = scene.engine(), 0.0
-    engine._resources.open_uploads = OpenUploads(lambda: now)
+    engine = scene.engine()
+    engine._resources.open_uploads = OpenUploads(itertools.count(0.0, SHORT).__next__)
     copying = asyncio.ensure_future(scene.copy(engine))
     await asyncio.to_thread(scene.source.wait_for_stall)
-    assert engine.list_long_uploads() == ()
-    now = SHORT
+    others = [blob for blob in SAMPLE.blobs if blob != LAYER]
+
+    def is_alone() -> bool:
+        are_done = all(scene.private.store.find_blob(GUID, blob.digest) is not None for blob in others)
+        return are_done and len(engine.list_long_uploads()) == 1
+
     async with asyncio.timeout(60.0):
-        while not engine.list_long_uploads():  # noqa: ASYNC110 - the start of an upload sets no event
+        while not is_alone():  # noqa: ASYNC110 - the end of an upload sets no event
             await asyncio.sleep(0.01)
 
     (upload,) = engine.list_long_uploads()
@@ -526,6 +532,22 @@ async def test_an_upload_that_a_crash_has_left_is_cancelled_by_the_next_process(
     with pytest.raises(asyncio.CancelledError):
         await copying
     assert engine.list_long_uploads() == ()
+
+
+def test_an_upload_is_known_where_it_continues_once_it_has_lasted() -> None:
+    now, sessions = 0.0, list[Url]()
+    uploads, target = OpenUploads(lambda: now), parse_image_reference("cache.example/a:1")
+
+    with uploads.watching(target, sessions):
+        now = SHORT
+        assert uploads.list_long() == (), "it has no session yet"
+        sessions.append(parse_url("https://cache.example/v2/1"))
+        sessions.append(parse_url("https://cache.example/v2/2?_state=x"))
+        assert uploads.list_long() == (OpenUpload(target, "https://cache.example/v2/2?_state=x"),)
+        with uploads.watching(target, sessions[:1]):
+            assert len(uploads.list_long()) == 1, "the other one is short"
+
+    assert uploads.list_long() == ()
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x/", "http://[", "http://user:p@x/"])

@@ -44,6 +44,10 @@ class Signatures(StrEnum):
 
     COPIED = "copied"
     NONE = "none"
+    OF_INDEX = "of-index-not-copied"
+    """Nothing refers to the manifest that was copied; what refers to its index stays with that."""
+    UNKNOWN = "unknown"
+    """The source does not let anybody find out."""
     SKIPPED = "skipped"
     DENIED = "unknown: denied"
     """The source does not let its signatures be read; those that it does let be read were copied."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from controller.registry.oci.referrers import cosign_tags, list_referrers
 from controller.registry.oci.repository import Repository
 from reconcile.copying_ports import Signatures
-from reconcile.errors import Denied, DockerCacheError, NotFound
+from reconcile.errors import DockerCacheError, NotFound
 from reconcile.references import Digest
 
 
@@ -22,8 +22,6 @@ def find_signatures_of_index(source: Repository, index: Digest) -> Signatures:
                 if source.head_manifest(tag).digest is None:  # it does not tell, so it is read
                     source.fetch_manifest(tag)
                 return Signatures.OF_INDEX
-    except Denied:
-        return Signatures.DENIED
     except DockerCacheError:
         return Signatures.UNKNOWN
     return Signatures.NONE

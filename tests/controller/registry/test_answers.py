@@ -118,7 +118,7 @@ def test_a_manifest_that_is_denied_to_a_look_is_read(
 
     assert str(open_repository().head_manifest("1").digest) == SAMPLE.manifest.digest
 
-    assert [each.method for each in registry.requests] == ["HEAD", "GET"]
+    assert [each.method for each in registry.requests if "/manifests/" in each.path] == ["HEAD", "GET"]
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -158,7 +158,8 @@ def test_a_blob_that_cannot_be_looked_up_is_read_by_one_byte(
     missing = Descriptor(BLOB.media_type, SAMPLE_DIGEST, 7)
     assert repository.find_blob(missing.digest) is None
     assert why_not_held(repository, missing) == "is not there"
-    assert {each.headers["range"] for each in registry.requests if each.method == "GET"} == {"bytes=0-0"}
+    reads = [each for each in registry.requests if each.method == "GET" and "/blobs/" in each.path]
+    assert {each.headers["range"] for each in reads} == {"bytes=0-0"}
 
 
 SAMPLE_DIGEST = BLOB.digest.__class__("sha256", "0" * 64)

@@ -1,9 +1,10 @@
 """Brings blobs into the target repository: finds, mounts or uploads them, in this order of preference."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from functools import partial
 
 from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
@@ -14,7 +15,7 @@ from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
-from controller.registry.oci.results import UploadStatus, UploadTooLarge
+from controller.registry.oci.results import Repeatable, UploadStatus, UploadTooLarge
 from controller.registry.oci.upload_parts import PartedUpload
 from controller.threads import Stopped
 from reconcile.answers import RegistryCall
@@ -252,12 +253,15 @@ class BlobTransfer:
     def _send(
         self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus, moved: Callable[[Url], None]
     ) -> None:
-        resumes_before, transferred = reader.resumes, status.offset
+        resumes_before, transferred = reader.resumes, 0
 
-        def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
+        def read_from(offset: int) -> Iterator[memoryview]:
+            """Read the blob from an offset, also again when the upload was redirected."""
             nonlocal transferred
+            self._meter.add_transferred(offset - transferred)
+            transferred = offset
             try:
-                for piece in pieces:
+                for piece in checked.over(reader.pieces(offset), offset):
                     transferred += len(piece)
                     self._meter.add_transferred(len(piece))
                     yield piece
@@ -265,16 +269,15 @@ class BlobTransfer:
                 self._context.resources.unreliable.add(self._source.image, error)
                 raise
 
-        self._meter.add_transferred(status.offset)
         most = self._most_at_once()
         try:
-            pieces = counted(checked.over(reader.pieces(status.offset), status.offset))
             if most is None:
+                pieces = Repeatable(partial(read_from, status.offset))
                 self._target.upload_blob(
                     status.session, checked.blob, pieces, offset=status.offset, call=status.call
                 )
             else:
-                PartedUpload(self._target, checked.blob, most=most, moved=moved).send(status, pieces)
+                PartedUpload(self._target, checked.blob, most=most, moved=moved).send(status, read_from)
         except BaseException:
             self._meter.add_transferred(-transferred)
             raise

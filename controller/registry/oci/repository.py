@@ -186,7 +186,7 @@ class Repository:
 
     def _find_blob(self, digest: Digest) -> BlobHead | None:
         subject = self.session.subject(str(digest))
-        request = Request("HEAD", self.session.url(f"blobs/{digest}"))
+        request = Request("HEAD", self.session.url(f"blobs/{digest}"), may_leave=True)
         with self.session.send(request, self._push, subject) as response:
             if response.status == 200:
                 return BlobHead(response.length)
@@ -203,7 +203,8 @@ class Repository:
 
     def _find_blob_by_reading(self, digest: Digest, subject: str) -> BlobHead | None:
         """Look up a blob by reading its first byte, for registries that refuse HEAD requests."""
-        request = Request("GET", self.session.url(f"blobs/{digest}"), {"Range": "bytes=0-0"})
+        url = self.session.url(f"blobs/{digest}")
+        request = Request("GET", url, {"Range": "bytes=0-0"}, may_leave=True)
         with self.session.send(request, self._push, subject) as response:
             match response.status:
                 case 200:
@@ -238,6 +239,7 @@ class Repository:
             ranged,
             total=self.session.timeouts.for_blob(blob.size),
             is_urgent=offset > 0,
+            may_leave=True,
         )
         response = self.session.send(request, self._pull, subject)
         try:
@@ -317,8 +319,8 @@ class Repository:
         Args:
             session: Where the upload continues.
             blob: What is uploaded.
-            pieces: Its bytes from the offset on.
-            offset: How many bytes the session holds.
+            pieces: Its bytes from the offset on. If they can be iterated over again, a redirect is followed.
+            offset: How many bytes the session holds already.
             call: How the session came about.
 
         Raises:
@@ -332,7 +334,7 @@ class Repository:
         total = self.session.timeouts.for_blob(blob.size)
         request = Request("PUT", closing_url(session, blob.digest), headers, pieces, total=total)
         header = self.session.header(self._push, subject)
-        with self.session.send_once(request, header) as response:
+        with self.session.send_upload(request, header) as response:
             if response.status in _STORED:
                 response.drain()
                 stored = digest_header(response.headers)
@@ -384,7 +386,7 @@ class Repository:
         total = self.session.timeouts.for_blob(length)
         request = Request("PATCH", session, headers, pieces, total=total)
         header = self.session.header(self._push, subject)
-        with self.session.send_once(request, header) as response:
+        with self.session.send_upload(request, header) as response:
             if response.status in _STORED:
                 response.drain()
                 location = response.headers.get("Location")

@@ -4,16 +4,20 @@ Source: OCI distribution specification, "Pushing a blob in chunks".
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from controller.registry.http.urls import Url
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
-from controller.registry.oci.results import UploadStatus
+from controller.registry.oci.results import Repeatable, UploadStatus
 
 _MIB = 1024 * 1024
 _SIZES = (64 * _MIB, 16 * _MIB, 4 * _MIB, _MIB)
 """Bytes of parts that are attempted one after the other; the last is what nginx takes by default."""
+
+BlobBytes = Callable[[int], Iterator[memoryview]]
+"""Reads the bytes of a blob from an offset on."""
 
 
 class PartSizes:
@@ -50,20 +54,24 @@ class PartSizes:
 
 
 class _Bytes:
-    """Pieces of bytes as they come, divided anew."""
+    """The bytes of a blob in order, divided anew; they are read again only where that is asked for."""
 
-    def __init__(self, pieces: Iterable[memoryview]) -> None:
-        self._pieces = iter(pieces)
-        self._left = memoryview(b"")
+    def __init__(self, read_from: BlobBytes, offset: int) -> None:
+        self._read_from, self._offset = read_from, offset
+        self._pieces, self._left = read_from(offset), memoryview(b"")
 
-    def take(self, count: int) -> Iterator[memoryview]:
-        """Yield the next bytes, so many of them."""
+    def take(self, offset: int, count: int) -> Iterator[memoryview]:
+        """Yield so many bytes from an offset on."""
+        if offset != self._offset:  # the request that took them was redirected
+            self._offset = offset
+            self._pieces, self._left = self._read_from(offset), memoryview(b"")
         while count:
             piece = self._left if len(self._left) else next(self._pieces, None)
             if piece is None:
                 return
             self._left, piece = piece[count:], piece[:count]
             count -= len(piece)
+            self._offset += len(piece)
             yield piece
 
 
@@ -82,13 +90,18 @@ class PartedUpload:
     ) -> None:
         self._repository, self._blob, self._most, self._moved = repository, blob, most, moved
 
-    def send(self, status: UploadStatus, pieces: Iterable[memoryview]) -> None:
+    def send(self, status: UploadStatus, read_from: BlobBytes) -> None:
         """Send the bytes of the blob from where an upload stands, and complete it with the last part."""
-        rest, session, offset, most = _Bytes(pieces), status.session, status.offset, self._most
-        while self._blob.size - offset > most:
-            part = rest.take(most)
-            session = self._repository.append_to_upload(session, self._blob, part, offset=offset, length=most)
-            self._moved(session)
-            offset += most
-        last = rest.take(self._blob.size - offset)
-        self._repository.upload_blob(session, self._blob, last, offset=offset, call=status.call)
+        session, offset, most = status.session, status.offset, self._most
+        pieces = Repeatable(partial(read_from, offset))
+        if self._blob.size - offset > most:
+            rest = _Bytes(read_from, offset)
+            while self._blob.size - offset > most:
+                part = Repeatable(partial(rest.take, offset, most))
+                session = self._repository.append_to_upload(
+                    session, self._blob, part, offset=offset, length=most
+                )
+                self._moved(session)
+                offset += most
+            pieces = Repeatable(partial(rest.take, offset, self._blob.size - offset))
+        self._repository.upload_blob(session, self._blob, pieces, offset=offset, call=status.call)

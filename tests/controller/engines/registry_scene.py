@@ -54,6 +54,7 @@ class Scene:
         self.image = parse_image_reference(f"{source.address}/team/app:1")
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
         self.policy = ClientPolicy()
+        self.source_hosts: tuple[str, ...] = ()
         self.engines: list[RegistryCopy] = []
 
     def engine(
@@ -65,10 +66,13 @@ class Scene:
     ) -> RegistryCopy:
         client = Registries(
             {
-                self.source.address: RegistrySettings(plain_http=True),
+                self.source.address: RegistrySettings(
+                    plain_http=True,
+                    allowed_networks=(ip_network("127.0.0.0/8"),),
+                    other_hosts=self.source_hosts,
+                ),
                 self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
-            allowed_networks=(ip_network("127.0.0.0/8"),),
             timeouts=UNHURRIED,
             retries=Retries(attempts=2, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
             policy=self.policy,

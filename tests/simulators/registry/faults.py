@@ -37,6 +37,13 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Redirect a request to its own path and query with `moved=1` added."""
+
+    status: int = 307
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Answer as usual, but close the connection after so many bytes of the body."""
 
@@ -85,7 +92,19 @@ class Meanwhile:
     do: Callable[[], None]
 
 
-Action = Refuse | Raw | Redirect | Cut | CutUpload | Stall | OtherBytes | WithHeaders | NoHeaders | Meanwhile
+Action = (
+    Refuse
+    | Raw
+    | Redirect
+    | Moved
+    | Cut
+    | CutUpload
+    | Stall
+    | OtherBytes
+    | WithHeaders
+    | NoHeaders
+    | Meanwhile
+)
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from tests.simulators.registry.faults import (
     CutUpload,
     Fault,
     Meanwhile,
+    Moved,
     NoHeaders,
     OtherBytes,
     Raw,
@@ -215,12 +216,19 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
             super().handle()
 
-    def _run(self) -> None:
+    def _action(self) -> Action | None:
+        """Find what to do wrong now; a proxy in front refuses what is too long before anything else."""
         registry = self.server.registry
-        self.body = b""
+        if int(self.headers.get("Content-Length") or 0) > (registry.longest_body or sys.maxsize):
+            page = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
+            return Refuse(413, page, {"Content-Type": "text/html"}, early=True)
         with registry.lock:
             fault = next((each for each in registry.faults if each.hits(self.command, self.path)), None)
-        action = None if fault is None else fault.action
+        return None if fault is None else fault.action
+
+    def _run(self) -> None:
+        self.body = b""
+        action = self._action()
         if isinstance(action, Refuse) and action.early:
             self.close_connection = True
             self._send(_Answer(action.status, action.body, action.headers))
@@ -229,13 +237,6 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if isinstance(action, CutUpload):
             self._cut_upload(action.after)
-            return
-        if int(self.headers.get("Content-Length") or 0) > (registry.longest_body or sys.maxsize):
-            self.close_connection = True
-            page = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
-            self._send(_Answer(413, page, {"Content-Type": "text/html"}))
-            self.wfile.flush()
-            self._linger()
             return
         if not self._is_allowed_early():
             self.close_connection = True
@@ -248,6 +249,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(_Answer(action.status, action.body, action.headers))
             case Redirect():
                 self._send(_Answer(action.status, headers={"Location": action.location}))
+            case Moved():
+                location = f"{self.path}{'&' if '?' in self.path else '?'}moved=1"
+                self._send(_Answer(action.status, headers={"Location": location}))
             case Raw():
                 self._log(0)
                 self.wfile.write(action.answer)

@@ -21,6 +21,7 @@ from tests.simulators.registry import (
     Cut,
     CutUpload,
     Meanwhile,
+    Moved,
     OtherBytes,
     Refuse,
     RegistrySimulator,
@@ -378,6 +379,19 @@ async def test_a_part_that_breaks_is_sent_again_from_where_it_arrived(scene: Sce
 
     assert await scene.copied() == SAMPLE.manifest
     assert copied.transferred == sum(len(blob.content) for blob in SAMPLE.blobs)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_part_that_is_redirected_is_read_again(scene: Scene, method: str, after: int) -> None:
+    await scene.push(images.image([LAYER]))
+    scene.private.longest_body = MIB
+    scene.private.fail(method, f"/{GUID}/blobs/uploads/", Moved(), after=after)
+
+    copied = await scene.copy()
+
+    assert scene.private.store.find_blob(GUID, LAYER.digest) == LAYER.content
+    assert copied.transferred > len(LAYER.content)
 
 
 async def test_a_wrong_blob_is_not_completed_in_parts_either(scene: Scene) -> None:

@@ -13,6 +13,17 @@ MAX_CODE = 128
 """Characters of an error's code, some of which are the words of other systems."""
 
 
+class Verdict(StrEnum):
+    """What a caller may do after a refusal."""
+
+    FINAL = "final"
+    """The same request will be refused again."""
+    AGAIN = "again"
+    """The same request may succeed later."""
+    OTHER_WAY = "other way"
+    """Another request may reach the same goal; where there is none left, the refusal is final."""
+
+
 class ErrorCode(StrEnum):
     """The codes that code compares; any other code is only shown.
 
@@ -74,6 +85,9 @@ class ErrorCode(StrEnum):
     DIGEST_INVALID = "DIGEST_INVALID"
     MANIFEST_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
     MANIFEST_INVALID = "MANIFEST_INVALID"
+    RANGE_INVALID = "RANGE_INVALID"
+    SIZE_INVALID = "SIZE_INVALID"
+    TOO_MANY_REQUESTS = "TOOMANYREQUESTS"
     UNSUPPORTED = "UNSUPPORTED"
 
     # Store
@@ -102,12 +116,15 @@ class DockerCacheError(Exception):
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator, of at most 1024 characters; never holds credentials.
         moved: Bytes that were moved for a copy before it failed.
+        verdict: What the other system's answer leaves to be done; None where nothing was answered, or where
+            nobody has to know.
     """
 
     system: str
     code: str
     detail: str
     moved: int = field(default=0, init=False)
+    verdict: Verdict | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         """Bound what is shown and kept, whatever other systems' texts a message was made of."""

@@ -1,5 +1,6 @@
 """Builds the loops of a process from the config and open resources."""
 
+from controller.abandoned_uploads import AbandonedUploads
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
@@ -180,6 +181,7 @@ def assemble(
         unused=unused,
         pull_login=PullLogin(login, use_login),
         certificates=certificates,
+        uploads=AbandonedUploads(engine, store.open_uploads),
         admin=admin,
     )
 

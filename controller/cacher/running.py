@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -13,6 +13,7 @@ from controller.cacher.copying import JobCopies
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
+from reconcile.answers import WAITED_FOR
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, NotFound, RateLimited, Unavailable
 from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
@@ -21,7 +22,17 @@ log = structlog.get_logger(scope="cacher")
 
 RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by the number of attempts
 RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
+LONGEST_WAITING = 2 * 86400.0
+"""Seconds in all that a job waits for a registry which says that it does not serve, or store, for now."""
 PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """How often in a row, and for how long in all, a job has waited without using up attempts."""
+
+    count: int = 0
+    seconds: float = 0.0
 
 
 class JobRunner:
@@ -40,8 +51,7 @@ class JobRunner:
         self._listeners, self._process = dependencies.listeners, dependencies.process
         self._requests, self._credentials, self._copies = requests, credentials, copies
         self._failed_bytes = dependencies.failed_bytes
-        self._rate_limits: dict[JobId, int] = {}
-        """How often in a row the attempts at a job met a rate limit."""
+        self._waits: dict[JobId, _Waits] = {}
         self._moved_in_vain: dict[JobId, int] = {}
         """The bytes that failed attempts at open jobs have moved."""
 
@@ -135,7 +145,7 @@ class JobRunner:
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
-        self._rate_limits.pop(job.job_id, None)
+        self._waits.pop(job.job_id, None)
         await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
         await self._report_cached(job, image, copied, time.monotonic() - started)
         return None
@@ -181,14 +191,19 @@ class JobRunner:
 
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
-        if isinstance(error, RateLimited):
-            # A rate limit says nothing about the copy: it uses up no attempt. A registry that names a time
-            # which is too short is asked ever more seldom.
-            count = self._rate_limits[job.job_id] = self._rate_limits.pop(job.job_id, 0) + 1
-            named = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
-            seconds = max(named, RETRY_PAUSE(count))
+        if isinstance(error, RateLimited) or error.code in WAITED_FOR:
+            # It says nothing about the copy: it uses up no attempt. A registry that names a time which is too
+            # short is asked ever more seldom.
+            waits = self._waits.pop(job.job_id, _Waits())
+            unnamed = RATE_LIMIT_PAUSE if isinstance(error, RateLimited) else 0.0
+            named = unnamed if error.retry_after is None else error.retry_after
+            seconds = max(named, RETRY_PAUSE(waits.count + 1))
+            if waits.seconds + seconds > LONGEST_WAITING:
+                await self._fail(job, f"{ErrorCode.GAVE_UP}: after {waits.count} waits, last {failure}")
+                return None
+            self._waits[job.job_id] = _Waits(waits.count + 1, waits.seconds + seconds)
             return await self._postpone(job, failure, seconds, attempts=job.attempts - 1)
-        self._rate_limits.pop(job.job_id, None)
+        self._waits.pop(job.job_id, None)
         pause = max(error.retry_after or 0.0, RETRY_PAUSE(job.attempts))
         return await self._retry_or_fail(job, failure, pause)
 
@@ -215,7 +230,7 @@ class JobRunner:
         return seconds
 
     async def _fail(self, job: CacheJob, failure: str) -> None:
-        self._rate_limits.pop(job.job_id, None)
+        self._waits.pop(job.job_id, None)
         self._moved_in_vain.pop(job.job_id, None)
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()

@@ -21,7 +21,14 @@ from controller.registry.oci.manifests import Index, Manifest
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
-from reconcile.copying_ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
+from reconcile.copying_ports import (
+    BlobLocations,
+    CopiedImage,
+    OpenUpload,
+    ResolvedImage,
+    Signatures,
+    TargetState,
+)
 from reconcile.errors import DockerCacheError, Invalid, NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import CacheRepositories, Digest, ImageReference
@@ -55,6 +62,10 @@ class RegistryCopy(BaseEngine):
         """End the threads and close the connections; the copies must have ended."""
         self._resources.close()
         await super().close()
+
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        """List the uploads that have lasted for a while and are not done."""
+        return self._resources.open_uploads.list_long()
 
     async def copy(
         self,

@@ -17,6 +17,7 @@ from controller.store.database import Database, database_at, database_in_memory,
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
+from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.restoring import Restored, complete_restore
@@ -43,6 +44,7 @@ class Store:
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     sealing: Sealing
+    open_uploads: SqlOpenUploads
     path: Path | None = None
     restored: Restored | None = None
 
@@ -97,6 +99,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         Sealing(database, journal_key),
+        SqlOpenUploads(database, cipher),
         path,
         restored,
     )

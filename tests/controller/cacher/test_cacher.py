@@ -151,9 +151,9 @@ class Bench:
         order = Order(Goal.CACHE, since=0.0)
         assert self.control.place_order(ProcessGuid(process_guid), order, lambda *_: None)
 
-    async def ended(self, job: CacheJob, *, look_every: float = 0.01) -> CacheJob:
+    async def ended(self, job: CacheJob, *, look_every: float = 0.01, within: float = 100_000) -> CacheJob:
         """Wait until a job is over."""
-        async with asyncio.timeout(100_000):
+        async with asyncio.timeout(within):
             while True:
                 found = await self.store.records.find_job(job.job_id)
                 assert found is not None
@@ -857,6 +857,68 @@ class TestRepeats:
 
         assert ended.state is JobState.CACHED
         assert loop.time() - begun > 200.0
+
+    @pytest.mark.looptime
+    async def test_a_registry_that_is_unavailable_and_names_no_time_gets_half_an_hour(
+        self, bench: Bench
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        bench.registries.copy_failures += [
+            Unavailable("registry", "http-503", "x", retry_after=seconds) for seconds in (None, 0.0) * 20
+        ]
+        begun = loop.time()
+
+        ended = await bench.ended(await bench.cacher.request(request()), look_every=10.0)
+
+        assert (ended.state, ended.attempts) == (JobState.FAILED, MAX_ATTEMPTS)
+        assert loop.time() - begun > 600.0
+
+    @pytest.mark.looptime
+    @pytest.mark.parametrize("code", ["read-only", "disk-full", "quota-exceeded", "storage-failed"])
+    async def test_a_registry_that_stores_nothing_for_hours_is_waited_for_and_uses_up_no_attempt(
+        self, bench: Bench, code: str
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        bench.registries.copy_failures += [Unavailable("registry", code, "x")] * 40
+        begun = loop.time()
+
+        ended = await bench.ended(await bench.cacher.request(request()), look_every=100.0)
+
+        assert (ended.state, ended.attempts) == (JobState.CACHED, 1)
+        assert loop.time() - begun > 3600.0
+
+    @pytest.mark.looptime
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=43_000.0),
+            RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=86_000.0),
+            Unavailable("registry", "read-only", "x", retry_after=60_000.0),
+        ],
+    )
+    async def test_a_job_does_not_wait_for_ever_for_a_registry_that_never_serves(
+        self, bench: Bench, refusal: Unavailable
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        bench.registries.copy_failures += [refusal] * 100
+        begun = loop.time()
+
+        ended = await bench.ended(await bench.cacher.request(request()), look_every=5000.0, within=1_000_000)
+
+        assert ended.state is JobState.FAILED
+        assert ended.failure.startswith("gave-up: after ")
+        assert refusal.code in ended.failure
+        assert 80_000.0 < loop.time() - begun <= 2 * 86_400.0 + 5000.0  # looked at so seldom
+
+    @pytest.mark.looptime
+    async def test_other_failures_between_two_waits_start_the_count_of_waits_anew(self, bench: Bench) -> None:
+        limited = RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=86_000.0)
+        for _ in range(3):
+            bench.registries.failures += [limited, limited, Unavailable("registry", "connection", "x")]
+
+        ended = await bench.ended(await bench.cacher.request(request()), look_every=5000.0, within=1_000_000)
+
+        assert ended.state is JobState.CACHED
 
 
 class TestProgress:

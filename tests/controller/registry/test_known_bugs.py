@@ -8,7 +8,7 @@ import pytest
 
 from controller.registry.oci.blobs import BlobReader
 from controller.registry.oci.manifests import Index, Manifest, parse_document
-from reconcile.errors import Denied, Invalid, NotFound, Unavailable
+from reconcile.errors import Denied, Invalid, Unavailable
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import OpenRepository
 from tests.controller.registry.test_registries import BLOB, LAYER, SAMPLE, put, read_all
@@ -159,7 +159,7 @@ def test_D3_the_newest_location_is_the_one_that_counts(
 
     assert status is not None
     assert status.offset == 1000
-    with pytest.raises(NotFound):
+    with pytest.raises(Unavailable, match="BLOB_UPLOAD_UNKNOWN"):
         repository.upload_blob(session, BLOB, [memoryview(LAYER.content)])
     repository.upload_blob(status.session, BLOB, [memoryview(LAYER.content)[1000:]], offset=1000)
     assert registry.store.find_blob("new/app", LAYER.digest) == LAYER.content

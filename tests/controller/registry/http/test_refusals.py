@@ -110,9 +110,11 @@ def test_a_rate_limit_without_a_time_leaves_it_to_the_queue() -> None:
 
 
 RETRY_AFTER: list[tuple[str | None, float | None]] = [
-    ("0", 0.0),
+    ("0", None),
     ("Mon, 01 Jan 2024 00:02:00 GMT", 120.0),
-    ("Sun, 31 Dec 2023 00:00:00 GMT", 0.0),
+    ("Sun, 31 Dec 2023 00:00:00 GMT", None),
+    ("Mon, 01 Jan 2024 00:00:00 GMT", None),
+    ("Mon, 01 Jan 1900 00:00:00 -2400", None),
     ("soon", None),
     ("-5", None),
     ("1.5", None),
@@ -125,7 +127,9 @@ RETRY_AFTER: list[tuple[str | None, float | None]] = [
 
 
 @pytest.mark.parametrize(("value", "expected"), RETRY_AFTER)
-def test_retry_after_is_seconds_or_a_date(value: str | None, expected: float | None) -> None:
+def test_retry_after_is_seconds_or_a_date_and_a_time_that_is_over_is_none(
+    value: str | None, expected: float | None
+) -> None:
     assert expected == parse_retry_after(value, lambda: datetime(2024, 1, 1, tzinfo=UTC))
 
 

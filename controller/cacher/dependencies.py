@@ -14,6 +14,7 @@ from reconcile.copying_ports import (
     ResolvedImage,
     Signatures,
 )
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.orders import Order
 from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords
@@ -66,6 +67,7 @@ class CacherDependencies:
         cache: The names of copies in the private registry.
         sharing: Which sources may share a copy.
         listeners: Are told of each request for a copy, and of each job that has ended.
+        failed_bytes: Keeps copies from moving ever more bytes in vain.
     """
 
     engine: CopyEngine
@@ -80,3 +82,4 @@ class CacherDependencies:
     listeners: JobListeners
     gate: JobGate
     process: Process
+    failed_bytes: FailedBytesBudget

@@ -7,6 +7,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from controller.engines.contents import CopyContents, index_of, look_up, read_contents, resolve
@@ -16,13 +17,21 @@ from controller.engines.presence import find_missing
 from controller.engines.progress import CopyProgress, ProgressMeter
 from controller.engines.reading_back import read_back
 from controller.engines.showing import show_blobs
+from controller.registry.http.urls import parse_url
 from controller.registry.oci.platforms import Platform
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.results import ManifestHead
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
-from reconcile.copying_ports import CheckDepth, IndexContents, ResolvedImage, Signatures, SourceContent
-from reconcile.errors import NotFound
+from reconcile.copying_ports import (
+    CheckDepth,
+    IndexContents,
+    OpenUpload,
+    ResolvedImage,
+    Signatures,
+    SourceContent,
+)
+from reconcile.errors import Invalid, NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
 from reconcile.trust import BlobHolder, Reader
@@ -172,6 +181,22 @@ class BaseEngine(ABC):
             self._registries.repository(target, None, cancellation).delete_manifest(digest)
 
         await in_thread(work, self._lookup_threads, cancellation)
+
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        """List the uploads that have lasted for a while and are not done."""
+        return ()
+
+    async def cancel_upload(self, upload: OpenUpload) -> bool:
+        """Cancel an upload that an earlier process has left; return whether the registry has dropped it."""
+        cancellation = Cancellation()
+
+        def work() -> bool:
+            with suppress(Invalid):
+                repository = self._registries.repository(upload.target, None, cancellation)
+                return repository.cancel_upload(parse_url(upload.url))
+            return False
+
+        return await in_thread(work, self._lookup_threads, cancellation)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy in the private registry and verify its digests.

@@ -34,6 +34,7 @@ from reconcile.copying_ports import (
     CheckDepth,
     CopiedImage,
     IndexContents,
+    OpenUpload,
     ResolvedImage,
     Signatures,
     SourceContent,
@@ -80,6 +81,13 @@ class CountedRegistries:
 
     def progress(self, target: ImageReference) -> Progress | None:
         return None
+
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        return ()
+
+    async def cancel_upload(self, upload: OpenUpload) -> bool:
+        self.cache_requests += 1
+        return True
 
     async def resolve(
         self,

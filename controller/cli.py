@@ -60,6 +60,9 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "rebuild": Place(
             "recovery_commands", "rebuild", "Adopt copies and apps that the database does not know."
         ),
+        "seal-anew": Place(
+            "recovery_commands", "seal_anew", "Seal stored logins with the newest journal key."
+        ),
         "pause": Place("control_commands", "pause", "Let the daemon start no new work until `resume`."),
         "resume": Place("control_commands", "resume", "Let a paused daemon resume its work."),
         "reset-circuit-breaker": Place(

@@ -38,6 +38,8 @@ class ErrorCode(StrEnum):
     ADDRESS_REFUSED = "address-refused"
     """The host has an address that images must not be fetched from."""
     BAD_CREDENTIALS = "bad-credentials"
+    BUSY = "busy"
+    """As many connections to the host are in use as the operator allows."""
     CERTIFICATE = "certificate"
     CONNECTION = "connection"
     CUT = "cut"
@@ -51,6 +53,8 @@ class ErrorCode(StrEnum):
     """The private registry keeps bytes that are wrong although the right ones were sent again."""
     ORIGIN_REFUSED = "origin-refused"
     """The registry leads to another registry of the config, which a session of its own alone may ask."""
+    OUT_OF_RESOURCES = "out-of-resources"
+    """This process, or its machine, has no file descriptor, port or memory left for a connection."""
     QUOTA_EXCEEDED = "quota-exceeded"
     """The registry's own limit on what it stores is reached."""
     READ_ONLY = "read-only"
@@ -92,6 +96,8 @@ class ErrorCode(StrEnum):
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
+    FAILED_BYTES = "failed-bytes"
+    """The organization's copies have moved as many bytes in vain as they may in a day."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """The source registry did not say what a reference means; what it did is in the detail."""
 
@@ -106,12 +112,14 @@ class DockerCacheError(Exception):
         detail: One line for an operator; never holds credentials.
         verdict: What the other system's answer leaves to be done; None where nothing was answered, or where
             nobody has to know.
+        moved: Bytes that were moved for a copy before it failed.
     """
 
     system: str
     code: str
     detail: str
     verdict: Verdict | None = field(default=None, kw_only=True)
+    moved: int = field(default=0, init=False)
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -42,6 +42,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             failures=circuit.failures,
             last=circuit.last_failure,
             retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
+            cell=circuit.only_cell,
         ),
         cache_registry=dependencies.cache.address,
         images=images,
@@ -56,6 +57,17 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         former_registries=former_registries(dependencies.cache, stored, daemon.watching.former_lrps),
         unhealthy_registries=await unhealthy_messages(daemon.health, dependencies.stored.records),
         certificate_warnings=daemon.certificates.warnings,
+        set_aside=[
+            pb.SetAside(
+                organization=each.organization,
+                cache_guid=each.image,
+                failures=each.breaker.failures,
+                last=each.breaker.last_failure,
+                retry_at=(each.breaker.opened_at or 0.0) + each.breaker.retry_after,
+                cell=each.breaker.only_cell,
+            )
+            for each in daemon.breaker.set_aside
+        ],
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})

@@ -239,6 +239,14 @@ class Servicer(AdminServicer):
             replaced = await self._dependencies.recovery.backups.receive(parts)
             return pb.RestoreBackupResponse(replaced=str(replaced))
 
+    async def SealAnew(self, _: pb.SealAnewRequest, context: Context) -> pb.SealAnewResponse:
+        """Seal with the first journal key what an older one has sealed."""
+        async with self._changing(context, "SealAnew", {}):
+            sealed = await self._dependencies.recovery.sealing.seal_anew()
+            return pb.SealAnewResponse(
+                values=sealed.values, renewed=sealed.renewed, unreadable=sealed.unreadable
+            )
+
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         """Start no new work except what an operator asks for."""
         async with self._changing(context, "Pause", {}):

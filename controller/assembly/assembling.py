@@ -30,6 +30,7 @@ from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import pull_login
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
@@ -77,6 +78,7 @@ def assemble(
             listeners=listeners,
             gate=control,
             process=process,
+            failed_bytes=FailedBytesBudget(config.max_failed_bytes_per_day),
         )
     )
     presence = PresenceLoop(

@@ -92,7 +92,8 @@ class RegistryCopy(BaseEngine):
                     cancellation=cancellation,
                     resources=self._resources,
                 )
-                return await self._copy(context, image, state)
+                with meter.telling_errors():
+                    return await self._copy(context, image, state)
             finally:
                 del self._running[target]
 

@@ -1,8 +1,8 @@
 """Keeps the journal of open migrations: encrypted in the database with a key, in memory without one.
 
 Only the process GUID of a migrated LRP and the state of its migration are in plain text. The first key
-encrypts and all keys decrypt, so a key is rotated by writing a new one above it. Rows are short-lived: the
-old key can be removed when no row from its time is left.
+encrypts and all keys decrypt, so a key is rotated by writing a new one above it; `sealing` encrypts anew what
+an older key has encrypted.
 """
 
 from cryptography.fernet import InvalidToken, MultiFernet

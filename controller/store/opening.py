@@ -22,6 +22,7 @@ from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
+from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Store:
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     open_uploads: SqlOpenUploads
+    sealing: Sealing
     path: Path | None = None
     restored: Restored | None = None
 
@@ -95,6 +97,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlOpenUploads(database, cipher),
+        Sealing(database, journal_key),
         path,
         restored,
     )

@@ -103,7 +103,7 @@ class Timeouts:
     """How long requests may take, in seconds.
 
     Attributes:
-        connect: To connect, TLS handshake included.
+        connect: To connect: the lookup, all addresses of the host and the TLS handshake together.
         idle: Without a byte sent or received.
         total: For a request and its response, when neither holds a blob.
         grace: For a blob, in addition to the time for its size.

@@ -480,6 +480,23 @@ async def test_C20_a_bad_source_leaves_no_tag(
 
 
 @pytest.mark.parametrize(
+    ("pattern", "content", "least"),
+    [(SAMPLE.layers[0].digest, bytes(2_500_000), 2_500_000), ("/manifests/", b"<html>", 0)],
+)
+async def test_an_error_says_how_many_bytes_were_moved_in_vain(
+    scene: Scene, pattern: str, content: bytes, least: int
+) -> None:
+    await scene.push(SAMPLE)
+    scene.source.fail("GET", pattern, OtherBytes(content), times=None)
+
+    with pytest.raises(Invalid) as caught:
+        await scene.copy()
+
+    assert caught.value.moved >= least
+    assert bool(caught.value.moved) is bool(least)
+
+
+@pytest.mark.parametrize(
     ("content", "media_type", "code"),
     [
         (b" " * (4 * 1024 * 1024 + 1), images.OCI_MANIFEST, "manifest-too-large"),

@@ -7,6 +7,11 @@ system and its own code travel along as fields.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconcile.foreign_text import one_line, reason_text
+
+MAX_CODE = 128
+"""Characters of an error's code, some of which are the words of other systems."""
+
 
 class Verdict(StrEnum):
     """What a caller may do after a refusal."""
@@ -109,17 +114,22 @@ class DockerCacheError(Exception):
     Attributes:
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
-        detail: One line for an operator; never holds credentials.
+        detail: One line for an operator, of at most 1024 characters; never holds credentials.
+        moved: Bytes that were moved for a copy before it failed.
         verdict: What the other system's answer leaves to be done; None where nothing was answered, or where
             nobody has to know.
-        moved: Bytes that were moved for a copy before it failed.
     """
 
     system: str
     code: str
     detail: str
-    verdict: Verdict | None = field(default=None, kw_only=True)
     moved: int = field(default=0, init=False)
+    verdict: Verdict | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Bound what is shown and kept, whatever other systems' texts a message was made of."""
+        self.code, self.detail = one_line(self.code, MAX_CODE), reason_text(self.detail)
+        self.args = (self.system, self.code, self.detail)  # a text without a bound is not held
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -13,6 +13,7 @@ from controller.store.database import Database
 from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from controller.store.tables import migrations
 from reconcile.errors import Invalid
+from reconcile.foreign_text import reason_text
 from reconcile.lrps import ProcessGuid
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import reason_from_text
@@ -112,7 +113,7 @@ class SqlJournal:
             "entered_at": migration.entered_at,
             "ended": "" if migration.ended is None else migration.ended.value,
             "instance_guids": " ".join(sorted(migration.instance_guids)),
-            "detail": migration.detail,
+            "detail": reason_text(migration.detail),
             "is_stopgap": migration.is_stopgap,
             "retired_at": migration.retired_at,
             "drained_at": migration.drained_at,
@@ -149,7 +150,7 @@ class SqlJournal:
             entered_at=row["entered_at"],
             ended=reason_from_text(row["ended"]) if row["ended"] else None,
             instance_guids=frozenset((row["instance_guids"] or "").split()),
-            detail=row["detail"] or "",
+            detail=reason_text(row["detail"] or ""),
             is_stopgap=row["is_stopgap"],
             retired_at=row["retired_at"],
             drained_at=row["drained_at"],

@@ -43,8 +43,8 @@ class Store:
     operations: SqlOperations
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
-    open_uploads: SqlOpenUploads
     sealing: Sealing
+    open_uploads: SqlOpenUploads
     path: Path | None = None
     restored: Restored | None = None
 
@@ -89,15 +89,17 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         database = database_at(path)
     resources.callback(database.close)
     database.transact(partial(migrate, name=database.name))
+    sources = SqlOriginalSources(database, cipher)
+    database.transact(sources.hide_logins)
     return Store(
         SqlRecords(database),
         _journal(database, cipher),
-        SqlOriginalSources(database, cipher),
+        sources,
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
-        SqlOpenUploads(database, cipher),
         Sealing(database, journal_key),
+        SqlOpenUploads(database, cipher),
         path,
         restored,
     )

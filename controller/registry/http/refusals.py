@@ -17,6 +17,7 @@ from reconcile.errors import DockerCacheError, ErrorCode, Unavailable
 from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
+_MAX_ENTRIES = 1000
 _MAX_RETRY_AFTER = 86400.0
 _CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -96,7 +97,7 @@ class ErrorEntry:
 def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
     """Parse the entries of an error document; a body that is no error document has none."""
     try:
-        document = json.loads(body)
+        document = json.loads(body)  # of 64 KiB
     except (ValueError, RecursionError):
         return ()
     entries = document.get("errors") if isinstance(document, dict) else None
@@ -104,7 +105,7 @@ def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
         return ()
     return tuple(
         ErrorEntry(_text(entry.get("code")), _text(entry.get("message")), entry.get("detail"))
-        for entry in entries
+        for entry in entries[:_MAX_ENTRIES]
         if isinstance(entry, dict)
     )
 
@@ -117,7 +118,7 @@ def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
     """Write what a registry says of an error: its message and its detail, or else the begin of the body."""
     message = next((entry.message for entry in entries if entry.message), "")
     if not entries:
-        message = refusal.body[:200].decode("utf-8", "replace")
+        message = refusal.body.decode("utf-8", "replace")
     if refusal.status == 401:
         message = f"missing, or no access: {message}".rstrip(": ")
     if refusal.status == 429:

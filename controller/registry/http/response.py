@@ -90,12 +90,14 @@ class Response:
         url: Of the request, after redirects.
         method: Of the request.
         sent: Bytes of the request's body.
+        secrets: The credentials that the request was sent with, which no message may show.
     """
 
     def __init__(
         self, request: Request, raw: RawResponse, lease: ConnectionLease, throttle: TokenBucket | None = None
     ) -> None:
         self.url, self.method, self.sent = request.url, request.method, request.length
+        self.secrets = tuple(filter(None, [(request.headers.get("Authorization") or "").partition(" ")[2]]))
         self.status = raw.status
         self.headers = raw.headers
         self._raw = raw

@@ -176,7 +176,7 @@ class Session:
             response.headers,
             response.drain(),
             subject if call is RegistryCall.OTHER else f"{subject} ({call})",
-            self.identity("").secrets,
+            (*self.identity("").secrets, *response.secrets),
             method=response.method,
             length=response.sent,
             side=self._context.side,

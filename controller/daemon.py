@@ -22,6 +22,7 @@ from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
+from controller.exposed_files import exposed_files
 from controller.metrics_server import serve_metrics
 from controller.open_files import raise_limit
 from controller.process import Process
@@ -132,8 +133,12 @@ async def _open_resources(
         store = await stack.enter_async_context(
             open_store(config.database_url, journal_key=key, run_id=run_id)
         )
+        for exposed in await asyncio.to_thread(exposed_files, config):
+            log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
         if store.restored is not None:
             _report_restored(store.restored)
+        if store.sealing.has_older_keys:
+            await _seal_anew(store)
         await store.records.use_registry(config.cache_registry.address)
         await _warn_of_other_registries(store, config.cache_repositories)
         if not store.journal.is_durable:
@@ -167,6 +172,15 @@ async def _open_resources(
         )
 
 
+async def _seal_anew(store: Store) -> None:
+    """Seal with the first journal key what an older one has sealed, so that the older one can be removed."""
+    sealed = await store.sealing.seal_anew()
+    if sealed.renewed:
+        log.info("sealed-anew", values=sealed.values, renewed=sealed.renewed)
+    if sealed.unreadable:
+        log.error("sealed-by-unknown-key", values=sealed.values, unreadable=sealed.unreadable)
+
+
 def _report_restored(restored: Restored) -> None:
     """Log that a backup is in place, and which migrations it knew that are none any more."""
     log.info(
@@ -197,6 +211,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
             loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
             loops.create_task(_run_forever(running.certificates.run()), name="certificates")
+            loops.create_task(_run_forever(running.uploads.run()), name="abandoned-uploads")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")

@@ -56,6 +56,11 @@ class Metrics:
             "Bytes that were transferred between registries",
             registry=self.registry,
         )
+        self.failed_bytes = Counter(
+            f"{prefix}failed_bytes",
+            "Bytes that were transferred for copies that then failed",
+            registry=self.registry,
+        )
         self.known_copies_used = Counter(
             f"{prefix}known_copies_used",
             "Migrations to the newest copy that an app is known to have, since its source did not answer",
@@ -69,7 +74,13 @@ class Metrics:
         )
         self.circuit_open = Gauge(
             f"{prefix}circuit_open",
-            "1 while the circuit breaker is open, so that no migration starts: too many failed in a row",
+            "1 while the circuit breaker is open, so that no migration starts: those of too many "
+            "organizations and images failed",
+            registry=self.registry,
+        )
+        self.migrations_set_aside = Gauge(
+            f"{prefix}migrations_set_aside",
+            "Organizations and copies whose migrations wait, since too many of them failed in a row",
             registry=self.registry,
         )
         self.canaries = Counter(

@@ -47,7 +47,8 @@ class RegistryProbe:
         def work() -> None:
             repository = self._registries.repository(target, None, cancellation)
             with suppress(DockerCacheError):
-                repository.head_manifest(target.tag_or_digest)
+                if repository.head_manifest(target.tag_or_digest).digest is None:
+                    repository.fetch_manifest(target.tag_or_digest)
 
         await in_thread(work, self._threads, cancellation)
 
@@ -59,6 +60,6 @@ class RegistryProbe:
         def work() -> None:
             repository = self._registries.repository(self._cache.image(TASK_IMAGE), None, cancellation)
             with suppress(DockerCacheError):
-                repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(_CONTENT)])
+                repository.push_blob(blob, _CONTENT)
 
         await in_thread(work, self._threads, cancellation)

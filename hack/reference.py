@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -30,6 +30,7 @@ from controller.config import (
 from controller.config.sections import Section
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
+from reconcile.answers import RULES, Side, statuses_text
 from reconcile.phases import PHASES
 from reconcile.reasons import AppState, Reason
 
@@ -121,6 +122,32 @@ def reasons() -> str:
         lines += [f"| `{each}` | {_cell(each.meaning)} |" for each in Reason if each.state is state]
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def registry_answers() -> str:
+    """Write the table of answers of registries, in the order in which its rules are asked."""
+    rows = [
+        "| request | status | code | verdict | what the program does | operator | app developer |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for rule in RULES:
+        sides = "" if len(rule.sides) == len(Side) else f"{next(iter(rule.sides))}: "
+        status = statuses_text(rule.statuses) or "any"
+        cells = (
+            f"{sides}{_any_of(rule.calls)}",
+            f"{status}, naming a time" if rule.names_a_time else status,
+            _any_of(f"`{code}`" for code in rule.codes),
+            f"**{rule.verdict}**",
+            rule.way,
+            rule.operator,
+            rule.developer,
+        )
+        rows.append(f"| {' | '.join(map(_cell, cells))} |")
+    return "\n".join(rows)
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "any"
 
 
 def metrics() -> str:
@@ -227,6 +254,7 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "running-rules": (PAGES / "reference/configuration.md", lambda: _keys_table(RunningRuleConfig)),
     "commands": (PAGES / "reference/commands.md", command_reference),
     "reasons": (PAGES / "reference/reasons.md", reasons),
+    "registry-answers": (PAGES / "reference/registry-answers.md", registry_answers),
     "metrics": (PAGES / "reference/metrics.md", metrics),
     "admin-api": (PAGES / "reference/admin-api.md", admin_api),
     "phases": (PAGES / "explanation/migration.md", phases),

@@ -1,7 +1,7 @@
 """What copying an image needs from the systems outside, and the values that are exchanged with them."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class Signatures(StrEnum):
     UNKNOWN = "unknown"
     """The source does not let anybody find out."""
     SKIPPED = "skipped"
+    DENIED = "unknown: denied"
+    """The source does not let its signatures be read; those that it does let be read were copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,19 @@ class CopiedImage:
     blobs: tuple[Digest, ...]
     signatures: Signatures = Signatures.SKIPPED
     has_zstd_layers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload to the private registry that has neither ended nor been cancelled.
+
+    Attributes:
+        target: The copy that it is for.
+        url: Where it continues; the registry may keep state of its own in it.
+    """
+
+    target: ImageReference
+    url: str = field(repr=False)
 
 
 class TargetState(StrEnum):

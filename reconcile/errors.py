@@ -4,8 +4,24 @@ Adapters turn their system's errors into these in one function each; the
 system and its own code travel along as fields.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from reconcile.foreign_text import one_line, reason_text
+
+MAX_CODE = 128
+"""Characters of an error's code, some of which are the words of other systems."""
+
+
+class Verdict(StrEnum):
+    """What a caller may do after a refusal."""
+
+    FINAL = "final"
+    """The same request will be refused again."""
+    AGAIN = "again"
+    """The same request may succeed later."""
+    OTHER_WAY = "other way"
+    """Another request may reach the same goal; where there is none left, the refusal is final."""
 
 
 class ErrorCode(StrEnum):
@@ -27,6 +43,8 @@ class ErrorCode(StrEnum):
     ADDRESS_REFUSED = "address-refused"
     """The host has an address that images must not be fetched from."""
     BAD_CREDENTIALS = "bad-credentials"
+    BUSY = "busy"
+    """As many connections to the host are in use as the operator allows."""
     CERTIFICATE = "certificate"
     CONNECTION = "connection"
     CUT = "cut"
@@ -40,6 +58,8 @@ class ErrorCode(StrEnum):
     """The private registry keeps bytes that are wrong although the right ones were sent again."""
     ORIGIN_REFUSED = "origin-refused"
     """The registry leads to another registry of the config, which a session of its own alone may ask."""
+    OUT_OF_RESOURCES = "out-of-resources"
+    """This process, or its machine, has no file descriptor, port or memory left for a connection."""
     QUOTA_EXCEEDED = "quota-exceeded"
     """The registry's own limit on what it stores is reached."""
     READ_ONLY = "read-only"
@@ -65,6 +85,9 @@ class ErrorCode(StrEnum):
     DIGEST_INVALID = "DIGEST_INVALID"
     MANIFEST_BLOB_UNKNOWN = "MANIFEST_BLOB_UNKNOWN"
     MANIFEST_INVALID = "MANIFEST_INVALID"
+    RANGE_INVALID = "RANGE_INVALID"
+    SIZE_INVALID = "SIZE_INVALID"
+    TOO_MANY_REQUESTS = "TOOMANYREQUESTS"
     UNSUPPORTED = "UNSUPPORTED"
 
     # Store
@@ -78,6 +101,8 @@ class ErrorCode(StrEnum):
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
+    FAILED_BYTES = "failed-bytes"
+    """The organization's copies have moved as many bytes in vain as they may in a day."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """The source registry did not say what a reference means; what it did is in the detail."""
 
@@ -89,12 +114,22 @@ class DockerCacheError(Exception):
     Attributes:
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
-        detail: One line for an operator; never holds credentials.
+        detail: One line for an operator, of at most 1024 characters; never holds credentials.
+        moved: Bytes that were moved for a copy before it failed.
+        verdict: What the other system's answer leaves to be done; None where nothing was answered, or where
+            nobody has to know.
     """
 
     system: str
     code: str
     detail: str
+    moved: int = field(default=0, init=False)
+    verdict: Verdict | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Bound what is shown and kept, whatever other systems' texts a message was made of."""
+        self.code, self.detail = one_line(self.code, MAX_CODE), reason_text(self.detail)
+        self.args = (self.system, self.code, self.detail)  # a text without a bound is not held
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

@@ -1,5 +1,6 @@
 """Builds the loops of a process from the config and open resources."""
 
+from controller.abandoned_uploads import AbandonedUploads
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
@@ -29,6 +30,7 @@ from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import pull_login
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
@@ -76,6 +78,7 @@ def assemble(
             listeners=listeners,
             gate=control,
             process=process,
+            failed_bytes=FailedBytesBudget(config.max_failed_bytes_per_day),
         )
     )
     presence = PresenceLoop(
@@ -178,6 +181,7 @@ def assemble(
         unused=unused,
         pull_login=PullLogin(login, use_login),
         certificates=certificates,
+        uploads=AbandonedUploads(engine, store.open_uploads),
         admin=admin,
     )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from controller.abandoned_uploads import AbandonedUploads
 from controller.admin.dependencies import AdminDependencies
 from controller.cacher import Cacher
 from controller.canary import CanaryLoop, UnaskedCells
@@ -38,6 +39,7 @@ class DaemonLoops:
     unused: UnusedCopies
     pull_login: PullLogin
     certificates: CertificateEnds
+    uploads: AbandonedUploads
     admin: AdminDependencies
 
     async def recover(self) -> None:

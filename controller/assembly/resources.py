@@ -18,7 +18,7 @@ from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
 from controller.wiring import SMALL_TIMEOUTS, open_registries
-from reconcile.copying_ports import CheckDepth, SourceContent
+from reconcile.copying_ports import CheckDepth, OpenUpload, SourceContent
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
 
@@ -37,6 +37,12 @@ class ProcessEngine(CopyEngine, Protocol):
 
     async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
         """Delete a copy's manifest."""
+
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        """List the uploads that have lasted for a while and are not done."""
+
+    async def cancel_upload(self, upload: OpenUpload) -> bool:
+        """Cancel an upload that an earlier process has left; return whether the registry has dropped it."""
 
     async def close(self) -> None:
         """Close connections and stop threads."""

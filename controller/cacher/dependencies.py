@@ -7,6 +7,7 @@ from controller.job_listeners import JobListeners
 from controller.process import Process
 from controller.progress import Progress
 from reconcile.copying_ports import CheckDepth, ImageEngine
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.lrps import ProcessGuid
 from reconcile.orders import Order
 from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords, KnownCopies
@@ -41,6 +42,7 @@ class CacherDependencies:
     Attributes:
         cache: The names of copies in the private registry.
         listeners: Are told of each request for a copy, and of each job that has ended.
+        failed_bytes: Keeps copies from moving ever more bytes in vain.
     """
 
     engine: CopyEngine
@@ -53,3 +55,4 @@ class CacherDependencies:
     listeners: JobListeners
     gate: JobGate
     process: Process
+    failed_bytes: FailedBytesBudget

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -12,15 +13,26 @@ from controller.cacher.copying import JobCopies
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
+from reconcile.answers import WAITED_FOR
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, NotFound, RateLimited, Unavailable
-from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState, repaired_by
+from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
 
 RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by the number of attempts
 RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
+LONGEST_WAITING = 2 * 86400.0
+"""Seconds in all that a job waits for a registry which says that it does not serve, or store, for now."""
 PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """How often in a row, and for how long in all, a job has waited without using up attempts."""
+
+    count: int = 0
+    seconds: float = 0.0
 
 
 class JobRunner:
@@ -38,8 +50,10 @@ class JobRunner:
         self._cache, self._gate = dependencies.cache, dependencies.gate
         self._listeners, self._process = dependencies.listeners, dependencies.process
         self._requests, self._credentials, self._copies = requests, credentials, copies
-        self._rate_limits: dict[JobId, int] = {}
-        """How often in a row the attempts at a job met a rate limit."""
+        self._failed_bytes = dependencies.failed_bytes
+        self._waits: dict[JobId, _Waits] = {}
+        self._moved_in_vain: dict[JobId, int] = {}
+        """The bytes that failed attempts at open jobs have moved."""
 
     async def run(self, job_id: JobId) -> float | None:
         """Run a job once, and return the seconds until it must run again; None when it has ended."""
@@ -50,11 +64,16 @@ class JobRunner:
             return PAUSE_CHECK_INTERVAL
         now = self._process.clock()
         is_hastened = self._requests.take_haste(job_id)
-        if job.not_before is not None and job.not_before > now and not is_hastened:
-            return job.not_before - now
-        if not await self._bindings.list_bindings(job_id):
+        if (seconds := job.seconds_until_due(now)) > 0 and not is_hastened:
+            return seconds
+        bindings = await self._bindings.list_bindings(job_id)
+        if not bindings:
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
             return None
+        if (seconds := self._seconds_until_affordable(bindings)) > 0 and not self._requests.is_ordered(
+            job_id
+        ):
+            return await self._wait_for_budget(job, seconds)
         if self._credentials.are_missing(job):
             return await self._wait_for_credentials(job)
         if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was postponed until now
@@ -66,6 +85,38 @@ class JobRunner:
     async def interrupt(self, job: CacheJob) -> None:
         """Put a job whose copy was interrupted back into the queue."""
         await self._save(job, JobState.QUEUED, failure="interrupted")
+
+    def _seconds_until_affordable(self, bindings: Sequence[Binding]) -> float:
+        return self._failed_bytes.seconds_until_allowed(_payers(bindings), self._process.monotonic())
+
+    async def _wait_for_budget(self, job: CacheJob, seconds: float) -> float:
+        """Let a job wait whose organization has had too many bytes moved in vain; it uses up no attempt."""
+        budget = self._failed_bytes.budget
+        failure = (
+            f"{ErrorCode.FAILED_BYTES}: copies of its organization moved {budget:,} bytes in vain in a day"
+        )
+        if job.failure != failure:
+            log.error(
+                "too-many-failed-bytes",
+                job=job.job_id,
+                source_image=str(job.source),
+                bytes=budget,
+                retry_after_s=round(seconds, 1),
+            )
+        not_before = self._process.clock() + seconds
+        await self._save(job, JobState.QUEUED, attempts=job.attempts, not_before=not_before, failure=failure)
+        for binding in await self._bindings.list_bindings(job.job_id):
+            self._listeners.postponed(binding.app_guid)
+        return seconds
+
+    async def _count_failed_bytes(self, job: CacheJob, error: DockerCacheError) -> None:
+        self._process.metrics.failed_bytes.inc(error.moved)
+        self._moved_in_vain[job.job_id] = self._moved_in_vain.get(job.job_id, 0) + error.moved
+        await self._charge(job, error.moved)
+
+    async def _charge(self, job: CacheJob, size: int) -> None:
+        payers = _payers(await self._bindings.list_bindings(job.job_id))
+        self._failed_bytes.add(payers, size, self._process.monotonic())
 
     async def _wait_for_credentials(self, job: CacheJob) -> float | None:
         """Wait for credentials that a restart has lost, and that the staging task or an LRP brings back."""
@@ -85,14 +136,17 @@ class JobRunner:
                 await asyncio.shield(self.interrupt(job))
             raise
         except Unavailable as error:
+            await self._count_failed_bytes(job, error)
             return await self._postpone_or_fail(job, error)
         except DockerCacheError as error:
+            await self._count_failed_bytes(job, error)
             await self._fail(job, f"{error.code}: {error.detail}")
             return None
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
-        self._rate_limits.pop(job.job_id, None)
+        self._waits.pop(job.job_id, None)
+        await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
         await self._report_cached(job, image, copied, time.monotonic() - started)
         return None
 
@@ -137,14 +191,19 @@ class JobRunner:
 
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
-        if isinstance(error, RateLimited):
-            # A rate limit says nothing about the copy: it uses up no attempt. A registry that names a time
-            # which is too short is asked ever more seldom.
-            count = self._rate_limits[job.job_id] = self._rate_limits.pop(job.job_id, 0) + 1
-            named = RATE_LIMIT_PAUSE if error.retry_after is None else error.retry_after
-            seconds = max(named, RETRY_PAUSE(count))
+        if isinstance(error, RateLimited) or error.code in WAITED_FOR:
+            # It says nothing about the copy: it uses up no attempt. A registry that names a time which is too
+            # short is asked ever more seldom.
+            waits = self._waits.pop(job.job_id, _Waits())
+            unnamed = RATE_LIMIT_PAUSE if isinstance(error, RateLimited) else 0.0
+            named = unnamed if error.retry_after is None else error.retry_after
+            seconds = max(named, RETRY_PAUSE(waits.count + 1))
+            if waits.seconds + seconds > LONGEST_WAITING:
+                await self._fail(job, f"{ErrorCode.GAVE_UP}: after {waits.count} waits, last {failure}")
+                return None
+            self._waits[job.job_id] = _Waits(waits.count + 1, waits.seconds + seconds)
             return await self._postpone(job, failure, seconds, attempts=job.attempts - 1)
-        self._rate_limits.pop(job.job_id, None)
+        self._waits.pop(job.job_id, None)
         pause = max(error.retry_after or 0.0, RETRY_PAUSE(job.attempts))
         return await self._retry_or_fail(job, failure, pause)
 
@@ -171,7 +230,8 @@ class JobRunner:
         return seconds
 
     async def _fail(self, job: CacheJob, failure: str) -> None:
-        self._rate_limits.pop(job.job_id, None)
+        self._waits.pop(job.job_id, None)
+        self._moved_in_vain.pop(job.job_id, None)
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()
         log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)
@@ -204,3 +264,8 @@ class JobRunner:
                 self._listeners.ended(binding.app_guid)
             else:
                 self._listeners.repair_ended(repaired)
+
+
+def _payers(bindings: Sequence[Binding]) -> frozenset[str]:
+    """Name those whom the bytes of a job are counted for: the organizations, or apps where none is known."""
+    return frozenset(binding.app_guid for binding in bindings)

@@ -147,7 +147,7 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
         # It cannot be cancelled: it deletes what a cancelled check pushed.
         cleaner = registries.repository(probe.reference, None, Cancellation())
         for blob, content in probe.blobs.items():
-            repository.upload_blob(repository.start_upload(blob.digest), blob, [memoryview(content)])
+            repository.push_blob(blob, content)
         try:
             repository.push_manifest(probe.manifest, probe.reference.tag_or_digest)
             pulled = _pull(config, probe, cancellation)

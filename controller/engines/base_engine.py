@@ -6,6 +6,7 @@ Blocking work runs in threads; cancelling the awaiting task shuts their sockets 
 import asyncio
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from controller.engines.contents import CopyContents, read_contents, resolve
@@ -13,11 +14,12 @@ from controller.engines.copy_limits import CopyLimits
 from controller.engines.presence import find_missing
 from controller.engines.progress import CopyProgress, ProgressMeter
 from controller.engines.reading_back import read_back
+from controller.registry.http.urls import parse_url
 from controller.registry.oci.platforms import Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
-from reconcile.copying_ports import CheckDepth, ResolvedImage, SourceContent
-from reconcile.errors import NotFound
+from reconcile.copying_ports import CheckDepth, OpenUpload, ResolvedImage, SourceContent
+from reconcile.errors import Invalid, NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
 
@@ -111,6 +113,22 @@ class BaseEngine(ABC):
             self._registries.repository(target, None, cancellation).delete_manifest(digest)
 
         await in_thread(work, self._lookup_threads, cancellation)
+
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        """List the uploads that have lasted for a while and are not done."""
+        return ()
+
+    async def cancel_upload(self, upload: OpenUpload) -> bool:
+        """Cancel an upload that an earlier process has left; return whether the registry has dropped it."""
+        cancellation = Cancellation()
+
+        def work() -> bool:
+            with suppress(Invalid):
+                repository = self._registries.repository(upload.target, None, cancellation)
+                return repository.cancel_upload(parse_url(upload.url))
+            return False
+
+        return await in_thread(work, self._lookup_threads, cancellation)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy in the private registry and verify its digests.

@@ -1,6 +1,10 @@
 """Brings blobs into the target repository: finds, mounts or uploads them, in this order of preference."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
 
 from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
@@ -11,9 +15,13 @@ from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
-from controller.registry.oci.results import Repeatable, UploadStatus
+from controller.registry.oci.results import Repeatable, UploadStatus, UploadTooLarge
+from controller.registry.oci.upload_parts import PartedUpload
+from controller.threads import Stopped
+from reconcile.answers import RegistryCall
 from reconcile.copying_ports import TargetState
-from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable, Verdict
+from reconcile.references import Digest
 
 # After these errors the upload session still holds the bytes that it received, so the upload can be resumed.
 _RESUMABLE = frozenset(
@@ -29,6 +37,13 @@ _RESTARTABLE = _RESUMABLE | {
     ErrorCode.DIGEST_INVALID,
 }
 
+_MOST_RESTARTS = 1
+_MOST_LOST_UPLOADS = 3
+"""Uploads of one blob that a registry may lose, as one with several instances behind a balancer does."""
+
+MOST_LOOKS = 5
+"""How often something is looked for that was just written, with growing pauses: some registries need them."""
+
 # After these errors nothing is gained by another attempt.
 _FINAL = frozenset({ErrorCode.TOO_SLOW, ErrorCode.CANNOT_RUN_ON_CELLS})
 
@@ -40,6 +55,7 @@ class BlobTransfer:
         self._checks, self._state = checks, state
         self._source, self._target = context.source, context.target
         self._meter, self._context = context.meter, context
+        self._mounted = set[Digest]()
 
     def ensure_blob(self, blob: Descriptor, mount_from: str | None, *, may_exist: bool) -> bool:
         """Make sure that the target repository holds a blob, and return whether it had to be added.
@@ -51,13 +67,11 @@ class BlobTransfer:
         """
         mount_from = mount_from or self._context.resources.single_flight.find(self._key(blob))
         is_damaged = False
-        if may_exist:
-            head = self._target.find_blob(blob.digest)
-            if head is not None and head.size in {blob.size, None}:
-                if self._can_rely_on(blob):
-                    self._meter.add_skipped(blob.size)
-                    return False
-                is_damaged = True
+        if may_exist and self.is_held(blob):
+            if self._can_rely_on(blob):
+                self._meter.add_skipped(blob.size)
+                return False
+            is_damaged = True
         session: Url | None = None
         if mount_from is not None and mount_from != self._target.image.path and not is_damaged:
             is_mounted, session = self._mount(blob, mount_from)
@@ -121,6 +135,9 @@ class BlobTransfer:
             is_mounted, new_session = (
                 (False, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
             )
+            if session is not None and (is_mounted or new_session is not None):
+                self._target.cancel_upload(session)  # of the first mount; nothing was sent to it
+                session = None
             if is_mounted:
                 self._meter.add_skipped(blob.size)
             else:
@@ -146,62 +163,121 @@ class BlobTransfer:
             raise
         except DockerCacheError:
             return False, None  # an upload needs no permission to read the other repository
+        if session is None:
+            self._mounted.add(blob.digest)
         return session is None, session
 
     def upload(self, blob: Descriptor, session: Url | None = None) -> None:
-        """Copy a blob's bytes; a broken upload is resumed once, and failing that restarted once."""
-        try:
-            self._upload_once(blob, session)
-        except DockerCacheError as error:
-            if error.code not in _RESTARTABLE:
-                raise
+        """Copy a blob's bytes; a broken upload is resumed once, and failing that started again.
+
+        Args:
+            blob: What to copy.
+            session: An upload that the registry has started instead of mounting the blob.
+        """
+        for restarts in itertools.count():
+            try:
+                self._upload_once(blob, session)
+            except DockerCacheError as error:
+                if not self._may_restart(error, restarts, is_of_mount=session is not None):
+                    raise
+            else:
+                return
             self._meter.add_retries()
-        else:
-            return
-        if self._target.find_blob(blob.digest) is None:  # perhaps only the response was lost
-            self._upload_once(blob, None)
+            session = None
+            if self.is_held(blob):  # perhaps only the response was lost
+                return
+
+    def _may_restart(self, error: DockerCacheError, restarts: int, *, is_of_mount: bool) -> bool:
+        """Whether a blob may be uploaded again, after an error and a number of failed uploads before it."""
+        if isinstance(error, RateLimited) or error.code in _FINAL:
+            return False
+        if isinstance(error, UploadTooLarge):
+            part_sizes = self._context.resources.part_sizes
+            return part_sizes.lower(self._target.image.domain, error.length, self._target.least_chunk)
+        if error.verdict is Verdict.OTHER_WAY and is_of_mount:
+            return True
+        is_lost = error.verdict is Verdict.OTHER_WAY and isinstance(error, Unavailable)
+        if is_lost and error.code not in _RESUMABLE and restarts < _MOST_LOST_UPLOADS:
+            self._target.session.pause(restarts + 1)
+            return True
+        return error.code in _RESTARTABLE and restarts < _MOST_RESTARTS
+
+    def _most_at_once(self) -> int | None:
+        """Return how many bytes a request may have; None when a blob goes in one request."""
+        resources, least = self._context.resources, self._target.least_chunk
+        most = resources.part_sizes.most(self._target.image.domain, least)
+        if self._source.image not in resources.unreliable:
+            return most
+        return max(min(self._context.limits.buffer, most or self._context.limits.buffer), least)
 
     def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
         # The upload session is started while the blob is opened at its source.
         upload_starters = self._context.resources.upload_starters
         future = upload_starters.submit(lambda: session or self._target.start_upload(blob.digest))
-        with self._open(blob) as reader:
-            upload_session, checked = future.result(), CheckedBlob(self._checks, blob)
-            try:
-                self._send(checked, reader, UploadStatus(upload_session, 0))
-            except Unavailable as error:
-                if error.code not in _RESUMABLE or not self._resume(checked, reader, upload_session):
-                    raise
-                self._meter.add_retries()
+        call = RegistryCall.UPLOAD_BLOB if session is None else RegistryCall.UPLOAD_AFTER_MOUNT
+        sessions = list[Url]()
+        try:
+            open_uploads = self._context.resources.open_uploads
+            with self._open(blob) as reader, open_uploads.watching(self._target.image, sessions):
+                sessions.append(future.result())
+                checked = CheckedBlob(self._checks, blob)
+                try:
+                    self._send(checked, reader, UploadStatus(sessions[0], 0, call), sessions.append)
+                except Unavailable as error:
+                    if error.code not in _RESUMABLE or not self._resume(checked, reader, sessions):
+                        raise
+                    self._meter.add_retries()
+        except BaseException:
+            self._cancel(future, sessions)
+            raise
 
-    def _resume(self, checked: CheckedBlob, reader: BlobReader, session: Url) -> bool:
+    def _cancel(self, future: Future[Url], sessions: list[Url]) -> None:
+        """Cancel an upload that failed, so that the registry does not keep its bytes."""
+        with suppress(DockerCacheError, Stopped, CancelledError):
+            self._target.cancel_upload(sessions[-1] if sessions else future.result())
+
+    def _resume(self, checked: CheckedBlob, reader: BlobReader, sessions: list[Url]) -> bool:
         """Resume a broken upload, and return whether that succeeded."""
         try:
-            status = self._target.find_upload(session)
+            status = self._target.find_upload(sessions[-1])
             if status is None or status.offset > checked.blob.size:
                 return False
-            self._send(checked, reader, status)
+            sessions.append(status.session)
+            self._send(checked, reader, status, sessions.append)
         except DockerCacheError as error:
             if isinstance(error, RateLimited) or error.code in _FINAL:
                 raise
             return False
         return True
 
-    def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus) -> None:
+    def _send(
+        self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus, moved: Callable[[Url], None]
+    ) -> None:
         resumes_before, transferred = reader.resumes, 0
 
-        def pieces() -> Iterator[memoryview]:
-            """Read the blob, from the begin of this upload again when the upload was redirected."""
+        def read_from(offset: int) -> Iterator[memoryview]:
+            """Read the blob from an offset, also again when the upload was redirected."""
             nonlocal transferred
-            self._meter.add_transferred(status.offset - transferred)
-            transferred = status.offset
-            for piece in checked.over(reader.pieces(status.offset), status.offset):
-                transferred += len(piece)
-                self._meter.add_transferred(len(piece))
-                yield piece
+            self._meter.add_transferred(offset - transferred)
+            transferred = offset
+            try:
+                for piece in checked.over(reader.pieces(offset), offset):
+                    transferred += len(piece)
+                    self._meter.add_transferred(len(piece))
+                    yield piece
+            except DockerCacheError as error:
+                self._context.resources.unreliable.add(self._source.image, error)
+                raise
 
+        most = self._most_at_once()
         try:
-            self._target.upload_blob(status.session, checked.blob, Repeatable(pieces), offset=status.offset)
+            if most is None:
+                pieces = Repeatable(partial(read_from, status.offset))
+                self._target.upload_blob(
+                    status.session, checked.blob, pieces, offset=status.offset, call=status.call
+                )
+            else:
+                PartedUpload(self._target, checked.blob, most=most, moved=moved).send(status, read_from)
         except BaseException:
             self._meter.add_transferred(-transferred)
             raise
@@ -220,19 +296,36 @@ class BlobTransfer:
             detail = f"{error.detail} (a layer with URLs, which the source registry does not hold)"
             raise Invalid(error.system, "foreign-layer", detail) from error
 
+    def is_held(self, blob: Descriptor) -> bool:
+        """Whether the target says that it holds a blob; where its length is another one, a byte is read."""
+        head = self._target.find_blob(blob.digest)
+        if head is None:
+            return False
+        # A proxy may state a length of its own for every HEAD request.
+        return head.size in {blob.size, None} or not why_not_readable(self._target, blob)
+
     def check(self, blob: Descriptor) -> None:
-        """Check that the target holds a blob after its upload.
+        """Check that the target holds a blob that was added, and look for it for a while.
+
+        A blob that was mounted and is not there is sent.
 
         Raises:
             Unavailable: `not-verified` when the target does not hold it, or holds it with another size.
         """
-        head = self._target.find_blob(blob.digest)
-        if head is None or head.size not in {blob.size, None}:
-            raise Unavailable(
-                "registry",
-                "not-verified",
-                f"{self._target.session.subject(str(blob.digest))} is not in the registry after its upload",
-            )
+        for attempt in range(1, MOST_LOOKS + 1):
+            if self.is_held(blob):
+                return
+            if blob.digest in self._mounted:
+                self._mounted.discard(blob.digest)
+                self._meter.add_retries()
+                self.upload(blob)
+            else:
+                self._target.session.pause(attempt)
+        raise Unavailable(
+            "registry",
+            "not-verified",
+            f"{self._target.session.subject(str(blob.digest))} is not in the registry after its upload",
+        )
 
     def read_back(self, blob: Descriptor) -> None:
         """Read a blob from the target and verify its digest.

@@ -5,10 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.open_uploads import OpenUploads
 from controller.engines.progress import ProgressMeter
 from controller.engines.proven_blobs import ProvenBlobs
 from controller.engines.single_flight import SingleFlight
+from controller.engines.unreliable_sources import UnreliableSources
 from controller.registry.oci.repository import Repository
+from controller.registry.oci.upload_parts import PartSizes
 from controller.threads import Cancellation
 
 
@@ -19,6 +22,9 @@ class TransferResources:
         limits: The limits of each copy.
         single_flight: Keeps two copies from uploading the same blob at the same time.
         proven: The blobs that were sent or read lately.
+        part_sizes: In how long parts registries take uploads.
+        unreliable: The sources that broke uploads off lately.
+        open_uploads: The uploads that are under way.
         workers: Threads that copy blobs.
         upload_starters: Threads that start an upload session while a worker opens the blob at its source;
             they never wait for other threads.
@@ -28,6 +34,9 @@ class TransferResources:
         self.limits = limits
         self.single_flight = SingleFlight()
         self.proven = ProvenBlobs()
+        self.part_sizes = PartSizes()
+        self.unreliable = UnreliableSources()
+        self.open_uploads = OpenUploads()
         # For each copy: one thread for each blob at a time, and one that waits for these.
         max_workers = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
         self.workers = ThreadPoolExecutor(max_workers, thread_name_prefix="copy-blob")

@@ -96,9 +96,10 @@ class DockerCopy(BaseEngine):
         async with self._lock(target), self._lock(image.platform_digest):
             meter = self._running[target] = ProgressMeter()
             try:
-                return await self._copy(
-                    DockerCopyRequest(image, target, credentials, self._image_platform), meter
-                )
+                with meter.telling_errors():
+                    return await self._copy(
+                        DockerCopyRequest(image, target, credentials, self._image_platform), meter
+                    )
             finally:
                 del self._running[target]
 

@@ -19,6 +19,7 @@ from controller.engines.copy_limits import CopyLimits
 from controller.engines.docker_client import DockerClient, LocalImage
 from controller.engines.docker_stream import LayerProgress
 from controller.engines.progress import ProgressMeter
+from controller.registry.oci.blob_probes import why_not_held
 from controller.registry.oci.manifests import Descriptor, Manifest
 from controller.registry.oci.platforms import Platform
 from controller.registry.oci.repository import Repository
@@ -190,12 +191,12 @@ def _sizes(manifest: Manifest) -> dict[Digest, int]:
 
 
 def _check(private: Repository, blob: Descriptor) -> None:
-    head = private.find_blob(blob.digest)
-    if head is None or head.size not in {blob.size, None}:
+    why = why_not_held(private, blob)
+    if why:
         raise Unavailable(
             "registry",
             "not-verified",
-            f"{private.image.repository}@{blob.digest} is not there after its push",
+            f"{private.image.repository}@{blob.digest} {why} after its push",
         )
 
 

@@ -19,7 +19,8 @@ def find_signatures_of_index(source: Repository, index: Digest) -> Signatures:
             return Signatures.OF_INDEX
         for tag in cosign_tags(index):
             with suppress(NotFound):
-                source.head_manifest(tag)
+                if source.head_manifest(tag).digest is None:  # it does not tell, so it is read
+                    source.fetch_manifest(tag)
                 return Signatures.OF_INDEX
     except DockerCacheError:
         return Signatures.UNKNOWN

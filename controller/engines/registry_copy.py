@@ -21,7 +21,14 @@ from controller.registry.oci.manifests import Index, Manifest
 from controller.registry.oci.platforms import LINUX_AMD64, Platform
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
-from reconcile.copying_ports import BlobLocations, CopiedImage, ResolvedImage, Signatures, TargetState
+from reconcile.copying_ports import (
+    BlobLocations,
+    CopiedImage,
+    OpenUpload,
+    ResolvedImage,
+    Signatures,
+    TargetState,
+)
 from reconcile.errors import DockerCacheError, Invalid, NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import CacheRepositories, Digest, ImageReference
@@ -56,6 +63,10 @@ class RegistryCopy(BaseEngine):
         self._resources.close()
         await super().close()
 
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        """List the uploads that have lasted for a while and are not done."""
+        return self._resources.open_uploads.list_long()
+
     async def copy(
         self,
         image: ResolvedImage,
@@ -81,7 +92,8 @@ class RegistryCopy(BaseEngine):
                     cancellation=cancellation,
                     resources=self._resources,
                 )
-                return await self._copy(context, image, state)
+                with meter.telling_errors():
+                    return await self._copy(context, image, state)
             finally:
                 del self._running[target]
 

@@ -1,6 +1,7 @@
 """Copies the signatures of an image: its referrers, and the tags that cosign derives from its digest."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import replace
 
 from controller.engines.contents import CopyContents, read_contents
@@ -10,7 +11,7 @@ from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Document
 from controller.registry.oci.referrers import add_referrers, artifact_type_of, fallback_tag, list_referrers
 from reconcile.copying_ports import Signatures
-from reconcile.errors import Invalid, NotFound
+from reconcile.errors import Denied, Invalid, NotFound
 from reconcile.notes import ARTIFACT_TYPE
 from reconcile.references import Digest
 
@@ -24,41 +25,66 @@ _writing = threading.Lock()
 def copy_signatures(context: CopyContext, subject: Digest) -> Signatures:
     """Copy everything that refers to a manifest, which may be copied before or after.
 
-    The bytes are not counted as the image's.
+    What the source does not let be read is left out: it must not keep the image from being copied. The
+    bytes are not counted as the image's.
 
     Raises:
         Invalid: `too-many-referrers` when they are too many, or too large in all.
     """
     uncounted = replace(context, meter=ProgressMeter())
-    unlisted: list[Document] = []
-    entries = list_referrers(context.source, subject)
+    found = [_copy_referrers(uncounted, subject)]
+    found += [_copy_tag(uncounted, f"{fallback_tag(subject)}.{suffix}") for suffix in _LEGACY]
+    return _in_all(found)
+
+
+def _copy_referrers(context: CopyContext, subject: Digest) -> Signatures:
+    """Copy the artifacts that name a manifest as their subject."""
+    try:
+        entries = list_referrers(context.source, subject)
+    except Denied:
+        return Signatures.DENIED
     if len(entries) > _MOST_REFERRERS:
         raise _too_much(context, subject, f"{len(entries)} referrers are more than 100")
-    count = size = 0
+    unlisted, found, size = list[Document](), set[Signatures](), 0
     for entry in entries:
-        transfer, contents = Transfer(uncounted), _contents(context, entry.digest)
+        try:
+            contents = _contents(context, entry.digest)
+        except Denied:
+            found.add(Signatures.DENIED)
+            continue
         if artifact_type_of(contents.root) == ARTIFACT_TYPE:
             continue  # a note of this program, about the copy in another private registry
         size += contents.size
         if size > context.limits.max_image_bytes:
             raise _too_much(context, subject, "its referrers are larger than an image may be")
+        transfer = Transfer(context)
         transfer.run(contents, str(entry.digest), {})
-        count += 1
+        found.add(Signatures.COPIED)
         if not transfer.is_listed:
             unlisted.append(contents.root)
     if unlisted:
         with _writing:
             add_referrers(context.target, subject, unlisted)
-    for suffix in _LEGACY:
-        tag = f"{fallback_tag(subject)}.{suffix}"
-        try:
-            digest = context.source.head_manifest(tag).digest
-            digest = digest or context.source.fetch_manifest(tag).digest
-        except NotFound:
-            continue
-        Transfer(uncounted).run(_contents(context, digest), tag, {})
-        count += 1
-    return Signatures.COPIED if count else Signatures.NONE
+    return _in_all(found)
+
+
+def _in_all(found: Collection[Signatures]) -> Signatures:
+    """Sum up what became of several artifacts: one that is unknown makes the whole unknown."""
+    most_telling = (Signatures.DENIED, Signatures.COPIED)
+    return next((each for each in most_telling if each in found), Signatures.NONE)
+
+
+def _copy_tag(context: CopyContext, tag: str) -> Signatures:
+    """Copy what cosign has tagged by the digest of a manifest."""
+    try:
+        digest = context.source.head_manifest(tag).digest
+        contents = _contents(context, digest or context.source.fetch_manifest(tag).digest)
+    except NotFound:
+        return Signatures.NONE
+    except Denied:
+        return Signatures.DENIED
+    Transfer(context).run(contents, tag, {})
+    return Signatures.COPIED
 
 
 def _too_much(context: CopyContext, subject: Digest, why: str) -> Invalid:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from controller.engines.blob_transfer import BlobTransfer
+from controller.engines.blob_transfer import MOST_LOOKS, BlobTransfer
 from controller.engines.cell_rules import ANY_BLOB, BlobChecks
 from controller.engines.contents import CopyContents, stored_digest
 from controller.engines.copy_context import CopyContext
@@ -13,7 +13,7 @@ from controller.registry.oci.manifests import Descriptor, Document, Manifest
 from controller.registry.oci.results import BlobsMissing
 from controller.threads import in_parallel
 from reconcile.copying_ports import CopiedImage, TargetState
-from reconcile.errors import Denied, Invalid, NotFound, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable, Verdict
 from reconcile.references import Digest
 
 _MOST_PUTS = 3
@@ -70,8 +70,8 @@ class Transfer:
         def check(blob: Descriptor) -> None:
             # A registry that refuses the manifest names the missing blobs, which are then sent again.
             with suppress(Unavailable):
-                self._blobs.check(blob)
-                verified.append(blob)
+                if self._blobs.is_held(blob):
+                    verified.append(blob)
 
         # All blobs have been sent: they are checked while the manifests are pushed.
         checks = [partial(check, blob) for blob in sent]
@@ -113,18 +113,34 @@ class Transfer:
                 self._is_listed = self._target.push_manifest(document, tag_or_digest)
             except BlobsMissing as error:
                 again = [blob for blob in contents.blobs if blob.digest in error.digests]
+                children = [each for each in contents.documents if stored_digest(each) in error.digests]
                 self._check_foreign(document, again, error)
-                if attempt == _MOST_PUTS - 1 or not again:
+                if attempt == _MOST_PUTS - 1 or not (again or children):
                     raise
                 self._context.meter.add_retries(len(again))
                 self._all(self._blobs.upload, again)
                 self._sent.extend(again)
+                for child in children:
+                    self._target.session.pause(attempt + 1)
+                    self._target.push_manifest(child, str(child.digest))
             except Unavailable as error:
                 if _has_urls(document):
                     raise Invalid(error.system, "foreign-layer", error.detail) from error
                 raise
+            except DockerCacheError as error:
+                if error.verdict is Verdict.OTHER_WAY and self._is_there(document, tag_or_digest):
+                    return  # an immutable tag cannot be written again, and need not
+                raise
             else:
                 return
+
+    def _is_there(self, document: Document, tag_or_digest: str) -> bool:
+        """Whether a tag or a digest names a document already, as far as the registry tells."""
+        with suppress(DockerCacheError):
+            found = self._target.head_manifest(tag_or_digest).digest
+            found = found or self._target.fetch_manifest(tag_or_digest).digest
+            return found == stored_digest(document)
+        return False
 
     def _check_foreign(self, document: Document, missing: list[Descriptor], error: BlobsMissing) -> None:
         """Refuse to fetch foreign layers, unless that is allowed and may help."""
@@ -159,10 +175,18 @@ class Transfer:
         )
 
     def _check(self, document: Document, tag_or_digest: str) -> None:
-        if self._target.fetch_manifest(tag_or_digest).raw != document.raw:
-            raise Invalid(
-                "registry", "not-verified", f"{self._target.session.subject(tag_or_digest)} differs"
-            )
+        """Read a manifest that was just written, and look for it for a while where it is not there yet."""
+        subject = self._target.session.subject(tag_or_digest)
+        for attempt in range(1, MOST_LOOKS + 1):
+            try:
+                found = self._target.fetch_manifest(tag_or_digest)
+            except NotFound:
+                self._target.session.pause(attempt)
+                continue
+            if found.raw != document.raw:
+                raise Invalid("registry", "not-verified", f"{subject} differs")
+            return
+        raise Unavailable("registry", "not-verified", f"{subject} is not in the registry after its upload")
 
 
 def _distinct(blobs: Iterable[Descriptor]) -> list[Descriptor]:

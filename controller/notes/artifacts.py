@@ -148,8 +148,7 @@ class CopyNotes:
         repository = self._open(note.cache_guid, cancellation)
         document = _artifact(note, repository.fetch_manifest(str(note.digest)), self._keys)
         if repository.find_blob(_NOTHING.digest) is None:
-            session = repository.start_upload(_NOTHING.digest)
-            repository.upload_blob(session, _NOTHING, [memoryview(_EMPTY)])
+            repository.push_blob(_NOTHING, _EMPTY)
         if not repository.push_manifest(document, str(document.digest)):
             repository.push_manifest(document, note_tag(repository.image))
             return

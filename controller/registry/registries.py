@@ -25,6 +25,7 @@ from controller.registry.oci.session import (
     SessionDependencies,
 )
 from controller.threads import Cancellation
+from reconcile.answers import Side
 from reconcile.hosts import canonical_host
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
@@ -130,8 +131,9 @@ class Registries:
         """
         image = image.canonical()
         settings = self.settings_of(image.domain)
+        side = Side.PRIVATE if settings.any_address else Side.SOURCE
         home = home_of(canonical_host(image.domain), settings, self._configured)
-        context = RequestContext(home, settings.rules(self._denied), cancellation)
+        context = RequestContext(home, settings.rules(self._denied), cancellation, side)
         session = Session(
             image,
             Url(home.origin, "/v2/"),

@@ -17,10 +17,12 @@ from controller.store.database import Database, database_at, database_in_memory,
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import path_from_url, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
+from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
+from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ class Store:
     operations: SqlOperations
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
+    sealing: Sealing
+    open_uploads: SqlOpenUploads
     path: Path | None = None
     restored: Restored | None = None
 
@@ -85,13 +89,17 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         database = database_at(path)
     resources.callback(database.close)
     database.transact(partial(migrate, name=database.name))
+    sources = SqlOriginalSources(database, cipher)
+    database.transact(sources.hide_logins)
     return Store(
         SqlRecords(database),
         _journal(database, cipher),
-        SqlOriginalSources(database, cipher),
+        sources,
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
+        Sealing(database, journal_key),
+        SqlOpenUploads(database, cipher),
         path,
         restored,
     )

@@ -227,6 +227,45 @@ class RegistryContract:
 
         assert repository.find_upload(session) is None
 
+    def test_an_upload_that_was_begun_is_cancelled(self, scene: Scene) -> None:
+        repository = scene.repository("team/cancelled")
+        session = repository.start_upload(UNKNOWN)
+
+        assert repository.cancel_upload(session) is True
+        assert repository.cancel_upload(session) is False
+
+    def test_a_blob_is_uploaded_in_parts(self, scene: Scene) -> None:
+        repository, blob = scene.repository("team/parts"), SAMPLE.layers[0]
+        descriptor, content = descriptor_of(blob), memoryview(blob.content)
+        session = repository.start_upload(descriptor.digest)
+
+        session = repository.append_to_upload(
+            session, descriptor, [content[:150_000]], offset=0, length=150_000
+        )
+        repository.upload_blob(session, descriptor, [content[150_000:]], offset=150_000)
+
+        assert download(repository, descriptor) == blob.content
+
+    def test_an_upload_whose_parts_arrived_is_cancelled_also_when_the_next_part_never_comes(
+        self, scene: Scene
+    ) -> None:
+        repository, blob = scene.repository("team/cancelled-parts"), SAMPLE.layers[0]
+        descriptor, content = descriptor_of(blob), memoryview(blob.content)
+
+        def nothing() -> Iterator[memoryview]:
+            if content:
+                raise Invalid("registry", "digest-mismatch", "the source lies")
+            yield content
+
+        session = repository.start_upload(descriptor.digest)
+        session = repository.append_to_upload(
+            session, descriptor, [content[:150_000]], offset=0, length=150_000
+        )
+        with pytest.raises(Invalid, match="the source lies"):
+            repository.upload_blob(session, descriptor, nothing(), offset=150_000)
+
+        assert repository.cancel_upload(session) is True
+
     def test_a_foreign_layer_is_refused_with_its_name(self, scene: Scene) -> None:
         repository = scene.repository("team/foreign")
         upload_image(repository, SAMPLE)

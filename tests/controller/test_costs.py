@@ -30,7 +30,14 @@ from controller.workqueue import WorkQueue
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
-from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
+from reconcile.copying_ports import (
+    CheckDepth,
+    CopiedImage,
+    OpenUpload,
+    ResolvedImage,
+    SourceContent,
+    TargetState,
+)
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.migrations import Migration, Phase
@@ -71,6 +78,13 @@ class CountedRegistries:
 
     def progress(self, target: ImageReference) -> Progress | None:
         return None
+
+    def list_long_uploads(self) -> tuple[OpenUpload, ...]:
+        return ()
+
+    async def cancel_upload(self, upload: OpenUpload) -> bool:
+        self.cache_requests += 1
+        return True
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         self.source_requests += 1

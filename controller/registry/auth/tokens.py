@@ -9,7 +9,7 @@ identity token by the user name `<token>`.
 """
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from controller.registry.auth.auth_file import IDENTITY_TOKEN, REGISTRY_TOKEN
@@ -21,7 +21,8 @@ from controller.registry.http.refusals import Refusal, error_from_refusal
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
 from controller.registry.http.urls import Url
-from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
+from reconcile.answers import RegistryCall
+from reconcile.errors import Denied, ErrorCode, Invalid
 from reconcile.lrps import Credentials
 
 MAX_TOKEN_RESPONSE = 128 * 1024
@@ -134,7 +135,12 @@ def _read(response: Response, identity: Identity, attempted: str) -> Token:
     with response:
         if response.status != 200:
             refusal = Refusal(
-                response.status, response.headers, response.drain(), attempted, identity.secrets
+                response.status,
+                response.headers,
+                response.drain(),
+                attempted,
+                identity.secrets,
+                call=RegistryCall.FETCH_TOKEN,
             )
             raise _token_error(refusal)
         body, date = response.read(MAX_TOKEN_RESPONSE + 1), response.headers.get("Date")
@@ -145,7 +151,7 @@ def _read(response: Response, identity: Identity, attempted: str) -> Token:
 
 def _token_error(refusal: Refusal) -> Exception:
     error = error_from_refusal(refusal)
-    if refusal.status in {400, 401, 403}:
-        return Denied("registry", ErrorCode.BAD_CREDENTIALS, error.detail)
+    if isinstance(error, Denied):
+        return replace(error, code=ErrorCode.BAD_CREDENTIALS)
     # A missing token server must not look like a missing image.
-    return Invalid("registry", "bad-token-response", error.detail) if isinstance(error, NotFound) else error
+    return replace(error, code="bad-token-response") if refusal.status in {404, 410} else error

@@ -19,7 +19,9 @@ _UNKNOWN_INTERVAL, _LONGEST_INTERVAL = 60.0, 3600.0  # seconds
 _WINDOW = re.compile(r"([0-9]{1,9}) *; *w=([0-9]{1,9})")
 _MOST_HOSTS = 1000
 
-_hold = exact_backoff(5.0, 300.0)  # seconds, where the host names none
+_hold = exact_backoff(5.0, 300.0)  # seconds, where the host names no time
+_BELIEVED = 3
+"""Times in a row that a host's word is enough: one that refuses ever again is asked ever more seldom."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,9 @@ class BackoffState:
         now = self._clock()
         with self._lock:
             if status == 429 or (status == 503 and retry_after is not None):
-                self._refusals += 1
-                hold = _hold(self._refusals) if retry_after is None else retry_after
-                self._held_until = max(self._held_until, now + hold)
+                if now >= self._held_until:  # else it answers what was sent before it refused the first time
+                    self._refusals += 1
+                self._held_until = max(self._held_until, now + _pause(self._refusals, retry_after))
                 self._reason = "limited" if status == 429 else "unavailable"
             elif status < 400:
                 self._refusals = 0
@@ -95,6 +97,13 @@ class BackoffState:
         if self._interval is None or left == 0:
             self._next_pull = max(self._next_pull, now + interval)
         self._interval = interval
+
+
+def _pause(refusals: int, named: float | None) -> float:
+    """Return the seconds to leave a host alone after so many refusals in a row."""
+    if named is None:
+        return _hold(refusals)
+    return named if refusals <= _BELIEVED else max(named, _hold(refusals - _BELIEVED))
 
 
 class BackoffStates:

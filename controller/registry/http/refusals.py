@@ -1,4 +1,4 @@
-"""Turns the error responses of registries into the errors of `reconcile.errors`.
+"""Turns the error responses of registries into the errors that the table of answers has for them.
 
 Source: OCI distribution specification, "Error codes"; RFC 9110 section 10.2.3 (Retry-After).
 """
@@ -12,21 +12,14 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from controller.registry.http.storage_faults import WORDS, storage_fault
-from reconcile.errors import (
-    Conflict,
-    Denied,
-    DockerCacheError,
-    ErrorCode,
-    Invalid,
-    NotFound,
-    RateLimited,
-    Unavailable,
-)
+from reconcile.answers import RefusedAnswer, RegistryCall, Side, rule_for
+from reconcile.errors import DockerCacheError, ErrorCode, Unavailable
 from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
+_MAX_ENTRIES = 1000
 _MAX_RETRY_AFTER = 86400.0
-_RETRYABLE = frozenset({408, 425, 499})
+_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ReadableHeaders(Protocol):
@@ -46,6 +39,8 @@ class Refusal:
         secrets: Texts that must not occur in the error.
         method: Of the request.
         length: Bytes of the request's body.
+        side: Which registry has responded.
+        call: What it was asked for.
     """
 
     status: int
@@ -55,24 +50,31 @@ class Refusal:
     secrets: tuple[str, ...] = field(default=(), repr=False)
     method: str = ""
     length: int = 0
+    side: Side = Side.SOURCE
+    call: RegistryCall = RegistryCall.OTHER
 
 
 def parse_retry_after(
     value: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> float | None:
-    """Parse `Retry-After` into seconds, at most one day; None when it is absent or cannot be parsed."""
+    """Parse `Retry-After` into seconds, at most one day.
+
+    None when it is absent, cannot be parsed, or names a time that is over: that says nothing about when.
+    """
     if value is None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:10]), _MAX_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - now()).total_seconds(), 0.0), _MAX_RETRY_AFTER)
+        seconds = float(text[:10])
+    else:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - now()).total_seconds()
+    return min(seconds, _MAX_RETRY_AFTER) if seconds > 0 else None
 
 
 def parse_remaining(value: str | None) -> int | None:
@@ -95,7 +97,7 @@ class ErrorEntry:
 def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
     """Parse the entries of an error document; a body that is no error document has none."""
     try:
-        document = json.loads(body)
+        document = json.loads(body)  # of 64 KiB
     except (ValueError, RecursionError):
         return ()
     entries = document.get("errors") if isinstance(document, dict) else None
@@ -103,7 +105,7 @@ def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
         return ()
     return tuple(
         ErrorEntry(_text(entry.get("code")), _text(entry.get("message")), entry.get("detail"))
-        for entry in entries
+        for entry in entries[:_MAX_ENTRIES]
         if isinstance(entry, dict)
     )
 
@@ -116,7 +118,7 @@ def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
     """Write what a registry says of an error: its message and its detail, or else the begin of the body."""
     message = next((entry.message for entry in entries if entry.message), "")
     if not entries:
-        message = refusal.body[:200].decode("utf-8", "replace")
+        message = refusal.body.decode("utf-8", "replace")
     if refusal.status == 401:
         message = f"missing, or no access: {message}".rstrip(": ")
     if refusal.status == 429:
@@ -157,26 +159,22 @@ def _explain(refusal: Refusal, said: str, fault: ErrorCode | None) -> str:
 
 
 def error_from_refusal(refusal: Refusal) -> DockerCacheError:
-    """Turn a refusal into an error; the status decides its class, and the body its code and text.
+    """Turn a refusal into the error that the table of answers has for it, with the registry's code and text.
 
     A registry that stores nothing for now is unavailable, whatever its status.
     """
     entries = parse_entries(refusal.body)
-    status = refusal.status
     said = _describe(refusal, entries)
-    fault = storage_fault(refusal.method, status, said, tuple(entry.detail for entry in entries))
-    code = next((entry.code for entry in entries if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", entry.code)), "")
-    detail = _explain(refusal, f"{code}: {said}".rstrip(": ") if fault is not None and code else said, fault)
-    code = fault or code or f"http-{status}"
+    fault = storage_fault(refusal.method, refusal.status, said, tuple(entry.detail for entry in entries))
+    codes = [entry.code for entry in entries if _CODE.fullmatch(entry.code)]
     retry_after = parse_retry_after(refusal.headers.get("Retry-After"))
-    if status == 429 or code == "TOOMANYREQUESTS":
-        return RateLimited("registry", code, detail, retry_after=retry_after)
-    if status >= 500 or status in _RETRYABLE or fault is not None:
-        return Unavailable("registry", code, detail, retry_after=retry_after)
-    if status in {401, 403}:
-        return Denied("registry", code, detail)
-    if status in {404, 410}:
-        return NotFound("registry", code, detail)
-    if status in {409, 412}:
-        return Conflict("registry", code, detail)
-    return Invalid("registry", code, detail)
+    shown = f"{codes[0]}: {said}".rstrip(": ") if fault is not None and codes else said
+    detail = _explain(refusal, shown, fault)
+    known = (*(() if fault is None else (fault,)), *codes)
+    rule = rule_for(
+        RefusedAnswer(refusal.side, refusal.call, refusal.status, known, names_a_time=retry_after is not None)
+    )
+    code = known[0] if known else f"http-{refusal.status}"
+    if issubclass(rule.error, Unavailable):
+        return rule.error("registry", code, detail, retry_after=retry_after, verdict=rule.verdict)
+    return rule.error("registry", code, detail, verdict=rule.verdict)

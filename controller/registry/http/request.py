@@ -8,6 +8,7 @@ from controller.registry.http.addresses import AddressRules
 from controller.registry.http.home import Home
 from controller.registry.http.urls import Url
 from controller.threads import Cancellation
+from reconcile.answers import Side
 
 Body = bytes | Iterable[memoryview]
 
@@ -48,11 +49,13 @@ class RequestContext:
     Attributes:
         home: The registry; it owns certificates and limits.
         rules: The addresses that may be reached.
+        side: Which registry it is.
     """
 
     home: Home
     rules: AddressRules
     cancellation: Cancellation
+    side: Side = Side.SOURCE
 
     def of_led(self) -> Self:
         """Return the context of requests that another host has led somewhere."""

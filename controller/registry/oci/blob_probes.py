@@ -9,9 +9,10 @@ from controller.registry.http.request import Request
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.ranges import parse_content_range
 from controller.registry.oci.repository import Repository
-from reconcile.errors import ErrorCode, Unavailable
+from reconcile.answers import RegistryCall
+from reconcile.errors import ErrorCode, NotFound, Unavailable, Verdict
 
-_CAN_READ = ""
+_CAN_READ, _NOT_THERE = "", "is not there"
 
 
 def why_not_held(repository: Repository, blob: Descriptor) -> str:
@@ -28,14 +29,17 @@ def _look_up(repository: Repository, blob: Descriptor) -> str:
     request = Request("HEAD", repository.session.url(f"blobs/{blob.digest}"), may_leave=True)
     with repository.session.send(request, _scopes(repository), subject) as response:
         if response.status in {404, 410}:
-            return "is not there"
+            return _NOT_THERE
         if response.url.origin != repository.session.base.origin:
             return _CAN_READ  # it redirects to storage, whose signatures are often for GET alone
+        if response.status == 200 and response.length in {blob.size, None}:
+            return _CAN_READ
         if response.status != 200:
-            raise repository.session.error(response, f"{subject} (look up blob)")
-        if response.length not in {blob.size, None}:
-            return f"has {response.length} bytes instead of {blob.size}"
-        return _CAN_READ
+            error = repository.session.error(response, subject, RegistryCall.LOOK_UP_BLOB)
+            if error.verdict is not Verdict.OTHER_WAY and not isinstance(error, NotFound):
+                raise error
+    # The registry refuses such requests, or a proxy in front of it states a length of its own.
+    return _read_byte(repository, blob, 0)
 
 
 def why_not_readable(repository: Repository, blob: Descriptor) -> str:
@@ -67,7 +71,7 @@ def _read_byte(repository: Repository, blob: Descriptor, offset: int) -> str:
     with session.send(request, _scopes(repository), subject) as response:
         match response.status:
             case 404 | 410:
-                return "is not there"
+                return _NOT_THERE
             case 416:
                 return f"has no byte {offset}"
             case 206:
@@ -76,7 +80,7 @@ def _read_byte(repository: Repository, blob: Descriptor, offset: int) -> str:
             case 200:  # ranges are ignored: its length is stated, and its first byte shows that it is there
                 total = response.length
             case _:
-                raise session.error(response, f"{subject} (read blob)")
+                raise session.error(response, subject, RegistryCall.READ_BLOB)
         if total not in {blob.size, None}:
             return f"has {total} bytes instead of {blob.size}"
         if not response.read(1):

@@ -10,6 +10,10 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)
 _UPLOAD_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
 
 
+_MOST_CHUNK = 1024**3
+"""Bytes; no registry needs a longer part, so a longer one is not believed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContentRange:
     """The first and last byte of a part, and the total size; None when the size is not stated."""
@@ -33,3 +37,10 @@ def parse_upload_range(value: str | None) -> int:
     match = _UPLOAD_RANGE.fullmatch((value or "").strip())
     last = 0 if match is None else int(match[1])
     return last + 1 if last else 0  # "0-0" means one byte, but registries send it for an empty session too
+
+
+def parse_least_chunk(value: str | None) -> int:
+    """Parse `OCI-Chunk-Min-Length`; 0 when it is not stated, or cannot be believed."""
+    text = (value or "").strip()
+    length = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+    return length if length <= _MOST_CHUNK else 0

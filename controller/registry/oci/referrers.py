@@ -21,7 +21,8 @@ from controller.registry.oci.manifests import (
     parse_document,
 )
 from controller.registry.oci.repository import Repository
-from reconcile.errors import Invalid, NotFound, Unavailable
+from reconcile.answers import RegistryCall
+from reconcile.errors import Invalid, NotFound, Unavailable, Verdict
 from reconcile.references import Digest
 
 _MOST_PAGES = 20
@@ -79,8 +80,8 @@ def _page(repository: Repository, url: Url, subject: str) -> tuple[list[Descript
     scopes = merge_scopes([pull_scope(repository.image.path)])
     with session.send(request, scopes, named) as response:
         if response.status != 200:
-            error = session.error(response, f"{named} (list referrers)")
-            if isinstance(error, Unavailable):
+            error = session.error(response, named, RegistryCall.LIST_REFERRERS)
+            if error.verdict is not Verdict.OTHER_WAY and isinstance(error, Unavailable):
                 raise error
             return None, None  # whatever the reason, the fallback tag may exist
         if media_type_of(response.headers.get("Content-Type")) != OCI_INDEX:

@@ -4,15 +4,16 @@ Source: OCI distribution specification 1.1; the behaviour of the CNCF registry w
 """
 
 import re
+import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote
 
 from controller.registry.auth.challenges import delete_scope, merge_scopes, pull_scope, push_scope
-from controller.registry.http.refusals import error_from_refusal, parse_entries
+from controller.registry.http.refusals import parse_entries
 from controller.registry.http.request import Request
 from controller.registry.http.response import Response
-from controller.registry.http.storage_faults import WORDS
 from controller.registry.http.urls import Url
 from controller.registry.oci.manifests import (
     ACCEPT,
@@ -24,30 +25,55 @@ from controller.registry.oci.manifests import (
     media_type_of,
     parse_document,
 )
-from controller.registry.oci.ranges import parse_upload_range
+from controller.registry.oci.ranges import parse_content_range, parse_least_chunk, parse_upload_range
 from controller.registry.oci.results import (
     BlobHead,
     BlobsMissing,
     ManifestHead,
     UploadStatus,
+    UploadTooLarge,
     check_length,
     check_part,
     digest_header,
 )
 from controller.registry.oci.session import Session
 from controller.registry.oci.uploads import closing_url, session_url
-from reconcile.errors import Denied, ErrorCode, Invalid, Unavailable
+from controller.threads import Stopped
+from reconcile.answers import RegistryCall
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, Unavailable, Verdict
 from reconcile.references import Digest, parse_digest
 
 _MANIFEST_HEADERS = {"Accept": ACCEPT}
 _STORED = frozenset({200, 201, 202, 204})
 _DELETED = frozenset({200, 202, 204})
+_CANCEL_TIME = 2.0
+"""Seconds for each request that cancels an upload."""
+
 _REDIRECTED_HEAD = frozenset({400, 403, 405})
 _DIGESTS = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
 
 
+def _decoded(raw: bytes, coding: str | None) -> bytes:
+    """Undo a content coding that nobody asked for; bytes that are not coded so, or are too many, stay."""
+    if (coding or "").strip().lower() not in {"gzip", "x-gzip"}:
+        return raw
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        decoded = decoder.decompress(raw, MAX_MANIFEST + 1)
+    except zlib.error:
+        return raw
+    return decoded if decoder.eof and len(decoded) <= MAX_MANIFEST else raw
+
+
 class Repository:
-    """One repository, accessed with one identity for one piece of work."""
+    """One repository, accessed with one identity for one piece of work.
+
+    Attributes:
+        session: Its requests.
+        image: The image that it was opened for.
+        least_chunk: Bytes that each part of an upload but the last must have, as the registry has stated with
+            the latest upload session; 0 where it has stated nothing.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -57,9 +83,12 @@ class Repository:
         self._delete = merge_scopes([delete_scope(self.image.path)])
         # Repository to whether a mount from it works without a token for it.
         self._tokenless_mounts: dict[str, bool] = {}
+        self.least_chunk = 0
 
     def head_manifest(self, tag_or_digest: str) -> ManifestHead:
         """Look up a tag or a digest; Docker Hub does not count this as a pull.
+
+        Where a registry refuses such requests, nothing is known of what reading it would be answered with.
 
         Raises:
             NotFound: The registry does not have it.
@@ -75,10 +104,15 @@ class Repository:
                 return ManifestHead(
                     digest_header(response.headers), media_type if media_type in MANIFEST_TYPES else ""
                 )
-            error = self.session.error(response, f"{subject} (look up manifest)")
-            if isinstance(error, Invalid):
-                return ManifestHead(None, "")
-            raise error
+            error = self.session.error(response, subject, RegistryCall.LOOK_UP_MANIFEST)
+            is_denied = response.status in {401, 403}
+        if error.verdict is Verdict.OTHER_WAY and is_denied:
+            # The answer has no body, so it gives no reason; reading it does, or succeeds.
+            document = self._fetch_manifest(tag_or_digest)
+            return ManifestHead(document.digest, document.media_type)
+        if error.verdict is Verdict.OTHER_WAY or isinstance(error, Invalid):
+            return ManifestHead(None, "")
+        raise error
 
     def fetch_manifest(self, tag_or_digest: str) -> Document:
         """Fetch a manifest or an index; its digest is computed, not taken from the registry.
@@ -93,17 +127,15 @@ class Repository:
         request = Request("GET", self.session.url(f"manifests/{tag_or_digest}"), _MANIFEST_HEADERS)
         with self.session.send(request, self._pull, subject) as response:
             if response.status != 200:
-                error = self.session.error(response, f"{subject} (read manifest)")
-                # A pull-through cache sends this code until it has fetched the manifest.
-                if error.code == ErrorCode.MANIFEST_INVALID:
-                    raise Unavailable(error.system, error.code, error.detail)
-                raise error
+                raise self.session.error(response, subject, RegistryCall.READ_MANIFEST)
             raw = response.read(MAX_MANIFEST + 1)
             if len(raw) > MAX_MANIFEST:
                 raise Invalid("registry", "manifest-too-large", f"{subject}: larger than 4 MiB")
         asked = parse_digest(tag_or_digest) if ":" in tag_or_digest else digest_header(response.headers)
+        coding = response.headers.get("Content-Encoding")
         if asked is not None and digest_of(raw, asked.algorithm) != asked:
-            coding = response.headers.get("Content-Encoding")
+            raw = _decoded(raw, coding)
+        if asked is not None and digest_of(raw, asked.algorithm) != asked:
             encoded = f" (sent with content coding {coding[:20]!r})" if coding else ""
             raise Invalid(
                 "registry",
@@ -135,7 +167,7 @@ class Repository:
                 if stored is not None and digest_of(document.raw, stored.algorithm) != stored:
                     raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{subject}: stored as {stored}")
                 return response.headers.get("OCI-Subject") is not None
-            refusal = self.session.refusal(response, f"{subject} (write manifest)")
+            refusal = self.session.refusal(response, subject, RegistryCall.WRITE_MANIFEST)
         error = self.session.error_of(refusal)
         if any(entry.code == ErrorCode.MANIFEST_BLOB_UNKNOWN for entry in parse_entries(refusal.body)):
             missing = frozenset(parse_digest(each.decode()) for each in _DIGESTS.findall(refusal.body))
@@ -158,7 +190,7 @@ class Repository:
             if response.status in _DELETED:
                 response.drain()
                 return
-            error = self.session.error(response, f"{subject} (delete manifest)")
+            error = self.session.error(response, subject, RegistryCall.DELETE_MANIFEST)
             if response.status == 405:  # the CNCF registry sends no code in its read-only mode
                 raise Invalid(error.system, ErrorCode.UNSUPPORTED, error.detail)
             raise error
@@ -173,11 +205,34 @@ class Repository:
         with self.session.send(request, self._push, subject) as response:
             if response.status == 200:
                 return BlobHead(response.length)
+            if response.status == 404:  # most blobs are not there yet
+                return None
             if response.url.origin != self.session.base.origin and response.status in _REDIRECTED_HEAD:
                 return BlobHead(None)  # it redirected to storage, with a signature for GET alone
-            if response.status in {403, 404}:  # some registries answer 403 for a missing blob
-                return None
-            raise self.session.error(response, f"{subject} (look up blob)")
+            error = self.session.error(response, subject, RegistryCall.LOOK_UP_BLOB)
+        if isinstance(error, NotFound):
+            return None
+        if error.verdict is Verdict.OTHER_WAY:
+            return self._find_blob_by_reading(digest, subject)
+        raise error
+
+    def _find_blob_by_reading(self, digest: Digest, subject: str) -> BlobHead | None:
+        """Look up a blob by reading its first byte, for registries that refuse HEAD requests."""
+        url = self.session.url(f"blobs/{digest}")
+        request = Request("GET", url, {"Range": "bytes=0-0"}, may_leave=True)
+        with self.session.send(request, self._push, subject) as response:
+            match response.status:
+                case 200:
+                    return BlobHead(response.length)
+                case 206:
+                    part = parse_content_range(response.headers.get_all("Content-Range") or [])
+                    return BlobHead(None if part is None else part.total)
+                case 416:
+                    return BlobHead(0)
+                case 403 | 404 | 410:
+                    return None
+                case _:
+                    raise self.session.error(response, subject, RegistryCall.READ_BLOB)
 
     def open_blob(self, blob: Descriptor, offset: int = 0) -> Response:
         """Start to read a blob from an offset; the caller verifies size and digest, and closes the response.
@@ -224,9 +279,13 @@ class Repository:
         request = Request("POST", self.session.url("blobs/uploads/"), {"Content-Length": "0"})
         with self.session.send(request, self._push, subject) as response:
             if response.status != 202:
-                raise self.session.error(response, f"{subject} (start upload)")
-            response.drain()
-            return session_url(response.url, response.headers.get("Location"))
+                raise self.session.error(response, subject, RegistryCall.START_UPLOAD)
+            return self._started_session(response)
+
+    def _started_session(self, response: Response) -> Url:
+        response.drain()
+        self.least_chunk = parse_least_chunk(response.headers.get("OCI-Chunk-Min-Length"))
+        return session_url(response.url, response.headers.get("Location"))
 
     def mount(self, digest: Digest, mount_from: str) -> Url | None:
         """Mount a blob from another repository of the registry.
@@ -254,29 +313,34 @@ class Repository:
         with response:
             if response.status not in {201, 202}:
                 # It says nothing about the registry: the blob is uploaded then.
-                raise error_from_refusal(
-                    self.session.refusal(response, f"{subject} (mount from {mount_from})")
-                )
+                named = f"{subject} from {mount_from}"
+                raise self.session.error(response, named, RegistryCall.MOUNT_BLOB)
+            if response.status == 202:
+                return self._started_session(response)
             response.drain()
-            return (
-                None
-                if response.status == 201
-                else session_url(response.url, response.headers.get("Location"))
-            )
+            return None
 
     def upload_blob(
-        self, session: Url, blob: Descriptor, pieces: Iterable[memoryview], *, offset: int = 0
+        self,
+        session: Url,
+        blob: Descriptor,
+        pieces: Iterable[memoryview],
+        *,
+        offset: int = 0,
+        call: RegistryCall = RegistryCall.UPLOAD_BLOB,
     ) -> None:
-        """Upload a blob's bytes from an offset; errors that the pieces raise are passed on.
+        """Upload a blob's bytes from an offset, and complete it; errors that the pieces raise are passed on.
 
         Args:
-            session: The URL of the upload session.
-            blob: The blob.
+            session: Where the upload continues.
+            blob: What is uploaded.
             pieces: Its bytes from the offset on. If they can be iterated over again, a redirect is followed.
             offset: How many bytes the session holds already.
+            call: How the session came about.
 
         Raises:
             Unavailable: `token-expired` or `upload-failed` when the same upload may succeed later.
+            UploadTooLarge: It may succeed in smaller parts.
         """
         subject = self.session.subject(str(blob.digest))
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size - offset)}
@@ -292,21 +356,98 @@ class Repository:
                 if stored is not None and stored.algorithm == blob.digest.algorithm and stored != blob.digest:
                     raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{subject}: stored as {stored}")
                 return
-            error = self.session.error(response, f"{subject} (upload blob)")
-            if self.session.may_succeed_when_repeated(response, self._push, refused=header, subject=subject):
-                raise Unavailable("registry", ErrorCode.TOKEN_EXPIRED, error.detail)
+            raise self._upload_error(response, subject, refused=header, call=call)
+
+    def _upload_error(
+        self, response: Response, subject: str, *, refused: str | None, call: RegistryCall
+    ) -> DockerCacheError:
+        """Return the error of an upload that was refused, and which of them the same upload may get over."""
+        error = self.session.error(response, subject, call)
+        if response.status == 413:
+            return UploadTooLarge(
+                error.system, error.code, error.detail, length=response.sent, verdict=error.verdict
+            )
+        if self.session.may_succeed_when_repeated(response, self._push, refused=refused, subject=subject):
+            return Unavailable("registry", ErrorCode.TOKEN_EXPIRED, error.detail)
         is_passing = isinstance(error, Unavailable) and error.retry_after is None
-        if response.status >= 500 and is_passing and error.code not in WORDS:
-            raise Unavailable("registry", ErrorCode.UPLOAD_FAILED, f"{error.detail} ({error.code})")
-        raise error
+        if response.status >= 500 and is_passing and error.verdict is Verdict.OTHER_WAY:
+            detail = f"{error.detail} ({error.code})"
+            return Unavailable("registry", ErrorCode.UPLOAD_FAILED, detail, verdict=error.verdict)
+        return error
+
+    def push_blob(self, blob: Descriptor, content: bytes) -> None:
+        """Upload a small blob; an upload that fails is cancelled."""
+        session = self.start_upload(blob.digest)
+        try:
+            self.upload_blob(session, blob, [memoryview(content)])
+        except BaseException:
+            self.cancel_upload(session)
+            raise
+
+    def append_to_upload(
+        self, session: Url, blob: Descriptor, pieces: Iterable[memoryview], *, offset: int, length: int
+    ) -> Url:
+        """Upload a part of a blob's bytes, and return where the upload continues.
+
+        Raises:
+            Unavailable: `token-expired` or `upload-failed` when the upload may be resumed.
+        """
+        subject = self.session.subject(str(blob.digest))
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(length),
+            "Content-Range": f"{offset}-{offset + length - 1}",
+        }
+        total = self.session.timeouts.for_blob(length)
+        request = Request("PATCH", session, headers, pieces, total=total)
+        header = self.session.header(self._push, subject)
+        with self.session.send_upload(request, header) as response:
+            if response.status in _STORED:
+                response.drain()
+                location = response.headers.get("Location")
+                return session_url(response.url, location) if location else session
+            raise self._upload_error(response, subject, refused=header, call=RegistryCall.UPLOAD_BLOB)
 
     def find_upload(self, session: Url) -> UploadStatus | None:
-        """Look up how many bytes of a broken upload arrived; None when it cannot be resumed."""
-        request = Request("GET", session)
-        with self.session.send(request, self._push, self.session.subject("upload")) as response:
+        """Look up how many bytes of a broken upload arrived; one that cannot be resumed is cancelled.
+
+        Returns:
+            None when it cannot be resumed.
+        """
+        with self.session.send(
+            Request("GET", session), self._push, self.session.subject("upload")
+        ) as response:
             response.drain()
-            offset = parse_upload_range(response.headers.get("Range")) if response.status == 204 else 0
-            if not offset:
+            if response.status != 204:
                 return None
+            offset = parse_upload_range(response.headers.get("Range"))
             location = response.headers.get("Location")
-            return UploadStatus(session_url(response.url, location) if location else session, offset)
+            newest = session_url(response.url, location) if location else session
+        if offset:
+            return UploadStatus(newest, offset)
+        self.cancel_upload(newest)
+        return None
+
+    def cancel_upload(self, session: Url) -> bool:
+        """Cancel an upload, also after its work was cancelled; return whether the registry has dropped it.
+
+        It takes a few seconds at most, and raises nothing: what is left over, the registry has to purge.
+        """
+        with suppress(DockerCacheError, Stopped):
+            if self._drop_upload(session):
+                return True
+            # A session that was written to may have another URL by now.
+            request = Request("GET", session, total=_CANCEL_TIME)
+            with self.session.send_urgently(request, self._push, self.session.subject("upload")) as response:
+                response.drain()
+                location = response.headers.get("Location") if response.status == 204 else None
+                newest = session_url(response.url, location) if location else None
+            return newest is not None and self._drop_upload(newest)
+        return False
+
+    def _drop_upload(self, session: Url) -> bool:
+        request = Request("DELETE", session, {"Content-Length": "0"}, total=_CANCEL_TIME)
+        scopes = merge_scopes(self._push, self._delete)
+        with self.session.send_urgently(request, scopes, self.session.subject("upload")) as response:
+            response.drain()
+            return response.status in _DELETED

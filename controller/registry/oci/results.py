@@ -9,6 +9,7 @@ from controller.registry.http.urls import Url
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.ranges import parse_content_range
 from controller.registry.oci.session import Session
+from reconcile.answers import RegistryCall
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.references import Digest, parse_digest
 
@@ -18,6 +19,13 @@ class BlobsMissing(Invalid):
     """The registry refuses a manifest because it does not hold all blobs that the manifest refers to."""
 
     digests: frozenset[Digest] = frozenset()
+
+
+@dataclass(eq=False)
+class UploadTooLarge(Invalid):
+    """The registry, or a proxy in front of it, takes no request that is as long as this many bytes."""
+
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +61,15 @@ class Repeatable:
 
 @dataclass(frozen=True, slots=True)
 class UploadStatus:
-    """An upload session that can be resumed, and how many bytes it holds."""
+    """An upload session, and how many bytes it holds.
+
+    Attributes:
+        call: How the session came about.
+    """
 
     session: Url
     offset: int
+    call: RegistryCall = RegistryCall.UPLOAD_BLOB
 
 
 def check_part(response: Response, blob: Descriptor, offset: int, subject: str) -> None:
@@ -78,7 +91,7 @@ def check_length(session: Session, response: Response, blob: Descriptor, subject
         Invalid: `size-mismatch`.
     """
     if response.status != 200:
-        raise session.error(response, f"{subject} (read blob)")
+        raise session.error(response, subject, RegistryCall.READ_BLOB)
     if response.length not in {blob.size, None}:
         coding = response.headers.get("Content-Encoding") or "none"
         raise Invalid(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from controller.backoff import backoff
 from controller.registry.auth.authenticator import Authenticator
 from controller.registry.auth.challenges import Challenge, choose_challenge
 from controller.registry.auth.hidden_challenges import HiddenChallenges
@@ -29,7 +30,17 @@ from controller.registry.http.response import Response
 from controller.registry.http.retries import retrying
 from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
-from reconcile.errors import Denied, DockerCacheError, ErrorCode, RateLimited, Unavailable
+from controller.threads import Cancellation
+from reconcile.answers import RegistryCall
+from reconcile.errors import (
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    Verdict,
+)
 from reconcile.health import Exchange, Failure, RegistryUse
 from reconcile.hosts import canonical_host
 from reconcile.lrps import Credentials
@@ -49,8 +60,13 @@ _TOTAL_AT_BASE = 10.0
 _DELETE = "DELETE"
 """Many registries allow no deletion: how it ends says nothing about them."""
 
-_STORING = frozenset({"POST", "PUT"})
+_STORING = frozenset({"POST", "PUT", "PATCH"})
 _STORED = frozenset({200, 201, 204})
+
+_ASKED_OTHERWISE = frozenset(
+    {RegistryCall.LOOK_UP_MANIFEST, RegistryCall.LOOK_UP_BLOB, RegistryCall.MOUNT_BLOB}
+)
+"""Calls whose refusal says nothing about the registry where another request takes their place."""
 
 
 class RequestObserver(Protocol):
@@ -120,6 +136,7 @@ class Session:
         self._adoptions = 0
         self._thread = threading.local()
         self._retrying = retrying(dependencies.retries, context.cancellation)
+        self._pause = backoff(dependencies.retries.first_wait, dependencies.retries.longest_wait)
 
     def url(self, path: str) -> Url:
         """Return the URL of a path within the repository."""
@@ -133,26 +150,37 @@ class Session:
         """Call an idempotent function, and repeat it according to the retry policy."""
         return self._retrying(function, *arguments)
 
-    def error(self, response: Response, attempted: str) -> DockerCacheError:
+    def pause(self, attempt: int) -> None:
+        """Wait before another attempt at what failed so many times; longer each time."""
+        self._context.cancellation.wait(self._pause(attempt))
+
+    def error(
+        self, response: Response, subject: str, call: RegistryCall = RegistryCall.OTHER
+    ) -> DockerCacheError:
         """Read an unexpected response, and return the error that it means."""
-        return self.error_of(self.refusal(response, attempted))
+        return self.error_of(self.refusal(response, subject, call))
 
     def error_of(self, refusal: Refusal) -> DockerCacheError:
         """Return the error that a refusal means, and let the observer know of it."""
         error = error_from_refusal(refusal)
-        self._report(refusal.method, Failure(error, refusal.length, refusal.status))
+        has_other_way = error.verdict is Verdict.OTHER_WAY or isinstance(error, NotFound)
+        is_of_one_upload = has_other_way and isinstance(error, Unavailable) and refusal.status < 500
+        if not is_of_one_upload and not (has_other_way and refusal.call in _ASKED_OTHERWISE):
+            self._report(refusal.method, Failure(error, refusal.length, refusal.status))
         return error
 
-    def refusal(self, response: Response, attempted: str) -> Refusal:
+    def refusal(self, response: Response, subject: str, call: RegistryCall = RegistryCall.OTHER) -> Refusal:
         """Read an unexpected response into a refusal."""
         return Refusal(
             response.status,
             response.headers,
             response.drain(),
-            attempted,
-            self.identity("").secrets,
+            subject if call is RegistryCall.OTHER else f"{subject} ({call})",
+            (*self.identity("").secrets, *response.secrets),
             method=response.method,
             length=response.sent,
+            side=self._context.side,
+            call=call,
         )
 
     def identity(self, subject: str) -> Identity:
@@ -219,6 +247,19 @@ class Session:
         response = send(self._dependencies.pool, request, self._context)
         backoff.observe(response.status, response.headers)
         return response
+
+    def send_urgently(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
+        """Send a request that is not ended with the work that it belongs to, and waits for no connection."""
+        request = replace(request, is_urgent=True)
+        detached = replace(self._context, cancellation=Cancellation())
+        session = Session(
+            self.image,
+            self.base,
+            self._dependencies,
+            credentials=self._credentials,
+            context=detached,
+        )
+        return session.send(request, scopes, subject)
 
     def send_upload(self, request: Request, header: str | None) -> Response:
         """Send a request whose body is made of pieces, and again where it is redirected to.

@@ -357,3 +357,25 @@ def test_no_representation_of_what_holds_credentials_shows_them(
 
     assert "marker-password" not in shown
     assert not [token for token in registry.tokens if token in shown]
+
+
+def test_a_token_that_a_registry_sends_back_is_not_shown(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    registry.login = TokenLogin({})
+    registry.store.add_manifest(
+        "team/app", "1", StoredManifest(SAMPLE.manifest.media_type, SAMPLE.manifest.content)
+    )
+    repository = open_repository()
+    repository.fetch_manifest("1")
+    sent = next(
+        each.headers["authorization"] for each in registry.requests if "authorization" in each.headers
+    )
+    token = sent.partition(" ")[2]
+    registry.fail("GET", "/manifests/", Refuse(404, f"no such thing for {token}, or {token}".encode()))
+
+    with pytest.raises(NotFound) as refused:
+        repository.fetch_manifest("1")
+
+    assert "no such thing for ***, or ***" in refused.value.detail
+    assert token not in str(refused.value)

@@ -7,6 +7,7 @@ import re
 import secrets
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -123,6 +124,10 @@ class RegistrySimulator:
         resumable: Whether broken uploads can be gone on with, as with 3.x; 2.8 has lost them.
         catalog: Whether it lists its repositories.
         referrers: Whether the registry lists what refers to a manifest; 2.8 does not.
+        longest_body: Bytes of the longest body that a proxy in front of it takes; None where none does.
+        least_chunk: Bytes of the shortest part of an upload but the last, as it states; 0 states nothing.
+        lenient: Whether it takes manifests without the blobs that they refer to.
+        cancelled: How many uploads were cancelled.
         foreign: What becomes of manifests with foreign layers: "refused" as by 2.8, "kept", or
             "insisted" on their blobs.
         requests: All requests so far, in the order of their answers.
@@ -146,6 +151,10 @@ class RegistrySimulator:
         self.referrers = False
         self.catalog = True
         self.foreign = "refused"
+        self.longest_body: int | None = None
+        self.least_chunk = 0
+        self.cancelled = 0
+        self.lenient = False
         self.requests: list[LoggedRequest] = []
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
         self.uploads: dict[str, str] = {}
@@ -155,6 +164,7 @@ class RegistrySimulator:
         self.stalled = threading.Semaphore(0)
         self.left = threading.Semaphore(0)
         self.lock = threading.Lock()
+        self.uploading = threading.Lock()
 
     def fail(
         self, method: str, pattern: str, action: Action, *, times: int | None = 1, after: int = 0
@@ -206,12 +216,19 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError, ssl.SSLError, TimeoutError):
             super().handle()
 
-    def _run(self) -> None:
+    def _action(self) -> Action | None:
+        """Find what to do wrong now; a proxy in front refuses what is too long before anything else."""
         registry = self.server.registry
-        self.body = b""
+        if int(self.headers.get("Content-Length") or 0) > (registry.longest_body or sys.maxsize):
+            page = b"<html><head><title>413 Request Entity Too Large</title></head></html>"
+            return Refuse(413, page, {"Content-Type": "text/html"}, early=True)
         with registry.lock:
             fault = next((each for each in registry.faults if each.hits(self.command, self.path)), None)
-        action = None if fault is None else fault.action
+        return None if fault is None else fault.action
+
+    def _run(self) -> None:
+        self.body = b""
+        action = self._action()
         if isinstance(action, Refuse) and action.early:
             self.close_connection = True
             self._send(_Answer(action.status, action.body, action.headers))
@@ -430,7 +447,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._blob(route["name"], route["blob"])
         if route["tags"]:
             return self._tags(route["name"])
-        return self._upload(route["name"], route["upload"], query)
+        with self.server.registry.uploading:
+            return self._upload(route["name"], route["upload"], query)
 
     def _catalog(self, query: Mapping[str, list[str]]) -> _Answer:
         """List the repositories in pages, as distribution does; a full page links to the next one."""
@@ -504,7 +522,7 @@ class _Handler(BaseHTTPRequestHandler):
         if foreign and self.server.registry.foreign == "refused":
             unknown = [{"code": "UNKNOWN"}, {"code": "MANIFEST_BLOB_UNKNOWN", "detail": foreign[0]["digest"]}]
             return _errors(500, unknown)
-        if missing:
+        if missing and not self.server.registry.lenient:
             return _errors(400, [{"code": "MANIFEST_BLOB_UNKNOWN", "detail": each} for each in missing])
         store.add_manifest(name, reference, manifest)
         location = f"{self.server.registry.url}/v2/{name}/manifests/{digest}"
@@ -531,31 +549,77 @@ class _Handler(BaseHTTPRequestHandler):
     def _upload(self, name: str, session: str, query: Mapping[str, str]) -> _Answer:
         registry = self.server.registry
         if self.command == "POST" and not session:
-            mounted, holder = query.get("mount", ""), query.get("from", "")
-            content = registry.store.find_blob(holder, mounted) if registry.mounts and holder else None
-            if content is not None:
-                registry.store.add_blob(name, content)
-                location = f"{registry.url}/v2/{name}/blobs/{mounted}"
-                return _Answer(201, headers={"Location": location, "Docker-Content-Digest": mounted})
-            session, state = secrets.token_hex(8), secrets.token_hex(8)
-            registry.uploads[session] = state
-            base = "" if registry.relative_locations else registry.url
-            location = f"{base}/v2/{name}/blobs/uploads/{session}?_state={state}%3D"
-            return _Answer(202, headers={"Location": location, "Range": "0-0", "Docker-Upload-Uuid": session})
-        if self.command not in {"PUT", "GET"}:
+            return self._start_upload(name, query)
+        if self.command not in {"PUT", "GET", "PATCH", "DELETE"}:
             return _Answer(405)
-        if registry.uploads.get(session, "") + "=" != query.get("_state"):
+        is_known = registry.uploads.get(session, "") + "=" == query.get("_state")
+        if not is_known and not (
+            registry.resumable and self.command == "GET" and session in registry.uploads
+        ):
             return _error(404, "BLOB_UPLOAD_UNKNOWN")
         held = registry.partial.get(session, b"")
-        if self.command == "GET":
-            registry.uploads[session] = secrets.token_hex(8)  # an older location does not work any more
-            location = f"/v2/{name}/blobs/uploads/{session}?_state={registry.uploads[session]}%3D"
-            return _Answer(204, headers={"Location": location, "Range": f"0-{max(len(held) - 1, 0)}"})
-        if held and not self.headers.get("Content-Range", f"{len(held)}-").startswith(f"{len(held)}-"):
+        match self.command:
+            case "GET":
+                return _Answer(204, headers=self._moved(name, session, held))
+            case "DELETE":
+                del registry.uploads[session]
+                registry.partial.pop(session, None)
+                registry.cancelled += 1
+                return _Answer(204)
+            case _ if held and not self.headers.get("Content-Range", f"{len(held)}-").startswith(
+                f"{len(held)}-"
+            ):
+                return _error(416, "RANGE_INVALID")
+            case "PATCH":
+                return self._append(name, session, held + self.body)
+            case _:
+                return self._close_upload(name, session, query.get("digest", ""))
+
+    def _start_upload(self, name: str, query: Mapping[str, str]) -> _Answer:
+        """Mount a blob, or else start an upload."""
+        registry = self.server.registry
+        mounted, holder = query.get("mount", ""), query.get("from", "")
+        content = registry.store.find_blob(holder, mounted) if registry.mounts and holder else None
+        if content is not None:
+            registry.store.add_blob(name, content)
+            location = f"{registry.url}/v2/{name}/blobs/{mounted}"
+            return _Answer(201, headers={"Location": location, "Docker-Content-Digest": mounted})
+        session, state = secrets.token_hex(8), secrets.token_hex(8)
+        registry.uploads[session] = state
+        base = "" if registry.relative_locations else registry.url
+        location = f"{base}/v2/{name}/blobs/uploads/{session}?_state={state}%3D"
+        headers = {"Location": location, "Range": "0-0", "Docker-Upload-Uuid": session}
+        if registry.least_chunk:
+            headers["OCI-Chunk-Min-Length"] = str(registry.least_chunk)
+        return _Answer(202, headers=headers)
+
+    def _moved(self, name: str, session: str, held: bytes) -> dict[str, str]:
+        """Give an upload another location; the older one does not work any more."""
+        registry = self.server.registry
+        registry.uploads[session] = secrets.token_hex(8)
+        location = f"/v2/{name}/blobs/uploads/{session}?_state={registry.uploads[session]}%3D"
+        return {"Location": location, "Range": f"0-{max(len(held) - 1, 0)}"}
+
+    def _append(self, name: str, session: str, held: bytes) -> _Answer:
+        """Add a part to an upload."""
+        registry = self.server.registry
+        if len(self.body) < registry.least_chunk:
             return _error(416, "RANGE_INVALID")
-        del registry.uploads[session]
+        registry.partial[session] = held
+        return _Answer(202, headers=self._moved(name, session, held))
+
+    def _close_upload(self, name: str, session: str, digest: str) -> _Answer:
+        """Complete an upload; what a client has broken off stays where uploads can be resumed."""
+        registry = self.server.registry
+        length = int(self.headers.get("Content-Length") or -1)
+        if length > 0 and not self.body:  # nothing arrived, and nothing has changed
+            return _error(400, "SIZE_INVALID")
         self.sent, self.body = len(self.body), registry.partial.pop(session, b"") + self.body
-        length, digest = int(self.headers.get("Content-Length") or -1), query.get("digest", "")
+        if length not in {self.sent, -1} and registry.resumable:
+            registry.partial[session] = self.body
+            self._moved(name, session, self.body)
+            return _error(400, "SIZE_INVALID")
+        del registry.uploads[session]
         if length not in {self.sent, -1}:
             return _error(400, "SIZE_INVALID")
         if digest_of(self.body, "sha512" if digest.startswith("sha512:") else "sha256") != digest:

@@ -60,7 +60,9 @@ def headers(**values: str) -> Message:
         (503, {}, 0.0, ""),
         (500, {"Retry_After": "7"}, 0.0, ""),
         (200, {"Retry_After": "7"}, 0.0, ""),
-        (429, {"Retry_After": "0"}, 0.0, ""),
+        (429, {"Retry_After": "0"}, 5.0, "limited"),
+        (429, {"Retry_After": "Mon, 01 Jan 2024 00:00:00 GMT"}, 5.0, "limited"),
+        (503, {"Retry_After": "0"}, 0.0, ""),
     ],
 )
 def test_E2_a_host_is_left_alone_for_as_long_as_it_asks(
@@ -85,6 +87,25 @@ def test_E8_a_host_that_names_no_time_is_left_alone_for_longer_each_time(
     assert waits == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]
     backoff.observe(200, headers())
     backoff.observe(429, headers())
+    assert backoff.delay(is_pull=False).seconds == 5.0
+
+
+def test_a_host_that_names_a_second_for_ever_is_asked_ever_more_seldom(
+    backoff: BackoffState, clock: Clock
+) -> None:
+    waits = []
+    for _ in range(8):
+        backoff.observe(429, headers(Retry_After="1"))
+        waits.append(backoff.delay(is_pull=False).seconds)
+        clock.now += waits[-1]
+
+    assert waits == [1.0, 1.0, 1.0, 5.0, 10.0, 20.0, 40.0, 80.0]
+
+
+def test_many_requests_that_are_refused_at_once_are_one_refusal(backoff: BackoffState) -> None:
+    for _ in range(8):
+        backoff.observe(429, headers())
+
     assert backoff.delay(is_pull=False).seconds == 5.0
 
 
@@ -150,6 +171,22 @@ def test_E8_nobody_asks_a_host_that_wants_quiet(
 
     assert len(registry.requests) == 1
     assert waits == [pytest.approx(21600.0, abs=5.0)] * 3
+
+
+@pytest.mark.parametrize("past", ["0", "Mon, 01 Jan 2024 00:00:00 GMT"])
+def test_a_host_that_refuses_and_names_a_time_that_is_over_is_left_alone_all_the_same(
+    registry: RegistrySimulator, open_repository: OpenRepository, past: str
+) -> None:
+    registry.fail("GET", "manifests", Refuse(429, headers={"Retry-After": past}), times=None)
+
+    waits = []
+    for _ in range(100):
+        with pytest.raises(RateLimited) as limited:
+            open_repository().fetch_manifest("1")
+        waits.append(limited.value.retry_after)
+
+    assert len(registry.requests) <= 2
+    assert waits[1:] == [pytest.approx(5.0, abs=5.0)] * 99
 
 
 def test_P17_the_date_of_a_503_is_honoured(

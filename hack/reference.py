@@ -4,6 +4,7 @@ Started by hack/update-docs; tests/test_docs.py compares what it writes with wha
 """
 
 import argparse
+import ast
 import inspect
 import re
 import subprocess
@@ -234,7 +235,7 @@ def modules() -> str:
     rows = ["| module | what it does |", "| --- | --- |"]
     for path in paths:
         text = (path / "__init__.py" if path.is_dir() else path).read_text()
-        sentence = _cell(text.removeprefix("r").removeprefix('"""').partition('"""')[0].partition("\n\n")[0])
+        sentence = _cell((ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0])
         rows.append(f"| `{path.relative_to(ROOT).as_posix()}{'/' if path.is_dir() else ''}` | {sentence} |")
     return "\n".join(rows)
 

@@ -204,7 +204,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.health.run()), name="health")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")
-            for n in range(config.max_copies):
+            for n in range(cacher.slots):
                 loops.create_task(_run_forever(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
                 loops.create_task(_run_forever(reconciler.run()), name=f"reconciler-{n}")

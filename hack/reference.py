@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from controller.cli import commands
 from controller.config import (
     Config,
+    FairSharesConfig,
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
@@ -217,6 +218,10 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "former-registry-configuration": (
         PAGES / "reference/configuration.md",
         lambda: _keys_table(FormerRegistryConfig, ("repository_template",)),
+    ),
+    "fair-shares-configuration": (
+        PAGES / "reference/configuration.md",
+        lambda: _keys_table(FairSharesConfig),
     ),
     "traffic-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(TrafficConfig)),
     "running-rules": (PAGES / "reference/configuration.md", lambda: _keys_table(RunningRuleConfig)),

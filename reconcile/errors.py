@@ -73,6 +73,8 @@ class ErrorCode(StrEnum):
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
+    TOOK_TOO_LONG = "took-too-long"
+    """The time that a job may take in all is over."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """The source registry did not say what a reference means; what it did is in the detail."""
 

@@ -64,6 +64,7 @@ class CacheRequest:
         is_ordered: Whether an order of an operator asks for it, so that it is copied during a pause too.
         content: Digest of the content that is to be copied, whatever the source's tag means now; None copies
             what the source resolves to.
+        organization: GUID of the organization of the app; empty where it is not known.
     """
 
     app_guid: AppGuid
@@ -75,6 +76,7 @@ class CacheRequest:
     opted_in: bool = False
     is_ordered: bool = False
     content: Digest | None = None
+    organization: str = ""
 
     @property
     def job_source(self) -> ImageReference:
@@ -245,6 +247,7 @@ class Binding:
         requester: See `CacheRequest`.
         staged_at: See `CacheRequest`.
         opted_in: Whether the app's owner asked for the copy.
+        organization: See `CacheRequest`; empty in records of before.
     """
 
     app_guid: AppGuid
@@ -253,6 +256,7 @@ class Binding:
     staged_at: int
     job_id: JobId
     opted_in: bool = False
+    organization: str = ""
 
 
 @dataclass(frozen=True, slots=True)

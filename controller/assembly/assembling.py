@@ -4,7 +4,7 @@ from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
-from controller.cacher import Cacher, CacherDependencies
+from controller.cacher import Cacher, CacherDependencies, JobLimits
 from controller.canary import CanaryLoop, Prober, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.certificate_files import certificate_files
@@ -26,7 +26,7 @@ from controller.reconciler import Reconciler
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
-from controller.wiring import pull_login
+from controller.wiring import pull_login, slots_of, slowest_transfer
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
 from reconcile.live_facts import PassSources
@@ -76,6 +76,8 @@ def assemble(
             listeners=listeners,
             gate=control,
             process=process,
+            slots=slots_of(config),
+            limits=JobLimits(config.max_job_time, slowest_transfer(config)),
         )
     )
     presence = PresenceLoop(

@@ -7,6 +7,7 @@ from controller.job_listeners import JobListeners
 from controller.process import Process
 from controller.progress import Progress
 from reconcile.copying_ports import CheckDepth, ImageEngine
+from reconcile.fairness import Slots
 from reconcile.lrps import ProcessGuid
 from reconcile.orders import Order
 from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords, KnownCopies
@@ -35,12 +36,27 @@ class JobGate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class JobLimits:
+    """How long a job may take.
+
+    Attributes:
+        total: Seconds that all attempts at a job and the waits between them may take; then it has failed.
+        slowest: Bytes per second below which no copy waits for another one of the same content.
+    """
+
+    total: float = 86_400.0
+    slowest: float = 64.0 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class CacherDependencies:
     """The dependencies of the cacher.
 
     Attributes:
         cache: The names of copies in the private registry.
         listeners: Are told of each request for a copy, and of each job that has ended.
+        slots: How many jobs run at the same time, and whose.
+        limits: How long a job may take.
     """
 
     engine: CopyEngine
@@ -53,3 +69,5 @@ class CacherDependencies:
     listeners: JobListeners
     gate: JobGate
     process: Process
+    slots: Slots = Slots()  # noqa: RUF009 - a frozen value
+    limits: JobLimits = JobLimits()

@@ -1,7 +1,6 @@
 """Runs one cache job: decides whether it may run now, makes an attempt, and saves the result."""
 
 import asyncio
-import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from reconcile.copying_ports import CopiedImage
-from reconcile.errors import DockerCacheError, ErrorCode, NotFound, RateLimited, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
@@ -38,8 +37,11 @@ class JobRunner:
         self._cache, self._gate = dependencies.cache, dependencies.gate
         self._listeners, self._process = dependencies.listeners, dependencies.process
         self._requests, self._credentials, self._copies = requests, credentials, copies
+        self._limits = dependencies.limits
         self._rate_limits: dict[JobId, int] = {}
         """How often in a row the attempts at a job met a rate limit."""
+        self._spent: dict[JobId, float] = {}
+        """Seconds that the attempts at a job, and the waits between them, have taken."""
 
     async def run(self, job_id: JobId) -> float | None:
         """Run a job once, and return the seconds until it must run again; None when it has ended."""
@@ -76,10 +78,10 @@ class JobRunner:
         return seconds
 
     async def _attempt(self, job: CacheJob) -> float | None:
-        started = time.monotonic()
+        started = self._process.monotonic()
         log.debug("copying-image", job=job.job_id, source_image=str(job.source), attempt=job.attempts)
         try:
-            image, copied = await self._make(job)
+            image, copied = await self._make_in_time(job)
         except asyncio.CancelledError:
             with suppress(DockerCacheError):  # the job may have ended in this moment, and then stays so
                 await asyncio.shield(self.interrupt(job))
@@ -92,9 +94,28 @@ class JobRunner:
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
-        self._rate_limits.pop(job.job_id, None)
-        await self._report_cached(job, image, copied, time.monotonic() - started)
+        self._forget(job)
+        await self._report_cached(job, image, copied, self._process.monotonic() - started)
         return None
+
+    async def _make_in_time(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
+        """Make a job's copy within what is left of the time for the job.
+
+        Raises:
+            Invalid: `took-too-long`.
+        """
+        started, spent = self._process.monotonic(), self._spent.get(job.job_id, 0.0)
+        time_limit = asyncio.timeout(self._limits.total - spent)
+        try:
+            async with time_limit:
+                return await self._make(job)
+        except TimeoutError as error:
+            if not time_limit.expired():
+                raise
+            detail = f"{job.source} was not copied within {self._limits.total:g} s"
+            raise Invalid("cacher", ErrorCode.TOOK_TOO_LONG, detail) from error
+        finally:
+            self._spent[job.job_id] = spent + self._process.monotonic() - started
 
     async def _make(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
         if not job.is_repair:
@@ -154,7 +175,12 @@ class JobRunner:
         await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {failure}")
         return None
 
-    async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float:
+    async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float | None:
+        spent = self._spent[job.job_id] = self._spent.get(job.job_id, 0.0) + seconds
+        if spent > self._limits.total:
+            within = f"not within the {self._limits.total:g} s that a job may take"
+            await self._fail(job, f"{ErrorCode.GAVE_UP}: {within}, last {failure}")
+            return None
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
         self._process.metrics.jobs.labels(outcome="again").inc()
@@ -170,8 +196,13 @@ class JobRunner:
         )
         return seconds
 
-    async def _fail(self, job: CacheJob, failure: str) -> None:
+    def _forget(self, job: CacheJob) -> None:
+        """Forget how a job that has ended came to its end."""
         self._rate_limits.pop(job.job_id, None)
+        self._spent.pop(job.job_id, None)
+
+    async def _fail(self, job: CacheJob, failure: str) -> None:
+        self._forget(job)
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()
         log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)

@@ -1,11 +1,13 @@
 """The nested objects of the config file: registries, limits of traffic, and rules for running LRPs."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from controller.config.values import ReadableFile, SecretFile, Size
 from reconcile.policy import MigrateRunning
+
+Weight = Annotated[float, Field(ge=0.1, le=100.0)]
 
 
 class Section(BaseModel):
@@ -27,6 +29,17 @@ class TrafficConfig(Section):
     there is no limit."""
     max_bytes_per_second: Size | None = None
     """Bytes of request and response bodies per second, added up. When it is absent, there is no limit."""
+
+
+class FairSharesConfig(Section):
+    """Weights of organizations and of source registries among those that wait for copies."""
+
+    organizations: dict[str, Weight] = Field(default={})
+    """GUID of an organization to its weight. One with weight 2 gets two turns where others get one. The
+    weight of those that are not listed is 1."""
+    hosts: dict[str, Weight] = Field(default={})
+    """Host of a source registry, as image references name it, to its weight among the images of one
+    organization. The weight of those that are not listed is 1."""
 
 
 class RegistryConfig(Section):

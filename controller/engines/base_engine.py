@@ -5,7 +5,9 @@ Blocking work runs in threads; cancelling the awaiting task shuts their sockets 
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
 from controller.engines.contents import CopyContents, read_contents, resolve
@@ -21,6 +23,10 @@ from reconcile.errors import NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
 
+_PLAN_LOOKUPS = 8
+_PRIVATE_LOOKUPS = 16
+"""Lookups at a time. The private registry is asked by passes, by checks and by jobs, for all tenants."""
+
 
 class BaseEngine(ABC):
     """What all engines have in common; an engine adds `copy` and what it knows of cells.
@@ -34,21 +40,39 @@ class BaseEngine(ABC):
     def __init__(self, registries: Registries, *, limits: CopyLimits, platform: Platform | None) -> None:
         self._registries, self._limits, self._platform = registries, limits, platform
         self._copy_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="copy")
-        # Of their own, so that copies cannot delay them.
-        self._lookup_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="lookup")
-        self._running: dict[ImageReference, ProgressMeter] = {}
+        # Sources that do not answer delay neither each other's copies nor what the private registry is asked,
+        # and a plan, or a copy that is read as a whole, delays neither.
+        self._source_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="source")
+        self._plan_threads = ThreadPoolExecutor(_PLAN_LOOKUPS, thread_name_prefix="plan")
+        self._private_threads = ThreadPoolExecutor(_PRIVATE_LOOKUPS, thread_name_prefix="private")
+        self._reading_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="read-back")
+        self._running: dict[ImageReference, list[ProgressMeter]] = {}
         self._locks: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
         """End the threads and close the connections; the copies must have ended."""
-        for threads in (self._copy_threads, self._lookup_threads):
+        lookups = (self._source_threads, self._plan_threads, self._private_threads)
+        for threads in (self._copy_threads, *lookups, self._reading_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self._registries.close()
 
     def progress(self, target: ImageReference) -> CopyProgress | None:
-        """Return how far the copy to a target has come; None when none is under way."""
-        meter = self._running.get(target)
-        return None if meter is None else meter.read()
+        """Return how far a copy to a target has come, the foremost of several; None when there is none."""
+        found = [meter.read() for meter in self._running.get(target, ())]
+        return max(found, key=lambda each: each.transferred + each.skipped, default=None)
+
+    @contextmanager
+    def _metered(self, target: ImageReference) -> Iterator[ProgressMeter]:
+        """Meter a copy to a target within a block."""
+        meter = ProgressMeter()
+        meters = self._running.setdefault(target, [])
+        meters.append(meter)
+        try:
+            yield meter
+        finally:
+            meters.remove(meter)
+            if not meters:
+                del self._running[target]
 
     async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
         """Resolve a reference to digests at the source registry."""
@@ -58,7 +82,7 @@ class BaseEngine(ABC):
             repository = self._registries.repository(source, credentials, cancellation)
             return resolve(repository, source, self._platform)
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._source_threads, cancellation)
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of: its manifests alone, no layer."""
@@ -72,7 +96,7 @@ class BaseEngine(ABC):
             sizes = {blob.digest: blob.size for blob in contents.own_blobs}
             return SourceContent(digest, len(contents.documents), sizes)
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._plan_threads, cancellation)
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         """Whether the private registry serves a digest under the target's tag, as cells will ask for it."""
@@ -86,7 +110,7 @@ class BaseEngine(ABC):
             except NotFound:
                 return False
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._private_threads, cancellation)
 
     async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
         """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
@@ -96,7 +120,7 @@ class BaseEngine(ABC):
             repository = self._registries.repository(target, None, cancellation)
             return find_missing(repository, digest, depth, limits=self._limits, cancellation=cancellation)
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._private_threads, cancellation)
 
     async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
         """Delete a copy's manifest from the private registry, whose garbage collection frees the rest.
@@ -110,7 +134,7 @@ class BaseEngine(ABC):
         def work() -> None:
             self._registries.repository(target, None, cancellation).delete_manifest(digest)
 
-        await in_thread(work, self._lookup_threads, cancellation)
+        await in_thread(work, self._private_threads, cancellation)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy in the private registry and verify its digests.
@@ -125,7 +149,7 @@ class BaseEngine(ABC):
             repository = self._registries.repository(target, None, cancellation)
             read_back(repository, digest, limits=self._limits, cancellation=cancellation)
 
-        await in_thread(work, self._lookup_threads, cancellation)
+        await in_thread(work, self._reading_threads, cancellation)
 
     @abstractmethod
     def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:

@@ -6,6 +6,7 @@ from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
 from controller.engines.proven_blobs import BlobKey
 from controller.engines.reading_back import check_blob
+from controller.engines.single_flight import Flight
 from controller.registry.http.urls import Url
 from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
@@ -49,7 +50,9 @@ class BlobTransfer:
             mount_from: Another repository of the registry that holds the blob; None when none is known.
             may_exist: Whether the target repository may hold the blob already, and is asked first.
         """
-        mount_from = mount_from or self._context.resources.single_flight.find(self._key(blob))
+        mount_from = mount_from or self._context.resources.single_flight.find(
+            self._key(blob), self._context.scope
+        )
         is_damaged = False
         if may_exist:
             head = self._target.find_blob(blob.digest)
@@ -115,11 +118,11 @@ class BlobTransfer:
     def _upload_or_join(self, blob: Descriptor, session: Url | None) -> None:
         """Upload a blob, or mount it from where another copy uploads it at the moment."""
         single_flight, key = self._context.resources.single_flight, self._key(blob)
-        own_path = self._target.image.path
-        uploaded_by_other = single_flight.join(key, self._context.cancellation)
+        flight, own_path = Flight(self._context.scope, blob.size), self._target.image.path
+        uploaded_by_other = single_flight.join(key, flight, self._context.cancellation)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
-                (False, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
+                (True, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
             )
             if is_mounted:
                 self._meter.add_skipped(blob.size)
@@ -128,10 +131,10 @@ class BlobTransfer:
             return
         uploaded_to = None
         try:
-            self.upload(blob, session)
+            self.upload(blob, session, flight)
             uploaded_to = own_path
         finally:
-            single_flight.finish(key, uploaded_to)
+            single_flight.finish(key, flight, uploaded_to)
 
     def _mount(self, blob: Descriptor, mount_from: str) -> tuple[bool, Url | None]:
         """Try to mount a blob from another repository of the registry.
@@ -148,10 +151,11 @@ class BlobTransfer:
             return False, None  # an upload needs no permission to read the other repository
         return session is None, session
 
-    def upload(self, blob: Descriptor, session: Url | None = None) -> None:
+    def upload(self, blob: Descriptor, session: Url | None = None, flight: Flight | None = None) -> None:
         """Copy a blob's bytes; a broken upload is resumed once, and failing that restarted once."""
+        flight = flight or Flight(self._context.scope, blob.size)
         try:
-            self._upload_once(blob, session)
+            self._upload_once(blob, session, flight)
         except DockerCacheError as error:
             if error.code not in _RESTARTABLE:
                 raise
@@ -159,41 +163,42 @@ class BlobTransfer:
         else:
             return
         if self._target.find_blob(blob.digest) is None:  # perhaps only the response was lost
-            self._upload_once(blob, None)
+            self._upload_once(blob, None, flight)
 
-    def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
+    def _upload_once(self, blob: Descriptor, session: Url | None, flight: Flight) -> None:
         # The upload session is started while the blob is opened at its source.
         upload_starters = self._context.resources.upload_starters
         future = upload_starters.submit(lambda: session or self._target.start_upload(blob.digest))
         with self._open(blob) as reader:
             upload_session, checked = future.result(), CheckedBlob(self._checks, blob)
             try:
-                self._send(checked, reader, UploadStatus(upload_session, 0))
+                self._send(checked, reader, UploadStatus(upload_session, 0), flight)
             except Unavailable as error:
-                if error.code not in _RESUMABLE or not self._resume(checked, reader, upload_session):
+                if error.code not in _RESUMABLE or not self._resume(checked, reader, upload_session, flight):
                     raise
                 self._meter.add_retries()
 
-    def _resume(self, checked: CheckedBlob, reader: BlobReader, session: Url) -> bool:
+    def _resume(self, checked: CheckedBlob, reader: BlobReader, session: Url, flight: Flight) -> bool:
         """Resume a broken upload, and return whether that succeeded."""
         try:
             status = self._target.find_upload(session)
             if status is None or status.offset > checked.blob.size:
                 return False
-            self._send(checked, reader, status)
+            self._send(checked, reader, status, flight)
         except DockerCacheError as error:
             if isinstance(error, RateLimited) or error.code in _FINAL:
                 raise
             return False
         return True
 
-    def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus) -> None:
+    def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus, flight: Flight) -> None:
         resumes_before, transferred = reader.resumes, status.offset
 
         def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
             nonlocal transferred
             for piece in pieces:
                 transferred += len(piece)
+                flight.moved += len(piece)
                 self._meter.add_transferred(len(piece))
                 yield piece
 

@@ -15,6 +15,10 @@ from controller.threads import Cancellation
 class TransferResources:
     """The threads and buffers that all copies of an engine share; close them when the copies have ended.
 
+    Args:
+        limits: See below.
+        slowest: Bytes per second below which no copy waits for another one's upload of the same blob.
+
     Attributes:
         limits: The limits of each copy.
         single_flight: Keeps two copies from uploading the same blob at the same time.
@@ -24,9 +28,9 @@ class TransferResources:
             they never wait for other threads.
     """
 
-    def __init__(self, limits: CopyLimits) -> None:
+    def __init__(self, limits: CopyLimits, slowest: float = 0.0) -> None:
         self.limits = limits
-        self.single_flight = SingleFlight()
+        self.single_flight = SingleFlight(slowest)
         self.proven = ProvenBlobs()
         # For each copy: one thread for each blob at a time, and one that waits for these.
         max_workers = limits.copies_at_a_time * (limits.blobs_at_a_time + 1)
@@ -61,3 +65,8 @@ class CopyContext:
     def limits(self) -> CopyLimits:
         """The limits of the copy."""
         return self.resources.limits
+
+    @property
+    def scope(self) -> str:
+        """Names the copies that may wait for each other's uploads: those from the same registry."""
+        return self.source.image.domain

@@ -13,7 +13,6 @@ from controller.engines.cell_rules import ANY_BLOB, CellRules
 from controller.engines.contents import CopyContents, read_contents, stored_digest
 from controller.engines.copy_context import CopyContext, TransferResources
 from controller.engines.copy_limits import CopyLimits
-from controller.engines.progress import ProgressMeter
 from controller.engines.signatures import copy_signatures
 from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Index, Manifest
@@ -48,7 +47,7 @@ class RegistryCopy(BaseEngine):
     ) -> None:
         super().__init__(registries, limits=limits, platform=platform)
         self._repositories, self._locations = repositories, locations
-        self._resources = TransferResources(limits)
+        self._resources = TransferResources(limits, registries.slowest)
 
     async def close(self) -> None:
         """End the threads and close the connections; the copies must have ended."""
@@ -65,24 +64,22 @@ class RegistryCopy(BaseEngine):
     ) -> CopiedImage:
         """Copy and verify; a repetition after a crash completes what was started.
 
+        Two copies to one target may be made at the same time, each from its own source: they write the same.
+
         Raises:
             Invalid: The source serves something that cannot be copied faithfully, or that cells refuse;
                 nothing is visible under the target.
         """
-        async with self._lock(target):
-            meter = self._running[target] = ProgressMeter()
-            cancellation = Cancellation()
-            try:
-                context = CopyContext(
-                    source=self._registries.repository(image.source, credentials, cancellation),
-                    target=self._registries.repository(target, None, cancellation),
-                    meter=meter,
-                    cancellation=cancellation,
-                    resources=self._resources,
-                )
-                return await self._copy(context, image, state)
-            finally:
-                del self._running[target]
+        cancellation = Cancellation()
+        with self._metered(target) as meter:
+            context = CopyContext(
+                source=self._registries.repository(image.source, credentials, cancellation),
+                target=self._registries.repository(target, None, cancellation),
+                meter=meter,
+                cancellation=cancellation,
+                resources=self._resources,
+            )
+            return await self._copy(context, image, state)
 
     async def _copy(self, context: CopyContext, image: ResolvedImage, state: TargetState) -> CopiedImage:
         cancellation, private = context.cancellation, context.target.image

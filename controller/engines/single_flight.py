@@ -1,63 +1,107 @@
-"""Keeps two copies from uploading the same blob to one registry at the same time."""
+"""Keeps two copies from uploading the same blob at the same time, where one may wait for the other.
+
+A copy waits for an upload from its own trust domain only, of the size that it expects, and only while that
+upload keeps a minimum rate: else it uploads the blob itself.
+"""
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from controller.threads import Cancellation
 from reconcile.references import Digest
 
 _MOST_REMEMBERED = 4096
 
+PATIENCE = 5.0
+"""Seconds over which the rate of an upload is measured that others wait for."""
+
 Key = tuple[str, Digest]
 """The host of a registry, and the digest of a blob."""
 
 
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One upload of a blob.
+
+    Attributes:
+        domain: The trust domain of the source.
+        size: Bytes of the blob, as the manifest states them.
+        moved: Bytes that have arrived from the source so far; only the uploading thread changes it.
+    """
+
+    domain: str
+    size: int
+    moved: int = 0
+
+
 class SingleFlight:
-    """The blobs that are being uploaded or were uploaded recently; safe to use from many threads."""
+    """The blobs that are being uploaded or were uploaded recently; safe to use from many threads.
 
-    def __init__(self) -> None:
+    Args:
+        slowest: Bytes per second below which nobody waits for an upload.
+        patience: Seconds over which that is measured.
+    """
+
+    def __init__(self, slowest: float = 0.0, *, patience: float = PATIENCE) -> None:
+        self._least, self._patience = slowest * patience, patience
         self._condition = threading.Condition()
-        self._uploading: set[Key] = set()
-        self._finished: OrderedDict[Key, str] = OrderedDict()
+        self._flights: dict[Key, list[Flight]] = {}
+        self._finished: OrderedDict[tuple[Key, str], str] = OrderedDict()
 
-    def find(self, key: Key) -> str | None:
-        """Return the repository that a blob was uploaded to recently; None when there is none."""
+    def find(self, key: Key, domain: str) -> str | None:
+        """Return the repository that a domain's blob was uploaded to recently; None when there is none."""
         with self._condition:
-            return self._finished.get(key)
+            return self._finished.get((key, domain))
 
-    def join(self, key: Key, cancellation: Cancellation) -> str | None:
+    def join(self, key: Key, flight: Flight, cancellation: Cancellation) -> str | None:
         """Wait while another copy uploads a blob, and return the repository that it was uploaded to.
 
-        None means that the caller must upload the blob now, and then call `finish`, whether the upload
-        succeeds or fails.
+        None means that the caller must upload the blob now, as this flight, and then call `finish`, whether
+        the upload succeeds or fails.
 
         Raises:
             Stopped: The caller's copy was cancelled while it waited.
         """
         has_waited = False
         with cancellation.waking(self._condition), self._condition:
-            while key in self._uploading:
-                has_waited = True
-                self._condition.wait()
+            while (other := self._find_like(key, flight)) is not None:
+                has_waited, moved = True, other.moved
+                has_changed = self._condition.wait_for(
+                    lambda: cancellation.is_cancelled or other not in self._flights.get(key, ()),
+                    self._patience,
+                )
                 cancellation.check()
-            repository = self._finished.get(key)
+                if not has_changed and other.moved - moved < self._least:
+                    break
+            repository = self._finished.get((key, flight.domain))
             if has_waited and repository is not None:
                 return repository
-            self._uploading.add(key)
+            self._flights.setdefault(key, []).append(flight)
             return None
 
-    def finish(self, key: Key, repository: str | None) -> None:
+    def _find_like(self, key: Key, flight: Flight) -> Flight | None:
+        flights = self._flights.get(key, ())
+        return next(
+            (each for each in flights if each.domain == flight.domain and each.size == flight.size), None
+        )
+
+    def finish(self, key: Key, flight: Flight, repository: str | None) -> None:
         """Report the end of an upload that `join` left to the caller.
 
         Args:
             key: The blob and its registry.
+            flight: The upload.
             repository: The repository that holds the blob now; None when the upload failed.
         """
         with self._condition:
-            self._uploading.discard(key)
+            flights = self._flights[key]
+            flights.remove(flight)
+            if not flights:
+                del self._flights[key]
             if repository is not None:
-                self._finished[key] = repository
-                self._finished.move_to_end(key)
+                self._finished[key, flight.domain] = repository
+                self._finished.move_to_end((key, flight.domain))
                 if len(self._finished) > _MOST_REMEMBERED:
                     self._finished.popitem(last=False)
             self._condition.notify_all()

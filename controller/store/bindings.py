@@ -113,6 +113,7 @@ def save(connection: Connection, binding: Binding) -> None:
         "staged_at": binding.staged_at,
         "job_id": binding.job_id,
         "opted_in": binding.opted_in,
+        "organization": binding.organization[: tables.KEY_LENGTH],
     }
     connection.execute(insert(_bindings).values(row))
     surplus = _surplus(connection, binding)
@@ -161,4 +162,5 @@ def _binding(row: RowMapping) -> Binding:
         staged_at=row["staged_at"],
         job_id=JobId(row["job_id"]),
         opted_in=row["opted_in"],
+        organization=row["organization"],
     )

@@ -121,6 +121,8 @@ bindings = Table(
     Column("staged_at", BigInteger, nullable=False),
     Column("job_id", String(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
     Column("opted_in", Boolean, nullable=False),
+    # GUID of the app's organization; empty where it is not known, and in rows of before.
+    Column("organization", String(KEY_LENGTH), nullable=False, server_default=""),
     UniqueConstraint("requester"),
     # Without the source, which is too long for an index and of which an app has few.
     Index(None, "app_guid", "staged_at"),

@@ -16,7 +16,13 @@ from controller.registry.http.addresses import AddressRules
 from controller.registry.http.connection import Connection, can_read
 from controller.registry.http.deadlines import DeadlineTimer
 from controller.registry.http.dialling import open_connection
-from controller.registry.http.rate_limiter import HostLimits, RateLimiter, TokenBucket, TrafficLimits
+from controller.registry.http.rate_limiter import (
+    HostLimits,
+    MinimumRate,
+    RateLimiter,
+    TokenBucket,
+    TrafficLimits,
+)
 from controller.registry.http.request import Body, Request, RequestContext
 from controller.registry.http.response import FAILURES, LOST, ConnectionLease, Response, failure
 from controller.registry.http.settings import RegistrySettings, Timeouts, settings_key
@@ -155,6 +161,7 @@ class ConnectionPool:
             connection, deadline, give_back=lambda: self._keep(key, connection), context=context
         )
         lease.on_end = lambda: self._timer.cancel(deadline)
+        connection.sock.settimeout(self._timeouts.idle)  # the last response may have had less
         try:
             context.cancellation.watch(connection.sock)
             try:
@@ -164,6 +171,11 @@ class ConnectionPool:
                 # An early refusal may be in the socket although the rest could not be written.
                 lease.is_reusable = False
             raw = connection.receive(request.method)
+            if request.is_blob:
+                self._timer.cancel(deadline)
+                deadline = lease.deadline = self._timer.start(connection.sock, self._timeouts.longest)
+                raw.minimum = MinimumRate(self._timeouts.slowest, self._timeouts.window)
+                connection.sock.settimeout(min(self._timeouts.idle, self._timeouts.window))
         except FAILURES as error:
             lease.close()
             if deadline.has_passed:

@@ -1,4 +1,4 @@
-"""Keeps the traffic to each host within the operator's limits on connections, requests and bytes.
+"""Keeps the traffic to each host within limits on connections, requests and bytes, and above a minimum rate.
 
 All copies share the limits of a host. Where the operator has set none, nothing is counted.
 """
@@ -48,6 +48,40 @@ class TokenBucket:
             debt = -self._level
         if debt > 0:
             pause(debt / self._rate)
+
+
+class SlowSenderError(Exception):
+    """A sender did not keep the minimum rate."""
+
+
+class MinimumRate:
+    """Ends the receipt of bytes that come too slowly, measured over one window after the other.
+
+    Only time counts in which the sender is waited for: what the receiver does meanwhile slows nobody down.
+    """
+
+    def __init__(self, rate: float, window: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._window, self._clock = rate, window, clock
+        self._since = clock()
+        self._waited, self._received = 0.0, 0
+
+    def begin(self) -> None:
+        """Begin to wait for the sender."""
+        self._since = self._clock()
+
+    def add(self, count: int) -> None:
+        """Count bytes that have come, and the time since `begin` or the last call.
+
+        Raises:
+            SlowSenderError: A window is over, and too little has come in it.
+        """
+        now = self._clock()
+        self._waited += now - self._since
+        self._since, self._received = now, self._received + count
+        if self._waited >= self._window:
+            if self._received < self._rate * self._waited:
+                raise SlowSenderError
+            self._waited, self._received = 0.0, 0
 
 
 class Semaphore:

@@ -197,8 +197,8 @@ class Repository:
             "GET",
             self.session.url(f"blobs/{blob.digest}"),
             ranged,
-            total=self.session.timeouts.for_blob(blob.size),
             is_urgent=offset > 0,
+            is_blob=True,
         )
         response = self.session.send(request, self._pull, subject)
         try:
@@ -275,7 +275,7 @@ class Repository:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size - offset)}
         if offset:
             headers["Content-Range"] = f"{offset}-{blob.size - 1}"
-        total = self.session.timeouts.for_blob(blob.size)
+        total = self.session.timeouts.longest
         request = Request("PUT", closing_url(session, blob.digest), headers, pieces, total=total)
         header = self.session.header(self._push, subject)
         with self.session.send_once(request, header) as response:

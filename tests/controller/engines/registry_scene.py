@@ -23,7 +23,7 @@ GUID = "9b2f0a4e-5d0c-4c3e-9a52-2f0c8f6c2b11"
 HOLDER = CacheGuid("1c0de7a8-0000-4000-8000-000000000001")
 SAMPLE = images.image([images.layer(2_500_000, 1), images.layer(50_000, 2), images.layer(3, 3)])
 SMALL_BUFFER = CopyLimits(buffer=65536)
-UNHURRIED = Timeouts(connect=600.0, idle=600.0, total=600.0, grace=600.0)
+UNHURRIED = Timeouts(connect=600.0, idle=600.0, total=600.0, window=600.0)
 """Nothing that stalls ends by itself within a test."""
 MARKER = Credentials("alice", Secret("marker-password"))
 

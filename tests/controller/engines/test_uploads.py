@@ -2,6 +2,7 @@
 """Uploads that break, and blobs that several copies want at once."""
 
 import asyncio
+import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.engines.single_flight import SingleFlight
+from controller.engines.single_flight import Flight, SingleFlight
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import NotFound, RateLimited, Unavailable
 from reconcile.references import parse_digest
@@ -198,22 +199,86 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
         ("r.example", parse_digest(LAYER.digest)),
         Cancellation(),
     )
-    assert single_flight.join(key, Cancellation()) is None
+    assert single_flight.join(key, Flight("docker.io", 3), Cancellation()) is None
     cancellation.cancel()
 
     with pytest.raises(Stopped):
-        single_flight.join(key, cancellation)
+        single_flight.join(key, Flight("docker.io", 3), cancellation)
 
 
 def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
     single_flight, key = SingleFlight(), ("r.example", parse_digest(LAYER.digest))
-    single_flight.join(key, Cancellation())
-    single_flight.finish(key, None)
-    assert single_flight.find(key) is None
+    failing, following = Flight("docker.io", 3), Flight("docker.io", 3)
+    single_flight.join(key, failing, Cancellation())
+    single_flight.finish(key, failing, None)
+    assert single_flight.find(key, "docker.io") is None
 
-    assert single_flight.join(key, Cancellation()) is None
-    single_flight.finish(key, "team/app")
-    assert single_flight.find(key) == "team/app"
+    assert single_flight.join(key, following, Cancellation()) is None
+    single_flight.finish(key, following, "team/app")
+    assert single_flight.find(key, "docker.io") == "team/app"
+    assert single_flight.find(key, "registry.example") is None
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [Flight("registry.example", 3), Flight("docker.io", 4), Flight("docker.io:5000", 3)],
+    ids=["another source", "another size", "another port"],
+)
+def test_no_copy_waits_for_the_upload_of_a_foreign_source_or_of_another_size(mine: Flight) -> None:
+    """A tenant may name any digest and any size, and then send nothing."""
+    single_flight, key = SingleFlight(patience=600.0), ("r.example", parse_digest(LAYER.digest))
+    theirs = Flight("docker.io", 3)
+    single_flight.join(key, theirs, Cancellation())
+
+    assert single_flight.join(key, mine, Cancellation()) is None
+
+    single_flight.finish(key, mine, "mine")
+    single_flight.finish(key, theirs, "theirs")
+    found = single_flight.find(key, mine.domain), single_flight.find(key, theirs.domain)
+    assert found[1] == "theirs"
+    assert found[0] == ("theirs" if mine.domain == theirs.domain else "mine")
+
+
+def test_a_copy_waits_no_longer_for_an_upload_that_comes_to_a_halt() -> None:
+    single_flight, key = SingleFlight(1000.0, patience=0.01), ("r.example", parse_digest(LAYER.digest))
+    halting, mine = Flight("docker.io", 10**9, moved=10**6), Flight("docker.io", 10**9)
+    single_flight.join(key, halting, Cancellation())
+
+    assert single_flight.join(key, mine, Cancellation()) is None
+
+
+def test_a_copy_waits_for_an_upload_that_keeps_its_rate() -> None:
+    single_flight, key = SingleFlight(1000.0, patience=0.01), ("r.example", parse_digest(LAYER.digest))
+    size = 10**9
+
+    class Busy(Flight):
+        """Moves on whenever somebody looks, and ends after some looks."""
+
+        looks = 0
+
+        @property
+        def moved(self) -> int:  # type: ignore[override] # a flight whose thread runs meanwhile
+            Busy.looks += 1
+            return Busy.looks * 1000
+
+        @moved.setter
+        def moved(self, value: int) -> None:
+            """Do not begin anew."""
+
+    busy, mine = Busy("docker.io", size), Flight("docker.io", size)
+    single_flight.join(key, busy, Cancellation())
+    found = list[str | None]()
+    waiting = threading.Thread(
+        target=lambda: found.append(single_flight.join(key, mine, Cancellation())), daemon=True
+    )
+    waiting.start()
+    while Busy.looks < 6:
+        waiting.join(0.01)
+
+    single_flight.finish(key, busy, "theirs")
+    waiting.join(60.0)
+
+    assert found == ["theirs"]
 
 
 # What is asked

@@ -173,7 +173,7 @@ def test_D15_a_blob_that_drips_is_given_up_in_the_time_for_its_size(  # noqa: N8
 ) -> None:
     """However lively the connection, and though silence is allowed for longer."""
     registry.fail("GET", "blobs", Stall(after=1000), times=None)
-    client = open_client(timeouts=Timeouts(idle=30.0, grace=0.1, slowest=10_000_000.0))
+    client = open_client(timeouts=Timeouts(idle=30.0, window=0.1, slowest=10_000_000.0))
 
     with pytest.raises(Unavailable) as slow:
         read(client, registry)

@@ -195,6 +195,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
             loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
             loops.create_task(_run_forever(running.certificates.run()), name="certificates")
+            loops.create_task(_run_forever(running.retention.run()), name="retention")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")

@@ -28,6 +28,7 @@ from controller.config import (
     descriptions_of,
 )
 from controller.config.sections import Section
+from controller.config.values import format_duration
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
 from reconcile.phases import PHASES
@@ -81,7 +82,7 @@ def _default(value: object) -> str:
     if value is None or value == () or isinstance(value, BaseModel):
         return "none"
     if isinstance(value, float):
-        return f'`"{value:g}s"`'
+        return f'`"{format_duration(value)}"`'
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int) and value >= 1 << 30:

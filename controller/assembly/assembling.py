@@ -23,6 +23,7 @@ from controller.presence import Intervals, PresenceDependencies, PresenceLoop, R
 from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
+from controller.retention import Retention
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
@@ -180,6 +181,7 @@ def assemble(
         unused=unused,
         pull_login=PullLogin(login, use_login),
         certificates=certificates,
+        retention=Retention(store.records, after=config.record_retention, process=process),
         admin=admin,
     )
 

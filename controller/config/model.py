@@ -81,6 +81,10 @@ class Config(AdminConfig):
     eviction_grace: Duration = 600.0
     """Time for which nothing must have used a copy before `evict` may delete it."""
 
+    record_retention: Duration = 7_776_000.0
+    """Time after which the records of stagings and copies are forgotten that belong to no app with an LRP. The
+    copies themselves stay."""
+
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login or CA certificates."""
     allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()

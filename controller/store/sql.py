@@ -8,7 +8,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from controller.store import bindings, cached_images, jobs, lrps, pinned_copies, remembered_uses, survey
+from controller.store import (
+    bindings,
+    cached_images,
+    jobs,
+    lrps,
+    pinned_copies,
+    remembered_uses,
+    retention,
+    survey,
+)
 from controller.store.database import Database
 from reconcile.errors import NotFound
 from reconcile.eviction import RememberedUses
@@ -139,6 +148,10 @@ class SqlRecords:
         return await self._database.write(
             lambda connection: cached_images.reserve(connection, platform_digest)
         )
+
+    async def forget_unused(self, before: float) -> int:
+        """Forget bindings and jobs that nothing refers to and that ended before some time."""
+        return await self._database.write(lambda connection: retention.forget_old(connection, before))
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Find a finished copy; a reservation alone is no copy."""

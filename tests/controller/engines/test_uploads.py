@@ -257,7 +257,7 @@ def test_a_copy_waits_for_an_upload_that_keeps_its_rate() -> None:
         looks = 0
 
         @property
-        def moved(self) -> int:  # type: ignore[override] # a flight whose thread runs meanwhile
+        def moved(self) -> int:
             Busy.looks += 1
             return Busy.looks * 1000
 

@@ -18,7 +18,7 @@ class ForgettingRecords(Protocol):
     """The store, as far as it forgets."""
 
     async def forget_unused(self, before: float) -> int:
-        """Forget the stagings that nothing refers to whose copies ended before some time; return their number."""
+        """Forget the stagings that nothing refers to and that ended before some time; return their number."""
 
 
 class Retention:

@@ -13,8 +13,8 @@ from reconcile.errors import Conflict
 from reconcile.references import Digest
 
 PATIENCE = 5.0
-"""Seconds over which the rate of a copy is measured for which another one waits; whoever deletes content waits
-for so long that its copies end."""
+"""Seconds over which the rate of a copy is measured for which another one waits; whoever deletes content
+waits so long for its copies."""
 
 Transferred = Callable[[], int]
 """Counts the bytes that a copy has moved or need not move; 0 before it has begun."""

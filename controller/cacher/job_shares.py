@@ -13,8 +13,8 @@ MAX_SHARES = 16
 class JobShares:
     """The lines in which jobs wait; it fits `Lines` of the work queue.
 
-    A job that several apps asked for waits for the turn of each of their organizations. Where that of an app is
-    not known, the app counts as one.
+    A job that several apps asked for waits for the turn of each of their organizations. Where that of an app
+    is not known, the app counts as one.
     """
 
     def __init__(self, slots: Slots) -> None:

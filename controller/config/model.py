@@ -82,8 +82,8 @@ class Config(AdminConfig):
     """Time for which nothing must have used a copy before `evict` may delete it."""
 
     record_retention: Duration = 7_776_000.0
-    """Time after which the records of stagings and copies are forgotten that belong to no app with an LRP. The
-    copies themselves stay."""
+    """Time after which the records of stagings and copies are forgotten that belong to no app with an LRP.
+    The copies themselves stay."""
 
     registries: tuple[RegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login or CA certificates."""

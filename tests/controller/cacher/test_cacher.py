@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import Cacher, CacherDependencies
+from controller.cacher import Cacher, CacherDependencies, JobLimits
 from controller.cacher.copying import LOOKED_AT_FOR
 from controller.cacher.running import PAUSE_CHECK_INTERVAL
 from controller.control import OperatorControl
@@ -27,6 +27,7 @@ from controller.store.sql import SqlRecords
 from controller.workqueue import WorkQueue
 from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
+from reconcile.fairness import Slots
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.migrations import Goal
 from reconcile.orders import Order
@@ -163,7 +164,13 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(
-    store: Store, registries: Registries, *, loops: int = 2, cache: CacheRepositories = CACHE
+    store: Store,
+    registries: Registries,
+    *,
+    loops: int = 2,
+    cache: CacheRepositories = CACHE,
+    slots: Slots = Slots(),  # noqa: B008 - a frozen value
+    limits: JobLimits = JobLimits(),  # noqa: B008 - a frozen value
 ) -> AsyncIterator[Bench]:
     gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
@@ -185,7 +192,9 @@ async def open_bench(
             checks=store.copy_checks,
             listeners=listeners,
             gate=gate,
-            process=Process("run", clock=lambda: 1e9 + clock.time()),
+            process=Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time),
+            slots=slots,
+            limits=limits,
         )
     )
     await cacher.recover()

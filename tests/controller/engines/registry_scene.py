@@ -52,6 +52,8 @@ class Scene:
         self.source, self.private = source, private
         self.holders = Holders()
         self.image = parse_image_reference(f"{source.address}/team/app:1")
+        self.alias = f"localhost:{source.address.rpartition(':')[2]}"
+        """Another name of the source, so that it counts as another registry."""
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
         self.policy = ClientPolicy()
         self.engines: list[RegistryCopy] = []
@@ -66,6 +68,7 @@ class Scene:
         client = Registries(
             {
                 self.source.address: RegistrySettings(plain_http=True),
+                self.alias: RegistrySettings(plain_http=True),
                 self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
             allowed_networks=(ip_network("127.0.0.0/8"),),

@@ -51,6 +51,14 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
+class Drip:
+    """Answer as usual, but send one byte at a time after so many bytes of the body, with pauses in seconds."""
+
+    after: int = 0
+    pause: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
 class OtherBytes:
     """Answer 200 with another body and its true length."""
 
@@ -85,7 +93,19 @@ class Meanwhile:
     do: Callable[[], None]
 
 
-Action = Refuse | Raw | Redirect | Cut | CutUpload | Stall | OtherBytes | WithHeaders | NoHeaders | Meanwhile
+Action = (
+    Refuse
+    | Raw
+    | Redirect
+    | Cut
+    | CutUpload
+    | Stall
+    | Drip
+    | OtherBytes
+    | WithHeaders
+    | NoHeaders
+    | Meanwhile
+)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
@@ -9,7 +10,14 @@ from ipaddress import ip_network
 import pytest
 
 from controller.registry.http.deadlines import DeadlineTimer
-from controller.registry.http.rate_limiter import RateLimiter, Semaphore, TokenBucket, TrafficLimits
+from controller.registry.http.rate_limiter import (
+    MinimumRate,
+    RateLimiter,
+    Semaphore,
+    SlowSenderError,
+    TokenBucket,
+    TrafficLimits,
+)
 from controller.registry.http.settings import RegistrySettings, Timeouts
 from controller.registry.oci.blobs import read_blob
 from controller.registry.oci.manifests import Descriptor
@@ -19,7 +27,7 @@ from reconcile.errors import Unavailable
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE, PATIENT
 from tests.simulators import images
-from tests.simulators.registry import RegistrySimulator, Stall, TokenLogin
+from tests.simulators.registry import Drip, Meanwhile, RegistrySimulator, Stall, TokenLogin
 
 LAYER = images.layer(300_000, 1)
 BLOB = Descriptor(LAYER.media_type, parse_digest(LAYER.digest), len(LAYER.content))
@@ -63,6 +71,53 @@ def test_a_bucket_saves_no_more_than_a_second() -> None:
         bucket.take(1.0, clock.pause)
 
     assert clock.now - began == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("pieces", [[65_536] * 100, [1_000_000, 0, 0, 0], [2_000_000, 1]])
+def test_a_sender_that_keeps_the_minimum_rate_on_average_is_listened_to(pieces: list[int]) -> None:
+    clock = Clock()
+    minimum = MinimumRate(65_536.0, 30.0, clock)
+
+    for piece in pieces:
+        minimum.begin()
+        clock.now += 1.0
+        minimum.add(piece)
+
+
+@pytest.mark.parametrize(
+    ("piece", "pause"), [(1, 5.0), (0, 30.0), (65_535, 1.0), (1_000_000, 29.0), (100, 0.01)]
+)
+def test_a_sender_that_drips_is_given_up_after_one_window(piece: int, pause: float) -> None:
+    """Whatever it has sent before that window, and however lively it is."""
+    clock = Clock()
+    minimum = MinimumRate(65_536.0, 30.0, clock)
+    minimum.begin()
+    clock.now += 30.0
+    minimum.add(10**9)
+    began = clock.now
+
+    def receive() -> None:
+        while clock.now - began < 600.0:
+            minimum.begin()
+            clock.now += pause
+            minimum.add(piece)
+
+    with pytest.raises(SlowSenderError):
+        receive()
+
+    assert clock.now - began < 30.0 + 2 * pause
+
+
+def test_the_time_that_the_receiver_takes_is_not_the_senders() -> None:
+    """A private registry, or a limit of the operator's, may be slower than the source."""
+    clock = Clock()
+    minimum = MinimumRate(65_536.0, 30.0, clock)
+
+    for _ in range(100):
+        minimum.begin()
+        clock.now += 0.001
+        minimum.add(1000)
+        clock.now += 60.0
 
 
 def test_hosts_without_limits_share_what_costs_nothing() -> None:
@@ -168,17 +223,32 @@ def test_bytes_are_limited_while_they_come(registry: RegistrySimulator, open_cli
     assert read(client, registry) == LAYER.content
 
 
-def test_D15_a_blob_that_drips_is_given_up_in_the_time_for_its_size(  # noqa: N802 - row D15
-    registry: RegistrySimulator, open_client: Open
+@pytest.mark.parametrize("fault", [Stall(after=1000), Stall(), Drip(after=1000), Drip(after=200_000)])
+def test_D15_a_blob_that_drips_is_given_up_after_one_window(  # noqa: N802 - row D15
+    registry: RegistrySimulator, open_client: Open, fault: Stall | Drip
 ) -> None:
     """However lively the connection, and though silence is allowed for longer."""
-    registry.fail("GET", "blobs", Stall(after=1000), times=None)
+    registry.fail("GET", "blobs", fault, times=None)
     client = open_client(timeouts=Timeouts(idle=30.0, window=0.1, slowest=10_000_000.0))
 
     with pytest.raises(Unavailable) as slow:
         read(client, registry)
 
     assert slow.value.code == "too-slow"
+
+
+def test_a_connection_has_the_ordinary_time_for_silence_again_after_a_blob(
+    registry: RegistrySimulator, open_client: Open
+) -> None:
+    client = open_client(timeouts=Timeouts(idle=60.0, window=0.2, slowest=0.0))
+    assert read(client, registry) == LAYER.content
+    registry.fail("HEAD", "blobs", Meanwhile(lambda: time.sleep(0.5)))
+    image = parse_image_reference(f"{registry.address}/team/app:1")
+
+    head = client.repository(image, None, Cancellation()).find_blob(BLOB.digest)
+
+    assert head is not None
+    assert registry.connections == 1
 
 
 def test_D15_an_answer_that_never_comes_is_given_up(registry: RegistrySimulator, open_client: Open) -> None:  # noqa: N802 - row D15

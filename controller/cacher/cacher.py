@@ -1,6 +1,7 @@
 """Takes cache jobs from the queue and runs them, one at a time in each concurrent call of `Cacher.run`."""
 
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import structlog
 
@@ -13,6 +14,7 @@ from controller.cacher.running import JobRunner
 from controller.progress import Progress
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError
+from reconcile.fairness import Urgency
 from reconcile.records import CacheJob, CacheRequest, JobId, JobState
 from reconcile.references import Digest
 
@@ -26,6 +28,9 @@ class Cacher:
         self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
         self._slots, self._shares = dependencies.slots, JobShares(dependencies.slots)
         self._queue: WorkQueue[JobId] = WorkQueue(self._shares)
+        for urgency in Urgency:
+            waiting = dependencies.process.metrics.waiting_jobs.labels(urgency=urgency.name.lower())
+            waiting.set_function(partial(self._shares.count, urgency))
         self._credentials = JobCredentials()
         self._requests = JobRequests(
             dependencies, queue=self._queue, credentials=self._credentials, shares=self._shares

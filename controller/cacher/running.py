@@ -158,6 +158,8 @@ class JobRunner:
 
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
+        if error.code == ErrorCode.TOO_SLOW:
+            self._process.metrics.slow_transfers.inc()
         if isinstance(error, RateLimited):
             # A rate limit says nothing about the copy: it uses up no attempt. A registry that names a time
             # which is too short is asked ever more seldom.

@@ -20,6 +20,7 @@ from controller.coverage import StagingCoverage
 from controller.engines.progress import CopyProgress
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
+from controller.metrics import Metrics
 from controller.process import Process
 from controller.progress import Progress
 from controller.store.opening import Store, open_store
@@ -140,6 +141,7 @@ class Bench:
     coverage: StagingCoverage
     control: OperatorControl
     repaired: list[Callable[[CacheGuid], None]]
+    metrics: Metrics
 
     async def state(self, job: CacheJob) -> JobState:
         found = await self.store.records.find_job(job.job_id)
@@ -181,6 +183,7 @@ async def open_bench(
     )
     clock = asyncio.get_running_loop()
     listeners = JobListeners(coverage, index, queue)
+    process = Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time)
     cacher = Cacher(
         CacherDependencies(
             engine=registries,
@@ -192,7 +195,7 @@ async def open_bench(
             checks=store.copy_checks,
             listeners=listeners,
             gate=gate,
-            process=Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time),
+            process=process,
             slots=slots,
             limits=limits,
         )
@@ -200,7 +203,7 @@ async def open_bench(
     await cacher.recover()
     running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
     try:
-        yield Bench(cacher, registries, store, queue, coverage, gate, listeners.of_repairs)
+        yield Bench(cacher, registries, store, queue, coverage, gate, listeners.of_repairs, process.metrics)
     finally:
         for task in running:
             task.cancel()

@@ -57,6 +57,8 @@ class SlowRegistries(Registries):
         state: TargetState = TargetState.UNKNOWN,
     ) -> CopiedImage:
         self.begun.append(image.source)
+        if self.copy_failures:
+            raise self.copy_failures.pop(0)
         rate = 0.0 if image.source.domain == HANGS else self.drips.get(image.source.domain)
         if rate is not None:
             await self._drip(target, rate)
@@ -280,9 +282,26 @@ async def test_a_copy_that_takes_longer_than_a_job_may_take_has_failed(store: St
 
 async def test_a_source_that_is_too_slow_is_asked_again_later(store: Store) -> None:
     registries = SlowRegistries()
-    registries.failures = [Unavailable("registry", "too-slow", "r.example sends too little")] * 3
+    registries.copy_failures = [Unavailable("registry", "too-slow", "r.example sends too little")] * 3
     async with bench_of(store, registries) as bench:
         job = await bench.ended(await bench.cacher.request(staging("mine", "r.example/x:1", "mine")))
 
         assert job.state is JobState.CACHED
         assert job.attempts == 4
+
+
+async def test_waiting_jobs_and_slow_transfers_are_counted(store: Store) -> None:
+    registries = SlowRegistries()
+    async with bench_of(store, registries) as bench:
+        await hang_everywhere(bench, registries)
+        await bench.cacher.request(backlog("lrp", f"{HANGS}/y:1", "attacker"))
+        metrics = bench.metrics.registry
+        waiting = [
+            metrics.get_sample_value("docker_cache_waiting_jobs", {"urgency": each})
+            for each in ("staging", "backlog")
+        ]
+        registries.copy_failures = [Unavailable("registry", "too-slow", "r.example sends too little")]
+        await bench.ended(await bench.cacher.request(staging("mine", "r.example/x:1", "mine")))
+
+        assert waiting == [8.0, 1.0]
+        assert metrics.get_sample_value("docker_cache_slow_transfers_total") == 1.0

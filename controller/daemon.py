@@ -133,6 +133,7 @@ async def _open_resources(
         if store.restored is not None:
             _report_restored(store.restored)
         await store.records.use_registry(config.cache_registry.address)
+        store.content_proofs.use_platforms(config.platforms)
         await _warn_of_other_registries(store, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(

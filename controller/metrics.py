@@ -72,6 +72,11 @@ class Metrics:
             "Bytes that were transferred between registries",
             registry=self.registry,
         )
+        self.shown_bytes = Counter(
+            f"{prefix}shown_bytes",
+            "Bytes that were read at sources only to see that they hold what another trust domain has shown",
+            registry=self.registry,
+        )
         self.known_copies_used = Counter(
             f"{prefix}known_copies_used",
             "Migrations to the newest copy that an app is known to have, since its source did not answer",

@@ -196,5 +196,5 @@ def request_of_lrp(
         opted_in=confirmed is not None and confirmed.opted_in,
         is_ordered=observed.order is not None,
         content=content,
-        organization=lrp.metric_tags.get("organization_id", ""),
+        organization_guid=lrp.metric_tags.get("organization_id", ""),
     )

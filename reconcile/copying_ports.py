@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
-from reconcile.lrps import Credentials
+from reconcile.lrps import AppGuid, Credentials
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference
+from reconcile.trust import BlobHolder, ContentProof, Reader, ShownContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class TargetState(StrEnum):
 
     EMPTY = "empty"
     """Nothing was ever written there, so the registry need not be asked what it holds."""
+    OWN = "own"
+    """Whoever copies now has written there before, and nobody else."""
     UNKNOWN = "unknown"
     DAMAGED = "damaged"
     """Something of a copy is missing there: of what the registry says that it holds, the ends are read."""
@@ -96,11 +99,59 @@ class CheckDepth(IntEnum):
     """Whether the ends of all blobs can be read: two requests for each blob."""
 
 
+class ContentProofs(Protocol):
+    """Who has shown which content, so that it need not be shown again."""
+
+    async def find_shown(self, platform_digest: Digest, reader: Reader) -> ShownContent:
+        """Find what was shown of an image in a reader's trust domain."""
+
+    async def find_pinned_copy(
+        self, app_guid: AppGuid, source: ImageReference, reader: Reader
+    ) -> CachedImage | None:
+        """Find the finished copy of what a reference with a digest names, if the app may use it unasked.
+
+        It may when the content was read in the reader's trust domain, without a login or with the reader's,
+        or when the app has used the copy before from the same registry. None when there is no such copy, or
+        more than one.
+        """
+
+    async def save_proof(self, proof: ContentProof) -> None:
+        """Save that a source has shown an image."""
+
+    async def begin_copy(self, platform_digest: Digest, reader: Reader) -> tuple[CacheGuid, TargetState]:
+        """Save that a reader begins to copy some content; return its GUID and what lies under that.
+
+        It is always the same GUID; a new one is saved before it is returned.
+        """
+
+
+class IndexContents(Protocol):
+    """What indexes lead to, which their digests say for ever."""
+
+    async def find_in_index(self, root_digest: Digest) -> Digest | None:
+        """Find what an index that was read before leads to; None when it was not."""
+
+    async def save_index(self, root_digest: Digest, platform_digest: Digest) -> None:
+        """Save what an index that was read leads to."""
+
+
 class ImageEngine(Protocol):
     """A way to copy an image into the private registry."""
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
-        """Ask the source registry what a reference resolves to."""
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
+        """Ask the source registry what a reference resolves to.
+
+        Args:
+            source: The reference.
+            credentials: None uses the operator's.
+            indexes: What indexes lead to, so that one which was read before is not read again.
+        """
 
     async def copy(
         self,
@@ -109,8 +160,17 @@ class ImageEngine(Protocol):
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         """Copy and verify an image; a repetition after a crash completes the copy.
+
+        Args:
+            image: What to copy.
+            target: Where to.
+            credentials: None uses the operator's.
+            state: What is known of the target.
+            reader: Who is bound to the copy by this, and must have been shown all of it; None when nobody is
+                who was not before, such as by a repair.
 
         Raises:
             Invalid: The source serves something that cannot be copied byte for byte, or that cells refuse, as
@@ -124,8 +184,13 @@ class ImageEngine(Protocol):
 class BlobLocations(Protocol):
     """The private repositories that hold blobs already."""
 
-    async def find_holders(self, blobs: Iterable[Digest]) -> Mapping[Digest, CacheGuid]:
-        """Name a cached image whose repository holds the blob, for each blob that is held."""
+    async def find_holders(
+        self, blobs: Iterable[Digest], reader: Reader | None
+    ) -> Mapping[Digest, BlobHolder]:
+        """Name a cached image whose repository holds the blob, for each blob that is held.
+
+        For a reader only the images of its trust domain count, and those that it need not show come first.
+        """
 
 
 class Verifier(Protocol):

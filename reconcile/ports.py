@@ -16,6 +16,7 @@ from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, CopyCheck, JobId, LrpRecord
 from reconcile.references import CacheGuid, Digest, ImageReference, Rootfs
 from reconcile.start_failures import StartFailure
+from reconcile.trust import ContentProof
 
 
 class Lrps(Protocol):
@@ -119,8 +120,14 @@ class JobRecords(Protocol):
             NotFound: There is no such job.
         """
 
-    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        """Save a cached job with its image and the image's blobs, all or nothing."""
+    async def finish_job(
+        self,
+        job: CacheJob,
+        image: CachedImage,
+        blobs: Iterable[Digest],
+        proof: ContentProof | None = None,
+    ) -> None:
+        """Save a cached job with its image, the image's blobs and its source's proof, all or nothing."""
 
 
 class BindingRecords(Protocol):
@@ -148,22 +155,12 @@ class KnownCopies(Protocol):
     async def find_newest_copy(self, app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
         """Find the newest finished copy that an app has a binding to for a source."""
 
-    async def find_pinned_copy(self, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
-        """Find the finished copy of what a reference with a digest names, if the app may use it unasked.
-
-        It may when it has used the copy before, or when the content was read without a login from the same
-        registry. None when there is no such copy, or more than one.
-        """
-
 
 class ImageRecords(Protocol):
     """The records of cached images."""
 
     async def find_guid(self, platform_digest: Digest) -> CacheGuid | None:
         """Find the GUID that is reserved for some content; None when there is none yet."""
-
-    async def reserve_guid(self, platform_digest: Digest) -> CacheGuid:
-        """Return the GUID of some content, always the same one; a new one is saved before it is returned."""
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read a finished copy; a reserved GUID alone is none."""

@@ -62,9 +62,9 @@ class CacheRequest:
         credentials: For the source registry; kept in memory only.
         opted_in: Whether the app's owner asked for it.
         is_ordered: Whether an order of an operator asks for it, so that it is copied during a pause too.
+        organization_guid: Of the app; empty where it is not known.
         content: Digest of the content that is to be copied, whatever the source's tag means now; None copies
             what the source resolves to.
-        organization: GUID of the organization of the app; empty where it is not known.
     """
 
     app_guid: AppGuid
@@ -76,7 +76,12 @@ class CacheRequest:
     opted_in: bool = False
     is_ordered: bool = False
     content: Digest | None = None
-    organization: str = ""
+    organization_guid: str = ""
+
+    @property
+    def organization(self) -> str:
+        """The app's organization, as jobs name it; the app itself where its organization is not known."""
+        return self.organization_guid or f"app:{self.app_guid}"
 
     @property
     def job_source(self) -> ImageReference:
@@ -137,6 +142,7 @@ class CacheJob:
         not_before: UTC seconds since 1970 before which it waits; None when it is due.
         failure: Why it waits or failed, "code: detail"; empty for neither.
         cache_guid: The cached image that it led to; None until then.
+        organization: Of whoever asked first, see `CacheRequest.organization`; empty in older jobs.
         created_at: UTC seconds since 1970.
         updated_at: UTC seconds since 1970.
     """
@@ -152,6 +158,7 @@ class CacheJob:
     not_before: float | None = None
     failure: str = ""
     cache_guid: CacheGuid | None = None
+    organization: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -162,6 +169,11 @@ class CacheJob:
     def is_repair(self) -> bool:
         """Whether it completes a copy of which something is missing, under the GUID that the copy has."""
         return self.reason is Reason.REPAIRING_COPY
+
+    @property
+    def is_move(self) -> bool:
+        """Whether it brings content to the present private registry that an LRP has been given before."""
+        return self.reason is Reason.COPY_IN_FORMER_REGISTRY
 
     @property
     def failure_code(self) -> str:
@@ -247,7 +259,6 @@ class Binding:
         requester: See `CacheRequest`.
         staged_at: See `CacheRequest`.
         opted_in: Whether the app's owner asked for the copy.
-        organization: See `CacheRequest`; empty in records of before.
     """
 
     app_guid: AppGuid
@@ -256,7 +267,6 @@ class Binding:
     staged_at: int
     job_id: JobId
     opted_in: bool = False
-    organization: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Goal
 from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState, LrpRecord
-from reconcile.references import Rootfs
+from reconcile.references import Digest, Rootfs
 from reconcile.selection import Selection
 
 
@@ -30,6 +30,9 @@ class ListedRecords(Protocol):
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
+
+    async def list_sources(self, platform_digests: Collection[Digest]) -> Mapping[Digest, tuple[str, ...]]:
+        """List the repositories that have shown each of some hundred images, the first one first."""
 
     async def list_lrps(self) -> tuple[LrpRecord, ...]:
         """List what is known of LRPs."""

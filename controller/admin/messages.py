@@ -1,6 +1,6 @@
 """Converts values to messages of the admin API and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
 from controller.admin.applier import ApplyEvent
@@ -77,8 +77,10 @@ def app_message(row: AppRow, owner: Owner) -> pb.App:
     )
 
 
-def image_message(image: CachedImage, cache: CacheRepositories) -> pb.CachedImage:
-    """Write a finished copy."""
+def image_message(
+    image: CachedImage, cache: CacheRepositories, sources: Sequence[str] = ()
+) -> pb.CachedImage:
+    """Write a finished copy, and which repositories have shown it."""
     return pb.CachedImage(
         cache_guid=image.cache_guid,
         source=str(image.source),
@@ -93,6 +95,7 @@ def image_message(image: CachedImage, cache: CacheRepositories) -> pb.CachedImag
         missing_since=image.missing_since,
         missing=image.missing,
         lost_since=image.lost_since,
+        further_sources=[each for each in sources if each != image.source.repository],
     )
 
 

@@ -161,7 +161,7 @@ class Planner:
         content = copy.content
         if content is None:
             return copy
-        held = await self._locations.find_holders(content.blobs)
+        held = await self._locations.find_holders(content.blobs, None)
         missing = {
             blob: size for blob, size in content.blobs.items() if blob not in held and blob not in seen
         }

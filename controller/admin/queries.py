@@ -20,6 +20,9 @@ from reconcile.selection import Selection, owner_of
 LOOK_AGAIN = 0.5
 """Seconds between two looks at jobs that are watched: the progress of a copy raises no events."""
 
+LISTED_SOURCES = 8
+"""Sources of each copy that a list of copies names."""
+
 _OPEN = (JobState.QUEUED, JobState.COPYING)
 
 
@@ -74,7 +77,13 @@ async def cached_images(
         size=request.page_size,
         token=request.page_token,
     )
-    rows = [messages.image_message(image, dependencies.cache) for image in chosen]
+    sources = await dependencies.stored.records.list_sources([image.platform_digest for image in chosen])
+    rows = [
+        messages.image_message(
+            image, dependencies.cache, sources.get(image.platform_digest, ())[:LISTED_SOURCES]
+        )
+        for image in chosen
+    ]
     return pb.ListCachedImagesResponse(images=rows, next_page_token=token)
 
 
@@ -84,9 +93,11 @@ async def named_images(
     """Show cached images that are named, each with the LRPs that use it."""
     found = await dependencies.copies.find(request.images)
     users = await dependencies.copies.users(found)
+    sources = await dependencies.stored.records.list_sources([image.platform_digest for image in found])
     rows = [
         pb.ImageWithUsers(
-            image=messages.image_message(image, dependencies.cache), process_guids=process_guids
+            image=messages.image_message(image, dependencies.cache, sources.get(image.platform_digest, ())),
+            process_guids=process_guids,
         )
         for image, process_guids in zip(found, users, strict=True)
     ]

@@ -34,6 +34,7 @@ from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
 from reconcile.steps import PhaseLimits
+from reconcile.trust import Sharing
 
 
 def assemble(
@@ -69,9 +70,11 @@ def assemble(
         CacherDependencies(
             engine=engine,
             cache=rules.cache,
+            sharing=Sharing(config.share_content, store.login_keys),
             jobs=store.records,
             bindings=store.records,
-            copies=store.records,
+            proofs=store.content_proofs,
+            indexes=store.content_proofs,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,

@@ -10,14 +10,15 @@ from controller.cacher.content_locks import ContentLocks
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
+from controller.cacher.shown_contents import ShownContents
 from controller.progress import Progress
 from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import DockerCacheError, ErrorCode, NotFound, Unavailable
-from reconcile.lrps import Credentials
 from reconcile.missing_copies import seen
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, Digest, ImageReference
+from reconcile.trust import ContentProof, Reader
 
 LOOKED_AT_FOR = 60.0
 """Seconds after a copy was made or looked at in which another request relies on its blobs."""
@@ -39,8 +40,9 @@ class JobCopies:
     ) -> None:
         self._engine, self._cache = dependencies.engine, dependencies.cache
         self._jobs, self._images = dependencies.jobs, dependencies.images
-        self._bindings, self._known = dependencies.bindings, dependencies.copies
-        self._checks = dependencies.checks
+        self._bindings, self._checks = dependencies.bindings, dependencies.checks
+        self._proofs, self._indexes = dependencies.proofs, dependencies.indexes
+        self._shown = ShownContents(dependencies, credentials)
         self._clock = dependencies.process.clock
         self._requests, self._credentials = requests, credentials
         self._targets: dict[JobId, ImageReference] = {}
@@ -65,7 +67,7 @@ class JobCopies:
             progress = self.progress(job.job_id)
             return 0 if progress is None else progress.transferred + progress.skipped
 
-        return self._content_locks.copying(platform_digest, job.source.domain, transferred)
+        return self._content_locks.copying(platform_digest, self._shown.reader(job).scope, transferred)
 
     async def cache_image(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
         """Copy a job's image, unless a complete copy of its content exists, and end the job.
@@ -87,19 +89,35 @@ class JobCopies:
     async def _copy_from_source(
         self, job: CacheJob, resolved: ResolvedImage
     ) -> tuple[CachedImage, CopiedImage | None]:
-        """Copy what a source was resolved to, unless a copy of it exists, and end the job."""
-        async with self._copying(job, resolved.platform_digest):
-            reserved = await self._images.find_guid(resolved.platform_digest)
-            guid = reserved or await self._images.reserve_guid(resolved.platform_digest)
-            known = await self._images.find_image(guid)
-            if known is not None and await self._is_complete(known):
-                await self._finish(
-                    job, resolved, replace(known, verified_at=self._clock(), registry=self._cache.address), ()
-                )
-                return known, None
-            # Where a GUID was reserved before, an earlier attempt may have left blobs.
-            state = TargetState.EMPTY if reserved is None else TargetState.UNKNOWN
-            return await self._make(job, resolved, guid, state if known is None else _state_of(known))
+        """Copy what a source was resolved to, unless a copy of it exists, and end the job.
+
+        To know a digest is no proof of possession: before a job gets a copy that exists, its source has shown
+        what the copy consists of. Nobody who wants the same content waits while it does.
+        """
+        reader, digest, is_shown = self._shown.reader(job), resolved.platform_digest, job.is_move
+        while True:
+            async with self._copying(job, digest):
+                guid = await self._images.find_guid(digest)
+                known = None if guid is None else await self._images.find_image(guid)
+                if known is None:
+                    guid, state = await self._proofs.begin_copy(digest, reader)
+                    return await self._make(job, resolved, guid, state=state, reader=reader)
+                if is_shown or await self._shown.is_proven(digest, reader):
+                    return await self._bind(job, resolved, known)
+            await self._shown.show(job, resolved)
+            is_shown = True
+
+    async def _bind(
+        self, job: CacheJob, resolved: ResolvedImage, known: CachedImage
+    ) -> tuple[CachedImage, CopiedImage | None]:
+        """End a job with a copy whose content its source has shown; what is missing of it is copied first."""
+        if not await self._is_complete(known):
+            return await self._make(job, resolved, known.cache_guid, state=_state_of(known), reader=None)
+        if not job.is_move:
+            await self._shown.add_signatures(job, known)
+        image = replace(known, verified_at=self._clock(), registry=self._cache.address)
+        await self._finish(job, resolved, image, (), proof=self._shown.proof(job, known.platform_digest))
+        return known, None
 
     async def repair_image(self, job: CacheJob, guid: CacheGuid) -> tuple[CachedImage, CopiedImage | None]:
         """Send again what of a copy is missing, under the GUID and the digest that it has, and end the job.
@@ -115,7 +133,7 @@ class JobCopies:
             raise NotFound("store", "no-such-image", f"there is no cached image {guid} any more")
         resolved = ResolvedImage(job.source, known.root_digest, known.platform_digest)
         async with self._copying(job, known.platform_digest):
-            return await self._make(job, resolved, guid, _state_of(known))
+            return await self._make(job, resolved, guid, state=_state_of(known), reader=None)
 
     async def _is_complete(self, known: CachedImage) -> bool:
         """Whether a copy is there with all that it consists of; its bytes are looked at now and then."""
@@ -132,11 +150,16 @@ class JobCopies:
         return True
 
     async def _make(
-        self, job: CacheJob, resolved: ResolvedImage, guid: CacheGuid, state: TargetState
+        self,
+        job: CacheJob,
+        resolved: ResolvedImage,
+        guid: CacheGuid,
+        *,
+        state: TargetState,
+        reader: Reader | None,
     ) -> tuple[CachedImage, CopiedImage]:
-        credentials = self._credentials.find(job.job_id)
         target = self._cache.image(guid)
-        copied = await self._copy(job, resolved, target, credentials=credentials, state=state)
+        copied = await self._copy(job, resolved, target, state=state, reader=reader)
         now, known = self._clock(), await self._images.find_image(guid)
         image = CachedImage(
             cache_guid=guid,
@@ -154,7 +177,8 @@ class JobCopies:
         check = seen(await self._checks.find_check(guid), "", now=now, with_blobs=True)
         if known is not None:  # before anybody is told that the job has ended
             await self._checks.save_check(check)
-        await self._finish(job, resolved, image, copied.blobs)
+        proof = self._shown.proof(job, resolved.platform_digest)
+        await self._finish(job, resolved, image, copied.blobs, proof=proof)
         if known is None:
             await self._checks.save_check(check)
         return image, copied
@@ -167,13 +191,12 @@ class JobCopies:
         digest = job.source.digest
         if digest is None:
             return None
-        if (
-            job.reason is Reason.COPY_IN_FORMER_REGISTRY
-        ):  # whoever asks for it was migrated to it, or staged it
+        if job.is_move:  # whoever asks for it was migrated to it, or staged it
             guid = await self._images.find_guid(digest)
             return None if guid is None else await self._images.find_image(guid)
+        reader = self._shown.reader(job)
         found = [
-            await self._known.find_pinned_copy(binding.app_guid, job.source)
+            await self._proofs.find_pinned_copy(binding.app_guid, job.source, reader)
             for binding in await self._bindings.list_bindings(job.job_id)
         ]
         return found[0] if found and found.count(found[0]) == len(found) else None
@@ -187,7 +210,7 @@ class JobCopies:
             if not await self._is_complete(image):
                 return None
             resolved = ResolvedImage(job.source, image.root_digest, image.platform_digest)
-            await self._finish(job, resolved, replace(image, verified_at=self._clock()), ())
+            await self._finish(job, resolved, replace(image, verified_at=self._clock()), (), proof=None)
             return image
 
     async def _copy_from_former(
@@ -205,9 +228,8 @@ class JobCopies:
             for former in recorded or self._cache.former:
                 source = former.image(known.cache_guid).at(known.digest)
                 try:
-                    copied = await self._copy(
-                        job, ResolvedImage(source, known.digest, known.digest), target, credentials=None
-                    )
+                    former_image = ResolvedImage(source, known.digest, known.digest)
+                    copied = await self._copy(job, former_image, target)
                 except DockerCacheError as error:
                     failures.append(error)
                     continue
@@ -228,7 +250,7 @@ class JobCopies:
                 check = await self._checks.find_check(known.cache_guid)
                 await self._checks.save_check(seen(check, "", now=image.verified_at, with_blobs=True))
                 resolved = ResolvedImage(job.source, known.root_digest, known.platform_digest)
-                await self._finish(job, resolved, image, copied.blobs)
+                await self._finish(job, resolved, image, copied.blobs, proof=None)
                 return image, copied
         raise next((each for each in failures if isinstance(each, Unavailable)), refusal)
 
@@ -241,7 +263,9 @@ class JobCopies:
         is_short = job.reason in _SHORTLY_ASKED and job.attempts <= 1
         try:
             async with asyncio.timeout(CONFIRMED_WITHIN if is_short else None):
-                return await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+                return await self._engine.resolve(
+                    job.source, self._credentials.find(job.job_id), indexes=self._indexes
+                )
         except TimeoutError as error:
             detail = f"timeout: {job.source.domain} did not answer within {CONFIRMED_WITHIN:g} s"
             raise Unavailable("registry", ErrorCode.SOURCE_UNREACHABLE, detail) from error
@@ -252,20 +276,28 @@ class JobCopies:
     async def _copy(
         self,
         job: CacheJob,
-        resolved: ResolvedImage,
+        image: ResolvedImage,
         target: ImageReference,
         *,
-        credentials: Credentials | None,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
+        is_of_app = not self._cache.owns(image.source)
+        credentials = self._credentials.find(job.job_id) if is_of_app else None
         self._targets[job.job_id] = target
         try:
-            return await self._engine.copy(resolved, target, credentials, state=state)
+            return await self._engine.copy(image, target, credentials, state=state, reader=reader)
         finally:
             del self._targets[job.job_id]
 
     async def _finish(
-        self, job: CacheJob, resolved: ResolvedImage, image: CachedImage, blobs: tuple[Digest, ...]
+        self,
+        job: CacheJob,
+        resolved: ResolvedImage,
+        image: CachedImage,
+        blobs: tuple[Digest, ...],
+        *,
+        proof: ContentProof | None,
     ) -> None:
         """End a job; requests that joined during it get a new job if the tag may have moved."""
         cached = replace(
@@ -279,12 +311,14 @@ class JobCopies:
             unserved = late if has_moved else late[known_late:]  # of the latter nobody knows
             if unserved and is_movable:
                 await self._requests.add_successor(unserved)
-            await self._jobs.finish_job(cached, image, blobs)
+            await self._jobs.finish_job(cached, image, blobs, proof)
 
     async def _may_have_moved(self, job: CacheJob, resolved: ResolvedImage) -> bool:
         """Whether a job's source names other content than when its copy started, or cannot be resolved."""
         try:
-            resolved_again = await self._engine.resolve(job.source, self._credentials.find(job.job_id))
+            resolved_again = await self._engine.resolve(
+                job.source, self._credentials.find(job.job_id), indexes=self._indexes
+            )
         except DockerCacheError:
             return True
         return resolved_again.platform_digest != resolved.platform_digest

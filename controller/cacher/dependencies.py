@@ -6,12 +6,20 @@ from typing import Protocol
 from controller.job_listeners import JobListeners
 from controller.process import Process
 from controller.progress import Progress
-from reconcile.copying_ports import CheckDepth, ImageEngine
+from reconcile.copying_ports import (
+    CheckDepth,
+    ContentProofs,
+    ImageEngine,
+    IndexContents,
+    ResolvedImage,
+    Signatures,
+)
 from reconcile.fairness import Slots
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.orders import Order
-from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords, KnownCopies
+from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords
 from reconcile.references import CacheRepositories, Digest, ImageReference
+from reconcile.trust import Reader, Sharing
 
 
 class CopyEngine(ImageEngine, Protocol):
@@ -19,6 +27,22 @@ class CopyEngine(ImageEngine, Protocol):
 
     def progress(self, target: ImageReference) -> Progress | None:
         """Return the progress of the copy to a target; None when no copy is under way."""
+
+    async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
+        """Let a source show an image: read all of it that the reader's trust domain has not shown before.
+
+        Returns:
+            The number of bytes that were read.
+
+        Raises:
+            Invalid: The source does not serve what the digests name.
+            NotFound: It does not hold all of the image.
+        """
+
+    async def copy_signatures(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
+    ) -> Signatures:
+        """Add to a finished copy the signatures that another source has of it."""
 
     async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
         """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
@@ -54,6 +78,7 @@ class CacherDependencies:
 
     Attributes:
         cache: The names of copies in the private registry.
+        sharing: Which sources may share a copy.
         listeners: Are told of each request for a copy, and of each job that has ended.
         slots: How many jobs run at the same time, and whose.
         limits: How long a job may take.
@@ -61,9 +86,11 @@ class CacherDependencies:
 
     engine: CopyEngine
     cache: CacheRepositories
+    sharing: Sharing
     jobs: JobRecords
     bindings: BindingRecords
-    copies: KnownCopies
+    proofs: ContentProofs
+    indexes: IndexContents
     images: ImageRecords
     checks: CopyChecks
     listeners: JobListeners

@@ -23,13 +23,12 @@ class JobShares:
 
     def note_request(self, job: CacheJob, request: CacheRequest) -> None:
         """Note who asks for a job, before the job is put into the queue."""
-        owner = request.organization or request.app_guid
-        self._note(job.job_id, Share(owner, job.source.domain, _urgency_of(request.requester)))
+        self._note(job.job_id, Share(request.organization, job.source.domain, _urgency_of(request.requester)))
 
     def note_bindings(self, job: CacheJob, bindings: Iterable[Binding]) -> None:
         """Note who asked an earlier run of the daemon for a job."""
         for binding in bindings:
-            owner = binding.organization or binding.app_guid
+            owner = job.organization or f"app:{binding.app_guid}"
             self._note(job.job_id, Share(owner, job.source.domain, _urgency_of(binding.requester)))
 
     def forget(self, job_id: JobId) -> None:

@@ -14,6 +14,7 @@ from controller.cacher.job_shares import JobShares
 from controller.cacher.repeats import RepeatedRequests
 from controller.workqueue import WorkQueue
 from reconcile.errors import ErrorCode
+from reconcile.reasons import Reason
 from reconcile.records import (
     Binding,
     CacheJob,
@@ -24,6 +25,7 @@ from reconcile.records import (
     lrp_of_requester,
     repaired_by,
 )
+from reconcile.trust import may_join
 
 log = structlog.get_logger(scope="cacher")
 
@@ -43,6 +45,7 @@ class JobRequests:
         self._listeners, self._gate = dependencies.listeners, dependencies.gate
         self._clock = dependencies.process.clock
         self._repeats = RepeatedRequests(dependencies.process.monotonic)
+        self._sharing = dependencies.sharing
         self._queue, self._credentials, self._shares = queue, credentials, shares
         self._ordered: dict[JobId, set[str]] = {}
         self._hastened: set[JobId] = set()
@@ -125,9 +128,8 @@ class JobRequests:
         return None if may_ask_anew else job
 
     async def _join_or_add(self, request: CacheRequest) -> CacheJob:
-        is_repair = repaired_by(request.requester) is not None
         for job in await self._jobs.list_open_jobs(request.job_source):
-            if not is_repair and not job.is_repair and self._credentials.may_share(job, request.credentials):
+            if self._may_join(request, job):
                 await self._bindings.put_binding(_binding(request, job.job_id))
                 self._shares.note_request(job, request)
                 if job.state is JobState.COPYING:
@@ -136,6 +138,20 @@ class JobRequests:
                     self._queue.add(job.job_id)  # it need not wait any longer for having been repeated
                 return job
         return await self._add(request)
+
+    def _may_join(self, request: CacheRequest, job: CacheJob) -> bool:
+        """Whether a request may share a job for its source: what the job proves is proven for both.
+
+        A job that only moves what an LRP has been given before proves nothing of its source.
+        """
+        if repaired_by(request.requester) is not None or job.is_repair:
+            return False
+        if (request.reason is Reason.COPY_IN_FORMER_REGISTRY) != job.is_move:
+            return False
+        if not self._credentials.may_share(job, request.credentials):
+            return False
+        of_job = self._sharing.reader(job.source, job.organization, request.credentials)
+        return may_join(of_job, self._sharing.reader(job.source, request.organization, request.credentials))
 
     async def _add(self, request: CacheRequest) -> CacheJob:
         now, pause = self._clock(), self._repeats.pause(request)
@@ -147,6 +163,7 @@ class JobRequests:
             created_at=now,
             updated_at=now,
             needs_credentials=request.credentials is not None,
+            organization=request.organization,
             failure=f"requested-again: too soon after the last copy, it waits {pause:.0f} s" if pause else "",
         )
         await self._jobs.add_job(job, _binding(request, job.job_id))
@@ -177,5 +194,4 @@ def _binding(request: CacheRequest, job_id: JobId) -> Binding:
         staged_at=request.staged_at,
         job_id=job_id,
         opted_in=request.opted_in,
-        organization=request.organization,
     )

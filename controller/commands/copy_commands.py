@@ -145,6 +145,7 @@ def _image_pairs(row: Row) -> list[tuple[str, str]]:
         ("cache guid", row["cache_guid"]),
         ("url", row["url"]),
         ("source", row["source"]),
+        *(("shared with" if not number else "", each) for number, each in enumerate(row["further_sources"])),
         ("root digest", row["root_digest"]),
         ("platform", row["platform_digest"]),
         ("digest", row["digest"]),

@@ -68,6 +68,7 @@ IMAGES = (
         priority=4,
         value=lambda row: row["verified_at"],
     ),
+    Column("shared-with", lambda row: ", ".join(row["further_sources"]), priority=7),
 )
 
 

@@ -26,6 +26,7 @@ from reconcile.policy import (
     UnseenStagings,
 )
 from reconcile.references import CacheRepositories
+from reconcile.trust import ShareContent
 
 
 class Config(AdminConfig):
@@ -112,6 +113,11 @@ class Config(AdminConfig):
     an empty list allows all."""
     deny_images: tuple[str, ...] = ()
     """Globs over full image references. Images that match one are never cached."""
+    share_content: ShareContent = ShareContent.REGISTRY
+    """Which sources trust each other, so that one copy serves them without being read again. "registry" lets
+    images of the same registry share copies and layers, "organization" those of apps of the same
+    organization, and "all" those of the whole platform, which is for platforms with one tenant. What comes
+    from elsewhere is read completely at its own source before an app gets it."""
     lrp_domains: tuple[str, ...] = Field(default=("cf-apps",), min_length=1)
     """Domains of the BBS whose desired LRPs are migrated. LRPs of other domains are never changed."""
 

@@ -5,23 +5,28 @@ Blocking work runs in threads; cancelling the awaiting task shuts their sockets 
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from weakref import WeakValueDictionary
 
-from controller.engines.contents import CopyContents, read_contents, resolve
+from controller.engines.contents import CopyContents, index_of, look_up, read_contents, resolve
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.possession import Possession
 from controller.engines.presence import find_missing
 from controller.engines.progress import CopyProgress, ProgressMeter
 from controller.engines.reading_back import read_back
+from controller.engines.showing import show_blobs
 from controller.registry.oci.platforms import Platform
+from controller.registry.oci.repository import Repository
+from controller.registry.oci.results import ManifestHead
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
-from reconcile.copying_ports import CheckDepth, ResolvedImage, SourceContent
+from reconcile.copying_ports import CheckDepth, IndexContents, ResolvedImage, Signatures, SourceContent
 from reconcile.errors import NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
+from reconcile.trust import BlobHolder, Reader
 
 _PLAN_LOOKUPS = 8
 _PRIVATE_LOOKUPS = 16
@@ -63,10 +68,13 @@ class BaseEngine(ABC):
 
     @contextmanager
     def _metered(self, target: ImageReference) -> Iterator[ProgressMeter]:
-        """Meter a copy to a target within a block."""
+        """Meter a copy to a target within a block, and let it know of others to the same target."""
         meter = ProgressMeter()
         meters = self._running.setdefault(target, [])
         meters.append(meter)
+        if len(meters) > 1:
+            for each in meters:
+                each.has_company = True
         try:
             yield meter
         finally:
@@ -74,15 +82,74 @@ class BaseEngine(ABC):
             if not meters:
                 del self._running[target]
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
-        """Resolve a reference to digests at the source registry."""
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
+        """Resolve a reference to digests at the source registry; an index that is known is not read again."""
         cancellation = Cancellation()
 
-        def work() -> ResolvedImage:
+        def look() -> tuple[Repository, ManifestHead]:
             repository = self._registries.repository(source, credentials, cancellation)
-            return resolve(repository, source, self._platform)
+            return repository, look_up(repository, source)
 
-        return await in_thread(work, self._source_threads, cancellation)
+        def work() -> ResolvedImage:
+            return resolve(repository, source, self._platform, head)
+
+        repository, head = await in_thread(look, self._source_threads, cancellation)
+        if indexes is None:
+            return await in_thread(work, self._source_threads, cancellation)
+        index = index_of(head, self._platform)
+        known = None if index is None else await indexes.find_in_index(index)
+        if index is not None and known is not None:
+            return ResolvedImage(source, index, known)
+        resolved = await in_thread(work, self._source_threads, cancellation)
+        if resolved.root_digest != resolved.platform_digest:
+            await indexes.save_index(resolved.root_digest, resolved.platform_digest)
+        return resolved
+
+    async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
+        """Let a source show an image, and return the number of bytes that were read.
+
+        Raises:
+            Invalid: The source does not serve what the digests name.
+            NotFound: It does not hold all of the image.
+        """
+        cancellation = Cancellation()
+        repository = self._registries.repository(image.source, credentials, cancellation)
+
+        def look() -> CopyContents:
+            return read_contents(
+                repository, image.platform_digest, limits=self._limits, cancellation=cancellation
+            )
+
+        contents = await in_thread(look, self._source_threads, cancellation)
+        holders = await self._find_holders((blob.digest for blob in contents.own_blobs), reader)
+        possession = Possession(repository, reader, holders, owns_target=lambda: False)
+
+        def work() -> int:
+            return show_blobs(
+                repository, contents.own_blobs, possession, limits=self._limits, cancellation=cancellation
+            )
+
+        return await in_thread(work, self._copy_threads, cancellation)
+
+    async def copy_signatures(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
+    ) -> Signatures:
+        """Add nothing to a copy: an engine that copies signatures does it otherwise."""
+        del image, target, credentials, reader
+        return Signatures.SKIPPED
+
+    async def _find_holders(
+        self, blobs: Iterable[Digest], reader: Reader | None
+    ) -> Mapping[Digest, BlobHolder]:
+        """Find which cached images hold blobs; none for an engine whose copies have other blobs."""
+        del blobs, reader
+        return {}
 
     async def look_at(self, source: ImageReference, credentials: Credentials | None) -> SourceContent:
         """Read at the source what a copy would consist of: its manifests alone, no layer."""

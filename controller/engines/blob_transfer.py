@@ -1,4 +1,7 @@
-"""Brings blobs into the target repository: finds, mounts or uploads them, in this order of preference."""
+"""Brings blobs into the target repository: finds, mounts or uploads them, in this order of preference.
+
+What is found or mounted was shown by the source before, in its trust domain, or is read there now.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +9,7 @@ from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
 from controller.engines.proven_blobs import BlobKey
 from controller.engines.reading_back import check_blob
-from controller.engines.single_flight import Flight
+from controller.engines.single_flight import Flight, Key
 from controller.registry.http.urls import Url
 from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
@@ -41,28 +44,32 @@ class BlobTransfer:
         self._checks, self._state = checks, state
         self._source, self._target = context.source, context.target
         self._meter, self._context = context.meter, context
+        self._possession = context.possession
 
     def ensure_blob(self, blob: Descriptor, mount_from: str | None, *, may_exist: bool) -> bool:
         """Make sure that the target repository holds a blob, and return whether it had to be added.
 
         Args:
             blob: The blob.
-            mount_from: Another repository of the registry that holds the blob; None when none is known.
+            mount_from: Another repository of the registry that holds the blob, in the trust domain of the
+                source; None when none is known.
             may_exist: Whether the target repository may hold the blob already, and is asked first.
         """
-        mount_from = mount_from or self._context.resources.single_flight.find(
-            self._key(blob), self._context.scope
-        )
+        if mount_from is None:
+            mount_from = self._context.resources.single_flight.find(self._flight(blob))
+            if mount_from is not None:  # somebody with the same login has just read it
+                self._possession.note(blob)
         is_damaged = False
         if may_exist:
             head = self._target.find_blob(blob.digest)
             if head is not None and head.size in {blob.size, None}:
                 if self._can_rely_on(blob):
-                    self._meter.add_skipped(blob.size)
+                    self._skip(blob)
                     return False
                 is_damaged = True
         session: Url | None = None
-        if mount_from is not None and mount_from != self._target.image.path and not is_damaged:
+        is_elsewhere = mount_from is not None and mount_from != self._target.image.path
+        if mount_from is not None and is_elsewhere and not is_damaged and self._possession.is_shown(blob):
             is_mounted, session = self._mount(blob, mount_from)
             if is_mounted and self._can_rely_on(blob):
                 self._meter.add_skipped(blob.size)
@@ -77,6 +84,19 @@ class BlobTransfer:
 
     def _key(self, blob: Descriptor) -> BlobKey:
         return self._target.image.domain, blob.digest
+
+    def _flight(self, blob: Descriptor) -> Key:
+        return self._target.image.domain, self._possession.scope, blob.digest, blob.size
+
+    def _skip(self, blob: Descriptor) -> None:
+        """Leave a blob that is in the target as it is; its source shows it, if it has not before."""
+        if self._possession.may_skip(blob):
+            self._meter.add_skipped(blob.size)
+            return
+        with self._open(blob) as reader:
+            for piece in reader.pieces():
+                self._meter.add_transferred(len(piece))
+        self._possession.note(blob)
 
     def _can_rely_on(self, blob: Descriptor) -> bool:
         """Whether a blob that the registry says it has can be read; each is read once in a while."""
@@ -117,8 +137,8 @@ class BlobTransfer:
 
     def _upload_or_join(self, blob: Descriptor, session: Url | None) -> None:
         """Upload a blob, or mount it from where another copy uploads it at the moment."""
-        single_flight, key = self._context.resources.single_flight, self._key(blob)
-        flight, own_path = Flight(self._context.scope, blob.size), self._target.image.path
+        single_flight, key = self._context.resources.single_flight, self._flight(blob)
+        flight, own_path = Flight(), self._target.image.path
         uploaded_by_other = single_flight.join(key, flight, self._context.cancellation)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
@@ -153,7 +173,7 @@ class BlobTransfer:
 
     def upload(self, blob: Descriptor, session: Url | None = None, flight: Flight | None = None) -> None:
         """Copy a blob's bytes; a broken upload is resumed once, and failing that restarted once."""
-        flight = flight or Flight(self._context.scope, blob.size)
+        flight = flight or Flight()
         try:
             self._upload_once(blob, session, flight)
         except DockerCacheError as error:
@@ -162,7 +182,8 @@ class BlobTransfer:
             self._meter.add_retries()
         else:
             return
-        if self._target.find_blob(blob.digest) is None:  # perhaps only the response was lost
+        # Perhaps only the response was lost; but what is there may have been brought by somebody else.
+        if not self._possession.may_skip(blob) or self._target.find_blob(blob.digest) is None:
             self._upload_once(blob, None, flight)
 
     def _upload_once(self, blob: Descriptor, session: Url | None, flight: Flight) -> None:
@@ -200,6 +221,8 @@ class BlobTransfer:
                 transferred += len(piece)
                 flight.moved += len(piece)
                 self._meter.add_transferred(len(piece))
+                if transferred == checked.blob.size:  # the last piece is given when all are verified
+                    self._possession.note(checked.blob)
                 yield piece
 
         self._meter.add_transferred(status.offset)

@@ -68,28 +68,49 @@ def stored_digest(document: Document) -> Digest:
     return digest_of(document.raw)
 
 
-def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) -> ResolvedImage:
+def look_up(source: Repository, asked: ImageReference) -> ManifestHead:
+    """Ask a source what a reference names, as far as it says that without being read.
+
+    Raises:
+        Invalid: `digest-mismatch`: it serves something else than the digest that is asked for.
+    """
+    try:
+        head = source.head_manifest(source.image.tag_or_digest)
+    except (NotFound, Denied):
+        return ManifestHead(None, "")  # reading it may succeed, or else raises the reason
+    digest = source.image.digest or head.digest
+    if digest is None or head.digest is None or head.digest.algorithm != digest.algorithm:
+        return ManifestHead(None, head.media_type)
+    if head.digest != digest:
+        raise Invalid("registry", ErrorCode.DIGEST_MISMATCH, f"{asked}: the registry serves {head.digest}")
+    return head
+
+
+def index_of(head: ManifestHead, wanted: Platform | None) -> Digest | None:
+    """Return the digest of the index that must be read to choose an image; None when none is known to be."""
+    return head.digest if wanted is not None and head.media_type in INDEX_TYPES else None
+
+
+def resolve(
+    source: Repository, asked: ImageReference, wanted: Platform | None, head: ManifestHead | None = None
+) -> ResolvedImage:
     """Resolve a reference to digests, with as few reads of manifests as possible.
 
     Args:
         source: The repository of the image.
         asked: The reference as the caller wrote it.
         wanted: The platform to choose from an index; None means the whole index.
+        head: What `look_up` returned; None asks the source.
 
     Raises:
         Invalid: `no-platform` when an index has no such manifest.
     """
-    tag_or_digest = source.image.tag_or_digest
-    head = _look_up(source, tag_or_digest)
-    digest = source.image.digest or head.digest
-    if digest is not None and head.digest is not None and head.digest.algorithm == digest.algorithm:
-        if head.digest != digest:
-            raise Invalid(
-                "registry", ErrorCode.DIGEST_MISMATCH, f"{asked}: the registry serves {head.digest}"
-            )
-        if head.media_type in IMAGE_TYPES or (wanted is None and head.media_type in INDEX_TYPES):
-            return ResolvedImage(asked, digest, digest)
-    document = _fetch_root(source, tag_or_digest, digest)
+    head = look_up(source, asked) if head is None else head
+    if head.digest is not None and (
+        head.media_type in IMAGE_TYPES or (wanted is None and head.media_type in INDEX_TYPES)
+    ):
+        return ResolvedImage(asked, head.digest, head.digest)
+    document = _fetch_root(source, source.image.tag_or_digest, source.image.digest or head.digest)
     if wanted is None or isinstance(document, Manifest):
         return ResolvedImage(asked, document.digest, document.digest)
     chosen = _choose(source, document, wanted, deepest=_DEEPEST)
@@ -102,13 +123,6 @@ def resolve(source: Repository, asked: ImageReference, wanted: Platform | None) 
             "cells of this platform refuse it from its source as well",
         )
     return ResolvedImage(asked, document.digest, chosen)
-
-
-def _look_up(source: Repository, tag_or_digest: str) -> ManifestHead:
-    try:
-        return source.head_manifest(tag_or_digest)
-    except (NotFound, Denied):
-        return ManifestHead(None, "")  # reading it may succeed, or else raises the reason
 
 
 def _fetch_root(source: Repository, tag_or_digest: str, digest: Digest | None) -> Document:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.possession import Possession
 from controller.engines.progress import ProgressMeter
 from controller.engines.proven_blobs import ProvenBlobs
 from controller.engines.single_flight import SingleFlight
@@ -60,13 +61,9 @@ class CopyContext:
     meter: ProgressMeter
     cancellation: Cancellation
     resources: TransferResources
+    possession: Possession
 
     @property
     def limits(self) -> CopyLimits:
         """The limits of the copy."""
         return self.resources.limits
-
-    @property
-    def scope(self) -> str:
-        """Names the copies that may wait for each other's uploads: those from the same registry."""
-        return self.source.image.domain

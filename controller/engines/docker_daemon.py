@@ -27,6 +27,7 @@ from reconcile.copying_ports import CopiedImage, ResolvedImage, TargetState
 from reconcile.errors import Unavailable
 from reconcile.lrps import Credentials
 from reconcile.references import CacheRepositories, ImageReference
+from reconcile.trust import Reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class DockerCopy(BaseEngine):
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         """Copy and verify; a repetition after a crash completes what was started.
 
@@ -89,7 +91,7 @@ class DockerCopy(BaseEngine):
                 under the target.
             Unavailable: `daemon-disk-full` until somebody frees space on the daemon's disk, `deadline`.
         """
-        del state  # the daemon asks the private registry itself
+        del state, reader  # the daemon asks the private registry itself, and the source with this login
         await self._sweep()
         # One copy of the same content at a time, since each removes at its end what it has pulled. The
         # target's lock is always taken first.

@@ -5,7 +5,7 @@ digest that the source served. Transfers run in threads; cancelling the awaiting
 sockets down and waits until they have ended.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from controller.engines.base_engine import BaseEngine
@@ -13,6 +13,8 @@ from controller.engines.cell_rules import ANY_BLOB, CellRules
 from controller.engines.contents import CopyContents, read_contents, stored_digest
 from controller.engines.copy_context import CopyContext, TransferResources
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.possession import Possession
+from controller.engines.progress import ProgressMeter
 from controller.engines.signatures import copy_signatures
 from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Index, Manifest
@@ -23,6 +25,7 @@ from reconcile.copying_ports import BlobLocations, CopiedImage, ResolvedImage, S
 from reconcile.errors import DockerCacheError, Invalid, NotFound
 from reconcile.lrps import Credentials
 from reconcile.references import CacheRepositories, Digest, ImageReference
+from reconcile.trust import BlobHolder, Reader
 
 
 class RegistryCopy(BaseEngine):
@@ -61,6 +64,7 @@ class RegistryCopy(BaseEngine):
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         """Copy and verify; a repetition after a crash completes what was started.
 
@@ -70,18 +74,48 @@ class RegistryCopy(BaseEngine):
             Invalid: The source serves something that cannot be copied faithfully, or that cells refuse;
                 nothing is visible under the target.
         """
-        cancellation = Cancellation()
         with self._metered(target) as meter:
-            context = CopyContext(
-                source=self._registries.repository(image.source, credentials, cancellation),
-                target=self._registries.repository(target, None, cancellation),
-                meter=meter,
-                cancellation=cancellation,
-                resources=self._resources,
-            )
-            return await self._copy(context, image, state)
+            context = self._context(image, target, credentials, meter=meter, reader=reader)
+            return await self._copy(context, image, state, reader)
 
-    async def _copy(self, context: CopyContext, image: ResolvedImage, state: TargetState) -> CopiedImage:
+    async def copy_signatures(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
+    ) -> Signatures:
+        """Add to a finished copy the signatures that another source has of it; its own ones stay."""
+        if not self._limits.copy_referrers:
+            return Signatures.SKIPPED
+        async with self._lock(target):
+            context = self._context(image, target, credentials, meter=ProgressMeter(), reader=reader)
+            return await in_thread(
+                lambda: copy_signatures(context, image.platform_digest, keeps_tags=True),
+                self._copy_threads,
+                context.cancellation,
+            )
+
+    def _context(
+        self,
+        image: ResolvedImage,
+        target: ImageReference,
+        credentials: Credentials | None,
+        *,
+        meter: ProgressMeter,
+        reader: Reader | None,
+    ) -> CopyContext:
+        """Open source and target; of no blob is it known yet that it was shown before."""
+        cancellation = Cancellation()
+        source = self._registries.repository(image.source, credentials, cancellation)
+        return CopyContext(
+            source=source,
+            target=self._registries.repository(target, None, cancellation),
+            meter=meter,
+            cancellation=cancellation,
+            resources=self._resources,
+            possession=Possession(source, reader, {}, owns_target=lambda: False),
+        )
+
+    async def _copy(
+        self, context: CopyContext, image: ResolvedImage, state: TargetState, reader: Reader | None
+    ) -> CopiedImage:
         cancellation, private = context.cancellation, context.target.image
 
         def read() -> CopyContents:
@@ -95,9 +129,15 @@ class RegistryCopy(BaseEngine):
             return contents
 
         contents = await in_thread(read, self._copy_threads, cancellation)
-        mount_sources = await self._find_mount_sources(
-            (blob.digest for blob in contents.own_blobs), private.path
-        )
+        holders = await self._find_holders((blob.digest for blob in contents.own_blobs), reader)
+        mount_sources = self._mount_sources(holders, private.path)
+        began_own = state in {TargetState.EMPTY, TargetState.OWN}
+
+        def owns_target() -> bool:
+            return began_own and not context.meter.has_company
+
+        possession = Possession(context.source, reader, holders, owns_target=owns_target)
+        context = replace(context, possession=possession)
 
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
@@ -138,7 +178,11 @@ class RegistryCopy(BaseEngine):
         if isinstance(contents.root, Manifest):
             CellRules(contents.root, str(source)).check_manifest()
 
-    async def _find_mount_sources(self, blobs: Iterable[Digest], own_path: str) -> dict[Digest, str]:
-        held = await self._locations.find_holders(blobs)
-        paths = {blob: self._repositories.image(guid).path for blob, guid in held.items()}
+    async def _find_holders(
+        self, blobs: Iterable[Digest], reader: Reader | None
+    ) -> Mapping[Digest, BlobHolder]:
+        return await self._locations.find_holders(blobs, reader)
+
+    def _mount_sources(self, holders: Mapping[Digest, BlobHolder], own_path: str) -> dict[Digest, str]:
+        paths = {blob: self._repositories.image(each.cache_guid).path for blob, each in holders.items()}
         return {blob: path for blob, path in paths.items() if path != own_path}

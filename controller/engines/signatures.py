@@ -21,10 +21,16 @@ _writing = threading.Lock()
 """Held while a list under a fallback tag is rewritten, so that our copies do not overwrite each other's."""
 
 
-def copy_signatures(context: CopyContext, subject: Digest) -> Signatures:
+def copy_signatures(context: CopyContext, subject: Digest, *, keeps_tags: bool = False) -> Signatures:
     """Copy everything that refers to a manifest, which may be copied before or after.
 
     The bytes are not counted as the image's.
+
+    Args:
+        context: Of the copy.
+        subject: The manifest.
+        keeps_tags: Whether cosign's tags that are in the target stay what they are. A tag holds one list of
+            signatures, and that of another source is not more right.
 
     Raises:
         Invalid: `too-many-referrers` when they are too many, or too large in all.
@@ -51,6 +57,8 @@ def copy_signatures(context: CopyContext, subject: Digest) -> Signatures:
             add_referrers(context.target, subject, unlisted)
     for suffix in _LEGACY:
         tag = f"{fallback_tag(subject)}.{suffix}"
+        if keeps_tags and _is_there(context, tag):
+            continue
         try:
             digest = context.source.head_manifest(tag).digest
             digest = digest or context.source.fetch_manifest(tag).digest
@@ -59,6 +67,14 @@ def copy_signatures(context: CopyContext, subject: Digest) -> Signatures:
         Transfer(uncounted).run(_contents(context, digest), tag, {})
         count += 1
     return Signatures.COPIED if count else Signatures.NONE
+
+
+def _is_there(context: CopyContext, tag: str) -> bool:
+    try:
+        context.target.head_manifest(tag)
+    except NotFound:
+        return False
+    return True
 
 
 def _too_much(context: CopyContext, subject: Digest, why: str) -> Invalid:

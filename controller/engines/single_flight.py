@@ -1,7 +1,7 @@
 """Keeps two copies from uploading the same blob at the same time, where one may wait for the other.
 
-A copy waits for an upload from its own trust domain only, of the size that it expects, and only while that
-upload keeps a minimum rate: else it uploads the blob itself.
+A copy waits for an upload of the same size by a reader of its own scope only, see `reconcile.trust`, and only
+while that upload keeps a minimum rate: else it uploads the blob itself.
 """
 
 import threading
@@ -16,8 +16,8 @@ _MOST_REMEMBERED = 4096
 PATIENCE = 5.0
 """Seconds over which the rate of an upload is measured that others wait for."""
 
-Key = tuple[str, Digest]
-"""The host of a registry, and the digest of a blob."""
+Key = tuple[str, str, Digest, int]
+"""The host of a registry, the scope of whoever reads the blob at its source, its digest and its size."""
 
 
 @dataclass(eq=False, slots=True)
@@ -25,13 +25,9 @@ class Flight:
     """One upload of a blob.
 
     Attributes:
-        domain: The trust domain of the source.
-        size: Bytes of the blob, as the manifest states them.
         moved: Bytes that have arrived from the source so far; only the uploading thread changes it.
     """
 
-    domain: str
-    size: int
     moved: int = 0
 
 
@@ -47,12 +43,12 @@ class SingleFlight:
         self._least, self._patience = slowest * patience, patience
         self._condition = threading.Condition()
         self._flights: dict[Key, list[Flight]] = {}
-        self._finished: OrderedDict[tuple[Key, str], str] = OrderedDict()
+        self._finished: OrderedDict[Key, str] = OrderedDict()
 
-    def find(self, key: Key, domain: str) -> str | None:
-        """Return the repository that a domain's blob was uploaded to recently; None when there is none."""
+    def find(self, key: Key) -> str | None:
+        """Return the repository that a blob was uploaded to recently; None when there is none."""
         with self._condition:
-            return self._finished.get((key, domain))
+            return self._finished.get(key)
 
     def join(self, key: Key, flight: Flight, cancellation: Cancellation) -> str | None:
         """Wait while another copy uploads a blob, and return the repository that it was uploaded to.
@@ -65,26 +61,24 @@ class SingleFlight:
         """
         has_waited = False
         with cancellation.waking(self._condition), self._condition:
-            while (other := self._find_like(key, flight)) is not None:
-                has_waited, moved = True, other.moved
-                has_changed = self._condition.wait_for(
-                    lambda: cancellation.is_cancelled or other not in self._flights.get(key, ()),
-                    self._patience,
-                )
-                cancellation.check()
-                if not has_changed and other.moved - moved < self._least:
+            while (other := next(iter(self._flights.get(key, ())), None)) is not None:
+                has_waited = True
+                if not self._may_wait_on(key, other, cancellation):
                     break
-            repository = self._finished.get((key, flight.domain))
+            repository = self._finished.get(key)
             if has_waited and repository is not None:
                 return repository
             self._flights.setdefault(key, []).append(flight)
             return None
 
-    def _find_like(self, key: Key, flight: Flight) -> Flight | None:
-        flights = self._flights.get(key, ())
-        return next(
-            (each for each in flights if each.domain == flight.domain and each.size == flight.size), None
+    def _may_wait_on(self, key: Key, flight: Flight, cancellation: Cancellation) -> bool:
+        """Wait for the end of a flight or for a while, and return whether it has ended or keeps its rate."""
+        before = flight.moved
+        has_ended = self._condition.wait_for(
+            lambda: cancellation.is_cancelled or flight not in self._flights.get(key, ()), self._patience
         )
+        cancellation.check()
+        return has_ended or flight.moved - before >= self._least
 
     def finish(self, key: Key, flight: Flight, repository: str | None) -> None:
         """Report the end of an upload that `join` left to the caller.
@@ -100,8 +94,8 @@ class SingleFlight:
             if not flights:
                 del self._flights[key]
             if repository is not None:
-                self._finished[key, flight.domain] = repository
-                self._finished.move_to_end((key, flight.domain))
+                self._finished[key] = repository
+                self._finished.move_to_end(key)
                 if len(self._finished) > _MOST_REMEMBERED:
                     self._finished.popitem(last=False)
             self._condition.notify_all()

@@ -113,7 +113,6 @@ def save(connection: Connection, binding: Binding) -> None:
         "staged_at": binding.staged_at,
         "job_id": binding.job_id,
         "opted_in": binding.opted_in,
-        "organization": binding.organization[: tables.KEY_LENGTH],
     }
     connection.execute(insert(_bindings).values(row))
     surplus = _surplus(connection, binding)
@@ -163,5 +162,4 @@ def _binding(row: RowMapping) -> Binding:
         staged_at=row["staged_at"],
         job_id=JobId(row["job_id"]),
         opted_in=row["opted_in"],
-        organization=row["organization"],
     )

@@ -3,13 +3,22 @@
 import uuid
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from controller.store.tables import blobs, copy_checks, images, pending_verifications, reservations
+from controller.store import proofs
+from controller.store.tables import (
+    blobs,
+    content_proofs,
+    copy_checks,
+    images,
+    pending_verifications,
+    reservations,
+)
 from reconcile.errors import Conflict, NotFound
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_digest
+from reconcile.trust import BlobHolder, ContentProof, Reader
 
 _IMAGES = (
     select(
@@ -108,7 +117,8 @@ def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
     Raises:
         NotFound: `no-such-image`.
     """
-    if find(connection, cache_guid) is None:
+    image = find(connection, cache_guid)
+    if image is None:
         raise NotFound("store", "no-such-image", f"there is no cached image {cache_guid}")
     held = tuple(
         parse_digest(text)
@@ -116,15 +126,19 @@ def drop(connection: Connection, cache_guid: CacheGuid) -> tuple[Digest, ...]:
     )
     for table in (pending_verifications, copy_checks, blobs, images):
         connection.execute(delete(table).where(table.c.cache_guid == cache_guid))
+    proofs.drop(connection, image.platform_digest)
     return held
 
 
-def find_holders(connection: Connection, wanted: Iterable[Digest], registry: str) -> dict[Digest, CacheGuid]:
+def find_holders(
+    connection: Connection, wanted: Iterable[Digest], registry: str, reader: Reader | None
+) -> dict[Digest, BlobHolder]:
     """Find, for each blob that an image of a registry contains, the most recently verified of these images.
 
-    Without the address of a registry all images count.
+    Without the address of a registry all images count. For a reader only those of its trust domain count,
+    and of these the ones that it need not show come first.
     """
-    holder = (
+    every = (
         select(images.c.cache_guid)
         .join_from(images, blobs)
         .where(blobs.c.digest == bindparam("blob"))
@@ -132,15 +146,35 @@ def find_holders(connection: Connection, wanted: Iterable[Digest], registry: str
         .limit(1)
     )
     if registry:
-        holder = holder.where(images.c.registry.in_(["", registry]))
-    found = ((blob, connection.scalar(holder, {"blob": str(blob)})) for blob in wanted)
-    return {blob: CacheGuid(guid) for blob, guid in found if guid is not None}
+        every = every.where(images.c.registry.in_(["", registry]))
+    choices = [(every, True)]
+    if reader is not None and not reader.trusts_everybody:
+        of_domain = exists().where(
+            reservations.c.cache_guid == images.c.cache_guid,
+            content_proofs.c.platform_digest == reservations.c.platform_digest,
+            content_proofs.c.domain == reader.domain,
+        )
+        proven = of_domain.where(content_proofs.c.login.in_(sorted(reader.accepted_logins)))
+        is_of_host = images.c.source.startswith(f"{reader.host}/", autoescape=True)
+        shared = or_(of_domain, is_of_host) if reader.host else of_domain
+        choices = [(every.where(proven), True), (every.where(shared), False)]
+    found = dict[Digest, BlobHolder]()
+    for blob in wanted:
+        for choice, is_proven in choices:
+            guid = connection.scalar(choice, {"blob": str(blob)})
+            if guid is not None:
+                found[blob] = BlobHolder(CacheGuid(guid), is_proven=is_proven)
+                break
+    return found
 
 
-def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> None:
+def keep(
+    connection: Connection, image: CachedImage, held: Iterable[Digest], proof: ContentProof | None = None
+) -> None:
     """Save a finished copy; an existing one keeps its source and creation time, and gets further blobs.
 
-    What was last seen of it, its note included, is forgotten when it is in another registry now.
+    What was last seen of it, its note included, is forgotten when it is in another registry now. Where a new
+    one comes without a proof, such as a rebuilt one, anybody may have brought its blobs.
 
     Raises:
         Conflict: `guid-of-other-content`: the GUID is not reserved for the content.
@@ -160,8 +194,11 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
         "created_at": image.created_at,
     }
     chosen = select(images.c.registry).where(images.c.cache_guid == image.cache_guid)
-    if connection.execute(chosen).scalar_one_or_none() not in {None, image.registry}:
+    before = connection.execute(chosen).scalar_one_or_none()
+    if before not in {None, image.registry}:
         connection.execute(delete(copy_checks).where(copy_checks.c.cache_guid == image.cache_guid))
+    if before is None and proof is None:
+        proofs.add_unknown_attempt(connection, image.platform_digest)
     connection.execute(
         insert(images)
         .values(first | known_again)
@@ -171,6 +208,8 @@ def keep(connection: Connection, image: CachedImage, held: Iterable[Digest]) -> 
     rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
     if rows:
         connection.execute(insert(blobs).on_conflict_do_nothing(), rows)
+    if proof is not None:
+        proofs.save(connection, proof)
 
 
 def _reserve(connection: Connection, platform_digest: Digest, proposal: CacheGuid) -> CacheGuid:

@@ -10,6 +10,7 @@ from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.reasons import reason_from_text
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, check_change
 from reconcile.references import CacheGuid, Digest, ImageReference
+from reconcile.trust import ContentProof
 
 _jobs = tables.jobs
 
@@ -83,8 +84,14 @@ def save(connection: Connection, job: CacheJob) -> None:
     connection.execute(update(_jobs).where(_jobs.c.job_id == job.job_id).values(_row(job)))
 
 
-def finish(connection: Connection, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-    """Save a cached job and its image. A repeated call changes nothing.
+def finish(
+    connection: Connection,
+    job: CacheJob,
+    image: CachedImage,
+    blobs: Iterable[Digest],
+    proof: ContentProof | None = None,
+) -> None:
+    """Save a cached job, its image, and that its source has shown it. A repeated call changes nothing.
 
     Raises:
         NotFound: `no-such-job`.
@@ -97,7 +104,7 @@ def finish(connection: Connection, job: CacheJob, image: CachedImage, blobs: Ite
             "job-without-image",
             f"{job.job_id} is {job.state} with image {job.cache_guid}, not cached with {image.cache_guid}",
         )
-    cached_images.keep(connection, image, blobs)
+    cached_images.keep(connection, image, blobs, proof)
     save(connection, job)
 
 
@@ -126,6 +133,7 @@ def _row(job: CacheJob) -> Mapping[str, object]:
         "not_before": job.not_before,
         "failure": job.failure,
         "cache_guid": job.cache_guid,
+        "organization": job.organization,
     }
 
 
@@ -143,4 +151,5 @@ def _job(row: RowMapping) -> CacheJob:
         not_before=row["not_before"],
         failure=row["failure"],
         cache_guid=None if guid is None else CacheGuid(guid),
+        organization=row["organization"],
     )

@@ -1,16 +1,20 @@
 """Opens the store for the daemon alone, at this version's schema."""
 
 import asyncio
+import hmac
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
 
+from controller.store import proofs
 from controller.store.cipher import cipher_from_key
+from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
@@ -32,6 +36,7 @@ class Store:
 
     Attributes:
         path: Of the database; None for one in memory.
+        login_keys: Hash the logins in the proofs; without a journal key, they are lost with this process.
         restored: The backup that was put in place when it was opened; None where none waited.
     """
 
@@ -41,6 +46,8 @@ class Store:
     operations: SqlOperations
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
+    content_proofs: SqlContentProofs
+    login_keys: tuple[bytes, ...] = field(repr=False)
     path: Path | None = None
     restored: Restored | None = None
 
@@ -85,6 +92,9 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         database = database_at(path)
     resources.callback(database.close)
     database.transact(partial(migrate, name=database.name))
+    login_keys = _login_keys(journal_key)
+    if journal_key is None:
+        database.transact(proofs.forget_logins)
     return Store(
         SqlRecords(database),
         _journal(database, cipher),
@@ -92,9 +102,18 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
+        SqlContentProofs(database),
+        login_keys,
         path,
         restored,
     )
+
+
+def _login_keys(journal_key: bytes | None) -> tuple[bytes, ...]:
+    """Derive keys that hash logins from the journal's keys, the first of which is the newest."""
+    if journal_key is None:
+        return (secrets.token_bytes(32),)
+    return tuple(hmac.digest(key, b"logins that have read content", "sha256") for key in journal_key.split())
 
 
 def _journal(database: Database, cipher: MultiFernet | None) -> SqlJournal | MemoryJournal:

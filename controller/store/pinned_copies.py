@@ -1,20 +1,23 @@
 """Finds the copy of pinned content that an app may use although its source is not asked.
 
-A digest names content, and to know a digest is no proof that somebody may read it. An app may use a copy that
-it has used before, and one whose content was read without a login from the registry that the app names.
+A digest names content, and to know a digest is no proof that somebody may read it. An app may use a copy of
+what was read in the trust domain of its source, without a login or with the app's own, and one that this app
+has been given from the same registry before.
 """
 
 from sqlalchemy import Connection, exists, or_, select
 
 from controller.store import cached_images
-from controller.store.tables import bindings, images, jobs, reservations
+from controller.store.tables import bindings, content_proofs, images, index_contents, jobs, reservations
 from reconcile.lrps import AppGuid
-from reconcile.reasons import Reason
 from reconcile.records import CachedImage, JobState
 from reconcile.references import CacheGuid, ImageReference
+from reconcile.trust import Reader
 
 
-def find(connection: Connection, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
+def find(
+    connection: Connection, app_guid: AppGuid, source: ImageReference, reader: Reader, platforms: str
+) -> CachedImage | None:
     """Find the finished copy of a reference with a digest; None when there is none, or more than one.
 
     There is more than one when the digest is that of an index, and images of several platforms were copied.
@@ -22,22 +25,29 @@ def find(connection: Connection, app_guid: AppGuid, source: ImageReference) -> C
     if source.digest is None:
         return None
     digest = str(source.digest)
-    of_app = exists().where(bindings.c.job_id == jobs.c.job_id, bindings.c.app_guid == app_guid)
-    # A job that repaired or moved a copy says nothing about who may read its source.
-    is_public = (
-        ~jobs.c.needs_credentials
-        & jobs.c.reason.not_in([Reason.COPY_IN_FORMER_REGISTRY, Reason.REPAIRING_COPY])
-        & jobs.c.source.startswith(f"{source.domain}/", autoescape=True)
+    is_in_index = exists().where(
+        index_contents.c.root_digest == digest,
+        index_contents.c.platforms == platforms,
+        index_contents.c.platform_digest == reservations.c.platform_digest,
+    )
+    is_proven = exists().where(
+        content_proofs.c.platform_digest == reservations.c.platform_digest,
+        content_proofs.c.domain == reader.domain,
+        content_proofs.c.login.in_(sorted(reader.accepted_logins)),
+    )
+    is_of_app = exists().where(
+        jobs.c.cache_guid == images.c.cache_guid,
+        jobs.c.state == JobState.CACHED,
+        jobs.c.source.startswith(f"{source.domain}/", autoescape=True),
+        bindings.c.job_id == jobs.c.job_id,
+        bindings.c.app_guid == app_guid,
     )
     found = connection.scalars(
         select(images.c.cache_guid)
-        .distinct()
         .join_from(images, reservations)
-        .join(jobs, jobs.c.cache_guid == images.c.cache_guid)
         .where(
-            or_(images.c.root_digest == digest, reservations.c.platform_digest == digest),
-            jobs.c.state == JobState.CACHED,
-            or_(of_app, is_public),
+            or_(images.c.root_digest == digest, reservations.c.platform_digest == digest, is_in_index),
+            or_(is_of_app, is_proven),
         )
         .limit(2)
     ).all()

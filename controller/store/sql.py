@@ -13,7 +13,7 @@ from controller.store import (
     cached_images,
     jobs,
     lrps,
-    pinned_copies,
+    proofs,
     remembered_uses,
     retention,
     survey,
@@ -26,6 +26,7 @@ from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, Digest, ImageReference
+from reconcile.trust import BlobHolder, ContentProof, Reader
 
 
 class SqlRecords:
@@ -77,8 +78,14 @@ class SqlRecords:
         """
         await self._database.write(lambda connection: jobs.save(connection, job))
 
-    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        """Save a cached job with its image and the image's blobs, all or nothing.
+    async def finish_job(
+        self,
+        job: CacheJob,
+        image: CachedImage,
+        blobs: Iterable[Digest],
+        proof: ContentProof | None = None,
+    ) -> None:
+        """Save a cached job with its image, the image's blobs and its source's proof, all or nothing.
 
         Repeating the call changes nothing. An existing image keeps its source, root digest and creation
         time, and gets further blobs.
@@ -89,7 +96,7 @@ class SqlRecords:
             Invalid: The job is not cached as this image.
         """
         held = tuple(blobs)  # the iterable belongs to the caller's thread
-        await self._database.write(lambda connection: jobs.finish(connection, job, image, held))
+        await self._database.write(lambda connection: jobs.finish(connection, job, image, held, proof))
 
     async def find_binding(self, requester: str) -> Binding | None:
         """Find the binding of a requester: a staging task or an LRP."""
@@ -110,10 +117,6 @@ class SqlRecords:
             return None if newest is None or image is None else StagedCopy(newest[0], image)
 
         return await self._database.read(find)
-
-    async def find_pinned_copy(self, app_guid: AppGuid, source: ImageReference) -> CachedImage | None:
-        """Find the finished copy of what a reference with a digest names, if the app may use it unasked."""
-        return await self._database.read(lambda connection: pinned_copies.find(connection, app_guid, source))
 
     async def list_bindings(self, job_id: JobId) -> tuple[Binding, ...]:
         """List a job's bindings in the order they were saved."""
@@ -198,12 +201,20 @@ class SqlRecords:
         """Read what is known of many LRPs at one moment, in their order."""
         return await self._database.read(lambda connection: survey.look_up(connection, keys))
 
-    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-        """Find, for each blob, the most recently verified image in the present registry that contains it."""
+    async def find_holders(self, blobs: Iterable[Digest], reader: Reader | None) -> dict[Digest, BlobHolder]:
+        """Find, for each blob, the most recently verified image in the present registry that contains it.
+
+        For a reader only the images of its trust domain count, and those that it need not show come first.
+        """
         wanted = tuple(blobs)
         return await self._database.read(
-            lambda connection: cached_images.find_holders(connection, wanted, self._registry)
+            lambda connection: cached_images.find_holders(connection, wanted, self._registry, reader)
         )
+
+    async def list_sources(self, platform_digests: Collection[Digest]) -> dict[Digest, tuple[str, ...]]:
+        """List the repositories that have shown each of some hundred images, the first one first."""
+        wanted = frozenset(platform_digests)
+        return await self._database.read(lambda connection: proofs.list_sources(connection, wanted))
 
     async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
         """Read one LRP's record."""

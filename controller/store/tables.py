@@ -27,6 +27,8 @@ GUID_LENGTH = 36
 DIGEST_LENGTH = 135  # "sha512:" and 128 digits
 KEY_LENGTH = 255  # process GUIDs and the like; the BBS's own column has 255
 IMAGE_LENGTH = 1024  # host, port, 255 of path, 128 of tag, a digest
+DOMAIN_LENGTH = 300  # "organization " or "registry ", and a GUID or a host
+LOGIN_LENGTH = 64  # hex digits of a SHA-256
 PAYLOAD_LENGTH = 2**24 - 1  # MySQL's MEDIUMBLOB; without a length it would take 64 KiB
 
 metadata = MetaData(
@@ -91,6 +93,37 @@ blobs = Table(
     Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
 )
 
+# Which sources have shown the content of which copy, and who read it there: see reconcile.trust.
+content_proofs = Table(
+    "content_proofs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("platform_digest", String(DIGEST_LENGTH), nullable=False),
+    Column("domain", String(DOMAIN_LENGTH), nullable=False),
+    Column("login", String(LOGIN_LENGTH), nullable=False),
+    Column("source", String(IMAGE_LENGTH), nullable=False),  # a repository; empty while nothing uses the copy
+    Column("proven_at", Double, nullable=False),
+    Index(None, "platform_digest", "domain"),
+)
+
+# Who has begun to copy which content into the repository of its GUID, where some of it may lie since.
+copy_attempts = Table(
+    "copy_attempts",
+    metadata,
+    Column("platform_digest", String(DIGEST_LENGTH), primary_key=True),
+    Column("domain", String(DOMAIN_LENGTH), primary_key=True),
+    Column("login", String(LOGIN_LENGTH), primary_key=True),
+)
+
+# What an index leads to for the platforms that were configured; its digest cannot mean anything else.
+index_contents = Table(
+    "index_contents",
+    metadata,
+    Column("root_digest", String(DIGEST_LENGTH), primary_key=True),
+    Column("platforms", String(KEY_LENGTH), primary_key=True),
+    Column("platform_digest", String(DIGEST_LENGTH), nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -106,6 +139,8 @@ jobs = Table(
     Column("not_before", Double),
     Column("failure", Text, nullable=False),
     Column("cache_guid", String(GUID_LENGTH), ForeignKey("reservations.cache_guid")),
+    # Of whoever asked first; "app:" and the GUID of the app where its organization is not known.
+    Column("organization", String(KEY_LENGTH + 4), nullable=False, server_default=""),
     UniqueConstraint("job_id"),
     CheckConstraint("state <> 'cached' OR cache_guid IS NOT NULL", name="cached_has_guid"),
     Index(None, "state", "created_at"),
@@ -121,8 +156,6 @@ bindings = Table(
     Column("staged_at", BigInteger, nullable=False),
     Column("job_id", String(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
     Column("opted_in", Boolean, nullable=False),
-    # GUID of the app's organization; empty where it is not known, and in rows of before.
-    Column("organization", String(KEY_LENGTH), nullable=False, server_default=""),
     UniqueConstraint("requester"),
     # Without the source, which is too long for an index and of which an app has few.
     Index(None, "app_guid", "staged_at"),

@@ -110,7 +110,7 @@ class StagingTasks:
             reason=Reason.STAGING_TASK,
             credentials=staged.credentials,
             opted_in=staged.owner_choice is OwnerChoice.OPT_IN,
-            organization=staged.organization_guid,
+            organization_guid=staged.organization_guid,
         )
         job = await self._requests.request(request)
         self._outcomes.labels(outcome="requested").inc()

@@ -40,6 +40,7 @@ from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, JobId, JobState
 from reconcile.references import CacheRepositories, parse_image_reference
+from reconcile.trust import ShareContent, Sharing
 from tests.simulators import images
 
 TENANTS = ("one", "two", "three", "four")
@@ -95,9 +96,11 @@ async def open_cacher(store: Store, private: str, sources: Iterable[str]) -> Asy
         CacherDependencies(
             engine=engine,
             cache=cache,
+            sharing=Sharing(ShareContent.REGISTRY, store.login_keys),
             jobs=store.records,
             bindings=store.records,
-            copies=store.records,
+            proofs=store.content_proofs,
+            indexes=store.content_proofs,
             images=store.records,
             checks=store.copy_checks,
             listeners=EndedJobs(StagingCoverage(), LrpIndex(), queue),
@@ -125,7 +128,7 @@ def staging(source: str, *, name: str, organization: str) -> CacheRequest:
         f"task:{name}",
         time.time_ns(),
         Reason.STAGING_TASK,
-        organization=organization,
+        organization_guid=organization,
     )
 
 

@@ -20,6 +20,7 @@ from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
 from reconcile.copying_ports import TargetState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
+from reconcile.trust import BlobHolder, Reader, TrustDomain
 
 COPIES_AT_A_TIME = 4
 
@@ -30,9 +31,10 @@ class Holders:
     def __init__(self) -> None:
         self.of: dict[Digest, CacheGuid] = {}
 
-    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-        """Name a repository that holds it, for each blob that is held."""
-        return {blob: self.of[blob] for blob in blobs if blob in self.of}
+    async def find_holders(self, blobs: Iterable[Digest], reader: Reader | None) -> dict[Digest, BlobHolder]:
+        """Name a repository that holds it, for each blob that is held; all are of one trust domain."""
+        del reader
+        return {blob: BlobHolder(self.of[blob]) for blob in blobs if blob in self.of}
 
 
 def peak_rss() -> int:
@@ -68,14 +70,16 @@ async def copy_one(
     known = KNOWN.get(resolved.platform_digest)
     if known == guid and await engine.is_present(target, resolved.platform_digest):
         return
-    state = TargetState.EMPTY if known is None else TargetState.UNKNOWN
-    copied = await engine.copy(resolved, target, None, state=state)
+    state = TargetState.EMPTY if known is None else TargetState.OWN
+    copied = await engine.copy(resolved, target, None, state=state, reader=READER)
     KNOWN[resolved.platform_digest] = guid
     for blob in copied.blobs:
         holders.of[blob] = CacheGuid(guid)
 
 
 KNOWN: dict[Digest, str] = {}
+READER = Reader(TrustDomain("registry source"))
+"""Reads without a login, all in one trust domain."""
 
 
 async def main(source: str, destination: str) -> None:

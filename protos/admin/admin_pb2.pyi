@@ -506,7 +506,7 @@ class ListCachedImagesResponse(_message.Message):
     def __init__(self, images: _Optional[_Iterable[_Union[CachedImage, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class CachedImage(_message.Message):
-    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "missing_since", "missing", "lost_since")
+    __slots__ = ("cache_guid", "source", "url", "root_digest", "platform_digest", "digest", "bytes", "created_at", "verified_at", "needs_verification_since", "missing_since", "missing", "lost_since", "further_sources")
     CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
@@ -520,6 +520,7 @@ class CachedImage(_message.Message):
     MISSING_SINCE_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     LOST_SINCE_FIELD_NUMBER: _ClassVar[int]
+    FURTHER_SOURCES_FIELD_NUMBER: _ClassVar[int]
     cache_guid: str
     source: str
     url: str
@@ -533,7 +534,8 @@ class CachedImage(_message.Message):
     missing_since: float
     missing: str
     lost_since: float
-    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., missing_since: _Optional[float] = ..., missing: _Optional[str] = ..., lost_since: _Optional[float] = ...) -> None: ...
+    further_sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cache_guid: _Optional[str] = ..., source: _Optional[str] = ..., url: _Optional[str] = ..., root_digest: _Optional[str] = ..., platform_digest: _Optional[str] = ..., digest: _Optional[str] = ..., bytes: _Optional[int] = ..., created_at: _Optional[float] = ..., verified_at: _Optional[float] = ..., needs_verification_since: _Optional[float] = ..., missing_since: _Optional[float] = ..., missing: _Optional[str] = ..., lost_since: _Optional[float] = ..., further_sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetCachedImagesRequest(_message.Message):
     __slots__ = ("images",)

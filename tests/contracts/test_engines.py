@@ -18,7 +18,8 @@ from controller.registry.registries import Registries
 from reconcile.copying_ports import CopiedImage, ImageEngine
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound
 from reconcile.lrps import Credentials, Secret
-from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_digest, parse_image_reference
+from reconcile.references import CacheRepositories, Digest, parse_digest, parse_image_reference
+from reconcile.trust import BlobHolder, Reader
 from tests.contracts.distribution import ALICE, Distribution, TlsFiles, run_distribution
 from tests.contracts.docker_engine import DockerEngine, run_dockerd
 from tests.simulators import images
@@ -45,7 +46,7 @@ class ClosableEngine(ImageEngine, Protocol):
 
 
 class NoHolders:
-    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
+    async def find_holders(self, blobs: Iterable[Digest], reader: Reader | None) -> dict[Digest, BlobHolder]:
         return {}
 
 

@@ -30,13 +30,22 @@ from controller.workqueue import WorkQueue
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
-from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, SourceContent, TargetState
+from reconcile.copying_ports import (
+    CheckDepth,
+    CopiedImage,
+    IndexContents,
+    ResolvedImage,
+    Signatures,
+    SourceContent,
+    TargetState,
+)
 from reconcile.errors import DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.migrations import Migration, Phase
 from reconcile.notes import CopyNote
 from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.steps import PhaseLimits
+from reconcile.trust import Reader
 from tests.controller.fast_loop import run_fast
 from tests.simulators.bbs import Bbs, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell, TaskResult
@@ -72,7 +81,13 @@ class CountedRegistries:
     def progress(self, target: ImageReference) -> Progress | None:
         return None
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
         self.source_requests += 1
         if self.source_problem is not None:
             raise self.source_problem
@@ -86,6 +101,7 @@ class CountedRegistries:
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         self.source_requests += 1
         await self.is_present(target, image.platform_digest)
@@ -93,6 +109,14 @@ class CountedRegistries:
         if self.keeps:
             self._held[target] = image.platform_digest
         return CopiedImage(image.platform_digest, 10, 10, ())
+
+    async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
+        raise NotImplementedError
+
+    async def copy_signatures(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
+    ) -> Signatures:
+        return Signatures.SKIPPED
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         self.cache_requests += 1

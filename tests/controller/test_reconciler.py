@@ -29,7 +29,7 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.actions import Action, BeginMigration
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.copying_ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.copying_ports import CopiedImage, IndexContents, ResolvedImage, TargetState
 from reconcile.errors import Invalid, Unavailable
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
@@ -42,6 +42,7 @@ from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
 from reconcile.steps import PhaseLimits
+from reconcile.trust import Reader
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
 from tests.simulators.cell import SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates
@@ -62,7 +63,13 @@ class PrivateRegistry:
     read: list[ImageReference] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
         raise NotImplementedError
 
     async def copy(
@@ -72,6 +79,7 @@ class PrivateRegistry:
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         raise NotImplementedError
 

@@ -165,12 +165,17 @@ class Repository:
 
     def find_blob(self, digest: Digest) -> BlobHead | None:
         """Look up a blob; None when the repository does not hold it."""
-        return self.session.retry(self._find_blob, digest)
+        return self.session.retry(self._find_blob, digest, self._push)
 
-    def _find_blob(self, digest: Digest) -> BlobHead | None:
+    def serves_blob(self, blob: Descriptor) -> bool:
+        """Whether the repository says that it holds a blob, with the size in the manifest; it is not read."""
+        head = self.session.retry(self._find_blob, blob.digest, self._pull)
+        return head is not None and head.size in {blob.size, None}
+
+    def _find_blob(self, digest: Digest, scopes: frozenset[str]) -> BlobHead | None:
         subject = self.session.subject(str(digest))
         request = Request("HEAD", self.session.url(f"blobs/{digest}"))
-        with self.session.send(request, self._push, subject) as response:
+        with self.session.send(request, scopes, subject) as response:
             if response.status == 200:
                 return BlobHead(response.length)
             if response.url.origin != self.session.base.origin and response.status in _REDIRECTED_HEAD:

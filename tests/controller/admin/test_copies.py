@@ -189,7 +189,7 @@ class Bench:
 
     async def known(self) -> CachedImage | None:
         """Read the copy's record, if all of it is there; blobs whose holder is gone would be lost for good."""
-        holders = await self.store.records.find_holders(BLOBS)
+        holders = await self.store.records.find_holders(BLOBS, None)
         found = await self.store.records.find_image(self.guid)
         assert (found is None) == (holders == {})
         return found

@@ -308,6 +308,13 @@ class TestAnswers:
             verified_at=NOW,
         )
 
+    def test_an_image_is_written_with_the_further_repositories_that_have_shown_it(self) -> None:
+        sources = (SOURCE.repository, "evil.example/a", "other.example/b")
+
+        written = messages.image_message(IMAGE, CACHE, sources)
+
+        assert list(written.further_sources) == ["evil.example/a", "other.example/b"]
+
     @pytest.mark.parametrize("status", list(CopyStatus))
     def test_a_copy_that_was_read_back_is_written_with_what_that_has_shown(self, status: CopyStatus) -> None:
         result = ReadBackResult(status, "" if status is CopyStatus.OK else "why")

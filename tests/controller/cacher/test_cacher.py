@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import Cacher, CacherDependencies, JobLimits
+from controller.cacher import Cacher, CacherDependencies, CopyEngine, JobLimits
 from controller.cacher.copying import LOOKED_AT_FOR
 from controller.cacher.running import PAUSE_CHECK_INTERVAL
 from controller.control import OperatorControl
@@ -26,7 +26,14 @@ from controller.progress import Progress
 from controller.store.opening import Store, open_store
 from controller.store.sql import SqlRecords
 from controller.workqueue import WorkQueue
-from reconcile.copying_ports import CheckDepth, CopiedImage, ResolvedImage, TargetState
+from reconcile.copying_ports import (
+    CheckDepth,
+    CopiedImage,
+    IndexContents,
+    ResolvedImage,
+    Signatures,
+    TargetState,
+)
 from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
 from reconcile.fairness import Slots
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
@@ -51,6 +58,7 @@ from reconcile.references import (
     Rootfs,
     parse_image_reference,
 )
+from reconcile.trust import ContentProof, Reader, ShareContent, Sharing
 
 CACHE = CacheRepositories("cache.example:8080")
 SOURCE = parse_image_reference("registry.example.com/team/app:1")
@@ -64,7 +72,12 @@ def digest(text: str) -> Digest:
 
 @dataclass
 class Registries:
-    """An engine whose source registry maps references to content, and whose private one holds what was copied."""
+    """An engine whose source registry maps references to content, and whose private one holds what was copied.
+
+    Attributes:
+        indexes: Of references that name one, its digest.
+        hollow: References whose source names content and does not have it.
+    """
 
     content: dict[ImageReference, str] = field(default_factory=lambda: {SOURCE: "one"})
     passwords: dict[ImageReference, str] = field(default_factory=dict)
@@ -76,17 +89,36 @@ class Registries:
     missing_blobs: dict[ImageReference, str] = field(default_factory=dict)
     looks: list[CheckDepth] = field(default_factory=list)
     has_zstd_layers: bool = False
+    resolved: list[ImageReference] = field(default_factory=list)
+    indexes: dict[ImageReference, Digest] = field(default_factory=dict)
+    shown: list[ImageReference] = field(default_factory=list)
+    hollow: set[ImageReference] = field(default_factory=set)
+    signed: list[ImageReference] = field(default_factory=list)
+    signature_failures: list[DockerCacheError] = field(default_factory=list)
+    resolving: dict[ImageReference, asyncio.Event] = field(default_factory=dict)
+    showing: asyncio.Event = field(default_factory=asyncio.Event)
+    may_show: asyncio.Event = field(default_factory=asyncio.Event)
     copying: asyncio.Event = field(default_factory=asyncio.Event)
     may_copy: asyncio.Event = field(default_factory=asyncio.Event)
     under_way: dict[ImageReference, Progress] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.may_copy.set()
+        self.may_show.set()
 
     def progress(self, target: ImageReference) -> Progress | None:
         return self.under_way.get(target)
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
+        self.resolved.append(source)
+        if source in self.resolving:
+            self.resolving[source].set()
         if self.failures:
             raise self.failures.pop(0)
         wanted = self.passwords.get(source)
@@ -94,7 +126,24 @@ class Registries:
             raise Denied("registry", "DENIED", str(source))
         if source not in self.content:
             raise NotFound("registry", "MANIFEST_UNKNOWN", str(source))
-        return ResolvedImage(source, digest(self.content[source]), digest(self.content[source]))
+        content = digest(self.content[source])
+        return ResolvedImage(source, self.indexes.get(source, content), content)
+
+    async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
+        self.shown.append(image.source)
+        self.showing.set()
+        await self.may_show.wait()
+        if image.source in self.hollow:
+            raise NotFound("registry", "BLOB_UNKNOWN", str(image.source))
+        return 10
+
+    async def copy_signatures(
+        self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
+    ) -> Signatures:
+        self.signed.append(image.source)
+        if self.signature_failures:
+            raise self.signature_failures.pop(0)
+        return Signatures.COPIED
 
     async def copy(
         self,
@@ -103,6 +152,7 @@ class Registries:
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         self.states.append(state)
         if self.copy_failures:
@@ -112,7 +162,9 @@ class Registries:
         try:
             await self.may_copy.wait()
         finally:
-            del self.under_way[target]
+            self.under_way.pop(target, None)
+        if image.source in self.hollow:
+            raise NotFound("registry", "BLOB_UNKNOWN", str(image.source))
         self.copies.append(target)
         self.held[target] = image.platform_digest
         self.missing_blobs.pop(target, None)
@@ -173,6 +225,8 @@ async def open_bench(
     cache: CacheRepositories = CACHE,
     slots: Slots = Slots(),  # noqa: B008 - a frozen value
     limits: JobLimits = JobLimits(),  # noqa: B008 - a frozen value
+    share_content: ShareContent = ShareContent.REGISTRY,
+    engine: CopyEngine | None = None,
 ) -> AsyncIterator[Bench]:
     gate = OperatorControl(store.operations)
     await gate.load(start_paused=False)
@@ -186,11 +240,13 @@ async def open_bench(
     process = Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time)
     cacher = Cacher(
         CacherDependencies(
-            engine=registries,
+            engine=engine or registries,
             cache=cache,
+            sharing=Sharing(share_content, store.login_keys),
             jobs=store.records,
             bindings=store.records,
-            copies=store.records,
+            proofs=store.content_proofs,
+            indexes=store.content_proofs,
             images=store.records,
             checks=store.copy_checks,
             listeners=listeners,
@@ -462,7 +518,7 @@ async def test_a_copy_that_was_limited_halfway_looks_for_what_it_has_copied(benc
     bench.registries.copy_failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
     await bench.ended(await bench.cacher.request(request()), look_every=1.0)
 
-    assert bench.registries.states == [TargetState.EMPTY, TargetState.UNKNOWN]
+    assert bench.registries.states == [TargetState.EMPTY, TargetState.OWN]
 
 
 @pytest.mark.looptime
@@ -555,8 +611,14 @@ class SlowToSay(SqlRecords):
         super().__init__(records._database)
         self.has_finished = asyncio.Event()
 
-    async def finish_job(self, job: CacheJob, image: CachedImage, blobs: Iterable[Digest]) -> None:
-        await super().finish_job(job, image, blobs)
+    async def finish_job(
+        self,
+        job: CacheJob,
+        image: CachedImage,
+        blobs: Iterable[Digest],
+        proof: ContentProof | None = None,
+    ) -> None:
+        await super().finish_job(job, image, blobs, proof)
         self.has_finished.set()
         await asyncio.Event().wait()
 

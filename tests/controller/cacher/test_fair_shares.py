@@ -11,13 +11,14 @@ from controller.cacher import JobLimits
 from controller.cacher.content_locks import PATIENCE
 from controller.engines.progress import CopyProgress
 from controller.store.opening import Store
-from reconcile.copying_ports import CopiedImage, ResolvedImage, TargetState
+from reconcile.copying_ports import CopiedImage, IndexContents, ResolvedImage, TargetState
 from reconcile.errors import Conflict, RateLimited, Unavailable
 from reconcile.fairness import Slots
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, JobState, requester_of_lrp
 from reconcile.references import ImageReference, parse_image_reference
+from reconcile.trust import Reader
 from tests.controller.cacher.test_cacher import Bench, Registries, digest, open_bench, store
 
 __all__ = ["store"]
@@ -39,7 +40,13 @@ class SlowRegistries(Registries):
     begun: list[ImageReference] = field(default_factory=list)
     is_asked_in_vain: bool = False
 
-    async def resolve(self, source: ImageReference, credentials: Credentials | None) -> ResolvedImage:
+    async def resolve(
+        self,
+        source: ImageReference,
+        credentials: Credentials | None,
+        *,
+        indexes: IndexContents | None = None,
+    ) -> ResolvedImage:
         if self.failures:
             raise self.failures.pop(0)
         if source.domain in self.silent:
@@ -55,6 +62,7 @@ class SlowRegistries(Registries):
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         self.begun.append(image.source)
         if self.copy_failures:
@@ -95,7 +103,7 @@ def staging(name: str, source: str, organization: str) -> CacheRequest:
         f"task:{name}",
         1,
         Reason.STAGING_TASK,
-        organization=organization,
+        organization_guid=organization,
     )
 
 

@@ -11,6 +11,7 @@ from reconcile.lrps import Credentials
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobState
 from reconcile.references import CacheRepositories, ImageReference
+from reconcile.trust import Reader
 from tests.controller.cacher.test_cacher import (
     CACHE,
     SOURCE,
@@ -44,11 +45,12 @@ class SeveralRegistries(Registries):
         credentials: Credentials | None,
         *,
         state: TargetState = TargetState.UNKNOWN,
+        reader: Reader | None = None,
     ) -> CopiedImage:
         self.copied_from.append(image.source)
         if OLD.covers(image.source) and self.refusal is not None:
             raise self.refusal
-        return await super().copy(image, target, credentials, state=state)
+        return await super().copy(image, target, credentials, state=state, reader=reader)
 
 
 async def made_in_former(bench: Bench) -> CachedImage:

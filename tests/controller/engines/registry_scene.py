@@ -16,6 +16,7 @@ from controller.registry.registries import ClientPolicy, Registries
 from reconcile.copying_ports import CopiedImage
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import CacheGuid, CacheRepositories, Digest, parse_image_reference
+from reconcile.trust import BlobHolder, Reader
 from tests.simulators import images
 from tests.simulators.registry import RegistrySimulator
 
@@ -34,8 +35,9 @@ class Holders:
     def __init__(self) -> None:
         self.of: dict[Digest, CacheGuid] = {}
 
-    async def find_holders(self, blobs: Iterable[Digest]) -> dict[Digest, CacheGuid]:
-        return {blob: self.of[blob] for blob in blobs if blob in self.of}
+    async def find_holders(self, blobs: Iterable[Digest], reader: Reader | None) -> dict[Digest, BlobHolder]:
+        del reader
+        return {blob: BlobHolder(self.of[blob]) for blob in blobs if blob in self.of}
 
 
 async def threads_ended() -> None:

@@ -193,89 +193,81 @@ async def test_D7_the_copy_that_waits_takes_over_when_the_other_fails(scene: Sce
     assert copied.transferred > len(LAYER.content)
 
 
+KEY = ("r.example", "registry docker.io", parse_digest(LAYER.digest), 3)
+
+
 def test_a_waiting_copy_can_be_cancelled() -> None:
-    single_flight, key, cancellation = (
-        SingleFlight(),
-        ("r.example", parse_digest(LAYER.digest)),
-        Cancellation(),
-    )
-    assert single_flight.join(key, Flight("docker.io", 3), Cancellation()) is None
+    single_flight, cancellation = SingleFlight(), Cancellation()
+    assert single_flight.join(KEY, Flight(), Cancellation()) is None
     cancellation.cancel()
 
     with pytest.raises(Stopped):
-        single_flight.join(key, Flight("docker.io", 3), cancellation)
+        single_flight.join(KEY, Flight(), cancellation)
 
 
 def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
-    single_flight, key = SingleFlight(), ("r.example", parse_digest(LAYER.digest))
-    failing, following = Flight("docker.io", 3), Flight("docker.io", 3)
-    single_flight.join(key, failing, Cancellation())
-    single_flight.finish(key, failing, None)
-    assert single_flight.find(key, "docker.io") is None
+    single_flight, failing, following = SingleFlight(), Flight(), Flight()
+    single_flight.join(KEY, failing, Cancellation())
+    single_flight.finish(KEY, failing, None)
+    assert single_flight.find(KEY) is None
 
-    assert single_flight.join(key, following, Cancellation()) is None
-    single_flight.finish(key, following, "team/app")
-    assert single_flight.find(key, "docker.io") == "team/app"
-    assert single_flight.find(key, "registry.example") is None
+    assert single_flight.join(KEY, following, Cancellation()) is None
+    single_flight.finish(KEY, following, "team/app")
+    assert single_flight.find(KEY) == "team/app"
 
 
 @pytest.mark.parametrize(
-    "mine",
-    [Flight("registry.example", 3), Flight("docker.io", 4), Flight("docker.io:5000", 3)],
-    ids=["another source", "another size", "another port"],
+    ("scope", "size"),
+    [("registry r.example", 3), ("registry docker.io:5000", 3), (KEY[1], 4)],
+    ids=["another source", "another port", "another size"],
 )
-def test_no_copy_waits_for_the_upload_of_a_foreign_source_or_of_another_size(mine: Flight) -> None:
+def test_no_copy_waits_for_the_upload_of_a_foreign_source_or_of_another_size(scope: str, size: int) -> None:
     """A tenant may name any digest and any size, and then send nothing."""
-    single_flight, key = SingleFlight(patience=600.0), ("r.example", parse_digest(LAYER.digest))
-    theirs = Flight("docker.io", 3)
-    single_flight.join(key, theirs, Cancellation())
+    single_flight, theirs, mine = SingleFlight(patience=600.0), Flight(), Flight()
+    my_key = (KEY[0], scope, KEY[2], size)
+    single_flight.join(KEY, theirs, Cancellation())
 
-    assert single_flight.join(key, mine, Cancellation()) is None
+    assert single_flight.join(my_key, mine, Cancellation()) is None
 
-    single_flight.finish(key, mine, "mine")
-    single_flight.finish(key, theirs, "theirs")
-    found = single_flight.find(key, mine.domain), single_flight.find(key, theirs.domain)
-    assert found[1] == "theirs"
-    assert found[0] == ("theirs" if mine.domain == theirs.domain else "mine")
+    single_flight.finish(my_key, mine, "mine")
+    single_flight.finish(KEY, theirs, "theirs")
+    assert (single_flight.find(my_key), single_flight.find(KEY)) == ("mine", "theirs")
 
 
 def test_a_copy_waits_no_longer_for_an_upload_that_comes_to_a_halt() -> None:
-    single_flight, key = SingleFlight(1000.0, patience=0.01), ("r.example", parse_digest(LAYER.digest))
-    halting, mine = Flight("docker.io", 10**9, moved=10**6), Flight("docker.io", 10**9)
-    single_flight.join(key, halting, Cancellation())
+    single_flight = SingleFlight(1000.0, patience=0.01)
+    single_flight.join(KEY, Flight(moved=10**6), Cancellation())
 
-    assert single_flight.join(key, mine, Cancellation()) is None
+    assert single_flight.join(KEY, Flight(), Cancellation()) is None
+
+
+class BusyFlight(Flight):
+    """Moves on whenever somebody looks."""
+
+    looks = 0
+
+    @property
+    def moved(self) -> int:
+        BusyFlight.looks += 1
+        return BusyFlight.looks * 1000
+
+    @moved.setter
+    def moved(self, value: int) -> None:
+        """Do not begin anew."""
 
 
 def test_a_copy_waits_for_an_upload_that_keeps_its_rate() -> None:
-    single_flight, key = SingleFlight(1000.0, patience=0.01), ("r.example", parse_digest(LAYER.digest))
-    size = 10**9
-
-    class Busy(Flight):
-        """Moves on whenever somebody looks, and ends after some looks."""
-
-        looks = 0
-
-        @property
-        def moved(self) -> int:
-            Busy.looks += 1
-            return Busy.looks * 1000
-
-        @moved.setter
-        def moved(self, value: int) -> None:
-            """Do not begin anew."""
-
-    busy, mine = Busy("docker.io", size), Flight("docker.io", size)
-    single_flight.join(key, busy, Cancellation())
+    single_flight, busy, mine = SingleFlight(1000.0, patience=0.01), BusyFlight(), Flight()
+    single_flight.join(KEY, busy, Cancellation())
     found = list[str | None]()
     waiting = threading.Thread(
-        target=lambda: found.append(single_flight.join(key, mine, Cancellation())), daemon=True
+        target=lambda: found.append(single_flight.join(KEY, mine, Cancellation())), daemon=True
     )
     waiting.start()
-    while Busy.looks < 6:
+    while BusyFlight.looks < 6:
         waiting.join(0.01)
 
-    single_flight.finish(key, busy, "theirs")
+    single_flight.finish(KEY, busy, "theirs")
     waiting.join(60.0)
 
     assert found == ["theirs"]

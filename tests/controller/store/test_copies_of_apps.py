@@ -5,6 +5,7 @@ from dataclasses import replace
 from controller.store.sql import SqlRecords
 from reconcile.lrps import ProcessGuid
 from reconcile.records import Binding, CachedImage, JobId, JobState, requester_of_lrp
+from reconcile.trust import BlobHolder
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
 BLOBS = (digest(50), digest(51))
@@ -80,9 +81,9 @@ async def test_blobs_are_mounted_only_from_copies_in_the_present_registry(record
     await cached(records, "old", number=60, staged_at=1, registry="old.example:5000")
     await records.use_registry("new.example:5000")
 
-    assert await records.find_holders(BLOBS) == {}
+    assert await records.find_holders(BLOBS, None) == {}
     new = await cached(records, "new", number=61, staged_at=2, registry="new.example:5000")
-    assert await records.find_holders(BLOBS) == dict.fromkeys(BLOBS, new.cache_guid)
+    assert await records.find_holders(BLOBS, None) == dict.fromkeys(BLOBS, BlobHolder(new.cache_guid))
 
 
 async def test_a_copy_that_is_made_again_elsewhere_is_counted_there(records: SqlRecords) -> None:

@@ -17,6 +17,7 @@ from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.records import AuditEntry, CachedImage, JobId, JobState, requester_of_lrp
 from reconcile.references import CacheGuid, parse_image_reference
+from reconcile.trust import BlobHolder
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
 ONE, TWO = AppGuid("app-1"), AppGuid("app-2")
@@ -227,7 +228,7 @@ class TestDropAndKeep:
 
         assert await records.find_image(copy.cache_guid) is None
         assert await records.list_images() == ()
-        assert await records.find_holders(BLOBS) == {}
+        assert await records.find_holders(BLOBS, None) == {}
 
     async def test_its_guid_stays_that_of_its_content(self, records: SqlRecords) -> None:
         copy = await finished(records, "job-1", number=60)
@@ -263,7 +264,7 @@ class TestDropAndKeep:
         await records.drop_image(first.cache_guid)
 
         assert await records.list_images() == (second,)
-        assert await records.find_holders(BLOBS) == dict.fromkeys(BLOBS, second.cache_guid)
+        assert await records.find_holders(BLOBS, None) == dict.fromkeys(BLOBS, BlobHolder(second.cache_guid))
 
     @pytest.mark.parametrize("is_reserved", [True, False])
     async def test_what_is_no_image_cannot_be_dropped(
@@ -287,7 +288,7 @@ class TestDropAndKeep:
         await records.keep_image(suspect, await records.drop_image(copy.cache_guid))
 
         assert await records.find_image(copy.cache_guid) == replace(copy, needs_verification_since=5.0)
-        assert await records.find_holders(BLOBS) == dict.fromkeys(BLOBS, copy.cache_guid)
+        assert await records.find_holders(BLOBS, None) == dict.fromkeys(BLOBS, BlobHolder(copy.cache_guid))
 
     async def test_an_image_is_kept_that_no_job_led_to(self, records: SqlRecords) -> None:
         copy = image(await records.reserve_guid(digest(60)), platform=digest(60))

@@ -120,10 +120,3 @@ async def test_nothing_is_forgotten_of_an_app_that_has_an_lrp(store: Store) -> N
     await store.records.forget_lrps([LRP])
 
     assert await store.records.forget_unused(1e12) == 1
-
-
-async def test_the_organization_of_a_binding_is_kept(store: Store) -> None:
-    of_organization = replace(binding_of(0), organization="4b6b2e7c-0000-4000-8000-000000000001")
-    await store.records.add_job(job_of(0, state=JobState.QUEUED), of_organization)
-
-    assert await store.records.find_binding(of_organization.requester) == of_organization

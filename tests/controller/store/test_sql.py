@@ -12,6 +12,7 @@ from reconcile.lrps import ProcessGuid
 from reconcile.ports import BindingRecords, ImageRecords, JobRecords, Journal, LrpRecords
 from reconcile.records import JOB_CHANGES, CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_image_reference
+from reconcile.trust import BlobHolder
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 
 
@@ -133,8 +134,10 @@ async def test_finishing_saves_job_image_and_blobs(records: SqlRecords) -> None:
     assert done == await records.find_job(done.job_id)
     assert copy == await records.find_image(copy.cache_guid)
     assert (copy,) == await records.list_images()
-    assert {digest(51): copy.cache_guid} == await records.find_holders([digest(51), digest(99)])
-    assert await records.find_holders([digest(52)]) == {}
+    assert {digest(51): BlobHolder(copy.cache_guid)} == await records.find_holders(
+        [digest(51), digest(99)], None
+    )
+    assert await records.find_holders([digest(52)], None) == {}
     assert await records.list_open_jobs() == ()
 
 
@@ -145,7 +148,9 @@ async def test_finishing_again_changes_nothing(records: SqlRecords) -> None:
 
     assert done == await records.find_job(done.job_id)
     assert (copy,) == await records.list_images()
-    assert {digest(51): copy.cache_guid} == await records.find_holders([digest(51), digest(99)])
+    assert {digest(51): BlobHolder(copy.cache_guid)} == await records.find_holders(
+        [digest(51), digest(99)], None
+    )
 
 
 async def test_an_image_copied_again_keeps_what_it_was_first_copied_from(records: SqlRecords) -> None:
@@ -172,7 +177,7 @@ async def test_a_finish_that_is_refused_leaves_no_image(records: SqlRecords) -> 
         await records.finish_job(replace(done, cache_guid=None), image(guid, platform=digest(9)), ())
 
     assert await records.list_images() == ()
-    assert await records.find_holders([digest(50)]) == {}
+    assert await records.find_holders([digest(50)], None) == {}
 
 
 @pytest.mark.parametrize("number", [9, 10], ids=["guid of other content", "content of another guid"])

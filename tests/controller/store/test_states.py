@@ -12,6 +12,7 @@ from controller.store.opening import Store, open_store
 from reconcile.errors import Conflict, NotFound
 from reconcile.records import JOB_CHANGES, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid
+from reconcile.trust import BlobHolder
 from tests.controller.store.samples import binding, digest, image, job
 
 names = st.sampled_from(["a", "b", "c"])
@@ -100,8 +101,8 @@ class Records(RuleBasedStateMachine):
     def shows_finished_images_alone(self) -> None:
         assert self.finished == {row.cache_guid for row in self.runner.run(self.records.list_images())}
         for content, guid in self.guids.items():
-            holder = self.runner.run(self.records.find_holders([digest(content)])).get(digest(content))
-            assert (guid if guid in self.finished else None) == holder
+            holder = self.runner.run(self.records.find_holders([digest(content)], None)).get(digest(content))
+            assert (BlobHolder(guid) if guid in self.finished else None) == holder
 
 
 TestRecords = Records.TestCase

@@ -5,13 +5,14 @@ once and for a few seconds in all, since each request takes time and counts agai
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.admin.cells import Obstacles
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
+from reconcile.copy_choice import request_of_lrp
 from reconcile.copying_ports import BlobLocations, SourceContent
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import Credentials
@@ -28,8 +29,10 @@ from reconcile.plan import (
     subject_of,
 )
 from reconcile.reasons import Reason
+from reconcile.records import CacheRequest
 from reconcile.references import Digest, ImageReference
 from reconcile.selection import Selection
+from reconcile.trust import Sharing
 
 ASKED_AT_A_TIME = 8
 """Source images that are asked for at the same time."""
@@ -66,10 +69,15 @@ class Planner:
     """Makes plans, and changes nothing."""
 
     def __init__(
-        self, survey: Survey, sources: AskedSources, locations: BlobLocations, obstacles: Obstacles
+        self,
+        survey: Survey,
+        sources: AskedSources,
+        locations: BlobLocations,
+        obstacles: Obstacles,
+        sharing: Sharing,
     ) -> None:
         self._survey, self._sources, self._locations = survey, sources, locations
-        self._obstacles = obstacles
+        self._obstacles, self._sharing = obstacles, sharing
 
     async def plan(self, criteria: PlanCriteria, *, now: float) -> Plan:
         """Make a plan; one that may miss something has problems."""
@@ -91,7 +99,7 @@ class Planner:
             goal=criteria.goal,
             cache=self._survey.rules.cache.address,
             made_at=now,
-            copies=await self._ask(copies_of(collected.migrations), collected.credentials),
+            copies=await self._ask(copies_of(collected.migrations), collected.requests),
             migrations=tuple(sorted(collected.migrations, key=lambda planned: _by_name(planned.subject))),
             pins=tuple(sorted(collected.pins, key=_by_name)),
             skipped=tuple(sorted(collected.skipped, key=lambda each: _by_name(each.subject))),
@@ -126,10 +134,11 @@ class Planner:
             collected.migrations.append(made)
             collected.placement_tags.add(seen.lrp.placement_tags)
             if made.copy is not None:
-                collected.credentials.setdefault(made.copy, seen.observed.source_credentials)
+                request = request_of_lrp(seen.observed, seen.lrp, reason=made.reason)
+                collected.requests.setdefault(made.copy, request)
 
     async def _ask(
-        self, copies: Iterable[PlannedCopy], credentials: dict[ImageReference, Credentials | None]
+        self, copies: Iterable[PlannedCopy], requests: Mapping[ImageReference, CacheRequest]
     ) -> tuple[PlannedCopy, ...]:
         """Ask the sources what copies consist of, as many as can be asked in time."""
         asking = asyncio.Semaphore(ASKED_AT_A_TIME)
@@ -137,7 +146,7 @@ class Planner:
 
         async def ask(copy: PlannedCopy) -> None:
             async with asking:
-                answers[copy.source] = await self._ask_one(copy, credentials.get(copy.source))
+                answers[copy.source] = await self._ask_one(copy, requests[copy.source].credentials)
 
         wanted, seen = tuple(copies), set[Digest]()
         try:
@@ -148,7 +157,7 @@ class Planner:
             pass
         unknown = f"not asked within {ASKED_FOR:g} s"
         asked = (answers.get(copy.source, replace(copy, problem=unknown)) for copy in wanted)
-        return tuple([await self._estimate(copy, seen) for copy in asked])
+        return tuple([await self._estimate(copy, seen, requests[copy.source]) for copy in asked])
 
     async def _ask_one(self, copy: PlannedCopy, credentials: Credentials | None) -> PlannedCopy:
         try:
@@ -156,12 +165,13 @@ class Planner:
         except DockerCacheError as error:
             return replace(copy, problem=str(error))
 
-    async def _estimate(self, copy: PlannedCopy, seen: set[Digest]) -> PlannedCopy:
-        """Count what neither the private registry has nor an earlier copy of the plan brings."""
+    async def _estimate(self, copy: PlannedCopy, seen: set[Digest], request: CacheRequest) -> PlannedCopy:
+        """Count what must be read: what nobody has shown in its trust domain, and no earlier copy brings."""
         content = copy.content
         if content is None:
             return copy
-        held = await self._locations.find_holders(content.blobs, None)
+        reader = self._sharing.reader(copy.source, request.organization, request.credentials)
+        held = await self._locations.find_holders(content.blobs, reader)
         missing = {
             blob: size for blob, size in content.blobs.items() if blob not in held and blob not in seen
         }
@@ -182,5 +192,5 @@ class _Collected:
         self.migrations: list[PlannedMigration] = []
         self.pins: list[Subject] = []
         self.skipped: list[Skipped] = []
-        self.credentials: dict[ImageReference, Credentials | None] = {}
+        self.requests: dict[ImageReference, CacheRequest] = {}
         self.placement_tags: set[frozenset[str]] = set()

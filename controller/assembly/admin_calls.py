@@ -31,6 +31,7 @@ from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
 from reconcile.lrps import ProcessGuid
 from reconcile.observed import Rules
+from reconcile.trust import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,13 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
     return AdminDependencies(
         planning=Planning(
             survey,
-            Planner(survey, opened.engine, store.records, Obstacles(gate, work.cells, opened.health)),
+            Planner(
+                survey,
+                opened.engine,
+                store.records,
+                Obstacles(gate, work.cells, opened.health),
+                Sharing(config.share_content, store.login_keys),
+            ),
             Applier(survey, control, work.queue, work.cells),
         ),
         copies=Copies(

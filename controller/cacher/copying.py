@@ -303,6 +303,8 @@ class JobCopies:
         cached = replace(
             job, state=JobState.CACHED, cache_guid=image.cache_guid, updated_at=self._clock(), failure=""
         )
+        if proof is not None and resolved.root_digest != resolved.platform_digest:
+            await self._indexes.save_index(resolved.root_digest, resolved.platform_digest)
         is_movable = job.source.digest is None and not job.is_repair
         known_late = self._requests.count_late(job.job_id) if is_movable else 0
         # No request waits while the source is asked, which a tenant may run.

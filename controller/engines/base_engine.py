@@ -100,16 +100,12 @@ class BaseEngine(ABC):
             return resolve(repository, source, self._platform, head)
 
         repository, head = await in_thread(look, self._source_threads, cancellation)
-        if indexes is None:
-            return await in_thread(work, self._source_threads, cancellation)
         index = index_of(head, self._platform)
-        known = None if index is None else await indexes.find_in_index(index)
-        if index is not None and known is not None:
-            return ResolvedImage(source, index, known)
-        resolved = await in_thread(work, self._source_threads, cancellation)
-        if resolved.root_digest != resolved.platform_digest:
-            await indexes.save_index(resolved.root_digest, resolved.platform_digest)
-        return resolved
+        if index is not None and indexes is not None:
+            known = await indexes.find_in_index(index)
+            if known is not None:
+                return ResolvedImage(source, index, known)
+        return await in_thread(work, self._source_threads, cancellation)
 
     async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
         """Let a source show an image, and return the number of bytes that were read.

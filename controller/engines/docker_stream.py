@@ -67,22 +67,27 @@ def read_events(
 
 
 def _lines(chunks: Iterable[bytes | str], attempted: str) -> Iterator[bytes]:
-    rest = b""
+    rest, length = list[bytes](), 0  # the pieces of a line that has not ended yet
     for chunk in chunks:
-        rest += chunk.encode() if isinstance(chunk, str) else chunk
-        *lines, rest = rest.split(b"\n")
-        if len(rest) > _LONGEST_LINE:
+        first, *others = (chunk.encode() if isinstance(chunk, str) else chunk).split(b"\n")
+        rest.append(first)
+        length += len(first)
+        if others:
+            *lines, last = b"".join(rest), *others
+            rest, length = [last], len(last)
+            yield from (line for line in lines if line.strip())
+        if length > _LONGEST_LINE:
             raise Unavailable("docker", "stream-malformed", f"{attempted}: a line is longer than 1 MiB")
-        yield from (line for line in lines if line.strip())
-    if not rest.strip():
+    line = b"".join(rest)
+    if not line.strip():
         return
     try:
-        json.loads(rest)
-    except ValueError as error:
+        json.loads(line)
+    except (ValueError, RecursionError) as error:
         raise Unavailable(
             "docker", "stream-cut", f"{attempted}: the stream was cut inside an object"
         ) from error
-    yield rest
+    yield line
 
 
 def _parse(line: bytes, attempted: str) -> Mapping[str, object]:

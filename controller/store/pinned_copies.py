@@ -41,6 +41,8 @@ def find(
         jobs.c.source.startswith(f"{source.domain}/", autoescape=True),
         bindings.c.job_id == jobs.c.job_id,
         bindings.c.app_guid == app_guid,
+        bindings.c.app_guid
+        != "",  # that of operators and repairs, whom anybody without one would be taken for
     )
     found = connection.scalars(
         select(images.c.cache_guid)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import content_proofs, copy_attempts, images, index_contents, reservations
@@ -10,7 +10,7 @@ from reconcile.references import Digest, parse_digest
 from reconcile.trust import NO_LOGIN, UNKNOWN_LOGIN, ContentProof, Reader, ShownContent, standing_of
 
 MOST_PROOFS = 200
-"""Proofs that are kept for one image in one trust domain, the newest; a tenant can make any number."""
+"""Proofs that are kept for one image in one trust domain, and indexes that lead to one image."""
 
 _proofs, _attempts, _indexes = content_proofs, copy_attempts, index_contents
 
@@ -26,13 +26,21 @@ def find_in_index(connection: Connection, root_digest: Digest, platforms: str) -
 
 
 def save_index(connection: Connection, root_digest: Digest, platforms: str, platform_digest: Digest) -> None:
-    """Save what an index leads to; it is for ever the same."""
+    """Save what an index leads to; it is for ever the same.
+
+    Of the indexes that lead to one image only some are kept: a tenant can make any number of them.
+    """
+    if find_in_index(connection, root_digest, platforms) is not None:
+        return
+    same_image = _indexes.c.platform_digest == str(platform_digest)
+    if (connection.scalar(select(func.count()).where(same_image)) or 0) >= MOST_PROOFS:
+        connection.execute(delete(_indexes).where(same_image))
     row = {
         "root_digest": str(root_digest),
         "platforms": platforms,
         "platform_digest": str(platform_digest),
     }
-    connection.execute(insert(_indexes).values(row).on_conflict_do_nothing())
+    connection.execute(insert(_indexes).values(row))
 
 
 def find(connection: Connection, platform_digest: Digest, reader: Reader) -> ShownContent:
@@ -132,7 +140,8 @@ def list_sources(
 
 def drop(connection: Connection, platform_digest: Digest) -> None:
     """Delete the proofs of an image whose copy is gone; who brought it to the repository stays known."""
-    connection.execute(delete(_proofs).where(_proofs.c.platform_digest == str(platform_digest)))
+    for table in (_proofs, _indexes):
+        connection.execute(delete(table).where(table.c.platform_digest == str(platform_digest)))
 
 
 def forget_logins(connection: Connection) -> None:

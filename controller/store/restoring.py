@@ -32,8 +32,14 @@ from controller.store.sql_errors import store_error
 from controller.store.tables import metadata
 from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid
 from reconcile.lrps import ProcessGuid
+from reconcile.trust import UNKNOWN_LOGIN
 
 _PAUSE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('paused', 'true')"
+_DISTRUST = (
+    "INSERT OR IGNORE INTO copy_attempts (platform_digest, domain, login) "
+    "SELECT platform_digest, ?, ? FROM reservations"
+)
+"""Who has brought something to the repositories of copies since the backup is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +251,7 @@ def _merge(database: Path, path: Path) -> Restored:
             statement = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - of our schema
             connection.executemany(statement, content)
         connection.execute(_PAUSE)
+        connection.execute(_DISTRUST, [UNKNOWN_LOGIN, UNKNOWN_LOGIN])
         resumed = _guids(connection.execute("SELECT process_guid FROM migrations"))
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -456,6 +456,7 @@ class App:
 
     def removal_comes_late(self) -> None:
         """Let a removal whose answer was lost take effect while its row says that it may."""
+        self.turns = 0
         self.late_removal = False
         if self.has_crashed:  # since the removal was decided: the cell took what it relied on
             self.held = min(self.held, self.bbs.serving(BRIDGE))
@@ -465,6 +466,7 @@ class App:
 
     def die(self) -> None:
         """End, and start again."""
+        self.turns = 0
         self.run += 1
         self.process_age = 0.0
 
@@ -476,6 +478,7 @@ class App:
 
     def owner_scales(self, instances: int) -> None:
         """Scale the app, as its owner."""
+        self.turns = 0
         if self.wanted == 0:
             return
         self.wanted = instances
@@ -491,6 +494,7 @@ class App:
 
     def owner_maps_a_route(self) -> None:
         """Map another route, as the app's owner."""
+        self.turns = 0
         if self.wanted:
             self.changes += 1
             self.mapped = self.changes
@@ -514,6 +518,7 @@ class App:
 
     def owner_syncs(self) -> None:
         """Desire what is missing, correct what is out of date, and remove what is deleted."""
+        self.turns = 0
         lrp = self.bbs.desired.get(PROCESS)
         if lrp is None and self.wanted:
             self.bbs.desire(self.definition)
@@ -524,11 +529,13 @@ class App:
 
     def owner_deletes(self) -> None:
         """Delete the app, as its owner."""
+        self.turns = 0
         self.wanted = self.held = 0
         self.bbs.remove(PROCESS)
 
     def owner_starts_anew(self) -> None:
         """Stop and start the app under the same process GUID: it is desired from its source at once."""
+        self.turns = 0
         if self.wanted:
             self.held = 0
             self.bbs.given_up |= {row.instance_guid for row in self.bbs.rows(PROCESS)} - {""}
@@ -537,6 +544,7 @@ class App:
 
     def crash(self, key: Key) -> None:
         """Let a running instance end by itself."""
+        self.turns = 0
         row = self.bbs.instances[key]
         if row.state is not RUNNING or key in self.bbs.stopping:
             return

@@ -4,7 +4,6 @@ Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -112,9 +111,10 @@ class Token:
 
 def _lifetime(document: Mapping[str, object]) -> float:
     seconds = document.get("expires_in")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return _SHORTEST_LIFETIME
-    return min(max(_SHORTEST_LIFETIME, float(seconds)), _LONGEST_LIFETIME)
+    # Bounded first: not every integer fits a float. NaN becomes the shortest time, since it comes second.
+    return float(min(max(_SHORTEST_LIFETIME, seconds), _LONGEST_LIFETIME))
 
 
 def parse_token(body: bytes, attempted: str) -> Token:

@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from controller.engines.copy_limits import CopyLimits
-from reconcile.copying_ports import CheckDepth
+from reconcile.copying_ports import CheckDepth, TargetState
+from reconcile.errors import Unavailable
 from reconcile.references import ImageReference, parse_digest, parse_image_reference
+from reconcile.trust import Reader, TrustDomain
 from tests.controller.engines.registry_scene import GUID, SAMPLE, Scene
-from tests.simulators.registry import Stall
+from tests.simulators.registry import Cut, Stall
 
 LAYER = SAMPLE.layers[0]
 OTHER_GUID = "7d1f4a4e-5d0c-4c3e-9a52-2f0c8f6c2b33"
@@ -77,3 +79,25 @@ async def test_sources_that_do_not_answer_do_not_keep_the_private_registry_from_
         each.cancel()
     await asyncio.wait(waiting)
     listener.close()
+
+
+async def test_what_another_copy_has_brought_meanwhile_counts_as_shown_for_nobody(scene: Scene) -> None:
+    """A source that breaks off just when somebody else copies the same content has not shown it."""
+    await scene.push(SAMPLE)
+    engine = scene.engine()
+    cheat = await engine.resolve(scene.image, None)
+    honest = await engine.resolve(elsewhere(scene), None)
+    readers = [Reader(TrustDomain(f"registry {each.source.domain}")) for each in (cheat, honest)]
+    scene.source.fail("GET", LAYER.digest, Stall(after=1000))
+    cheating = asyncio.ensure_future(
+        engine.copy(cheat, scene.target, None, state=TargetState.EMPTY, reader=readers[0])
+    )
+    await asyncio.to_thread(scene.source.wait_for_stall)
+    await engine.copy(honest, scene.target, None, reader=readers[1])
+
+    scene.source.fail("GET", LAYER.digest, Cut(after=1000), times=None)
+    scene.source.drop_connections()
+
+    with pytest.raises(Unavailable) as refused:
+        await cheating
+    assert refused.value.code == "cut"

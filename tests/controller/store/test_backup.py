@@ -18,11 +18,13 @@ from controller.store.backup import Backup, BackupMarks, back_up
 from controller.store.database import database_at
 from controller.store.opening import open_store
 from controller.store.restoring import Restored, cancel_restore, complete_restore, prepare_restore
+from reconcile.copying_ports import TargetState
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import OriginalSource
 from reconcile.records import AuditEntry
 from reconcile.references import CacheGuid, Rootfs
+from reconcile.trust import Reader, TrustDomain
 from tests.controller.store.samples import digest, image, lrp_record, migration
 from tests.controller.store.test_schema import upgrade
 
@@ -194,6 +196,25 @@ def test_the_live_journal_wins_over_that_of_the_backup(database: Path, backup: P
     with closing(sqlite3.connect(replaced)) as connection:
         kept = {guid for (guid,) in connection.execute("SELECT process_guid FROM migrations")}
     assert kept == {"goes-on", "begun-since"}
+
+
+def test_after_a_restore_nobody_is_known_to_be_the_only_one_who_has_brought_content(
+    database: Path, backup: Path
+) -> None:
+    """Somebody may have brought some of it since the backup was made."""
+    reader = Reader(TrustDomain("registry evil.example"))
+
+    async def begin() -> TargetState:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            return (await store.content_proofs.begin_copy(digest(77), reader))[1]
+
+    fill(database)
+    before = [asyncio.run(begin()), asyncio.run(begin())]
+    back_up(database, backup, MARKS)
+    prepare(backup, database)
+
+    assert before == [TargetState.EMPTY, TargetState.OWN]
+    assert asyncio.run(begin()) is TargetState.UNKNOWN
 
 
 @pytest.mark.parametrize("is_lost", [False, True])

@@ -7,13 +7,14 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
+from controller.store import jobs
 from controller.store.database import database_in_memory
 from controller.store.opening import Store, open_store
 from controller.store.proofs import MOST_PROOFS, find, list_sources
 from controller.store.schema_upgrade import migrate
 from reconcile.copying_ports import TargetState
-from reconcile.lrps import Credentials, Secret
-from reconcile.records import CachedImage, JobState
+from reconcile.lrps import AppGuid, Credentials, Secret
+from reconcile.records import CachedImage, JobId, JobState
 from reconcile.references import Digest, ImageReference, parse_image_reference
 from reconcile.trust import (
     BlobHolder,
@@ -190,6 +191,19 @@ async def test_what_an_index_leads_to_is_remembered_for_the_platform_that_was_ch
     assert await proofs.find_in_index(digest(1)) is None
 
 
+async def test_one_tenant_cannot_fill_the_store_with_indexes(store: Store) -> None:
+    made, proofs = await cached(store, PUBLIC), store.content_proofs
+    for number in range(MOST_PROOFS + 5):
+        await proofs.save_index(digest(1000 + number), CONTENT)
+
+    known = [await proofs.find_in_index(digest(1000 + number)) for number in range(MOST_PROOFS + 5)]
+
+    assert 0 < known.count(CONTENT) <= MOST_PROOFS
+    assert known[-1] == CONTENT
+    await store.records.drop_image(made.cache_guid)
+    assert await proofs.find_in_index(digest(1000 + MOST_PROOFS + 4)) is None
+
+
 @pytest.mark.parametrize("pinned", [CONTENT, digest(1), digest(70)], ids=["image", "index", "other index"])
 async def test_pinned_content_is_used_unasked_where_it_is_proven(store: Store, pinned: Digest) -> None:
     made = await cached(store, ALICE)
@@ -197,12 +211,57 @@ async def test_pinned_content_is_used_unasked_where_it_is_proven(store: Store, p
     source = SOURCE.at(pinned)
     find_pinned = store.content_proofs.find_pinned_copy
 
-    assert await find_pinned("app-2", source, ALICE) == made  # type: ignore[arg-type]
-    assert await find_pinned("app-2", source, MALLORY) is None  # type: ignore[arg-type]
-    assert await find_pinned("app-2", source, PUBLIC) is None  # type: ignore[arg-type]
+    assert await find_pinned(AppGuid("app-2"), source, ALICE) == made
+    assert await find_pinned(AppGuid("app-2"), source, MALLORY) is None
+    assert await find_pinned(AppGuid("app-2"), source, PUBLIC) is None
     assert await find_pinned(APP, source, MALLORY) == made, "this app was given it before"
     evil = parse_image_reference(f"evil.example/team/web@{pinned}")
     assert await find_pinned(APP, evil, ELSEWHERE) is None
+
+
+async def test_an_app_without_a_guid_is_not_taken_for_another_one(store: Store) -> None:
+    copying = job("of-operator", state=JobState.COPYING)
+    await store.records.add_job(copying, binding("of-operator", app=""))
+    guid, _ = await store.content_proofs.begin_copy(CONTENT, ALICE)
+    ended = replace(copying, state=JobState.CACHED, cache_guid=guid)
+    await store.records.finish_job(ended, image(guid, platform=CONTENT), BLOBS)
+
+    found = await store.content_proofs.find_pinned_copy(AppGuid(""), SOURCE.at(CONTENT), PUBLIC)
+
+    assert found is None
+
+
+def test_an_open_job_of_an_older_version_belongs_to_its_app_alone() -> None:
+    with closing(database_in_memory()) as database:
+        database.transact(lambda connection: upgrade(connection, "0005"))
+        for state in ("queued", "failed"):
+            for statement in (
+                (
+                    "INSERT INTO jobs (job_id, source, state, reason, created_at, updated_at, "
+                    "needs_credentials, attempts, failure) "
+                    "VALUES (:state, 'r.example/a:1', :state, 'staging-task', 1, 2, 0, 1, '')"
+                ),
+                (
+                    "INSERT INTO bindings (requester, app_guid, source, staged_at, job_id, opted_in) "
+                    "VALUES (:state, 'app-1', 'r.example/a:1', 1, :state, 0)"
+                ),
+            ):
+                database.transact(
+                    lambda connection, sql=statement, row={"state": state}: connection.execute(  # type: ignore[misc]
+                        text(sql), row
+                    )
+                )
+        database.transact(lambda connection: migrate(connection, "memory"))
+
+        found = {
+            each: database.transact(lambda connection, name=each: jobs.find(connection, JobId(name)))  # type: ignore[misc]
+            for each in ("queued", "failed")
+        }
+
+    assert {name: each.organization for name, each in found.items() if each} == {
+        "queued": "app:app-1",
+        "failed": "",
+    }
 
 
 class TestLogins:

@@ -21,10 +21,17 @@ WHERE jobs.state = 'cached' AND NOT jobs.needs_credentials
     AND jobs.reason NOT IN ('copy-in-former-registry', 'repairing-copy')
 """
 
+_ORGANIZATIONS = """
+UPDATE jobs SET organization = coalesce(
+    (SELECT 'app:' || app_guid FROM bindings WHERE bindings.job_id = jobs.job_id ORDER BY number LIMIT 1), '')
+WHERE state IN ('queued', 'copying')
+"""
+
 
 def upgrade() -> None:
-    """Add a column to the jobs and three tables."""
+    """Add a column to the jobs and three tables; which organizations open jobs are for is not known."""
     op.add_column("jobs", sa.Column("organization", sa.String(length=259), nullable=False, server_default=""))
+    op.execute(_ORGANIZATIONS)
     proofs = op.create_table(
         "content_proofs",
         sa.Column("number", sa.Integer(), nullable=False),

@@ -91,6 +91,7 @@ TOKENS = [
     (b'{"token":"T","expires_in":"soon"}', "T", 60.0),
     (b'{"token":"T","expires_in":NaN}', "T", 60.0),
     (b'{"token":"T","expires_in":1e999}', "T", 86400.0),
+    (b'{"token":"T","expires_in":' + b"9" * 400 + b"}", "T", 86400.0),
     (b'{"token":"","access_token":"B"}', "B", 60.0),
 ]
 

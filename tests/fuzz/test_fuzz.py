@@ -1,0 +1,95 @@
+"""The readers of foreign bytes stand a little fuzzing, and the fuzzing finds what is planted."""
+
+import contextlib
+import json
+import re
+
+import pytest
+
+from reconcile.errors import DockerCacheError, Invalid
+from tests.fuzz.campaign import Campaign, smaller
+from tests.fuzz.limits import Bounds
+from tests.fuzz.readers import READERS, Reader
+
+_QUADRATIC = re.compile(rb"<([^>]*)>")
+
+
+def planted(read: object, *, largest: int = 1 << 16) -> Reader:
+    return Reader("planted", read, (b"<a>",), (b"<", b">"), largest=largest)  # type: ignore[arg-type]
+
+
+def slow(data: bytes, _split: int) -> None:
+    _QUADRATIC.findall(data)
+
+
+def escaping(data: bytes, _split: int) -> None:
+    if b"<<" in data:
+        raise KeyError(data[:1])
+
+
+def heavy(data: bytes, _split: int) -> None:
+    if b">>" in data:
+        bytearray(64 << 20)
+
+
+def talkative(data: bytes, _split: int) -> None:
+    raise Invalid("registry", "x", data.decode("latin-1") * 100)
+
+
+@pytest.mark.parametrize(
+    ("read", "kind"),
+    [
+        (slow, "too slow"),
+        (escaping, "escaped KeyError"),
+        (heavy, "too much memory"),
+        (talkative, "long error"),
+    ],
+)
+def test_a_planted_fault_is_found_and_made_small(read: object, kind: str) -> None:
+    campaign = Campaign([planted(read)], seed=1, shrinking=0.5)
+    for _ in range(300):
+        campaign.feed(10)
+        if any(each.problem.startswith(kind) for each in campaign.findings):
+            break
+
+    found = next(each for each in campaign.findings if each.problem.startswith(kind))
+    assert kind != "escaped KeyError" or found.data == b"<<"
+
+
+def test_an_input_is_made_as_small_as_the_fault_allows() -> None:
+    data = b"x" * 300 + b"<<" + b"y" * 300
+
+    assert smaller(planted(escaping), data, 0, "escaped KeyError") == b"<<"
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda each: each.name)
+def test_a_reader_takes_its_seeds(reader: Reader) -> None:
+    refuses = pytest.raises(DockerCacheError) if reader.name == "refusal" else contextlib.nullcontext()
+    for seed in reader.seeds:
+        with refuses:
+            reader.read(seed, 0)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda each: each.name)
+def test_a_reader_stands_some_inputs(reader: Reader) -> None:
+    campaign = Campaign([reader], seed=7, shrinking=0.5, leniency=10.0)
+    campaign.feed(60)
+
+    assert [str(each) for each in campaign.findings] == []
+
+
+def test_bounds_grow_with_the_input() -> None:
+    bounds = Bounds(seconds=0.1, seconds_per_mib=1.0, memory=10, memory_per_byte=2)
+
+    assert bounds.most_seconds(1 << 20) == pytest.approx(1.1)
+    assert bounds.most_bytes(5) == 20
+
+
+def test_the_same_seed_gives_the_same_inputs() -> None:
+    seen = list[list[bytes]]()
+    for _ in range(2):
+        inputs = list[bytes]()
+        Campaign([planted(lambda data, _split, into=inputs: into.append(data))], seed=3).feed(20)
+        seen.append(inputs)
+
+    assert len(set(map(json.dumps, [[each.hex() for each in one] for one in seen]))) == 1

@@ -45,6 +45,10 @@ class Signatures(StrEnum):
 
     COPIED = "copied"
     NONE = "none"
+    OF_INDEX = "of-index-not-copied"
+    """Nothing refers to the manifest that was copied; what refers to its index stays with that."""
+    UNKNOWN = "unknown"
+    """The source does not let anybody find out."""
     SKIPPED = "skipped"
 
 

@@ -34,6 +34,8 @@ class ErrorCode(StrEnum):
     DIGEST_MISMATCH = "digest-mismatch"
     DISK_FULL = "disk-full"
     NO_TLS = "no-tls"
+    NO_ECR_EXCHANGE = "no-ecr-exchange"
+    """The login is an AWS access key, and nothing is installed that exchanges it."""
     NOT_REPAIRED = "not-repaired"
     """The private registry keeps bytes that are wrong although the right ones were sent again."""
     QUOTA_EXCEEDED = "quota-exceeded"

@@ -94,8 +94,9 @@ class Config(AdminConfig):
 
     registry_auth_file: ReadableFile | None = None
     """File with logins in the format of Docker's config.json (auths, credHelpers, credsStore). The daemon
-    uses them for images that were staged without a login and whose registry has no login in `registries`. It
-    reads the file again when it changes, and finds credential helpers on PATH."""
+    uses them for images that were staged without a login and whose registry has no login in `registries`. A
+    credential helper goes before an entry of the file. The daemon reads the file again when it changes, and
+    finds credential helpers on PATH."""
     credential_helper_timeout: Duration = 10.0
     """Time that a credential helper may take. A helper that takes longer counts as one that has no login."""
     registry_traffic: TrafficConfig = TrafficConfig()

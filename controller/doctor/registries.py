@@ -41,8 +41,9 @@ TIMEOUTS = Timeouts(connect=4.0, idle=4.0, total=8.0, window=8.0)
 _REACHABLE = frozenset({200, 401})
 
 _MAKE_ROOM = "give its storage more room, or evict copies and run its garbage collection"
-_STORAGE_ADVICE: Mapping[str, str] = {
+_ADVICE_BY_CODE: Mapping[str, str] = {
     ErrorCode.DISK_FULL: _MAKE_ROOM,
+    ErrorCode.NO_ECR_EXCHANGE: "install the extra ecr of this program, or name a credential helper",
     ErrorCode.QUOTA_EXCEEDED: _MAKE_ROOM,
     ErrorCode.READ_ONLY: "end its read-only maintenance, or name a registry that is no pull-through cache",
     ErrorCode.STORAGE_FAILED: "check the disk of the registry, and that it may write to its storage",
@@ -78,7 +79,7 @@ def keys_of(config: Config, registry: RegistryConfig) -> RegistryKeys:
 
 def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
     """Say what to do about a failed request to a registry."""
-    by_code = tls_advice(error, keys.tls) or _STORAGE_ADVICE.get(error.code)
+    by_code = tls_advice(error, keys.tls) or _ADVICE_BY_CODE.get(error.code)
     if by_code is not None:
         return by_code
     match error:

@@ -26,6 +26,7 @@ from urllib3.exceptions import HTTPError
 
 from controller.engines.docker_errors import error_from_text
 from controller.engines.docker_stream import ProgressEvent, read_events
+from controller.registry.auth.auth_file import IDENTITY_TOKEN, REGISTRY_TOKEN
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import Conflict, DockerCacheError, NotFound, Unavailable
 from reconcile.foreign_text import clean
@@ -216,6 +217,10 @@ def _auth_config(credentials: Credentials | None) -> dict[str, str]:
     """Return the login in the SDK's form: an empty one is anonymous, for None the SDK would search one."""
     if credentials is None:
         return {}
+    if credentials.username == IDENTITY_TOKEN:
+        return {"identitytoken": credentials.password.value}
+    if credentials.username == REGISTRY_TOKEN:
+        return {"registrytoken": credentials.password.value}
     return {"username": credentials.username, "password": credentials.password.value}
 
 

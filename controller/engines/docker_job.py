@@ -6,9 +6,10 @@ before the push, and again in what the private registry serves.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -24,11 +25,13 @@ from controller.registry.oci.repository import Repository
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_parallel
 from reconcile.copying_ports import CopiedImage, ResolvedImage
-from reconcile.errors import DockerCacheError, Invalid, NotFound, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.lrps import Credentials
 from reconcile.references import CacheRepositories, Digest, ImageReference
 
 log = structlog.get_logger(scope="engine")
+
+ResultT = TypeVar("ResultT")
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SECONDS_TO_REMOVE = 60.0
@@ -111,10 +114,12 @@ class DockerJob:
         return contents.root
 
     def _pull(self, client: DockerClient, pulled: ImageReference, manifest: Manifest) -> LocalImage:
-        progress = LayerProgress(self._meter, _sizes(manifest))
-        login = self._request.credentials or self._registries.operator_login(pulled)
-        for event in client.pull(pulled, platform=str(self._request.platform), credentials=login):
-            progress.record(event)
+        def pull(login: Credentials | None) -> None:
+            progress = LayerProgress(self._meter, _sizes(manifest))
+            for event in client.pull(pulled, platform=str(self._request.platform), credentials=login):
+                progress.record(event)
+
+        self._with_login(pulled, self._request.credentials, pull)
         local = client.find_image(str(pulled))
         if local is None:
             raise Unavailable("docker", "stream-cut", f"pull {pulled}: it ended without an image")
@@ -129,14 +134,32 @@ class DockerJob:
         except NotFound as error:  # somebody removed the image; the source still has it
             raise Unavailable("docker", "image-gone", error.detail) from error
         layers = zip(local.layers, manifest.layers, strict=False)
-        progress = LayerProgress(self._meter, {diff_id: layer.size for diff_id, layer in layers})
-        digest = None
-        for event in client.push(target, credentials=self._registries.operator_login(target)):
-            progress.record(event)
-            digest = event.digest or digest
+        sizes = {diff_id: layer.size for diff_id, layer in layers}
+
+        def push(login: Credentials | None) -> Digest | None:
+            progress, digest = LayerProgress(self._meter, sizes), None
+            for event in client.push(target, credentials=login):
+                progress.record(event)
+                digest = event.digest or digest
+            return digest
+
+        digest = self._with_login(target, None, push)
         if digest is None:
             raise Unavailable("docker", "stream-cut", f"push {target}: it ended without a digest")
         return digest
+
+    def _with_login(
+        self, image: ImageReference, own: Credentials | None, use: Callable[[Credentials | None], ResultT]
+    ) -> ResultT:
+        """Do something with the login for an image, and once more with a newer one if that is refused."""
+        login = self._registries.login(image, own)
+        try:
+            return use(login)
+        except Denied:
+            newer = self._registries.login(image, own, refused=login)
+            if newer is None or newer == login:
+                raise
+            return use(newer)
 
     def _verify(self, source: Manifest, digest: Digest) -> CopiedImage:
         """Verify what the private registry serves after the push."""

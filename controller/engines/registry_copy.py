@@ -13,6 +13,7 @@ from controller.engines.cell_rules import ANY_BLOB, CellRules
 from controller.engines.contents import CopyContents, read_contents, stored_digest
 from controller.engines.copy_context import CopyContext, TransferResources
 from controller.engines.copy_limits import CopyLimits
+from controller.engines.index_signatures import find_signatures_of_index
 from controller.engines.possession import Possession
 from controller.engines.progress import ProgressMeter
 from controller.engines.signatures import copy_signatures
@@ -142,7 +143,7 @@ class RegistryCopy(BaseEngine):
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
             if self._limits.copy_referrers:  # first, so that the image is never visible without them
-                signatures = self._copy_signatures(context, contents, state)
+                signatures = self._copy_signatures(context, image, contents, state=state)
             root = contents.root
             # Of an index that is copied whole it is not known which manifest a cell will take.
             checks = CellRules(root, str(image.source)) if isinstance(root, Manifest) else ANY_BLOB
@@ -165,14 +166,17 @@ class RegistryCopy(BaseEngine):
             return None
 
     def _copy_signatures(
-        self, context: CopyContext, contents: CopyContents, state: TargetState
+        self, context: CopyContext, image: ResolvedImage, contents: CopyContents, *, state: TargetState
     ) -> Signatures:
         try:
-            return copy_signatures(context, stored_digest(contents.root))
+            copied = copy_signatures(context, stored_digest(contents.root))
         except DockerCacheError:
             if state.is_bad:  # they must not keep a copy from being mended
                 return Signatures.SKIPPED
             raise
+        if copied is Signatures.NONE and image.root_digest != image.platform_digest:
+            return find_signatures_of_index(context.source, image.root_digest)
+        return copied
 
     def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
         if isinstance(contents.root, Manifest):

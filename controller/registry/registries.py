@@ -6,6 +6,8 @@ from pathlib import Path
 
 from controller.registry.auth.authenticator import Authenticator
 from controller.registry.auth.credential_helpers import CredentialHelpers
+from controller.registry.auth.ecr import EcrLogins
+from controller.registry.auth.hidden_challenges import HiddenChallenges
 from controller.registry.auth.keychain import Keychain
 from controller.registry.http.addresses import AddressRules, Network
 from controller.registry.http.backoff_state import BackoffStates
@@ -36,6 +38,7 @@ class ClientPolicy:
         rate_limit_floor: Number of pulls left at a host at which reading manifests slows down.
         auth_file: The operator's logins in docker's format.
         helper_time_limit: Seconds that a credential helper may take.
+        ecr: Exchanges AWS access keys; None asks AWS.
         observer: Is told how requests end.
     """
 
@@ -43,6 +46,7 @@ class ClientPolicy:
     rate_limit_floor: int = 0
     auth_file: Path | None = None
     helper_time_limit: float = 10.0
+    ecr: EcrLogins | None = None
     observer: RequestObserver = NobodyObserves()  # noqa: RUF009 - it has no state
 
 
@@ -80,7 +84,13 @@ class Registries:
         self._dependencies = SessionDependencies(
             pool,
             Authenticator(pool, login_wait=retries.login_wait),
-            Keychain(self.settings_of, policy.auth_file, CredentialHelpers(policy.helper_time_limit)),
+            Keychain(
+                self.settings_of,
+                policy.auth_file,
+                helpers=CredentialHelpers(policy.helper_time_limit),
+                ecr=policy.ecr,
+            ),
+            HiddenChallenges(),
             BackoffStates(policy.rate_limit_floor),
             retries,
             timeouts,
@@ -91,9 +101,21 @@ class Registries:
         """Return the settings of a registry; https with the system's authorities by default."""
         return self._settings.get(domain.lower(), RegistrySettings())
 
-    def operator_login(self, image: ImageReference) -> Credentials | None:
-        """Find the operator's login for an image, for a client other than this one; may block."""
-        return self._dependencies.keychain.find(image.canonical())
+    def login(
+        self,
+        image: ImageReference,
+        own: Credentials | None = None,
+        *,
+        refused: Credentials | None = None,
+    ) -> Credentials | None:
+        """Find the login for an image, for a client other than this one; may block.
+
+        Args:
+            image: What the login is for.
+            own: The login that came with the image; None looks up the operator's.
+            refused: A login that the registry refused; what returned it is asked again.
+        """
+        return self._dependencies.keychain.find(image.canonical(), own=own, refused=refused)
 
     def repository(
         self, image: ImageReference, credentials: Credentials | None, cancellation: Cancellation

@@ -58,8 +58,8 @@ def test_cells_have_the_login_that_is_meant_for_them_or_none(values: dict[str, A
     config = Config.model_validate(values)
     cells = open_cells_view(config)
 
-    assert strangers.operator_login(image) is None
-    assert pull_credentials(config) == Credentials("puller", Secret("pull")) == cells.operator_login(image)
+    assert strangers.login(image) is None
+    assert pull_credentials(config) == Credentials("puller", Secret("pull")) == cells.login(image)
     assert cells.settings_of("cache.example:8080").ca_file == tmp_path / "file.pem"
     strangers.close()
     cells.close()

@@ -46,11 +46,17 @@ class Certificates:
 
 
 class Authority:
-    """A certificate authority whose certificates are written into one directory."""
+    """A certificate authority whose certificates are written into one directory.
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    Args:
+        directory: Where the files go.
+        name: Of the authority's own file.
+        has_key_identifiers: Whether its certificates name its key, as those of many private authorities do not.
+    """
+
+    def __init__(self, directory: Path, name: str = "ca", *, has_key_identifiers: bool = True) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
+        self._directory, self._has_key_identifiers = directory, has_key_identifiers
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = _name(f"{name} of the simulators")
         usage = x509.KeyUsage(
@@ -128,7 +134,7 @@ class Authority:
     ) -> x509.CertificateBuilder:
         end = dt.datetime.now(dt.UTC) + days * DAY
         start = min(end - DAY, dt.datetime.now(dt.UTC) - DAY) if not_before is None else not_before
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._subject)
@@ -136,11 +142,13 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(end)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
         )
+        if not self._has_key_identifiers:
+            return builder
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key), critical=False
+        ).add_extension(issuer, critical=False)
 
 
 def make_certificates(directory: Path, *names: str) -> Certificates:

@@ -66,6 +66,7 @@ class DockerDaemonSimulator:
         image_id: Of whatever is pulled.
         diff_ids: Of whatever is pulled.
         names: Reference to image ID.
+        old_passwords: Those that registries refuse.
         gone: Set when a client went away in the middle of a stream.
         waits: Set when a stream repeats its last message or keeps silent until the client goes away.
     """
@@ -77,6 +78,7 @@ class DockerDaemonSimulator:
     push: Script = field(default_factory=Script)
     remove_status: int = 200
     names: dict[str, str] = field(default_factory=dict)
+    old_passwords: set[str] = field(default_factory=set, repr=False)
     calls: list[LoggedCall] = field(default_factory=list)
     gone: threading.Event = field(default_factory=threading.Event)
     waits: threading.Event = field(default_factory=threading.Event)
@@ -179,6 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _run(self, script: Script) -> bool:
         """Tell what the script says; True when that was a stream to its end, without an error in it."""
+        auth = self.server.daemon.calls[-1].auth or {}
+        if auth.get("password") in self.server.daemon.old_passwords:
+            self._send(500, {"message": "unauthorized: incorrect username or password"})
+            return False
         if script.status != 200:
             self._send(script.status, b"".join(script.chunks))
             return False

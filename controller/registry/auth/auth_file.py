@@ -1,12 +1,14 @@
 """Reads the operator's login file, which has Docker's format, and finds the entry for an image in it.
 
-Source: docker/cli config.json (auths, credHelpers, credsStore); containers-auth.json(5) for keys
-with a path: the longest key that matches counts.
+Source: docker/cli config.json (auths, credHelpers, credsStore; a registrytoken takes precedence over an
+identitytoken, and that over a password); containers-auth.json(5) for keys with a path: the longest key
+that matches counts.
 """
 
 import base64
 import binascii
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +21,13 @@ from reconcile.references import DOCKER_HUB
 IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
 """User name of credentials whose password is an identity token."""
 
+REGISTRY_TOKEN = "<registrytoken>"  # noqa: S105 - a user name
+"""User name of credentials whose password is a token that the registry takes as it is."""
+
 MAX_FILE = 4 * 1024 * 1024
 _HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _HUB_SERVER = "https://index.docker.io/v1/"
+_SENDABLE = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,12 @@ def parse_logins(raw: bytes) -> Logins:
 def _credentials(entry: object) -> Credentials | None:
     if not isinstance(entry, dict):
         return None
-    auth, username, password, identity = (
-        value if isinstance(value, str) else ""
-        for value in (entry.get(name) for name in ("auth", "username", "password", "identitytoken"))
+    names = ("auth", "username", "password", "identitytoken", "registrytoken")
+    auth, username, password, identity, token = (
+        value if isinstance(value, str) else "" for value in map(entry.get, names)
     )
+    if _SENDABLE.fullmatch(token):
+        return Credentials(REGISTRY_TOKEN, Secret(token))
     if identity:
         return Credentials(IDENTITY_TOKEN, Secret(identity))
     if auth:

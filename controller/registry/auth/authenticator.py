@@ -15,7 +15,7 @@ from controller.registry.auth.challenges import (
     Token,
     merge_scopes,
 )
-from controller.registry.auth.tokens import Identity, basic_header, fetch_token
+from controller.registry.auth.tokens import Identity, basic_header, fetch_token, registry_token_header
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.request import RequestContext
 from controller.registry.http.urls import Url
@@ -76,10 +76,11 @@ class Authenticator:
             challenge = self._challenges.get((identity.base, identity.credentials))
         match challenge:
             case BearerChallenge():
-                return self._bearer(identity, challenge, scopes, context=context)
-            case BasicChallenge() if identity.credentials is not None:
-                return basic_header(identity.credentials)
-            case _:
+                token_header = registry_token_header(identity.credentials)
+                return token_header or self._bearer(identity, challenge, scopes, context=context)
+            case BasicChallenge():
+                return _basic(identity)
+            case None:
                 return None
 
     def next_header(
@@ -102,8 +103,9 @@ class Authenticator:
         """
         if challenge is None:
             return None
-        if isinstance(challenge, BasicChallenge):
-            header = None if identity.credentials is None else basic_header(identity.credentials)
+        token = registry_token_header(identity.credentials)
+        if isinstance(challenge, BasicChallenge) or token is not None:
+            header = _basic(identity) if isinstance(challenge, BasicChallenge) else token
             header = None if header == refused else header
         else:
             wanted = merge_scopes(scopes, challenge.scopes)
@@ -170,3 +172,11 @@ class Authenticator:
                     self._proven.clear()
                 self._proven.add(known)
         return token
+
+
+def _basic(identity: Identity) -> str | None:
+    """Return the header with user name and password; None where the login has none."""
+    credentials = identity.credentials
+    if credentials is None or registry_token_header(credentials) is not None:
+        return None
+    return basic_header(credentials)

@@ -5,9 +5,10 @@ Source: RFC 9110 section 11 (challenges); distribution docs/spec/auth/token.md (
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from controller.registry.auth.token_lifetimes import lifetime_of
 from reconcile.errors import Invalid
 from reconcile.foreign_text import clean
 
@@ -16,8 +17,6 @@ _ITEM = re.compile(
     rf'({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))|({_TOKEN})|.', re.ASCII | re.DOTALL
 )
 _BEARER = re.compile(r"[\x21-\x7e]+")
-_SHORTEST_LIFETIME = 60.0
-_LONGEST_LIFETIME = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +108,13 @@ class Token:
     lifetime: float
 
 
-def _lifetime(document: Mapping[str, object]) -> float:
-    seconds = document.get("expires_in")
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        return _SHORTEST_LIFETIME
-    # Bounded first: not every integer fits a float. NaN becomes the shortest time, since it comes second.
-    return float(min(max(_SHORTEST_LIFETIME, seconds), _LONGEST_LIFETIME))
+def parse_token(body: bytes, attempted: str, *, date: str | None = None) -> Token:
+    """Parse a token server's response.
 
-
-def parse_token(body: bytes, attempted: str) -> Token:
-    """Parse a token server's response; its clock is not trusted, only the token's lifetime.
+    Args:
+        body: Of the response.
+        attempted: The image, and what was attempted on it.
+        date: The response's `Date` header.
 
     Raises:
         Invalid: `bad-token-response`.
@@ -131,5 +127,5 @@ def parse_token(body: bytes, attempted: str) -> Token:
     values = [document.get("token"), document.get("access_token")] if isinstance(document, dict) else []
     for value in values:
         if isinstance(value, str) and _BEARER.fullmatch(value):
-            return Token(value, _lifetime(document))
+            return Token(value, lifetime_of(document, date))
     raise Invalid("registry", "bad-token-response", f"{attempted}: the response holds no token")

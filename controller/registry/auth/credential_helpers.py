@@ -53,14 +53,15 @@ class CredentialHelpers:
         Args:
             name: The name of the helper: the program is `docker-credential-<name>`.
             server: The name by which the helper knows the server.
-            refused: A login that the server refused; if it is the cached one, the helper is run again.
+            refused: A login that the server refused; if it is the cached one, or the helper had none, the
+                helper is run again.
         """
         if not _NAME.fullmatch(name):
             return None
         with self._lock:
             cached = self._cache.setdefault((name, server), _CachedLogin())
         with cached.lock:
-            is_refused = refused is not None and cached.credentials == refused
+            is_refused = refused is not None and cached.credentials in {None, refused}
             if is_refused or self._clock() >= cached.use_until:
                 cached.credentials, cached.use_until = self._run(name, server)
             return cached.credentials

@@ -11,7 +11,7 @@ import base64
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from controller.registry.auth.auth_file import IDENTITY_TOKEN
+from controller.registry.auth.auth_file import IDENTITY_TOKEN, REGISTRY_TOKEN
 from controller.registry.auth.challenges import BearerChallenge, Token, parse_token
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.redirects import follow
@@ -55,6 +55,13 @@ def basic_header(credentials: Credentials) -> str:
     """Return the `Authorization` header of the Basic scheme."""
     pair = f"{credentials.username}:{credentials.password.value}".encode()
     return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def registry_token_header(credentials: Credentials | None) -> str | None:
+    """Return the `Authorization` header of a token that is sent as it is; None for other logins."""
+    if credentials is None or credentials.username != REGISTRY_TOKEN:
+        return None
+    return f"Bearer {credentials.password.value}"
 
 
 def fetch_token(
@@ -114,10 +121,10 @@ def _read(response: Response, identity: Identity, attempted: str) -> Token:
                 response.status, response.headers, response.drain(), attempted, identity.secrets
             )
             raise _token_error(refusal)
-        body = response.read(MAX_TOKEN_RESPONSE + 1)
+        body, date = response.read(MAX_TOKEN_RESPONSE + 1), response.headers.get("Date")
     if len(body) > MAX_TOKEN_RESPONSE:
         raise Invalid("registry", "bad-token-response", f"{attempted}: the response is longer than 1 MiB")
-    return parse_token(body, attempted)
+    return parse_token(body, attempted, date=date)
 
 
 def _token_error(refusal: Refusal) -> Exception:

@@ -34,6 +34,11 @@ def fallback_tag(subject: Digest) -> str:
     return _ILLEGAL.sub("-", f"{subject.algorithm[:32]}-{subject.hex[:64]}")
 
 
+def cosign_tags(subject: Digest) -> tuple[str, ...]:
+    """Return the tags under which older versions of cosign keep signatures, attestations and SBOMs."""
+    return tuple(f"{fallback_tag(subject)}.{suffix}" for suffix in ("sig", "att", "sbom"))
+
+
 def list_referrers(repository: Repository, subject: Digest) -> tuple[Descriptor, ...]:
     """List the referrers of a manifest from the referrers API, or else from the fallback tag.
 

@@ -1,7 +1,6 @@
 """Sends the requests for one image to its registry, with login, redirects, retries and back-off.
 
-Credentials that come with the image are used as they are. Without them, the operator's login is looked
-up when the registry first asks for one, and again when the registry refuses it.
+The login is looked up when the registry first asks for one, and again when the registry refuses it.
 """
 
 import threading
@@ -11,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from controller.registry.auth.authenticator import Authenticator
-from controller.registry.auth.challenges import choose_challenge
+from controller.registry.auth.challenges import Challenge, choose_challenge
+from controller.registry.auth.hidden_challenges import HiddenChallenges
 from controller.registry.auth.keychain import Keychain
 from controller.registry.auth.tokens import Identity
 from controller.registry.http.backoff_state import BackoffStates
@@ -32,6 +32,12 @@ ResultT = TypeVar("ResultT")
 
 _SERVED = frozenset({404, 410, 429})
 """Responses of a registry that is well: it has no such thing, or wants to be asked more seldom."""
+
+_HIDING = frozenset({401, 403, 404})
+"""Responses by which some registries hide from strangers what a login would open, without a challenge."""
+
+_TOTAL_AT_BASE = 10.0
+"""Seconds for a request to the base of the API, for which other requests may wait."""
 
 _DELETE = "DELETE"
 """Many registries allow no deletion: how it ends says nothing about them."""
@@ -72,6 +78,7 @@ class SessionDependencies:
     pool: ConnectionPool
     authenticator: Authenticator
     keychain: Keychain
+    hidden_challenges: HiddenChallenges
     backoff_states: BackoffStates
     retries: Retries
     timeouts: Timeouts
@@ -100,8 +107,8 @@ class Session:
         self.timeouts = dependencies.timeouts
         self._dependencies, self._context = dependencies, context
         self._lock = threading.Lock()
-        self._has_own_credentials = credentials is not None
-        self._has_looked_up = self._has_own_credentials
+        self._own_credentials = credentials
+        self._has_looked_up = False
         self._credentials = credentials
         self._adoptions = 0
         self._thread = threading.local()
@@ -159,7 +166,7 @@ class Session:
             if error.code != ErrorCode.BAD_CREDENTIALS or not self._adopt_newer_login():
                 raise
             return self._send(request, scopes, subject)
-        if self._is_refused(response) and self._adopt_newer_login():
+        if self._may_need_other_login(response) and self._adopt_newer_login():
             response.drain()
             return self._send(request, scopes, subject)
         return response
@@ -224,10 +231,11 @@ class Session:
             subject: The name of the request's object in messages.
         """
         if not self._is_refused(response):
-            return False
+            return self._may_need_other_login(response) and self._adopt_newer_login()
         response.drain()
+        challenge = _challenge_of(response)
         try:
-            next_header = self._next_header(response, scopes, refused=refused, subject=subject)
+            next_header = self._next_header(challenge, scopes, refused=refused, subject=subject)
         except Denied as error:
             if error.code != ErrorCode.BAD_CREDENTIALS or not self._adopt_newer_login():
                 raise
@@ -239,19 +247,41 @@ class Session:
         header = self._header(scopes, subject)
         for _ in range(2):
             response = self.send_once(request, header)
-            if not self._is_refused(response):
+            challenge = None
+            if self._is_refused(response):
+                response.drain()  # the token may be fetched over the same connection
+                challenge = _challenge_of(response)
+            if challenge is None and header is None and response.status in _HIDING:
+                challenge = self._find_hidden_challenge(response)
+            if challenge is None:
                 return response
-            response.drain()  # the token may be fetched over the same connection
-            next_header = self._next_header(response, scopes, refused=header, subject=subject)
+            next_header = self._next_header(challenge, scopes, refused=header, subject=subject)
             if next_header is None:
                 return response
             header = next_header
         return self.send_once(request, header)
 
+    def _find_hidden_challenge(self, response: Response) -> Challenge | None:
+        """Ask the base of the API for a challenge after a response that may hide something from strangers.
+
+        Only one that says 401 may be opened by a token for nobody.
+        """
+        if response.url.origin != self.base.origin:
+            return None
+        self._look_up_login()
+        if self._credentials is None and response.status != 401:
+            return None
+        response.drain()
+        return self._dependencies.hidden_challenges.find(self.base, self._ask_base)
+
+    def _ask_base(self) -> Challenge | None:
+        with self.send_once(Request("GET", self.base, total=_TOTAL_AT_BASE), None) as response:
+            response.drain()
+            return _challenge_of(response) if self._is_refused(response) else None
+
     def _next_header(
-        self, response: Response, scopes: frozenset[str], *, refused: str | None, subject: str
+        self, challenge: Challenge | None, scopes: frozenset[str], *, refused: str | None, subject: str
     ) -> str | None:
-        challenge = choose_challenge(response.headers.get_all("WWW-Authenticate") or ())
         if challenge is not None:
             self._look_up_login()
         return self._dependencies.authenticator.next_header(
@@ -274,29 +304,39 @@ class Session:
             self._dependencies.observer.failed(self._exchange(method), failure)
 
     def _exchange(self, method: str) -> Exchange:
-        has_login = not self._has_own_credentials and self._credentials is not None
+        has_login = self._own_credentials is None and self._credentials is not None
         use = RegistryUse.PULL if method in {"GET", "HEAD"} else RegistryUse.PUSH
         return Exchange(self.image.domain.lower(), self.image.path, use, has_operators_login=has_login)
 
     def _is_refused(self, response: Response) -> bool:
         return response.status == 401 and response.url.origin == self.base.origin
 
+    def _may_need_other_login(self, response: Response) -> bool:
+        """Whether a request may have been refused for its login: some registries answer 403 to an old one."""
+        return response.status in {401, 403} and response.url.origin == self.base.origin
+
     def _look_up_login(self) -> None:
         with self._lock:
             if not self._has_looked_up:
-                self._credentials = self._dependencies.keychain.find(self.image)
+                self._credentials = self._dependencies.keychain.find(self.image, own=self._own_credentials)
                 self._has_looked_up = True
 
     def _adopt_newer_login(self) -> bool:
-        """Look up the operator's login again, and return whether it differs from the refused one."""
+        """Look up the login again, and return whether it differs from the refused one."""
         with self._lock:
-            if self._has_own_credentials or not self._has_looked_up:
+            if not self._has_looked_up:
                 return False
             if getattr(self._thread, "adoptions", self._adoptions) != self._adoptions:
                 return True  # another thread has adopted it since this one's request was sent
-            found = self._dependencies.keychain.find(self.image, refused=self._credentials)
+            found = self._dependencies.keychain.find(
+                self.image, own=self._own_credentials, refused=self._credentials
+            )
             if found is None or found == self._credentials:
                 return False
             self._credentials = found
             self._adoptions += 1
             return True
+
+
+def _challenge_of(response: Response) -> Challenge | None:
+    return choose_challenge(response.headers.get_all("WWW-Authenticate") or ())

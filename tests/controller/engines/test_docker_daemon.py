@@ -1,6 +1,7 @@
 """Copying through a docker daemon that misbehaves: what becomes an error, and what is left behind."""
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +15,7 @@ import pytest
 from controller.engines.copy_limits import CopyLimits
 from controller.engines.docker_daemon import DaemonSettings, DockerCopy
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
-from controller.registry.registries import Registries
+from controller.registry.registries import ClientPolicy, Registries
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.lrps import Credentials, Secret
@@ -57,6 +58,7 @@ class Scene:
         self.image = parse_image_reference(f"{source.address}/team/app:1")
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
         self.pulled = f"{source.address}/team/app@{SAMPLE.manifest.digest}"
+        self.policy = ClientPolicy()
         self.engines: list[DockerCopy] = []
         daemon.image_id = SAMPLE.config.digest
         daemon.diff_ids = tuple(layer.digest for layer in SAMPLE.layers)
@@ -74,6 +76,7 @@ class Scene:
             allowed_networks=(ip_network("127.0.0.0/8"),),
             timeouts=Timeouts(connect=60.0, idle=60.0),
             retries=Retries(attempts=1),
+            policy=self.policy,
         )
         settings = DaemonSettings(self.daemon.address, idle=idle, total=total)
         engine = DockerCopy(client, CacheRepositories(self.private.address), settings, limits=limits)
@@ -139,6 +142,53 @@ async def test_each_side_gets_its_own_credentials(scene: Scene) -> None:
     (push,) = scene.daemon.called("/push")
     assert pull.auth == {"username": "team", "password": TEAM.password.value}
     assert push.auth == {"username": "operator", "password": OPERATOR.password.value}
+
+
+@pytest.mark.parametrize(
+    ("username", "name"), [("<token>", "identitytoken"), ("<registrytoken>", "registrytoken")]
+)
+async def test_tokens_are_given_to_the_daemon_as_what_they_are(
+    scene: Scene, username: str, name: str
+) -> None:
+    await scene.copy(credentials=Credentials(username, Secret("marker-token")))
+
+    (pull,) = scene.daemon.called("/images/create")
+    assert pull.auth == {name: "marker-token"}
+
+
+@pytest.mark.parametrize("step", ["pull", "push"])
+async def test_an_old_login_of_the_operator_is_looked_up_again(
+    scene: Scene, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = (scene.source if step == "pull" else scene.private).address
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    scene.daemon.old_passwords = {"marker-1"}
+
+    def engine_with_helper() -> DockerCopy:
+        program, counter, file = (tmp_path / name for name in ("docker-credential-x", "count", "auth.json"))
+        answer = f"""'{{"Username":"u","Secret":"marker-'$(wc -l < {counter})'"}}'"""
+        program.write_text(f"#!/bin/sh\necho >> {counter}\necho {answer}\n")
+        program.chmod(0o755)
+        file.write_text(json.dumps({"credHelpers": {host: "x"}}))
+        scene.policy = ClientPolicy(auth_file=file)
+        return scene.engine()
+
+    await scene.copy(await asyncio.to_thread(engine_with_helper))
+
+    calls = scene.daemon.called("/images/create" if step == "pull" else "/push")
+    assert [call.auth for call in calls] == [
+        {"username": "u", "password": "marker-1"},
+        {"username": "u", "password": "marker-2"},
+    ]
+
+
+async def test_an_old_login_of_a_team_is_denied_at_once(scene: Scene) -> None:
+    scene.daemon.old_passwords = {TEAM.password.value}
+
+    with pytest.raises(Denied):
+        await scene.copy(scene.engine(login=OPERATOR), TEAM)
+
+    assert len(scene.daemon.called("/images/create")) == 1
 
 
 async def test_without_credentials_nobody_elses_are_sent(

@@ -113,6 +113,81 @@ async def test_J1_an_image_without_signatures_says_so(scene: Scene) -> None:
     assert SAMPLE.manifest == await scene.copied()
 
 
+INDEX = images.index([("linux/amd64", SAMPLE), ("linux/arm64", images.image([images.layer(7)]))])
+INDEX_TAG = INDEX.index.digest.replace(":", "-")
+
+
+async def sign_index(scene: Scene, way: str) -> None:
+    """Put the index into the source, and something that refers to it."""
+    await scene.push(INDEX)
+    if way in {"sig", "att", "sbom"}:
+        await scene.push(images.image([images.layer(5, "sig")]), f"{INDEX_TAG}.{way}")
+        return
+    plain = artifact("of the index")
+    content = json.loads(plain.manifest.content) | {"subject": INDEX.index.descriptor}
+    manifest = images.Blob(images.OCI_MANIFEST, json.dumps(content).encode())
+    referrer = images.Image(manifest, plain.config, plain.layers)
+    await scene.push(referrer, manifest.digest)
+    scene.source.referrers = way == "api"
+    if way == "list":
+        await scene.push(images.MultiImage(fallback(referrer), ()), INDEX_TAG)
+
+
+@pytest.mark.parametrize("way", ["api", "list", "sig", "att", "sbom"])
+async def test_signatures_of_the_index_are_reported_where_one_platform_is_copied(
+    scene: Scene, way: str
+) -> None:
+    """Most signers sign the index; a copy of one of its manifests has no place for them."""
+    await sign_index(scene, way)
+
+    copied = await scene.copy(scene.engine(limits=WITH_REFERRERS))
+
+    assert copied.signatures is Signatures.OF_INDEX
+    assert copied.digest == SUBJECT
+    assert list(scene.private.store.repository(GUID).tags) == ["latest"]
+
+
+@pytest.mark.parametrize("way", ["api", "list", "sig"])
+async def test_signatures_of_the_index_are_copied_with_the_whole_index(scene: Scene, way: str) -> None:
+    await sign_index(scene, way)
+
+    copied = await scene.copy(scene.engine(platform=None, limits=WITH_REFERRERS))
+
+    assert copied.signatures is Signatures.COPIED
+    assert (await scene.copied(f"{INDEX_TAG}.sig") is not None) == (way == "sig")
+
+
+async def test_signatures_of_the_manifest_are_copied_whether_its_index_has_some_or_not(scene: Scene) -> None:
+    await sign_index(scene, "sig")
+    await scene.push(images.image([images.layer(6, "sig")]), f"{TAG}.sig")
+
+    copied = await scene.copy(scene.engine(limits=WITH_REFERRERS))
+
+    assert copied.signatures is Signatures.COPIED
+    assert await scene.copied(f"{TAG}.sig") is not None
+    assert scene.source.count("HEAD", INDEX_TAG) == 0
+
+
+async def test_an_index_without_signatures_has_none(scene: Scene) -> None:
+    await scene.push(INDEX)
+
+    copied = await scene.copy(scene.engine(limits=WITH_REFERRERS))
+
+    assert copied.signatures is Signatures.NONE
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_whether_an_index_is_signed_may_be_unknown(scene: Scene, status: int) -> None:
+    await sign_index(scene, "sig")
+    for method in ("GET", "HEAD"):
+        scene.source.fail(method, INDEX_TAG, Refuse(status), times=None)
+
+    copied = await scene.copy(scene.engine(limits=WITH_REFERRERS))
+
+    assert copied.signatures is Signatures.UNKNOWN
+    assert SAMPLE.manifest == await scene.copied()
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
 async def test_J2_the_fallback_tag_is_read_whatever_its_types_say(scene: Scene, status: int) -> None:
     referrer, _ = await sign(scene, at_fallback_tag=True, kind="application/wrong")

@@ -1,6 +1,7 @@
 """Certificates and passwords for registries that change on disk are used for new connections and logins."""
 
 import shutil
+import socket
 import ssl
 from pathlib import Path
 
@@ -125,3 +126,47 @@ def test_a_password_that_changed_in_its_file_is_used_when_the_old_one_is_refused
         client.close()
 
     assert before == after == SAMPLE.manifest.content
+
+
+@pytest.fixture
+def as_on_python_3_13(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let default contexts be as strict as those of Python 3.13, on whichever Python."""
+    create = ssl.create_default_context
+
+    def create_strict(*, cafile: str | None = None) -> ssl.SSLContext:
+        tls = create(cafile=cafile)
+        tls.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return tls
+
+    monkeypatch.setattr("ssl.create_default_context", create_strict)
+
+
+@pytest.mark.usefixtures("as_on_python_3_13")
+def test_a_private_authority_without_key_identifiers_is_trusted(tmp_path: Path) -> None:
+    own = Authority(tmp_path / "own", has_key_identifiers=False)
+    with registries.serve(tls=server_tls(own.server("127.0.0.1"))) as registry:
+        image = put(registry)
+        settings = RegistrySettings(ca_file=own.certificate, any_address=True)
+        client = Registries({registry.address: settings}, retries=AT_ONCE)
+
+        assert fetch(client, image) == SAMPLE.manifest.content
+        client.close()
+
+
+@pytest.mark.usefixtures("as_on_python_3_13")
+def test_the_systems_authorities_stay_under_the_strict_rules() -> None:
+    assert RegistrySettings().tls_context().current().verify_flags & ssl.VERIFY_X509_STRICT
+
+
+@pytest.mark.usefixtures("as_on_python_3_13")
+def test_the_strict_rules_would_refuse_that_authority(tmp_path: Path) -> None:
+    """So the tests above test what they say."""
+    own = Authority(tmp_path / "own", has_key_identifiers=False)
+    strict = ssl.create_default_context(cafile=str(own.certificate))
+    with registries.serve(tls=server_tls(own.server("127.0.0.1"))) as registry:
+        host, _, port = registry.address.rpartition(":")
+        with (
+            socket.create_connection((host, int(port))) as sock,
+            pytest.raises(ssl.SSLCertVerificationError, match="Key Identifier"),
+        ):
+            strict.wrap_socket(sock, server_hostname=host)

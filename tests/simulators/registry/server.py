@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -72,6 +73,8 @@ class TokenLogin:
         realm: URL of the token server; empty for the simulator's own.
         stingy: Of so many first tokens, each grants pull alone.
         identity_token: What the token server takes by OAuth; empty where it does not offer that.
+        registry_token: A token that the registry takes although the token server never gave it.
+        age: Seconds that each token has existed when it is given, as one out of a cache; None says nothing of it.
     """
 
     users: Mapping[str, str] = field(default_factory=dict)
@@ -80,6 +83,8 @@ class TokenLogin:
     realm: str = ""
     stingy: int = 0
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+    age: int | None = None
 
 
 Login = BasicLogin | TokenLogin
@@ -110,6 +115,8 @@ class RegistrySimulator:
         store: What it holds.
         login: Who may do what; None lets everybody.
         faults: What to do wrong; the first that fits a request is done.
+        hides: Status that strangers get in place of a challenge, except at the base of the API; 0 for none.
+        forbids: Whether a wrong login is answered with 403 in place of a challenge.
         mounts: Whether mounts are granted.
         deletes: Whether manifests may be deleted; the real one has to be told so.
         ahead: Seconds that its clock is ahead, as its answers show.
@@ -130,6 +137,8 @@ class RegistrySimulator:
         self.store = Store()
         self.login: Login | None = None
         self.faults: list[Fault] = []
+        self.hides = 0
+        self.forbids = False
         self.mounts = True
         self.deletes = True
         self.ahead = 0.0
@@ -328,6 +337,19 @@ class _Handler(BaseHTTPRequestHandler):
         return frozenset(scopes | ({f"repository:{holder[0]}:pull"} if holder else set()))
 
     def _refusal(self) -> _Answer | None:
+        registry, refusal = self.server.registry, self._challenge()
+        if refusal is None:
+            return None
+        is_stranger = "Authorization" not in self.headers
+        if registry.forbids and not is_stranger:
+            return _error(403, "DENIED")
+        if registry.hides and is_stranger and urlsplit(self.path).path != "/v2/":
+            return _error(
+                registry.hides, {401: "UNAUTHORIZED", 403: "DENIED"}.get(registry.hides, "NAME_UNKNOWN")
+            )
+        return refusal
+
+    def _challenge(self) -> _Answer | None:
         registry, given = self.server.registry, self.headers.get("Authorization", "")
         match registry.login:
             case BasicLogin(users):
@@ -338,6 +360,8 @@ class _Handler(BaseHTTPRequestHandler):
                 granted, until = registry.tokens.get(given.removeprefix("Bearer "), (frozenset(), 0.0))
                 wanted = self._wanted_scopes()
                 if given and until > time.monotonic() and wanted <= granted:
+                    return None
+                if login.registry_token and given == f"Bearer {login.registry_token}":
                     return None
                 realm = login.realm or f"{registry.url}/token"
                 challenge = f'Bearer realm="{realm}",service="simulator"'
@@ -382,7 +406,10 @@ class _Handler(BaseHTTPRequestHandler):
         token = secrets.token_urlsafe(16)
         lifetime = 60 if login.lifetime is None else login.lifetime
         registry.tokens[token] = (granted, time.monotonic() + lifetime)
-        stated = {} if login.lifetime is None else {"expires_in": login.lifetime}
+        stated: dict[str, object] = {} if login.lifetime is None else {"expires_in": login.lifetime}
+        if login.age is not None:
+            issued = datetime.fromtimestamp(time.time() + registry.ahead - login.age, UTC)
+            stated["issued_at"] = f"{issued:%Y-%m-%dT%H:%M:%S}.123456789Z"
         return _Answer(
             200, json.dumps({"token": token, **stated}).encode(), {"Content-Type": "application/json"}
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.registry.auth.auth_file import IDENTITY_TOKEN, AuthFile, parse_logins
+from controller.registry.auth.auth_file import IDENTITY_TOKEN, REGISTRY_TOKEN, AuthFile, parse_logins
 from reconcile.errors import Invalid
 
 MARKER = "marker:pass:word"
@@ -98,6 +98,9 @@ def encoded(text: str) -> str:
         ({"username": "u", "password": "p"}, "u", "p"),
         ({"identitytoken": "T"}, IDENTITY_TOKEN, "T"),
         ({"auth": encoded("0000:"), "identitytoken": "T"}, IDENTITY_TOKEN, "T"),
+        ({"registrytoken": "R"}, REGISTRY_TOKEN, "R"),
+        ({"auth": encoded("a:b"), "identitytoken": "T", "registrytoken": "R"}, REGISTRY_TOKEN, "R"),
+        ({"auth": encoded("a:b"), "registrytoken": "not sendable\r\n"}, "a", "b"),
     ],
 )
 def test_an_entry_is_read_in_each_of_its_forms(entry: object, username: str, password: str) -> None:

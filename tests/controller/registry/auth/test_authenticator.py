@@ -184,6 +184,21 @@ def test_B6_a_token_with_too_little_scope_is_replaced_once(
     assert registry.count("POST") == 3
 
 
+@pytest.mark.parametrize(("age", "fetched"), [(0, 1), (100, 1), (295, 3), (None, 1), (100_000, 1)])
+@pytest.mark.parametrize("ahead", [0.0, 86400.0, -86400.0], ids=["right", "fast", "slow"])
+def test_a_token_out_of_a_cache_is_used_for_the_rest_of_its_life(
+    registry: RegistrySimulator, open_repository: OpenRepository, age: int | None, fetched: int, ahead: float
+) -> None:
+    """By the clock of the server, whichever that is; of a token that would be over, one of both times is wrong."""
+    registry.login, registry.ahead = TokenLogin(USERS, age=age), ahead
+    repository = open_repository(credentials=MARKER)
+
+    for _ in range(3):
+        repository.fetch_manifest("1")
+
+    assert registry.count("GET", "/token") == fetched
+
+
 def test_no_permission_is_denied_after_few_requests(
     registry: RegistrySimulator, open_repository: OpenRepository
 ) -> None:

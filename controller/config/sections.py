@@ -23,7 +23,8 @@ class TrafficConfig(Section):
     """Limits of the traffic to one host; without a key there is no such limit."""
 
     max_connections: int | None = Field(default=None, ge=2)
-    """Number of connections in use at the same time. When it is absent, there is no limit."""
+    """Number of connections in use at the same time, of which copies leave a quarter to other requests. When
+    it is absent, there is no limit."""
     max_requests_per_second: float | None = Field(default=None, gt=0)
     """Number of requests per second. The requests of one second may be sent in one burst. When it is absent,
     there is no limit."""

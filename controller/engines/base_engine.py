@@ -114,7 +114,7 @@ class BaseEngine(ABC):
             Invalid: The source does not serve what the digests name.
             NotFound: It does not hold all of the image.
         """
-        cancellation = Cancellation()
+        cancellation = Cancellation(is_of_copy=True)
         repository = self._registries.repository(image.source, credentials, cancellation)
 
         def look() -> CopyContents:

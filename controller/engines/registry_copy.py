@@ -103,7 +103,7 @@ class RegistryCopy(BaseEngine):
         reader: Reader | None,
     ) -> CopyContext:
         """Open source and target; of no blob is it known yet that it was shown before."""
-        cancellation = Cancellation()
+        cancellation = Cancellation(is_of_copy=True)
         source = self._registries.repository(image.source, credentials, cancellation)
         return CopyContext(
             source=source,

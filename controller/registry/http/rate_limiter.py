@@ -88,10 +88,13 @@ class Semaphore:
     """Limits the connections that are in use at once.
 
     Unlike the standard library's, a cancellation ends the wait, and an urgent request may exceed the limit.
+    Copies leave a quarter of the connections to other work, such as the question whether a copy is there:
+    tenants decide how long copies use theirs.
     """
 
     def __init__(self, most: int, longest_wait: float) -> None:
         self._most, self._longest_wait = most, longest_wait
+        self._most_of_copies = max(1, most - max(1, most // 4))
         self._condition = threading.Condition()
         self._used = 0
 
@@ -102,13 +105,14 @@ class Semaphore:
             Unavailable: `busy` when none becomes free in time.
             Stopped: The work was cancelled.
         """
+        most = self._most_of_copies if cancellation.is_of_copy else self._most
         with cancellation.waking(self._condition), self._condition:
             free = self._condition.wait_for(
-                lambda: self._used < self._most or cancellation.is_cancelled, self._longest_wait
+                lambda: self._used < most or cancellation.is_cancelled, self._longest_wait
             )
             cancellation.check()
             if not free:
-                raise Unavailable("registry", "busy", f"{host}: all {self._most} connections are in use")
+                raise Unavailable("registry", "busy", f"{host}: all {most} connections are in use")
             self._used += 1
 
     def acquire_at_once(self) -> None:
@@ -120,7 +124,7 @@ class Semaphore:
         """Count one connection less as used."""
         with self._condition:
             self._used -= 1
-            self._condition.notify()
+            self._condition.notify_all()  # the first that waits may not have this one
 
 
 class HostLimits:

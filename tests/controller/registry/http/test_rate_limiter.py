@@ -1,5 +1,6 @@
 """Limits of the limiter to a host: rates in virtual time, connections with real threads, wholes by deadline."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -157,6 +158,45 @@ def test_a_connection_that_never_becomes_free_is_given_up() -> None:
 
     with pytest.raises(Unavailable, match="all 1 connections are in use"):
         semaphore.acquire(Cancellation(), "r.example")
+
+
+@pytest.mark.parametrize(("most", "of_copies"), [(2, 1), (3, 2), (4, 3), (16, 12)])
+def test_copies_leave_connections_to_other_work(most: int, of_copies: int) -> None:
+    """An upload that keeps the minimum rate may hold its connection for hours."""
+    semaphore, copy = Semaphore(most, 0.0), Cancellation(is_of_copy=True)
+    for _ in range(of_copies):
+        semaphore.acquire(copy, "r.example")
+
+    with pytest.raises(Unavailable, match=f"all {of_copies} connections are in use"):
+        semaphore.acquire(copy, "r.example")
+
+    for _ in range(most - of_copies):
+        semaphore.acquire(Cancellation(), "r.example")
+    with pytest.raises(Unavailable, match=f"all {most} connections are in use"):
+        semaphore.acquire(Cancellation(), "r.example")
+
+
+def test_a_connection_that_ends_goes_to_whoever_may_use_it() -> None:
+    """A copy that waits longer, and may not have the last one, does not keep it from others."""
+    semaphore, copy, other = Semaphore(2, 60.0), Cancellation(is_of_copy=True), Cancellation()
+    semaphore.acquire(other, "r.example")
+    semaphore.acquire(other, "r.example")
+    got = threading.Event()
+
+    def wait(cancellation: Cancellation) -> None:
+        with contextlib.suppress(Stopped):
+            semaphore.acquire(cancellation, "r.example")
+            got.set()
+
+    threads = [threading.Thread(target=wait, args=(each,), daemon=True) for each in (copy, other)]
+    for thread in threads:
+        thread.start()
+    semaphore.release()
+
+    assert got.wait(60.0)
+    copy.cancel()
+    for thread in threads:
+        thread.join(60.0)
 
 
 def test_what_is_urgent_does_not_wait() -> None:

@@ -124,7 +124,7 @@ def assemble(
         original_sources=store.original_sources,
         images=store.records,
         engine=engine,
-        verifier=CopyVerifier(engine, store.records, rules.cache),
+        verifier=CopyVerifier(engine, store.records, rules.cache, at_a_time=max(1, config.workers // 2)),
         requests=cacher,
         pulls=cells,
         cache=rules.cache,

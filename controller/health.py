@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from reconcile.errors import Denied
 from reconcile.health import Exchange, Failure, RegistryHealth, UseHealth
+from reconcile.hosts import canonical_host
 
 MOST_SOURCES = 300
 """Source registries that are remembered; whoever pushes an app names another one."""
@@ -24,8 +25,8 @@ class HealthStates:
     def __init__(
         self, private: str, configured: Collection[str] = (), clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.private_name = private.lower()
-        self._configured = frozenset(each.lower() for each in configured)
+        self.private_name = canonical_host(private)
+        self._configured = frozenset(canonical_host(each) for each in configured)
         self._clock = clock
         self._lock = threading.Lock()
         self._private = RegistryHealth()

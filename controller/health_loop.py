@@ -15,6 +15,7 @@ import structlog
 from controller.health import MOST_SOURCES, HealthStates
 from controller.process import Process
 from reconcile.health import Failing, RegistryUse
+from reconcile.hosts import canonical_host
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid
 
@@ -190,7 +191,7 @@ class HealthLoop:
             return False
         self._next_listing = now + LISTING_INTERVAL
         images = await self._images.list_images()
-        self._sources_of_copies = frozenset(image.source.canonical().domain.lower() for image in images)
+        self._sources_of_copies = frozenset(canonical_host(image.source.domain) for image in images)
         return source in self._sources_of_copies
 
     def _report(self, unhealthy: UnhealthyRegistry) -> None:

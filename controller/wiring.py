@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from controller.canary_image import CanaryImages
-from controller.config import Config, RegistryConfig, TrafficConfig, read_secret
+from controller.config import Config, RegistryConfig, SourceRegistryConfig, TrafficConfig, read_secret
 from controller.file_values import FileValue
 from controller.health import HealthStates
 from controller.registry.http.rate_limiter import TrafficLimits
@@ -14,8 +14,8 @@ from controller.registry.oci.session import NobodyObserves, RequestObserver
 from controller.registry.registries import ClientPolicy, Registries, share_of_slowest
 from controller.registry_probe import RegistryProbe
 from reconcile.fairness import Slots
+from reconcile.hosts import DOCKER_HUB
 from reconcile.lrps import Credentials, Secret
-from reconcile.references import DOCKER_HUB
 
 SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, window=30.0)
 """Of the requests for canaries' images and notes, which have some hundred bytes."""
@@ -56,7 +56,7 @@ def open_registries(
     )
     return Registries(
         settings,
-        allowed_networks=config.allowed_source_networks,
+        denied_networks=config.denied_networks,
         timeouts=from_config if timeouts is None else timeouts,
         retries=retries,
         policy=ClientPolicy(
@@ -165,6 +165,8 @@ def registry_settings(registry: RegistryConfig, *, any_address: bool) -> Registr
         client_key_file=registry.client_key_file,
         login=_login(registry.username, registry.password_file),
         any_address=any_address,
+        allowed_networks=registry.allowed_networks if isinstance(registry, SourceRegistryConfig) else (),
+        other_hosts=registry.other_hosts,
         limits=None if registry.traffic is None else _limits(registry.traffic),
     )
 

@@ -24,6 +24,7 @@ from controller.config import (
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
+    SourceRegistryConfig,
     TrafficConfig,
     descriptions_of,
 )
@@ -216,6 +217,10 @@ def modules() -> str:
 TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "configuration": (PAGES / "reference/configuration.md", configuration),
     "registry-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(RegistryConfig)),
+    "source-registry-configuration": (
+        PAGES / "reference/configuration.md",
+        lambda: _keys_table(SourceRegistryConfig, ("allowed_networks",)),
+    ),
     "former-registry-configuration": (
         PAGES / "reference/configuration.md",
         lambda: _keys_table(FormerRegistryConfig, ("repository_template",)),

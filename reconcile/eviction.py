@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from reconcile.bridges import is_bridge
 from reconcile.errors import Invalid
+from reconcile.hosts import canonical_host
 from reconcile.lrps import AppGuid, ProcessGuid, SchedulingInfo, Task, TaskState
 from reconcile.migrations import Migration
 from reconcile.records import CachedImage, lrp_of_requester, requester_of_lrp, requester_of_task
@@ -143,10 +144,10 @@ class UsageSurvey:
         pinned: frozenset[AppGuid],
     ) -> None:
         self._pinned = pinned
-        self._addresses = {each.address.lower() for each in (cache, *cache.former)}
+        self._addresses = {_name_of(each.address) for each in (cache, *cache.former)}
         self._named: dict[str, set[CacheGuid]] = {}
         for image in images:
-            self._addresses |= {image.registry.lower()} if image.registry else set()
+            self._addresses |= {_name_of(image.registry)} if image.registry else set()
             for name in (image.cache_guid.lower(), image.digest.hex):
                 self._named.setdefault(name, set()).add(image.cache_guid)
         self._users: dict[CacheGuid, dict[CopyUser, None]] = {}
@@ -241,6 +242,11 @@ class UsageSurvey:
 
     def _add(self, cache_guid: CacheGuid, kind: UseKind, name: str) -> None:
         self._users.setdefault(cache_guid, {})[CopyUser(kind, name)] = None
+
+
+def _name_of(address: str) -> str:
+    """Return the host of an address without its port, which may be spelled in several ways."""
+    return canonical_host(address).rpartition("]")[0] or canonical_host(address).partition(":")[0]
 
 
 def _requested_by(staged: StagedCopy) -> str:

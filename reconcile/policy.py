@@ -1,15 +1,19 @@
 """Decides which images may be cached, and which LRPs may be migrated while they run."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from reconcile.errors import Invalid
+from reconcile.hosts import DEFAULT_PORT
 from reconcile.lrps import DesiredLrp
 from reconcile.reasons import Reason
 from reconcile.references import CacheRepositories, ImageReference, parse_image_reference
 from reconcile.staging import OwnerChoice
+
+_HAS_PORT = re.compile(r":[0-9]+\Z")
 
 
 class CacheMode(StrEnum):
@@ -30,7 +34,8 @@ class Policy:
     Patterns are globs over an image's canonical reference, once with its tag or digest and
     once without: `*` matches any text, slashes included, `?` for one character, `[ab]` for
     one of some. Capitals and small letters differ. Canonical means that Docker Hub is spelled
-    `docker.io`, its own images have `library/`, and hosts are in small letters:
+    `docker.io`, its own images have `library/`, hosts are in small letters, and the port 443 is left out
+    (a pattern may name it):
 
     - `docker.io/library/*`: every official image of Docker Hub
     - `registry.example.com/team/app`: every tag and every digest of one repository
@@ -73,9 +78,9 @@ def refusal_of(
     """Return the reason not to cache an image; None means that it may be cached."""
     if cache.owns(image):
         return Reason.ALREADY_CACHED
-    if _matches(policy.deny, image):
+    if names_image(policy.deny, image):
         return Reason.DENIED
-    if policy.allow and not _matches(policy.allow, image):
+    if policy.allow and not names_image(policy.allow, image):
         return Reason.NOT_ALLOWED
     if policy.mode is CacheMode.OPT_OUT and owner_choice is OwnerChoice.OPT_OUT:
         return Reason.OPTED_OUT
@@ -84,9 +89,12 @@ def refusal_of(
     return None
 
 
-def _matches(patterns: Iterable[str], image: ImageReference) -> bool:
+def names_image(patterns: Iterable[str], image: ImageReference) -> bool:
+    """Whether one of some globs matches an image; see `Policy`."""
     canonical = image.canonical()
-    texts = (str(canonical), canonical.repository)
+    texts = [str(canonical), canonical.repository]
+    if not _HAS_PORT.search(canonical.domain):
+        texts += [f"{canonical.domain}:{DEFAULT_PORT}{text[len(canonical.domain) :]}" for text in texts]
     return any(fnmatchcase(text, pattern) for pattern in patterns for text in texts)
 
 
@@ -99,7 +107,7 @@ def _problem_of(pattern: str) -> str:
         return "has a '[' without its ']'"
     host, slash, rest = pattern.partition("/")
     if _is_literal(host):
-        if not slash or _canonical_host(host) != host:
+        if not slash or _canonical_host(host) not in {host, host.removesuffix(f":{DEFAULT_PORT}")}:
             return "matches nothing: begin with a host in small letters such as docker.io/, or with '*'"
         path = rest.partition(":")[0].partition("@")[0]
         if "[" not in path and path != path.lower():
@@ -174,7 +182,7 @@ class RunningRule:
             (self.space, (tags.get("space_name", ""), tags.get("space_id", ""))),
             (self.app, (tags.get("app_name", ""), tags.get("app_id", ""), lrp.app_guid)),
         )
-        return _matches((self.image,), image) and all(
+        return names_image((self.image,), image) and all(
             any(fnmatchcase(text, pattern) for text in texts) for pattern, texts in names
         )
 

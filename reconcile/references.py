@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from typing import NewType, Self
 
 from reconcile.errors import Invalid
+from reconcile.hosts import DOCKER_HUB, HUB_ALIASES, canonical_host, is_host
 from reconcile.reasons import Reason
 
 CacheGuid = NewType("CacheGuid", str)
 """A random version-4 UUID, one per distinct image content."""
-
-DOCKER_HUB = "docker.io"
-_HUB_ALIASES = frozenset({"", DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 
 MAX_PATH = 255
 _HEX_DIGITS = {"sha256": 64, "sha512": 128}
@@ -125,14 +123,15 @@ class ImageReference:
     def canonical(self) -> Self:
         """Normalize the reference, so that references to the same image are equal.
 
-        The aliases of Docker Hub become "docker.io", its one-part names get "library/", a missing tag becomes
-        "latest", and a tag beside a digest is dropped. Hosts become lower-case, except a host without a dot
-        and a port whose capitals alone distinguish it from a namespace of Docker Hub.
+        Hosts get their one form (see `canonical_host`), except a host without a dot and a port whose capitals
+        alone distinguish it from a namespace of Docker Hub. One-part names of Docker Hub get "library/", a
+        missing tag becomes "latest", and a tag beside a digest is dropped.
         """
-        domain = self.domain.lower() if _is_host(self.domain.lower()) else self.domain
+        domain = self.domain
+        if domain in HUB_ALIASES or is_host(domain.lower()):
+            domain = canonical_host(domain)
         path = self.path
-        if domain in _HUB_ALIASES:
-            domain = DOCKER_HUB
+        if domain == DOCKER_HUB:
             path = path if "/" in path else f"library/{path}"
         tag = None if self.digest is not None else (self.tag or "latest")
         return replace(self, domain=domain, path=path, tag=tag)
@@ -142,13 +141,9 @@ class ImageReference:
         return replace(self, tag=None, digest=digest)
 
 
-def _is_host(head: str) -> bool:
-    return "." in head or ":" in head or head == "localhost" or head != head.lower()
-
-
 def _split_domain(text: str) -> tuple[str, str]:
     head, slash, rest = text.partition("/")
-    domain, remainder = (head, rest) if slash and _is_host(head) else (DOCKER_HUB, text)
+    domain, remainder = (head, rest) if slash and is_host(head) else (DOCKER_HUB, text)
     if domain == "index.docker.io":
         domain = DOCKER_HUB
     if domain == DOCKER_HUB and "/" not in remainder:
@@ -315,7 +310,7 @@ class CacheRepositories:
         if "{guid}" not in self.template:
             raise Invalid("config", "bad-cache-template", f"{_quoted(self.template)} has no {{guid}} in it")
         guid = _ANY_GUID
-        if self.image(guid).domain != self.address or self.address.lower() in _HUB_ALIASES:
+        if self.image(guid).domain != self.address or canonical_host(self.address) == DOCKER_HUB:
             raise Invalid(
                 "config",
                 "bad-cache-address",
@@ -340,7 +335,7 @@ class CacheRepositories:
     def guid_of(self, image: ImageReference) -> CacheGuid | None:
         """Read the GUID out of the name of a copy; None for any other image."""
         name, marked = image.canonical(), self.image(_ANY_GUID).canonical()
-        if name.domain.lower() != marked.domain.lower() or name.digest is not None:
+        if not self.is_at(name.domain) or name.digest is not None:
             return None
         pattern = re.escape(f"{marked.path}:{marked.tag}").replace(re.escape(_ANY_GUID), f"({_GUID})")
         found = re.fullmatch(pattern, f"{name.path}:{name.tag}")
@@ -351,8 +346,8 @@ class CacheRepositories:
         return self.is_at(image.domain)
 
     def is_at(self, address: str) -> bool:
-        """Whether an address is that of the private registry."""
-        return address.lower() == self.address.lower()
+        """Whether an address is that of the private registry, in whatever spelling."""
+        return canonical_host(address) == canonical_host(self.address)
 
     def former_of(self, image: ImageReference) -> "CacheRepositories | None":
         """Return the former private registry that a reference names; None for any other registry."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from reconcile.lrps import DesiredLrp
-from reconcile.policy import check_patterns
+from reconcile.policy import check_patterns, names_image
 from reconcile.references import ImageReference
 
 
@@ -63,9 +63,7 @@ class Selection:
         """Whether one of an LRP's source images is chosen."""
         if not self.images:
             return True
-        canonical = [source.canonical() for source in sources]
-        texts = [text for image in canonical for text in (str(image), image.repository)]
-        return any(fnmatchcase(text, pattern) for pattern in self.images for text in texts)
+        return any(names_image(self.images, source) for source in sources)
 
     def matches_owner(self, lrp: DesiredLrp) -> bool:
         """Whether an LRP's organization, space, app and process GUID are chosen."""

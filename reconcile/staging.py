@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from reconcile.errors import Invalid
+from reconcile.hosts import DOCKER_HUB
 from reconcile.lrps import Action, AppGuid, Credentials, RunAction, Secret, Task, TaskGuid, run_actions
 from reconcile.references import (
-    DOCKER_HUB,
     ImageReference,
     Rootfs,
     image_from_rootfs,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from protos.admin import admin_pb2 as pb
+from reconcile.hosts import canonical_host
 from reconcile.references import CacheRepositories
 
 
@@ -22,10 +23,10 @@ def former_registries(
         stored: Address to copies and bytes.
         lrps: Address to the number of LRPs that run from there.
     """
-    configured = {each.address.lower() for each in cache.former}
-    elsewhere = {registry.lower(): measure for registry, measure in stored.items() if registry}
-    running = {registry.lower(): count for registry, count in lrps.items()}
-    addresses = {*configured, *elsewhere, *running} - {cache.address.lower()}
+    configured = {canonical_host(each.address) for each in cache.former}
+    elsewhere = {canonical_host(registry): measure for registry, measure in stored.items() if registry}
+    running = {canonical_host(registry): count for registry, count in lrps.items()}
+    addresses = {*configured, *elsewhere, *running} - {canonical_host(cache.address)}
     return [
         pb.FormerRegistry(
             address=address,

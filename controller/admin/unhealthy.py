@@ -9,6 +9,7 @@ from controller.admin.reason_names import named
 from controller.health_loop import UnhealthyRegistry
 from protos.admin import admin_pb2 as pb
 from reconcile.health import RegistryUse
+from reconcile.hosts import canonical_host
 from reconcile.reasons import Reason
 from reconcile.records import CacheJob, JobState, LrpRecord
 from reconcile.references import Rootfs, source_from_rootfs
@@ -43,7 +44,7 @@ async def unhealthy_messages(health: AdminHealth, records: WaitingRecords) -> li
     unhealthy = health.unhealthy
     if not unhealthy:
         return []
-    jobs = Counter(job.source.canonical().domain.lower() for job in await records.list_jobs(_OPEN))
+    jobs = Counter(canonical_host(job.source.domain) for job in await records.list_jobs(_OPEN))
     lrps = await records.list_lrps()
     waiting = Counter(
         source for lrp in lrps if lrp.reason in _WAIT_FOR_COPY and (source := _source_of(lrp)) is not None
@@ -73,4 +74,4 @@ def _waiting_lrps(unhealthy: UnhealthyRegistry, waiting: Counter[str], kept: int
 
 def _source_of(lrp: LrpRecord) -> str | None:
     source = source_from_rootfs(Rootfs(lrp.rootfs))
-    return None if source is None else source.canonical().domain.lower()
+    return None if source is None else canonical_host(source.domain)

@@ -14,6 +14,7 @@ from controller.config.sections import (
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
+    SourceRegistryConfig,
     TrafficConfig,
 )
 from controller.config.values import parse_duration, parse_size, read_secret
@@ -27,6 +28,7 @@ __all__ = [
     "FormerRegistryConfig",
     "RegistryConfig",
     "RunningRuleConfig",
+    "SourceRegistryConfig",
     "TrafficConfig",
     "descriptions_of",
     "example",

@@ -1,11 +1,19 @@
 """Reads the config file, and says what is wrong with it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from controller.config.model import Config
 from controller.config_file import read_values, unusable
+
+_REMOVED: Mapping[str, str] = {
+    "allowed_source_networks": "private networks belong to the registry that needs them: move each one to "
+    "allowed_networks of that registry's entry in registries",
+    "blob_grace": "a transfer is measured over min_rate_window, whatever its size",
+}
+"""Keys that earlier versions had, and what to write instead."""
 
 
 def load_config(path: Path) -> Config:
@@ -25,6 +33,8 @@ def load_config(path: Path) -> Config:
 def _explain(location: tuple[int | str, ...], kind: str, message: str) -> str:
     key = ".".join(str(part) for part in location) or "(the whole)"
     match kind:
+        case "extra_forbidden" if key in _REMOVED:
+            return f"{key}: no key any more: {_REMOVED[key]}"
         case "extra_forbidden":
             return f"{key}: unknown key; `diego-docker-cache config example` shows all keys"
         case "missing":

@@ -13,10 +13,12 @@ from controller.config.sections import (
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
+    SourceRegistryConfig,
     TrafficConfig,
 )
 from controller.config.values import Address, Duration, NonNegativeDuration, ReadableFile, SecretFile, Size
 from reconcile.errors import Invalid
+from reconcile.hosts import canonical_host
 from reconcile.policy import (
     CacheMode,
     MigrateRunning,
@@ -27,6 +29,9 @@ from reconcile.policy import (
 )
 from reconcile.references import CacheRepositories
 from reconcile.trust import ShareContent
+
+_WIDE_V4, _WIDE_V6 = 16, 48
+"""Lengths of prefixes below which a network holds more than one registry's hosts."""
 
 
 class Config(AdminConfig):
@@ -86,11 +91,12 @@ class Config(AdminConfig):
     """Time after which the records of stagings and copies are forgotten that belong to no app with an LRP.
     The copies themselves stay."""
 
-    registries: tuple[RegistryConfig, ...] = ()
-    """Source registries that need settings of their own, such as a login or CA certificates."""
-    allowed_source_networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    """Private networks, such as "10.0.16.0/24", in which source registries may be. Source registries with
-    public addresses are always allowed."""
+    registries: tuple[SourceRegistryConfig, ...] = ()
+    """Source registries that need settings of their own, such as a login, CA certificates or private
+    networks. The settings of a registry serve copies from it alone."""
+    denied_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Public networks, such as the platform's own, that count as private: a source registry may be there only
+    where its `allowed_networks` say so. All private and other special networks count as private anyway."""
 
     registry_auth_file: ReadableFile | None = None
     """File with logins in the format of Docker's config.json (auths, credHelpers, credsStore). The daemon
@@ -111,7 +117,8 @@ class Config(AdminConfig):
     without DIEGO_DOCKER_CACHE=false)."""
     allow_images: tuple[str, ...] = ()
     """Globs over full image references, such as "docker.io/library/*". Only images that match one are cached;
-    an empty list allows all."""
+    an empty list allows all. The host of an image counts in one form: in small letters, without the port 443,
+    and as "docker.io" for each name of Docker Hub."""
     deny_images: tuple[str, ...] = ()
     """Globs over full image references. Images that match one are never cached."""
     share_content: ShareContent = ShareContent.REGISTRY
@@ -235,7 +242,7 @@ class Config(AdminConfig):
         if self.engine == "docker" and self.platforms == "all":
             raise ValueError('platforms "all" needs engine "registry": docker copies one platform')
         private = (self.cache_registry, *self.former_cache_registries)
-        addresses = [each.address.lower() for each in (*private, *self.registries)]
+        addresses = [canonical_host(each.address) for each in (*private, *self.registries)]
         for address in {each for each in addresses if addresses.count(each) > 1}:
             raise ValueError(
                 f"registries: {address} is listed twice, or is the address of cache_registry or of one of "
@@ -266,6 +273,13 @@ class Config(AdminConfig):
         if host == "localhost" or host.startswith("127.") or host.endswith(".internal"):
             address = self.cache_registry.address
             found.append(f"cache_registry.address: cells must reach the registry as {address}")
+        found += [
+            f"registries: allowed_networks of {each.address}: {network} is wide: what it leads to may be "
+            "anywhere in it"
+            for each in self.registries
+            for network in each.allowed_networks
+            if network.prefixlen < (_WIDE_V4 if network.version == 4 else _WIDE_V6)
+        ]
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
             found.append("journal_key_file: without this file no LRP is migrated while it runs")
         return tuple(found)

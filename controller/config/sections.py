@@ -1,13 +1,18 @@
 """The nested objects of the config file: registries, limits of traffic, and rules for running LRPs."""
 
+import re
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from controller.config.values import ReadableFile, SecretFile, Size
+from reconcile.hosts import DEFAULT_PORT
 from reconcile.policy import MigrateRunning
 
 Weight = Annotated[float, Field(ge=0.1, le=100.0)]
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII)
+_PORT_OF_TLS = re.compile(rf":0*{DEFAULT_PORT}\Z")
 
 
 class Section(BaseModel):
@@ -62,6 +67,12 @@ class RegistryConfig(Section):
     """User name for the registry. It needs `password_file`."""
     password_file: SecretFile | None = None
     """File that holds the password for that user name. A line break at its end is ignored."""
+    other_hosts: tuple[str, ...] = ()
+    """Other hosts that belong to the registry, each with its port if that is not the default one: its token
+    server, its storage, and other names of its own. `ca_cert_file` serves them too, identity tokens may be
+    sent to them, and uploads may be redirected to them. Neither the password nor the client certificate goes
+    there with a redirect. A host that is a registry of this config itself must be named here before this
+    registry may lead to it."""
     traffic: TrafficConfig | None = None
     """Limits of the traffic to the registry. When it is absent, `registry_traffic` applies."""
 
@@ -71,7 +82,27 @@ class RegistryConfig(Section):
             raise ValueError("username and password_file must be given together")
         if (self.client_cert_file is None) != (self.client_key_file is None):
             raise ValueError("client_cert_file and client_key_file must be given together")
+        if self.plain_http and _PORT_OF_TLS.search(self.address):
+            raise ValueError("plain_http: port 443 is that of TLS: write another port, or none for port 80")
         return self
+
+    @field_validator("other_hosts")
+    @classmethod
+    def _check_other_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            found = _HOST.fullmatch(host)
+            if found is None or not 0 < int(found[1] or DEFAULT_PORT) < 65536:
+                raise ValueError(f"{host[:100]!r} is no host with an optional port")
+        return value
+
+
+class SourceRegistryConfig(RegistryConfig):
+    """How the daemon reaches one source registry."""
+
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Private networks, such as "10.0.16.0/24", in which this registry, its token server and its storage may
+    be. They serve copies from this registry alone. Public addresses are always allowed. The address of a
+    cloud's metadata service is allowed only where it is named by itself, such as "169.254.169.254/32"."""
 
 
 class FormerRegistryConfig(RegistryConfig):

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from controller.config import Config, RegistryConfig
+from controller.config import Config, RegistryConfig, SourceRegistryConfig
 from controller.doctor.findings import (
     Finding,
     Findings,
@@ -30,7 +30,8 @@ from controller.registry.oci.session import Session
 from controller.threads import Cancellation, Stopped
 from controller.wiring import open_cells_view, open_registries
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.references import DOCKER_HUB, CacheGuid, ImageReference, parse_image_reference
+from reconcile.hosts import DOCKER_HUB, canonical_host
+from reconcile.references import CacheGuid, ImageReference, parse_image_reference
 
 CACHE_REGISTRY = "cache-registry"
 SOURCES = "sources"
@@ -57,10 +58,12 @@ class RegistryKeys:
     Attributes:
         tls: Keys of its address and its certificates.
         login: Keys of user name and password.
+        prefix: What stands before each of its keys.
     """
 
     tls: TlsKeys
     login: str
+    prefix: str
 
 
 def keys_of(config: Config, registry: RegistryConfig) -> RegistryKeys:
@@ -74,12 +77,12 @@ def keys_of(config: Config, registry: RegistryConfig) -> RegistryKeys:
     if registry.username is None and config.registry_auth_file is not None:
         login = f"registry_auth_file, or set {login}"
     tls = TlsKeys(f"{prefix}.address", ca=f"{prefix}.ca_cert_file", certificate=f"{prefix}.client_cert_file")
-    return RegistryKeys(tls, login)
+    return RegistryKeys(tls, login, prefix)
 
 
 def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
     """Say what to do about a failed request to a registry."""
-    by_code = tls_advice(error, keys.tls) or _ADVICE_BY_CODE.get(error.code)
+    by_code = tls_advice(error, keys.tls) or _ADVICE_BY_CODE.get(error.code) or _host_advice(error, keys)
     if by_code is not None:
         return by_code
     match error:
@@ -87,8 +90,6 @@ def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
             return f"write {keys.tls.address} as image references do: host, and port if not 443, or docker.io"
         case Invalid(code=ErrorCode.BAD_AUTH_FILE):
             return "correct registry_auth_file"
-        case Invalid(code=ErrorCode.ADDRESS_REFUSED):
-            return "add its network to allowed_source_networks, if images may be copied from it"
         case Denied(code=ErrorCode.REALM_REFUSED):
             return "configure the registry to name a token server on its own host, with https"
         case Denied():
@@ -101,6 +102,17 @@ def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
             return f"check that it runs, that {keys.tls.address} is right, and that this machine can reach it"
         case _:
             return f"check {keys.tls.address} and plain_http beside it; the log of the registry says more"
+
+
+def _host_advice(error: DockerCacheError, keys: RegistryKeys) -> str | None:
+    """Say what to do about a host that a registry is at, or leads to, and that may not be asked."""
+    match error.code:
+        case ErrorCode.ADDRESS_REFUSED:
+            return f"add its network to {keys.prefix}.allowed_networks, if images may be copied from it"
+        case ErrorCode.ORIGIN_REFUSED:
+            return f"name the host in {keys.prefix}.other_hosts, if it belongs to this registry"
+        case _:
+            return None
 
 
 # The private registry
@@ -223,9 +235,9 @@ def sources_of(config: Config) -> tuple[tuple[RegistryConfig, Level], ...]:
     Docker Hub is one of them without being configured, and may be blocked on purpose.
     """
     configured = tuple((each, Level.PROBLEM) for each in config.registries)
-    if any(each.address.lower() == DOCKER_HUB for each in config.registries):
+    if any(canonical_host(each.address) == DOCKER_HUB for each in config.registries):
         return configured
-    return ((RegistryConfig(address=DOCKER_HUB), Level.WARNING), *configured)
+    return ((SourceRegistryConfig(address=DOCKER_HUB), Level.WARNING), *configured)
 
 
 async def check_source(config: Config, registry: RegistryConfig, level: Level) -> Findings:
@@ -250,7 +262,7 @@ def _image_of(registry: RegistryConfig) -> ImageReference:
         Invalid: No image reference names the registry by this address, so its settings are never used.
     """
     image = parse_image_reference(f"{registry.address}/doctor").canonical()
-    if image.domain.lower() != registry.address.lower():
+    if canonical_host(image.domain) != canonical_host(registry.address):
         detail = f"image references name this registry {image.domain}, so these settings are never used"
         raise Invalid("config", ErrorCode.BAD_REGISTRY_ADDRESS, detail)
     return image

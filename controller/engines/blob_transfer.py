@@ -3,7 +3,7 @@
 What is found or mounted was shown by the source before, in its trust domain, or is read there now.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
@@ -15,7 +15,7 @@ from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
 from controller.registry.oci.foreign_layers import read_foreign
 from controller.registry.oci.manifests import Descriptor
-from controller.registry.oci.results import UploadStatus
+from controller.registry.oci.results import Repeatable, UploadStatus
 from reconcile.copying_ports import TargetState
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 
@@ -213,11 +213,14 @@ class BlobTransfer:
         return True
 
     def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus, flight: Flight) -> None:
-        resumes_before, transferred = reader.resumes, status.offset
+        resumes_before, transferred = reader.resumes, 0
 
-        def counted(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
+        def pieces() -> Iterator[memoryview]:
+            """Read the blob, from the begin of this upload again when the upload was redirected."""
             nonlocal transferred
-            for piece in pieces:
+            self._meter.add_transferred(status.offset - transferred)
+            transferred = status.offset
+            for piece in checked.over(reader.pieces(status.offset), status.offset):
                 transferred += len(piece)
                 flight.moved += len(piece)
                 self._meter.add_transferred(len(piece))
@@ -225,10 +228,8 @@ class BlobTransfer:
                     self._possession.note(checked.blob)
                 yield piece
 
-        self._meter.add_transferred(status.offset)
         try:
-            pieces = counted(checked.over(reader.pieces(status.offset), status.offset))
-            self._target.upload_blob(status.session, checked.blob, pieces, offset=status.offset)
+            self._target.upload_blob(status.session, checked.blob, Repeatable(pieces), offset=status.offset)
         except BaseException:
             self._meter.add_transferred(-transferred)
             raise

@@ -14,12 +14,12 @@ from controller.notes.dependencies import AdoptedCopy, AdoptionDependencies, Ado
 from reconcile.bridges import is_bridge
 from reconcile.canary import LRP_IMAGE, TASK_IMAGE
 from reconcile.errors import Conflict, DockerCacheError, Invalid
+from reconcile.hosts import DOCKER_HUB
 from reconcile.lrps import ProcessGuid
 from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote
 from reconcile.records import CachedImage
 from reconcile.references import (
-    DOCKER_HUB,
     CacheGuid,
     Digest,
     ImageReference,

@@ -284,7 +284,7 @@ class PresenceLoop:
     async def _find(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read the record of a copy; None when there is none, or the copy is in another registry."""
         image = await self._images.find_image(cache_guid)
-        is_here = image is not None and image.registry in {"", self._cache.address}
+        is_here = image is not None and (not image.registry or self._cache.is_at(image.registry))
         return image if is_here else None
 
     async def _look(self, image: CachedImage, depth: CheckDepth) -> str | None:

@@ -9,12 +9,14 @@ from controller.registry.auth.credential_helpers import CredentialHelpers
 from controller.registry.auth.ecr import EcrLogins
 from controller.registry.auth.hidden_challenges import HiddenChallenges
 from controller.registry.auth.keychain import Keychain
-from controller.registry.http.addresses import AddressRules, Network
+from controller.registry.http.addresses import Network
 from controller.registry.http.backoff_state import BackoffStates
 from controller.registry.http.connection_pool import ConnectionPool
+from controller.registry.http.home import configured_origins, home_of
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.request import RequestContext
-from controller.registry.http.settings import RegistrySettings, Retries, Timeouts, api_url
+from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
+from controller.registry.http.urls import Url
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.session import (
     NobodyObserves,
@@ -23,6 +25,7 @@ from controller.registry.oci.session import (
     SessionDependencies,
 )
 from controller.threads import Cancellation
+from reconcile.hosts import canonical_host
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
 
@@ -55,7 +58,7 @@ class Registries:
 
     Args:
         settings: Host, with its port if it is not 443, to its settings.
-        allowed_networks: Private networks in which source registries may be.
+        denied_networks: Networks in which no registry may be that has not been allowed to.
         timeouts: How long requests may take.
         retries: How idempotent requests are repeated.
         policy: How all registries are treated.
@@ -71,13 +74,14 @@ class Registries:
         self,
         settings: Mapping[str, RegistrySettings],
         *,
-        allowed_networks: tuple[Network, ...] = (),
+        denied_networks: tuple[Network, ...] = (),
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
         retries: Retries = Retries(),  # noqa: B008 - a frozen value
         policy: ClientPolicy = ClientPolicy(),
     ) -> None:
-        self._settings = {domain.lower(): each for domain, each in settings.items()}
-        self._rules = AddressRules(allowed_networks)
+        self._settings = {canonical_host(domain): each for domain, each in settings.items()}
+        self._configured = configured_origins(settings.items())
+        self._denied = denied_networks
         limits = [policy.limits, *(each.limits for each in settings.values() if each.limits is not None)]
         self.slowest = share_of_slowest(timeouts.slowest, limits)
         pool = ConnectionPool(self._settings, timeouts, policy.limits)
@@ -99,7 +103,7 @@ class Registries:
 
     def settings_of(self, domain: str) -> RegistrySettings:
         """Return the settings of a registry; https with the system's authorities by default."""
-        return self._settings.get(domain.lower(), RegistrySettings())
+        return self._settings.get(canonical_host(domain), RegistrySettings())
 
     def login(
         self,
@@ -129,10 +133,11 @@ class Registries:
         """
         image = image.canonical()
         settings = self.settings_of(image.domain)
-        context = RequestContext(settings.rules(self._rules), cancellation)
+        home = home_of(canonical_host(image.domain), settings, self._configured)
+        context = RequestContext(home, settings.rules(self._denied), cancellation)
         session = Session(
             image,
-            api_url(image.domain, settings),
+            Url(home.origin, "/v2/"),
             self._dependencies,
             credentials=credentials,
             context=context,

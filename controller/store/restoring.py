@@ -31,6 +31,7 @@ from controller.store.schema_upgrade import migrate
 from controller.store.sql_errors import store_error
 from controller.store.tables import metadata
 from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid
+from reconcile.hosts import canonical_host
 from reconcile.lrps import ProcessGuid
 from reconcile.trust import UNKNOWN_LOGIN
 
@@ -202,8 +203,8 @@ def _check_registries(connection: sqlite3.Connection, backup: Path, registries: 
     marked = read_marks(connection).registry
     # Some of the copies may be in a registry that was left long ago.
     named = {marked} if marked else _registries_of(connection)
-    known = {each.lower() for each in registries}
-    if named and not any(each.lower() in known for each in named):
+    known = {canonical_host(each) for each in registries}
+    if named and not any(canonical_host(each) in known for each in named):
         raise Invalid(
             "store",
             "backup-of-other-registry",

@@ -111,5 +111,5 @@ class WatcherDependencies:
 
     def runs_from_cache(self, rootfs: str) -> bool:
         """Whether a rootfs URI names an image in the private registry."""
-        prefix = f"docker://{self.rules.cache.address}/"
-        return rootfs[: len(prefix)].lower() == prefix.lower()
+        scheme, _, rest = rootfs.partition("://")
+        return scheme == "docker" and self.rules.cache.is_at(rest.partition("/")[0].rpartition("@")[2])

@@ -104,7 +104,14 @@ async def _world() -> AsyncIterator[tuple[Environment, HostileRegistry, list[str
             open_environment(Path(directory), start_delay=0.0, pulls=False, start=start_interpreter) as env,
         ):
             env.settings |= {"log_level": "info", "metrics_address": f"127.0.0.1:{free_port()}"}
-            env.settings["registries"] += [{"address": each, "plain_http": True} for each in addresses]
+            env.settings["registries"] += [
+                {
+                    "address": each,
+                    "plain_http": True,
+                    "allowed_networks": [each.partition(":")[0]],
+                }
+                for each in addresses
+            ]
             yield env, registry, addresses
 
 

@@ -81,10 +81,10 @@ def slow_registry() -> Iterator[str]:
 @asynccontextmanager
 async def open_cacher(store: Store, private: str, sources: Iterable[str]) -> AsyncIterator[Cacher]:
     """Run the cacher as the daemon does."""
-    plain = RegistrySettings(plain_http=True)
+    loopback = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    plain = RegistrySettings(plain_http=True, allowed_networks=loopback)
     client = Registries(
         {**dict.fromkeys(sources, plain), private: RegistrySettings(plain_http=True, any_address=True)},
-        allowed_networks=(ip_network("127.0.0.0/8"), ip_network("::1/128")),
     )
     cache = CacheRepositories(private)
     limits = CopyLimits(copies_at_a_time=SLOTS.total, max_image_bytes=50 << 30)

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Protocol
 
@@ -83,7 +83,7 @@ class Scene:
         self.pair = pair
         self.login = LOGIN if pair.has_login else None
         settings = {
-            pair.source.address: pair.settings,
+            pair.source.address: replace(pair.settings, allowed_networks=(ip_network("127.0.0.0/8"),)),
             pair.private.address: RegistrySettings(
                 plain_http=pair.settings.plain_http,
                 ca_file=pair.settings.ca_file,
@@ -91,7 +91,7 @@ class Scene:
                 any_address=True,
             ),
         }
-        client = Registries(settings, allowed_networks=(ip_network("127.0.0.0/8"),))
+        client = Registries(settings)
         self.engine = build(client, CacheRepositories(pair.private.address))
 
     async def copy(

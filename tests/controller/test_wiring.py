@@ -47,6 +47,21 @@ def test_each_registry_is_reached_as_the_config_says(values: dict[str, Any], tmp
     assert source.limits == TrafficLimits(connections=3)
 
 
+def test_networks_and_hosts_of_a_registry_are_its_own(values: dict[str, Any]) -> None:
+    values["registries"] = [
+        {"address": "r.example:443", "allowed_networks": ["10.0.16.0/24"], "other_hosts": ["auth.example"]},
+        {"address": "other.example"},
+    ]
+    registries = open_registries(Config.model_validate(values))
+    own, other = registries.settings_of("r.example"), registries.settings_of("other.example")
+    cache = registries.settings_of("cache.example:8080")
+    registries.close()
+
+    assert (own.rules().permits("10.0.16.1"), own.other_hosts) == (True, ("auth.example",))
+    assert (other.rules().permits("10.0.16.1"), other.other_hosts) == (False, ())
+    assert cache.rules().permits("10.0.16.1")
+
+
 def test_cells_have_the_login_that_is_meant_for_them_or_none(values: dict[str, Any], tmp_path: Path) -> None:
     """The login that images are pushed with, and the operator's others, are none of theirs."""
     auth = tmp_path / "auth.json"

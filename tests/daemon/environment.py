@@ -458,8 +458,9 @@ async def open_environment(
                 "database_url": f"sqlite:///{directory}/store/docker-cache.db",
                 "journal_key_file": str(key),
                 "cache_registry": {"address": cache.address, "plain_http": True},
-                "registries": [{"address": source.address, "plain_http": True}],
-                "allowed_source_networks": ["127.0.0.0/8"],
+                "registries": [
+                    {"address": source.address, "plain_http": True, "allowed_networks": ["127.0.0.1/32"]}
+                ],
                 "admin_address": f"127.0.0.1:{free_port()}",
                 "admin_ca_cert_file": str(certificates.ca),
                 "admin_server_cert_file": str(certificates.server.certificate),

@@ -170,8 +170,7 @@ async def test_a_host_that_nobody_has_ever_copied_from_is_no_unhealthy_source(
     env: Environment, operator: Operator
 ) -> None:
     daemon = await env.started_daemon()
-    gone = f"127.0.0.1:{free_port()}"
-    await operator.runs("cache", f"{gone}/team/gone:1")
+    await operator.runs("cache", "registry.invalid/team/gone:1")
     await daemon.logged("cacher.postponed-job", count=3)
 
     assert await unhealthy(operator) == []

@@ -89,6 +89,8 @@ class TestUses:
             (f"docker://{CACHE.address}/{GUID}@sha256#{DIGEST.hex}", True),
             (f"docker://user:password@{CACHE.address}/{GUID}#latest", True),
             (f"docker://Cache.Example:8080/{GUID}#latest", True),
+            (f"docker://cache.example:08080/{GUID}#latest", True),
+            (f"docker://cache.example.:8080/{GUID}#latest", True),
             (f"docker://registry.example/{GUID}#latest", False),
             (f"docker://{CACHE.address}/{OTHER}#latest", False),
             ("preloaded:cflinuxfs4", False),

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconcile.errors import ErrorCode, Invalid
+from reconcile.hosts import DOCKER_HUB, canonical_host
 from reconcile.lrps import Credentials, Secret
-from reconcile.references import DOCKER_HUB
 
 IDENTITY_TOKEN = "<token>"  # noqa: S105 - a user name
 """User name of credentials whose password is an identity token."""
@@ -25,7 +25,6 @@ REGISTRY_TOKEN = "<registrytoken>"  # noqa: S105 - a user name
 """User name of credentials whose password is a token that the registry takes as it is."""
 
 MAX_FILE = 4 * 1024 * 1024
-_HUB_HOSTS = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 _HUB_SERVER = "https://index.docker.io/v1/"
 _SENDABLE = re.compile(r"[\x21-\x7e]+")
 
@@ -54,13 +53,12 @@ class Logins:
 
 
 def normalize_key(text: str) -> str:
-    """Strip scheme, API version and slashes from a key, and replace any name of Docker Hub by `docker.io`."""
+    """Strip scheme, API version and slashes from a key, and write its host in its one form."""
     text = text.strip()
     if "://" in text:
         text = text.partition("://")[2]
     host, _, path = text.strip("/").partition("/")
-    host = host.lower()
-    host = DOCKER_HUB if host in _HUB_HOSTS else host
+    host = canonical_host(host)
     path = path.strip("/")
     return host if path in {"", "v1", "v2"} else f"{host}/{path}"
 

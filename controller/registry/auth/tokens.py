@@ -1,7 +1,8 @@
 """Fetches tokens from a registry's token server, by Docker's token protocol or by OAuth 2.
 
 Credentials are sent to a token server only if no attacker between the daemon and the registry could
-have chosen it: a registry on https may name any host, a registry on plain http only its own.
+have chosen it: a registry on https may name any host, a registry on plain http only its own. An identity
+token goes to the registry's own host alone, or to one that the operator has named for it.
 
 Source: distribution docs/spec/auth/token.md and oauth.md; Docker's credential helpers mark an
 identity token by the user name `<token>`.
@@ -14,6 +15,7 @@ from urllib.parse import urlencode
 from controller.registry.auth.auth_file import IDENTITY_TOKEN, REGISTRY_TOKEN
 from controller.registry.auth.challenges import BearerChallenge, Token, parse_token
 from controller.registry.http.connection_pool import ConnectionPool
+from controller.registry.http.home import Home
 from controller.registry.http.redirects import follow
 from controller.registry.http.refusals import Refusal, error_from_refusal
 from controller.registry.http.request import Request, RequestContext
@@ -86,6 +88,7 @@ def fetch_token(
     service = [("service", challenge.service)] if challenge.service else []
     credentials = identity.credentials
     if credentials is not None and credentials.username == IDENTITY_TOKEN:
+        _check_owner(realm, context.home, attempted)
         form = [*service, ("scope", " ".join(ordered)), ("client_id", _CLIENT_ID)]
         form += [("grant_type", "refresh_token"), ("refresh_token", credentials.password.value)]
         headers = {**_HEADERS, "Content-Type": "application/x-www-form-urlencoded"}
@@ -98,7 +101,7 @@ def fetch_token(
     if credentials is not None:
         headers["Authorization"] = basic_header(credentials)
         parameters.append(("account", credentials.username))
-    request = Request("GET", realm.with_parameters(urlencode(parameters)), headers)
+    request = Request("GET", realm.with_parameters(urlencode(parameters)), headers, may_leave=True)
     return _read(follow(pool, request, context), identity, attempted)
 
 
@@ -111,6 +114,17 @@ def _check_realm(identity: Identity, realm: Url, attempted: str) -> None:
     if identity.credentials is not None and home.scheme != "https" and realm.origin.host != home.host:
         raise Denied(
             "registry", ErrorCode.REALM_REFUSED, f"{attempted}: another host was named over plain http"
+        )
+
+
+def _check_owner(realm: Url, home: Home, attempted: str) -> None:
+    """Refuse to send an identity token, which is worth more than one image, to a host of somebody else."""
+    if not home.includes(realm.origin):
+        raise Denied(
+            "registry",
+            ErrorCode.REALM_REFUSED,
+            f"{attempted}: an identity token is sent to the registry's own host alone, or to one that "
+            f"other_hosts of {home.name} names",
         )
 
 

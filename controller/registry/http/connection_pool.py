@@ -25,7 +25,7 @@ from controller.registry.http.rate_limiter import (
 )
 from controller.registry.http.request import Body, Request, RequestContext
 from controller.registry.http.response import FAILURES, LOST, ConnectionLease, Response, failure
-from controller.registry.http.settings import RegistrySettings, Timeouts, settings_key
+from controller.registry.http.settings import RegistrySettings, Timeouts, TlsFiles
 from controller.registry.http.urls import Origin
 
 _IDLE_PER_ORIGIN = 16
@@ -37,6 +37,7 @@ class _Key:
 
     origin: Origin
     rules: AddressRules
+    files: TlsFiles
     tls: ssl.SSLContext | None
 
 
@@ -49,14 +50,13 @@ class ConnectionPool:
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
         limits: TrafficLimits = TrafficLimits(),  # noqa: B008 - a frozen value
     ) -> None:
-        self._settings = settings
         self._timeouts = timeouts
         own = {host: each.limits for host, each in settings.items() if each.limits is not None}
         self._rate_limiter = RateLimiter(limits, own, longest_wait=timeouts.idle)
         self._timer = DeadlineTimer()
         self._lock = threading.Lock()
         self._idle: dict[_Key, list[Connection]] = {}
-        self._tls: dict[RegistrySettings, FileValue[ssl.SSLContext]] = {}
+        self._tls: dict[TlsFiles, FileValue[ssl.SSLContext]] = {}
         self._is_closed = False
 
     def close(self) -> None:
@@ -85,23 +85,26 @@ class ConnectionPool:
 
         Raises:
             Unavailable: No connection, no response, or not in time.
-            Invalid: The URL or the address behind it is refused.
+            Invalid: The URL, its origin, or the address behind it is refused.
             Stopped: The work was cancelled.
         """
-        limits = self._rate_limiter.of(settings_key(request.url.origin))
+        route = context.home.route(request.url.origin)
+        limits = self._rate_limiter.of(route.limits)
         limits.acquire(context.cancellation, is_urgent=request.is_urgent)
         try:
-            return self._send(request, context, limits)
+            return self._send(request, context, limits, route.tls)
         except BaseException:
             limits.release()
             raise
 
-    def _send(self, request: Request, context: RequestContext, limits: HostLimits) -> Response:
+    def _send(
+        self, request: Request, context: RequestContext, limits: HostLimits, files: TlsFiles
+    ) -> Response:
         try:
-            tls = self._tls_of(request.url.origin)
+            tls = self._tls_of(request.url.origin, files)
         except FAILURES as error:
             raise failure(error, request.url, context.cancellation) from error
-        key = _Key(request.url.origin, context.rules, tls)
+        key = _Key(request.url.origin, context.rules, files, tls)
         kept = self._take_kept(key)
         if kept is not None:
             try:
@@ -130,20 +133,23 @@ class ConnectionPool:
     def _close_outdated(self, key: "_Key") -> None:
         """Close the idle connections to an origin that were opened before its certificates changed."""
         with self._lock:
-            outdated = [each for each in self._idle if each.origin == key.origin and each.tls is not key.tls]
+            outdated = [
+                each
+                for each in self._idle
+                if each.origin == key.origin and each.files == key.files and each.tls is not key.tls
+            ]
             connections = [connection for each in outdated for connection in self._idle.pop(each)]
         for connection in connections:
             connection.close()
 
-    def _tls_of(self, origin: Origin) -> ssl.SSLContext | None:
+    def _tls_of(self, origin: Origin, files: TlsFiles) -> ssl.SSLContext | None:
         """Return the present TLS context for an origin; None for an http origin."""
         if origin.scheme != "https":
             return None
-        settings = self._settings.get(settings_key(origin), RegistrySettings())
         with self._lock:
-            if settings not in self._tls:
-                self._tls[settings] = settings.tls_context()
-            tls = self._tls[settings]
+            if files not in self._tls:
+                self._tls[files] = files.context()
+            tls = self._tls[files]
         return tls.current()
 
     def _exchange(

@@ -1,9 +1,11 @@
 """Defines a request to a registry, and the context that it is sent in."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from controller.registry.http.addresses import AddressRules
+from controller.registry.http.home import Home
 from controller.registry.http.urls import Url
 from controller.threads import Cancellation
 
@@ -20,6 +22,8 @@ class Request:
         total: Seconds until the response must have been read; None means the limit of small requests.
         is_urgent: Whether it does not wait for a free connection, because its sender already uses one.
         is_blob: Whether the response is a blob: behind its head, a minimum rate takes the place of `total`.
+        may_leave: Whether another origin than the registry's own may answer it, as for a blob whose digest
+            is known.
     """
 
     method: str
@@ -29,6 +33,7 @@ class Request:
     total: float | None = None
     is_urgent: bool = False
     is_blob: bool = False
+    may_leave: bool = False
 
     @property
     def length(self) -> int:
@@ -40,7 +45,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """The addresses that the requests of one piece of work may reach, and the cancellation of that work."""
+    """The registry that the requests of one piece of work are for, and the cancellation of that work.
 
+    Attributes:
+        home: The registry; it owns certificates and limits.
+        rules: The addresses that may be reached.
+    """
+
+    home: Home
     rules: AddressRules
     cancellation: Cancellation
+
+    def of_led(self) -> Self:
+        """Return the context of requests that another host has led somewhere."""
+        return replace(self, home=self.home.anonymous())
+
+    def of_stranger(self) -> Self:
+        """Return the context of requests that get nothing of the registry, and reach public hosts alone."""
+        return replace(self, home=self.home.stranger(), rules=AddressRules(denied=self.rules.denied))

@@ -5,18 +5,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.file_values import FileValue
-from controller.registry.http.addresses import ANY_ADDRESS, AddressRules
+from controller.registry.http.addresses import AddressRules, Network
 from controller.registry.http.rate_limiter import TrafficLimits
-from controller.registry.http.urls import Origin, Url, parse_url
+from controller.registry.http.urls import Url, parse_url
+from reconcile.hosts import DOCKER_HUB, HUB_API
 from reconcile.lrps import Credentials
-from reconcile.references import DOCKER_HUB
 
-_HUB_API = "registry-1.docker.io"
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The files of a TLS context: whom it trusts, and how it shows who we are.
+
+    Attributes:
+        ca: PEM bundle of the authorities to trust, in place of the system's.
+        certificate: PEM client certificate; needs `key`.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> FileValue[ssl.SSLContext]:
+        """Build the TLS context; it follows the files."""
+        named = self.ca or _system_authorities(), self.certificate, self.key
+        return FileValue(tuple(file for file in named if file is not None), self._make_context)
+
+    def _make_context(self) -> ssl.SSLContext:
+        tls = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
+        if self.ca is not None:
+            # Python 3.13 sets it, and then refuses private authorities without key identifiers.
+            tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if self.certificate is not None:
+            key = None if self.key is None else str(self.key)
+            tls.load_cert_chain(str(self.certificate), key, password="")  # an encrypted key fails
+        return tls
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrySettings:
-    """The settings of one host; a token server or a storage host may have settings of its own.
+    """The settings of one registry, which serve the sessions that are opened for it and no other.
 
     Attributes:
         plain_http: Use http for this host instead of https.
@@ -24,8 +51,11 @@ class RegistrySettings:
         client_cert_file: PEM client certificate; needs `client_key_file`.
         credentials: Used for copies that have no credentials of their own.
         login: The same, as it is in a file now; replaces `credentials`.
-        any_address: The host, and the hosts that it refers to, may have private addresses: true for the
+        any_address: The registry, and the hosts that it refers to, may have private addresses: true for the
             private registry.
+        allowed_networks: Private networks in which the registry, and the hosts that it refers to, may be.
+        other_hosts: Hosts, with a port if it is not the default one, that belong to the registry: its token
+            server, its storage, and other names of its own.
         limits: On the traffic to it; None takes the default for all hosts.
     """
 
@@ -36,30 +66,30 @@ class RegistrySettings:
     credentials: Credentials | None = None
     login: FileValue[Credentials] | None = None
     any_address: bool = False
+    allowed_networks: tuple[Network, ...] = ()
+    other_hosts: tuple[str, ...] = ()
     limits: TrafficLimits | None = None
 
     def current_login(self) -> Credentials | None:
         """Return the login as it is now."""
         return self.credentials if self.login is None else self.login.current()
 
+    @property
+    def tls(self) -> TlsFiles:
+        """The TLS files of connections to the registry itself."""
+        return TlsFiles(self.ca_file, self.client_cert_file, self.client_key_file)
+
     def tls_context(self) -> FileValue[ssl.SSLContext]:
-        """Build the TLS context for connections to the host; it follows the files."""
-        named = self.ca_file or _system_authorities(), self.client_cert_file, self.client_key_file
-        return FileValue(tuple(file for file in named if file is not None), self._make_tls_context)
+        """Build the TLS context for connections to the registry itself; it follows the files."""
+        return self.tls.context()
 
-    def _make_tls_context(self) -> ssl.SSLContext:
-        tls = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
-        if self.ca_file is not None:
-            # Python 3.13 sets it, and then refuses private authorities without key identifiers.
-            tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if self.client_cert_file is not None:
-            key = None if self.client_key_file is None else str(self.client_key_file)
-            tls.load_cert_chain(str(self.client_cert_file), key, password="")  # an encrypted key fails
-        return tls
+    def rules(self, denied: tuple[Network, ...] = ()) -> AddressRules:
+        """Return the rules for addresses that sessions of this registry may reach.
 
-    def rules(self, general: AddressRules) -> AddressRules:
-        """Return the rules for addresses that requests for this registry may reach."""
-        return ANY_ADDRESS if self.any_address else general
+        Args:
+            denied: Networks in which no registry may be that has not been allowed to.
+        """
+        return AddressRules(self.allowed_networks, denied, any_address=self.any_address)
 
 
 def _system_authorities() -> Path:
@@ -115,10 +145,5 @@ def api_url(domain: str, settings: RegistrySettings) -> Url:
     Raises:
         Invalid: `bad-url` when the port is out of range.
     """
-    host = _HUB_API if domain == DOCKER_HUB else domain
+    host = HUB_API if domain == DOCKER_HUB else domain
     return parse_url(f"{'http' if settings.plain_http else 'https'}://{host}/v2/")
-
-
-def settings_key(origin: Origin) -> str:
-    """Return the key under which an origin's settings are looked up."""
-    return DOCKER_HUB if origin.domain == _HUB_API else origin.domain

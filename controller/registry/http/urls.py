@@ -10,15 +10,17 @@ from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 from reconcile.errors import Invalid
+from reconcile.hosts import canonical_name
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 16384
+_MAX_HOST = 255
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port; an `Authorization` is valid for one origin."""
+    """Scheme, host in its one form, and port; an `Authorization` is valid for one origin."""
 
     scheme: str
     host: str
@@ -82,13 +84,18 @@ def _split(text: str) -> tuple[Origin, str]:
         raise Invalid("registry", "bad-url", "a URL has an illegal host or port") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise Invalid("registry", "bad-url", "a URL is neither http nor https, or has no host")
+    if len(parts.hostname) > _MAX_HOST:
+        raise Invalid("registry", "bad-url", f"a URL has a host of more than {_MAX_HOST} characters")
     if parts.username is not None or parts.password is not None:
         raise Invalid("registry", "bad-url", f"a URL for {parts.hostname} carries a user name")
     port = _DEFAULT_PORTS[parts.scheme] if port is None else port
     if not 0 < port < 65536:
         raise Invalid("registry", "bad-url", f"{parts.hostname} has port {port}, which cannot be dialled")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Origin(parts.scheme, parts.hostname, port), target
+    host = canonical_name(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+    if not host:
+        raise Invalid("registry", "bad-url", "a URL has a host of dots alone")
+    return Origin(parts.scheme, host.strip("[]"), port), target
 
 
 def parse_url(text: str) -> Url:

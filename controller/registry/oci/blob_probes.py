@@ -25,7 +25,7 @@ def why_not_held(repository: Repository, blob: Descriptor) -> str:
 
 def _look_up(repository: Repository, blob: Descriptor) -> str:
     subject = repository.session.subject(str(blob.digest))
-    request = Request("HEAD", repository.session.url(f"blobs/{blob.digest}"))
+    request = Request("HEAD", repository.session.url(f"blobs/{blob.digest}"), may_leave=True)
     with repository.session.send(request, _scopes(repository), subject) as response:
         if response.status in {404, 410}:
             return "is not there"
@@ -63,7 +63,7 @@ def _why_not_at(repository: Repository, blob: Descriptor, offset: int) -> str:
 def _read_byte(repository: Repository, blob: Descriptor, offset: int) -> str:
     session, subject = repository.session, repository.session.subject(str(blob.digest))
     headers = {"Range": f"bytes={offset}-{offset}"}
-    request = Request("GET", session.url(f"blobs/{blob.digest}"), headers)
+    request = Request("GET", session.url(f"blobs/{blob.digest}"), headers, may_leave=True)
     with session.send(request, _scopes(repository), subject) as response:
         match response.status:
             case 404 | 410:

@@ -22,8 +22,8 @@ def read_foreign(repository: Repository, blob: Descriptor, buffer: memoryview) -
 
     def opened(text: str, offset: int) -> Response:
         headers = {"Range": f"bytes={offset}-{blob.size - 1}"} if offset else {}
-        request = Request("GET", parse_url(text), headers, is_urgent=offset > 0, is_blob=True)
-        response = session.send_without_login(request)
+        request = Request("GET", parse_url(text), headers, is_urgent=offset > 0, is_blob=True, may_leave=True)
+        response = session.send_as_stranger(request)
         try:
             if offset and response.status != 200:
                 check_part(response, blob, offset, subject)

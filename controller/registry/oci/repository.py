@@ -174,7 +174,7 @@ class Repository:
 
     def _find_blob(self, digest: Digest, scopes: frozenset[str]) -> BlobHead | None:
         subject = self.session.subject(str(digest))
-        request = Request("HEAD", self.session.url(f"blobs/{digest}"))
+        request = Request("HEAD", self.session.url(f"blobs/{digest}"), may_leave=True)
         with self.session.send(request, scopes, subject) as response:
             if response.status == 200:
                 return BlobHead(response.length)
@@ -204,6 +204,7 @@ class Repository:
             ranged,
             is_urgent=offset > 0,
             is_blob=True,
+            may_leave=True,
         )
         response = self.session.send(request, self._pull, subject)
         try:
@@ -273,6 +274,12 @@ class Repository:
     ) -> None:
         """Upload a blob's bytes from an offset; errors that the pieces raise are passed on.
 
+        Args:
+            session: The URL of the upload session.
+            blob: The blob.
+            pieces: Its bytes from the offset on. If they can be iterated over again, a redirect is followed.
+            offset: How many bytes the session holds already.
+
         Raises:
             Unavailable: `token-expired` or `upload-failed` when the same upload may succeed later.
         """
@@ -283,7 +290,7 @@ class Repository:
         total = self.session.timeouts.longest
         request = Request("PUT", closing_url(session, blob.digest), headers, pieces, total=total)
         header = self.session.header(self._push, subject)
-        with self.session.send_once(request, header) as response:
+        with self.session.send_upload(request, header) as response:
             if response.status in _STORED:
                 response.drain()
                 stored = digest_header(response.headers)

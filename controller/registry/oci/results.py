@@ -1,5 +1,6 @@
 """Defines the results of requests for manifests and blobs, and checks whether a response fits a blob."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from controller.registry.http.refusals import ReadableHeaders
@@ -37,6 +38,17 @@ class BlobHead:
     """The result of a HEAD request for a blob; size is None when the registry does not state it."""
 
     size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """The pieces of a body, read anew each time that they are iterated over."""
+
+    read: Callable[[], Iterator[memoryview]]
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Read them from their begin."""
+        return self.read()
 
 
 @dataclass(frozen=True, slots=True)

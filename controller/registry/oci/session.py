@@ -16,7 +16,13 @@ from controller.registry.auth.keychain import Keychain
 from controller.registry.auth.tokens import Identity
 from controller.registry.http.backoff_state import BackoffStates
 from controller.registry.http.connection_pool import ConnectionPool
-from controller.registry.http.redirects import follow
+from controller.registry.http.redirects import (
+    MAX_REDIRECTS,
+    follow,
+    follow_write,
+    is_redirected_upload,
+    write_target,
+)
 from controller.registry.http.refusals import Refusal, error_from_refusal
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
@@ -25,6 +31,7 @@ from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, RateLimited, Unavailable
 from reconcile.health import Exchange, Failure, RegistryUse
+from reconcile.hosts import canonical_host
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
 
@@ -208,16 +215,32 @@ class Session:
             self._context.cancellation.wait(delay.seconds)
         if header is not None and request.url.origin == self.base.origin:
             request = replace(request, headers={**request.headers, "Authorization": header})
-        if request.method in {"GET", "HEAD"}:
-            response = follow(self._dependencies.pool, request, self._context)
-        else:
-            response = self._dependencies.pool.send(request, self._context)
+        send = follow if request.method in {"GET", "HEAD"} else follow_write
+        response = send(self._dependencies.pool, request, self._context)
         backoff.observe(response.status, response.headers)
         return response
 
-    def send_without_login(self, request: Request) -> Response:
-        """Send a request to any host, without any login."""
-        return follow(self._dependencies.pool, request, self._context)
+    def send_upload(self, request: Request, header: str | None) -> Response:
+        """Send a request whose body is made of pieces, and again where it is redirected to.
+
+        Raises:
+            Invalid: `redirect-refused`.
+        """
+        for _ in range(MAX_REDIRECTS):
+            response = self.send_once(request, header)
+            if not is_redirected_upload(response, request):
+                return response
+            request = replace(request, url=write_target(response, request, self._context))
+        return self.send_once(request, header)
+
+    def send_as_stranger(self, request: Request) -> Response:
+        """Send a request whose URL somebody wrote into an image: to a named host, or to any public one.
+
+        It has no login, and nothing else of this session's registry unless the operator named the host.
+        """
+        is_named = request.url.origin in self._context.home.others
+        context = self._context if is_named else self._context.of_stranger()
+        return follow(self._dependencies.pool, request, context)
 
     def may_succeed_when_repeated(
         self, response: Response, scopes: frozenset[str], *, refused: str | None, subject: str
@@ -306,7 +329,9 @@ class Session:
     def _exchange(self, method: str) -> Exchange:
         has_login = self._own_credentials is None and self._credentials is not None
         use = RegistryUse.PULL if method in {"GET", "HEAD"} else RegistryUse.PUSH
-        return Exchange(self.image.domain.lower(), self.image.path, use, has_operators_login=has_login)
+        return Exchange(
+            canonical_host(self.image.domain), self.image.path, use, has_operators_login=has_login
+        )
 
     def _is_refused(self, response: Response) -> bool:
         return response.status == 401 and response.url.origin == self.base.origin

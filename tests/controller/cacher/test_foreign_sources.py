@@ -63,14 +63,13 @@ async def parties(
     simulators: tuple[RegistrySimulator, RegistrySimulator, RegistrySimulator], store: Store
 ) -> AsyncIterator[Parties]:
     alice, mallory, private = simulators
-    plain = RegistrySettings(plain_http=True)
+    plain = RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),))
     client = Registries(
         {
             alice.address: plain,
             mallory.address: plain,
             private.address: replace(plain, any_address=True),
         },
-        allowed_networks=(ip_network("127.0.0.0/8"),),
         retries=Retries(attempts=2, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
     )
     engine = RegistryCopy(

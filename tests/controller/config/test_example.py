@@ -15,6 +15,7 @@ from controller.config import (
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
+    SourceRegistryConfig,
     TrafficConfig,
     descriptions_of,
     example,
@@ -29,6 +30,7 @@ SECTIONS: tuple[type[Section], ...] = (
     RegistryConfig,
     FormerRegistryConfig,
     RunningRuleConfig,
+    SourceRegistryConfig,
     TrafficConfig,
     FairSharesConfig,
 )
@@ -106,7 +108,8 @@ def test_every_section_is_shown_with_all_of_its_keys(text: str) -> None:
     cache, source, rule = whole["cache_registry"], whole["registries"][0], whole["migrate_running_rules"][0]
 
     assert whole.keys() == Config.model_fields.keys()
-    assert cache.keys() == source.keys() == RegistryConfig.model_fields.keys()
+    assert cache.keys() == RegistryConfig.model_fields.keys()
+    assert source.keys() == SourceRegistryConfig.model_fields.keys()
     assert rule.keys() == RunningRuleConfig.model_fields.keys()
     for traffic in (whole["registry_traffic"], cache["traffic"], source["traffic"]):
         assert traffic.keys() == TrafficConfig.model_fields.keys()

@@ -98,3 +98,112 @@ class TestFormerRegistries:
 
         with pytest.raises(ConfigError, match=r"has no \{guid\} in it"):
             load_config(write(values | {"former_cache_registries": former}))
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        ("one", "another"),
+        [
+            ("r.example", "r.example:443"),
+            ("r.example:0443", "R.Example"),
+            ("docker.io", "registry-1.docker.io"),
+            ("index.docker.io", "registry.hub.docker.com"),
+            ("10.0.0.1:5000", "10.1:05000"),
+        ],
+    )
+    def test_one_registry_is_listed_once_however_it_is_spelled(
+        self, write: Write, values: dict[str, Any], one: str, another: str
+    ) -> None:
+        values["registries"] = [{"address": one}, {"address": another}]
+
+        with pytest.raises(ConfigError, match="is listed twice"):
+            load_config(write(values))
+
+    def test_the_private_registry_is_no_source_in_another_spelling(
+        self, write: Write, values: dict[str, Any]
+    ) -> None:
+        values["cache_registry"] = {"address": "cache.example"}
+        values["registries"] = [{"address": "Cache.example:443"}]
+
+        with pytest.raises(ConfigError, match="is listed twice"):
+            load_config(write(values))
+
+    def test_a_registry_has_networks_and_hosts_of_its_own(self, write: Write, values: dict[str, Any]) -> None:
+        values["registries"] = [
+            {
+                "address": "r.example",
+                "allowed_networks": ["10.0.16.0/24", "fd00:1::/64"],
+                "other_hosts": ["auth.r.example", "storage.r.example:9000", "[fd00:1::2]:9000"],
+            }
+        ]
+        values["denied_networks"] = ["192.0.1.0/24"]
+
+        config = load_config(write(values))
+
+        (registry,) = config.registries
+        assert [str(each) for each in registry.allowed_networks] == ["10.0.16.0/24", "fd00:1::/64"]
+        assert registry.other_hosts == ("auth.r.example", "storage.r.example:9000", "[fd00:1::2]:9000")
+        assert [str(each) for each in config.denied_networks] == ["192.0.1.0/24"]
+
+    @pytest.mark.parametrize(
+        ("network", "warns"),
+        [
+            ("10.0.16.0/24", False),
+            ("10.0.0.0/16", False),
+            ("10.0.0.0/8", True),
+            ("0.0.0.0/0", True),
+            ("fd00:1::/48", False),
+            ("fc00::/7", True),
+        ],
+    )
+    def test_a_wide_network_is_warned_about(
+        self,
+        write: Write,
+        values: dict[str, Any],
+        network: str,
+        warns: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        values["registries"] = [{"address": "r.example", "allowed_networks": [network]}]
+
+        found = [each for each in load_config(write(values)).warnings if "is wide" in each]
+
+        assert bool(found) is warns
+        assert all("r.example" in each and network in each for each in found)
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "",
+            "https://r.example",
+            "r.example/v2",
+            "u@r.example",
+            "r.example:",
+            "r.example:0",
+            "r.example:65536",
+            "a b",
+        ],
+    )
+    def test_what_is_no_host_is_refused(self, write: Write, values: dict[str, Any], host: str) -> None:
+        values["registries"] = [{"address": "r.example", "other_hosts": [host]}]
+
+        with pytest.raises(ConfigError, match="is no host with an optional port"):
+            load_config(write(values))
+
+    @pytest.mark.parametrize("address", ["r.example:443", "r.example:0443"])
+    def test_the_port_of_tls_is_none_for_plain_http(
+        self, write: Write, values: dict[str, Any], address: str
+    ) -> None:
+        values["registries"] = [{"address": address, "plain_http": True}]
+
+        with pytest.raises(ConfigError, match="port 443 is that of TLS"):
+            load_config(write(values))
+
+    @pytest.mark.parametrize("key", ["cache_registry", "former_cache_registries"])
+    def test_a_private_registry_may_be_anywhere_and_needs_no_networks(
+        self, write: Write, values: dict[str, Any], key: str
+    ) -> None:
+        entry = {"address": "old.example:8080", "allowed_networks": ["10.0.0.0/8"]}
+        values[key] = entry if key == "cache_registry" else [entry]
+
+        with pytest.raises(ConfigError, match="allowed_networks: unknown key"):
+            load_config(write(values))

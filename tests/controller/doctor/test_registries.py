@@ -329,8 +329,9 @@ async def test_a_ca_file_that_is_none_is_named(
 @pytest.fixture
 def source(servers: None, settings: Settings) -> Iterator[RegistrySimulator]:
     with registries.serve() as simulator:
-        settings["registries"] = [{"address": simulator.address, "plain_http": True}]
-        settings["allowed_source_networks"] = ["127.0.0.0/8"]
+        settings["registries"] = [
+            {"address": simulator.address, "plain_http": True, "allowed_networks": ["127.0.0.0/8"]}
+        ]
         yield simulator
 
 
@@ -405,7 +406,8 @@ async def test_a_configured_source_out_of_reach_is_a_problem(
     source: RegistrySimulator, settings: Settings
 ) -> None:
     down = f"127.0.0.1:{free_port()}"
-    settings["registries"].append({"address": down, "plain_http": True})
+    local = {"plain_http": True, "allowed_networks": ["127.0.0.0/8"]}
+    settings["registries"].append({"address": down, **local})
     settings["registries"].append({"address": "docker.io"})
 
     found = await greet(settings)
@@ -417,15 +419,35 @@ async def test_a_configured_source_out_of_reach_is_a_problem(
 async def test_a_source_at_a_private_address_leads_to_the_allowed_networks(
     source: RegistrySimulator, settings: Settings
 ) -> None:
-    del settings["allowed_source_networks"]
+    del settings["registries"][0]["allowed_networks"]
 
     found = (await greet(settings))[source.address]
 
-    assert (found.level, "allowed_source_networks" in found.advice) == (Level.PROBLEM, True)
+    assert (found.level, f"registries[{source.address}].allowed_networks" in found.advice) == (
+        Level.PROBLEM,
+        True,
+    )
     assert source.requests == []
 
 
-@pytest.mark.parametrize("address", ["myregistry", "index.docker.io", "a b", "https://r.example"])
+async def test_a_source_that_leads_to_another_registry_of_the_config_is_named_with_what_to_set(
+    source: RegistrySimulator, settings: Settings
+) -> None:
+    with registries.serve() as other:
+        settings["registries"].append(
+            {"address": other.address, "plain_http": True, "allowed_networks": ["127.0.0.0/8"]}
+        )
+        challenge = {"WWW-Authenticate": f'Bearer realm="{other.url}/token"'}
+        source.fail("GET", "/v2/", Refuse(401, headers=challenge), times=None)
+
+        found = (await greet(settings))[source.address]
+
+        assert found.level is Level.PROBLEM
+        assert f"name the host in registries[{source.address}].other_hosts" in found.advice
+        assert [each.path for each in other.requests] == ["/v2/"]  # its own check
+
+
+@pytest.mark.parametrize("address", ["myregistry", "a b", "https://r.example"])
 async def test_an_address_that_no_image_names_is_a_problem(address: str, settings: Settings) -> None:
     settings["registries"] = [{"address": address}]
 
@@ -433,6 +455,17 @@ async def test_an_address_that_no_image_names_is_a_problem(address: str, setting
 
     assert found.level is Level.PROBLEM
     assert f"write registries[{address}].address as image references do" in found.advice
+
+
+@pytest.mark.parametrize(
+    "address", ["index.docker.io", "Registry-1.Docker.io", "registry.hub.docker.com", "docker.io:443"]
+)
+async def test_docker_hub_under_another_of_its_names_is_docker_hub(address: str, settings: Settings) -> None:
+    settings["registries"] = [{"address": address}]
+
+    config = await config_of(settings)
+
+    assert [registry.address for registry, _ in sources_of(config)] == [address]
 
 
 async def test_what_is_no_registry_is_a_problem(source: RegistrySimulator, settings: Settings) -> None:

@@ -58,6 +58,7 @@ class Scene:
         """Another name of the source, so that it counts as another registry."""
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
         self.policy = ClientPolicy()
+        self.source_hosts: tuple[str, ...] = ()
         self.engines: list[RegistryCopy] = []
 
     def engine(
@@ -69,11 +70,14 @@ class Scene:
     ) -> RegistryCopy:
         client = Registries(
             {
-                self.source.address: RegistrySettings(plain_http=True),
-                self.alias: RegistrySettings(plain_http=True),
+                self.source.address: RegistrySettings(
+                    plain_http=True,
+                    allowed_networks=(ip_network("127.0.0.0/8"),),
+                    other_hosts=self.source_hosts,
+                ),
+                self.alias: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),)),
                 self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
-            allowed_networks=(ip_network("127.0.0.0/8"),),
             timeouts=UNHURRIED,
             retries=Retries(attempts=2, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
             policy=self.policy,

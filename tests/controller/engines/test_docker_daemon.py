@@ -70,10 +70,11 @@ class Scene:
     ) -> DockerCopy:  # fmt: skip
         client = Registries(
             {
-                self.source.address: RegistrySettings(plain_http=True),
+                self.source.address: RegistrySettings(
+                    plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),)
+                ),
                 self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
-            allowed_networks=(ip_network("127.0.0.0/8"),),
             timeouts=Timeouts(connect=60.0, idle=60.0),
             retries=Retries(attempts=1),
             policy=self.policy,

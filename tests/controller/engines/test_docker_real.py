@@ -47,7 +47,7 @@ class Scene:
         return parse_image_reference(f"{address}/{guid}:latest")
 
     def engine(self, push_login: Credentials | None = LOGIN) -> DockerCopy:
-        plain = RegistrySettings(plain_http=True)
+        plain = RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),))
         client = Registries(
             {
                 self.source.address: plain,
@@ -56,7 +56,6 @@ class Scene:
                     plain_http=True, any_address=True, credentials=push_login
                 ),
             },
-            allowed_networks=(ip_network("127.0.0.0/8"),),
         )
         repositories = CacheRepositories(self.private.address)
         engine = DockerCopy(client, repositories, DaemonSettings(self.daemon.address))

@@ -70,6 +70,7 @@ async def test_a_foreign_layer_is_not_fetched_unless_allowed(scene: Scene, forei
 async def test_a_foreign_layer_is_fetched_where_the_registry_insists(scene: Scene, held: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     scene.private.foreign = "insisted"
     with registries.serve() as storage:
+        scene.source_hosts = (storage.address,)
         sample = with_foreign_layer([f"{storage.url}/gone", f"{storage.url}/base?sig=1"])
         storage.fail("GET", "/base", OtherBytes(BASE.content))
         hold(scene, sample, base=held)
@@ -87,6 +88,7 @@ async def test_a_foreign_layer_is_fetched_where_the_registry_insists(scene: Scen
 async def test_a_foreign_layer_that_breaks_is_gone_on_with(scene: Scene) -> None:
     scene.private.foreign = "insisted"
     with registries.serve() as storage:
+        scene.source_hosts = (storage.address,)
         storage.store.add_blob("team/app", BASE.content)
         hold(scene, with_foreign_layer([f"{storage.url}/v2/team/app/blobs/{BASE.digest}"]))
         storage.fail("GET", "/blobs/", Cut(after=70_000))
@@ -99,6 +101,7 @@ async def test_a_foreign_layer_that_breaks_is_gone_on_with(scene: Scene) -> None
 async def test_other_bytes_at_a_foreign_place_are_refused(scene: Scene) -> None:
     scene.private.foreign = "insisted"
     with registries.serve() as storage:
+        scene.source_hosts = (storage.address,)
         hold(scene, with_foreign_layer([f"{storage.url}/base"]))
         storage.fail("GET", "/base", OtherBytes(bytes(90_000)), times=None)
 

@@ -40,7 +40,9 @@ from tests.simulators import registry as registries
 from tests.simulators.registry import (
     BasicLogin,
     Cut,
+    CutUpload,
     Meanwhile,
+    Moved,
     NoHeaders,
     OtherBytes,
     Redirect,
@@ -369,6 +371,35 @@ async def test_one_failure_is_mended(
     assert sum(len(blob.content) for blob in SAMPLE.blobs) == copied.transferred
 
 
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("times", [1, 3])
+async def test_writes_that_the_private_registry_redirects_are_sent_where_it_says(
+    scene: Scene, status: int, times: int
+) -> None:
+    """The bytes of a blob are read from the source again, and counted once."""
+    await scene.push(SAMPLE)
+    for method in ("POST", "PUT"):
+        scene.private.fail(method, r"/v2/[^?]*(\?(?!.*moved).*)?$", Moved(status), times=times)
+
+    copied = await scene.copy()
+
+    assert SAMPLE.manifest == await scene.copied()
+    assert sum(len(blob.content) for blob in SAMPLE.blobs) == copied.transferred
+    assert scene.private.count("PUT", "moved=1") == times
+    assert scene.private.count("POST", "moved=1") == times
+
+
+async def test_an_upload_that_breaks_after_a_redirect_is_mended(scene: Scene) -> None:
+    await scene.push(SAMPLE)
+    scene.private.fail("PUT", "/uploads/", Moved())
+    scene.private.fail("PUT", "moved=1", CutUpload(after=1000))
+
+    copied = await scene.copy()
+
+    assert SAMPLE.manifest == await scene.copied()
+    assert sum(len(blob.content) for blob in SAMPLE.blobs) == copied.transferred
+
+
 async def test_a_token_that_runs_out_in_the_middle_is_renewed(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.source.login = scene.private.login = TokenLogin({"alice": "marker-password"})
@@ -572,10 +603,9 @@ async def test_two_real_registries(tmp_path: Path, platform: Platform | None) ->
         source, private = await asyncio.to_thread(start, stack)
         client = Registries(
             {
-                source: RegistrySettings(plain_http=True),
+                source: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.1/32"),)),
                 private: RegistrySettings(plain_http=True, any_address=True),
             },
-            allowed_networks=(ip_network("127.0.0.1/32"),),
         )
         engine = RegistryCopy(client, CacheRepositories(private), Holders(), platform=platform)
         image: ImageReference = parse_image_reference(f"{source}/team/app:1")

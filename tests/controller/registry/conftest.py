@@ -35,11 +35,9 @@ def other(servers: None) -> Iterator[RegistrySimulator]:
 
 
 @pytest.fixture
-def client(registry: RegistrySimulator, other: RegistrySimulator) -> Iterator[Registries]:
-    plain = RegistrySettings(plain_http=True)
+def client(registry: RegistrySimulator) -> Iterator[Registries]:
     opened = Registries(
-        {registry.address: plain, other.address: plain},
-        allowed_networks=(ip_network("127.0.0.0/8"),),
+        {registry.address: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),))},
         timeouts=PATIENT,
         retries=AT_ONCE,
     )

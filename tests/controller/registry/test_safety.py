@@ -58,8 +58,7 @@ def strict(registry: RegistrySimulator) -> Iterator[Callable[..., Repository]]:
     manifest = StoredManifest(SAMPLE.manifest.media_type, SAMPLE.manifest.content)
     registry.store.add_manifest("team/app", "1", manifest)
     client = Registries(
-        {registry.address: RegistrySettings(plain_http=True)},
-        allowed_networks=(ip_network("127.0.0.1/32"),),
+        {registry.address: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.1/32"),))},
         timeouts=PATIENT,
         retries=AT_ONCE,
     )

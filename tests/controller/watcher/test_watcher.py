@@ -525,6 +525,27 @@ class TestSweep:
             await asyncio.sleep(INTERVAL + 1.0)
             assert await scene.queued() == []
 
+    @pytest.mark.parametrize(
+        "host",
+        [
+            "Cache.example:8080",
+            "cache.example:08080",
+            "cache.example.:8080",
+            "user:password@cache.example:8080",
+        ],
+    )
+    async def test_one_from_the_cache_is_known_in_every_spelling_of_its_host(
+        self, store: Store, host: str
+    ) -> None:
+        copy = replace(CACHED, rootfs=Rootfs(f"docker://{host}/guid#latest"))
+        await store.records.save_lrp(replace(RECORD, rootfs=str(copy.rootfs)))
+        async with watching(store, MemoryBbs(infos=[info(copy)])) as scene:
+            assert await scene.queued() == []
+            scene.mode.is_restoring = True
+            await asyncio.sleep(INTERVAL + 1.0)
+
+            assert await scene.queued() == [PROCESS]
+
     async def test_while_lrps_are_restored_those_from_the_cache_are_looked_at(self, store: Store) -> None:
         await store.records.save_lrp(RECORD)
         async with watching(store, MemoryBbs(infos=[info(CACHED)])) as scene:

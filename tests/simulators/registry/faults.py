@@ -37,6 +37,13 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """Redirect a request to its own path and query with `moved=1` added."""
+
+    status: int = 307
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Answer as usual, but close the connection after so many bytes of the body."""
 
@@ -97,6 +104,7 @@ Action = (
     Refuse
     | Raw
     | Redirect
+    | Moved
     | Cut
     | CutUpload
     | Stall

@@ -24,6 +24,7 @@ from tests.simulators.registry.faults import (
     Drip,
     Fault,
     Meanwhile,
+    Moved,
     NoHeaders,
     OtherBytes,
     Raw,
@@ -233,6 +234,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(_Answer(action.status, action.body, action.headers))
             case Redirect():
                 self._send(_Answer(action.status, headers={"Location": action.location}))
+            case Moved():
+                location = f"{self.path}{'&' if '?' in self.path else '?'}moved=1"
+                self._send(_Answer(action.status, headers={"Location": location}))
             case Raw():
                 self._log(0)
                 self.wfile.write(action.answer)

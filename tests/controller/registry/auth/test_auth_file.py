@@ -42,6 +42,14 @@ def user(raw: bytes, domain: str, path: str = "team/app") -> str | None:
         ("docker.io", "docker.io", "library/busybox"),
         ("registry-1.docker.io", "docker.io", "library/busybox"),
         ("docker.io/library", "docker.io", "library/busybox"),
+        ("r.example:443", "r.example", "a"),
+        ("https://r.example:0443/v2/", "r.example", "a"),
+        ("r.example", "r.example:443", "a"),
+        ("R.example.", "r.example", "a"),
+        ("r.example:443/team", "r.example", "team/app"),
+        ("r.example:05000", "r.example:5000", "a"),
+        ("registry.hub.docker.com:443", "docker.io", "library/busybox"),
+        ("https://index.docker.io:443/v1/", "registry-1.docker.io", "library/busybox"),
     ],
 )
 def test_B9_a_key_matches_whatever_noise_it_carries(key: str, domain: str, path: str) -> None:

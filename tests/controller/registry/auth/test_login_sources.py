@@ -54,8 +54,11 @@ class Operator:
 
     def client(self, own: Credentials | None = None) -> Registries:
         client = Registries(
-            {self.registry.address: RegistrySettings(plain_http=True, credentials=own)},
-            allowed_networks=(ip_network("127.0.0.0/8"),),
+            {
+                self.registry.address: RegistrySettings(
+                    plain_http=True, credentials=own, allowed_networks=(ip_network("127.0.0.0/8"),)
+                )
+            },
             timeouts=PATIENT,
             retries=Retries(attempts=1, first_wait=0.0, longest_wait=0.0, login_wait=0.0),
             policy=ClientPolicy(auth_file=self.file),

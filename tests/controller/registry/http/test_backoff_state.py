@@ -185,8 +185,7 @@ def test_E4_a_rest_that_is_low_parks_the_next_pull_and_nothing_else(registry: Re
     low = {"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "1;w=21600"}
     registry.fail("GET", "manifests", WithHeaders(low))
     client = Registries(
-        {registry.address: RegistrySettings(plain_http=True)},
-        allowed_networks=(ip_network("127.0.0.0/8"),),
+        {registry.address: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),))},
         policy=ClientPolicy(rate_limit_floor=10),
     )
     repository = client.repository(

@@ -218,8 +218,11 @@ def open_client(registry: RegistrySimulator, request: pytest.FixtureRequest) -> 
         timeouts: Timeouts = PATIENT,
     ) -> Registries:
         client = Registries(
-            {registry.address: RegistrySettings(plain_http=True)},
-            allowed_networks=(ip_network("127.0.0.0/8"),),
+            {
+                registry.address: RegistrySettings(
+                    plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),)
+                )
+            },
             timeouts=timeouts,
             retries=AT_ONCE,
             policy=ClientPolicy(limits=limits),

@@ -78,7 +78,7 @@ class BlobTransfer:
         if is_damaged:
             self._send_again(blob)
         else:
-            self._upload_or_join(blob, session)
+            self._upload_or_join(blob, session, tried=mount_from)
         self._context.resources.proven.add(self._key(blob))
         return True
 
@@ -135,11 +135,11 @@ class BlobTransfer:
                 f"keeps what it had ({why or 'other bytes'}): remove this blob's file there, and restart it",
             )
 
-    def _upload_or_join(self, blob: Descriptor, session: Url | None) -> None:
+    def _upload_or_join(self, blob: Descriptor, session: Url | None, *, tried: str | None) -> None:
         """Upload a blob, or mount it from where another copy uploads it at the moment."""
         single_flight, key = self._context.resources.single_flight, self._flight(blob)
         flight, own_path = Flight(), self._target.image.path
-        uploaded_by_other = single_flight.join(key, flight, self._context.cancellation)
+        uploaded_by_other = single_flight.join(key, flight, self._context.cancellation, tried=tried)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
                 (True, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)

@@ -50,11 +50,19 @@ class SingleFlight:
         with self._condition:
             return self._finished.get(key)
 
-    def join(self, key: Key, flight: Flight, cancellation: Cancellation) -> str | None:
+    def join(
+        self, key: Key, flight: Flight, cancellation: Cancellation, *, tried: str | None = None
+    ) -> str | None:
         """Wait while another copy uploads a blob, and return the repository that it was uploaded to.
 
         None means that the caller must upload the blob now, as this flight, and then call `finish`, whether
         the upload succeeds or fails.
+
+        Args:
+            key: The blob and its registry.
+            flight: The caller's upload.
+            cancellation: Of the caller's copy.
+            tried: The repository that `find` named before, and that did not have the blob.
 
         Raises:
             Stopped: The caller's copy was cancelled while it waited.
@@ -66,7 +74,7 @@ class SingleFlight:
                 if not self._may_wait_on(key, other, cancellation):
                     break
             repository = self._finished.get(key)
-            if has_waited and repository is not None:
+            if repository is not None and (has_waited or repository != tried):
                 return repository
             self._flights.setdefault(key, []).append(flight)
             return None

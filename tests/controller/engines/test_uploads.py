@@ -214,6 +214,8 @@ def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
     assert single_flight.join(KEY, following, Cancellation()) is None
     single_flight.finish(KEY, following, "team/app")
     assert single_flight.find(KEY) == "team/app"
+    assert single_flight.join(KEY, Flight(), Cancellation()) == "team/app"
+    assert single_flight.join(KEY, Flight(), Cancellation(), tried="team/app") is None
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ IMAGES = (
         priority=4,
         value=lambda row: row["verified_at"],
     ),
-    Column("shared-with", lambda row: ", ".join(row["further_sources"]), priority=7),
+    Column("shared-with", lambda row: ", ".join(row["further_sources"]), priority=7, is_prose=True),
 )
 
 

@@ -1,15 +1,14 @@
 """Reads and writes GUID reservations, cached images and their blobs within a transaction."""
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import proofs
 from controller.store.tables import (
     blobs,
-    content_proofs,
     copy_checks,
     images,
     pending_verifications,
@@ -18,7 +17,13 @@ from controller.store.tables import (
 from reconcile.errors import Conflict, NotFound
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_digest
-from reconcile.trust import BlobHolder, ContentProof, Reader
+from reconcile.trust import BlobHolder, ContentProof, Reader, Standing, standing_of
+
+MOST_HOLDERS = 1000
+"""Images with a blob of which one of a trust domain is looked for: those that were verified last."""
+
+HOLDERS_AT_A_TIME = 200
+"""Images whose proofs are read with one query."""
 
 _IMAGES = (
     select(
@@ -138,34 +143,48 @@ def find_holders(
     Without the address of a registry all images count. For a reader only those of its trust domain count,
     and of these the ones that it need not show come first.
     """
-    every = (
-        select(images.c.cache_guid)
-        .join_from(images, blobs)
+    holders = (
+        select(images.c.cache_guid, reservations.c.platform_digest, images.c.source)
+        .join_from(images, reservations)
+        .join(blobs, blobs.c.cache_guid == images.c.cache_guid)
         .where(blobs.c.digest == bindparam("blob"))
         .order_by(images.c.verified_at.desc(), images.c.cache_guid)
-        .limit(1)
+        .limit(MOST_HOLDERS if reader is not None else 1)
     )
     if registry:
-        every = every.where(images.c.registry.in_(["", registry]))
-    choices = [(every, True)]
-    if reader is not None and not reader.trusts_everybody:
-        of_domain = exists().where(
-            reservations.c.cache_guid == images.c.cache_guid,
-            content_proofs.c.platform_digest == reservations.c.platform_digest,
-            content_proofs.c.domain == reader.domain,
-        )
-        proven = of_domain.where(content_proofs.c.login.in_(sorted(reader.accepted_logins)))
-        is_of_host = images.c.source.startswith(f"{reader.host}/", autoescape=True)
-        shared = or_(of_domain, is_of_host) if reader.host else of_domain
-        choices = [(every.where(proven), True), (every.where(shared), False)]
+        holders = holders.where(images.c.registry.in_(["", registry]))
     found = dict[Digest, BlobHolder]()
     for blob in wanted:
-        for choice, is_proven in choices:
-            guid = connection.scalar(choice, {"blob": str(blob)})
-            if guid is not None:
-                found[blob] = BlobHolder(CacheGuid(guid), is_proven=is_proven)
-                break
+        held = connection.execute(holders, {"blob": str(blob)}).all()
+        chosen = _choose_holder(connection, [tuple(each) for each in held], reader)
+        if chosen is not None:
+            found[blob] = chosen
     return found
+
+
+def _choose_holder(
+    connection: Connection, held: Sequence[tuple[str, str, str]], reader: Reader | None
+) -> BlobHolder | None:
+    """Choose the first image that a reader need not show, or else one of its trust domain.
+
+    Each image is given with its content and its source.
+    """
+    if reader is None or reader.trusts_everybody:
+        return BlobHolder(CacheGuid(held[0][0])) if held else None
+    shared: str | None = None
+    for start in range(0, len(held), HOLDERS_AT_A_TIME):
+        some = held[start : start + HOLDERS_AT_A_TIME]
+        logins = proofs.find_logins(connection, [content for _, content, _ in some], reader.domain)
+        for guid, content, source in some:
+            is_of_host = bool(reader.host) and source.startswith(f"{reader.host}/")
+            match standing_of(reader, logins.get(content, ()), is_of_host=is_of_host):
+                case Standing.PROVEN:
+                    return BlobHolder(CacheGuid(guid))
+                case Standing.SHARED:
+                    shared = shared or guid
+                case Standing.FOREIGN:
+                    pass
+    return None if shared is None else BlobHolder(CacheGuid(shared), is_proven=False)
 
 
 def keep(

@@ -7,7 +7,15 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.tables import content_proofs, copy_attempts, images, index_contents, reservations
 from reconcile.references import Digest, parse_digest
-from reconcile.trust import NO_LOGIN, UNKNOWN_LOGIN, ContentProof, Reader, ShownContent, standing_of
+from reconcile.trust import (
+    NO_LOGIN,
+    UNKNOWN_LOGIN,
+    ContentProof,
+    Reader,
+    ShownContent,
+    TrustDomain,
+    standing_of,
+)
 
 MOST_PROOFS = 200
 """Proofs that are kept for one image in one trust domain, and indexes that lead to one image."""
@@ -52,6 +60,19 @@ def find(connection: Connection, platform_digest: Digest, reader: Reader) -> Sho
     logins, sources = {login for login, _ in rows}, frozenset(source for _, source in rows if source)
     standing = standing_of(reader, logins, is_of_host=_is_of_host(connection, platform_digest, reader.host))
     return ShownContent(standing, sources)
+
+
+def find_logins(
+    connection: Connection, platform_digests: Collection[str], domain: TrustDomain
+) -> dict[str, set[str]]:
+    """Find with which logins images were read in a trust domain; one query takes some hundred."""
+    chosen = select(_proofs.c.platform_digest, _proofs.c.login).where(
+        _proofs.c.platform_digest.in_(platform_digests), _proofs.c.domain == domain
+    )
+    found = dict[str, set[str]]()
+    for platform_digest, login in connection.execute(chosen):
+        found.setdefault(platform_digest, set()).add(login)
+    return found
 
 
 def _is_of_host(connection: Connection, platform_digest: Digest, host: str) -> bool:

@@ -27,7 +27,7 @@ from tests.controller.cacher.test_cacher import Registries as NoRegistries
 from tests.simulators import images
 from tests.simulators import registry as registries
 from tests.simulators.images import Blob, Image
-from tests.simulators.registry import Cut, Meanwhile, RegistrySimulator, WithHeaders
+from tests.simulators.registry import Cut, Meanwhile, RegistrySimulator, Stall, WithHeaders
 from tests.simulators.registry.store import StoredManifest
 
 __all__ = ["store"]
@@ -304,6 +304,36 @@ async def test_an_upload_that_breaks_is_not_taken_for_done_because_somebody_else
 
     assert job.state is JobState.QUEUED, "it is tried again, and is not cached"
     assert job.failure_code == "cut"
+
+
+class TestTransfersOfOthers:
+    """A source that stalls is waited for by nobody but those who may use what comes of it."""
+
+    LAYER = SECRET.layers[0]
+
+    async def stalled(
+        self, bench: Bench, registry: RegistrySimulator, repository: str = REPOSITORY
+    ) -> CacheJob:
+        """Begin a copy of an image whose layer stalls."""
+        registry.fail("GET", f"{repository}/blobs/{self.LAYER.digest}", Stall(10), times=None)
+        image = parse_image_reference(f"{registry.address}/{repository}:1").canonical()
+        request = CacheRequest(AppGuid("slow"), image, f"task:{uuid.uuid4()}", 1, Reason.STAGING_TASK)
+        job = await bench.cacher.request(request)
+        await asyncio.to_thread(registry.wait_for_stall)
+        return job
+
+    async def test_a_layer_that_a_tenants_registry_stalls_is_sent_by_another(
+        self, bench: Bench, parties: Parties
+    ) -> None:
+        await push(parties.mallory, SECRET)
+        using = images.image([self.LAYER, images.layer(30_000, "own")])
+        await push(parties.alice, using)
+        slow = await self.stalled(bench, parties.mallory)
+
+        job = await staged(bench, parties.alice)
+
+        assert job.state is JobState.CACHED
+        assert await bench.state(slow) is JobState.COPYING
 
 
 class TestManifestsThatAreReadAgain:

@@ -34,6 +34,7 @@ ROW = {
     **dict.fromkeys(("bytes", "running", "instances", "attempts", "max_attempts", "rounds", "lrps"), 12),
     **dict.fromkeys(("created_at", "verified_at", "updated_at", "at", "started_at", "entered_at"), 1e9),
     **dict.fromkeys(("needs_verification_since", "next_attempt_at", "missing_since"), 1e9),
+    "further_sources": ["docker.io/library/something", "registry.example.com/a-team/its-own-component"],
     "progress": None,
     "requests": 5,
     "known": True,

@@ -14,7 +14,7 @@ import pytest
 from controller.engines.single_flight import Flight, SingleFlight
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import NotFound, RateLimited, Unavailable
-from reconcile.references import parse_digest
+from reconcile.references import Digest, parse_digest
 from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, Scene
 from tests.simulators import images
 from tests.simulators.registry import Cut, CutUpload, Meanwhile, OtherBytes, Refuse, Stall, TokenLogin
@@ -203,6 +203,26 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
 
     with pytest.raises(Stopped):
         single_flight.join(KEY, Flight(), cancellation)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("r.example", "domain\nalice", parse_digest(LAYER.digest), 40 << 30),
+        ("r.example", "domain\nbob", parse_digest(LAYER.digest), 1),
+        ("r.example", "other\nalice", parse_digest(LAYER.digest), 1),
+        ("s.example", "domain\nalice", parse_digest(LAYER.digest), 1),
+    ],
+    ids=["size", "login", "domain", "target"],
+)
+def test_nobody_waits_for_an_upload_that_differs(other: tuple[str, str, Digest, int]) -> None:
+    single_flight = SingleFlight()
+    assert single_flight.join(other, Cancellation()) is None
+    key = ("r.example", "domain\nalice", parse_digest(LAYER.digest), 1)
+
+    assert single_flight.join(key, Cancellation()) is None
+    single_flight.finish(other, "elsewhere")
+    assert single_flight.find(key) is None
 
 
 def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:

@@ -63,7 +63,7 @@ class CertificateEnds:
             self._process.metrics.certificate_end.labels(file=name).set(end.timestamp())
             if end.timestamp() - now >= RENEW_WITHIN.total_seconds():
                 self._said.pop(name, None)
-            elif now - self._said.get(name, 0.0) >= SAY_INTERVAL:
+            elif not 0 <= now - self._said.get(name, 0.0) < SAY_INTERVAL:
                 self._said[name] = now
                 detail = describe_end(name, end, datetime.fromtimestamp(now, UTC))
                 log.error("certificate-ends", file=name, detail=detail)

@@ -19,6 +19,7 @@ import click
 
 from controller import PROGRAM, __version__
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound
+from reconcile.foreign_text import shown
 
 WRONG_USAGE = 3
 REFUSED = 4
@@ -59,6 +60,9 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         ),
         "rebuild": Place(
             "recovery_commands", "rebuild", "Adopt copies and apps that the database does not know."
+        ),
+        "seal-anew": Place(
+            "recovery_commands", "seal_anew", "Seal stored logins with the newest journal key."
         ),
         "pause": Place("control_commands", "pause", "Let the daemon start no new work until `resume`."),
         "resume": Place("control_commands", "resume", "Let a paused daemon resume its work."),
@@ -143,7 +147,7 @@ def main(arguments: Sequence[str] | None = None, *, given: object = None) -> Non
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except OSError as error:
-        click.echo(f"{PROGRAM}: {error}", err=True)
+        click.echo(f"{PROGRAM}: {shown(str(error))}", err=True)
         sys.exit(FAILED)
     except SystemExit as error:
         sys.exit(FAILED if error.code == 1 else error.code)  # 1 is what rich makes of a broken pipe

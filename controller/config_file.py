@@ -19,6 +19,9 @@ class ConfigError(Invalid):
     def __init__(self, detail: str) -> None:
         super().__init__("config", "invalid-config", detail)
 
+    def __post_init__(self) -> None:
+        """Keep the lines: they are about the operator's own file."""
+
     def __str__(self) -> str:
         return self.detail
 

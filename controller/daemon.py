@@ -22,7 +22,9 @@ from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
-from controller.metrics import serve_metrics
+from controller.exposed_files import exposed_files
+from controller.metrics_server import serve_metrics
+from controller.open_files import raise_limit
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
@@ -121,6 +123,7 @@ async def _open_resources(
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
+    raise_limit(config)
     for warning in config.warnings:
         log.info("config-warning", detail=warning)
     async with AsyncExitStack() as stack:
@@ -130,8 +133,12 @@ async def _open_resources(
         store = await stack.enter_async_context(
             open_store(config.database_url, journal_key=key, run_id=run_id)
         )
+        for exposed in await asyncio.to_thread(exposed_files, config):
+            log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
         if store.restored is not None:
             _report_restored(store.restored)
+        if store.sealing.has_older_keys:
+            await _seal_anew(store)
         await store.records.use_registry(config.cache_registry.address)
         store.content_proofs.use_platforms(config.platforms)
         await _warn_of_other_registries(store, config.cache_repositories)
@@ -164,6 +171,15 @@ async def _open_resources(
         yield OpenResources(
             store, bbs, engine, canary_images, notes, process, control, health, probe, restart
         )
+
+
+async def _seal_anew(store: Store) -> None:
+    """Seal with the first journal key what an older one has sealed, so that the older one can be removed."""
+    sealed = await store.sealing.seal_anew()
+    if sealed.renewed:
+        log.info("sealed-anew", values=sealed.values, renewed=sealed.renewed)
+    if sealed.unreadable:
+        log.error("sealed-by-unknown-key", values=sealed.values, unreadable=sealed.unreadable)
 
 
 def _report_restored(restored: Restored) -> None:

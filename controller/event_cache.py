@@ -1,8 +1,8 @@
-"""Remembers the versions, as events reported them, of LRPs that are or recently were being migrated.
+"""Remembers what events reported of LRPs that are or recently were being migrated.
 
-A removed LRP cannot be read from the BBS: only events have its newest version. The GUIDs of the instances
-that ran before the removal are remembered too, since only the GUID distinguishes such an instance from a new
-one.
+A removed LRP cannot be read from the BBS: only events have its newest version, and only they have the cell
+of an instance that crashed. The GUIDs of the instances that ran before the removal are remembered too, since
+only the GUID distinguishes such an instance from a new one.
 """
 
 from collections import OrderedDict
@@ -20,6 +20,7 @@ class LrpEventCache:
     def __init__(self) -> None:
         self._tracked: dict[ProcessGuid, ProcessGuid] = {}  # LRPs and bridges to the LRP in migration
         self._versions: dict[ProcessGuid, dict[str, DesiredLrp]] = {}
+        self._crashed_on: dict[ProcessGuid, set[str]] = {}
         self._stale: OrderedDict[ProcessGuid, frozenset[str]] = OrderedDict()
 
     def track(self, process_guid: ProcessGuid) -> None:
@@ -32,6 +33,7 @@ class LrpEventCache:
         self._tracked.pop(process_guid, None)
         self._tracked.pop(bridge_of(process_guid), None)
         self._versions.pop(process_guid, None)
+        self._crashed_on.pop(process_guid, None)
         if instance_guids:
             self._stale[process_guid] = instance_guids | self._stale.pop(process_guid, frozenset())
             if len(self._stale) > REMEMBERED_MIGRATIONS:
@@ -49,6 +51,16 @@ class LrpEventCache:
         known = versions.get(lrp.tag.epoch)
         if known is None or lrp.tag.index > known.tag.index:
             versions[lrp.tag.epoch] = lrp
+
+    def record_crash(self, process_guid: ProcessGuid, cell_id: str) -> None:
+        """Remember the cell on which an instance of a tracked LRP, or of its bridge, has crashed."""
+        tracked = self._tracked.get(process_guid)
+        if tracked is not None:
+            self._crashed_on.setdefault(tracked, set()).add(cell_id)
+
+    def crashed_on(self, process_guid: ProcessGuid) -> frozenset[str]:
+        """Name the cells on which instances of a tracked LRP, or of its bridge, have crashed."""
+        return frozenset(self._crashed_on.get(process_guid, ()))
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
         """Return the newest version of an LRP that events reported, for each epoch of its tag."""

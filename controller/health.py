@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 
 from reconcile.errors import Denied
-from reconcile.health import Exchange, Failure, RegistryHealth, UseHealth
+from reconcile.health import Exchange, Failure, RegistryHealth, RegistryUse, UseHealth, is_gone
 from reconcile.hosts import canonical_host
 
 MOST_SOURCES = 300
@@ -32,6 +32,7 @@ class HealthStates:
         self._private = RegistryHealth()
         self._sources: OrderedDict[str, RegistryHealth] = OrderedDict()
         self._has_kept_lrps = False
+        self._is_gone = False
 
     def answered(self, exchange: Exchange, stored: int | None) -> None:
         """Note a response that is no error, and how many bytes were stored with it."""
@@ -39,6 +40,8 @@ class HealthStates:
             before = self._of(exchange)
             after = before.answered(exchange.repository, stored=stored, now=self._clock())
             self._set(exchange, after)
+            if self._is_private_pull(exchange):
+                self._is_gone = False
 
     def failed(self, exchange: Exchange, failure: Failure) -> None:
         """Note a request that was refused or got no response."""
@@ -48,6 +51,13 @@ class HealthStates:
         with self._lock:
             before = self._of(exchange)
             self._set(exchange, before.failed(failure, exchange.repository, now=self._clock()))
+
+    def probe_failed(self, exchange: Exchange, failure: Failure) -> None:
+        """Note a probe that failed, which was no work of any app's and so says more than other requests."""
+        self.failed(exchange, failure)
+        with self._lock:
+            if self._is_private_pull(exchange):
+                self._is_gone = is_gone(failure)
 
     @property
     def private(self) -> RegistryHealth:
@@ -63,9 +73,12 @@ class HealthStates:
 
     @property
     def serves_pulls(self) -> bool:
-        """Whether the private registry has answered the last request to pull, whatever it said."""
-        failing = self.private.pull.failing
-        return failing is None or failing.fault.answers
+        """Whether the private registry has answered the last probe, whatever it said, or a pull since then.
+
+        What else fails may be one image's fault, for which all apps would go back to their sources.
+        """
+        with self._lock:
+            return not self._is_gone
 
     def is_known(self, source: str) -> bool:
         """Whether a source registry was named by the operator, or has served anything to this process."""
@@ -92,6 +105,9 @@ class HealthStates:
         self._has_kept_lrps = False
         return True
 
+    def _is_private_pull(self, exchange: Exchange) -> bool:
+        return exchange.registry == self.private_name and exchange.use is RegistryUse.PULL
+
     def _of(self, exchange: Exchange) -> UseHealth:
         if exchange.registry == self.private_name:
             return self._private.of(exchange.use)
@@ -106,3 +122,22 @@ class HealthStates:
         self._sources.move_to_end(exchange.registry)
         if len(self._sources) > MOST_SOURCES:
             self._sources.popitem(last=False)
+
+
+class ProbeObserver:
+    """Lets the health of registries know how the probes' requests end.
+
+    Args:
+        states: The health.
+    """
+
+    def __init__(self, states: HealthStates) -> None:
+        self._states = states
+
+    def answered(self, exchange: Exchange, stored: int | None) -> None:
+        """Note a response that is no error."""
+        self._states.answered(exchange, stored)
+
+    def failed(self, exchange: Exchange, failure: Failure) -> None:
+        """Note a probe that was refused or got no response."""
+        self._states.probe_failed(exchange, failure)

@@ -18,6 +18,7 @@ from reconcile.health import Failing, RegistryUse
 from reconcile.hosts import canonical_host
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid
+from reconcile.times import age_of
 
 log = structlog.get_logger(scope="health")
 
@@ -141,12 +142,13 @@ class HealthLoop:
 
     async def _probe_if_due(self) -> None:
         now, private = self._process.monotonic(), self._states.private
-        if private.pull.is_suspect or now >= self._next_pull:
+        if private.pull.is_suspect or not self._states.serves_pulls or now >= self._next_pull:
             images = await self._images.list_images()
             self._next_pull = now + INTERVAL
             if images:
                 await self._probe.pull(images[-1].cache_guid)
-            if self._states.private.pull.is_suspect:  # it may be this image alone
+            # It may be this image alone.
+            if self._states.private.pull.is_suspect or not self._states.serves_pulls:
                 await self._probe.pull(None)
         if not private.push.is_suspect:
             self._next_push = 0.0
@@ -225,7 +227,7 @@ class HealthLoop:
             registry=before.registry,
             side=before.side,
             use=before.use,
-            unhealthy_for_s=round(self._process.clock() - before.since, 1),
+            unhealthy_for_s=round(age_of(before.since, self._process.clock()), 1),
         )
 
     def _since(self, use: RegistryUse) -> float:

@@ -15,6 +15,8 @@ import structlog
 
 COMPONENT = "docker-cache"
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR, "fatal": logging.CRITICAL}
+MAX_VALUE = 16_384
+"""Characters of one text in a line, in which a long traceback has its place."""
 _LEVEL_NAMES = {"warning": "error", "critical": "fatal", "exception": "error"}
 
 
@@ -23,7 +25,7 @@ def lager_shape(_logger: object, method: str, event: MutableMapping[str, Any]) -
     message = event.pop("event")
     scope = event.pop("scope", None)
     now = datetime.now(UTC)
-    data = {key.replace("_", "-"): value for key, value in sorted(event.items())}
+    data = {key.replace("_", "-"): _bounded(value) for key, value in sorted(event.items())}
     return {
         "timestamp": f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond * 1000:09d}Z",
         "level": _LEVEL_NAMES.get(method, method),
@@ -33,8 +35,20 @@ def lager_shape(_logger: object, method: str, event: MutableMapping[str, Any]) -
     }
 
 
+def _bounded(value: object) -> object:
+    if isinstance(value, str) and len(value) > MAX_VALUE:
+        return f"{value[:MAX_VALUE]}…"
+    return value
+
+
 def _as_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-    return json.dumps(event, default=str, ensure_ascii=False)
+    line = json.dumps(event, default=str, ensure_ascii=False)
+    # A terminal would obey what is not printable, such as a C1 control or an override of the direction.
+    return line if line.isprintable() else "".join(map(_escaped, line))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 class _Lines:

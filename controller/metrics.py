@@ -1,14 +1,9 @@
-"""Names the metrics of the daemon, and serves them to a scraper.
+"""Names the metrics of the daemon.
 
 Loops record metrics, adapters do not. A label's values are constants, such as reasons, so they stay few.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-
-from reconcile.errors import Invalid
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class Metrics:
@@ -77,6 +72,11 @@ class Metrics:
             "Bytes that were read at sources only to see that they hold what another trust domain has shown",
             registry=self.registry,
         )
+        self.failed_bytes = Counter(
+            f"{prefix}failed_bytes",
+            "Bytes that were transferred for copies that then failed",
+            registry=self.registry,
+        )
         self.known_copies_used = Counter(
             f"{prefix}known_copies_used",
             "Migrations to the newest copy that an app is known to have, since its source did not answer",
@@ -90,7 +90,13 @@ class Metrics:
         )
         self.circuit_open = Gauge(
             f"{prefix}circuit_open",
-            "1 while the circuit breaker is open, so that no migration starts: too many failed in a row",
+            "1 while the circuit breaker is open, so that no migration starts: those of too many "
+            "organizations and images failed",
+            registry=self.registry,
+        )
+        self.migrations_set_aside = Gauge(
+            f"{prefix}migrations_set_aside",
+            "Organizations and copies whose migrations wait, since too many of them failed in a row",
             registry=self.registry,
         )
         self.canaries = Counter(
@@ -176,25 +182,3 @@ class Metrics:
             ["runs_from"],
             registry=self.registry,
         )
-
-
-@contextmanager
-def serve_metrics(metrics: Metrics, address: str) -> Iterator[None]:
-    """Serve the metrics over HTTP at "host:port" for as long as the context lasts.
-
-    Raises:
-        Invalid: `metrics-address`: the address cannot be listened on.
-    """
-    host, _, port = address.rpartition(":")
-    try:
-        server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=metrics.registry)
-    except (OSError, OverflowError) as error:
-        raise Invalid(
-            "config", "metrics-address", f"metrics_address: cannot listen on {address}: {error}"
-        ) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=5)

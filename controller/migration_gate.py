@@ -1,7 +1,7 @@
 """Decides whether another migration may start.
 
-That depends on how many are under way, on how many have failed, and on whether the private registry serves
-pulls and cells can pull.
+That depends on how many are under way, on what has failed, and on whether the private registry serves pulls
+and cells can pull.
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from controller.metrics import Metrics
 from controller.workqueue import Priority, WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
-from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.lrps import ProcessGuid
+from reconcile.circuit_breaker import CircuitBreaker, CircuitBreakers, MigrationSubject, SetAside
+from reconcile.lrps import DesiredLrp, ProcessGuid, organization_of
 from reconcile.migrations import Goal, Migration
 from reconcile.observed import Rules
 from reconcile.ports import CellPulls, EventCache, OperatorOverrides
 from reconcile.protocol import FAILURES
 from reconcile.reasons import Reason
+from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -72,13 +73,14 @@ class MigrationGate:
         self._overrides, self._event_cache = dependencies.overrides, dependencies.event_cache
         self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
         self._registry: PulledRegistry = UnwatchedRegistry()
-        self._circuit_breaker = rules.circuit_breaker
-        self._migrating: set[ProcessGuid] = set()
+        self._breakers = CircuitBreakers(rules.circuit_breaker)
+        self._migrating: dict[ProcessGuid, MigrationSubject] = {}
         self._recovering: set[ProcessGuid] = set()
         self._not_healthy: set[ProcessGuid] = set()
         self._parked: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._waiting_for_pulls: OrderedDict[ProcessGuid, None] = OrderedDict()
+        self._set_aside: OrderedDict[ProcessGuid, None] = OrderedDict()
         self.logins = LoginRenewal()
         """The turns of LRPs whose logins are updated in place."""
         self._none_migrating = asyncio.Event()
@@ -87,8 +89,13 @@ class MigrationGate:
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
-        """The circuit breaker as it is now."""
-        return self._circuit_breaker
+        """The circuit breaker of all migrations as it is now."""
+        return self._breakers.whole
+
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """The organizations and copies whose migrations wait, since too many of them failed."""
+        return self._breakers.set_aside
 
     @property
     def has_migrations(self) -> bool:
@@ -104,11 +111,24 @@ class MigrationGate:
         return key in self._migrating
 
     def reset_circuit_breaker(self) -> None:
-        """Close the circuit breaker although migrations have failed, since an operator asked for it."""
-        log.info("reset-circuit-breaker", before=str(self._circuit_breaker))
-        self._circuit_breaker = self._circuit_breaker.succeeded()
-        self._metrics.circuit_open.set(0)
+        """Close all circuit breakers although migrations have failed, since an operator asked for it."""
+        log.info(
+            "reset-circuit-breaker",
+            before=str(self.circuit_breaker),
+            set_aside=[str(each) for each in self.set_aside],
+        )
+        self._close_breakers()
         self.wake_waiting()
+
+    def _close_breakers(self) -> None:
+        self._breakers.close_all()
+        self._note_metrics()
+        self._waiting.update(self._set_aside)
+        self._set_aside.clear()
+
+    def _note_metrics(self) -> None:
+        self._metrics.circuit_open.set(self.circuit_breaker.is_open)
+        self._metrics.migrations_set_aside.set(len(self.set_aside))
 
     def note_proven_cells(self, *, is_mended: bool) -> None:
         """Let LRPs start that waited until cells are known to pull from the private registry.
@@ -116,12 +136,14 @@ class MigrationGate:
         Args:
             is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
         """
-        if is_mended and self._circuit_breaker.is_open:
+        if is_mended and (self.circuit_breaker.is_open or self.set_aside):
             log.info(
-                "closed-circuit-breaker", reason="a canary has passed", before=str(self._circuit_breaker)
+                "closed-circuit-breaker",
+                reason="a canary has passed",
+                before=str(self.circuit_breaker),
+                set_aside=[str(each) for each in self.set_aside],
             )
-            self._circuit_breaker = self._circuit_breaker.succeeded()
-            self._metrics.circuit_open.set(0)
+            self._close_breakers()
         self.note_served_pulls()
 
     def note_served_pulls(self) -> None:
@@ -136,16 +158,18 @@ class MigrationGate:
             key, _ = self._waiting_for_pulls.popitem(last=False)
             self._queue.add(key, Priority.ROUTINE)
 
-    def recover(self, key: ProcessGuid) -> None:
+    def recover(self, migration: Migration) -> None:
         """Continue a migration that an earlier run left open; no other starts before its first pass."""
+        key = migration.process_guid
         self._recovering.add(key)
-        self._track(key)
+        self._track(key, _subject(migration.original, migration.cache_guid))
         self._queue.add(key, Priority.URGENT)
 
     def note_pass(self, key: ProcessGuid) -> None:
         """Note that an LRP was observed: it no longer waits, and is recovered if it had to be."""
         self._waiting.pop(key, None)
         self._waiting_for_pulls.pop(key, None)
+        self._set_aside.pop(key, None)
         if key in self._recovering:
             self._recovering.remove(key)
             if not self._recovering:
@@ -155,9 +179,13 @@ class MigrationGate:
         """Return the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
         obstacle = self._obstacle(action, now)
         if obstacle is not None:
-            waiting = self._waiting_for_pulls if obstacle.reason in NO_PULLS else self._waiting
-            waiting[action.lrp.process_guid] = None
+            self._line_of(obstacle.reason)[action.lrp.process_guid] = None
         return obstacle
+
+    def _line_of(self, reason: Reason) -> OrderedDict[ProcessGuid, None]:
+        if reason is Reason.SIMILAR_MIGRATIONS_FAILED:
+            return self._set_aside
+        return self._waiting_for_pulls if reason in NO_PULLS else self._waiting
 
     def why_not_update(self, action: UpdateLogin, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose login may not be updated now, and let it wait; None if it may.
@@ -193,10 +221,14 @@ class MigrationGate:
         problem = self._pulls.why_not(action.lrp.placement_tags)
         if problem is not None:
             return Outcome(Reason.CELLS_NOT_PROVEN, problem)
-        seconds = self._circuit_breaker.seconds_until_allowed(now)
+        seconds = self.circuit_breaker.seconds_until_allowed(now)
         if seconds > 0:
-            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self._circuit_breaker), retry_after=seconds)
-        return None
+            return Outcome(Reason.CIRCUIT_BREAKER_OPEN, str(self.circuit_breaker), retry_after=seconds)
+        similar = self._breakers.set_aside_for(_subject_of(action), now)
+        if similar is None:
+            return None
+        what, seconds = similar
+        return Outcome(Reason.SIMILAR_MIGRATIONS_FAILED, str(what), retry_after=seconds)
 
     @property
     def _max_in_flight(self) -> int:
@@ -204,39 +236,60 @@ class MigrationGate:
         configured = self._configured_max_in_flight
         return configured if ordered is None else min(ordered, configured)
 
-    def start(self, key: ProcessGuid, goal: Goal) -> None:
+    def start(self, action: BeginMigration) -> None:
         """Note that the migration of an LRP starts."""
-        if goal is Goal.CACHE:
-            self._circuit_breaker = self._circuit_breaker.started()
-        self._track(key)
+        subject = _subject_of(action)
+        if action.goal is Goal.CACHE:
+            self._breakers.started(subject)
+        self._track(action.lrp.process_guid, subject)
 
-    def _track(self, key: ProcessGuid) -> None:
-        self._migrating.add(key)
+    def _track(self, key: ProcessGuid, subject: MigrationSubject) -> None:
+        self._migrating[key] = subject
         self._event_cache.track(key)
         self._none_migrating.clear()
 
     def update_circuit_breaker(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
         """Note in the circuit breaker how a pass over an LRP has ended its migration, if it has."""
-        breaker, was_open = self._circuit_breaker, self._circuit_breaker.is_open
+        subject, was_open, aside = self._migrating.get(key), self.circuit_breaker.is_open, self.set_aside
         self._park(key, is_parked=outcome.reason in PARKED and outcome.ended is None)
+        ended, cells = outcome.ended, self._event_cache.crashed_on(key)
+        if ended is not None:
+            subject = _subject(ended.original, ended.cache_guid)
+        if subject is None:
+            return
         if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
             if key not in self._not_healthy:
                 self._not_healthy.add(key)
-                breaker = breaker.failed(f"{key}: {Reason.NOT_HEALTHY}", now)
-        elif outcome.ended is None:
+                self._breakers.failed(subject, f"{key}: {Reason.NOT_HEALTHY}", now, cells)
+        elif ended is None:
             return
-        elif outcome.ended.goal is Goal.SOURCE and not outcome.ended.is_turned_back:
+        elif ended.goal is Goal.SOURCE and not ended.is_turned_back:
             return  # it says nothing about migrations to copies
         elif outcome.reason is Reason.MIGRATED:
-            breaker = breaker.succeeded()
+            self._breakers.succeeded(subject)
+            self._waiting.update(self._set_aside)  # those like it may start
+            self._set_aside.clear()
         elif outcome.reason in FAILURES and key not in self._not_healthy:
-            breaker = breaker.failed(f"{key}: {outcome.reason} {outcome.detail}".strip(), now)
+            self._breakers.failed(subject, f"{key}: {outcome.reason} {outcome.detail}".strip(), now, cells)
         else:
-            breaker = breaker.cancelled()
-        self._circuit_breaker = breaker
+            self._breakers.cancelled(subject)
+        self._log_opened(was_open=was_open, aside=aside)
+        self._note_metrics()
+
+    def _log_opened(self, *, was_open: bool, aside: tuple[SetAside, ...]) -> None:
+        breaker = self.circuit_breaker
         if breaker.is_open and not was_open:
             log.error("opened-circuit-breaker", reason=str(breaker), retry_after_s=breaker.retry_after)
-        self._metrics.circuit_open.set(breaker.is_open)
+        known = {(each.organization, each.image) for each in aside}
+        for each in self.set_aside:
+            if (each.organization, each.image) not in known:
+                log.error(
+                    "set-migrations-aside",
+                    organization=each.organization,
+                    cache_guid=each.image,
+                    reason=str(each),
+                    retry_after_s=breaker.retry_after,
+                )
 
     def _park(self, key: ProcessGuid, *, is_parked: bool) -> None:
         """Give the place of a migration that only waits for a cell to others, or take it back."""
@@ -248,7 +301,7 @@ class MigrationGate:
 
     def end(self, key: ProcessGuid, ended: Migration | None) -> None:
         """Note that a migration has ended, and let the LRP that has waited longest start its own."""
-        self._migrating.discard(key)
+        self._migrating.pop(key, None)
         self._parked.discard(key)
         self._not_healthy.discard(key)
         self._event_cache.untrack(key, ended.instance_guids if ended is not None else frozenset())
@@ -258,13 +311,15 @@ class MigrationGate:
 
     def cancel(self, key: ProcessGuid, migration: Migration | None) -> None:
         """Note that a migration has ended without saying whether migrations work."""
-        self._circuit_breaker = self._circuit_breaker.cancelled()
+        subject = self._migrating.get(key)
+        if subject is not None:
+            self._breakers.cancelled(subject)
         self.end(key, migration)
 
     def wake_waiting(self) -> None:
         """Look again at as many of the LRPs that wait as could start now."""
         places = self._max_in_flight - len(self._migrating) + len(self._parked)
-        if self._circuit_breaker.is_open:  # at most one may start, and those that know it come by themselves
+        if self.circuit_breaker.is_open:  # at most one may start, and those that know it come by themselves
             places = min(places, 1)
         for _ in range(min(len(self._waiting), places)):
             key, _ = self._waiting.popitem(last=False)
@@ -280,3 +335,11 @@ class MigrationGate:
                 await self._none_migrating.wait()
         except TimeoutError:
             log.info("left-migrations-open", process_guids=sorted(self._migrating))
+
+
+def _subject_of(action: BeginMigration) -> MigrationSubject:
+    return _subject(action.lrp, None if action.image is None else action.image.cache_guid)
+
+
+def _subject(lrp: DesiredLrp, image: CacheGuid | None) -> MigrationSubject:
+    return MigrationSubject(lrp.app_guid, organization_of(lrp) or lrp.app_guid, image or "")

@@ -23,7 +23,7 @@ class WatchedRegistry(Protocol):
 
     @property
     def serves_pulls(self) -> bool:
-        """Whether it has answered the last request to pull, whatever it said."""
+        """Whether it has answered the last probe, whatever it said, or a pull since then."""
 
 
 class MigratedImages(Protocol):

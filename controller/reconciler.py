@@ -84,7 +84,7 @@ class Reconciler:
             log.error("failed-to-read-journal", error=str(problem))
         for migration in await self._sources.journal.list_migrations():
             log.info("resuming-migration", process_guid=migration.process_guid, phase=str(migration.phase))
-            self.gate.recover(migration.process_guid)
+            self.gate.recover(migration)
 
     async def keep_bridges_fresh(self) -> None:
         """Keep the domain of bridges fresh while there are any, so that Diego removes surplus instances."""
@@ -194,15 +194,15 @@ class Reconciler:
         await self._keep_binding(observed)
         action, obstacle = self._check_start(decide(observed, self._rules), observed)
         if obstacle is not None:
-            if obstacle.reason is Reason.CELLS_NOT_PROVEN:
-                self.gate.wake_waiting()  # LRPs of other cells may start
+            if obstacle.reason in {Reason.CELLS_NOT_PROVEN, Reason.SIMILAR_MIGRATIONS_FAILED}:
+                self.gate.wake_waiting()  # LRPs of other cells, or of other organizations, may start
             return obstacle
         if isinstance(action, BeginMigration):
             if self._is_overridden(action, observed.order):
                 self.gate.wake_waiting()
                 return WITHDRAWN
             self._note_known_copy(action)
-            self.gate.start(key, action.goal)
+            self.gate.start(action)
             self._report(key, observed.order, Phase.PREPARED.reason, "")
         outcome = await apply(action, observed, self._facts, self._ports)
         if not outcome.detail or (outcome.ended is not None and outcome.detail == outcome.ended.detail):
@@ -308,12 +308,16 @@ class Reconciler:
 
 def _is_old(record: LrpRecord | None, now: float) -> bool:
     """Whether a record is from before the source of its LRP was last asked."""
-    return record is None or now - record.updated_at >= ASK_SOURCE_AGAIN
+    return record is None or not 0 <= now - record.updated_at < ASK_SOURCE_AGAIN
 
 
 def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     before = observed.record
-    if before is not None and observed.order is not None and before.updated_at < observed.order.since:
+    if (
+        before is not None
+        and observed.order is not None
+        and before.updated_at < min(observed.order.since, observed.now)
+    ):
         before = replace(before, rounds=0)  # an operator wants another attempt
     lrp = observed.lrp or (observed.migration.original if observed.migration else None)
     if lrp is None:

@@ -188,7 +188,7 @@ class UnusedCopies:
             elif doubtful is None or guid in doubtful:
                 since[guid] = known.get(guid, 0.0)
             else:
-                since[guid] = known.get(guid, 0.0) or usage.at
+                since[guid] = min(known.get(guid, 0.0) or usage.at, usage.at)
         changed = {guid: at for guid, at in since.items() if at != known.get(guid, 0.0)}
         if changed:
             await self._sources.marks.mark_unused(changed)

@@ -6,7 +6,7 @@ from pathlib import Path
 from controller.canary_image import CanaryImages
 from controller.config import Config, RegistryConfig, SourceRegistryConfig, TrafficConfig, read_secret
 from controller.file_values import FileValue
-from controller.health import HealthStates
+from controller.health import HealthStates, ProbeObserver
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
@@ -103,10 +103,13 @@ def open_health(config: Config) -> HealthStates:
     )
 
 
-def open_probe(config: Config, observer: RequestObserver) -> RegistryProbe:
-    """Open what probes the private registry with the daemon's own login."""
+def open_probe(config: Config, health: HealthStates) -> RegistryProbe:
+    """Open what probes the private registry with the daemon's own login.
+
+    Its client is its own: no copy can use up the connections that the operator allows.
+    """
     registries = open_registries(
-        config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=observer
+        config, timeouts=PROBE_TIMEOUTS, retries=Retries(attempts=1), observer=ProbeObserver(health)
     )
     return RegistryProbe(registries, config.cache_repositories)
 

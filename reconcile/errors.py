@@ -4,8 +4,13 @@ Adapters turn their system's errors into these in one function each; the
 system and its own code travel along as fields.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from reconcile.foreign_text import one_line, reason_text
+
+MAX_CODE = 128
+"""Characters of an error's code, some of which are the words of other systems."""
 
 
 class ErrorCode(StrEnum):
@@ -27,6 +32,8 @@ class ErrorCode(StrEnum):
     ADDRESS_REFUSED = "address-refused"
     """The host has an address that images must not be fetched from."""
     BAD_CREDENTIALS = "bad-credentials"
+    BUSY = "busy"
+    """As many connections to the host are in use as the operator allows."""
     CERTIFICATE = "certificate"
     CONNECTION = "connection"
     CUT = "cut"
@@ -40,6 +47,8 @@ class ErrorCode(StrEnum):
     """The private registry keeps bytes that are wrong although the right ones were sent again."""
     ORIGIN_REFUSED = "origin-refused"
     """The registry leads to another registry of the config, which a session of its own alone may ask."""
+    OUT_OF_RESOURCES = "out-of-resources"
+    """This process, or its machine, has no file descriptor, port or memory left for a connection."""
     QUOTA_EXCEEDED = "quota-exceeded"
     """The registry's own limit on what it stores is reached."""
     READ_ONLY = "read-only"
@@ -80,6 +89,8 @@ class ErrorCode(StrEnum):
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
     TOOK_TOO_LONG = "took-too-long"
     """The time that a job may take in all is over."""
+    FAILED_BYTES = "failed-bytes"
+    """The organization's copies have moved as many bytes in vain as they may in a day."""
     SOURCE_UNREACHABLE = "source-unreachable"
     """The source registry did not say what a reference means; what it did is in the detail."""
 
@@ -91,12 +102,19 @@ class DockerCacheError(Exception):
     Attributes:
         system: "bbs", "registry", "docker", "image", "store" or "config".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
-        detail: One line for an operator; never holds credentials.
+        detail: One line for an operator, of at most 1024 characters; never holds credentials.
+        moved: Bytes that were moved for a copy before it failed.
     """
 
     system: str
     code: str
     detail: str
+    moved: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Bound what is shown and kept, whatever other systems' texts a message was made of."""
+        self.code, self.detail = one_line(self.code, MAX_CODE), reason_text(self.detail)
+        self.args = (self.system, self.code, self.detail)  # a text without a bound is not held
 
     def __str__(self) -> str:
         return f"{self.system}: {self.code}: {self.detail}"

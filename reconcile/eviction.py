@@ -16,6 +16,7 @@ from reconcile.lrps import AppGuid, ProcessGuid, SchedulingInfo, Task, TaskState
 from reconcile.migrations import Migration
 from reconcile.records import CachedImage, lrp_of_requester, requester_of_lrp, requester_of_task
 from reconcile.references import CacheGuid, CacheRepositories, Rootfs, source_from_rootfs
+from reconcile.times import LONGEST_WAIT
 
 _GUID_OR_HEX = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{128}|[0-9a-f]{64}"
@@ -219,7 +220,7 @@ class UsageSurvey:
             problem: See `Usage`.
         """
         for each in self._staged:
-            if each.staged_at / 1e9 > at - grace:
+            if at - grace < each.staged_at / 1e9 <= at + LONGEST_WAIT:  # later by no clock that was right
                 self._add(each.cache_guid, UseKind.STAGING, _requested_by(each))
         unlisted: dict[CacheGuid, set[ProcessGuid]] = {}
         for process_guid in self._migrated.keys() - self._listed:
@@ -313,7 +314,8 @@ def decide_eviction(
     if twin is not None:
         detail = f"{twin} is the same manifest in the same repository"
         return EvictionDecision(image, EvictionVerdict.SHARED, detail, unused_since=unused_since)
-    begun = max(unused_since or usage.at, image.created_at)
+    copied = image.created_at if image.created_at <= usage.at else 0.0  # by a clock that was set back since
+    begun = max(min(unused_since or usage.at, usage.at), copied)
     if usage.at - begun < grace:
         what = "copied" if begun == image.created_at else "first seen unused"
         detail = f"{what} {max(usage.at - begun, 0.0):.0f} s ago; {grace:.0f} s are required"

@@ -86,8 +86,17 @@ _FAULTS: Mapping[str, Fault] = {
     ErrorCode.TIMEOUT: Fault.NO_ANSWER,
     "unavailable": Fault.UNAVAILABLE,  # it was not even asked, since it wants to be left alone
 }
-_NO_FAULT = frozenset({ErrorCode.CUT, ErrorCode.TOO_SLOW, ErrorCode.TOKEN_EXPIRED, ErrorCode.UPLOAD_FAILED})
-"""Codes of errors that concern one body, or that hide another error."""
+_NO_FAULT = frozenset(
+    {
+        ErrorCode.BUSY,
+        ErrorCode.CUT,
+        ErrorCode.OUT_OF_RESOURCES,
+        ErrorCode.TOO_SLOW,
+        ErrorCode.TOKEN_EXPIRED,
+        ErrorCode.UPLOAD_FAILED,
+    }
+)
+"""Codes of errors that concern one body or this process alone, or that hide another error."""
 
 _WHOLE_REGISTRY = frozenset({502, 503, 504})
 """Statuses of a registry that does not work at all, or of a proxy in front of one."""
@@ -151,6 +160,17 @@ def fault_of(error: DockerCacheError, status: int = 0) -> Fault | None:
             return Fault.UNAVAILABLE if status in _WHOLE_REGISTRY else Fault.ERRORS
         case _:
             return None
+
+
+def is_gone(failure: Failure) -> bool:
+    """Whether a probe that failed so shows that the registry cannot be reached, or serves nothing.
+
+    A probe is small and waits for no other work, so that one which takes too long is the registry's fault.
+    """
+    fault = fault_of(failure.error, failure.status)
+    if fault is None:
+        return failure.error.code in {ErrorCode.TOO_SLOW, ErrorCode.CUT}
+    return not fault.answers
 
 
 @dataclass(frozen=True, slots=True)

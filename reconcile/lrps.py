@@ -181,6 +181,11 @@ class DesiredLrp:
     annotation: str = ""
 
 
+def organization_of(lrp: DesiredLrp) -> str:
+    """Name the organization of an LRP's app by its GUID; empty where no metric tag names it."""
+    return lrp.metric_tags.get("organization_id", "")
+
+
 def source_of(lrp: DesiredLrp) -> ImageReference:
     """Read an LRP's image in its canonical spelling.
 

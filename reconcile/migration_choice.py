@@ -10,6 +10,7 @@ from reconcile.policy import MigrateRunning
 from reconcile.protocol import FAILURES, MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.references import ImageReference
+from reconcile.times import is_recent
 
 ROUNDS_FORGOTTEN_AFTER = 3600.0
 """Seconds without a migration after which the rounds before it no longer count."""
@@ -51,9 +52,9 @@ def due_strategy(
 
 def still_counts(observed: Observed, at: float, *, for_seconds: float) -> bool:
     """Whether a failure at some time is recent; one from before the order does not count."""
-    if observed.order is not None and at < observed.order.since:
+    if observed.order is not None and at < min(observed.order.since, observed.now):
         return False
-    return observed.now - at <= for_seconds
+    return is_recent(at, observed.now, for_seconds)
 
 
 def rounds_before(observed: Observed) -> int:

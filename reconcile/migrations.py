@@ -1,6 +1,6 @@
 """The records of migrations: how far each has come, and what LRPs ran from before."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
@@ -106,6 +106,27 @@ class Migration:
     synced_by: float = 0.0
     way_back: Pull | None = None
     renews_login: bool = False
+
+    def not_after(self, now: float, *, longest: float) -> Self:
+        """Return the same migration without times to come, which no clock that was right has noted.
+
+        What waits since such a time waits since now, so that no time limit is years away.
+
+        Args:
+            now: UTC seconds since 1970.
+            longest: Seconds for which an answer that was lost is waited for.
+        """
+        return replace(
+            self,
+            started_at=min(self.started_at, now),
+            entered_at=min(self.entered_at, now),
+            retired_at=min(self.retired_at, now),
+            drained_at=min(self.drained_at, now),
+            drain_sent_at=min(self.drain_sent_at, now),
+            routed_at=min(self.routed_at, now),
+            unknown_until=min(self.unknown_until, now + longest),
+            synced_by=min(self.synced_by, now + longest),
+        )
 
     @property
     def has_bridge(self) -> bool:

@@ -18,6 +18,7 @@ from reconcile.records import CachedImage, CacheJob, CopyCheck, JobState
 from reconcile.references import ImageReference
 from reconcile.start_failures import Blame
 from reconcile.steps import RetireInstances
+from reconcile.times import is_recent
 
 SUSPICION_LASTS = 60.0
 """Seconds that an LRP stays on its copy after a failed pull, if others serve: the copy is checked."""
@@ -69,12 +70,11 @@ def next_repair(job: CacheJob | None, *, now: float) -> RepairStep:
         return RepairStep.REQUEST
     if job.is_open:
         return RepairStep.WAIT
-    age = now - job.updated_at
     if job.failure_code == ErrorCode.CREDENTIALS_LOST:
         return RepairStep.REQUEST
     if job.failure_code == ErrorCode.GAVE_UP:  # neither said that it is gone
-        return RepairStep.REQUEST if age > RETRY_UNREACHABLE else RepairStep.WAIT
-    return RepairStep.REQUEST if age > RETRY_LOST else RepairStep.LOST
+        return RepairStep.WAIT if is_recent(job.updated_at, now, RETRY_UNREACHABLE) else RepairStep.REQUEST
+    return RepairStep.LOST if is_recent(job.updated_at, now, RETRY_LOST) else RepairStep.REQUEST
 
 
 @dataclass(frozen=True, slots=True)

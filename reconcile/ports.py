@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from reconcile.errors import Invalid
+from reconcile.failure_spread import Cause
 from reconcile.known_records import StagedCopy
 from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid, Pull
 from reconcile.migrations import Migration, OriginalSource
@@ -219,7 +220,7 @@ class OriginalSources(Protocol):
 
 
 class EventCache(Protocol):
-    """The versions, as events reported them, of LRPs that are or recently were being migrated."""
+    """What events reported of LRPs that are or recently were being migrated."""
 
     def track(self, process_guid: ProcessGuid) -> None:
         """Start to remember the versions of an LRP and of its bridge that events report."""
@@ -232,6 +233,9 @@ class EventCache(Protocol):
 
     def stale(self, process_guid: ProcessGuid) -> frozenset[str]:
         """Return the GUIDs of instances that ran before an LRP was removed."""
+
+    def crashed_on(self, process_guid: ProcessGuid) -> frozenset[str]:
+        """Name the cells on which instances of a tracked LRP, or of its bridge, have crashed."""
 
 
 class Mode(Protocol):
@@ -298,8 +302,10 @@ class CellPulls(Protocol):
     def is_refuted(self, placement_tags: frozenset[str]) -> bool:
         """Whether a canary has shown that cells cannot pull from the private registry."""
 
-    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
-        """Note that an instance could not be created from a copy."""
+    def note_failure(
+        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
+    ) -> None:
+        """Note that an instance could not be created from a copy; the cause is organization and copy."""
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
         """Note that an instance runs from a copy."""

@@ -8,13 +8,29 @@ Pure: the caller brings the clock and the pauses.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from reconcile.failure_spread import Cause, spread, with_cause
 from reconcile.start_failures import Blame, StartFailure
+from reconcile.times import seconds_until
 
 UNKNOWN_CELL = ""
 """Stands for the cell of an instance whose row does not name it any more."""
 
 COPIES_THAT_ACCUSE = 2
-"""Copies that cells cannot pull, after which not the copies but cells or the registry are suspected."""
+"""Copies of different organizations that cells cannot pull, after which not the copies but cells or the
+registry are suspected."""
+
+DISPROVED_FOR = 3600.0
+"""Seconds for which an app that has spoken against cells is not enough alone, after a canary has shown that
+it was wrong."""
+
+WRONG_IMAGES = 3
+"""Copies with which an organization was wrong, after which that is held against all of its copies."""
+
+_MOST_DISPROVED = 200
+"""Organizations and images that are remembered as such."""
+
+LONGEST_PAUSE = 300.0
+"""Seconds until the next canary, at most."""
 
 NAMED_CELLS = 5
 """Cells that a text names of those that say the same."""
@@ -109,7 +125,9 @@ class PullProof:
         said: What cells have said that speaks against them, in one line; empty once it is proven.
         problem: Why the last canary has told nothing of some cells; empty when it has.
         accused: Cells that could not pull, and that have not pulled since; "" for one that is not known.
-        failed_copies: What cells said of copies, as long as one copy alone may be the cause.
+        failed_copies: Whose copies cells could not pull, as long as one of them alone may be the cause.
+        accusers: Whose instances have spoken against cells since the last proof.
+        disproved: Those of whom a canary has shown that they were wrong, and when.
         failures: Canaries in a row that have proven nothing.
         due_at: When the next canary is due; None when none is.
         running_since: When the canary that is under way was started; None when there is none.
@@ -123,7 +141,9 @@ class PullProof:
     said: str = ""
     problem: str = ""
     accused: frozenset[str] = frozenset()
-    failed_copies: frozenset[str] = frozenset()
+    failed_copies: frozenset[Cause] = frozenset()
+    accusers: frozenset[Cause] = frozenset()
+    disproved: tuple[tuple[Cause, float], ...] = ()
     failures: int = 0
     due_at: float | None = None
     running_since: float | None = None
@@ -150,7 +170,7 @@ class PullProof:
         """Count the seconds until a canary is due; None when none is, or one is under way."""
         if self.due_at is None or self.running_since is not None:
             return None
-        return max(0.0, self.due_at - now)
+        return seconds_until(self.due_at, now, longest=LONGEST_PAUSE)
 
     def asked(self, now: float) -> "PullProof":
         """Note that somebody needs the proof: the first canary is due at once."""
@@ -177,7 +197,12 @@ class PullProof:
             if self.is_spoiled_meanwhile:  # what an app met is newer
                 return replace(ended, due_at=now)
             if not accused or (result.kind is CanaryKind.EVERY_CELL and not result.problem):
-                return PullProof(since=now, state=ProofState.PROVEN)
+                disproved = ((cause, now) for cause in sorted(self.accusers))
+                return PullProof(
+                    since=now,
+                    state=ProofState.PROVEN,
+                    disproved=(*self.disproved, *disproved)[-_MOST_DISPROVED:],
+                )
             if result.kind is CanaryKind.TASK:
                 return replace(ended, asks_every_cell=True, due_at=now)
         return replace(
@@ -197,16 +222,23 @@ class PullProof:
         unknown = frozenset[str]() if has_asked_all else self.accused & {UNKNOWN_CELL}
         return (known - result.pulled) | unknown
 
-    def failed(self, cell_id: str, failure: StartFailure, now: float) -> "PullProof":
+    def failed(self, cell_id: str, failure: StartFailure, now: float, *, cause: Cause) -> "PullProof":
         """Note that an instance could not be created from a copy.
 
-        A failure that speaks against the registry, and those of two copies, make a canary due at once, unless
-        canaries fail already.
+        A failure that speaks against the registry, and those of two copies of two organizations, make a
+        canary due at once, unless canaries fail already. One that a canary has disproved lately is like that
+        of a copy.
+
+        Args:
+            cell_id: Empty where it is not known.
+            failure: What the cell said.
+            now: UTC seconds since 1970.
+            cause: The organization and the copy.
         """
         copies = self.failed_copies
-        if failure.blame is Blame.COPY:
-            copies |= {failure.detail}
-            if len(copies) < COPIES_THAT_ACCUSE:
+        if failure.blame is Blame.COPY or (failure.blame is Blame.REGISTRY and self._was_wrong(cause, now)):
+            copies = with_cause(copies, cause, most=COPIES_THAT_ACCUSE)
+            if spread(copies) < COPIES_THAT_ACCUSE:
                 return replace(self, failed_copies=copies)
         elif failure.blame is not Blame.REGISTRY:
             return self
@@ -218,10 +250,17 @@ class PullProof:
             said=f"{name_of(cell_id)}: {failure.detail}",
             accused=self.accused | {cell_id},
             failed_copies=copies,
+            accusers=with_cause(self.accusers, cause, most=COPIES_THAT_ACCUSE) | copies,
             due_at=now if self.failures == 0 else self.due_at,
             is_spoiled=True,
             is_spoiled_meanwhile=True,
         )
+
+    def _was_wrong(self, cause: Cause, now: float) -> bool:
+        """Whether a canary has lately disproved what apps of the same copy, or organization, had shown."""
+        lately = [known for known, at in self.disproved if 0 <= now - at < DISPROVED_FOR]
+        of_organization = {known.other for known in lately if known.one == cause.one}
+        return cause.other in {known.other for known in lately} or len(of_organization) >= WRONG_IMAGES
 
     def succeeded(self, cell_id: str, now: float) -> "PullProof":
         """Note that an instance runs from a copy; where its cell could not pull, a canary is due at once."""

@@ -156,7 +156,12 @@ class Reason(StrEnum):
     CIRCUIT_BREAKER_OPEN = (
         "circuit-breaker-open",
         _PENDING,
-        "too many migrations in a row failed; the detail names the last one",
+        "migrations of too many organizations and images in a row failed; the detail names the last one",
+    )
+    SIMILAR_MIGRATIONS_FAILED = (
+        "similar-migrations-failed",
+        _PENDING,
+        "too many migrations of its organization or to its copy failed in a row; the detail names the last",
     )
     CELLS_NOT_PROVEN = (
         "cells-not-proven",

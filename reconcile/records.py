@@ -12,6 +12,7 @@ from reconcile.errors import Conflict
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, TaskGuid
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid, Digest, ImageReference
+from reconcile.times import seconds_until
 
 JobId = NewType("JobId", str)
 
@@ -159,6 +160,12 @@ class CacheJob:
     failure: str = ""
     cache_guid: CacheGuid | None = None
     organization: str = ""
+
+    def seconds_until_due(self, now: float) -> float:
+        """Count the seconds for which it waits; 0 where the clock was set back since it was put off."""
+        if self.not_before is None or now < self.updated_at:
+            return 0.0
+        return seconds_until(self.not_before, now)
 
     @property
     def is_open(self) -> bool:

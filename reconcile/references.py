@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NewType, Self
 
 from reconcile.errors import Invalid
+from reconcile.foreign_text import cut, mask_login, split_login
 from reconcile.hosts import DOCKER_HUB, HUB_ALIASES, canonical_host, is_host
 from reconcile.reasons import Reason
 
@@ -21,6 +22,8 @@ CacheGuid = NewType("CacheGuid", str)
 """A random version-4 UUID, one per distinct image content."""
 
 MAX_PATH = 255
+MAX_DOMAIN = 300
+"""Characters of a host with its port; a name in DNS has at most 253."""
 _HEX_DIGITS = {"sha256": 64, "sha512": 128}
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -34,18 +37,19 @@ _BARE_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _CC_PATH = re.compile(r"[a-z0-9_\-./]{2,255}")
 _CC_TAG = re.compile(r"(?:[a-zA-Z0-9_\-.]{1,128}(?:@sha256:[a-z0-9]{64})?|sha256:[a-z0-9]{64})")
 
-# A login before the host, as in "https://user:password@host/path" and "user:password@host/path".
-_LOGIN = re.compile(r"(?<=//)[^/@]*@|^[^/@]*@(?=[^/]*/)")
-
 
 def without_login(text: str) -> str:
     """Make an image text fit for messages: mask a login in it, and cut it after 256 characters."""
-    text = _LOGIN.sub("***@", text)
-    return text if len(text) <= 256 else f"{text[:256]}…"
+    return cut(mask_login(text))
 
 
 def _quoted(text: str) -> str:
     return repr(without_login(text))
+
+
+def _part(part: str, text: str) -> str:
+    """Quote a part of a text; the whole text where it has a login, which may reach into any part."""
+    return _quoted(text if split_login(text)[1] else part)
 
 
 def _refusal(code: str, text: str, reason: str) -> Invalid:
@@ -171,17 +175,19 @@ def parse_image_reference(text: str) -> ImageReference:
         )
     if path != path.lower():
         raise _refusal(
-            "name-uppercase", text, f"has capitals in its repository {_quoted(path)}: it must be lower-case"
+            "name-uppercase",
+            text,
+            f"has capitals in its repository {_part(path, text)}: it must be lower-case",
         )
-    if not _DOMAIN.fullmatch(domain):
-        raise _refusal("invalid-format", text, f"has an illegal host {_quoted(domain)}")
+    if len(domain) > MAX_DOMAIN or not _DOMAIN.fullmatch(domain):
+        raise _refusal("invalid-format", text, f"has an illegal host {_part(domain, text)}")
     if not _PATH.fullmatch(path):
-        raise _refusal("invalid-format", text, f"has an illegal repository {_quoted(path)}")
+        raise _refusal("invalid-format", text, f"has an illegal repository {_part(path, text)}")
     if colon and not _TAG.fullmatch(tag):
         raise _refusal(
             "invalid-format",
             text,
-            f"has an illegal tag {_quoted(tag)}: letters, digits, '_', '.', '-', at most 128 of them",
+            f"has an illegal tag {_part(tag, text)}: letters, digits, '_', '.', '-', at most 128 of them",
         )
     if at and not _DIGEST.fullmatch(digest_text):
         raise _refusal("invalid-format", text, "has something after '@' that is no digest")
@@ -197,15 +203,28 @@ def parse_image_reference(text: str) -> ImageReference:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Rootfs:
     """A rootfs URI of a desired LRP or a task."""
 
     uri: str
 
+    def __repr__(self) -> str:
+        return f"Rootfs({str(self)!r})"
+
     def __str__(self) -> str:
         """Write the URI with a login in it masked; a user may have written one, and cells ignore it."""
-        return _LOGIN.sub("***@", self.uri)
+        return mask_login(self.uri)
+
+    @property
+    def login(self) -> str:
+        """A login in the URI, with the "@" after it; empty where there is none."""
+        return split_login(self.uri)[1]
+
+    def without_login(self) -> "Rootfs":
+        """Leave out a login in the URI: cells pull the same."""
+        scheme, _, rest = split_login(self.uri)
+        return Rootfs(f"{scheme}{rest}")
 
     @property
     def is_docker(self) -> bool:
@@ -239,11 +258,15 @@ def rootfs_from_image_text(text: str) -> Rootfs:
         tag = "latest"
     if not _CC_PATH.fullmatch(name):
         raise _refusal(
-            "invalid-format", text, f"has a repository {_quoted(name)} that Cloud Controller refuses"
+            "invalid-format",
+            text,
+            f"has a repository {_part(name, text)} that Cloud Controller refuses",
         )
     if (at or colon) and not _CC_TAG.fullmatch(tag):
         raise _refusal(
-            "invalid-format", text, f"has a tag or digest {_quoted(tag)} that Cloud Controller refuses"
+            "invalid-format",
+            text,
+            f"has a tag or digest {_part(tag, text)} that Cloud Controller refuses",
         )
     if tag.startswith("sha256:"):
         name, tag = f"{name}@sha256", tag.removeprefix("sha256:")

@@ -11,7 +11,7 @@ builder's flags, and how it reads an image); Go's flag package (how flags are wr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconcile.errors import Invalid
@@ -99,7 +99,7 @@ class StagedImage:
     Attributes:
         organization_guid: Empty where the task has no such metric tag.
         space_guid: Empty where the task has no such metric tag.
-        text: The image exactly as the user gave it.
+        text: The image exactly as the user gave it, which may hold a login.
         source: The canonical reference of what the builder reads in the text.
         credentials: For the source registry; None for anonymous reading.
         staged_at: Nanoseconds since 1970.
@@ -109,7 +109,7 @@ class StagedImage:
     app_guid: AppGuid
     organization_guid: str
     space_guid: str
-    text: str
+    text: str = field(repr=False)
     source: ImageReference
     credentials: Credentials | None
     staged_at: int

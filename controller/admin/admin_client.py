@@ -223,6 +223,10 @@ class AdminClient:
         """Let migrations resume although some have failed."""
         await self._call("ResetCircuitBreaker", pb.ResetCircuitBreakerRequest())
 
+    async def seal_anew(self) -> Row:
+        """Seal with the first journal key what an older one has sealed."""
+        return row_from_message(await self._call("SealAnew", pb.SealAnewRequest()))
+
     async def _list(self, call: str, request: Callable[[str], object], field: str) -> list[Row]:
         rows, token = list[Row](), ""
         while True:

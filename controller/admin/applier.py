@@ -34,7 +34,13 @@ MOST_FAILED_LOOKS = 5
 _ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
 """Ends at which an LRP runs from what it was to run from, perhaps with fewer instances."""
 
-_CANNOT_START = frozenset({Reason.CIRCUIT_BREAKER_OPEN, Reason.CACHE_REGISTRY_UNHEALTHY})
+_CANNOT_START = frozenset(
+    {
+        Reason.CIRCUIT_BREAKER_OPEN,
+        Reason.SIMILAR_MIGRATIONS_FAILED,
+        Reason.CACHE_REGISTRY_UNHEALTHY,
+    }
+)
 """Reasons for which an order leads nowhere for now."""
 
 _NEUTRAL = frozenset({Reason.CANCELLED, Phase.PREPARED.reason})

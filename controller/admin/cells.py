@@ -51,6 +51,7 @@ class Obstacles:
         breaker = self._breaker.circuit_breaker
         if breaker.is_open:
             found.append(f"the circuit breaker is open: {breaker}")
+        found += [f"set aside for now: {each}" for each in self._breaker.set_aside]
         return tuple(found)
 
 

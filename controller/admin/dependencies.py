@@ -77,12 +77,36 @@ class RunningDaemon:
     started_at: float = field(default_factory=time.time)
 
 
+class SealedCounts(Protocol):
+    """What has become of the sealed values of the database."""
+
+    @property
+    def values(self) -> int:
+        """How many there are."""
+
+    @property
+    def renewed(self) -> int:
+        """How many were sealed anew."""
+
+    @property
+    def unreadable(self) -> int:
+        """How many none of the keys opens."""
+
+
+class AdminSealing(Protocol):
+    """The sealed values of the database."""
+
+    async def seal_anew(self) -> SealedCounts:
+        """Seal with the first key what an older one has sealed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What brings records back that were lost."""
+    """What brings records back that were lost, and keeps those readable that are sealed."""
 
     adoption: Adoption
     backups: BackupReceiver
+    sealing: AdminSealing
 
 
 @dataclass(frozen=True, slots=True)

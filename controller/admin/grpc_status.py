@@ -7,9 +7,12 @@ import grpc
 import grpc.aio
 
 from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound, Unavailable
-from reconcile.foreign_text import one_line
+from reconcile.foreign_text import cut, one_line
 
 SYSTEM = "admin"
+
+_MAX_WIDE_DETAILS = 400
+"""Characters of details that are not all ASCII."""
 
 
 class BadRequest(Invalid):
@@ -40,6 +43,15 @@ _ERRORS: dict[grpc.StatusCode, type[DockerCacheError]] = {
 def status_of(error: DockerCacheError) -> grpc.StatusCode:
     """Choose the status that tells a caller what to do about an error."""
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def details_of(error: DockerCacheError) -> str:
+    """Write an error as the details of a status, which travel in a header of at most 8 KiB.
+
+    What is not ASCII takes up to twelve bytes there.
+    """
+    text = str(error)
+    return text if text.isascii() else cut(text, _MAX_WIDE_DETAILS)
 
 
 def error_from_status(error: grpc.aio.AioRpcError, *, attempt: str) -> DockerCacheError:

@@ -9,7 +9,7 @@ from typing import Protocol
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.actions import BeginMigration, CacheImage, Skip, UpdateLogin, VerifyImage
 from reconcile.causes import cause_of
-from reconcile.circuit_breaker import CircuitBreaker
+from reconcile.circuit_breaker import CircuitBreaker, SetAside
 from reconcile.instances import needed, running
 from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Goal
@@ -62,10 +62,14 @@ class ResettableBreaker(Protocol):
 
     @property
     def circuit_breaker(self) -> CircuitBreaker:
-        """The circuit breaker as it is now."""
+        """The circuit breaker of all migrations as it is now."""
+
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """The organizations and copies whose migrations wait, since too many of them failed."""
 
     def reset_circuit_breaker(self) -> None:
-        """Close the circuit breaker, so that migrations resume although some have failed."""
+        """Close all circuit breakers, so that migrations resume although some have failed."""
 
 
 class AdminWatcher(Protocol):
@@ -115,6 +119,7 @@ MAX_LRPS_READ = 5_000
 _DAEMON_WIDE_REASONS = frozenset(
     {
         Reason.CIRCUIT_BREAKER_OPEN,
+        Reason.SIMILAR_MIGRATIONS_FAILED,
         Reason.IN_FLIGHT_LIMIT,
         Reason.WAITING_FOR_RECOVERY,
         Reason.CELLS_NOT_PROVEN,

@@ -1,4 +1,4 @@
-"""Cuts lists into pages.
+"""Cuts lists into pages, by the number of their items and by the bytes of the messages that these become.
 
 The token of a page is the key of the last item before it. So no item is skipped or repeated when the list
 changes between two pages.
@@ -7,16 +7,23 @@ changes between two pages.
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from controller.admin.grpc_status import BadRequest
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 Key = tuple[float | str, ...]
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+LARGEST_BYTES = 2 * 1024 * 1024
+"""Bytes of a page; gRPC's clients take 4 MiB by default."""
+_FRAME = 8
+"""Bytes that each message may take beside its own: the number and the length of its field."""
 
 
 def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) -> tuple[list[T], str]:
@@ -33,6 +40,24 @@ def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) 
         raise _bad_token() from error
     chosen = rest[:limit]
     return chosen, token_from_key(key(chosen[-1])) if len(rest) > limit else ""
+
+
+def fitting(
+    items: Sequence[T], token: str, *, key: Callable[[T], Key], write: Callable[[T], M]
+) -> tuple[list[M], str]:
+    """Write the items of a page as messages, and return the token of the next page.
+
+    Of more bytes than a page has, the items that fit are written, and the next page starts after them. At
+    least one item is written.
+    """
+    written, size = list[M](), 0
+    for number, item in enumerate(items):
+        message = write(item)
+        size += message.ByteSize() + _FRAME
+        if written and size > LARGEST_BYTES:
+            return written, token_from_key(key(items[number - 1]))
+        written.append(message)
+    return written, token
 
 
 def page_size(size: int) -> int:

@@ -11,10 +11,11 @@ from controller.admin.dependencies import AdminDependencies
 from controller.admin.former_registries import former_registries, stored_in
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
-from controller.admin.pages import key_from_token, page, page_size, token_from_key
+from controller.admin.pages import Key, fitting, key_from_token, page, page_size, token_from_key
 from controller.admin.unhealthy import unhealthy_messages
 from protos.admin import admin_pb2 as pb
-from reconcile.records import CacheJob, JobId, JobState
+from reconcile.migrations import Migration
+from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState
 from reconcile.selection import Selection, owner_of
 
 LOOK_AGAIN = 0.5
@@ -45,6 +46,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             failures=circuit.failures,
             last=circuit.last_failure,
             retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
+            cell=circuit.only_cell,
         ),
         cache_registry=dependencies.cache.address,
         images=images,
@@ -59,6 +61,17 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         former_registries=former_registries(dependencies.cache, stored, daemon.watching.former_lrps),
         unhealthy_registries=await unhealthy_messages(daemon.health, dependencies.stored.records),
         certificate_warnings=daemon.certificates.warnings,
+        set_aside=[
+            pb.SetAside(
+                organization=each.organization,
+                cache_guid=each.image,
+                failures=each.breaker.failures,
+                last=each.breaker.last_failure,
+                retry_at=(each.breaker.opened_at or 0.0) + each.breaker.retry_after,
+                cell=each.breaker.only_cell,
+            )
+            for each in daemon.breaker.set_aside
+        ],
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})
@@ -71,19 +84,19 @@ async def cached_images(
     """List cached images, oldest first."""
     selection = messages.selection_from_message(pb.Filter(images=request.images))
     images = await dependencies.stored.records.list_images()
-    chosen, token = page(
-        [image for image in images if selection.matches_image([image.source])],
-        lambda image: (image.created_at, image.cache_guid),
-        size=request.page_size,
-        token=request.page_token,
-    )
+
+    def key(image: CachedImage) -> Key:
+        return image.created_at, image.cache_guid
+
+    matching = [image for image in images if selection.matches_image([image.source])]
+    chosen, token = page(matching, key, size=request.page_size, token=request.page_token)
     sources = await dependencies.stored.records.list_sources([image.platform_digest for image in chosen])
-    rows = [
-        messages.image_message(
-            image, dependencies.cache, sources.get(image.platform_digest, ())[:LISTED_SOURCES]
-        )
-        for image in chosen
-    ]
+
+    def write(image: CachedImage) -> pb.CachedImage:
+        shown = sources.get(image.platform_digest, ())[:LISTED_SOURCES]
+        return messages.image_message(image, dependencies.cache, shown)
+
+    rows, token = fitting(chosen, token, key=key, write=write)
     return pb.ListCachedImagesResponse(images=rows, next_page_token=token)
 
 
@@ -130,10 +143,13 @@ async def jobs(dependencies: AdminDependencies, request: pb.ListJobsRequest) -> 
     listed = await dependencies.stored.records.list_jobs(states)
     wanted = frozenset(resolve_guids(request.job_ids, [job.job_id for job in listed]))
     found = [job for job in listed if not wanted or job.job_id in wanted]
-    chosen, token = page(
-        found, lambda job: (-job.created_at, job.job_id), size=request.page_size, token=request.page_token
-    )
-    return pb.ListJobsResponse(jobs=[job_message(dependencies, job) for job in chosen], next_page_token=token)
+
+    def key(job: CacheJob) -> Key:
+        return -job.created_at, job.job_id
+
+    chosen, token = page(found, key, size=request.page_size, token=request.page_token)
+    rows, token = fitting(chosen, token, key=key, write=lambda job: job_message(dependencies, job))
+    return pb.ListJobsResponse(jobs=rows, next_page_token=token)
 
 
 def job_message(dependencies: AdminDependencies, job: CacheJob) -> pb.Job:
@@ -181,13 +197,13 @@ async def migrations(
     """List the LRPs that are being migrated, the earliest first."""
     listed = await dependencies.stored.journal.list_migrations()
     wanted = frozenset(resolve_guids(request.process_guids, [row.process_guid for row in listed]))
-    chosen, token = page(
-        [row for row in listed if not wanted or row.process_guid in wanted],
-        lambda row: (row.started_at, row.process_guid),
-        size=request.page_size,
-        token=request.page_token,
-    )
-    rows = [messages.migration_message(row) for row in chosen]
+
+    def key(row: Migration) -> Key:
+        return row.started_at, row.process_guid
+
+    found = [row for row in listed if not wanted or row.process_guid in wanted]
+    chosen, token = page(found, key, size=request.page_size, token=request.page_token)
+    rows, token = fitting(chosen, token, key=key, write=messages.migration_message)
     return pb.ListMigrationsResponse(migrations=rows, next_page_token=token)
 
 
@@ -217,15 +233,22 @@ async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> 
         limit=limit,
     )
     token = token_from_key((found.last,)) if found.last else ""
-    answer = [messages.app_message(row, owner_of(row.lrp)) for row in found.rows]
+    answer, token = fitting(
+        found.rows,
+        token,
+        key=lambda row: (row.lrp.process_guid,),
+        write=lambda row: messages.app_message(row, owner_of(row.lrp)),
+    )
     return pb.ListAppsResponse(apps=answer, next_page_token=token, unreadable=found.unreadable)
 
 
 async def audit(dependencies: AdminDependencies, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
     """List the entries of the audit log, the latest first."""
     entries = await dependencies.stored.entries.list_entries()
-    chosen, token = page(
-        entries, lambda entry: (-entry.number,), size=request.page_size, token=request.page_token
-    )
-    rows = [messages.audit_message(entry) for entry in chosen]
+
+    def key(entry: AuditEntry) -> Key:
+        return (-entry.number,)
+
+    chosen, token = page(entries, key, size=request.page_size, token=request.page_token)
+    rows, token = fitting(chosen, token, key=key, write=messages.audit_message)
     return pb.ListAuditResponse(entries=rows, next_page_token=token)

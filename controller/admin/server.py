@@ -4,10 +4,12 @@ Source: grpc.github.io/grpc/python (dynamic_ssl_server_credentials, grpc_health,
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -25,10 +27,15 @@ from reconcile.errors import Invalid
 
 log = structlog.get_logger(scope="admin")
 
+T = TypeVar("T")
+
 SERVICE = pb.DESCRIPTOR.services_by_name["Admin"].full_name
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of one message; plans come in as many as they have entries."""
+
+MAX_CONNECTIONS = 256
+"""At a time; further ones are closed at once. A command has one."""
 
 CLOSE_WITHIN = 1.0
 """Seconds that calls have to end when the daemon stops."""
@@ -61,6 +68,11 @@ async def serve_admin(
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE),
             ("grpc.so_reuseport", 0),  # a second daemon must not share the port
+            # Whoever reaches the port can connect to it: a connection must show soon that it is a caller's.
+            ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+            ("grpc.server_handshake_timeout_ms", 5_000),
+            ("grpc.max_connection_idle_ms", 120_000),
+            ("grpc.max_concurrent_streams", 100),
             # A caller whose connection died counts as one that hung up.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 10_000),
@@ -101,6 +113,9 @@ def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredent
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
     """Make credentials that follow the files: each new connection gets the present ones.
 
+    gRPC is told of them when they have changed, and not each time: it replaces what it has while other
+    connections are being made with it, which has ended the process.
+
     Raises:
         Invalid: The files are not a certificate with its key, and a CA certificate.
     """
@@ -112,6 +127,27 @@ def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([pair], tls.ca_cert_file.read_bytes())
 
     files = FileValue((tls.ca_cert_file, tls.cert_file, tls.key_file), make)
+    initial = files.current()
     return grpc.dynamic_ssl_server_credentials(
-        files.current(), files.current, require_client_authentication=True
+        initial,
+        only_changes(initial, files.current),  # type: ignore[arg-type] # the stubs lack None: no change
+        require_client_authentication=True,
     )
+
+
+def only_changes(initial: T, current: Callable[[], T]) -> Callable[[], T | None]:
+    """Return what gives a value when it is another one than the time before, and None otherwise.
+
+    Args:
+        initial: The value that is known already.
+        current: Gives the present value; may be called from any thread.
+    """
+    lock, known = threading.Lock(), initial
+
+    def change() -> T | None:
+        nonlocal known
+        with lock:
+            before, known = known, current()
+            return None if known is before else known
+
+    return change

@@ -15,11 +15,12 @@ from controller.admin import eviction_messages, messages, plan_messages, queries
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
-from controller.admin.grpc_status import BadRequest, status_of
+from controller.admin.grpc_status import BadRequest, details_of, status_of
 from controller.admin.planner import PlanCriteria
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
 from reconcile.errors import Denied, DockerCacheError, Invalid
+from reconcile.foreign_text import mask_logins
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.plan import Plan as ReconcilePlan
@@ -151,7 +152,10 @@ class Servicer(AdminServicer):
 
     async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.ApplyEvent]:
         """Plan restoring LRPs to their sources, and apply the plan at once."""
-        chosen = {name: list(getattr(request.filter, name)) for name in Selection.__slots__}
+        chosen = {
+            name: [mask_logins(text) for text in getattr(request.filter, name)]
+            for name in Selection.__slots__
+        }
         async with self._changing(context, "Restore", {"filter": chosen}):
             selection = await queries.resolve_selection(self._dependencies, request.filter)
             if selection.selects_all and not request.all:
@@ -192,7 +196,7 @@ class Servicer(AdminServicer):
     async def Evict(self, request: pb.EvictRequest, context: Context) -> AsyncIterator[pb.EvictedCopy]:
         """Delete copies that nothing uses, each by itself."""
         deleted = list[str]()
-        arguments = {"images": [name[:256] for name in request.images[:100]], "deleted": deleted}
+        arguments = {"images": [without_login(name) for name in request.images[:100]], "deleted": deleted}
         async with self._changing(context, "Evict", arguments):
             if not request.images:
                 raise BadRequest("which-copies", "name the copies that are to be deleted")
@@ -208,7 +212,8 @@ class Servicer(AdminServicer):
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other, and repair them where that is asked for."""
         copies, process = self._dependencies.copies, self._dependencies.daemon.process
-        arguments = {"images": list(request.images)[:100], **({"repair": True} if request.repair else {})}
+        names = [without_login(name) for name in request.images[:100]]
+        arguments = {"images": names, **({"repair": True} if request.repair else {})}
         async with self._changing(context, "Verify", arguments):
             if request.images:
                 images = await copies.find(request.images)
@@ -238,6 +243,14 @@ class Servicer(AdminServicer):
             parts = (part.content async for part in requests)
             replaced = await self._dependencies.recovery.backups.receive(parts)
             return pb.RestoreBackupResponse(replaced=str(replaced))
+
+    async def SealAnew(self, _: pb.SealAnewRequest, context: Context) -> pb.SealAnewResponse:
+        """Seal with the first journal key what an older one has sealed."""
+        async with self._changing(context, "SealAnew", {}):
+            sealed = await self._dependencies.recovery.sealing.seal_anew()
+            return pb.SealAnewResponse(
+                values=sealed.values, renewed=sealed.renewed, unreadable=sealed.unreadable
+            )
 
     async def Pause(self, _: pb.PauseRequest, context: Context) -> pb.PauseResponse:
         """Start no new work except what an operator asks for."""
@@ -291,7 +304,7 @@ async def _answering(context: Context) -> AsyncIterator[None]:
     try:
         yield
     except DockerCacheError as error:
-        await _abort(context, status_of(error), str(error))
+        await _abort(context, status_of(error), details_of(error))
     except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
         raise
     except Exception:

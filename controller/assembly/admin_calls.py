@@ -132,4 +132,4 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
         queue=queue.add,
         clock=opened.process.clock,
     )
-    return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart))
+    return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart), opened.store.sealing)

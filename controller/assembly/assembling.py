@@ -30,6 +30,7 @@ from controller.watcher import Watcher, WatcherDependencies
 from controller.wiring import pull_login, slots_of, slowest_transfer
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.live_facts import PassSources
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.observed import Rules
@@ -82,6 +83,7 @@ def assemble(
             process=process,
             slots=slots_of(config),
             limits=JobLimits(config.max_job_time, slowest_transfer(config)),
+            failed_bytes=FailedBytesBudget(config.max_failed_bytes_per_day),
         )
     )
     presence = PresenceLoop(

@@ -14,6 +14,7 @@ from reconcile.copying_ports import (
     ResolvedImage,
     Signatures,
 )
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.fairness import Slots
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.orders import Order
@@ -80,6 +81,7 @@ class CacherDependencies:
         cache: The names of copies in the private registry.
         sharing: Which sources may share a copy.
         listeners: Are told of each request for a copy, and of each job that has ended.
+        failed_bytes: Keeps copies from moving ever more bytes in vain.
         slots: How many jobs run at the same time, and whose.
         limits: How long a job may take.
     """
@@ -96,5 +98,6 @@ class CacherDependencies:
     listeners: JobListeners
     gate: JobGate
     process: Process
+    failed_bytes: FailedBytesBudget
     slots: Slots = Slots()  # noqa: RUF009 - a frozen value
     limits: JobLimits = JobLimits()

@@ -1,6 +1,7 @@
 """Runs one cache job: decides whether it may run now, makes an attempt, and saves the result."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from reconcile.copying_ports import CopiedImage
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
-from reconcile.records import MAX_ATTEMPTS, CachedImage, CacheJob, JobId, JobState, repaired_by
+from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
 
@@ -42,6 +43,9 @@ class JobRunner:
         """How often in a row the attempts at a job met a rate limit."""
         self._spent: dict[JobId, float] = {}
         """Seconds that the attempts at a job, and the waits between them, have taken."""
+        self._failed_bytes = dependencies.failed_bytes
+        self._moved_in_vain: dict[JobId, int] = {}
+        """The bytes that failed attempts at open jobs have moved."""
 
     async def run(self, job_id: JobId) -> float | None:
         """Run a job once, and return the seconds until it must run again; None when it has ended."""
@@ -52,11 +56,16 @@ class JobRunner:
             return PAUSE_CHECK_INTERVAL
         now = self._process.clock()
         is_hastened = self._requests.take_haste(job_id)
-        if job.not_before is not None and job.not_before > now and not is_hastened:
-            return job.not_before - now
-        if not await self._bindings.list_bindings(job_id):
+        if (seconds := job.seconds_until_due(now)) > 0 and not is_hastened:
+            return seconds
+        bindings = await self._bindings.list_bindings(job_id)
+        if not bindings:
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
             return None
+        if (seconds := self._seconds_until_affordable(bindings)) > 0 and not self._requests.is_ordered(
+            job_id
+        ):
+            return await self._wait_for_budget(job, seconds)
         if self._credentials.are_missing(job):
             return await self._wait_for_credentials(job)
         if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was postponed until now
@@ -68,6 +77,38 @@ class JobRunner:
     async def interrupt(self, job: CacheJob) -> None:
         """Put a job whose copy was interrupted back into the queue."""
         await self._save(job, JobState.QUEUED, failure="interrupted")
+
+    def _seconds_until_affordable(self, bindings: Sequence[Binding]) -> float:
+        return self._failed_bytes.seconds_until_allowed(_payers(bindings), self._process.monotonic())
+
+    async def _wait_for_budget(self, job: CacheJob, seconds: float) -> float:
+        """Let a job wait whose organization has had too many bytes moved in vain; it uses up no attempt."""
+        budget = self._failed_bytes.budget
+        failure = (
+            f"{ErrorCode.FAILED_BYTES}: copies of its organization moved {budget:,} bytes in vain in a day"
+        )
+        if job.failure != failure:
+            log.error(
+                "too-many-failed-bytes",
+                job=job.job_id,
+                source_image=str(job.source),
+                bytes=budget,
+                retry_after_s=round(seconds, 1),
+            )
+        not_before = self._process.clock() + seconds
+        await self._save(job, JobState.QUEUED, attempts=job.attempts, not_before=not_before, failure=failure)
+        for binding in await self._bindings.list_bindings(job.job_id):
+            self._listeners.postponed(binding.app_guid)
+        return seconds
+
+    async def _count_failed_bytes(self, job: CacheJob, error: DockerCacheError) -> None:
+        self._process.metrics.failed_bytes.inc(error.moved)
+        self._moved_in_vain[job.job_id] = self._moved_in_vain.get(job.job_id, 0) + error.moved
+        await self._charge(job, error.moved)
+
+    async def _charge(self, job: CacheJob, size: int) -> None:
+        payers = _payers(await self._bindings.list_bindings(job.job_id))
+        self._failed_bytes.add(payers, size, self._process.monotonic())
 
     async def _wait_for_credentials(self, job: CacheJob) -> float | None:
         """Wait for credentials that a restart has lost, and that the staging task or an LRP brings back."""
@@ -87,13 +128,16 @@ class JobRunner:
                 await asyncio.shield(self.interrupt(job))
             raise
         except Unavailable as error:
+            await self._count_failed_bytes(job, error)
             return await self._postpone_or_fail(job, error)
         except DockerCacheError as error:
+            await self._count_failed_bytes(job, error)
             await self._fail(job, f"{error.code}: {error.detail}")
             return None
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
+        await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
         self._forget(job)
         await self._report_cached(job, image, copied, self._process.monotonic() - started)
         return None
@@ -202,6 +246,7 @@ class JobRunner:
         """Forget how a job that has ended came to its end."""
         self._rate_limits.pop(job.job_id, None)
         self._spent.pop(job.job_id, None)
+        self._moved_in_vain.pop(job.job_id, None)
 
     async def _fail(self, job: CacheJob, failure: str) -> None:
         self._forget(job)
@@ -237,3 +282,8 @@ class JobRunner:
                 self._listeners.ended(binding.app_guid)
             else:
                 self._listeners.repair_ended(repaired)
+
+
+def _payers(bindings: Sequence[Binding]) -> frozenset[str]:
+    """Name those whom the bytes of a job are counted for: the organizations, or apps where none is known."""
+    return frozenset(binding.app_guid for binding in bindings)

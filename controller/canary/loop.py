@@ -12,15 +12,16 @@ import structlog
 from controller.backoff import Backoff, backoff
 from controller.process import Process
 from reconcile.errors import DockerCacheError
+from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials
-from reconcile.pull_proof import CanaryKind, CanaryResult, ProofState, PullProof
+from reconcile.pull_proof import LONGEST_PAUSE, CanaryKind, CanaryResult, ProofState, PullProof
 from reconcile.start_failures import StartFailure
 
 log = structlog.get_logger(scope="canary")
 
 PAUSES: Mapping[CanaryKind, Backoff] = {
     CanaryKind.TASK: backoff(1.0, 60.0),
-    CanaryKind.EVERY_CELL: backoff(5.0, 300.0),
+    CanaryKind.EVERY_CELL: backoff(5.0, LONGEST_PAUSE),
 }
 """Seconds until the next canary, by how many in a row have proven nothing."""
 
@@ -126,10 +127,12 @@ class CanaryLoop:
         """Whether a canary has shown that cells cannot pull."""
         return self._proof_of(placement_tags).state is ProofState.REFUTED
 
-    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+    def note_failure(
+        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
+    ) -> None:
         """Note that an instance could not be created from a copy."""
         before = self._proof_of(placement_tags)
-        after = before.failed(cell_id, failure, self._process.clock())
+        after = before.failed(cell_id, failure, self._process.clock(), cause=cause)
         if before.is_proven and not after.is_proven:
             log.error(
                 "cells-may-not-pull",
@@ -255,7 +258,9 @@ class UnaskedCells:
     def use_login(self, credentials: Credentials) -> None:
         """Keep nothing: cells are not asked."""
 
-    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+    def note_failure(
+        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
+    ) -> None:
         """Keep nothing: nothing could show that the cell was mended."""
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from controller.commands.tables import Row, clean
+from controller.commands.tables import Row
 from controller.commands.words import format_size
+from reconcile.foreign_text import shown
 from reconcile.migrations import Phase
 from reconcile.reasons import Reason
 
@@ -61,7 +62,7 @@ class ApplyBars:
             self._bars.remove_task(self._migrating.pop(guid))
         elif not is_over and row["state"] == "migrating":
             if bar is None:
-                name = clean(row["app_name"] or guid)
+                name = shown(row["app_name"] or guid)
                 bar = self._migrating[guid] = self._bars.add_task(f"  {name}", total=len(STEPS), what="")
             self._bars.update(bar, what=row["reason"])
             if row["reason"] in STEPS:
@@ -76,7 +77,7 @@ class ApplyBars:
             return
         if bar is None:
             bar = self._copying[job["job_id"]] = self._bars.add_task(
-                f"  {job['source']}", total=None, what=""
+                f"  {shown(job['source'])}", total=None, what=""
             )
         if progress is not None:
             done = progress["transferred_bytes"] + progress["skipped_bytes"]

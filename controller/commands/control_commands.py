@@ -91,6 +91,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ("daemon", daemon),
         ("mode", mode),
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
+        *(("set aside", _set_aside(each)) for each in row["set_aside"]),
         *([] if is_direct else _cells(row["cells"])),
         ("registry", f"{row['cache_registry']}: {stored}"),
         *_incomplete(row),
@@ -161,8 +162,23 @@ def _circuit_breaker(row: Row) -> str:
         return f"closed, {format_count(failures, 'failures')} in a row"
     wait = format_duration((row["retry_at"] or 0.0) - time.time())
     return (
-        f"OPEN: {format_count(failures, 'migrations')} in a row failed, the last: {row['last']}; "
-        f"one is tried in {wait}, `reset-circuit-breaker` closes it"
+        f"OPEN: {format_count(failures, 'migrations')} in a row failed{_where(row)}, "
+        f"the last: {row['last']}; one is tried in {wait}, `reset-circuit-breaker` closes it"
+    )
+
+
+def _where(row: Row) -> str:
+    return f", all on cell {row['cell']}" if row["cell"] else ""
+
+
+def _set_aside(row: Row) -> str:
+    """Describe an organization or a copy whose migrations wait."""
+    organization, copy = row["organization"], row["cache_guid"]
+    whose = " ".join(filter(None, (organization and f"organization {organization}", copy and f"copy {copy}")))
+    wait = format_duration((row["retry_at"] or 0.0) - time.time())
+    return (
+        f"{whose}: {format_count(row['failures'], 'migrations')} in a row failed{_where(row)}, "
+        f"the last: {row['last']}; one is tried in {wait}, all others go on"
     )
 
 
@@ -206,6 +222,8 @@ def resume(*, config_path: Path, output: Output) -> None:
 @output_option
 def reset_circuit_breaker(*, config_path: Path, output: Output) -> None:
     """Let migrations resume after too many failures.
+
+    Those of organizations and copies that are set aside by themselves resume as well.
 
     \b
     Example:

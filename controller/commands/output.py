@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from controller.commands.tables import Column, Row, clean, table_lines
+from controller.commands.tables import Column, Row, table_lines
 from controller.commands.words import format_count
+from reconcile.foreign_text import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,10 +111,11 @@ class Output:
 
     def pair_lines(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
         """Lay out names with their texts; a long text is wrapped between words on a terminal."""
+        pairs = [(shown(name), text) for name, text in pairs]
         indent = max((len(name) for name, _ in pairs), default=0) + 2
         lines = list[str]()
         for name, text in pairs:
-            first, *rest = self._wrapped(clean(text), indent)
+            first, *rest = self._wrapped(shown(text), indent)
             lines.append(f"{self.styled(name.ljust(indent), 'heading')}{first}".rstrip())
             lines += [" " * indent + line for line in rest]
         return lines
@@ -126,27 +128,27 @@ class Output:
 
     def finding(self, level: str, name: str, text: str, advice: str) -> None:
         """Write one finding of a check: level, name and text, with the advice below the text."""
-        heads = f"{level:<9}", f"{name:<16}"
+        heads = f"{shown(level):<9}", f"{shown(name):<16}"
         head = self.styled(heads[0], level) + self.styled(heads[1], "heading")
         indent = sum(map(len, heads))
-        first, *rest = self._wrapped(clean(text), indent)
+        first, *rest = self._wrapped(shown(text), indent)
         click.echo(head + first)
         for line in rest:
             click.echo(" " * indent + line)
-        for line in self._wrapped(clean(advice), indent) if advice else ():
+        for line in self._wrapped(shown(advice), indent) if advice else ():
             click.echo(" " * indent + self.styled(line, "advice"))
 
     def say(self, text: str = "", *, style: str = "") -> None:
         """Write a text for people, wrapped between words on a terminal; nothing with `--output json`."""
-        for line in () if self.is_json else self._wrapped(clean(text), 0):
+        for line in () if self.is_json else self._wrapped(shown(text), 0):
             click.echo(self.styled(line, style))
 
     def note(self, text: str) -> None:
         """Write a line for people to standard error, also with `--output json`."""
         if "bars" in self.__dict__:
-            self.bars.print(clean(text), soft_wrap=True, markup=False, emoji=False)
+            self.bars.print(shown(text), soft_wrap=True, markup=False, emoji=False)
         else:
-            click.echo(clean(text), err=True)
+            click.echo(shown(text), err=True)
 
     def styled(self, text: str, style: str) -> str:
         """Style a text when standard output has colours."""

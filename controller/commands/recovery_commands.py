@@ -1,4 +1,4 @@
-"""The commands for a lost database: backup, restore-backup, rebuild."""
+"""The commands for what is stored: backup, restore-backup, rebuild, seal-anew."""
 
 import asyncio
 import time
@@ -216,3 +216,24 @@ def rebuild(*, config_path: Path, is_direct: bool, output: Output, accept_unseal
         verb = "stays" if left == 1 else "stay"
         detail = f"{left} of {format_count(len(rows), 'copies')} {verb} unknown"
         raise DockerCacheError("store", "copies-unknown", detail)
+
+
+@click.command("seal-anew")
+@config_option
+@output_option
+def seal_anew(*, config_path: Path, output: Output) -> None:
+    """Seal stored logins with the newest journal key.
+
+    The first key in `journal_key_file` seals, and all of them open. Whenever the daemon starts, and so after
+    SIGHUP, it seals anew what an older key has sealed. This command lets it do so again. `doctor` says which
+    keys are still needed.
+
+    \b
+    Example:
+      diego-docker-cache seal-anew
+    """
+    row = call(Target(config_path), lambda client: client.seal_anew())
+    if output.is_json:
+        output.json_lines([row])
+    left = f"; no key of the daemon opens {row['unreadable']:,}" if row["unreadable"] else ""
+    output.say(f"sealed {row['renewed']:,} of {format_count(row['values'], 'values')} anew{left}")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconcile.foreign_text import shown
+
 Row = Mapping[str, Any]
 
 GAP = "  "
@@ -89,13 +91,8 @@ def table_lines(
     return lines
 
 
-def clean(text: str) -> str:
-    """Replace what a terminal would obey or a line would break at: texts come from tenants too."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
-
-
 def _size(column: Column, rows: Sequence[Row]) -> _SizedColumn:
-    cells = [clean(column.text(row)) for row in rows]
+    cells = [shown(column.text(row)) for row in rows]  # texts come from tenants too
     return _SizedColumn(column, cells, max(len(column.name), *map(_width, cells)))
 
 

@@ -149,6 +149,9 @@ class Config(AdminConfig):
     """Number of layers of one image that are copied at the same time."""
     max_image_bytes: Size = 50 << 30
     """Size above which an image is not cached."""
+    max_failed_bytes_per_day: Size = 100 << 30
+    """Bytes that copies for one organization may move in vain in a day. After that its copies wait: what
+    failed copies leave in the private registry lies there until its garbage collection."""
     max_layers: int = Field(default=500, ge=1)
     """Number of layers above which an image is not cached."""
     registry_timeout: Duration = 60.0
@@ -205,15 +208,16 @@ class Config(AdminConfig):
     """Whether the routes of an LRP are removed, and `drain_delay` is waited for, before the LRP itself is
     removed while its bridge serves. They are given back when the LRP is not removed after all."""
     max_consecutive_failures: int = Field(default=3, ge=1)
-    """Number of failed migrations in a row that opens the circuit breaker. While it is open, no migration is
-    started."""
+    """Number of failed migrations in a row, no two of them of one organization or to one copy, that opens the
+    circuit breaker. While it is open, no migration is started. So many of one organization, or to one copy,
+    keep only those like them from being started."""
     circuit_retry_after: Duration = 600.0
     """Time after which an open circuit breaker lets one migration through as a test. Signal USR1 closes it at
     once."""
     restore_after: Duration | None = None
-    """Time for which the private registry must be unreachable before LRPs are migrated back to their sources,
-    and for which it must be reachable again before they are migrated to their copies again. When it is
-    absent, LRPs are not migrated back because of an unreachable registry."""
+    """Time for which the private registry must be unreachable, by the daemon's own probes, before LRPs
+    are migrated back to their sources, and for which it must be reachable again before they are migrated to
+    their copies again. When it is absent, LRPs are not migrated back because of an unreachable registry."""
     workers: int = Field(default=8, ge=1, le=128)
     """Number of passes, each over one LRP, that run at the same time."""
     cloud_controller_sync_grace: Duration = Field(default=180.0, ge=130.0)

@@ -20,7 +20,7 @@ def parse_duration(value: object) -> float:
     """
     if not isinstance(value, str) or not _DURATION.fullmatch(value):
         raise ValueError('write a duration with its unit, such as "30s", "250ms" or "1m30s"')
-    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([0-9.]+)(ms|s|m|h)", value))
+    return sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"(?<![0-9.])([0-9.]+)(ms|s|m|h)", value))
 
 
 def format_duration(seconds: float) -> str:

@@ -10,13 +10,16 @@ from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.recorded_registries import made_in, others
 from controller.store.cipher import cipher_from_key
 from controller.store.inspection import check_schema, recorded_registries
-from controller.store.location import path_from_url
+from controller.store.location import is_there, path_from_url
 from controller.store.lock import find_holder
+from controller.store.sealing import count_key_uses
 from reconcile.errors import DockerCacheError, ErrorCode
 
 DATABASE = "database"
 
 MAKE_KEY = "make a key with `openssl rand -base64 32 | tr '+/' '-_'`"
+
+KEEP_FOR_NOTES = "older keys can go a week after the new one came, when the notes beside copies have it too"
 
 LEAST_FREE = 100 << 20
 """Bytes."""
@@ -39,6 +42,9 @@ async def check_database(config: Config) -> Findings:
         else:
             yield problem(DATABASE, f"{directory} is no directory", "name another file in database_url")
     yield await asyncio.to_thread(_judge_key, config.journal_key_file)
+    if path is not None and config.journal_key_file is not None:
+        for finding in await asyncio.to_thread(_judge_sealed, path, config.journal_key_file):
+            yield finding
 
 
 def _nearest(path: Path) -> Path:
@@ -110,3 +116,31 @@ def _judge_key(path: Path | None) -> Finding:
         advice = f"{MAKE_KEY}; keep the old one beside it while it is needed"
         return problem(DATABASE, f"journal_key_file {path} holds no Fernet key", advice)
     return ok(DATABASE, f"journal_key_file {path} holds a key")
+
+
+def _judge_sealed(path: Path, key_file: Path) -> list[Finding]:
+    """Say which journal keys are still needed; nothing where another check says what is wrong."""
+    try:
+        uses = count_key_uses(path, read_secret(key_file).encode()) if is_there(path) else None
+    except (DockerCacheError, UnicodeError, ValueError):
+        return []
+    if uses is None:
+        return []
+    found: list[Finding] = []
+    needed = [
+        f"{count:,} by key {place}" for place, count in enumerate(uses.by_place, 1) if count and place > 1
+    ]
+    if needed:
+        text = f"values in {path} are still sealed by older keys of {key_file}: {', '.join(needed)}"
+        advice = "keep these keys: the daemon seals such values with key 1 when it starts, or by `seal-anew`"
+        found.append(warning(DATABASE, text, advice))
+    elif len(uses.by_place) > 1:
+        text = f"all {sum(uses.by_place):,} sealed values are sealed by key 1 of {key_file}: {KEEP_FOR_NOTES}"
+        found.append(ok(DATABASE, text))
+    if uses.unreadable:
+        text = f"{uses.unreadable:,} values in {path} are sealed by no key of {key_file}"
+        advice = (
+            "write the key that sealed them below the others again: logins and open migrations are in them"
+        )
+        found.append(problem(DATABASE, text, advice))
+    return found

@@ -1,11 +1,10 @@
 """Defines findings: one line that says what a check found, and one that says what to do."""
 
-import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 
-_LOGIN = re.compile(r"(?<=//)[^/\s@]*@")
+from reconcile.foreign_text import mask_logins, shown
 
 
 class Level(StrEnum):
@@ -65,4 +64,4 @@ def without_login(address: str) -> str:
 
 def _line(text: str) -> str:
     """Make one line of a text, without logins in URLs."""
-    return _LOGIN.sub("***@", " ".join(text.split()))
+    return mask_logins(" ".join(shown(text).split()))

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from typing import Protocol
 
+from controller.registry.http.bounded_json import check_cost
 from controller.registry.oci.manifests import DOCKER_MANIFEST, Descriptor, Manifest
 from reconcile.errors import ErrorCode, Invalid
 from reconcile.references import Digest
@@ -213,8 +214,9 @@ def _compression_in(start: bytes) -> str:
 def _diff_ids(raw: bytes) -> list[str] | None:
     """Read the digests of the layers' archives from a config; None when it is no config of an image."""
     try:
+        check_cost(raw)
         document = json.loads(raw.decode("utf-8", errors="replace"))
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     if not isinstance(document, dict):
         return None

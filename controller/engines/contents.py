@@ -20,6 +20,7 @@ from controller.registry.oci.results import ManifestHead
 from controller.threads import Cancellation, in_parallel
 from reconcile.copying_ports import ResolvedImage
 from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
+from reconcile.foreign_text import one_line
 from reconcile.references import Digest, ImageReference
 
 _DEEPEST = 3
@@ -115,11 +116,11 @@ def resolve(
         return ResolvedImage(asked, document.digest, document.digest)
     chosen = _choose(source, document, wanted, deepest=_DEEPEST)
     if chosen is None:
-        offered = {str(each.platform) for each in _images(document) if each.platform}
+        offered = sorted({str(each.platform) for each in _images(document) if each.platform} - {""})
         raise Invalid(
             "registry",
             "no-platform",
-            f"{asked} has no {wanted} image, but: {', '.join(sorted(offered - {''})) or 'none'}; "
+            f"{asked} has no {wanted} image, but: {one_line(', '.join(offered)) or 'none'}; "
             "cells of this platform refuse it from its source as well",
         )
     return ResolvedImage(asked, document.digest, chosen)

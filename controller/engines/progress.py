@@ -1,7 +1,11 @@
 """Counts the bytes and retries of a copy; the threads of the copy write the counts, others read them."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from reconcile.errors import DockerCacheError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,22 @@ class ProgressMeter:
     def __init__(self) -> None:
         self.has_company = False
         self._lock = threading.Lock()
-        self._total = self._transferred = self._skipped = self._retries = 0
+        self._total = self._transferred = self._skipped = self._retries = self._moved = 0
 
     def read(self) -> CopyProgress:
         """Return the current counts."""
         with self._lock:
             return CopyProgress(self._total, self._transferred, self._skipped, self._retries)
+
+    @contextmanager
+    def telling_errors(self) -> Iterator[None]:
+        """Note in the error that ends the block how many bytes were moved until then, also in vain."""
+        try:
+            yield
+        except DockerCacheError as error:
+            with self._lock:
+                error.moved = self._moved
+            raise
 
     def set_total(self, size: int) -> None:
         """Set the total number of bytes."""
@@ -47,6 +61,7 @@ class ProgressMeter:
         """Count bytes that were copied; a negative size takes back the bytes of an attempt that failed."""
         with self._lock:
             self._transferred += size
+            self._moved += max(0, size)
 
     def add_skipped(self, size: int) -> None:
         """Count bytes that need not be copied."""

@@ -75,7 +75,7 @@ class RegistryCopy(BaseEngine):
             Invalid: The source serves something that cannot be copied faithfully, or that cells refuse;
                 nothing is visible under the target.
         """
-        with self._metered(target) as meter:
+        with self._metered(target) as meter, meter.telling_errors():
             context = self._context(image, target, credentials, meter=meter, reader=reader)
             return await self._copy(context, image, state, reader)
 

@@ -15,6 +15,7 @@ from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.notes import CopyNote, note_of
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest
+from reconcile.times import seconds_until
 
 log = structlog.get_logger(scope="notes")
 
@@ -48,7 +49,7 @@ class NotedCopies(Protocol):
     """The records of which copies have notes."""
 
     async def list_due(
-        self, *, made_before: float, noted_before: float, limit: int
+        self, *, made_before: float, noted_before: float, now: float, limit: int
     ) -> tuple[tuple[CachedImage, bool], ...]:
         """List copies whose notes are due, each with whether its source needs a login, as far as is known."""
 
@@ -78,10 +79,13 @@ class NoteWriter:
     async def _write_due(self) -> float:
         """Write the notes that are due, and return the seconds until the next look."""
         now, refusals = self._process.clock(), 0
-        self._refused = {guid: until for guid, until in self._refused.items() if until > now}
+        self._refused = {
+            guid: until for guid, until in self._refused.items() if seconds_until(until, now) > 0
+        }
         due = await self._copies.list_due(
             made_before=now - self._after,
             noted_before=now - WRITE_AGAIN_AFTER,
+            now=now,
             limit=_BATCH + len(self._refused),
         )
         for image, needs_login in due:

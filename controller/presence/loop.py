@@ -21,6 +21,7 @@ from reconcile.missing_copies import seen
 from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId
 from reconcile.references import CacheGuid
 from reconcile.start_failures import start_failure
+from reconcile.times import age_of
 
 log = structlog.get_logger(scope="presence")
 
@@ -320,7 +321,7 @@ class PresenceLoop:
                 self._queue_lrps(cache_guid)
         elif cache_guid in self._incomplete and not check.missing_since:
             since = self._incomplete[cache_guid].missing_since
-            log.info("copy-is-complete-again", cache_image=target, after_s=round(now - since))
+            log.info("copy-is-complete-again", cache_image=target, after_s=round(age_of(since, now)))
         return check
 
     def _schedule_if_used(self, check: CopyCheck, now: float) -> None:

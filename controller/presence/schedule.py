@@ -73,6 +73,7 @@ class Schedule:
         self._due_at: dict[CacheGuid, float] = {}
         self._blobs_due_at: dict[CacheGuid, float] = {}
         self._no_blobs_before = 0.0
+        self._now = 0.0
 
     def __len__(self) -> int:
         return len(self._due_at)
@@ -92,12 +93,16 @@ class Schedule:
     def looked(self, check: CopyCheck, now: float) -> None:
         """Take over when a copy was last looked for. A time in the future is none: the clock was changed."""
         guid = check.cache_guid
-        self._due_at[guid] = min(check.checked_at, now) + self._varied(self._intervals.copies)
-        self._blobs_due_at[guid] = min(check.blobs_checked_at, now) + self._varied(self._intervals.blobs)
+        seen, blobs_seen = (at if at <= now else 0.0 for at in (check.checked_at, check.blobs_checked_at))
+        self._due_at[guid] = seen + self._varied(self._intervals.copies)
+        self._blobs_due_at[guid] = blobs_seen + self._varied(self._intervals.blobs)
         heapq.heappush(self._due, (self._due_at[guid], guid))
 
     def next_look(self, now: float) -> DueLook | None:
         """Return the look that is due first; None when no copy is in use."""
+        if now < self._now:
+            self._set_back(self._now - now)
+        self._now = now
         while self._due:
             at, guid = self._due[0]
             if self._due_at.get(guid) == at:
@@ -105,6 +110,15 @@ class Schedule:
                 return DueLook(guid, CheckDepth.BLOBS if is_blobs_due else CheckDepth.MANIFEST, at - now)
             heapq.heappop(self._due)  # it is not in use any more, or was looked for since
         return None
+
+    def _set_back(self, seconds: float) -> None:
+        """Keep what is due as far away as it was, since the clock was set back."""
+        self._no_blobs_before -= seconds
+        for guid in self._due_at:
+            self._due_at[guid] -= seconds
+            self._blobs_due_at[guid] -= seconds
+        self._due = [(at, guid) for guid, at in self._due_at.items()]
+        heapq.heapify(self._due)
 
     def pause_after(self, depth: CheckDepth, now: float) -> float:
         """Return the seconds until another look may follow, with jitter.

@@ -15,6 +15,7 @@ from controller.store.tables import (
     reservations,
 )
 from reconcile.errors import Conflict, NotFound
+from reconcile.foreign_text import reason_text
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_digest
 from reconcile.trust import BlobHolder, ContentProof, Reader, Standing, standing_of
@@ -262,6 +263,6 @@ def _image(row: RowMapping) -> CachedImage:
         needs_verification_since=row["since"] or 0.0,
         registry=row["registry"],
         missing_since=row["missing_since"] or 0.0,
-        missing=row["missing"] or "",
+        missing=reason_text(row["missing"] or ""),
         lost_since=row["lost_since"] or 0.0,
     )

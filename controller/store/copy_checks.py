@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 from controller.store import cached_images
 from controller.store.database import Database
 from controller.store.tables import copy_checks, images
+from reconcile.foreign_text import reason_text
 from reconcile.records import CopyCheck
 from reconcile.references import CacheGuid
 
@@ -46,7 +47,7 @@ class SqlCopyChecks:
         def save(connection: Connection) -> None:
             if cached_images.find(connection, check.cache_guid) is None:
                 return
-            row = asdict(check) | {"unused_since": 0.0}
+            row = asdict(check) | {"unused_since": 0.0, "missing": reason_text(check.missing)}
             seen = {name: value for name, value in row.items() if name not in {"unused_since", "noted_at"}}
             saved = insert(copy_checks).values(row)
             connection.execute(
@@ -72,4 +73,4 @@ class SqlCopyChecks:
 
 
 def _check(row: RowMapping) -> CopyCheck:
-    return CopyCheck(**row)
+    return CopyCheck(**{**row, "missing": reason_text(row["missing"])})

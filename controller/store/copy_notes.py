@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, not_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import cached_images, tables
@@ -21,7 +21,7 @@ class SqlCopyNotes:
         self._database = database
 
     async def list_due(
-        self, *, made_before: float, noted_before: float, limit: int
+        self, *, made_before: float, noted_before: float, now: float, limit: int
     ) -> tuple[tuple[CachedImage, bool], ...]:
         """List copies whose notes were never written, or were written long ago, the oldest notes first.
 
@@ -32,7 +32,10 @@ class SqlCopyNotes:
         due = (
             select(tables.images.c.cache_guid)
             .outerjoin(_checks, _checks.c.cache_guid == tables.images.c.cache_guid)
-            .where(tables.images.c.created_at < made_before, noted_at < noted_before)
+            .where(
+                not_(tables.images.c.created_at.between(made_before, now)),  # nor by a clock that was ahead
+                not_(noted_at.between(noted_before, now)),
+            )
             .order_by(noted_at, tables.images.c.created_at)
             .limit(limit)
         )

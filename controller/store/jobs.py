@@ -7,6 +7,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import bindings, cached_images, tables
 from reconcile.errors import Conflict, Invalid, NotFound
+from reconcile.foreign_text import reason_text
 from reconcile.reasons import reason_from_text
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, check_change
 from reconcile.references import CacheGuid, Digest, ImageReference
@@ -131,7 +132,7 @@ def _row(job: CacheJob) -> Mapping[str, object]:
         "needs_credentials": job.needs_credentials,
         "attempts": job.attempts,
         "not_before": job.not_before,
-        "failure": job.failure,
+        "failure": reason_text(job.failure),
         "cache_guid": job.cache_guid,
         "organization": job.organization,
     }
@@ -149,7 +150,7 @@ def _job(row: RowMapping) -> CacheJob:
         needs_credentials=row["needs_credentials"],
         attempts=row["attempts"],
         not_before=row["not_before"],
-        failure=row["failure"],
+        failure=reason_text(row["failure"]),
         cache_guid=None if guid is None else CacheGuid(guid),
         organization=row["organization"],
     )

@@ -1,8 +1,8 @@
 """Keeps the journal of open migrations: encrypted in the database with a key, in memory without one.
 
 Only the process GUID of a migrated LRP and the state of its migration are in plain text. The first key
-encrypts and all keys decrypt, so a key is rotated by writing a new one above it. Rows are short-lived: the
-old key can be removed when no row from its time is left.
+encrypts and all keys decrypt, so a key is rotated by writing a new one above it; `sealing` encrypts anew what
+an older key has encrypted.
 """
 
 from cryptography.fernet import InvalidToken, MultiFernet
@@ -13,6 +13,7 @@ from controller.store.database import Database
 from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from controller.store.tables import migrations
 from reconcile.errors import Invalid
+from reconcile.foreign_text import reason_text
 from reconcile.lrps import ProcessGuid
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import reason_from_text
@@ -112,7 +113,7 @@ class SqlJournal:
             "entered_at": migration.entered_at,
             "ended": "" if migration.ended is None else migration.ended.value,
             "instance_guids": " ".join(sorted(migration.instance_guids)),
-            "detail": migration.detail,
+            "detail": reason_text(migration.detail),
             "is_stopgap": migration.is_stopgap,
             "retired_at": migration.retired_at,
             "drained_at": migration.drained_at,
@@ -149,7 +150,7 @@ class SqlJournal:
             entered_at=row["entered_at"],
             ended=reason_from_text(row["ended"]) if row["ended"] else None,
             instance_guids=frozenset((row["instance_guids"] or "").split()),
-            detail=row["detail"] or "",
+            detail=reason_text(row["detail"] or ""),
             is_stopgap=row["is_stopgap"],
             retired_at=row["retired_at"],
             drained_at=row["drained_at"],

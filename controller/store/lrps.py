@@ -7,6 +7,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import tables
+from reconcile.foreign_text import reason_text
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason, reason_from_text
 from reconcile.records import LrpRecord
@@ -53,7 +54,7 @@ def save(connection: Connection, record: LrpRecord) -> None:
         "cache_guid": record.cache_guid,
         "rounds": record.rounds,
         "reason": record.reason,
-        "detail": record.detail,
+        "detail": reason_text(record.detail),
         "updated_at": record.updated_at,
     }
     connection.execute(
@@ -81,6 +82,6 @@ def _record(row: RowMapping) -> LrpRecord:
         cache_guid=None if guid is None else CacheGuid(guid),
         rounds=row["rounds"],
         reason=reason_from_text(row["reason"]),
-        detail=row["detail"],
+        detail=reason_text(row["detail"]),
         updated_at=row["updated_at"],
     )

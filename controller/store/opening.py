@@ -25,6 +25,7 @@ from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
+from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Store:
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
     login_keys: tuple[bytes, ...] = field(repr=False)
+    sealing: Sealing
     path: Path | None = None
     restored: Restored | None = None
 
@@ -95,15 +97,18 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
     login_keys = _login_keys(journal_key)
     if journal_key is None:
         database.transact(proofs.forget_logins)
+    sources = SqlOriginalSources(database, cipher)
+    database.transact(sources.hide_logins)
     return Store(
         SqlRecords(database),
         _journal(database, cipher),
-        SqlOriginalSources(database, cipher),
+        sources,
         SqlOperations(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlContentProofs(database),
         login_keys,
+        Sealing(database, journal_key),
         path,
         restored,
     )

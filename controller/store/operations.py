@@ -1,17 +1,22 @@
 """Keeps what operators asked for and did: the pause, the pinned apps and the audit log."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
 from controller.store.tables import audit, pins, settings
+from reconcile.foreign_text import cut, reason_text
 from reconcile.lrps import AppGuid
 from reconcile.records import AuditEntry
 
 KEPT_ENTRIES = 10_000
 """Number of entries of the audit log that are kept."""
+
+MAX_ARGUMENTS = 16_384
+"""Characters of the arguments that an entry shows; more are never noted."""
 
 _PAUSED = "paused"
 
@@ -57,10 +62,10 @@ class SqlOperations:
         """Save what an operator did, and delete the oldest entries beyond the kept number."""
         row = {
             "at": entry.at,
-            "caller": entry.caller,
+            "caller": reason_text(entry.caller),
             "call": entry.call,
             "arguments": entry.arguments,
-            "outcome": entry.outcome,
+            "outcome": reason_text(entry.outcome),
         }
 
         def add(connection: Connection) -> None:
@@ -75,6 +80,12 @@ class SqlOperations:
 
         def read(connection: Connection) -> tuple[AuditEntry, ...]:
             rows = connection.execute(select(audit).order_by(audit.c.number.desc())).mappings()
-            return tuple(AuditEntry(**row) for row in rows)
+            return tuple(_bounded(AuditEntry(**row)) for row in rows)
 
         return await self._database.read(read)
+
+
+def _bounded(entry: AuditEntry) -> AuditEntry:
+    """Bound what an earlier version noted without a bound."""
+    caller, outcome = reason_text(entry.caller), reason_text(entry.outcome)
+    return replace(entry, caller=caller, arguments=cut(entry.arguments, MAX_ARGUMENTS), outcome=outcome)

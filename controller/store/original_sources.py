@@ -1,10 +1,16 @@
-"""Keeps what LRPs ran from before their migration; logins are encrypted with the journal key, or not kept."""
+"""Keeps what LRPs ran from before their migration; logins are encrypted with the journal key, or not kept.
+
+A rootfs may hold a login too, since its user may have written one in front of the host. Then the whole URI is
+encrypted beside the login, and the column has the URI without it, from which cells pull the same.
+"""
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 from cryptography.fernet import InvalidToken, MultiFernet
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
@@ -38,19 +44,31 @@ class SqlOriginalSources:
 
     async def save_original_source(self, original_source: OriginalSource) -> None:
         """Save an LRP's original source in place of an earlier one."""
+        await self._database.write(lambda connection: self._save(connection, original_source))
+
+    def hide_logins(self, connection: Connection) -> None:
+        """Hide the logins in rootfs that an earlier version wrote as they were."""
+        with_login = select(original_sources).where(original_sources.c.rootfs.contains("@"))
+        for row in connection.execute(with_login).mappings().all():
+            rootfs, sealed = Rootfs(row["rootfs"]), row["credentials"]
+            if rootfs.login and (sealed is None or self._is_open(sealed)):
+                self._save(connection, replace(self._original_source(row), rootfs=rootfs))
+            elif rootfs.login:  # what another key may still open is not overwritten
+                found = original_sources.c.process_guid == row["process_guid"]
+                plain = rootfs.without_login().uri
+                connection.execute(update(original_sources).where(found).values(rootfs=plain))
+
+    def _save(self, connection: Connection, original_source: OriginalSource) -> None:
         row = {
             "process_guid": original_source.process_guid,
             "cache_guid": original_source.cache_guid,
-            "rootfs": original_source.rootfs.uri,
+            "rootfs": original_source.rootfs.without_login().uri,
             "needs_credentials": original_source.needs_credentials,
-            "credentials": self._sealed(original_source.credentials),
+            "credentials": self._sealed(original_source),
         }
-        saved = (
-            insert(original_sources)
-            .values(row)
-            .on_conflict_do_update(index_elements=[original_sources.c.process_guid], set_=row)
-        )
-        await self._database.write(lambda connection: connection.execute(saved))
+        saved = insert(original_sources).values(row)
+        key = [original_sources.c.process_guid]
+        connection.execute(saved.on_conflict_do_update(index_elements=key, set_=row))
 
     def _find(self, connection: Connection, process_guid: ProcessGuid) -> OriginalSource | None:
         return self._find_many(connection, (process_guid,)).get(process_guid)
@@ -63,25 +81,42 @@ class SqlOriginalSources:
         return {each.process_guid: each for each in found}
 
     def _original_source(self, row: RowMapping) -> OriginalSource:
+        plain = Rootfs(row["rootfs"])
+        rootfs, credentials = self._opened(row["credentials"], plain)
         return OriginalSource(
             ProcessGuid(row["process_guid"]),
             CacheGuid(row["cache_guid"]),
-            Rootfs(row["rootfs"]),
+            rootfs,
             needs_credentials=row["needs_credentials"],
-            credentials=self._opened(row["credentials"]),
+            credentials=credentials,
         )
 
-    def _sealed(self, credentials: Credentials | None) -> bytes | None:
-        if credentials is None or self._cipher is None:
+    def _sealed(self, original_source: OriginalSource) -> bytes | None:
+        """Encrypt the login, and a URI that holds one; None where there is nothing to hide, or no key."""
+        login, uri = original_source.credentials, original_source.rootfs.uri
+        if self._cipher is None or (login is None and not original_source.rootfs.login):
             return None
-        content = json.dumps([credentials.username, credentials.password.value])
-        return self._cipher.encrypt(content.encode())
+        pair = None if login is None else [login.username, login.password.value]
+        content = {"login": pair, "rootfs": uri} if original_source.rootfs.login else pair
+        return self._cipher.encrypt(json.dumps(content).encode())
 
-    def _opened(self, content: bytes | None) -> Credentials | None:
-        if content is None or self._cipher is None:
+    def _opened(self, sealed: bytes | None, plain: Rootfs) -> tuple[Rootfs, Credentials | None]:
+        """Decrypt the rootfs and the login; the plain rootfs without a login where none of the keys fits."""
+        content = None if sealed is None else self._decrypted(sealed)
+        if content is None:
+            return plain, None
+        rootfs = Rootfs(content["rootfs"]) if isinstance(content, dict) else plain
+        pair = content["login"] if isinstance(content, dict) else content
+        return rootfs, None if pair is None else Credentials(pair[0], Secret(pair[1]))
+
+    def _is_open(self, sealed: bytes) -> bool:
+        return self._decrypted(sealed) is not None
+
+    def _decrypted(self, sealed: bytes) -> Any:
+        """Decrypt what only this program can have sealed; None where none of the keys fits."""
+        if self._cipher is None:
             return None
         try:
-            username, password = json.loads(self._cipher.decrypt(content))
+            return json.loads(self._cipher.decrypt(sealed))
         except InvalidToken:
             return None
-        return Credentials(username, Secret(password))

@@ -30,6 +30,8 @@ IMAGE_LENGTH = 1024  # host, port, 255 of path, 128 of tag, a digest
 DOMAIN_LENGTH = 300  # "organization " or "registry ", and a GUID or a host
 LOGIN_LENGTH = 64  # hex digits of a SHA-256
 PAYLOAD_LENGTH = 2**24 - 1  # MySQL's MEDIUMBLOB; without a length it would take 64 KiB
+IS_SEALED = "is-sealed"
+"""Marks a column of bytes: whether its values are encrypted with a journal key."""
 
 metadata = MetaData(
     naming_convention={
@@ -169,7 +171,7 @@ migrations = Table(
     Column("process_guid", String(KEY_LENGTH), primary_key=True),
     Column("cache_guid", String(GUID_LENGTH), nullable=False),
     Column("phase", String(16), nullable=False),
-    Column("original", LargeBinary(PAYLOAD_LENGTH), nullable=False),  # encrypted
+    Column("original", LargeBinary(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: True}),
     Column("rounds", Integer, nullable=False),
     Column("run_id", String(KEY_LENGTH), nullable=False),
     Column("started_at", Double, nullable=False),
@@ -186,7 +188,7 @@ migrations = Table(
     Column("drain_sent_at", Double, nullable=False, server_default="0"),
     Column("routed_at", Double, nullable=False, server_default="0"),
     Column("synced_by", Double, nullable=False, server_default="0"),
-    Column("way_back", LargeBinary(PAYLOAD_LENGTH)),  # encrypted
+    Column("way_back", LargeBinary(PAYLOAD_LENGTH), info={IS_SEALED: True}),
     Column("renews_login", Boolean, nullable=False, server_default=false()),
 )
 
@@ -198,7 +200,7 @@ original_sources = Table(
     Column("cache_guid", String(GUID_LENGTH), nullable=False),
     Column("rootfs", Text, nullable=False),
     Column("needs_credentials", Boolean, nullable=False),
-    Column("credentials", LargeBinary(PAYLOAD_LENGTH)),  # encrypted; none without a journal key
+    Column("credentials", LargeBinary(PAYLOAD_LENGTH), info={IS_SEALED: True}),  # none without a journal key
 )
 
 lrps = Table(

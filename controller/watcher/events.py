@@ -109,6 +109,7 @@ class EventHandler:
 
     def _handle_crash(self, crash: ActualLrpCrashed) -> None:
         """Queue an LRP that runs from a copy too, when a cell could not pull that."""
+        self._event_cache.record_crash(crash.process_guid, crash.cell_id)
         self._queue_lrp(crash.process_guid)
         self._dependencies.presence.note_crash(crash)
         failure = start_failure(crash.crash_reason)

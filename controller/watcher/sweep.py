@@ -197,9 +197,9 @@ class Sweep:
         now = dependencies.process.clock()
         oldest = now - FORGET_AFTER
         missing = {
-            record.process_guid: self._missing_since.get(record.process_guid, now)
+            record.process_guid: min(self._missing_since.get(record.process_guid, now), now)
             for record in records
-            if record.process_guid not in existing and record.updated_at < oldest
+            if record.process_guid not in existing and not oldest <= record.updated_at <= now
         }
         self._missing_since = missing
         await dependencies.records.forget_lrps([guid for guid, since in missing.items() if since <= oldest])

@@ -35,6 +35,7 @@ from controller.registry.registries import Registries
 from controller.store.opening import Store, open_store
 from controller.workqueue import WorkQueue
 from hack.bench.copying import registries
+from reconcile.failed_bytes import FailedBytesBudget
 from reconcile.fairness import Slots
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
@@ -106,6 +107,7 @@ async def open_cacher(store: Store, private: str, sources: Iterable[str]) -> Asy
             listeners=EndedJobs(StagingCoverage(), LrpIndex(), queue),
             gate=control,
             process=Process("bench"),
+            failed_bytes=FailedBytesBudget(1 << 40),
             slots=SLOTS,
         )
     )

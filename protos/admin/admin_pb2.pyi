@@ -144,6 +144,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_COPY_REPAIRED: _ClassVar[Reason]
     REASON_COPY_AND_SOURCE_LOST: _ClassVar[Reason]
     REASON_COPY_UNKNOWN: _ClassVar[Reason]
+    REASON_SIMILAR_MIGRATIONS_FAILED: _ClassVar[Reason]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -313,6 +314,7 @@ REASON_COPY_LOST: Reason
 REASON_COPY_REPAIRED: Reason
 REASON_COPY_AND_SOURCE_LOST: Reason
 REASON_COPY_UNKNOWN: Reason
+REASON_SIMILAR_MIGRATIONS_FAILED: Reason
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse
@@ -364,7 +366,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -400,6 +402,7 @@ class StatusResponse(_message.Message):
     UNHEALTHY_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     FORMER_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -421,7 +424,8 @@ class StatusResponse(_message.Message):
     unhealthy_registries: _containers.RepeatedCompositeFieldContainer[UnhealthyRegistry]
     former_registries: _containers.RepeatedCompositeFieldContainer[FormerRegistry]
     certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    set_aside: _containers.RepeatedCompositeFieldContainer[SetAside]
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ...) -> None: ...
 
 class FormerRegistry(_message.Message):
     __slots__ = ("address", "configured", "images", "image_bytes", "lrps")
@@ -476,16 +480,34 @@ class CellPulls(_message.Message):
     def __init__(self, placement_tags: _Optional[_Iterable[str]] = ..., state: _Optional[_Union[CellPullsState, str]] = ..., since: _Optional[float] = ..., detail: _Optional[str] = ..., retry_at: _Optional[float] = ..., canary_runs: _Optional[bool] = ...) -> None: ...
 
 class CircuitBreaker(_message.Message):
-    __slots__ = ("open", "failures", "last", "retry_at")
+    __slots__ = ("open", "failures", "last", "retry_at", "cell")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    CELL_FIELD_NUMBER: _ClassVar[int]
     open: bool
     failures: int
     last: str
     retry_at: float
-    def __init__(self, open: _Optional[bool] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ...) -> None: ...
+    cell: str
+    def __init__(self, open: _Optional[bool] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ..., cell: _Optional[str] = ...) -> None: ...
+
+class SetAside(_message.Message):
+    __slots__ = ("organization", "cache_guid", "failures", "last", "retry_at", "cell")
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AT_FIELD_NUMBER: _ClassVar[int]
+    CELL_FIELD_NUMBER: _ClassVar[int]
+    organization: str
+    cache_guid: str
+    failures: int
+    last: str
+    retry_at: float
+    cell: str
+    def __init__(self, organization: _Optional[str] = ..., cache_guid: _Optional[str] = ..., failures: _Optional[int] = ..., last: _Optional[str] = ..., retry_at: _Optional[float] = ..., cell: _Optional[str] = ...) -> None: ...
 
 class ListCachedImagesRequest(_message.Message):
     __slots__ = ("page_size", "page_token", "images")
@@ -1034,6 +1056,20 @@ class ResetCircuitBreakerRequest(_message.Message):
 class ResetCircuitBreakerResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class SealAnewRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SealAnewResponse(_message.Message):
+    __slots__ = ("values", "renewed", "unreadable")
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    RENEWED_FIELD_NUMBER: _ClassVar[int]
+    UNREADABLE_FIELD_NUMBER: _ClassVar[int]
+    values: int
+    renewed: int
+    unreadable: int
+    def __init__(self, values: _Optional[int] = ..., renewed: _Optional[int] = ..., unreadable: _Optional[int] = ...) -> None: ...
 
 class RebuildRequest(_message.Message):
     __slots__ = ("accept_unsealed",)

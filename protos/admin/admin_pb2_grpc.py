@@ -134,6 +134,11 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerResponse.FromString,
                 _registered_method=True)
+        self.SealAnew = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/SealAnew',
+                request_serializer=protos_dot_admin_dot_admin__pb2.SealAnewRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.SealAnewResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -287,6 +292,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SealAnew(self, request, context):
+        """Seals with the first journal key what an older one has sealed; the daemon does so when it starts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -389,6 +401,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ResetCircuitBreaker,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerResponse.SerializeToString,
+            ),
+            'SealAnew': grpc.unary_unary_rpc_method_handler(
+                    servicer.SealAnew,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.SealAnewRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.SealAnewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -931,6 +948,33 @@ class Admin:
             '/docker_cache.admin.v1.Admin/ResetCircuitBreaker',
             protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerRequest.SerializeToString,
             protos_dot_admin_dot_admin__pb2.ResetCircuitBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SealAnew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/SealAnew',
+            protos_dot_admin_dot_admin__pb2.SealAnewRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.SealAnewResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -4,8 +4,9 @@ A copy from which instances crash needs verification; cells that cannot pull are
 """
 
 from reconcile.apply.action_ports import ActionPorts, Outcome
+from reconcile.failure_spread import Cause
 from reconcile.instances import met_pull_failure
-from reconcile.lrps import ActualLrpState
+from reconcile.lrps import ActualLrpState, organization_of
 from reconcile.migrations import Goal, Migration
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
@@ -75,6 +76,8 @@ async def note_failure(
 ) -> None:
     """Note what a failed start from a copy speaks against: cells and registry, or the copy."""
     if failure is not None and failure.is_pull_failure:
-        ports.pulls.note_failure("", row.original.placement_tags, failure)  # a crashed row names no cell
+        tags, app = row.original.placement_tags, row.original.app_guid
+        cause = Cause(organization_of(row.original) or app, row.cache_guid)
+        ports.pulls.note_failure("", tags, failure, cause=cause)  # a crashed row names no cell
     if row.ended in _SUSPECTS_COPY:
         await ports.images.mark_for_verification(row.cache_guid, observed.now)

@@ -22,7 +22,8 @@ class Scene:
     """Certificates that are watched, with the time of the loop on top of the real one."""
 
     def __init__(self, now: float, *files: CertificateFile) -> None:
-        self.process = Process("run", clock=lambda: now + asyncio.get_running_loop().time())
+        self.set_back = 0.0
+        self.process = Process("run", clock=lambda: now - self.set_back + asyncio.get_running_loop().time())
         self.ends = CertificateEnds(files, process=self.process)
         self._task = asyncio.create_task(self.ends.run())
 
@@ -69,6 +70,20 @@ async def test_one_that_ends_soon_is_told_once_a_day(
     assert len(said(capsys)) == 1
 
     await asyncio.sleep(2 * LOOK_INTERVAL)
+    assert len(said(capsys)) == 1
+    await scene.stop()
+
+
+async def test_one_is_told_of_again_after_the_clock_was_set_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = Scene(NOW, certificate(Authority(tmp_path).client("x", days=-1)))
+    await asyncio.sleep(1)
+    assert len(said(capsys)) == 1
+
+    scene.set_back = 2 * LOOK_INTERVAL
+    await asyncio.sleep(LOOK_INTERVAL)
+
     assert len(said(capsys)) == 1
     await scene.stop()
 

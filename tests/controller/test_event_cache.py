@@ -47,3 +47,16 @@ def test_instances_from_before_a_removal_are_remembered_for_a_while() -> None:
     for n in range(event_cache.REMEMBERED_MIGRATIONS):
         seen.untrack(ProcessGuid(f"other-{n}"), frozenset({"x"}))
     assert seen.stale(PROCESS) == frozenset()
+
+
+def test_the_cells_of_crashes_are_those_of_the_lrp_and_its_bridge_while_it_is_tracked() -> None:
+    seen = LrpEventCache()
+    seen.record_crash(PROCESS, "before")
+    seen.track(PROCESS)
+    seen.record_crash(PROCESS, "a")
+    seen.record_crash(bridge_of(PROCESS), "b")
+    seen.record_crash(ProcessGuid("other"), "c")
+
+    assert seen.crashed_on(PROCESS) == {"a", "b"}
+    seen.untrack(PROCESS)
+    assert seen.crashed_on(PROCESS) == frozenset()

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from controller.health import MOST_SOURCES, HealthStates
 from reconcile.errors import Denied, ErrorCode, RateLimited, Unavailable
 from reconcile.health import Exchange, Failure, RegistryUse
@@ -48,7 +50,7 @@ def test_lrps_are_kept_from_it_while_it_is_unhealthy_for_pulls_and_let_go_once()
     assert health.why_not_migrate() is None
     assert not health.take_kept_lrps(), "none was kept"
 
-    health.failed(asked(CACHE), GONE)
+    health.probe_failed(asked(CACHE), GONE)
 
     problem = health.why_not_migrate()
     assert problem == "the private registry is unhealthy for pulls: its certificate is not accepted: expired"
@@ -63,9 +65,54 @@ def test_lrps_are_kept_from_it_while_it_is_unhealthy_for_pulls_and_let_go_once()
 def test_a_registry_that_refuses_the_login_is_unhealthy_and_yet_answers() -> None:
     health = states()
     for _ in range(2):
-        health.failed(asked(CACHE), REFUSED)
+        health.probe_failed(asked(CACHE), REFUSED)
 
     assert health.why_not_migrate() is not None
+    assert health.serves_pulls
+
+
+OWN_FAILURES = [
+    (ErrorCode.CONNECTION, 0),
+    (ErrorCode.TIMEOUT, 0),
+    (ErrorCode.TOO_SLOW, 0),
+    (ErrorCode.UNKNOWN_HOST, 0),
+    ("http-500", 500),
+    ("UNAVAILABLE", 503),
+]
+
+
+@pytest.mark.parametrize(("code", "status"), OWN_FAILURES)
+def test_only_a_probe_shows_that_the_private_registry_serves_no_pulls(code: str, status: int) -> None:
+    health, failure = states(), Failure(Unavailable("registry", code, "no"), status=status)
+
+    for _ in range(50):
+        health.failed(asked(CACHE), failure)
+    assert health.serves_pulls, "copies and looks of tenants' images have failed"
+
+    health.probe_failed(asked(CACHE), failure)
+    seen = [health.serves_pulls]
+    health.answered(asked(CACHE), None)  # whoever pulled something has shown that it serves
+    assert [*seen, health.serves_pulls] == [False, True]
+
+
+@pytest.mark.parametrize("code", [ErrorCode.BUSY, ErrorCode.OUT_OF_RESOURCES])
+def test_what_this_process_lacks_is_no_failure_of_any_registry(code: ErrorCode) -> None:
+    health, failure = states(), Failure(Unavailable("registry", code, "all 4 connections are in use"))
+
+    for registry in (CACHE, "source.example"):
+        for _ in range(50):
+            health.failed(asked(registry), failure)
+    health.probe_failed(asked(CACHE), failure)
+
+    assert health.serves_pulls
+    assert health.why_not_migrate() is None
+    assert health.private.pull.failing is None
+    assert health.sources["source.example"].pull.failing is None
+
+
+def test_the_probe_of_a_push_says_nothing_about_pulls() -> None:
+    health = states()
+    health.probe_failed(asked(CACHE, RegistryUse.PUSH), GONE)
     assert health.serves_pulls
 
 

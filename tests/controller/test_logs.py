@@ -81,3 +81,20 @@ def test_an_exception_stays_on_one_line_with_its_traceback(lines: io.StringIO) -
     line = only_line(lines)
     assert line["level"] == "error"
     assert "ValueError: why" in line["data"]["exception"]
+
+
+@pytest.mark.parametrize(
+    "character", ["\x9b", "\u202e", "\u2066", "\u2028", "\x7f", "\x1b", "\ud800", "\U000e0001"]
+)
+def test_what_a_terminal_obeys_is_written_as_an_escape(lines: io.StringIO, character: str) -> None:
+    structlog.get_logger(scope="x").info("event", app_name=f"a{character}b", **{f"k{character}": 1})
+
+    assert lines.getvalue().rstrip("\n").isprintable()
+    assert lines.getvalue().encode(), "it can be written"
+    assert only_line(lines)["data"] == {"app-name": f"a{character}b", f"k{character}": 1}
+
+
+def test_a_text_without_a_bound_does_not_fill_the_disk(lines: io.StringIO) -> None:
+    structlog.get_logger(scope="x").info("event", error="x" * 4_000_000)
+
+    assert len(lines.getvalue()) < 20_000

@@ -13,13 +13,15 @@ from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
+from reconcile.bridges import bridge_of
 from reconcile.circuit_breaker import CircuitBreaker
-from reconcile.lrps import ProcessGuid
+from reconcile.failure_spread import Cause
+from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Goal, Migration, Phase
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 from reconcile.start_failures import StartFailure
-from tests.reconcile.test_decide import LRP, RULES
+from tests.reconcile.test_decide import IMAGE, LRP, RULES
 
 pytestmark = pytest.mark.looptime
 
@@ -28,6 +30,31 @@ NOW = 1000.0
 ENDED = Migration(A, CacheGuid("g"), Phase.STARTING, LRP, 1, "run-1", 0.0, instance_guids=frozenset({"i"}))
 FAILED = Outcome(Reason.BRIDGE_TIMEOUT, ended=ENDED)
 MIGRATED = Outcome(Reason.MIGRATED, ended=ENDED)
+
+
+def lrp_of(key: ProcessGuid, organization: str = "acme", *tags: str) -> DesiredLrp:
+    """The LRP of an app of its own."""
+    return replace(
+        LRP,
+        process_guid=key,
+        app_guid=AppGuid(f"app-{key}"),
+        metric_tags={"organization_id": organization},
+        placement_tags=frozenset(tags),
+    )
+
+
+def beginning(
+    key: ProcessGuid, organization: str = "acme", image: str = "g", *, goal: Goal = Goal.CACHE
+) -> BeginMigration:
+    """A migration that begins; one to a source has no copy."""
+    copy = replace(IMAGE, cache_guid=CacheGuid(image)) if goal is Goal.CACHE else None
+    return BeginMigration(lrp_of(key, organization), copy, 1, goal)
+
+
+def failure(key: ProcessGuid, organization: str = "acme", image: str = "g") -> Outcome:
+    """The end of a migration whose bridge crashed."""
+    ended = replace(ENDED, process_guid=key, original=lrp_of(key, organization), cache_guid=CacheGuid(image))
+    return Outcome(Reason.BRIDGE_CRASHED, ended=ended)
 
 
 @dataclass
@@ -43,7 +70,9 @@ class Pulls:
     def is_refuted(self, placement_tags: frozenset[str]) -> bool:
         return placement_tags in self.refuted
 
-    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+    def note_failure(
+        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
+    ) -> None:
         raise NotImplementedError
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
@@ -70,6 +99,7 @@ class Scene:
     control: OperatorControl
     pulls: Pulls
     registry: Registry
+    metrics: Metrics
 
     def reason(
         self, key: ProcessGuid, now: float = NOW, *tags: str, goal: Goal = Goal.CACHE
@@ -80,8 +110,23 @@ class Scene:
     def obstacle(
         self, key: ProcessGuid, now: float = NOW, *tags: str, goal: Goal = Goal.CACHE
     ) -> Outcome | None:
-        lrp = replace(LRP, process_guid=key, placement_tags=frozenset(tags))
-        return self.gate.why_not_start(BeginMigration(lrp, None, 1, goal), now)
+        action = replace(beginning(key, goal=goal), lrp=lrp_of(key, "acme", *tags))
+        return self.gate.why_not_start(action, now)
+
+    def fail(self, key: ProcessGuid, organization: str = "acme", image: str = "g") -> None:
+        """Let a migration start and fail."""
+        self.gate.start(beginning(key, organization, image))
+        outcome = failure(key, organization, image)
+        self.gate.update_circuit_breaker(key, outcome, NOW)
+        self.gate.end(key, outcome.ended)
+
+    def fail_everywhere(self) -> None:
+        """Let migrations of two organizations to two copies fail."""
+        self.fail(A)
+        self.fail(C, "umbrella", "h")
+
+    def gauge(self, name: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"docker_cache_{name}")
 
     async def queued(self) -> list[ProcessGuid]:
         return [await self.queue.take() for _ in range(len(self.queue))]
@@ -95,16 +140,17 @@ async def scene() -> Scene:
         control = OperatorControl(store.operations)
     rules = replace(RULES, max_in_flight=2, circuit_breaker=CircuitBreaker(2, retry_after=60.0))
     pulls, registry = Pulls(), Registry()
-    dependencies = GateDependencies(control, event_cache, pulls, Metrics())
+    metrics = Metrics()
+    dependencies = GateDependencies(control, event_cache, pulls, metrics)
     gate = MigrationGate(queue, rules=rules, dependencies=dependencies)
     gate.watch(registry)
-    return Scene(gate, queue, event_cache, control, pulls, registry)
+    return Scene(gate, queue, event_cache, control, pulls, registry, metrics)
 
 
 async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_their_order(scene: Scene) -> None:
     for key in (A, B):
         assert scene.reason(key) is None
-        scene.gate.start(key, Goal.CACHE)
+        scene.gate.start(beginning(key))
     assert [scene.reason(key) for key in (C, D)] == [Reason.IN_FLIGHT_LIMIT] * 2
 
     scene.gate.end(A, ENDED)
@@ -117,17 +163,17 @@ async def test_only_so_many_migrate_at_a_time_and_those_that_wait_follow_in_thei
 
 async def test_the_lower_of_both_limits_counts(scene: Scene) -> None:
     scene.control.max_in_flight = 1
-    scene.gate.start(A, Goal.CACHE)
+    scene.gate.start(beginning(A))
     assert scene.reason(B) is Reason.IN_FLIGHT_LIMIT
 
     scene.control.max_in_flight = 100
     assert scene.reason(B) is None
-    scene.gate.start(B, Goal.CACHE)
+    scene.gate.start(beginning(B))
     assert scene.reason(C) is Reason.IN_FLIGHT_LIMIT
 
 
 async def test_none_starts_before_each_migration_of_an_earlier_run_had_a_pass(scene: Scene) -> None:
-    scene.gate.recover(A)
+    scene.gate.recover(ENDED)
     assert await scene.queued() == [A]
     assert scene.reason(B) is Reason.WAITING_FOR_RECOVERY
 
@@ -138,14 +184,11 @@ async def test_none_starts_before_each_migration_of_an_earlier_run_had_a_pass(sc
 
 
 async def test_after_failures_in_a_row_none_starts_until_an_operator_resets_it(scene: Scene) -> None:
-    for _ in range(2):
-        scene.gate.start(A, Goal.CACHE)
-        scene.gate.update_circuit_breaker(A, FAILED, NOW)
-        scene.gate.end(A, ENDED)
+    scene.fail_everywhere()
     obstacle = scene.obstacle(B)
     assert obstacle is not None
     assert (obstacle.reason, obstacle.retry_after) == (Reason.CIRCUIT_BREAKER_OPEN, 60.0)
-    assert "bridge-timeout" in obstacle.detail
+    assert "bridge-crashed" in obstacle.detail
 
     scene.gate.reset_circuit_breaker()
 
@@ -153,9 +196,83 @@ async def test_after_failures_in_a_row_none_starts_until_an_operator_resets_it(s
     assert scene.reason(B) is None
 
 
+async def test_three_apps_of_one_tenant_that_crash_keep_only_those_like_them(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in (A, C, D):
+        scene.fail(key)
+    assert not scene.gate.circuit_breaker.is_open
+
+    similar = scene.gate.why_not_start(beginning(B), NOW)
+    assert similar is not None
+    assert (similar.reason, similar.retry_after) == (Reason.SIMILAR_MIGRATIONS_FAILED, 60.0)
+    assert "organization acme to copy g" in similar.detail
+    assert scene.gate.why_not_start(beginning(B, "umbrella"), NOW) is None
+    assert scene.gate.why_not_start(beginning(B, "acme", "other"), NOW) is None
+    assert scene.gauge("migrations_set_aside") == 1
+    assert capsys.readouterr().out.count("set-migrations-aside") == 1
+
+
+async def test_those_who_are_set_aside_take_no_place_of_others_and_start_when_an_operator_says_so(
+    scene: Scene,
+) -> None:
+    for key in (A, C):
+        scene.fail(key)
+    assert scene.gate.why_not_start(beginning(B), NOW) is not None
+    scene.gate.wake_waiting()
+    assert await scene.queued() == [], "a free place changes nothing for it"
+
+    scene.gate.reset_circuit_breaker()
+
+    assert await scene.queued() == [B]
+    assert scene.gate.why_not_start(beginning(B), NOW) is None
+    assert scene.gauge("migrations_set_aside") == 0
+
+
+async def test_a_probe_of_those_who_are_set_aside_that_succeeds_lets_the_others_start(scene: Scene) -> None:
+    for key in (A, C):
+        scene.fail(key)
+    later = NOW + 60.0
+    assert scene.gate.why_not_start(beginning(B), later) is None
+    scene.gate.start(beginning(B))
+    assert scene.gate.why_not_start(beginning(D), later) is not None
+
+    ended = replace(failure(B), reason=Reason.MIGRATED)
+    scene.gate.update_circuit_breaker(B, ended, later)
+    scene.gate.end(B, ended.ended)
+
+    assert await scene.queued() == [D]
+    assert scene.gate.why_not_start(beginning(D), later) is None
+
+
+async def test_the_cell_on_which_bridges_crash_is_said(scene: Scene) -> None:
+    for key, organization, image in ((A, "acme", "g"), (C, "umbrella", "h")):
+        scene.gate.start(beginning(key, organization, image))
+        scene.event_cache.record_crash(bridge_of(key), "cell-7")
+        outcome = failure(key, organization, image)
+        scene.gate.update_circuit_breaker(key, outcome, NOW)
+        scene.gate.end(key, outcome.ended)
+
+    obstacle = scene.obstacle(B)
+    assert obstacle is not None
+    assert "all on cell cell-7" in obstacle.detail
+
+
+async def test_an_app_whose_organization_is_not_known_counts_as_one_of_its_own(scene: Scene) -> None:
+    for key, image in ((A, "g"), (C, "h")):
+        ended = replace(
+            ENDED,
+            process_guid=key,
+            cache_guid=CacheGuid(image),
+            original=replace(lrp_of(key), metric_tags={}),
+        )
+        scene.gate.update_circuit_breaker(key, Outcome(Reason.NOT_HEALTHY, ended=ended), NOW)
+    assert scene.gate.circuit_breaker.is_open
+
+
 async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -> None:
     """Its bridge is kept and it is looked at again and again; in the end it fails as well."""
-    scene.gate.start(A, Goal.CACHE)
+    scene.gate.start(beginning(A))
     for _ in range(5):
         scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
     scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY, ended=ENDED), NOW)
@@ -164,7 +281,7 @@ async def test_a_migration_whose_app_stays_unhealthy_counts_once(scene: Scene) -
 
 
 async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_nothing(scene: Scene) -> None:
-    scene.gate.start(A, Goal.CACHE)
+    scene.gate.start(beginning(A))
     scene.gate.update_circuit_breaker(A, FAILED, NOW)
     scene.gate.cancel(A, None)
     assert scene.gate.circuit_breaker.failures == 1
@@ -176,7 +293,7 @@ async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_no
 async def test_events_are_remembered_during_a_migration_and_its_old_instances_afterwards(
     scene: Scene,
 ) -> None:
-    scene.gate.start(A, Goal.CACHE)
+    scene.gate.start(beginning(A))
     assert scene.event_cache.key_of(A) == A
 
     scene.gate.end(A, ENDED)
@@ -189,7 +306,7 @@ async def test_to_finish_is_to_start_none_and_to_look_at_those_under_way_first(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene.queue.add(B)
-    scene.gate.start(A, Goal.CACHE)
+    scene.gate.start(beginning(A))
 
     await scene.gate.finish_migrations(5.0)
 
@@ -229,10 +346,7 @@ async def test_an_isolation_segment_whose_cells_cannot_pull_holds_nobody_else_up
 
 
 async def test_a_canary_that_passes_after_failures_closes_the_circuit_breaker(scene: Scene) -> None:
-    for _ in range(2):
-        scene.gate.start(A, Goal.CACHE)
-        scene.gate.update_circuit_breaker(A, FAILED, NOW)
-        scene.gate.end(A, ENDED)
+    scene.fail_everywhere()
     assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
 
     scene.gate.note_proven_cells(is_mended=True)
@@ -241,13 +355,21 @@ async def test_a_canary_that_passes_after_failures_closes_the_circuit_breaker(sc
     assert scene.reason(B) is None
 
 
+async def test_a_canary_that_passes_after_failures_lets_those_start_that_are_set_aside(scene: Scene) -> None:
+    for key in (A, C):
+        scene.fail(key)
+    assert scene.gate.why_not_start(beginning(B), NOW) is not None
+
+    scene.gate.note_proven_cells(is_mended=True)
+
+    assert await scene.queued() == [B]
+    assert scene.gate.why_not_start(beginning(B), NOW) is None
+
+
 async def test_a_first_proof_says_nothing_about_failures_and_leaves_the_circuit_breaker_open(
     scene: Scene,
 ) -> None:
-    for _ in range(2):
-        scene.gate.start(A, Goal.CACHE)
-        scene.gate.update_circuit_breaker(A, FAILED, NOW)
-        scene.gate.end(A, ENDED)
+    scene.fail_everywhere()
 
     scene.gate.note_proven_cells(is_mended=False)
 
@@ -291,7 +413,7 @@ class TestUpdatingLogins:
 
     def test_they_take_turns(self, scene: Scene) -> None:
         for key in (C, D):
-            scene.gate.start(key, Goal.CACHE)
+            scene.gate.start(beginning(key))
 
         assert scene.gate.why_not_update(self.update(A), NOW) is None
         waits = scene.gate.why_not_update(self.update(B), NOW)

@@ -42,7 +42,7 @@ class PrivateRegistry:
         if self.problem is None:
             self.health.answered(exchange, None)
         else:
-            self.health.failed(exchange, Failure(self.problem))
+            self.health.probe_failed(exchange, Failure(self.problem))
 
     async def push(self) -> None:
         raise NotImplementedError
@@ -91,4 +91,14 @@ async def test_one_that_comes_and_goes_moves_nobody() -> None:
         for n in range(40):
             registry.problem = GONE if n % 2 else None
             await asyncio.sleep(RESTORE_AFTER / 2)
+            assert not watch.is_restoring
+
+
+async def test_what_fails_for_tenants_alone_sends_nobody_back_while_probes_are_answered() -> None:
+    """The registry answers probes; whatever else is asked of it ends as if it were gone."""
+    registry = PrivateRegistry()
+    async with watching(registry) as watch:
+        for _ in range(int(3 * RESTORE_AFTER)):
+            registry.health.failed(Exchange(CACHE, "tenant", RegistryUse.PULL), Failure(GONE))
+            await asyncio.sleep(1.0)
             assert not watch.is_restoring

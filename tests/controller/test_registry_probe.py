@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.health import HealthStates
+from controller.health import HealthStates, ProbeObserver
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.manifests import Descriptor, digest_of
 from controller.registry.registries import ClientPolicy, Registries
@@ -37,7 +37,7 @@ class Asked:
             {address: settings},
             timeouts=Timeouts(connect=5.0, idle=20.0, total=20.0),
             retries=Retries(attempts=1),
-            policy=ClientPolicy(observer=self.health),
+            policy=ClientPolicy(observer=ProbeObserver(self.health)),
         )
         self._cache = CacheRepositories(address)
         self.probe = RegistryProbe(self._registries, self._cache)

@@ -1,5 +1,7 @@
 """What the config says of registries, and whether their client is built of it."""
 
+import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +9,23 @@ import pytest
 
 from controller.config import Config
 from controller.registry.http.rate_limiter import TrafficLimits
-from controller.wiring import open_cells_view, open_registries, pull_credentials, pull_login
-from reconcile.errors import Invalid
+from controller.registry.http.request import Request
+from controller.registry.http.settings import Retries, Timeouts
+from controller.registry.oci.repository import Repository
+from controller.threads import Cancellation
+from controller.wiring import (
+    open_cells_view,
+    open_health,
+    open_probe,
+    open_registries,
+    pull_credentials,
+    pull_login,
+)
+from reconcile.canary import TASK_IMAGE
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import parse_image_reference
+from tests.simulators.registry import serve
 
 
 @pytest.fixture
@@ -105,3 +120,42 @@ def test_a_password_that_changes_in_its_file_is_the_present_one(
         seen.append(login.current().password.value)
 
     assert seen == ["next", "next", "next", "after-that"]
+
+
+@pytest.mark.usefixtures("servers")
+def test_a_slow_image_that_holds_all_connections_says_nothing_about_the_private_registry(
+    values: dict[str, Any],
+) -> None:
+    """The probe has connections of its own, and that others are waited for is no failure of the registry."""
+    with serve() as registry:
+        values["cache_registry"] = {
+            "address": registry.address,
+            "plain_http": True,
+            "traffic": {"max_connections": 2},
+        }
+        config = Config.model_validate(values)
+        health = open_health(config)
+        waits = Timeouts(connect=1.0, idle=0.2, total=5.0)
+        copies = open_registries(config, timeouts=waits, retries=Retries(attempts=1), observer=health)
+        probe = open_probe(config, health)
+
+        def repository() -> Repository:
+            return copies.repository(config.cache_repositories.image(TASK_IMAGE), None, Cancellation())
+
+        with ExitStack() as slow:
+            for _ in range(2):
+                session = repository().session
+                slow.enter_context(session.send_once(Request("GET", session.base), None))
+            with pytest.raises(Unavailable) as caught:
+                repository().head_manifest("latest")
+            before = registry.count("HEAD", "/manifests/")
+            asyncio.run(probe.pull(None))
+            probed = registry.count("HEAD", "/manifests/") - before
+        asyncio.run(probe.close())
+        copies.close()
+
+    assert caught.value.code == ErrorCode.BUSY
+    assert (before, probed) == (0, 1)
+    assert health.serves_pulls
+    assert health.why_not_migrate() is None
+    assert health.private.pull.failing is None

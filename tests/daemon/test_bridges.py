@@ -326,7 +326,7 @@ class TestWhenACopyDoesNotRun:
             await moved(env, second)
         assert not env.is_from_cache(first)
 
-    async def test_after_three_in_a_row_nothing_more_is_moved_until_an_operator_says_so(
+    async def test_after_two_in_a_row_no_app_like_them_is_moved_until_an_operator_says_so(
         self, env: Environment
     ) -> None:
         env.settings |= {"max_in_flight": 1, "max_consecutive_failures": 2, "bridge_timeout": "1s"}
@@ -334,8 +334,8 @@ class TestWhenACopyDoesNotRun:
         env.cell.start_gate.clear()  # no bridge ever runs
         async with watched(env):
             daemon = await env.started_daemon()
-            await daemon.logged("reconciler.opened-circuit-breaker")
-            waiting = await daemon.logged("reconciler.reconciled", reason="circuit-breaker-open")
+            await daemon.logged("reconciler.set-migrations-aside")  # all are of one organization
+            waiting = await daemon.logged("reconciler.reconciled", reason="similar-migrations-failed")
             assert "bridge-timeout" in waiting["data"]["detail"]
             reasons = [row["reason"] for row in (await Operator(env).runs("apps")).rows]
             assert reasons.count("bridge-timeout") == 2

@@ -166,17 +166,18 @@ async def test_pushed_apps_are_back_on_their_source_after_the_first_failed_pull(
             f"{figures_of(watch, others)}; {failed_creations(env)} failed creations, "
             f"{stop_requests(env, *others)} stop requests, "
             f"reasons {dict(Counter(rows[app.process_guid]['reason'] for app in others))}, "
-            f"circuit breaker {'open' if daemon.named('reconciler.opened-circuit-breaker') else 'closed'}"
+            f"migrations {'set aside' if daemon.named('reconciler.set-migrations-aside') else 'go on'}"
         )
         if kind.cells == CELLS:
-            assert daemon.named("reconciler.opened-circuit-breaker")
-            assert await metric(env, "docker_cache_circuit_open") == 1
+            assert daemon.named("reconciler.set-migrations-aside"), "all are of one organization"
+            assert await metric(env, "docker_cache_migrations_set_aside") >= 1
 
         env.mend(env.cache)
         await all_on_copies(env, apps)
 
     assert invariants.violations == []
     assert await metric(env, "docker_cache_circuit_open") == 0
+    assert await metric(env, "docker_cache_migrations_set_aside") == 0
     assert await metric(env, "docker_cache_cells_not_proven") == 0
     record_property(
         "figures", f"{figures}; all {kind.apps} were migrated by themselves after the cells were mended"

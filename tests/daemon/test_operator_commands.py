@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from controller.admin.admin_client import open_client
+from controller.store.opening import open_store
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from tests.controller.store.test_original_sources import PRIVATE
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.operator import Operator, running_apps, until_deletable
 from tests.simulators import images
@@ -57,7 +60,13 @@ async def test_every_listing_is_json_lines_when_that_is_asked_for(env: Environme
 
     assert (status["paused"], status["watching"], status["images"]) == (False, True, 1)
     assert status["jobs_by_state"] == {"cached": 1}
-    assert status["circuit_breaker"] == {"open": False, "failures": 0, "last": "", "retry_at": None}
+    assert status["circuit_breaker"] == {
+        "open": False,
+        "failures": 0,
+        "last": "",
+        "retry_at": None,
+        "cell": "",
+    }
     assert image["source"] == f"{env.source.address}/team/web:1"
     assert image["url"] == f"{env.cache.address}/{image['cache_guid']}:latest"
     assert one["process_guids"] == [web.process_guid]
@@ -340,6 +349,30 @@ async def test_what_is_so_after_a_command_is_told_to_programs_too(env: Environme
     assert (await operator.runs("resume")).row == {"paused": False}
     assert (await operator.runs("reset-circuit-breaker")).row == {"circuit_breaker_open": False}
     assert (await operator.reads("pause")).out == "paused; `resume` ends it\n"
+
+
+async def test_a_new_journal_key_seals_at_the_start_what_the_old_one_has_sealed(env: Environment) -> None:
+    key = Path(env.settings["journal_key_file"])
+    old, new = key.read_text().strip(), Fernet.generate_key().decode()  # noqa: ASYNC240 - before anything runs
+    async with open_store(env.settings["database_url"], journal_key=old.encode(), run_id="r") as store:
+        await store.original_sources.save_original_source(PRIVATE)
+    key.write_text(f"{new}\n{old}\n")  # noqa: ASYNC240 - before anything runs
+    daemon, operator = await env.started_daemon(), Operator(env)
+
+    assert (await daemon.logged("daemon.sealed-anew"))["data"]["renewed"] == 1
+    assert (await operator.runs("seal-anew")).row == {"values": 1, "renewed": 0, "unreadable": 0}
+    assert (await operator.reads("seal-anew")).out == "sealed 0 of 1 value anew\n"
+
+
+async def test_a_daemon_says_at_its_start_that_others_can_read_its_key(env: Environment) -> None:
+    await asyncio.to_thread(Path(env.settings["journal_key_file"]).chmod, 0o644)
+    daemon = await env.started_daemon()
+
+    (told,) = daemon.named("daemon.file-open-to-others")
+    assert told["data"]["detail"].startswith(
+        f"journal_key_file: {env.settings['journal_key_file']} can be read"
+    )
+    assert "chmod o-rwx" in told["data"]["advice"]
 
 
 async def test_what_people_read_is_text_wherever_it_goes(env: Environment) -> None:

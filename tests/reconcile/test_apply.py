@@ -15,6 +15,7 @@ from reconcile.bridges import BRIDGE_DOMAIN, bridge_of
 from reconcile.copying_ports import ImageEngine, Verifier
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.facts import Coverage, Facts, OverrideFacts, RecordFacts
+from reconcile.failure_spread import Cause
 from reconcile.lrps import ActualLrp, Credentials, DesiredLrp, ModificationTag, ProcessGuid, Pull, Secret
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observed import Observed
@@ -200,7 +201,9 @@ class Ports:
     def is_refuted(self, placement_tags: frozenset[str]) -> bool:
         return False
 
-    def note_failure(self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure) -> None:
+    def note_failure(
+        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
+    ) -> None:
         self._do("failure", cell_id, placement_tags, failure.blame)
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:

@@ -34,3 +34,21 @@ def test_two_errors_are_never_equal() -> None:
 
     assert one != two
     assert len({one, two}) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_an_error_is_made_of_it_is_one_printable_line_of_about_a_thousand_characters(
+    kind: type[DockerCacheError],
+) -> None:
+    """A manifest may name an architecture of four million characters."""
+    error = kind("registry", "c\x1b" * 1000, "no linux/" + "x\n\u202e" * 1_300_000)
+
+    assert error.detail.startswith(r"no linux/x \u202ex \u202e")
+    assert len(error.detail) == 1024
+    assert len(error.code) <= 128
+    assert str(error).isprintable()
+    assert sum(map(len, error.args)) < 1200, "the long text is not held"
+
+
+def test_a_text_that_no_encoding_knows_can_be_written_down() -> None:
+    assert Invalid("registry", "c", "\ud800").detail.encode() == rb"\ud800"

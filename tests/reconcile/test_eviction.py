@@ -198,6 +198,10 @@ class TestUses:
 
         assert [user.kind for user in users(found)] == [UseKind.STAGING]
 
+    def test_a_staging_that_a_clock_put_years_ahead_is_no_use_for_years(self) -> None:
+        assert users(survey(staged=(staged(GUID, int(NOW) + 10 * 365 * 86_400),))) == []
+        assert users(survey(staged=(staged(GUID, int(NOW) + 60),))) != [], "the BBS's clock is a little ahead"
+
     def test_what_an_operator_asked_for_belongs_to_no_app(self) -> None:
         asked = replace(staged(GUID, 0, by=requester_of_operator("1")), app_guid=AppGuid(""))
         found = survey(staged=(asked,))

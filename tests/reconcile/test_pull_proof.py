@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.pull_proof import CanaryKind, CanaryResult, CellAnswer, ProofState, PullProof
+from reconcile.failure_spread import Cause
+from reconcile.pull_proof import (
+    DISPROVED_FOR,
+    WRONG_IMAGES,
+    CanaryKind,
+    CanaryResult,
+    CellAnswer,
+    ProofState,
+    PullProof,
+)
 from reconcile.start_failures import Blame, StartFailure
 
 REFUSED = StartFailure(Blame.REGISTRY, "connection refused")
+CAUSE, OTHER = Cause("acme", "web"), Cause("umbrella", "api")
 ONE, TWO = frozenset({"cell-1"}), frozenset({"cell-1", "cell-2"})
 
 
@@ -74,7 +84,7 @@ def test_cells_that_say_nothing_count_as_cells_that_cannot_pull() -> None:
 
 
 def test_an_instance_that_met_the_registry_failing_makes_a_canary_due_at_once() -> None:
-    spoiled = PROVEN.failed("cell-2", REFUSED, 50.0)
+    spoiled = PROVEN.failed("cell-2", REFUSED, 50.0, cause=CAUSE)
 
     assert (spoiled.state, spoiled.since) == (ProofState.UNPROVEN, 50.0)
     assert spoiled.detail == "cell cell-2: connection refused"
@@ -82,33 +92,87 @@ def test_an_instance_that_met_the_registry_failing_makes_a_canary_due_at_once() 
 
 
 def test_while_canaries_fail_failures_of_apps_do_not_shorten_their_pauses() -> None:
-    refuted = asked(NEW, task(failure=REFUSED)).failed("cell-2", REFUSED, 1.0)
+    refuted = asked(NEW, task(failure=REFUSED)).failed("cell-2", REFUSED, 1.0, cause=CAUSE)
     assert refuted.seconds_until_due(1.0) == pytest.approx(4.3)
 
 
 @pytest.mark.parametrize("blame", [Blame.IMAGE, Blame.PROCESS, Blame.APP, Blame.ROOM])
 def test_what_an_image_or_an_app_does_says_nothing_of_cells(blame: Blame) -> None:
-    assert PROVEN.failed("cell-1", StartFailure(blame, "whatever"), 50.0) == PROVEN
+    assert PROVEN.failed("cell-1", StartFailure(blame, "whatever"), 50.0, cause=CAUSE) == PROVEN
+
+
+CORRUPT = StartFailure(Blame.COPY, "reading manifest latest in a: manifest unknown")
 
 
 def test_one_copy_that_cannot_be_pulled_may_be_corrupt_and_two_speak_against_the_cells() -> None:
-    first = StartFailure(Blame.COPY, "reading manifest latest in a: manifest unknown")
-    once = PROVEN.failed("cell-1", first, 50.0).failed("cell-2", first, 51.0)
+    once = PROVEN.failed("cell-1", CORRUPT, 50.0, cause=CAUSE).failed("cell-2", CORRUPT, 51.0, cause=CAUSE)
     assert once.is_proven
 
-    again = once.failed(
-        "cell-1", replace(first, detail="reading manifest latest in b: manifest unknown"), 52.0
-    )
-    assert not again.is_proven
+    assert not once.failed("cell-1", CORRUPT, 52.0, cause=OTHER).is_proven
 
     between = once.succeeded("cell-1", 51.5)
-    other = replace(first, detail="another")
-    assert between.failed("cell-1", other, 52.0).is_proven, "other copies were pulled meanwhile"
+    assert between.failed("cell-1", CORRUPT, 52.0, cause=OTHER).is_proven, (
+        "other copies were pulled meanwhile"
+    )
+
+
+@pytest.mark.parametrize("other", [Cause("acme", "other"), Cause("umbrella", "web")])
+def test_copies_of_one_organization_speak_against_no_cell_nor_does_one_copy_of_several(other: Cause) -> None:
+    proof = PROVEN
+    for _ in range(20):
+        proof = proof.failed("cell-1", CORRUPT, 50.0, cause=CAUSE).failed(
+            "cell-1", CORRUPT, 50.0, cause=other
+        )
+    assert proof.is_proven
+
+
+class TestAnAppThatWasWrong:
+    """What it said made canaries run, and they passed."""
+
+    def proven_again(self, *causes: Cause) -> PullProof:
+        proof = PROVEN
+        for cause in causes:
+            proof = asked(proof.failed("cell-1", REFUSED, 50.0, cause=cause), task("cell-1"), 51.0)
+            assert proof.is_proven
+        return proof
+
+    def test_its_copy_speaks_against_cells_no_more_by_itself(self) -> None:
+        proof = self.proven_again(CAUSE)
+
+        assert proof.failed("cell-1", REFUSED, 60.0, cause=CAUSE).is_proven
+        assert proof.failed("cell-1", REFUSED, 60.0, cause=Cause("umbrella", "web")).is_proven
+        assert not proof.failed("cell-1", REFUSED, 60.0, cause=Cause("acme", "new")).is_proven
+        assert not proof.failed("cell-1", REFUSED, 60.0, cause=OTHER).is_proven
+
+    def test_with_others_it_does(self) -> None:
+        both = self.proven_again(CAUSE, OTHER)
+        once = both.failed("cell-1", REFUSED, 60.0, cause=CAUSE)
+        assert once.is_proven
+        assert not once.failed("cell-1", REFUSED, 61.0, cause=OTHER).is_proven
+
+    def test_after_a_while_it_is_believed_again(self) -> None:
+        proof = self.proven_again(CAUSE)
+        assert not proof.failed("cell-1", REFUSED, 51.3 + DISPROVED_FOR, cause=CAUSE).is_proven
+
+    def test_an_organization_that_was_wrong_with_one_copy_after_the_other_is_not_believed(self) -> None:
+        proof = self.proven_again(*(Cause("acme", str(n)) for n in range(WRONG_IMAGES)))
+        assert proof.failed("cell-1", REFUSED, 60.0, cause=Cause("acme", "new")).is_proven
+
+    def test_so_many_are_remembered_and_no_more(self) -> None:
+        proof = self.proven_again(*(Cause(str(n), str(n)) for n in range(300)))
+        assert len(proof.disproved) == 200
+
+
+def test_a_canary_that_is_due_by_a_clock_that_was_years_ahead_is_due() -> None:
+    years = 10 * 365 * 86_400.0
+    failed = NEW.asked(years).started(years).ended(task(failure=REFUSED), years, pause=300.0)
+    assert failed.seconds_until_due(years) == 300.0
+    assert failed.seconds_until_due(1000.0) == 0.0
 
 
 def test_another_cell_that_pulls_does_not_clear_the_one_that_could_not() -> None:
     """A task cannot be sent to it, so every cell is asked then."""
-    spoiled = PROVEN.failed("cell-2", REFUSED, 50.0)
+    spoiled = PROVEN.failed("cell-2", REFUSED, 50.0, cause=CAUSE)
     assert spoiled.next_kind is CanaryKind.TASK
 
     passed = asked(spoiled, task("cell-1"), 51.0)
@@ -125,7 +189,7 @@ def test_another_cell_that_pulls_does_not_clear_the_one_that_could_not() -> None
 
 def test_where_the_cell_is_not_known_every_cell_is_asked() -> None:
     """The row of a crashed instance does not name it."""
-    passed = asked(PROVEN.failed("", REFUSED, 50.0), task("cell-1"), 51.0)
+    passed = asked(PROVEN.failed("", REFUSED, 50.0, cause=CAUSE), task("cell-1"), 51.0)
     assert (passed.is_proven, passed.next_kind) == (False, CanaryKind.EVERY_CELL)
 
     assert asked(passed, every_cell(CellAnswer("cell-1"), CellAnswer("cell-2")), 52.0).is_proven
@@ -134,12 +198,12 @@ def test_where_the_cell_is_not_known_every_cell_is_asked() -> None:
 
 
 def test_a_cell_that_is_gone_is_not_waited_for() -> None:
-    spoiled = PROVEN.failed("cell-2", REFUSED, 50.0)
+    spoiled = PROVEN.failed("cell-2", REFUSED, 50.0, cause=CAUSE)
     assert asked(spoiled, replace(task("cell-1"), cells=ONE), 51.0).is_proven
 
 
 def test_a_cell_without_room_that_could_not_pull_stays_under_suspicion() -> None:
-    passed = asked(PROVEN.failed("cell-2", REFUSED, 50.0), task("cell-1"), 51.0)
+    passed = asked(PROVEN.failed("cell-2", REFUSED, 50.0, cause=CAUSE), task("cell-1"), 51.0)
 
     unreached = asked(passed, every_cell(CellAnswer("cell-1"), problem="no answer from cell-2"), 52.0)
 
@@ -157,9 +221,9 @@ def test_an_instance_that_runs_on_the_cell_that_could_not_pull_makes_a_canary_du
 
 
 def test_a_canary_proves_nothing_about_what_was_seen_after_its_start() -> None:
-    running = PROVEN.failed("cell-1", REFUSED, 50.0).started(50.1)
+    running = PROVEN.failed("cell-1", REFUSED, 50.0, cause=CAUSE).started(50.1)
 
-    late = running.failed("cell-1", REFUSED, 50.2).ended(task(), 50.4, pause=5.0)
+    late = running.failed("cell-1", REFUSED, 50.2, cause=CAUSE).ended(task(), 50.4, pause=5.0)
 
     assert not late.is_proven
     assert late.seconds_until_due(50.4) == 0.0
@@ -206,5 +270,5 @@ def test_whatever_is_seen_a_proof_is_there_or_a_canary_is_due(seen: list[CanaryR
             case CellAnswer(cell_id, None):
                 proof = proof.succeeded(cell_id, now)
             case CellAnswer(cell_id, StartFailure() as failure):
-                proof = proof.failed(cell_id, failure, now)
+                proof = proof.failed(cell_id, failure, now, cause=CAUSE)
         assert proof.is_proven or proof.seconds_until_due(now) is not None

@@ -671,6 +671,14 @@ def test_a_refusal_names_the_offending_part(text: str, part: str) -> None:
         "user:s3cr3t@registry.example.com/app",
         "https://user:s3cr3t@registry.example.com/app",
         "docker://user:s3cr3t@registry.example.com",
+        "user:a@s3cr3t@registry.example.com/app",
+        "user:a/s3cr3t@registry.example.com/app",
+        "docker://user:a/s3cr3t@registry.example.com",
+        "docker://user:a/b:s3cr3t@registry.example.com",
+        "docker://user:a#s3cr3t@registry.example.com",
+        "docker://a/S/s3cr3t:b@registry.example.com",
+        "user:s3cr3t@@registry.example.com/app",
+        f"user:s3cr3t@registry.example.com/app@sha256:{'0' * 64}",
     ],
 )
 def test_a_login_in_a_text_is_not_shown(text: str) -> None:
@@ -1016,3 +1024,28 @@ class TestFormerRegistries:
         assert guid_like_in(parse_image_reference(f"x.example/a/{self.GUID}")) == self.GUID
         assert guid_like_in(parse_image_reference("x.example/team/app:1")) is None
         assert guid_like_in(parse_image_reference(f"x.example/a{self.GUID}0")) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "login", "without"),
+    [
+        ("docker://u:a@b@host/x#1", "u:a@b@", "docker://host/x#1"),
+        ("docker://u:a/b@host/x", "u:a/b@", "docker://host/x"),
+        ("docker:///user/image@sha256#" + "0" * 64, "", "docker:///user/image@sha256#" + "0" * 64),
+        ("preloaded:cflinuxfs4", "", "preloaded:cflinuxfs4"),
+    ],
+)
+def test_a_rootfs_knows_the_login_that_it_holds(uri: str, login: str, without: str) -> None:
+    rootfs = Rootfs(uri)
+
+    assert rootfs.login == login
+    assert rootfs.without_login() == Rootfs(without)
+    assert login not in str(rootfs) or not login
+
+
+def test_a_host_that_no_resolver_knows_is_refused_for_its_length() -> None:
+    with pytest.raises(Invalid) as refused:
+        parse_image_reference(f"{'a' * 60_000}.example/app")
+
+    assert refused.value.code == "invalid-format"
+    assert len(refused.value.detail) < 1100

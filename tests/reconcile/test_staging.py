@@ -379,6 +379,11 @@ def test_a_whole_login_in_the_flags_comes_before_the_tasks_own(
         ("-dockerRef=https://u:s3cr3t@registry.example.com/app",),
         ("-dockerImageURL=docker://u:s3cr3t@registry.example.com/UP",),
         ("-dockerImageURL=oci://u:s3cr3t@registry.example.com/app",),
+        ("-dockerRef=u:a@s3cr3t@registry.example.com/app",),
+        ("-dockerRef=u:a/s3cr3t@registry.example.com/app",),
+        ("-dockerRef=u:a/S:s3cr3t@registry.example.com/app",),
+        ("-dockerImageURL=docker://u:a/s3cr3t@registry.example.com/app",),
+        ("-dockerImageURL=docker://u:a#s3cr3t@registry.example.com/app",),
     ],
 )
 def test_a_password_is_shown_nowhere(args: tuple[str, ...]) -> None:

@@ -1,12 +1,13 @@
 """Answers the challenges of registries with Basic credentials or Bearer tokens, which are cached while valid.
 
-A token is used for one origin, realm, service, identity and set of scopes.
+A token is used for one origin, realm, service, identity and set of scopes. A challenge may ask for more
+scopes than a request needs, but not for others each time.
 """
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from controller.registry.auth.challenges import (
     BasicChallenge,
@@ -15,6 +16,7 @@ from controller.registry.auth.challenges import (
     Token,
     merge_scopes,
 )
+from controller.registry.auth.token_cache import TokenCache, TokenKey
 from controller.registry.auth.tokens import Identity, basic_header, fetch_token, registry_token_header
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.request import RequestContext
@@ -24,24 +26,11 @@ from reconcile.lrps import Credentials
 
 _MARGIN = 10.0  # seconds before its expiry at which a token is no longer used
 _MOST_REMEMBERED = 1000
+_MOST_CHALLENGED = 4
+"""Sets of scopes, for one set that requests need, that challenges may ask for."""
 
-
-@dataclass(frozen=True, slots=True)
-class _TokenKey:
-    base: Url
-    realm: str
-    service: str
-    credentials: Credentials | None
-    scopes: frozenset[str]
-
-
-@dataclass(slots=True)
-class _TokenSlot:
-    """One token and the lock under which a single thread renews it."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    value: str = field(default="", repr=False)
-    renew_at: float = 0.0
+_Asked = tuple[Url, Credentials | None, frozenset[str]]
+"""The registry, the identity and the scopes of requests."""
 
 
 class Authenticator:
@@ -62,7 +51,8 @@ class Authenticator:
         self._lock = threading.Lock()
         self._challenges: dict[tuple[Url, Credentials | None], Challenge] = {}
         self._challengers: set[Url] = set()
-        self._slots: dict[_TokenKey, _TokenSlot] = {}
+        self._tokens = TokenCache(clock)
+        self._challenged: OrderedDict[_Asked, set[frozenset[str]]] = OrderedDict()
         self._proven: set[tuple[str, Credentials]] = set()
 
     def has_challenged(self, base: Url) -> bool:
@@ -108,7 +98,7 @@ class Authenticator:
             header = _basic(identity) if isinstance(challenge, BasicChallenge) else token
             header = None if header == refused else header
         else:
-            wanted = merge_scopes(scopes, challenge.scopes)
+            wanted = self._challenged_scopes(identity, scopes, challenge)
             header = self._bearer(identity, challenge, wanted, refused=refused, context=context)
         with self._lock:  # only now: a challenge that cannot be met is not remembered
             if len(self._challenges) > _MOST_REMEMBERED:
@@ -117,6 +107,22 @@ class Authenticator:
             self._challengers.add(identity.base)
             self._challenges[identity.base, identity.credentials] = challenge
         return header
+
+    def _challenged_scopes(
+        self, identity: Identity, scopes: frozenset[str], challenge: BearerChallenge
+    ) -> frozenset[str]:
+        """Return the scopes for a request with those that a challenge adds, unless they keep changing."""
+        wanted = merge_scopes(scopes, challenge.scopes)
+        asked = identity.base, identity.credentials, scopes
+        with self._lock:
+            known = self._challenged.setdefault(asked, set())
+            self._challenged.move_to_end(asked)
+            if len(self._challenged) > _MOST_REMEMBERED:
+                self._challenged.popitem(last=False)
+            if wanted not in known and len(known) >= _MOST_CHALLENGED:
+                return scopes
+            known.add(wanted)
+        return wanted
 
     def _bearer(
         self,
@@ -127,21 +133,15 @@ class Authenticator:
         context: RequestContext,
         refused: str | None = None,
     ) -> str:
-        key = _TokenKey(identity.base, challenge.realm, challenge.service, identity.credentials, scopes)
-        with self._lock:
-            self._drop_expired()
-            slot = self._slots.setdefault(key, _TokenSlot())
+        key = TokenKey(identity.base, challenge.realm, challenge.service, identity.credentials, scopes)
+        slot = self._tokens.slot(key)
         with slot.lock:
             if self._clock() >= slot.renew_at or refused == f"Bearer {slot.value}":
                 token = self._log_in(identity, challenge, scopes, context)
                 slot.value = token.value
                 slot.renew_at = self._clock() + token.lifetime - max(_MARGIN, token.lifetime / 10)
+                self._tokens.keep(key, slot)
             return f"Bearer {slot.value}"
-
-    def _drop_expired(self) -> None:
-        if len(self._slots) > _MOST_REMEMBERED:
-            now = self._clock()
-            self._slots = {key: slot for key, slot in self._slots.items() if slot.renew_at > now}
 
     def _log_in(
         self, identity: Identity, challenge: BearerChallenge, scopes: frozenset[str], context: RequestContext

@@ -6,7 +6,6 @@ the server's clock, so that a difference from ours does not matter.
 Source: distribution docs/spec/auth/token.md (`expires_in`, at least 60 seconds, and `issued_at`).
 """
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -29,9 +28,8 @@ def lifetime_of(document: Mapping[str, object], date: str | None) -> float:
     stated = document.get("expires_in")
     if isinstance(stated, bool) or not isinstance(stated, int | float):
         return _SHORTEST
-    seconds = float(min(stated, _LONGEST_STATED))  # before it becomes a float, which a long number cannot
-    if math.isnan(seconds):
-        return _SHORTEST
+    # Bounded before it becomes a float, which a long number cannot; NaN becomes 0, since it comes second.
+    seconds = float(max(0, min(stated, _LONGEST_STATED)))
     lifetime, age = max(_SHORTEST, seconds), _age(document.get("issued_at"), _now(date))
     # Of a token that would be over already, one of the two is wrong: the registry will refuse it, or not.
     return min(lifetime - age if 0 < age < lifetime else lifetime, _LONGEST)

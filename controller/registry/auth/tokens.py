@@ -24,7 +24,9 @@ from controller.registry.http.urls import Url
 from reconcile.errors import Denied, ErrorCode, Invalid, NotFound
 from reconcile.lrps import Credentials
 
-MAX_TOKEN_RESPONSE = 1024 * 1024
+MAX_TOKEN_RESPONSE = 128 * 1024
+"""Bytes; a token may have 16 KiB, and some servers send it twice, with a token to renew it."""
+
 _CLIENT_ID = "diego-docker-cache"
 _NO_OAUTH = frozenset({400, 404, 405})
 _HEADERS = {"Accept": "application/json"}
@@ -137,7 +139,7 @@ def _read(response: Response, identity: Identity, attempted: str) -> Token:
             raise _token_error(refusal)
         body, date = response.read(MAX_TOKEN_RESPONSE + 1), response.headers.get("Date")
     if len(body) > MAX_TOKEN_RESPONSE:
-        raise Invalid("registry", "bad-token-response", f"{attempted}: the response is longer than 1 MiB")
+        raise Invalid("registry", "bad-token-response", f"{attempted}: the response is longer than 128 KiB")
     return parse_token(body, attempted, date=date)
 
 

@@ -1,14 +1,18 @@
 """Speaks HTTP/1.1 over one socket, one request at a time, and reads bodies into the caller's buffer.
 
-llhttp parses heads and chunks strictly: what two parsers could read in two ways is refused.
+llhttp parses heads and chunks strictly: what two parsers could read in two ways is refused. It is given
+a head and no byte more, and nothing of what follows the response: a connection on which anything follows
+is not used again, since that would become the response to the next request.
 Source: RFC 9112.
 """
 
 import re
 import select
 import socket
+import ssl
 from collections import deque
 from collections.abc import Mapping
+from typing import NoReturn
 
 import httptools
 
@@ -17,11 +21,16 @@ from controller.registry.http.request import Body
 from controller.registry.http.urls import Origin
 
 _MOST_HEAD = 65536
+_MOST_LINE = 16384  # of a header, name included; the longest that are needed are signed URLs
+_MOST_HEADERS = 256
 _HEAD_AT_A_TIME = 4096  # little, since the body behind the head bypasses the parser
 _BODY_AT_A_TIME = 32768
 _ILLEGAL = re.compile(r"[^\t\x20-\x7e]")
 _ALWAYS = ("Accept-Encoding: identity", "User-Agent: diego-docker-cache")
 _BODILESS = frozenset({204, 304})
+_HEAD_END = re.compile(rb"\n\r?\n")
+_ONE_END = re.compile(rb"[^\r\n]\r?\n\r?\n\Z")
+"""What a message in chunks ends with: its last line, and an empty one."""
 _PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 
 
@@ -73,25 +82,37 @@ class RawResponse:
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         self._pieces: deque[bytes] = deque()
         self._has_head = self._is_complete = False
+        self._header_lines, self._problem = 0, ""
         self.headers = Headers()
         self.minimum: MinimumRate | None = None
         self.status = 0
         self.keeps_connection = False
-        self._read_head()
+        behind = self._read_head()
         self.left = self._length(method)
         self._is_parsed = self.left is None and "Transfer-Encoding" in self.headers
         self.is_at_end = self.left == 0
-        if self.left is not None and sum(map(len, self._pieces)) > self.left:
+        self._last = b""
+        if self._is_parsed:
+            self._feed_chunks(behind)
+            return
+        del self._parser  # which refers to this object as well
+        if behind:
+            self._pieces.append(behind)
+        if self.left is not None and len(behind) > self.left:
             self.keeps_connection = False  # more than was announced
-        if not self._is_parsed:
-            del self._parser  # which refers to this object as well
 
     # Called by the parser
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header; a trailer behind the chunks of a body is ignored."""
-        if not self._has_head:
-            self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+        if self._has_head:
+            return
+        self._header_lines += 1
+        if len(name) + len(value) > _MOST_LINE:
+            self._refuse("a header of the response is too long")
+        if self._header_lines > _MOST_HEADERS:
+            self._refuse("the response has too many headers")
+        self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
         """Note the end of the head."""
@@ -103,7 +124,7 @@ class RawResponse:
         self.keeps_connection = self._parser.should_keep_alive()
 
     def on_body(self, piece: bytes) -> None:
-        """Keep bytes of the body that came with the head, or in chunks."""
+        """Keep bytes of a body in chunks."""
         self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
@@ -111,32 +132,57 @@ class RawResponse:
         self._is_complete = self._has_head
 
     def on_message_begin(self) -> None:
-        """Note the start of a response; nobody has asked for a second one."""
+        """Stop the parser at a second response, which nobody has asked for."""
         if self._is_complete:
-            self.keeps_connection = False
+            self._refuse("another response follows")
+
+    def _refuse(self, problem: str) -> NoReturn:
+        """Make the parser stop."""
+        self._problem = self._problem or problem
+        raise ProtocolError(problem)
 
     # Called by us
 
-    def _read_head(self) -> None:
-        count = 0
-        while not self._has_head:
+    def _read_head(self) -> bytes:
+        """Read up to the end of the final head, and return what came with it."""
+        count, last = 0, b""
+        while True:
             data = self._sock.recv(_HEAD_AT_A_TIME)
             if not data:
                 if count:
                     raise ProtocolError("the connection was closed within the head of a response")
                 raise ConnectionResetError("the connection was closed without a response")
             count += len(data)
+            begin = 0
+            # The end of a head may be cut anywhere.
+            for end in _HEAD_END.finditer(last + data if last else data):
+                at = end.end() - len(last)
+                self._feed(data[begin:at])
+                begin = at
+                if self._has_head:
+                    return data[begin:]
+            self._feed(data[begin:])
+            if self._has_head:
+                raise ProtocolError("the head of the response has no empty line at its end")
             if count > _MOST_HEAD:
                 raise ProtocolError("the head of the response is too long")
-            self._feed(data)
+            last = (last + data)[-2:]
 
     def _feed(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except _PARSER_ERRORS as error:
             if not self._is_complete:
-                raise ProtocolError(f"the response is not HTTP: {error}") from error
+                problem = self._problem or f"the response is not HTTP: {error}"
+                raise ProtocolError(problem) from error
             self.keeps_connection = False  # nobody asked for what follows the response
+
+    def _feed_chunks(self, data: bytes) -> None:
+        """Parse a part of a body in chunks, and see whether anything follows its end."""
+        self._feed(data)
+        self._last = (self._last + data)[-5:] if len(data) < 5 else data[-5:]
+        if self._is_complete and not _ONE_END.search(self._last):
+            self.keeps_connection = False
 
     def _length(self, method: str) -> int | None:
         if method == "HEAD" or self.status in _BODILESS:
@@ -198,7 +244,7 @@ class RawResponse:
             without_any += len(data)
             if without_any > _MOST_HEAD:
                 raise ProtocolError("there is too much between the chunks of the response")
-            self._feed(data)
+            self._feed_chunks(data)
         if self._pieces:
             return self._take(buffer)
         self.is_at_end = True
@@ -227,11 +273,18 @@ class Connection:
         self.sock = sock
         self.is_open = True
         self._host = f"Host: {origin.domain}"
+        self._poll: select.poll | None = None
 
     @property
     def is_connected(self) -> bool:
-        """Whether the server has neither closed the connection nor sent what nobody asked for."""
-        return self.is_open and not can_read(self.sock)
+        """Whether the server has neither closed the connection nor sent what nobody asked for.
+
+        TLS decrypts whole records: what it holds of one beyond what was read is not in the socket any more.
+        """
+        if not self.is_open or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            return False
+        self._poll = self._poll or _poll_of(self.sock)
+        return not self._poll.poll(0)
 
     def send(self, method: str, target: str, headers: Mapping[str, str], body: Body | None) -> None:
         """Send a request; the pieces of a body are sent as they come.
@@ -270,6 +323,10 @@ class Connection:
 
 def can_read(sock: socket.socket) -> bool:
     """Whether a read would return at once, be it with the end of the stream."""
+    return bool(_poll_of(sock).poll(0))
+
+
+def _poll_of(sock: socket.socket) -> "select.poll":
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
+    return poll

@@ -6,16 +6,20 @@ environment are not used: through one, the address that is really reached could 
 Callers see to redirects, authentication and retries.
 """
 
+import errno
+import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from controller.file_values import FileValue
-from controller.registry.http.addresses import AddressRules
 from controller.registry.http.connection import Connection, can_read
 from controller.registry.http.deadlines import DeadlineTimer
-from controller.registry.http.dialling import open_connection
+from controller.registry.http.dialling import Dialler
+from controller.registry.http.idle_connections import ConnectionKey, IdleConnections
+from controller.registry.http.lookups import Lookups
 from controller.registry.http.rate_limiter import (
     HostLimits,
     MinimumRate,
@@ -28,17 +32,7 @@ from controller.registry.http.response import FAILURES, LOST, ConnectionLease, R
 from controller.registry.http.settings import RegistrySettings, Timeouts, TlsFiles
 from controller.registry.http.urls import Origin
 
-_IDLE_PER_ORIGIN = 16
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """What the requests that may share a connection have in common; `tls` is None for an http origin."""
-
-    origin: Origin
-    rules: AddressRules
-    files: TlsFiles
-    tls: ssl.SSLContext | None
+_NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class ConnectionPool:
@@ -53,30 +47,17 @@ class ConnectionPool:
         self._timeouts = timeouts
         own = {host: each.limits for host, each in settings.items() if each.limits is not None}
         self._rate_limiter = RateLimiter(limits, own, longest_wait=timeouts.idle)
-        self._timer = DeadlineTimer()
+        self._clock: Callable[[], float] = time.monotonic
+        self._timer = DeadlineTimer(self._clock)
+        self._dialler = Dialler(self._timer, Lookups(), timeouts.idle, self._clock)
+        self._idle = IdleConnections(self._timer.call_after, self._clock)
         self._lock = threading.Lock()
-        self._idle: dict[_Key, list[Connection]] = {}
         self._tls: dict[TlsFiles, FileValue[ssl.SSLContext]] = {}
-        self._is_closed = False
 
     def close(self) -> None:
         """Close the idle connections, and those in use when they are given back."""
-        with self._lock:
-            self._is_closed = True
-            connections = [each for group in self._idle.values() for each in group]
-            self._idle.clear()
-        for connection in connections:
-            connection.close()
+        self._idle.close()
         self._timer.close()
-
-    def _keep(self, key: "_Key", connection: Connection) -> None:
-        """Keep a connection for the next request."""
-        with self._lock:
-            group = self._idle.setdefault(key, [])
-            if not self._is_closed and len(group) < _IDLE_PER_ORIGIN:
-                group.append(connection)
-                return
-        connection.close()
 
     def send(self, request: Request, context: RequestContext) -> Response:
         """Send a request and wait for the head of its response.
@@ -104,43 +85,35 @@ class ConnectionPool:
             tls = self._tls_of(request.url.origin, files)
         except FAILURES as error:
             raise failure(error, request.url, context.cancellation) from error
-        key = _Key(request.url.origin, context.rules, files, tls)
-        kept = self._take_kept(key)
+        key = ConnectionKey(request.url.origin, context.rules, files, tls)
+        total = self._timeouts.total if request.total is None else request.total
+        exchange = _Exchange(key, request, context, limits, self._clock() + total)
+        kept = self._idle.take(key)
         if kept is not None:
             try:
-                return self._exchange(kept, request, key=key, context=context, limits=limits)
+                return self._exchange(kept, exchange)
             except LOST as error:
                 if not isinstance(request.body, bytes | None):
                     raise failure(error, request.url, context.cancellation) from error
             except FAILURES as error:
                 raise failure(error, request.url, context.cancellation) from error
         try:
-            fresh = open_connection(request.url.origin, self._timeouts, context, tls)
-            return self._exchange(fresh, request, key=key, context=context, limits=limits)
+            return self._exchange(self._open(exchange), exchange)
         except FAILURES as error:
             raise failure(error, request.url, context.cancellation) from error
 
-    def _take_kept(self, key: "_Key") -> Connection | None:
-        self._close_outdated(key)
-        while True:
-            with self._lock:
-                group = self._idle.get(key)
-                connection = group.pop() if group else None
-            if connection is None or connection.is_connected:
-                return connection
-            connection.close()
-
-    def _close_outdated(self, key: "_Key") -> None:
-        """Close the idle connections to an origin that were opened before its certificates changed."""
-        with self._lock:
-            outdated = [
-                each
-                for each in self._idle
-                if each.origin == key.origin and each.files == key.files and each.tls is not key.tls
-            ]
-            connections = [connection for each in outdated for connection in self._idle.pop(each)]
-        for connection in connections:
-            connection.close()
+    def _open(self, exchange: "_Exchange") -> Connection:
+        """Open a connection; where too many files are open, those that are idle are closed first."""
+        seconds = min(self._timeouts.connect, max(exchange.ends_at - self._clock(), 0.0))
+        origin, context, tls = exchange.key.origin, exchange.context, exchange.key.tls
+        try:
+            return self._dialler.open(origin, context, tls, seconds=seconds)
+        except OSError as error:
+            # What the resolver could not open, it does not say.
+            is_lookup = isinstance(error, socket.gaierror) and error.errno == socket.EAI_SYSTEM
+            if not (is_lookup or error.errno in _NO_MORE_FILES) or not self._idle.close_all():
+                raise
+        return self._dialler.open(origin, context, tls, seconds=seconds)
 
     def _tls_of(self, origin: Origin, files: TlsFiles) -> ssl.SSLContext | None:
         """Return the present TLS context for an origin; None for an http origin."""
@@ -152,19 +125,11 @@ class ConnectionPool:
             tls = self._tls[files]
         return tls.current()
 
-    def _exchange(
-        self,
-        connection: Connection,
-        request: Request,
-        *,
-        key: "_Key",
-        context: RequestContext,
-        limits: HostLimits,
-    ) -> Response:
-        total = self._timeouts.total if request.total is None else request.total
-        deadline = self._timer.start(connection.sock, total)
+    def _exchange(self, connection: Connection, exchange: "_Exchange") -> Response:
+        request, context, limits = exchange.request, exchange.context, exchange.limits
+        deadline = self._timer.start(connection.sock, max(exchange.ends_at - self._clock(), 0.0))
         lease = ConnectionLease(
-            connection, deadline, give_back=lambda: self._keep(key, connection), context=context
+            connection, deadline, give_back=lambda: self._idle.keep(exchange.key, connection), context=context
         )
         lease.on_end = lambda: self._timer.cancel(deadline)
         connection.sock.settimeout(self._timeouts.idle)  # the last response may have had less
@@ -197,6 +162,21 @@ class ConnectionPool:
 
         lease.on_end = end
         return Response(request, raw, lease, limits.bytes)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """A request that is being sent, and what it is sent with.
+
+    Attributes:
+        ends_at: When its response must have been read, in the time of the pool's clock.
+    """
+
+    key: ConnectionKey
+    request: Request
+    context: RequestContext
+    limits: HostLimits
+    ends_at: float
 
 
 def _body(

@@ -1,7 +1,8 @@
 """Limits the total time of HTTP exchanges, however slowly or busily bytes trickle in.
 
 A limit on idle time alone is met by a peer that sends one byte a minute. One thread watches all
-exchanges, and none is touched between its start and its end.
+exchanges, and none is touched between its start and its end. The same thread does what is due after a
+time.
 """
 
 import contextlib
@@ -27,13 +28,22 @@ class Deadline:
         self.is_over = False
 
 
+class _Call:
+    """A function that is called after a time."""
+
+    is_over = False
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+
+
 class DeadlineTimer:
-    """Shuts down sockets whose deadline has passed."""
+    """Shuts down sockets whose deadline has passed, and calls functions after a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._condition = threading.Condition()
-        self._queue: list[tuple[float, int, Deadline]] = []
+        self._queue: list[tuple[float, int, Deadline | _Call]] = []
         self._count = itertools.count()
         self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
@@ -42,14 +52,21 @@ class DeadlineTimer:
     def start(self, sock: socket.socket, seconds: float) -> Deadline:
         """Set a deadline for what happens on a socket."""
         deadline = Deadline(self._clock() + seconds, sock)
+        self._add(deadline.at, deadline)
+        return deadline
+
+    def call_after(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function, which must not take long and raises nothing, in the thread of the timer."""
+        self._add(self._clock() + seconds, _Call(function))
+
+    def _add(self, at: float, entry: "Deadline | _Call") -> None:
         with self._condition:
-            heapq.heappush(self._queue, (deadline.at, next(self._count), deadline))
+            heapq.heappush(self._queue, (at, next(self._count), entry))
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._run, name="registry-deadlines", daemon=True)
                 self._thread.start()
-            if deadline.at < self._wakes_at:
+            if at < self._wakes_at:
                 self._condition.notify()
-        return deadline
 
     def cancel(self, deadline: Deadline) -> None:
         """Leave the socket of a deadline alone from now on."""
@@ -69,6 +86,11 @@ class DeadlineTimer:
             self._condition.notify()
 
     def _run(self) -> None:
+        while (function := self._next_call()) is not None:
+            function()
+
+    def _next_call(self) -> Callable[[], None] | None:
+        """Wait for the next function that is due, and meanwhile shut sockets down; None at the end."""
         with self._condition:
             while not self._is_closed:
                 self._wakes_at = self._queue[0][0] if self._queue else math.inf
@@ -76,9 +98,12 @@ class DeadlineTimer:
                 if left > 0:
                     self._condition.wait(None if math.isinf(left) else left)
                     continue
-                _, _, deadline = heapq.heappop(self._queue)
-                if not deadline.is_over:
-                    deadline.has_passed = True
+                _, _, entry = heapq.heappop(self._queue)
+                if isinstance(entry, _Call):
+                    return entry.function
+                if not entry.is_over:
+                    entry.has_passed = True
                     # The plain socket's method: that of a TLS socket would change it under its reader.
                     with contextlib.suppress(OSError):
-                        socket.socket.shutdown(deadline.sock, socket.SHUT_RDWR)
+                        socket.socket.shutdown(entry.sock, socket.SHUT_RDWR)
+        return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from controller.threads import Cancellation
-from reconcile.errors import Unavailable
+from reconcile.errors import ErrorCode, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ class Semaphore:
             )
             cancellation.check()
             if not free:
-                raise Unavailable("registry", "busy", f"{host}: all {most} connections are in use")
+                detail = f"{host}: all {most} connections are in use"
+                raise Unavailable("registry", ErrorCode.BUSY, detail)
             self._used += 1
 
     def acquire_at_once(self) -> None:

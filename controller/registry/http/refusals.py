@@ -25,6 +25,7 @@ from reconcile.errors import (
 from reconcile.foreign_text import clean
 
 MAX_ERROR_BODY = 65536
+_MAX_ENTRIES = 1000
 _MAX_RETRY_AFTER = 86400.0
 _RETRYABLE = frozenset({408, 425, 499})
 
@@ -95,7 +96,7 @@ class ErrorEntry:
 def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
     """Parse the entries of an error document; a body that is no error document has none."""
     try:
-        document = json.loads(body)
+        document = json.loads(body)  # of 64 KiB
     except (ValueError, RecursionError):
         return ()
     entries = document.get("errors") if isinstance(document, dict) else None
@@ -103,7 +104,7 @@ def parse_entries(body: bytes) -> tuple[ErrorEntry, ...]:
         return ()
     return tuple(
         ErrorEntry(_text(entry.get("code")), _text(entry.get("message")), entry.get("detail"))
-        for entry in entries
+        for entry in entries[:_MAX_ENTRIES]
         if isinstance(entry, dict)
     )
 
@@ -116,7 +117,7 @@ def _describe(refusal: Refusal, entries: tuple[ErrorEntry, ...]) -> str:
     """Write what a registry says of an error: its message and its detail, or else the begin of the body."""
     message = next((entry.message for entry in entries if entry.message), "")
     if not entries:
-        message = refusal.body[:200].decode("utf-8", "replace")
+        message = refusal.body.decode("utf-8", "replace")
     if refusal.status == 401:
         message = f"missing, or no access: {message}".rstrip(": ")
     if refusal.status == 429:

@@ -1,5 +1,6 @@
 """Holds a response whose body is still in the socket, and gives its connection back or closes it."""
 
+import errno
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from controller.threads import Cancellation
 from controller.tls_causes import NO_TLS
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.foreign_text import clean
+
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
+"""What the kernel says when this process, and not the peer, is why nothing can be opened."""
 
 LOST = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 FAILURES = (OSError, ProtocolError, UnicodeError)
@@ -86,12 +90,14 @@ class Response:
         url: Of the request, after redirects.
         method: Of the request.
         sent: Bytes of the request's body.
+        secrets: The credentials that the request was sent with, which no message may show.
     """
 
     def __init__(
         self, request: Request, raw: RawResponse, lease: ConnectionLease, throttle: TokenBucket | None = None
     ) -> None:
         self.url, self.method, self.sent = request.url, request.method, request.length
+        self.secrets = tuple(filter(None, [(request.headers.get("Authorization") or "").partition(" ")[2]]))
         self.status = raw.status
         self.headers = raw.headers
         self._raw = raw
@@ -202,6 +208,8 @@ def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCac
         return Unavailable("registry", ErrorCode.TIMEOUT, f"{url}: no response in time")
     if isinstance(error, socket.gaierror):
         return Unavailable("registry", ErrorCode.UNKNOWN_HOST, f"{url.origin}: the name cannot be resolved")
+    if isinstance(error, OSError) and error.errno in _OUT_OF_RESOURCES:
+        return Unavailable("registry", ErrorCode.OUT_OF_RESOURCES, f"{url}: {error.strerror}")
     return Unavailable(
         "registry", ErrorCode.CONNECTION, f"{url}: {clean(str(error)) or type(error).__name__}"
     )

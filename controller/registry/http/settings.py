@@ -103,7 +103,7 @@ class Timeouts:
     """How long requests may take, in seconds.
 
     Attributes:
-        connect: To connect, TLS handshake included.
+        connect: To connect: the lookup, all addresses of the host and the TLS handshake together.
         idle: Without a byte sent or received.
         total: For a request and its response, without the bytes of a blob.
         slowest: Bytes per second that the sender of a blob must reach, on average over each window.

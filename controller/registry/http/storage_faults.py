@@ -41,7 +41,7 @@ _TEXTS = (
     ),
     (re.compile(r"(?i)minimum free drive threshold"), ErrorCode.DISK_FULL),
     (
-        re.compile(r"(?i)quota (has been |was |is )?exceeded|exceed\w* the configured upper limit"),
+        re.compile(r"(?i)quota (has been |was |is )?exceeded|exceed\w{0,16} the configured upper limit"),
         ErrorCode.QUOTA_EXCEEDED,
     ),
     (re.compile(r"(?i)\bread[- ]only\b"), ErrorCode.READ_ONLY),

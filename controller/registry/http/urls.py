@@ -62,7 +62,12 @@ class Url:
         Raises:
             Invalid: `bad-url`.
         """
-        return type(self)(*_split(urljoin(self.complete, _checked(location))))
+        checked = _checked(location)
+        try:
+            joined = urljoin(self.complete, checked)
+        except ValueError as error:
+            raise Invalid("registry", "bad-url", "the registry named a URL with an illegal host") from error
+        return type(self)(*_split(joined))
 
     def with_parameters(self, text: str) -> Self:
         """Append encoded parameters to the query, leaving what stands there as it is."""

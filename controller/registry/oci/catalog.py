@@ -3,9 +3,8 @@
 Source: CNCF registry, "Listing Repositories"; OCI distribution specification, "Listing Tags".
 """
 
-import json
-
 from controller.registry.auth.challenges import catalog_scope, merge_scopes, pull_scope
+from controller.registry.http.bounded_json import load_json
 from controller.registry.http.links import next_page
 from controller.registry.http.request import Request
 from controller.registry.http.urls import Url
@@ -60,8 +59,8 @@ def _page(
         raw = response.read(_MAX_PAGE_BYTES + 1)
         links = response.headers.get_all("Link") or ()
     try:
-        document = json.loads(raw) if len(raw) <= _MAX_PAGE_BYTES else None
-    except (ValueError, RecursionError):
+        document = load_json(raw) if len(raw) <= _MAX_PAGE_BYTES else None
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise Invalid("registry", "bad-list", f"{subject}: the list of {field} cannot be read")

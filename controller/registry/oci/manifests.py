@@ -7,12 +7,14 @@ docs/spec/manifest-v2-2.md.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from controller.registry.http.bounded_json import load_json
 from controller.registry.oci.platforms import Platform
 from reconcile.errors import Invalid
+from reconcile.foreign_text import cut, one_line
 from reconcile.references import Digest, parse_digest
 
 MAX_MANIFEST = 4 * 1024 * 1024
@@ -33,6 +35,30 @@ _SCHEMA_1_TYPES = frozenset({SIGNED_SCHEMA_1, SCHEMA_1})
 
 _FOREIGN = ("foreign", "nondistributable")
 """Parts of the types of layers that may be left at their URLs."""
+
+_MAX_PLATFORM_TEXT = 128
+"""Characters of one text in a platform that are kept."""
+
+
+def _folded(*keys: str) -> Mapping[str, str]:
+    return MappingProxyType({key.casefold(): key for key in keys})
+
+
+_DOCUMENT_KEYS = _folded(
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "fsLayers",
+)
+_DESCRIPTOR_KEYS = _folded(
+    "mediaType", "artifactType", "digest", "size", "urls", "annotations", "data", "platform"
+)
+_PLATFORM_KEYS = _folded("architecture", "os", "os.version", "os.features", "variant", "features")
 
 _ZSTD_ANNOTATION = "io.github.containers.compression.zstd"
 
@@ -114,40 +140,48 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return result
 
 
-def _no_constant(text: str) -> object:
-    raise ValueError(f"{text} is not JSON")
-
-
 def _load(raw: bytes, subject: str) -> dict[str, object]:
     if len(raw) > MAX_MANIFEST:
         raise _refuse("manifest-too-large", subject, "the manifest is larger than 4 MiB")
     try:
-        document = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant
-        )
-    except RecursionError as error:
-        raise _refuse("manifest-malformed", subject, "the manifest is nested too deeply") from error
+        document = load_json(raw, pairs_hook=_without_duplicates)
     except ValueError as error:
-        shown = "no UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:100]
+        shown = "no UTF-8" if isinstance(error, UnicodeDecodeError) else one_line(str(error), 100)
         raise _refuse("manifest-malformed", subject, f"the manifest is not valid JSON: {shown}") from error
     if not isinstance(document, dict):
         raise _refuse("manifest-malformed", subject, "the manifest is not a JSON object")
     return document
 
 
+def _check_keys(value: Mapping[str, object], known: Mapping[str, str], subject: str) -> None:
+    """Refuse a key that is a known one but for its case.
+
+    Readers in Go, such as registries and cells, would take its value for that of the known key, so that they
+    read another image than this program. Keys of annotations are free.
+    """
+    for key in value:
+        meant = known.get(key.casefold())
+        if meant is not None and meant != key:
+            raise _refuse("manifest-ambiguous", subject, f"{key[:32]!r} would be read as {meant!r} by some")
+
+
 def _platform(value: object, subject: str) -> Platform | None:
     if value is None:
         return None
+    if isinstance(value, dict):
+        _check_keys(value, _PLATFORM_KEYS, subject)
     fields = ("os", "architecture", "variant", "os.version")
     texts = [value.get(name) or "" for name in fields] if isinstance(value, dict) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise _refuse("manifest-malformed", subject, "the platform of an entry is not an object of texts")
-    return Platform(*map(str, texts))
+    # What is longer is no platform that cells have, and is not held.
+    return Platform(*(cut(str(text), _MAX_PLATFORM_TEXT) for text in texts))
 
 
 def _descriptor(value: object, subject: str) -> Descriptor:
     if not isinstance(value, dict):
         raise _refuse("manifest-malformed", subject, "a descriptor is not an object")
+    _check_keys(value, _DESCRIPTOR_KEYS, subject)
     media_type, digest, size, urls, annotations = (
         value.get(name) for name in ("mediaType", "digest", "size", "urls", "annotations")
     )
@@ -191,6 +225,8 @@ def _decide_type(document: Mapping[str, object], content_type: str, subject: str
     inner = document.get("mediaType")
     if not isinstance(inner, str | None):
         raise _refuse("manifest-malformed", subject, "the media type is not a text")
+    if content_type in _SCHEMA_1_TYPES and document.get("schemaVersion") == 2 and "fsLayers" not in document:
+        content_type = ""  # some registries name this type whatever they serve
     if content_type in MANIFEST_TYPES:
         if inner and inner != content_type and content_type not in _SCHEMA_1_TYPES:
             raise _refuse(
@@ -213,6 +249,9 @@ def parse_document(raw: bytes, content_type: str, subject: str) -> Document:
             `manifest-unsupported`.
     """
     document = _load(raw, subject)
+    _check_keys(document, _DOCUMENT_KEYS, subject)
+    if isinstance(about := document.get("subject"), dict):
+        _check_keys(about, _DESCRIPTOR_KEYS, subject)
     media_type = _decide_type(document, content_type, subject)
     if media_type in _SCHEMA_1_TYPES or ("fsLayers" in document and document.get("schemaVersion") == 1):
         raise _refuse("schema-1", subject, "the image is in schema 1, which cannot be copied by digest")

@@ -4,6 +4,7 @@ Source: OCI distribution specification 1.1; the behaviour of the CNCF registry w
 """
 
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from urllib.parse import quote
@@ -44,6 +45,18 @@ _STORED = frozenset({200, 201, 202, 204})
 _DELETED = frozenset({200, 202, 204})
 _REDIRECTED_HEAD = frozenset({400, 403, 405})
 _DIGESTS = re.compile(rb"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
+
+
+def _decoded(raw: bytes, coding: str | None) -> bytes:
+    """Undo a content coding that nobody asked for; bytes that are not coded so, or are too many, stay."""
+    if (coding or "").strip().lower() not in {"gzip", "x-gzip"}:
+        return raw
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        decoded = decoder.decompress(raw, MAX_MANIFEST + 1)
+    except zlib.error:
+        return raw
+    return decoded if decoder.eof and len(decoded) <= MAX_MANIFEST else raw
 
 
 class Repository:
@@ -102,8 +115,10 @@ class Repository:
             if len(raw) > MAX_MANIFEST:
                 raise Invalid("registry", "manifest-too-large", f"{subject}: larger than 4 MiB")
         asked = parse_digest(tag_or_digest) if ":" in tag_or_digest else digest_header(response.headers)
+        coding = response.headers.get("Content-Encoding")
         if asked is not None and digest_of(raw, asked.algorithm) != asked:
-            coding = response.headers.get("Content-Encoding")
+            raw = _decoded(raw, coding)
+        if asked is not None and digest_of(raw, asked.algorithm) != asked:
             encoded = f" (sent with content coding {coding[:20]!r})" if coding else ""
             raise Invalid(
                 "registry",

@@ -150,7 +150,7 @@ class Session:
             response.headers,
             response.drain(),
             attempted,
-            self.identity("").secrets,
+            (*self.identity("").secrets, *response.secrets),
             method=response.method,
             length=response.sent,
         )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from controller.admin.cells import Obstacles, cells_messages
 from controller.admin.rows import row_from_message
-from reconcile.circuit_breaker import CircuitBreaker
+from reconcile.circuit_breaker import CircuitBreaker, SetAside
+from reconcile.failure_spread import Cause
 from reconcile.pull_proof import ProofState, PullProof
 
 SHARED, SEGMENT = frozenset[str](), frozenset({"segment"})
@@ -30,6 +31,7 @@ class Breaker:
     """A circuit breaker in some state."""
 
     circuit_breaker: CircuitBreaker = CircuitBreaker(1, 600.0)  # noqa: RUF009 - a frozen value
+    set_aside: tuple[SetAside, ...] = ()
 
     def reset_circuit_breaker(self) -> None:
         raise NotImplementedError
@@ -61,7 +63,7 @@ def test_a_plan_names_the_cells_that_its_apps_need_and_no_others() -> None:
 
 
 def test_an_open_circuit_breaker_keeps_every_plan_back() -> None:
-    opened = Breaker(CircuitBreaker(1, 600.0).failed("web: bridge-timeout", 0.0))
+    opened = Breaker(CircuitBreaker(1, 600.0).failed("web: bridge-timeout", 0.0, Cause("acme", "web")))
     obstacles = Obstacles(opened, Cells(), Registry())
 
     (said,) = obstacles.to_copies([SHARED])

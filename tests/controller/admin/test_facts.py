@@ -393,6 +393,9 @@ class Scene:
         found = [each.stale for each in self.world.apps if each.guid == process_guid]
         return found[0] if found else frozenset()
 
+    def crashed_on(self, process_guid: ProcessGuid) -> frozenset[str]:
+        raise NotImplementedError
+
     def context_of(self, process_guid: ProcessGuid) -> PassContext:
         return PassContext(
             now=NOW,

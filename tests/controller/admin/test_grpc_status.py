@@ -1,6 +1,7 @@
 """Errors as statuses of gRPC, and back on the caller's side."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -9,7 +10,7 @@ from grpc.aio import Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.admin.grpc_status import BadRequest, error_from_status, status_of
+from controller.admin.grpc_status import BadRequest, details_of, error_from_status, status_of
 from reconcile.errors import (
     Conflict,
     Denied,
@@ -66,7 +67,8 @@ def test_an_error_comes_back_as_it_was(
     read = Answer(status_of(error), str(error)).read()
 
     assert (type(read), str(read)) == (kind, str(error))
-    assert (read.system, read.code, read.detail) == (system, code, detail)
+    assert (read.system, read.code, read.detail) == (system, code, error.detail)
+    assert error.detail == detail or not detail.isprintable()
 
 
 @pytest.mark.parametrize("error", [BadRequest("c", "d"), Denied("admin", "c", "d")])
@@ -129,3 +131,11 @@ def test_whatever_a_call_ends_with_becomes_an_error_of_ours(
     status: grpc.StatusCode, details: str | None
 ) -> None:
     assert isinstance(Answer(status, details).read(), DockerCacheError)
+
+
+@given(character=st.characters(exclude_categories=["Cs"]))
+def test_details_fit_into_the_header_that_they_travel_in(character: str) -> None:
+    details = details_of(Invalid("registry", character * 200, f"why: {character * 5000}"))
+
+    assert details.startswith("registry: ")
+    assert len(quote(details)) < 8000

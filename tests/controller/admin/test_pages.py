@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from controller.admin.grpc_status import BadRequest
 from controller.admin.pages import (
     DEFAULT_SIZE,
+    LARGEST_BYTES,
     LARGEST_SIZE,
     Key,
+    fitting,
     key_from_token,
     page,
     page_size,
     token_from_key,
 )
+from protos.admin import admin_pb2 as pb
 
 Item = tuple[float, str]
 
@@ -141,3 +144,38 @@ def test_any_text_for_a_token_is_read_or_refused(token: str) -> None:
     except BadRequest:
         return
     assert chosen in ([], [(1.0, "a")])
+
+
+def written(item: Item) -> pb.Job:
+    return pb.Job(job_id=item[1], error="x" * int(item[0]))
+
+
+def item_key(item: Item) -> Key:
+    return (item[1],)
+
+
+@given(lengths=st.lists(st.integers(0, LARGEST_BYTES // 2), max_size=12), size=st.integers(1, 12))
+def test_no_page_has_more_bytes_than_a_client_takes_and_none_is_left_out(
+    lengths: list[int], size: int
+) -> None:
+    there = [(float(length), f"{number:03}") for number, length in enumerate(lengths)]
+    token, read = "", list[str]()
+    while True:
+        chosen, token = page(there, item_key, size=size, token=token)
+        rows, token = fitting(chosen, token, key=item_key, write=written)
+        assert pb.ListJobsResponse(jobs=rows, next_page_token=token).ByteSize() <= LARGEST_BYTES + 1024
+        read += [row.job_id for row in rows]
+        if not token:
+            break
+
+    assert read == [name for _, name in there]
+
+
+def test_an_item_that_is_larger_than_a_page_is_one_of_its_own() -> None:
+    there = [(1.0, "a"), (float(LARGEST_BYTES), "b"), (1.0, "c")]
+
+    first, token = fitting(there, "", key=item_key, write=written)
+    second, _ = fitting(there[1:], "", key=item_key, write=written)
+
+    assert ([row.job_id for row in first], token) == (["a"], token_from_key(("a",)))
+    assert [row.job_id for row in second] == ["b"]

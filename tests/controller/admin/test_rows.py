@@ -45,6 +45,7 @@ def test_texts_numbers_and_truths_are_taken_as_they_are() -> None:
         "failures": 2**40,
         "last": "x",
         "retry_at": None,
+        "cell": "",
     }
 
 
@@ -79,6 +80,7 @@ def test_a_message_that_is_set_and_empty_is_a_row() -> None:
         "failures": 0,
         "last": "",
         "retry_at": None,
+        "cell": "",
     }
 
 

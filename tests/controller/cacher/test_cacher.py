@@ -34,7 +34,8 @@ from reconcile.copying_ports import (
     Signatures,
     TargetState,
 )
-from reconcile.errors import Denied, DockerCacheError, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.failed_bytes import DAY, FailedBytesBudget
 from reconcile.fairness import Slots
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.migrations import Goal
@@ -254,6 +255,7 @@ async def open_bench(
             process=process,
             slots=slots,
             limits=limits,
+            failed_bytes=FailedBytesBudget(1000),
         )
     )
     await cacher.recover()
@@ -551,6 +553,69 @@ async def test_E7_a_rate_limited_job_waits_out_its_time_across_a_restart(store: 
     assert ended.state is JobState.CACHED
     assert loop.time() - begun == pytest.approx(900.0, abs=5.0)
     assert len(registries.copies) == 1
+
+
+@pytest.mark.looptime
+async def test_a_job_that_was_put_off_while_the_clock_was_ten_years_ahead_is_copied_with_all_that_joins_it(
+    store: Store,
+) -> None:
+    ahead = 1e9 + 10 * 365 * 86_400.0
+    async with open_bench(store, Registries(), loops=0) as waiting:
+        job = await waiting.cacher.request(request())
+        await store.records.save_job(
+            replace(job, updated_at=ahead, not_before=ahead + 300.0, failure="timeout: x", attempts=1)
+        )
+    async with open_bench(store, Registries()) as bench:
+        joined = await bench.cacher.request(request("task:2"))
+        ended = await bench.ended(job)
+
+    assert joined.job_id == job.job_id
+    assert (ended.state, ended.attempts) == (JobState.CACHED, 1 + 1)
+
+
+def moved(error: DockerCacheError, size: int) -> DockerCacheError:
+    error.moved = size
+    return error
+
+
+@pytest.mark.looptime
+async def test_an_app_whose_copies_move_too_many_bytes_in_vain_waits_and_others_go_on(bench: Bench) -> None:
+    loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    for n in range(2):
+        bench.registries.copy_failures.append(moved(Invalid("registry", "digest-mismatch", "x"), 500))
+        failed = await bench.ended(await bench.cacher.request(request(f"task:{n}")))
+        assert failed.state is JobState.FAILED
+
+    waiting = await bench.cacher.request(request("task:9"))
+    other = replace(request("task:other"), app_guid=AppGuid("other"), source=OTHER)
+    bench.registries.content[OTHER] = "two"
+    assert (await bench.ended(await bench.cacher.request(other))).state is JobState.CACHED
+    held = await bench.store.records.find_job(waiting.job_id)
+    assert held is not None
+    assert (held.state, held.attempts) == (JobState.QUEUED, 0)
+    assert held.failure == "failed-bytes: copies of its organization moved 1,000 bytes in vain in a day"
+
+    assert (await bench.ended(waiting, look_every=60.0)).state is JobState.CACHED
+    assert DAY - 3600 <= loop.time() - begun <= DAY + 60
+
+
+@pytest.mark.looptime
+async def test_what_was_moved_before_a_copy_went_well_was_not_moved_in_vain(bench: Bench) -> None:
+    for n in range(5):
+        bench.registries.copy_failures.append(moved(Unavailable("registry", "timeout", "x"), 999))
+        bench.registries.content[SOURCE] = str(n)
+        ended = await bench.ended(await bench.cacher.request(request(f"task:{n}")), look_every=1.0)
+        assert (ended.state, ended.attempts) == (JobState.CACHED, 2)
+
+
+@pytest.mark.looptime
+async def test_a_copy_that_an_operator_orders_waits_for_no_budget(bench: Bench) -> None:
+    bench.registries.copy_failures.append(moved(Invalid("registry", "digest-mismatch", "x"), 5000))
+    await bench.ended(await bench.cacher.request(request("task:1")))
+
+    ordered = await bench.cacher.request(replace(request("task:2"), is_ordered=True))
+
+    assert (await bench.ended(ordered)).state is JobState.CACHED
 
 
 @pytest.mark.looptime

@@ -9,6 +9,7 @@ import pytest
 
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.process import Process
+from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials, Secret
 from reconcile.pull_proof import CanaryKind, CanaryResult, CellAnswer
 from reconcile.start_failures import Blame, StartFailure
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.looptime
 
 SHARED, SEGMENT = frozenset[str](), frozenset({"segment"})
 REFUSED = StartFailure(Blame.REGISTRY, "connection refused")
+CAUSE = Cause("acme", "web")
 SECONDS = 0.3
 
 
@@ -199,7 +201,7 @@ async def test_a_migration_that_met_a_cell_that_cannot_pull_makes_a_canary_run_a
     async with scene.running():
         await asyncio.sleep(100)
         scene.cells.broken, scene.cells.task_goes_to = {"b"}, "b"
-        scene.loop.note_failure("b", SHARED, REFUSED)
+        scene.loop.note_failure("b", SHARED, REFUSED, cause=CAUSE)
         why = scene.loop.why_not(SHARED)
         assert why == "perhaps cells cannot pull from the private registry: cell b: connection refused"
         await asyncio.sleep(SECONDS / 2)
@@ -218,7 +220,7 @@ async def test_one_cell_of_several_is_found_although_tasks_go_to_the_others() ->
         await asyncio.sleep(100)
         assert scene.loop.why_not(SHARED) is None, "nobody has been on it"
 
-        scene.loop.note_failure("b", SHARED, REFUSED)
+        scene.loop.note_failure("b", SHARED, REFUSED, cause=CAUSE)
         await asyncio.sleep(2)
         why = scene.loop.why_not(SHARED)
         assert why == "cells cannot pull from the private registry: cell b: connection refused"
@@ -254,7 +256,7 @@ async def test_two_segments_are_asked_one_after_the_other() -> None:
 
 async def test_cells_for_which_no_canary_can_be_made_are_taken_to_pull() -> None:
     cells = UnaskedCells()
-    cells.note_failure("a", SHARED, REFUSED)
+    cells.note_failure("a", SHARED, REFUSED, cause=CAUSE)
     cells.note_success("a", SHARED)
     assert not cells.is_refuted(SHARED)
     assert cells.proofs == {}

@@ -129,5 +129,14 @@ def test_all_commands_are_there() -> None:
     assert [" ".join(path) for path in PATHS] == [
         *("apps", "audit", "backup", "cache", "completion", "config", "config check", "config example"),
         *("doctor", "evict", "image", "images", "jobs", "migrations", "pause", "rebuild", "reconcile"),
-        *("reset-circuit-breaker", "restore", "restore-backup", "resume", "run", "status", "verify"),
+        *(
+            "reset-circuit-breaker",
+            "restore",
+            "restore-backup",
+            "resume",
+            "run",
+            "seal-anew",
+            "status",
+            "verify",
+        ),
     ]

@@ -152,7 +152,7 @@ def test_notes_go_to_standard_error_in_both_formats(capsys: pytest.CaptureFixtur
     Output("json").note("b\x1b")
 
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "a\nb \n")
+    assert (captured.out, captured.err) == ("", "a\nb\\x1b\n")
 
 
 def test_a_note_above_bars_shows_a_reference_as_it_is(
@@ -165,3 +165,24 @@ def test_a_note_above_bars_shows_a_reference_as_it_is(
     output.note("docker.io/org/app:rocket: copying")
 
     assert capsys.readouterr().err == "docker.io/org/app:rocket: copying\n"
+
+
+@pytest.mark.parametrize(
+    "hostile", ["\x1b[2J", "\x9b2J", "\u202e", "\x1b]52;c;eA==\x07", "\x1b]8;;http://x\x1b\\"]
+)
+def test_no_text_of_a_tenant_reaches_a_terminal_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, hostile: str
+) -> None:
+    pretend_terminal(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    output, name = Output("text"), f"a{hostile}b"
+
+    output.listing([{**ROWS[0], "app": name, "state": name, "detail": name}], COLUMNS, what="apps")
+    output.pairs([(name, name)])
+    output.say(f"1/1 {name}: failed")
+    output.finding(name, name, name, name)
+    output.note(name)
+
+    captured = capsys.readouterr()
+    assert all(line.isprintable() for line in (captured.out + captured.err).split("\n"))
+    assert (captured.out + captured.err).count("b") >= 9, "nothing is lost"

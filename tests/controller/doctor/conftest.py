@@ -27,6 +27,7 @@ def settings(certificates: Certificates, tmp_path: Path) -> Settings:
     """Nobody listens at the addresses."""
     key = tmp_path / "journal.key"
     key.write_bytes(Fernet.generate_key())
+    key.chmod(0o600)
     return {
         "bbs_address": f"https://127.0.0.1:{free_port()}",
         "bbs_ca_cert_file": str(certificates.ca),

@@ -7,12 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from controller.doctor.database import LEAST_FREE, check_database, judge_space
 from controller.doctor.findings import Finding, Level
 from controller.store.opening import open_store
 from tests.controller.doctor.conftest import Settings, all_of, config_of, levels, the_one
 from tests.controller.store.test_lock import other_holder
+from tests.controller.store.test_original_sources import PRIVATE
 
 
 async def look(settings: Settings) -> list[Finding]:
@@ -166,3 +168,47 @@ async def test_a_journal_key_that_is_none_is_a_problem_and_not_shown(
 
     assert (found.level, "journal.key holds no Fernet key" in found.text) == (Level.PROBLEM, True)
     assert "marker" not in str(found)
+
+
+class TestJournalKeys:
+    """Which keys are still needed for what is sealed in the database."""
+
+    async def sealed(self, settings: Settings, *keys: bytes) -> None:
+        """Save a login with the first key, and write all keys to the key file."""
+        async with open_store(settings["database_url"], journal_key=keys[0], run_id="r") as store:
+            await store.original_sources.save_original_source(PRIVATE)
+        await asyncio.to_thread(self.write, settings, *keys)
+
+    def write(self, settings: Settings, *keys: bytes) -> None:
+        Path(settings["journal_key_file"]).write_bytes(b"\n".join(keys))
+
+    async def test_an_older_key_that_sealed_something_is_named_by_its_place(self, settings: Settings) -> None:
+        old, new = Fernet.generate_key(), Fernet.generate_key()
+        await self.sealed(settings, old)
+        await asyncio.to_thread(self.write, settings, new, old)
+
+        found = the_one(await look(settings))
+
+        assert found.level is Level.WARNING
+        assert found.text.endswith(
+            "are still sealed by older keys of " + settings["journal_key_file"] + ": 1 by key 2"
+        )
+        assert old.decode() not in found.text + found.advice
+
+    async def test_one_that_sealed_nothing_can_go(self, settings: Settings) -> None:
+        await self.sealed(settings, Fernet.generate_key(), Fernet.generate_key())
+
+        found = await look(settings)
+
+        assert {Level.OK} == set(levels(found))
+        assert "all 1 sealed values are sealed by key 1" in found[-1].text
+        assert "older keys can go a week after the new one came" in found[-1].text
+
+    async def test_what_no_key_opens_is_a_problem(self, settings: Settings) -> None:
+        await self.sealed(settings, Fernet.generate_key())
+        await asyncio.to_thread(self.write, settings, Fernet.generate_key())
+
+        found = the_one(await look(settings))
+
+        assert found.level is Level.PROBLEM
+        assert found.text.startswith("1 values in ")

@@ -67,7 +67,7 @@ async def test_when_nothing_answers_each_check_says_so_in_its_turn(settings: Set
 
     found = await all_of(diagnose(await config_of(settings)))
 
-    assert list(dict.fromkeys(each.check for each in found)) == [*ORDER, "clock", "admin"]
+    assert list(dict.fromkeys(each.check for each in found)) == [*ORDER, "files", "clock", "admin"]
     for each in found:
         assert "\n" not in f"{each.text}{each.advice}"
         assert bool(each.advice) is (each.level is not Level.OK)

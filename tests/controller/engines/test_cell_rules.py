@@ -93,6 +93,7 @@ REFUSED: list[tuple[str, Image, str]] = [
     ("a rootfs that is no object", with_config(b'{"rootfs": 7}'), "not the JSON of an image"),
     ("a config that is no object", with_config(b"[]"), "not the JSON of an image"),
     ("a config that is no JSON", with_config(b"<html>"), "not the JSON of an image"),
+    ("a config of too many values", with_config(b"[%b]" % b",".join([b"[]"] * 200_000)), "not the JSON of"),
     ("a config that is nested deeply", with_config(b"[" * 100_000), "not the JSON of an image"),
 ]
 

@@ -164,6 +164,28 @@ async def test_a_missing_platform_is_an_error_that_lists_the_others(scene: Scene
         await scene.copy()
 
 
+@pytest.mark.parametrize(
+    "architectures", [["x" * 3_900_000], [f"{number}\x1b[31m\u202e" for number in range(900)]]
+)
+async def test_an_index_of_any_platforms_gives_an_error_that_fits_on_a_screen(
+    scene: Scene, architectures: list[str]
+) -> None:
+    await scene.push(SAMPLE, "image")
+    entries = [
+        SAMPLE.manifest.descriptor | {"platform": {"os": "linux", "architecture": each}}
+        for each in architectures
+    ]
+    document = {"schemaVersion": 2, "mediaType": images.OCI_INDEX, "manifests": entries}
+    await scene.push(images.MultiImage(images.Blob(images.OCI_INDEX, json.dumps(document).encode()), ()))
+
+    with pytest.raises(Invalid, match="has no linux/amd64 image") as refused:
+        await scene.copy()
+
+    assert len(str(refused.value)) < 1000
+    assert refused.value.detail.isprintable()
+    assert refused.value.detail.endswith("cells of this platform refuse it from its source as well")
+
+
 async def test_a_reference_by_digest_is_copied_under_the_tag(scene: Scene) -> None:
     await scene.push(SAMPLE)
     scene.image = parse_image_reference(f"{scene.source.address}/team/app:1@{SAMPLE.manifest.digest}")
@@ -477,6 +499,23 @@ async def test_C20_a_bad_source_leaves_no_tag(
 
     assert await scene.copied() is None
     assert scene.private.store.find_blob(GUID, SAMPLE.layers[0].digest) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "content", "least"),
+    [(SAMPLE.layers[0].digest, bytes(2_500_000), 2_500_000), ("/manifests/", b"<html>", 0)],
+)
+async def test_an_error_says_how_many_bytes_were_moved_in_vain(
+    scene: Scene, pattern: str, content: bytes, least: int
+) -> None:
+    await scene.push(SAMPLE)
+    scene.source.fail("GET", pattern, OtherBytes(content), times=None)
+
+    with pytest.raises(Invalid) as caught:
+        await scene.copy()
+
+    assert caught.value.moved >= least
+    assert bool(caught.value.moved) is bool(least)
 
 
 @pytest.mark.parametrize(

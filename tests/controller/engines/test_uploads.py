@@ -216,12 +216,12 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
     ids=["size", "login", "domain", "target"],
 )
 def test_nobody_waits_for_an_upload_that_differs(other: tuple[str, str, Digest, int]) -> None:
-    single_flight = SingleFlight()
-    assert single_flight.join(other, Cancellation()) is None
+    single_flight, theirs = SingleFlight(patience=600.0), Flight()
+    assert single_flight.join(other, theirs, Cancellation()) is None
     key = ("r.example", "domain\nalice", parse_digest(LAYER.digest), 1)
 
-    assert single_flight.join(key, Cancellation()) is None
-    single_flight.finish(other, "elsewhere")
+    assert single_flight.join(key, Flight(), Cancellation()) is None
+    single_flight.finish(other, theirs, "elsewhere")
     assert single_flight.find(key) is None
 
 

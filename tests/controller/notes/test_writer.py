@@ -48,12 +48,13 @@ class World:
         self.deleted.append(guid)
 
     async def list_due(
-        self, *, made_before: float, noted_before: float, limit: int
+        self, *, made_before: float, noted_before: float, now: float, limit: int
     ) -> tuple[tuple[CachedImage, bool], ...]:
         due = [
             each
             for each in self.images
-            if each.created_at < made_before and self.noted.get(each.cache_guid, 0.0) < noted_before
+            if not made_before <= each.created_at <= now
+            and not noted_before <= self.noted.get(each.cache_guid, 0.0) <= now
         ]
         return tuple((each, True) for each in due[:limit])
 
@@ -147,7 +148,7 @@ async def test_the_note_of_a_copy_that_was_deleted_meanwhile_is_deleted(
     due = world.list_due
 
     async def lose(**limits: float) -> tuple[tuple[CachedImage, bool], ...]:
-        found = await due(made_before=limits["made_before"], noted_before=0.5, limit=10)
+        found = await due(made_before=limits["made_before"], noted_before=0.5, now=limits["now"], limit=10)
         if found:
             world.images.clear()
         return found

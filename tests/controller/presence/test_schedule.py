@@ -56,6 +56,22 @@ class Watch:
         ]
 
 
+def test_copies_are_looked_for_as_before_when_a_clock_that_was_years_ahead_is_right() -> None:
+    watch = Watch(3)
+    watch.now = EPOCH + 10 * 365 * DAY
+    watch.run(DAY)
+    watch.now = EPOCH
+
+    looks = len(watch.looks)
+    watch.run(2 * DAY)
+
+    later = watch.looks[looks:]
+    assert {(guid, depth) for _, guid, depth in later} == {
+        (guid, depth) for guid in guids(3) for depth in (CheckDepth.MANIFEST, CheckDepth.BLOBS)
+    }
+    assert len(later) <= 3 * 2 * DAY / HOUR * 1.4, "and no oftener than ever"
+
+
 @pytest.mark.long
 def test_ten_thousand_copies_cost_a_few_requests_a_second_spread_evenly() -> None:
     watch = Watch(10_000)

@@ -284,3 +284,60 @@ def test_the_digest_of_a_blob_is_none_of_the_headers_business(
 
     assert read_all(open_repository) == LAYER.content
     assert open_repository().fetch_manifest("1").digest == parse_digest(SAMPLE.manifest.digest)
+
+
+# Codings and types that nobody asked for
+
+
+def coded(content: bytes, coding: str, digest: str, media_type: str) -> Raw:
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Type: {media_type}\r\n"
+        f"Docker-Content-Digest: {digest}\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return Raw(head.encode() + content)
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP"])
+@pytest.mark.parametrize("is_by_digest", [False, True])
+def test_a_coded_manifest_is_decoded_if_its_digest_is_then_right(
+    registry: RegistrySimulator,
+    open_repository: OpenRepository,
+    is_by_digest: bool,  # noqa: FBT001 - a parameter of pytest
+    coding: str,
+) -> None:
+    manifest = SAMPLE.manifest
+    sent = coded(gzip.compress(manifest.content), coding, manifest.digest, manifest.media_type)
+    registry.fail("GET", "/manifests/", sent)
+
+    document = open_repository().fetch_manifest(manifest.digest if is_by_digest else "1")
+
+    assert (document.raw, str(document.digest)) == (manifest.content, manifest.digest)
+
+
+def test_a_manifest_that_only_claims_to_be_coded_is_taken_as_it_is(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    manifest = SAMPLE.manifest
+    registry.fail("GET", "/manifests/", coded(manifest.content, "gzip", manifest.digest, manifest.media_type))
+
+    assert open_repository().fetch_manifest("1").raw == manifest.content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"something else"),
+        gzip.compress(b" " * (8 * 1024 * 1024)),
+        gzip.compress(SAMPLE.manifest.content)[:-9],
+        b"\x1f\x8b no gzip at all",
+    ],
+    ids=["other bytes", "too many bytes", "cut", "no gzip"],
+)
+def test_a_coded_manifest_with_another_digest_is_refused(
+    registry: RegistrySimulator, open_repository: OpenRepository, content: bytes
+) -> None:
+    manifest = SAMPLE.manifest
+    registry.fail("GET", "/manifests/", coded(content, "gzip", manifest.digest, manifest.media_type))
+
+    with pytest.raises(Invalid, match=r"not those of .* content coding 'gzip'"):
+        open_repository().fetch_manifest(manifest.digest)

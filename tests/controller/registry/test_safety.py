@@ -108,6 +108,22 @@ def test_no_way_leads_to_an_internal_address(
     assert refused.value.code in {"address-refused", "unknown-host", "bad-url"}
 
 
+@pytest.mark.parametrize("url", ["//[", "http://[x/", "https://[::1::2]/", "http://[v1.x/"])
+@pytest.mark.parametrize("way", ["redirect", "realm", "location"])
+def test_a_host_that_is_none_is_refused(
+    registry: RegistrySimulator, strict: Callable[..., Repository], url: str, way: str
+) -> None:
+    challenge = {"WWW-Authenticate": f'Bearer realm="{url}",service="s"'}
+    action = Redirect(url) if way == "redirect" else Refuse(401, headers=challenge)
+    registry.fail("GET", "/blobs/", action, times=None)
+    registry.fail("POST", "/uploads/", WithHeaders({"Location": url}))
+
+    with pytest.raises(DockerCacheError) as refused:
+        strict().start_upload(BLOB.digest) if way == "location" else read(strict())
+
+    assert refused.value.code in {"bad-url", "bad-location", "address-refused", "redirect-refused"}
+
+
 def test_localhost_reaches_no_further_than_what_is_allowed(
     registry: RegistrySimulator, strict: Callable[..., Repository]
 ) -> None:
@@ -337,7 +353,29 @@ def test_no_representation_of_what_holds_credentials_shows_them(
     repository.fetch_manifest("1")
     auth = repository.session._dependencies.authenticator
 
-    shown = f"{repository.session.identity('x')!r}{auth._slots!r}{auth._proven!r}{auth._challenges!r}{repository.session._dependencies!r}"
+    shown = f"{repository.session.identity('x')!r}{auth._tokens._slots!r}{auth._proven!r}{auth._challenges!r}{repository.session._dependencies!r}"
 
     assert "marker-password" not in shown
     assert not [token for token in registry.tokens if token in shown]
+
+
+def test_a_token_that_a_registry_sends_back_is_not_shown(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    registry.login = TokenLogin({})
+    registry.store.add_manifest(
+        "team/app", "1", StoredManifest(SAMPLE.manifest.media_type, SAMPLE.manifest.content)
+    )
+    repository = open_repository()
+    repository.fetch_manifest("1")
+    sent = next(
+        each.headers["authorization"] for each in registry.requests if "authorization" in each.headers
+    )
+    token = sent.partition(" ")[2]
+    registry.fail("GET", "/manifests/", Refuse(404, f"no such thing for {token}, or {token}".encode()))
+
+    with pytest.raises(NotFound) as refused:
+        repository.fetch_manifest("1")
+
+    assert "no such thing for ***, or ***" in refused.value.detail
+    assert token not in str(refused.value)

@@ -1,8 +1,11 @@
 """What LRPs ran from before they were moved."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from cryptography.fernet import Fernet
 
 from controller.store.opening import Store, open_store
@@ -70,3 +73,66 @@ async def test_without_a_key_no_login_is_written_at_all(tmp_path: Path) -> None:
 
     assert found is not None
     assert found.credentials is None
+
+
+WITH_LOGIN = replace(
+    PRIVATE,
+    rootfs=Rootfs(f"docker://robot:a@{MARKER_PASSWORD}@registry.example/team/web#7"),
+    needs_credentials=False,
+    credentials=None,
+)
+
+
+@pytest.mark.parametrize("credentials", [None, PRIVATE.credentials])
+async def test_a_login_in_the_rootfs_is_not_readable_in_the_file_and_comes_back_with_the_key(
+    tmp_path: Path, credentials: Credentials | None
+) -> None:
+    url, key = f"sqlite:///{tmp_path}/store/cache.db", Fernet.generate_key()
+    saved = replace(WITH_LOGIN, credentials=credentials, needs_credentials=credentials is not None)
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        await store.original_sources.save_original_source(saved)
+        assert await store.original_sources.find_original_source(GUID) == saved
+
+    content = b"".join(path.read_bytes() for path in (tmp_path / "store").iterdir())
+    assert MARKER_PASSWORD.encode() not in content
+    for other in (Fernet.generate_key(), None):
+        async with open_store(url, journal_key=other, run_id="r") as store:
+            found = await store.original_sources.find_original_source(GUID)
+        assert found is not None
+        assert (found.rootfs, found.credentials) == (PRIVATE.rootfs, None), "cells pull the same without it"
+
+
+async def test_without_a_key_the_login_in_the_rootfs_is_not_written(tmp_path: Path) -> None:
+    async with open_store(f"sqlite:///{tmp_path}/store/cache.db", journal_key=None, run_id="r") as store:
+        await store.original_sources.save_original_source(WITH_LOGIN)
+        found = await store.original_sources.find_original_source(GUID)
+
+    content = b"".join(path.read_bytes() for path in (tmp_path / "store").iterdir())
+    assert MARKER_PASSWORD.encode() not in content
+    assert found is not None
+    assert found.rootfs == PRIVATE.rootfs
+
+
+@pytest.mark.parametrize("credentials", [None, PRIVATE.credentials])
+@pytest.mark.parametrize("has_key", [True, False])
+async def test_a_login_that_an_earlier_version_wrote_into_the_rootfs_is_hidden_at_the_next_start(
+    tmp_path: Path,
+    credentials: Credentials | None,
+    has_key: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    url, key = f"sqlite:///{tmp_path}/store/cache.db", Fernet.generate_key()
+    saved = replace(PRIVATE, credentials=credentials)
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        await store.original_sources.save_original_source(saved)
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as connection, connection:
+        connection.execute("UPDATE original_sources SET rootfs = ?", [WITH_LOGIN.rootfs.uri])
+
+    async with open_store(url, journal_key=key if has_key else None, run_id="r"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as connection:
+        ((written,),) = connection.execute("SELECT rootfs FROM original_sources")
+    assert written == PRIVATE.rootfs.uri
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        found = await store.original_sources.find_original_source(GUID)
+    kept = WITH_LOGIN.rootfs if has_key else PRIVATE.rootfs
+    assert found == replace(saved, rootfs=kept)

@@ -37,7 +37,7 @@ async def finished(
 
 
 async def test_a_job_comes_back_as_it_was_saved(records: SqlRecords) -> None:
-    full = replace(job(), needs_credentials=True, attempts=3, not_before=12.125, failure="x: ü\n")
+    full = replace(job(), needs_credentials=True, attempts=3, not_before=12.125, failure="x: ü ")
 
     await records.add_job(full, binding())
 

@@ -22,6 +22,7 @@ REASONS = frozenset(
         "not-started",
         "cells-not-proven",
         "circuit-breaker-open",
+        "similar-migrations-failed",
     }
 )
 """Reasons of passes that are counted."""

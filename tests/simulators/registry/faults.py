@@ -23,9 +23,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Write these bytes as the whole answer and close."""
+    """Write these bytes as the whole answer, over TLS in one record if they fit, and close.
+
+    Attributes:
+        keeps: The connection stays open instead.
+    """
 
     answer: bytes
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Raw():
                 self._log(0)
                 self.wfile.write(action.answer)
-                self.close_connection = True
+                self.close_connection = self.close_connection or not action.keeps
             case Meanwhile():
                 action.do()
                 self._send(self._answer())

@@ -1,6 +1,7 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
 """Logging in to registries: Basic, tokens, their scopes and lives, and where credentials never go."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -300,3 +301,22 @@ def test_D6_a_mount_may_do_without_a_token_for_two_repositories(
 
     assert registry.count("GET", "/token.*scope=.*scope=") == 1
     assert registry.count("POST", "mount=") == 3
+
+
+def test_a_registry_that_asks_for_another_scope_each_time_gets_few_tokens(
+    registry: RegistrySimulator, open_repository: OpenRepository
+) -> None:
+    """Each would be kept for as long as it is valid, which the registry says as well."""
+    repository = open_repository()
+    for n in range(20):
+        challenge = f'Bearer realm="{registry.url}/token",service="s",scope="repository:other/{n}:pull"'
+        registry.fail("GET", "/manifests/", Refuse(401, headers={"WWW-Authenticate": challenge}), times=3)
+    token = json.dumps({"token": "T" * 16000, "expires_in": 86400}).encode()
+    registry.fail("GET", "/token", OtherBytes(token), times=None)
+
+    for _ in range(20):
+        with pytest.raises(Denied):
+            repository.fetch_manifest("1")
+
+    asked = {each.path.partition("scope=")[2] for each in registry.requests if each.path.startswith("/token")}
+    assert 2 <= len(asked) <= 5

@@ -1,6 +1,9 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
 """Challenges, scopes and token answers as text; what is done about them is tested in test_auth."""
 
+import json
+import time
+
 import pytest
 
 from controller.registry.auth.challenges import (
@@ -65,6 +68,16 @@ CHALLENGES: list[tuple[str, list[str], Challenge | None]] = [
     ("an unquoted URL", ["Bearer realm=https://a/t,service=s"], bearer("https://a/t", "s")),
     ("a line feed in the realm", ['Bearer realm="https://a/\nt"'], None),
     ("no header", [], None),
+    ("an open quote", ['Bearer realm="https://a/t",service="s'], bearer("https://a/t")),
+    ("an open quote with an escape", ['Bearer realm="https://a/t",service="s\\'], bearer("https://a/t")),
+    ("a realm that is too long", [f'Bearer realm="https://a/{"t" * 3000}"'], None),
+    ("a service that is too long", [f'Bearer realm="https://a/t",service="{"s" * 600}"'], None),
+    (
+        "scopes that are too long or too many",
+        [f'Bearer realm="https://a/t",scope="{"a" * 600} {" ".join(f"b{n}" for n in range(100))}"'],
+        bearer("https://a/t", "", *(f"b{n}" for n in range(8))),
+    ),
+    ("one that begins too late", ["x" * 10_000, 'Bearer realm="https://a/t"'], None),
     ("rubbish", ['"""====,,,'], None),
 ]
 
@@ -113,3 +126,28 @@ def test_an_answer_without_a_token_is_an_error(body: bytes) -> None:
 def test_an_answer_that_is_no_json_is_shown() -> None:
     with pytest.raises(Invalid, match="status 200 with 'IAmNotJson'"):
         parse_token(b"IAmNotJson", "r.example/a:1 (token)")
+
+
+@pytest.mark.parametrize("value", ["T" * 16385, "T" * 1_000_000])
+@pytest.mark.parametrize("name", ["token", "access_token"])
+def test_a_token_that_is_too_long_is_an_error_that_does_not_show_it(name: str, value: str) -> None:
+    with pytest.raises(Invalid, match="longer than 16384 characters") as refused:
+        parse_token(json.dumps({name: value, "expires_in": 86400}).encode(), "r.example/a:1 (token)")
+
+    assert len(refused.value.detail) < 200
+
+
+def test_a_token_may_be_as_long_as_those_of_large_registries() -> None:
+    assert len(parse_token(json.dumps({"token": "T" * 16384}).encode(), "r.example/a:1").value) == 16384
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a ", '"', '\\"', 'a="', 'a="\\"', "a=", "=", ",", " \t", "a= ", '""', "\\"]
+)
+def test_a_challenge_of_any_text_is_read_in_one_walk(piece: str) -> None:
+    hostile = [piece * (65536 // len(piece)), "Bearer " + piece * (65536 // len(piece))]
+    before = time.thread_time()
+
+    assert choose_challenge(hostile) is None
+
+    assert time.thread_time() - before < 2.0  # of the processor; some milliseconds are usual

@@ -52,7 +52,9 @@ def test_a_token_of_many_days_is_used_for_one_day_of_those_that_are_left() -> No
     assert parse_token(body, "r.example/a:1 (token)", date=DATE).lifetime == 86400.0
 
 
-@pytest.mark.parametrize("seconds", ["1" * 400, "1e999", "-1", "true", "NaN", "-Infinity", '"60"', "[]"])
+@pytest.mark.parametrize(
+    "seconds", ["1" * 400, "-" + "1" * 400, "1e999", "-1", "true", "NaN", "-Infinity", '"60"', "[]"]
+)
 def test_odd_lifetimes_break_nothing(seconds: str) -> None:
     body = f'{{"token":"T","expires_in":{seconds}}}'.encode()
 

@@ -1,15 +1,25 @@
 """One connection's HTTP: what is read of an answer however it arrives, and what is refused."""
 
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.registry.http.connection import Connection, IllegalRequestError, ProtocolError, RawResponse
+from controller.registry.http.connection import (
+    Connection,
+    IllegalRequestError,
+    ProtocolError,
+    RawResponse,
+    can_read,
+)
 from controller.registry.http.urls import Origin
+from tests.simulators.certificates import Authority
 
 ORIGIN = Origin("http", "r.example", 5000)
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -151,6 +161,10 @@ class Dripping:
         self._parts[:1] = [self._parts[0][most:]] if self._parts[0][most:] else []
         return part
 
+    def is_at(self, left: int) -> bool:
+        """Whether so many bytes, or more, have not been read."""
+        return sum(map(len, self._parts)) >= left
+
     def recv_into(self, buffer: memoryview) -> int:
         part = self.recv(len(buffer))
         buffer[: len(part)] = part
@@ -200,6 +214,9 @@ def test_a_proxy_that_ends_its_lines_with_line_feeds_alone_is_understood(pair: P
         pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
         pytest.param(OK + b"A" * 70_000, id="a head without end"),
         pytest.param(OK + b"A: 1\r\n" * 20_000, id="headers without end"),
+        pytest.param(OK + b"Link: <" + b"a" * 17_000 + b">\r\n\r\n", id="a header that is too long"),
+        pytest.param(OK + b"a" * 17_000 + b": 1\r\n\r\n", id="a name of a header that is too long"),
+        pytest.param(OK + b"A: 1\r\n" * 300 + b"\r\n", id="too many headers"),
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000, id="interim answers without end"),
         pytest.param(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", id="an upgrade"),
         pytest.param(OK + b"A: 1\r\n", id="a head that is cut"),
@@ -293,3 +310,91 @@ def test_a_kept_connection_on_which_something_waits_is_none(pair: Pair) -> None:
 
     pair.connection.close()
     assert not connected()
+
+
+# What follows an answer
+
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nA: first\r\n"
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        pytest.param(OK + stated(b"abc"), id="another answer"),
+        pytest.param(OK + CHUNKED + chunks(b"abc"), id="another answer in chunks"),
+        pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + stated(b"abc"), id="an interim answer"),
+        pytest.param(b"H", id="its first letter"),
+        pytest.param(b"\r", id="a carriage return"),
+        pytest.param(b"\n", id="a line feed"),
+        pytest.param(b"\r\n", id="an empty line"),
+        pytest.param(b"\r\n\r\n", id="two empty lines"),
+        pytest.param(b"0", id="a digit"),
+        pytest.param(b"0\r\n\r\n", id="another end"),
+        pytest.param(b"\x00", id="a byte that is no text"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "rest", "body"),
+    [
+        pytest.param("GET", CHUNKED + chunks(b"gone"), b"gone", id="chunks"),
+        pytest.param("GET", CHUNKED + b"4;x=y\r\ngone\r\n0\r\nX: y\r\n\r\n", b"gone", id="trailer"),
+        pytest.param("GET", CHUNKED + b"0\r\n\r\n", b"", id="no chunk"),
+        pytest.param("GET", stated(b"gone"), b"gone", id="a stated length"),
+        pytest.param("GET", stated(b""), b"", id="no body"),
+        pytest.param("HEAD", b"Content-Length: 4\r\n\r\n", b"", id="head"),
+        pytest.param("HEAD", CHUNKED, b"", id="head of chunks"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 65536])
+def test_an_answer_is_itself_whatever_follows_it(
+    method: str, rest: bytes, body: bytes, behind: bytes, size: int
+) -> None:
+    """Once the status of a chunked answer was that of the answer behind it."""
+    sent = NOT_FOUND + rest + behind
+    parts = [sent[at : at + size] for at in range(0, len(sent), size)]
+    sock = Dripping(parts)
+    response = RawResponse(sock, method)  # type: ignore[arg-type]
+
+    assert (response.status, response.headers.get_all("A")) == (404, ["first"])
+    assert response.read(100) == body
+    assert response.status == 404
+    assert response.headers.get("X") is None
+    is_in_sight = not sock.is_at(len(behind))
+    assert response.keeps_connection is not is_in_sight
+
+
+@given(behind=st.binary(min_size=1, max_size=40))
+@pytest.mark.parametrize("rest", [CHUNKED + chunks(b"gone"), stated(b"gone"), stated(b"")])
+def test_nothing_may_come_with_an_answer_on_a_connection_that_is_kept(rest: bytes, behind: bytes) -> None:
+    response = RawResponse(Dripping([NOT_FOUND + rest + behind]), "GET")  # type: ignore[arg-type]
+
+    assert response.status == 404
+    assert response.read(100) in {b"gone", b""}
+    assert not response.keeps_connection
+
+
+def test_what_tls_has_decrypted_already_is_seen(tmp_path: Path) -> None:
+    """It is not in the socket any more, so that the socket alone looks as if nothing followed."""
+    authority = Authority(tmp_path)
+    pair = authority.server("r.example")
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(pair.certificate, pair.key)
+    client_side = ssl.create_default_context(cafile=str(authority.certificate))
+    ours, theirs = socket.socketpair()
+
+    def answer() -> None:
+        with server_side.wrap_socket(theirs, server_side=True) as server:
+            server.sendall(OK + stated(BODY[:5000]) + OK + stated(b"abc"))
+            server.recv(1)  # until the client has closed its side
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    connection = Connection(client_side.wrap_socket(ours, server_hostname="r.example"), ORIGIN)
+    response = connection.receive("GET")
+
+    assert response.read(5000) == BODY[:5000]
+    assert response.keeps_connection  # it stated its length and was read to its end
+    assert not can_read(connection.sock)
+    assert not connection.is_connected
+    connection.close()
+    thread.join()

@@ -1,5 +1,7 @@
 """Refusals of registries, by status and body as seen in the wild."""
 
+import json
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -252,3 +254,26 @@ def test_a_body_that_is_too_large_names_the_limit_the_size_and_what_to_change() 
     assert type(error) is Invalid
     for shown in ("73,400,320 bytes", "client_max_body_size", "413 Request Entity Too Large"):
         assert shown in error.detail
+
+
+@pytest.mark.parametrize("unit", ["x-amz-", "token", "https://a:", "a@", "basic ", '"token":"', "?", "\x1b["])
+def test_a_message_of_any_text_is_read_in_bounded_time(unit: str) -> None:
+    message = unit * (65_000 // len(unit))
+    started = time.thread_time()
+
+    error = refused(403, json.dumps({"errors": [{"code": "DENIED", "message": message}]}).encode()[:65_536])
+
+    assert time.thread_time() - started < 0.5, "seconds on the processor; a quadratic pattern took ten"
+    assert len(error.detail) < 512
+    assert error.detail.isprintable()
+
+
+@pytest.mark.parametrize(
+    "said", ["marker-password", "bWFya2VyLXBhc3N3b3Jk", "x%20marker-password", r"\"marker-password\""]
+)
+@pytest.mark.parametrize("before", [0, 100, 185, 195, 240, 4090])
+def test_a_secret_is_masked_before_the_text_is_cut(before: int, said: str) -> None:
+    error = refused(500, b"x" * before + b" " + said.encode() + b" " * 5000)
+
+    assert "marker" not in error.detail
+    assert "bWFy" not in error.detail

@@ -2,6 +2,7 @@
 """Reading manifests strictly."""
 
 import json
+import time
 
 import pytest
 
@@ -81,6 +82,99 @@ def test_the_type_comes_from_header_then_field_then_shape(
 
 def test_unknown_types_of_layers_are_copied_as_they_are() -> None:
     document = read(manifest(layers=[descriptor(B, mediaType="application/vnd.oci.image.layer.v1.tar+zstd")]))
+
+    assert isinstance(document, Manifest)
+
+
+@pytest.mark.parametrize("content_type", [SCHEMA_1, SIGNED_SCHEMA_1])
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (manifest(mediaType=DOCKER_MANIFEST), DOCKER_MANIFEST),
+        (manifest(mediaType=OCI_MANIFEST), OCI_MANIFEST),
+        (manifest(), OCI_MANIFEST),
+        ({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [descriptor()]}, DOCKER_LIST),
+    ],
+)
+def test_a_document_that_is_served_as_schema_1_is_read_by_its_content(
+    content_type: str, document: object, expected: str
+) -> None:
+    assert read(document, content_type).media_type == expected
+
+
+def test_a_platform_of_any_length_is_held_as_a_short_text() -> None:
+    entry = descriptor(platform={"os": "linux", "architecture": "x" * 3_900_000})
+
+    document = read({"schemaVersion": 2, "manifests": [entry]}, OCI_INDEX)
+
+    assert isinstance(document, Index)
+    assert len(str(document.entries[0].platform)) < 300
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"schemaVersion":2,"x":[' + b",".join([b'{"":[]}'] * 500_000) + b"]}",
+        b'{"schemaVersion":2,"x":[' + b",".join([b'""'] * 1_300_000) + b"]}",
+        b'{"schemaVersion":2,"x":[' + b",".join([b"1"] * 2_000_000) + b"]}",
+        b'{"schemaVersion":2,"x":{' + b",".join(b'"%d":0' % each for each in range(300_000)) + b"}}",
+        b'{"schemaVersion":2,"x":' + b'{"":' * 70 + b"0" + b"}" * 70 + b"}",
+        b'{"schemaVersion":2,"x":' + b"[" * 2_000_000 + b"}",
+        b'{"schemaVersion":2,"x":"' + b'\\"' * 2_000_000 + b'"}',
+        b'"' * MAX_MANIFEST,
+    ],
+    ids=["objects", "texts", "numbers", "pairs", "deep", "brackets", "quotes in a text", "quotes"],
+)
+def test_a_document_that_is_costly_to_read_is_refused_before_it_is_read(raw: bytes) -> None:
+    assert len(raw) <= MAX_MANIFEST
+    started = time.thread_time()
+
+    with pytest.raises(Invalid) as refused:
+        read(raw)
+
+    assert refused.value.code == "manifest-malformed"
+    assert time.thread_time() - started < 0.5, "seconds on the processor; reading it took two"
+
+
+def test_a_large_index_with_much_text_is_read() -> None:
+    """Brackets and commas within texts cost nothing."""
+    annotations = {"org.example.build": '{"a": ["b", "c,d"]}' * 50, "org.example.Build": "[[[" * 30}
+    entry = descriptor(annotations=annotations, platform={"os": "linux", "architecture": "amd64"})
+
+    document = read({"schemaVersion": 2, "manifests": [entry] * 1000}, OCI_INDEX)
+
+    assert isinstance(document, Index)
+    assert len(document.entries) == 1000
+
+
+AS_GO_READS = [
+    (manifest(Layers=[]), OCI_MANIFEST),
+    (manifest(CONFIG=descriptor()), OCI_MANIFEST),
+    ({**manifest(), "layer\u017f": []}, OCI_MANIFEST),
+    ({"schemaVersion": 2, "config": descriptor(), "Layers": [descriptor(B)]}, OCI_MANIFEST),
+    ({"schemaVersion": 2, "Manifests": [descriptor()]}, OCI_INDEX),
+    (manifest(schemaversion=1), OCI_MANIFEST),
+    (manifest(MediaType=DOCKER_MANIFEST), OCI_MANIFEST),
+    (manifest(layers=[descriptor(B, Digest=A)]), OCI_MANIFEST),
+    (manifest(config=descriptor(A, SIZE=9)), OCI_MANIFEST),
+    (manifest(layers=[descriptor(B, Urls=["https://x"])]), OCI_MANIFEST),
+    (manifest(subject={**descriptor(A), "dige\u017ft": B}), OCI_MANIFEST),
+    ({"schemaVersion": 2, "manifests": [descriptor(platform={"os": "linux", "OS": "windows"})]}, OCI_INDEX),
+    ({"schemaVersion": 2, "manifests": [descriptor(Platform={"os": "linux"})]}, OCI_INDEX),
+]
+
+
+@pytest.mark.parametrize(("document", "content_type"), AS_GO_READS)
+def test_a_key_that_others_take_for_a_known_one_is_refused(document: object, content_type: str) -> None:
+    """Readers in Go ignore the case of keys, and the last one counts."""
+    with pytest.raises(Invalid) as refused:
+        read(document, content_type)
+
+    assert refused.value.code == "manifest-ambiguous"
+
+
+def test_keys_of_annotations_are_free() -> None:
+    document = read(manifest(annotations={"Layers": "1", "layers": "2", "Digest": "3"}, other={"Size": 1}))
 
     assert isinstance(document, Manifest)
 

@@ -1,0 +1,92 @@
+"""Finds files with secrets, and the database, that any user of the machine may read or change.
+
+Only what is open to everybody counts: a group may be meant to have access.
+"""
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.certificate_files import certificate_files
+from controller.config import Config, RegistryConfig
+from controller.store.location import path_from_url
+
+_BESIDE_DATABASE = ("", "-wal", "-shm", ".lock")
+"""Endings of the database's file, of those that SQLite keeps beside it, and of the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExposedFile:
+    """A file or directory that any user of the machine may read or change.
+
+    Attributes:
+        name: Config key that leads to it.
+    """
+
+    name: str
+    path: Path
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.path} {self.what}"
+
+
+def exposed_files(config: Config) -> tuple[ExposedFile, ...]:
+    """Find what is open to everybody; what is not there, or cannot be looked at, is left out; blocks."""
+    found: dict[Path, ExposedFile] = {}
+    for name, path in _files_of(config):
+        for exposed in _look_at(name, path):
+            found.setdefault(exposed.path, exposed)
+    return tuple(found.values())
+
+
+def _files_of(config: Config) -> Iterator[tuple[str, Path]]:
+    database = path_from_url(config.database_url)
+    if database is not None:
+        for ending in _BESIDE_DATABASE:
+            yield "database_url", database.with_name(f"{database.name}{ending}")
+    named: list[tuple[str, Path | None]] = [
+        ("journal_key_file", config.journal_key_file),
+        ("cache_pull_password_file", config.cache_pull_password_file),
+        ("registry_auth_file", config.registry_auth_file),
+        *_secrets_of("cache_registry", config.cache_registry),
+    ]
+    for registry in config.registries:
+        named += _secrets_of("registries", registry)
+    for former in config.former_cache_registries:
+        named += _secrets_of("former_cache_registries", former)
+    named += [(file.key_name, file.key_path) for file in certificate_files(config)]
+    yield from ((name, path) for name, path in named if path is not None)
+
+
+def _secrets_of(key: str, registry: RegistryConfig) -> list[tuple[str, Path | None]]:
+    return [
+        (f"{key}.password_file", registry.password_file),
+        (f"{key}.client_key_file", registry.client_key_file),
+    ]
+
+
+def _look_at(name: str, path: Path) -> Iterator[ExposedFile]:
+    mode = _mode_of(path)
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        can = "changed" if mode & stat.S_IWOTH else "read"
+        what = f"can be {can} by any user of this machine (mode {stat.S_IMODE(mode):04o})"
+        yield ExposedFile(
+            name, path, what, f"`chmod o-rwx {path}`, and replace what is in it if it is secret"
+        )
+    own = path.resolve().parent
+    for directory in (own, *own.parents):
+        mode = _mode_of(directory)
+        is_sticky = bool(mode & stat.S_ISVTX)  # there, nobody may rename another user's files
+        if stat.S_ISDIR(mode) and mode & stat.S_IWOTH and (directory == own or not is_sticky):
+            what = f"is a directory that any user may change, and with it {path.name}"
+            yield ExposedFile(name, directory, what, f"`chmod o-w {directory}`, or use another directory")
+
+
+def _mode_of(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

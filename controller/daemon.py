@@ -213,6 +213,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
             loops.create_task(_run_forever(running.certificates.run()), name="certificates")
             loops.create_task(_run_forever(running.uploads.run()), name="abandoned-uploads")
+            loops.create_task(_run_forever(running.retention.run()), name="retention")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
@@ -222,7 +223,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.health.run()), name="health")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")
-            for n in range(config.max_copies):
+            for n in range(cacher.slots):
                 loops.create_task(_run_forever(cacher.run()), name=f"cacher-{n}")
             for n in range(config.workers):
                 loops.create_task(_run_forever(reconciler.run()), name=f"reconciler-{n}")

@@ -45,6 +45,17 @@ class Metrics:
         self.jobs = Counter(
             f"{prefix}jobs", "Attempts to run a cache job", ["outcome"], registry=self.registry
         )
+        self.waiting_jobs = Gauge(
+            f"{prefix}waiting_jobs",
+            "Cache jobs that wait for a slot: those of stagings, and the backlog",
+            ["urgency"],
+            registry=self.registry,
+        )
+        self.slow_transfers = Counter(
+            f"{prefix}slow_transfers",
+            "Attempts to run a cache job that ended because a registry was slower than min_bytes_per_second",
+            registry=self.registry,
+        )
         self.job_seconds = Histogram(
             f"{prefix}job_seconds",
             "Duration of an attempt that cached an image, in seconds",

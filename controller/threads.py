@@ -20,9 +20,14 @@ class Stopped(Exception):
 
 
 class Cancellation:
-    """Belongs to one piece of work: once it is cancelled, requests under way fail and no new one begins."""
+    """Belongs to one piece of work: once it is cancelled, requests under way fail and no new one begins.
 
-    def __init__(self) -> None:
+    Attributes:
+        is_of_copy: Whether the work is a copy, which may use connections for long and leaves some to others.
+    """
+
+    def __init__(self, *, is_of_copy: bool = False) -> None:
+        self.is_of_copy = is_of_copy
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()

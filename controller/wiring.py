@@ -11,15 +11,16 @@ from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
 from controller.registry.oci.session import NobodyObserves, RequestObserver
-from controller.registry.registries import ClientPolicy, Registries
+from controller.registry.registries import ClientPolicy, Registries, share_of_slowest
 from controller.registry_probe import RegistryProbe
+from reconcile.fairness import Slots
 from reconcile.hosts import DOCKER_HUB
 from reconcile.lrps import Credentials, Secret
 
-SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, grace=30.0)
+SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, window=30.0)
 """Of the requests for canaries' images and notes, which have some hundred bytes."""
 
-PROBE_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0, grace=15.0)
+PROBE_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=15.0, window=15.0)
 """Of the requests that ask whether the private registry is well."""
 
 UNOBSERVED = NobodyObserves()
@@ -48,7 +49,10 @@ def open_registries(
         settings[each.address] = registry_settings(each, any_address=True)
     settings[config.cache_registry.address] = registry_settings(config.cache_registry, any_address=True)
     from_config = Timeouts(
-        idle=config.registry_timeout, grace=config.blob_grace, slowest=config.min_bytes_per_second
+        idle=config.registry_timeout,
+        slowest=config.min_bytes_per_second,
+        window=config.min_rate_window,
+        longest=config.max_job_time,
     )
     return Registries(
         settings,
@@ -62,6 +66,20 @@ def open_registries(
             helper_time_limit=config.credential_helper_timeout,
             observer=observer,
         ),
+    )
+
+
+def slots_of(config: Config) -> Slots:
+    """Say how many images are copied at the same time, and whose."""
+    shares = config.fair_shares
+    return Slots(config.max_copies, config.max_copies, shares.organizations, shares.hosts)
+
+
+def slowest_transfer(config: Config) -> float:
+    """Return the rate below which nobody waits for another's transfer, in bytes per second."""
+    own = [each.traffic for each in (config.cache_registry, *config.registries) if each.traffic is not None]
+    return share_of_slowest(
+        config.min_bytes_per_second, [_limits(each) for each in (config.registry_traffic, *own)]
     )
 
 

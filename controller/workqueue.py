@@ -16,7 +16,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -49,13 +49,70 @@ class Priority(IntEnum):
     """An app waits for the next pass."""
 
 
-class WorkQueue(Generic[Key]):
-    """Keys that wait to be taken."""
+class Lines(Protocol[Key]):
+    """The keys that wait to be taken, and the rule by which the next one is chosen."""
+
+    def __len__(self) -> int:
+        """Count the keys."""
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key waits."""
+
+    def put(self, key: Key, priority: Priority) -> None:
+        """Let a key wait; one that waits already at a lower priority is raised, and goes to the end."""
+
+    def take(self) -> Key | None:
+        """Take the next key; None when none may be taken now."""
+
+    def release(self, key: Key) -> None:
+        """Note that a key which was taken is held no longer."""
+
+
+class PriorityLines(Generic[Key]):
+    """Lines of which the highest goes first, each in the order in which its keys came."""
 
     def __init__(self) -> None:
         self._lines: dict[Priority, OrderedDict[Key, None]] = {
             priority: OrderedDict() for priority in sorted(Priority, reverse=True)
         }
+        self._priorities: dict[Key, Priority] = {}
+
+    def __len__(self) -> int:
+        return len(self._priorities)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._priorities
+
+    def put(self, key: Key, priority: Priority) -> None:
+        """Let a key wait; one that waits already at a lower priority is raised, and goes to the end."""
+        before = self._priorities.get(key)
+        if before is not None and before is not priority:
+            del self._lines[before][key]
+        self._priorities[key] = priority
+        self._lines[priority].setdefault(key)
+
+    def take(self) -> Key | None:
+        """Take the first key of the highest line; None when none waits."""
+        for line in self._lines.values():
+            if line:
+                key, _ = line.popitem(last=False)
+                del self._priorities[key]
+                return key
+        return None
+
+    def release(self, key: Key) -> None:
+        """Do nothing: what is held decides nothing here."""
+
+
+class WorkQueue(Generic[Key]):
+    """Keys that wait to be taken.
+
+    Args:
+        lines: How the next key is chosen; by priority when it is None.
+    """
+
+    def __init__(self, lines: Lines[Key] | None = None) -> None:
+        self._lines: Lines[Key] = PriorityLines() if lines is None else lines
         self._priorities: dict[Key, Priority] = {}  # of each key that waits, is held or has a timer
         self._held: set[Key] = set()
         self._added_while_held: dict[Key, Priority] = {}
@@ -66,7 +123,7 @@ class WorkQueue(Generic[Key]):
         self._waiters: list[asyncio.Future[None]] = []
 
     def __len__(self) -> int:
-        return sum(len(line) for line in self._lines.values())
+        return len(self._lines)
 
     def add(self, key: Key, priority: Priority = Priority.FRESH) -> None:
         """Queue a key. With routine priority, a key that has a timer stays until its timer ends."""
@@ -87,7 +144,7 @@ class WorkQueue(Generic[Key]):
 
     async def take(self) -> Key:
         """Wait for a key and hold it until `done`, `again` or `back_off`."""
-        while not self:
+        while (key := self._lines.take()) is None:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -98,8 +155,6 @@ class WorkQueue(Generic[Key]):
                 else:  # woken and cancelled at once: another waiter must get the key
                     self._wake_one()
                 raise
-        line = next(line for line in self._lines.values() if line)
-        key, _ = line.popitem(last=False)
         self._held.add(key)
         return key
 
@@ -153,7 +208,7 @@ class WorkQueue(Generic[Key]):
         if key in self._delayed:
             self._priorities[key] = max(priority, self._priorities[key])
             return
-        excess = 0 if self._is_in_line(key) else self._turns.count_excess(key, _now())
+        excess = 0 if key in self._lines else self._turns.count_excess(key, _now())
         if not excess:
             self._enqueue(key, priority)
             return
@@ -170,24 +225,20 @@ class WorkQueue(Generic[Key]):
         self._delayed.discard(key)
         self._enqueue(key, self._priorities[key])
 
-    def _is_in_line(self, key: Key) -> bool:
-        priority = self._priorities.get(key)
-        return priority is not None and key in self._lines[priority]
-
     def _enqueue(self, key: Key, priority: Priority) -> None:
         """Let a key wait at the highest priority that it was given; one that is raised goes to the end."""
         self._stop_timer(key)
-        before = self._priorities.get(key, priority)
-        highest = self._priorities[key] = max(priority, before)
-        if highest is not before:
-            self._lines[before].pop(key, None)
-        self._lines[highest].setdefault(key)
+        highest = self._priorities[key] = max(priority, self._priorities.get(key, priority))
+        self._lines.put(key, highest)
         self._wake_one()
 
     def _release(self, key: Key) -> Priority | None:
         """Let go of a key, and return the priority at which it was added while it was held."""
         self._held.discard(key)
+        self._lines.release(key)
         self._turns.release(key, _now())
+        if len(self._lines):  # what was held may have kept it from being taken
+            self._wake_one()
         return self._added_while_held.pop(key, None)
 
     def _start_timer(self, key: Key, seconds: float) -> None:

@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from controller.cli import commands
 from controller.config import (
     Config,
+    FairSharesConfig,
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
@@ -29,6 +30,7 @@ from controller.config import (
     descriptions_of,
 )
 from controller.config.sections import Section
+from controller.config.values import format_duration
 from controller.metrics import Metrics
 from hack.proto_reference import admin_api
 from reconcile.answers import RULES, Side, statuses_text
@@ -83,7 +85,7 @@ def _default(value: object) -> str:
     if value is None or value == () or isinstance(value, BaseModel):
         return "none"
     if isinstance(value, float):
-        return f'`"{value:g}s"`'
+        return f'`"{format_duration(value)}"`'
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, int) and value >= 1 << 30:
@@ -250,6 +252,10 @@ TABLES: Mapping[str, tuple[Path, Callable[[], str]]] = {
     "former-registry-configuration": (
         PAGES / "reference/configuration.md",
         lambda: _keys_table(FormerRegistryConfig, ("repository_template",)),
+    ),
+    "fair-shares-configuration": (
+        PAGES / "reference/configuration.md",
+        lambda: _keys_table(FairSharesConfig),
     ),
     "traffic-configuration": (PAGES / "reference/configuration.md", lambda: _keys_table(TrafficConfig)),
     "running-rules": (PAGES / "reference/configuration.md", lambda: _keys_table(RunningRuleConfig)),

@@ -215,5 +215,8 @@ class BlobLocations(Protocol):
 class Verifier(Protocol):
     """Reads back copies from the private registry."""
 
-    async def verify(self, image: CachedImage) -> bool:
-        """Whether every byte of a copy is in the private registry; if so, it no longer needs verification."""
+    async def verify(self, image: CachedImage) -> bool | None:
+        """Whether every byte of a copy is in the private registry; if so, it no longer needs verification.
+
+        None when that cannot be said now, since the copy or enough others are being read.
+        """

@@ -101,6 +101,8 @@ class ErrorCode(StrEnum):
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"
     """The daemon restarted, and nobody has brought the credentials of a queued job again."""
+    TOOK_TOO_LONG = "took-too-long"
+    """The time that a job may take in all is over."""
     FAILED_BYTES = "failed-bytes"
     """The organization's copies have moved as many bytes in vain as they may in a day."""
     SOURCE_UNREACHABLE = "source-unreachable"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -90,8 +90,11 @@ class OrderedRepairs(Protocol):
 class ContentLocks(Protocol):
     """The cacher's locks, one per image content."""
 
-    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        """Get the lock that is held while the copy of some content is made or deleted."""
+    def content_lock(self, platform_digest: Digest) -> AbstractAsyncContextManager[object]:
+        """Get the lock that is held while the copy of some content is deleted.
+
+        Entering it raises Conflict while a copy of the content is under way.
+        """
 
 
 class NotesOfCopies(Protocol):
@@ -243,11 +246,16 @@ class Copies:
             for evicted in await self._evict_batch(deletable[number : number + BATCH]):
                 yield evicted
 
-    async def _evict_batch(self, images: Sequence[CachedImage]) -> list[EvictedCopy]:
+    async def _evict_batch(self, batch: Sequence[CachedImage]) -> list[EvictedCopy]:
         async with AsyncExitStack() as stack:
-            for image in sorted(images, key=lambda each: str(each.platform_digest)):
-                await stack.enter_async_context(self._cacher.content_lock(image.platform_digest))
             dropped, results = list[_DroppedRecord](), list[EvictedCopy]()
+            for image in sorted(batch, key=lambda each: str(each.platform_digest)):
+                try:
+                    await stack.enter_async_context(self._cacher.content_lock(image.platform_digest))
+                except Conflict as being_copied:
+                    results.append(EvictedCopy(image, being_copied))
+            copied = {each.image.cache_guid for each in results}
+            images = [image for image in batch if image.cache_guid not in copied]
             try:
                 for image in images:
                     check = await self._checks.find_check(image.cache_guid)

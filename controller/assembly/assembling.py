@@ -5,7 +5,7 @@ from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
-from controller.cacher import Cacher, CacherDependencies
+from controller.cacher import Cacher, CacherDependencies, JobLimits
 from controller.canary import CanaryLoop, Prober, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.certificate_files import certificate_files
@@ -24,10 +24,11 @@ from controller.presence import Intervals, PresenceDependencies, PresenceLoop, R
 from controller.pull_login import PullLogin
 from controller.reachability import LOOKS, NullMode, Reachability
 from controller.reconciler import Reconciler
+from controller.retention import Retention
 from controller.unused_copies import UnusedCopies, UsageSources
 from controller.verifier import CopyVerifier
 from controller.watcher import Watcher, WatcherDependencies
-from controller.wiring import pull_login
+from controller.wiring import pull_login, slots_of, slowest_transfer
 from controller.workqueue import WorkQueue
 from reconcile.apply import ActionPorts
 from reconcile.failed_bytes import FailedBytesBudget
@@ -81,6 +82,8 @@ def assemble(
             listeners=listeners,
             gate=control,
             process=process,
+            slots=slots_of(config),
+            limits=JobLimits(config.max_job_time, slowest_transfer(config)),
             failed_bytes=FailedBytesBudget(config.max_failed_bytes_per_day),
         )
     )
@@ -124,7 +127,7 @@ def assemble(
         original_sources=store.original_sources,
         images=store.records,
         engine=engine,
-        verifier=CopyVerifier(engine, store.records, rules.cache),
+        verifier=CopyVerifier(engine, store.records, rules.cache, at_a_time=max(1, config.workers // 2)),
         requests=cacher,
         pulls=cells,
         cache=rules.cache,
@@ -185,6 +188,7 @@ def assemble(
         pull_login=PullLogin(login, use_login),
         certificates=certificates,
         uploads=AbandonedUploads(engine, store.open_uploads),
+        retention=Retention(store.records, after=config.record_retention, process=process),
         admin=admin,
     )
 

@@ -16,6 +16,7 @@ from controller.presence import PresenceLoop
 from controller.pull_login import PullLogin
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
+from controller.retention import Retention
 from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
@@ -40,6 +41,7 @@ class DaemonLoops:
     pull_login: PullLogin
     certificates: CertificateEnds
     uploads: AbandonedUploads
+    retention: Retention
     admin: AdminDependencies
 
     async def recover(self) -> None:

@@ -17,7 +17,7 @@ from controller.notes import CopyNotes, ReadNotes, WrittenNotes
 from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
-from controller.wiring import SMALL_TIMEOUTS, open_registries
+from controller.wiring import SMALL_TIMEOUTS, open_registries, slots_of
 from reconcile.copying_ports import CheckDepth, OpenUpload, SourceContent
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
@@ -79,7 +79,7 @@ def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEn
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
         blobs_at_a_time=config.max_blobs_per_copy,
-        copies_at_a_time=config.max_copies,
+        copies_at_a_time=slots_of(config).total,
         verify=Verify(config.verify),
         copy_foreign_layers=config.copy_foreign_layers,
         copy_referrers=config.copy_referrers,

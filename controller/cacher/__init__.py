@@ -7,6 +7,6 @@ task or the LRP that asked.
 """
 
 from controller.cacher.cacher import Cacher
-from controller.cacher.dependencies import CacherDependencies, CopyEngine
+from controller.cacher.dependencies import CacherDependencies, CopyEngine, JobLimits
 
-__all__ = ["Cacher", "CacherDependencies", "CopyEngine"]
+__all__ = ["Cacher", "CacherDependencies", "CopyEngine", "JobLimits"]

@@ -1,17 +1,20 @@
 """Takes cache jobs from the queue and runs them, one at a time in each concurrent call of `Cacher.run`."""
 
-import asyncio
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import structlog
 
 from controller.cacher.copying import JobCopies
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
+from controller.cacher.job_shares import JobShares
 from controller.cacher.requests import JobRequests
 from controller.cacher.running import JobRunner
 from controller.progress import Progress
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError
+from reconcile.fairness import Urgency
 from reconcile.records import CacheJob, CacheRequest, JobId, JobState
 from reconcile.references import Digest
 
@@ -22,14 +25,25 @@ class Cacher:
     """The queue of cache jobs, and the loop that runs them."""
 
     def __init__(self, dependencies: CacherDependencies) -> None:
-        self._jobs = dependencies.jobs
-        self._queue: WorkQueue[JobId] = WorkQueue()
+        self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
+        self._slots, self._shares = dependencies.slots, JobShares(dependencies.slots)
+        self._queue: WorkQueue[JobId] = WorkQueue(self._shares)
+        for urgency in Urgency:
+            waiting = dependencies.process.metrics.waiting_jobs.labels(urgency=urgency.name.lower())
+            waiting.set_function(partial(self._shares.count, urgency))
         self._credentials = JobCredentials()
-        self._requests = JobRequests(dependencies, queue=self._queue, credentials=self._credentials)
+        self._requests = JobRequests(
+            dependencies, queue=self._queue, credentials=self._credentials, shares=self._shares
+        )
         self._copies = JobCopies(dependencies, requests=self._requests, credentials=self._credentials)
         self._runner = JobRunner(
             dependencies, requests=self._requests, credentials=self._credentials, copies=self._copies
         )
+
+    @property
+    def slots(self) -> int:
+        """Number of jobs that run at the same time at most, each in a call of `run`."""
+        return self._slots.total
 
     async def recover(self) -> None:
         """Queue the open jobs that an earlier run of the daemon left."""
@@ -37,6 +51,7 @@ class Cacher:
             if job.state is JobState.COPYING:
                 await self._runner.interrupt(job)
             log.info("resuming-job", job=job.job_id, source_image=str(job.source))
+            self._shares.note_bindings(job, await self._bindings.list_bindings(job.job_id))
             self._queue.add(job.job_id)
 
     def close(self) -> None:
@@ -56,8 +71,11 @@ class Cacher:
         """Return the progress of a job's copy; None when no copy is under way."""
         return self._copies.progress(job_id)
 
-    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        """Return the lock to hold while the copy of some content is made or deleted."""
+    def content_lock(self, platform_digest: Digest) -> AbstractAsyncContextManager[None]:
+        """Return the lock to hold while the copy of some content is deleted.
+
+        Entering it raises Conflict `being-copied` while a copy of the content is under way.
+        """
         return self._copies.content_lock(platform_digest)
 
     async def run(self) -> None:

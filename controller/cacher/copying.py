@@ -1,11 +1,12 @@
 """Copies the image of a job into the private registry, under the cache GUID of the image's content."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 import structlog
 
+from controller.cacher.content_locks import ContentLocks
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
@@ -45,16 +46,28 @@ class JobCopies:
         self._clock = dependencies.process.clock
         self._requests, self._credentials = requests, credentials
         self._targets: dict[JobId, ImageReference] = {}
-        self._content_locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+        self._content_locks = ContentLocks(dependencies.limits.slowest)
 
     def progress(self, job_id: JobId) -> Progress | None:
         """Return the progress of a job's copy; None when no copy is under way."""
         target = self._targets.get(job_id)
         return None if target is None else self._engine.progress(target)
 
-    def content_lock(self, platform_digest: Digest) -> asyncio.Lock:
-        """Return the lock to hold while the copy of some content is made or deleted."""
-        return self._content_locks.setdefault(platform_digest, asyncio.Lock())
+    def content_lock(self, platform_digest: Digest) -> AbstractAsyncContextManager[None]:
+        """Return the lock to hold while the copy of some content is deleted.
+
+        Entering it raises Conflict `being-copied` while a copy of the content is under way.
+        """
+        return self._content_locks.exclusive(platform_digest)
+
+    def _copying(self, job: CacheJob, platform_digest: Digest) -> AbstractAsyncContextManager[None]:
+        """Return the lock to hold while some content is copied for a job."""
+
+        def transferred() -> int:
+            progress = self.progress(job.job_id)
+            return 0 if progress is None else progress.transferred + progress.skipped
+
+        return self._content_locks.copying(platform_digest, self._shown.reader(job).scope, transferred)
 
     async def cache_image(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
         """Copy a job's image, unless a complete copy of its content exists, and end the job.
@@ -83,7 +96,7 @@ class JobCopies:
         """
         reader, digest, is_shown = self._shown.reader(job), resolved.platform_digest, job.is_move
         while True:
-            async with self.content_lock(digest):
+            async with self._copying(job, digest):
                 guid = await self._images.find_guid(digest)
                 known = None if guid is None else await self._images.find_image(guid)
                 if known is None:
@@ -119,7 +132,7 @@ class JobCopies:
         if known is None:
             raise NotFound("store", "no-such-image", f"there is no cached image {guid} any more")
         resolved = ResolvedImage(job.source, known.root_digest, known.platform_digest)
-        async with self.content_lock(known.platform_digest):
+        async with self._copying(job, known.platform_digest):
             return await self._make(job, resolved, guid, state=_state_of(known), reader=None)
 
     async def _is_complete(self, known: CachedImage) -> bool:
@@ -190,7 +203,7 @@ class JobCopies:
 
     async def _end_with_present(self, job: CacheJob, known: CachedImage) -> CachedImage | None:
         """End a job with a copy that the private registry has; None when it does not, or may be corrupt."""
-        async with self.content_lock(known.platform_digest):
+        async with self._copying(job, known.platform_digest):
             image = await self._images.find_image(known.cache_guid)  # an operator may have evicted it
             if image is None or (image.registry and not self._cache.is_at(image.registry)):
                 return None
@@ -211,7 +224,7 @@ class JobCopies:
         """
         recorded = [each for each in self._cache.former if each.is_at(known.registry)]
         target, failures = self._cache.image(known.cache_guid), [refusal]
-        async with self.content_lock(known.platform_digest):
+        async with self._copying(job, known.platform_digest):
             for former in recorded or self._cache.former:
                 source = former.image(known.cache_guid).at(known.digest)
                 try:
@@ -292,10 +305,14 @@ class JobCopies:
         )
         if proof is not None and resolved.root_digest != resolved.platform_digest:
             await self._indexes.save_index(resolved.root_digest, resolved.platform_digest)
+        is_movable = job.source.digest is None and not job.is_repair
+        known_late = self._requests.count_late(job.job_id) if is_movable else 0
+        # No request waits while the source is asked, which a tenant may run.
+        has_moved = known_late > 0 and await self._may_have_moved(job, resolved)
         async with self._requests.locked(job.job_id) as late:
-            is_movable = job.source.digest is None and not job.is_repair
-            if late and is_movable and await self._may_have_moved(job, resolved):
-                await self._requests.add_successor(late)
+            unserved = late if has_moved else late[known_late:]  # of the latter nobody knows
+            if unserved and is_movable:
+                await self._requests.add_successor(unserved)
             await self._jobs.finish_job(cached, image, blobs, proof)
 
     async def _may_have_moved(self, job: CacheJob, resolved: ResolvedImage) -> bool:

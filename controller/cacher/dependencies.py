@@ -15,6 +15,7 @@ from reconcile.copying_ports import (
     Signatures,
 )
 from reconcile.failed_bytes import FailedBytesBudget
+from reconcile.fairness import Slots
 from reconcile.lrps import Credentials, ProcessGuid
 from reconcile.orders import Order
 from reconcile.ports import BindingRecords, CopyChecks, ImageRecords, JobRecords
@@ -60,6 +61,19 @@ class JobGate(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class JobLimits:
+    """How long a job may take.
+
+    Attributes:
+        total: Seconds that all attempts at a job and the waits between them may take; then it has failed.
+        slowest: Bytes per second below which no copy waits for another one of the same content.
+    """
+
+    total: float = 86_400.0
+    slowest: float = 64.0 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class CacherDependencies:
     """The dependencies of the cacher.
 
@@ -68,6 +82,8 @@ class CacherDependencies:
         sharing: Which sources may share a copy.
         listeners: Are told of each request for a copy, and of each job that has ended.
         failed_bytes: Keeps copies from moving ever more bytes in vain.
+        slots: How many jobs run at the same time, and whose.
+        limits: How long a job may take.
     """
 
     engine: CopyEngine
@@ -83,3 +99,5 @@ class CacherDependencies:
     gate: JobGate
     process: Process
     failed_bytes: FailedBytesBudget
+    slots: Slots = Slots()  # noqa: RUF009 - a frozen value
+    limits: JobLimits = JobLimits()

@@ -10,6 +10,7 @@ import structlog
 
 from controller.cacher.credentials import JobCredentials
 from controller.cacher.dependencies import CacherDependencies
+from controller.cacher.job_shares import JobShares
 from controller.cacher.repeats import RepeatedRequests
 from controller.workqueue import WorkQueue
 from reconcile.errors import ErrorCode
@@ -33,14 +34,19 @@ class JobRequests:
     """The requests for copies, and which of them were ordered by an operator or joined a copy under way."""
 
     def __init__(
-        self, dependencies: CacherDependencies, *, queue: WorkQueue[JobId], credentials: JobCredentials
+        self,
+        dependencies: CacherDependencies,
+        *,
+        queue: WorkQueue[JobId],
+        credentials: JobCredentials,
+        shares: JobShares,
     ) -> None:
         self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
         self._listeners, self._gate = dependencies.listeners, dependencies.gate
         self._clock = dependencies.process.clock
         self._repeats = RepeatedRequests(dependencies.process.monotonic)
         self._sharing = dependencies.sharing
-        self._queue, self._credentials = queue, credentials
+        self._queue, self._credentials, self._shares = queue, credentials, shares
         self._ordered: dict[JobId, set[str]] = {}
         self._hastened: set[JobId] = set()
         self._joined_late: dict[JobId, list[CacheRequest]] = {}
@@ -76,6 +82,10 @@ class JobRequests:
         """Note that a job is about to resolve its source: requests that have joined by now are not late."""
         self._joined_late.pop(job_id, None)
 
+    def count_late(self, job_id: JobId) -> int:
+        """Count the requests that have joined a job since it started to resolve its source."""
+        return len(self._joined_late.get(job_id, ()))
+
     @asynccontextmanager
     async def locked(self, job_id: JobId) -> AsyncIterator[Sequence[CacheRequest]]:
         """Make new requests wait inside the `with` block; yields the requests that joined a job late."""
@@ -88,11 +98,13 @@ class JobRequests:
         successor = await self._add(replace(late[0], is_ordered=is_ordered))
         for request in late[1:]:
             await self._bindings.put_binding(_binding(request, successor.job_id))
+            self._shares.note_request(successor, request)
 
     def forget(self, job_id: JobId) -> None:
         """Forget who ordered a job that has ended."""
         self._ordered.pop(job_id, None)
         self._hastened.discard(job_id)
+        self._shares.forget(job_id)
 
     async def _find_job_of(self, request: CacheRequest) -> CacheJob | None:
         """Find the job that the requester asked for already; None when it may ask anew."""
@@ -101,6 +113,7 @@ class JobRequests:
         if job is None:
             return None
         if job.is_open:
+            self._shares.note_request(job, request)
             if request.content is not None and job.source != request.job_source:
                 return None  # it waits for what a tag means, and this content is known
             if request.credentials is not None and self._credentials.are_missing(job):
@@ -118,6 +131,7 @@ class JobRequests:
         for job in await self._jobs.list_open_jobs(request.job_source):
             if self._may_join(request, job):
                 await self._bindings.put_binding(_binding(request, job.job_id))
+                self._shares.note_request(job, request)
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
                 if not is_of_lrp(request.requester):
@@ -156,6 +170,7 @@ class JobRequests:
         if request.credentials is not None:
             self._credentials.put(job.job_id, request.credentials)
         self._note_order(job.job_id, request)
+        self._shares.note_request(job, request)
         self._queue.add_later(job.job_id, pause)
         log.info(
             "queued-job",

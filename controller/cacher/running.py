@@ -1,10 +1,9 @@
 """Runs one cache job: decides whether it may run now, makes an attempt, and saves the result."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -15,24 +14,14 @@ from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.requests import JobRequests
 from reconcile.answers import WAITED_FOR
 from reconcile.copying_ports import CopiedImage
-from reconcile.errors import DockerCacheError, ErrorCode, NotFound, RateLimited, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.records import MAX_ATTEMPTS, Binding, CachedImage, CacheJob, JobId, JobState, repaired_by
 
 log = structlog.get_logger(scope="cacher")
 
 RETRY_PAUSE = backoff(2.0, 300.0)  # seconds, by the number of attempts
 RATE_LIMIT_PAUSE = 60.0  # seconds, where the registry names none
-LONGEST_WAITING = 2 * 86400.0
-"""Seconds in all that a job waits for a registry which says that it does not serve, or store, for now."""
 PAUSE_CHECK_INTERVAL = 60.0  # seconds between two checks whether a pause is over, besides its end
-
-
-@dataclass(frozen=True, slots=True)
-class _Waits:
-    """How often in a row, and for how long in all, a job has waited without using up attempts."""
-
-    count: int = 0
-    seconds: float = 0.0
 
 
 class JobRunner:
@@ -50,8 +39,12 @@ class JobRunner:
         self._cache, self._gate = dependencies.cache, dependencies.gate
         self._listeners, self._process = dependencies.listeners, dependencies.process
         self._requests, self._credentials, self._copies = requests, credentials, copies
+        self._limits = dependencies.limits
+        self._waits: dict[JobId, int] = {}
+        """How often in a row the attempts at a job met a registry that does not serve, or store, for now."""
+        self._spent: dict[JobId, float] = {}
+        """Seconds that the attempts at a job, and the waits between them, have taken."""
         self._failed_bytes = dependencies.failed_bytes
-        self._waits: dict[JobId, _Waits] = {}
         self._moved_in_vain: dict[JobId, int] = {}
         """The bytes that failed attempts at open jobs have moved."""
 
@@ -70,7 +63,7 @@ class JobRunner:
         if not bindings:
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
             return None
-        if (seconds := self._seconds_until_affordable(bindings)) > 0 and not self._requests.is_ordered(
+        if (seconds := self._seconds_until_affordable(job, bindings)) > 0 and not self._requests.is_ordered(
             job_id
         ):
             return await self._wait_for_budget(job, seconds)
@@ -86,8 +79,8 @@ class JobRunner:
         """Put a job whose copy was interrupted back into the queue."""
         await self._save(job, JobState.QUEUED, failure="interrupted")
 
-    def _seconds_until_affordable(self, bindings: Sequence[Binding]) -> float:
-        return self._failed_bytes.seconds_until_allowed(_payers(bindings), self._process.monotonic())
+    def _seconds_until_affordable(self, job: CacheJob, bindings: Sequence[Binding]) -> float:
+        return self._failed_bytes.seconds_until_allowed(_payers(job, bindings), self._process.monotonic())
 
     async def _wait_for_budget(self, job: CacheJob, seconds: float) -> float:
         """Let a job wait whose organization has had too many bytes moved in vain; it uses up no attempt."""
@@ -115,7 +108,7 @@ class JobRunner:
         await self._charge(job, error.moved)
 
     async def _charge(self, job: CacheJob, size: int) -> None:
-        payers = _payers(await self._bindings.list_bindings(job.job_id))
+        payers = _payers(job, await self._bindings.list_bindings(job.job_id))
         self._failed_bytes.add(payers, size, self._process.monotonic())
 
     async def _wait_for_credentials(self, job: CacheJob) -> float | None:
@@ -127,10 +120,10 @@ class JobRunner:
         return seconds
 
     async def _attempt(self, job: CacheJob) -> float | None:
-        started = time.monotonic()
+        started = self._process.monotonic()
         log.debug("copying-image", job=job.job_id, source_image=str(job.source), attempt=job.attempts)
         try:
-            image, copied = await self._make(job)
+            image, copied = await self._make_in_time(job)
         except asyncio.CancelledError:
             with suppress(DockerCacheError):  # the job may have ended in this moment, and then stays so
                 await asyncio.shield(self.interrupt(job))
@@ -145,10 +138,29 @@ class JobRunner:
         except Exception:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
-        self._waits.pop(job.job_id, None)
         await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
-        await self._report_cached(job, image, copied, time.monotonic() - started)
+        self._forget(job)
+        await self._report_cached(job, image, copied, self._process.monotonic() - started)
         return None
+
+    async def _make_in_time(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
+        """Make a job's copy within what is left of the time for the job.
+
+        Raises:
+            Invalid: `took-too-long`.
+        """
+        started, spent = self._process.monotonic(), self._spent.get(job.job_id, 0.0)
+        time_limit = asyncio.timeout(self._limits.total - spent)
+        try:
+            async with time_limit:
+                return await self._make(job)
+        except TimeoutError as error:
+            if not time_limit.expired():
+                raise
+            detail = f"{job.source} was not copied within {self._limits.total:g} s"
+            raise Invalid("cacher", ErrorCode.TOOK_TOO_LONG, detail) from error
+        finally:
+            self._spent[job.job_id] = spent + self._process.monotonic() - started
 
     async def _make(self, job: CacheJob) -> tuple[CachedImage, CopiedImage | None]:
         if not job.is_repair:
@@ -191,17 +203,15 @@ class JobRunner:
 
     async def _postpone_or_fail(self, job: CacheJob, error: Unavailable) -> float | None:
         failure = f"{error.code}: {error.detail}"
+        if error.code == ErrorCode.TOO_SLOW:
+            self._process.metrics.slow_transfers.inc()
         if isinstance(error, RateLimited) or error.code in WAITED_FOR:
             # It says nothing about the copy: it uses up no attempt. A registry that names a time which is too
             # short is asked ever more seldom.
-            waits = self._waits.pop(job.job_id, _Waits())
+            count = self._waits[job.job_id] = self._waits.pop(job.job_id, 0) + 1
             unnamed = RATE_LIMIT_PAUSE if isinstance(error, RateLimited) else 0.0
             named = unnamed if error.retry_after is None else error.retry_after
-            seconds = max(named, RETRY_PAUSE(waits.count + 1))
-            if waits.seconds + seconds > LONGEST_WAITING:
-                await self._fail(job, f"{ErrorCode.GAVE_UP}: after {waits.count} waits, last {failure}")
-                return None
-            self._waits[job.job_id] = _Waits(waits.count + 1, waits.seconds + seconds)
+            seconds = max(named, RETRY_PAUSE(count))
             return await self._postpone(job, failure, seconds, attempts=job.attempts - 1)
         self._waits.pop(job.job_id, None)
         pause = max(error.retry_after or 0.0, RETRY_PAUSE(job.attempts))
@@ -213,7 +223,12 @@ class JobRunner:
         await self._fail(job, f"{ErrorCode.GAVE_UP}: after {job.attempts} attempts, last {failure}")
         return None
 
-    async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float:
+    async def _postpone(self, job: CacheJob, failure: str, seconds: float, *, attempts: int) -> float | None:
+        spent = self._spent[job.job_id] = self._spent.get(job.job_id, 0.0) + seconds
+        if spent > self._limits.total:
+            within = f"not within the {self._limits.total:g} s that a job may take"
+            await self._fail(job, f"{ErrorCode.GAVE_UP}: {within}, last {failure}")
+            return None
         not_before = self._process.clock() + seconds
         await self._save(job, JobState.QUEUED, attempts=attempts, not_before=not_before, failure=failure)
         self._process.metrics.jobs.labels(outcome="again").inc()
@@ -229,9 +244,14 @@ class JobRunner:
         )
         return seconds
 
-    async def _fail(self, job: CacheJob, failure: str) -> None:
+    def _forget(self, job: CacheJob) -> None:
+        """Forget how a job that has ended came to its end."""
         self._waits.pop(job.job_id, None)
+        self._spent.pop(job.job_id, None)
         self._moved_in_vain.pop(job.job_id, None)
+
+    async def _fail(self, job: CacheJob, failure: str) -> None:
+        self._forget(job)
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()
         log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)
@@ -266,6 +286,6 @@ class JobRunner:
                 self._listeners.repair_ended(repaired)
 
 
-def _payers(bindings: Sequence[Binding]) -> frozenset[str]:
-    """Name those whom the bytes of a job are counted for: the organizations, or apps where none is known."""
-    return frozenset(binding.app_guid for binding in bindings)
+def _payers(job: CacheJob, bindings: Sequence[Binding]) -> frozenset[str]:
+    """Name those whom the bytes of a job are counted for: its organization, or apps in jobs of older versions."""
+    return frozenset({job.organization} if job.organization else (each.app_guid for each in bindings))

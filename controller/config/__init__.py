@@ -10,6 +10,7 @@ from controller.config.example import example
 from controller.config.loading import load_config
 from controller.config.model import Config
 from controller.config.sections import (
+    FairSharesConfig,
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
@@ -23,6 +24,7 @@ __all__ = [
     "AdminConfig",
     "Config",
     "ConfigError",
+    "FairSharesConfig",
     "FormerRegistryConfig",
     "RegistryConfig",
     "RunningRuleConfig",

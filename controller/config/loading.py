@@ -11,6 +11,7 @@ from controller.config_file import read_values, unusable
 _REMOVED: Mapping[str, str] = {
     "allowed_source_networks": "private networks belong to the registry that needs them: move each one to "
     "allowed_networks of that registry's entry in registries",
+    "blob_grace": "a transfer is measured over min_rate_window, whatever its size",
 }
 """Keys that earlier versions had, and what to write instead."""
 

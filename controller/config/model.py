@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from controller.config.admin import AdminConfig
 from controller.config.cell_address import MAX_NAME, why_cells_refuse
 from controller.config.sections import (
+    FairSharesConfig,
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
@@ -86,6 +87,10 @@ class Config(AdminConfig):
     eviction_grace: Duration = 600.0
     """Time for which nothing must have used a copy before `evict` may delete it."""
 
+    record_retention: Duration = 7_776_000.0
+    """Time after which the records of stagings and copies are forgotten that belong to no app with an LRP.
+    The copies themselves stay."""
+
     registries: tuple[SourceRegistryConfig, ...] = ()
     """Source registries that need settings of their own, such as a login, CA certificates or private
     networks. The settings of a registry serve copies from it alone."""
@@ -136,7 +141,10 @@ class Config(AdminConfig):
     "windows(10.0.17763)/amd64". Of several that fit, the one that cells take is copied. "all" copies the
     whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
-    """Number of images that are copied at the same time."""
+    """Number of images that are copied at the same time. As many more are, of organizations and source
+    registries of which no other image is being copied, so that nobody waits for the images of another."""
+    fair_shares: FairSharesConfig = FairSharesConfig()
+    """Shares of organizations and of source registries in what is copied at the same time."""
     max_blobs_per_copy: int = Field(default=8, ge=1, le=32)
     """Number of layers of one image that are copied at the same time."""
     max_image_bytes: Size = 50 << 30
@@ -148,12 +156,14 @@ class Config(AdminConfig):
     """Number of layers above which an image is not cached."""
     registry_timeout: Duration = 60.0
     """Time without a byte after which a transfer fails."""
-    blob_grace: Duration = 60.0
-    """Time that the transfer of a layer of any size may take. A transfer that takes longer must be faster
-    than `min_bytes_per_second`."""
-    min_bytes_per_second: Size = 16 << 10
-    """Rate below which the transfer of a layer fails. It is lowered where the limits of the traffic allow
-    less."""
+    min_bytes_per_second: Size = 64 << 10
+    """Rate below which the transfer of a layer fails, to be tried again later. Only the time counts in which
+    the daemon waits for the registry's bytes."""
+    min_rate_window: Duration = 30.0
+    """Time over which that rate is measured."""
+    max_job_time: Duration = 86400.0
+    """Time that all attempts to copy an image, and the waiting between them, may take. After this time the
+    copy has failed."""
     verify: Literal["digest", "full"] = "digest"
     """How a copy is verified: "digest" by the digests that the private registry reports, "full" by reading
     every layer back and hashing it."""

@@ -2,7 +2,7 @@
 
 import re
 from ipaddress import IPv4Network, IPv6Network
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -10,6 +10,7 @@ from controller.config.values import ReadableFile, SecretFile, Size
 from reconcile.hosts import DEFAULT_PORT
 from reconcile.policy import MigrateRunning
 
+Weight = Annotated[float, Field(ge=0.1, le=100.0)]
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?", re.ASCII)
 _PORT_OF_TLS = re.compile(rf":0*{DEFAULT_PORT}\Z")
 
@@ -27,12 +28,24 @@ class TrafficConfig(Section):
     """Limits of the traffic to one host; without a key there is no such limit."""
 
     max_connections: int | None = Field(default=None, ge=2)
-    """Number of connections in use at the same time. When it is absent, there is no limit."""
+    """Number of connections in use at the same time, of which copies leave a quarter to other requests. When
+    it is absent, there is no limit."""
     max_requests_per_second: float | None = Field(default=None, gt=0)
     """Number of requests per second. The requests of one second may be sent in one burst. When it is absent,
     there is no limit."""
     max_bytes_per_second: Size | None = None
     """Bytes of request and response bodies per second, added up. When it is absent, there is no limit."""
+
+
+class FairSharesConfig(Section):
+    """Weights of organizations and of source registries among those that wait for copies."""
+
+    organizations: dict[str, Weight] = Field(default={})
+    """GUID of an organization to its weight. One with weight 2 gets two turns where others get one. The
+    weight of those that are not listed is 1."""
+    hosts: dict[str, Weight] = Field(default={})
+    """Host of a source registry, as image references name it, to its weight among the images of one
+    organization. The weight of those that are not listed is 1."""
 
 
 class RegistryConfig(Section):

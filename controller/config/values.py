@@ -25,7 +25,7 @@ def parse_duration(value: object) -> float:
 
 def format_duration(seconds: float) -> str:
     """Write a duration so that `parse_duration` reads it."""
-    return f"{seconds:g}s"
+    return f"{seconds:.10g}s"
 
 
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

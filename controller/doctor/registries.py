@@ -37,7 +37,7 @@ CACHE_REGISTRY = "cache-registry"
 SOURCES = "sources"
 
 ONCE = Retries(attempts=1)
-TIMEOUTS = Timeouts(connect=4.0, idle=4.0, total=8.0, grace=8.0)
+TIMEOUTS = Timeouts(connect=4.0, idle=4.0, total=8.0, window=8.0)
 
 _REACHABLE = frozenset({200, 401})
 

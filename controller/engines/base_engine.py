@@ -5,9 +5,9 @@ Blocking work runs in threads; cancelling the awaiting task shuts their sockets 
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from weakref import WeakValueDictionary
 
 from controller.engines.contents import CopyContents, index_of, look_up, read_contents, resolve
@@ -36,6 +36,10 @@ from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
 from reconcile.trust import BlobHolder, Reader
 
+_PLAN_LOOKUPS = 8
+_PRIVATE_LOOKUPS = 16
+"""Lookups at a time. The private registry is asked by passes, by checks and by jobs, for all tenants."""
+
 
 class BaseEngine(ABC):
     """What all engines have in common; an engine adds `copy` and what it knows of cells.
@@ -49,21 +53,42 @@ class BaseEngine(ABC):
     def __init__(self, registries: Registries, *, limits: CopyLimits, platform: Platform | None) -> None:
         self._registries, self._limits, self._platform = registries, limits, platform
         self._copy_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="copy")
-        # Of their own, so that copies cannot delay them.
-        self._lookup_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="lookup")
-        self._running: dict[ImageReference, ProgressMeter] = {}
+        # Sources that do not answer delay neither each other's copies nor what the private registry is asked,
+        # and a plan, or a copy that is read as a whole, delays neither.
+        self._source_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="source")
+        self._plan_threads = ThreadPoolExecutor(_PLAN_LOOKUPS, thread_name_prefix="plan")
+        self._private_threads = ThreadPoolExecutor(_PRIVATE_LOOKUPS, thread_name_prefix="private")
+        self._reading_threads = ThreadPoolExecutor(limits.copies_at_a_time, thread_name_prefix="read-back")
+        self._running: dict[ImageReference, list[ProgressMeter]] = {}
         self._locks: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
         """End the threads and close the connections; the copies must have ended."""
-        for threads in (self._copy_threads, self._lookup_threads):
+        lookups = (self._source_threads, self._plan_threads, self._private_threads)
+        for threads in (self._copy_threads, *lookups, self._reading_threads):
             threads.shutdown(wait=False, cancel_futures=True)
         self._registries.close()
 
     def progress(self, target: ImageReference) -> CopyProgress | None:
-        """Return how far the copy to a target has come; None when none is under way."""
-        meter = self._running.get(target)
-        return None if meter is None else meter.read()
+        """Return how far a copy to a target has come, the foremost of several; None when there is none."""
+        found = [meter.read() for meter in self._running.get(target, ())]
+        return max(found, key=lambda each: each.transferred + each.skipped, default=None)
+
+    @contextmanager
+    def _metered(self, target: ImageReference) -> Iterator[ProgressMeter]:
+        """Meter a copy to a target within a block, and let it know of others to the same target."""
+        meter = ProgressMeter()
+        meters = self._running.setdefault(target, [])
+        meters.append(meter)
+        if len(meters) > 1:
+            for each in meters:
+                each.has_company = True
+        try:
+            yield meter
+        finally:
+            meters.remove(meter)
+            if not meters:
+                del self._running[target]
 
     async def resolve(
         self,
@@ -82,13 +107,13 @@ class BaseEngine(ABC):
         def work() -> ResolvedImage:
             return resolve(repository, source, self._platform, head)
 
-        repository, head = await in_thread(look, self._lookup_threads, cancellation)
+        repository, head = await in_thread(look, self._source_threads, cancellation)
         index = index_of(head, self._platform)
         if index is not None and indexes is not None:
             known = await indexes.find_in_index(index)
             if known is not None:
                 return ResolvedImage(source, index, known)
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._source_threads, cancellation)
 
     async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
         """Let a source show an image, and return the number of bytes that were read.
@@ -97,7 +122,7 @@ class BaseEngine(ABC):
             Invalid: The source does not serve what the digests name.
             NotFound: It does not hold all of the image.
         """
-        cancellation = Cancellation()
+        cancellation = Cancellation(is_of_copy=True)
         repository = self._registries.repository(image.source, credentials, cancellation)
 
         def look() -> CopyContents:
@@ -105,9 +130,9 @@ class BaseEngine(ABC):
                 repository, image.platform_digest, limits=self._limits, cancellation=cancellation
             )
 
-        contents = await in_thread(look, self._lookup_threads, cancellation)
+        contents = await in_thread(look, self._source_threads, cancellation)
         holders = await self._find_holders((blob.digest for blob in contents.own_blobs), reader)
-        possession = Possession(repository, reader, holders, owns_target=False)
+        possession = Possession(repository, reader, holders, owns_target=lambda: False)
 
         def work() -> int:
             return show_blobs(
@@ -142,7 +167,7 @@ class BaseEngine(ABC):
             sizes = {blob.digest: blob.size for blob in contents.own_blobs}
             return SourceContent(digest, len(contents.documents), sizes)
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._plan_threads, cancellation)
 
     async def is_present(self, target: ImageReference, digest: Digest) -> bool:
         """Whether the private registry serves a digest under the target's tag, as cells will ask for it."""
@@ -156,7 +181,7 @@ class BaseEngine(ABC):
             except NotFound:
                 return False
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._private_threads, cancellation)
 
     async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
         """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
@@ -166,7 +191,7 @@ class BaseEngine(ABC):
             repository = self._registries.repository(target, None, cancellation)
             return find_missing(repository, digest, depth, limits=self._limits, cancellation=cancellation)
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._private_threads, cancellation)
 
     async def delete_copy(self, target: ImageReference, digest: Digest) -> None:
         """Delete a copy's manifest from the private registry, whose garbage collection frees the rest.
@@ -180,7 +205,7 @@ class BaseEngine(ABC):
         def work() -> None:
             self._registries.repository(target, None, cancellation).delete_manifest(digest)
 
-        await in_thread(work, self._lookup_threads, cancellation)
+        await in_thread(work, self._private_threads, cancellation)
 
     def list_long_uploads(self) -> tuple[OpenUpload, ...]:
         """List the uploads that have lasted for a while and are not done."""
@@ -196,7 +221,7 @@ class BaseEngine(ABC):
                 return repository.cancel_upload(parse_url(upload.url))
             return False
 
-        return await in_thread(work, self._lookup_threads, cancellation)
+        return await in_thread(work, self._private_threads, cancellation)
 
     async def read_back(self, target: ImageReference, digest: Digest) -> None:
         """Read every byte of a copy in the private registry and verify its digests.
@@ -211,7 +236,7 @@ class BaseEngine(ABC):
             repository = self._registries.repository(target, None, cancellation)
             read_back(repository, digest, limits=self._limits, cancellation=cancellation)
 
-        await in_thread(work, self._lookup_threads, cancellation)
+        await in_thread(work, self._reading_threads, cancellation)
 
     @abstractmethod
     def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:

@@ -4,16 +4,17 @@ What is found or mounted was shown by the source before, in its trust domain, or
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 
 from controller.engines.cell_rules import BlobChecks, CheckedBlob
 from controller.engines.copy_context import CopyContext
 from controller.engines.proven_blobs import BlobKey
 from controller.engines.reading_back import check_blob
-from controller.engines.single_flight import Key
+from controller.engines.single_flight import Flight, Key
 from controller.registry.http.urls import Url
 from controller.registry.oci.blob_probes import why_not_readable
 from controller.registry.oci.blobs import BlobReader, read_blob
@@ -50,6 +51,14 @@ MOST_LOOKS = 5
 
 # After these errors nothing is gained by another attempt.
 _FINAL = frozenset({ErrorCode.TOO_SLOW, ErrorCode.CANNOT_RUN_ON_CELLS})
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    """One upload of a blob: how far it has come, and where the registry had it, the newest last."""
+
+    flight: Flight
+    sessions: list[Url] = field(default_factory=list)
 
 
 class BlobTransfer:
@@ -92,7 +101,7 @@ class BlobTransfer:
         if is_damaged:
             self._send_again(blob)
         else:
-            self._upload_or_join(blob, session)
+            self._upload_or_join(blob, session, tried=mount_from)
         self._context.resources.proven.add(self._key(blob))
         return True
 
@@ -149,14 +158,14 @@ class BlobTransfer:
                 f"keeps what it had ({why or 'other bytes'}): remove this blob's file there, and restart it",
             )
 
-    def _upload_or_join(self, blob: Descriptor, session: Url | None) -> None:
+    def _upload_or_join(self, blob: Descriptor, session: Url | None, *, tried: str | None) -> None:
         """Upload a blob, or mount it from where another copy uploads it at the moment."""
         single_flight, key = self._context.resources.single_flight, self._flight(blob)
-        own_path = self._target.image.path
-        uploaded_by_other = single_flight.join(key, self._context.cancellation)
+        flight, own_path = Flight(), self._target.image.path
+        uploaded_by_other = single_flight.join(key, flight, self._context.cancellation, tried=tried)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
-                (False, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
+                (True, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
             )
             if session is not None and (is_mounted or new_session is not None):
                 self._target.cancel_upload(session)  # of the first mount; nothing was sent to it
@@ -168,10 +177,10 @@ class BlobTransfer:
             return
         uploaded_to = None
         try:
-            self.upload(blob, session)
+            self.upload(blob, session, flight)
             uploaded_to = own_path
         finally:
-            single_flight.finish(key, uploaded_to)
+            single_flight.finish(key, flight, uploaded_to)
 
     def _mount(self, blob: Descriptor, mount_from: str) -> tuple[bool, Url | None]:
         """Try to mount a blob from another repository of the registry.
@@ -190,16 +199,18 @@ class BlobTransfer:
             self._mounted.add(blob.digest)
         return session is None, session
 
-    def upload(self, blob: Descriptor, session: Url | None = None) -> None:
+    def upload(self, blob: Descriptor, session: Url | None = None, flight: Flight | None = None) -> None:
         """Copy a blob's bytes; a broken upload is resumed once, and failing that started again.
 
         Args:
             blob: What to copy.
             session: An upload that the registry has started instead of mounting the blob.
+            flight: Tells others how far it has come.
         """
+        flight = flight or Flight()
         for restarts in itertools.count():
             try:
-                self._upload_once(blob, session)
+                self._upload_once(blob, session, flight)
             except DockerCacheError as error:
                 if not self._may_restart(error, restarts, is_of_mount=session is not None):
                     raise
@@ -234,25 +245,25 @@ class BlobTransfer:
             return most
         return max(min(self._context.limits.buffer, most or self._context.limits.buffer), least)
 
-    def _upload_once(self, blob: Descriptor, session: Url | None) -> None:
+    def _upload_once(self, blob: Descriptor, session: Url | None, flight: Flight) -> None:
         # The upload session is started while the blob is opened at its source.
         upload_starters = self._context.resources.upload_starters
         future = upload_starters.submit(lambda: session or self._target.start_upload(blob.digest))
         call = RegistryCall.UPLOAD_BLOB if session is None else RegistryCall.UPLOAD_AFTER_MOUNT
-        sessions = list[Url]()
+        upload = _Upload(flight)
         try:
             open_uploads = self._context.resources.open_uploads
-            with self._open(blob) as reader, open_uploads.watching(self._target.image, sessions):
-                sessions.append(future.result())
+            with self._open(blob) as reader, open_uploads.watching(self._target.image, upload.sessions):
+                upload.sessions.append(future.result())
                 checked = CheckedBlob(self._checks, blob)
                 try:
-                    self._send(checked, reader, UploadStatus(sessions[0], 0, call), sessions.append)
+                    self._send(checked, reader, UploadStatus(upload.sessions[0], 0, call), upload)
                 except Unavailable as error:
-                    if error.code not in _RESUMABLE or not self._resume(checked, reader, sessions):
+                    if error.code not in _RESUMABLE or not self._resume(checked, reader, upload):
                         raise
                     self._meter.add_retries()
         except BaseException:
-            self._cancel(future, sessions)
+            self._cancel(future, upload.sessions)
             raise
 
     def _cancel(self, future: Future[Url], sessions: list[Url]) -> None:
@@ -260,23 +271,21 @@ class BlobTransfer:
         with suppress(DockerCacheError, Stopped, CancelledError):
             self._target.cancel_upload(sessions[-1] if sessions else future.result())
 
-    def _resume(self, checked: CheckedBlob, reader: BlobReader, sessions: list[Url]) -> bool:
+    def _resume(self, checked: CheckedBlob, reader: BlobReader, upload: _Upload) -> bool:
         """Resume a broken upload, and return whether that succeeded."""
         try:
-            status = self._target.find_upload(sessions[-1])
+            status = self._target.find_upload(upload.sessions[-1])
             if status is None or status.offset > checked.blob.size:
                 return False
-            sessions.append(status.session)
-            self._send(checked, reader, status, sessions.append)
+            upload.sessions.append(status.session)
+            self._send(checked, reader, status, upload)
         except DockerCacheError as error:
             if isinstance(error, RateLimited) or error.code in _FINAL:
                 raise
             return False
         return True
 
-    def _send(
-        self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus, moved: Callable[[Url], None]
-    ) -> None:
+    def _send(self, checked: CheckedBlob, reader: BlobReader, status: UploadStatus, upload: _Upload) -> None:
         resumes_before, transferred = reader.resumes, 0
 
         def read_from(offset: int) -> Iterator[memoryview]:
@@ -287,6 +296,7 @@ class BlobTransfer:
             try:
                 for piece in checked.over(reader.pieces(offset), offset):
                     transferred += len(piece)
+                    upload.flight.moved += len(piece)
                     self._meter.add_transferred(len(piece))
                     if transferred == checked.blob.size:  # the last piece is given when all are verified
                         self._possession.note(checked.blob)
@@ -303,7 +313,9 @@ class BlobTransfer:
                     status.session, checked.blob, pieces, offset=status.offset, call=status.call
                 )
             else:
-                PartedUpload(self._target, checked.blob, most=most, moved=moved).send(status, read_from)
+                PartedUpload(self._target, checked.blob, most=most, moved=upload.sessions.append).send(
+                    status, read_from
+                )
         except BaseException:
             self._meter.add_transferred(-transferred)
             raise

@@ -19,6 +19,10 @@ from controller.threads import Cancellation
 class TransferResources:
     """The threads and buffers that all copies of an engine share; close them when the copies have ended.
 
+    Args:
+        limits: See below.
+        slowest: Bytes per second below which no copy waits for another one's upload of the same blob.
+
     Attributes:
         limits: The limits of each copy.
         single_flight: Keeps two copies from uploading the same blob at the same time.
@@ -31,9 +35,9 @@ class TransferResources:
             they never wait for other threads.
     """
 
-    def __init__(self, limits: CopyLimits) -> None:
+    def __init__(self, limits: CopyLimits, slowest: float = 0.0) -> None:
         self.limits = limits
-        self.single_flight = SingleFlight()
+        self.single_flight = SingleFlight(slowest)
         self.proven = ProvenBlobs()
         self.part_sizes = PartSizes()
         self.unreliable = UnreliableSources()

@@ -96,14 +96,10 @@ class DockerCopy(BaseEngine):
         # One copy of the same content at a time, since each removes at its end what it has pulled. The
         # target's lock is always taken first.
         async with self._lock(target), self._lock(image.platform_digest):
-            meter = self._running[target] = ProgressMeter()
-            try:
-                with meter.telling_errors():
-                    return await self._copy(
-                        DockerCopyRequest(image, target, credentials, self._image_platform), meter
-                    )
-            finally:
-                del self._running[target]
+            with self._metered(target) as meter, meter.telling_errors():
+                return await self._copy(
+                    DockerCopyRequest(image, target, credentials, self._image_platform), meter
+                )
 
     def _check_runnable(self, contents: CopyContents, source: ImageReference) -> None:
         check_repackable(contents, source)

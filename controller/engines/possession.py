@@ -1,7 +1,7 @@
 """Knows which blobs of an image its source need not show: those that its trust domain has shown before."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.repository import Repository
@@ -16,7 +16,7 @@ class Possession:
         source: Where the image is read.
         reader: Who reads it; None when nobody is bound to the copy who was not before.
         holders: Digest of a blob to the cached image of the reader's trust domain that holds it.
-        owns_target: Whether nobody else has brought anything to the target.
+        owns_target: Whether nobody else has brought anything to the target until now.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Possession:
         reader: Reader | None,
         holders: Mapping[Digest, BlobHolder],
         *,
-        owns_target: bool,
+        owns_target: Callable[[], bool],
     ) -> None:
         self._source, self._reader, self._holders = source, reader, holders
         self._owns_target = owns_target
@@ -39,7 +39,7 @@ class Possession:
 
     def may_skip(self, blob: Descriptor) -> bool:
         """Whether a blob that lies in the target already need not be read at the source."""
-        return self._owns_target or self.is_shown(blob)
+        return self._owns_target() or self.is_shown(blob)
 
     def is_shown(self, blob: Descriptor) -> bool:
         """Whether a blob was shown; of one that was read with another login the source is asked, once."""

@@ -26,9 +26,14 @@ class CopyProgress:
 
 
 class ProgressMeter:
-    """Adds up what the threads of one copy report."""
+    """Adds up what the threads of one copy report.
+
+    Attributes:
+        has_company: Whether another copy to the same target was under way meanwhile.
+    """
 
     def __init__(self) -> None:
+        self.has_company = False
         self._lock = threading.Lock()
         self._total = self._transferred = self._skipped = self._retries = self._moved = 0
 

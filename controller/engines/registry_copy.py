@@ -58,7 +58,7 @@ class RegistryCopy(BaseEngine):
     ) -> None:
         super().__init__(registries, limits=limits, platform=platform)
         self._repositories, self._locations = repositories, locations
-        self._resources = TransferResources(limits)
+        self._resources = TransferResources(limits, registries.slowest)
 
     async def close(self) -> None:
         """End the threads and close the connections; the copies must have ended."""
@@ -80,18 +80,15 @@ class RegistryCopy(BaseEngine):
     ) -> CopiedImage:
         """Copy and verify; a repetition after a crash completes what was started.
 
+        Two copies to one target may be made at the same time, each from its own source: they write the same.
+
         Raises:
             Invalid: The source serves something that cannot be copied faithfully, or that cells refuse;
                 nothing is visible under the target.
         """
-        async with self._lock(target):
-            meter = self._running[target] = ProgressMeter()
+        with self._metered(target) as meter, meter.telling_errors():
             context = self._context(image, target, credentials, meter=meter, reader=reader)
-            try:
-                with meter.telling_errors():
-                    return await self._copy(context, image, state, reader)
-            finally:
-                del self._running[target]
+            return await self._copy(context, image, state, reader)
 
     async def copy_signatures(
         self, image: ResolvedImage, target: ImageReference, credentials: Credentials | None, reader: Reader
@@ -117,7 +114,7 @@ class RegistryCopy(BaseEngine):
         reader: Reader | None,
     ) -> CopyContext:
         """Open source and target; of no blob is it known yet that it was shown before."""
-        cancellation = Cancellation()
+        cancellation = Cancellation(is_of_copy=True)
         source = self._registries.repository(image.source, credentials, cancellation)
         return CopyContext(
             source=source,
@@ -125,7 +122,7 @@ class RegistryCopy(BaseEngine):
             meter=meter,
             cancellation=cancellation,
             resources=self._resources,
-            possession=Possession(source, reader, {}, owns_target=False),
+            possession=Possession(source, reader, {}, owns_target=lambda: False),
         )
 
     async def _copy(
@@ -146,8 +143,13 @@ class RegistryCopy(BaseEngine):
         contents = await in_thread(read, self._copy_threads, cancellation)
         holders = await self._find_holders((blob.digest for blob in contents.own_blobs), reader)
         mount_sources = self._mount_sources(holders, private.path)
-        is_own = state in {TargetState.EMPTY, TargetState.OWN}
-        context = replace(context, possession=Possession(context.source, reader, holders, owns_target=is_own))
+        began_own = state in {TargetState.EMPTY, TargetState.OWN}
+
+        def owns_target() -> bool:
+            return began_own and not context.meter.has_company
+
+        possession = Possession(context.source, reader, holders, owns_target=owns_target)
+        context = replace(context, possession=possession)
 
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED

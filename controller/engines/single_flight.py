@@ -1,23 +1,48 @@
-"""Keeps two copies from uploading the same blob to one registry at the same time."""
+"""Keeps two copies from uploading the same blob at the same time, where one may wait for the other.
+
+A copy waits for an upload of the same size by a reader of its own scope only, see `reconcile.trust`, and only
+while that upload keeps a minimum rate: else it uploads the blob itself.
+"""
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from controller.threads import Cancellation
 from reconcile.references import Digest
 
 _MOST_REMEMBERED = 4096
 
+PATIENCE = 5.0
+"""Seconds over which the rate of an upload is measured that others wait for."""
+
 Key = tuple[str, str, Digest, int]
 """The host of a registry, the scope of whoever reads the blob at its source, its digest and its size."""
 
 
-class SingleFlight:
-    """The blobs that are being uploaded or were uploaded recently; safe to use from many threads."""
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One upload of a blob.
 
-    def __init__(self) -> None:
+    Attributes:
+        moved: Bytes that have arrived from the source so far; only the uploading thread changes it.
+    """
+
+    moved: int = 0
+
+
+class SingleFlight:
+    """The blobs that are being uploaded or were uploaded recently; safe to use from many threads.
+
+    Args:
+        slowest: Bytes per second below which nobody waits for an upload.
+        patience: Seconds over which that is measured.
+    """
+
+    def __init__(self, slowest: float = 0.0, *, patience: float = PATIENCE) -> None:
+        self._least, self._patience = slowest * patience, patience
         self._condition = threading.Condition()
-        self._uploading: set[Key] = set()
+        self._flights: dict[Key, list[Flight]] = {}
         self._finished: OrderedDict[Key, str] = OrderedDict()
 
     def find(self, key: Key) -> str | None:
@@ -25,36 +50,57 @@ class SingleFlight:
         with self._condition:
             return self._finished.get(key)
 
-    def join(self, key: Key, cancellation: Cancellation) -> str | None:
+    def join(
+        self, key: Key, flight: Flight, cancellation: Cancellation, *, tried: str | None = None
+    ) -> str | None:
         """Wait while another copy uploads a blob, and return the repository that it was uploaded to.
 
-        None means that the caller must upload the blob now, and then call `finish`, whether the upload
-        succeeds or fails.
+        None means that the caller must upload the blob now, as this flight, and then call `finish`, whether
+        the upload succeeds or fails.
+
+        Args:
+            key: The blob and its registry.
+            flight: The caller's upload.
+            cancellation: Of the caller's copy.
+            tried: The repository that `find` named before, and that did not have the blob.
 
         Raises:
             Stopped: The caller's copy was cancelled while it waited.
         """
         has_waited = False
         with cancellation.waking(self._condition), self._condition:
-            while key in self._uploading:
+            while (other := next(iter(self._flights.get(key, ())), None)) is not None:
                 has_waited = True
-                self._condition.wait()
-                cancellation.check()
+                if not self._may_wait_on(key, other, cancellation):
+                    break
             repository = self._finished.get(key)
-            if has_waited and repository is not None:
+            if repository is not None and (has_waited or repository != tried):
                 return repository
-            self._uploading.add(key)
+            self._flights.setdefault(key, []).append(flight)
             return None
 
-    def finish(self, key: Key, repository: str | None) -> None:
+    def _may_wait_on(self, key: Key, flight: Flight, cancellation: Cancellation) -> bool:
+        """Wait for the end of a flight or for a while, and return whether it has ended or keeps its rate."""
+        before = flight.moved
+        has_ended = self._condition.wait_for(
+            lambda: cancellation.is_cancelled or flight not in self._flights.get(key, ()), self._patience
+        )
+        cancellation.check()
+        return has_ended or flight.moved - before >= self._least
+
+    def finish(self, key: Key, flight: Flight, repository: str | None) -> None:
         """Report the end of an upload that `join` left to the caller.
 
         Args:
             key: The blob and its registry.
+            flight: The upload.
             repository: The repository that holds the blob now; None when the upload failed.
         """
         with self._condition:
-            self._uploading.discard(key)
+            flights = self._flights[key]
+            flights.remove(flight)
+            if not flights:
+                del self._flights[key]
             if repository is not None:
                 self._finished[key] = repository
                 self._finished.move_to_end(key)

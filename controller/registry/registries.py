@@ -1,7 +1,7 @@
 """Opens repositories of any registry, which share connections, tokens, logins and back-off states."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from controller.registry.auth.authenticator import Authenticator
@@ -64,6 +64,9 @@ class Registries:
         retries: How idempotent requests are repeated.
         policy: How all registries are treated.
 
+    Attributes:
+        slowest: Bytes per second below which nobody need wait for the transfer of a blob.
+
     Raises:
         Invalid: `bad-auth-file`.
     """
@@ -81,7 +84,7 @@ class Registries:
         self._configured = configured_origins(settings.items())
         self._denied = denied_networks
         limits = [policy.limits, *(each.limits for each in settings.values() if each.limits is not None)]
-        timeouts = replace(timeouts, slowest=_slowest(timeouts.slowest, limits))
+        self.slowest = share_of_slowest(timeouts.slowest, limits)
         pool = ConnectionPool(self._settings, timeouts, policy.limits)
         self._dependencies = SessionDependencies(
             pool,
@@ -148,7 +151,7 @@ class Registries:
         self._dependencies.pool.close()
 
 
-def _slowest(rate: float, limits: Iterable[TrafficLimits]) -> float:
+def share_of_slowest(rate: float, limits: Iterable[TrafficLimits]) -> float:
     """Lower the slowest allowed rate of a blob to its share, where the operator limits bytes."""
     own = [each.bytes_per_second for each in limits if each.bytes_per_second is not None]
     return min([rate, *(each / _MOST_BLOBS_AT_A_TIME for each in own)])

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from sqlalchemy import Connection, RowMapping, delete, exists, insert, select
 
-from controller.store import lrps, tables
+from controller.store import lrps, retention, tables
 from controller.store.cached_images import reference_from_text
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.records import Binding, JobId, JobState, is_of_lrp, lrp_of_requester, requester_of_lrp
@@ -102,8 +102,8 @@ def list_of_job(connection: Connection, job_id: JobId) -> tuple[Binding, ...]:
 def save(connection: Connection, binding: Binding) -> None:
     """Save a binding in place of an earlier one of its requester.
 
-    Bindings of the app and source beyond `MAX_BINDINGS` are deleted, the oldest first. Ended jobs that lose
-    their last binding by this are deleted too.
+    Bindings of the app and source beyond `MAX_BINDINGS` are deleted, the oldest first, and so are those of an
+    app that has very many. Ended jobs that lose their last binding by this are deleted too.
     """
     replaced = drop(connection, binding.requester)
     row = {
@@ -120,6 +120,7 @@ def save(connection: Connection, binding: Binding) -> None:
         connection.execute(delete(_bindings).where(_bindings.c.requester == each.requester))
     for job_id in {each.job_id for each in surplus} | ({replaced.job_id} if replaced else set()):
         _drop_job_if_unused(connection, job_id)
+    retention.forget_surplus(connection, binding.app_guid)
 
 
 def _surplus(connection: Connection, saved: Binding) -> list[Binding]:

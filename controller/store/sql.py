@@ -15,6 +15,7 @@ from controller.store import (
     lrps,
     proofs,
     remembered_uses,
+    retention,
     survey,
 )
 from controller.store.database import Database
@@ -150,6 +151,10 @@ class SqlRecords:
         return await self._database.write(
             lambda connection: cached_images.reserve(connection, platform_digest)
         )
+
+    async def forget_unused(self, before: float) -> int:
+        """Forget bindings and jobs that nothing refers to and that ended before some time."""
+        return await self._database.write(lambda connection: retention.forget_old(connection, before))
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Find a finished copy; a reservation alone is no copy."""

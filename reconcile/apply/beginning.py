@@ -18,10 +18,16 @@ from reconcile.reasons import Reason
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid
 
+VERIFIED_LATER = 5.0
+"""Seconds until a copy is looked at again that could not be read back now."""
+
 
 async def verify_copy(action: VerifyImage, observed: Observed, ports: ActionPorts) -> Outcome:
     """Read a copy back; of one that is corrupt request what is missing."""
-    if await ports.verifier.verify(action.image):
+    is_whole = await ports.verifier.verify(action.image)
+    if is_whole is None:
+        return Outcome(Reason.COPY_NEEDS_VERIFICATION, "it is being read back", retry_after=VERIFIED_LATER)
+    if is_whole:
         return Outcome(Reason.COPY_VERIFIED, retry_after=0.0)
     await _request_again(action.lrp.process_guid, action.image, observed, ports)
     corrupt = ports.cache.image(action.image.cache_guid)

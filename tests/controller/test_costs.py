@@ -260,7 +260,7 @@ class Scene:
                 group.create_task(loops.reconciler.keep_bridges_fresh())
                 group.create_task(loops.presence.run())
                 group.create_task(loops.unknown_copies.run())
-                for _ in range(self.config.max_copies):
+                for _ in range(loops.cacher.slots):
                     group.create_task(loops.cacher.run())
                 for _ in range(self.config.workers):
                     group.create_task(loops.reconciler.run())

@@ -253,7 +253,7 @@ async def test_stopping_does_not_wait_for_a_copy_in_flight_and_the_copy_is_finis
     async with open_environment(tmp_path, version=version, faulty_source=True) as env:
         reference = env.source.push("team/web", "1", SAMPLE)
         env.source.faults.fail("GET", SAMPLE.layers[0].digest, Stall(1000), times=1)
-        env.settings |= {"registry_timeout": "1h", "blob_grace": "1h"}
+        env.settings |= {"registry_timeout": "1h", "min_rate_window": "1h"}
         daemon = await env.started_daemon()
         app = env.cloud.create("web", Image(reference))
         await env.cloud.stage(app)

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import httptools
 
+from controller.registry.http.rate_limiter import MinimumRate
 from controller.registry.http.request import Body
 from controller.registry.http.urls import Origin
 
@@ -71,6 +72,7 @@ class RawResponse:
         left: Bytes of the body that were not read yet; None when its length is not stated.
         is_at_end: Whether the body has been read to its end.
         keeps_connection: Whether another request may follow on the connection.
+        minimum: The rate at which the body must come; None when any will do.
     """
 
     def __init__(self, sock: socket.socket, method: str) -> None:
@@ -82,6 +84,7 @@ class RawResponse:
         self._has_head = self._is_complete = False
         self._header_lines, self._problem = 0, ""
         self.headers = Headers()
+        self.minimum: MinimumRate | None = None
         self.status = 0
         self.keeps_connection = False
         behind = self._read_head()
@@ -192,14 +195,24 @@ class RawResponse:
 
         Raises:
             ProtocolError: A body in chunks ended before its end.
+            SlowSenderError: The bytes come too slowly.
         """
         most = len(buffer) if self.left is None else min(len(buffer), self.left)
-        count = 0
+        count, minimum = 0, self.minimum
+        if minimum is not None:
+            minimum.begin()
         while count < most and not self.is_at_end:
-            got = self._take(buffer[count:most]) if self._pieces else self._receive(buffer[count:most])
+            try:
+                got = self._take(buffer[count:most]) if self._pieces else self._receive(buffer[count:most])
+            except TimeoutError:
+                if minimum is not None:
+                    minimum.add(0)
+                raise
             count += got
             if not got:
                 break
+            if minimum is not None:
+                minimum.add(got)
         return count
 
     def _take(self, buffer: memoryview) -> int:

@@ -20,7 +20,13 @@ from controller.registry.http.deadlines import DeadlineTimer
 from controller.registry.http.dialling import Dialler
 from controller.registry.http.idle_connections import ConnectionKey, IdleConnections
 from controller.registry.http.lookups import Lookups
-from controller.registry.http.rate_limiter import HostLimits, RateLimiter, TokenBucket, TrafficLimits
+from controller.registry.http.rate_limiter import (
+    HostLimits,
+    MinimumRate,
+    RateLimiter,
+    TokenBucket,
+    TrafficLimits,
+)
 from controller.registry.http.request import Body, Request, RequestContext
 from controller.registry.http.response import FAILURES, LOST, ConnectionLease, Response, failure
 from controller.registry.http.settings import RegistrySettings, Timeouts, TlsFiles
@@ -126,6 +132,7 @@ class ConnectionPool:
             connection, deadline, give_back=lambda: self._idle.keep(exchange.key, connection), context=context
         )
         lease.on_end = lambda: self._timer.cancel(deadline)
+        connection.sock.settimeout(self._timeouts.idle)  # the last response may have had less
         try:
             context.cancellation.watch(connection.sock)
             try:
@@ -135,6 +142,11 @@ class ConnectionPool:
                 # An early refusal may be in the socket although the rest could not be written.
                 lease.is_reusable = False
             raw = connection.receive(request.method)
+            if request.is_blob:
+                self._timer.cancel(deadline)
+                deadline = lease.deadline = self._timer.start(connection.sock, self._timeouts.longest)
+                raw.minimum = MinimumRate(self._timeouts.slowest, self._timeouts.window)
+                connection.sock.settimeout(min(self._timeouts.idle, self._timeouts.window))
         except FAILURES as error:
             lease.close()
             if deadline.has_passed:

@@ -1,4 +1,4 @@
-"""Keeps the traffic to each host within the operator's limits on connections, requests and bytes.
+"""Keeps the traffic to each host within limits on connections, requests and bytes, and above a minimum rate.
 
 All copies share the limits of a host. Where the operator has set none, nothing is counted.
 """
@@ -50,14 +50,51 @@ class TokenBucket:
             pause(debt / self._rate)
 
 
+class SlowSenderError(Exception):
+    """A sender did not keep the minimum rate."""
+
+
+class MinimumRate:
+    """Ends the receipt of bytes that come too slowly, measured over one window after the other.
+
+    Only time counts in which the sender is waited for: what the receiver does meanwhile slows nobody down.
+    """
+
+    def __init__(self, rate: float, window: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._window, self._clock = rate, window, clock
+        self._since = clock()
+        self._waited, self._received = 0.0, 0
+
+    def begin(self) -> None:
+        """Begin to wait for the sender."""
+        self._since = self._clock()
+
+    def add(self, count: int) -> None:
+        """Count bytes that have come, and the time since `begin` or the last call.
+
+        Raises:
+            SlowSenderError: A window is over, and too little has come in it.
+        """
+        now = self._clock()
+        self._waited += now - self._since
+        self._since, self._received = now, self._received + count
+        if self._waited >= self._window:
+            if self._received < self._rate * self._waited:
+                raise SlowSenderError
+            self._waited, self._received = 0.0, 0
+
+
 class Semaphore:
     """Limits the connections that are in use at once.
 
     Unlike the standard library's, a cancellation ends the wait, and an urgent request may exceed the limit.
+    Copies leave a quarter of the connections to other work, such as the question whether a copy is there:
+    tenants decide how long copies use theirs.
     """
 
     def __init__(self, most: int, longest_wait: float) -> None:
         self._most, self._longest_wait = most, longest_wait
+        self._most_of_copies = max(1, most - max(1, most // 4))
         self._condition = threading.Condition()
         self._used = 0
 
@@ -68,13 +105,14 @@ class Semaphore:
             Unavailable: `busy` when none becomes free in time.
             Stopped: The work was cancelled.
         """
+        most = self._most_of_copies if cancellation.is_of_copy else self._most
         with cancellation.waking(self._condition), self._condition:
             free = self._condition.wait_for(
-                lambda: self._used < self._most or cancellation.is_cancelled, self._longest_wait
+                lambda: self._used < most or cancellation.is_cancelled, self._longest_wait
             )
             cancellation.check()
             if not free:
-                detail = f"{host}: all {self._most} connections are in use"
+                detail = f"{host}: all {most} connections are in use"
                 raise Unavailable("registry", ErrorCode.BUSY, detail)
             self._used += 1
 
@@ -87,7 +125,7 @@ class Semaphore:
         """Count one connection less as used."""
         with self._condition:
             self._used -= 1
-            self._condition.notify()
+            self._condition.notify_all()  # the first that waits may not have this one
 
 
 class HostLimits:

@@ -22,6 +22,7 @@ class Request:
         body: The body; one that is made of pieces can be sent only once.
         total: Seconds until the response must have been read; None means the limit of small requests.
         is_urgent: Whether it does not wait for a free connection, because its sender already uses one.
+        is_blob: Whether the response is a blob: behind its head, a minimum rate takes the place of `total`.
         may_leave: Whether another origin than the registry's own may answer it, as for a blob whose digest
             is known.
     """
@@ -32,6 +33,7 @@ class Request:
     body: Body | None = field(default=None, repr=False)
     total: float | None = None
     is_urgent: bool = False
+    is_blob: bool = False
     may_leave: bool = False
 
     @property

@@ -9,7 +9,7 @@ from typing import Self
 
 from controller.registry.http.connection import Connection, IllegalRequestError, ProtocolError, RawResponse
 from controller.registry.http.deadlines import Deadline
-from controller.registry.http.rate_limiter import TokenBucket
+from controller.registry.http.rate_limiter import SlowSenderError, TokenBucket
 from controller.registry.http.refusals import MAX_ERROR_BODY
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.urls import Url
@@ -123,11 +123,14 @@ class Response:
         """Fill a buffer with the next bytes of the body, and return their number; 0 is the body's end.
 
         Raises:
-            Unavailable: The connection failed, or nothing arrived for too long; `too-slow` when the
-                deadline of the whole exchange has passed.
+            Unavailable: The connection failed, or nothing arrived for too long; `too-slow` when the bytes
+                come too slowly, or the deadline of the whole exchange has passed.
         """
         try:
             count = self._raw.readinto(buffer)
+        except SlowSenderError as error:
+            self._lease.close()
+            raise too_slow(self.url) from error
         except FAILURES as error:
             self._lease.close()
             raise self._lease.failure(error, self.url) from error
@@ -181,8 +184,8 @@ class Response:
 
 
 def too_slow(url: Url) -> Unavailable:
-    """Build the error of an exchange whose deadline has passed."""
-    return Unavailable("registry", ErrorCode.TOO_SLOW, f"{url}: not done in the time allowed for its size")
+    """Build the error of an exchange that does not keep the minimum rate, or whose deadline has passed."""
+    return Unavailable("registry", ErrorCode.TOO_SLOW, f"{url}: the server is slower than is allowed")
 
 
 def failure(error: Exception, url: Url, cancellation: Cancellation) -> DockerCacheError:

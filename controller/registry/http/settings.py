@@ -105,20 +105,18 @@ class Timeouts:
     Attributes:
         connect: To connect: the lookup, all addresses of the host and the TLS handshake together.
         idle: Without a byte sent or received.
-        total: For a request and its response, when neither holds a blob.
-        grace: For a blob, in addition to the time for its size.
-        slowest: Bytes per second that a blob must reach on average.
+        total: For a request and its response, without the bytes of a blob.
+        slowest: Bytes per second that the sender of a blob must reach, on average over each window.
+        window: Length of that window; only time counts in which the sender is waited for.
+        longest: For a request and its response, when one of them holds a blob.
     """
 
     connect: float = 10.0
     idle: float = 60.0
     total: float = 120.0
-    grace: float = 60.0
-    slowest: float = 16.0 * 1024
-
-    def for_blob(self, size: int) -> float:
-        """Return the time limit for a blob of a size in bytes."""
-        return self.grace + size / self.slowest
+    slowest: float = 64.0 * 1024
+    window: float = 30.0
+    longest: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ def read_foreign(repository: Repository, blob: Descriptor, buffer: memoryview) -
 
     def opened(text: str, offset: int) -> Response:
         headers = {"Range": f"bytes={offset}-{blob.size - 1}"} if offset else {}
-        total = session.timeouts.for_blob(blob.size)
-        request = Request("GET", parse_url(text), headers, total=total, is_urgent=offset > 0, may_leave=True)
+        request = Request("GET", parse_url(text), headers, is_urgent=offset > 0, is_blob=True, may_leave=True)
         response = session.send_as_stranger(request)
         try:
             if offset and response.status != 200:

@@ -257,8 +257,8 @@ class Repository:
             "GET",
             self.session.url(f"blobs/{blob.digest}"),
             ranged,
-            total=self.session.timeouts.for_blob(blob.size),
             is_urgent=offset > 0,
+            is_blob=True,
             may_leave=True,
         )
         response = self.session.send(request, self._pull, subject)
@@ -351,7 +351,7 @@ class Repository:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(blob.size - offset)}
         if offset:
             headers["Content-Range"] = f"{offset}-{blob.size - 1}"
-        total = self.session.timeouts.for_blob(blob.size)
+        total = self.session.timeouts.longest
         request = Request("PUT", closing_url(session, blob.digest), headers, pieces, total=total)
         header = self.session.header(self._push, subject)
         with self.session.send_upload(request, header) as response:
@@ -403,7 +403,7 @@ class Repository:
             "Content-Length": str(length),
             "Content-Range": f"{offset}-{offset + length - 1}",
         }
-        total = self.session.timeouts.for_blob(length)
+        total = self.session.timeouts.longest
         request = Request("PATCH", session, headers, pieces, total=total)
         header = self.session.header(self._push, subject)
         with self.session.send_upload(request, header) as response:

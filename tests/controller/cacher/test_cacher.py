@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.cacher import Cacher, CacherDependencies, CopyEngine
+from controller.cacher import Cacher, CacherDependencies, CopyEngine, JobLimits
 from controller.cacher.copying import LOOKED_AT_FOR
 from controller.cacher.running import PAUSE_CHECK_INTERVAL
 from controller.control import OperatorControl
@@ -20,6 +20,7 @@ from controller.coverage import StagingCoverage
 from controller.engines.progress import CopyProgress
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
+from controller.metrics import Metrics
 from controller.process import Process
 from controller.progress import Progress
 from controller.store.opening import Store, open_store
@@ -35,6 +36,7 @@ from reconcile.copying_ports import (
 )
 from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
 from reconcile.failed_bytes import DAY, FailedBytesBudget
+from reconcile.fairness import Slots
 from reconcile.lrps import AppGuid, Credentials, ModificationTag, ProcessGuid, SchedulingInfo, Secret
 from reconcile.migrations import Goal
 from reconcile.orders import Order
@@ -161,7 +163,9 @@ class Registries:
         try:
             await self.may_copy.wait()
         finally:
-            del self.under_way[target]
+            self.under_way.pop(target, None)
+        if image.source in self.hollow:
+            raise NotFound("registry", "BLOB_UNKNOWN", str(image.source))
         self.copies.append(target)
         self.held[target] = image.platform_digest
         self.missing_blobs.pop(target, None)
@@ -190,6 +194,7 @@ class Bench:
     coverage: StagingCoverage
     control: OperatorControl
     repaired: list[Callable[[CacheGuid], None]]
+    metrics: Metrics
 
     async def state(self, job: CacheJob) -> JobState:
         found = await self.store.records.find_job(job.job_id)
@@ -219,6 +224,8 @@ async def open_bench(
     *,
     loops: int = 2,
     cache: CacheRepositories = CACHE,
+    slots: Slots = Slots(),  # noqa: B008 - a frozen value
+    limits: JobLimits = JobLimits(),  # noqa: B008 - a frozen value
     share_content: ShareContent = ShareContent.REGISTRY,
     engine: CopyEngine | None = None,
 ) -> AsyncIterator[Bench]:
@@ -231,6 +238,7 @@ async def open_bench(
     )
     clock = asyncio.get_running_loop()
     listeners = JobListeners(coverage, index, queue)
+    process = Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time)
     cacher = Cacher(
         CacherDependencies(
             engine=engine or registries,
@@ -244,14 +252,16 @@ async def open_bench(
             checks=store.copy_checks,
             listeners=listeners,
             gate=gate,
-            process=Process("run", clock=lambda: 1e9 + clock.time(), monotonic=clock.time),
+            process=process,
+            slots=slots,
+            limits=limits,
             failed_bytes=FailedBytesBudget(1000),
         )
     )
     await cacher.recover()
     running = [asyncio.create_task(cacher.run()) for _ in range(loops)]
     try:
-        yield Bench(cacher, registries, store, queue, coverage, gate, listeners.of_repairs)
+        yield Bench(cacher, registries, store, queue, coverage, gate, listeners.of_repairs, process.metrics)
     finally:
         for task in running:
             task.cancel()

@@ -11,6 +11,7 @@ import pytest
 from controller.admin.client_config import load_admin_client_config
 from controller.config import (
     Config,
+    FairSharesConfig,
     FormerRegistryConfig,
     RegistryConfig,
     RunningRuleConfig,
@@ -31,6 +32,7 @@ SECTIONS: tuple[type[Section], ...] = (
     RunningRuleConfig,
     SourceRegistryConfig,
     TrafficConfig,
+    FairSharesConfig,
 )
 
 

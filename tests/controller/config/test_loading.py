@@ -84,9 +84,12 @@ def test_a_key_of_an_earlier_version_is_refused_with_what_to_write_instead(
     write: Write, values: dict[str, Any]
 ) -> None:
     values["allowed_source_networks"] = ["10.0.16.0/24"]
+    values["blob_grace"] = "2m"
 
     with pytest.raises(ConfigError) as refused:
         load_config(write(values))
 
     assert "allowed_source_networks: no key any more" in str(refused.value)
     assert "allowed_networks of that registry's entry in registries" in str(refused.value)
+    assert "blob_grace: no key any more" in str(refused.value)
+    assert "min_rate_window" in str(refused.value)

@@ -24,7 +24,7 @@ GUID = "9b2f0a4e-5d0c-4c3e-9a52-2f0c8f6c2b11"
 HOLDER = CacheGuid("1c0de7a8-0000-4000-8000-000000000001")
 SAMPLE = images.image([images.layer(2_500_000, 1), images.layer(50_000, 2), images.layer(3, 3)])
 SMALL_BUFFER = CopyLimits(buffer=65536)
-UNHURRIED = Timeouts(connect=600.0, idle=600.0, total=600.0, grace=600.0)
+UNHURRIED = Timeouts(connect=600.0, idle=600.0, total=600.0, window=600.0)
 """Nothing that stalls ends by itself within a test."""
 MARKER = Credentials("alice", Secret("marker-password"))
 
@@ -54,6 +54,8 @@ class Scene:
         self.source, self.private = source, private
         self.holders = Holders()
         self.image = parse_image_reference(f"{source.address}/team/app:1")
+        self.alias = f"localhost:{source.address.rpartition(':')[2]}"
+        """Another name of the source, so that it counts as another registry."""
         self.target = parse_image_reference(f"{private.address}/{GUID}:latest")
         self.policy = ClientPolicy()
         self.source_hosts: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ class Scene:
                     allowed_networks=(ip_network("127.0.0.0/8"),),
                     other_hosts=self.source_hosts,
                 ),
+                self.alias: RegistrySettings(plain_http=True, allowed_networks=(ip_network("127.0.0.0/8"),)),
                 self.private.address: RegistrySettings(plain_http=True, any_address=True, credentials=login),
             },
             timeouts=UNHURRIED,

@@ -2,6 +2,7 @@
 """Uploads that break, and blobs that several copies want at once."""
 
 import asyncio
+import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from controller.engines.single_flight import SingleFlight
+from controller.engines.single_flight import Flight, SingleFlight
 from controller.threads import Cancellation, Stopped
 from reconcile.errors import NotFound, RateLimited, Unavailable
 from reconcile.references import Digest, parse_digest
@@ -192,17 +193,16 @@ async def test_D7_the_copy_that_waits_takes_over_when_the_other_fails(scene: Sce
     assert copied.transferred > len(LAYER.content)
 
 
+KEY = ("r.example", "registry docker.io", parse_digest(LAYER.digest), 3)
+
+
 def test_a_waiting_copy_can_be_cancelled() -> None:
-    single_flight, key, cancellation = (
-        SingleFlight(),
-        ("r.example", "", parse_digest(LAYER.digest), 1),
-        Cancellation(),
-    )
-    assert single_flight.join(key, Cancellation()) is None
+    single_flight, cancellation = SingleFlight(), Cancellation()
+    assert single_flight.join(KEY, Flight(), Cancellation()) is None
     cancellation.cancel()
 
     with pytest.raises(Stopped):
-        single_flight.join(key, cancellation)
+        single_flight.join(KEY, Flight(), cancellation)
 
 
 @pytest.mark.parametrize(
@@ -216,24 +216,83 @@ def test_a_waiting_copy_can_be_cancelled() -> None:
     ids=["size", "login", "domain", "target"],
 )
 def test_nobody_waits_for_an_upload_that_differs(other: tuple[str, str, Digest, int]) -> None:
-    single_flight = SingleFlight()
-    assert single_flight.join(other, Cancellation()) is None
+    single_flight, theirs = SingleFlight(patience=600.0), Flight()
+    assert single_flight.join(other, theirs, Cancellation()) is None
     key = ("r.example", "domain\nalice", parse_digest(LAYER.digest), 1)
 
-    assert single_flight.join(key, Cancellation()) is None
-    single_flight.finish(other, "elsewhere")
+    assert single_flight.join(key, Flight(), Cancellation()) is None
+    single_flight.finish(other, theirs, "elsewhere")
     assert single_flight.find(key) is None
 
 
 def test_what_was_uploaded_is_known_and_what_failed_starts_again() -> None:
-    single_flight, key = SingleFlight(), ("r.example", "", parse_digest(LAYER.digest), 1)
-    single_flight.join(key, Cancellation())
-    single_flight.finish(key, None)
-    assert single_flight.find(key) is None
+    single_flight, failing, following = SingleFlight(), Flight(), Flight()
+    single_flight.join(KEY, failing, Cancellation())
+    single_flight.finish(KEY, failing, None)
+    assert single_flight.find(KEY) is None
 
-    assert single_flight.join(key, Cancellation()) is None
-    single_flight.finish(key, "team/app")
-    assert single_flight.find(key) == "team/app"
+    assert single_flight.join(KEY, following, Cancellation()) is None
+    single_flight.finish(KEY, following, "team/app")
+    assert single_flight.find(KEY) == "team/app"
+    assert single_flight.join(KEY, Flight(), Cancellation()) == "team/app"
+    assert single_flight.join(KEY, Flight(), Cancellation(), tried="team/app") is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "size"),
+    [("registry r.example", 3), ("registry docker.io:5000", 3), (KEY[1], 4)],
+    ids=["another source", "another port", "another size"],
+)
+def test_no_copy_waits_for_the_upload_of_a_foreign_source_or_of_another_size(scope: str, size: int) -> None:
+    """A tenant may name any digest and any size, and then send nothing."""
+    single_flight, theirs, mine = SingleFlight(patience=600.0), Flight(), Flight()
+    my_key = (KEY[0], scope, KEY[2], size)
+    single_flight.join(KEY, theirs, Cancellation())
+
+    assert single_flight.join(my_key, mine, Cancellation()) is None
+
+    single_flight.finish(my_key, mine, "mine")
+    single_flight.finish(KEY, theirs, "theirs")
+    assert (single_flight.find(my_key), single_flight.find(KEY)) == ("mine", "theirs")
+
+
+def test_a_copy_waits_no_longer_for_an_upload_that_comes_to_a_halt() -> None:
+    single_flight = SingleFlight(1000.0, patience=0.01)
+    single_flight.join(KEY, Flight(moved=10**6), Cancellation())
+
+    assert single_flight.join(KEY, Flight(), Cancellation()) is None
+
+
+class BusyFlight(Flight):
+    """Moves on whenever somebody looks."""
+
+    looks = 0
+
+    @property
+    def moved(self) -> int:
+        BusyFlight.looks += 1
+        return BusyFlight.looks * 1000
+
+    @moved.setter
+    def moved(self, value: int) -> None:
+        """Do not begin anew."""
+
+
+def test_a_copy_waits_for_an_upload_that_keeps_its_rate() -> None:
+    single_flight, busy, mine = SingleFlight(1000.0, patience=0.01), BusyFlight(), Flight()
+    single_flight.join(KEY, busy, Cancellation())
+    found = list[str | None]()
+    waiting = threading.Thread(
+        target=lambda: found.append(single_flight.join(KEY, mine, Cancellation())), daemon=True
+    )
+    waiting.start()
+    while BusyFlight.looks < 6:
+        waiting.join(0.01)
+
+    single_flight.finish(KEY, busy, "theirs")
+    waiting.join(60.0)
+
+    assert found == ["theirs"]
 
 
 # What is asked

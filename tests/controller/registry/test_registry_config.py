@@ -53,7 +53,7 @@ def test_all_keys_are_read_with_their_units(tmp_path: Path, values: dict[str, An
             "registry_traffic": {"max_connections": 8, "max_bytes_per_second": "10MiB"},
             "registries": [{"address": "docker.io", "traffic": {"max_requests_per_second": 0.5}}],
             "rate_limit_floor": 20,
-            "blob_grace": "2m",
+            "min_rate_window": "2m",
             "min_bytes_per_second": "32KiB",
             "platforms": "windows(10.0.17763)/amd64",
             "verify": "full",
@@ -65,7 +65,7 @@ def test_all_keys_are_read_with_their_units(tmp_path: Path, values: dict[str, An
     assert config.registry_traffic.max_bytes_per_second == 10 << 20
     assert config.registries[0].traffic is not None
     assert config.registries[0].traffic.max_requests_per_second == 0.5
-    assert (config.credential_helper_timeout, config.blob_grace) == (2.0, 120.0)
+    assert (config.credential_helper_timeout, config.min_rate_window) == (2.0, 120.0)
     assert config.min_bytes_per_second == 32 << 10
 
 
@@ -78,7 +78,7 @@ def test_all_keys_are_read_with_their_units(tmp_path: Path, values: dict[str, An
         ({"registry_traffic": {"max_bytes_per_second": "fast"}}, "registry_traffic.max_bytes_per_second"),
         ({"registry_traffic": {"most": 1}}, "registry_traffic.most"),
         ({"rate_limit_floor": -1}, "rate_limit_floor"),
-        ({"blob_grace": 60}, "blob_grace"),
+        ({"min_rate_window": 60}, "min_rate_window"),
         ({"min_bytes_per_second": 0}, "min_bytes_per_second"),
         ({"verify": "none"}, "verify"),
         ({"platforms": "windows(ten)/amd64"}, "platforms"),

@@ -7,6 +7,7 @@ without an event loop use it alike. Token server included. It shares no code wit
 from tests.simulators.registry.faults import (
     Cut,
     CutUpload,
+    Drip,
     Fault,
     Meanwhile,
     Moved,
@@ -30,6 +31,7 @@ __all__ = [
     "BasicLogin",
     "Cut",
     "CutUpload",
+    "Drip",
     "Fault",
     "LoggedRequest",
     "Meanwhile",

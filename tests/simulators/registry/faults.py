@@ -63,6 +63,14 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
+class Drip:
+    """Answer as usual, but send one byte at a time after so many bytes of the body, with pauses in seconds."""
+
+    after: int = 0
+    pause: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
 class OtherBytes:
     """Answer 200 with another body and its true length."""
 
@@ -105,6 +113,7 @@ Action = (
     | Cut
     | CutUpload
     | Stall
+    | Drip
     | OtherBytes
     | WithHeaders
     | NoHeaders

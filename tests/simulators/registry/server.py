@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import secrets
+import select
 import socket
 import ssl
 import sys
@@ -21,6 +22,7 @@ from tests.simulators.registry.faults import (
     Action,
     Cut,
     CutUpload,
+    Drip,
     Fault,
     Meanwhile,
     Moved,
@@ -316,7 +318,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_body(body, action)
 
     def _send_body(self, body: bytes, action: Action | None) -> None:
-        if isinstance(action, Cut | Stall):
+        whole = body
+        if isinstance(action, Cut | Stall | Drip):
             body = body[: action.after]
         view = memoryview(body)
         for start in range(0, len(body), _PIECE):
@@ -324,12 +327,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if isinstance(action, Cut | Stall):
             self.close_connection = True
+        if isinstance(action, Drip):
+            self._drip(whole[action.after :], action.pause)
         if isinstance(action, Stall):
             self.server.registry.stalled.release()
             with contextlib.suppress(OSError):
                 while self.connection.recv(65536):  # until the client closes the connection, or the test does
                     pass
             self.server.registry.left.release()
+
+    def _drip(self, body: bytes, pause: float) -> None:
+        """Send byte by byte until the client goes away."""
+        for n in range(len(body)):
+            readable, _, _ = select.select([self.connection], [], [], pause)
+            if readable:
+                self.close_connection = True
+                return
+            self.connection.sendall(body[n : n + 1])
 
     # Who may do what
 

@@ -1,7 +1,9 @@
 """Limits of the limiter to a host: rates in virtual time, connections with real threads, wholes by deadline."""
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
@@ -9,7 +11,14 @@ from ipaddress import ip_network
 import pytest
 
 from controller.registry.http.deadlines import DeadlineTimer
-from controller.registry.http.rate_limiter import RateLimiter, Semaphore, TokenBucket, TrafficLimits
+from controller.registry.http.rate_limiter import (
+    MinimumRate,
+    RateLimiter,
+    Semaphore,
+    SlowSenderError,
+    TokenBucket,
+    TrafficLimits,
+)
 from controller.registry.http.settings import RegistrySettings, Timeouts
 from controller.registry.oci.blobs import read_blob
 from controller.registry.oci.manifests import Descriptor
@@ -19,7 +28,7 @@ from reconcile.errors import Unavailable
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE, PATIENT
 from tests.simulators import images
-from tests.simulators.registry import RegistrySimulator, Stall, TokenLogin
+from tests.simulators.registry import Drip, Meanwhile, RegistrySimulator, Stall, TokenLogin
 
 LAYER = images.layer(300_000, 1)
 BLOB = Descriptor(LAYER.media_type, parse_digest(LAYER.digest), len(LAYER.content))
@@ -65,6 +74,53 @@ def test_a_bucket_saves_no_more_than_a_second() -> None:
     assert clock.now - began == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("pieces", [[65_536] * 100, [1_000_000, 0, 0, 0], [2_000_000, 1]])
+def test_a_sender_that_keeps_the_minimum_rate_on_average_is_listened_to(pieces: list[int]) -> None:
+    clock = Clock()
+    minimum = MinimumRate(65_536.0, 30.0, clock)
+
+    for piece in pieces:
+        minimum.begin()
+        clock.now += 1.0
+        minimum.add(piece)
+
+
+@pytest.mark.parametrize(
+    ("piece", "pause"), [(1, 5.0), (0, 30.0), (65_535, 1.0), (1_000_000, 29.0), (100, 0.01)]
+)
+def test_a_sender_that_drips_is_given_up_after_one_window(piece: int, pause: float) -> None:
+    """Whatever it has sent before that window, and however lively it is."""
+    clock = Clock()
+    minimum = MinimumRate(65_536.0, 30.0, clock)
+    minimum.begin()
+    clock.now += 30.0
+    minimum.add(10**9)
+    began = clock.now
+
+    def receive() -> None:
+        while clock.now - began < 600.0:
+            minimum.begin()
+            clock.now += pause
+            minimum.add(piece)
+
+    with pytest.raises(SlowSenderError):
+        receive()
+
+    assert clock.now - began < 30.0 + 2 * pause
+
+
+def test_the_time_that_the_receiver_takes_is_not_the_senders() -> None:
+    """A private registry, or a limit of the operator's, may be slower than the source."""
+    clock = Clock()
+    minimum = MinimumRate(65_536.0, 30.0, clock)
+
+    for _ in range(100):
+        minimum.begin()
+        clock.now += 0.001
+        minimum.add(1000)
+        clock.now += 60.0
+
+
 def test_hosts_without_limits_share_what_costs_nothing() -> None:
     limiter = RateLimiter(TrafficLimits(), {"r.example": TrafficLimits(bytes_per_second=5)}, longest_wait=1.0)
 
@@ -102,6 +158,45 @@ def test_a_connection_that_never_becomes_free_is_given_up() -> None:
 
     with pytest.raises(Unavailable, match="all 1 connections are in use"):
         semaphore.acquire(Cancellation(), "r.example")
+
+
+@pytest.mark.parametrize(("most", "of_copies"), [(2, 1), (3, 2), (4, 3), (16, 12)])
+def test_copies_leave_connections_to_other_work(most: int, of_copies: int) -> None:
+    """An upload that keeps the minimum rate may hold its connection for hours."""
+    semaphore, copy = Semaphore(most, 0.0), Cancellation(is_of_copy=True)
+    for _ in range(of_copies):
+        semaphore.acquire(copy, "r.example")
+
+    with pytest.raises(Unavailable, match=f"all {of_copies} connections are in use"):
+        semaphore.acquire(copy, "r.example")
+
+    for _ in range(most - of_copies):
+        semaphore.acquire(Cancellation(), "r.example")
+    with pytest.raises(Unavailable, match=f"all {most} connections are in use"):
+        semaphore.acquire(Cancellation(), "r.example")
+
+
+def test_a_connection_that_ends_goes_to_whoever_may_use_it() -> None:
+    """A copy that waits longer, and may not have the last one, does not keep it from others."""
+    semaphore, copy, other = Semaphore(2, 60.0), Cancellation(is_of_copy=True), Cancellation()
+    semaphore.acquire(other, "r.example")
+    semaphore.acquire(other, "r.example")
+    got = threading.Event()
+
+    def wait(cancellation: Cancellation) -> None:
+        with contextlib.suppress(Stopped):
+            semaphore.acquire(cancellation, "r.example")
+            got.set()
+
+    threads = [threading.Thread(target=wait, args=(each,), daemon=True) for each in (copy, other)]
+    for thread in threads:
+        thread.start()
+    semaphore.release()
+
+    assert got.wait(60.0)
+    copy.cancel()
+    for thread in threads:
+        thread.join(60.0)
 
 
 def test_what_is_urgent_does_not_wait() -> None:
@@ -171,17 +266,32 @@ def test_bytes_are_limited_while_they_come(registry: RegistrySimulator, open_cli
     assert read(client, registry) == LAYER.content
 
 
-def test_D15_a_blob_that_drips_is_given_up_in_the_time_for_its_size(  # noqa: N802 - row D15
-    registry: RegistrySimulator, open_client: Open
+@pytest.mark.parametrize("fault", [Stall(after=1000), Stall(), Drip(after=1000), Drip(after=200_000)])
+def test_D15_a_blob_that_drips_is_given_up_after_one_window(  # noqa: N802 - row D15
+    registry: RegistrySimulator, open_client: Open, fault: Stall | Drip
 ) -> None:
     """However lively the connection, and though silence is allowed for longer."""
-    registry.fail("GET", "blobs", Stall(after=1000), times=None)
-    client = open_client(timeouts=Timeouts(idle=30.0, grace=0.1, slowest=10_000_000.0))
+    registry.fail("GET", "blobs", fault, times=None)
+    client = open_client(timeouts=Timeouts(idle=30.0, window=0.1, slowest=10_000_000.0))
 
     with pytest.raises(Unavailable) as slow:
         read(client, registry)
 
     assert slow.value.code == "too-slow"
+
+
+def test_a_connection_has_the_ordinary_time_for_silence_again_after_a_blob(
+    registry: RegistrySimulator, open_client: Open
+) -> None:
+    client = open_client(timeouts=Timeouts(idle=60.0, window=0.2, slowest=0.0))
+    assert read(client, registry) == LAYER.content
+    registry.fail("HEAD", "blobs", Meanwhile(lambda: time.sleep(0.5)))
+    image = parse_image_reference(f"{registry.address}/team/app:1")
+
+    head = client.repository(image, None, Cancellation()).find_blob(BLOB.digest)
+
+    assert head is not None
+    assert registry.connections == 1
 
 
 def test_D15_an_answer_that_never_comes_is_given_up(registry: RegistrySimulator, open_client: Open) -> None:  # noqa: N802 - row D15

@@ -287,5 +287,5 @@ class JobRunner:
 
 
 def _payers(job: CacheJob, bindings: Sequence[Binding]) -> frozenset[str]:
-    """Name those whom the bytes of a job are counted for: its organization, or apps in jobs of older versions."""
+    """Name who the bytes of a job are counted for: its organization, or apps in jobs of older versions."""
     return frozenset({job.organization} if job.organization else (each.app_guid for each in bindings))

@@ -12,7 +12,6 @@ from controller.store.cipher import cipher_from_key
 from controller.store.inspection import check_schema, recorded_registries
 from controller.store.location import is_there, path_from_url
 from controller.store.lock import find_holder
-from controller.store.sealing import count_key_uses
 from reconcile.errors import DockerCacheError, ErrorCode
 
 DATABASE = "database"
@@ -120,8 +119,12 @@ def _judge_key(path: Path | None) -> Finding:
 
 def _judge_sealed(path: Path, key_file: Path) -> list[Finding]:
     """Say which journal keys are still needed; nothing where another check says what is wrong."""
+    if not is_there(path):
+        return []
+    from controller.store.sealing import count_key_uses  # noqa: PLC0415 - SQLAlchemy costs a quarter second
+
     try:
-        uses = count_key_uses(path, read_secret(key_file).encode()) if is_there(path) else None
+        uses = count_key_uses(path, read_secret(key_file).encode())
     except (DockerCacheError, UnicodeError, ValueError):
         return []
     if uses is None:

@@ -980,19 +980,9 @@ class TestRepeats:
         ended = await bench.ended(await bench.cacher.request(request()), look_every=5000.0, within=1_000_000)
 
         assert ended.state is JobState.FAILED
-        assert ended.failure.startswith("gave-up: after ")
+        assert ended.failure.startswith("gave-up: not within the 86400 s that a job may take")
         assert refusal.code in ended.failure
-        assert 80_000.0 < loop.time() - begun <= 2 * 86_400.0 + 5000.0  # looked at so seldom
-
-    @pytest.mark.looptime
-    async def test_other_failures_between_two_waits_start_the_count_of_waits_anew(self, bench: Bench) -> None:
-        limited = RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=86_000.0)
-        for _ in range(3):
-            bench.registries.failures += [limited, limited, Unavailable("registry", "connection", "x")]
-
-        ended = await bench.ended(await bench.cacher.request(request()), look_every=5000.0, within=1_000_000)
-
-        assert ended.state is JobState.CACHED
+        assert loop.time() - begun <= 86_400.0 + 5000.0  # looked at so seldom
 
 
 class TestProgress:

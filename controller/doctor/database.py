@@ -10,6 +10,7 @@ from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.recorded_registries import made_in, others
 from controller.store.cipher import cipher_from_key
 from controller.store.inspection import check_schema, recorded_registries
+from controller.store.key_uses import count_key_uses
 from controller.store.location import is_there, path_from_url
 from controller.store.lock import find_holder
 from reconcile.errors import DockerCacheError, ErrorCode
@@ -121,13 +122,9 @@ def _judge_sealed(path: Path, key_file: Path) -> list[Finding]:
     """Say which journal keys are still needed; nothing where another check says what is wrong."""
     if not is_there(path):
         return []
-    from controller.store.sealing import count_key_uses  # noqa: PLC0415 - SQLAlchemy costs a quarter second
-
     try:
         uses = count_key_uses(path, read_secret(key_file).encode())
     except (DockerCacheError, UnicodeError, ValueError):
-        return []
-    if uses is None:
         return []
     found: list[Finding] = []
     needed = [

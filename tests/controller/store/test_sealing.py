@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sqlalchemy import LargeBinary
 
 from controller.store.cipher import sealed_by, signing_keys
+from controller.store.key_uses import SEALED_COLUMNS, KeyUses, count_key_uses
 from controller.store.opening import Store, open_store
-from controller.store.sealing import KeyUses, SealedAnew, count_key_uses
+from controller.store.sealing import SEALED, SealedAnew
 from controller.store.tables import IS_SEALED, metadata
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
@@ -147,3 +148,9 @@ def test_the_key_that_opens_a_token_is_the_one_that_is_told(content: bytes, plac
     except InvalidToken:
         told = sealed_by(bytes(token), signing_keys(keys(*all_keys)))
         assert told is None
+
+
+def test_the_columns_whose_values_are_counted_are_those_that_are_sealed() -> None:
+    named = {table.name: tuple(each.name for each in columns) for table, columns in SEALED.items()}
+
+    assert named == dict(SEALED_COLUMNS)

@@ -6,6 +6,7 @@ sockets down and waits until they have ended.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from controller.engines.base_engine import BaseEngine
@@ -153,13 +154,17 @@ class RegistryCopy(BaseEngine):
 
         def move() -> CopiedImage:
             signatures = Signatures.SKIPPED
-            if self._limits.copy_referrers:  # first, so that the image is never visible without them
-                signatures = self._copy_signatures(context, image, contents, state=state)
+            is_mended = state.is_bad
+            if self._limits.copy_referrers and not is_mended:  # the image is never visible without them
+                signatures = self._copy_signatures(context, image, contents)
             root = contents.root
             # Of an index that is copied whole it is not known which manifest a cell will take.
             checks = CellRules(root, str(image.source)) if isinstance(root, Manifest) else ANY_BLOB
             transfer = Transfer(context, state, checks=checks)
             copied = transfer.run(contents, private.tag_or_digest, mount_sources)
+            if self._limits.copy_referrers and is_mended:  # they must not keep a copy from being mended
+                with suppress(DockerCacheError):
+                    signatures = self._copy_signatures(context, image, contents)
             return replace(copied, signatures=signatures)
 
         return await in_thread(move, self._copy_threads, cancellation)
@@ -177,14 +182,9 @@ class RegistryCopy(BaseEngine):
             return None
 
     def _copy_signatures(
-        self, context: CopyContext, image: ResolvedImage, contents: CopyContents, *, state: TargetState
+        self, context: CopyContext, image: ResolvedImage, contents: CopyContents
     ) -> Signatures:
-        try:
-            copied = copy_signatures(context, stored_digest(contents.root))
-        except DockerCacheError:
-            if state.is_bad:  # they must not keep a copy from being mended
-                return Signatures.SKIPPED
-            raise
+        copied = copy_signatures(context, stored_digest(contents.root))
         if copied is Signatures.NONE and image.root_digest != image.platform_digest:
             return find_signatures_of_index(context.source, image.root_digest)
         return copied

@@ -11,7 +11,7 @@ from controller.registry.oci.manifests import Document, parse_document
 from controller.registry.oci.referrers import add_referrers, fallback_tag, list_referrers
 from controller.registry.oci.repository import Repository
 from controller.threads import Cancellation
-from reconcile.copying_ports import Signatures
+from reconcile.copying_ports import ResolvedImage, Signatures, TargetState
 from reconcile.errors import Invalid, Unavailable
 from reconcile.notes import ARTIFACT_TYPE
 from reconcile.references import parse_digest, parse_image_reference
@@ -102,6 +102,24 @@ async def test_J1_referrers_and_signature_tags_are_copied(scene: Scene, api: boo
             "artifactType": COSIGN,
             "annotations": {"name": "referrer"},
         }
+
+
+async def test_a_signature_that_is_lost_at_its_source_does_not_keep_a_copy_from_being_mended(
+    scene: Scene,
+) -> None:
+    scene.source.referrers = scene.private.referrers = True
+    referrer, _ = await sign(scene, at_fallback_tag=False)
+    await scene.copy()
+    scene.private.store.repository(GUID).blobs.discard(SAMPLE.layers[0].digest)
+    scene.source.fail("GET", referrer.layers[0].digest, Refuse(404), times=None)
+    resolved = ResolvedImage(scene.image, SUBJECT, SUBJECT)
+
+    copied = await scene.engine(limits=WITH_REFERRERS).copy(
+        resolved, scene.target, None, state=TargetState.DAMAGED
+    )
+
+    assert copied.signatures is Signatures.SKIPPED
+    assert SAMPLE.layers[0].digest in scene.private.store.repository(GUID).blobs
 
 
 async def test_J1_an_image_without_signatures_says_so(scene: Scene) -> None:

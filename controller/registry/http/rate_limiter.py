@@ -5,6 +5,7 @@ All copies share the limits of a host. Where the operator has set none, nothing 
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -158,6 +159,10 @@ class HostLimits:
             self._connections.release()
 
 
+MOST_HOSTS = 1000
+"""Hosts whose traffic is remembered, those that were asked last: tenants may name any number."""
+
+
 class RateLimiter:
     """The limits of all hosts.
 
@@ -172,7 +177,7 @@ class RateLimiter:
     ) -> None:
         self._default, self._own, self._longest_wait = default, dict(own), longest_wait
         self._lock = threading.Lock()
-        self._hosts: dict[str, HostLimits] = {}
+        self._hosts: OrderedDict[str, HostLimits] = OrderedDict()
         self._unlimited = HostLimits("", TrafficLimits(), longest_wait)
 
     def of(self, host: str) -> HostLimits:
@@ -183,4 +188,7 @@ class RateLimiter:
         with self._lock:
             if host not in self._hosts:
                 self._hosts[host] = HostLimits(host, limits, self._longest_wait)
+            self._hosts.move_to_end(host)
+            if len(self._hosts) > MOST_HOSTS:
+                self._hosts.popitem(last=False)
             return self._hosts[host]

@@ -12,6 +12,7 @@ import pytest
 
 from controller.registry.http.deadlines import DeadlineTimer
 from controller.registry.http.rate_limiter import (
+    MOST_HOSTS,
     MinimumRate,
     RateLimiter,
     Semaphore,
@@ -329,3 +330,12 @@ def test_an_alarm_leaves_what_ended_in_time_alone() -> None:
     timer.close()
     for each in (ours, theirs):
         each.close()
+
+
+def test_of_many_hosts_the_last_ones_are_remembered() -> None:
+    limiter = RateLimiter(TrafficLimits(requests_per_second=1.0), {}, longest_wait=1.0)
+    first = limiter.of("host-0.example")
+    last = [limiter.of(f"host-{number}.example") for number in range(1, MOST_HOSTS + 1)][-1]
+
+    assert limiter.of(f"host-{MOST_HOSTS}.example") is last
+    assert limiter.of("host-0.example") is not first

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from controller import login_renewal
 from controller.bbs.client import BbsClient, open_bbs
 from controller.canary import UnaskedCells
 from controller.control import OperatorControl, is_over
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
-from controller.login_renewal import UPDATES_A_SECOND
 from controller.process import Process
 from controller.reconciler import Reconciler
 from controller.store.opening import Store, open_store
@@ -1248,8 +1248,11 @@ class TestAnotherLogin:
         assert self.password(bench, app) == "source-password"
         assert bench.bbs.requests["/v1/desired_lrp/update"] == 0
 
-    async def test_many_are_updated_one_after_another_with_few_requests(self, bench: Bench) -> None:
+    async def test_many_are_updated_once_with_few_requests(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The first pass of each waits for its turn, the second one updates it and reads it back."""
+        monkeypatch.setattr(login_renewal, "MISSED_AFTER", 60.0)  # however busy the machine is
         like = bench.lrp(await bench.app_with_copy())
         assert like is not None
         guids = [ProcessGuid(f"p-{number}") for number in range(LRPS)]
@@ -1263,19 +1266,17 @@ class TestAnotherLogin:
                 each, guid, Rootfs(FROM_SOURCE), needs_credentials=False, credentials=None
             )
             await bench.store.original_sources.save_original_source(source)
-        bench.pull_credentials, times = NEW_PULL, list[float]()
-        bench.bbs.callers.append(lambda path, _: times.append(time.monotonic()) if path == UPDATE else None)
+        bench.pull_credentials = NEW_PULL
         bench.bbs.requests.clear()
         async with bench.running(bench.reconciler()):
             for each in guids:
                 bench.queue.add(each)
             async with asyncio.timeout(30 + LRPS / 5):
-                while len(times) < LRPS:  # noqa: ASYNC110
+                while bench.bbs.requests[UPDATE] < LRPS:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
         assert bench.bbs.requests[UPDATE] == LRPS
         assert sum(bench.bbs.requests.values()) <= 7 * LRPS, bench.bbs.requests
-        assert times[-1] - times[0] + 0.5 >= (LRPS - 1) / UPDATES_A_SECOND
 
 
 REFUSED = (

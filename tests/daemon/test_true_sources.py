@@ -77,7 +77,8 @@ class TestUnreachableSource:
         assert await env.replaced(app) == f"docker://{env.cache.address}/{copy}#latest"
         await daemon.logged("reconciler.used-known-copy", process_guid=app.process_guid)
         row = await row_of(env, app)
-        assert (row["state"], row["reason"]) == ("cached", "migrated")
+        assert row["state"] == "cached"
+        assert row["reason"] in {"migrated", "already-cached"}, "the latter where another pass came first"
         assert row["detail"].startswith("source-unreachable-known-copy-used: source-unreachable: ")
 
     async def test_what_a_digest_pins_gets_its_copy_and_its_source_is_not_asked(

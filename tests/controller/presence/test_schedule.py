@@ -1,5 +1,7 @@
 """When copies are looked for, and how many requests that makes."""
 
+import random
+
 import pytest
 
 from controller.presence.schedule import (
@@ -26,7 +28,7 @@ class Watch:
     """Takes the turns of a schedule in virtual time."""
 
     def __init__(self, copies: int) -> None:
-        self.schedule = Schedule(INTERVALS)
+        self.schedule = Schedule(INTERVALS, random_part=random.Random(1).random)
         self.now = EPOCH
         self.checks: dict[CacheGuid, CopyCheck] = {}
         self.looks: list[tuple[float, CacheGuid, CheckDepth]] = []

@@ -36,16 +36,17 @@ def fuzz(readers: list[Reader], minutes: float, seed: int, keep: Path | None) ->
             directory.mkdir(parents=True, exist_ok=True)
             path = directory / f"{finding.reader}-{len(finding.data)}-{told}"
             path.write_bytes(finding.data)
-            print(f"  {finding}\n  kept in {path}", flush=True)
+            again = f"hack/fuzz --reader {finding.reader} --split {finding.split} --input {path}"
+            print(f"  {finding}\n  once more: {again}", flush=True)
             told += 1
     print(f"seed {seed}: {told} findings")
     return 1 if told else 0
 
 
-def feed(reader: Reader, path: Path) -> int:
+def feed(reader: Reader, path: Path, split: int) -> int:
     """Feed one file to a reader, and give the exit status."""
     tally = Tally()
-    problem, seconds = judge(reader, path.read_bytes(), 0, is_weighed=True, tally=tally)
+    problem, seconds = judge(reader, path.read_bytes(), split, is_weighed=True, tally=tally)
     print(f"{reader.name}: {seconds * 1000:.1f} ms, {tally.memory / (1 << 20):.1f} MiB: {problem or 'fine'}")
     return 1 if problem else 0
 
@@ -64,6 +65,7 @@ def main() -> None:
         help=f"only this one; may be given several times: {', '.join(_BY_NAME)}",
     )
     parser.add_argument("--input", type=Path, help="feed this file to the one reader that is named")
+    parser.add_argument("--split", type=int, default=0, help="seed of the chunks that the file is read in")
     parser.add_argument("--keep", type=Path, help="directory for the inputs that are found")
     arguments = parser.parse_args()
     if arguments.minutes <= 0:
@@ -75,7 +77,7 @@ def main() -> None:
         parser.error("--input needs one --reader")
     if not arguments.input.is_file():
         parser.error(f"there is no file {arguments.input}")
-    sys.exit(feed(readers[0], arguments.input))
+    sys.exit(feed(readers[0], arguments.input, arguments.split))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class SseParser:
     def __init__(self, *, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
         self._head: bytes | None = b""  # the first bytes, until they are known to be a BOM or not
-        self._line: list[bytes] = []  # the pieces of a line that has not ended yet
+        self._line = bytearray()  # that has not ended yet
         self._after_cr = False
         self._size = 0
         self._name = ""
@@ -62,10 +62,9 @@ class SseParser:
         self._after_cr = chunk.endswith(b"\r")
         for piece in chunk.splitlines(keepends=True):
             self._grow(len(piece))
-            self._line.append(piece)
+            self._line += piece
             if piece.endswith(_LINE_ENDS):
-                line = b"".join(self._line)
-                self._line = []
+                line, self._line = bytes(self._line), bytearray()
                 yield from self._end_line(line.rstrip(b"\r\n"))
 
     def _grow(self, size: int) -> None:

@@ -67,18 +67,17 @@ def read_events(
 
 
 def _lines(chunks: Iterable[bytes | str], attempted: str) -> Iterator[bytes]:
-    rest, length = list[bytes](), 0  # the pieces of a line that has not ended yet
+    rest = bytearray()  # a line that has not ended yet
     for chunk in chunks:
         first, *others = (chunk.encode() if isinstance(chunk, str) else chunk).split(b"\n")
-        rest.append(first)
-        length += len(first)
+        rest += first
         if others:
-            *lines, last = b"".join(rest), *others
-            rest, length = [last], len(last)
+            *lines, last = bytes(rest), *others
+            rest = bytearray(last)
             yield from (line for line in lines if line.strip())
-        if length > _LONGEST_LINE:
+        if len(rest) > _LONGEST_LINE:
             raise Unavailable("docker", "stream-malformed", f"{attempted}: a line is longer than 1 MiB")
-    line = b"".join(rest)
+    line = bytes(rest)
     if not line.strip():
         return
     try:

@@ -167,7 +167,12 @@ async def serve_hostility(hosts: int) -> AsyncIterator[tuple[HostileRegistry, li
 
 
 def references(addresses: list[str]) -> Iterator[str]:
-    """Give image references without end: all kinds, all addresses, and tags that are ever new."""
+    """Give image references without end, under tags that are ever new.
+
+    Each kind has hosts of its own: one that limits requests would keep the others from being asked.
+    """
+    kinds = list(ANSWERS)
     for number in itertools.count():
-        for kind in ANSWERS:
-            yield f"{addresses[next(_numbers) % len(addresses)]}/{kind}/web:{number}"
+        for at, kind in enumerate(kinds):
+            own = addresses[at :: len(kinds)]
+            yield f"{own[number % len(own)]}/{kind}/web:{number}"

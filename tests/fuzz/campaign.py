@@ -24,11 +24,12 @@ _STOPPED_AFTER = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An input that a reader must not have answered so."""
+    """An input that a reader must not have answered so; the seed of its chunks shows it again."""
 
     reader: str
     problem: str
     data: bytes
+    split: int
 
     def __str__(self) -> str:
         shown = repr(self.data) if len(self.data) <= 200 else f"{self.data[:200]!r} … {len(self.data)} bytes"
@@ -104,7 +105,7 @@ class Campaign:
             self._seen.add(kind)
             small = smaller(reader, data, split, kind[1], seconds=self._shrinking)
             problem, _ = judge(reader, small, split, is_weighed=True, tally=Tally())
-            self.findings.append(Finding(reader.name, problem, small))
+            self.findings.append(Finding(reader.name, problem, small, split))
 
     def _costs_of(self, reader: Reader, data: bytes) -> float:
         return 0.05 * reader.bounds.most_seconds(len(data))

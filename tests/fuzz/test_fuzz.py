@@ -7,9 +7,9 @@ import re
 import pytest
 
 from reconcile.errors import DockerCacheError, Invalid
-from tests.fuzz.campaign import Campaign, smaller
+from tests.fuzz.campaign import Campaign, Tally, judge, smaller
 from tests.fuzz.limits import Bounds
-from tests.fuzz.readers import READERS, Reader
+from tests.fuzz.readers import READERS, Reader, chunks
 
 _QUADRATIC = re.compile(rb"<([^>]*)>")
 
@@ -78,6 +78,16 @@ def test_a_reader_stands_some_inputs(reader: Reader) -> None:
     campaign.feed(60)
 
     assert [str(each) for each in campaign.findings] == []
+
+
+@pytest.mark.parametrize("name", ["sse", "docker-stream"])
+def test_a_line_that_comes_byte_by_byte_takes_no_more_memory(name: str) -> None:
+    reader = next(each for each in READERS if each.name == name)
+    byte_by_byte = next(each for each in range(100) if len(list(chunks(b"x" * 50, each))) == 50)
+
+    problem, _ = judge(reader, b"tail" * 100_000, byte_by_byte, is_weighed=True, tally=Tally())
+
+    assert not problem.startswith("too much memory")
 
 
 def test_bounds_grow_with_the_input() -> None:

@@ -253,7 +253,10 @@ async def test_a_cancelled_pull_ends_at_once_and_leaves_nothing(scene: Scene) ->
     engine = scene.engine()
     source = parse_image_reference(f"{scene.slow.address}/team/slow:1")
     copying = asyncio.create_task(engine.copy(await engine.resolve(source, None), scene.target, None))
-    await asyncio.to_thread(scene.slow.wait_for_stall)
+    stalled = asyncio.create_task(asyncio.to_thread(scene.slow.wait_for_stall))
+    await asyncio.wait([copying, stalled], return_when=asyncio.FIRST_COMPLETED)
+    assert not copying.done(), copying.exception()
+    await stalled
 
     copying.cancel()
     with pytest.raises(asyncio.CancelledError):

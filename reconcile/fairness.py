@@ -95,8 +95,12 @@ class FairShares(Generic[Key]):
         return key in self._waiting
 
     def count(self, urgency: Urgency) -> int:
-        """Count the keys that wait with some urgency; one that waits with both counts for the higher."""
-        highest = (max(each.urgency for each in shares) for shares in self._waiting.values())
+        """Count the keys that wait with some urgency; one that waits with both counts for the higher.
+
+        Another thread may ask, such as that of the metrics, while keys come and go.
+        """
+        waiting = tuple(self._waiting.values())  # at once: a loop over the dictionary itself would fail
+        highest = (max(each.urgency for each in shares) for shares in waiting)
         return sum(each is urgency for each in highest)
 
     def add(self, key: Key, share: Share) -> None:

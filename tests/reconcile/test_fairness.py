@@ -1,6 +1,7 @@
 """Whose turn it is: by example, and as a law about any number of tenants."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 from hypothesis import given
@@ -203,3 +204,16 @@ def test_every_job_runs_once_and_no_more_at_a_time_than_there_are_slots(
         assert len(running) <= common + reserve
 
     assert sorted(taken) == added
+
+
+def test_another_thread_may_count_while_keys_come_and_go() -> None:
+    line: FairShares[str] = FairShares(Slots())
+    for number in range(2000):
+        line.add(f"stays{number}", Share("acme", "docker.io"))
+    with ThreadPoolExecutor(1) as threads:
+        counting = threads.submit(lambda: [line.count(Urgency.STAGING) for _ in range(200)])
+        while not counting.done():
+            line.add("comes and goes", Share("acme", "docker.io"))
+            line.discard("comes and goes")
+
+    assert set(counting.result()) <= {2000, 2001}

@@ -156,7 +156,13 @@ class WorkQueue(Generic[Key]):
                     self._wake_one()
                 raise
         self._held.add(key)
+        self.look_again()  # what let this key be taken, such as the end of another one, may let further ones
         return key
+
+    def look_again(self) -> None:
+        """Let a key be taken that waits already, if its lines let it go now, since they have changed."""
+        if len(self._lines):
+            self._wake_one()
 
     def done(self, key: Key) -> None:
         """Release a key that needs no further pass; its failures and its priority are forgotten."""
@@ -237,8 +243,7 @@ class WorkQueue(Generic[Key]):
         self._held.discard(key)
         self._lines.release(key)
         self._turns.release(key, _now())
-        if len(self._lines):  # what was held may have kept it from being taken
-            self._wake_one()
+        self.look_again()  # what was held may have kept another key from being taken
         return self._added_while_held.pop(key, None)
 
     def _start_timer(self, key: Key, seconds: float) -> None:

@@ -98,7 +98,7 @@ class JobRequests:
         successor = await self._add(replace(late[0], is_ordered=is_ordered))
         for request in late[1:]:
             await self._bindings.put_binding(_binding(request, successor.job_id))
-            self._shares.note_request(successor, request)
+            self._note_share(successor, request)
 
     def forget(self, job_id: JobId) -> None:
         """Forget who ordered a job that has ended."""
@@ -113,7 +113,7 @@ class JobRequests:
         if job is None:
             return None
         if job.is_open:
-            self._shares.note_request(job, request)
+            self._note_share(job, request)
             if request.content is not None and job.source != request.job_source:
                 return None  # it waits for what a tag means, and this content is known
             if request.credentials is not None and self._credentials.are_missing(job):
@@ -131,7 +131,7 @@ class JobRequests:
         for job in await self._jobs.list_open_jobs(request.job_source):
             if self._may_join(request, job):
                 await self._bindings.put_binding(_binding(request, job.job_id))
-                self._shares.note_request(job, request)
+                self._note_share(job, request)
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
                 if not is_of_lrp(request.requester):
@@ -170,7 +170,7 @@ class JobRequests:
         if request.credentials is not None:
             self._credentials.put(job.job_id, request.credentials)
         self._note_order(job.job_id, request)
-        self._shares.note_request(job, request)
+        self._note_share(job, request)
         self._queue.add_later(job.job_id, pause)
         log.info(
             "queued-job",
@@ -184,6 +184,11 @@ class JobRequests:
     def _note_order(self, job_id: JobId, request: CacheRequest) -> None:
         if request.is_ordered:
             self._ordered.setdefault(job_id, set()).add(request.requester)
+
+    def _note_share(self, job: CacheJob, request: CacheRequest) -> None:
+        """Let a job wait for the turn of a requester too, which may be now."""
+        self._shares.note_request(job, request)
+        self._queue.look_again()
 
 
 def _binding(request: CacheRequest, job_id: JobId) -> Binding:

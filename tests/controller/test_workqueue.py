@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from controller.turns import CALM, MAX_TURNS
-from controller.workqueue import LONGEST_BACK_OFF, Priority, WorkQueue
+from controller.workqueue import LONGEST_BACK_OFF, Priority, PriorityLines, WorkQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -36,6 +36,37 @@ async def test_a_key_added_while_held_is_given_again_after_its_release() -> None
     queue.done(key)
 
     assert await queue.take() == "a"
+
+
+class NothingBesideFirst(PriorityLines[str]):
+    """Lines that let nothing go while the key "first" is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_held = False
+
+    def take(self) -> str | None:
+        key = None if self._is_held else super().take()
+        self._is_held = self._is_held or key == "first"
+        return key
+
+    def release(self, key: str) -> None:
+        self._is_held = self._is_held and key != "first"
+
+
+async def test_one_release_may_let_several_keys_be_taken() -> None:
+    queue: WorkQueue[str] = WorkQueue(NothingBesideFirst())
+    queue.add("first")
+    first = await queue.take()
+    async with asyncio.timeout(1.0), asyncio.TaskGroup() as takers:
+        taken = [takers.create_task(queue.take()) for _ in range(2)]
+        await asyncio.sleep(0)
+        queue.add("second")
+        queue.add("third")
+        await asyncio.sleep(0)
+        queue.done(first)
+
+    assert {each.result() for each in taken} == {"second", "third"}
 
 
 async def test_fresh_keys_go_before_routine_ones() -> None:

@@ -143,6 +143,20 @@ async def test_copies_that_never_end_keep_no_other_organization_waiting(store: S
         assert sum(each.domain == HANGS for each in registries.begun) == SLOTS.common
 
 
+async def test_a_job_starts_when_an_app_joins_it_whose_organization_has_a_turn(store: Store) -> None:
+    registries = SlowRegistries()
+    async with bench_of(store, registries) as bench:
+        await hang_everywhere(bench, registries)
+        waits = await bench.cacher.request(backlog("theirs", "fine.example/y:fine", "attacker"))
+        await asyncio.sleep(1.0)
+        assert await bench.state(waits) is JobState.QUEUED
+
+        joined = await bench.cacher.request(backlog("mine", "fine.example/y:fine", "mine"))
+
+        assert joined.job_id == waits.job_id
+        assert (await bench.ended(joined, within=1.0)).state is JobState.CACHED
+
+
 async def test_sources_that_do_not_answer_keep_no_other_organization_waiting(store: Store) -> None:
     registries = SlowRegistries(silent={"silent.example"})
     async with bench_of(store, registries) as bench:

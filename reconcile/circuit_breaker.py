@@ -138,7 +138,8 @@ _Scope = tuple[str, str]
 _ALL: _Scope = ("", "")
 
 MOST_SCOPES = 1000
-"""Organizations, images and pairs of them whose failures are remembered; the oldest are forgotten."""
+"""Organizations, images and pairs of them whose failures are remembered; those are forgotten that have failed
+least recently."""
 
 
 def _scopes_of(subject: MigrationSubject) -> Mapping[_Scope, Cause]:
@@ -174,7 +175,7 @@ class CircuitBreakers:
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
-        """List what is set aside, the longest first."""
+        """List what is set aside, what failed last at the end."""
         return tuple(
             SetAside(*scope, breaker)
             for scope, breaker in self._breakers.items()
@@ -205,14 +206,18 @@ class CircuitBreakers:
 
     def failed(
         self, subject: MigrationSubject, failure: str, now: float, cells: frozenset[str] = frozenset()
-    ) -> None:
-        """Note a failure, and the cells that instances crashed on."""
+    ) -> tuple[SetAside, ...]:
+        """Note a failure, and the cells that instances crashed on; return what is set aside from now on."""
+        set_aside = list[SetAside]()
         for scope, cause in _scopes_of(subject).items():
-            before = self._breakers.get(scope, self._closed)
-            self._breakers[scope] = before.failed(failure, now, cause, cells)
+            before = self._breakers.pop(scope, self._closed)
+            after = self._breakers[scope] = before.failed(failure, now, cause, cells)  # at the end now
+            if scope != _ALL and after.is_open and not before.is_open:
+                set_aside.append(SetAside(*scope, after))
         while len(self._breakers) > MOST_SCOPES:
             oldest = next(scope for scope in self._breakers if scope != _ALL)
             del self._breakers[oldest]
+        return tuple(set_aside)
 
     def cancelled(self, subject: MigrationSubject) -> None:
         """Note that a migration ended without saying whether migrations work."""

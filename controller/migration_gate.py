@@ -74,13 +74,14 @@ class MigrationGate:
         self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
         self._registry: PulledRegistry = UnwatchedRegistry()
         self._breakers = CircuitBreakers(rules.circuit_breaker)
-        self._migrating: dict[ProcessGuid, MigrationSubject] = {}
+        self._migrating: dict[ProcessGuid, MigrationSubject | None] = {}
+        """None for one that is restored to its source, which says nothing about migrations to copies."""
         self._recovering: set[ProcessGuid] = set()
         self._not_healthy: set[ProcessGuid] = set()
         self._parked: set[ProcessGuid] = set()
         self._waiting: OrderedDict[ProcessGuid, None] = OrderedDict()
         self._waiting_for_pulls: OrderedDict[ProcessGuid, None] = OrderedDict()
-        self._set_aside: OrderedDict[ProcessGuid, None] = OrderedDict()
+        self._set_aside: OrderedDict[ProcessGuid, MigrationSubject] = OrderedDict()
         self.logins = LoginRenewal()
         """The turns of LRPs whose logins are updated in place."""
         self._none_migrating = asyncio.Event()
@@ -123,7 +124,7 @@ class MigrationGate:
     def _close_breakers(self) -> None:
         self._breakers.close_all()
         self._note_metrics()
-        self._waiting.update(self._set_aside)
+        self._waiting.update(dict.fromkeys(self._set_aside))
         self._set_aside.clear()
 
     def _note_metrics(self) -> None:
@@ -162,7 +163,8 @@ class MigrationGate:
         """Continue a migration that an earlier run left open; no other starts before its first pass."""
         key = migration.process_guid
         self._recovering.add(key)
-        self._track(key, _subject(migration.original, migration.cache_guid))
+        is_restored = migration.goal is Goal.SOURCE and not migration.is_turned_back
+        self._track(key, None if is_restored else _subject(migration.original, migration.cache_guid))
         self._queue.add(key, Priority.URGENT)
 
     def note_pass(self, key: ProcessGuid) -> None:
@@ -178,14 +180,16 @@ class MigrationGate:
     def why_not_start(self, action: BeginMigration, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose migration may not start now, and let it wait; None if it may."""
         obstacle = self._obstacle(action, now)
-        if obstacle is not None:
-            self._line_of(obstacle.reason)[action.lrp.process_guid] = None
+        key = action.lrp.process_guid
+        if obstacle is None:
+            return None
+        if obstacle.reason is Reason.SIMILAR_MIGRATIONS_FAILED:
+            self._set_aside[key] = _subject_of(action)
+        elif obstacle.reason in NO_PULLS:
+            self._waiting_for_pulls[key] = None
+        else:
+            self._waiting[key] = None
         return obstacle
-
-    def _line_of(self, reason: Reason) -> OrderedDict[ProcessGuid, None]:
-        if reason is Reason.SIMILAR_MIGRATIONS_FAILED:
-            return self._set_aside
-        return self._waiting_for_pulls if reason in NO_PULLS else self._waiting
 
     def why_not_update(self, action: UpdateLogin, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose login may not be updated now, and let it wait; None if it may.
@@ -238,58 +242,66 @@ class MigrationGate:
 
     def start(self, action: BeginMigration) -> None:
         """Note that the migration of an LRP starts."""
-        subject = _subject_of(action)
-        if action.goal is Goal.CACHE:
+        subject = _subject_of(action) if action.goal is Goal.CACHE else None
+        if subject is not None:
             self._breakers.started(subject)
         self._track(action.lrp.process_guid, subject)
 
-    def _track(self, key: ProcessGuid, subject: MigrationSubject) -> None:
+    def _track(self, key: ProcessGuid, subject: MigrationSubject | None) -> None:
         self._migrating[key] = subject
         self._event_cache.track(key)
         self._none_migrating.clear()
 
     def update_circuit_breaker(self, key: ProcessGuid, outcome: Outcome, now: float) -> None:
         """Note in the circuit breaker how a pass over an LRP has ended its migration, if it has."""
-        subject, was_open, aside = self._migrating.get(key), self.circuit_breaker.is_open, self.set_aside
-        self._park(key, is_parked=outcome.reason in PARKED and outcome.ended is None)
-        ended, cells = outcome.ended, self._event_cache.crashed_on(key)
-        if ended is not None:
+        ended, subject = outcome.ended, self._migrating.get(key)
+        self._park(key, is_parked=outcome.reason in PARKED and ended is None)
+        if subject is None and ended is not None:
             subject = _subject(ended.original, ended.cache_guid)
         if subject is None:
             return
         if outcome.reason == Reason.NOT_HEALTHY_BRIDGE_KEPT:
             if key not in self._not_healthy:
                 self._not_healthy.add(key)
-                self._breakers.failed(subject, f"{key}: {Reason.NOT_HEALTHY}", now, cells)
+                self._note_failure(key, subject, str(Reason.NOT_HEALTHY), now)
         elif ended is None:
             return
         elif ended.goal is Goal.SOURCE and not ended.is_turned_back:
             return  # it says nothing about migrations to copies
         elif outcome.reason is Reason.MIGRATED:
             self._breakers.succeeded(subject)
-            self._waiting.update(self._set_aside)  # those like it may start
-            self._set_aside.clear()
+            self._let_wait_those_like(subject)
         elif outcome.reason in FAILURES and key not in self._not_healthy:
-            self._breakers.failed(subject, f"{key}: {outcome.reason} {outcome.detail}".strip(), now, cells)
+            self._note_failure(key, subject, f"{outcome.reason} {outcome.detail}".strip(), now)
         else:
             self._breakers.cancelled(subject)
-        self._log_opened(was_open=was_open, aside=aside)
         self._note_metrics()
 
-    def _log_opened(self, *, was_open: bool, aside: tuple[SetAside, ...]) -> None:
+    def _note_failure(self, key: ProcessGuid, subject: MigrationSubject, failure: str, now: float) -> None:
+        was_open, cells = self.circuit_breaker.is_open, self._event_cache.crashed_on(key)
+        set_aside = self._breakers.failed(subject, f"{key}: {failure}", now, cells)
         breaker = self.circuit_breaker
         if breaker.is_open and not was_open:
             log.error("opened-circuit-breaker", reason=str(breaker), retry_after_s=breaker.retry_after)
-        known = {(each.organization, each.image) for each in aside}
-        for each in self.set_aside:
-            if (each.organization, each.image) not in known:
-                log.error(
-                    "set-migrations-aside",
-                    organization=each.organization,
-                    cache_guid=each.image,
-                    reason=str(each),
-                    retry_after_s=breaker.retry_after,
-                )
+        for each in set_aside:
+            log.error(
+                "set-migrations-aside",
+                organization=each.organization,
+                cache_guid=each.image,
+                reason=str(each),
+                retry_after_s=breaker.retry_after,
+            )
+
+    def _let_wait_those_like(self, subject: MigrationSubject) -> None:
+        """Let those wait for a place that were set aside together with one that has been migrated."""
+        alike = [
+            key
+            for key, other in self._set_aside.items()
+            if other.organization == subject.organization or other.image == subject.image
+        ]
+        for key in alike:
+            del self._set_aside[key]
+            self._waiting[key] = None
 
     def _park(self, key: ProcessGuid, *, is_parked: bool) -> None:
         """Give the place of a migration that only waits for a cell to others, or take it back."""

@@ -245,6 +245,33 @@ async def test_a_probe_of_those_who_are_set_aside_that_succeeds_lets_the_others_
     assert scene.gate.why_not_start(beginning(D), later) is None
 
 
+async def test_a_success_lets_those_who_are_set_aside_for_something_else_be(scene: Scene) -> None:
+    for key in (A, C):
+        scene.fail(key)
+    assert scene.reason(B) is Reason.SIMILAR_MIGRATIONS_FAILED
+
+    scene.gate.start(beginning(D, "umbrella", "h"))
+    ended = replace(failure(D, "umbrella", "h"), reason=Reason.MIGRATED)
+    scene.gate.update_circuit_breaker(D, ended, NOW)
+    scene.gate.end(D, ended.ended)
+
+    assert await scene.queued() == [], "it could not start yet"
+
+
+async def test_apps_that_are_not_healthy_when_they_are_restored_say_nothing_about_copies(
+    scene: Scene,
+) -> None:
+    for key, organization in ((A, "acme"), (B, "umbrella"), (C, "acme")):
+        scene.gate.start(beginning(key, organization, goal=Goal.SOURCE))
+        scene.gate.update_circuit_breaker(key, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
+    ended = replace(ENDED, process_guid=A, goal=Goal.SOURCE)
+    scene.gate.recover(ended)
+    scene.gate.update_circuit_breaker(A, Outcome(Reason.NOT_HEALTHY_BRIDGE_KEPT), NOW)
+
+    assert scene.gate.circuit_breaker.failures == 0
+    assert scene.gate.set_aside == ()
+
+
 async def test_the_cell_on_which_bridges_crash_is_said(scene: Scene) -> None:
     for key, organization, image in ((A, "acme", "g"), (C, "umbrella", "h")):
         scene.gate.start(beginning(key, organization, image))

@@ -165,7 +165,9 @@ class BlobTransfer:
         uploaded_by_other = single_flight.join(key, flight, self._context.cancellation, tried=tried)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
-                (True, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
+                (self.is_held(blob), None)  # it may be long ago
+                if uploaded_by_other == own_path
+                else self._mount(blob, uploaded_by_other)
             )
             if session is not None and (is_mounted or new_session is not None):
                 self._target.cancel_upload(session)  # of the first mount; nothing was sent to it

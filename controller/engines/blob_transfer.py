@@ -293,7 +293,7 @@ class BlobTransfer:
         def read_from(offset: int) -> Iterator[memoryview]:
             """Read the blob from an offset, also again when the upload was redirected."""
             nonlocal transferred
-            self._meter.add_transferred(offset - transferred)
+            self._meter.correct_transferred(offset - transferred)
             transferred = offset
             try:
                 for piece in checked.over(reader.pieces(offset), offset):
@@ -319,7 +319,7 @@ class BlobTransfer:
                     status, read_from
                 )
         except BaseException:
-            self._meter.add_transferred(-transferred)
+            self._meter.correct_transferred(-transferred)
             raise
         finally:
             self._meter.add_retries(reader.resumes - resumes_before)

@@ -14,7 +14,7 @@ import pytest
 from controller.engines.single_flight import Flight, SingleFlight
 from controller.threads import Cancellation, Stopped
 from reconcile.copying_ports import TargetState
-from reconcile.errors import NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, NotFound, RateLimited, Unavailable
 from reconcile.references import CacheGuid, Digest, parse_digest
 from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, Scene
 from tests.simulators import images
@@ -83,6 +83,20 @@ async def test_an_upload_whose_answer_was_lost_is_not_repeated(scene: Scene) -> 
     await scene.copy()
 
     assert len(uploads(scene)) == 1
+
+
+async def test_what_a_resumed_upload_finds_there_was_moved_once(scene: Scene) -> None:
+    """Its organization pays for what copies move in vain."""
+    await scene.push(SAMPLE)
+    scene.private.resumable = True
+    scene.private.fail("PUT", LAYER.digest.replace(":", "%3A"), CutUpload(len(LAYER.content)))
+    scene.private.fail("PUT", "/manifests/", Refuse(403), times=None)
+
+    with pytest.raises(Denied) as caught:
+        await scene.copy()
+
+    assert [length for length, _ in uploads(scene)] == [str(len(LAYER.content)), "0"]
+    assert caught.value.moved == SIZE
 
 
 async def test_B1_a_token_that_ran_out_during_the_upload_costs_the_commit_alone(scene: Scene) -> None:

@@ -359,7 +359,7 @@ class BlobTransfer:
                 self._mounted.discard(blob.digest)
                 self._meter.add_retries()
                 self.upload(blob)
-            else:
+            elif attempt < MOST_LOOKS:
                 self._target.session.pause(attempt)
         raise Unavailable(
             "registry",

@@ -45,7 +45,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             open=circuit.is_open,
             failures=circuit.failures,
             last=circuit.last_failure,
-            retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
+            retry_at=circuit.retry_at,
             cell=circuit.only_cell,
         ),
         cache_registry=dependencies.cache.address,
@@ -67,7 +67,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
                 cache_guid=each.image,
                 failures=each.breaker.failures,
                 last=each.breaker.last_failure,
-                retry_at=(each.breaker.opened_at or 0.0) + each.breaker.retry_after,
+                retry_at=each.breaker.retry_at,
                 cell=each.breaker.only_cell,
             )
             for each in daemon.breaker.set_aside

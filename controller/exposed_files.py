@@ -76,11 +76,11 @@ def _look_at(name: str, path: Path) -> Iterator[ExposedFile]:
         yield ExposedFile(
             name, path, what, f"`chmod o-rwx {path}`, and replace what is in it if it is secret"
         )
-    own = path.resolve().parent
-    for directory in (own, *own.parents):
+    own, linked = path.resolve().parent, path.parent.resolve()  # that of the file, and of a link to it
+    for directory in dict.fromkeys((own, *own.parents, linked, *linked.parents)):
         mode = _mode_of(directory)
         is_sticky = bool(mode & stat.S_ISVTX)  # there, nobody may rename another user's files
-        if stat.S_ISDIR(mode) and mode & stat.S_IWOTH and (directory == own or not is_sticky):
+        if stat.S_ISDIR(mode) and mode & stat.S_IWOTH and (directory in {own, linked} or not is_sticky):
             what = f"is a directory that any user may change, and with it {path.name}"
             yield ExposedFile(name, directory, what, f"`chmod o-w {directory}`, or use another directory")
 

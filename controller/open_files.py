@@ -11,6 +11,7 @@ from controller.admin.server import MAX_CONNECTIONS
 from controller.config import Config
 from controller.metrics_server import MOST_CONNECTIONS
 from controller.registry.http.idle_connections import MOST_IDLE
+from controller.wiring import slots_of
 
 log = structlog.get_logger(scope="daemon")
 
@@ -26,7 +27,7 @@ _OTHERS = 256
 
 def needed_files(config: Config) -> int:
     """Return how many files the daemon may have open at the same time with a config."""
-    copies = config.max_copies * (config.max_blobs_per_copy + 1) * _PER_BLOB
+    copies = slots_of(config).total * (config.max_blobs_per_copy + 1) * _PER_BLOB
     served = MAX_CONNECTIONS + 2 * MOST_CONNECTIONS
     return copies + _POOLS * MOST_IDLE + served + _OTHERS
 

@@ -47,11 +47,16 @@ class CircuitBreaker:
         """Failures in a row so far that have nothing in common."""
         return spread(self.causes)
 
+    @property
+    def retry_at(self) -> float:
+        """UTC seconds since 1970 after which a probe is allowed; 0 while it is closed."""
+        return 0.0 if self.opened_at is None else self.opened_at + self.retry_after
+
     def seconds_until_allowed(self, now: float) -> float:
         """Count the seconds until a migration may start; 0 when one may start now."""
         if self.opened_at is None:
             return 0.0
-        left = seconds_until(self.opened_at + self.retry_after, now, longest=self.retry_after)
+        left = seconds_until(self.retry_at, now, longest=self.retry_after)
         return max(left, PROBE_CHECK_INTERVAL) if self.is_probing else left
 
     def started(self) -> "CircuitBreaker":

@@ -15,9 +15,7 @@ from reconcile.errors import Invalid
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import AppState, Reason
 from reconcile.records import MAX_ATTEMPTS, AuditEntry, CachedImage, CacheJob, JobState
-from reconcile.references import (
-    CacheRepositories,
-)
+from reconcile.references import CacheRepositories
 from reconcile.selection import Owner, Selection, owner_of
 
 APP_STATE_NAMES = MappingProxyType({state: named("APP_STATE", state) for state in AppState})

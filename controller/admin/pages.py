@@ -42,6 +42,14 @@ def page(items: Iterable[T], key: Callable[[T], Key], *, size: int, token: str) 
     return chosen, token_from_key(key(chosen[-1])) if len(rest) > limit else ""
 
 
+def written_page(
+    items: Iterable[T], *, key: Callable[[T], Key], write: Callable[[T], M], size: int, token: str
+) -> tuple[list[M], str]:
+    """Return one page of the items as messages, and the token of the next page; see `page` and `fitting`."""
+    chosen, following = page(items, key, size=size, token=token)
+    return fitting(chosen, following, key=key, write=write)
+
+
 def fitting(
     items: Sequence[T], token: str, *, key: Callable[[T], Key], write: Callable[[T], M]
 ) -> tuple[list[M], str]:

@@ -18,12 +18,7 @@ from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal
 from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject
 from reconcile.reasons import Reason
-from reconcile.references import (
-    ImageReference,
-    Rootfs,
-    parse_digest,
-    parse_image_reference,
-)
+from reconcile.references import ImageReference, Rootfs, parse_digest, parse_image_reference
 from reconcile.selection import Owner
 
 _REASONS = {pb.Reason.Value(name): reason for reason, name in REASON_NAMES.items()}

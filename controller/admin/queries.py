@@ -11,11 +11,10 @@ from controller.admin.dependencies import AdminDependencies
 from controller.admin.former_registries import former_registries, stored_in
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
-from controller.admin.pages import Key, fitting, key_from_token, page, page_size, token_from_key
+from controller.admin.pages import Key, fitting, key_from_token, page, page_size, token_from_key, written_page
 from controller.admin.unhealthy import unhealthy_messages
 from protos.admin import admin_pb2 as pb
-from reconcile.migrations import Migration
-from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState
+from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.selection import Selection, owner_of
 
 LOOK_AGAIN = 0.5
@@ -45,7 +44,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             open=circuit.is_open,
             failures=circuit.failures,
             last=circuit.last_failure,
-            retry_at=0.0 if circuit.opened_at is None else circuit.opened_at + circuit.retry_after,
+            retry_at=circuit.retry_at,
             cell=circuit.only_cell,
         ),
         cache_registry=dependencies.cache.address,
@@ -67,7 +66,7 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
                 cache_guid=each.image,
                 failures=each.breaker.failures,
                 last=each.breaker.last_failure,
-                retry_at=(each.breaker.opened_at or 0.0) + each.breaker.retry_after,
+                retry_at=each.breaker.retry_at,
                 cell=each.breaker.only_cell,
             )
             for each in daemon.breaker.set_aside
@@ -143,12 +142,13 @@ async def jobs(dependencies: AdminDependencies, request: pb.ListJobsRequest) -> 
     listed = await dependencies.stored.records.list_jobs(states)
     wanted = frozenset(resolve_guids(request.job_ids, [job.job_id for job in listed]))
     found = [job for job in listed if not wanted or job.job_id in wanted]
-
-    def key(job: CacheJob) -> Key:
-        return -job.created_at, job.job_id
-
-    chosen, token = page(found, key, size=request.page_size, token=request.page_token)
-    rows, token = fitting(chosen, token, key=key, write=lambda job: job_message(dependencies, job))
+    rows, token = written_page(
+        found,
+        key=lambda job: (-job.created_at, job.job_id),
+        write=lambda job: job_message(dependencies, job),
+        size=request.page_size,
+        token=request.page_token,
+    )
     return pb.ListJobsResponse(jobs=rows, next_page_token=token)
 
 
@@ -197,13 +197,13 @@ async def migrations(
     """List the LRPs that are being migrated, the earliest first."""
     listed = await dependencies.stored.journal.list_migrations()
     wanted = frozenset(resolve_guids(request.process_guids, [row.process_guid for row in listed]))
-
-    def key(row: Migration) -> Key:
-        return row.started_at, row.process_guid
-
-    found = [row for row in listed if not wanted or row.process_guid in wanted]
-    chosen, token = page(found, key, size=request.page_size, token=request.page_token)
-    rows, token = fitting(chosen, token, key=key, write=messages.migration_message)
+    rows, token = written_page(
+        [row for row in listed if not wanted or row.process_guid in wanted],
+        key=lambda row: (row.started_at, row.process_guid),
+        write=messages.migration_message,
+        size=request.page_size,
+        token=request.page_token,
+    )
     return pb.ListMigrationsResponse(migrations=rows, next_page_token=token)
 
 
@@ -244,11 +244,11 @@ async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> 
 
 async def audit(dependencies: AdminDependencies, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
     """List the entries of the audit log, the latest first."""
-    entries = await dependencies.stored.entries.list_entries()
-
-    def key(entry: AuditEntry) -> Key:
-        return (-entry.number,)
-
-    chosen, token = page(entries, key, size=request.page_size, token=request.page_token)
-    rows, token = fitting(chosen, token, key=key, write=messages.audit_message)
+    rows, token = written_page(
+        await dependencies.stored.entries.list_entries(),
+        key=lambda entry: (-entry.number,),
+        write=messages.audit_message,
+        size=request.page_size,
+        token=request.page_token,
+    )
     return pb.ListAuditResponse(entries=rows, next_page_token=token)

@@ -178,7 +178,7 @@ def _set_aside(row: Row) -> str:
     wait = format_duration((row["retry_at"] or 0.0) - time.time())
     return (
         f"{whose}: {format_count(row['failures'], 'migrations')} in a row failed{_where(row)}, "
-        f"the last: {row['last']}; one is tried in {wait}, all others go on"
+        f"the last: {row['last']}; one is tried in {wait}, all others are migrated"
     )
 
 

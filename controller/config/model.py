@@ -141,8 +141,9 @@ class Config(AdminConfig):
     "windows(10.0.17763)/amd64". Of several that fit, the one that cells take is copied. "all" copies the
     whole index."""
     max_copies: int = Field(default=4, ge=1, le=64)
-    """Number of images that are copied at the same time. As many more are, of organizations and source
-    registries of which no other image is being copied, so that nobody waits for the images of another."""
+    """Number of images that are copied at the same time. As many more are copied beside them while these are
+    of organizations or source registries of which no other image is being copied, so that nobody waits for
+    the images of another."""
     fair_shares: FairSharesConfig = FairSharesConfig()
     """Shares of organizations and of source registries in what is copied at the same time."""
     max_blobs_per_copy: int = Field(default=8, ge=1, le=32)
@@ -150,8 +151,8 @@ class Config(AdminConfig):
     max_image_bytes: Size = 50 << 30
     """Size above which an image is not cached."""
     max_failed_bytes_per_day: Size = 100 << 30
-    """Bytes that copies for one organization may move in vain in a day. After that its copies wait: what
-    failed copies leave in the private registry lies there until its garbage collection."""
+    """Bytes that failed copies of one organization may move in a day. After that its copies wait: what failed
+    copies leave in the private registry lies there until its garbage collection."""
     max_layers: int = Field(default=500, ge=1)
     """Number of layers above which an image is not cached."""
     registry_timeout: Duration = 60.0

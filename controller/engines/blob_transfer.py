@@ -165,7 +165,9 @@ class BlobTransfer:
         uploaded_by_other = single_flight.join(key, flight, self._context.cancellation, tried=tried)
         if uploaded_by_other is not None:
             is_mounted, new_session = (
-                (True, None) if uploaded_by_other == own_path else self._mount(blob, uploaded_by_other)
+                (self.is_held(blob), None)  # it may be long ago
+                if uploaded_by_other == own_path
+                else self._mount(blob, uploaded_by_other)
             )
             if session is not None and (is_mounted or new_session is not None):
                 self._target.cancel_upload(session)  # of the first mount; nothing was sent to it
@@ -291,7 +293,7 @@ class BlobTransfer:
         def read_from(offset: int) -> Iterator[memoryview]:
             """Read the blob from an offset, also again when the upload was redirected."""
             nonlocal transferred
-            self._meter.add_transferred(offset - transferred)
+            self._meter.correct_transferred(offset - transferred)
             transferred = offset
             try:
                 for piece in checked.over(reader.pieces(offset), offset):
@@ -317,7 +319,7 @@ class BlobTransfer:
                     status, read_from
                 )
         except BaseException:
-            self._meter.add_transferred(-transferred)
+            self._meter.correct_transferred(-transferred)
             raise
         finally:
             self._meter.add_retries(reader.resumes - resumes_before)
@@ -357,7 +359,7 @@ class BlobTransfer:
                 self._mounted.discard(blob.digest)
                 self._meter.add_retries()
                 self.upload(blob)
-            else:
+            elif attempt < MOST_LOOKS:
                 self._target.session.pause(attempt)
         raise Unavailable(
             "registry",

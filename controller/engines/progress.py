@@ -44,7 +44,7 @@ class ProgressMeter:
 
     @contextmanager
     def telling_errors(self) -> Iterator[None]:
-        """Note in the error that ends the block how many bytes were moved until then, also in vain."""
+        """Note in the error that ends the block how many bytes were moved until then, with or without success."""
         try:
             yield
         except DockerCacheError as error:
@@ -58,10 +58,15 @@ class ProgressMeter:
             self._total = size
 
     def add_transferred(self, size: int) -> None:
-        """Count bytes that were copied; a negative size takes back the bytes of an attempt that failed."""
+        """Count bytes that were copied."""
         with self._lock:
             self._transferred += size
-            self._moved += max(0, size)
+            self._moved += size
+
+    def correct_transferred(self, size: int) -> None:
+        """Count bytes that an earlier attempt has copied, or take them back with a negative size."""
+        with self._lock:
+            self._transferred += size
 
     def add_skipped(self, size: int) -> None:
         """Count bytes that need not be copied."""

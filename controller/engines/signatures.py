@@ -9,14 +9,13 @@ from controller.engines.copy_context import CopyContext
 from controller.engines.progress import ProgressMeter
 from controller.engines.transfer import Transfer
 from controller.registry.oci.manifests import Document
-from controller.registry.oci.referrers import add_referrers, artifact_type_of, fallback_tag, list_referrers
+from controller.registry.oci.referrers import add_referrers, artifact_type_of, cosign_tags, list_referrers
 from reconcile.copying_ports import Signatures
 from reconcile.errors import Denied, Invalid, NotFound
 from reconcile.notes import ARTIFACT_TYPE
 from reconcile.references import Digest
 
 _MOST_REFERRERS = 100
-_LEGACY = ("sig", "att", "sbom")
 
 _writing = threading.Lock()
 """Held while a list under a fallback tag is rewritten, so that our copies do not overwrite each other's."""
@@ -39,7 +38,7 @@ def copy_signatures(context: CopyContext, subject: Digest, *, keeps_tags: bool =
     """
     uncounted = replace(context, meter=ProgressMeter())
     found = [_copy_referrers(uncounted, subject)]
-    tags = [f"{fallback_tag(subject)}.{suffix}" for suffix in _LEGACY]
+    tags = cosign_tags(subject)
     found += [_copy_tag(uncounted, tag) for tag in tags if not (keeps_tags and _is_there(context, tag))]
     return _in_all(found)
 

@@ -181,7 +181,8 @@ class Transfer:
             try:
                 found = self._target.fetch_manifest(tag_or_digest)
             except NotFound:
-                self._target.session.pause(attempt)
+                if attempt < MOST_LOOKS:
+                    self._target.session.pause(attempt)
                 continue
             if found.raw != document.raw:
                 raise Invalid("registry", "not-verified", f"{subject} differs")

@@ -103,5 +103,20 @@ async def test_a_directory_above_counts_where_others_may_rename_what_is_in_it(
     assert len([each for each in await found(config) if each.startswith("database_url")]) == 1
 
 
+async def test_the_directory_of_a_link_counts_as_that_of_what_it_leads_to(
+    config: Config, tmp_path: Path
+) -> None:
+    def link() -> None:
+        (tmp_path / "links").mkdir()
+        (tmp_path / "links" / "key").symlink_to(tmp_path / "journal.key")
+        (tmp_path / "links").chmod(0o777)
+
+    await asyncio.to_thread(link)
+    linked = config.model_copy(update={"journal_key_file": tmp_path / "links" / "key"})
+
+    (told,) = await found(linked)
+    assert told.startswith(f"journal_key_file: {tmp_path}/links is a directory that any user may change")
+
+
 async def test_what_is_not_there_is_left_out(settings: Settings) -> None:
     assert await found(await config_of(settings)) == []

@@ -13,8 +13,9 @@ import pytest
 
 from controller.engines.single_flight import Flight, SingleFlight
 from controller.threads import Cancellation, Stopped
-from reconcile.errors import NotFound, RateLimited, Unavailable
-from reconcile.references import Digest, parse_digest
+from reconcile.copying_ports import TargetState
+from reconcile.errors import Denied, NotFound, RateLimited, Unavailable
+from reconcile.references import CacheGuid, Digest, parse_digest
 from tests.controller.engines.registry_scene import GUID, HOLDER, MARKER, SAMPLE, Scene
 from tests.simulators import images
 from tests.simulators.registry import Cut, CutUpload, Meanwhile, OtherBytes, Refuse, Stall, TokenLogin
@@ -82,6 +83,20 @@ async def test_an_upload_whose_answer_was_lost_is_not_repeated(scene: Scene) -> 
     await scene.copy()
 
     assert len(uploads(scene)) == 1
+
+
+async def test_what_a_resumed_upload_finds_there_was_moved_once(scene: Scene) -> None:
+    """Its organization pays for what copies move in vain."""
+    await scene.push(SAMPLE)
+    scene.private.resumable = True
+    scene.private.fail("PUT", LAYER.digest.replace(":", "%3A"), CutUpload(len(LAYER.content)))
+    scene.private.fail("PUT", "/manifests/", Refuse(403), times=None)
+
+    with pytest.raises(Denied) as caught:
+        await scene.copy()
+
+    assert [length for length, _ in uploads(scene)] == [str(len(LAYER.content)), "0"]
+    assert caught.value.moved == SIZE
 
 
 async def test_B1_a_token_that_ran_out_during_the_upload_costs_the_commit_alone(scene: Scene) -> None:
@@ -191,6 +206,24 @@ async def test_D7_the_copy_that_waits_takes_over_when_the_other_fails(scene: Sce
     copied = await following
 
     assert copied.transferred > len(LAYER.content)
+
+
+async def test_a_blob_that_was_lost_since_it_was_sent_is_sent_again_before_the_manifest(scene: Scene) -> None:
+    """What this process has once sent to the target may be gone, wherever the records say that it lies."""
+    await scene.push(images.image([LAYER]))
+    engine = scene.engine()
+    await scene.copy(engine)
+    await scene.copy_to(OTHER_GUID, engine)
+    for guid in (GUID, OTHER_GUID):
+        scene.private.store.repository(guid).blobs.discard(LAYER.digest)
+    scene.holders.of[parse_digest(LAYER.digest)] = CacheGuid(OTHER_GUID)
+    scene.private.forget_requests()
+
+    resolved = await engine.resolve(scene.image, None)
+    await engine.copy(resolved, scene.target, None, state=TargetState.DAMAGED)
+
+    assert len(uploads(scene)) == 1
+    assert scene.private.count("PUT", "/manifests/") == 1
 
 
 KEY = ("r.example", "registry docker.io", parse_digest(LAYER.digest), 3)

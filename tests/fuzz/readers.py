@@ -21,7 +21,6 @@ from controller.registry.oci.manifests import OCI_INDEX, OCI_MANIFEST, parse_doc
 from reconcile.errors import DockerCacheError
 from tests.fuzz.limits import Bounds
 
-LONGEST_ERROR = 2048
 _URL = parse_url("https://registry.example/v2/team/web/tags/list?n=100")
 _MEDIA = ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip")
 _LARGEST_HEAD = 1 << 17
@@ -40,7 +39,6 @@ class Reader:
         errors: By which it may refuse an input.
         largest: Bytes of an input.
         bounds: What an input may cost.
-        longest_error: Characters of an error's text.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Reader:
     errors: tuple[type[Exception], ...] = (DockerCacheError,)
     largest: int = _LARGEST_LINE
     bounds: Bounds = Bounds()  # noqa: RUF009 - a frozen value
-    longest_error: int = LONGEST_ERROR
 
 
 def chunks(data: bytes, split: int) -> Iterator[bytes]:

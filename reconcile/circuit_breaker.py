@@ -174,7 +174,7 @@ class CircuitBreakers:
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
-        """List what is set aside, the longest first."""
+        """List what is set aside, what failed last at the end."""
         return tuple(
             SetAside(*scope, breaker)
             for scope, breaker in self._breakers.items()
@@ -208,7 +208,7 @@ class CircuitBreakers:
     ) -> None:
         """Note a failure, and the cells that instances crashed on."""
         for scope, cause in _scopes_of(subject).items():
-            before = self._breakers.get(scope, self._closed)
+            before = self._breakers.pop(scope, self._closed)  # those that failed last come last
             self._breakers[scope] = before.failed(failure, now, cause, cells)
         while len(self._breakers) > MOST_SCOPES:
             oldest = next(scope for scope in self._breakers if scope != _ALL)

@@ -1,10 +1,11 @@
 """Feeds the readers of foreign bytes what a stranger may send, and says what they must not have done with it.
 
-Started by hack/fuzz. The same seed gives the same inputs, so that a finding comes again; each finding is kept
-in a file, and --input feeds a file to one reader.
+Started by hack/fuzz. The same seed begins with the same inputs; what is mutated further depends on how long
+inputs take. Each finding is kept in a file, and --input feeds a file to one reader, so that it comes again.
 """
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ def fuzz(readers: list[Reader], minutes: float, seed: int, keep: Path | None) ->
         for finding in campaign.findings[told:]:
             directory = Path(tempfile.mkdtemp(prefix="fuzz-")) if keep is None else keep
             directory.mkdir(parents=True, exist_ok=True)
-            path = directory / f"{finding.reader}-{len(finding.data)}-{told}"
+            path = directory / f"{finding.reader}-{hashlib.sha256(finding.data).hexdigest()[:12]}"
             path.write_bytes(finding.data)
             again = f"hack/fuzz --reader {finding.reader} --split {finding.split} --input {path}"
             print(f"  {finding}\n  once more: {again}", flush=True)

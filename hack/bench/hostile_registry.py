@@ -17,8 +17,8 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _numbers = itertools.count()
 
-Answer = Callable[[str, str], bytes]
-"""Method and path of a request to all that is sent."""
+Answer = Callable[[str], bytes]
+"""Path of a request to all that is sent; of what answers a HEAD, the head alone is sent."""
 
 
 def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
@@ -29,23 +29,18 @@ def answer(status: int, body: bytes = b"", *headers: str) -> bytes:
 
 def _refuse(status: int, message: str, *headers: str) -> Answer:
     body = json.dumps({"errors": [{"code": "DENIED", "message": message, "detail": message}]}).encode()
-    return lambda _method, _path: answer(status, body, "Content-Type: application/json", *headers)
+    return lambda _path: answer(status, body, "Content-Type: application/json", *headers)
 
 
 def _serve(body: bytes, media_type: str) -> Answer:
     headers = (f"Content-Type: {media_type}", f"Docker-Content-Digest: {_digest(body)}")
 
-    def serve(method: str, path: str) -> bytes:
+    def serve(path: str) -> bytes:
         if "/manifests/" not in path:
             return answer(404)
-        return answer(200, body, *headers) if method == "GET" else _head_of(body, *headers)
+        return answer(200, body, *headers)
 
     return serve
-
-
-def _head_of(body: bytes, *headers: str) -> bytes:
-    lines = ["HTTP/1.1 200 X", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
 def _digest(body: bytes) -> str:
@@ -68,13 +63,12 @@ def _content(digest: str, size: int) -> dict[str, object]:
     return {"digest": digest, "size": size}
 
 
-def _with_wrong_blobs(method: str, path: str) -> bytes:
+def _with_wrong_blobs(path: str) -> bytes:
     """Serve a manifest whose layers turn out to be something else, each time another one."""
     if "/blobs/" in path:
-        body = b"x" * (256 * KIBI)
-        return answer(200, body) if method == "GET" else _head_of(body)
+        return answer(200, b"x" * (256 * KIBI))
     layers = [(f"sha256:{next(_numbers):064x}", 256 * KIBI) for _ in range(3)]
-    return _serve(_manifest(layers), _MANIFEST)(method, path)
+    return _serve(_manifest(layers), _MANIFEST)(path)
 
 
 def _big_index(architecture: str) -> bytes:
@@ -85,7 +79,7 @@ def _big_index(architecture: str) -> bytes:
     ).encode()
 
 
-def _with_tokens(_method: str, path: str) -> bytes:
+def _with_tokens(path: str) -> bytes:
     """Ask for another scope each time, and give tokens of a megabyte."""
     if path.startswith("/token"):
         return answer(200, json.dumps({"token": "t" * MEBI, "expires_in": 86400}).encode())
@@ -108,13 +102,13 @@ ANSWERS: dict[str, Answer] = {
     "at-once": _refuse(429, "slow down", "Retry-After: 0"),
     "long-ago": _refuse(503, "later", "Retry-After: Mon, 01 Jan 2001 00:00:00 GMT"),
     "wrong-blobs": _with_wrong_blobs,
-    "two-answers": lambda _method, _path: answer(404) + answer(200, b"{}"),
-    "in-chunks": lambda _method, _path: (
+    "two-answers": lambda _path: answer(404) + answer(200, b"{}"),
+    "in-chunks": lambda _path: (
         b"HTTP/1.1 404 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + answer(200, b"{}")
     ),
-    "half": lambda _method, _path: b"HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nhalf",
-    "long-head": lambda _method, _path: b"HTTP/1.1 200 X\r\n" + b"X-Y: z\r\n" * 50_000,
-    "no-http": lambda _method, _path: b"\x16\x03\x01" * 10_000,
+    "half": lambda _path: b"HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\nhalf",
+    "long-head": lambda _path: b"HTTP/1.1 200 X\r\n" + b"X-Y: z\r\n" * 50_000,
+    "no-http": lambda _path: b"\x16\x03\x01" * 10_000,
 }
 """Kind to what it answers."""
 
@@ -144,7 +138,7 @@ class HostileRegistry:
         if path == "/v2/":
             return answer(200, b"{}")
         kind = "big-token" if path.startswith("/token") else path.split("/")[2]
-        data = ANSWERS[kind](method, path)
+        data = ANSWERS[kind](path)
         head, end, _ = data.partition(b"\r\n\r\n")
         return head + end if method == "HEAD" and kind != "two-answers" else data
 

@@ -3,8 +3,3 @@
 An input is made from a valid document by mutations that know its words. A reader may refuse it by the errors that
 it documents, within the time and memory that its size allows; everything else is a finding.
 """
-
-from tests.fuzz.campaign import Campaign, Finding
-from tests.fuzz.readers import READERS, Reader
-
-__all__ = ["READERS", "Campaign", "Finding", "Reader"]

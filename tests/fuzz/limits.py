@@ -14,12 +14,10 @@ class Cost:
 
     Attributes:
         seconds: Of the processor, so a busy machine changes little.
-        bytes: Of memory beyond what was in use before, at the highest; None when it was not measured.
         error: What it raised.
     """
 
     seconds: float
-    bytes: int | None
     error: Exception | None
 
 
@@ -77,16 +75,16 @@ def timed(call: Callable[[], object], at_most: float) -> Cost:
             call()
     except Exception as raised:  # noqa: BLE001 - whether it may be raised is for the caller to say
         error = raised
-    return Cost(time.thread_time() - begun, None, error)
+    return Cost(time.thread_time() - begun, error)
 
 
-def weighed(call: Callable[[], object], at_most: float) -> Cost:
-    """Call something, and measure its memory; that takes several times as long."""
+def weighed(call: Callable[[], object], at_most: float) -> int:
+    """Call something, and return the bytes of memory that it took at the highest; that takes several times as long."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        cost = timed(call, at_most)
+        timed(call, at_most)
         _, highest = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return Cost(cost.seconds, highest - before, cost.error)
+    return highest - before

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
+from itertools import count, islice
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -192,7 +192,7 @@ def test_every_job_runs_once_and_no_more_at_a_time_than_there_are_slots(
     for ends_one in [*ends, *[True, False, False] * 50]:
         if ends_one and running:
             line.release(running.pop(0))
-        for organization, host, urgency in [job for job in [next(waiting, None)] if job is not None]:
+        for organization, host, urgency in islice(waiting, 1):
             added.append(number := next(numbers))
             line.add(number, Share(f"{organization}", f"{host}.example", urgency))
         key = line.choose()

@@ -272,6 +272,7 @@ async def test_signatures_that_are_refused_keep_nobody_from_a_copy(
         await staged(bench, asks("task:1"))
 
         assert (await staged(bench, asks("task:2", SAME_HOST))).state is JobState.CACHED
+        assert made.signature_failures == [], "they were asked for"
 
 
 @pytest.mark.looptime

@@ -183,10 +183,11 @@ def test_a_host_that_refuses_and_names_a_time_that_is_over_is_left_alone_all_the
     for _ in range(100):
         with pytest.raises(RateLimited) as limited:
             open_repository().fetch_manifest("1")
-        waits.append(limited.value.retry_after)
+        waits.append(limited.value.retry_after or 0.0)
 
     assert len(registry.requests) <= 2
-    assert waits[1:] == [pytest.approx(5.0, abs=5.0)] * 99
+    assert min(waits[1:]) > 0.0
+    assert max(waits[1:]) <= 10.0
 
 
 def test_P17_the_date_of_a_503_is_honoured(

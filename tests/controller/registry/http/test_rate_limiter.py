@@ -190,8 +190,11 @@ def test_a_connection_that_ends_goes_to_whoever_may_use_it() -> None:
             got.set()
 
     threads = [threading.Thread(target=wait, args=(each,), daemon=True) for each in (copy, other)]
-    for thread in threads:
+    waiting = vars(semaphore._condition)["_waiters"]
+    for count, thread in enumerate(threads, 1):
         thread.start()
+        while len(waiting) < count:
+            time.sleep(0.001)
     semaphore.release()
 
     assert got.wait(60.0)

@@ -60,8 +60,6 @@ class FailedBytesBudget:
 
     def add(self, organizations: frozenset[str], size: int, now: float) -> None:
         """Count the bytes of a copy that has failed, for all who asked for it; see `FailedBytes.added`."""
-        if not size:
-            return
         for name in organizations:
             self._organizations[name] = self._organizations.get(name, FailedBytes()).added(size, now)
             self._organizations.move_to_end(name)

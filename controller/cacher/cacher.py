@@ -93,6 +93,7 @@ class Cacher:
             if seconds is None:
                 self._credentials.forget(job_id)
                 self._requests.forget(job_id)
+                self._runner.forget(job_id)
                 self._queue.done(job_id)
             else:
                 self._queue.again(job_id, seconds)

@@ -65,8 +65,6 @@ class ContentLocks:
             domain: The trust domain of the source.
             transferred: Tells those that wait how far the copy has come.
         """
-        while any(each.domain is None for each in self._holders.get(content, ())):
-            await self._change(content)
         while (holder := self._same(content, domain)) is not None and await self._is_worth_waiting(
             content, holder
         ):
@@ -75,6 +73,7 @@ class ContentLocks:
             yield
 
     def _same(self, content: Digest, domain: str) -> _Holder | None:
+        """Find whom a copy may have to wait for: one of its domain, or whoever deletes the content."""
         return next((each for each in self._holders.get(content, ()) if each.domain in {domain, None}), None)
 
     async def _is_worth_waiting(self, content: Digest, holder: _Holder) -> bool:

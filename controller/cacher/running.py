@@ -63,10 +63,9 @@ class JobRunner:
         if not bindings:
             await self._save(job, JobState.FAILED, failure="not-wanted: the staging failed")
             return None
-        if (seconds := self._seconds_until_affordable(job, bindings)) > 0 and not self._requests.is_ordered(
-            job_id
-        ):
-            return await self._wait_for_budget(job, seconds)
+        seconds = self._failed_bytes.seconds_until_allowed(_payers(job, bindings), self._process.monotonic())
+        if seconds > 0 and not self._requests.is_ordered(job_id):
+            return await self._wait_for_budget(job, bindings, seconds)
         if self._credentials.are_missing(job):
             return await self._wait_for_credentials(job)
         if job.attempts >= MAX_ATTEMPTS:  # it ended the process each time, or was postponed until now
@@ -79,10 +78,13 @@ class JobRunner:
         """Put a job whose copy was interrupted back into the queue."""
         await self._save(job, JobState.QUEUED, failure="interrupted")
 
-    def _seconds_until_affordable(self, job: CacheJob, bindings: Sequence[Binding]) -> float:
-        return self._failed_bytes.seconds_until_allowed(_payers(job, bindings), self._process.monotonic())
+    def forget(self, job_id: JobId) -> None:
+        """Forget how a job that has ended came to its end."""
+        self._waits.pop(job_id, None)
+        self._spent.pop(job_id, None)
+        self._moved_in_vain.pop(job_id, None)
 
-    async def _wait_for_budget(self, job: CacheJob, seconds: float) -> float:
+    async def _wait_for_budget(self, job: CacheJob, bindings: Sequence[Binding], seconds: float) -> float:
         """Let a job wait whose organization has had too many bytes moved in vain; it uses up no attempt."""
         budget = self._failed_bytes.budget
         failure = (
@@ -97,8 +99,8 @@ class JobRunner:
                 retry_after_s=round(seconds, 1),
             )
         not_before = self._process.clock() + seconds
-        await self._save(job, JobState.QUEUED, attempts=job.attempts, not_before=not_before, failure=failure)
-        for binding in await self._bindings.list_bindings(job.job_id):
+        await self._save(job, JobState.QUEUED, not_before=not_before, failure=failure)
+        for binding in bindings:
             self._listeners.postponed(binding.app_guid)
         return seconds
 
@@ -108,6 +110,8 @@ class JobRunner:
         await self._charge(job, error.moved)
 
     async def _charge(self, job: CacheJob, size: int) -> None:
+        if not size:
+            return
         payers = _payers(job, await self._bindings.list_bindings(job.job_id))
         self._failed_bytes.add(payers, size, self._process.monotonic())
 
@@ -139,7 +143,6 @@ class JobRunner:
             log.exception("failed-to-cache-image", job=job.job_id, source_image=str(job.source))
             return await self._retry_or_fail(job, "internal-error: see the log", RETRY_PAUSE(job.attempts))
         await self._charge(job, -self._moved_in_vain.pop(job.job_id, 0))  # it was not in vain
-        self._forget(job)
         await self._report_cached(job, image, copied, self._process.monotonic() - started)
         return None
 
@@ -208,7 +211,7 @@ class JobRunner:
         if isinstance(error, RateLimited) or error.code in WAITED_FOR:
             # It says nothing about the copy: it uses up no attempt. A registry that names a time which is too
             # short is asked ever more seldom.
-            count = self._waits[job.job_id] = self._waits.pop(job.job_id, 0) + 1
+            count = self._waits[job.job_id] = self._waits.get(job.job_id, 0) + 1
             unnamed = RATE_LIMIT_PAUSE if isinstance(error, RateLimited) else 0.0
             named = unnamed if error.retry_after is None else error.retry_after
             seconds = max(named, RETRY_PAUSE(count))
@@ -244,14 +247,7 @@ class JobRunner:
         )
         return seconds
 
-    def _forget(self, job: CacheJob) -> None:
-        """Forget how a job that has ended came to its end."""
-        self._waits.pop(job.job_id, None)
-        self._spent.pop(job.job_id, None)
-        self._moved_in_vain.pop(job.job_id, None)
-
     async def _fail(self, job: CacheJob, failure: str) -> None:
-        self._forget(job)
         await self._save(job, JobState.FAILED, failure=failure)
         self._process.metrics.jobs.labels(outcome="failed").inc()
         log.error("failed-to-cache-image", job=job.job_id, source_image=str(job.source), reason=failure)

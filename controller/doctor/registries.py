@@ -90,8 +90,6 @@ def registry_advice(error: DockerCacheError, keys: RegistryKeys) -> str:
             return f"write {keys.tls.address} as image references do: host, and port if not 443, or docker.io"
         case Invalid(code=ErrorCode.BAD_AUTH_FILE):
             return "correct registry_auth_file"
-        case Denied(code=ErrorCode.REALM_REFUSED):
-            return "configure the registry to name a token server on its own host, with https"
         case Denied():
             return f"check {keys.login}"
         case RateLimited():
@@ -111,6 +109,11 @@ def _host_advice(error: DockerCacheError, keys: RegistryKeys) -> str | None:
             return f"add its network to {keys.prefix}.allowed_networks, if images may be copied from it"
         case ErrorCode.ORIGIN_REFUSED:
             return f"name the host in {keys.prefix}.other_hosts, if it belongs to this registry"
+        case ErrorCode.REALM_REFUSED:
+            return (
+                "let the registry name a token server with https, on its own host or on one that "
+                f"{keys.prefix}.other_hosts names"
+            )
         case _:
             return None
 

@@ -44,7 +44,7 @@ class ProgressMeter:
 
     @contextmanager
     def telling_errors(self) -> Iterator[None]:
-        """Note in the error that ends the block how many bytes were moved until then, with or without success."""
+        """Note in the error that ends the block how many bytes were moved until then."""
         try:
             yield
         except DockerCacheError as error:

@@ -130,6 +130,7 @@ class RegistryCopy(BaseEngine):
         self, context: CopyContext, image: ResolvedImage, state: TargetState, reader: Reader | None
     ) -> CopiedImage:
         cancellation, private = context.cancellation, context.target.image
+        meter = context.meter
 
         def read() -> CopyContents:
             contents = self._read_kept(context, image.platform_digest) if state.is_bad else None
@@ -147,7 +148,7 @@ class RegistryCopy(BaseEngine):
         began_own = state in {TargetState.EMPTY, TargetState.OWN}
 
         def owns_target() -> bool:
-            return began_own and not context.meter.has_company
+            return began_own and not meter.has_company
 
         possession = Possession(context.source, reader, holders, owns_target=owns_target)
         context = replace(context, possession=possession)

@@ -7,7 +7,7 @@ from reconcile.bindings import is_own, is_staging_known, known_copy
 from reconcile.decide_on_copy import restore
 from reconcile.errors import ErrorCode
 from reconcile.instances import failure_of_pull, is_any_running
-from reconcile.lrps import DesiredLrp
+from reconcile.lrps import DesiredLrp, organization_of
 from reconcile.migration_choice import RETRY_FAILED_AFTER, still_counts, strategy_of
 from reconcile.observed import FormerCopy, Observed, Rules
 from reconcile.policy import UnseenStagings
@@ -196,5 +196,5 @@ def request_of_lrp(
         opted_in=confirmed is not None and confirmed.opted_in,
         is_ordered=observed.order is not None,
         content=content,
-        organization_guid=lrp.metric_tags.get("organization_id", ""),
+        organization_guid=organization_of(lrp),
     )

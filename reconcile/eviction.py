@@ -247,7 +247,8 @@ class UsageSurvey:
 
 def _name_of(address: str) -> str:
     """Return the host of an address without its port, which may be spelled in several ways."""
-    return canonical_host(address).rpartition("]")[0] or canonical_host(address).partition(":")[0]
+    host = canonical_host(address)
+    return host.rpartition("]")[0] or host.partition(":")[0]
 
 
 def _requested_by(staged: StagedCopy) -> str:

@@ -19,9 +19,7 @@ from reconcile.reasons import Reason
 from reconcile.records import CacheRequest, JobState, requester_of_lrp
 from reconcile.references import ImageReference, parse_image_reference
 from reconcile.trust import Reader
-from tests.controller.cacher.test_cacher import Bench, Registries, digest, open_bench, store
-
-__all__ = ["store"]
+from tests.controller.cacher.bench import Bench, Registries, digest, open_bench
 
 pytestmark = pytest.mark.looptime
 

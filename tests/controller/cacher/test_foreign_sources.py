@@ -22,15 +22,13 @@ from reconcile.lrps import AppGuid, Credentials, Secret
 from reconcile.reasons import Reason
 from reconcile.records import CacheJob, CacheRequest, JobState
 from reconcile.references import CacheRepositories, parse_digest, parse_image_reference
-from tests.controller.cacher.test_cacher import Bench, open_bench, store
-from tests.controller.cacher.test_cacher import Registries as NoRegistries
+from tests.controller.cacher.bench import Bench, open_bench
+from tests.controller.cacher.bench import Registries as NoRegistries
 from tests.simulators import images
 from tests.simulators import registry as registries
 from tests.simulators.images import Blob, Image
 from tests.simulators.registry import Cut, Meanwhile, RegistrySimulator, Stall, WithHeaders
 from tests.simulators.registry.store import StoredManifest
-
-__all__ = ["store"]
 
 SECRET = images.image([images.layer(90_000, "secret"), images.layer(20_000, "base")])
 OTHER = images.image([images.layer(50_000, "other")])

@@ -12,18 +12,7 @@ from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, JobState
 from reconcile.references import CacheRepositories, ImageReference
 from reconcile.trust import Reader
-from tests.controller.cacher.test_cacher import (
-    CACHE,
-    SOURCE,
-    Bench,
-    Registries,
-    digest,
-    open_bench,
-    request,
-    store,
-)
-
-__all__ = ["store"]
+from tests.controller.cacher.bench import CACHE, SOURCE, Bench, Registries, digest, open_bench, request
 
 OLD = CacheRepositories("old.example:5000")
 CONTENT = digest("one")

@@ -10,19 +10,7 @@ from reconcile.errors import NotFound
 from reconcile.lrps import AppGuid
 from reconcile.records import CacheJob, CacheRequest, JobState
 from reconcile.references import parse_image_reference
-from tests.controller.cacher.test_cacher import (
-    APP,
-    SOURCE,
-    Bench,
-    Registries,
-    digest,
-    open_bench,
-    private,
-    request,
-    store,
-)
-
-__all__ = ["store"]
+from tests.controller.cacher.bench import APP, SOURCE, Bench, Registries, digest, open_bench, private, request
 
 PINNED = SOURCE.at(digest("one"))
 ANOTHER_APP = AppGuid("app-2")

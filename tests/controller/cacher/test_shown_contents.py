@@ -15,18 +15,7 @@ from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, CacheRequest, JobState
 from reconcile.references import Digest, ImageReference, parse_image_reference
 from reconcile.trust import ContentProof, ShareContent
-from tests.controller.cacher.test_cacher import (
-    SOURCE,
-    Bench,
-    Registries,
-    digest,
-    open_bench,
-    private,
-    request,
-    store,
-)
-
-__all__ = ["store"]
+from tests.controller.cacher.bench import SOURCE, Bench, Registries, digest, open_bench, private, request
 
 ELSEWHERE = parse_image_reference("evil.example/any/thing:1")
 SAME_HOST = parse_image_reference("registry.example.com/other/app:1")

@@ -6,6 +6,7 @@ never waits for a transaction that holds the term.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.schema import CreateTable
@@ -18,7 +19,11 @@ ROW = 1
 """The ID of the row in each table."""
 
 _metadata = MetaData()
-_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+_OPTIONS: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
 
 terms = Table(
     "leadership",

@@ -115,7 +115,8 @@ class LockRow:
         now, state = self._clock(), (row["owner"], row["renewals"])
         if self._seen is None or (self._seen.owner, self._seen.renewals) != state:
             self._seen = _Seen(*state, now)
-        return now - self._seen.at >= max(self._ttl, row["ttl_ms"] / 1000)
+        ttl: float = max(self._ttl, row["ttl_ms"] / 1000)
+        return now - self._seen.at >= ttl
 
     def _free(self, connection: Connection) -> None:
         row = _read(connection, locking=True)

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
+import structlog
 
 from controller.locket.attempts import until_answered
 from controller.locket.connections import Connections, KeepAlive, LocketTls, open_connections
 from controller.locket.locket_errors import error_from_status, no_answer
 from protos.locket import locket_pb2 as pb
 from reconcile.errors import NotFound
+
+log = structlog.get_logger(scope="locket")
 
 _TYPE = "lock"
 
@@ -80,17 +83,19 @@ class LocketClient:
         return HeldLock(answer.resource.owner, answer.resource.value)
 
     async def _call(self, method: str, request: object, key: str, limit: float) -> Any:
-        request_id = str(uuid.uuid4())  # Locket writes it into its log
-        call = f"{method} of {key} at {self.address} (request {request_id})"
+        request_uuid = str(uuid.uuid4())  # Locket writes it into its log
+        call = f"{method} of {key} at {self.address}"
 
         async def attempt() -> Any:
             async with self._connections.borrow() as stub:
                 try:
                     return await getattr(stub, method)(
-                        request, timeout=limit, metadata=(("uuid", request_id),)
+                        request, timeout=limit, metadata=(("uuid", request_uuid),)
                     )
                 except grpc.aio.AioRpcError as error:
-                    raise error_from_status(error, call=call) from error
+                    failure = error_from_status(error, call=call)
+                    log.debug("attempt-failed", request_uuid=request_uuid, error=str(failure))
+                    raise failure from error
 
         return await until_answered(
             attempt, limit=limit, patience=limit / 2, late=lambda: no_answer(limit, call=call)

@@ -4,7 +4,8 @@ Source: cloudfoundry/locket locket_client.go; gRPC core's channel arguments (grp
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Connections:
         self, address: str, files: FileValue[grpc.ChannelCredentials], keep_alive: KeepAlive
     ) -> None:
         self.address = address
-        self._files, self._options = files, _options(keep_alive)
+        self._files, self._options = files, channel_options(keep_alive)
         self._idle: _Connection | None = None
         # A thread of its own: copies may keep the others busy.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="locket-files")
@@ -134,14 +135,22 @@ async def open_connections(address: str, tls: LocketTls, keep_alive: KeepAlive) 
     Raises:
         Invalid: The files are not a CA certificate, and a certificate with its key.
     """
-    connections = Connections(address, await asyncio.to_thread(_follow, tls), keep_alive)
+    connections = Connections(address, await asyncio.to_thread(follow_files, tls), keep_alive)
     try:
         yield connections
     finally:
         await connections.close()
 
 
-def _follow(tls: LocketTls) -> FileValue[grpc.ChannelCredentials]:
+def follow_files(
+    tls: LocketTls, *, clock: Callable[[], float] = time.monotonic
+) -> FileValue[grpc.ChannelCredentials]:
+    """Make credentials of the files, and follow them; blocks.
+
+    Raises:
+        Invalid: The files are not a CA certificate, and a certificate with its key.
+    """
+
     def make() -> grpc.ChannelCredentials:
         # gRPC would take files that do not fit, and then fail without a word on why.
         client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
@@ -151,10 +160,11 @@ def _follow(tls: LocketTls) -> FileValue[grpc.ChannelCredentials]:
             certificate_chain=tls.cert_file.read_bytes(),
         )
 
-    return FileValue((tls.ca_cert_file, tls.cert_file, tls.key_file), make)
+    return FileValue((tls.ca_cert_file, tls.cert_file, tls.key_file), make, clock=clock)
 
 
-def _options(keep_alive: KeepAlive) -> list[tuple[str, Any]]:
+def channel_options(keep_alive: KeepAlive) -> list[tuple[str, Any]]:
+    """List what a channel to Locket is opened with."""
     options: list[tuple[str, Any]] = [
         ("grpc.primary_user_agent", "diego-docker-cache"),
         ("grpc.max_receive_message_length", MAX_MESSAGE),

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.store.sql import SqlRecords
+from tests.stores import open_store
 
 
 @pytest.fixture

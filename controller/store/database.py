@@ -66,8 +66,8 @@ class Database:
         return await self._submit(self._writer, lambda: self.transact(work))
 
     async def write_unfenced(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work of the lock itself, which writes without being asked whether it still may."""
-        return await self._submit(self._writer, lambda: self._transact(self._engine, work))
+        """Run a unit of work as `transact_unfenced` does, in the writer's thread."""
+        return await self._submit(self._writer, lambda: self.transact_unfenced(work))
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write, in the calling thread."""
@@ -81,6 +81,13 @@ class Database:
             return result
 
         return self._transact(self._engine, fenced)
+
+    def transact_unfenced(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work of the lock itself, in the calling thread.
+
+        Nobody asks whether it may still write, and on a server it waits for no other unit of work.
+        """
+        return self._transact(self._engine, work)
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         try:

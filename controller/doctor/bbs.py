@@ -1,7 +1,7 @@
 """Checks the BBS with the calls that the daemon makes: a ping, the cells, both event streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from controller.bbs.client import BbsClient, open_bbs
@@ -73,15 +73,15 @@ def judge_cells(cells: Sequence[Cell]) -> Finding:
     return ok(CELLS, f"{takers} of {len(cells)} registered cells run Docker images")
 
 
-def judge_stores(stores: Collection[StoreId], own: StoreId | None) -> Iterator[Finding]:
+def judge_stores(stores: frozenset[StoreId], own: frozenset[StoreId] | None) -> Iterator[Finding]:
     """Report other stores than this one with which daemons work on the BBS, or have in the last two minutes.
 
     Args:
         stores: Those whose markers are fresh.
-        own: The id of this store; None where it is not known.
+        own: The id of this store, if it has one; None where it is not known, so that one of them may be it.
     """
-    others = sorted({*stores} - {own})
-    if others:
+    others = sorted(stores if own is None else stores - own)
+    if len(others) > (own is None):
         text = f"a daemon with another store works on this BBS: {', '.join(others)}"
         advice = (
             "stop it, or let both use one database; until two minutes after its end this daemon stands by"

@@ -42,15 +42,18 @@ def recorded_registries(url: str) -> dict[str, int]:
     return {}
 
 
-def find_store_id(url: str) -> StoreId | None:
-    """Read the id of a store; None where there is no store yet, or none that can be read now; blocks."""
-    path = path_from_url(url)
-    if path is None or not is_there(path):
-        return None
-    with suppress(DockerCacheError), open_snapshot(path) as connection:
-        check_current(connection, str(path))
-        row = connection.execute("SELECT value FROM settings WHERE name = ?", [STORE_ID]).fetchone()
-        return None if row is None else StoreId(row[0])
+def find_store_id(url: str) -> frozenset[StoreId] | None:
+    """Read the id of a store, which a new one has not; None where it cannot be read; blocks."""
+    with suppress(DockerCacheError):
+        path = path_from_url(url)
+        if path is None:
+            return None
+        if not is_there(path):
+            return frozenset()
+        with open_snapshot(path) as connection:
+            check_current(connection, str(path))
+            rows = connection.execute("SELECT value FROM settings WHERE name = ?", [STORE_ID])
+            return frozenset(StoreId(value) for (value,) in rows)
     return None
 
 

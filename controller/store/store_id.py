@@ -2,9 +2,10 @@
 
 from uuid import uuid4
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from controller.store.tables import settings
+from controller.store.upsert import insert_missing
 from reconcile.store_markers import StoreId
 
 STORE_ID = "store_id"
@@ -13,9 +14,8 @@ STORE_ID = "store_id"
 
 def ensure_store_id(connection: Connection) -> StoreId:
     """Read the store's id, or make one for a store that has none yet."""
-    found = connection.scalar(select(settings.c.value).where(settings.c.name == STORE_ID))
-    if found is not None:
+    chosen = select(settings.c.value).where(settings.c.name == STORE_ID)
+    if (found := connection.scalar(chosen)) is not None:
         return StoreId(found)
-    made = str(uuid4())
-    connection.execute(insert(settings).values(name=STORE_ID, value=made))
-    return StoreId(made)
+    insert_missing(connection, settings, [{"name": STORE_ID, "value": str(uuid4())}])
+    return StoreId(connection.execute(chosen).scalar_one())

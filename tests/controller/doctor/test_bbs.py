@@ -12,7 +12,6 @@ import pytest
 from controller.doctor.bbs import check_bbs, check_events, judge_cells
 from controller.doctor.diagnosis import Check, run_check
 from controller.doctor.findings import Level
-from controller.store.opening import open_store
 from reconcile.lrps import Cell
 from reconcile.store_markers import marker_of
 from tests.conftest import PassTime
@@ -23,6 +22,7 @@ from tests.simulators.bbs.faults import Fault
 from tests.simulators.bbs.state import upsert_domain
 from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.certificates import Authority, Certificates
+from tests.stores import open_store
 
 
 @pytest.fixture
@@ -213,3 +213,17 @@ async def test_without_a_database_every_store_is_another_one(bbs: Bbs, settings:
     found = await all_of(check_bbs(await config_of(settings)))
 
     assert found[-1].check == "other-stores"
+
+
+async def test_a_database_that_cannot_be_read_may_be_the_one_that_is_marked(
+    bbs: Bbs, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "cache.db").write_bytes(b"this is no database" * 100)
+    config = await config_of(settings)
+    checks = []
+    for _ in range(2):
+        upsert_domain(bbs.state, f"docker-cache-store-{uuid4()}", 120)
+        checks.append([each.check for each in await all_of(check_bbs(config))])
+
+    assert checks == [["bbs", "cells"], ["bbs", "cells", "other-stores"]]

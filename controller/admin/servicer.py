@@ -16,6 +16,7 @@ from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
 from controller.admin.grpc_status import BadRequest, details_of, status_of
+from controller.admin.leadership import ServedDependencies, add_position
 from controller.admin.planner import PlanCriteria
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
@@ -44,13 +45,22 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Servicer(AdminServicer):
     """The calls of the admin API."""
 
-    def __init__(self, dependencies: AdminDependencies) -> None:
-        self._dependencies = dependencies
+    def __init__(self, served: ServedDependencies) -> None:
+        self._served = served
+
+    @property
+    def _dependencies(self) -> AdminDependencies:
+        """What the calls reach; an instance that is not active refuses the call."""
+        return self._served.require()
 
     async def Status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         """Report what the daemon is doing as a whole."""
         async with _answering(context):
-            return await queries.status(self._dependencies)
+            if not self._served.are_open:
+                return self._served.standby_status()
+            answer = await queries.status(self._dependencies)
+            add_position(answer, self._served.standing.position)
+            return answer
 
     async def ListCachedImages(
         self, request: pb.ListCachedImagesRequest, context: Context
@@ -211,10 +221,10 @@ class Servicer(AdminServicer):
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other, and repair them where that is asked for."""
-        copies, process = self._dependencies.copies, self._dependencies.daemon.process
         names = [without_login(name) for name in request.images[:100]]
         arguments = {"images": names, **({"repair": True} if request.repair else {})}
         async with self._changing(context, "Verify", arguments):
+            copies, process = self._dependencies.copies, self._dependencies.daemon.process
             if request.images:
                 images = await copies.find(request.images)
             else:
@@ -282,9 +292,9 @@ class Servicer(AdminServicer):
         """
         outcome = "internal-error"
         async with _answering(context):
-            caller = caller_of(context)
+            caller, audit = caller_of(context), self._dependencies.stored.audit
             if call in _LONG:
-                await self._dependencies.stored.audit.note(caller, call, arguments, "begun")
+                await audit.note(caller, call, arguments, "begun")
             try:
                 yield
                 outcome = "done"
@@ -295,7 +305,7 @@ class Servicer(AdminServicer):
                 outcome = "interrupted"
                 raise
             finally:
-                await asyncio.shield(self._dependencies.stored.audit.note(caller, call, arguments, outcome))
+                await asyncio.shield(audit.note(caller, call, arguments, outcome))
 
 
 @asynccontextmanager

@@ -35,6 +35,8 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
     "admin_client_key_file": f"{_CERTS}/admin/client.key",
     "admin_server_name": "docker-cache.service.cf.internal",
     "metrics_address": "127.0.0.1:17091",
+    "uuid": "3a1f0c9e-5d52-4f7e-9d1b-0c6a5f3d2e11",
+    "healthcheck_address": "127.0.0.1:17092",
     "bbs_address": "https://bbs.service.cf.internal:8889",
     "bbs_ca_cert_file": f"{_CERTS}/bbs/ca.crt",
     "bbs_client_cert_file": f"{_CERTS}/bbs/client.crt",

@@ -7,7 +7,6 @@ with its key; `controller.preflight` then tries the files that it names.
 from controller.config.admin import AdminConfig
 from controller.config.descriptions import descriptions_of
 from controller.config.example import example
-from controller.config.leadership import LeadershipConfig
 from controller.config.loading import load_config
 from controller.config.model import Config
 from controller.config.sections import (
@@ -27,7 +26,6 @@ __all__ = [
     "ConfigError",
     "FairSharesConfig",
     "FormerRegistryConfig",
-    "LeadershipConfig",
     "RegistryConfig",
     "RunningRuleConfig",
     "SourceRegistryConfig",

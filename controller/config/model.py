@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from controller.config.admin import AdminConfig
 from controller.config.cell_address import MAX_NAME, why_cells_refuse
-from controller.config.leadership import LeadershipConfig
+from controller.config.locking import LockConfig
 from controller.config.sections import (
     FairSharesConfig,
     FormerRegistryConfig,
@@ -35,13 +35,16 @@ _WIDE_V4, _WIDE_V6 = 16, 48
 """Lengths of prefixes below which a network holds more than one registry's hosts."""
 
 
-class Config(AdminConfig, LeadershipConfig):
+class Config(LockConfig, AdminConfig):
     """The values of a config file."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
     """Lowest level of the log lines that the daemon writes."""
     metrics_address: Address | None = None
     """Address at which a scraper reads metrics, "host:port". When it is absent, no metrics are served."""
+    healthcheck_address: Address | None = None
+    """Address at which /ping answers with status 200 while the process lives, and /ready while it is
+    the active instance, "host:port". When it is absent, neither is served."""
     start_paused: bool = False
     """Whether the daemon is paused when it starts with a new database. While it is paused, it copies and
     migrates only what an operator asks for, such as by applying a plan; `resume` ends the pause."""

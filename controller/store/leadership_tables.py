@@ -59,12 +59,12 @@ _FIRST = {
 def prepare(database: Database, table: Table) -> None:
     """Create a table with its row where they are missing; several processes may do so at the same time."""
     try:
-        if database.transact(_has_row(table)):
+        if database.transact_unfenced(_has_row(table)):
             return
     except Invalid:  # there is no such table
         _unless_others_do(database, lambda connection: _create(connection, table))
     _unless_others_do(database, lambda connection: _insert(connection, table))
-    if not database.transact(_has_row(table)):
+    if not database.transact_unfenced(_has_row(table)):
         raise Invalid("store", "leadership", f"{database.name}: the row of the table {table.name} is missing")
 
 
@@ -84,6 +84,6 @@ def _insert(connection: Connection, table: Table) -> None:
 
 def _unless_others_do(database: Database, work: Callable[[Connection], None]) -> None:
     try:
-        database.transact(work)
+        database.transact_unfenced(work)
     except (Conflict, Invalid):  # another process was faster; what is still missing then is found at once
         return

@@ -93,7 +93,7 @@ class LockRow:
         if not self._is_prepared:
             prepare(self._database, locks)
             self._is_prepared = True
-        return self._database.transact(work)
+        return self._database.transact_unfenced(work)
 
     def _take(self, connection: Connection, note: HolderNote) -> None:
         if self._is_released:

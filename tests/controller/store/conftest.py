@@ -8,8 +8,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.store.database import Database, database_at
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.store.sql import SqlRecords
+from tests.stores import open_store
 
 
 @pytest.fixture

@@ -1,15 +1,21 @@
 """Answers for an instance that stands by: who is active, and nothing else."""
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isinf
+from typing import Any
 
 from controller import __version__
 from controller.admin.dependencies import AdminDependencies
 from controller.leadership.standing import Position, Standing
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Denied, ErrorCode
+
+CLOSE_WITHIN = 1.0
+"""Seconds that calls have to end when the daemon stops."""
 
 
 @dataclass(slots=True)
@@ -22,6 +28,7 @@ class ServedDependencies:
         dependencies: Of the calls; None while this instance stands by, or takes over.
         started_at: When the process started, in UTC seconds since 1970.
         listeners: Are told whether all calls are answered, when that changes.
+        calls: Those under way.
     """
 
     standing: Standing
@@ -29,6 +36,7 @@ class ServedDependencies:
     dependencies: AdminDependencies | None = None
     started_at: float = field(default_factory=time.time)
     listeners: list[Callable[[bool], Awaitable[None]]] = field(default_factory=list)
+    calls: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     async def open(self, dependencies: AdminDependencies) -> None:
         """Answer all calls from now on."""
@@ -37,10 +45,29 @@ class ServedDependencies:
             await listener(True)
 
     async def close(self) -> None:
-        """Answer only what a standby answers."""
+        """Answer only what a standby answers; calls under way get some time to end, and are ended then."""
         self.dependencies = None
         for listener in self.listeners:
             await listener(False)
+        if not self.calls:
+            return
+        _, late = await asyncio.wait(self.calls, timeout=CLOSE_WITHIN)
+        for call in late:
+            call.cancel()
+        if late:
+            await asyncio.wait(late, timeout=CLOSE_WITHIN)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Count the task that runs the block as a call under way."""
+        call = asyncio.current_task()
+        if call is None:
+            raise AssertionError("calls are answered in tasks")
+        self.calls.add(call)
+        try:
+            yield
+        finally:
+            self.calls.discard(call)
 
     @property
     def are_open(self) -> bool:

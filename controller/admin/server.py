@@ -17,7 +17,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from controller.admin.leadership import ServedDependencies
+from controller.admin.leadership import CLOSE_WITHIN, ServedDependencies
 from controller.admin.servicer import Servicer
 from controller.file_values import FileValue
 from controller.transport import client_tls
@@ -36,9 +36,6 @@ MAX_MESSAGE = 4 * 1024 * 1024
 
 MAX_CONNECTIONS = 256
 """At a time; further ones are closed at once. A command has one."""
-
-CLOSE_WITHIN = 1.0
-"""Seconds that calls have to end when the daemon stops."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -54,9 +55,14 @@ class Leadership:
 
     async def wait(self) -> None:
         """Return when this process is active; without a lock that is at once."""
-        if self._election is not None:
-            self.standing.reach("it waits for the lock")
+        if self._election is None:
+            return
+        self.standing.reach("it waits for the lock")
+        try:
             await self._election.wait()
+        except asyncio.CancelledError:
+            await self._election.release()  # an attempt may have taken it
+            raise
 
     async def take(self) -> None:
         """Become active, or be refused because another process is.
@@ -96,9 +102,9 @@ class Leadership:
             yield
             return
         block = asyncio.current_task()
-        keeping = asyncio.ensure_future(self._election.keep())
+        keeping: asyncio.Future[Any] = asyncio.ensure_future(self._election.keep())
 
-        def end_block(kept: "asyncio.Future[None]") -> None:
+        def end_block(kept: "asyncio.Future[Any]") -> None:
             if not kept.cancelled() and block is not None:
                 on_loss()
                 block.cancel()

@@ -34,6 +34,7 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
     "admin_client_cert_file": f"{_CERTS}/admin/client.crt",
     "admin_client_key_file": f"{_CERTS}/admin/client.key",
     "admin_server_name": "docker-cache.service.cf.internal",
+    "uuid": "3a1f9d2c-7b1e-4c0f-9d55-0f6f3f1c2a7e",
     "locket_address": "locket.service.cf.internal:8891",
     "locket_ca_cert_file": f"{_CERTS}/bbs/ca.crt",
     "locket_client_cert_file": f"{_CERTS}/bbs/client.crt",

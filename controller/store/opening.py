@@ -24,6 +24,7 @@ from controller.store.lock import hold_lock
 from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
+from controller.store.paging import SqlPages
 from controller.store.restoring import Restored, complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
@@ -46,6 +47,7 @@ class Store:
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
+    pages: SqlPages
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
@@ -106,6 +108,7 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         _journal(database, cipher),
         sources,
         SqlOperations(database),
+        SqlPages(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlContentProofs(database),

@@ -29,8 +29,9 @@ from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.recorded_registries import advice_about, others
-from controller.store.opening import Store, open_store
-from controller.store.restoring import Restored
+from controller.store.location import location_from_url
+from controller.store.opening import Store, open_database, open_store
+from controller.store.restored import Restored
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe
 from reconcile.errors import DockerCacheError
@@ -130,9 +131,9 @@ async def _open_resources(
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
         key = None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
-        store = await stack.enter_async_context(
-            open_store(config.database_url, journal_key=key, run_id=run_id)
-        )
+        location = await asyncio.to_thread(location_from_url, config.database_url)
+        database = await stack.enter_async_context(open_database(location, run_id=run_id))
+        store = await open_store(database, journal_key=key)
         for exposed in await asyncio.to_thread(exposed_files, config):
             log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
         if store.restored is not None:

@@ -7,7 +7,7 @@ take a connection from a call. When the files of mutual TLS change, new connecti
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,9 @@ from reconcile.errors import ErrorCode, Invalid
 
 Tls = ssl.SSLContext | FileValue[ssl.SSLContext]
 """A context, or one that follows its files."""
+
+SocketOption = tuple[int, int, int]
+"""Level, name and value."""
 
 CONNECT_TIMEOUT = 5.0  # seconds, for all addresses of a name together
 IDLE_CONNECTIONS = 32  # as many as may be open: a handshake costs more than the call
@@ -70,29 +73,50 @@ def client_tls_from_files(ca_file: Path, *, cert_file: Path, key_file: Path) -> 
     return FileValue((ca_file, cert_file, key_file), make)
 
 
-def open_calls(base_url: str, *, tls: Tls, timeout: float) -> httpx.AsyncClient:
-    """Open a client for calls.
+def open_calls(
+    base_url: str, *, tls: Tls, timeout: float, unacknowledged: float | None = None
+) -> httpx.AsyncClient:
+    """Open a client for calls, which tries every address of the host name in turn.
 
-    The timeout, in seconds, starts again with each piece that is sent or received; the caller limits the
-    total time of a call. The client tries every address of the host name in turn.
+    Args:
+        base_url: Of the server.
+        tls: See there.
+        timeout: Seconds; it starts again with each piece that is sent or received, and the caller limits the
+            total time of a call.
+        unacknowledged: Seconds after which the kernel drops what it has sent and the peer's has not
+            confirmed. Without it the kernel delivers a request minutes later, when a network is whole again,
+            although the caller, or even this process, has ended meanwhile. None leaves it at that.
     """
     limits = httpx.Limits(
         max_connections=32, max_keepalive_connections=IDLE_CONNECTIONS, keepalive_expiry=IDLE_EXPIRY
     )
     timeouts = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
-    return _client(base_url, tls=tls, limits=limits, timeouts=timeouts)
+    dropped = () if unacknowledged is None else (_drop_after(unacknowledged),)
+    return _client(base_url, tls=tls, limits=limits, timeouts=timeouts, options=(*KEEP_ALIVE, *dropped))
+
+
+def _drop_after(seconds: float) -> SocketOption:
+    return socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(seconds * 1000))
 
 
 def open_streams(base_url: str, *, tls: Tls) -> httpx.AsyncClient:
     """Open a client for event streams, which may be silent forever once they are open."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return _client(base_url, tls=tls, limits=limits, timeouts=httpx.Timeout(CONNECT_TIMEOUT, read=None))
+    timeouts = httpx.Timeout(CONNECT_TIMEOUT, read=None)
+    return _client(base_url, tls=tls, limits=limits, timeouts=timeouts, options=KEEP_ALIVE)
 
 
-def _client(base_url: str, *, tls: Tls, limits: httpx.Limits, timeouts: httpx.Timeout) -> httpx.AsyncClient:
+def _client(
+    base_url: str,
+    *,
+    tls: Tls,
+    limits: httpx.Limits,
+    timeouts: httpx.Timeout,
+    options: Sequence[SocketOption],
+) -> httpx.AsyncClient:
     def connect(context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(
-            verify=context, limits=limits, trust_env=False, socket_options=KEEP_ALIVE
+            verify=context, limits=limits, trust_env=False, socket_options=options
         )
 
     return httpx.AsyncClient(

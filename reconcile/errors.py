@@ -90,6 +90,12 @@ class ErrorCode(StrEnum):
     TOO_MANY_REQUESTS = "TOOMANYREQUESTS"
     UNSUPPORTED = "UNSUPPORTED"
 
+    # Leadership
+    LOCK_HELD = "lock-held"
+    """Another instance holds the lock."""
+    NOT_ACTIVE = "not-active"
+    """This process is not the active instance, or not any more."""
+
     # Store
     DATABASE_MISSING = "database-missing"
     SCHEMA_FOREIGN = "schema-foreign"
@@ -114,7 +120,7 @@ class DockerCacheError(Exception):
     """A call to another system failed.
 
     Attributes:
-        system: "bbs", "registry", "docker", "image", "store" or "config".
+        system: "bbs", "registry", "docker", "image", "store", "config" or "leadership".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator, of at most 1024 characters; never holds credentials.
         moved: Bytes that were moved for a copy before it failed.
@@ -150,6 +156,13 @@ class Unavailable(DockerCacheError):
 @dataclass(eq=False)
 class RateLimited(Unavailable):
     """429: later, and not at once, since each try spends quota."""
+
+
+class LeaseLost(Unavailable):
+    """Another instance may be active: nothing was done, and this process must not do it later either."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("leadership", ErrorCode.NOT_ACTIVE, why, may_have_happened=False)
 
 
 class NotFound(DockerCacheError):

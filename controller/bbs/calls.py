@@ -1,5 +1,9 @@
 """Makes requests to the BBS over HTTP, with time limits, and retries those that only read.
 
+A call that may change something asks whether this process still may, at the last moment before its bytes go
+out: the BBS has no conditional write, and the call may have waited for a connection or a handshake since it
+was decided on.
+
 Whether a desire, a remove or an update had an effect is unknown when its response was lost: the caller
 must observe again and then decide.
 
@@ -7,10 +11,10 @@ Source: cloudfoundry/bbs client.go and handlers/middleware.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -29,6 +33,9 @@ from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
 
 PROTOBUF = "application/x-protobuf"
+_SENDING = frozenset({"http11.send_request_headers.started", "http11.send_request_body.started"})
+"""What httpcore tells before it writes each part of a request; the BBS acts when it has the whole body."""
+
 MAX_BODY = 256 * 1024 * 1024  # bytes of a response that is read as a whole
 
 M = TypeVar("M", bound=Message)
@@ -44,20 +51,38 @@ def retrying() -> AsyncRetrying:
     )
 
 
+def always() -> None:
+    """Let every call be made: there is no other process."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calls:
     """Makes calls through one connection pool.
 
     Attributes:
         timeout: Seconds that one attempt may take, from its start to the last byte.
+        check_active: Raises `LeaseLost` when this process must not change anything any more.
     """
 
     http: httpx.AsyncClient
     timeout: float
+    check_active: Callable[[], None] = always
 
     async def call(self, path: str, *, request: Message) -> None:
-        """Make a call that may change something, with one attempt; its response holds at most an error."""
-        await self._attempt(self._request(path, request), TaskLifecycleResponse)
+        """Make a call that may change something, with one attempt; its response holds at most an error.
+
+        Raises:
+            LeaseLost: This process is not the active one, and the call was not made.
+        """
+        self.check_active()
+        changing = self._request(path, request)
+        changing.extensions["trace"] = self._check_before_sending
+        await self._attempt(changing, TaskLifecycleResponse)
+
+    async def _check_before_sending(self, event: str, _: dict[str, Any]) -> None:
+        """Take httpcore's word of what it does next; what is raised here breaks off the request."""
+        if event in _SENDING:
+            self.check_active()
 
     async def read(self, path: str, *, answer: type[M], request: Message | None = None) -> M:
         """Make a call that changes nothing, with retries."""

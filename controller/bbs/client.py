@@ -6,14 +6,14 @@ is tried.
 Source: cloudfoundry/bbs routes.go and client.go.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from controller.bbs import canaries, messages
 from controller.bbs.address import check_address
 from controller.bbs.bbs_errors import SYSTEM
-from controller.bbs.calls import Calls
+from controller.bbs.calls import Calls, always
 from controller.bbs.listing import Listing
 from controller.bbs.streams import Streams
 from controller.bbs.text import texts_of
@@ -239,20 +239,29 @@ class BbsClient:
 
 
 @asynccontextmanager
-async def open_bbs(address: str, *, tls: Tls, timeout: float = DEFAULT_TIMEOUT) -> AsyncIterator[BbsClient]:
+async def open_bbs(
+    address: str,
+    *,
+    tls: Tls,
+    timeout: float = DEFAULT_TIMEOUT,
+    check_active: Callable[[], None] = always,
+    unacknowledged: float | None = None,
+) -> AsyncIterator[BbsClient]:
     """Open a client; nothing is sent yet.
 
     Args:
         address: "https://host:port"; the server's certificate must hold the host name.
         tls: See `controller.transport`.
         timeout: Seconds that one attempt of a call may take.
+        check_active: Raises `LeaseLost` when this process must not change anything any more.
+        unacknowledged: See `controller.transport.open_calls`.
 
     Raises:
         Invalid: The address is not a plain https URL.
     """
     check_address(address)
     async with (
-        open_calls(address, tls=tls, timeout=timeout) as calls,
+        open_calls(address, tls=tls, timeout=timeout, unacknowledged=unacknowledged) as calls,
         open_streams(address, tls=tls) as streams,
     ):
-        yield BbsClient(Calls(calls, timeout), Streams(streams, timeout))
+        yield BbsClient(Calls(calls, timeout, check_active), Streams(streams, timeout))

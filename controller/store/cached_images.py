@@ -3,8 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, RowMapping, bindparam, delete, func, insert, or_, select, update
 
 from controller.store import proofs
 from controller.store.tables import (
@@ -14,6 +13,7 @@ from controller.store.tables import (
     pending_verifications,
     reservations,
 )
+from controller.store.upsert import insert_missing, insert_or_update
 from reconcile.errors import Conflict, NotFound
 from reconcile.foreign_text import reason_text
 from reconcile.records import CachedImage
@@ -239,25 +239,17 @@ def keep(
         connection.execute(delete(copy_checks).where(copy_checks.c.cache_guid == image.cache_guid))
     if before is None and proof is None:
         proofs.add_unknown_attempt(connection, image.platform_digest)
-    connection.execute(
-        insert(images)
-        .values(first | known_again)
-        .on_conflict_do_update(index_elements=[images.c.cache_guid], set_=known_again)
-    )
+    insert_or_update(connection, images, [first | known_again], changed=known_again)
     mark_for_verification(connection, image.cache_guid, image.needs_verification_since)
     rows = [{"digest": str(blob), "cache_guid": image.cache_guid} for blob in held]
-    if rows:
-        connection.execute(insert(blobs).on_conflict_do_nothing(), rows)
+    insert_missing(connection, blobs, rows)
     if proof is not None:
         proofs.save(connection, proof)
 
 
 def _reserve(connection: Connection, platform_digest: Digest, proposal: CacheGuid) -> CacheGuid:
-    connection.execute(
-        insert(reservations)
-        .values(cache_guid=proposal, platform_digest=str(platform_digest))
-        .on_conflict_do_nothing()
-    )
+    row = {"cache_guid": proposal, "platform_digest": str(platform_digest)}
+    insert_missing(connection, reservations, [row])
     guid = find_guid(connection, platform_digest)
     if guid is None:  # the proposal belongs to something else
         raise _other_content(proposal, platform_digest)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from sqlalchemy import Connection, RowMapping, select
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import cached_images
 from controller.store.database import Database
 from controller.store.tables import copy_checks, images
+from controller.store.upsert import insert_or_update
 from reconcile.foreign_text import reason_text
 from reconcile.records import CopyCheck
 from reconcile.references import CacheGuid
@@ -48,10 +48,8 @@ class SqlCopyChecks:
             if cached_images.find(connection, check.cache_guid) is None:
                 return
             row = asdict(check) | {"unused_since": 0.0, "missing": reason_text(check.missing)}
-            seen = {name: value for name, value in row.items() if name not in {"unused_since", "noted_at"}}
-            saved = insert(copy_checks).values(row)
-            connection.execute(
-                saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=seen)
+            insert_or_update(
+                connection, copy_checks, [row], changed=row.keys() - {"unused_since", "noted_at"}
             )
 
         await self._database.write(save)
@@ -62,12 +60,7 @@ class SqlCopyChecks:
         def mark(connection: Connection) -> None:
             known = set(connection.scalars(select(images.c.cache_guid)))
             rows = [asdict(CopyCheck(guid, unused_since=at)) for guid, at in since.items() if guid in known]
-            saved = insert(copy_checks)
-            update = {"unused_since": saved.excluded.unused_since}
-            if rows:
-                connection.execute(
-                    saved.on_conflict_do_update(index_elements=[copy_checks.c.cache_guid], set_=update), rows
-                )
+            insert_or_update(connection, copy_checks, rows, changed=["unused_since"])
 
         await self._database.write(mark)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from sqlalchemy import Connection, func, not_, select
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import cached_images, tables
 from controller.store.database import Database
+from controller.store.upsert import insert_or_update
 from reconcile.records import CachedImage, CopyCheck, is_of_app
 from reconcile.references import CacheGuid, Digest, Rootfs, source_from_rootfs
 
@@ -53,10 +53,8 @@ class SqlCopyNotes:
         def mark(connection: Connection) -> bool:
             if cached_images.find(connection, cache_guid) is None:
                 return False
-            saved = insert(_checks).values(asdict(CopyCheck(cache_guid, noted_at=at)))
-            connection.execute(
-                saved.on_conflict_do_update(index_elements=[_checks.c.cache_guid], set_={"noted_at": at})
-            )
+            row = asdict(CopyCheck(cache_guid, noted_at=at))
+            insert_or_update(connection, _checks, [row], changed=["noted_at"])
             return True
 
         return await self._database.write(mark)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from controller.store.connections import connect_in_memory, connect_to_write
+from controller.store.restored import Restored
 from controller.store.sql_errors import store_error
 from reconcile.errors import Unavailable
 
@@ -29,11 +30,21 @@ class Database:
     Attributes:
         name: The file, for messages.
         is_durable: Whether it outlives the process: not in memory.
+        path: The file; None for a database in memory.
+        restored: The backup that was put in its place when it was opened; None where none waited.
+        fence: Called at the beginning of each transaction that writes, in that transaction; what it raises
+            ends it. It holds what must not change before the commit. None where nobody else may write.
+        before_commit: Called when a transaction that writes is about to be committed; what it raises rolls
+            it back.
     """
 
-    def __init__(self, engine: Engine, name: str, *, is_durable: bool) -> None:
+    def __init__(self, engine: Engine, name: str, *, path: Path | None = None) -> None:
         self.name = name
-        self.is_durable = is_durable
+        self.path = path
+        self.restored: Restored | None = None
+        self.is_durable = is_durable = path is not None
+        self.fence: Callable[[Connection], None] | None = None
+        self.before_commit: Callable[[], None] | None = None
         self._engine = engine
         self._reading = engine.execution_options(begin="BEGIN")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -45,7 +56,7 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that only reads, on one snapshot."""
-        return await self._submit(self._reader, lambda: self.transact(work, engine=self._reading))
+        return await self._submit(self._reader, lambda: self._transact(self._reading, work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write; it is committed when this returns, rolled back when it raises.
@@ -54,10 +65,33 @@ class Database:
         """
         return await self._submit(self._writer, lambda: self.transact(work))
 
-    def transact(self, work: Callable[[Connection], T], *, engine: Engine | None = None) -> T:
-        """Run a unit of work in the calling thread."""
+    async def write_unfenced(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work as `transact_unfenced` does, in the writer's thread."""
+        return await self._submit(self._writer, lambda: self.transact_unfenced(work))
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that may write, in the calling thread."""
+
+        def fenced(connection: Connection) -> T:
+            if self.fence is not None:
+                self.fence(connection)
+            result = work(connection)
+            if self.before_commit is not None:
+                self.before_commit()
+            return result
+
+        return self._transact(self._engine, fenced)
+
+    def transact_unfenced(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work of the lock itself, in the calling thread.
+
+        Nobody asks whether it may still write, and on a server it waits for no other unit of work.
+        """
+        return self._transact(self._engine, work)
+
+    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         try:
-            with (engine or self._engine).begin() as connection:
+            with engine.begin() as connection:
                 return work(connection)
         except DBAPIError as error:
             raise store_error(error.orig or error, self.name) from error
@@ -94,7 +128,7 @@ async def to_the_end(call: asyncio.Future[T]) -> T:
 def database_in_memory() -> Database:
     """Open an empty database that lives as long as this object."""
     engine = create_engine("sqlite://", hide_parameters=True, creator=connect_in_memory, poolclass=StaticPool)
-    return Database(_with_transactions(engine), "the database in memory", is_durable=False)
+    return Database(_with_transactions(engine), "the database in memory")
 
 
 def database_at(path: Path) -> Database:
@@ -110,7 +144,7 @@ def database_at(path: Path) -> Database:
         poolclass=QueuePool,
         pool_size=2,
     )
-    return Database(_with_transactions(engine), str(path), is_durable=True)
+    return Database(_with_transactions(engine), str(path), path=path)
 
 
 def _with_transactions(engine: Engine) -> Engine:

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from sqlalchemy import Connection, RowMapping, exists, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import bindings, cached_images, tables
+from controller.store.upsert import insert_new
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.foreign_text import reason_text
 from reconcile.reasons import reason_from_text
@@ -94,7 +94,7 @@ def add(connection: Connection, job: CacheJob, binding: Binding) -> None:
             f"{binding.requester} is bound to {binding.job_id}, not {job.job_id}",
         )
     _require_image(connection, job)
-    if not connection.execute(insert(_jobs).values(_row(job)).on_conflict_do_nothing()).rowcount:
+    if not insert_new(connection, _jobs, _row(job)):
         raise Conflict("store", "job-exists", f"job {job.job_id} exists already")
     bindings.save(connection, binding)
 

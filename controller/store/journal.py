@@ -7,11 +7,11 @@ an older key has encrypted.
 
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection, RowMapping, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
 from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from controller.store.tables import migrations
+from controller.store.upsert import insert_or_update
 from reconcile.errors import Invalid
 from reconcile.foreign_text import reason_text
 from reconcile.lrps import ProcessGuid
@@ -123,8 +123,7 @@ class SqlJournal:
             "renews_login": migration.renews_login,
             "way_back": way_back and self._cipher.encrypt(bytes_from_pull(way_back)),
         }
-        key = [migrations.c.process_guid]
-        connection.execute(insert(migrations).values(row).on_conflict_do_update(index_elements=key, set_=row))
+        insert_or_update(connection, migrations, [row])
 
     def _migration(self, row: RowMapping) -> Migration:
         process_guid = ProcessGuid(row["process_guid"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from reconcile.errors import Invalid
@@ -9,6 +10,26 @@ from reconcile.errors import Invalid
 _URL = re.compile(r"(?P<driver>[\w+]+)://(?P<host>[^/?]*)(/(?P<path>[^?]*))?(\?(?P<options>.*))?", re.DOTALL)
 _DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
 _HINT = "write sqlite:////absolute/path/of/file.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the database is.
+
+    Attributes:
+        path: Of a SQLite file; None for a database in memory.
+    """
+
+    path: Path | None = None
+
+
+def location_from_url(url: str) -> Location:
+    """Parse a database URL.
+
+    Raises:
+        Invalid: `database-url` or `database-unsupported`, without the URL, which may hold a password.
+    """
+    return Location(path_from_url(url))
 
 
 def path_from_url(url: str) -> Path | None:

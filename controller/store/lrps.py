@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store import tables
+from controller.store.upsert import insert_or_update
 from reconcile.foreign_text import reason_text
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason, reason_from_text
@@ -57,9 +57,7 @@ def save(connection: Connection, record: LrpRecord) -> None:
         "detail": reason_text(record.detail),
         "updated_at": record.updated_at,
     }
-    connection.execute(
-        insert(_lrps).values(row).on_conflict_do_update(index_elements=[_lrps.c.process_guid], set_=row)
-    )
+    insert_or_update(connection, _lrps, [row])
 
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
 from controller.store.tables import settings
+from controller.store.upsert import insert_or_update
 from reconcile.copying_ports import OpenUpload
 from reconcile.errors import Invalid
 from reconcile.references import parse_image_reference
@@ -38,8 +38,7 @@ class SqlOpenUploads:
             await self._database.write(lambda connection: connection.execute(dropped))
             return
         row = {"name": _NAME, "value": self._cipher.encrypt(json.dumps(rows).encode()).decode()}
-        saved = insert(settings).values(row).on_conflict_do_update(index_elements=[settings.c.name], set_=row)
-        await self._database.write(lambda connection: connection.execute(saved))
+        await self._database.write(lambda connection: insert_or_update(connection, settings, [row]))
 
     async def list_uploads(self) -> tuple[OpenUpload, ...]:
         """List what was kept; nothing where none of the keys decrypts it."""

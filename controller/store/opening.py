@@ -1,4 +1,4 @@
-"""Opens the store for the daemon alone, at this version's schema."""
+"""Connects to the database for the daemon alone, and opens the store in it at this version's schema."""
 
 import asyncio
 import hmac
@@ -19,13 +19,14 @@ from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
-from controller.store.location import path_from_url, prepare_directory, prepare_file
+from controller.store.location import Location, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
 from controller.store.paging import SqlPages
-from controller.store.restoring import Restored, complete_restore
+from controller.store.restored import Restored
+from controller.store.restoring import complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
@@ -59,25 +60,39 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(url: str, *, journal_key: bytes | None, run_id: str) -> AsyncIterator[Store]:
-    """Open the store for this process alone, at this version's schema, until the block ends.
+async def open_database(location: Location, *, run_id: str) -> AsyncIterator[Database]:
+    """Connect to the database until the block ends; its schema is not looked at.
+
+    A file is held by this process alone from here on, and a backup that waits beside it is put in its place.
 
     Args:
-        url: `sqlite:////path/of/file.db`, or `sqlite://` for a database in memory.
-        journal_key: Fernet keys, separated by white space; None keeps the journal in memory.
+        location: Of the database.
         run_id: Names this process in the lock file.
 
     Raises:
         Conflict: `store-in-use`: another process holds it.
-        Invalid: `database-url`, `database-unsupported`, `database-path`, `no-wal`, `journal-key`,
-            `schema-newer` or `schema-foreign`.
+        Invalid: `database-path` or `no-wal`.
         Unavailable: The file is locked or its disk is full.
     """
     resources = ExitStack()
     try:
-        yield await _in_thread(partial(_open, resources, url, journal_key, run_id))
+        yield await _in_thread(partial(_connect, resources, location, run_id))
     finally:
         await _in_thread(resources.close)
+
+
+async def open_store(database: Database, *, journal_key: bytes | None) -> Store:
+    """Bring the schema of a database to this version's, and open its records.
+
+    Args:
+        database: Open as long as the store is used.
+        journal_key: Fernet keys, separated by white space; None keeps the journal in memory.
+
+    Raises:
+        Invalid: `journal-key`, `schema-newer` or `schema-foreign`.
+        Unavailable: The file is locked or its disk is full.
+    """
+    return await _in_thread(partial(_open, database, journal_key))
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
@@ -85,9 +100,8 @@ async def _in_thread(call: Callable[[], T]) -> T:
     return await to_the_end(asyncio.get_running_loop().run_in_executor(None, call))
 
 
-def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str) -> Store:
-    cipher = None if journal_key is None else cipher_from_key(journal_key)
-    path, restored = path_from_url(url), None
+def _connect(resources: ExitStack, location: Location, run_id: str) -> Database:
+    path = location.path
     if path is None:
         database = database_in_memory()
     else:
@@ -96,7 +110,13 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         restored = complete_restore(path)
         prepare_file(path)
         database = database_at(path)
+        database.restored = restored
     resources.callback(database.close)
+    return database
+
+
+def _open(database: Database, journal_key: bytes | None) -> Store:
+    cipher = None if journal_key is None else cipher_from_key(journal_key)
     database.transact(partial(migrate, name=database.name))
     login_keys = _login_keys(journal_key)
     if journal_key is None:
@@ -115,8 +135,8 @@ def _open(resources: ExitStack, url: str, journal_key: bytes | None, run_id: str
         login_keys,
         Sealing(database, journal_key),
         SqlOpenUploads(database, cipher),
-        path,
-        restored,
+        database.path,
+        database.restored,
     )
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 
 from controller.store.database import Database
 from controller.store.tables import audit, pins, settings
+from controller.store.upsert import insert_missing, insert_or_update
 from reconcile.foreign_text import cut, reason_text
 from reconcile.lrps import AppGuid
 from reconcile.records import AuditEntry
@@ -36,8 +36,7 @@ class SqlOperations:
     async def save_paused(self, *, is_paused: bool) -> None:
         """Save whether the daemon is paused."""
         row = {"name": _PAUSED, "value": "true" if is_paused else "false"}
-        saved = insert(settings).values(row).on_conflict_do_update(index_elements=[settings.c.name], set_=row)
-        await self._database.write(lambda connection: connection.execute(saved))
+        await self._database.write(lambda connection: insert_or_update(connection, settings, [row]))
 
     async def list_pins(self) -> frozenset[AppGuid]:
         """List the apps that are pinned to their sources."""
@@ -47,9 +46,7 @@ class SqlOperations:
     async def pin(self, app_guids: Iterable[AppGuid]) -> None:
         """Pin apps to their sources."""
         rows = [{"app_guid": guid} for guid in app_guids]
-        saved = insert(pins).on_conflict_do_nothing()
-        if rows:
-            await self._database.write(lambda connection: connection.execute(saved, rows))
+        await self._database.write(lambda connection: insert_missing(connection, pins, rows))
 
     async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Unpin apps, so that they are migrated again."""

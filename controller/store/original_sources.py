@@ -11,10 +11,10 @@ from typing import Any
 
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection, RowMapping, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from controller.store.database import Database
 from controller.store.tables import original_sources
+from controller.store.upsert import insert_or_update
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.migrations import OriginalSource
 from reconcile.references import CacheGuid, Rootfs
@@ -66,9 +66,7 @@ class SqlOriginalSources:
             "needs_credentials": original_source.needs_credentials,
             "credentials": self._sealed(original_source),
         }
-        saved = insert(original_sources).values(row)
-        key = [original_sources.c.process_guid]
-        connection.execute(saved.on_conflict_do_update(index_elements=key, set_=row))
+        insert_or_update(connection, original_sources, [row])
 
     def _find(self, connection: Connection, process_guid: ProcessGuid) -> OriginalSource | None:
         return self._find_many(connection, (process_guid,)).get(process_guid)

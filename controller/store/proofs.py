@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from controller.store.tables import content_proofs, copy_attempts, images, index_contents, reservations
+from controller.store.upsert import insert_missing
 from reconcile.references import Digest, parse_digest
 from reconcile.trust import (
     NO_LOGIN,
@@ -139,7 +139,7 @@ def add_unknown_attempt(connection: Connection, platform_digest: Digest) -> None
 
 def _add_attempt(connection: Connection, platform_digest: Digest, domain: str, login: str) -> None:
     row = {"platform_digest": str(platform_digest), "domain": domain, "login": login}
-    connection.execute(insert(_attempts).values(row).on_conflict_do_nothing())
+    insert_missing(connection, _attempts, [row])
 
 
 def list_sources(

@@ -19,13 +19,13 @@ import shutil
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from controller.store.backup import drop_marks, read_marks
 from controller.store.connections import connect_to_write, open_snapshot
 from controller.store.database import database_at
+from controller.store.restored import Restored
 from controller.store.schema import check_migratable, revision_of
 from controller.store.schema_upgrade import migrate
 from controller.store.sql_errors import store_error
@@ -41,23 +41,6 @@ _DISTRUST = (
     "SELECT platform_digest, ?, ? FROM reservations"
 )
 """Who has brought something to the repositories of copies since the backup is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """A backup that is in place of the database.
-
-    Attributes:
-        replaced: The file of the database that it replaced; None where there was none.
-        resumed: LRPs with a migration under way, which goes on.
-        dropped: LRPs whose migration was under way in the backup, and is none any more.
-        problem: Why the replaced database could not be read; empty when it could.
-    """
-
-    replaced: Path | None
-    resumed: tuple[ProcessGuid, ...] = ()
-    dropped: tuple[ProcessGuid, ...] = ()
-    problem: str = ""
 
 
 def prepare_restore(backup: Path, database: Path, *, stamp: str, registries: Collection[str]) -> Path:

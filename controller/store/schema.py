@@ -4,6 +4,7 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 
+from controller.store import leadership_tables
 from reconcile.errors import ErrorCode, Invalid
 
 VERSIONS = Path(__file__).with_name("schema_versions")
@@ -21,7 +22,7 @@ def check_migratable(connection: sqlite3.Connection, name: str) -> None:
     revision = revision_of(connection)
     if revision is not None:
         _refuse_unknown(revision, name)
-    elif _tables(connection):
+    elif _tables(connection) - leadership_tables.NAMES:
         raise Invalid(
             "store",
             ErrorCode.SCHEMA_FOREIGN,

@@ -42,3 +42,12 @@ def store_error(error: BaseException, name: str) -> DockerCacheError:
             return Invalid("store", code, f"{name} {advice}")
     kind = Conflict if isinstance(error, sqlite3.IntegrityError) else Invalid
     return kind("store", code, f"{name}: {one_line(str(error))}")
+
+
+def is_duplicate(error: BaseException | None) -> bool:
+    """Whether a driver refused a row because a unique value of it is there already."""
+    return (
+        getattr(error, "sqlite_errorname", "") in {"SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE"}
+        or getattr(error, "sqlstate", "") == "23505"  # PostgreSQL
+        or (getattr(error, "args", ()) or (None,))[0] == 1062  # MySQL
+    )

@@ -32,7 +32,7 @@ from controller.lrp_index import LrpIndex
 from controller.process import Process
 from controller.registry.http.settings import RegistrySettings
 from controller.registry.registries import Registries
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.workqueue import WorkQueue
 from hack.bench.copying import registries
 from reconcile.failed_bytes import FailedBytesBudget
@@ -43,6 +43,7 @@ from reconcile.records import CacheRequest, JobId, JobState
 from reconcile.references import CacheRepositories, parse_image_reference
 from reconcile.trust import ShareContent, Sharing
 from tests.simulators import images
+from tests.stores import open_store
 
 TENANTS = ("one", "two", "three", "four")
 MB = 1_000_000

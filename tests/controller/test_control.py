@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from controller.control import OperatorControl, is_over
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal
 from reconcile.orders import Order
 from reconcile.reasons import AppState, Reason
+from tests.stores import open_store
 
 PROCESS, OTHER = ProcessGuid("p-1"), ProcessGuid("p-2")
 APP, SECOND = AppGuid("app-1"), AppGuid("app-2")

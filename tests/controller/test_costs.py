@@ -24,7 +24,7 @@ from controller.control import OperatorControl
 from controller.health import HealthStates
 from controller.process import Process
 from controller.progress import Progress
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.transport import client_tls
 from controller.workqueue import WorkQueue
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey
@@ -53,6 +53,7 @@ from tests.simulators.cell import SimulatedCell, TaskResult
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
+from tests.stores import open_store
 
 CACHE_ADDRESS = "cache.example:8080"
 FROM_CACHE = f"docker://{CACHE_ADDRESS}/"

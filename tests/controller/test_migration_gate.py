@@ -9,7 +9,6 @@ from controller.event_cache import LrpEventCache
 from controller.login_renewal import UPDATES_A_SECOND
 from controller.metrics import Metrics
 from controller.migration_gate import GateDependencies, MigrationGate
-from controller.store.opening import open_store
 from controller.workqueue import WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
@@ -22,6 +21,7 @@ from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 from reconcile.start_failures import StartFailure
 from tests.reconcile.test_decide import IMAGE, LRP, RULES
+from tests.stores import open_store
 
 pytestmark = pytest.mark.looptime
 

@@ -21,7 +21,7 @@ from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.process import Process
 from controller.reconciler import Reconciler
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.transport import client_tls
 from controller.verifier import CopyVerifier
 from controller.workqueue import WorkQueue
@@ -48,6 +48,7 @@ from tests.simulators.cell import SimulatedCell
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
+from tests.stores import open_store
 
 CACHE = CacheRepositories("cache.example:8080")
 CONTENT = Digest("sha256", "c" * 64)

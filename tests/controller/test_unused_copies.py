@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from controller.process import Process
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.unused_copies import ASKED_FOR, UnusedCopies, UsageSources
 from reconcile.errors import Unavailable
 from reconcile.eviction import EvictionDecision, EvictionVerdict
@@ -26,6 +26,7 @@ from reconcile.records import CachedImage, JobState, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories, Rootfs
 from tests.controller.store.samples import SOURCE, binding, digest, image, job, migration
 from tests.reconcile.test_decide import LRP
+from tests.stores import open_store
 
 CACHE = CacheRepositories("cache.example:8080")
 GRACE = 600.0

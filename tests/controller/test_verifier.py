@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.verifier import CopyVerifier
 from reconcile.errors import Invalid
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 from tests.controller.store.samples import digest, image
+from tests.stores import open_store
 
 CACHE = CacheRepositories("cache.example:8080")
 

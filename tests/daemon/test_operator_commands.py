@@ -9,7 +9,6 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.admin.admin_client import open_client
-from controller.store.opening import open_store
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from tests.controller.store.test_original_sources import PRIVATE
 from tests.daemon.environment import Environment, open_environment, until
@@ -18,6 +17,7 @@ from tests.simulators import images
 from tests.simulators.bbs import Version
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
+from tests.stores import open_store
 
 WRONG_USAGE = 3
 REFUSED = 4

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.admin.audit import MAX_ARGUMENT_CHARACTERS, Audit
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.errors import Unavailable
 from reconcile.records import AuditEntry
+from tests.stores import open_store
 
 NOW = 1_800_000_000.0
 

@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.admin.copies import Copies, CopyDependencies, CopyStatus, ReadBackResult
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.eviction import (
     CopyUser,
@@ -22,6 +22,7 @@ from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
 from tests.controller.store.samples import digest, image
+from tests.stores import open_store
 
 CACHE = CacheRepositories("cache.example:8080")
 CONTENT, BLOBS = digest(9), (digest(50), digest(51))

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.admin.survey import LrpListing, Survey, SurveyCounts, SurveyDependencies, SurveyedLrp
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.actions import CacheImage, Skip
 from reconcile.decide import decide
 from reconcile.errors import Invalid
@@ -52,6 +52,7 @@ from reconcile.references import (
     source_from_rootfs,
 )
 from reconcile.selection import Selection
+from tests.stores import open_store
 
 NOW = 1_800_000_000.0
 CACHE = CacheRepositories("cache.example:8080")

@@ -11,13 +11,14 @@ from controller.admin import queries
 from controller.admin.dependencies import AdminDependencies
 from controller.admin.grpc_status import BadRequest
 from controller.admin.pages import token_from_key
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from protos.admin import admin_pb2 as pb
 from reconcile.errors import Invalid
 from reconcile.lrps import TaskGuid
 from reconcile.records import AuditEntry, JobId, JobState, requester_of_task
 from reconcile.references import CacheRepositories, parse_image_reference
 from tests.controller.store.samples import binding, digest, image, job
+from tests.stores import open_store
 
 COUNT = 12
 """Records of each kind; three in a row are of the same moment."""

@@ -8,13 +8,13 @@ import ssl
 import pytest
 
 from controller.bbs.client import open_bbs
-from controller.transport import client_tls
+from controller.transport import client_tls, open_calls
 from protos.bbs.desired_lrp_requests_pb2 import DesireLRPRequest
 from protos.bbs.domain_pb2 import DomainsResponse, UpsertDomainRequest
 from protos.bbs.error_pb2 import Error
 from protos.bbs.ping_pb2 import PingResponse
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
-from reconcile.errors import Denied, DockerCacheError, Invalid, NotFound, RateLimited, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Invalid, LeaseLost, NotFound, RateLimited, Unavailable
 from reconcile.lrps import ProcessGuid, Pull
 from reconcile.references import Rootfs
 from tests.conftest import PassTime
@@ -314,3 +314,78 @@ async def test_a_cancelled_call_gives_its_connection_back(
         await bbs.ping()
 
     assert [request.connection for request in peer.requests] == [1, 2]
+
+
+class Leases:
+    """Lets some questions pass, and refuses all later ones."""
+
+    def __init__(self, passing: int) -> None:
+        self.left = passing
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise LeaseLost("another instance is active")
+
+
+@pytest.mark.parametrize("passing", [0, 1])
+async def test_a_process_that_is_not_active_any_more_sends_no_byte_of_a_change(
+    passing: int, server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    """It may have been active when the call was made, and not any more after the handshake."""
+    lease = Leases(passing)
+    async with (
+        serve(server_tls, [PONG]) as peer,
+        open_bbs(peer.address, tls=tls, check_active=lease.check) as bbs,
+    ):
+        with pytest.raises(LeaseLost):
+            await bbs.remove_desired_lrp(ProcessGuid("app"))
+        await bbs.ping()  # reading is harmless
+
+    assert [request.path for request in peer.requests] == ["/v1/ping"]
+
+
+async def test_a_change_whose_lease_ends_before_its_body_is_sent_has_no_effect(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    lease = Leases(2)
+    async with (
+        serve(server_tls, [answer()]) as peer,
+        open_bbs(peer.address, tls=tls, check_active=lease.check) as bbs,
+    ):
+        with pytest.raises(LeaseLost):
+            await bbs.upsert_domain("docker-cache-bridge", ttl=120)
+
+    assert not [request for request in peer.requests if request.body]
+
+
+async def test_a_change_of_the_active_process_is_sent_on_a_connection_that_is_kept(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    lease = Leases(6)
+    async with (
+        serve(server_tls, [answer(), answer(), PONG]) as peer,
+        open_bbs(peer.address, tls=tls, check_active=lease.check) as bbs,
+    ):
+        await bbs.upsert_domain("docker-cache-bridge", ttl=120)
+        await bbs.upsert_domain("docker-cache-bridge", ttl=120)
+        with pytest.raises(LeaseLost):
+            await bbs.upsert_domain("docker-cache-bridge", ttl=120)
+        await bbs.ping()
+
+    assert len(peer.requests) == 3
+    assert {request.connection for request in peer.requests} == {1}
+
+
+async def test_what_the_bbs_did_not_confirm_in_time_is_dropped(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    """A network that is whole again must not deliver what a process sent that is not active any more."""
+    async with (
+        serve(server_tls, [PONG]) as peer,
+        open_calls(peer.address, tls=tls, timeout=5.0, unacknowledged=2.5) as calls,
+        calls.stream("POST", "/v1/ping") as response,
+    ):
+        connection = response.extensions["network_stream"].get_extra_info("socket")
+
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2500

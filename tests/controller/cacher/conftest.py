@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from tests.controller.cacher.bench import Bench, Registries, open_bench
+from tests.stores import open_store
 
 
 @pytest.fixture

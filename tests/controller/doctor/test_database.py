@@ -11,10 +11,10 @@ from cryptography.fernet import Fernet
 
 from controller.doctor.database import LEAST_FREE, check_database, judge_space
 from controller.doctor.findings import Finding, Level
-from controller.store.opening import open_store
 from tests.controller.doctor.conftest import Settings, all_of, config_of, levels, the_one
 from tests.controller.store.test_lock import other_holder
 from tests.controller.store.test_original_sources import PRIVATE
+from tests.stores import open_store
 
 
 async def look(settings: Settings) -> list[Finding]:

@@ -10,8 +10,8 @@ from controller.config import Config
 from controller.doctor.files import check_files
 from controller.doctor.findings import Level
 from controller.exposed_files import exposed_files
-from controller.store.opening import open_store
 from tests.controller.doctor.conftest import Settings, all_of, config_of
+from tests.stores import open_store
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from controller.notes import AdoptedCopy, Adoption, AdoptionDependencies, AdoptionStatus
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.errors import Conflict, Invalid, Unavailable
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.migrations import OriginalSource
@@ -22,6 +22,7 @@ from reconcile.references import (
     rootfs_from_image_text,
 )
 from tests.controller.store.samples import digest, image
+from tests.stores import open_store
 
 NOW = 1_900_000_000.0
 CACHE = CacheRepositories("cache.example:8080")

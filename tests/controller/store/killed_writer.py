@@ -15,9 +15,10 @@ from dataclasses import replace
 
 from sqlalchemy import Engine, event
 
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.records import JobState
 from tests.controller.store.samples import binding, digest, image, job, migration
+from tests.stores import open_store
 
 
 def die_at(count: int) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 
 from controller.store.backup import Backup, BackupMarks, back_up
 from controller.store.database import database_at
-from controller.store.opening import open_store
-from controller.store.restoring import Restored, cancel_restore, complete_restore, prepare_restore
+from controller.store.restored import Restored
+from controller.store.restoring import cancel_restore, complete_restore, prepare_restore
 from reconcile.copying_ports import TargetState
 from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
@@ -27,6 +27,7 @@ from reconcile.references import CacheGuid, Rootfs
 from reconcile.trust import Reader, TrustDomain
 from tests.controller.store.samples import digest, image, lrp_record, migration
 from tests.controller.store.test_schema import upgrade
+from tests.stores import open_store
 
 KEY = Fernet.generate_key()
 REGISTRY = "registry.internal:5000"

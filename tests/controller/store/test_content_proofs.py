@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from controller.store import jobs
 from controller.store.database import database_in_memory
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.store.proofs import MOST_PROOFS, find, list_sources
 from controller.store.schema_upgrade import migrate
 from reconcile.copying_ports import TargetState
@@ -35,6 +35,7 @@ from tests.controller.store.samples import (
     job,
 )
 from tests.controller.store.test_schema import upgrade
+from tests.stores import open_store
 
 CONTENT = digest(60)
 BLOBS = (digest(50), digest(51))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.store.journal import MemoryJournal, SqlJournal
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from reconcile.errors import Invalid
 from reconcile.lrps import (
@@ -34,6 +34,7 @@ from tests.controller.store.samples import (
     migration,
     turned_back_migration,
 )
+from tests.stores import open_store
 
 texts = st.text(max_size=8)
 tags = st.dictionaries(texts, texts, max_size=3)

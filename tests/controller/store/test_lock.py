@@ -13,8 +13,8 @@ import pytest
 
 from controller.store.inspection import check_database, check_schema
 from controller.store.lock import find_holder, hold_lock
-from controller.store.opening import open_store
 from reconcile.errors import Conflict, Invalid
+from tests.stores import open_store
 
 HOLD = """
 import sys

@@ -12,9 +12,9 @@ import pytest
 from controller.store.connections import open_snapshot
 from controller.store.database import database_at
 from controller.store.inspection import check_database, check_schema
-from controller.store.opening import open_store
 from reconcile.errors import Invalid, Unavailable
 from tests.controller.store.samples import binding, digest, job, lrp_record
+from tests.stores import open_store
 
 NOBODY = 65534
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from controller.store.database import Database, database_in_memory
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.store.operations import KEPT_ENTRIES, SqlOperations
 from controller.store.sql import SqlRecords
 from controller.store.tables import audit, metadata
@@ -19,6 +19,7 @@ from reconcile.records import AuditEntry, CachedImage, JobId, JobState, requeste
 from reconcile.references import CacheGuid, parse_image_reference
 from reconcile.trust import BlobHolder
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
+from tests.stores import open_store
 
 ONE, TWO = AppGuid("app-1"), AppGuid("app-2")
 BLOBS = (digest(50), digest(51))

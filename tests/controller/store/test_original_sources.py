@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.migrations import OriginalSource
 from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import MARKER_PASSWORD, lrp_record
+from tests.stores import open_store
 
 GUID = ProcessGuid("process-1")
 PRIVATE = OriginalSource(

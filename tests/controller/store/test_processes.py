@@ -15,12 +15,13 @@ from cryptography.fernet import Fernet
 
 from controller.store import cached_images
 from controller.store.database import database_at
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.lrps import ProcessGuid
 from reconcile.records import JobId, JobState
 from reconcile.references import parse_digest
 from tests.controller.store.reserving import CONTENTS
 from tests.controller.store.samples import digest
+from tests.stores import open_store
 
 pytestmark = pytest.mark.usefixtures("servers")
 

@@ -19,7 +19,6 @@ from controller.store import schema_versions
 from controller.store.database import database_in_memory
 from controller.store.inspection import check_database, check_schema
 from controller.store.journal import SqlJournal
-from controller.store.opening import open_store
 from controller.store.originals import bytes_from_lrp
 from controller.store.schema import head, known
 from controller.store.schema_upgrade import migrate
@@ -28,6 +27,7 @@ from reconcile.errors import Invalid
 from reconcile.migrations import Goal, Phase, Strategy
 from reconcile.reasons import Reason
 from tests.controller.store.samples import migration
+from tests.stores import open_store
 
 
 def schema(connection: Connection) -> set[str]:

@@ -12,13 +12,14 @@ from sqlalchemy import LargeBinary
 
 from controller.store.cipher import sealed_by, signing_keys
 from controller.store.key_uses import SEALED_COLUMNS, KeyUses, count_key_uses
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.store.sealing import SEALED, SealedAnew
 from controller.store.tables import IS_SEALED, metadata
 from reconcile.errors import Invalid
 from reconcile.lrps import ProcessGuid
 from tests.controller.store.samples import migration, turned_back_migration
 from tests.controller.store.test_original_sources import PRIVATE
+from tests.stores import open_store
 
 OLD, OLDER, NEW = (Fernet.generate_key() for _ in range(3))
 

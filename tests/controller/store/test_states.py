@@ -8,12 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from reconcile.errors import Conflict, NotFound
 from reconcile.records import JOB_CHANGES, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid
 from reconcile.trust import BlobHolder
 from tests.controller.store.samples import binding, digest, image, job
+from tests.stores import open_store
 
 names = st.sampled_from(["a", "b", "c"])
 contents = st.integers(60, 62)

@@ -15,7 +15,7 @@ from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
-from controller.store.opening import Store, open_store
+from controller.store.opening import Store
 from controller.watcher import Watcher, WatcherDependencies
 from controller.watcher.sweep import FIRST_REQUEST_PAUSE, RECHECK_INTERVAL
 from controller.workqueue import WorkQueue
@@ -53,6 +53,7 @@ from reconcile.references import Rootfs
 from reconcile.stop_requests import StopRequests
 from tests.reconcile.test_decide import GUID, LRP, PROCESS, RULES
 from tests.reconcile.test_staging import staging_task
+from tests.stores import open_store
 
 pytestmark = pytest.mark.looptime
 

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import NoReturn
 
 import structlog
@@ -210,6 +210,7 @@ async def _run_loops(
             loops.create_task(until_stopped, name="signals")
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
+            loops.create_task(_run_forever(running.failures.run()), name="failures")
             loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
             loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
             loops.create_task(_run_forever(running.certificates.run()), name="certificates")
@@ -238,6 +239,8 @@ async def _run_loops(
     finally:
         running.close()
         await reconciler.desire_removed_lrps()
+        with suppress(DockerCacheError):  # the log has said why the store takes nothing
+            await running.failures.save()
     return should_restart
 
 

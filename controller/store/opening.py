@@ -18,6 +18,7 @@ from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
+from controller.store.failures import SqlFailures
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import Location, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
@@ -30,6 +31,7 @@ from controller.store.restoring import complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
+from controller.store.stale_instances import SqlStaleInstances
 
 T = TypeVar("T")
 
@@ -49,6 +51,8 @@ class Store:
     original_sources: SqlOriginalSources
     operations: SqlOperations
     pages: SqlPages
+    failures: SqlFailures
+    stale_instances: SqlStaleInstances
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
@@ -129,6 +133,8 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         sources,
         SqlOperations(database),
         SqlPages(database),
+        SqlFailures(database),
+        SqlStaleInstances(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlContentProofs(database),

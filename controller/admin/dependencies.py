@@ -20,6 +20,7 @@ from controller.progress import Progress
 from reconcile.ports import Journal, Mode
 from reconcile.records import CacheJob, CacheRequest, JobId
 from reconcile.references import CacheRepositories
+from reconcile.store_markers import StoreId
 
 
 class RequestedJobs(Protocol):
@@ -62,6 +63,18 @@ class Stored:
     audit: Audit
 
 
+class AdminStoreMarker(Protocol):
+    """Whether a daemon with another store works on the BBS."""
+
+    @property
+    def store(self) -> StoreId:
+        """The id of this process's store."""
+
+    @property
+    def others(self) -> tuple[StoreId, ...]:
+        """The other stores that were seen at the last look."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
     """The parts of the running daemon that report their state, or that an operator stops and resumes."""
@@ -74,6 +87,7 @@ class RunningDaemon:
     process: Process
     health: AdminHealth
     certificates: AdminCertificates
+    store_marker: AdminStoreMarker
     started_at: float = field(default_factory=time.time)
 
 

@@ -71,6 +71,8 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             )
             for each in daemon.breaker.set_aside
         ],
+        store_id=daemon.store_marker.store,
+        other_stores=daemon.store_marker.others,
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})

@@ -107,6 +107,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             process=opened.process,
             health=work.health,
             certificates=work.certificates,
+            store_marker=opened.store_marker,
         ),
         recovery=_recovery(config, opened, rules, work.queue),
     )

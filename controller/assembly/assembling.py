@@ -189,6 +189,7 @@ def assemble(
         certificates=certificates,
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
+        store_marker=opened.store_marker,
         admin=admin,
     )
 

@@ -17,6 +17,7 @@ from controller.pull_login import PullLogin
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.retention import Retention
+from controller.store_marker import StoreMarker
 from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
@@ -42,6 +43,7 @@ class DaemonLoops:
     certificates: CertificateEnds
     uploads: AbandonedUploads
     retention: Retention
+    store_marker: StoreMarker
     admin: AdminDependencies
 
     async def recover(self) -> None:

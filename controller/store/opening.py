@@ -29,6 +29,8 @@ from controller.store.restoring import complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
+from controller.store.store_id import ensure_store_id
+from reconcile.store_markers import StoreId
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ class Store:
     """The records of one daemon, each kind by itself.
 
     Attributes:
+        store_id: Made once, and the same after a restore of its backup.
         path: Of the database; None for one in memory.
         login_keys: Hash the logins in the proofs; without a journal key, they are lost with this process.
         restored: The backup that was put in place when it was opened; None where none waited.
@@ -53,6 +56,7 @@ class Store:
     login_keys: tuple[bytes, ...] = field(repr=False)
     sealing: Sealing
     open_uploads: SqlOpenUploads
+    store_id: StoreId
     path: Path | None = None
     restored: Restored | None = None
 
@@ -132,6 +136,7 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         login_keys,
         Sealing(database, journal_key),
         SqlOpenUploads(database, cipher),
+        database.transact(ensure_store_id),
         database.path,
         database.restored,
     )

@@ -72,6 +72,4 @@ class Standing:
             return f"it is not active any more: {self._lease.lost}"
         if not self._lease.is_active and holder is not None:
             return f"it stands by: {holder} is active"
-        if self._stage:
-            return self._stage
-        return next(filter(None, (obstacle() for obstacle in self._obstacles)), "")
+        return next(filter(None, (obstacle() for obstacle in self._obstacles)), self._stage)

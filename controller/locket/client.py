@@ -17,7 +17,7 @@ from controller.locket.attempts import until_answered
 from controller.locket.connections import Connections, KeepAlive, LocketTls, open_connections
 from controller.locket.locket_errors import error_from_status, no_answer
 from protos.locket import locket_pb2 as pb
-from reconcile.errors import NotFound
+from reconcile.errors import NotFound, Unavailable
 
 log = structlog.get_logger(scope="locket")
 
@@ -94,7 +94,8 @@ class LocketClient:
                     )
                 except grpc.aio.AioRpcError as error:
                     failure = error_from_status(error, call=call)
-                    log.debug("attempt-failed", request_uuid=request_uuid, error=str(failure))
+                    if isinstance(failure, Unavailable):
+                        log.debug("attempt-failed", request_uuid=request_uuid, error=str(failure))
                     raise failure from error
 
         return await until_answered(

@@ -1,8 +1,12 @@
 """The simulated Locket beyond its contract: several servers over one state, restarts, and faults."""
 
 import asyncio
+import json
+import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Self
 
 import grpc
@@ -174,3 +178,26 @@ async def test_calls_are_noted_with_their_metadata(scene: Scene) -> None:
 
     noted = [(call.method, call.key, call.owner, call.uuid) for call in scene.servers[0].calls]
     assert noted == [("Lock", "k", "one", "some-uuid"), ("Fetch", "k", "", None)]
+
+
+async def test_it_runs_alone_until_it_is_told_to_end(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "tests.simulators.locket"),
+        *("--certificates", str(tmp_path), "--servers", "2"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60.0):
+        ready = json.loads(await process.stdout.readline())
+        files = [
+            await asyncio.to_thread(Path(ready[name]).read_bytes) for name in ("ca", "key", "certificate")
+        ]
+        statuses = []
+        for address, owner in zip(ready["addresses"], ("one", "two"), strict=True):
+            async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(*files)) as channel:
+                statuses.append(await status_of(LocketStub(channel).Lock(request_of(owner))))
+        process.send_signal(signal.SIGTERM)
+        left, _ = await process.communicate()
+
+    assert statuses == ["OK", "ALREADY_EXISTS lock-collision"]
+    assert (process.returncode, left) == (0, b"")

@@ -15,7 +15,7 @@ from controller.locket.lock import LOCK_KEY, LocketLock
 from reconcile.errors import Conflict, Invalid, Unavailable
 from tests.conftest import PassTime
 from tests.simulators.certificates import Authority, Certificates, make_certificates
-from tests.simulators.locket import Fault, Locket, serve_locket
+from tests.simulators.locket import Fault, Locket, Way, serve_locket
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -166,7 +166,7 @@ async def test_a_server_that_is_gone_is_said_so(client: LocketClient, locket: Lo
     with pytest.raises(Unavailable) as failed:
         await LocketLock(client, ttl=TTL, retry_interval=SHORT).acquire(NOTE)
     assert (failed.value.system, failed.value.code) == ("locket", "connection")
-    assert locket.address in failed.value.detail
+    assert failed.value.detail == f"Lock of {LOCK_KEY} at {locket.address}: the connection was refused"
 
 
 async def test_a_stolen_lock_is_not_renewed(lock: LocketLock, locket: Locket) -> None:
@@ -208,6 +208,73 @@ async def test_a_time_that_is_none_is_final(client: LocketClient) -> None:
     with pytest.raises(Invalid) as refused:
         await client.lock(LOCK_KEY, HeldLock("one", ""), ttl=0, limit=LONG)
     assert refused.value.code == "invalid-ttl"
+
+
+# The network between
+
+
+@pytest.fixture
+async def way(locket: Locket) -> AsyncIterator[Way]:
+    async with Way(locket.host, locket.port) as way:
+        yield way
+
+
+@pytest.fixture
+async def distant(way: Way, locket: Locket) -> AsyncIterator[LocketLock]:
+    """A lock on the other side of a network."""
+    async with open_locket(way.address, tls_of(locket.certificates), KEEP_ALIVE) as client:
+        yield LocketLock(client, ttl=TTL, retry_interval=LONG)
+
+
+async def until_connected(way: Way, times: int) -> None:
+    async with asyncio.timeout(60.0):
+        while way.connections < times:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_connection_that_has_gone_silent_does_not_cost_the_lock(
+    distant: LocketLock, way: Way, locket: Locket, pass_time: PassTime
+) -> None:
+    """As after the restart of a firewall: new connections work, and the old one says nothing for ever."""
+    await distant.acquire(NOTE)
+    way.forget()
+    renewing = asyncio.create_task(distant.acquire(NOTE))
+    await asyncio.sleep(0)
+    await pass_time(LONG / 2)
+
+    await renewing
+    assert way.connections == 2
+    assert locket.state.rows[LOCK_KEY].index == 2
+
+
+async def test_a_connection_that_is_reset_does_not_cost_the_lock(
+    distant: LocketLock, way: Way, locket: Locket
+) -> None:
+    await distant.acquire(NOTE)
+    way.reset()
+
+    await distant.acquire(NOTE)
+    assert locket.state.rows[LOCK_KEY].index == 2
+
+
+async def test_a_network_that_is_cut_costs_the_lock_and_one_that_is_mended_gives_it_back(
+    distant: LocketLock, way: Way, locket: Locket, pass_time: PassTime
+) -> None:
+    await distant.acquire(NOTE)
+    way.cut()
+    renewing = asyncio.create_task(distant.acquire(NOTE))
+    await asyncio.sleep(0)
+    await pass_time(LONG / 2)
+    await until_connected(way, 2)
+    await pass_time(LONG / 2)
+
+    with pytest.raises(Unavailable):
+        await renewing
+    assert locket.state.rows[LOCK_KEY].index == 1
+
+    way.mend()
+    await distant.acquire(NOTE)
+    assert locket.state.rows[LOCK_KEY].index == 2
 
 
 # Certificate files

@@ -3,5 +3,17 @@
 from tests.simulators.locket.faults import ANY_METHOD, Fault, Faults
 from tests.simulators.locket.server import Call, Locket, serve_locket
 from tests.simulators.locket.state import SCAN_INTERVAL, Row, State
+from tests.simulators.locket.way import Way
 
-__all__ = ["ANY_METHOD", "SCAN_INTERVAL", "Call", "Fault", "Faults", "Locket", "Row", "State", "serve_locket"]
+__all__ = [
+    "ANY_METHOD",
+    "SCAN_INTERVAL",
+    "Call",
+    "Fault",
+    "Faults",
+    "Locket",
+    "Row",
+    "State",
+    "Way",
+    "serve_locket",
+]

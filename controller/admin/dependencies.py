@@ -9,7 +9,13 @@ from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
 from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
-from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
+from controller.admin.listing import (
+    AdminWatcher,
+    AuditEntries,
+    ListedRecords,
+    PagedRecords,
+    ResettableBreaker,
+)
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
 from controller.admin.unhealthy import AdminHealth
@@ -58,6 +64,7 @@ class Stored:
     """What is read from the store, and the audit that is written to it."""
 
     records: ListedRecords
+    pages: PagedRecords
     journal: Journal
     entries: AuditEntries
     audit: Audit

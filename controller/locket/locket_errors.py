@@ -45,7 +45,7 @@ def error_from_status(error: grpc.aio.AioRpcError, *, call: str) -> DockerCacheE
         case _STATUS.UNAVAILABLE if _is_of_tls(text):
             return Unavailable(SYSTEM, ErrorCode.CERTIFICATE, f"{call}: the TLS handshake failed: {text}")
         case _STATUS.UNAVAILABLE:
-            return Unavailable(SYSTEM, ErrorCode.CONNECTION, detail)
+            return Unavailable(SYSTEM, ErrorCode.CONNECTION, f"{call}: {_in_short(text)}")
         case _STATUS.DEADLINE_EXCEEDED | _STATUS.CANCELLED:
             return Unavailable(SYSTEM, ErrorCode.TIMEOUT, detail)
         case _:
@@ -59,6 +59,16 @@ def no_answer(seconds: float, *, call: str) -> Unavailable:
 
 def _code_of(status: grpc.StatusCode) -> str:
     return status.name.lower().replace("_", "-")
+
+
+def _in_short(text: str) -> str:
+    """Say why there is no connection, in the same words for each address of a host."""
+    lower = text.lower()
+    if "refused" in lower:
+        return "the connection was refused"
+    if any(sign in lower for sign in ("socket closed", "reset by peer", "broken pipe", "eof")):
+        return "the connection was closed"
+    return text
 
 
 def _is_of_tls(text: str) -> bool:

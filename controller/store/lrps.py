@@ -61,14 +61,11 @@ def save(connection: Connection, record: LrpRecord) -> None:
 
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
-    """Delete the records and the original sources of LRPs."""
+    """Delete the records of LRPs, their original sources, and what is remembered of their instances."""
     if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
-        gone = delete(_lrps).where(_lrps.c.process_guid == bindparam("gone"))
-        connection.execute(gone, [{"gone": guid} for guid in process_guids])
-        original_source = delete(tables.original_sources).where(
-            tables.original_sources.c.process_guid == bindparam("gone")
-        )
-        connection.execute(original_source, [{"gone": guid} for guid in process_guids])
+        for table in (_lrps, tables.original_sources, tables.stale_instances):
+            gone = delete(table).where(table.c.process_guid == bindparam("gone"))
+            connection.execute(gone, [{"gone": guid} for guid in process_guids])
 
 
 def _record(row: RowMapping) -> LrpRecord:

@@ -18,17 +18,20 @@ from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, to_the_end
+from controller.store.failures import SqlFailures
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import Location, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
+from controller.store.paging import SqlPages
 from controller.store.restored import Restored
 from controller.store.restoring import complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
 from controller.store.sql import SqlRecords
+from controller.store.stale_instances import SqlStaleInstances
 from controller.store.store_id import ensure_store_id
 from reconcile.store_markers import StoreId
 
@@ -50,6 +53,9 @@ class Store:
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
+    pages: SqlPages
+    failures: SqlFailures
+    stale_instances: SqlStaleInstances
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
@@ -130,6 +136,9 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         _journal(database, cipher),
         sources,
         SqlOperations(database),
+        SqlPages(database),
+        SqlFailures(database),
+        SqlStaleInstances(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlContentProofs(database),

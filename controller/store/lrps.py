@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from controller.store import tables
-from controller.store.upsert import insert_or_update
+from controller.store.upsert import delete_each, insert_or_update
 from reconcile.foreign_text import reason_text
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason, reason_from_text
@@ -62,13 +62,8 @@ def save(connection: Connection, record: LrpRecord) -> None:
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
     """Delete the records and the original sources of LRPs."""
-    if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
-        gone = delete(_lrps).where(_lrps.c.process_guid == bindparam("gone"))
-        connection.execute(gone, [{"gone": guid} for guid in process_guids])
-        original_source = delete(tables.original_sources).where(
-            tables.original_sources.c.process_guid == bindparam("gone")
-        )
-        connection.execute(original_source, [{"gone": guid} for guid in process_guids])
+    delete_each(connection, _lrps.c.process_guid, process_guids)
+    delete_each(connection, tables.original_sources.c.process_guid, process_guids)
 
 
 def _record(row: RowMapping) -> LrpRecord:

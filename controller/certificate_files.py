@@ -41,6 +41,8 @@ def certificate_files(config: Config) -> tuple[CertificateFile, ...]:
             for each in config.registries
             for file in _of_registry(f"registries[{each.address.rpartition('@')[2]}]", each)
         ),
+        _authorities("locket_ca_cert_file", config.locket_ca_cert_file),
+        _pair("locket_client", config.locket_client_cert_file, config.locket_client_key_file),
         _authorities("admin_ca_cert_file", config.admin_ca_cert_file),
         _pair("admin_server", config.admin_server_cert_file, config.admin_server_key_file),
         _pair("admin_client", config.admin_client_cert_file, config.admin_client_key_file),

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import NoReturn
 
 import structlog
@@ -32,6 +32,7 @@ from controller.recorded_registries import advice_about, others
 from controller.store.location import location_from_url
 from controller.store.opening import Store, open_database, open_store
 from controller.store.restored import Restored
+from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe
 from reconcile.errors import DockerCacheError
@@ -76,6 +77,7 @@ async def run(
     async with _open_resources(config, restart=_restart) as opened:
         await opened.control.load(start_paused=config.start_paused)
         loops = assemble(config, opened, limits=limits)
+        await opened.store_marker.claim()
         await loops.recover()
         async with AsyncExitStack() as stack:
             if config.admin_address is not None:
@@ -97,12 +99,13 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         work: Is given the address of the admin API, a socket that no other user can reach.
 
     Raises:
-        Conflict: `store-in-use`: a daemon is running.
+        Conflict: `store-in-use`: a daemon is running; `other-store-active`: one with another store is.
         CancelledError: A signal ended the work.
     """
     async with _open_resources(config) as opened:
         await opened.control.load_for_orders_only()
         loops = assemble(config, opened)
+        await opened.store_marker.claim_at_once()
         await loops.recover()
         with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
             address = f"unix:{directory}/admin.sock"
@@ -158,6 +161,7 @@ async def _open_resources(
         bbs = await stack.enter_async_context(
             open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
         )
+        marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
         health = open_health(config)
         engine = open_engine(config, store, health)
         stack.push_async_callback(engine.close)
@@ -170,7 +174,17 @@ async def _open_resources(
         stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
         yield OpenResources(
-            store, bbs, engine, canary_images, notes, process, control, health, probe, restart
+            store,
+            bbs.checked_by(marker.check),
+            engine,
+            canary_images,
+            notes,
+            process,
+            control,
+            health,
+            probe,
+            marker,
+            restart,
         )
 
 
@@ -210,11 +224,13 @@ async def _run_loops(
             loops.create_task(until_stopped, name="signals")
             loops.create_task(_run_forever(watcher.run()), name="watcher")
             loops.create_task(_run_forever(reconciler.keep_bridges_fresh()), name="bridges")
+            loops.create_task(_run_forever(running.failures.run()), name="failures")
             loops.create_task(_run_forever(running.unused.run()), name="unused-copies")
             loops.create_task(_run_forever(running.pull_login.run()), name="pull-login")
             loops.create_task(_run_forever(running.certificates.run()), name="certificates")
             loops.create_task(_run_forever(running.uploads.run()), name="abandoned-uploads")
             loops.create_task(_run_forever(running.retention.run()), name="retention")
+            loops.create_task(_run_forever(running.store_marker.run()), name="store-marker")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")
@@ -238,6 +254,8 @@ async def _run_loops(
     finally:
         running.close()
         await reconciler.desire_removed_lrps()
+        with suppress(DockerCacheError):  # the log has said why the store takes nothing
+            await running.failures.save()
     return should_restart
 
 

@@ -6,6 +6,7 @@ only the GUID distinguishes such an instance from a new one.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 
 from reconcile.bridges import bridge_of
 from reconcile.lrps import DesiredLrp, ProcessGuid
@@ -38,6 +39,11 @@ class LrpEventCache:
             self._stale[process_guid] = instance_guids | self._stale.pop(process_guid, frozenset())
             if len(self._stale) > REMEMBERED_MIGRATIONS:
                 self._stale.popitem(last=False)
+
+    def restore(self, stale: Mapping[ProcessGuid, frozenset[str]]) -> None:
+        """Remember the instances that an earlier process has remembered."""
+        for process_guid, instance_guids in stale.items():
+            self.untrack(process_guid, instance_guids)
 
     def key_of(self, process_guid: ProcessGuid) -> ProcessGuid | None:
         """Name the tracked LRP that has this process GUID or whose bridge has it; None when there is none."""

@@ -149,6 +149,11 @@ class Metrics:
             "1 while the daemon is paused: only what an operator orders is started",
             registry=self.registry,
         )
+        self.other_stores = Gauge(
+            f"{prefix}other_stores",
+            "Other stores with which daemons work on this BBS; while there are any, nothing there is changed",
+            registry=self.registry,
+        )
         self.certificate_end = Gauge(
             f"{prefix}certificate_end_timestamp_seconds",
             "When the first certificate in a file ends, in UTC seconds since 1970, by the file's config key",

@@ -6,6 +6,7 @@ and cells can pull.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,13 @@ from controller.metrics import Metrics
 from controller.workqueue import Priority, WorkQueue
 from reconcile.actions import BeginMigration, UpdateLogin
 from reconcile.apply import Outcome
-from reconcile.circuit_breaker import CircuitBreaker, CircuitBreakers, MigrationSubject, SetAside
+from reconcile.circuit_breaker import (
+    CircuitBreaker,
+    CircuitBreakers,
+    FailureRecord,
+    MigrationSubject,
+    SetAside,
+)
 from reconcile.lrps import DesiredLrp, ProcessGuid, organization_of
 from reconcile.migrations import Goal, Migration
 from reconcile.observed import Rules
@@ -84,6 +91,8 @@ class MigrationGate:
         self._set_aside: OrderedDict[ProcessGuid, MigrationSubject] = OrderedDict()
         self.logins = LoginRenewal()
         """The turns of LRPs whose logins are updated in place."""
+        self.failures_changed = asyncio.Event()
+        """Is set when failures may have changed."""
         self._none_migrating = asyncio.Event()
         self._none_migrating.set()
         self._is_stopping = False
@@ -97,6 +106,22 @@ class MigrationGate:
     def set_aside(self) -> tuple[SetAside, ...]:
         """The organizations and copies whose migrations wait, since too many of them failed."""
         return self._breakers.set_aside
+
+    @property
+    def failures(self) -> tuple[FailureRecord, ...]:
+        """The failures in a row so far, what failed last at the end."""
+        return self._breakers.failures
+
+    def restore_failures(self, records: Sequence[FailureRecord]) -> None:
+        """Count failures of an earlier process, before any migration starts."""
+        self._breakers.restore(records)
+        self._note_breakers()
+        if self.circuit_breaker.is_open or self.set_aside:
+            log.info(
+                "kept-circuit-breaker",
+                reason=str(self.circuit_breaker),
+                set_aside=[str(each) for each in self.set_aside],
+            )
 
     @property
     def has_migrations(self) -> bool:
@@ -123,11 +148,12 @@ class MigrationGate:
 
     def _close_breakers(self) -> None:
         self._breakers.close_all()
-        self._note_metrics()
+        self._note_breakers()
         self._waiting.update(dict.fromkeys(self._set_aside))
         self._set_aside.clear()
 
-    def _note_metrics(self) -> None:
+    def _note_breakers(self) -> None:
+        self.failures_changed.set()
         self._metrics.circuit_open.set(self.circuit_breaker.is_open)
         self._metrics.migrations_set_aside.set(len(self.set_aside))
 
@@ -164,7 +190,10 @@ class MigrationGate:
         key = migration.process_guid
         self._recovering.add(key)
         is_restored = migration.goal is Goal.SOURCE and not migration.is_turned_back
-        self._track(key, None if is_restored else _subject(migration.original, migration.cache_guid))
+        subject = None if is_restored else _subject(migration.original, migration.cache_guid)
+        if subject is not None:
+            self._breakers.resumed(subject, migration.started_at)
+        self._track(key, subject)
         self._queue.add(key, Priority.URGENT)
 
     def note_pass(self, key: ProcessGuid) -> None:
@@ -275,7 +304,7 @@ class MigrationGate:
             self._note_failure(key, subject, f"{outcome.reason} {outcome.detail}".strip(), now)
         else:
             self._breakers.cancelled(subject)
-        self._note_metrics()
+        self._note_breakers()
 
     def _note_failure(self, key: ProcessGuid, subject: MigrationSubject, failure: str, now: float) -> None:
         was_open, cells = self.circuit_breaker.is_open, self._event_cache.crashed_on(key)

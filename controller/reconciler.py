@@ -177,7 +177,11 @@ class Reconciler:
     async def _look_at_orphaned_bridge(self, bridge: ProcessGuid) -> None:
         """Decide about a bridge that is in the BBS but not in the journal."""
         left = await observe_orphaned_bridge(
-            bridge, self._facts, domains=self._rules.domains, process_age=self._age()
+            bridge,
+            self._facts,
+            domains=self._rules.domains,
+            process_age=self._age(),
+            own_store=self._rules.own_store,
         )
         action = decide_orphaned_bridge(left, cloud_controller_sync=self._rules.limits.cloud_controller_sync)
         empty = Observed(bridge, now=self._process.clock(), process_age=self._age(), run_id="")

@@ -45,6 +45,7 @@ YEAR = PAGES / "tutorial" / "year.md"
 
 _SUBJECTS = {
     "admin_address": "Admin API",
+    "uuid": "Active instance",
     "log_level": "Process",
     "bbs_address": "BBS",
     "database_url": "Store",

@@ -4,7 +4,7 @@ What fails may be at fault itself: so many failures of one app, of one organizat
 one. Pure state and arithmetic; the caller brings the clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from reconcile.failure_spread import Cause, spread, with_cause
@@ -137,17 +137,34 @@ class SetAside:
         return f"{count} migrations{whose}{what} in a row failed{where}, the last one: {last}"
 
 
-_Scope = tuple[str, str]
+Scope = tuple[str, str]
 """An organization and an image; an empty name means any."""
 
-_ALL: _Scope = ("", "")
+_ALL: Scope = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """What is kept of failures in a row, for a later process.
+
+    Attributes:
+        scope: What they count against.
+        causes: See `CircuitBreaker`, as all that follows.
+    """
+
+    scope: Scope
+    causes: frozenset[Cause]
+    cells: frozenset[str]
+    opened_at: float | None
+    last_failure: str
+
 
 MOST_SCOPES = 1000
 """Organizations, images and pairs of them whose failures are remembered; those are forgotten that have failed
 least recently."""
 
 
-def _scopes_of(subject: MigrationSubject) -> Mapping[_Scope, Cause]:
+def _scopes_of(subject: MigrationSubject) -> Mapping[Scope, Cause]:
     """List what a failure counts against, each with what it must not have in common with the others there."""
     app, organization, image = subject.app, subject.organization, subject.image
     return {
@@ -171,7 +188,7 @@ class CircuitBreakers:
 
     def __init__(self, closed: CircuitBreaker) -> None:
         self._closed = closed.succeeded()
-        self._breakers: dict[_Scope, CircuitBreaker] = {_ALL: closed}
+        self._breakers: dict[Scope, CircuitBreaker] = {_ALL: closed}
 
     @property
     def whole(self) -> CircuitBreaker:
@@ -202,6 +219,13 @@ class CircuitBreakers:
         for scope in self._known(subject):
             self._breakers[scope] = self._breakers[scope].started()
 
+    def resumed(self, subject: MigrationSubject, started_at: float) -> None:
+        """Note that a migration of an earlier process goes on: it is the probe, if it was started as one."""
+        for scope in self._known(subject):
+            opened_at = self._breakers[scope].opened_at
+            if opened_at is not None and started_at >= opened_at:
+                self._breakers[scope] = self._breakers[scope].started()
+
     def succeeded(self, subject: MigrationSubject) -> None:
         """Note a success: neither its organization nor its image is at fault, and migrations work."""
         for scope in self._known(subject):
@@ -229,9 +253,31 @@ class CircuitBreakers:
         for scope in self._known(subject):
             self._breakers[scope] = self._breakers[scope].cancelled()
 
+    @property
+    def failures(self) -> tuple[FailureRecord, ...]:
+        """List the failures in a row, what failed last at the end."""
+        return tuple(
+            FailureRecord(scope, each.causes, each.cells, each.opened_at, each.last_failure)
+            for scope, each in self._breakers.items()
+            if each.causes or each.is_open
+        )
+
+    def restore(self, failures: Iterable[FailureRecord]) -> None:
+        """Count the failures of an earlier process, and none of before; a probe of then is not awaited."""
+        self.close_all()
+        for each in failures:
+            self._breakers.pop(each.scope, None)  # at the end now
+            self._breakers[each.scope] = replace(
+                self._closed,
+                causes=each.causes,
+                cells=each.cells,
+                opened_at=each.opened_at,
+                last_failure=each.last_failure,
+            )
+
     def close_all(self) -> None:
         """Forget all failures."""
         self._breakers = {_ALL: self._closed}
 
-    def _known(self, subject: MigrationSubject) -> list[_Scope]:
+    def _known(self, subject: MigrationSubject) -> list[Scope]:
         return [scope for scope in _scopes_of(subject) if scope in self._breakers]

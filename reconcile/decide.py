@@ -129,6 +129,8 @@ def decide_orphaned_bridge(orphan: OrphanedBridge, *, cloud_controller_sync: flo
     """
     if orphan.bridge is None or orphan.is_in_use:
         return Forget()
+    if orphan.may_be_of_other_store:
+        return Skip(Reason.BRIDGE_OF_OTHER_STORE)
     bridged = running(orphan.bridge, orphan.bridge_instances)
     if orphan.lrp is not None:
         if orphan.lrp.routes == kept_routes(orphan.bridge.routes) != orphan.bridge.routes:

@@ -38,6 +38,8 @@ class ErrorCode(StrEnum):
 
     # BBS
     CONNECTION_FAILED = "ConnectionFailed"
+    OTHER_STORE_ACTIVE = "other-store-active"
+    """A daemon with another store works on the same BBS."""
 
     # Registries
     ADDRESS_REFUSED = "address-refused"

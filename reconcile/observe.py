@@ -16,6 +16,7 @@ from reconcile.observe_former import observe_former_copy
 from reconcile.observed import Observed, OrphanedBridge
 from reconcile.policy import UnseenStagings
 from reconcile.references import ImageReference, source_from_rootfs
+from reconcile.store_markers import StoreId, marked_stores
 
 
 async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext) -> Observed:
@@ -88,9 +89,22 @@ async def observe_migrating(migration: Migration, observed: Observed, facts: Fac
 
 
 async def observe_orphaned_bridge(
-    bridge: ProcessGuid, facts: Facts, *, domains: frozenset[str], process_age: float
+    bridge: ProcessGuid,
+    facts: Facts,
+    *,
+    domains: frozenset[str],
+    process_age: float,
+    own_store: StoreId | None = None,
 ) -> OrphanedBridge:
-    """Observe a bridge that no migration seems to know of, and the LRP that it is the bridge of."""
+    """Observe a bridge that no migration seems to know of, and the LRP that it is the bridge of.
+
+    Args:
+        bridge: Its process GUID.
+        facts: What can be known.
+        domains: Those of the LRPs that are migrated.
+        process_age: Seconds since the BBS first answered this process.
+        own_store: Whose marker is no other's.
+    """
     guid = original_of(bridge)
     fresh = await _for_passes(facts).list_domains()
     return OrphanedBridge(
@@ -98,6 +112,7 @@ async def observe_orphaned_bridge(
         process_age=process_age,
         is_in_use=await facts.records.find_migration(guid) is not None,
         domains_are_fresh=domains <= fresh,
+        may_be_of_other_store=bool(marked_stores(fresh) - {own_store}),
         bridge=await facts.lrps.find_desired_lrp(bridge),
         bridge_instances=await facts.lrps.list_actual_lrps(bridge),
         lrp=await facts.lrps.find_desired_lrp(guid),

@@ -11,6 +11,7 @@ from reconcile.policy import Policy, RunningPolicy, UnseenStagings
 from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord
 from reconcile.references import CacheRepositories, ImageReference
 from reconcile.steps import PhaseLimits, World
+from reconcile.store_markers import StoreId
 
 
 @dataclass(slots=True, eq=False)  # one object is shared, and the login in it follows its file
@@ -20,6 +21,7 @@ class Rules:
     Attributes:
         domains: Only LRPs of these domains are migrated.
         running: Whether an LRP may be migrated while it runs.
+        own_store: Of this process; None where no other store is looked for.
         may_bridge: Whether bridges are possible at all: only where the journal outlives the process.
         drains_original: Whether the routes of an LRP are taken away before it is removed while it runs.
         pull_credentials: The login that cells use at the private registry; None when they need none. It is
@@ -34,6 +36,7 @@ class Rules:
     domains: frozenset[str]
     running: RunningPolicy = RunningPolicy()  # noqa: RUF009 - a frozen value
     limits: PhaseLimits = PhaseLimits()  # noqa: RUF009 - a frozen value
+    own_store: StoreId | None = None
     may_bridge: bool = False
     drains_original: bool = False
     pull_credentials: Credentials | None = None
@@ -167,6 +170,7 @@ class OrphanedBridge:
     Attributes:
         is_in_use: Whether a migration of that LRP is open after all.
         domains_are_fresh: Whether every domain of `Rules.domains` is.
+        may_be_of_other_store: Whether a daemon with another store works on the BBS.
     """
 
     process_guid: ProcessGuid
@@ -177,3 +181,4 @@ class OrphanedBridge:
     instances: tuple[ActualLrp, ...] = ()
     is_in_use: bool = False
     domains_are_fresh: bool = False
+    may_be_of_other_store: bool = False

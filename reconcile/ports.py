@@ -205,8 +205,8 @@ class Journal(Protocol):
     async def save_migration(self, migration: Migration) -> None:
         """Write a migration's row, in place of an earlier one of the LRP."""
 
-    async def delete_migration(self, process_guid: ProcessGuid) -> None:
-        """Delete a migration's row, if there is one."""
+    async def delete_migration(self, process_guid: ProcessGuid, stale: frozenset[str] = frozenset()) -> None:
+        """Delete a migration's row, if there is one, and remember the instances of the removed definition."""
 
 
 class OriginalSources(Protocol):

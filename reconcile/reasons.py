@@ -353,6 +353,11 @@ class Reason(StrEnum):
         _PENDING,
         "a bridge without an open migration, which its app does not need, is removed",
     )
+    BRIDGE_OF_OTHER_STORE = (
+        "bridge-of-other-store",
+        _SKIPPED,
+        "a bridge without an open migration may belong to a daemon with another store on the same BBS",
+    )
     REMOVED_BY_OWNER = "removed-by-owner", _SKIPPED, "its owner removed it while it was being migrated"
     NOT_DESIRED = "not-desired", _SKIPPED, "it is no longer desired"
     NOT_DOCKER = "not-docker", _SKIPPED, "it runs no Docker image"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from controller.admin.naming import resolve_image
+from controller.admin.naming import ImageNames
 from controller.verifier import CopyReader
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
 from reconcile.eviction import EvictionDecision, EvictionVerdict, Usage, used_by
@@ -194,18 +194,18 @@ class Copies:
             NotFound: `no-such-image`.
             Invalid: `ambiguous`: a name matches several copies.
         """
-        images = await self._records.list_images()
-        return [resolve_image(name, images) for name in names]
+        known = ImageNames(await self._records.list_images())
+        return [known.find(name) for name in names]
 
     async def find_each(
         self, names: Sequence[str]
     ) -> tuple[dict[str, CachedImage], dict[str, DockerCacheError]]:
         """Find records as `find` does, and an error for each name that means no copy, or several."""
-        images = await self._records.list_images()
+        known = ImageNames(await self._records.list_images())
         found, unknown = dict[str, CachedImage](), dict[str, DockerCacheError]()
         for name in names:
             try:
-                found[name] = resolve_image(name, images)
+                found[name] = known.find(name)
             except (Invalid, NotFound) as error:
                 unknown[name] = error
         return found, unknown

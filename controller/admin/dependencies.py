@@ -9,7 +9,13 @@ from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
 from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
-from controller.admin.listing import AdminWatcher, AuditEntries, ListedRecords, ResettableBreaker
+from controller.admin.listing import (
+    AdminWatcher,
+    AuditEntries,
+    ListedRecords,
+    PagedRecords,
+    ResettableBreaker,
+)
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey
 from controller.admin.unhealthy import AdminHealth
@@ -20,6 +26,7 @@ from controller.progress import Progress
 from reconcile.ports import Journal, Mode
 from reconcile.records import CacheJob, CacheRequest, JobId
 from reconcile.references import CacheRepositories
+from reconcile.store_markers import StoreId
 
 
 class RequestedJobs(Protocol):
@@ -57,9 +64,22 @@ class Stored:
     """What is read from the store, and the audit that is written to it."""
 
     records: ListedRecords
+    pages: PagedRecords
     journal: Journal
     entries: AuditEntries
     audit: Audit
+
+
+class AdminStoreMarker(Protocol):
+    """Whether a daemon with another store works on the BBS."""
+
+    @property
+    def store(self) -> StoreId:
+        """The id of this process's store."""
+
+    @property
+    def others(self) -> tuple[StoreId, ...]:
+        """The other stores that were seen at the last look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +94,7 @@ class RunningDaemon:
     process: Process
     health: AdminHealth
     certificates: AdminCertificates
+    store_marker: AdminStoreMarker
     started_at: float = field(default_factory=time.time)
 
 

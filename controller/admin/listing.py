@@ -15,7 +15,7 @@ from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Goal
 from reconcile.reasons import AppState, Reason
 from reconcile.records import AuditEntry, CachedImage, CacheJob, JobId, JobState, LrpRecord
-from reconcile.references import Digest, Rootfs
+from reconcile.references import CacheGuid, Digest, Rootfs
 from reconcile.selection import Selection
 
 
@@ -50,11 +50,33 @@ class ListedRecords(Protocol):
         """Count the copies of which something is missing, and those of them that are lost."""
 
 
+class PagedRecords(Protocol):
+    """The records of which there may be very many, a page at a time."""
+
+    async def page_images(
+        self, after: tuple[float, CacheGuid] | None, *, most: int
+    ) -> tuple[CachedImage, ...]:
+        """List the finished copies after a time and a GUID, oldest first."""
+
+    async def page_jobs(
+        self, states: Collection[JobState], after: tuple[float, JobId] | None, *, most: int
+    ) -> tuple[CacheJob, ...]:
+        """List the jobs in some states after a time and an id, the latest first, and the greatest id."""
+
+    async def list_job_ids(
+        self, states: Collection[JobState], beginnings: Collection[str]
+    ) -> tuple[JobId, ...]:
+        """List the ids of jobs in some states that begin with one of some texts."""
+
+    async def find_jobs(self, job_ids: Collection[JobId]) -> tuple[CacheJob, ...]:
+        """Find the jobs with some ids."""
+
+
 class AuditEntries(Protocol):
     """The audit log."""
 
-    async def list_entries(self) -> tuple[AuditEntry, ...]:
-        """List the entries, the latest first."""
+    async def list_entries(self, *, before: int | None, most: int) -> tuple[AuditEntry, ...]:
+        """List the entries from the one before a number on, the latest first."""
 
 
 class ResettableBreaker(Protocol):

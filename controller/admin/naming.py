@@ -1,12 +1,15 @@
 """Finds what an operator names by a GUID, a unique prefix of it, or a source reference; never guesses."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from itertools import islice, takewhile
 from typing import TypeVar
 
 from controller.admin.grpc_status import SYSTEM
 from reconcile.errors import Invalid, NotFound
 from reconcile.records import CachedImage
-from reconcile.references import ImageReference, parse_image_reference
+from reconcile.references import CacheGuid, ImageReference, parse_image_reference
 
 SHORTEST_PREFIX = 4
 """Characters of the shortest prefix that names a GUID."""
@@ -39,23 +42,50 @@ def resolve_guids(names: Iterable[str], guids: Sequence[Text]) -> tuple[str, ...
     return tuple(find_by_prefix(name, guids) or name for name in names)
 
 
-def resolve_image(name: str, images: Sequence[CachedImage]) -> CachedImage:
-    """Find the one cached image that a text names by cache GUID, by a prefix of it, or by source.
+class ImageNames:
+    """The names of cached images: cache GUIDs, beginnings of these, and sources.
 
-    Raises:
-        NotFound: `no-such-image`.
-        Invalid: `ambiguous`: the text names several.
+    Names are looked up without comparing each with every image, of both of which there may be very many.
     """
-    by_guid = [image for image in images if _names(name, image.cache_guid)]
-    exact = [image for image in by_guid if image.cache_guid == name]
-    source = _reference(name)
-    by_source = [image for image in images if source is not None and image.source.canonical() == source]
-    matching = exact or [*by_guid, *(image for image in by_source if image not in by_guid)]
-    if len(matching) > 1:
-        raise _ambiguous(name, [f"{image.cache_guid} ({image.source})" for image in matching])
-    if not matching:
-        raise NotFound(SYSTEM, "no-such-image", f"there is no cached image {name[:256]}; `images` lists them")
-    return matching[0]
+
+    def __init__(self, images: Sequence[CachedImage]) -> None:
+        self._images = {image.cache_guid: image for image in images}
+        self._guids = sorted(self._images)
+
+    @cached_property
+    def _of_sources(self) -> Mapping[ImageReference, Sequence[CachedImage]]:
+        found = dict[ImageReference, list[CachedImage]]()
+        for image in self._images.values():
+            found.setdefault(image.source.canonical(), []).append(image)
+        return found
+
+    def find(self, name: str) -> CachedImage:
+        """Find the one cached image that a text names by cache GUID, by a prefix of it, or by source.
+
+        Raises:
+            NotFound: `no-such-image`.
+            Invalid: `ambiguous`: the text names several.
+        """
+        exact = self._images.get(CacheGuid(name))
+        if exact is not None:
+            return exact
+        by_guid = [self._images[guid] for guid in self._guids_from(name)]
+        source = _reference(name)
+        by_source = [] if source is None else self._of_sources.get(source, ())
+        matching = [*by_guid, *(image for image in by_source if image not in by_guid)]
+        if len(matching) > 1:
+            raise _ambiguous(name, [f"{image.cache_guid} ({image.source})" for image in matching])
+        if not matching:
+            detail = f"there is no cached image {name[:256]}; `images` lists them"
+            raise NotFound(SYSTEM, "no-such-image", detail)
+        return matching[0]
+
+    def _guids_from(self, name: str) -> Sequence[CacheGuid]:
+        """List the GUIDs that begin with a text, which is long enough not to mean any of them."""
+        if len(name) < SHORTEST_PREFIX:
+            return ()
+        start = bisect_left(self._guids, name)
+        return tuple(takewhile(lambda guid: guid.startswith(name), islice(self._guids, start, None)))
 
 
 def _names(name: str, guid: str) -> bool:

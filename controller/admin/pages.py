@@ -7,6 +7,7 @@ changes between two pages.
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ Key = tuple[float | str, ...]
 
 DEFAULT_SIZE = 100
 LARGEST_SIZE = 1000
+LARGEST_NUMBER = 2**63 - 1
 LARGEST_BYTES = 2 * 1024 * 1024
 """Bytes of a page; gRPC's clients take 4 MiB by default."""
 _FRAME = 8
@@ -99,6 +101,35 @@ def key_from_token(token: str) -> Key | None:
     if not isinstance(key, list) or not key or not all(isinstance(part, str | float | int) for part in key):
         raise _bad_token()
     return tuple(key)
+
+
+def place_from_token(token: str) -> tuple[float, str] | None:
+    """Read a key of a time and an id from a token; None when the token is empty.
+
+    Raises:
+        BadRequest: The token is not from a list that is sorted by time.
+    """
+    key = key_from_token(token)
+    if key is None:
+        return None
+    at, name = key if len(key) == 2 else ("", "")
+    if isinstance(at, str) or not isinstance(name, str) or not (math.isfinite(at) and name.isprintable()):
+        raise _bad_token()
+    return at, name
+
+
+def number_from_token(token: str) -> int | None:
+    """Read a key of one number from a token; None when the token is empty.
+
+    Raises:
+        BadRequest: The token is not from a list that is sorted by number.
+    """
+    key = key_from_token(token)
+    if key is None:
+        return None
+    if len(key) != 1 or not isinstance(key[0], int) or not 0 <= key[0] <= LARGEST_NUMBER:
+        raise _bad_token()
+    return key[0]
 
 
 def _bad_token() -> BadRequest:

@@ -1,7 +1,7 @@
 """Answers the calls that change nothing."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
 
 from controller import __version__
@@ -11,10 +11,19 @@ from controller.admin.dependencies import AdminDependencies
 from controller.admin.former_registries import former_registries, stored_in
 from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
-from controller.admin.pages import Key, fitting, key_from_token, page, page_size, token_from_key, written_page
+from controller.admin.pages import (
+    fitting,
+    key_from_token,
+    number_from_token,
+    page_size,
+    place_from_token,
+    token_from_key,
+    written_page,
+)
 from controller.admin.unhealthy import unhealthy_messages
 from protos.admin import admin_pb2 as pb
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
+from reconcile.references import CacheGuid
 from reconcile.selection import Selection, owner_of
 
 LOOK_AGAIN = 0.5
@@ -22,6 +31,12 @@ LOOK_AGAIN = 0.5
 
 LISTED_SOURCES = 8
 """Sources of each copy that a list of copies names."""
+
+MAX_IMAGES_READ = 5_000
+"""How many images are read at most for one page, even when few of them match the globs."""
+
+IMAGES_AT_A_TIME = 1_000
+"""How many images are read with one query for a page of those that match globs."""
 
 _OPEN = (JobState.QUEUED, JobState.COPYING)
 
@@ -71,6 +86,8 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             )
             for each in daemon.breaker.set_aside
         ],
+        store_id=daemon.store_marker.store,
+        other_stores=daemon.store_marker.others,
     )
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})
@@ -82,21 +99,41 @@ async def cached_images(
 ) -> pb.ListCachedImagesResponse:
     """List cached images, oldest first."""
     selection = messages.selection_from_message(pb.Filter(images=request.images))
-    images = await dependencies.stored.records.list_images()
-
-    def key(image: CachedImage) -> Key:
-        return image.created_at, image.cache_guid
-
-    matching = [image for image in images if selection.matches_image([image.source])]
-    chosen, token = page(matching, key, size=request.page_size, token=request.page_token)
+    limit, after = page_size(request.page_size), place_from_token(request.page_token)
+    chosen, token = await _page_images(dependencies, selection, after, limit=limit)
     sources = await dependencies.stored.records.list_sources([image.platform_digest for image in chosen])
 
     def write(image: CachedImage) -> pb.CachedImage:
         shown = sources.get(image.platform_digest, ())[:LISTED_SOURCES]
         return messages.image_message(image, dependencies.cache, shown)
 
-    rows, token = fitting(chosen, token, key=key, write=write)
+    rows, token = fitting(chosen, token, key=_place_of_image, write=write)
     return pb.ListCachedImagesResponse(images=rows, next_page_token=token)
+
+
+def _place_of_image(image: CachedImage) -> tuple[float, CacheGuid]:
+    return image.created_at, image.cache_guid
+
+
+async def _page_images(
+    dependencies: AdminDependencies,
+    selection: Selection,
+    after: tuple[float, str] | None,
+    *,
+    limit: int,
+) -> tuple[Sequence[CachedImage], str]:
+    """Find the images of one page, and the token of the next; fewer than `limit` when few match."""
+    found, at = list[CachedImage](), None if after is None else (after[0], CacheGuid(after[1]))
+    most = limit + 1 if not selection.images else max(limit + 1, IMAGES_AT_A_TIME)
+    for _ in range(MAX_IMAGES_READ // IMAGES_AT_A_TIME):
+        batch = await dependencies.stored.pages.page_images(at, most=most)
+        found += [image for image in batch if selection.matches_image([image.source])]
+        if len(found) > limit:
+            return found[:limit], token_from_key(_place_of_image(found[limit - 1]))
+        if len(batch) < most:
+            return found, ""
+        at = _place_of_image(batch[-1])
+    return found, "" if at is None else token_from_key(at)
 
 
 async def named_images(
@@ -139,17 +176,37 @@ async def jobs(dependencies: AdminDependencies, request: pb.ListJobsRequest) -> 
     states = messages.job_states_from_numbers(request.states)
     if not states:
         states = tuple(JobState) if request.job_ids else (*_OPEN, JobState.FAILED)
-    listed = await dependencies.stored.records.list_jobs(states)
-    wanted = frozenset(resolve_guids(request.job_ids, [job.job_id for job in listed]))
-    found = [job for job in listed if not wanted or job.job_id in wanted]
-    rows, token = written_page(
-        found,
-        key=lambda job: (-job.created_at, job.job_id),
+    limit, after = page_size(request.page_size), place_from_token(request.page_token)
+    at = None if after is None else (after[0], JobId(after[1]))
+    if request.job_ids:
+        found = await _named_jobs(dependencies, states, request.job_ids, at)
+    else:
+        found = await dependencies.stored.pages.page_jobs(states, at, most=limit + 1)
+    rows, token = fitting(
+        found[:limit],
+        token_from_key(_place_of_job(found[limit - 1])) if len(found) > limit else "",
+        key=_place_of_job,
         write=lambda job: job_message(dependencies, job),
-        size=request.page_size,
-        token=request.page_token,
     )
     return pb.ListJobsResponse(jobs=rows, next_page_token=token)
+
+
+def _place_of_job(job: CacheJob) -> tuple[float, JobId]:
+    return job.created_at, job.job_id
+
+
+async def _named_jobs(
+    dependencies: AdminDependencies,
+    states: Collection[JobState],
+    names: Sequence[str],
+    after: tuple[float, JobId] | None,
+) -> Sequence[CacheJob]:
+    """Find the jobs that ids or beginnings of ids name, as far as they are in some states."""
+    pages = dependencies.stored.pages
+    wanted = resolve_guids(names, await pages.list_job_ids(states, names))
+    known = [job for job in await pages.find_jobs(tuple(map(JobId, wanted))) if job.state in states]
+    rest = (job for job in known if after is None or _place_of_job(job) < after)
+    return sorted(rest, key=_place_of_job, reverse=True)
 
 
 def job_message(dependencies: AdminDependencies, job: CacheJob) -> pb.Job:
@@ -244,11 +301,12 @@ async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> 
 
 async def audit(dependencies: AdminDependencies, request: pb.ListAuditRequest) -> pb.ListAuditResponse:
     """List the entries of the audit log, the latest first."""
-    rows, token = written_page(
-        await dependencies.stored.entries.list_entries(),
-        key=lambda entry: (-entry.number,),
+    limit, before = page_size(request.page_size), number_from_token(request.page_token)
+    found = await dependencies.stored.entries.list_entries(before=before, most=limit + 1)
+    rows, token = fitting(
+        found[:limit],
+        token_from_key((found[limit - 1].number,)) if len(found) > limit else "",
+        key=lambda entry: (entry.number,),
         write=messages.audit_message,
-        size=request.page_size,
-        token=request.page_token,
     )
     return pb.ListAuditResponse(entries=rows, next_page_token=token)

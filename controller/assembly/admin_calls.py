@@ -94,6 +94,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
         jobs=work.cacher,
         stored=Stored(
             records=store.records,
+            pages=store.pages,
             journal=store.journal,
             entries=store.operations,
             audit=Audit(store.operations, clock=opened.process.clock),
@@ -107,6 +108,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             process=opened.process,
             health=work.health,
             certificates=work.certificates,
+            store_marker=opened.store_marker,
         ),
         recovery=_recovery(config, opened, rules, work.queue),
     )

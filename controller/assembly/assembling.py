@@ -13,6 +13,7 @@ from controller.config import Config
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
+from controller.failure_keeper import FailureKeeper
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
 from controller.job_listeners import JobListeners
 from controller.lrp_index import LrpIndex
@@ -178,6 +179,9 @@ def assemble(
         watcher=watcher,
         cacher=cacher,
         reconciler=reconciler,
+        failures=FailureKeeper(reconciler.gate, store.failures),
+        event_cache=event_cache,
+        stale_instances=store.stale_instances,
         cells=cells,
         presence=presence,
         mode=mode,
@@ -189,6 +193,7 @@ def assemble(
         certificates=certificates,
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
+        store_marker=opened.store_marker,
         admin=admin,
     )
 

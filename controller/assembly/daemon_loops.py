@@ -1,12 +1,16 @@
 """Names the loops of a process, and what the calls of operators reach."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from controller.abandoned_uploads import AbandonedUploads
 from controller.admin.dependencies import AdminDependencies
 from controller.cacher import Cacher
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.certificate_ends import CertificateEnds
+from controller.event_cache import LrpEventCache
+from controller.failure_keeper import FailureKeeper
 from controller.health_loop import HealthLoop
 from controller.notes import (
     NoteWriter,
@@ -17,10 +21,18 @@ from controller.pull_login import PullLogin
 from controller.reachability import NullMode, Reachability
 from controller.reconciler import Reconciler
 from controller.retention import Retention
+from controller.store_marker import StoreMarker
 from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
 from reconcile.lrps import ProcessGuid
+
+
+class RememberedInstances(Protocol):
+    """The instances of removed definitions that an earlier run has remembered."""
+
+    async def list_stale(self) -> Mapping[ProcessGuid, frozenset[str]]:
+        """List the instances of each LRP; the LRP whose migration has ended last comes last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,9 @@ class DaemonLoops:
     watcher: Watcher
     cacher: Cacher
     reconciler: Reconciler
+    failures: FailureKeeper
+    event_cache: LrpEventCache
+    stale_instances: RememberedInstances
     cells: CanaryLoop | UnaskedCells
     presence: PresenceLoop
     mode: Reachability | NullMode
@@ -42,10 +57,13 @@ class DaemonLoops:
     certificates: CertificateEnds
     uploads: AbandonedUploads
     retention: Retention
+    store_marker: StoreMarker
     admin: AdminDependencies
 
     async def recover(self) -> None:
         """Continue what an earlier run left open, before any loop or call of an operator starts."""
+        await self.failures.load()
+        self.event_cache.restore(await self.stale_instances.list_stale())
         await self.cacher.recover()
         await self.reconciler.recover()
 

@@ -17,6 +17,7 @@ from controller.notes import CopyNotes, ReadNotes, WrittenNotes
 from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
+from controller.store_marker import StoreMarker
 from controller.wiring import SMALL_TIMEOUTS, open_registries, slots_of
 from reconcile.copying_ports import CheckDepth, OpenUpload, SourceContent
 from reconcile.lrps import Credentials
@@ -57,6 +58,7 @@ class OpenResources:
     """What a process keeps open as long as it runs, and the state that its parts share.
 
     Attributes:
+        bbs: Changes nothing while another store's marker is fresh.
         restart: Lets the process begin anew; None where it does an operator's work and ends.
     """
 
@@ -69,6 +71,7 @@ class OpenResources:
     control: OperatorControl
     health: HealthStates
     probe: Probe
+    store_marker: StoreMarker
     restart: Callable[[], None] | None = None
 
 

@@ -25,6 +25,7 @@ def rules_of(config: Config, store: Store, limits: PhaseLimits) -> Rules:
             drain=config.drain_delay,
             cloud_controller_sync=config.cloud_controller_sync_grace,
         ),
+        own_store=store.store_id,
         may_bridge=store.journal.is_durable,
         drains_original=config.drain_original,
         max_in_flight=config.max_in_flight,

@@ -61,7 +61,8 @@ class Calls:
 
     Attributes:
         timeout: Seconds that one attempt may take, from its start to the last byte.
-        check_active: Raises `LeaseLost` when this process must not change anything any more.
+        check_active: Raises `LeaseLost` when this process must not change anything any more, or another error
+            when it must not now.
     """
 
     http: httpx.AsyncClient

@@ -8,7 +8,7 @@ Source: cloudfoundry/bbs routes.go and client.go.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.bbs import canaries, messages
 from controller.bbs.address import check_address
@@ -55,6 +55,19 @@ class BbsClient:
 
     calls: Calls
     streams: Streams
+
+    def checked_by(self, check: Callable[[], None]) -> "BbsClient":
+        """Return a client over the same connections that asks further before it changes anything.
+
+        Args:
+            check: Raises an error when nothing must be changed now.
+        """
+
+        def check_both() -> None:
+            self.calls.check_active()
+            check()
+
+        return replace(self, calls=replace(self.calls, check_active=check_both))
 
     async def ping(self) -> None:
         """Check that an active BBS responds."""

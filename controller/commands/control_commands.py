@@ -84,6 +84,9 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     if row["paused"]:
         mode = "paused: starts no new work except what an operator asks for; `resume` ends it"
     daemon = f"{row['version']}, up {format_duration(time.time() - row['started_at'])}, {watching}"
+    if row["other_stores"]:
+        others = ", ".join(row["other_stores"])
+        mode = f"STANDS BY, changes nothing: a daemon with another store works on this BBS ({others})"
     if is_direct:
         daemon, mode = "none: this command reads the store by itself", "-"
     stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from controller.config.admin import AdminConfig
 from controller.config.cell_address import MAX_NAME, why_cells_refuse
+from controller.config.locking import LockConfig
 from controller.config.sections import (
     FairSharesConfig,
     FormerRegistryConfig,
@@ -34,7 +35,7 @@ _WIDE_V4, _WIDE_V6 = 16, 48
 """Lengths of prefixes below which a network holds more than one registry's hosts."""
 
 
-class Config(AdminConfig):
+class Config(LockConfig, AdminConfig):
     """The values of a config file."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"

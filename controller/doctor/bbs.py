@@ -1,20 +1,23 @@
 """Checks the BBS with the calls that the daemon makes: a ping, the cells, both event streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from controller.bbs.client import BbsClient, open_bbs
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice
+from controller.store.inspection import find_store_id
 from controller.transport import client_tls
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.lrps import Cell
+from reconcile.store_markers import StoreId, marked_stores
 
 BBS = "bbs"
 CELLS = "cells"
 EVENTS = "events"
+STORES = "other-stores"
 
 TIMEOUT = 5.0
 """Seconds for one attempt, so that a second one still fits into the time of a check."""
@@ -48,10 +51,14 @@ async def check_bbs(config: Config) -> Findings:
             await bbs.ping()
             yield ok(BBS, f"{config.bbs_address} answers")
             cells = await bbs.list_cells()
+            stores = marked_stores(await bbs.list_domains())
     except DockerCacheError as error:
         yield problem(BBS, str(error), bbs_advice(error))
     else:
         yield judge_cells(cells)
+        own = await asyncio.to_thread(find_store_id, config.database_url)
+        for finding in judge_stores(stores, own):
+            yield finding
 
 
 def judge_cells(cells: Sequence[Cell]) -> Finding:
@@ -64,6 +71,22 @@ def judge_cells(cells: Sequence[Cell]) -> Finding:
         advice = 'let the rep of at least one cell offer the rootfs provider "docker"'
         return problem(CELLS, f"none of {len(cells)} registered cells runs Docker images", advice)
     return ok(CELLS, f"{takers} of {len(cells)} registered cells run Docker images")
+
+
+def judge_stores(stores: frozenset[StoreId], own: frozenset[StoreId] | None) -> Iterator[Finding]:
+    """Report other stores than this one with which daemons work on the BBS, or have in the last two minutes.
+
+    Args:
+        stores: Those whose markers are fresh.
+        own: The id of this store, if it has one; None where it is not known, so that one of them may be it.
+    """
+    others = sorted(stores if own is None else stores - own)
+    if len(others) > (own is None):
+        text = f"a daemon with another store works on this BBS: {', '.join(others)}"
+        advice = (
+            "stop it, or let both use one database; until two minutes after its end this daemon stands by"
+        )
+        yield problem(STORES, text, advice)
 
 
 async def check_events(config: Config) -> Findings:

@@ -19,6 +19,7 @@ from controller.doctor.database import DATABASE, check_database
 from controller.doctor.files import FILES, check_files
 from controller.doctor.findings import Finding, Findings, Level, finding_of, without_login
 from controller.doctor.local import CONFIG, DOCKER, check_config, check_docker
+from controller.doctor.locket import LOCKET, check_locket
 from controller.doctor.registries import (
     CACHE_REGISTRY,
     SOURCES,
@@ -77,6 +78,7 @@ def checks_of(config: Config) -> tuple[Check, ...]:
         Check(CERTIFICATES, "the certificate files", partial(check_certificates, config)),
         Check(BBS, config.bbs_address, partial(check_bbs, config)),
         Check(EVENTS, config.bbs_address, partial(check_events, config)),
+        Check(LOCKET, f"{config.locket_address}", partial(check_locket, config)),
         Check(CACHE_REGISTRY, cache, partial(check_cache_registry, config)),
         Check(CELLS_VIEW, f"the name of {cache}", partial(check_cells_view, config), Level.WARNING),
         *(

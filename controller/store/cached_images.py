@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, case, delete, func, insert, or_, select, update
 
 from controller.store import proofs
 from controller.store.tables import (
@@ -22,6 +22,9 @@ from reconcile.trust import BlobHolder, ContentProof, Reader, Standing, standing
 
 MOST_HOLDERS = 1000
 """Images with a blob of which one of a trust domain is looked for: those that were verified last."""
+
+ImageKey = tuple[float, CacheGuid]
+"""Place of a copy in the list of all: when it was made, and its GUID."""
 
 HOLDERS_AT_A_TIME = 200
 """Images whose proofs are read with one query."""
@@ -86,6 +89,23 @@ def find_many(connection: Connection, cache_guids: Collection[CacheGuid]) -> dic
 def list_all(connection: Connection) -> tuple[CachedImage, ...]:
     """List the finished copies, oldest first."""
     rows = connection.execute(_IMAGES.order_by(images.c.created_at, images.c.cache_guid)).mappings()
+    return tuple(_image(row) for row in rows)
+
+
+def list_page(connection: Connection, after: ImageKey | None, *, most: int) -> tuple[CachedImage, ...]:
+    """List the finished copies after a key, oldest first."""
+    wanted = select(images.c.cache_guid).order_by(images.c.created_at, images.c.cache_guid).limit(most)
+    if after is not None:
+        created_at, cache_guid = after
+        is_later = or_(images.c.created_at > created_at, images.c.cache_guid > cache_guid)
+        wanted = wanted.where(images.c.created_at >= created_at, is_later)
+    # The page is found in the index by itself, before anything is joined to it.
+    chosen = wanted.subquery()
+    rows = connection.execute(
+        _IMAGES.join(chosen, chosen.c.cache_guid == images.c.cache_guid).order_by(
+            images.c.created_at, images.c.cache_guid
+        )
+    ).mappings()
     return tuple(_image(row) for row in rows)
 
 

@@ -5,7 +5,9 @@ from contextlib import suppress
 from controller.store.connections import open_snapshot
 from controller.store.location import check_access, is_there, path_from_url
 from controller.store.schema import check_current, check_migratable
+from controller.store.store_id import STORE_ID
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
+from reconcile.store_markers import StoreId
 
 
 def check_database(url: str) -> None:
@@ -38,6 +40,21 @@ def recorded_registries(url: str) -> dict[str, int]:
         check_current(connection, str(path))
         return dict(connection.execute("SELECT registry, count(*) FROM images GROUP BY registry"))
     return {}
+
+
+def find_store_id(url: str) -> frozenset[StoreId] | None:
+    """Read the id of a store, which a new one has not; None where it cannot be read; blocks."""
+    with suppress(DockerCacheError):
+        path = path_from_url(url)
+        if path is None:
+            return None
+        if not is_there(path):
+            return frozenset()
+        with open_snapshot(path) as connection:
+            check_current(connection, str(path))
+            rows = connection.execute("SELECT value FROM settings WHERE name = ?", [STORE_ID])
+            return frozenset(StoreId(value) for (value,) in rows)
+    return None
 
 
 def check_schema(url: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import Connection, RowMapping, exists, func, select, update
+from sqlalchemy import Connection, RowMapping, exists, func, or_, select, update
 
 from controller.store import bindings, cached_images, tables
 from controller.store.upsert import insert_new
@@ -14,6 +14,9 @@ from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.trust import ContentProof
 
 _jobs = tables.jobs
+
+JobKey = tuple[float, JobId]
+"""Place of a job in the list of all: when it was requested, and its id."""
 
 
 def find(connection: Connection, job_id: JobId) -> CacheJob | None:
@@ -42,6 +45,33 @@ def list_in_states(connection: Connection, states: Collection[JobState]) -> tupl
     chosen = select(_jobs).where(_jobs.c.state.in_(sorted(states)))
     rows = connection.execute(chosen.order_by(_jobs.c.updated_at.desc(), _jobs.c.number)).mappings()
     return tuple(_job(row) for row in rows)
+
+
+def list_page(
+    connection: Connection, states: Collection[JobState], after: JobKey | None, *, most: int
+) -> tuple[CacheJob, ...]:
+    """List the jobs in some states after a key, the latest first; of several in a moment, the greatest id."""
+    order = (_jobs.c.created_at.desc(), _jobs.c.job_id.desc())
+    found = list[RowMapping]()
+    for state in states:  # each is one stretch of an index, and their rows are merged
+        wanted = select(_jobs).where(_jobs.c.state == state).order_by(*order).limit(most)
+        if after is not None:
+            created_at, job_id = after
+            is_earlier = or_(_jobs.c.created_at < created_at, _jobs.c.job_id < job_id)
+            wanted = wanted.where(_jobs.c.created_at <= created_at, is_earlier)
+        found += connection.execute(wanted).mappings()
+    found.sort(key=lambda row: (row["created_at"], row["job_id"]), reverse=True)
+    return tuple(map(_job, found[:most]))
+
+
+def list_ids(
+    connection: Connection, *, states: Collection[JobState], beginnings: Collection[str]
+) -> tuple[JobId, ...]:
+    """List the ids of jobs in some states that begin with one of some texts; one query takes some hundred."""
+    begin = (_jobs.c.job_id.startswith(text, autoescape=True) for text in beginnings)
+    wanted = select(_jobs.c.job_id).where(_jobs.c.state.in_(states), or_(*begin))
+    found = map(JobId, connection.scalars(wanted))
+    return tuple(each for each in found if each.startswith(tuple(beginnings)))  # SQLite knows no capitals
 
 
 def count_by_state(connection: Connection) -> dict[str, int]:

@@ -8,6 +8,7 @@ an older key has encrypted.
 from cryptography.fernet import InvalidToken, MultiFernet
 from sqlalchemy import Connection, RowMapping, delete, select
 
+from controller.store import stale_instances
 from controller.store.database import Database
 from controller.store.originals import bytes_from_lrp, bytes_from_pull, lrp_from_bytes, pull_from_bytes
 from controller.store.tables import migrations
@@ -77,10 +78,15 @@ class SqlJournal:
         """
         await self._database.write(lambda connection: self._save(connection, migration))
 
-    async def delete_migration(self, process_guid: ProcessGuid) -> None:
-        """Delete a migration's row, whether it can be decrypted or not; without a row nothing happens."""
+    async def delete_migration(self, process_guid: ProcessGuid, stale: frozenset[str] = frozenset()) -> None:
+        """Delete a migration's row, whether it can be decrypted or not, and remember its stale instances."""
         gone = delete(migrations).where(migrations.c.process_guid == process_guid)
-        await self._database.write(lambda connection: connection.execute(gone))
+
+        def end(connection: Connection) -> None:
+            connection.execute(gone)
+            stale_instances.save(connection, process_guid, stale)
+
+        await self._database.write(end)
 
     def _find(self, connection: Connection, process_guid: ProcessGuid) -> Migration | None:
         mine = select(migrations).where(migrations.c.process_guid == process_guid)
@@ -193,6 +199,10 @@ class MemoryJournal:
         """Write a migration's row, in place of an earlier one of the LRP."""
         self._open[migration.process_guid] = migration
 
-    async def delete_migration(self, process_guid: ProcessGuid) -> None:
-        """Delete a migration; without one nothing happens."""
+    async def delete_migration(
+        self,
+        process_guid: ProcessGuid,
+        stale: frozenset[str] = frozenset(),  # noqa: ARG002 - of the port
+    ) -> None:
+        """Delete a migration; without one nothing happens, and instances are not remembered."""
         self._open.pop(process_guid, None)

@@ -61,9 +61,9 @@ def save(connection: Connection, record: LrpRecord) -> None:
 
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
-    """Delete the records and the original sources of LRPs."""
-    delete_each(connection, _lrps.c.process_guid, process_guids)
-    delete_each(connection, tables.original_sources.c.process_guid, process_guids)
+    """Delete the records of LRPs, their original sources, and what is remembered of their instances."""
+    for table in (_lrps, tables.original_sources, tables.stale_instances):
+        delete_each(connection, table.c.process_guid, process_guids)
 
 
 def _record(row: RowMapping) -> LrpRecord:

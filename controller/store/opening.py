@@ -18,19 +18,24 @@ from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, database_on, to_the_end
+from controller.store.failures import SqlFailures
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import Location, prepare_directory, prepare_file
 from controller.store.lock import hold_lock
 from controller.store.open_uploads import SqlOpenUploads
 from controller.store.operations import SqlOperations
 from controller.store.original_sources import SqlOriginalSources
+from controller.store.paging import SqlPages
 from controller.store.restored import Restored
 from controller.store.restoring import complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
 from controller.store.server_engines import check_server
 from controller.store.sql import SqlRecords
+from controller.store.stale_instances import SqlStaleInstances
+from controller.store.store_id import ensure_store_id
 from reconcile.errors import Invalid
+from reconcile.store_markers import StoreId
 
 T = TypeVar("T")
 
@@ -40,6 +45,7 @@ class Store:
     """The records of one daemon, each kind by itself.
 
     Attributes:
+        store_id: Made once, and the same after a restore of its backup.
         path: Of the database; None for one in memory.
         login_keys: Hash the logins in the proofs; without a journal key, they are lost with this process.
         restored: The backup that was put in place when it was opened; None where none waited.
@@ -49,12 +55,16 @@ class Store:
     journal: SqlJournal | MemoryJournal
     original_sources: SqlOriginalSources
     operations: SqlOperations
+    pages: SqlPages
+    failures: SqlFailures
+    stale_instances: SqlStaleInstances
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
     login_keys: tuple[bytes, ...] = field(repr=False)
     sealing: Sealing
     open_uploads: SqlOpenUploads
+    store_id: StoreId
     path: Path | None = None
     restored: Restored | None = None
 
@@ -134,12 +144,16 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         _journal(database, cipher),
         sources,
         SqlOperations(database),
+        SqlPages(database),
+        SqlFailures(database),
+        SqlStaleInstances(database),
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlContentProofs(database),
         login_keys,
         Sealing(database, journal_key),
         SqlOpenUploads(database, cipher),
+        database.transact(ensure_store_id),
         database.path,
         database.restored,
     )

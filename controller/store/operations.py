@@ -70,12 +70,16 @@ class SqlOperations:
 
         await self._database.write(add)
 
-    async def list_entries(self) -> tuple[AuditEntry, ...]:
-        """List the audit log, the latest entry first."""
+    async def list_entries(
+        self, *, before: int | None = None, most: int = KEPT_ENTRIES
+    ) -> tuple[AuditEntry, ...]:
+        """List the audit log, the latest entry first, or from the entry before a number on."""
+        wanted = select(audit).order_by(audit.c.number.desc()).limit(most)
+        if before is not None:
+            wanted = wanted.where(audit.c.number < before)
 
         def read(connection: Connection) -> tuple[AuditEntry, ...]:
-            rows = connection.execute(select(audit).order_by(audit.c.number.desc())).mappings()
-            return tuple(_bounded(AuditEntry(**row)) for row in rows)
+            return tuple(_bounded(AuditEntry(**row)) for row in connection.execute(wanted).mappings())
 
         return await self._database.read(read)
 

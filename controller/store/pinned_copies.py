@@ -5,7 +5,7 @@ what was read in the trust domain of its source, without a login or with the app
 has been given from the same registry before.
 """
 
-from sqlalchemy import Connection, exists, or_, select
+from sqlalchemy import Connection, exists, or_, select, union
 
 from controller.store import cached_images
 from controller.store.tables import bindings, content_proofs, images, index_contents, jobs, reservations
@@ -25,11 +25,17 @@ def find(
     if source.digest is None:
         return None
     digest = str(source.digest)
-    is_in_index = exists().where(
-        index_contents.c.root_digest == digest,
-        index_contents.c.platforms == platforms,
-        index_contents.c.platform_digest == reservations.c.platform_digest,
+    # Each of these is found in an index of its own, which one condition with "or" would not be.
+    in_index = (
+        select(reservations.c.cache_guid)
+        .join(index_contents, index_contents.c.platform_digest == reservations.c.platform_digest)
+        .where(index_contents.c.root_digest == digest, index_contents.c.platforms == platforms)
     )
+    of_digest = union(
+        select(images.c.cache_guid).where(images.c.root_digest == digest),
+        select(reservations.c.cache_guid).where(reservations.c.platform_digest == digest),
+        in_index,
+    ).subquery()
     is_proven = exists().where(
         content_proofs.c.platform_digest == reservations.c.platform_digest,
         content_proofs.c.domain == reader.domain,
@@ -47,10 +53,8 @@ def find(
     found = connection.scalars(
         select(images.c.cache_guid)
         .join_from(images, reservations)
-        .where(
-            or_(images.c.root_digest == digest, reservations.c.platform_digest == digest, is_in_index),
-            or_(is_of_app, is_proven),
-        )
+        .join(of_digest, of_digest.c.cache_guid == images.c.cache_guid)
+        .where(or_(is_of_app, is_proven))
         .limit(2)
     ).all()
     return cached_images.find(connection, CacheGuid(found[0])) if len(found) == 1 else None

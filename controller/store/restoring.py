@@ -7,7 +7,8 @@ told to begin anew, or the command itself where no daemon runs.
 What is under way now is known to the database that is replaced, and to no backup. So open migrations are
 those of the replaced database; those of the backup are dropped. What LRPs ran from before their migrations,
 which apps are pinned, and what the audit log says, is taken from both. The store is paused, so that nothing
-is begun before somebody has looked.
+is begun before somebody has looked. It keeps the id of the replaced database, whose marker on the BBS is this
+daemon's own.
 
 The names beside `cache.db`: `cache.db.restoring-N` is checked, `cache.db.restored-N` has what is under way
 too, and `cache.db.replaced-N` is the database that was replaced.
@@ -29,6 +30,7 @@ from controller.store.restored import Restored
 from controller.store.schema import check_migratable, revision_of
 from controller.store.schema_upgrade import migrate
 from controller.store.sql_errors import store_error
+from controller.store.store_id import STORE_ID
 from controller.store.tables import metadata
 from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid
 from reconcile.hosts import canonical_host
@@ -36,6 +38,7 @@ from reconcile.lrps import ProcessGuid
 from reconcile.trust import UNKNOWN_LOGIN
 
 _PAUSE = "INSERT OR REPLACE INTO settings (name, value) VALUES ('paused', 'true')"
+_TAKE_ID = "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)"
 _DISTRUST = (
     "INSERT OR IGNORE INTO copy_attempts (platform_digest, domain, login) "
     "SELECT platform_digest, ?, ? FROM reservations"
@@ -230,6 +233,8 @@ def _merge(database: Path, path: Path) -> Restored:
         of_backup = _guids(connection.execute("SELECT process_guid FROM migrations"))
         connection.execute("DELETE FROM migrations")
         _add_entries(connection, rows.pop("audit", None))
+        _, own_settings = rows.pop("settings", ((), []))
+        connection.executemany(_TAKE_ID, [row for row in own_settings if row[0] == STORE_ID])
         for table, (columns, content) in rows.items():
             names, marks = ", ".join(columns), ", ".join("?" * len(columns))
             statement = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - of our schema
@@ -278,7 +283,7 @@ def _read_live(database: Path) -> tuple[Rows, str]:
         finally:
             upgraded.close()
         with closing(connect_to_write(database)) as connection:
-            taken_over = ("migrations", "original_sources", "pins", "audit")
+            taken_over = ("migrations", "original_sources", "pins", "audit", "settings")
             rows = {table: _rows(connection, table) for table in taken_over}
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except DockerCacheError as error:

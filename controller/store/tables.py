@@ -29,6 +29,7 @@ KEY_LENGTH = 255  # process GUIDs and the like; the BBS's own column has 255
 IMAGE_LENGTH = 1024  # host, port, 255 of path, 128 of tag, a digest
 DOMAIN_LENGTH = 300  # "organization " or "registry ", and a GUID or a host
 LOGIN_LENGTH = 64  # hex digits of a SHA-256
+INDEXED_LENGTH = 255  # characters at the beginning of a longer text
 PAYLOAD_LENGTH = 2**24 - 1  # MySQL's MEDIUMBLOB; without a length it would take 64 KiB
 IS_SEALED = "is-sealed"
 """Marks a column of bytes: whether its values are encrypted with a journal key."""
@@ -65,6 +66,8 @@ images = Table(
     Column("verified_at", Double, nullable=False),
     # Address of the private registry that holds it; empty in rows of before, for the configured one.
     Column("registry", exact(KEY_LENGTH), nullable=False, server_default=""),
+    Index(None, "created_at", "cache_guid"),
+    Index(None, "root_digest"),
     **MYSQL_TABLE,
 )
 
@@ -97,6 +100,7 @@ blobs = Table(
     metadata,
     Column("digest", exact(DIGEST_LENGTH), primary_key=True),
     Column("cache_guid", exact(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+    Index(None, "cache_guid"),
     **MYSQL_TABLE,
 )
 
@@ -131,6 +135,7 @@ index_contents = Table(
     Column("root_digest", exact(DIGEST_LENGTH), primary_key=True),
     Column("platforms", exact(KEY_LENGTH), primary_key=True),
     Column("platform_digest", exact(DIGEST_LENGTH), nullable=False),
+    Index(None, "platform_digest"),
     **MYSQL_TABLE,
 )
 
@@ -153,7 +158,10 @@ jobs = Table(
     Column("organization", exact(KEY_LENGTH + 4), nullable=False, server_default=""),
     UniqueConstraint("job_id"),
     CheckConstraint("state <> 'cached' OR cache_guid IS NOT NULL", name="cached_has_guid"),
-    Index(None, "state", "created_at"),
+    Index(None, "state", "created_at", "job_id"),
+    # MySQL indexes the beginning only: 1024 characters may take more bytes than an index of it holds.
+    Index(None, "source", mysql_length=INDEXED_LENGTH, mariadb_length=INDEXED_LENGTH),
+    Index(None, "cache_guid"),
     **MYSQL_TABLE,
 )
 
@@ -226,6 +234,34 @@ lrps = Table(
     Column("reason", long_text(), nullable=False),
     Column("detail", long_text(), nullable=False),
     Column("updated_at", Double, nullable=False),
+    Index(None, "app_guid"),
+    **MYSQL_TABLE,
+)
+
+# Instances of definitions of LRPs that were removed; one that is left over must not serve as a new one.
+stale_instances = Table(
+    "stale_instances",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("instance_guid", exact(KEY_LENGTH), nullable=False),
+    Column("process_guid", exact(KEY_LENGTH), nullable=False),
+    UniqueConstraint("instance_guid"),
+    Index(None, "process_guid"),
+    **MYSQL_TABLE,
+)
+
+# Failures in a row of migrations: of all, of organizations, and of copies; what failed last has the greatest
+# number. An empty name means any.
+circuit_breakers = Table(
+    "circuit_breakers",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("organization", exact(KEY_LENGTH), nullable=False),
+    Column("image", exact(GUID_LENGTH), nullable=False),
+    Column("causes", LargeBinary(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: False}),  # JSON
+    Column("opened_at", Double),
+    Column("last_failure", long_text(), nullable=False),
+    UniqueConstraint("organization", "image"),
     **MYSQL_TABLE,
 )
 

@@ -145,6 +145,7 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_COPY_AND_SOURCE_LOST: _ClassVar[Reason]
     REASON_COPY_UNKNOWN: _ClassVar[Reason]
     REASON_SIMILAR_MIGRATIONS_FAILED: _ClassVar[Reason]
+    REASON_BRIDGE_OF_OTHER_STORE: _ClassVar[Reason]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -315,6 +316,7 @@ REASON_COPY_REPAIRED: Reason
 REASON_COPY_AND_SOURCE_LOST: Reason
 REASON_COPY_UNKNOWN: Reason
 REASON_SIMILAR_MIGRATIONS_FAILED: Reason
+REASON_BRIDGE_OF_OTHER_STORE: Reason
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse
@@ -366,7 +368,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "store_id", "other_stores")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -403,6 +405,8 @@ class StatusResponse(_message.Message):
     FORMER_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    OTHER_STORES_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -425,7 +429,9 @@ class StatusResponse(_message.Message):
     former_registries: _containers.RepeatedCompositeFieldContainer[FormerRegistry]
     certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAside]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ...) -> None: ...
+    store_id: str
+    other_stores: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FormerRegistry(_message.Message):
     __slots__ = ("address", "configured", "images", "image_bytes", "lrps")

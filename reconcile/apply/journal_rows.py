@@ -48,7 +48,7 @@ async def close(row: Migration, reason: Reason, observed: Observed, ports: Actio
         await ports.images.mark_for_verification(row.cache_guid, observed.now)
     if reason is Reason.MIGRATED:
         await _note_starts(row, observed, ports)
-    await ports.journal.delete_migration(row.process_guid)
+    await ports.journal.delete_migration(row.process_guid, row.instance_guids)
     is_on_copy = reason in _ON_COPY
     return Outcome(
         reason,

@@ -48,7 +48,7 @@ async def _cancel(
     if before is not None and reason is not Reason.BBS_REFUSED_DEFINITION:
         await ports.journal.save_migration(before)
         return Outcome(reason, detail, retry_after=0.0, rounds=row.rounds)
-    await ports.journal.delete_migration(row.process_guid)
+    await ports.journal.delete_migration(row.process_guid, row.instance_guids)
     rounds = row.rounds if reason is Reason.BBS_REFUSED_DEFINITION else row.rounds - 1  # nobody reverted it
     return Outcome(reason, detail, retry_after=0.0, rounds=rounds, ended=row)
 

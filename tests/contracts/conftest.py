@@ -1,27 +1,36 @@
-"""Leaves the real BBS's half of its contract out where no real BBS is named, in one line instead of one a test."""
+"""Leaves the real half of a contract out where no real server is named, in one line instead of one a test."""
 
 import os
 
 import pytest
 
 from tests.contracts.bbs_targets import REAL_BBS_VARIABLES, OnRealBbs
+from tests.contracts.locket_targets import REAL_LOCKET_VARIABLES, OnRealLocket
 
-IS_NAMED = all(os.environ.get(name) for name in REAL_BBS_VARIABLES)
+REAL: dict[type, tuple[str, tuple[str, ...]]] = {
+    OnRealBbs: ("the BBS", REAL_BBS_VARIABLES),
+    OnRealLocket: ("Locket", REAL_LOCKET_VARIABLES),
+}
+"""What is said to be real: its name, and the variables that name it."""
 
 
-def pytest_report_header() -> str:
-    if IS_NAMED:
-        return f"contract of the BBS: simulators and {os.environ['TEST_BBS_URL']}"
-    return (
-        f"contract of the BBS: simulators only, since {', '.join(REAL_BBS_VARIABLES)} do not name a real one"
-    )
+def is_named(variables: tuple[str, ...]) -> bool:
+    return all(os.environ.get(name) for name in variables)
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"contract of {name}: simulators and {os.environ[variables[0]]}"
+        if is_named(variables)
+        else f"contract of {name}: simulators only, since {', '.join(variables)} do not name a real one"
+        for name, variables in REAL.values()
+    ]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if IS_NAMED:
-        return
+    unnamed = tuple(kind for kind, (_, variables) in REAL.items() if not is_named(variables))
     real = [
-        item for item in items if isinstance(item, pytest.Function) and isinstance(item.instance, OnRealBbs)
+        item for item in items if isinstance(item, pytest.Function) and isinstance(item.instance, unnamed)
     ]
     config.hook.pytest_deselected(items=real)
     items[:] = [item for item in items if item not in set(real)]

@@ -25,6 +25,7 @@ from controller.health import HealthStates
 from controller.process import Process
 from controller.progress import Progress
 from controller.store.opening import Store
+from controller.store_marker import StoreMarker
 from controller.transport import client_tls
 from controller.workqueue import WorkQueue
 from protos.bbs.actual_lrp_pb2 import ActualLRPKey
@@ -248,6 +249,7 @@ class Scene:
             self.control,
             health,
             Unprobed(),
+            StoreMarker(self.client, self.store.store_id, metrics=process.metrics, clock=loop.time),
         )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue

@@ -22,7 +22,9 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     loop = SimpleNamespace(slots=1, run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing)
     config: Any = SimpleNamespace(workers=1)
     names = ("watcher", "cacher", "reconciler", "health", "presence", "unknown_copies", "unused")
-    running = dict.fromkeys((*names, "pull_login", "certificates", "uploads", "retention"), loop)
+    running = dict.fromkeys(
+        (*names, "pull_login", "certificates", "uploads", "retention", "store_marker"), loop
+    )
     loops: Any = SimpleNamespace(**running, cells=None, mode=None, note_writer=None, close=lambda: None)
     said_before = list[str]()
 

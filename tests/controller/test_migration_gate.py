@@ -317,6 +317,39 @@ async def test_a_success_begins_the_count_anew_and_a_cancelled_migration_says_no
     assert scene.gate.circuit_breaker.failures == 0
 
 
+async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    scene.fail_everywhere()
+    before, said = scene.gate.failures, str(scene.gate.circuit_breaker)
+    scene.gate.reset_circuit_breaker()
+    assert scene.gate.failures == ()
+    assert scene.gauge("circuit_open") == 0
+    scene.gate.failures_changed.clear()
+
+    scene.gate.restore_failures(before)
+
+    assert scene.gate.failures == before
+    assert scene.gate.failures_changed.is_set()
+    assert scene.reason(B) is Reason.CIRCUIT_BREAKER_OPEN
+    assert scene.reason(B, NOW + 61) is None
+    assert scene.gauge("circuit_open") == 1
+    assert "reconciler.kept-circuit-breaker" in capsys.readouterr().out
+    assert str(scene.gate.circuit_breaker) == said
+
+
+@pytest.mark.parametrize(("started_at", "is_probe"), [(NOW - 1, False), (NOW + 1, True)])
+async def test_a_migration_that_was_begun_as_a_probe_still_is_one_in_a_later_process(
+    scene: Scene, started_at: float, *, is_probe: bool
+) -> None:
+    """One from before the failures may wait for very long, and no probe waits for it."""
+    scene.fail_everywhere()
+
+    scene.gate.recover(replace(ENDED, started_at=started_at))
+    scene.gate.note_pass(A)
+
+    obstacle = scene.obstacle(B, NOW + 61)
+    assert (obstacle is not None) is is_probe
+
+
 async def test_events_are_remembered_during_a_migration_and_its_old_instances_afterwards(
     scene: Scene,
 ) -> None:

@@ -52,6 +52,11 @@ def settings(certificates: Certificates, tmp_path: Path) -> Settings:
         "admin_server_cert_file": str(certificates.server.certificate),
         "admin_server_key_file": str(certificates.server.key),
         "metrics_address": "127.0.0.1:2",
+        "uuid": "vm-1",
+        "locket_address": "locket.example:8891",
+        "locket_ca_cert_file": ca,
+        "locket_client_cert_file": str(client.certificate),
+        "locket_client_key_file": str(client.key),
     }
 
 
@@ -79,6 +84,8 @@ def test_nothing_is_wrong_with_a_good_config_and_nothing_is_created(
         ("bbs_ca_cert_file", lambda settings, path: settings.update(bbs_ca_cert_file=path)),
         ("bbs_client_cert_file", lambda settings, path: settings.update(bbs_client_cert_file=path)),
         ("bbs_client_key_file", lambda settings, path: settings.update(bbs_client_key_file=path)),
+        ("locket_ca_cert_file", lambda settings, path: settings.update(locket_ca_cert_file=path)),
+        ("locket_client_cert_file", lambda settings, path: settings.update(locket_client_cert_file=path)),
         ("admin_ca_cert_file", lambda settings, path: settings.update(admin_ca_cert_file=path)),
         ("admin_server_cert_file", lambda settings, path: settings.update(admin_server_cert_file=path)),
         ("admin_server_key_file", lambda settings, path: settings.update(admin_server_key_file=path)),

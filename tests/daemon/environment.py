@@ -325,6 +325,12 @@ class Environment:
         lrp = self.lrp(app)
         return lrp is not None and lrp.root_fs.startswith(f"docker://{self.cache.address}/")
 
+    def forget_stores(self) -> None:
+        """Let the time pass after which no daemon is taken for one that works, whichever store it had."""
+        domains = self.bbs.state.domains
+        for marker in [each for each in domains if each.startswith("docker-cache-store-")]:
+            del domains[marker]
+
     def lose_stops(self) -> None:
         """Let every stop request get lost, so that instance rows stay after a removal."""
         for cell in self.cells:

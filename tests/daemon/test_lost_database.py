@@ -43,7 +43,8 @@ async def migrated(env: Environment) -> tuple[DaemonProcess, App]:
 
 
 def lose_database(env: Environment) -> None:
-    """Lose the database with all files beside it."""
+    """Lose the database with all files beside it, and start again two minutes later."""
+    env.forget_stores()
     shutil.rmtree(env.directory / "store")
 
 

@@ -174,7 +174,7 @@ class Ports:
         self.migration = migration
         self._do("save", migration.phase, migration.goal)
 
-    async def delete_migration(self, process_guid: ProcessGuid) -> None:
+    async def delete_migration(self, process_guid: ProcessGuid, stale: frozenset[str] = frozenset()) -> None:
         self.migration = None
         self._do("delete")
 

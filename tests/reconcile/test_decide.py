@@ -297,6 +297,13 @@ class TestLeftBridge:
         young = replace(fresh, process_age=10.0)
         assert isinstance(decide_orphaned_bridge(young, cloud_controller_sync=180.0), Skip)
 
+    def test_it_stays_while_a_daemon_with_another_store_may_use_it(self) -> None:
+        action = decide_orphaned_bridge(
+            replace(self.LEFT, may_be_of_other_store=True), cloud_controller_sync=180.0
+        )
+
+        assert action == Skip(Reason.BRIDGE_OF_OTHER_STORE)
+
     def test_one_that_a_migration_knows_of_is_left_to_it(self) -> None:
         assert (
             decide_orphaned_bridge(replace(self.LEFT, is_in_use=True), cloud_controller_sync=180.0)

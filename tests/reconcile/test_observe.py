@@ -1,6 +1,7 @@
 """Which facts an observation reads, and in which order; that passes and plans agree is `admin/test_facts`."""
 
 from dataclasses import dataclass, field, replace
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +14,7 @@ from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.orders import Order
 from reconcile.records import Binding, CachedImage, LrpRecord
 from reconcile.references import CacheGuid, Rootfs
+from reconcile.store_markers import StoreId, marker_of
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RULES, RUNNING
 
 CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1", cache=RULES.cache)
@@ -31,6 +33,7 @@ class Reads:
     order: Order | None = None
     is_paused: bool = False
     pinned: frozenset[AppGuid] = frozenset()
+    fresh: frozenset[str] = frozenset({"cf-apps"})
     read: list[str] = field(default_factory=list)
 
     def facts(self, *, is_for_plan: bool = False) -> Facts:
@@ -47,7 +50,7 @@ class Reads:
 
     async def list_domains(self) -> frozenset[str]:
         self.read.append("domains")
-        return frozenset({"cf-apps"})
+        return self.fresh
 
     def versions(self, process_guid: ProcessGuid) -> tuple[DesiredLrp, ...]:
         self.read.append(f"versions {process_guid}")
@@ -212,6 +215,7 @@ async def test_of_an_orphaned_bridge_the_journal_is_read_before_the_lrps() -> No
     )
 
     assert observed.domains_are_fresh
+    assert not observed.may_be_of_other_store
     assert reads.read == [
         "domains",
         "migration p-1",
@@ -220,3 +224,18 @@ async def test_of_an_orphaned_bridge_the_journal_is_read_before_the_lrps() -> No
         "lrp p-1",
         "instances p-1",
     ]
+
+
+async def test_an_orphaned_bridge_may_be_that_of_a_daemon_with_another_store() -> None:
+    own, other = StoreId(str(uuid4())), StoreId(str(uuid4()))
+    reads = Reads(fresh=frozenset({"cf-apps", marker_of(own)}))
+
+    async def may_be_of_other_store() -> bool:
+        observed = await observe_orphaned_bridge(
+            BRIDGE, reads.facts(), domains=frozenset({"cf-apps"}), process_age=1.0, own_store=own
+        )
+        return observed.may_be_of_other_store
+
+    assert not await may_be_of_other_store()
+    reads.fresh |= {marker_of(other)}
+    assert await may_be_of_other_store()

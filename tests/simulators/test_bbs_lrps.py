@@ -194,6 +194,17 @@ def test_a_domain_is_fresh_until_it_expires(state: State, clock: Clock) -> None:
     assert state.fresh_domains() == ["for-ever"]
 
 
+def test_a_domain_may_expire_up_to_half_a_second_early(state: State, clock: Clock) -> None:
+    """The real one rounds the present time to the nearest second, and a half up."""
+    clock.advance(0.75)
+    upsert_domain(state, "short", 2)
+
+    clock.advance(1.5)
+    assert state.fresh_domains() == ["short"]
+    clock.advance(0.25)
+    assert state.fresh_domains() == []
+
+
 @pytest.mark.parametrize(("domains", "left"), [([], ["UNCLAIMED"]), (["some-domain"], [])])
 def test_orphans_are_retired_in_fresh_domains_alone(
     state: State, domains: list[str], left: list[str]

@@ -18,10 +18,10 @@ def create_table(name: str, *parts: sa.schema.SchemaItem) -> None:
         op.create_table(name, *parts, **MYSQL_TABLE)
 
 
-def create_index(name: str, table: str, columns: list[str]) -> None:
-    """Create an index that is not unique."""
+def create_index(name: str, table: str, columns: list[str], *, mysql_length: int | None = None) -> None:
+    """Create an index that is not unique; MySQL may index the beginning of a long text only."""
     if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
-        op.create_index(op.f(name), table, columns)
+        op.create_index(op.f(name), table, columns, mysql_length=mysql_length)
 
 
 def add_columns(table: str, *columns: sa.Column[Any]) -> None:

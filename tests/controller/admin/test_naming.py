@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.admin.naming import find_by_prefix, resolve_guids, resolve_image
+from controller.admin.naming import ImageNames, find_by_prefix, resolve_guids
 from reconcile.errors import Invalid, NotFound
 from reconcile.references import CacheGuid, parse_image_reference
 from tests.reconcile.test_decide import IMAGE
@@ -66,12 +66,12 @@ class TestGuids:
 class TestCachedImages:
     @pytest.mark.parametrize("name", [FIRST, "03943662-b", "nginx:1.27", "docker.io/library/nginx:1.27"])
     def test_it_is_named_by_guid_prefix_or_source(self, name: str) -> None:
-        assert resolve_image(name, IMAGES) is IMAGES[0]
+        assert ImageNames(IMAGES).find(name) is IMAGES[0]
 
     @pytest.mark.parametrize("name", ["0394", "r.example/team/app:1"])
     def test_what_means_several_is_refused_with_guids_and_sources(self, name: str) -> None:
         with pytest.raises(Invalid, match=r"r\.example/team/app:1") as caught:
-            resolve_image(name, IMAGES)
+            ImageNames(IMAGES).find(name)
 
         assert caught.value.code == "ambiguous"
         assert SECOND in caught.value.detail
@@ -79,7 +79,7 @@ class TestCachedImages:
     @pytest.mark.parametrize("name", ["039", "nginx", "nginx:1.28", "", "a b", "r.example/team/app", "*"])
     def test_what_names_none_is_not_found(self, name: str) -> None:
         with pytest.raises(NotFound, match="there is no cached image") as caught:
-            resolve_image(name, IMAGES)
+            ImageNames(IMAGES).find(name)
 
         assert caught.value.code == "no-such-image"
 
@@ -87,6 +87,6 @@ class TestCachedImages:
         odd = replace(IMAGE, cache_guid=CacheGuid(THIRD), source=parse_image_reference("0394366").canonical())
 
         with pytest.raises(Invalid) as caught:
-            resolve_image("0394366", [IMAGES[0], odd])
+            ImageNames([IMAGES[0], odd]).find("0394366")
 
         assert caught.value.code == "ambiguous"

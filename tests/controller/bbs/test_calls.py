@@ -389,3 +389,25 @@ async def test_what_the_bbs_did_not_confirm_in_time_is_dropped(
         connection = response.extensions["network_stream"].get_extra_info("socket")
 
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2500
+
+
+async def test_a_client_that_is_checked_further_asks_both_and_the_first_one_is_as_before(
+    server_tls: ssl.SSLContext, tls: ssl.SSLContext
+) -> None:
+    lease = Leases(6)
+
+    def refuse() -> None:
+        raise Unavailable("bbs", "other-store-active", "not now")
+
+    async with (
+        serve(server_tls, [answer()]) as peer,
+        open_bbs(peer.address, tls=tls, check_active=lease.check) as bbs,
+    ):
+        with pytest.raises(Unavailable, match="not now"):
+            await bbs.checked_by(refuse).remove_desired_lrp(ProcessGuid("app"))
+        await bbs.upsert_domain("docker-cache-store-1", ttl=120)
+        lease.left = 0
+        with pytest.raises(LeaseLost):
+            await bbs.checked_by(lambda: None).remove_desired_lrp(ProcessGuid("app"))
+
+    assert [request.path for request in peer.requests] == ["/v1/domains/upsert"]

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -12,13 +13,16 @@ from controller.doctor.bbs import check_bbs, check_events, judge_cells
 from controller.doctor.diagnosis import Check, run_check
 from controller.doctor.findings import Level
 from reconcile.lrps import Cell
+from reconcile.store_markers import marker_of
 from tests.conftest import PassTime
 from tests.controller.doctor.conftest import Settings, all_of, config_of, levels, the_one
 from tests.simulators import registry as registries
 from tests.simulators.bbs import Bbs, serve_bbs
 from tests.simulators.bbs.faults import Fault
+from tests.simulators.bbs.state import upsert_domain
 from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.certificates import Authority, Certificates
+from tests.stores import open_store
 
 
 @pytest.fixture
@@ -185,3 +189,41 @@ async def test_a_bbs_that_hangs_after_its_ping_leaves_what_was_found_until_then(
     assert levels(found) == [Level.OK, Level.PROBLEM]
     assert found[1].text == f"{bbs.url}: no answer within 60 s"
     assert found[1].advice
+
+
+async def test_a_daemon_with_another_store_is_a_problem(bbs: Bbs, settings: Settings) -> None:
+    config = await config_of(settings)
+    async with open_store(config.database_url, journal_key=None, run_id="r") as store:
+        upsert_domain(bbs.state, marker_of(store.store_id), 120)
+        alone = await all_of(check_bbs(config))
+        other = str(uuid4())
+        upsert_domain(bbs.state, f"docker-cache-store-{other}", 120)
+        beside = await all_of(check_bbs(config))
+
+    assert [each.check for each in alone] == ["bbs", "cells"]
+    assert [each.check for each in beside] == ["bbs", "cells", "other-stores"]
+    assert beside[-1].level is Level.PROBLEM
+    assert other in beside[-1].text
+    assert str(store.store_id) not in beside[-1].text
+
+
+async def test_without_a_database_every_store_is_another_one(bbs: Bbs, settings: Settings) -> None:
+    upsert_domain(bbs.state, f"docker-cache-store-{uuid4()}", 120)
+
+    found = await all_of(check_bbs(await config_of(settings)))
+
+    assert found[-1].check == "other-stores"
+
+
+async def test_a_database_that_cannot_be_read_may_be_the_one_that_is_marked(
+    bbs: Bbs, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "cache.db").write_bytes(b"this is no database" * 100)
+    config = await config_of(settings)
+    checks = []
+    for _ in range(2):
+        upsert_domain(bbs.state, f"docker-cache-store-{uuid4()}", 120)
+        checks.append([each.check for each in await all_of(check_bbs(config))])
+
+    assert checks == [["bbs", "cells"], ["bbs", "cells", "other-stores"]]

@@ -1,5 +1,6 @@
 """Certificate files as operators leave them; what peers make of them is in the tests of each peer."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -173,13 +174,19 @@ async def test_the_files_of_commands_need_not_be_readable_for_the_daemons_user(
 
 
 async def test_every_file_of_the_config_is_looked_at_once(
-    settings: Settings, certificates: Certificates
+    settings: Settings, certificates: Certificates, tmp_path: Path
 ) -> None:
     pair = certificates.client
+    for_locket = await asyncio.to_thread(lambda: Authority(tmp_path).client("locket"))
     client = {"client_cert_file": str(pair.certificate), "client_key_file": str(pair.key)}
     settings["cache_registry"] |= {"ca_cert_file": str(certificates.foreign_ca)}
     settings["registries"] = [{"address": "r.example", "ca_cert_file": str(certificates.ca), **client}]
     settings |= {
+        "uuid": "vm-1",
+        "locket_address": "127.0.0.1:1",
+        "locket_ca_cert_file": str(certificates.ca),
+        "locket_client_cert_file": str(for_locket.certificate),
+        "locket_client_key_file": str(for_locket.key),
         "admin_address": "127.0.0.1:1",
         "admin_ca_cert_file": str(certificates.ca),
         "admin_server_cert_file": str(certificates.server.certificate),
@@ -196,6 +203,7 @@ async def test_every_file_of_the_config_is_looked_at_once(
         "bbs_ca_cert_file",
         "bbs_client_cert_file",
         "cache_registry.ca_cert_file",
+        "locket_client_cert_file",
         "admin_server_cert_file",
         "admin_client_cert_file",
     ]

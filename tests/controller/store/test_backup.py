@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from cryptography.fernet import Fernet
@@ -16,6 +17,7 @@ from sqlalchemy import Connection
 
 from controller.store.backup import Backup, BackupMarks, back_up
 from controller.store.database import database_at
+from controller.store.inspection import find_store_id
 from controller.store.restored import Restored
 from controller.store.restoring import cancel_restore, complete_restore, prepare_restore
 from reconcile.copying_ports import TargetState
@@ -24,6 +26,7 @@ from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import OriginalSource
 from reconcile.records import AuditEntry
 from reconcile.references import CacheGuid, Rootfs
+from reconcile.store_markers import StoreId
 from reconcile.trust import Reader, TrustDomain
 from tests.controller.store.samples import digest, image, lrp_record, migration
 from tests.controller.store.test_schema import upgrade
@@ -406,3 +409,40 @@ def test_a_backup_of_an_older_schema_is_brought_to_this_one(database: Path, back
     prepare(backup, database)
 
     assert content_of(database).has_image
+
+
+def store_id_of(database: Path) -> StoreId:
+    """Let a daemon open the store, and read its id."""
+
+    async def read() -> StoreId:
+        async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
+            return store.store_id
+
+    return asyncio.run(read())
+
+
+def test_a_lost_database_gets_its_id_back_with_its_backup(database: Path, backup: Path) -> None:
+    made = store_id_of(database)
+    back_up(database, backup, MARKS)
+    shutil.rmtree(database.parent)
+    database.parent.mkdir()
+
+    prepare(backup, database)
+
+    assert str(UUID(made)) == made
+    assert made == store_id_of(database)
+    assert find_store_id(f"sqlite:///{database}") == frozenset([made])
+
+
+def test_a_database_that_is_replaced_leaves_its_id_to_the_backup(database: Path, backup: Path) -> None:
+    """A daemon that runs with a new database has marked it on the BBS, and goes on with the backup at once."""
+    of_backup = store_id_of(database)
+    back_up(database, backup, MARKS)
+    shutil.rmtree(database.parent)
+    database.parent.mkdir()
+    replaced = store_id_of(database)
+
+    prepare(backup, database)
+
+    assert replaced != of_backup
+    assert replaced == store_id_of(database)

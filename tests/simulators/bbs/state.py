@@ -169,8 +169,11 @@ class State:
         return {cell_id: cell for cell_id, cell in self.cells.items() if cell.is_registered}
 
     def fresh_domains(self) -> list[str]:
-        """List the domains that have not expired; now is rounded to the second."""
-        now = self.now() // SECOND * SECOND
+        """List the domains that have not expired; now is rounded to the nearest second, so up to half a second early.
+
+        Source: cloudfoundry/bbs db/sqldb/domain_db.go, `FreshDomains`; half a second is rounded up.
+        """
+        now = (self.now() + SECOND // 2) // SECOND * SECOND
         return [name for name, expiry in self.domains.items() if expiry > now]
 
 

@@ -1,0 +1,112 @@
+"""Asks Locket who holds the lock, with the certificate of the daemon; the lock is not touched."""
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+from controller.config import Config
+from controller.doctor.findings import Finding, Findings, ok, problem, warning
+from controller.doctor.tls import TlsKeys, tls_advice
+from controller.leadership.ports import Holder
+from controller.transport import client_tls
+from reconcile.errors import DockerCacheError, Invalid
+
+if TYPE_CHECKING:
+    from controller.locket.connections import LocketTls
+
+LOCKET = "locket"
+
+TIMEOUT = 4.0
+"""Seconds for the connection, and again for the call."""
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
+"""With it an HTTP/2 connection begins (RFC 9113 section 3.4): a server answers with its settings."""
+
+_KEYS = TlsKeys("locket_address", ca="locket_ca_cert_file", certificate="locket_client_cert_file")
+_NO_LOCKET = "check locket_address, that Locket runs there, and that this machine can reach it"
+_ON_HANG_UP = f"check {_KEYS.certificate}: a Locket that does not trust it may hang up without a word"
+_NO_ANSWER = "check that Locket and its database are not overloaded: the log of Locket says more"
+
+
+async def check_locket(config: Config) -> Findings:
+    """Look up who holds the lock, if the config names a Locket."""
+    address = config.locket_address
+    tls = None if address is None else _files_of(config)
+    if address is None or tls is None:
+        return
+    try:
+        context = await asyncio.to_thread(_context, tls)
+    except Invalid as error:
+        yield problem(LOCKET, str(error), f"check {_KEYS.ca}, {_KEYS.certificate} and locket_client_key_file")
+        return
+    if (found := await _connection_problem(address, context)) is not None:
+        yield found
+        return
+    try:
+        holder = await _find_holder(config, address, tls)
+    except DockerCacheError as error:
+        yield problem(LOCKET, str(error), _NO_ANSWER)
+    else:
+        yield judge_holder(address, holder, config.uuid)
+
+
+def judge_holder(address: str, holder: Holder | None, instance_id: str | None) -> Finding:
+    """Report who holds the lock."""
+    if holder is None:
+        return ok(LOCKET, f"{address} answers; nobody holds the lock, so no instance is active")
+    if holder.note is None:
+        advice = "find out which program this is: while it holds the lock, no instance becomes active"
+        return warning(LOCKET, f"{address} answers; another program holds the lock: {holder.owner}", advice)
+    whose = " (this one)" if holder.note.instance_id == instance_id else ""
+    return ok(LOCKET, f"{address} answers; {holder} holds the lock{whose}")
+
+
+def _files_of(config: Config) -> "LocketTls | None":
+    from controller.locket.connections import LocketTls  # noqa: PLC0415 - gRPC costs a tenth of a second
+
+    ca, cert = config.locket_ca_cert_file, config.locket_client_cert_file
+    key = config.locket_client_key_file
+    return None if ca is None or cert is None or key is None else LocketTls(ca, cert, key)
+
+
+async def _find_holder(config: Config, address: str, tls: "LocketTls") -> Holder | None:
+    from controller.locket.client import open_locket  # noqa: PLC0415 - as above
+    from controller.locket.connections import KeepAlive  # noqa: PLC0415
+    from controller.locket.lock import LocketLock  # noqa: PLC0415
+
+    keep_alive = KeepAlive(config.locket_client_keepalive_time, config.locket_client_keepalive_timeout)
+    async with open_locket(address, tls, keep_alive) as client:
+        return await LocketLock(client, ttl=int(config.lock_ttl), retry_interval=TIMEOUT).find_holder()
+
+
+def _context(tls: "LocketTls") -> ssl.SSLContext:
+    context = client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+async def _connection_problem(address: str, context: ssl.SSLContext) -> Finding | None:
+    """Open a connection and close it, since gRPC does not say what is at fault with one.
+
+    Returns:
+        What is at fault; None where nothing is.
+    """
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=host)
+            try:
+                writer.write(_PREFACE)
+                hung_up = not await reader.read(1)  # with TLS 1.3 a refusal comes after the handshake
+            finally:
+                writer.transport.abort()  # the peer may take its time to agree to an end
+    except TimeoutError:
+        return problem(LOCKET, f"{address} did not answer a connection within {TIMEOUT:g} s", _NO_LOCKET)
+    except (OSError, OverflowError, UnicodeError) as error:
+        advice = tls_advice(error, _KEYS)
+        if advice is None and isinstance(error, ConnectionResetError | ssl.SSLError):
+            advice = _ON_HANG_UP
+        what = "cannot be reached" if advice is None else "broke the TLS handshake off"
+        return problem(LOCKET, f"{address} {what}: {error}", advice or _NO_LOCKET)
+    return problem(LOCKET, f"{address} broke the connection off", _ON_HANG_UP) if hung_up else None

@@ -1,0 +1,1 @@
+"""Takes the lock in Diego's Locket, over gRPC with mutual TLS."""

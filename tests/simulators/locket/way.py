@@ -1,0 +1,91 @@
+"""A way from one client to Locket that can be cut, as a network between two machines can.
+
+Connections through it are TCP on loopback; what is said over them is not looked at.
+"""
+
+import asyncio
+import contextlib
+from typing import Self
+
+_READ_SIZE = 65536
+
+
+class Way:
+    """Passes on what comes to its port, to be used as an async context manager.
+
+    Attributes:
+        connections: How many connections have been opened through it.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self.connections = 0
+        self._is_open = asyncio.Event()
+        self._is_open.set()
+        self._silent: set[asyncio.StreamWriter] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self.address = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.mend()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def cut(self) -> None:
+        """Pass nothing on any more, and answer nothing: connections stay open and new ones are taken."""
+        self._is_open.clear()
+        self.forget()
+
+    def mend(self) -> None:
+        """Pass on what comes over new connections; those from before the cut stay silent for ever."""
+        self._is_open.set()
+
+    def forget(self) -> None:
+        """Let the connections that are open be silent for ever, as a firewall does that was restarted."""
+        self._silent |= self._writers
+
+    def reset(self) -> None:
+        """Break off the connections that are open."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self.connections += 1
+        with contextlib.suppress(OSError):
+            await self._is_open.wait()
+            back, forth = await asyncio.open_connection(*self._target)
+            ends = {writer, forth}
+            self._writers |= ends
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(self._copy(reader, forth))
+                    both.create_task(self._copy(back, writer))
+            finally:
+                self._writers -= ends
+                self._silent -= ends
+                for end in ends:
+                    end.transport.abort()
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(_READ_SIZE):
+                if target not in self._silent:
+                    target.write(data)
+                    await target.drain()
+        if target not in self._silent:
+            target.transport.abort()

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from controller.store.schema import LEADERSHIP_TABLES
+from controller.store.schema import REVISIONS_TABLE
 from controller.store.tables import metadata
 from tests.contracts.distribution import free_port
 from tests.simulators.certificates import Authority, Pair
@@ -150,7 +150,7 @@ def empty_database(kind: str, worker: str) -> str:
     if not tables:
         return server.url(database)
     rows = [f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables) if table.name in tables]
-    rows += [f"DROP TABLE {name}" for name in LEADERSHIP_TABLES & tables]
+    rows += [f"DROP TABLE {name}" for name in tables - metadata.tables.keys() - {REVISIONS_TABLE}]
     statements = ["; ".join(rows)] if kind == "postgresql" else rows
     server.execute(*statements, database=database)
     return server.url(database)

@@ -11,7 +11,7 @@ VERSIONS = Path(__file__).with_name("schema_versions")
 """Holds the schema's migrations."""
 
 LEADERSHIP_TABLES = frozenset({"leadership", "leadership_lock"})
-"""Tables that are created before the schema."""
+"""Are there before the schema is, and belong to none of its revisions."""
 
 REVISIONS_TABLE = "alembic_version"
 

@@ -4,8 +4,7 @@ The login is looked up when the registry first asks for one, and again when the 
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -191,8 +190,11 @@ class Session:
 
     def send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         """Send a request that may be repeated, with the `Authorization` that the registry asks for."""
-        with self._reporting(request.method, request.length):
+        try:
             return self._send_with_newer_login(request, scopes, subject)
+        except DockerCacheError as error:
+            self._report(request.method, Failure(error, request.length))
+            raise
 
     def _send_with_newer_login(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         try:
@@ -208,8 +210,11 @@ class Session:
 
     def header(self, scopes: frozenset[str], subject: str) -> str | None:
         """Return the `Authorization` for a request that cannot be repeated."""
-        with self._reporting("PUT", 0):
+        try:
             return self._header(scopes, subject)
+        except DockerCacheError as error:
+            self._report("PUT", Failure(error, 0))
+            raise
 
     def _header(self, scopes: frozenset[str], subject: str) -> str | None:
         if not self._dependencies.authenticator.has_challenged(self.base):
@@ -224,8 +229,11 @@ class Session:
 
     def send_once(self, request: Request, header: str | None) -> Response:
         """Send a request once; the `Authorization` is sent only to the registry's own origin."""
-        with self._reporting(request.method, request.length):
+        try:
             response = self._send_when_due(request, header)
+        except DockerCacheError as error:
+            self._report(request.method, Failure(error, request.length))
+            raise
         is_well = response.status < 400 or response.status in _SERVED
         if is_well and request.method != _DELETE:
             stored = request.length if response.status in _STORED and request.method in _STORING else None
@@ -352,16 +360,8 @@ class Session:
             self.identity(subject), challenge, scopes, refused=refused, context=self._context
         )
 
-    @contextmanager
-    def _reporting(self, method: str, length: int) -> Iterator[None]:
-        """Let the observer know of an error in the block."""
-        try:
-            yield
-        except DockerCacheError as error:
-            self._report(method, Failure(error, length))
-            raise
-
     def _report(self, method: str, failure: Failure) -> None:
+        """Let the observer know of an error."""
         is_new = getattr(self._thread, "reported", None) is not failure.error  # it passes several levels
         if is_new and method != _DELETE:
             self._thread.reported = failure.error

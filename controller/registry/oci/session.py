@@ -5,17 +5,12 @@ The login is looked up when the registry first asks for one, and again when the 
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from controller.backoff import backoff
-from controller.registry.auth.authenticator import Authenticator
 from controller.registry.auth.challenges import Challenge, choose_challenge
-from controller.registry.auth.hidden_challenges import HiddenChallenges
-from controller.registry.auth.keychain import Keychain
 from controller.registry.auth.tokens import Identity
-from controller.registry.http.backoff_state import BackoffStates
-from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.redirects import (
     MAX_REDIRECTS,
     follow,
@@ -27,8 +22,8 @@ from controller.registry.http.refusals import Refusal, error_from_refusal
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
 from controller.registry.http.retries import retrying
-from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
+from controller.registry.oci.session_dependencies import SessionDependencies
 from controller.threads import Cancellation
 from reconcile.answers import RegistryCall
 from reconcile.errors import (
@@ -66,45 +61,6 @@ _ASKED_OTHERWISE = frozenset(
     {RegistryCall.LOOK_UP_MANIFEST, RegistryCall.LOOK_UP_BLOB, RegistryCall.MOUNT_BLOB}
 )
 """Calls whose refusal says nothing about the registry where another request takes their place."""
-
-
-class RequestObserver(Protocol):
-    """Is told how requests end, from whatever thread has sent them; it never waits."""
-
-    def answered(self, exchange: Exchange, stored: int | None) -> None:
-        """Note a response that is no error.
-
-        Args:
-            exchange: What the request was about.
-            stored: Bytes that the registry has stored; None when the request was not to store any.
-        """
-
-    def failed(self, exchange: Exchange, failure: Failure) -> None:
-        """Note a request that was refused or got no response."""
-
-
-class NobodyObserves:
-    """The observer of requests whose outcomes nobody keeps."""
-
-    def answered(self, exchange: Exchange, stored: int | None) -> None:
-        """Do nothing."""
-
-    def failed(self, exchange: Exchange, failure: Failure) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionDependencies:
-    """The objects that all sessions share."""
-
-    pool: ConnectionPool
-    authenticator: Authenticator
-    keychain: Keychain
-    hidden_challenges: HiddenChallenges
-    backoff_states: BackoffStates
-    retries: Retries
-    timeouts: Timeouts
-    observer: RequestObserver
 
 
 class Session:

@@ -211,6 +211,7 @@ class Year:
         )
         await self._types("pause")
         await self._reload()
+        await self._shown_as("paused")
         await self._types("status")
         await self._types("reconcile", status=2)
         await self._types("resume")
@@ -334,9 +335,12 @@ class Year:
     def _held_source(self) -> Iterator[None]:
         """Let the source answer nothing until the block ends."""
         released = threading.Event()
-        waits = Meanwhile(lambda: released.wait(PATIENCE) and None)
+
+        def hold() -> None:
+            released.wait(PATIENCE)
+
         self._env.source.faults.faults += [
-            Fault(method, "/manifests/", waits, times=None) for method in ("HEAD", "GET")
+            Fault(method, "/manifests/", Meanwhile(hold), times=None) for method in ("HEAD", "GET")
         ]
         try:
             yield
@@ -349,6 +353,14 @@ class Year:
         self._env.write_config()
         self._daemon.signal_reload()
         await self._daemon.logged("daemon.started", count=starts + 1)
+        await until(self._has_listed)
+
+    def _has_listed(self) -> bool:
+        """Whether the daemon has listed the BBS since it was started, or has read its config again."""
+        assert self._daemon is not None
+        said = [line.get("message") for line in self._daemon.lines]
+        newest = max(at for at, message in enumerate(said) if message == "docker-cache.daemon.started")
+        return "docker-cache.watcher.listed-bbs" in said[newest:]
 
     async def _open_source_again(self) -> None:
         """Serve what the source held, where it was."""

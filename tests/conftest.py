@@ -16,6 +16,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from controller.logs import configure_logs
+from tests.order import Scheduler, in_order
 
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
@@ -53,9 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
-    chosen = [item for item in items if not is_left_out(item)]
-    # With several workers the last to be begun should be short.
-    items[:] = sorted(chosen, key=lambda item: item.get_closest_marker("slow") is None)
+    items[:] = in_order([item for item in items if not is_left_out(item)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> Scheduler | None:
+    return Scheduler(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

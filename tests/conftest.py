@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 
+import grpc.aio
 import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -44,6 +45,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # A run that a shell has put in the background ignores Ctrl-C, and so would what it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)
+    asyncio.run(hold_grpc())
+
+
+async def hold_grpc() -> None:
+    """Keep gRPC going until the process ends.
+
+    Whenever it has no channel left it would join its thread and leave sockets to the garbage collector, in
+    whichever test is running then.
+    """
+    grpc.aio.init_grpc_aio()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

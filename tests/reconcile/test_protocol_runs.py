@@ -533,7 +533,7 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
     assert run.ends == {} or run.row is None
 
 
-Migrating.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
+Migrating.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
 TestMigrating = Migrating.TestCase
 
 

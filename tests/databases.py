@@ -198,6 +198,7 @@ def _postgresql(directory: Path, port: int, certificate: Pair) -> Sequence[str]:
         _require(str(programs / "initdb")), "-D", str(data), "-U", USER, "-A", "trust", "--no-sync", *language
     )
     secured = f"hostnossl all {SECURED} all reject\nhostssl all {SECURED} all scram-sha-256\n"
+    secured += f"host all {USER} 127.0.0.0/8 trust\n"
     rules = data / "pg_hba.conf"
     rules.write_text(secured + rules.read_text())
     settings = {

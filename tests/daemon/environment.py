@@ -219,13 +219,26 @@ class DaemonProcess:
         """Let it read its config again."""
         self._program.send_signal(signal.SIGHUP)
 
+    def freeze(self) -> None:
+        """Let it stand still, as a machine that hangs does."""
+        self._program.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it stood still."""
+        self._program.send_signal(signal.SIGCONT)
+
     async def stop(self) -> int:
         """End it with SIGTERM, and give its exit status."""
         return await self._end(signal.SIGTERM)
 
-    async def ended(self) -> int:
-        """Wait until it ends by itself, and give its exit status."""
-        async with asyncio.timeout(PATIENCE):
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._program.returncode is not None
+
+    async def ended(self, within: float | None = PATIENCE) -> int:
+        """Wait until it ends by itself, and give its exit status; None waits for ever."""
+        async with asyncio.timeout(within):
             status = await self._program.wait()
         await self._reader
         return status

@@ -47,11 +47,16 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 class Connection:
-    """The server's side of one keep-alive connection."""
+    """The server's side of one keep-alive connection.
+
+    Attributes:
+        peer: The address of the client.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.peer: str = (writer.get_extra_info("peername") or ("",))[0]
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=READ_SIZE)
         self._is_head = False
 

@@ -45,6 +45,7 @@ class Bbs:
         failed_callers: The same of each call that a fault meets.
         streams: The open event streams.
         requests: Calls so far, by path.
+        requests_from: Calls so far, by the address that they came from.
         is_migrating: Whether every call is answered 503.
         converge_interval: Seconds between convergence runs; None for none.
         rep_timeout: Seconds that a cell may take to answer a stop request before it is sent again.
@@ -66,6 +67,7 @@ class Bbs:
         self.failed_callers: list[Callable[[str, bytes], None]] = []
         self.streams: list[Stream] = []
         self.requests: Counter[str] = Counter()
+        self.requests_from: Counter[str] = Counter()
         self.is_migrating = False
         self.converge_interval = converge_interval
         self.rep_timeout = 10.0
@@ -190,6 +192,7 @@ class Bbs:
 
     async def _answer(self, connection: Connection, call: Call) -> bool:
         self.requests[call.path] += 1
+        self.requests_from[connection.peer] += 1
         fault = self.faults.take(call.path)
         for caller in self.failed_callers if fault is not None else ():
             caller(call.path, call.body)

@@ -1,4 +1,4 @@
-"""A way from one client to Locket that can be cut, as a network between two machines can.
+"""A way from one client to a server, such as Locket, that can be cut, as a network between two machines can.
 
 Connections through it are TCP on loopback; what is said over them is not looked at.
 """
@@ -13,12 +13,19 @@ _READ_SIZE = 65536
 class Way:
     """Passes on what comes to its port, to be used as an async context manager.
 
+    Args:
+        host: Of the server.
+        port: Of the server.
+        source: The address from which the server sees the client connect, such as "127.0.0.2"; None for any.
+
     Attributes:
         connections: How many connections have been opened through it.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, source: str | None = None) -> None:
         self._target = host, port
+        self._source = None if source is None else (source, 0)
+        self._is_refusing = False
         self.connections = 0
         self._is_open = asyncio.Event()
         self._is_open.set()
@@ -47,8 +54,14 @@ class Way:
         self._is_open.clear()
         self.forget()
 
+    def refuse(self) -> None:
+        """Break off the connections that are open and each new one, as if the server was being started."""
+        self._is_refusing = True
+        self.reset()
+
     def mend(self) -> None:
         """Pass on what comes over new connections; those from before the cut stay silent for ever."""
+        self._is_refusing = False
         self._is_open.set()
 
     def forget(self) -> None:
@@ -66,9 +79,12 @@ class Way:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self.connections += 1
+        if self._is_refusing:
+            writer.transport.abort()
+            return
         with contextlib.suppress(OSError):
             await self._is_open.wait()
-            back, forth = await asyncio.open_connection(*self._target)
+            back, forth = await asyncio.open_connection(*self._target, local_addr=self._source)
             ends = {writer, forth}
             self._writers |= ends
             try:

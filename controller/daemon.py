@@ -148,7 +148,9 @@ async def _run_active(
     async with _open_resources(config, instance, database, restart=_restart) as opened:
         await opened.control.load(start_paused=config.start_paused)
         loops = assemble(config, opened, limits=limits)
+        instance.leadership.standing.reach("")  # what it heeds is all that it waits for
         await opened.store_marker.claim()
+        instance.leadership.standing.reach("it takes over")
         await loops.recover()
         await instance.served.open(loops.admin)
         try:

@@ -81,7 +81,7 @@ def _show_status(output: Output, row: Row, *, is_direct: bool) -> None:
 
 def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     """Describe a daemon: names with their texts."""
-    if row["instance_id"] and not row["active"]:
+    if row["instance_id"] and not (row["active"] and row["cache_registry"]):  # it answers no more than that
         return _standby(row)
     listed = format_age(row["listed_at"])
     watching = (
@@ -122,10 +122,11 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
 
 
 def _standby(row: Row) -> list[tuple[str, str]]:
-    """Describe an instance that is not the active one."""
+    """Describe an instance that is not the active one, or waits for a daemon with another store."""
+    what = "is not ready" if row["active"] else "is not active"
     return [
         ("daemon", f"{row['version']}, up {format_duration(time.time() - row['started_at'])}"),
-        ("instance", f"{row['instance_id']} is not active: {row['obstacle']}"),
+        ("instance", f"{row['instance_id']} {what}: {row['obstacle']}"),
     ]
 
 

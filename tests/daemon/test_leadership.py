@@ -15,7 +15,7 @@ from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.invariants import BRIDGE_PREFIX
 from tests.daemon.operator import Operator, running_apps
 from tests.simulators.bbs import Version
-from tests.simulators.locket import Locket, serve_locket
+from tests.simulators.locket import Fault, Locket, serve_locket
 
 LOST_LOCK = 1
 REFUSED = 4
@@ -143,6 +143,7 @@ async def test_an_instance_that_stood_still_for_too_long_sends_nothing_and_ends(
     locket.state.steal(LOCK_KEY, "another-instance")
     await until(lambda: boot_time() > until_over)
     before = changes(env)
+    locket.faults.order(Fault.HANG, "Lock", calls=100)
 
     daemon.thaw()
 
@@ -151,6 +152,7 @@ async def test_an_instance_that_stood_still_for_too_long_sends_nothing_and_ends(
     assert changes(env) == before
     assert {web.process_guid, bridge} <= set(env.bbs.state.desired)
 
+    locket.faults.clear()
     await env.start_daemon()
     await env.replaced(web)
     await until(lambda: bridge not in env.bbs.state.desired)

@@ -5,6 +5,7 @@ database, and a supervisor that starts the daemon again whenever it has ended.
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -50,11 +51,14 @@ class Instance:
         """The process that was started last."""
         return self.daemons[-1]
 
-    def start(self) -> None:
-        """Start the daemon, now and whenever it has ended."""
+    async def start(self) -> DaemonProcess:
+        """Start the daemon, now and whenever it has ended; give the first process."""
+        before = len(self.daemons)
         self._is_wanted.set()
         if self._supervisor is None:
             self._supervisor = asyncio.create_task(self._supervise())
+        await until(lambda: len(self.daemons) > before)
+        return self.daemons[before]
 
     def hold(self) -> None:
         """Start the daemon no more when it has ended."""
@@ -82,16 +86,23 @@ class Instance:
         while True:
             await self._is_wanted.wait()
             self.daemons.append(await self.env.start_daemon())
-            await self.daemon.ended(None)
+            status = await self.daemon.ended(None)
+            if status not in {0, LOST_LOCK, -signal.SIGKILL}:
+                return  # nothing is mended by another start
 
 
 @dataclass
 class Instances:
-    """All instances, and who of them is active."""
+    """All instances, and who of them is active.
+
+    Attributes:
+        database_url: As somebody on this machine reaches the database that they share.
+    """
 
     env: Environment
     locket: Locket
     all: Sequence[Instance]
+    database_url: str
 
     @property
     def owner(self) -> str:
@@ -185,4 +196,4 @@ async def open_instances(env: Environment, database_url: str, count: int) -> Asy
             instance = Instance(name, address, its_env, to_bbs, to_locket, to_database)
             stack.push_async_callback(instance.close)
             instances.append(instance)
-        yield Instances(env, locket, instances)
+        yield Instances(env, locket, instances, database_url)

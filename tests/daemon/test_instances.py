@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.store.leadership_tables import terms
+from controller.store.tables import metadata
 from tests import databases
 from tests.daemon.environment import PATIENCE, Environment, open_environment, until
 from tests.daemon.instances import LOCK_TTL, LOST_LOCK, Instance, Instances, open_instances
@@ -25,6 +27,18 @@ REMOVE = "/v1/desired_lrp/remove"
 PHASES = ("prepared", "bridging", "bridged", "removing", "removed", "starting", "removing-bridge")
 """Of a replacement, in their order."""
 READING = ("/list", "/get", "/ping", "/events")
+"""In the paths of calls that change nothing."""
+TABLES = [table.name for table in (*metadata.sorted_tables, terms)]
+WATCH_WRITES = (
+    "CREATE TABLE seen_writes (address inet)",
+    "CREATE FUNCTION see_write() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN INSERT INTO seen_writes VALUES (inet_client_addr()); RETURN NULL; END $$",
+    *(
+        f"CREATE TRIGGER see_write AFTER INSERT OR UPDATE OR DELETE ON {table} EXECUTE FUNCTION see_write()"
+        for table in TABLES
+    ),
+)
+WATCH_WRITES_NO_MORE = ("DROP FUNCTION see_write CASCADE", "DROP TABLE seen_writes")
 
 
 @pytest.fixture
@@ -55,16 +69,17 @@ async def instances(env: Environment, count: int, worker_id: str) -> AsyncIterat
     """Have the first one active, and the others as standbys."""
     url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
     async with open_instances(env, url, count) as opened:
-        for instance in opened.all:
-            instance.start()
-            await (opened.active() if instance is opened.all[0] else stands_by(instance))
+        await opened.all[0].start()
+        await opened.active()
+        for instance in opened.all[1:]:
+            await stand_by(instance)
         yield opened
 
 
-async def stands_by(instance: Instance) -> None:
-    """Wait until an instance runs as a standby."""
-    await until(lambda: bool(instance.daemons))
-    await instance.daemon.logged("leadership.lock-is-held")
+async def stand_by(instance: Instance) -> None:
+    """Start an instance, and wait until it runs as a standby."""
+    daemon = await instance.start()
+    await daemon.logged("leadership.lock-is-held")
 
 
 @asynccontextmanager
@@ -77,9 +92,11 @@ async def watched(env: Environment) -> AsyncIterator[Invariants]:
     assert (invariants.told or invariants.violations) == []
 
 
-async def push(env: Environment, name: str, *, sample: images.Image = SAMPLE) -> App:
+async def push(
+    env: Environment, name: str, repository: str = "team/web", sample: images.Image = SAMPLE
+) -> App:
     """Push an app and wait until it runs from its source; its image is cached as soon as a daemon runs."""
-    reference = await asyncio.to_thread(env.source.push, "team/web", "1", sample)
+    reference = await asyncio.to_thread(env.source.push, repository, "1", sample)
     app = env.cloud.create(name, Image(reference))
     app.droplet, app.instances = app.package, 2
     await env.cloud.start_app(app)
@@ -94,29 +111,79 @@ async def moved(env: Environment, *apps: App) -> None:
 
 
 @contextmanager
-def held_registry(env: Environment) -> Iterator[threading.Event]:
-    """Let the private registry answer nothing about copies until the block ends; the event says that it was asked."""
+def held_when_prepared(instances: Instances) -> Iterator[threading.Event]:
+    """Let the private registry answer nothing about the copy of a migration that is prepared.
+
+    The event says that it was asked. The registry answers again when the block has ended.
+    """
+    asked, released, registry = threading.Event(), threading.Event(), instances.env.cache.faults
+
+    def hold() -> None:
+        if query(instances, "SELECT 1 FROM migrations WHERE phase = 'prepared'"):
+            asked.set()
+            released.wait(PATIENCE)
+
+    fault = RegistryFault("HEAD", "/manifests/", Meanwhile(hold), times=None)
+    registry.faults.append(fault)
+    try:
+        yield asked
+    finally:
+        registry.faults.remove(fault)
+        released.set()
+
+
+@contextmanager
+def held_source(env: Environment, repository: str) -> Iterator[threading.Event]:
+    """Let the source hold back layers until the block ends; the event says that it was asked for one."""
     asked, released = threading.Event(), threading.Event()
 
     def hold() -> None:
         asked.set()
         released.wait(PATIENCE)
 
-    faults = [RegistryFault(method, "/manifests/", Meanwhile(hold), times=None) for method in ("HEAD", "GET")]
-    env.cache.faults.faults += faults
+    fault = RegistryFault("GET", f"/{repository}/blobs/", Meanwhile(hold), times=None)
+    env.source.faults.faults.append(fault)
     try:
         yield asked
     finally:
-        for fault in faults:
-            env.cache.faults.faults.remove(fault)
+        env.source.faults.faults.remove(fault)
         released.set()
+
+
+@asynccontextmanager
+async def watched_writes(instances: Instances) -> AsyncIterator[None]:
+    """Let the database note from which address each statement comes that changes something, for a block."""
+    await asyncio.to_thread(query, instances, *WATCH_WRITES)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(query, instances, *WATCH_WRITES_NO_MORE)
+
+
+def writes_from(instances: Instances, instance: Instance) -> int:
+    """Count the statements of an instance that have changed something, in transactions that were committed."""
+    ((count,),) = query(
+        instances, f"SELECT count(*) FROM seen_writes WHERE address = '{instance.address}'"
+    )
+    return int(str(count))
+
+
+def changes(env: Environment) -> dict[str, int]:
+    """Count the calls so far that may have changed something in the BBS, by path."""
+    return {path: n for path, n in env.bbs.requests.items() if not any(each in path for each in READING)}
+
+
+def query(instances: Instances, *statements: str) -> list[tuple[object, ...]]:
+    """Run statements in the database that the instances share, and return the rows of the last."""
+    server = databases.run_server("postgresql")
+    return server.execute(*statements, database=instances.database_url.rpartition("/")[2])
 
 
 async def killed_in(instances: Instances, phase: str, name: str) -> tuple[App, Instance]:
     """Push an app, and kill whoever migrates it in a phase of that; give the app and the instance."""
     env = instances.env
     if phase == "prepared":
-        with held_registry(env) as asked:
+        with held_when_prepared(instances) as asked:
             app = await push(env, name)
             await until(asked.is_set)
             killed = await instances.active()
@@ -151,8 +218,7 @@ async def test_whichever_phase_the_active_one_is_killed_in_another_one_goes_on(
             taker = await instances.active(but=killed)
             await moved(env, app)
             assert taker.daemon.named("daemon.became-active")
-            killed.start()
-            await stands_by(killed)
+            await stand_by(killed)
 
 
 @pytest.mark.slow
@@ -168,3 +234,93 @@ async def test_after_a_clean_stop_the_first_attempt_of_the_standby_takes_the_loc
     methods = [(call.method, call.owner.partition("-")[0]) for call in calls if call.method != "Fetch"]
     assert methods[methods.index(("Release", stopped.name)) + 1] == ("Lock", standby.name)
     assert len(standby.daemon.named("leadership.acquired-lock")) == 1
+
+
+@pytest.mark.slow
+async def test_one_that_stood_still_for_too_long_sends_and_writes_nothing_and_ends(
+    env: Environment, instances: Instances
+) -> None:
+    """Another one has taken over, and works, while it goes on in the middle of a migration."""
+    async with watched(env), watched_writes(instances):
+        web = await push(env, "web")
+        env.cell.start_gate.clear()
+        frozen, _ = await instances.logged(
+            "reconciler.reconciled", process_guid=web.process_guid, reason="bridging"
+        )
+        frozen.daemon.freeze()
+        taker = await instances.active(but=frozen)
+        env.cell.start_gate.set()
+        await moved(env, web)
+        sent, written = env.bbs.requests_from[frozen.address], writes_from(instances, frozen)
+
+        frozen.hold()
+        frozen.daemon.thaw()
+        assert await frozen.daemon.ended() == LOST_LOCK
+        assert frozen.daemon.named("leadership.lost-lock")
+        assert env.bbs.requests_from[frozen.address] == sent
+        assert writes_from(instances, frozen) == written > 0
+        assert await instances.active() is taker
+
+
+async def test_without_locket_nobody_is_active_and_with_it_one_goes_on(
+    env: Environment, instances: Instances
+) -> None:
+    active = await instances.active()
+    async with watched(env):
+        web = await push(env, "web")
+        env.cell.start_gate.clear()
+        await active.daemon.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+        lost = active.daemon
+        await instances.locket.kill()
+        assert await lost.ended() == LOST_LOCK
+        sent = changes(env)
+        env.cell.start_gate.set()
+        await instances.logged("leadership.failed-to-acquire-lock")
+        assert changes(env) == sent
+
+        await instances.locket.start()
+        await moved(env, web)
+
+
+async def test_one_that_is_cut_off_from_locket_ends_and_the_other_one_goes_on(
+    env: Environment, instances: Instances
+) -> None:
+    cut_off = await instances.active()
+    async with watched(env):
+        web = await push(env, "web")
+        env.cell.start_gate.clear()
+        await cut_off.daemon.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+        lost = cut_off.daemon
+        cut_off.to_locket.cut()
+        assert await lost.ended() == LOST_LOCK
+        taker = await instances.active(but=cut_off)
+        env.cell.start_gate.set()
+        await moved(env, web)
+        cut_off.to_locket.mend()
+        await until(lambda: cut_off.daemon is not lost)
+        await cut_off.daemon.logged("leadership.lock-is-held")
+    assert await instances.active() is taker
+
+
+async def test_a_database_that_was_away_costs_no_job_and_no_instance(
+    env: Environment, instances: Instances
+) -> None:
+    """It goes away in the middle of a copy and of a migration, both of which have then nothing left to do."""
+    active = await instances.active()
+    daemon = active.daemon
+    async with watched(env):
+        with held_source(env, "team/other") as asked:
+            other = await push(env, "other", "team/other", images.image([images.layer(1000, 9)]))
+            web = await push(env, "web")
+            env.cell.start_gate.clear()
+            await daemon.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+            await until(asked.is_set)
+            active.to_database.refuse()
+        await daemon.logged("cacher.failed-to-save-job")
+        env.cell.start_gate.set()
+        await daemon.logged("reconciler.failed-to-reconcile", process_guid=web.process_guid)
+        active.to_database.mend()
+        await moved(env, web, other)
+
+    assert active.daemon is daemon
+    assert {row[0] for row in query(instances, "SELECT state FROM jobs")} == {"cached"}

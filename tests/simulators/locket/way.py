@@ -36,7 +36,7 @@ class Way:
         self.address = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
         return self
@@ -73,29 +73,30 @@ class Way:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        if self._is_refusing:
-            writer.transport.abort()
-            return
-        with contextlib.suppress(OSError):
-            await self._is_open.wait()
-            back, forth = await asyncio.open_connection(*self._target, local_addr=self._source)
-            ends = {writer, forth}
-            self._writers |= ends
-            try:
+        task = asyncio.create_task(self._pass_on(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = {writer}
+        try:
+            with contextlib.suppress(OSError):
+                if self._is_refusing:
+                    return
+                await self._is_open.wait()
+                back, forth = await asyncio.open_connection(*self._target, local_addr=self._source)
+                ends.add(forth)
+                self._writers |= ends
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._copy(reader, forth))
                     both.create_task(self._copy(back, writer))
-            finally:
-                self._writers -= ends
-                self._silent -= ends
-                for end in ends:
-                    end.transport.abort()
+        finally:
+            self._writers -= ends
+            self._silent -= ends
+            for end in ends:
+                end.transport.abort()
 
     async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

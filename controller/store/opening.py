@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
 
-from controller.store import proofs
+from controller.store import journal_keys, proofs
 from controller.store.cipher import cipher_from_key
 from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
@@ -97,10 +97,19 @@ async def open_store(database: Database, *, journal_key: bytes | None) -> Store:
         journal_key: Fernet keys, separated by white space; None keeps the journal in memory.
 
     Raises:
-        Invalid: `journal-key`, `schema-newer` or `schema-foreign`.
+        Invalid: `journal-key`, `journal-keys-differ`, `schema-newer` or `schema-foreign`.
         Unavailable: The file is locked or its disk is full.
     """
     return await _in_thread(partial(_open, database, journal_key))
+
+
+async def check_journal_keys(database: Database, *, journal_key: bytes | None) -> None:
+    """Refuse keys with which this instance could not take over; nothing is changed, and no schema needed.
+
+    Raises:
+        Invalid: `journal-keys-differ`.
+    """
+    await database.read(partial(journal_keys.check, journal_key=journal_key))
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
@@ -125,7 +134,9 @@ def _connect(resources: ExitStack, location: Location, run_id: str) -> Database:
 
 def _open(database: Database, journal_key: bytes | None) -> Store:
     cipher = None if journal_key is None else cipher_from_key(journal_key)
+    database.transact(partial(journal_keys.check, journal_key=journal_key))
     database.transact(partial(migrate, name=database.name))
+    database.transact(partial(journal_keys.save, journal_key=journal_key))
     login_keys = _login_keys(journal_key)
     if journal_key is None:
         database.transact(proofs.forget_logins)

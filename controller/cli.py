@@ -2,8 +2,8 @@
 
 A command's module is imported when that command runs: most of them need what others do without.
 
-Exit status: 0 done, 2 changes are pending (of a plan), 3 wrong usage or config, 4 the other side refused,
-5 anything else.
+Exit status: 0 done, 1 the process was the active instance and has lost its lock, 2 changes are pending (of a
+plan), 3 wrong usage or config, 4 the other side refused, 5 anything else.
 """
 
 import importlib
@@ -18,9 +18,10 @@ from typing import NamedTuple
 import click
 
 from controller import PROGRAM, __version__
-from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, NotFound
+from reconcile.errors import Conflict, Denied, DockerCacheError, Invalid, LeaseLost, NotFound
 from reconcile.foreign_text import shown
 
+LOST_LOCK = 1
 WRONG_USAGE = 3
 REFUSED = 4
 FAILED = 5
@@ -118,6 +119,8 @@ def _exit_status(error: DockerCacheError) -> int:
 
     if isinstance(error, ConfigError):
         return WRONG_USAGE
+    if isinstance(error, LeaseLost):
+        return LOST_LOCK
     return REFUSED if isinstance(error, Conflict | Denied | Invalid | NotFound) else FAILED
 
 

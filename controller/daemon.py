@@ -1,6 +1,10 @@
 """Opens what the process needs, runs its loops, and takes it apart again on a signal.
 
-Order of need, and so of closing in reverse: metrics, store, BBS client, engine, admin API, loops.
+Order of need, and so of closing in reverse: metrics, health checks and admin API as those of a standby, a
+connection to the database, the lock, the next term in the database, its schema, what operators decided, the
+migrations that are open, the loops. So nothing outside is changed before the lock is held, and the lock is
+given back when nothing can be changed any more.
+
 On the first signal no further migration starts, those under way get a few seconds, then the loops are
 cancelled; a copy in flight is put back into the queue. A second signal ends the process at once.
 """
@@ -9,33 +13,41 @@ import asyncio
 import os
 import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
 import structlog
 
+from controller.admin.leadership import ServedDependencies
 from controller.admin.server import ServerTls, serve_admin
 from controller.assembly import DaemonLoops, OpenResources, assemble, open_copy_notes, open_engine
+from controller.assembly.leadership import Leadership, open_leadership
 from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
 from controller.exposed_files import exposed_files
+from controller.health_server import serve_health
+from controller.leadership.standing import Standing
 from controller.metrics_server import serve_metrics
 from controller.open_files import raise_limit
 from controller.process import Process
 from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.recorded_registries import advice_about, others
-from controller.store.location import location_from_url
+from controller.store.database import Database, to_the_end
+from controller.store.location import Location, location_from_url
 from controller.store.opening import Store, open_database, open_store
 from controller.store.restored import Restored
+from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe
-from reconcile.errors import DockerCacheError
+from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.references import CacheRepositories
 from reconcile.steps import PhaseLimits
 
@@ -43,6 +55,17 @@ log = structlog.get_logger(scope="daemon")
 
 FINISH_WITHIN = 5.0
 """Seconds that open migrations get after a signal; platforms give ten, the rest is for cancelled copies."""
+
+
+CONNECT_PAUSE = 5.0
+"""Seconds between two attempts to reach the server of the database."""
+
+END_WITHIN = 10.0
+"""Seconds after the loss of the lock at which the process ends, whatever still holds it up: it can change
+nothing any more, and is needed as a standby."""
+
+_CONFIRMED_WITHIN = 0.8
+"""Share of the lease's margin within which the BBS's host must confirm what it was sent."""
 
 
 class StopRequested(Exception):
@@ -57,35 +80,87 @@ class LoopEnded(RuntimeError):
     """A loop that should run forever returned."""
 
 
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One of the instances, active or not."""
+
+    process: Process
+    location: Location
+    leadership: Leadership
+    served: ServedDependencies
+
+
 async def run(
     config: Config,
     read_config: Callable[[], object],
     *,
     limits: PhaseLimits = PhaseLimits(),  # noqa: B008 - a frozen value
+    lock_run_id: str | None = None,
 ) -> bool:
     """Run the daemon until a signal, and tell whether it is to begin anew: after SIGHUP.
+
+    A process that is to begin anew leaves its lock to the next one, which has the same owner.
 
     Args:
         config: To run with.
         read_config: Reads the config file again; what it raises keeps the daemon as it is.
         limits: Those of the migration protocol that the config does not say.
+        lock_run_id: Of the owner of the lock; None for one of its own.
 
     Raises:
+        LeaseLost: It was the active instance, and is not any more.
         DockerCacheError: The daemon cannot start; the text says what to do about it.
         ExceptionGroup: A loop ended.
     """
-    async with _open_resources(config, restart=_restart) as opened:
-        await opened.control.load(start_paused=config.start_paused)
-        loops = assemble(config, opened, limits=limits)
-        await opened.store_marker.claim()
-        await loops.recover()
-        async with AsyncExitStack() as stack:
+    early = _EarlySignals(read_config)
+    early.listen()
+    try:
+        async with (
+            _open_instance(config, lock_run_id, serves_health=True) as instance,
+            AsyncExitStack() as stack,
+        ):
+            is_file = instance.location.path is not None
+            # A file that another process has is refused first: the addresses are in use then, too.
+            file = await _connect(instance, stack) if is_file else None
             if config.admin_address is not None:
-                await stack.enter_async_context(serve_admin(loops.admin, config.admin_address, _tls(config)))
-            stop = _stop_on_signal(loops.reconciler, read_config)
-            should_restart = await _run_loops(config, loops, stop)
+                admin = serve_admin(instance.served, config.admin_address, _tls(config))
+                await stack.enter_async_context(admin)
+            database = file or await _connect(instance, stack)
+            await instance.leadership.wait()
+            async with instance.leadership.holding(_end_soon):
+                should_restart = await _run_active(config, instance, database, limits, read_config)
+    except asyncio.CancelledError:
+        if early.request is None:
+            raise
+        log.info("stopped")
+        return isinstance(early.request, ReloadRequested)
     log.info("stopped")
     return should_restart
+
+
+async def _run_active(
+    config: Config,
+    instance: Instance,
+    database: Database,
+    limits: PhaseLimits,
+    read_config: Callable[[], object],
+) -> bool:
+    async with _open_resources(config, instance, database, restart=_restart) as opened:
+        await opened.control.load(start_paused=config.start_paused)
+        loops = assemble(config, opened, limits=limits)
+        instance.leadership.standing.reach("")  # what it heeds is all that it waits for
+        await opened.store_marker.claim()
+        instance.leadership.standing.reach("it takes over")
+        await loops.recover()
+        await instance.served.open(loops.admin)
+        try:
+            stop = _stop_on_signal(loops.reconciler, read_config)
+            should_restart = await _run_loops(config, loops, stop, instance.leadership.standing)
+        finally:
+            await instance.served.close()
+        if should_restart:
+            instance.leadership.keep_for_next()
+        return should_restart
 
 
 async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]]) -> None:
@@ -99,20 +174,35 @@ async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]])
         work: Is given the address of the admin API, a socket that no other user can reach.
 
     Raises:
-        Conflict: `store-in-use`: a daemon is running; `other-store-active`: one with another store is.
+        Conflict: `store-in-use` or `lock-held`: a daemon is running; `other-store-active`: one with another
+            store is.
         CancelledError: A signal ended the work.
     """
-    async with _open_resources(config) as opened:
+    async with _open_instance(config, None, serves_health=False) as instance, AsyncExitStack() as stack:
+        opening = open_database(instance.location, run_id=instance.process.run_id)
+        database = await stack.enter_async_context(opening)
+        await instance.leadership.take()
+        async with instance.leadership.holding(_end_soon):
+            working = await _work_alone(config, instance, database, work)
+    working.result()
+
+
+async def _work_alone(
+    config: Config, instance: Instance, database: Database, work: Callable[[str], Awaitable[None]]
+) -> "asyncio.Future[None]":
+    async with _open_resources(config, instance, database) as opened:
         await opened.control.load_for_orders_only()
         loops = assemble(config, opened)
         await opened.store_marker.claim_at_once()
         await loops.recover()
         with tempfile.TemporaryDirectory(prefix="docker-cache-") as directory:  # mode 0700
             address = f"unix:{directory}/admin.sock"
-            async with serve_admin(loops.admin, address, None):
+            async with serve_admin(instance.served, address, None):
+                await instance.served.open(loops.admin)
                 working = asyncio.ensure_future(work(address))
-                await _run_loops(config, loops, _stop_after(working, loops.reconciler))
-    working.result()
+                stop = _stop_after(working, loops.reconciler)
+                await _run_loops(config, loops, stop, instance.leadership.standing)
+        return working
 
 
 def _restart() -> None:
@@ -120,10 +210,18 @@ def _restart() -> None:
     os.kill(os.getpid(), signal.SIGHUP)
 
 
+def _end_soon() -> None:
+    """End this process with the status of a lost lock, if it does not end by itself soon."""
+    ending = threading.Timer(END_WITHIN, os._exit, [1])
+    ending.daemon = True
+    ending.start()
+
+
 @asynccontextmanager
-async def _open_resources(
-    config: Config, restart: Callable[[], None] | None = None
-) -> AsyncIterator[OpenResources]:
+async def _open_instance(
+    config: Config, lock_run_id: str | None, *, serves_health: bool
+) -> AsyncIterator[Instance]:
+    """Open what a standby has too."""
     run_id = str(uuid.uuid4())
     process = Process(run_id)
     log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
@@ -133,9 +231,41 @@ async def _open_resources(
     async with AsyncExitStack() as stack:
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
-        key = None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
         location = await asyncio.to_thread(location_from_url, config.database_url)
-        database = await stack.enter_async_context(open_database(location, run_id=run_id))
+        opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
+        leadership = await stack.enter_async_context(opening)
+        standing = leadership.standing
+        if serves_health and config.healthcheck_address is not None:
+            stack.enter_context(serve_health(config.healthcheck_address, lambda: standing.position.obstacle))
+        yield Instance(process, location, leadership, ServedDependencies(standing, run_id))
+
+
+async def _connect(instance: Instance, stack: AsyncExitStack) -> Database:
+    """Connect to the database; a server that is away is waited for."""
+    while True:
+        opening = open_database(instance.location, run_id=instance.process.run_id)
+        try:
+            return await stack.enter_async_context(opening)
+        except Unavailable as error:
+            if instance.location.path is not None:
+                raise
+            log.info("waiting-for-database", error=str(error))
+            instance.leadership.standing.reach(f"it waits for the database: {error}")
+            await asyncio.sleep(CONNECT_PAUSE)
+
+
+@asynccontextmanager
+async def _open_resources(
+    config: Config, instance: Instance, database: Database, restart: Callable[[], None] | None = None
+) -> AsyncIterator[OpenResources]:
+    """Take over, and open what only the active instance has."""
+    process, lease = instance.process, instance.leadership.lease
+    instance.leadership.standing.reach("it takes over")
+    async with AsyncExitStack() as stack:
+        term = await _begin_term(instance, database)
+        process.metrics.leadership_term.set(term)
+        log.info("became-active", term=term, owner=instance.leadership.owner)
+        key = None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
         store = await open_store(database, journal_key=key)
         for exposed in await asyncio.to_thread(exposed_files, config):
             log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
@@ -159,18 +289,25 @@ async def _open_resources(
             key_file=config.bbs_client_key_file,
         )
         bbs = await stack.enter_async_context(
-            open_bbs(config.bbs_address, tls=tls, timeout=config.communication_timeout)
+            open_bbs(
+                config.bbs_address,
+                tls=tls,
+                timeout=config.communication_timeout,
+                check_active=lease.check,
+                unacknowledged=lease.times.margin * _CONFIRMED_WITHIN if lease.has_end else None,
+            )
         )
         marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
+        instance.leadership.standing.heed(lambda: marker.obstacle)
         health = open_health(config)
-        engine = open_engine(config, store, health)
+        engine = open_engine(config, store, health, lease)
         stack.push_async_callback(engine.close)
         probe = open_probe(config, health)
         stack.push_async_callback(probe.close)
         canary_images = open_canary_images(config, health)
         if canary_images is not None:
             stack.push_async_callback(canary_images.close)
-        notes = open_copy_notes(config, key, health)
+        notes = open_copy_notes(config, key, health, lease)
         stack.push_async_callback(notes.close)
         control = OperatorControl(store.operations)
         yield OpenResources(
@@ -186,6 +323,15 @@ async def _open_resources(
             marker,
             restart,
         )
+
+
+async def _begin_term(instance: Instance, database: Database) -> int:
+    leadership, now = instance.leadership, instance.process.clock()
+
+    def begin() -> int:
+        return begin_term(database, leadership.lease, owner=leadership.owner, now=now).term
+
+    return await to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
 
 
 async def _seal_anew(store: Store) -> None:
@@ -214,7 +360,10 @@ def _report_restored(restored: Restored) -> None:
 
 
 async def _run_loops(
-    config: Config, running: DaemonLoops, until_stopped: Coroutine[None, None, NoReturn]
+    config: Config,
+    running: DaemonLoops,
+    until_stopped: Coroutine[None, None, NoReturn],
+    standing: Standing,
 ) -> bool:
     """Run the loops until a stop is requested, and tell whether the process should start again."""
     should_restart = False
@@ -245,6 +394,7 @@ async def _run_loops(
             for n in range(config.workers):
                 loops.create_task(_run_forever(reconciler.run()), name=f"reconciler-{n}")
             await asyncio.sleep(0)  # from now on it takes signals
+            standing.reach("")
             log.info("started")
     except* ReloadRequested:
         should_restart = True
@@ -257,6 +407,47 @@ async def _run_loops(
         with suppress(DockerCacheError):  # the log has said why the store takes nothing
             await running.failures.save()
     return should_restart
+
+
+class _EarlySignals:
+    """What signals ask for before the loops run; then the loops take them.
+
+    A request cancels what this process waits for, such as the lock, or its take-over.
+
+    Attributes:
+        request: The one that was made; None for none.
+    """
+
+    def __init__(self, read_config: Callable[[], object]) -> None:
+        self.request: StopRequested | None = None
+        self._read_config = read_config
+        self._process: asyncio.Task[object] | None = None
+        self._reloading: asyncio.Future[None] | None = None
+
+    def listen(self) -> None:
+        """Take signals for the task that calls this."""
+        loop, self._process = asyncio.get_running_loop(), asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, number, StopRequested())
+        loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+
+    def _end(self, number: signal.Signals, request: StopRequested) -> None:
+        log.info("received-signal", signal=number.name)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)  # the next one ends the process at once
+        self.request = request
+        if self._process is not None:
+            self._process.cancel()
+
+    def _begin_reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(self._reload())
+
+    async def _reload(self) -> None:
+        request = await _reload(self._read_config)
+        if request is not None and self.request is None:
+            self._end(signal.SIGHUP, request)
 
 
 async def _run_forever(loop: Coroutine[None, None, None]) -> NoReturn:

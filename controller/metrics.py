@@ -149,6 +149,23 @@ class Metrics:
             "1 while the daemon is paused: only what an operator orders is started",
             registry=self.registry,
         )
+        self.lock_held = Gauge(
+            f"{prefix}lock_held",
+            "1 while this instance is the active one; the sum over all instances is 1",
+            registry=self.registry,
+        )
+        self.lease_seconds = Gauge(
+            f"{prefix}lease_seconds",
+            "Seconds for which this instance may act without a further renewal of its lock: 0 for a standby, "
+            "infinite where it needs no lock",
+            registry=self.registry,
+        )
+        self.leadership_term = Gauge(
+            f"{prefix}leadership_term",
+            "How many times an instance has become active on the database of this one, when this one did; 0 "
+            "for a standby",
+            registry=self.registry,
+        )
         self.other_stores = Gauge(
             f"{prefix}other_stores",
             "Other stores with which daemons work on this BBS; while there are any, nothing there is changed",

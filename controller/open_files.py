@@ -8,8 +8,8 @@ import resource
 import structlog
 
 from controller.admin.server import MAX_CONNECTIONS
+from controller.bounded_server import MOST_CONNECTIONS
 from controller.config import Config
-from controller.metrics_server import MOST_CONNECTIONS
 from controller.registry.http.idle_connections import MOST_IDLE
 from controller.wiring import slots_of
 
@@ -28,7 +28,7 @@ _OTHERS = 256
 def needed_files(config: Config) -> int:
     """Return how many files the daemon may have open at the same time with a config."""
     copies = slots_of(config).total * (config.max_blobs_per_copy + 1) * _PER_BLOB
-    served = MAX_CONNECTIONS + 2 * MOST_CONNECTIONS
+    served = MAX_CONNECTIONS + 2 * 2 * MOST_CONNECTIONS  # of the metrics, and of the health check
     return copies + _POOLS * MOST_IDLE + served + _OTHERS
 
 

@@ -58,6 +58,7 @@ def problems_of(config: Config) -> Iterator[str]:
     yield from _problem("bbs_address", check_address, config.bbs_address)
     yield from _port_problem("admin_address", config.admin_address)
     yield from _port_problem("metrics_address", config.metrics_address)
+    yield from _port_problem("healthcheck_address", config.healthcheck_address)
     yield from _port_problem("locket_address", config.locket_address)
     yield from _authorities_problem("bbs_ca_cert_file", config.bbs_ca_cert_file)
     yield from _pair_problem("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file)

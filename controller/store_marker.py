@@ -25,6 +25,9 @@ from reconcile.store_markers import (
 
 log = structlog.get_logger(scope="store-marker")
 
+SHOWN = 8
+"""Number of other stores that are named."""
+
 _SYSTEM = "bbs"
 _ADVICE = "stop that daemon, or let both use one database"
 
@@ -52,7 +55,6 @@ class StoreMarker:
     ) -> None:
         self._bbs = bbs
         self._store = store
-        self._metrics = metrics
         self._clock = clock
         self._view = MarkerView()
         self._has_collided = False
@@ -67,8 +69,8 @@ class StoreMarker:
 
     @property
     def others(self) -> tuple[StoreId, ...]:
-        """The other stores whose markers were fresh at the last look."""
-        return tuple(sorted(self._view.others))
+        """Other stores whose markers were fresh at the last look, as many as are shown."""
+        return tuple(sorted(self._view.others)[:SHOWN])
 
     @property
     def may_change(self) -> bool:
@@ -81,7 +83,7 @@ class StoreMarker:
         if self._view.others:
             return f"a daemon with another store works on this BBS: {', '.join(self.others)}; {_ADVICE}"
         if not self.may_change:
-            return "the marker of this store on the BBS is not fresh"
+            return "the BBS has not taken the marker of this store lately, so another daemon may work on it"
         return ""
 
     def check(self) -> None:

@@ -1,5 +1,6 @@
 """Builds the clients of registries from the config."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from controller.health import HealthStates, ProbeObserver
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
-from controller.registry.oci.session import NobodyObserves, RequestObserver
+from controller.registry.oci.session import NobodyObserves, RequestObserver, always
 from controller.registry.registries import ClientPolicy, Registries, share_of_slowest
 from controller.registry_probe import RegistryProbe
 from reconcile.fairness import Slots
@@ -32,6 +33,7 @@ def open_registries(
     timeouts: Timeouts | None = None,
     retries: Retries = Retries(),  # noqa: B008 - a frozen value
     observer: RequestObserver = UNOBSERVED,
+    check_active: Callable[[], None] = always,
 ) -> Registries:
     """Open the client of all registries that the daemon uses; blocks, since it reads files.
 
@@ -40,6 +42,7 @@ def open_registries(
         timeouts: Replace those of the config.
         retries: How idempotent requests are repeated.
         observer: Is told how requests end.
+        check_active: Raises `LeaseLost` when this process must not change anything any more.
 
     Raises:
         Invalid: `bad-auth-file`.
@@ -65,6 +68,7 @@ def open_registries(
             auth_file=config.registry_auth_file,
             helper_time_limit=config.credential_helper_timeout,
             observer=observer,
+            check_active=check_active,
         ),
     )
 

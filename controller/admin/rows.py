@@ -24,6 +24,7 @@ _TIMES = frozenset(
         "lost_since",
         "deletable_from",
         "unused_since",
+        "active_since",
     }
 )
 

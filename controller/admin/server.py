@@ -17,7 +17,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from controller.admin.dependencies import AdminDependencies
+from controller.admin.leadership import CLOSE_WITHIN, ServedDependencies
 from controller.admin.servicer import Servicer
 from controller.file_values import FileValue
 from controller.transport import client_tls
@@ -37,9 +37,6 @@ MAX_MESSAGE = 4 * 1024 * 1024
 MAX_CONNECTIONS = 256
 """At a time; further ones are closed at once. A command has one."""
 
-CLOSE_WITHIN = 1.0
-"""Seconds that calls have to end when the daemon stops."""
-
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
@@ -51,13 +48,14 @@ class ServerTls:
 
 
 @asynccontextmanager
-async def serve_admin(
-    dependencies: AdminDependencies, address: str, tls: ServerTls | None
-) -> AsyncIterator[int]:
+async def serve_admin(served: ServedDependencies, address: str, tls: ServerTls | None) -> AsyncIterator[int]:
     """Answer operators' calls until the block ends, and yield the port.
 
+    The health of the whole server is that of the process; the health of the service is whether this instance
+    is active.
+
     Args:
-        dependencies: What the calls reach.
+        served: What the calls reach, as soon as this instance is active.
         address: "host:port", or "unix:path".
         tls: None listens without TLS; the caller makes sure that nobody else can connect.
 
@@ -79,19 +77,26 @@ async def serve_admin(
             ("grpc.keepalive_permit_without_calls", 1),
         ]
     )
-    add_AdminServicer_to_server(Servicer(dependencies), server)
+    add_AdminServicer_to_server(Servicer(served), server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     credentials = None if tls is None else await asyncio.to_thread(_credentials, tls)
     port = _bind(server, address, credentials)
     await server.start()
-    for name in ("", SERVICE):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def report(is_active: bool) -> None:  # noqa: FBT001 - what it is told
+        states = health_pb2.HealthCheckResponse
+        await checks.set(SERVICE, states.SERVING if is_active else states.NOT_SERVING)
+
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    await report(served.are_open)
+    served.listeners.append(report)
     log.info("serving", address=address, tls=tls is not None)
     try:
         yield port
     finally:
+        served.listeners.remove(report)
         await checks.enter_graceful_shutdown()
         await server.stop(CLOSE_WITHIN)
 

@@ -16,6 +16,7 @@ from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
 from controller.admin.grpc_status import BadRequest, details_of, status_of
+from controller.admin.leadership import ServedDependencies, add_position
 from controller.admin.planner import PlanCriteria
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer
@@ -44,54 +45,63 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Servicer(AdminServicer):
     """The calls of the admin API."""
 
-    def __init__(self, dependencies: AdminDependencies) -> None:
-        self._dependencies = dependencies
+    def __init__(self, served: ServedDependencies) -> None:
+        self._served = served
+
+    @property
+    def _dependencies(self) -> AdminDependencies:
+        """What the calls reach; an instance that is not active refuses the call."""
+        return self._served.require()
 
     async def Status(self, _: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         """Report what the daemon is doing as a whole."""
-        async with _answering(context):
-            return await queries.status(self._dependencies)
+        async with self._answering(context):
+            if not self._served.are_open:
+                return self._served.standby_status()
+            answer = await queries.status(self._dependencies)
+            add_position(answer, self._served.standing.position)
+            return answer
 
     async def ListCachedImages(
         self, request: pb.ListCachedImagesRequest, context: Context
     ) -> pb.ListCachedImagesResponse:
         """List cached images, oldest first."""
-        async with _answering(context):
+        async with self._answering(context):
             return await queries.cached_images(self._dependencies, request)
 
     async def GetCachedImages(
         self, request: pb.GetCachedImagesRequest, context: Context
     ) -> pb.GetCachedImagesResponse:
         """Show single cached images, each with the LRPs that use it."""
-        async with _answering(context):
+        async with self._answering(context):
             return await queries.named_images(self._dependencies, request)
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """List cache jobs, the latest first."""
-        async with _answering(context):
+        async with self._answering(context):
             return await queries.jobs(self._dependencies, request)
 
     async def ListMigrations(
         self, request: pb.ListMigrationsRequest, context: Context
     ) -> pb.ListMigrationsResponse:
         """List the LRPs that are being migrated."""
-        async with _answering(context):
+        async with self._answering(context):
             return await queries.migrations(self._dependencies, request)
 
     async def ListApps(self, request: pb.ListAppsRequest, context: Context) -> pb.ListAppsResponse:
         """List the Docker LRPs, by process GUID."""
-        async with _answering(context):
+        async with self._answering(context):
             return await queries.apps(self._dependencies, request)
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
         """List what operators told the daemon to do, the latest first."""
-        async with _answering(context):
+        async with self._answering(context):
             return await queries.audit(self._dependencies, request)
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncIterator[pb.Job]:
         """Send jobs at once, and each again whenever it changes."""
         wanted = tuple(map(JobId, request.job_ids))
-        async with _answering(context), aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs:
+        async with self._answering(context), aclosing(queries.watch_jobs(self._dependencies, wanted)) as jobs:
             async for job in jobs:
                 yield job
 
@@ -121,7 +131,7 @@ class Servicer(AdminServicer):
 
     async def Plan(self, request: pb.PlanRequest, context: Context) -> AsyncIterator[pb.PlanEntry]:
         """Say what would be changed, without changing it."""
-        async with _answering(context):
+        async with self._answering(context):
             criteria = plan_messages.criteria_from_message(request)
             selection = await queries.resolve_selection(self._dependencies, request.filter)
             plan = await self._plan(replace(criteria, selection=selection))
@@ -138,7 +148,7 @@ class Servicer(AdminServicer):
     ) -> AsyncIterator[pb.ApplyEvent]:
         """Apply a plan, whole and unchanged."""
         parts = aiter(requests)
-        async with _answering(context):
+        async with self._answering(context):
             options, entries = await _read_plan(parts)
         migrations = sum(entry.HasField("migration") for entry in entries)
         arguments = {"max_in_flight": options.max_in_flight, "migrations": migrations}
@@ -189,7 +199,7 @@ class Servicer(AdminServicer):
         self, request: pb.PlanEvictionRequest, context: Context
     ) -> AsyncIterator[pb.PlannedEviction]:
         """Say which copies may be deleted, without deleting any."""
-        async with _answering(context):
+        async with self._answering(context):
             for entry in await queries.plan_eviction(self._dependencies, request):
                 yield entry
 
@@ -211,10 +221,10 @@ class Servicer(AdminServicer):
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> AsyncIterator[pb.VerifiedCopy]:
         """Read copies back, one after the other, and repair them where that is asked for."""
-        copies, process = self._dependencies.copies, self._dependencies.daemon.process
         names = [without_login(name) for name in request.images[:100]]
         arguments = {"images": names, **({"repair": True} if request.repair else {})}
         async with self._changing(context, "Verify", arguments):
+            copies, process = self._dependencies.copies, self._dependencies.daemon.process
             if request.images:
                 images = await copies.find(request.images)
             else:
@@ -281,10 +291,10 @@ class Servicer(AdminServicer):
         A long one is also noted when it begins, since a daemon that is killed notes no outcome.
         """
         outcome = "internal-error"
-        async with _answering(context):
-            caller = caller_of(context)
+        async with self._answering(context):
+            caller, audit = caller_of(context), self._dependencies.stored.audit
             if call in _LONG:
-                await self._dependencies.stored.audit.note(caller, call, arguments, "begun")
+                await audit.note(caller, call, arguments, "begun")
             try:
                 yield
                 outcome = "done"
@@ -295,21 +305,21 @@ class Servicer(AdminServicer):
                 outcome = "interrupted"
                 raise
             finally:
-                await asyncio.shield(self._dependencies.stored.audit.note(caller, call, arguments, outcome))
+                await asyncio.shield(audit.note(caller, call, arguments, outcome))
 
-
-@asynccontextmanager
-async def _answering(context: Context) -> AsyncIterator[None]:
-    """Turn errors into gRPC statuses, and let the daemon survive a bug in one call."""
-    try:
-        yield
-    except DockerCacheError as error:
-        await _abort(context, status_of(error), details_of(error))
-    except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
-        raise
-    except Exception:
-        log.exception("failed-to-answer")
-        await _abort(context, grpc.StatusCode.INTERNAL, "admin: internal-error: see the daemon's log")
+    @asynccontextmanager
+    async def _answering(self, context: Context) -> AsyncIterator[None]:
+        """Turn errors into gRPC statuses, and let the daemon survive a bug in one call."""
+        try:
+            with self._served.calling():
+                yield
+        except DockerCacheError as error:
+            await _abort(context, status_of(error), details_of(error))
+        except (asyncio.CancelledError, grpc.aio.AbortError, GeneratorExit):
+            raise
+        except Exception:
+            log.exception("failed-to-answer")
+            await _abort(context, grpc.StatusCode.INTERNAL, "admin: internal-error: see the daemon's log")
 
 
 async def _abort(context: Context, status: grpc.StatusCode, details: str) -> NoReturn:

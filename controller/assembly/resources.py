@@ -13,6 +13,7 @@ from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.health import HealthStates
 from controller.health_loop import Probe
+from controller.leadership.lease import ActiveLease
 from controller.notes import CopyNotes, ReadNotes, WrittenNotes
 from controller.process import Process
 from controller.registry.oci.platforms import parse_platform
@@ -75,9 +76,9 @@ class OpenResources:
     restart: Callable[[], None] | None = None
 
 
-def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEngine:
+def open_engine(config: Config, store: Store, health: HealthStates, lease: ActiveLease) -> ProcessEngine:
     """Open the engine that the config names; its requests show the health of registries."""
-    registries = open_registries(config, observer=health)
+    registries = open_registries(config, observer=health, check_active=lease.check)
     limits = CopyLimits(
         max_image_bytes=config.max_image_bytes,
         max_layers=config.max_layers,
@@ -98,7 +99,9 @@ def open_engine(config: Config, store: Store, health: HealthStates) -> ProcessEn
     return RegistryCopy(registries, repositories, store.records, limits=limits, platform=platform)
 
 
-def open_copy_notes(config: Config, journal_key: bytes | None, health: HealthStates) -> CopyNotes:
+def open_copy_notes(
+    config: Config, journal_key: bytes | None, health: HealthStates, lease: ActiveLease
+) -> CopyNotes:
     """Open what writes and reads the notes beside copies; the journal's keys seal them."""
-    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=health)
+    registries = open_registries(config, timeouts=SMALL_TIMEOUTS, observer=health, check_active=lease.check)
     return CopyNotes(registries, config.cache_repositories, (journal_key or b"").split())

@@ -13,7 +13,14 @@ from controller.commands.options import config_option, direct_option, output_opt
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
 from controller.commands.tables import Row
-from controller.commands.words import format_age, format_count, format_duration, format_size, format_wait
+from controller.commands.words import (
+    format_age,
+    format_count,
+    format_duration,
+    format_size,
+    format_time,
+    format_wait,
+)
 from reconcile.reasons import AppState
 
 REFRESH = 1.0
@@ -74,6 +81,8 @@ def _show_status(output: Output, row: Row, *, is_direct: bool) -> None:
 
 def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     """Describe a daemon: names with their texts."""
+    if row["instance_id"] and not (row["active"] and row["cache_registry"]):  # it answers no more than that
+        return _standby(row)
     listed = format_age(row["listed_at"])
     watching = (
         f"watches the BBS, listed {listed}" if row["watching"] else f"DOES NOT WATCH THE BBS, listed {listed}"
@@ -92,6 +101,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
     pairs = [
         ("daemon", daemon),
+        *([("instance", _leadership(row))] if row["instance_id"] and not is_direct else []),
         ("mode", mode),
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *(("set aside", _set_aside(each)) for each in row["set_aside"]),
@@ -109,6 +119,23 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
     pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
+
+
+def _standby(row: Row) -> list[tuple[str, str]]:
+    """Describe an instance that is not the active one, or waits for a daemon with another store."""
+    what = "is not ready" if row["active"] else "is not active"
+    return [
+        ("daemon", f"{row['version']}, up {format_duration(time.time() - row['started_at'])}"),
+        ("instance", f"{row['instance_id']} {what}: {row['obstacle']}"),
+    ]
+
+
+def _leadership(row: Row) -> str:
+    """Say since when an instance is active, and how long it may be without asking for more."""
+    text = f"{row['instance_id']}, active since {format_time(row['active_since'])}"
+    if row["lease_ms"] >= 0:
+        text += f", may act for {format_duration(row['lease_ms'] / 1000)} without renewing its lock"
+    return f"{text}; NOT READY: {row['obstacle']}" if row["obstacle"] else text
 
 
 def _incomplete(row: Row) -> list[tuple[str, str]]:

@@ -31,9 +31,11 @@ def run(limits: "PhaseLimits | None", *, config_path: Path) -> None:
       diego-docker-cache run --config /var/vcap/jobs/docker_cache/config/docker_cache.json
     """
     import asyncio
+    import uuid
     from functools import partial
 
     from controller import daemon
+    from controller.leadership import kept
     from controller.logs import configure_logs
     from reconcile.steps import PhaseLimits
 
@@ -41,8 +43,10 @@ def run(limits: "PhaseLimits | None", *, config_path: Path) -> None:
     read_config = partial(_read_usable, config_path)
     config = read_config()
     configure_logs(config.log_level)
-    if asyncio.run(daemon.run(config, read_config, limits=limits or PhaseLimits())):
+    lock_run_id = kept.take_over(os.environ) or str(uuid.uuid4())
+    if asyncio.run(daemon.run(config, read_config, limits=limits or PhaseLimits(), lock_run_id=lock_run_id)):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        kept.hand_on(lock_run_id, os.environ)
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the same process, with a clean state
 
 

@@ -123,7 +123,8 @@ async def _restore(client: AdminClient, file: Path) -> Row:
     while True:
         await asyncio.sleep(_LOOK_AGAIN)
         try:
-            if (await client.status())["run_id"] != before["run_id"]:
+            now = await client.status()
+            if now["run_id"] != before["run_id"] and not now["obstacle"]:
                 return {"replaced": answer["replaced"], "dropped_process_guids": [], "problem": ""}
         except Unavailable:
             pass  # it is on its way

@@ -55,7 +55,7 @@ class LockConfig(Section):
             )
         if not self.lock_ttl.is_integer():
             raise ValueError("lock_ttl: Locket counts in whole seconds")
-        times = LeaseTimes(self.lock_ttl, self.lock_retry_interval)
+        times = self.lease_times
         if not times.can_be_kept:
             raise ValueError(
                 f"lock_retry_interval: a lock of {format_duration(self.lock_ttl)} cannot be kept by renewals "
@@ -63,3 +63,8 @@ class LockConfig(Section):
                 f"{format_duration(times.length)}"
             )
         return self
+
+    @property
+    def lease_times(self) -> LeaseTimes:
+        """The times of the lock."""
+        return LeaseTimes(self.lock_ttl, self.lock_retry_interval)

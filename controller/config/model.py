@@ -42,6 +42,9 @@ class Config(LockConfig, AdminConfig):
     """Lowest level of the log lines that the daemon writes."""
     metrics_address: Address | None = None
     """Address at which a scraper reads metrics, "host:port". When it is absent, no metrics are served."""
+    healthcheck_address: Address | None = None
+    """Address at which /ping answers with status 200 while the process lives, and /ready while it is
+    the active instance, "host:port". When it is absent, neither is served."""
     start_paused: bool = False
     """Whether the daemon is paused when it starts with a new database. While it is paused, it copies and
     migrates only what an operator asks for, such as by applying a plan; `resume` ends the pause."""

@@ -63,7 +63,8 @@ async def check_admin(config: Config) -> Findings:
         advice = "check that admin_address leads to this program's daemon, and that it has this version"
         yield found or problem(ADMIN, str(error), advice)
     else:
-        yield ok(ADMIN, f"the daemon at {address} answers a call")
+        obstacle = f": {status['obstacle']}" if status["obstacle"] else ""
+        yield ok(ADMIN, f"the daemon at {address} answers a call{obstacle}")
         for row in status["unhealthy_registries"]:
             yield _about_registry(row)
 

@@ -7,6 +7,7 @@ Source: cloudfoundry/locket lock/lock.go.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
@@ -36,7 +37,12 @@ class Election:
     """
 
     def __init__(
-        self, service: LockService, lease: ActiveLease, note: HolderNote, *, wall_clock: Callable[[], float]
+        self,
+        service: LockService,
+        lease: ActiveLease,
+        note: HolderNote,
+        *,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
         self._lease = lease

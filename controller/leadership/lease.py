@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import isinf
 from threading import Lock
 
 from reconcile.errors import LeaseLost
@@ -45,6 +46,11 @@ class ActiveLease:
     def lost(self) -> str:
         """Why this process may never act again; empty as long as it may."""
         return self._now().lost
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it ends without a renewal; false where this process needs no lock."""
+        return not isinf(self.times.ttl)
 
     @property
     def is_active(self) -> bool:

@@ -1,6 +1,6 @@
 """Opens repositories of any registry, which share connections, tokens, logins and back-off states."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from controller.registry.oci.session import (
     RequestObserver,
     Session,
     SessionDependencies,
+    always,
 )
 from controller.threads import Cancellation
 from reconcile.answers import Side
@@ -44,6 +45,7 @@ class ClientPolicy:
         helper_time_limit: Seconds that a credential helper may take.
         ecr: Exchanges AWS access keys; None asks AWS.
         observer: Is told how requests end.
+        check_active: Raises `LeaseLost` when this process must not change anything any more.
     """
 
     limits: TrafficLimits = TrafficLimits()  # noqa: RUF009 - a frozen value
@@ -52,6 +54,7 @@ class ClientPolicy:
     helper_time_limit: float = 10.0
     ecr: EcrLogins | None = None
     observer: RequestObserver = NobodyObserves()  # noqa: RUF009 - it has no state
+    check_active: Callable[[], None] = always
 
 
 class Registries:
@@ -100,6 +103,7 @@ class Registries:
             retries,
             timeouts,
             policy.observer,
+            policy.check_active,
         )
 
     def settings_of(self, domain: str) -> RegistrySettings:

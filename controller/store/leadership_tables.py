@@ -48,8 +48,6 @@ locks = Table(
 )
 """Who holds the lock; the owner is empty while nobody does. `renewals` changes with each renewal."""
 
-NAMES = frozenset(_metadata.tables)
-
 _FIRST = {
     terms: {"id": ROW, "term": 0, "owner": "", "since": 0.0},
     locks: {"id": ROW, "owner": "", "value": "", "ttl_ms": 0, "renewals": 0},

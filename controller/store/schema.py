@@ -4,11 +4,13 @@ import sqlite3
 from functools import cache
 from pathlib import Path
 
-from controller.store import leadership_tables
 from reconcile.errors import ErrorCode, Invalid
 
 VERSIONS = Path(__file__).with_name("schema_versions")
 """Holds the schema's migrations."""
+
+LEADERSHIP_TABLES = frozenset({"leadership", "leadership_lock"})
+"""Are there before the schema is, and belong to none of its revisions."""
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
@@ -22,7 +24,7 @@ def check_migratable(connection: sqlite3.Connection, name: str) -> None:
     revision = revision_of(connection)
     if revision is not None:
         _refuse_unknown(revision, name)
-    elif _tables(connection) - leadership_tables.NAMES:
+    elif _tables(connection) - LEADERSHIP_TABLES:
         raise Invalid(
             "store",
             ErrorCode.SCHEMA_FOREIGN,

@@ -368,7 +368,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "store_id", "other_stores")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "instance_id", "active", "active_since", "lease_ms", "obstacle", "holder", "store_id", "other_stores")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -405,6 +405,12 @@ class StatusResponse(_message.Message):
     FORMER_REGISTRIES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_WARNINGS_FIELD_NUMBER: _ClassVar[int]
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    OBSTACLE_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     OTHER_STORES_FIELD_NUMBER: _ClassVar[int]
     version: str
@@ -429,9 +435,29 @@ class StatusResponse(_message.Message):
     former_registries: _containers.RepeatedCompositeFieldContainer[FormerRegistry]
     certificate_warnings: _containers.RepeatedScalarFieldContainer[str]
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAside]
+    instance_id: str
+    active: bool
+    active_since: float
+    lease_ms: int
+    obstacle: str
+    holder: ActiveInstance
     store_id: str
     other_stores: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., instance_id: _Optional[str] = ..., active: _Optional[bool] = ..., active_since: _Optional[float] = ..., lease_ms: _Optional[int] = ..., obstacle: _Optional[str] = ..., holder: _Optional[_Union[ActiveInstance, _Mapping]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ActiveInstance(_message.Message):
+    __slots__ = ("instance_id", "admin_address", "since", "version", "owner")
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    ADMIN_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    instance_id: str
+    admin_address: str
+    since: float
+    version: str
+    owner: str
+    def __init__(self, instance_id: _Optional[str] = ..., admin_address: _Optional[str] = ..., since: _Optional[float] = ..., version: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class FormerRegistry(_message.Message):
     __slots__ = ("address", "configured", "images", "image_bytes", "lrps")

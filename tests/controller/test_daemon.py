@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 from structlog.testing import capture_logs
 
 from controller import daemon
+from controller.leadership.lease import lease_without_lock
+from controller.leadership.standing import Standing
 
 
 async def never() -> None:
@@ -19,14 +21,16 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     async def nothing() -> None:
         """Find nothing that was removed."""
 
-    loop = SimpleNamespace(slots=1, run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing)
+    loop = SimpleNamespace(
+        slots=1, run=never, keep_bridges_fresh=never, desire_removed_lrps=nothing, save=nothing
+    )
     config: Any = SimpleNamespace(workers=1)
     names = ("watcher", "cacher", "reconciler", "health", "presence", "unknown_copies", "unused")
     running = dict.fromkeys(
-        (*names, "pull_login", "certificates", "uploads", "retention", "store_marker"), loop
+        (*names, "pull_login", "certificates", "uploads", "retention", "store_marker", "failures"), loop
     )
     loops: Any = SimpleNamespace(**running, cells=None, mode=None, note_writer=None, close=lambda: None)
-    said_before = list[str]()
+    said_before, standing = list[str](), Standing("a", lease_without_lock())
 
     async def take_signals() -> NoReturn:
         said_before.extend(entry["event"] for entry in logs)
@@ -34,7 +38,9 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
         raise daemon.StopRequested
 
     with capture_logs() as logs:
-        assert not await daemon._run_loops(config, loops, take_signals())
+        assert not await daemon._run_loops(config, loops, take_signals(), standing)
+
+    assert standing.position.obstacle == ""
 
     assert said_before == []
     assert [entry["event"] for entry in logs] == ["started", "stopping"]

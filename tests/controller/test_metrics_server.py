@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import MetricsHandler
 
+from controller.bounded_server import MOST_CONNECTIONS, MOST_SECONDS, BoundedServer
 from controller.metrics import Metrics
-from controller.metrics_server import MOST_CONNECTIONS, MOST_SECONDS, MetricsServer, serve_metrics
+from controller.metrics_server import serve_metrics
 from reconcile.errors import Invalid
 
 pytestmark = pytest.mark.usefixtures("servers")
@@ -74,8 +76,8 @@ class Clock:
 
 
 @contextlib.contextmanager
-def running(clock: Clock) -> Iterator[MetricsServer]:
-    server = MetricsServer(("127.0.0.1", 0), CollectorRegistry(), clock)
+def running(clock: Clock) -> Iterator[BoundedServer]:
+    server = BoundedServer(("127.0.0.1", 0), MetricsHandler.factory(CollectorRegistry()), clock)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -199,7 +199,7 @@ async def test_without_an_answer_of_the_bbs_nothing_is_changed_after_a_while_and
     assert daemon.works()
     await asyncio.sleep(60.0)
     assert not daemon.works()
-    with pytest.raises(Unavailable, match="not fresh"):
+    with pytest.raises(Unavailable, match="not taken the marker"):
         daemon.marker.check()
 
     bbs.way = at_once

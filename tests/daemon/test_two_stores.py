@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
@@ -35,6 +36,7 @@ async def second(env: Environment) -> AsyncIterator[Environment]:
     own = {
         "database_url": f"sqlite:///{directory}/store/docker-cache.db",
         "admin_address": f"127.0.0.1:{free_port()}",
+        "healthcheck_address": f"127.0.0.1:{free_port()}",
     }
     other = replace(env, directory=directory, settings=env.settings | own, _daemons=[])
     yield other
@@ -45,6 +47,12 @@ def stores_on(env: Environment) -> list[str]:
     """List the ids of the stores that are marked on the BBS."""
     fresh = env.bbs.state.fresh_domains()
     return [each.removeprefix(MARKER) for each in fresh if each.startswith(MARKER)]
+
+
+async def health(env: Environment, check: str) -> httpx.Response:
+    """Ask a daemon's health checks."""
+    async with httpx.AsyncClient() as client:
+        return await client.get(f"http://{env.settings['healthcheck_address']}/{check}")
 
 
 def leave_bridge(env: Environment, lrp: DesiredLRP) -> str:
@@ -74,12 +82,17 @@ async def test_the_second_daemon_stands_by_until_the_first_is_gone_for_two_minut
     assert lrp is not None
     bridge = leave_bridge(env, lrp)
     doctor = await Operator(second).runs("doctor")
+    status = await Operator(second).reads("status")
+    ready = await health(second, "ready")
+    alive = await health(second, "ping")
 
     assert said["data"]["other-stores"] == [active]
     assert direct.status == REFUSED, direct.err
     assert active in direct.err
     assert stores_on(env) == [active]
     assert [active in row["text"] for row in doctor.rows if row["check"] == "other-stores"] == [True]
+    assert f"is not ready: a daemon with another store works on this BBS: {active}" in status.out
+    assert (ready.status_code, active in ready.text, alive.status_code) == (503, True, 200)
     assert not standby.named("daemon.started")
     assert bridge in env.bbs.state.desired
     assert env.is_from_cache(web)
@@ -87,6 +100,7 @@ async def test_the_second_daemon_stands_by_until_the_first_is_gone_for_two_minut
     env.forget_stores()
     await standby.logged("store-marker.marked-store")
     await until(lambda: bridge not in env.bbs.state.desired)
+    assert (await health(second, "ready")).status_code == 200
     (now_active,) = stores_on(env)
     assert now_active != active
 

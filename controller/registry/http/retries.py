@@ -6,7 +6,7 @@ from controller.backoff import backoff
 from controller.registry.http.settings import Retries
 from controller.threads import Cancellation
 from reconcile.answers import WAITED_FOR
-from reconcile.errors import ErrorCode, RateLimited, Unavailable
+from reconcile.errors import ErrorCode, LeaseLost, RateLimited, Unavailable
 
 # Only the operator can correct these; a repetition fails as well.
 _PERMANENT = frozenset({ErrorCode.CERTIFICATE, ErrorCode.NO_TLS, ErrorCode.UNKNOWN_HOST, *WAITED_FOR})
@@ -23,7 +23,7 @@ def retrying(policy: Retries, cancellation: Cancellation) -> Retrying:
     def is_retryable(error: BaseException) -> bool:
         return (
             isinstance(error, Unavailable)
-            and not isinstance(error, RateLimited)
+            and not isinstance(error, RateLimited | LeaseLost)
             and error.code not in _PERMANENT
             and (error.retry_after or 0.0) <= policy.longest_wait
         )

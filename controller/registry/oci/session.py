@@ -36,6 +36,7 @@ from reconcile.errors import (
     Denied,
     DockerCacheError,
     ErrorCode,
+    LeaseLost,
     NotFound,
     RateLimited,
     Unavailable,
@@ -94,6 +95,10 @@ class NobodyObserves:
         """Do nothing."""
 
 
+def always() -> None:
+    """Let every request be sent: there is no other process."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionDependencies:
     """The objects that all sessions share."""
@@ -106,6 +111,7 @@ class SessionDependencies:
     retries: Retries
     timeouts: Timeouts
     observer: RequestObserver
+    check_active: Callable[[], None] = always
 
 
 class Session:
@@ -243,7 +249,10 @@ class Session:
             self._context.cancellation.wait(delay.seconds)
         if header is not None and request.url.origin == self.base.origin:
             request = replace(request, headers={**request.headers, "Authorization": header})
-        send = follow if request.method in {"GET", "HEAD"} else follow_write
+        reads = request.method in {"GET", "HEAD"}
+        if not reads:
+            self._dependencies.check_active()
+        send = follow if reads else follow_write
         response = send(self._dependencies.pool, request, self._context)
         backoff.observe(response.status, response.headers)
         return response
@@ -363,7 +372,7 @@ class Session:
 
     def _report(self, method: str, failure: Failure) -> None:
         is_new = getattr(self._thread, "reported", None) is not failure.error  # it passes several levels
-        if is_new and method != _DELETE:
+        if is_new and method != _DELETE and not isinstance(failure.error, LeaseLost):
             self._thread.reported = failure.error
             self._dependencies.observer.failed(self._exchange(method), failure)
 

@@ -12,12 +12,19 @@ import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from controller.admin.leadership import ServedDependencies
 from controller.admin.server import MAX_CONNECTIONS, ServerTls, only_changes, serve_admin
+from controller.leadership.lease import lease_without_lock
+from controller.leadership.standing import Standing
 from tests.simulators.certificates import Authority
 
 pytestmark = pytest.mark.usefixtures("servers")
 
 WAIT = 60.0
+
+
+def served(dependencies: Any) -> ServedDependencies:
+    return ServedDependencies(Standing("a", lease_without_lock()), "run-1", dependencies)
 
 
 async def is_serving(port: int, credentials: grpc.ChannelCredentials | None = None) -> bool:
@@ -41,7 +48,7 @@ def read_to_end(sock: socket.socket) -> None:
 async def test_bare_connections_are_bounded_in_number_and_in_time() -> None:
     """1,100 of them once took all files that the daemon may open, without end."""
     dependencies: Any = SimpleNamespace()
-    async with serve_admin(dependencies, "127.0.0.1:0", None) as port:
+    async with serve_admin(served(dependencies), "127.0.0.1:0", None) as port:
         with contextlib.ExitStack() as opened:
             bare = [
                 opened.enter_context(socket.create_connection(("127.0.0.1", port), WAIT))
@@ -71,7 +78,7 @@ async def test_connections_that_end_before_their_handshake_do_not_end_the_proces
                 for _ in range(25):
                     opened.enter_context(socket.create_connection(("127.0.0.1", port), WAIT))
 
-    async with serve_admin(dependencies, "127.0.0.1:0", tls) as port:
+    async with serve_admin(served(dependencies), "127.0.0.1:0", tls) as port:
         await asyncio.gather(*(asyncio.to_thread(come_and_go, port) for _ in range(3)))
 
         assert await is_serving(port, credentials)

@@ -27,6 +27,9 @@ CALL_WITHIN = 120.0
 
 PAGE_SIZE = 500
 
+CUT = "cut"
+"""Code of the error of an answer that has begun and was cut off."""
+
 _PART = 1024 * 1024
 
 
@@ -253,7 +256,7 @@ class AdminClient:
         except grpc.aio.AioRpcError as error:
             if has_answered and error.code() is grpc.StatusCode.UNAVAILABLE:
                 cut = f"{call} at {self._address}: the daemon ended, or the connection to it; ask again"
-                raise Unavailable(SYSTEM, "cut", cut) from error
+                raise Unavailable(SYSTEM, CUT, cut) from error
             raise error_from_status(error, attempt=f"{call} at {self._address}") from error
         finally:
             answers.cancel()

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from controller import PROGRAM
-from controller.admin.admin_client import AdminClient
+from controller.admin.admin_client import CUT, AdminClient
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
@@ -281,12 +281,26 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
         with view.showing():
             await _follow(client, plan, applying, view)
     except* (DockerCacheError, OSError) as group:
-        raise group.exceptions[0] from None
+        raise _with_what_is_left(group.exceptions[0], view) from None
     view.sum_up()
     if view.not_done:
         raise NotAllDone(
             "admin", "not-all-done", f"{len(view.not_done)} of {view.total} apps were not migrated"
         )
+
+
+def _with_what_is_left(error: Exception, view: ApplyView) -> Exception:
+    """Say in the error of a lost daemon what becomes of the plan: its orders end with the daemon."""
+    if not isinstance(error, Unavailable) or error.code != CUT:
+        return error
+    what = error.detail.removesuffix("; ask again")
+    return Unavailable(
+        error.system,
+        error.code,
+        f"{what}: {view.progress}; the daemon finishes those that have begun, also after its next start or as "
+        "another instance (`migrations` lists them), and starts no other for this plan; run the command again "
+        "for the rest",
+    )
 
 
 async def _follow(client: AdminClient, plan: PlanDocument, applying: Applying, view: ApplyView) -> None:

@@ -6,6 +6,7 @@ no server of their own; with --long all of them.
 
 import asyncio
 import io
+import os
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from controller.logs import configure_logs
+from tests import databases
 
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
@@ -43,6 +45,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # A run that a shell has put in the background ignores Ctrl-C, and so would what it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)
+    databases.begin_run()
+
+
+def pytest_unconfigure() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        databases.end_run()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -68,7 +76,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def has_servers(item: pytest.Item) -> bool:
     """Whether a test may start processes and servers."""
-    return "servers" in getattr(item, "fixturenames", ())
+    asked = "servers" in getattr(item, "fixturenames", ())
+    return asked or item.get_closest_marker("starts_servers") is not None
 
 
 class Guard:

@@ -1,36 +1,52 @@
-"""Runs units of work on one SQLite database: each is one transaction, in a worker thread.
+"""Runs units of work on one database: each is one transaction, in a worker thread.
 
-WAL mode lets a command read while the daemon writes. `synchronous` is FULL: with WAL's usual NORMAL a
-power failure may undo committed transactions, and an LRP may have been removed because of one. One thread
-writes, since SQLite has one writer; another reads, so that a long list does not delay a journal row.
+SQLite's WAL mode lets a command read while the daemon writes. `synchronous` is FULL: with WAL's usual NORMAL
+a power failure may undo committed transactions, and an LRP may have been removed because of one. One thread
+writes, since a database has one writer at a time; another reads, so that a long list does not delay a
+journal row. How a server isolates units of work is written in `server_engines`.
 """
 
 import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from controller.store.connections import connect_in_memory, connect_to_write
+from controller.store.location import ServerLocation
 from controller.store.restored import Restored
+from controller.store.server_engines import LOCK_WITHIN, MIGRATE_WITHIN, open_engines, turn
 from controller.store.sql_errors import store_error
 from reconcile.errors import Unavailable
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines that make the connections of one database."""
+
+    reading: Engine
+    writing: Engine
+    migrating: Engine
+
+
 class Database:
     """A database and its worker threads.
 
     Attributes:
-        name: The file, for messages.
+        name: The file or the server, for messages.
         is_durable: Whether it outlives the process: not in memory.
-        path: The file; None for a database in memory.
+        is_shared: Whether several instances can use it: on a server.
+        path: The file; None for a database in memory or on a server.
         restored: The backup that was put in its place when it was opened; None where none waited.
         fence: Called at the beginning of each transaction that writes, in that transaction; what it raises
             ends it. It holds what must not change before the commit. None where nobody else may write.
@@ -38,15 +54,15 @@ class Database:
             it back.
     """
 
-    def __init__(self, engine: Engine, name: str, *, path: Path | None = None) -> None:
+    def __init__(self, engines: "Engines", name: str, *, path: Path | None = None) -> None:
         self.name = name
         self.path = path
         self.restored: Restored | None = None
-        self.is_durable = is_durable = path is not None
+        self.is_shared = engines.writing.dialect.name != "sqlite"
+        self.is_durable = is_durable = path is not None or self.is_shared
         self.fence: Callable[[Connection], None] | None = None
         self.before_commit: Callable[[], None] | None = None
-        self._engine = engine
-        self._reading = engine.execution_options(begin="BEGIN")
+        self._engines = engines
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         # A database in memory lives in its one connection.
         self._reader = (
@@ -56,7 +72,7 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that only reads, on one snapshot."""
-        return await self._submit(self._reader, lambda: self._transact(self._reading, work))
+        return await self._submit(self._reader, lambda: self._transact(self._engines.reading, work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write; it is committed when this returns, rolled back when it raises.
@@ -71,7 +87,20 @@ class Database:
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write, in the calling thread."""
+        return self._transact(self._engines.writing, self._fenced(work), turn_within=LOCK_WITHIN)
 
+    def transact_unfenced(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work of the lock itself, in the calling thread.
+
+        Nobody asks whether it may still write, and on a server it waits for no other unit of work.
+        """
+        return self._transact(self._engines.writing, work)
+
+    def migrate(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that changes the schema, and may take long, in the calling thread."""
+        return self._transact(self._engines.migrating, self._fenced(work), turn_within=MIGRATE_WITHIN)
+
+    def _fenced(self, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
         def fenced(connection: Connection) -> T:
             if self.fence is not None:
                 self.fence(connection)
@@ -80,21 +109,22 @@ class Database:
                 self.before_commit()
             return result
 
-        return self._transact(self._engine, fenced)
+        return fenced
 
-    def transact_unfenced(self, work: Callable[[Connection], T]) -> T:
-        """Run a unit of work of the lock itself, in the calling thread.
-
-        Nobody asks whether it may still write, and on a server it waits for no other unit of work.
-        """
-        return self._transact(self._engine, work)
-
-    def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
+    def _transact(
+        self, engine: Engine, work: Callable[[Connection], T], *, turn_within: int | None = None
+    ) -> T:
         try:
-            with engine.begin() as connection:
+            with engine.connect() as connection, ExitStack() as stack:
+                if turn_within is not None:
+                    stack.enter_context(turn(connection, turn_within))
+                # The turn has begun a transaction on a server.
+                stack.enter_context(connection.get_transaction() or connection.begin())
                 return work(connection)
         except DBAPIError as error:
             raise store_error(error.orig or error, self.name) from error
+        except PoolTimeout as error:
+            raise Unavailable("store", "busy", f"{self.name}: every connection is in use") from error
         except sqlite3.Error as error:  # of work that uses the driver's connection
             raise store_error(error, self.name) from error
 
@@ -103,7 +133,8 @@ class Database:
         self._is_closed = True
         self._writer.shutdown()
         self._reader.shutdown()
-        self._engine.dispose()
+        for engine in (self._engines.reading, self._engines.writing, self._engines.migrating):
+            engine.dispose()
 
     async def _submit(self, executor: Executor, call: Callable[[], T]) -> T:
         if self._is_closed:
@@ -147,10 +178,19 @@ def database_at(path: Path) -> Database:
     return Database(_with_transactions(engine), str(path), path=path)
 
 
-def _with_transactions(engine: Engine) -> Engine:
+def database_on(location: ServerLocation) -> Database:
+    """Open a database on a server; nothing is connected before the first use.
+
+    Raises:
+        Invalid: `no-driver` or `database-ca-cert-file`.
+    """
+    return Database(Engines(*open_engines(location)), location.name)
+
+
+def _with_transactions(engine: Engine) -> Engines:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # IMMEDIATE takes the write lock at once, so that what is read stays true until it is written.
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
 
-    return engine
+    return Engines(engine.execution_options(begin="BEGIN"), engine, engine)

@@ -6,7 +6,6 @@ its migration. A database in a file is used by one process at a time, which says
 
 import hmac
 import json
-from collections.abc import Sequence
 
 from sqlalchemy import Connection, inspect, select
 
@@ -33,20 +32,7 @@ def check(connection: Connection, journal_key: bytes | None) -> None:
     Raises:
         Invalid: `journal-keys-differ`.
     """
-    if connection.dialect.name != "sqlite":
-        refuse_others(find(connection), fingerprints(journal_key))
-
-
-def refuse_others(used: Sequence[str], own: Sequence[str]) -> None:
-    """Refuse keys among which the one is not that has sealed last.
-
-    Args:
-        used: Fingerprints of the keys of the instance that was active last.
-        own: Those of this instance.
-
-    Raises:
-        Invalid: `journal-keys-differ`.
-    """
+    used, own = find(connection), fingerprints(journal_key)
     if used and used[0] not in own:
         raise Invalid(
             "store",

@@ -1,57 +1,147 @@
-"""Finds the path in the database URL, and prepares file and directory for this user alone."""
+"""Parses the database URL, and prepares file and directory of a SQLite database for this user alone."""
 
 import os
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import unquote, urlsplit
 
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
+from reconcile.lrps import Secret
 
-_URL = re.compile(r"(?P<driver>[\w+]+)://(?P<host>[^/?]*)(/(?P<path>[^?]*))?(\?(?P<options>.*))?", re.DOTALL)
-_DRIVERS = frozenset({"sqlite", "sqlite+pysqlite"})
-_HINT = "write sqlite:////absolute/path/of/file.db"
+
+class Server(StrEnum):
+    """A kind of database server; MySQL stands for MariaDB too."""
+
+    POSTGRESQL = "postgresql"
+    MYSQL = "mysql"
+
+
+_SERVERS = MappingProxyType(
+    {
+        "postgresql": Server.POSTGRESQL,
+        "postgres": Server.POSTGRESQL,
+        "mysql": Server.MYSQL,
+        "mariadb": Server.MYSQL,
+    }
+)
+_PORTS = MappingProxyType({Server.POSTGRESQL: 5432, Server.MYSQL: 3306})
+_SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
+_FILE = re.compile(r"[\w+]+://(?P<host>[^/?]*)(/(?P<path>[^?]*))?(\?(?P<options>.*))?", re.DOTALL)
+_HINT = (
+    "write sqlite:////absolute/path/of/file.db, postgresql://user@host:5432/database "
+    "or mysql://user@host:3306/database"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLocation:
+    """A database on a server.
+
+    Attributes:
+        ca_cert_file: CA certificates that the server's certificate must chain to, for its host name; None
+            where the connection is as the server wants it, and the server is not verified.
+    """
+
+    server: Server
+    host: str
+    port: int
+    user: str
+    database: str
+    password: Secret
+    ca_cert_file: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Name it for people, without its login."""
+        return f"{self.server}://{self.host}:{self.port}/{self.database}"
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where the database is.
+    """Where the database is; without a path and a server it is in memory.
 
     Attributes:
-        path: Of a SQLite file; None for a database in memory.
+        path: Of a SQLite file.
     """
 
     path: Path | None = None
+    server: ServerLocation | None = None
+
+    @property
+    def name(self) -> str:
+        """Name it for people, without a login."""
+        return str(self.path) if self.server is None else self.server.name
 
 
-def location_from_url(url: str) -> Location:
+def location_from_url(url: str, *, password: str | None = None, ca_cert_file: Path | None = None) -> Location:
     """Parse a database URL.
+
+    Args:
+        url: Of a SQLite file, or of a database on a server.
+        password: For the user in the URL of a server; None for the one in the URL.
+        ca_cert_file: CA certificates that the server's certificate must chain to.
 
     Raises:
         Invalid: `database-url` or `database-unsupported`, without the URL, which may hold a password.
     """
-    return Location(path_from_url(url))
+    driver, separator, _ = url.partition("://")
+    if not separator or re.fullmatch(r"[\w+]+", driver) is None:
+        raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}")
+    if driver in _SQLITE:
+        return Location(_file_from_url(url))
+    server = _SERVERS.get(driver)
+    if server is None:
+        raise Invalid(
+            "store", "database-unsupported", f"database_url names {driver}, which is not supported: {_HINT}"
+        )
+    return Location(server=_server_from_url(server, url, password, ca_cert_file))
 
 
 def path_from_url(url: str) -> Path | None:
-    """Parse a database URL; None means a database in memory.
+    """Parse the URL of a SQLite database; None means a database in memory.
 
     Raises:
-        Invalid: `database-url` or `database-unsupported`, without the URL, which may hold a password.
+        Invalid: `database-url`, `database-unsupported` or `database-on-server`.
     """
-    parsed = _URL.fullmatch(url)
-    if parsed is None:
-        raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}")
-    if parsed["driver"] not in _DRIVERS:
-        raise Invalid(
-            "store",
-            "database-unsupported",
-            f"database_url names {parsed['driver']}, and only SQLite is supported so far: {_HINT}",
-        )
-    if parsed["host"] or parsed["options"]:
+    location = location_from_url(url)
+    if location.server is not None:
+        raise Invalid("store", ErrorCode.DATABASE_ON_SERVER, f"{location.name} is no file, but on a server")
+    return location.path
+
+
+def is_on_server(url: str) -> bool:
+    """Whether a URL names a database that several instances can share."""
+    return url.partition("://")[0] in _SERVERS
+
+
+def _file_from_url(url: str) -> Path | None:
+    parsed = _FILE.fullmatch(url)
+    if parsed is None or parsed["host"] or parsed["options"]:
         raise Invalid("store", "database-url", f"database_url has a host or options: {_HINT}")
     if parsed["path"] in {None, "", ":memory:"}:
         return None
     return Path(parsed["path"]).resolve()
+
+
+def _server_from_url(
+    server: Server, url: str, password: str | None, ca_cert_file: Path | None
+) -> ServerLocation:
+    try:
+        parts = urlsplit(url)
+        host, port, database = parts.hostname, parts.port, unquote(parts.path.removeprefix("/"))
+    except ValueError:
+        raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}") from None
+    if not host or not parts.username or not database or "/" in database:
+        raise Invalid("store", "database-url", f"database_url lacks a host, user or database: {_HINT}")
+    if parts.query or parts.fragment:
+        detail = f"database_url has options, or a password whose special characters are not encoded: {_HINT}"
+        raise Invalid("store", "database-url", detail)
+    secret = unquote(parts.password or "") if password is None else password
+    user = unquote(parts.username)
+    return ServerLocation(server, host, port or _PORTS[server], user, database, Secret(secret), ca_cert_file)
 
 
 def is_there(path: Path) -> bool:

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, RowMapping, bindparam, delete, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from controller.store import tables
-from controller.store.upsert import insert_or_update
+from controller.store.upsert import delete_each, insert_or_update
 from reconcile.foreign_text import reason_text
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason, reason_from_text
@@ -62,10 +62,8 @@ def save(connection: Connection, record: LrpRecord) -> None:
 
 def forget(connection: Connection, process_guids: Sequence[ProcessGuid]) -> None:
     """Delete the records of LRPs, their original sources, and what is remembered of their instances."""
-    if process_guids:  # one statement run many times: a list of them would meet SQLite's limit of variables
-        for table in (_lrps, tables.original_sources, tables.stale_instances):
-            gone = delete(table).where(table.c.process_guid == bindparam("gone"))
-            connection.execute(gone, [{"gone": guid} for guid in process_guids])
+    for table in (_lrps, tables.original_sources, tables.stale_instances):
+        delete_each(connection, table.c.process_guid, process_guids)
 
 
 def _record(row: RowMapping) -> LrpRecord:

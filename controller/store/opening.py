@@ -17,7 +17,7 @@ from controller.store.cipher import cipher_from_key
 from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
-from controller.store.database import Database, database_at, database_in_memory, to_the_end
+from controller.store.database import Database, database_at, database_in_memory, database_on, to_the_end
 from controller.store.failures import SqlFailures
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import Location, prepare_directory, prepare_file
@@ -30,9 +30,11 @@ from controller.store.restored import Restored
 from controller.store.restoring import complete_restore
 from controller.store.schema_upgrade import migrate
 from controller.store.sealing import Sealing
+from controller.store.server_engines import check_server
 from controller.store.sql import SqlRecords
 from controller.store.stale_instances import SqlStaleInstances
 from controller.store.store_id import ensure_store_id
+from reconcile.errors import Invalid
 from reconcile.store_markers import StoreId
 
 T = TypeVar("T")
@@ -109,7 +111,8 @@ async def check_journal_keys(database: Database, *, journal_key: bytes | None) -
     Raises:
         Invalid: `journal-keys-differ`.
     """
-    await database.read(partial(journal_keys.check, journal_key=journal_key))
+    if database.is_shared:
+        await database.read(partial(journal_keys.check, journal_key=journal_key))
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
@@ -119,7 +122,9 @@ async def _in_thread(call: Callable[[], T]) -> T:
 
 def _connect(resources: ExitStack, location: Location, run_id: str) -> Database:
     path = location.path
-    if path is None:
+    if location.server is not None:
+        database = database_on(location.server)
+    elif path is None:
         database = database_in_memory()
     else:
         prepare_directory(path)
@@ -129,13 +134,18 @@ def _connect(resources: ExitStack, location: Location, run_id: str) -> Database:
         database = database_at(path)
         database.restored = restored
     resources.callback(database.close)
+    if database.is_shared:
+        database.transact_unfenced(check_server)
     return database
 
 
 def _open(database: Database, journal_key: bytes | None) -> Store:
     cipher = None if journal_key is None else cipher_from_key(journal_key)
-    database.transact(partial(journal_keys.check, journal_key=journal_key))
-    database.transact(partial(migrate, name=database.name))
+    if journal_key is None and database.is_shared:
+        raise Invalid("store", "journal-key", "a database on a server needs a journal_key_file")
+    if database.is_shared:
+        database.transact(partial(journal_keys.check, journal_key=journal_key))
+    database.migrate(partial(migrate, name=database.name))
     database.transact(partial(journal_keys.save, journal_key=journal_key))
     login_keys = _login_keys(journal_key)
     if journal_key is None:

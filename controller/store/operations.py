@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from controller.store.database import Database
 from controller.store.tables import audit, pins, settings
-from controller.store.upsert import insert_missing, insert_or_update
+from controller.store.upsert import delete_each, insert_missing, insert_or_update
 from reconcile.foreign_text import cut, reason_text
 from reconcile.lrps import AppGuid
 from reconcile.records import AuditEntry
@@ -50,10 +50,8 @@ class SqlOperations:
 
     async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Unpin apps, so that they are migrated again."""
-        rows = [{"gone": guid} for guid in app_guids]
-        dropped = delete(pins).where(pins.c.app_guid == bindparam("gone"))
-        if rows:
-            await self._database.write(lambda connection: connection.execute(dropped, rows))
+        gone = list(app_guids)
+        await self._database.write(lambda connection: delete_each(connection, pins.c.app_guid, gone))
 
     async def add_entry(self, entry: AuditEntry) -> None:
         """Save what an operator did, and delete the oldest entries beyond the kept number."""

@@ -167,6 +167,10 @@ def drop(connection: Connection, platform_digest: Digest) -> None:
 
 def forget_logins(connection: Connection) -> None:
     """Forget which logins have read content, since the key of their hashes is lost."""
-    for table in (_proofs, _attempts):
-        known = table.c.login.not_in([NO_LOGIN, UNKNOWN_LOGIN])
-        connection.execute(update(table).where(known).values(login=UNKNOWN_LOGIN).prefix_with("OR REPLACE"))
+    known = _proofs.c.login.not_in([NO_LOGIN, UNKNOWN_LOGIN])
+    connection.execute(update(_proofs).where(known).values(login=UNKNOWN_LOGIN))
+    known = _attempts.c.login.not_in([NO_LOGIN, UNKNOWN_LOGIN])
+    attempts = select(_attempts.c.platform_digest, _attempts.c.domain).where(known).distinct()
+    rows = [{**row, "login": UNKNOWN_LOGIN} for row in connection.execute(attempts).mappings()]
+    insert_missing(connection, _attempts, rows)
+    connection.execute(delete(_attempts).where(known))

@@ -1,6 +1,7 @@
 """Finds the revision of a database's schema, and refuses a database whose schema this version cannot use."""
 
 import sqlite3
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,33 +13,64 @@ VERSIONS = Path(__file__).with_name("schema_versions")
 LEADERSHIP_TABLES = frozenset({"leadership", "leadership_lock"})
 """Are there before the schema is, and belong to none of its revisions."""
 
+REVISIONS_TABLE = "alembic_version"
+
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """What a database holds.
+
+    Attributes:
+        revision: Of its schema; None where there is none.
+        tables: The names of its tables.
+    """
+
+    revision: str | None
+    tables: frozenset[str] = frozenset()
+
+
 def check_migratable(connection: sqlite3.Connection, name: str) -> None:
-    """Refuse a database that `migrate` could not bring to this version's schema.
+    """Refuse a file that `migrate` could not bring to this version's schema.
 
     Raises:
         Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
     """
-    revision = revision_of(connection)
-    if revision is not None:
-        _refuse_unknown(revision, name)
-    elif _tables(connection) - LEADERSHIP_TABLES:
-        raise Invalid(
-            "store",
-            ErrorCode.SCHEMA_FOREIGN,
-            f"{name} holds tables of another program: name another file in database_url",
-        )
+    refuse_unmigratable(SchemaState(revision_of(connection), _tables(connection)), name)
 
 
 def check_current(connection: sqlite3.Connection, name: str) -> None:
-    """Refuse a database whose schema is not exactly this version's.
+    """Refuse a file whose schema is not exactly this version's.
 
     Raises:
         Invalid: `schema-missing`, `schema-newer` or `schema-older`.
     """
-    revision = revision_of(connection)
+    refuse_other_schema(revision_of(connection), name)
+
+
+def refuse_unmigratable(state: SchemaState, name: str) -> None:
+    """Refuse a database that cannot be brought to this version's schema.
+
+    Raises:
+        Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
+    """
+    if state.revision is not None:
+        _refuse_unknown(state.revision, name)
+    elif state.tables - LEADERSHIP_TABLES:
+        raise Invalid(
+            "store",
+            ErrorCode.SCHEMA_FOREIGN,
+            f"{name} holds tables of another program: name another database in database_url",
+        )
+
+
+def refuse_other_schema(revision: str | None, name: str) -> None:
+    """Refuse a revision that is not exactly this version's.
+
+    Raises:
+        Invalid: `schema-missing`, `schema-newer` or `schema-older`.
+    """
     if revision == head():
         return
     if revision is None:
@@ -67,7 +99,7 @@ def known() -> frozenset[str]:
 
 def revision_of(connection: sqlite3.Connection) -> str | None:
     """Read the revision of a database's schema; None where there is none."""
-    if "alembic_version" not in _tables(connection):
+    if REVISIONS_TABLE not in _tables(connection):
         return None
     row: tuple[str] | None = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return None if row is None else row[0]
@@ -83,5 +115,5 @@ def _refuse_unknown(revision: str, name: str) -> None:
             "store",
             "schema-newer",
             f"{name} has schema {revision}, written by a newer version than this one ({head()}): "
-            "run that version, or put the backup made before it in place with `restore-backup --direct`",
+            "run that version, or put the backup made before it in place",
         )

@@ -1,8 +1,8 @@
 """Declares the current schema; a test compares it with what the schema versions create.
 
 Types are those that PostgreSQL and MySQL have too: every indexed text has a length that
-fits MySQL's index limit, times are doubles (a MySQL FLOAT would lose the seconds), and
-sizes and nanoseconds are 64-bit.
+fits MySQL's index limit of 3072 bytes, four for each character; times are doubles (a MySQL
+FLOAT would lose the seconds), and sizes and nanoseconds are 64-bit.
 """
 
 from sqlalchemy import (
@@ -16,12 +16,12 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
     false,
 )
+
+from controller.store.column_types import MYSQL_TABLE, exact, long_text
 
 GUID_LENGTH = 36
 DIGEST_LENGTH = 135  # "sha512:" and 128 digits
@@ -48,55 +48,60 @@ metadata = MetaData(
 reservations = Table(
     "reservations",
     metadata,
-    Column("cache_guid", String(GUID_LENGTH), primary_key=True),
-    Column("platform_digest", String(DIGEST_LENGTH), nullable=False),
+    Column("cache_guid", exact(GUID_LENGTH), primary_key=True),
+    Column("platform_digest", exact(DIGEST_LENGTH), nullable=False),
     UniqueConstraint("platform_digest"),
+    **MYSQL_TABLE,
 )
 
 images = Table(
     "images",
     metadata,
-    Column("cache_guid", String(GUID_LENGTH), ForeignKey("reservations.cache_guid"), primary_key=True),
-    Column("source", String(IMAGE_LENGTH), nullable=False),
-    Column("root_digest", String(DIGEST_LENGTH), nullable=False),
-    Column("digest", String(DIGEST_LENGTH), nullable=False),
+    Column("cache_guid", exact(GUID_LENGTH), ForeignKey("reservations.cache_guid"), primary_key=True),
+    Column("source", exact(IMAGE_LENGTH), nullable=False),
+    Column("root_digest", exact(DIGEST_LENGTH), nullable=False),
+    Column("digest", exact(DIGEST_LENGTH), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("verified_at", Double, nullable=False),
     # Address of the private registry that holds it; empty in rows of before, for the configured one.
-    Column("registry", String(KEY_LENGTH), nullable=False, server_default=""),
+    Column("registry", exact(KEY_LENGTH), nullable=False, server_default=""),
     Index(None, "created_at", "cache_guid"),
     Index(None, "root_digest"),
+    **MYSQL_TABLE,
 )
 
 # Copies that need verification, because instances crashed from them.
 pending_verifications = Table(
     "pending_verifications",
     metadata,
-    Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+    Column("cache_guid", exact(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
     Column("since", Double, nullable=False),
+    **MYSQL_TABLE,
 )
 
 # What was last seen of each copy in the private registry.
 copy_checks = Table(
     "copy_checks",
     metadata,
-    Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+    Column("cache_guid", exact(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
     Column("checked_at", Double, nullable=False),
     Column("blobs_checked_at", Double, nullable=False),
     Column("missing_since", Double, nullable=False),
-    Column("missing", Text, nullable=False),
+    Column("missing", long_text(), nullable=False),
     Column("lost_since", Double, nullable=False),
     Column("noted_at", Double, nullable=False),
     Column("unused_since", Double, nullable=False),
+    **MYSQL_TABLE,
 )
 
 blobs = Table(
     "blobs",
     metadata,
-    Column("digest", String(DIGEST_LENGTH), primary_key=True),
-    Column("cache_guid", String(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
+    Column("digest", exact(DIGEST_LENGTH), primary_key=True),
+    Column("cache_guid", exact(GUID_LENGTH), ForeignKey("images.cache_guid"), primary_key=True),
     Index(None, "cache_guid"),
+    **MYSQL_TABLE,
 )
 
 # Which sources have shown the content of which copy, and who read it there: see reconcile.trust.
@@ -104,92 +109,97 @@ content_proofs = Table(
     "content_proofs",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("platform_digest", String(DIGEST_LENGTH), nullable=False),
-    Column("domain", String(DOMAIN_LENGTH), nullable=False),
-    Column("login", String(LOGIN_LENGTH), nullable=False),
-    Column("source", String(IMAGE_LENGTH), nullable=False),  # a repository; empty while nothing uses the copy
+    Column("platform_digest", exact(DIGEST_LENGTH), nullable=False),
+    Column("domain", exact(DOMAIN_LENGTH), nullable=False),
+    Column("login", exact(LOGIN_LENGTH), nullable=False),
+    Column("source", exact(IMAGE_LENGTH), nullable=False),  # a repository; empty while nothing uses the copy
     Column("proven_at", Double, nullable=False),
     Index(None, "platform_digest", "domain"),
+    **MYSQL_TABLE,
 )
 
 # Who has begun to copy which content into the repository of its GUID, where some of it may lie since.
 copy_attempts = Table(
     "copy_attempts",
     metadata,
-    Column("platform_digest", String(DIGEST_LENGTH), primary_key=True),
-    Column("domain", String(DOMAIN_LENGTH), primary_key=True),
-    Column("login", String(LOGIN_LENGTH), primary_key=True),
+    Column("platform_digest", exact(DIGEST_LENGTH), primary_key=True),
+    Column("domain", exact(DOMAIN_LENGTH), primary_key=True),
+    Column("login", exact(LOGIN_LENGTH), primary_key=True),
+    **MYSQL_TABLE,
 )
 
 # What an index leads to for the platforms that were configured; its digest cannot mean anything else.
 index_contents = Table(
     "index_contents",
     metadata,
-    Column("root_digest", String(DIGEST_LENGTH), primary_key=True),
-    Column("platforms", String(KEY_LENGTH), primary_key=True),
-    Column("platform_digest", String(DIGEST_LENGTH), nullable=False),
+    Column("root_digest", exact(DIGEST_LENGTH), primary_key=True),
+    Column("platforms", exact(KEY_LENGTH), primary_key=True),
+    Column("platform_digest", exact(DIGEST_LENGTH), nullable=False),
     Index(None, "platform_digest"),
+    **MYSQL_TABLE,
 )
 
 jobs = Table(
     "jobs",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("job_id", String(KEY_LENGTH), nullable=False),
-    Column("source", String(IMAGE_LENGTH), nullable=False),
-    Column("state", String(16), nullable=False),
-    Column("reason", String(KEY_LENGTH), nullable=False),
+    Column("job_id", exact(KEY_LENGTH), nullable=False),
+    Column("source", exact(IMAGE_LENGTH), nullable=False),
+    Column("state", exact(16), nullable=False),
+    Column("reason", exact(KEY_LENGTH), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("needs_credentials", Boolean, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("not_before", Double),
-    Column("failure", Text, nullable=False),
-    Column("cache_guid", String(GUID_LENGTH), ForeignKey("reservations.cache_guid")),
+    Column("failure", long_text(), nullable=False),
+    Column("cache_guid", exact(GUID_LENGTH), ForeignKey("reservations.cache_guid")),
     # Of whoever asked first; "app:" and the GUID of the app where its organization is not known.
-    Column("organization", String(KEY_LENGTH + 4), nullable=False, server_default=""),
+    Column("organization", exact(KEY_LENGTH + 4), nullable=False, server_default=""),
     UniqueConstraint("job_id"),
     CheckConstraint("state <> 'cached' OR cache_guid IS NOT NULL", name="cached_has_guid"),
     Index(None, "state", "created_at", "job_id"),
     # MySQL indexes the beginning only: 1024 characters may take more bytes than an index of it holds.
     Index(None, "source", mysql_length=INDEXED_LENGTH, mariadb_length=INDEXED_LENGTH),
     Index(None, "cache_guid"),
+    **MYSQL_TABLE,
 )
 
 bindings = Table(
     "bindings",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("requester", String(KEY_LENGTH + 5), nullable=False),  # "task:" and a GUID
-    Column("app_guid", String(KEY_LENGTH), nullable=False),
-    Column("source", String(IMAGE_LENGTH), nullable=False),
+    Column("requester", exact(KEY_LENGTH + 5), nullable=False),  # "task:" and a GUID
+    Column("app_guid", exact(KEY_LENGTH), nullable=False),
+    Column("source", exact(IMAGE_LENGTH), nullable=False),
     Column("staged_at", BigInteger, nullable=False),
-    Column("job_id", String(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
+    Column("job_id", exact(KEY_LENGTH), ForeignKey("jobs.job_id"), nullable=False),
     Column("opted_in", Boolean, nullable=False),
     UniqueConstraint("requester"),
     # Without the source, which is too long for an index and of which an app has few.
     Index(None, "app_guid", "staged_at"),
     Index(None, "job_id"),
+    **MYSQL_TABLE,
 )
 
 # No foreign key: the row that an app may be restored from is never refused because of another table.
 migrations = Table(
     "migrations",
     metadata,
-    Column("process_guid", String(KEY_LENGTH), primary_key=True),
-    Column("cache_guid", String(GUID_LENGTH), nullable=False),
-    Column("phase", String(16), nullable=False),
+    Column("process_guid", exact(KEY_LENGTH), primary_key=True),
+    Column("cache_guid", exact(GUID_LENGTH), nullable=False),
+    Column("phase", exact(16), nullable=False),
     Column("original", LargeBinary(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: True}),
     Column("rounds", Integer, nullable=False),
-    Column("run_id", String(KEY_LENGTH), nullable=False),
+    Column("run_id", exact(KEY_LENGTH), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("unknown_until", Double, nullable=False),
-    Column("goal", String(16), nullable=False, server_default="cache"),
-    Column("strategy", String(16), nullable=False, server_default="recreate"),
+    Column("goal", exact(16), nullable=False, server_default="cache"),
+    Column("strategy", exact(16), nullable=False, server_default="recreate"),
     Column("entered_at", Double, nullable=False, server_default="0"),
-    Column("ended", String(KEY_LENGTH), nullable=False, server_default=""),
-    Column("instance_guids", Text),  # separated by spaces; MySQL has no default for a TEXT
-    Column("detail", Text),
+    Column("ended", exact(KEY_LENGTH), nullable=False, server_default=""),
+    Column("instance_guids", long_text()),  # separated by spaces; MySQL has no default for a TEXT
+    Column("detail", long_text()),
     Column("is_stopgap", Boolean, nullable=False, server_default=false()),
     Column("retired_at", Double, nullable=False, server_default="0"),
     Column("drained_at", Double, nullable=False, server_default="0"),
@@ -198,31 +208,34 @@ migrations = Table(
     Column("synced_by", Double, nullable=False, server_default="0"),
     Column("way_back", LargeBinary(PAYLOAD_LENGTH), info={IS_SEALED: True}),
     Column("renews_login", Boolean, nullable=False, server_default=false()),
+    **MYSQL_TABLE,
 )
 
 # What LRPs ran from before they were migrated.
 original_sources = Table(
     "original_sources",
     metadata,
-    Column("process_guid", String(KEY_LENGTH), primary_key=True),
-    Column("cache_guid", String(GUID_LENGTH), nullable=False),
-    Column("rootfs", Text, nullable=False),
+    Column("process_guid", exact(KEY_LENGTH), primary_key=True),
+    Column("cache_guid", exact(GUID_LENGTH), nullable=False),
+    Column("rootfs", long_text(), nullable=False),
     Column("needs_credentials", Boolean, nullable=False),
     Column("credentials", LargeBinary(PAYLOAD_LENGTH), info={IS_SEALED: True}),  # none without a journal key
+    **MYSQL_TABLE,
 )
 
 lrps = Table(
     "lrps",
     metadata,
-    Column("process_guid", String(KEY_LENGTH), primary_key=True),
-    Column("app_guid", String(KEY_LENGTH), nullable=False),
-    Column("rootfs", Text, nullable=False),
-    Column("cache_guid", String(GUID_LENGTH)),
+    Column("process_guid", exact(KEY_LENGTH), primary_key=True),
+    Column("app_guid", exact(KEY_LENGTH), nullable=False),
+    Column("rootfs", long_text(), nullable=False),
+    Column("cache_guid", exact(GUID_LENGTH)),
     Column("rounds", Integer, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("reason", long_text(), nullable=False),
+    Column("detail", long_text(), nullable=False),
     Column("updated_at", Double, nullable=False),
     Index(None, "app_guid"),
+    **MYSQL_TABLE,
 )
 
 # Instances of definitions of LRPs that were removed; one that is left over must not serve as a new one.
@@ -230,10 +243,11 @@ stale_instances = Table(
     "stale_instances",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("instance_guid", String(KEY_LENGTH), nullable=False),
-    Column("process_guid", String(KEY_LENGTH), nullable=False),
+    Column("instance_guid", exact(KEY_LENGTH), nullable=False),
+    Column("process_guid", exact(KEY_LENGTH), nullable=False),
     UniqueConstraint("instance_guid"),
     Index(None, "process_guid"),
+    **MYSQL_TABLE,
 )
 
 # Failures in a row of migrations: of all, of organizations, and of copies; what failed last has the greatest
@@ -242,23 +256,25 @@ circuit_breakers = Table(
     "circuit_breakers",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("organization", String(KEY_LENGTH), nullable=False),
-    Column("image", String(GUID_LENGTH), nullable=False),
+    Column("organization", exact(KEY_LENGTH), nullable=False),
+    Column("image", exact(GUID_LENGTH), nullable=False),
     Column("causes", LargeBinary(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: False}),  # JSON
     Column("opened_at", Double),
-    Column("last_failure", Text, nullable=False),
+    Column("last_failure", long_text(), nullable=False),
     UniqueConstraint("organization", "image"),
+    **MYSQL_TABLE,
 )
 
 settings = Table(
     "settings",
     metadata,
-    Column("name", String(KEY_LENGTH), primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", exact(KEY_LENGTH), primary_key=True),
+    Column("value", long_text(), nullable=False),
+    **MYSQL_TABLE,
 )
 
 # Apps that an operator pinned to their sources.
-pins = Table("pins", metadata, Column("app_guid", String(KEY_LENGTH), primary_key=True))
+pins = Table("pins", metadata, Column("app_guid", exact(KEY_LENGTH), primary_key=True), **MYSQL_TABLE)
 
 # What operators did; the oldest rows are deleted.
 audit = Table(
@@ -266,8 +282,9 @@ audit = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("at", Double, nullable=False),
-    Column("caller", Text, nullable=False),
-    Column("call", String(KEY_LENGTH), nullable=False),
-    Column("arguments", Text, nullable=False),
-    Column("outcome", Text, nullable=False),
+    Column("caller", long_text(), nullable=False),
+    Column("call", exact(KEY_LENGTH), nullable=False),
+    Column("arguments", long_text(), nullable=False),
+    Column("outcome", long_text(), nullable=False),
+    **MYSQL_TABLE,
 )

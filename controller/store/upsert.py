@@ -7,11 +7,14 @@ has changed is not asked: PostgreSQL's driver may not know it, and MySQL counts 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Column, Connection, Table, delete, insert
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from controller.store.sql_errors import is_duplicate
+
+_AT_A_TIME = 500
+"""Values of one statement: SQLite has a limit of variables, and a server is asked once for all of them."""
 
 Row = Mapping[str, Any]
 
@@ -64,6 +67,13 @@ def insert_new(connection: Connection, table: Table, row: Row) -> bool:
             return False
         raise
     return True
+
+
+def delete_each(connection: Connection, column: Column[str], values: Sequence[str]) -> None:
+    """Delete the rows with some values, any number of them, in a column."""
+    for start in range(0, len(values), _AT_A_TIME):
+        gone = column.in_(values[start : start + _AT_A_TIME])
+        connection.execute(delete(column.table).where(gone))
 
 
 def _insert(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":

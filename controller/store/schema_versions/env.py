@@ -4,12 +4,13 @@ from alembic import context
 
 from controller.store.tables import metadata
 
+connection = context.config.attributes["connection"]
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
-    # SQLite changes a table by copying it, and can roll a change of the schema back.
-    render_as_batch=True,
-    transactional_ddl=True,
+    # SQLite changes a table by copying it, and can roll a change of the schema back, as PostgreSQL can.
+    render_as_batch=connection.dialect.name == "sqlite",
+    transactional_ddl=connection.dialect.name != "mysql",
 )
 with context.begin_transaction():
     context.run_migrations()

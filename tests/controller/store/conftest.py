@@ -1,5 +1,6 @@
-"""A store in memory and in a file."""
+"""A store of each kind: in memory, in a file, and on servers."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.store.database import Database, database_at
+from controller.store.database import Database, database_at, database_on
+from controller.store.location import Location, location_from_url
 from controller.store.opening import Store
 from controller.store.sql import SqlRecords
+from tests.databases import empty_database
 from tests.stores import open_store
 
 
@@ -18,22 +21,40 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/state/store.db"
 
 
-@pytest.fixture(params=["memory", "file"])
-async def store(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Store]:
-    chosen = url if request.param == "file" else "sqlite://"
+ON_SERVERS = [pytest.param(kind, marks=pytest.mark.starts_servers) for kind in ("postgresql", "mysql")]
+
+
+@pytest.fixture(params=["file", *ON_SERVERS])
+def kept_url(request: pytest.FixtureRequest, tmp_path: Path, worker_id: str) -> str:
+    """Name an empty database that outlives the store."""
+    if request.param == "file":
+        return f"sqlite:///{tmp_path}/state/store.db"
+    return empty_database(request.param, worker_id)
+
+
+@pytest.fixture(params=["memory", "file", *ON_SERVERS])
+async def store(request: pytest.FixtureRequest, url: str, worker_id: str) -> AsyncIterator[Store]:
+    chosen = {"memory": "sqlite://", "file": url}.get(request.param, "")
+    if not chosen:
+        chosen = await asyncio.to_thread(empty_database, request.param, worker_id)
     async with open_store(chosen, journal_key=Fernet.generate_key(), run_id="run-1") as opened:
         yield opened
 
 
-@pytest.fixture
-def shared_database(tmp_path: Path) -> Iterator[Callable[[], Database]]:
+@pytest.fixture(params=["file", *ON_SERVERS])
+def shared_database(
+    request: pytest.FixtureRequest, tmp_path: Path, worker_id: str
+) -> Iterator[Callable[[], Database]]:
     """Give connections to one database, as several processes have them."""
     path = tmp_path / "shared.db"
     path.touch()
+    location = Location(path)
+    if request.param != "file":
+        location = location_from_url(empty_database(request.param, worker_id))
     with ExitStack() as stack:
 
         def connect() -> Database:
-            database = database_at(path)
+            database = database_at(path) if location.server is None else database_on(location.server)
             stack.callback(database.close)
             return database
 

@@ -279,14 +279,14 @@ class TestLogins:
         return Sharing(self.SHARE, store.login_keys).reader(source, "", self.LOGIN)
 
     async def test_they_are_recognized_after_a_restart_and_after_a_rotation(
-        self, url: str, keys: tuple[bytes, bytes]
+        self, kept_url: str, keys: tuple[bytes, bytes]
     ) -> None:
         old, new = keys
-        async with open_store(url, journal_key=old, run_id="r") as store:
+        async with open_store(kept_url, journal_key=old, run_id="r") as store:
             await cached(store, self.reader(store))
-        async with open_store(url, journal_key=new + b"\n" + old, run_id="r") as store:
+        async with open_store(kept_url, journal_key=new + b"\n" + old, run_id="r") as store:
             assert await standing(store, self.reader(store)) is Standing.PROVEN
-        async with open_store(url, journal_key=new, run_id="r") as store:
+        async with open_store(kept_url, journal_key=new, run_id="r") as store:
             assert await standing(store, self.reader(store)) is Standing.SHARED
 
     async def test_without_a_journal_key_they_are_forgotten_and_what_is_public_is_not(self, url: str) -> None:

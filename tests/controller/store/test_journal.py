@@ -157,17 +157,17 @@ async def test_nothing_of_an_original_is_plain_on_disk(url: str, tmp_path: Path)
     assert [secret for secret in secrets if secret in on_disk] == []
 
 
-async def test_a_key_is_changed_by_putting_the_new_one_in_front(url: str) -> None:
+async def test_a_key_is_changed_by_putting_the_new_one_in_front(kept_url: str) -> None:
     old, new = Fernet.generate_key(), Fernet.generate_key()
     row = turned_back_migration()
-    async with open_store(url, journal_key=old, run_id="r") as store:
+    async with open_store(kept_url, journal_key=old, run_id="r") as store:
         await store.journal.save_migration(row)
 
-    async with open_store(url, journal_key=new + b"\n" + old + b"\n", run_id="r") as store:
+    async with open_store(kept_url, journal_key=new + b"\n" + old + b"\n", run_id="r") as store:
         assert (row,) == await store.journal.list_migrations()
         await store.journal.save_migration(row)
 
-    async with open_store(url, journal_key=new, run_id="r") as store:
+    async with open_store(kept_url, journal_key=new, run_id="r") as store:
         assert (row,) == await store.journal.list_migrations()
 
 

@@ -23,42 +23,42 @@ def test_a_fingerprint_tells_keys_apart_and_holds_nothing_of_them() -> None:
 @pytest.mark.parametrize(
     ("used", "own"),
     [
-        (None, NEW),
         (OLD, OLD),
         (OLD, NEW + b"\n" + OLD),
         (OLD + b"\n" + NEW, OLD),
         (OLD + b"\n" + NEW, NEW + b"\n" + OLD),
     ],
-    ids=["the first instance", "the same", "a new one above", "an old one is gone", "another order"],
+    ids=["the same", "a new one above", "an old one is gone", "another order"],
 )
-def test_keys_that_open_what_was_sealed_last_are_accepted(used: bytes | None, own: bytes) -> None:
-    journal_keys.refuse_others(journal_keys.fingerprints(used), journal_keys.fingerprints(own))
+async def test_keys_that_open_what_was_sealed_last_are_accepted(
+    kept_url: str, used: bytes, own: bytes
+) -> None:
+    location = location_from_url(kept_url)
+    async with open_database(location, run_id="r") as database:
+        await check_journal_keys(database, journal_key=used)
+        await open_store(database, journal_key=used)
+        await check_journal_keys(database, journal_key=own)
+        await open_store(database, journal_key=own)
+
+        assert await database.read(journal_keys.find) == journal_keys.fingerprints(own)
 
 
-@pytest.mark.parametrize(("used", "own"), [(OLD, OTHER), (NEW + b"\n" + OLD, OLD), (OLD, None)])
-def test_keys_that_do_not_are_refused_with_advice(used: bytes, own: bytes | None) -> None:
-    with pytest.raises(Invalid, match="write all keys of that instance into journal_key_file") as caught:
-        journal_keys.refuse_others(journal_keys.fingerprints(used), journal_keys.fingerprints(own))
+@pytest.mark.parametrize(("used", "own"), [(OLD, OTHER), (NEW + b"\n" + OLD, OLD)])
+async def test_keys_that_do_not_are_refused_with_advice_on_a_shared_database(
+    kept_url: str, used: bytes, own: bytes
+) -> None:
+    """A file is used by one process at a time. One that has lost its keys looks after its apps all the same."""
+    location = location_from_url(kept_url)
+    async with open_database(location, run_id="r") as database:
+        await open_store(database, journal_key=used)
+        if not database.is_shared:
+            await check_journal_keys(database, journal_key=own)
+            await open_store(database, journal_key=own)
+            return
 
-    assert caught.value.code == "journal-keys-differ"
-    assert used.decode()[:8] not in caught.value.detail
-
-
-async def test_the_keys_of_the_instance_that_was_active_last_count() -> None:
-    async with open_database(location_from_url("sqlite://"), run_id="r") as database:
-        await check_journal_keys(database, journal_key=OLD)
-        assert await database.read(journal_keys.find) == ()
-
-        await open_store(database, journal_key=OLD)
-        await open_store(database, journal_key=NEW + b"\n" + OLD)
-
-        found = await database.read(journal_keys.find)
-        assert found == journal_keys.fingerprints(NEW + b"\n" + OLD)
-
-
-async def test_a_file_is_used_by_one_process_at_a_time_which_may_have_lost_its_keys() -> None:
-    """What none of its keys opens is said of it otherwise, and its apps must be looked after all the same."""
-    async with open_database(location_from_url("sqlite://"), run_id="r") as database:
-        await open_store(database, journal_key=OLD)
-        await check_journal_keys(database, journal_key=OTHER)
-        await open_store(database, journal_key=OTHER)
+        for take_over in (check_journal_keys, open_store):
+            with pytest.raises(Invalid, match="write all keys of that instance") as caught:
+                await take_over(database, journal_key=own)
+            assert caught.value.code == "journal-keys-differ"
+            assert used.decode()[:8] not in caught.value.detail
+        assert await database.read(journal_keys.find) == journal_keys.fingerprints(used)

@@ -50,7 +50,12 @@ async def test_directory_and_files_are_for_this_user_alone(url: str, tmp_path: P
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("postgresql://somebody:hunter2@db.example/store", "database-unsupported"),
+        ("oracle://somebody:hunter2@db.example/store", "database-unsupported"),
+        ("postgresql://somebody:hunter2@db.example/store?sslmode=hunter2", "database-url"),
+        ("postgresql://somebody:hunter2@db.example:port/store", "database-url"),
+        ("postgresql://somebody:hunter2@/store", "database-url"),
+        ("mysql://db.example/hunter2", "database-url"),
+        ("mysql://somebody:hunter2@db.example", "database-url"),
         ("sqlite+aiosqlite:///store.db", "database-unsupported"),
         ("hunter2", "database-url"),
         ("sqlite:///store.db?mode=hunter2", "database-url"),

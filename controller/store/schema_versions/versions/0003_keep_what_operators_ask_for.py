@@ -3,6 +3,9 @@
 import sqlalchemy as sa
 from alembic import op
 
+from controller.store.column_types import exact, long_text
+from controller.store.schema_versions.steps import create_table
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -11,24 +14,24 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the three tables."""
-    op.create_table(
+    create_table(
         "settings",
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("name", exact(255), nullable=False),
+        sa.Column("value", long_text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_settings")),
     )
-    op.create_table(
+    create_table(
         "pins",
-        sa.Column("app_guid", sa.String(length=255), nullable=False),
+        sa.Column("app_guid", exact(255), nullable=False),
         sa.PrimaryKeyConstraint("app_guid", name=op.f("pk_pins")),
     )
-    op.create_table(
+    create_table(
         "audit",
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
-        sa.Column("caller", sa.Text(), nullable=False),
-        sa.Column("call", sa.String(length=255), nullable=False),
-        sa.Column("arguments", sa.Text(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("caller", long_text(), nullable=False),
+        sa.Column("call", exact(255), nullable=False),
+        sa.Column("arguments", long_text(), nullable=False),
+        sa.Column("outcome", long_text(), nullable=False),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_audit")),
     )

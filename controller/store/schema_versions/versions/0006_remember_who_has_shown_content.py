@@ -7,6 +7,9 @@ login.
 import sqlalchemy as sa
 from alembic import op
 
+from controller.store.column_types import exact
+from controller.store.schema_versions.steps import add_columns, create_index, create_table
+
 revision = "0006"
 down_revision = "0005"
 branch_labels = None
@@ -23,40 +26,44 @@ WHERE jobs.state = 'cached' AND NOT jobs.needs_credentials
 
 _ORGANIZATIONS = """
 UPDATE jobs SET organization = coalesce(
-    (SELECT 'app:' || app_guid FROM bindings WHERE bindings.job_id = jobs.job_id ORDER BY number LIMIT 1), '')
+    (SELECT {app} FROM bindings WHERE bindings.job_id = jobs.job_id ORDER BY number LIMIT 1), '')
 WHERE state IN ('queued', 'copying')
 """
+
+_PROOFS = sa.table(
+    "content_proofs", *map(sa.column, ("platform_digest", "domain", "login", "source", "proven_at"))
+)
 
 
 def upgrade() -> None:
     """Add a column to the jobs and three tables; which organizations open jobs are for is not known."""
-    op.add_column("jobs", sa.Column("organization", sa.String(length=259), nullable=False, server_default=""))
-    op.execute(_ORGANIZATIONS)
-    proofs = op.create_table(
+    add_columns("jobs", sa.Column("organization", exact(259), nullable=False, server_default=""))
+    # To MySQL || means "or", and SQLite has no concat.
+    is_mysql = op.get_bind().dialect.name == "mysql"
+    op.execute(_ORGANIZATIONS.format(app="concat('app:', app_guid)" if is_mysql else "'app:' || app_guid"))
+    create_table(
         "content_proofs",
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("platform_digest", sa.String(length=135), nullable=False),
-        sa.Column("domain", sa.String(length=300), nullable=False),
-        sa.Column("login", sa.String(length=64), nullable=False),
-        sa.Column("source", sa.String(length=1024), nullable=False),
+        sa.Column("platform_digest", exact(135), nullable=False),
+        sa.Column("domain", exact(300), nullable=False),
+        sa.Column("login", exact(64), nullable=False),
+        sa.Column("source", exact(1024), nullable=False),
         sa.Column("proven_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_content_proofs"),
     )
-    op.create_index(
-        "ix_content_proofs_platform_digest_domain", "content_proofs", ["platform_digest", "domain"]
-    )
-    op.create_table(
+    create_index("ix_content_proofs_platform_digest_domain", "content_proofs", ["platform_digest", "domain"])
+    create_table(
         "copy_attempts",
-        sa.Column("platform_digest", sa.String(length=135), nullable=False),
-        sa.Column("domain", sa.String(length=300), nullable=False),
-        sa.Column("login", sa.String(length=64), nullable=False),
+        sa.Column("platform_digest", exact(135), nullable=False),
+        sa.Column("domain", exact(300), nullable=False),
+        sa.Column("login", exact(64), nullable=False),
         sa.PrimaryKeyConstraint("platform_digest", "domain", "login", name="pk_copy_attempts"),
     )
-    op.create_table(
+    create_table(
         "index_contents",
-        sa.Column("root_digest", sa.String(length=135), nullable=False),
-        sa.Column("platforms", sa.String(length=255), nullable=False),
-        sa.Column("platform_digest", sa.String(length=135), nullable=False),
+        sa.Column("root_digest", exact(135), nullable=False),
+        sa.Column("platforms", exact(255), nullable=False),
+        sa.Column("platform_digest", exact(135), nullable=False),
         sa.PrimaryKeyConstraint("root_digest", "platforms", name="pk_index_contents"),
     )
     rows = [
@@ -70,7 +77,7 @@ def upgrade() -> None:
         for platform_digest, source, created_at in op.get_bind().execute(sa.text(_COPIED_WITHOUT_LOGIN))
     ]
     if rows:
-        op.bulk_insert(proofs, rows)
+        op.bulk_insert(_PROOFS, rows)
 
 
 def _repository(source: str) -> str:

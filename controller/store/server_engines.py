@@ -1,0 +1,251 @@
+"""Makes the engines of a database on a server: of PostgreSQL, MySQL or MariaDB.
+
+Isolation: units of work that read run in REPEATABLE READ, which is one snapshot on each of them. Those that
+write run in READ COMMITTED, one at a time: each first takes its turn, a lock of the whole database that every
+process takes. So what a unit has read holds until it has written, rows that were not there included, as
+SQLite's BEGIN IMMEDIATE has it.
+
+No wait is endless: each statement, each wait for a lock and each silence of the server has a limit. A
+transaction in which nothing happens, such as one of a process that stands still, is ended by the server, so
+that no other process waits for it.
+"""
+
+import importlib.util
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+
+from controller.store.location import Server, ServerLocation
+from reconcile.errors import Invalid, Unavailable
+
+# Names of the drivers and of the extras that bring them.
+_DRIVERS = MappingProxyType(
+    {Server.POSTGRESQL: ("psycopg", "postgresql"), Server.MYSQL: ("pymysql", "mysql")}
+)
+
+_OLDEST = MappingProxyType({"PostgreSQL": (13, 0), "MySQL": (8, 0), "MariaDB": (10, 6)})
+"""The oldest version of each server whose locks and limits are as they are used here."""
+
+_CONNECT_WITHIN = 5
+_STATEMENT_WITHIN = 30
+LOCK_WITHIN = 10
+_SILENT_AT_MOST = 10
+"""Seconds that a transaction may do nothing, and that a network may."""
+
+MIGRATE_WITHIN = 3600
+"""Seconds of a statement of a migration, and of its turn."""
+
+_TURN = 6_015_437_402_113_874_221
+"""The key of PostgreSQL's advisory lock, which is one of the database."""
+
+_TURN_NAME = "docker-cache-%s"
+"""The name of MySQL's lock, which is one of the server, with that of the database."""
+
+
+_IDLE_AT_MOST = 60
+"""Seconds that a connection to MySQL may do nothing: MySQL has no such limit for a transaction."""
+
+_POOL: dict[str, Any] = {
+    "hide_parameters": True,
+    "pool_size": 2,
+    "max_overflow": 2,
+    "pool_timeout": LOCK_WITHIN,
+    "pool_pre_ping": True,
+    "pool_recycle": 1800,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Seconds that a statement, and a wait for a lock, may take."""
+
+    statement: int = _STATEMENT_WITHIN
+    lock: int = LOCK_WITHIN
+
+
+def open_engines(location: ServerLocation) -> tuple[Engine, Engine, Engine]:
+    """Make the engines that read, write and migrate; nothing is connected.
+
+    Raises:
+        Invalid: `no-driver` or `database-ca-cert-file`.
+    """
+    require_driver(location.server)
+    make = _postgresql if location.server is Server.POSTGRESQL else _mysql
+    return (
+        make(location, _Limits(), is_reading=True),
+        make(location, _Limits(), is_reading=False),
+        make(location, _Limits(MIGRATE_WITHIN, MIGRATE_WITHIN), is_reading=False),
+    )
+
+
+def require_driver(server: Server) -> None:
+    """Refuse a server whose driver is not installed.
+
+    Raises:
+        Invalid: `no-driver`.
+    """
+    package, extra = _DRIVERS[server]
+    if importlib.util.find_spec(package) is None:
+        raise Invalid(
+            "store",
+            "no-driver",
+            f"database_url names a {server} server, and its driver {package} is not installed: "
+            f"install diego-docker-cache[{extra}]",
+        )
+
+
+@contextmanager
+def turn(connection: Connection, within: int) -> Iterator[None]:
+    """Wait for the turn to write, which lasts until the transaction has ended; SQLite has turns of its own.
+
+    Raises:
+        Unavailable: `busy`: another process writes for too long.
+    """
+    match connection.dialect.name:
+        case "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TURN})
+            yield
+        case "mysql":
+            name = (_TURN_NAME % connection.engine.url.database)[:64]
+            with _mysql_lock(connection, name, within):
+                yield
+        case _:
+            yield
+
+
+@contextmanager
+def _mysql_lock(connection: Connection, name: str, within: int) -> Iterator[None]:
+    if connection.scalar(text("SELECT GET_LOCK(:name, :within)"), {"name": name, "within": within}) != 1:
+        raise Unavailable("store", "busy", f"another process has been writing for {within} s")
+    is_released = False
+    try:
+        yield
+        is_released = connection.scalar(text("SELECT RELEASE_LOCK(:name)"), {"name": name}) == 1
+    finally:
+        if not is_released:
+            connection.invalidate()  # it would keep the lock in the pool
+
+
+def check_server(connection: Connection) -> None:
+    """Refuse a server that the store cannot be kept on.
+
+    Raises:
+        Invalid: `database-version` or `database-encoding`.
+    """
+    dialect = connection.dialect
+    kind = "PostgreSQL" if dialect.name == "postgresql" else "MariaDB" if _is_mariadb(dialect) else "MySQL"
+    version = tuple(dialect.server_version_info or ())
+    if version[:2] < _OLDEST[kind]:
+        oldest = ".".join(map(str, _OLDEST[kind]))
+        detail = (
+            f"the server is {kind} {'.'.join(map(str, version))}: {oldest} is the oldest that is supported"
+        )
+        raise Invalid("store", "database-version", detail)
+    if dialect.name == "postgresql" and connection.scalar(text("SHOW server_encoding")) != "UTF8":
+        detail = "the database cannot hold every text: create it with ENCODING 'UTF8' TEMPLATE template0"
+        raise Invalid("store", "database-encoding", detail)
+
+
+def _is_mariadb(dialect: Any) -> bool:
+    return bool(getattr(dialect, "is_mariadb", False))
+
+
+def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> Engine:
+    tls = {"sslmode": "prefer"}
+    if location.ca_cert_file is not None:
+        tls = {"sslmode": "verify-full", "sslrootcert": str(location.ca_cert_file)}
+    engine = create_engine(
+        _url("postgresql+psycopg", location),
+        connect_args={
+            "application_name": "diego-docker-cache",
+            "connect_timeout": _CONNECT_WITHIN,
+            "gssencmode": "disable",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": _SILENT_AT_MOST * 1000,
+            "prepare_threshold": None,  # a pooler in between may give each transaction another connection
+            **tls,
+        },
+        isolation_level="REPEATABLE READ" if is_reading else "READ COMMITTED",
+        **_POOL,
+    )
+    settings = (
+        f"SET statement_timeout = '{limits.statement}s'",
+        f"SET lock_timeout = '{limits.lock}s'",
+        f"SET idle_in_transaction_session_timeout = '{_SILENT_AT_MOST}s'",
+        f"SET default_transaction_read_only = {'on' if is_reading else 'off'}",
+        # What is committed outlives a power failure; a stricter setting stays.
+        (
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        ),
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        for statement in settings:
+            connection.execute(statement)
+        connection.commit()
+
+    return engine
+
+
+def _mysql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> Engine:
+    engine = create_engine(
+        _url("mysql+pymysql", location),
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": _CONNECT_WITHIN,
+            "read_timeout": limits.statement + limits.lock + _SILENT_AT_MOST,
+            "write_timeout": _SILENT_AT_MOST,
+            "ssl": _tls(location),
+        },
+        isolation_level="REPEATABLE READ" if is_reading else "READ COMMITTED",
+        **_POOL,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        settings = {
+            "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",  # nothing is cut
+            "innodb_lock_wait_timeout": limits.lock,
+            "lock_wait_timeout": limits.lock,
+        }
+        if "MariaDB" in connection.get_server_info():
+            settings |= {"max_statement_time": limits.statement, "idle_transaction_timeout": _SILENT_AT_MOST}
+        else:
+            settings |= {"max_execution_time": limits.statement * 1000, "wait_timeout": _IDLE_AT_MOST}
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SET " + ", ".join(f"SESSION {key} = {value}" for key, value in settings.items()))
+            if is_reading:
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+    return engine
+
+
+def _url(driver: str, location: ServerLocation) -> URL:
+    return URL.create(
+        driver,
+        username=location.user,
+        password=location.password.value or None,
+        host=location.host,
+        port=location.port,
+        database=location.database,
+    )
+
+
+def _tls(location: ServerLocation) -> ssl.SSLContext | None:
+    """Make the context of a connection to MySQL, which is verified or in the clear."""
+    if location.ca_cert_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=str(location.ca_cert_file))
+    except (OSError, ssl.SSLError) as error:
+        detail = f"database_ca_cert_file {location.ca_cert_file} holds no CA certificates in PEM"
+        raise Invalid("store", "database-ca-cert-file", detail) from error

@@ -30,8 +30,6 @@ from reconcile.trust import may_join
 
 log = structlog.get_logger(scope="cacher")
 
-_ASKED_IN_TURN = "asked-in-turn"
-
 
 class JobRequests:
     """The requests for copies, and which of them were ordered by an operator or joined a copy under way."""
@@ -72,7 +70,7 @@ class JobRequests:
 
     def pause_after_restart(self, job: CacheJob) -> float:
         """Return the seconds that a job of an earlier process must wait: as long as it would, were it new."""
-        if job.failure_code != _ASKED_IN_TURN:
+        if job.failure_code != ErrorCode.ASKED_IN_TURN:
             return 0.0
         return self._budget.pause(job.source.domain, self._monotonic())
 
@@ -145,7 +143,7 @@ class JobRequests:
                 self._note_share(job, request)
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
-                is_hastened = job.failure_code == _ASKED_IN_TURN and not request.may_wait
+                is_hastened = job.failure_code == ErrorCode.ASKED_IN_TURN and not request.may_wait
                 if is_hastened or not is_of_lrp(request.requester):
                     self._queue.add(job.job_id)  # it need not wait any longer for having been repeated
                 return job
@@ -211,7 +209,7 @@ class JobRequests:
 def _asked_in_turn(pause: float) -> str:
     """Say why a job waits whose source is only asked whether its tag has moved; empty when it does not."""
     why = "the sources of many apps are asked whether their tags have moved"
-    return f"{_ASKED_IN_TURN}: {why}, it waits {pause:.0f} s" if pause else ""
+    return f"{ErrorCode.ASKED_IN_TURN}: {why}, it waits {pause:.0f} s" if pause else ""
 
 
 def _binding(request: CacheRequest, job_id: JobId) -> Binding:

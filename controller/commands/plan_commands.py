@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from controller import PROGRAM
-from controller.admin.admin_client import CUT, AdminClient
+from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
@@ -30,7 +30,7 @@ from controller.commands.options import (
 from controller.commands.output import Output
 from controller.commands.plan_view import is_pending, show_plan
 from controller.commands.sessions import Target, call
-from reconcile.errors import DockerCacheError, Invalid, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 
 CHANGES_PENDING = 2
 
@@ -291,15 +291,15 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
 
 def _with_what_is_left(error: Exception, view: ApplyView) -> Exception:
     """Say in the error of a lost daemon what becomes of the plan: its orders end with the daemon."""
-    if not isinstance(error, Unavailable) or error.code != CUT:
+    if not isinstance(error, Unavailable) or error.code != ErrorCode.CUT:
         return error
     what = error.detail.removesuffix("; ask again")
     return Unavailable(
         error.system,
         error.code,
-        f"{what}: {view.progress}; the daemon finishes those that have begun, also after its next start or as "
-        "another instance (`migrations` lists them), and starts no other for this plan; run the command again "
-        "for the rest",
+        f"{what}: {view.progress}; the daemon finishes those that have begun, also after its next start or "
+        "as another instance (`migrations` lists them), and starts no other for this plan; run the command "
+        "again for the rest",
     )
 
 

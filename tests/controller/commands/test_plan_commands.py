@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 import pytest
 
-from controller.admin.admin_client import CUT, AdminClient
+from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
 from controller.admin.plan_messages import messages_from_plan
 from controller.commands import plan_commands
@@ -20,7 +20,7 @@ from controller.commands.confirmation import Interrupted
 from controller.commands.output import Output
 from controller.commands.plan_commands import Applying
 from controller.commands.sessions import Target
-from reconcile.errors import Invalid, Unavailable
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.migrations import Goal
 from tests.controller.admin.test_messages import PROPOSAL
 
@@ -125,7 +125,7 @@ async def apply_with(client: Client) -> Unavailable:
 
 async def test_a_daemon_that_ends_leaves_it_said_what_becomes_of_the_plan() -> None:
     """Its orders end with it, but for what has begun, and the same plan can be applied again."""
-    error = await apply_with(LostClient(CUT))
+    error = await apply_with(LostClient(ErrorCode.CUT))
 
     assert error.detail == (
         "Apply at h:1: the daemon ended: 1 of 3 done, 1 on their way; the daemon finishes those that have begun, "

@@ -1,5 +1,7 @@
 """Instances that share a database have keys that open what the others seal."""
 
+import asyncio
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -33,7 +35,7 @@ def test_a_fingerprint_tells_keys_apart_and_holds_nothing_of_them() -> None:
 async def test_keys_that_open_what_was_sealed_last_are_accepted(
     kept_url: str, used: bytes, own: bytes
 ) -> None:
-    location = location_from_url(kept_url)
+    location = await asyncio.to_thread(location_from_url, kept_url)
     async with open_database(location, run_id="r") as database:
         await check_journal_keys(database, journal_key=used)
         await open_store(database, journal_key=used)
@@ -43,12 +45,14 @@ async def test_keys_that_open_what_was_sealed_last_are_accepted(
         assert await database.read(journal_keys.find) == journal_keys.fingerprints(own)
 
 
-@pytest.mark.parametrize(("used", "own"), [(OLD, OTHER), (NEW + b"\n" + OLD, OLD)])
+@pytest.mark.parametrize(
+    ("used", "own"), [(OLD, OTHER), (NEW + b"\n" + OLD, OLD)], ids=["others", "without the newest"]
+)
 async def test_keys_that_do_not_are_refused_with_advice_on_a_shared_database(
     kept_url: str, used: bytes, own: bytes
 ) -> None:
     """A file is used by one process at a time. One that has lost its keys looks after its apps all the same."""
-    location = location_from_url(kept_url)
+    location = await asyncio.to_thread(location_from_url, kept_url)
     async with open_database(location, run_id="r") as database:
         await open_store(database, journal_key=used)
         if not database.is_shared:

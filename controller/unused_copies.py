@@ -5,14 +5,14 @@ did not list one that it has when it is asked for that one.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from controller.process import Process
-from reconcile.errors import DockerCacheError, Invalid
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid
 from reconcile.eviction import (
     EvictionDecision,
     RememberedUses,
@@ -90,7 +90,12 @@ class PinnedApps(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UsageSources:
-    """What a look reads and writes."""
+    """What a look reads and writes.
+
+    Attributes:
+        other_store: Says that a daemon with another store may work on the BBS, whose migrations are not known
+            here; empty when none does.
+    """
 
     bbs: UsageBbs
     records: UsageRecords
@@ -98,6 +103,7 @@ class UsageSources:
     marks: UnusedMarks
     pins: PinnedApps
     cache: CacheRepositories
+    other_store: Callable[[], str]
 
 
 class UnusedCopies:
@@ -164,7 +170,7 @@ class UnusedCopies:
         scan = sources.bbs.list_scheduling_infos("", docker_only=True)
         async for info in scan:
             survey.see_lrp(info)
-        problem = _problem_of(scan, has_unreadable_rows=bool(undecryptable))
+        problem = _problem_of(scan, sources.other_store(), has_unreadable_rows=bool(undecryptable))
         return survey.usage(self._process.clock(), grace=self._grace, problem=problem)
 
     async def confirm(self, images: Sequence[CachedImage]) -> Usage:
@@ -229,8 +235,10 @@ class UnusedCopies:
         return None
 
 
-def _problem_of(scan: UsageScan, *, has_unreadable_rows: bool) -> Invalid | None:
+def _problem_of(scan: UsageScan, other_store: str, *, has_unreadable_rows: bool) -> Invalid | None:
     """Say why nothing is known of copies for which no use was found."""
+    if other_store:
+        return Invalid("bbs", ErrorCode.OTHER_STORE_ACTIVE, f"another daemon may use it: {other_store}")
     if has_unreadable_rows:
         return Invalid("admin", "journal-unreadable", "an open migration that cannot be read may use it")
     if scan.skipped:

@@ -208,6 +208,7 @@ def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> Unuse
             marks=store.copy_checks,
             pins=opened.control,
             cache=rules.cache,
+            other_store=lambda: opened.store_marker.obstacle,
         ),
         grace=config.eviction_grace,
         process=opened.process,

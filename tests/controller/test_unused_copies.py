@@ -97,6 +97,7 @@ class Bench:
     bbs: Bbs = field(default_factory=Bbs)
     pins: Pins = field(default_factory=Pins)
     now: float = 1_800_000_000.0
+    other_store: str = ""
     unused: UnusedCopies = field(init=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +110,7 @@ class Bench:
             marks=store.copy_checks,
             pins=self.pins,
             cache=CACHE,
+            other_store=lambda: self.other_store,
         )
         self.unused = UnusedCopies(sources, grace=GRACE, process=self.process)
 
@@ -296,6 +298,14 @@ async def test_an_lrp_that_cannot_be_read_may_use_any_copy(bench: Bench) -> None
     bench.bbs.unreadable = 1
 
     assert await bench.verdicts() == [UNKNOWN, UNKNOWN]
+
+
+async def test_a_daemon_with_another_store_may_use_any_copy(bench: Bench) -> None:
+    """Its migrations are in its own journal, and a copy may have been adopted by both."""
+    bench.other_store = "a daemon with another store works on this BBS"
+
+    assert await bench.verdicts() == [UNKNOWN, UNKNOWN]
+    assert bench.other_store in (await bench.decide()).detail
 
 
 async def test_a_copy_that_was_just_made_stays(bench: Bench) -> None:

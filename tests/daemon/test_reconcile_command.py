@@ -458,7 +458,7 @@ async def test_a_daemon_that_is_killed_in_mid_plan_finishes_what_has_begun_and_t
     env: Environment,
 ) -> None:
     apps = await running_apps(env, *(f"app-{n}" for n in range(4)), instances=1)
-    env.settings |= {"max_in_flight": 1}
+    env.settings |= {"max_in_flight": 1, "route_propagation_delay": "2s"}
     daemon = await env.started_daemon()
     operator, file = Operator(env), env.directory / "plan.jsonl"
     await operator.runs("reconcile", "--out", str(file))
@@ -472,7 +472,7 @@ async def test_a_daemon_that_is_killed_in_mid_plan_finishes_what_has_begun_and_t
         )
         assert process.stdout is not None
         async for line in process.stdout:
-            if json.loads(line).get("reason") == "removing":
+            if json.loads(line).get("reason") == "bridging":
                 break
         await daemon.kill()
         async with asyncio.timeout(60):

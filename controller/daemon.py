@@ -47,7 +47,7 @@ from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe
-from reconcile.errors import DockerCacheError, Unavailable
+from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 from reconcile.references import CacheRepositories
 from reconcile.steps import PhaseLimits
 
@@ -119,7 +119,7 @@ async def run(
             _open_instance(config, lock_run_id, serves_health=True) as instance,
             AsyncExitStack() as stack,
         ):
-            is_file = instance.location.path is not None
+            is_file = instance.location.server is None
             # A file that another process has is refused first: the addresses are in use then, too.
             file = await _connect(instance, stack) if is_file else None
             if config.admin_address is not None:
@@ -248,7 +248,7 @@ async def _connect(instance: Instance, stack: AsyncExitStack) -> Database:
         try:
             return await stack.enter_async_context(opening)
         except Unavailable as error:
-            if instance.location.path is not None:
+            if instance.location.server is None:
                 raise
             log.info("waiting-for-database", error=str(error))
             instance.leadership.standing.reach(f"it waits for the database: {error}")
@@ -337,12 +337,26 @@ async def _open_resources(
 
 
 async def _begin_term(instance: Instance, database: Database) -> int:
+    """Become the next active instance of the database.
+
+    What the one before is writing is waited for. Where that stands still, the server ends its transaction
+    after some time.
+    """
     leadership, now = instance.leadership, instance.process.clock()
 
     def begin() -> int:
         return begin_term(database, leadership.lease, owner=leadership.owner, now=now).term
 
-    return await to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
+    while True:
+        try:
+            return await to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
+        except LeaseLost:
+            raise
+        except Unavailable as error:
+            if instance.location.server is None:
+                raise
+            log.info("waiting-for-database", error=str(error))
+            await asyncio.sleep(CONNECT_PAUSE)
 
 
 async def _seal_anew(store: Store) -> None:
@@ -441,6 +455,7 @@ class _EarlySignals:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number, StopRequested())
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
 
     def _end(self, number: signal.Signals, request: StopRequested) -> None:
         log.info("received-signal", signal=number.name)

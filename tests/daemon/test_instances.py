@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -12,9 +12,8 @@ from controller.store.leadership_tables import terms
 from controller.store.tables import metadata
 from tests import databases
 from tests.daemon.environment import PATIENCE, Environment, open_environment, until
-from tests.daemon.instances import LOCK_TTL, LOST_LOCK, Instance, Instances, open_instances
+from tests.daemon.instances import LOST_LOCK, Instance, Instances, open_instances
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
-from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version
 from tests.simulators.cloud_controller import App
@@ -31,8 +30,8 @@ READING = ("/list", "/get", "/ping", "/events")
 TABLES = [table.name for table in (*metadata.sorted_tables, terms)]
 WATCH_WRITES = (
     "CREATE TABLE seen_writes (address inet)",
-    "CREATE FUNCTION see_write() RETURNS trigger LANGUAGE plpgsql AS "
-    "$$ BEGIN INSERT INTO seen_writes VALUES (inet_client_addr()); RETURN NULL; END $$",
+    """CREATE FUNCTION see_write() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO seen_writes VALUES (inet_client_addr()); RETURN NULL; END $$""",
     *(
         f"CREATE TRIGGER see_write AFTER INSERT OR UPDATE OR DELETE ON {table} EXECUTE FUNCTION see_write()"
         for table in TABLES
@@ -162,9 +161,7 @@ async def watched_writes(instances: Instances) -> AsyncIterator[None]:
 
 def writes_from(instances: Instances, instance: Instance) -> int:
     """Count the statements of an instance that have changed something, in transactions that were committed."""
-    ((count,),) = query(
-        instances, f"SELECT count(*) FROM seen_writes WHERE address = '{instance.address}'"
-    )
+    ((count,),) = query(instances, f"SELECT count(*) FROM seen_writes WHERE address = '{instance.address}'")
     return int(str(count))
 
 

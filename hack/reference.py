@@ -42,6 +42,9 @@ PAGES = ROOT / "docs" / "pages"
 DEMO = PAGES / "tutorial" / "demo.md"
 TOUR = PAGES / "tutorial" / "tour.md"
 YEAR = PAGES / "tutorial" / "year.md"
+HA = PAGES / "how-to" / "several-instances.md"
+TIMELINES: Mapping[str, Path] = {"hack/demo": DEMO, "hack/demo --ha": HA}
+"""Stories that print a timeline, and the pages that show it."""
 
 _SUBJECTS = {
     "admin_address": "Admin API",
@@ -284,9 +287,14 @@ def with_current_table(name: str, text: str) -> str:
     return f"{before}{begin}{TABLES[name][1]()}\n{end}{after}"
 
 
-def with_demo(text: str, printed: str) -> str:
-    """Put what the demo prints into its page."""
-    before, begin, rest = text.partition("$ hack/demo\n")
+def timeline(command: str) -> str:
+    """Read what the page of a story shows as its timeline."""
+    return TIMELINES[command].read_text().partition(f"$ {command}\n")[2].partition("```")[0]
+
+
+def with_timeline(command: str, printed: str) -> str:
+    """Put what a story prints as its timeline into its page."""
+    before, begin, rest = TIMELINES[command].read_text().partition(f"$ {command}\n")
     return f"{before}{begin}{printed.rstrip()}\n```{rest.partition('```')[2]}"
 
 
@@ -332,15 +340,18 @@ def main() -> None:
     parser.add_argument("--demo", action="store_true", help="also run the demo, and show what it prints")
     parser.add_argument("--tour", action="store_true", help="also run the tour, and show what it prints")
     parser.add_argument("--year", action="store_true", help="the same with the story of a year")
+    parser.add_argument("--ha", action="store_true", help="the same with the story of two instances")
     arguments = parser.parse_args()
     for name, (page, _) in TABLES.items():
         page.write_text(with_current_table(name, page.read_text()))
     if arguments.demo:
-        DEMO.write_text(with_demo(DEMO.read_text(), _printed_by("hack/demo.py")))
+        DEMO.write_text(with_timeline("hack/demo", _printed_by("hack/demo.py")))
     if arguments.tour:
         TOUR.write_text(with_story(TOUR, _printed_by("hack/tour.py")))
     if arguments.year:
         YEAR.write_text(with_story(YEAR, _printed_by("hack/year.py")))
+    if arguments.ha:
+        HA.write_text(with_timeline("hack/demo --ha", _printed_by("hack/ha.py")))
 
 
 if __name__ == "__main__":

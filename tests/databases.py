@@ -33,6 +33,7 @@ SECURED = "secured"
 PASSWORD = "correct/horse:battery@staple"
 
 _POSTGRESQL_PACKAGES = Path("/usr/lib/postgresql")
+_PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/bin"
 _ALIVE = "alive"
 _START_WITHIN = 60.0
 
@@ -138,6 +139,13 @@ def run_server(kind: str) -> RunningServer:
             server = _start(kind, directory / kind)
             found.write_text(json.dumps([server.kind, server.port, server.ca]))
         return RunningServer(*json.loads(found.read_text()))
+
+
+def is_installed(kind: str) -> bool:
+    """Whether a server can be started, "postgresql" or "mysql"."""
+    if kind == "postgresql":
+        return any(_POSTGRESQL_PACKAGES.glob("*/bin/initdb"))
+    return shutil.which("mariadbd", path=_PROGRAMS) is not None
 
 
 def empty_database(kind: str, worker: str) -> str:
@@ -267,7 +275,7 @@ def _mariadb(directory: Path, port: int, certificate: Pair) -> Sequence[str]:
 
 def _require(program: str) -> str:
     """Find a program; without it CI fails and a developer's run skips."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin")
+    found = shutil.which(program) or shutil.which(program, path=_PROGRAMS)
     if found is None:
         detail = f"{program} is not installed (Debian packages postgresql and mariadb-server)"
         if os.environ.get("CI") == "true":

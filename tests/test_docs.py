@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controller.config import load_config
-from hack.reference import DEMO, PAGES, TABLES, TOUR, YEAR, marks_of, with_current_table
+from hack.reference import PAGES, TABLES, TOUR, YEAR, marks_of, timeline, with_current_table
 from tests.documents import ROOT, Block, anchors, blocks, documents, links
 
 README = ROOT / "README.md"
@@ -178,6 +178,12 @@ def steps(text: str) -> list[str]:
 @pytest.mark.usefixtures("servers")
 async def test_the_demo_prints_the_steps_that_its_page_shows() -> None:
     """hack/update-docs --demo writes it."""
-    shown = DEMO.read_text().partition("$ hack/demo\n")[2].partition("```")[0]
+    assert steps(await printed("hack/demo.py")) == steps(timeline("hack/demo"))
 
-    assert steps(await printed("hack/demo.py")) == steps(shown)
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
+@pytest.mark.long
+async def test_the_story_of_two_instances_prints_the_steps_that_its_page_shows() -> None:
+    """hack/update-docs --ha writes it."""
+    assert steps(await printed("hack/ha.py")) == steps(timeline("hack/demo --ha"))

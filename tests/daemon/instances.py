@@ -17,9 +17,9 @@ from tests.daemon.environment import DaemonProcess, Environment, until
 from tests.simulators.locket import Locket, Way, serve_locket
 
 LOCK_TTL = 4
-"""Seconds for which Locket keeps the lock, in tests."""
+"""Seconds for which Locket keeps the lock, for runs that do not wait long for it."""
 LOCK_RETRY = 1.5
-"""Seconds between two renewals, in tests."""
+"""Seconds between two renewals, for the same."""
 NAMES = ("first", "second", "third")
 LOST_LOCK = 1
 """The exit status of a daemon that is not the active one any more."""
@@ -159,13 +159,22 @@ class Instances:
 
 
 @asynccontextmanager
-async def open_instances(env: Environment, database_url: str, count: int) -> AsyncIterator[Instances]:
+async def open_instances(
+    env: Environment,
+    database_url: str,
+    count: int,
+    *,
+    ttl: int = LOCK_TTL,
+    retry_interval: float = LOCK_RETRY,
+) -> AsyncIterator[Instances]:
     """Prepare instances on one database, and start none yet.
 
     Args:
         env: What they have in common.
         database_url: Of a server on loopback.
         count: How many.
+        ttl: Seconds for which Locket keeps the lock.
+        retry_interval: Seconds between two renewals of it.
     """
     before, _, database = database_url.rpartition("/")
     server, _, port = before.rpartition(":")
@@ -189,8 +198,8 @@ async def open_instances(env: Environment, database_url: str, count: int) -> Asy
                 "locket_ca_cert_file": str(env.certificates.ca),
                 "locket_client_cert_file": str(env.certificates.client.certificate),
                 "locket_client_key_file": str(env.certificates.client.key),
-                "lock_ttl": f"{LOCK_TTL}s",
-                "lock_retry_interval": f"{LOCK_RETRY}s",
+                "lock_ttl": f"{ttl}s",
+                "lock_retry_interval": f"{retry_interval}s",
             }
             its_env = replace(env, directory=directory, settings=env.settings | own, _daemons=[])
             instance = Instance(name, address, its_env, to_bbs, to_locket, to_database)

@@ -41,7 +41,7 @@ CONFIGURED = {
     name for name, command in every_command() if any(each.name == "config_path" for each in command.params)
 }
 """The commands that take the daemon's config."""
-STORIES = frozenset({"hack/demo", "hack/demo --tour", "hack/demo --year"})
+STORIES = frozenset({"hack/demo", "hack/demo --tour", "hack/demo --year", "hack/demo --ha"})
 """Run by tests/test_docs.py, with what they print."""
 
 

@@ -41,7 +41,7 @@ from controller.reconciler import Reconciler
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database, to_the_end
 from controller.store.location import Location, location_from_url
-from controller.store.opening import Store, open_database, open_store
+from controller.store.opening import Store, check_journal_keys, open_database, open_store
 from controller.store.restored import Restored
 from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
@@ -126,6 +126,7 @@ async def run(
                 admin = serve_admin(instance.served, config.admin_address, _tls(config))
                 await stack.enter_async_context(admin)
             database = file or await _connect(instance, stack)
+            await _check_keys(config, database)
             await instance.leadership.wait()
             async with instance.leadership.holding(_end_soon):
                 should_restart = await _run_active(config, instance, database, limits, read_config)
@@ -254,6 +255,16 @@ async def _connect(instance: Instance, stack: AsyncExitStack) -> Database:
             await asyncio.sleep(CONNECT_PAUSE)
 
 
+async def _check_keys(config: Config, database: Database) -> None:
+    """Refuse to stand by with journal keys with which this instance could not take over."""
+    with suppress(Unavailable):  # it is looked at once more when it takes over
+        await check_journal_keys(database, journal_key=await asyncio.to_thread(_journal_key, config))
+
+
+def _journal_key(config: Config) -> bytes | None:
+    return None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
+
+
 @asynccontextmanager
 async def _open_resources(
     config: Config, instance: Instance, database: Database, restart: Callable[[], None] | None = None
@@ -265,7 +276,7 @@ async def _open_resources(
         term = await _begin_term(instance, database)
         process.metrics.leadership_term.set(term)
         log.info("became-active", term=term, owner=instance.leadership.owner)
-        key = None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
+        key = _journal_key(config)
         store = await open_store(database, journal_key=key)
         for exposed in await asyncio.to_thread(exposed_files, config):
             log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)

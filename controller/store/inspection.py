@@ -5,7 +5,7 @@ from contextlib import suppress
 from controller.store.connections import open_snapshot
 from controller.store.location import Location, check_access, is_there, require_driver
 from controller.store.schema import check_current, check_migratable
-from controller.store.store_id import STORE_ID
+from controller.store.setting_names import STORE_ID
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.store_markers import StoreId
 

@@ -29,8 +29,8 @@ from controller.store.database import database_at
 from controller.store.restored import Restored
 from controller.store.schema import check_migratable, revision_of
 from controller.store.schema_upgrade import migrate
+from controller.store.setting_names import STORE_ID
 from controller.store.sql_errors import store_error
-from controller.store.store_id import STORE_ID
 from controller.store.tables import metadata
 from reconcile.errors import Conflict, DockerCacheError, ErrorCode, Invalid
 from reconcile.hosts import canonical_host

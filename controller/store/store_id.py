@@ -4,12 +4,10 @@ from uuid import uuid4
 
 from sqlalchemy import Connection, select
 
+from controller.store.setting_names import STORE_ID
 from controller.store.tables import settings
 from controller.store.upsert import insert_missing
 from reconcile.store_markers import StoreId
-
-STORE_ID = "store_id"
-"""Name of the setting."""
 
 
 def ensure_store_id(connection: Connection) -> StoreId:

@@ -1,6 +1,7 @@
 """Computes the pause before the next attempt from the number of attempts that have failed."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random_exponential
 from tenacity.wait import wait_base
@@ -12,6 +13,7 @@ _UNUSED_RETRYING = Retrying()
 """A state of tenacity must name a retry loop; the strategies used here read only the attempt's number."""
 
 
+@lru_cache(maxsize=64)
 def backoff(first: float, longest: float) -> Backoff:
     """Double the pause with each failure, and choose it at random between half of it and all of it.
 

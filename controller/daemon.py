@@ -42,13 +42,13 @@ from controller.reconciler import Reconciler
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database, to_the_end
 from controller.store.location import Location
-from controller.store.opening import Store, open_database, open_store
+from controller.store.opening import Store, check_journal_keys, open_database, open_store
 from controller.store.restored import Restored
 from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe
-from reconcile.errors import DockerCacheError, Unavailable
+from reconcile.errors import DockerCacheError, LeaseLost, Unavailable
 from reconcile.references import CacheRepositories
 from reconcile.steps import PhaseLimits
 
@@ -120,13 +120,14 @@ async def run(
             _open_instance(config, lock_run_id, serves_health=True) as instance,
             AsyncExitStack() as stack,
         ):
-            is_file = instance.location.path is not None
+            is_file = instance.location.server is None
             # A file that another process has is refused first: the addresses are in use then, too.
             file = await _connect(instance, stack) if is_file else None
             if config.admin_address is not None:
                 admin = serve_admin(instance.served, config.admin_address, _tls(config))
                 await stack.enter_async_context(admin)
             database = file or await _connect(instance, stack)
+            await _check_keys(config, database)
             await instance.leadership.wait()
             async with instance.leadership.holding(_end_soon):
                 should_restart = await _run_active(config, instance, database, limits, read_config)
@@ -248,11 +249,21 @@ async def _connect(instance: Instance, stack: AsyncExitStack) -> Database:
         try:
             return await stack.enter_async_context(opening)
         except Unavailable as error:
-            if instance.location.path is not None:
+            if instance.location.server is None:
                 raise
             log.info("waiting-for-database", error=str(error))
             instance.leadership.standing.reach(f"it waits for the database: {error}")
             await asyncio.sleep(CONNECT_PAUSE)
+
+
+async def _check_keys(config: Config, database: Database) -> None:
+    """Refuse to stand by with journal keys with which this instance could not take over."""
+    with suppress(Unavailable):  # it is looked at once more when it takes over
+        await check_journal_keys(database, journal_key=await asyncio.to_thread(_journal_key, config))
+
+
+def _journal_key(config: Config) -> bytes | None:
+    return None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
 
 
 @asynccontextmanager
@@ -266,7 +277,7 @@ async def _open_resources(
         term = await _begin_term(instance, database)
         process.metrics.leadership_term.set(term)
         log.info("became-active", term=term, owner=instance.leadership.owner)
-        key = None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()
+        key = _journal_key(config)
         store = await open_store(database, journal_key=key)
         for exposed in await asyncio.to_thread(exposed_files, config):
             log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
@@ -327,12 +338,26 @@ async def _open_resources(
 
 
 async def _begin_term(instance: Instance, database: Database) -> int:
+    """Become the next active instance of the database.
+
+    What the one before is writing is waited for. Where that stands still, the server ends its transaction
+    after some time.
+    """
     leadership, now = instance.leadership, instance.process.clock()
 
     def begin() -> int:
         return begin_term(database, leadership.lease, owner=leadership.owner, now=now).term
 
-    return await to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
+    while True:
+        try:
+            return await to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
+        except LeaseLost:
+            raise
+        except Unavailable as error:
+            if instance.location.server is None:
+                raise
+            log.info("waiting-for-database", error=str(error))
+            await asyncio.sleep(CONNECT_PAUSE)
 
 
 async def _seal_anew(store: Store) -> None:
@@ -431,6 +456,7 @@ class _EarlySignals:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, number, StopRequested())
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
 
     def _end(self, number: signal.Signals, request: StopRequested) -> None:
         log.info("received-signal", signal=number.name)

@@ -7,7 +7,7 @@ and cells can pull.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -81,6 +81,9 @@ class MigrationGate:
         self._pulls, self._metrics = dependencies.pulls, dependencies.metrics
         self._registry: PulledRegistry = UnwatchedRegistry()
         self._breakers = CircuitBreakers(rules.circuit_breaker)
+        self._met_no_pulls = self._awaits_pulls = False
+        """Whether a migration failed while cells were not known to pull, in this process or an earlier one;
+        and whether cells have not been known to pull since the earlier one."""
         self._migrating: dict[ProcessGuid, MigrationSubject | None] = {}
         """None for one that is restored to its source, which says nothing about migrations to copies."""
         self._recovering: set[ProcessGuid] = set()
@@ -110,11 +113,12 @@ class MigrationGate:
     @property
     def failures(self) -> tuple[FailureRecord, ...]:
         """The failures in a row so far, what failed last at the end."""
-        return self._breakers.failures
+        return tuple(replace(each, met_no_pulls=self._met_no_pulls) for each in self._breakers.failures)
 
     def restore_failures(self, records: Sequence[FailureRecord]) -> None:
         """Count failures of an earlier process, before any migration starts."""
         self._breakers.restore(records)
+        self._met_no_pulls = self._awaits_pulls = any(record.met_no_pulls for record in records)
         self._note_breakers()
         if self.circuit_breaker.is_open or self.set_aside:
             log.info(
@@ -148,6 +152,7 @@ class MigrationGate:
 
     def _close_breakers(self) -> None:
         self._breakers.close_all()
+        self._met_no_pulls = False
         self._note_breakers()
         self._waiting.update(dict.fromkeys(self._set_aside))
         self._set_aside.clear()
@@ -163,6 +168,7 @@ class MigrationGate:
         Args:
             is_mended: Whether migrations had failed since cells could not pull; these failures count no more.
         """
+        is_mended, self._awaits_pulls = is_mended or self._awaits_pulls, False
         if is_mended and (self.circuit_breaker.is_open or self.set_aside):
             log.info(
                 "closed-circuit-breaker",
@@ -299,8 +305,11 @@ class MigrationGate:
             return  # it says nothing about migrations to copies
         elif outcome.reason is Reason.MIGRATED:
             self._breakers.succeeded(subject)
+            self._met_no_pulls = self._met_no_pulls and bool(self.set_aside)
             self._let_wait_those_like(subject)
         elif outcome.reason in FAILURES and key not in self._not_healthy:
+            if self._pulls.why_not(ended.original.placement_tags) is not None:
+                self._met_no_pulls = True
             self._note_failure(key, subject, f"{outcome.reason} {outcome.detail}".strip(), now)
         else:
             self._breakers.cancelled(subject)

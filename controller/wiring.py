@@ -11,7 +11,8 @@ from controller.health import HealthStates, ProbeObserver
 from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
-from controller.registry.oci.session import NobodyObserves, RequestObserver, always
+from controller.registry.oci.request_observer import NobodyObserves, RequestObserver
+from controller.registry.oci.session_dependencies import always
 from controller.registry.registries import ClientPolicy, Registries, share_of_slowest
 from controller.registry_probe import RegistryProbe
 from reconcile.fairness import Slots

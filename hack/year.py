@@ -9,23 +9,29 @@ import asyncio
 import json
 import shlex
 import tempfile
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from hack.terminal import Broken, Terminal, run_story, tell, wait
+from reconcile.reasons import AppState, Reason
 from tests.daemon.environment import (
+    PATIENCE,
     DaemonProcess,
     Environment,
     open_environment,
     simulate_registry,
     until,
 )
+from tests.daemon.operator import Operator
 from tests.daemon.programs import start_interpreter
 from tests.simulators import images
 from tests.simulators import registry as registry_simulator
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 from tests.simulators.registry import BasicLogin
+from tests.simulators.registry.faults import Fault, Meanwhile
 
 LAYER_BYTES = 1_000_000
 CHECK_INTERVAL = "2s"
@@ -109,14 +115,19 @@ class Year:
             "The copy of `web` is deleted from the private registry, as a retention rule would. Then the "
             "app is scaled up, and the cell must pull.",
         )
-        with self._env.cache.faults.store.lock:
-            copy = self._env.cache.faults.store.repository(self._guid(web))
-            copy.manifests.clear()
-            copy.tags.clear()
-        self._env.cell.clean()
-        await self._env.cloud.scale(web, 3)
-        await wait(lambda: any(row.state == "CRASHED" for row in self._env.rows(web)))
-        await self._types("apps --app web")
+        assert self._daemon is not None
+        with self._held_source():  # or the daemon may have sent the copy again before a cell misses it
+            with self._env.cache.faults.store.lock:
+                copy = self._env.cache.faults.store.repository(self._guid(web))
+                copy.manifests.clear()
+                copy.tags.clear()
+            self._env.cell.clean()
+            await self._env.cloud.scale(web, 3)
+            await until(lambda: any(row.crash_count for row in self._env.rows(web)))
+            await self._daemon.logged(
+                "reconciler.reconciled", process_guid=web.process_guid, reason="copy-incomplete"
+            )
+            await self._types("apps --app web")
         await wait(lambda: self._has_come_up(web) and self._is_whole(web))
         self._tell(
             "The daemon sends it again",
@@ -155,7 +166,9 @@ class Year:
         await self._reload()
         await self._types("reconcile", status=2)
         await self._types("resume")
-        await wait(lambda: all(self._login_of(app) == "cells-2" for app in self._apps))
+        await wait(
+            lambda: all(self._login_of(app) == "cells-2" for app in self._apps) and self._are_all_cached()
+        )
         await self._types("reconcile")
         self._tell(
             "The old account is disabled", "All instances of `web` are pulled anew, with the new password."
@@ -198,6 +211,7 @@ class Year:
         )
         await self._types("pause")
         await self._reload()
+        await self._shown_as("paused")
         await self._types("status")
         await self._types("reconcile", status=2)
         await self._types("resume")
@@ -223,10 +237,10 @@ class Year:
         for file in (env.directory / "store").iterdir():
             file.unlink()
         self._daemon = await env.started_daemon()
-        await wait(lambda: True)
+        await self._shown_as("copy-unknown")
         await self._types("apps")
         await self._types("rebuild")
-        await wait(self._are_all_cached)
+        await self._shown_as("already-cached")
         await self._types("apps")
         await self._types("images")
 
@@ -271,7 +285,21 @@ class Year:
             and f"docker-cache-bridge-{app.process_guid}" not in self._env.bbs.state.desired
             and len(self._env.rows(app)) == app.instances
             and self._env.running_from(app, lrp.root_fs) == app.instances
+            and not self._is_migrating(app)
         )
+
+    def _is_migrating(self, app: App) -> bool:
+        """Whether the daemon has said last of an app that it is being migrated."""
+        assert self._daemon is not None
+        said = self._daemon.named("reconciler.reconciled", process_guid=app.process_guid)
+        return bool(said) and Reason(said[-1]["data"]["reason"]).state is AppState.MIGRATING
+
+    async def _shown_as(self, reason: str) -> None:
+        """Wait until the daemon says of every app that it is in some state for this reason."""
+        operator = Operator(self._env)
+        async with asyncio.timeout(PATIENCE):
+            while {row["reason"] for row in (await operator.runs("apps")).rows} != {reason}:  # noqa: ASYNC110 - the other process sets no event here
+                await asyncio.sleep(0.1)
 
     def _is_whole(self, app: App) -> bool:
         store = self._env.cache.faults.store
@@ -303,12 +331,36 @@ class Year:
             raise Broken(f"{guid} is not there")
         store.repository(guid).blobs.discard(json.loads(found[1].content)["layers"][-1]["digest"])
 
+    @contextmanager
+    def _held_source(self) -> Iterator[None]:
+        """Let the source answer nothing until the block ends."""
+        released = threading.Event()
+
+        def hold() -> None:
+            released.wait(PATIENCE)
+
+        self._env.source.faults.faults += [
+            Fault(method, "/manifests/", Meanwhile(hold), times=None) for method in ("HEAD", "GET")
+        ]
+        try:
+            yield
+        finally:
+            released.set()
+
     async def _reload(self) -> None:
         assert self._daemon is not None
         starts = len(self._daemon.named("daemon.started"))
         self._env.write_config()
         self._daemon.signal_reload()
         await self._daemon.logged("daemon.started", count=starts + 1)
+        await until(self._has_listed)
+
+    def _has_listed(self) -> bool:
+        """Whether the daemon has listed the BBS since it was started, or has read its config again."""
+        assert self._daemon is not None
+        said = [line.get("message") for line in self._daemon.lines]
+        newest = max(at for at, message in enumerate(said) if message == "docker-cache.daemon.started")
+        return "docker-cache.watcher.listed-bbs" in said[newest:]
 
     async def _open_source_again(self) -> None:
         """Serve what the source held, where it was."""
@@ -326,7 +378,7 @@ async def main(columns: int) -> int:
             faulty_source=True,
             faulty_cache=True,
             start_delay=0.2,
-            sync_interval=5.0,
+            sync_interval=30.0,
             converge_interval=1.0,
             start=start_interpreter,
         ) as env:

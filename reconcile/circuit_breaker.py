@@ -149,7 +149,9 @@ class FailureRecord:
 
     Attributes:
         scope: What they count against.
-        causes: See `CircuitBreaker`, as all that follows.
+        causes: See `CircuitBreaker`, as what follows.
+        met_no_pulls: Whether cells were not known to pull when a migration failed, so that the failures count
+            no more once they are.
     """
 
     scope: Scope
@@ -157,6 +159,7 @@ class FailureRecord:
     cells: frozenset[str]
     opened_at: float | None
     last_failure: str
+    met_no_pulls: bool = False
 
 
 MOST_SCOPES = 1000

@@ -197,4 +197,5 @@ def request_of_lrp(
         is_ordered=observed.order is not None,
         content=content,
         organization_guid=organization_of(lrp),
+        may_wait=reason is Reason.STAGING_MAY_HAVE_BEEN_MISSED and is_any_running(observed.instances),
     )

@@ -105,6 +105,8 @@ class ErrorCode(StrEnum):
     SCHEMA_OLDER = "schema-older"
 
     # Cache jobs
+    ASKED_IN_TURN = "asked-in-turn"
+    """It waits, since others come first: it only asks whether a tag has moved."""
     GAVE_UP = "gave-up"
     """Somebody did not answer in any attempt."""
     CREDENTIALS_LOST = "credentials-lost"

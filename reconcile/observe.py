@@ -66,11 +66,10 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
 async def observe_migrating(migration: Migration, observed: Observed, facts: Facts) -> Observed:
     """Observe an LRP that is being migrated, and its bridge: the LRP's own instances last."""
     guid, bridge = migration.process_guid, bridge_of(migration.process_guid)
-    runs_from_copy = migration.goal is Goal.SOURCE or migration.renews_login
     if facts.migrations is None:
         return replace(
             observed,
-            original_source=await facts.records.find_original_source(guid) if runs_from_copy else None,
+            original_source=await facts.records.find_original_source(guid),
             lrp=await facts.lrps.find_desired_lrp(guid),
             instances=await facts.lrps.list_actual_lrps(guid),
         )
@@ -79,7 +78,7 @@ async def observe_migrating(migration: Migration, observed: Observed, facts: Fac
     return replace(
         observed,
         domain_is_fresh=migration.original.domain in fresh,
-        original_source=await facts.records.find_original_source(guid) if runs_from_copy else None,
+        original_source=await facts.records.find_original_source(guid),
         bridge=await facts.lrps.find_desired_lrp(bridge) if has_bridge else None,
         bridge_instances=await facts.lrps.list_actual_lrps(bridge) if has_bridge else (),
         lrp=await facts.lrps.find_desired_lrp(guid),

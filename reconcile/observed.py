@@ -9,7 +9,7 @@ from reconcile.migrations import Goal, Migration, OriginalSource
 from reconcile.orders import Order
 from reconcile.policy import Policy, RunningPolicy, UnseenStagings
 from reconcile.records import Binding, CachedImage, CacheJob, LrpRecord
-from reconcile.references import CacheRepositories, ImageReference
+from reconcile.references import CacheRepositories, ImageReference, source_from_rootfs
 from reconcile.steps import PhaseLimits, World
 from reconcile.store_markers import StoreId
 
@@ -81,8 +81,8 @@ class Observed:
         bridge: Read only while a migration with a bridge is open, like its instances.
         versions_in_events: See `World`.
         stale: Instance GUIDs of the LRP's definitions that were removed.
-        original_source: What the LRP ran from before its migration; read only when it runs from a copy, or
-            may be restored.
+        original_source: What the LRP ran from before its migration; read only when it runs from a copy, is
+            being migrated, or may be restored.
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
         domain_is_fresh: Read only while a migration is open; False otherwise.
         order: What an operator asks of this LRP; None for nothing.
@@ -155,6 +155,7 @@ class Observed:
             versions_in_events=self.versions_in_events,
             domain_is_fresh=self.domain_is_fresh,
             is_restore_requested=self.is_restore_requested,
+            source=None if self.original_source is None else source_from_rootfs(self.original_source.rootfs),
         )
 
     @property

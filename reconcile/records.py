@@ -66,6 +66,7 @@ class CacheRequest:
         organization_guid: Of the app; empty where it is not known.
         content: Digest of the content that is to be copied, whatever the source's tag means now; None copies
             what the source resolves to.
+        may_wait: Whether others come first: the LRP runs, and nothing says that its tag has moved.
     """
 
     app_guid: AppGuid
@@ -78,6 +79,7 @@ class CacheRequest:
     is_ordered: bool = False
     content: Digest | None = None
     organization_guid: str = ""
+    may_wait: bool = False
 
     @property
     def organization(self) -> str:

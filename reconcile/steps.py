@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from reconcile.lrps import ActualLrp, DesiredLrp
 from reconcile.migrations import Migration
 from reconcile.reasons import Reason
+from reconcile.references import ImageReference
 from reconcile.start_failures import StartFailure
 
 
@@ -58,6 +59,7 @@ class World:
         may_bridge: Whether the LRP may have a bridge.
         drains_original: Whether the routes of the original are taken away before it is removed.
         is_restore_requested: Whether an operator wants the LRP back on its source.
+        source: What the LRP's owner desires it from, as far as that is known: Cloud Controller's sync does.
     """
 
     now: float
@@ -72,6 +74,7 @@ class World:
     may_bridge: bool = False
     drains_original: bool = False
     is_restore_requested: bool = False
+    source: ImageReference | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 
+import grpc.aio
 import hypothesis
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from controller.logs import configure_logs
 from tests import databases
+from tests.order import Scheduler, in_order
 
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
@@ -46,11 +48,21 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(guard.see)
     databases.begin_run()
+    asyncio.run(hold_grpc())
 
 
 def pytest_unconfigure() -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         databases.end_run()
+
+
+async def hold_grpc() -> None:
+    """Keep gRPC going until the process ends.
+
+    Whenever it has no channel left it would join its thread and leave sockets to the garbage collector, in
+    whichever test is running then.
+    """
+    grpc.aio.init_grpc_aio()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,9 +73,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
-    chosen = [item for item in items if not is_left_out(item)]
-    # With several workers the last to be begun should be short.
-    items[:] = sorted(chosen, key=lambda item: item.get_closest_marker("slow") is None)
+    items[:] = in_order([item for item in items if not is_left_out(item)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Callable[..., None]) -> Scheduler | None:
+    return Scheduler(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

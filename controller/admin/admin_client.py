@@ -20,7 +20,7 @@ from controller.admin.request_options import Filters, PlanOptions
 from controller.admin.rows import Row, enum_name, row_from_message
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminStub
-from reconcile.errors import Invalid, Unavailable
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 
 CALL_WITHIN = 120.0
 """Seconds for a call with a single answer; calls that stream answers have no limit."""
@@ -253,7 +253,7 @@ class AdminClient:
         except grpc.aio.AioRpcError as error:
             if has_answered and error.code() is grpc.StatusCode.UNAVAILABLE:
                 cut = f"{call} at {self._address}: the daemon ended, or the connection to it; ask again"
-                raise Unavailable(SYSTEM, "cut", cut) from error
+                raise Unavailable(SYSTEM, ErrorCode.CUT, cut) from error
             raise error_from_status(error, attempt=f"{call} at {self._address}") from error
         finally:
             answers.cancel()

@@ -11,7 +11,7 @@ import structlog
 from controller import __version__
 from controller.config import Config
 from controller.leadership.election import Election
-from controller.leadership.lease import ActiveLease, lease_without_lock
+from controller.leadership.lease import ActiveLease, boot_time, lease_without_lock
 from controller.leadership.ports import HolderNote, LockService
 from controller.leadership.standing import Standing
 from controller.locket.client import open_locket
@@ -22,6 +22,7 @@ from controller.store.location import Location
 from controller.store.lock_row import LockRow
 from controller.store.opening import open_database
 from reconcile.errors import Conflict, LeaseLost
+from reconcile.lease import LeaseTimes
 
 log = structlog.get_logger(scope="leadership")
 
@@ -35,16 +36,24 @@ class Leadership:
         owner: Of its lock, and of its term in the database.
 
     Args:
+        times: Of the lock.
         note: What it says of itself beside its lock.
         service: Gives the lock; None where it needs none.
         patience: Seconds for which a lock that nobody renews may still seem to be held.
+        clock: Gives seconds that go on while the machine sleeps.
     """
 
     def __init__(
-        self, config: Config, note: HolderNote, service: LockService | None, *, patience: float = 0.0
+        self,
+        times: LeaseTimes,
+        note: HolderNote,
+        service: LockService | None,
+        *,
+        patience: float = 0.0,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         self.owner = note.owner
-        self.lease = lease_without_lock() if service is None else ActiveLease(config.lease_times)
+        self.lease = lease_without_lock() if service is None else ActiveLease(times, clock=clock)
         self._election = None if service is None else Election(service, self.lease, note)
         self._patience = patience
         self._is_kept = False
@@ -106,6 +115,7 @@ class Leadership:
 
         def end_block(kept: "asyncio.Future[Any]") -> None:
             if not kept.cancelled() and block is not None:
+                self.lease.revoke(f"the lock is not kept any more: {kept.exception()}")
                 on_loss()
                 block.cancel()
 
@@ -151,12 +161,12 @@ async def open_leadership(
                 open_locket(config.locket_address, _locket_tls(config), _keep_alive(config))
             )
             service = LocketLock(client, ttl=int(config.lock_ttl), retry_interval=config.lock_retry_interval)
-        elif location.path is None:  # on a server, which other instances may use too
+        elif location.server is not None:  # which other instances may use too
             database = await stack.enter_async_context(open_database(location, run_id=run_id))
             service = row = LockRow(database, ttl=config.lock_ttl)
             stack.callback(row.close)
             patience = config.lock_ttl + config.lock_retry_interval
-        leadership = Leadership(config, note, service, patience=patience)
+        leadership = Leadership(config.lease_times, note, service, patience=patience)
         metrics, lease = process.metrics, leadership.lease
         metrics.lock_held.set_function(lambda: lease.is_active)
         metrics.lease_seconds.set_function(lease.remaining)

@@ -52,7 +52,7 @@ class Cacher:
                 await self._runner.interrupt(job)
             log.info("resuming-job", job=job.job_id, source_image=str(job.source))
             self._shares.note_bindings(job, await self._bindings.list_bindings(job.job_id))
-            self._queue.add(job.job_id)
+            self._queue.add_later(job.job_id, self._requests.pause_after_restart(job))
 
     def close(self) -> None:
         """Stop all timers."""

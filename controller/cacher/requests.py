@@ -13,6 +13,7 @@ from controller.cacher.dependencies import CacherDependencies
 from controller.cacher.job_shares import JobShares
 from controller.cacher.repeats import RepeatedRequests
 from controller.workqueue import WorkQueue
+from reconcile.asking_budget import AskingBudget
 from reconcile.errors import ErrorCode
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -44,7 +45,9 @@ class JobRequests:
         self._jobs, self._bindings = dependencies.jobs, dependencies.bindings
         self._listeners, self._gate = dependencies.listeners, dependencies.gate
         self._clock = dependencies.process.clock
-        self._repeats = RepeatedRequests(dependencies.process.monotonic)
+        self._monotonic = dependencies.process.monotonic
+        self._repeats = RepeatedRequests(self._monotonic)
+        self._budget = AskingBudget()
         self._sharing = dependencies.sharing
         self._queue, self._credentials, self._shares = queue, credentials, shares
         self._ordered: dict[JobId, set[str]] = {}
@@ -64,6 +67,12 @@ class JobRequests:
         if not job.is_repair:
             self._listeners.requested(request)
         return job
+
+    def pause_after_restart(self, job: CacheJob) -> float:
+        """Return the seconds that a job of an earlier process must wait: as long as it would, were it new."""
+        if job.failure_code != ErrorCode.ASKED_IN_TURN:
+            return 0.0
+        return self._budget.pause(job.source.domain, self._monotonic())
 
     def is_ordered(self, job_id: JobId) -> bool:
         """Whether an operator asked for a copy, or still waits for an LRP that needs it."""
@@ -134,7 +143,8 @@ class JobRequests:
                 self._note_share(job, request)
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
-                if not is_of_lrp(request.requester):
+                is_hastened = job.failure_code == ErrorCode.ASKED_IN_TURN and not request.may_wait
+                if is_hastened or not is_of_lrp(request.requester):
                     self._queue.add(job.job_id)  # it need not wait any longer for having been repeated
                 return job
         return await self._add(request)
@@ -154,7 +164,12 @@ class JobRequests:
         return may_join(of_job, self._sharing.reader(job.source, request.organization, request.credentials))
 
     async def _add(self, request: CacheRequest) -> CacheJob:
-        now, pause = self._clock(), self._repeats.pause(request)
+        now, pause, failure = self._clock(), self._repeats.pause(request), ""
+        if pause:
+            failure = f"requested-again: too soon after the last copy, it waits {pause:.0f} s"
+        elif request.may_wait and not request.is_ordered:
+            pause = self._budget.pause(request.source.domain, self._monotonic())
+            failure = _asked_in_turn(pause)
         job = CacheJob(
             job_id=JobId(str(uuid.uuid4())),
             source=request.job_source,
@@ -164,7 +179,7 @@ class JobRequests:
             updated_at=now,
             needs_credentials=request.credentials is not None,
             organization=request.organization,
-            failure=f"requested-again: too soon after the last copy, it waits {pause:.0f} s" if pause else "",
+            failure=failure,
         )
         await self._jobs.add_job(job, _binding(request, job.job_id))
         if request.credentials is not None:
@@ -189,6 +204,12 @@ class JobRequests:
         """Let a job wait for the turn of a requester too, which may be now."""
         self._shares.note_request(job, request)
         self._queue.look_again()
+
+
+def _asked_in_turn(pause: float) -> str:
+    """Say why a job waits whose source is only asked whether its tag has moved; empty when it does not."""
+    why = "the sources of many apps are asked whether their tags have moved"
+    return f"{ErrorCode.ASKED_IN_TURN}: {why}, it waits {pause:.0f} s" if pause else ""
 
 
 def _binding(request: CacheRequest, job_id: JobId) -> Binding:

@@ -101,7 +101,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
     pairs = [
         ("daemon", daemon),
-        *([("instance", _leadership(row))] if row["instance_id"] and not is_direct else []),
+        *([] if is_direct else _leadership(row)),
         ("mode", mode),
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *(("set aside", _set_aside(each)) for each in row["set_aside"]),
@@ -130,12 +130,18 @@ def _standby(row: Row) -> list[tuple[str, str]]:
     ]
 
 
-def _leadership(row: Row) -> str:
-    """Say since when an instance is active, and how long it may be without asking for more."""
-    text = f"{row['instance_id']}, active since {format_time(row['active_since'])}"
-    if row["lease_ms"] >= 0:
-        text += f", may act for {format_duration(row['lease_ms'] / 1000)} without renewing its lock"
-    return f"{text}; NOT READY: {row['obstacle']}" if row["obstacle"] else text
+def _leadership(row: Row) -> list[tuple[str, str]]:
+    """Say since when an instance is active, and how long it may be without asking for more.
+
+    Nothing of one that needs no lock: there is no other.
+    """
+    if not row["instance_id"] or row["lease_ms"] < 0:
+        return []
+    text = (
+        f"{row['instance_id']}, active since {format_time(row['active_since'])}, may act for "
+        f"{format_duration(row['lease_ms'] / 1000)} without renewing its lock"
+    )
+    return [("instance", f"{text}; NOT READY: {row['obstacle']}" if row["obstacle"] else text)]
 
 
 def _incomplete(row: Row) -> list[tuple[str, str]]:

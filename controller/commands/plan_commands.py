@@ -30,7 +30,7 @@ from controller.commands.options import (
 from controller.commands.output import Output
 from controller.commands.plan_view import is_pending, show_plan
 from controller.commands.sessions import Target, call
-from reconcile.errors import DockerCacheError, Invalid, Unavailable
+from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 
 CHANGES_PENDING = 2
 
@@ -281,12 +281,26 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
         with view.showing():
             await _follow(client, plan, applying, view)
     except* (DockerCacheError, OSError) as group:
-        raise group.exceptions[0] from None
+        raise _with_what_is_left(group.exceptions[0], view) from None
     view.sum_up()
     if view.not_done:
         raise NotAllDone(
             "admin", "not-all-done", f"{len(view.not_done)} of {view.total} apps were not migrated"
         )
+
+
+def _with_what_is_left(error: Exception, view: ApplyView) -> Exception:
+    """Say in the error of a lost daemon what becomes of the plan: its orders end with the daemon."""
+    if not isinstance(error, Unavailable) or error.code != ErrorCode.CUT:
+        return error
+    what = error.detail.removesuffix("; ask again")
+    return Unavailable(
+        error.system,
+        error.code,
+        f"{what}: {view.progress}; the daemon finishes those that have begun, also after its next start or "
+        "as another instance (`migrations` lists them), and starts no other for this plan; run the command "
+        "again for the rest",
+    )
 
 
 async def _follow(client: AdminClient, plan: PlanDocument, applying: Applying, view: ApplyView) -> None:

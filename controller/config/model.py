@@ -337,6 +337,11 @@ class Config(LockConfig, AdminConfig):
         ]
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
             found.append("journal_key_file: without this file no LRP is migrated while it runs")
+        if self.locket_address is not None and self.database_url.startswith("sqlite:"):
+            found.append(
+                "locket_address: several instances need one database on a server: with a SQLite file, the "
+                "one that takes over knows nothing of what the other has begun"
+            )
         return tuple(found)
 
     @property

@@ -5,9 +5,10 @@ Blocking work runs in threads; cancelling the awaiting task shuts their sockets 
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from weakref import WeakValueDictionary
 
 from controller.engines.contents import CopyContents, index_of, look_up, read_contents, resolve
@@ -19,8 +20,6 @@ from controller.engines.reading_back import read_back
 from controller.engines.showing import show_blobs
 from controller.registry.http.urls import parse_url
 from controller.registry.oci.platforms import Platform
-from controller.registry.oci.repository import Repository
-from controller.registry.oci.results import ManifestHead
 from controller.registry.registries import Registries
 from controller.threads import Cancellation, in_thread
 from reconcile.copying_ports import (
@@ -100,20 +99,22 @@ class BaseEngine(ABC):
         """Resolve a reference to digests at the source registry; an index that is known is not read again."""
         cancellation = Cancellation()
 
-        def look() -> tuple[Repository, ManifestHead]:
+        def look() -> ResolvedImage | tuple[Digest, Callable[[], ResolvedImage]]:
             repository = self._registries.repository(source, credentials, cancellation)
-            return repository, look_up(repository, source)
+            head = look_up(repository, source)
+            index = index_of(head, self._platform)
+            if index is None or indexes is None:
+                return resolve(repository, source, self._platform, head)
+            return index, partial(resolve, repository, source, self._platform, head)
 
-        def work() -> ResolvedImage:
-            return resolve(repository, source, self._platform, head)
-
-        repository, head = await in_thread(look, self._source_threads, cancellation)
-        index = index_of(head, self._platform)
-        if index is not None and indexes is not None:
-            known = await indexes.find_in_index(index)
-            if known is not None:
-                return ResolvedImage(source, index, known)
-        return await in_thread(work, self._source_threads, cancellation)
+        found = await in_thread(look, self._source_threads, cancellation)
+        if isinstance(found, ResolvedImage):
+            return found
+        index, read = found
+        known = None if indexes is None else await indexes.find_in_index(index)
+        if known is not None:
+            return ResolvedImage(source, index, known)
+        return await in_thread(read, self._source_threads, cancellation)
 
     async def show(self, image: ResolvedImage, credentials: Credentials | None, reader: Reader) -> int:
         """Let a source show an image, and return the number of bytes that were read.

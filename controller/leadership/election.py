@@ -115,10 +115,11 @@ class Election:
         while True:
             await self._sleep_since(started)
             started = self._lease.clock()
-            try:
-                await self._attempt()
-            except DockerCacheError as error:
-                self._lease.revoke(f"the lock could not be renewed: {error}")
+            if self._lease.is_active:  # else it stood still, and what it does with the lock now helps nobody
+                try:
+                    await self._attempt()
+                except DockerCacheError as error:
+                    self._lease.revoke(f"the lock could not be renewed: {error}")
             try:
                 self._lease.renewed(started)
             except LeaseLost as error:

@@ -18,13 +18,9 @@ from controller.registry.http.request import RequestContext
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.http.urls import Url
 from controller.registry.oci.repository import Repository
-from controller.registry.oci.session import (
-    NobodyObserves,
-    RequestObserver,
-    Session,
-    SessionDependencies,
-    always,
-)
+from controller.registry.oci.request_observer import NobodyObserves, RequestObserver
+from controller.registry.oci.session import Session
+from controller.registry.oci.session_dependencies import SessionDependencies, always
 from controller.threads import Cancellation
 from reconcile.answers import Side
 from reconcile.hosts import canonical_host

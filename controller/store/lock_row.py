@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy.exc import NoResultFound
 
 from controller.leadership.lease import boot_time
 from controller.leadership.ports import Holder, HolderNote, parse_holder
 from controller.store.database import Database
 from controller.store.leadership_tables import ROW, locks, prepare
-from reconcile.errors import Conflict, ErrorCode
+from reconcile.errors import Conflict, ErrorCode, Unavailable
 
 T = TypeVar("T")
 
@@ -93,7 +94,12 @@ class LockRow:
         if not self._is_prepared:
             prepare(self._database, locks)
             self._is_prepared = True
-        return self._database.transact_unfenced(work)
+        try:
+            return self._database.transact_unfenced(work)
+        except NoResultFound as error:  # somebody has deleted the row, or has restored the database
+            self._is_prepared = False
+            detail = f"{self._database.name}: the row of the table {locks.name} is gone"
+            raise Unavailable("store", "leadership", detail) from error
 
     def _take(self, connection: Connection, note: HolderNote) -> None:
         if self._is_released:

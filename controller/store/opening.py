@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from cryptography.fernet import MultiFernet
 
-from controller.store import proofs
+from controller.store import journal_keys, proofs
 from controller.store.cipher import cipher_from_key
 from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
@@ -99,10 +99,20 @@ async def open_store(database: Database, *, journal_key: bytes | None) -> Store:
         journal_key: Fernet keys, separated by white space; None keeps the journal in memory.
 
     Raises:
-        Invalid: `journal-key`, `schema-newer` or `schema-foreign`.
+        Invalid: `journal-key`, `journal-keys-differ`, `schema-newer` or `schema-foreign`.
         Unavailable: The file is locked or its disk is full.
     """
     return await _in_thread(partial(_open, database, journal_key))
+
+
+async def check_journal_keys(database: Database, *, journal_key: bytes | None) -> None:
+    """Refuse keys with which this instance could not take over; nothing is changed, and no schema needed.
+
+    Raises:
+        Invalid: `journal-keys-differ`.
+    """
+    if database.is_shared:
+        await database.read(partial(journal_keys.check, journal_key=journal_key))
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
@@ -133,7 +143,10 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
     cipher = None if journal_key is None else cipher_from_key(journal_key)
     if journal_key is None and database.is_shared:
         raise Invalid("store", "journal-key", "a database on a server needs a journal_key_file")
+    if database.is_shared:
+        database.transact(partial(journal_keys.check, journal_key=journal_key))
     database.migrate(partial(migrate, name=database.name))
+    database.transact(partial(journal_keys.save, journal_key=journal_key))
     login_keys = _login_keys(journal_key)
     if journal_key is None:
         database.transact(proofs.forget_logins)

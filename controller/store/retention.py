@@ -6,7 +6,7 @@ source again. Of an app that stages ever new images, those of the newest are kep
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select
 
-from controller.store.tables import bindings, jobs, lrps
+from controller.store.tables import bindings, images, index_contents, jobs, lrps, reservations
 from reconcile.lrps import AppGuid
 from reconcile.records import JobState, is_of_lrp, lrp_of_requester
 
@@ -45,7 +45,10 @@ def forget_surplus(connection: Connection, app_guid: AppGuid) -> None:
 
 
 def forget_old(connection: Connection, before: float) -> int:
-    """Forget what ended before some time and is of no app that has an LRP; return the number of bindings."""
+    """Forget what ended before some time and is of no app that has an LRP; return the number of bindings.
+
+    What indexes lead to of which there is no copy is forgotten too.
+    """
     has_old_job = exists().where(
         jobs.c.job_id == bindings.c.job_id, jobs.c.state.in_(_ENDED), jobs.c.updated_at < before
     )
@@ -54,6 +57,12 @@ def forget_old(connection: Connection, before: float) -> int:
     connection.execute(
         delete(jobs).where(jobs.c.state.in_(_ENDED), jobs.c.updated_at < before, ~_has_binding())
     )
+    # An index without a copy, which is of a failed job or of one under way, is read again where it is needed.
+    has_copy = exists().where(
+        reservations.c.platform_digest == index_contents.c.platform_digest,
+        images.c.cache_guid == reservations.c.cache_guid,
+    )
+    connection.execute(delete(index_contents).where(~has_copy))
     return forgotten
 
 

@@ -84,7 +84,8 @@ def _check_owner(case: Case) -> Step | None:
         return case.give_up(Reason.REMOVED_BY_OWNER)
     if case.is_on_target(lrp):
         return case.enter(Phase.STARTING)
-    if lrp.rootfs != original.rootfs or lrp.instances == 0:
+    is_as_wanted = lrp.rootfs == original.rootfs or case.is_on_source(lrp)
+    if not is_as_wanted or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
     if lrp.tag.epoch != original.tag.epoch:  # its owner removed it and desired it again
         return Enter(case.with_original(lrp))

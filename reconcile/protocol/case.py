@@ -14,6 +14,7 @@ from reconcile.instances import (
 from reconcile.lrps import ActualLrp, DesiredLrp, Pull
 from reconcile.migrations import Goal, Migration, Phase
 from reconcile.reasons import Reason
+from reconcile.references import source_from_rootfs
 from reconcile.start_failures import Blame, StartFailure
 from reconcile.steps import Enter, PhaseLimits, RetireInstances, RetryLater, Step, TurnBack, World
 
@@ -87,9 +88,18 @@ class Case:
         return Reason.MIGRATED if self.row.goal is Goal.CACHE else Reason.RESTORED
 
     def is_on_target(self, lrp: DesiredLrp) -> bool:
-        """Whether an LRP is desired from what the migration leads to, with the login that it brings."""
+        """Whether an LRP is desired from what the migration leads to, with the login that it brings.
+
+        The source will do for one that is turned back, since its owner wants it there.
+        """
+        if self.row.is_turned_back and self.row.has_bridge and self.is_on_source(lrp):
+            return True
         is_there = lrp.rootfs == self.target.rootfs
         return is_there and (not self.row.renews_login or lrp.credentials == self.target.credentials)
+
+    def is_on_source(self, lrp: DesiredLrp) -> bool:
+        """Whether an LRP is desired from its source, which its owner wants, whatever it ran from before."""
+        return self.world.source is not None and source_from_rootfs(lrp.rootfs) == self.world.source
 
     def is_as_before(self, lrp: DesiredLrp) -> bool:
         """Whether an LRP is desired from what it ran from before."""
@@ -122,9 +132,13 @@ class Case:
         return Enter(row)
 
     def with_original(self, lrp: DesiredLrp) -> Migration:
-        """Go on with another definition of the original, which its owner desired: it has all its routes."""
+        """Go on with another definition of the original, which its owner desired: it has all its routes.
+
+        One that runs from its source now is migrated to its copy, and not only to another login for that.
+        """
         routed_at = self.world.now if self.row.drain_sent_at else 0.0
-        return replace(self.row, original=lrp, routed_at=routed_at)
+        renews_login = self.row.renews_login and not self.is_on_source(lrp)
+        return replace(self.row, original=lrp, routed_at=routed_at, renews_login=renews_login)
 
     def wait(self, reason: Reason, at_most: float = LONGEST_RETRY) -> RetryLater:
         """Wait, the longer the longer the phase has lasted."""

@@ -141,7 +141,8 @@ def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     row = case.row
     if row.is_turned_back and row.has_bridge:  # it is on its source, or on another one
         return case.enter(Phase.REMOVING_BRIDGE)
-    is_as_before = case.is_as_before(lrp)
+    # Of one that ran from a copy before, its owner knows the source.
+    is_as_before = case.is_as_before(lrp) or case.is_on_source(lrp)
     # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
     left = replace(row, instance_guids=frozenset()) if is_as_before else row
     if not row.has_bridge:

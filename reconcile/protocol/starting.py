@@ -15,6 +15,7 @@ from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import (
     KEEPS_OLD_ROOTFS,
     LONGEST_RETRY,
+    MAX_ROUNDS,
     SHORTEST_RETRY,
     Case,
     is_like,
@@ -103,6 +104,7 @@ def _end_of_probation(case: Case, lrp: DesiredLrp) -> Step | None:
 def _start_beside_bridge(case: Case, lrp: DesiredLrp) -> Step:
     return (
         _desire_again(case, lrp)
+        or _leave_failing_source(case, lrp)
         or _tend_bridge(case, lrp)
         or case.retire_stale(lrp)
         or _failure_beside_bridge(case)
@@ -121,6 +123,19 @@ def _desire_again(case: Case, lrp: DesiredLrp) -> Step | None:
     if not row.is_turned_back or world.instances or is_served or lrp.instances == 0:
         return None
     return RemoveOriginal(replace(row, original=lrp)) if case.waited > case.limits.stopgap else None
+
+
+def _leave_failing_source(case: Case, lrp: DesiredLrp) -> Step | None:
+    """Desire an LRP from its former copy after all, if cells cannot pull from its source; None if they can.
+
+    Its owner was faster, and desired it from there.
+    """
+    row, world = case.row, case.world
+    is_on_its_way = row.is_turned_back and lrp.rootfs != case.target.rootfs and row.rounds < MAX_ROUNDS
+    failure = failure_of(world.instances)
+    if not is_on_its_way or failure is None or not failure.is_pull_failure or is_any_running(world.instances):
+        return None
+    return RemoveOriginal(replace(row, original=lrp, rounds=row.rounds + 1))
 
 
 def _tend_bridge(case: Case, lrp: DesiredLrp) -> Step | None:

@@ -25,8 +25,6 @@ from tests.contracts.docker_engine import DockerEngine, run_dockerd
 from tests.simulators import images
 from tests.simulators.certificates import Authority
 
-pytestmark = pytest.mark.xdist_group("dockerd")
-
 GUID = "9b2f0a4e-5d0c-4c3e-9a52-2f0c8f6c2b11"
 LOGIN = Credentials(ALICE.username, Secret(ALICE.password))
 ARCHIVES = [images.archive(300_000, 1), images.archive(20_000, 2), images.archive(0, 3)]

@@ -336,6 +336,27 @@ async def test_failures_of_an_earlier_process_count(scene: Scene, capsys: pytest
     assert str(scene.gate.circuit_breaker) == said
 
 
+@pytest.mark.parametrize("could_pull", [True, False])
+async def test_failures_of_an_earlier_process_count_no_more_when_cells_can_pull_that_could_not(
+    scene: Scene, *, could_pull: bool
+) -> None:
+    """The operator has mended it, such as a login, and sent SIGHUP: the canary of this process is the first."""
+    if not could_pull:
+        scene.pulls.problems[LRP.placement_tags] = "cells cannot pull"
+    scene.fail_everywhere()
+    left = scene.gate.failures
+    assert {each.met_no_pulls for each in left} == {not could_pull}
+    scene.gate.reset_circuit_breaker()
+    scene.pulls.problems.clear()
+
+    scene.gate.restore_failures(left)
+    assert scene.gate.failures == left
+    scene.gate.note_proven_cells(is_mended=False)
+
+    assert scene.gate.circuit_breaker.is_open is could_pull
+    assert (scene.gate.failures == ()) is not could_pull
+
+
 @pytest.mark.parametrize(("started_at", "is_probe"), [(NOW - 1, False), (NOW + 1, True)])
 async def test_a_migration_that_was_begun_as_a_probe_still_is_one_in_a_later_process(
     scene: Scene, started_at: float, *, is_probe: bool

@@ -219,6 +219,14 @@ class DaemonProcess:
         """Let it read its config again."""
         self._program.send_signal(signal.SIGHUP)
 
+    def freeze(self) -> None:
+        """Let it stand still, as a machine that hangs does."""
+        self._program.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on where it stood still."""
+        self._program.send_signal(signal.SIGCONT)
+
     async def stop(self) -> int:
         """End it with SIGTERM, and give its exit status."""
         return await self._end(signal.SIGTERM)

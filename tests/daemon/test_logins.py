@@ -219,6 +219,7 @@ async def test_no_app_is_touched_while_cells_cannot_pull_with_the_new_login(env:
     await all_have(env, apps, SECOND)
 
 
+@pytest.mark.slow
 async def test_apps_whose_login_was_refused_before_it_was_changed_run_from_their_copies_again(
     env: Environment,
 ) -> None:

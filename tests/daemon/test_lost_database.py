@@ -75,6 +75,7 @@ async def state_of(operator: Operator, app: App) -> tuple[str, str]:
     return row["state"], row["reason"]
 
 
+@pytest.mark.slow
 async def test_after_the_loss_of_the_database_apps_are_adopted_by_the_notes_beside_their_copies(
     env: Environment,
 ) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -233,6 +235,39 @@ async def test_an_open_circuit_breaker_refuses_a_plan_until_it_is_reset(env: Env
     assert status.row["circuit_breaker"]["open"] is True
     assert reset.status == 0
     assert (await operator.runs("status")).row["circuit_breaker"]["open"] is False
+
+
+async def test_an_open_circuit_breaker_stays_open_in_the_next_process_until_it_is_reset(
+    env: Environment,
+) -> None:
+    env.settings |= {"max_consecutive_failures": 1, "start_paused": True}
+    await running_apps(env, "web")
+    env.cell.settings.crash_reason = lambda lrp: "no such file" if env.cache.address in lrp.root_fs else ""
+    operator = Operator(env)
+    first = await env.started_daemon()
+    await operator.runs("reconcile", "--apply", "--yes")
+    opened = (await operator.runs("status")).row["circuit_breaker"]
+    await until(lambda: kept_failures(env) > 0)
+    await first.kill()
+
+    second = await env.started_daemon()
+    assert second.named("reconciler.kept-circuit-breaker")
+    assert (await operator.runs("status")).row["circuit_breaker"] == opened
+    assert (await operator.runs("reconcile", "--apply", "--yes")).status == REFUSED
+    await operator.runs("reset-circuit-breaker")
+    await second.stop()
+
+    third = await env.started_daemon()
+    assert (await operator.runs("status")).row["circuit_breaker"]["open"] is False
+    assert not third.named("reconciler.kept-circuit-breaker")
+
+
+def kept_failures(env: Environment) -> int:
+    """Count what the store keeps of failures."""
+    with closing(
+        sqlite3.connect(f"file:{env.directory / 'store/docker-cache.db'}?mode=ro", uri=True)
+    ) as store:
+        return int(store.execute("SELECT count(*) FROM circuit_breakers").fetchone()[0])
 
 
 async def test_what_operators_do_is_kept_with_who_did_it(env: Environment) -> None:

@@ -454,6 +454,42 @@ async def test_a_reader_that_has_seen_enough_ends_it_without_a_traceback(env: En
     assert b"Traceback" not in err
 
 
+async def test_a_daemon_that_is_killed_in_mid_plan_finishes_what_has_begun_and_the_plan_is_applied_again(
+    env: Environment,
+) -> None:
+    apps = await running_apps(env, *(f"app-{n}" for n in range(4)), instances=1)
+    env.settings |= {"max_in_flight": 1, "route_propagation_delay": "2s"}
+    daemon = await env.started_daemon()
+    operator, file = Operator(env), env.directory / "plan.jsonl"
+    await operator.runs("reconcile", "--out", str(file))
+    invariants = Invariants(env.bbs, [env.cell], env.cloud)
+    with invariants.watching():
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "controller", "reconcile", "-o", "json"),
+            *("--config", str(env.config_path), "--apply", str(file), "--yes"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async for line in process.stdout:
+            if json.loads(line).get("reason") == "bridging":
+                break
+        await daemon.kill()
+        async with asyncio.timeout(60):
+            _, err = await process.communicate()
+        assert process.returncode == FAILED
+        assert "the daemon finishes those that have begun, also after its next start" in err.decode()
+        assert "run the command again for the rest" in err.decode()
+
+        await env.started_daemon()
+        await until(lambda: any(map(env.is_from_cache, apps)))
+        again = await operator.runs("reconcile", "--apply", str(file), "--yes")
+
+    assert again.status == 0, again.err
+    assert all(map(env.is_from_cache, apps))
+    assert invariants.violations == []
+
+
 async def test_a_second_ctrl_c_leaves_what_has_begun_to_the_daemon(env: Environment) -> None:
     apps = await running_apps(env, *(f"app-{n}" for n in range(4)), instances=1)
     env.settings |= {"max_in_flight": 1, "route_propagation_delay": "3s"}

@@ -117,6 +117,7 @@ async def test_a_full_private_registry_is_said_to_be_full_until_it_has_room(
     assert [line for line in daemon.lines if line["level"] == "error"] == [said]
 
 
+@pytest.mark.slow
 async def test_no_app_is_migrated_while_the_private_registry_serves_no_pulls(
     env: Environment, operator: Operator
 ) -> None:

@@ -306,6 +306,7 @@ class TestOneApp:
         assert all(is_at_source(env, app) for app in (moving, staying, slow))
         assert (await operator.runs("status")).row["pinned_apps"] == 3
 
+    @pytest.mark.slow
     async def test_a_restore_that_nobody_waits_for_any_more_is_finished(
         self, env: Environment, holds: Holds
     ) -> None:

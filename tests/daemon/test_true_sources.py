@@ -15,6 +15,7 @@ from tests.daemon.environment import (
     simulate_registry,
     until,
 )
+from tests.daemon.invariants import Invariants
 from tests.daemon.operator import Operator, running_apps
 from tests.daemon.pushes import all_on_copies, copy_of, image_of, staged_and_cached
 from tests.simulators.bbs import Version
@@ -23,6 +24,7 @@ from tests.simulators.recipes import Image
 from tests.simulators.registry import Refuse
 
 MANIFESTS = "/manifests/"
+DESIRE = "/v1/desired_lrp/desire.r2"
 
 
 @pytest.fixture
@@ -263,6 +265,31 @@ class TestNextRegistry:
         lrp = env.lrp(app)
         assert lrp is not None
         assert lrp.root_fs == f"docker://{env.source.address}/team/web#1"
+
+    async def test_one_that_cloud_controller_desires_from_a_source_that_is_gone_gets_its_copy_all_the_same(
+        self, env: Environment, next_cache: Registry
+    ) -> None:
+        """Its sync comes between removal and desire, and it knows nothing but the source."""
+        app = await self.app_on_copy(env)
+        env.stop_source()
+        self.change(env, next_cache, former=True)
+        invariants = Invariants(env.bbs, env.cells, env.cloud)
+        with invariants.watching():
+            daemon = await env.started_daemon()
+            await Operator(env).runs("resume")
+            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="bridged")
+            env.bbs.faults.delay(DESIRE, 2.0)
+            await until(lambda: env.lrp(app) is None)
+            await env.cloud.sync()
+            lrp = env.lrp(app)
+            assert lrp is not None
+            assert lrp.root_fs == f"docker://{env.source.address}/team/web#1"
+            env.bbs.faults.clear()
+
+            await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="migrated")
+            await all_on_copies(env, [app])
+
+        assert invariants.violations == []
 
     async def test_an_app_on_the_former_one_is_restored_to_its_true_source(
         self, env: Environment, next_cache: Registry

@@ -16,6 +16,7 @@ from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ModificationTa
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import FAILURES, may_remove, next_step, row_of_removal
 from reconcile.reasons import Reason
+from reconcile.references import source_from_rootfs
 from reconcile.steps import (
     Close,
     DesireBridge,
@@ -257,14 +258,18 @@ class App:
         held: Instances that the app must not lose.
         ends: How its migrations ended.
         turns: Steps without a wait since anything else happened.
-        source: What the app runs from before.
+        source: What its owner desires it from.
         copy: What it is migrated to.
-        renews_login: Whether both are the same copy, with another login each.
+        former: What it runs from before, where that is a copy; None where it is its source.
+        renews_login: Whether it runs from the copy already, with another login.
+        is_source_gone: Whether nobody will ever pull from its source again.
     """
 
     source: Pull = SOURCE
     copy: Pull = TARGET
+    former: Pull | None = None
     renews_login: bool = False
+    is_source_gone: bool = False
     bbs: Bbs = field(default_factory=Bbs)
     row: Migration | None = None
     process_age: float = 0.0
@@ -284,9 +289,10 @@ class App:
     turns: int = 0
 
     def begin(self, instances: int, *, runs: bool) -> None:
-        """Desire the app from its source, and begin to migrate it."""
+        """Desire the app from what it runs from before, and begin to migrate it."""
         self.wanted = instances
-        self.bbs.desire(self.definition)
+        before = self.former or self.source
+        self.bbs.desire(replace(self.definition, rootfs=before.rootfs, credentials=before.credentials))
         self.bbs.progress()
         if runs:
             self.bbs.progress()
@@ -328,7 +334,7 @@ class App:
             started_at=self.bbs.now,
             entered_at=self.bbs.now,
             strategy=Strategy.BRIDGE if runs else Strategy.RECREATE,
-            renews_login=self.renews_login,
+            renews_login=self.renews_login and self.former in {None, pull_of(lrp)},
         )
 
     def _begin(self, row: Migration) -> None:
@@ -353,6 +359,7 @@ class App:
             may_bridge=self.may_bridge,
             drains_original=True,
             is_restore_requested=self.is_restore_requested,
+            source=None if self.former is None else source_from_rootfs(self.source.rootfs),
         )
 
     @property
@@ -416,7 +423,8 @@ class App:
             assert PROCESS in self.bbs.desired, "called cached, but it is gone"
             assert pull_of(self.bbs.desired[PROCESS]) == self.copy, "called cached, but it is on its source"
         if reason is Reason.RESTORED and PROCESS in self.bbs.desired:
-            assert pull_of(self.bbs.desired[PROCESS]) == self.source, "called restored, but it is on the copy"
+            before = {self.source, self.former}
+            assert pull_of(self.bbs.desired[PROCESS]) in before, "called restored, but it is on the copy"
         if reason in FAILURES or reason is Reason.IMAGE_NOT_STARTED:
             self.is_proven = False
         assert BRIDGE not in self.bbs.desired
@@ -578,7 +586,10 @@ class App:
     def comes_to_rest(self) -> None:
         """With nobody to disturb it all comes to rest."""
         self.late_removal = self.is_restore_requested = self.bbs.loses_stops = False
-        self.bbs.pulls[self.source] = Pulls.WORK
+        if self.is_source_gone:
+            self.bbs.pulls |= {self.source: Pulls.FAIL, self.copy: Pulls.WORK}
+        else:
+            self.bbs.pulls[self.source] = Pulls.WORK
         copy_works = self.bbs.pulls.get(self.copy, Pulls.WORK) is Pulls.WORK
         for n in range(300):
             self.is_proven = self.is_proven or copy_works
@@ -605,12 +616,16 @@ class App:
         return True
 
     def _is_kept_by_bridge(self) -> bool:
-        """Whether some instances cannot be pulled from the copy, and the bridge serves for all until they can."""
-        is_not_healthy = self.row is not None and self.row.ended is Reason.NOT_HEALTHY
-        return is_not_healthy and self.bbs.serving(BRIDGE) >= self.wanted
+        """Whether some instances cannot be pulled, and the bridge serves for all until they can.
+
+        However a migration was given up, it is where it belongs while the source of its app is gone.
+        """
+        ended = None if self.row is None else self.row.ended
+        is_left = ended is not None if self.is_source_gone else ended is Reason.NOT_HEALTHY
+        return is_left and self.bbs.serving(BRIDGE) >= self.wanted
 
     def _check_rest(self, *, copy_works: bool) -> None:
-        if not copy_works and self._is_kept_by_bridge():
+        if (not copy_works or self.is_source_gone) and self._is_kept_by_bridge():
             return
         assert self.row is None, self.row
         assert BRIDGE not in self.bbs.desired

@@ -7,6 +7,7 @@ from reconcile.lrps import ActualLrp, ActualLrpState, ModificationTag, Presence,
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.protocol import next_step
 from reconcile.reasons import Reason
+from reconcile.references import Rootfs, source_from_rootfs
 from reconcile.steps import Enter, PhaseLimits, Step, TurnBack, World
 from tests.reconcile.test_decide import GUID, LRP, NOW, PROCESS, RULES
 
@@ -19,6 +20,10 @@ ON_COPY = replace(LRP, rootfs=TARGET.rootfs, tag=ModificationTag("epoch-2", 0))
 """The LRP as this program desired it again."""
 REVERTED = replace(LRP, tag=ModificationTag("epoch-3", 0))
 """The LRP as its owner desired it from the source, after the removal."""
+ON_FORMER_COPY = replace(LRP, rootfs=Rootfs("docker://former.example/copy#latest"), credentials=None)
+"""An LRP that runs from a copy in another private registry."""
+OWNED = source_from_rootfs(LRP.rootfs)
+"""What its owner desires it from."""
 BRIDGE = replace(ON_COPY, process_guid=bridge_of(PROCESS))
 SOURCE_BRIDGE = replace(BRIDGE, rootfs=SOURCE.rootfs)
 """The bridge of an LRP that was turned back."""

@@ -184,6 +184,7 @@ async def test_of_a_migration_the_bridge_is_read_before_the_lrp_and_its_instance
         "migration p-1",
         "record p-1",
         "domains",
+        "original source p-1",
         f"lrp {BRIDGE}",
         f"instances {BRIDGE}",
         "lrp p-1",

@@ -20,7 +20,9 @@ from tests.reconcile.protocol_samples import (
     NEW,
     NO_SUCH_COPY,
     ON_COPY,
+    ON_FORMER_COPY,
     OURS,
+    OWNED,
     REVERTED,
     ROUTES,
     ROW,
@@ -214,6 +216,15 @@ class TestGivingUp:
             Phase.REMOVING_BRIDGE,
             Reason.INSTANCES_CHANGED,
         )
+
+    @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
+    def test_one_that_ran_from_a_copy_and_is_desired_from_its_source_now_goes_on(self, phase: Phase) -> None:
+        """Its owner restarted the app, and knows nothing but the source."""
+        moved = row(phase, original=ON_FORMER_COPY, renews_login=True)
+
+        made = step(moved, replace(WORLD, lrp=REVERTED, source=OWNED))
+
+        assert made == Enter(replace(moved, original=REVERTED, renews_login=False))
 
     @pytest.mark.parametrize("phase", [Phase.BRIDGING, Phase.BRIDGED])
     def test_one_that_its_owner_gives_another_image_keeps_it(self, phase: Phase) -> None:

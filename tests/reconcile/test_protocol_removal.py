@@ -31,7 +31,9 @@ from tests.reconcile.protocol_samples import (
     LIMITS,
     NEW,
     ON_COPY,
+    ON_FORMER_COPY,
     OURS,
+    OWNED,
     REVERTED,
     RUNNING,
     SOURCE,
@@ -245,6 +247,28 @@ class TestAnOwnerWhoIsFaster:
         other = replace(REVERTED, rootfs=Rootfs("docker:///team/other#1"))
 
         assert entered(replace(REMOVED, phase=phase), replace(GONE, lrp=other)) == (
+            Phase.STARTING,
+            Reason.REVERTED_EXTERNALLY,
+        )
+
+    @pytest.mark.parametrize("phase", [Phase.REMOVED, Phase.STARTING])
+    @pytest.mark.parametrize("renews_login", [True, False])
+    def test_one_that_ran_from_a_copy_is_migrated_once_more_from_its_source(
+        self,
+        phase: Phase,
+        renews_login: bool,  # noqa: FBT001 - a parameter of pytest
+    ) -> None:
+        """Its owner knows nothing but the source, and that may be gone."""
+        moved = replace(REMOVED, phase=phase, original=ON_FORMER_COPY, renews_login=renews_login)
+        world = replace(GONE, lrp=REVERTED, source=OWNED)
+
+        made = step(moved, world)
+
+        assert isinstance(made, Enter)
+        assert (made.migration.phase, made.migration.rounds) == (Phase.BRIDGING, 2)
+        assert made.migration.original == REVERTED
+        assert not made.migration.renews_login
+        assert entered(replace(moved, rounds=MAX_ROUNDS), world) == (
             Phase.STARTING,
             Reason.REVERTED_EXTERNALLY,
         )

@@ -23,13 +23,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from reconcile.lrps import Credentials, Secret
+from reconcile.lrps import Credentials, Pull, Secret
 from reconcile.migrations import Phase
 from reconcile.reasons import Reason
+from reconcile.references import Rootfs
 from reconcile.steps import RemoveOriginal
 from tests.reconcile.protocol_model import BRIDGE, SOURCE, TARGET, App, Pulls
 from tests.reconcile.test_decide import PROCESS
 
+FORMER_COPY = Pull(Rootfs("docker://former.example/docker-cache#latest"))
 FORMER, PRESENT = Credentials("cells", Secret("former")), Credentials("cells", Secret("present"))
 
 
@@ -390,6 +392,61 @@ def test_an_app_that_its_owner_desired_again_keeps_its_bridge_until_its_old_inst
     run.comes_to_rest()
 
 
+@pytest.mark.parametrize("races", [1, 2])
+def test_an_owner_who_desires_it_from_a_source_that_is_gone_does_not_keep_it_behind_its_bridge(
+    races: int,
+) -> None:
+    """Its owner syncs just after the removal, while the program moves it from one copy to another."""
+    run = Run(former=FORMER_COPY)
+    run.bbs.pulls[SOURCE] = Pulls.FAIL
+    run.begin(2, runs=True)
+    for _ in range(races):
+        while PROCESS in run.bbs.desired:
+            run.goes(run.bbs.progress, run.step, lambda: run.time_passes(0.3))
+        run.goes(run.owner_syncs)
+        assert run.bbs.desired[PROCESS].rootfs == SOURCE.rootfs
+
+    run.passes(40)
+
+    assert run.row is None, run.row
+    assert run.ends == {Reason.MIGRATED: 1}
+    assert run.bbs.desired[PROCESS].rootfs == TARGET.rootfs
+
+
+def test_an_owner_who_starts_an_app_anew_from_a_source_that_is_gone_gets_it_from_its_copy() -> None:
+    run = Run(former=FORMER_COPY)
+    run.bbs.pulls[SOURCE] = Pulls.FAIL
+    run.begin(1, runs=True)
+    run.goes(run.step, run.bbs.progress, run.bbs.progress)
+    assert run.row is not None
+    assert run.row.phase is Phase.BRIDGING
+
+    run.goes(run.owner_starts_anew)
+    run.passes(40)
+
+    assert run.ends == {Reason.MIGRATED: 1}
+
+
+def test_an_app_that_goes_back_to_its_former_copy_is_not_left_on_a_source_that_is_gone() -> None:
+    """Cells cannot pull its copy any more, and its owner syncs just after it was removed to go back."""
+    run = Run(former=FORMER_COPY)
+    run.bbs.pulls[SOURCE] = Pulls.FAIL
+    run.begin(1, runs=True)
+    run.goes(run.step, run.bbs.progress, run.bbs.progress)
+    run.bbs.pulls[TARGET] = Pulls.FAIL
+    while run.row is not None and not (run.row.is_turned_back and PROCESS not in run.bbs.desired):
+        run.goes(run.bbs.progress, run.step, lambda: run.time_passes(0.3))
+    run.goes(run.owner_syncs)
+    assert run.bbs.desired[PROCESS].rootfs == SOURCE.rootfs
+
+    run.passes(40)
+
+    assert run.row is None, run.row
+    assert run.ends == {Reason.NOT_PULLED: 1}
+    assert run.bbs.desired[PROCESS].rootfs == FORMER_COPY.rootfs
+    assert run.bbs.serving(PROCESS) == 1
+
+
 def test_an_operator_turns_an_app_round_that_is_on_probation() -> None:
     run = starting_app(copy=Pulls.HANG)
     run.passes(2)
@@ -476,7 +533,7 @@ def test_the_routes_of_a_bridge_are_removed_before_it() -> None:
     assert run.ends == {} or run.row is None
 
 
-Migrating.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
+Migrating.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
 TestMigrating = Migrating.TestCase
 
 
@@ -494,12 +551,43 @@ class RenewingLogin(Migrating):
 RenewingLogin.TestCase.settings = Migrating.TestCase.settings
 TestRenewingLogin = RenewingLogin.TestCase
 
+
+class LeavingFormerCopy(Migrating):
+    """The same with an app that runs from a copy, while its owner desires it from a source that may be gone."""
+
+    def new_app(self) -> App:
+        return App(former=FORMER_COPY)
+
+    @rule()
+    def source_is_gone(self) -> None:
+        self.app.is_source_gone = True
+        self.app.bbs.pulls[self.app.source] = Pulls.FAIL
+
+
+LeavingFormerCopy.TestCase.settings = Migrating.TestCase.settings
+TestLeavingFormerCopy = LeavingFormerCopy.TestCase
+
+
+class LeavingFormerLogin(LeavingFormerCopy):
+    """The same with an app that runs from the same copy already, with another login."""
+
+    def new_app(self) -> App:
+        return App(
+            former=replace(TARGET, credentials=FORMER),
+            copy=replace(TARGET, credentials=PRESENT),
+            renews_login=True,
+        )
+
+
+LeavingFormerLogin.TestCase.settings = Migrating.TestCase.settings
+TestLeavingFormerLogin = LeavingFormerLogin.TestCase
+
 PARTS, EXAMPLES = 10, 5_000
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("machine", [Migrating, RenewingLogin])
+@pytest.mark.parametrize("machine", [Migrating, RenewingLogin, LeavingFormerCopy, LeavingFormerLogin])
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_50_000_other_runs(part: int, machine: type[Migrating]) -> None:
     del part  # each draws examples of its own

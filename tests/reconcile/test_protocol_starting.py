@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.lrps import ActualLrp, Presence
+from reconcile.lrps import ActualLrp, Presence, Pull
 from reconcile.migrations import Goal, Migration, Phase, Strategy
-from reconcile.protocol import LONGEST_RETRY, SHORTEST_RETRY
+from reconcile.protocol import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY
 from reconcile.reasons import Reason
 from reconcile.steps import (
     Close,
@@ -33,7 +33,10 @@ from tests.reconcile.protocol_samples import (
     NO_ROOM,
     NO_SUCH_COPY,
     ON_COPY,
+    ON_FORMER_COPY,
     OURS,
+    OWNED,
+    REVERTED,
     ROUTES,
     SOURCE_BRIDGE,
     SSH,
@@ -477,6 +480,38 @@ class TestTurnedBackBesideABridge:
         failing = replace(self.WORLD, bridge=SOURCE_BRIDGE, instances=(crashed(UNREACHABLE),))
 
         assert isinstance(step(self.TURNED, failing), RetryLater)
+
+
+class TestTurnedBackToAFormerCopy:
+    """Its owner was faster, and desired it from its source."""
+
+    TURNED = turned_back(Phase.STARTING, way_back=Pull(ON_FORMER_COPY.rootfs), original=REVERTED)
+    WORLD = replace(BACK, lrp=REVERTED, instances=CLAIMED_NEW, source=OWNED)
+
+    def test_it_stays_there_if_cells_can_pull_from_it(self) -> None:
+        assert isinstance(step(self.TURNED, self.WORLD), RetryLater)
+        serving = replace(self.WORLD, instances=NEW)
+        assert entered(self.TURNED, serving) == (Phase.REMOVING_BRIDGE, Reason.NOT_PULLED)
+
+    def test_otherwise_it_is_brought_to_its_former_copy(self) -> None:
+        failing = replace(self.WORLD, instances=(crashed(UNREACHABLE), CLAIMED_NEW[1]))
+
+        assert step(self.TURNED, failing) == RemoveOriginal(replace(self.TURNED, rounds=2))
+
+    @pytest.mark.parametrize(
+        "instances",
+        [(crashed(UNREACHABLE), NEW[1]), (crashed(EXITED), CLAIMED_NEW[1])],
+        ids=["another runs", "it ends by itself"],
+    )
+    def test_what_it_would_lose_or_not_gain_by_that_keeps_it_there(
+        self, instances: tuple[ActualLrp, ...]
+    ) -> None:
+        assert isinstance(step(self.TURNED, replace(self.WORLD, instances=instances)), RetryLater)
+
+    def test_after_three_rounds_it_stays_behind_its_bridge(self) -> None:
+        failing = replace(self.WORLD, instances=(crashed(UNREACHABLE),))
+
+        assert isinstance(step(replace(self.TURNED, rounds=MAX_ROUNDS), failing), RetryLater)
 
 
 class TestMissing:

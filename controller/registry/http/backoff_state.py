@@ -117,6 +117,9 @@ class BackoffStates:
     def of(self, key: Hashable) -> BackoffState:
         """Return the state of a host and an identity."""
         with self._lock:
-            if len(self._states) >= _MOST_HOSTS and key not in self._states:
-                self._states.pop(next(iter(self._states)))
-            return self._states.setdefault(key, BackoffState(self._floor, self._clock))
+            state = self._states.get(key)
+            if state is None:
+                if len(self._states) >= _MOST_HOSTS:
+                    self._states.pop(next(iter(self._states)))
+                state = self._states[key] = BackoffState(self._floor, self._clock)
+            return state

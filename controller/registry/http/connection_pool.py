@@ -132,7 +132,7 @@ class ConnectionPool:
             connection, deadline, give_back=lambda: self._idle.keep(exchange.key, connection), context=context
         )
         lease.on_end = lambda: self._timer.cancel(deadline)
-        connection.sock.settimeout(self._timeouts.idle)  # the last response may have had less
+        _set_timeout(connection.sock, self._timeouts.idle)  # the last response may have had less
         try:
             context.cancellation.watch(connection.sock)
             try:
@@ -146,7 +146,7 @@ class ConnectionPool:
                 self._timer.cancel(deadline)
                 deadline = lease.deadline = self._timer.start(connection.sock, self._timeouts.longest)
                 raw.minimum = MinimumRate(self._timeouts.slowest, self._timeouts.window)
-                connection.sock.settimeout(min(self._timeouts.idle, self._timeouts.window))
+                _set_timeout(connection.sock, min(self._timeouts.idle, self._timeouts.window))
         except FAILURES as error:
             lease.close()
             if deadline.has_passed:
@@ -177,6 +177,11 @@ class _Exchange:
     context: RequestContext
     limits: HostLimits
     ends_at: float
+
+
+def _set_timeout(sock: socket.socket, seconds: float) -> None:
+    if sock.gettimeout() != seconds:  # to set it is a system call
+        sock.settimeout(seconds)
 
 
 def _body(

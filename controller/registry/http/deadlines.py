@@ -28,22 +28,15 @@ class Deadline:
         self.is_over = False
 
 
-class _Call:
-    """A function that is called after a time."""
-
-    is_over = False
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self.function = function
-
-
 class DeadlineTimer:
     """Shuts down sockets whose deadline has passed, and calls functions after a time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._condition = threading.Condition()
-        self._queue: list[tuple[float, int, Deadline | _Call]] = []
+        self._queue: list[tuple[float, int, Deadline]] = []
+        # Apart, since one that is due soon would keep all that is over behind it.
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
@@ -52,21 +45,25 @@ class DeadlineTimer:
     def start(self, sock: socket.socket, seconds: float) -> Deadline:
         """Set a deadline for what happens on a socket."""
         deadline = Deadline(self._clock() + seconds, sock)
-        self._add(deadline.at, deadline)
+        with self._condition:
+            heapq.heappush(self._queue, (deadline.at, next(self._count), deadline))
+            self._see_to(deadline.at)
         return deadline
 
     def call_after(self, seconds: float, function: Callable[[], None]) -> None:
         """Call a function, which must not take long and raises nothing, in the thread of the timer."""
-        self._add(self._clock() + seconds, _Call(function))
-
-    def _add(self, at: float, entry: "Deadline | _Call") -> None:
+        at = self._clock() + seconds
         with self._condition:
-            heapq.heappush(self._queue, (at, next(self._count), entry))
-            if self._thread is None and not self._is_closed:
-                self._thread = threading.Thread(target=self._run, name="registry-deadlines", daemon=True)
-                self._thread.start()
-            if at < self._wakes_at:
-                self._condition.notify()
+            heapq.heappush(self._calls, (at, next(self._count), function))
+            self._see_to(at)
+
+    def _see_to(self, at: float) -> None:
+        """Let the thread wake up by a time; the caller holds the condition."""
+        if self._thread is None and not self._is_closed:
+            self._thread = threading.Thread(target=self._run, name="registry-deadlines", daemon=True)
+            self._thread.start()
+        if at < self._wakes_at:
+            self._condition.notify()
 
     def cancel(self, deadline: Deadline) -> None:
         """Leave the socket of a deadline alone from now on."""
@@ -83,6 +80,7 @@ class DeadlineTimer:
         with self._condition:
             self._is_closed = True
             self._queue.clear()
+            self._calls.clear()
             self._condition.notify()
 
     def _run(self) -> None:
@@ -93,17 +91,19 @@ class DeadlineTimer:
         """Wait for the next function that is due, and meanwhile shut sockets down; None at the end."""
         with self._condition:
             while not self._is_closed:
-                self._wakes_at = self._queue[0][0] if self._queue else math.inf
+                ends_at = self._queue[0][0] if self._queue else math.inf
+                called_at = self._calls[0][0] if self._calls else math.inf
+                self._wakes_at = min(ends_at, called_at)
                 left = self._wakes_at - self._clock()
                 if left > 0:
                     self._condition.wait(None if math.isinf(left) else left)
                     continue
-                _, _, entry = heapq.heappop(self._queue)
-                if isinstance(entry, _Call):
-                    return entry.function
-                if not entry.is_over:
-                    entry.has_passed = True
+                if called_at <= ends_at:
+                    return heapq.heappop(self._calls)[2]
+                _, _, deadline = heapq.heappop(self._queue)
+                if not deadline.is_over:
+                    deadline.has_passed = True
                     # The plain socket's method: that of a TLS socket would change it under its reader.
                     with contextlib.suppress(OSError):
-                        socket.socket.shutdown(entry.sock, socket.SHUT_RDWR)
+                        socket.socket.shutdown(deadline.sock, socket.SHUT_RDWR)
         return None

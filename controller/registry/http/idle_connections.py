@@ -166,7 +166,7 @@ def _find(groups: Iterable[_Group], key: ConnectionKey) -> _Group | None:
         own = group.key
         if (
             own.tls is key.tls
-            and own.files == key.files
+            and (own.files is key.files or own.files == key.files)
             and (own.rules is key.rules or own.rules == key.rules)
         ):
             return group

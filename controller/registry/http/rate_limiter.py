@@ -159,6 +159,8 @@ class HostLimits:
             self._connections.release()
 
 
+_NO_LIMITS = TrafficLimits()
+
 MOST_HOSTS = 1000
 """Hosts whose traffic is remembered, those that were asked last: tenants may name any number."""
 
@@ -183,7 +185,7 @@ class RateLimiter:
     def of(self, host: str) -> HostLimits:
         """Return the limits of a host."""
         limits = self._own.get(host, self._default)
-        if limits == TrafficLimits():
+        if limits == _NO_LIMITS:
             return self._unlimited
         with self._lock:
             if host not in self._hosts:

@@ -6,8 +6,9 @@ normalises a query.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from reconcile.errors import Invalid
 from reconcile.hosts import canonical_name
@@ -15,6 +16,7 @@ from reconcile.hosts import canonical_name
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_LENGTH = 16384
 _MAX_HOST = 255
+_MAX_KNOWN = 300  # characters of a host and its port whose origin is remembered
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 
 
@@ -84,6 +86,16 @@ def _checked(text: str) -> str:
 def _split(text: str) -> tuple[Origin, str]:
     try:
         parts = urlsplit(text)
+    except ValueError as error:
+        raise Invalid("registry", "bad-url", "a URL has an illegal host or port") from error
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    origin_of = _known_origin if len(parts.netloc) <= _MAX_KNOWN else _origin
+    return origin_of(parts.scheme, parts.netloc), target
+
+
+def _origin(scheme: str, netloc: str) -> Origin:
+    parts = SplitResult(scheme, netloc, "", "", "")
+    try:
         port = parts.port
     except ValueError as error:
         raise Invalid("registry", "bad-url", "a URL has an illegal host or port") from error
@@ -96,11 +108,14 @@ def _split(text: str) -> tuple[Origin, str]:
     port = _DEFAULT_PORTS[parts.scheme] if port is None else port
     if not 0 < port < 65536:
         raise Invalid("registry", "bad-url", f"{parts.hostname} has port {port}, which cannot be dialled")
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host = canonical_name(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
     if not host:
         raise Invalid("registry", "bad-url", "a URL has a host of dots alone")
-    return Origin(parts.scheme, host.strip("[]"), port), target
+    return Origin(parts.scheme, host.strip("[]"), port)
+
+
+_known_origin = lru_cache(maxsize=1024)(_origin)
+"""A copy's URLs are of a few origins; one that is refused is not remembered."""
 
 
 def parse_url(text: str) -> Url:

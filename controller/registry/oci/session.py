@@ -4,19 +4,13 @@ The login is looked up when the registry first asks for one, and again when the 
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 from controller.backoff import backoff
-from controller.registry.auth.authenticator import Authenticator
 from controller.registry.auth.challenges import Challenge, choose_challenge
-from controller.registry.auth.hidden_challenges import HiddenChallenges
-from controller.registry.auth.keychain import Keychain
 from controller.registry.auth.tokens import Identity
-from controller.registry.http.backoff_state import BackoffStates
-from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.redirects import (
     MAX_REDIRECTS,
     follow,
@@ -28,8 +22,8 @@ from controller.registry.http.refusals import Refusal, error_from_refusal
 from controller.registry.http.request import Request, RequestContext
 from controller.registry.http.response import Response
 from controller.registry.http.retries import retrying
-from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.http.urls import Url
+from controller.registry.oci.session_dependencies import SessionDependencies
 from controller.threads import Cancellation
 from reconcile.answers import RegistryCall
 from reconcile.errors import (
@@ -68,50 +62,6 @@ _ASKED_OTHERWISE = frozenset(
     {RegistryCall.LOOK_UP_MANIFEST, RegistryCall.LOOK_UP_BLOB, RegistryCall.MOUNT_BLOB}
 )
 """Calls whose refusal says nothing about the registry where another request takes their place."""
-
-
-class RequestObserver(Protocol):
-    """Is told how requests end, from whatever thread has sent them; it never waits."""
-
-    def answered(self, exchange: Exchange, stored: int | None) -> None:
-        """Note a response that is no error.
-
-        Args:
-            exchange: What the request was about.
-            stored: Bytes that the registry has stored; None when the request was not to store any.
-        """
-
-    def failed(self, exchange: Exchange, failure: Failure) -> None:
-        """Note a request that was refused or got no response."""
-
-
-class NobodyObserves:
-    """The observer of requests whose outcomes nobody keeps."""
-
-    def answered(self, exchange: Exchange, stored: int | None) -> None:
-        """Do nothing."""
-
-    def failed(self, exchange: Exchange, failure: Failure) -> None:
-        """Do nothing."""
-
-
-def always() -> None:
-    """Let every request be sent: there is no other process."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionDependencies:
-    """The objects that all sessions share."""
-
-    pool: ConnectionPool
-    authenticator: Authenticator
-    keychain: Keychain
-    hidden_challenges: HiddenChallenges
-    backoff_states: BackoffStates
-    retries: Retries
-    timeouts: Timeouts
-    observer: RequestObserver
-    check_active: Callable[[], None] = always
 
 
 class Session:
@@ -197,8 +147,11 @@ class Session:
 
     def send(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         """Send a request that may be repeated, with the `Authorization` that the registry asks for."""
-        with self._reporting(request.method, request.length):
+        try:
             return self._send_with_newer_login(request, scopes, subject)
+        except DockerCacheError as error:
+            self._report(request.method, Failure(error, request.length))
+            raise
 
     def _send_with_newer_login(self, request: Request, scopes: frozenset[str], subject: str) -> Response:
         try:
@@ -214,8 +167,11 @@ class Session:
 
     def header(self, scopes: frozenset[str], subject: str) -> str | None:
         """Return the `Authorization` for a request that cannot be repeated."""
-        with self._reporting("PUT", 0):
+        try:
             return self._header(scopes, subject)
+        except DockerCacheError as error:
+            self._report("PUT", Failure(error, 0))
+            raise
 
     def _header(self, scopes: frozenset[str], subject: str) -> str | None:
         if not self._dependencies.authenticator.has_challenged(self.base):
@@ -230,8 +186,11 @@ class Session:
 
     def send_once(self, request: Request, header: str | None) -> Response:
         """Send a request once; the `Authorization` is sent only to the registry's own origin."""
-        with self._reporting(request.method, request.length):
+        try:
             response = self._send_when_due(request, header)
+        except DockerCacheError as error:
+            self._report(request.method, Failure(error, request.length))
+            raise
         is_well = response.status < 400 or response.status in _SERVED
         if is_well and request.method != _DELETE:
             stored = request.length if response.status in _STORED and request.method in _STORING else None
@@ -361,16 +320,8 @@ class Session:
             self.identity(subject), challenge, scopes, refused=refused, context=self._context
         )
 
-    @contextmanager
-    def _reporting(self, method: str, length: int) -> Iterator[None]:
-        """Let the observer know of an error in the block."""
-        try:
-            yield
-        except DockerCacheError as error:
-            self._report(method, Failure(error, length))
-            raise
-
     def _report(self, method: str, failure: Failure) -> None:
+        """Let the observer know of an error."""
         is_new = getattr(self._thread, "reported", None) is not failure.error  # it passes several levels
         if is_new and method != _DELETE and not isinstance(failure.error, LeaseLost):
             self._thread.reported = failure.error

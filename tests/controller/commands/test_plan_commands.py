@@ -20,7 +20,7 @@ from controller.commands.confirmation import Interrupted
 from controller.commands.output import Output
 from controller.commands.plan_commands import Applying
 from controller.commands.sessions import Target
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.migrations import Goal
 from tests.controller.admin.test_messages import PROPOSAL
 
@@ -99,6 +99,43 @@ async def test_an_interruption_that_came_too_late_is_none() -> None:
     view = await follow(Client(1, ends_anyway=True))
 
     assert view.is_over
+
+
+class LostClient(Client):
+    """A daemon that is killed when one of three LRPs is migrated and another one is on its way."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(0)
+        self._code = code
+
+    async def apply(
+        self, plan: PlanDocument, max_in_flight: int | None, stop: asyncio.Event
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        yield event("a", "done", "migrated", 1)
+        yield event("b", "migrating", "bridging", 1)
+        raise Unavailable("admin", self._code, "Apply at h:1: the daemon ended; ask again")
+
+
+async def apply_with(client: Client) -> Unavailable:
+    applying = Applying(Target(Path("x.json")), None, is_sure=True)
+    with pytest.raises(Unavailable) as caught:
+        await plan_commands._apply(Output("text"), cast(AdminClient, client), PLAN, applying)
+    return caught.value
+
+
+async def test_a_daemon_that_ends_leaves_it_said_what_becomes_of_the_plan() -> None:
+    """Its orders end with it, but for what has begun, and the same plan can be applied again."""
+    error = await apply_with(LostClient(ErrorCode.CUT))
+
+    assert error.detail == (
+        "Apply at h:1: the daemon ended: 1 of 3 done, 1 on their way; the daemon finishes those that have begun, "
+        "also after its next start or as another instance (`migrations` lists them), and starts no other for "
+        "this plan; run the command again for the rest"
+    )
+
+
+async def test_another_error_says_what_it_said() -> None:
+    assert (await apply_with(LostClient("http-503"))).detail == "Apply at h:1: the daemon ended; ask again"
 
 
 async def test_afterwards_ctrl_c_means_what_it_did_before() -> None:

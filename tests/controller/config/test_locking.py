@@ -30,6 +30,20 @@ def test_the_times_are_those_of_the_family(write: Write, locked: dict[str, Any])
     assert (config.locket_client_keepalive_time, config.locket_client_keepalive_timeout) == (10, 22)
 
 
+def test_instances_with_files_of_their_own_are_warned_about(
+    write: Write, locked: dict[str, Any], values: dict[str, Any]
+) -> None:
+    def warned(of: dict[str, Any]) -> bool:
+        return any("need one database on a server" in each for each in load_config(write(of)).warnings)
+
+    assert warned(locked)
+    assert not warned(values)
+
+
+def test_an_instance_acts_for_four_fifths_of_the_lock(write: Write, locked: dict[str, Any]) -> None:
+    assert load_config(write(locked)).lease_times.length == 12.0
+
+
 def test_without_locket_nothing_of_it_is_needed(write: Write, values: dict[str, Any]) -> None:
     assert load_config(write(values)).locket_address is None
 

@@ -25,7 +25,7 @@ from tests.simulators import images
 from tests.simulators import registry as registries
 from tests.simulators.registry import RegistrySimulator, Stall
 
-pytestmark = [pytest.mark.usefixtures("servers"), pytest.mark.xdist_group("dockerd")]
+pytestmark = pytest.mark.usefixtures("servers")
 
 GUID = "9b2f0a4e-5d0c-4c3e-9a52-2f0c8f6c2b11"
 LOGIN = Credentials(ALICE.username, Secret(ALICE.password))

@@ -22,9 +22,9 @@ from controller.registry.oci.manifests import Descriptor
 from controller.registry.oci.referrers import list_referrers
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.results import Repeatable
-from controller.registry.registries import Registries
+from controller.registry.registries import ClientPolicy, Registries
 from controller.threads import Cancellation
-from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, LeaseLost, Unavailable
 from reconcile.lrps import Credentials, Secret
 from reconcile.references import parse_digest, parse_image_reference
 from tests.controller.registry.conftest import AT_ONCE, MARKER, PATIENT, OpenRepository
@@ -690,3 +690,31 @@ def test_a_loop_of_redirected_writes_ends(
         open_repository().upload_blob(session, BLOB, [memoryview(LAYER.content)])
 
     assert (posts, registry.count("PUT")) == (11, 11)
+
+
+def test_a_process_that_is_not_active_any_more_changes_nothing_in_a_registry(
+    registry: RegistrySimulator,
+) -> None:
+    """Another instance may have given an app the copy that this one was about to delete."""
+    put(registry)
+    questions = list[str]()
+
+    def refuse() -> None:
+        questions.append("may I?")
+        raise LeaseLost("another instance is active")
+
+    settings = {registry.address: RegistrySettings(plain_http=True, allowed_networks=(LOOPBACK,))}
+    policy = ClientPolicy(check_active=refuse)
+    with closing(Registries(settings, timeouts=PATIENT, retries=AT_ONCE, policy=policy)) as client:
+        repository = client.repository(
+            parse_image_reference(f"{registry.address}/team/app:1"), None, Cancellation()
+        )
+        digest = repository.head_manifest("1").digest
+        assert digest is not None
+        with pytest.raises(LeaseLost):
+            repository.delete_manifest(digest)
+        with pytest.raises(LeaseLost):
+            repository.push_blob(BLOB, LAYER.content)
+
+    assert {each.method for each in registry.requests} <= {"GET", "HEAD"}
+    assert len(questions) == 2, "nobody asks again"

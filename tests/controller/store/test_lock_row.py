@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 import pytest
+from sqlalchemy import delete
 
 from controller.leadership.ports import HolderNote
 from controller.store.database import Database
+from controller.store.leadership_tables import locks
 from controller.store.lock_row import LockRow
-from reconcile.errors import Conflict
+from reconcile.errors import Conflict, Unavailable
 
 NOTE = HolderNote("a", "1", "a:8910", 1.7e9, "1")
 OTHER = HolderNote("b", "2", "b:8910", 1.7e9, "1")
@@ -177,3 +179,17 @@ async def test_of_two_that_see_a_lock_end_one_gets_it(connect: Connect, clock: C
     answers = await asyncio.gather(b.acquire(OTHER), c.acquire(AGAIN), return_exceptions=True)
 
     assert sorted(type(each).__name__ for each in answers) == ["Conflict", "NoneType"]
+
+
+async def test_a_row_that_somebody_deleted_is_made_anew_and_its_holder_ends(
+    connect: Connect, shared_database: Callable[[], Database]
+) -> None:
+    a, b = connect(), connect()
+    await a.acquire(NOTE)
+    await asyncio.to_thread(
+        shared_database().transact_unfenced, lambda connection: connection.execute(delete(locks))
+    )
+    with pytest.raises(Unavailable, match="the row of the table leadership_lock is gone"):
+        await a.acquire(NOTE)
+
+    await b.acquire(OTHER)

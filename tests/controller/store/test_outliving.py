@@ -16,7 +16,9 @@ ONE, TWO = ProcessGuid("process-1"), ProcessGuid("process-2")
 ALL = FailureRecord(
     ("", ""), frozenset({Cause("org", "image"), Cause("org-2", "i")}), frozenset({"cell-1"}), 7.25, "p: why"
 )
-OF_IMAGE = FailureRecord(("", "image"), frozenset({Cause("org", "org")}), frozenset(), None, "p: why")
+OF_IMAGE = FailureRecord(
+    ("", "image"), frozenset({Cause("org", "org")}), frozenset(), None, "p: why", met_no_pulls=True
+)
 
 
 async def test_failures_are_kept_in_the_order_of_the_last_one(store: Store) -> None:

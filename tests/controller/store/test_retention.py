@@ -18,7 +18,7 @@ from reconcile.records import (
     requester_of_repair,
 )
 from reconcile.references import CacheGuid, parse_image_reference
-from tests.controller.store.samples import APP, binding, job
+from tests.controller.store.samples import APP, binding, digest, image, job
 
 LRP = ProcessGuid("process-1")
 
@@ -116,6 +116,22 @@ async def test_what_no_app_with_an_lrp_has_is_forgotten_after_a_time(store: Stor
     assert await store.records.forget_unused(200.0) == 1
     assert await kept(store, 3) == [1, 2]
     assert await store.records.find_job(JobId("job-0")) is None
+
+
+async def test_what_an_index_leads_to_is_forgotten_when_there_is_no_copy_of_it(store: Store) -> None:
+    """A tenant can have any number of indexes read whose images are then refused."""
+    proofs = store.content_proofs
+    proofs.use_platforms("linux/amd64")
+    guid = await store.records.reserve_guid(digest(1))
+    await store.records.keep_image(image(guid, platform=digest(1)), ())
+    await store.records.reserve_guid(digest(2))
+    for number in (1, 2, 3):
+        await proofs.save_index(digest(number + 100), digest(number))
+
+    await store.records.forget_unused(0.0)
+
+    found = [await proofs.find_in_index(digest(number + 100)) for number in (1, 2, 3)]
+    assert found == [digest(1), None, None]
 
 
 async def test_nothing_is_forgotten_of_an_app_that_has_an_lrp(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -47,6 +48,19 @@ def test_a_socket_whose_deadline_was_cancelled_is_left_alone(
 
     assert pair[0].recv(1) == b"x"
     assert not deadline.has_passed
+
+
+def test_a_deadline_that_was_cancelled_is_forgotten_although_a_call_is_due_before_it(
+    timer: DeadlineTimer, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    timer.call_after(WAIT / 2, threading.Event().set)
+    deadline = timer.start(pair[0], WAIT)
+    reference = weakref.ref(deadline)
+
+    timer.cancel(deadline)
+    del deadline
+
+    assert reference() is None
 
 
 def test_functions_are_called_in_the_order_of_their_times_and_may_ask_for_another_call(

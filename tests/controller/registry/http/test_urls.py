@@ -47,3 +47,15 @@ def test_a_target_keeps_its_bytes() -> None:
     url = parse_url("https://r.example/a%2Fb/./c?X-Sig=a%7E&empty=&b")
 
     assert url.target == "/a%2Fb/./c?X-Sig=a%7E&empty=&b"
+
+
+def test_a_url_that_was_refused_is_refused_again() -> None:
+    parse_url("https://registry.example.com/v2/")
+    for _ in range(2):
+        with pytest.raises(Invalid):
+            parse_url("https://user:secret@registry.example.com/v2/")
+
+    assert (
+        parse_url("https://REGISTRY.example.com./v2/").origin
+        == parse_url("https://registry.example.com/").origin
+    )

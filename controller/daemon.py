@@ -162,7 +162,17 @@ async def _run_active(
             await instance.served.close()
         if should_restart:
             instance.leadership.keep_for_next()
+        elif await _leaves_nothing(opened, instance.leadership):
+            await opened.store_marker.end()
         return should_restart
+
+
+async def _leaves_nothing(opened: OpenResources, leadership: Leadership) -> bool:
+    """Whether nobody has to continue what this process began, and no other instance waits to."""
+    if leadership.lease.has_end:
+        return False
+    journal = opened.store.journal
+    return not (await journal.list_migrations() or await journal.list_undecryptable())
 
 
 async def run_standalone(config: Config, work: Callable[[str], Awaitable[None]]) -> None:

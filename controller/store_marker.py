@@ -122,6 +122,19 @@ class StoreMarker:
             await asyncio.sleep(REFRESH_INTERVAL if is_well else LOOK_INTERVAL)
             await self._attempt(self._refresh)
 
+    async def end(self) -> None:
+        """Let the marker expire at once: this process changes nothing any more, and leaves nothing undone.
+
+        Where the BBS does not answer, it expires by itself.
+        """
+        if not self._view.has_claim(self._clock()):
+            return
+        self._view = self._view.without_claim()
+        try:
+            await self._bbs.upsert_domain(marker_of(self._store), ttl=1)
+        except DockerCacheError as error:
+            log.info("failed-to-end-marker", error=str(error))
+
     async def _attempt(self, step: Callable[[], Coroutine[None, None, bool]]) -> bool | None:
         """Return what a step came to; None where the BBS did not answer."""
         try:

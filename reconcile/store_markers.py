@@ -4,8 +4,9 @@ Two daemons that share a store exclude each other by its lock. Two with stores o
 other's migrations; each sees the other's marker, and only one whose marker alone is fresh changes anything.
 
 Whoever wants to begin looks, writes its own marker, and looks again. Of two that do so at once, the later to
-write sees the other, so at most one of them begins. A marker is only ever prolonged: a request that is late
-can make it last longer, and never shorter, than its owner believes.
+write sees the other, so at most one of them begins. While a daemon works, its marker is only ever prolonged:
+a request that is late can make it last longer, and never shorter, than its owner believes. One that ends
+with nothing left to continue lets it expire at once.
 """
 
 import re

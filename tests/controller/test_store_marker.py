@@ -140,6 +140,51 @@ async def test_a_restart_finds_its_own_marker_and_works_at_once() -> None:
     assert after.works()
 
 
+async def test_one_that_ends_with_nothing_undone_makes_way_at_once() -> None:
+    bbs = Bbs()
+    active = start(bbs, LESSER)
+    await asyncio.sleep(10.0)
+    standby = start(bbs, GREATER)
+    await asyncio.sleep(1.0)
+
+    await active.kill()
+    await active.marker.end()
+    assert not active.marker.may_change
+    await asyncio.sleep(2 * LOOK_INTERVAL)
+
+    assert standby.works()
+
+
+async def test_one_that_stands_by_ends_no_marker() -> None:
+    bbs = Bbs()
+    start(bbs, LESSER)
+    await asyncio.sleep(1.0)
+    standby = start(bbs, GREATER)
+    await asyncio.sleep(1.0)
+    before = len(bbs.state.fresh_domains())
+
+    await standby.kill()
+    await standby.marker.end()
+    await asyncio.sleep(5.0)
+
+    assert len(bbs.state.fresh_domains()) == before
+
+
+async def test_the_end_of_a_marker_that_the_bbs_does_not_answer_is_no_failure() -> None:
+    async def fail() -> None:
+        raise Unavailable("bbs", "ConnectionFailed", "refused")
+
+    bbs = Bbs()
+    daemon = start(bbs, LESSER)
+    await asyncio.sleep(1.0)
+    await daemon.kill()
+    bbs.way = fail
+
+    await daemon.marker.end()
+
+    assert not daemon.marker.may_change
+
+
 async def test_two_that_start_at_once_see_each_other_and_one_works_in_the_end() -> None:
     """Both look, then both write, then both look again."""
 

@@ -108,3 +108,6 @@ async def test_the_second_daemon_stands_by_until_the_first_is_gone_for_two_minut
     await back.logged("store-marker.standing-by-for-other-store", store_id=active)
     assert stores_on(env) == [now_active]
     assert (await Operator(second).runs("status")).row["store_id"] == now_active
+
+    await standby.stop()
+    await back.logged("store-marker.marked-store")

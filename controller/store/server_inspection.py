@@ -12,7 +12,7 @@ from controller.store.location import ServerLocation
 from controller.store.schema import SchemaState, head
 from controller.store.schema_upgrade import state_of
 from controller.store.server_engines import check_server
-from controller.store.store_id import STORE_ID
+from controller.store.setting_names import STORE_ID
 from reconcile.store_markers import StoreId
 
 

@@ -30,6 +30,7 @@ from controller.bbs.client import open_bbs
 from controller.canary import CanaryLoop
 from controller.config import Config, read_secret
 from controller.control import OperatorControl
+from controller.database_location import location_of
 from controller.exposed_files import exposed_files
 from controller.health_server import serve_health
 from controller.leadership.standing import Standing
@@ -40,7 +41,7 @@ from controller.reachability import Reachability
 from controller.reconciler import Reconciler
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database, to_the_end
-from controller.store.location import Location, location_from_url
+from controller.store.location import Location
 from controller.store.opening import Store, check_journal_keys, open_database, open_store
 from controller.store.restored import Restored
 from controller.store.term import begin_term
@@ -242,7 +243,7 @@ async def _open_instance(
     async with AsyncExitStack() as stack:
         if config.metrics_address is not None:
             stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
-        location = await asyncio.to_thread(location_from_url, config.database_url)
+        location = await asyncio.to_thread(location_of, config)
         opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
         leadership = await stack.enter_async_context(opening)
         standing = leadership.standing

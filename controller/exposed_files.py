@@ -10,7 +10,7 @@ from pathlib import Path
 
 from controller.certificate_files import certificate_files
 from controller.config import Config, RegistryConfig
-from controller.store.location import path_from_url
+from controller.database_location import location_of
 
 _BESIDE_DATABASE = ("", "-wal", "-shm", ".lock")
 """Endings of the database's file, of those that SQLite keeps beside it, and of the lock."""
@@ -43,11 +43,12 @@ def exposed_files(config: Config) -> tuple[ExposedFile, ...]:
 
 
 def _files_of(config: Config) -> Iterator[tuple[str, Path]]:
-    database = path_from_url(config.database_url)
+    database = location_of(config).path
     if database is not None:
         for ending in _BESIDE_DATABASE:
             yield "database_url", database.with_name(f"{database.name}{ending}")
     named: list[tuple[str, Path | None]] = [
+        ("database_password_file", config.database_password_file),
         ("journal_key_file", config.journal_key_file),
         ("cache_pull_password_file", config.cache_pull_password_file),
         ("registry_auth_file", config.registry_auth_file),

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from controller.bbs.address import check_address
 from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
+from controller.database_location import location_of
 from controller.recorded_registries import advice_about, others
 from controller.registry.auth.auth_file import AuthFile
 from controller.registry.oci.platforms import parse_platform
@@ -45,7 +46,7 @@ def warnings_of(config: Config) -> tuple[str, ...]:
             f"docker_socket: {_socket_of(config.docker_socket)} does not exist: nothing can be copied"
         )
     with suppress(DockerCacheError):  # a problem of the database is one of `problems_of`
-        cache, recorded = config.cache_repositories, recorded_registries(config.database_url)
+        cache, recorded = config.cache_repositories, recorded_registries(location_of(config))
         found += [
             f"former_cache_registries: {advice_about(address, recorded[address], cache)}"
             for address in others(recorded, cache)
@@ -77,7 +78,8 @@ def problems_of(config: Config) -> Iterator[str]:
         yield from _problem("registry_auth_file", AuthFile, config.registry_auth_file)
     if config.platforms != "all":
         yield from _problem("platforms", parse_platform, config.platforms)
-    yield from _problem("database_url", check_database, config.database_url)
+    yield from _problem("database_url", _check_database, config)
+    yield from _authorities_problem("database_ca_cert_file", config.database_ca_cert_file)
     if config.docker_socket is not None:
         yield from _socket_problem("docker_socket", _socket_of(config.docker_socket))
 
@@ -89,6 +91,10 @@ def _problem(key: str, check: Callable[[T], object], value: T) -> Iterator[str]:
         yield f"{key}: {error.detail}"
     except OSError as error:
         yield f"{key}: {error}"
+
+
+def _check_database(config: Config) -> None:
+    check_database(location_of(config))
 
 
 def _read_journal_key(path: Path) -> None:

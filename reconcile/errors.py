@@ -100,7 +100,6 @@ class ErrorCode(StrEnum):
 
     # Store
     DATABASE_MISSING = "database-missing"
-    DATABASE_ON_SERVER = "database-on-server"
     SCHEMA_FOREIGN = "schema-foreign"
     SCHEMA_MISSING = "schema-missing"
     SCHEMA_OLDER = "schema-older"

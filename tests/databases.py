@@ -187,7 +187,10 @@ def _start(kind: str, directory: Path) -> RunningServer:
                 raise AssertionError(f"{kind} has not started: {log}") from None
             time.sleep(0.02)
         else:
-            return server
+            break
+    if kind == "postgresql":
+        server.execute(f"CREATE ROLE {SECURED} LOGIN SUPERUSER PASSWORD '{PASSWORD}'")
+    return server
 
 
 def _postgresql(directory: Path, port: int, certificate: Pair) -> Sequence[str]:

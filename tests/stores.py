@@ -1,12 +1,20 @@
 """Opens a store in one step, as the tests of what uses it need it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from controller.store import opening
-from controller.store.location import location_from_url
+from controller.store.location import Location, location_from_url
 from controller.store.opening import Store, open_database
+
+T = TypeVar("T")
+
+
+def at(look: Callable[[Location], T], url: str) -> T:
+    """Look at the database that a URL names; blocks."""
+    return look(location_from_url(url))
 
 
 @asynccontextmanager

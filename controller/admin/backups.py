@@ -40,7 +40,11 @@ class BackupReceiver:
             Conflict: Another one is being restored.
         """
         if self._database is None or self._restart is None:
-            raise Invalid("admin", "no-database-file", "this process has no database that can be replaced")
+            detail = (
+                "this process has no database file that can be replaced; one on a server is restored by the "
+                "tools of the server, see docs/pages/how-to/database-server.md"
+            )
+            raise Invalid("admin", "no-database-file", detail)
         if self._receiving.locked():
             raise Conflict("admin", "restore-pending", "another backup is being restored: wait for its end")
         async with self._receiving:

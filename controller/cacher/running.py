@@ -208,7 +208,7 @@ class JobRunner:
         failure = f"{error.code}: {error.detail}"
         if error.code == ErrorCode.TOO_SLOW:
             self._process.metrics.slow_transfers.inc()
-        if isinstance(error, RateLimited) or error.code in WAITED_FOR:
+        if isinstance(error, RateLimited) or error.code in WAITED_FOR or error.system == "store":
             # It says nothing about the copy: it uses up no attempt. A registry that names a time which is too
             # short is asked ever more seldom.
             count = self._waits[job.job_id] = self._waits.get(job.job_id, 0) + 1

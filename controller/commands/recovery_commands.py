@@ -34,6 +34,8 @@ _LOOK_AGAIN = 0.5
 
 _NEXT = "the daemon is paused: run `rebuild`, look at `reconcile`, then `resume`"
 
+_SERVER_PAGE = "docs/pages/how-to/database-server.md"
+
 _file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
@@ -160,13 +162,18 @@ def _restore_directly(config_path: Path, file: Path) -> Row:
 
 def _database(config_path: Path) -> "tuple[Config, Path]":
     from controller.config import load_config
-    from controller.store.location import path_from_url
+    from controller.database_location import location_of
+    from controller.store.location import Server
 
     config = load_config(config_path)
-    path = path_from_url(config.database_url)
-    if path is None:
+    location = location_of(config)
+    if location.server is not None:
+        tool = "pg_dump" if location.server.server is Server.POSTGRESQL else "mysqldump or mariadb-dump"
+        detail = f"{location.name} is on a server: back it up and restore it with {tool}, see {_SERVER_PAGE}"
+        raise Invalid("store", "database-on-server", detail)
+    if location.path is None:
         raise Invalid("store", "database-in-memory", "database_url names no file")
-    return config, path
+    return config, location.path
 
 
 REBUILD_COLUMNS = (

@@ -46,6 +46,8 @@ _PLAUSIBLE: Mapping[str, str | int | float] = {
     "bbs_client_cert_file": f"{_CERTS}/bbs/client.crt",
     "bbs_client_key_file": f"{_CERTS}/bbs/client.key",
     "database_url": "sqlite:////var/vcap/store/docker_cache/cache.db",
+    "database_password_file": f"{_SECRETS}/database",
+    "database_ca_cert_file": f"{_CERTS}/database/ca.crt",
     "journal_key_file": f"{_SECRETS}/journal.key",
     "cache_registry.address": "cache.example:8080",
     "cache_registry.ca_cert_file": f"{_CERTS}/cache_registry/ca.crt",

@@ -31,6 +31,8 @@ from reconcile.policy import (
 from reconcile.references import CacheRepositories
 from reconcile.trust import ShareContent
 
+_SERVERS = ("postgresql://", "postgres://", "mysql://", "mariadb://")
+
 _WIDE_V4, _WIDE_V6 = 16, 48
 """Lengths of prefixes below which a network holds more than one registry's hosts."""
 
@@ -62,9 +64,17 @@ class Config(LockConfig, AdminConfig):
     sync_interval: Duration = 30.0
     """Time between two sweeps. A sweep lists the LRPs of the BBS and finds changes that no event reported."""
 
-    database_url: str
-    """URL of the SQLite database that holds the daemon's records, such as
-    "sqlite:////var/vcap/store/docker-cache/cache.db"."""
+    database_url: str = Field(repr=False)
+    """URL of the database that holds the daemon's records: a SQLite file, such as
+    "sqlite:////var/vcap/store/docker-cache/cache.db", or a database on a server that several instances share,
+    such as "postgresql://docker_cache@sql-db.service.cf.internal:5432/docker_cache" or
+    "mysql://docker_cache@sql-db.service.cf.internal:3306/docker_cache"."""
+    database_password_file: SecretFile | None = None
+    """File that holds the password of the user in `database_url`. It is read for each connection. Without
+    this file, the password is taken from the environment variable `DOCKER_CACHE_DATABASE_PASSWORD`."""
+    database_ca_cert_file: ReadableFile | None = None
+    """CA certificates in PEM that the certificate of the database server must chain to. The host of
+    `database_url` must be a name in that certificate. Without this file the server is not verified."""
     journal_key_file: SecretFile | None = None
     """File with one or more Fernet keys, one a line, that encrypt the journal of migrations. The first key
     encrypts, and all keys decrypt. Without this file the journal is in memory only, and no LRP is migrated
@@ -233,14 +243,38 @@ class Config(LockConfig, AdminConfig):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, value: str) -> str:
-        if not value.startswith("sqlite:////"):
-            raise ValueError("only SQLite is supported: write sqlite:/// and the absolute path of a file")
+        if not value.startswith(("sqlite:////", *_SERVERS)):
+            raise ValueError(
+                "write sqlite:/// and the absolute path of a file, postgresql://user@host:port/database or "
+                "mysql://user@host:port/database"
+            )
         return value
 
     @field_validator("bbs_address")
     @classmethod
     def _without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_database_keys(self) -> Self:
+        if self.has_database_server and self.journal_key_file is None:
+            raise ValueError(
+                "journal_key_file: a database on a server needs it: another instance could not resume what "
+                "this one has in memory only"
+            )
+        if self.database_password_file is not None and self._has_url_password:
+            raise ValueError("database_url: it has a password, and database_password_file has one too")
+        return self
+
+    @property
+    def has_database_server(self) -> bool:
+        """Whether the database is on a server, which other instances may use too."""
+        return self.database_url.startswith(_SERVERS)
+
+    @property
+    def _has_url_password(self) -> bool:
+        login, at, _ = self.database_url.partition("://")[2].rpartition("@")
+        return self.has_database_server and bool(at) and ":" in login
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
@@ -288,6 +322,18 @@ class Config(LockConfig, AdminConfig):
             for each in self.registries
             for network in each.allowed_networks
             if network.prefixlen < (_WIDE_V4 if network.version == 4 else _WIDE_V6)
+        ]
+        if self._has_url_password:
+            found.append(
+                "database_url: it has a password, which whoever reads the config reads too: put it into "
+                "database_password_file"
+            )
+        if self.has_database_server and self.database_ca_cert_file is None:
+            found.append("database_url: the server is not verified: name its CA in database_ca_cert_file")
+        found += [
+            f"{key}: only a database on a server uses it, and database_url names a file"
+            for key in ("database_password_file", "database_ca_cert_file")
+            if getattr(self, key) is not None and not self.has_database_server
         ]
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
             found.append("journal_key_file: without this file no LRP is migrated while it runs")

@@ -21,7 +21,7 @@ class Section(BaseModel):
     The docstring below a key is its description in documents.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class TrafficConfig(Section):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from controller.bbs.client import BbsClient, open_bbs
 from controller.config import Config
+from controller.database_location import location_of
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.store.inspection import find_store_id
@@ -56,7 +57,7 @@ async def check_bbs(config: Config) -> Findings:
         yield problem(BBS, str(error), bbs_advice(error))
     else:
         yield judge_cells(cells)
-        own = await asyncio.to_thread(find_store_id, config.database_url)
+        own = await asyncio.to_thread(lambda: find_store_id(location_of(config)))
         for finding in judge_stores(stores, own):
             yield finding
 

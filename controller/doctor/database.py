@@ -6,20 +6,17 @@ import shutil
 from pathlib import Path
 
 from controller.config import Config, read_secret
+from controller.database_location import location_of
+from controller.doctor.database_server import DATABASE, check_server, judge_key_uses, judge_registries
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
-from controller.recorded_registries import made_in, others
 from controller.store.cipher import cipher_from_key
 from controller.store.inspection import check_schema, recorded_registries
 from controller.store.key_uses import count_key_uses
-from controller.store.location import is_there, path_from_url
+from controller.store.location import Location, is_there
 from controller.store.lock import find_holder
 from reconcile.errors import DockerCacheError, ErrorCode
 
-DATABASE = "database"
-
 MAKE_KEY = "make a key with `openssl rand -base64 32 | tr '+/' '-_'`"
-
-KEEP_FOR_NOTES = "older keys can go a week after the new one came, when the notes beside copies have it too"
 
 LEAST_FREE = 100 << 20
 """Bytes."""
@@ -29,14 +26,20 @@ _FIRST_START = frozenset({ErrorCode.DATABASE_MISSING, ErrorCode.SCHEMA_MISSING})
 
 async def check_database(config: Config) -> Findings:
     """Check directory, holder, schema and free space of the database, and the journal key."""
-    path = await asyncio.to_thread(path_from_url, config.database_url)
+    location = await asyncio.to_thread(location_of, config)
+    if location.server is not None:
+        yield await asyncio.to_thread(_judge_key, config.journal_key_file)
+        for finding in await asyncio.to_thread(check_server, config, location.server):
+            yield finding
+        return
+    path = location.path
     if path is not None:
         directory = await asyncio.to_thread(_nearest, path)
         if await asyncio.to_thread(directory.is_dir):
             yield await asyncio.to_thread(_judge_access, path, directory)
             yield await asyncio.to_thread(_judge_holder, path)
-            yield await asyncio.to_thread(_judge_schema, config.database_url, path)
-            for finding in await asyncio.to_thread(_judge_registries, config):
+            yield await asyncio.to_thread(_judge_schema, location, path)
+            for finding in judge_registries(config, await asyncio.to_thread(recorded_registries, location)):
                 yield finding
             yield judge_space(directory, (await asyncio.to_thread(shutil.disk_usage, directory)).free)
         else:
@@ -71,9 +74,9 @@ def _judge_holder(path: Path) -> Finding:
     return ok(DATABASE, f"no daemon holds {path}" if holder is None else f"{path} is held by {holder}")
 
 
-def _judge_schema(url: str, path: Path) -> Finding:
+def _judge_schema(location: Location, path: Path) -> Finding:
     try:
-        check_schema(url)
+        check_schema(location)
     except DockerCacheError as error:
         if error.code in _FIRST_START:
             return ok(DATABASE, f"{path} is created at the daemon's first start")
@@ -82,19 +85,6 @@ def _judge_schema(url: str, path: Path) -> Finding:
             return warning(DATABASE, str(error), advice)
         return problem(DATABASE, str(error), "follow this message, or name another file in database_url")
     return ok(DATABASE, f"{path} has the schema of this version")
-
-
-def _judge_registries(config: Config) -> list[Finding]:
-    """Compare the registries that the records name with those of the config."""
-    cache, recorded = config.cache_repositories, recorded_registries(config.database_url)
-    return [
-        problem(
-            DATABASE,
-            f"{made_in(address, recorded[address])}, which the config does not name",
-            f"list {address} in former_cache_registries: until then apps that run from there stay",
-        )
-        for address in others(recorded, cache)
-    ]
 
 
 def judge_space(directory: Path, free: int) -> Finding:
@@ -126,21 +116,4 @@ def _judge_sealed(path: Path, key_file: Path) -> list[Finding]:
         uses = count_key_uses(path, read_secret(key_file).encode())
     except (DockerCacheError, UnicodeError, ValueError):
         return []
-    found: list[Finding] = []
-    needed = [
-        f"{count:,} by key {place}" for place, count in enumerate(uses.by_place, 1) if count and place > 1
-    ]
-    if needed:
-        text = f"values in {path} are still sealed by older keys of {key_file}: {', '.join(needed)}"
-        advice = "keep these keys: the daemon seals such values with key 1 when it starts, or by `seal-anew`"
-        found.append(warning(DATABASE, text, advice))
-    elif len(uses.by_place) > 1:
-        text = f"all {sum(uses.by_place):,} sealed values are sealed by key 1 of {key_file}: {KEEP_FOR_NOTES}"
-        found.append(ok(DATABASE, text))
-    if uses.unreadable:
-        text = f"{uses.unreadable:,} values in {path} are sealed by no key of {key_file}"
-        advice = (
-            "write the key that sealed them below the others again: logins and open migrations are in them"
-        )
-        found.append(problem(DATABASE, text, advice))
-    return found
+    return list(judge_key_uses(uses, str(path), key_file))

@@ -15,7 +15,8 @@ from controller.doctor.admin import ADMIN, check_admin
 from controller.doctor.bbs import BBS, EVENTS, check_bbs, check_events
 from controller.doctor.certificates import CERTIFICATES, check_certificates
 from controller.doctor.clock import CLOCK, check_clock
-from controller.doctor.database import DATABASE, check_database
+from controller.doctor.database import check_database
+from controller.doctor.database_server import DATABASE
 from controller.doctor.files import FILES, check_files
 from controller.doctor.findings import Finding, Findings, Level, finding_of, without_login
 from controller.doctor.local import CONFIG, DOCKER, check_config, check_docker
@@ -27,6 +28,7 @@ from controller.doctor.registries import (
     check_source,
     sources_of,
 )
+from controller.store.location import name_of
 from reconcile.errors import DockerCacheError
 
 LIMIT = 10.0
@@ -91,7 +93,7 @@ def checks_of(config: Config) -> tuple[Check, ...]:
             for registry, level in sources_of(config)
         ),
         Check(DOCKER, f"docker at {config.docker_socket}", partial(check_docker, config)),
-        Check(DATABASE, config.database_url, partial(check_database, config)),
+        Check(DATABASE, name_of(config.database_url), partial(check_database, config)),
         Check(FILES, "the files with secrets", partial(check_files, config), Level.WARNING),
         Check(CLOCK, "the clocks", partial(check_clock, config), Level.WARNING),
         Check(ADMIN, f"{config.admin_address}", partial(check_admin, config), Level.WARNING),

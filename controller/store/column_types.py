@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import String, Text
+from sqlalchemy import LargeBinary, String, Text
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
@@ -21,6 +21,11 @@ MYSQL_TABLE: Mapping[str, Any] = MappingProxyType(
 def exact(length: int) -> TypeEngine[str]:
     """A text of at most some characters, as keys, references and digests are."""
     return String(length).with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+
+
+def payload(length: int) -> TypeEngine[bytes]:
+    """Bytes, at most some; MySQL's BLOB would end at 64 KiB."""
+    return LargeBinary(length).with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 
 
 def long_text() -> TypeEngine[str]:

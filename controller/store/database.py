@@ -72,7 +72,11 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that only reads, on one snapshot."""
-        return await self._submit(self._reader, lambda: self._transact(self._engines.reading, work))
+        return await self._submit(self._reader, lambda: self.read_now(work))
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """Run a unit of work that only reads, in the calling thread."""
+        return self._transact(self._engines.reading, work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write; it is committed when this returns, rolled back when it raises.
@@ -98,7 +102,11 @@ class Database:
 
     def migrate(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that changes the schema, and may take long, in the calling thread."""
-        return self._transact(self._engines.migrating, self._fenced(work), turn_within=MIGRATE_WITHIN)
+        try:
+            return self._transact(self._engines.migrating, self._fenced(work), turn_within=MIGRATE_WITHIN)
+        finally:
+            if self.is_shared:  # its connection is needed no more
+                self._engines.migrating.dispose()
 
     def _fenced(self, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
         def fenced(connection: Connection) -> T:
@@ -182,7 +190,7 @@ def database_on(location: ServerLocation) -> Database:
     """Open a database on a server; nothing is connected before the first use.
 
     Raises:
-        Invalid: `no-driver` or `database-ca-cert-file`.
+        Invalid: `no-driver`.
     """
     return Database(Engines(*open_engines(location)), location.name)
 

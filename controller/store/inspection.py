@@ -3,21 +3,25 @@
 from contextlib import suppress
 
 from controller.store.connections import open_snapshot
-from controller.store.location import check_access, is_there, path_from_url
+from controller.store.location import Location, check_access, is_there, require_driver
 from controller.store.schema import check_current, check_migratable
 from controller.store.setting_names import STORE_ID
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 from reconcile.store_markers import StoreId
 
 
-def check_database(url: str) -> None:
+def check_database(location: Location) -> None:
     """Refuse a database that `open_store` would refuse; nothing is created, locked or changed; blocks.
 
+    No server is asked.
+
     Raises:
-        Invalid: `database-url`, `database-unsupported`, `database-path`, `schema-newer`,
-            `schema-foreign` or SQLite's code for a file that is no database.
+        Invalid: `no-driver`, `database-path`, `schema-newer`, `schema-foreign` or SQLite's code for a file
+            that is no database.
     """
-    path = path_from_url(url)
+    path = location.path
+    if location.server is not None:
+        require_driver(location.server.server)
     if path is None:
         return
     check_access(path)
@@ -28,12 +32,12 @@ def check_database(url: str) -> None:
         check_migratable(connection, str(path))
 
 
-def recorded_registries(url: str) -> dict[str, int]:
-    """Count the copies by the address of the registry that they were made in; blocks.
+def recorded_registries(location: Location) -> dict[str, int]:
+    """Count the copies in a file by the address of the registry that they were made in; blocks.
 
     Empty where there is no database of this version's schema: another check says what is wrong with it.
     """
-    path = path_from_url(url)
+    path = location.path
     if path is None or not is_there(path):
         return {}
     with suppress(DockerCacheError), open_snapshot(path) as connection:
@@ -42,10 +46,14 @@ def recorded_registries(url: str) -> dict[str, int]:
     return {}
 
 
-def find_store_id(url: str) -> frozenset[StoreId] | None:
+def find_store_id(location: Location) -> frozenset[StoreId] | None:
     """Read the id of a store, which a new one has not; None where it cannot be read; blocks."""
     with suppress(DockerCacheError):
-        path = path_from_url(url)
+        path = location.path
+        if location.server is not None:
+            from controller.store.server_inspection import inspect_server  # noqa: PLC0415 - SQLAlchemy takes long
+
+            return inspect_server(location.server).store_ids
         if path is None:
             return None
         if not is_there(path):
@@ -57,16 +65,15 @@ def find_store_id(url: str) -> frozenset[StoreId] | None:
     return None
 
 
-def check_schema(url: str) -> None:
-    """Refuse a database whose schema is not this version's; nothing is created, locked or changed; blocks.
+def check_schema(location: Location) -> None:
+    """Refuse a file whose schema is not this version's; nothing is created, locked or changed; blocks.
 
     Raises:
-        Invalid: `database-url`, `database-unsupported`, `database-path`, `database-missing`,
-            `schema-missing`, `schema-newer`, `schema-older` or SQLite's code for a file that is no
-            database.
+        Invalid: `database-path`, `database-missing`, `schema-missing`, `schema-newer`, `schema-older` or
+            SQLite's code for a file that is no database.
         Unavailable: The file cannot be opened, or is locked.
     """
-    path = path_from_url(url)
+    path = location.path
     if path is None or not is_there(path):
         raise Invalid(
             "store",

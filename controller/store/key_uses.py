@@ -36,10 +36,15 @@ def count_key_uses(path: Path, journal_key: bytes) -> KeyUses:
         Invalid: It has not this version's schema.
         Unavailable: It cannot be opened, or is locked.
     """
-    keys = signing_keys(journal_key)
     with open_snapshot(path) as connection:
         check_current(connection, str(path))
-        found = Counter(sealed_by(token, keys) for token in _tokens(connection.execute))
+        return uses_of(connection.execute, journal_key)
+
+
+def uses_of(execute: Callable[[str], Iterable[tuple[bytes | None]]], journal_key: bytes) -> KeyUses:
+    """Count what the keys have sealed in a database of this version's schema, which a function queries."""
+    keys = signing_keys(journal_key)
+    found = Counter(sealed_by(token, keys) for token in _tokens(execute))
     return KeyUses(tuple(found[place] for place in range(len(keys))), found[None])
 
 

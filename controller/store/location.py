@@ -1,14 +1,15 @@
 """Parses the database URL, and prepares file and directory of a SQLite database for this user alone."""
 
+import importlib.util
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
-from reconcile.errors import ErrorCode, Invalid
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.lrps import Secret
 
 
@@ -28,6 +29,11 @@ _SERVERS = MappingProxyType(
     }
 )
 _PORTS = MappingProxyType({Server.POSTGRESQL: 5432, Server.MYSQL: 3306})
+# Names of the drivers and of the extras that bring them.
+_DRIVERS = MappingProxyType(
+    {Server.POSTGRESQL: ("psycopg", "postgresql"), Server.MYSQL: ("pymysql", "mysql")}
+)
+
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 _FILE = re.compile(r"[\w+]+://(?P<host>[^/?]*)(/(?P<path>[^?]*))?(\?(?P<options>.*))?", re.DOTALL)
 _HINT = (
@@ -41,8 +47,10 @@ class ServerLocation:
     """A database on a server.
 
     Attributes:
+        password: Where there is no file of it; empty for none.
+        password_file: Is read for each connection.
         ca_cert_file: CA certificates that the server's certificate must chain to, for its host name; None
-            where the connection is as the server wants it, and the server is not verified.
+            where the server is not verified.
     """
 
     server: Server
@@ -51,7 +59,22 @@ class ServerLocation:
     user: str
     database: str
     password: Secret
+    password_file: Path | None = None
     ca_cert_file: Path | None = None
+
+    def read_password(self) -> str:
+        """Give the password; blocks.
+
+        Raises:
+            Unavailable: `unreadable-file`.
+        """
+        if self.password_file is None:
+            return self.password.value
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeError) as error:
+            detail = f"database_password_file {self.password_file} cannot be read"
+            raise Unavailable("store", ErrorCode.UNREADABLE_FILE, detail) from error
 
     @property
     def name(self) -> str:
@@ -76,12 +99,15 @@ class Location:
         return str(self.path) if self.server is None else self.server.name
 
 
-def location_from_url(url: str, *, password: str | None = None, ca_cert_file: Path | None = None) -> Location:
-    """Parse a database URL.
+def location_from_url(
+    url: str, *, password: str = "", password_file: Path | None = None, ca_cert_file: Path | None = None
+) -> Location:
+    """Parse a database URL; blocks.
 
     Args:
         url: Of a SQLite file, or of a database on a server.
-        password: For the user in the URL of a server; None for the one in the URL.
+        password: For the user in the URL of a server, where the URL has none.
+        password_file: Has the password, and counts before any other.
         ca_cert_file: CA certificates that the server's certificate must chain to.
 
     Raises:
@@ -97,24 +123,32 @@ def location_from_url(url: str, *, password: str | None = None, ca_cert_file: Pa
         raise Invalid(
             "store", "database-unsupported", f"database_url names {driver}, which is not supported: {_HINT}"
         )
-    return Location(server=_server_from_url(server, url, password, ca_cert_file))
+    found = _server_from_url(server, url)
+    secret = found.password if found.password.value else Secret(password)
+    return Location(
+        server=replace(found, password=secret, password_file=password_file, ca_cert_file=ca_cert_file)
+    )
 
 
-def path_from_url(url: str) -> Path | None:
-    """Parse the URL of a SQLite database; None means a database in memory.
+def name_of(url: str) -> str:
+    """Give a database URL without its login."""
+    return re.sub(r"//.*@", "//", url) if url.partition("://")[0] in _SERVERS else url
+
+
+def require_driver(server: Server) -> None:
+    """Refuse a server whose driver is not installed.
 
     Raises:
-        Invalid: `database-url`, `database-unsupported` or `database-on-server`.
+        Invalid: `no-driver`.
     """
-    location = location_from_url(url)
-    if location.server is not None:
-        raise Invalid("store", ErrorCode.DATABASE_ON_SERVER, f"{location.name} is no file, but on a server")
-    return location.path
-
-
-def is_on_server(url: str) -> bool:
-    """Whether a URL names a database that several instances can share."""
-    return url.partition("://")[0] in _SERVERS
+    package, extra = _DRIVERS[server]
+    if importlib.util.find_spec(package) is None:
+        raise Invalid(
+            "store",
+            "no-driver",
+            f"database_url names a {server} server, and its driver {package} is not installed: "
+            f"install diego-docker-cache[{extra}]",
+        )
 
 
 def _file_from_url(url: str) -> Path | None:
@@ -126,22 +160,19 @@ def _file_from_url(url: str) -> Path | None:
     return Path(parsed["path"]).resolve()
 
 
-def _server_from_url(
-    server: Server, url: str, password: str | None, ca_cert_file: Path | None
-) -> ServerLocation:
+def _server_from_url(server: Server, url: str) -> ServerLocation:
     try:
         parts = urlsplit(url)
         host, port, database = parts.hostname, parts.port, unquote(parts.path.removeprefix("/"))
     except ValueError:
         raise Invalid("store", "database-url", f"database_url cannot be read: {_HINT}") from None
-    if not host or not parts.username or not database or "/" in database:
-        raise Invalid("store", "database-url", f"database_url lacks a host, user or database: {_HINT}")
     if parts.query or parts.fragment:
         detail = f"database_url has options, or a password whose special characters are not encoded: {_HINT}"
         raise Invalid("store", "database-url", detail)
-    secret = unquote(parts.password or "") if password is None else password
-    user = unquote(parts.username)
-    return ServerLocation(server, host, port or _PORTS[server], user, database, Secret(secret), ca_cert_file)
+    if not host or not parts.username or not database or "/" in database:
+        raise Invalid("store", "database-url", f"database_url lacks a host, user or database: {_HINT}")
+    password = Secret(unquote(parts.password or ""))
+    return ServerLocation(server, host, port or _PORTS[server], unquote(parts.username), database, password)
 
 
 def is_there(path: Path) -> bool:

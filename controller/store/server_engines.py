@@ -10,30 +10,25 @@ transaction in which nothing happens, such as one of a process that stands still
 that no other process waits for it.
 """
 
-import importlib.util
 import ssl
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 
-from controller.store.location import Server, ServerLocation
-from reconcile.errors import Invalid, Unavailable
-
-# Names of the drivers and of the extras that bring them.
-_DRIVERS = MappingProxyType(
-    {Server.POSTGRESQL: ("psycopg", "postgresql"), Server.MYSQL: ("pymysql", "mysql")}
-)
+from controller.store.location import Server, ServerLocation, require_driver
+from reconcile.errors import ErrorCode, Invalid, Unavailable
 
 _OLDEST = MappingProxyType({"PostgreSQL": (13, 0), "MySQL": (8, 0), "MariaDB": (10, 6)})
 """The oldest version of each server whose locks and limits are as they are used here."""
 
 _CONNECT_WITHIN = 5
 _STATEMENT_WITHIN = 30
-LOCK_WITHIN = 10
+LOCK_WITHIN = 15
 _SILENT_AT_MOST = 10
 """Seconds that a transaction may do nothing, and that a network may."""
 
@@ -45,7 +40,6 @@ _TURN = 6_015_437_402_113_874_221
 
 _TURN_NAME = "docker-cache-%s"
 """The name of MySQL's lock, which is one of the server, with that of the database."""
-
 
 _IDLE_AT_MOST = 60
 """Seconds that a connection to MySQL may do nothing: MySQL has no such limit for a transaction."""
@@ -64,39 +58,28 @@ _POOL: dict[str, Any] = {
 class _Limits:
     """Seconds that a statement, and a wait for a lock, may take."""
 
-    statement: int = _STATEMENT_WITHIN
-    lock: int = LOCK_WITHIN
+    statement: int
+    lock: int
+
+    @property
+    def answer(self) -> int:
+        """Seconds for an answer of a server that keeps to these limits."""
+        return self.statement + self.lock + _SILENT_AT_MOST
 
 
 def open_engines(location: ServerLocation) -> tuple[Engine, Engine, Engine]:
     """Make the engines that read, write and migrate; nothing is connected.
 
     Raises:
-        Invalid: `no-driver` or `database-ca-cert-file`.
+        Invalid: `no-driver`.
     """
     require_driver(location.server)
     make = _postgresql if location.server is Server.POSTGRESQL else _mysql
     return (
-        make(location, _Limits(), is_reading=True),
-        make(location, _Limits(), is_reading=False),
+        make(location, _Limits(_STATEMENT_WITHIN, LOCK_WITHIN), is_reading=True),
+        make(location, _Limits(_STATEMENT_WITHIN, LOCK_WITHIN), is_reading=False),
         make(location, _Limits(MIGRATE_WITHIN, MIGRATE_WITHIN), is_reading=False),
     )
-
-
-def require_driver(server: Server) -> None:
-    """Refuse a server whose driver is not installed.
-
-    Raises:
-        Invalid: `no-driver`.
-    """
-    package, extra = _DRIVERS[server]
-    if importlib.util.find_spec(package) is None:
-        raise Invalid(
-            "store",
-            "no-driver",
-            f"database_url names a {server} server, and its driver {package} is not installed: "
-            f"install diego-docker-cache[{extra}]",
-        )
 
 
 @contextmanager
@@ -122,13 +105,20 @@ def turn(connection: Connection, within: int) -> Iterator[None]:
 def _mysql_lock(connection: Connection, name: str, within: int) -> Iterator[None]:
     if connection.scalar(text("SELECT GET_LOCK(:name, :within)"), {"name": name, "within": within}) != 1:
         raise Unavailable("store", "busy", f"another process has been writing for {within} s")
-    is_released = False
     try:
         yield
-        is_released = connection.scalar(text("SELECT RELEASE_LOCK(:name)"), {"name": name}) == 1
     finally:
-        if not is_released:
-            connection.invalidate()  # it would keep the lock in the pool
+        _release_mysql_lock(connection, name)
+
+
+def _release_mysql_lock(connection: Connection, name: str) -> None:
+    if connection.invalidated:  # the server has released it
+        return
+    is_released = False
+    with suppress(DBAPIError):
+        is_released = connection.scalar(text("SELECT RELEASE_LOCK(:name)"), {"name": name}) == 1
+    if not is_released:
+        connection.invalidate()  # it would keep the lock in the pool
 
 
 def check_server(connection: Connection) -> None:
@@ -156,6 +146,8 @@ def _is_mariadb(dialect: Any) -> bool:
 
 
 def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> Engine:
+    from controller.store.postgresql_connection import BoundedConnection  # noqa: PLC0415 - may not be installed
+
     tls = {"sslmode": "prefer"}
     if location.ca_cert_file is not None:
         tls = {"sslmode": "verify-full", "sslrootcert": str(location.ca_cert_file)}
@@ -175,23 +167,27 @@ def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) 
         isolation_level="REPEATABLE READ" if is_reading else "READ COMMITTED",
         **_POOL,
     )
-    settings = (
+    settings = [
         f"SET statement_timeout = '{limits.statement}s'",
         f"SET lock_timeout = '{limits.lock}s'",
         f"SET idle_in_transaction_session_timeout = '{_SILENT_AT_MOST}s'",
-        f"SET default_transaction_read_only = {'on' if is_reading else 'off'}",
         # What is committed outlives a power failure; a stricter setting stays.
         (
             "SELECT set_config('synchronous_commit', 'on', false) "
             "WHERE current_setting('synchronous_commit') = 'off'"
         ),
-    )
+    ]
+    if is_reading:
+        settings.append("SET default_transaction_read_only = on")
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, _arguments: object, named: dict[str, Any]) -> object:
+        connection = BoundedConnection.connect(**named, password=location.read_password() or None)
+        connection.answer_within = limits.answer
         for statement in settings:
             connection.execute(statement)
         connection.commit()
+        return connection
 
     return engine
 
@@ -202,17 +198,21 @@ def _mysql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> En
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": _CONNECT_WITHIN,
-            "read_timeout": limits.statement + limits.lock + _SILENT_AT_MOST,
+            "read_timeout": limits.answer,
             "write_timeout": _SILENT_AT_MOST,
-            "ssl": _tls(location),
         },
         isolation_level="REPEATABLE READ" if is_reading else "READ COMMITTED",
         **_POOL,
     )
 
+    @event.listens_for(engine, "do_connect")
+    def login(_dialect: object, _record: object, _arguments: object, named: dict[str, Any]) -> None:
+        named["password"] = location.read_password()
+        named["ssl"] = _tls(location)
+
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: object) -> None:
-        settings = {
+        settings: dict[str, object] = {
             "sql_mode": "'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'",  # nothing is cut
             "innodb_lock_wait_timeout": limits.lock,
             "lock_wait_timeout": limits.lock,
@@ -233,7 +233,6 @@ def _url(driver: str, location: ServerLocation) -> URL:
     return URL.create(
         driver,
         username=location.user,
-        password=location.password.value or None,
         host=location.host,
         port=location.port,
         database=location.database,
@@ -241,11 +240,13 @@ def _url(driver: str, location: ServerLocation) -> URL:
 
 
 def _tls(location: ServerLocation) -> ssl.SSLContext | None:
-    """Make the context of a connection to MySQL, which is verified or in the clear."""
+    """Make the context of a verified connection to MySQL; without one TLS is used where the server has it."""
     if location.ca_cert_file is None:
         return None
     try:
-        return ssl.create_default_context(cafile=str(location.ca_cert_file))
+        context = ssl.create_default_context(cafile=str(location.ca_cert_file))
     except (OSError, ssl.SSLError) as error:
         detail = f"database_ca_cert_file {location.ca_cert_file} holds no CA certificates in PEM"
-        raise Invalid("store", "database-ca-cert-file", detail) from error
+        raise Unavailable("store", ErrorCode.UNREADABLE_FILE, detail) from error
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # private authorities may lack key identifiers
+    return context

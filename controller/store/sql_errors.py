@@ -103,7 +103,8 @@ def _postgresql_error(error: BaseException, name: str) -> DockerCacheError:
     code = getattr(error, "sqlstate", None)
     text = one_line(str(error))
     if code is None:
-        is_lost = type(error).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
+        kinds = {each.__name__ for each in type(error).__mro__}
+        is_lost = not kinds.isdisjoint({"OperationalError", "InterfaceError"})
         kind = Unavailable if is_lost else Invalid
         return kind("store", "connection" if is_lost else type(error).__name__, f"{name}: {text}")
     for known, advice in _POSTGRESQL.items():

@@ -14,14 +14,13 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
     MetaData,
     Table,
     UniqueConstraint,
     false,
 )
 
-from controller.store.column_types import MYSQL_TABLE, exact, long_text
+from controller.store.column_types import MYSQL_TABLE, exact, long_text, payload
 
 GUID_LENGTH = 36
 DIGEST_LENGTH = 135  # "sha512:" and 128 digits
@@ -189,7 +188,7 @@ migrations = Table(
     Column("process_guid", exact(KEY_LENGTH), primary_key=True),
     Column("cache_guid", exact(GUID_LENGTH), nullable=False),
     Column("phase", exact(16), nullable=False),
-    Column("original", LargeBinary(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: True}),
+    Column("original", payload(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: True}),
     Column("rounds", Integer, nullable=False),
     Column("run_id", exact(KEY_LENGTH), nullable=False),
     Column("started_at", Double, nullable=False),
@@ -206,7 +205,7 @@ migrations = Table(
     Column("drain_sent_at", Double, nullable=False, server_default="0"),
     Column("routed_at", Double, nullable=False, server_default="0"),
     Column("synced_by", Double, nullable=False, server_default="0"),
-    Column("way_back", LargeBinary(PAYLOAD_LENGTH), info={IS_SEALED: True}),
+    Column("way_back", payload(PAYLOAD_LENGTH), info={IS_SEALED: True}),
     Column("renews_login", Boolean, nullable=False, server_default=false()),
     **MYSQL_TABLE,
 )
@@ -219,7 +218,7 @@ original_sources = Table(
     Column("cache_guid", exact(GUID_LENGTH), nullable=False),
     Column("rootfs", long_text(), nullable=False),
     Column("needs_credentials", Boolean, nullable=False),
-    Column("credentials", LargeBinary(PAYLOAD_LENGTH), info={IS_SEALED: True}),  # none without a journal key
+    Column("credentials", payload(PAYLOAD_LENGTH), info={IS_SEALED: True}),  # none without a journal key
     **MYSQL_TABLE,
 )
 
@@ -258,7 +257,7 @@ circuit_breakers = Table(
     Column("number", Integer, primary_key=True),
     Column("organization", exact(KEY_LENGTH), nullable=False),
     Column("image", exact(GUID_LENGTH), nullable=False),
-    Column("causes", LargeBinary(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: False}),  # JSON
+    Column("causes", payload(PAYLOAD_LENGTH), nullable=False, info={IS_SEALED: False}),  # JSON
     Column("opened_at", Double),
     Column("last_failure", long_text(), nullable=False),
     UniqueConstraint("organization", "image"),

@@ -23,6 +23,8 @@ def test_a_new_store_may_begin_paused(write: Write, values: dict[str, Any]) -> N
     assert load_config(write(values | {"start_paused": True})).start_paused
 
 
+SERVER = "postgresql://docker_cache@db.example/store"
+
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key": ({"bbs_adress": "x"}, "bbs_adress: unknown key"),
     "a missing key": ({"bbs_address": None}, "bbs_address: "),
@@ -34,7 +36,12 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         'sync_interval: write a duration with its unit, such as "30s"',
     ),
     "a duration of nothing": ({"sync_interval": "0s"}, "sync_interval: "),
-    "another database": ({"database_url": "mysql://x"}, "database_url: only SQLite is supported"),
+    "another database": ({"database_url": "oracle://x"}, "database_url: write sqlite:/// and the absolute"),
+    "a database in memory": (
+        {"database_url": "sqlite://"},
+        "database_url: write sqlite:/// and the absolute",
+    ),
+    "a server without a journal key": ({"database_url": SERVER}, "journal_key_file: a database on a server"),
     "an unknown mode": ({"cache": "some"}, "cache: "),
     "a pattern that can match nothing": ({"deny_images": ["busybox"]}, "'busybox' matches nothing"),
     "an address read as Docker Hub": (
@@ -64,6 +71,47 @@ def test_a_wrong_value_is_refused_with_its_key(
         load_config(write(values | change))
 
     assert expected in str(refused.value)
+
+
+class TestDatabaseServer:
+    @pytest.fixture
+    def on_server(self, values: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+        for name in ("key", "password"):
+            (tmp_path / name).write_text("x\n")
+        return values | {"database_url": SERVER, "journal_key_file": str(tmp_path / "key")}
+
+    @pytest.mark.parametrize("driver", ["postgresql", "postgres", "mysql", "mariadb"])
+    def test_each_kind_is_one(self, write: Write, on_server: dict[str, Any], driver: str) -> None:
+        config = load_config(write(on_server | {"database_url": f"{driver}://u@db.example/store"}))
+
+        assert config.has_database_server
+
+    def test_one_that_is_not_verified_is_warned_of(self, write: Write, on_server: dict[str, Any]) -> None:
+        assert "database_ca_cert_file" in "".join(load_config(write(on_server)).warnings)
+
+    def test_a_password_in_the_url_is_warned_of_and_not_shown(
+        self, write: Write, on_server: dict[str, Any]
+    ) -> None:
+        config = load_config(write(on_server | {"database_url": "mysql://u:hunter2@db.example/store"}))
+
+        assert "it has a password" in "".join(config.warnings)
+        assert "hunter2" not in repr(config) + "".join(config.warnings)
+
+    def test_two_passwords_are_refused(self, write: Write, on_server: dict[str, Any], tmp_path: Path) -> None:
+        twice = {
+            "database_url": "mysql://u:hunter2@db.example/store",
+            "database_password_file": str(tmp_path / "password"),
+        }
+        with pytest.raises(ConfigError, match="it has a password, and") as refused:
+            load_config(write(on_server | twice))
+        assert "hunter2" not in f"{refused.value}{refused.value.__cause__}"
+
+    def test_keys_of_a_server_beside_a_file_are_warned_of(
+        self, write: Write, values: dict[str, Any], on_server: dict[str, Any], tmp_path: Path
+    ) -> None:
+        config = load_config(write(values | {"database_password_file": str(tmp_path / "password")}))
+
+        assert "database_password_file: only a database on a server" in "".join(config.warnings)
 
 
 class TestFormerRegistries:

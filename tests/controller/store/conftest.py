@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from controller.store import opening
 from controller.store.database import Database, database_at, database_on
 from controller.store.location import Location, location_from_url
 from controller.store.opening import Store
@@ -32,13 +33,46 @@ def kept_url(request: pytest.FixtureRequest, tmp_path: Path, worker_id: str) -> 
     return empty_database(request.param, worker_id)
 
 
+class ServerDatabases:
+    """The connections of all tests of a worker, which keep what they have compiled."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        self._open: dict[str, Database] = {}
+
+    def empty(self, kind: str) -> Database:
+        """Give an empty database of one kind."""
+        location = location_from_url(empty_database(kind, self._worker)).server
+        if location is None:
+            raise AssertionError(f"{kind} is on a server")
+        if kind not in self._open:
+            self._open[kind] = database_on(location)
+        return self._open[kind]
+
+    def close(self) -> None:
+        for database in self._open.values():
+            database.close()
+
+
+@pytest.fixture(scope="session")
+def server_databases(worker_id: str) -> Iterator[ServerDatabases]:
+    databases = ServerDatabases(worker_id)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture(params=["memory", "file", *ON_SERVERS])
-async def store(request: pytest.FixtureRequest, url: str, worker_id: str) -> AsyncIterator[Store]:
-    chosen = {"memory": "sqlite://", "file": url}.get(request.param, "")
-    if not chosen:
-        chosen = await asyncio.to_thread(empty_database, request.param, worker_id)
-    async with open_store(chosen, journal_key=Fernet.generate_key(), run_id="run-1") as opened:
-        yield opened
+async def store(
+    request: pytest.FixtureRequest, url: str, server_databases: ServerDatabases
+) -> AsyncIterator[Store]:
+    key = Fernet.generate_key()
+    if request.param in {"memory", "file"}:
+        chosen = "sqlite://" if request.param == "memory" else url
+        async with open_store(chosen, journal_key=key, run_id="run-1") as opened:
+            yield opened
+    else:
+        database = await asyncio.to_thread(server_databases.empty, request.param)
+        yield await opening.open_store(database, journal_key=key)
 
 
 @pytest.fixture(params=["file", *ON_SERVERS])

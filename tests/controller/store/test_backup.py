@@ -30,7 +30,7 @@ from reconcile.store_markers import StoreId
 from reconcile.trust import Reader, TrustDomain
 from tests.controller.store.samples import digest, image, lrp_record, migration
 from tests.controller.store.test_schema import upgrade
-from tests.stores import open_store
+from tests.stores import at, open_store
 
 KEY = Fernet.generate_key()
 REGISTRY = "registry.internal:5000"
@@ -431,7 +431,7 @@ def test_a_lost_database_gets_its_id_back_with_its_backup(database: Path, backup
 
     assert str(UUID(made)) == made
     assert made == store_id_of(database)
-    assert find_store_id(f"sqlite:///{database}") == frozenset([made])
+    assert at(find_store_id, f"sqlite:///{database}") == frozenset([made])
 
 
 def test_a_database_that_is_replaced_leaves_its_id_to_the_backup(database: Path, backup: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from controller.store import jobs
 from controller.store.database import database_in_memory
 from controller.store.opening import Store
-from controller.store.proofs import MOST_PROOFS, find, list_sources
+from controller.store.proofs import find, list_sources
 from controller.store.schema_upgrade import migrate
 from reconcile.copying_ports import TargetState
 from reconcile.lrps import AppGuid, Credentials, Secret
@@ -168,15 +168,22 @@ async def test_all_sources_of_a_copy_are_listed_the_first_one_first(store: Store
     assert found == {CONTENT: (SOURCE.repository, "evil.example/a", f"{HOST}/b")}
 
 
-async def test_one_tenant_cannot_fill_the_store_with_proofs(store: Store) -> None:
+@pytest.fixture
+def most_proofs(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Spare the databases hundreds of proofs."""
+    monkeypatch.setattr("controller.store.proofs.MOST_PROOFS", 20)
+    return 20
+
+
+async def test_one_tenant_cannot_fill_the_store_with_proofs(store: Store, most_proofs: int) -> None:
     await cached(store, PUBLIC)
-    for number in range(MOST_PROOFS + 20):
+    for number in range(most_proofs + 20):
         proof = ContentProof(CONTENT, ALICE, f"{HOST}/repository-{number}", 6.0)
         await store.content_proofs.save_proof(proof)
 
     sources = (await store.records.list_sources([CONTENT]))[CONTENT]
 
-    assert len(sources) == MOST_PROOFS
+    assert len(sources) == most_proofs
     assert await standing(store, MALLORY) is Standing.PROVEN, "what is public stays so"
 
 
@@ -192,17 +199,17 @@ async def test_what_an_index_leads_to_is_remembered_for_the_platform_that_was_ch
     assert await proofs.find_in_index(digest(1)) is None
 
 
-async def test_one_tenant_cannot_fill_the_store_with_indexes(store: Store) -> None:
+async def test_one_tenant_cannot_fill_the_store_with_indexes(store: Store, most_proofs: int) -> None:
     made, proofs = await cached(store, PUBLIC), store.content_proofs
-    for number in range(MOST_PROOFS + 5):
+    for number in range(most_proofs + 5):
         await proofs.save_index(digest(1000 + number), CONTENT)
 
-    known = [await proofs.find_in_index(digest(1000 + number)) for number in range(MOST_PROOFS + 5)]
+    known = [await proofs.find_in_index(digest(1000 + number)) for number in range(most_proofs + 5)]
 
-    assert 0 < known.count(CONTENT) <= MOST_PROOFS
+    assert 0 < known.count(CONTENT) <= most_proofs
     assert known[-1] == CONTENT
     await store.records.drop_image(made.cache_guid)
-    assert await proofs.find_in_index(digest(1000 + MOST_PROOFS + 4)) is None
+    assert await proofs.find_in_index(digest(1000 + most_proofs + 4)) is None
 
 
 @pytest.mark.parametrize("pinned", [CONTENT, digest(1), digest(70)], ids=["image", "index", "other index"])

@@ -14,7 +14,7 @@ import pytest
 from controller.store.inspection import check_database, check_schema
 from controller.store.lock import find_holder, hold_lock
 from reconcile.errors import Conflict, Invalid
-from tests.stores import open_store
+from tests.stores import at, open_store
 
 HOLD = """
 import sys
@@ -52,8 +52,8 @@ async def test_a_second_process_is_told_who_holds_the_store(url: str, tmp_path: 
         assert caught.value.code == "store-in-use"
         assert f"process {holder.pid} since 20" in caught.value.detail
 
-        await asyncio.to_thread(check_database, url)
-        await asyncio.to_thread(check_schema, url)
+        await asyncio.to_thread(at, check_database, url)
+        await asyncio.to_thread(at, check_schema, url)
 
 
 @pytest.mark.usefixtures("servers")

@@ -8,13 +8,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from controller.store.connections import open_snapshot
 from controller.store.database import database_at
 from controller.store.inspection import check_database, check_schema
 from reconcile.errors import Invalid, Unavailable
 from tests.controller.store.samples import binding, digest, job, lrp_record
-from tests.stores import open_store
+from tests.stores import at, open_store
+
+KEY = Fernet.generate_key()
 
 NOBODY = 65534
 
@@ -22,7 +25,7 @@ NOBODY = 65534
 async def refusal(url: str) -> Invalid:
     """Let both the check and the opening refuse a URL, for the same reason."""
     with pytest.raises(Invalid) as checked:
-        await asyncio.to_thread(check_database, url)
+        await asyncio.to_thread(at, check_database, url)
     with pytest.raises(Invalid) as opened:
         async with open_store(url, journal_key=None, run_id="r"):
             pass
@@ -107,7 +110,7 @@ async def test_a_path_that_may_not_be_looked_at_is_refused_to_readers(as_ordinar
     url = f"sqlite:///{as_ordinary_user}/hidden/store.db"
     for check in (check_database, check_schema):
         with pytest.raises(Invalid) as caught:
-            await asyncio.to_thread(check, url)
+            await asyncio.to_thread(at, check, url)
         assert caught.value.code == "database-path"
 
 
@@ -116,15 +119,15 @@ async def test_an_odd_path_is_taken_as_it_is(tmp_path: Path) -> None:
     async with open_store(url, journal_key=None, run_id="r") as store:
         await store.records.save_lrp(lrp_record())
 
-    await asyncio.to_thread(check_schema, url)
+    await asyncio.to_thread(at, check_schema, url)
     assert (tmp_path / "a b/store#1.db").exists()
 
 
-async def test_records_outlive_the_store(url: str) -> None:
-    async with open_store(url, journal_key=None, run_id="r") as store:
+async def test_records_outlive_the_store(kept_url: str) -> None:
+    async with open_store(kept_url, journal_key=KEY, run_id="r") as store:
         await store.records.add_job(job(), binding())
 
-    async with open_store(url, journal_key=None, run_id="r") as store:
+    async with open_store(kept_url, journal_key=KEY, run_id="r") as store:
         assert (job(),) == await store.records.list_open_jobs()
 
 
@@ -145,9 +148,9 @@ async def test_a_command_reads_while_the_daemon_writes_and_cannot_write(url: str
 
 async def test_reading_creates_nothing(url: str, tmp_path: Path) -> None:
     for missing in (url, "sqlite://"):
-        await asyncio.to_thread(check_database, missing)
+        await asyncio.to_thread(at, check_database, missing)
         with pytest.raises(Invalid) as caught:
-            await asyncio.to_thread(check_schema, missing)
+            await asyncio.to_thread(at, check_schema, missing)
         assert caught.value.code == "database-missing"
 
     assert modes_below(tmp_path) == {}
@@ -179,15 +182,15 @@ async def test_a_database_that_a_killed_process_left_in_a_write_is_completed_by_
     killed_store: str,
 ) -> None:
     """A process that turns WAL on in a new file and is killed leaves a journal, which readers cannot roll back."""
-    await asyncio.to_thread(check_database, killed_store)
+    await asyncio.to_thread(at, check_database, killed_store)
     with pytest.raises(Unavailable) as caught:
-        await asyncio.to_thread(check_schema, killed_store)
+        await asyncio.to_thread(at, check_schema, killed_store)
     async with open_store(killed_store, journal_key=None, run_id="r") as store:
         await store.records.save_lrp(lrp_record())
 
     assert caught.value.code == "SQLITE_READONLY_ROLLBACK"
     assert caught.value.detail.endswith("by a process that was killed: start the daemon")
-    await asyncio.to_thread(check_schema, killed_store)
+    await asyncio.to_thread(at, check_schema, killed_store)
 
 
 def test_commits_are_synced_and_keys_enforced(made_store: None, tmp_path: Path) -> None:
@@ -232,8 +235,8 @@ def test_a_database_that_another_program_locks_is_for_later(made_store: None, tm
     assert str(path) in caught.value.detail
 
 
-async def test_closing_waits_for_what_runs_and_refuses_what_comes_later(url: str) -> None:
-    async with open_store(url, journal_key=None, run_id="r") as store:
+async def test_closing_waits_for_what_runs_and_refuses_what_comes_later(kept_url: str) -> None:
+    async with open_store(kept_url, journal_key=KEY, run_id="r") as store:
         running = asyncio.ensure_future(store.records.reserve_guid(digest(9)))
         await asyncio.sleep(0)
     guid = await running
@@ -241,13 +244,13 @@ async def test_closing_waits_for_what_runs_and_refuses_what_comes_later(url: str
     with pytest.raises(Unavailable) as caught:
         await store.records.list_images()
     assert caught.value.code == "closed"
-    async with open_store(url, journal_key=None, run_id="r") as again:
+    async with open_store(kept_url, journal_key=KEY, run_id="r") as again:
         assert guid == await again.records.reserve_guid(digest(9))
 
 
-async def test_an_opening_that_is_cancelled_leaves_nothing_held(url: str) -> None:
+async def test_an_opening_that_is_cancelled_leaves_nothing_held(kept_url: str) -> None:
     async def open_for_ever() -> None:
-        async with open_store(url, journal_key=None, run_id="r"):
+        async with open_store(kept_url, journal_key=KEY, run_id="r"):
             await asyncio.Event().wait()
 
     for turns in range(4):
@@ -257,5 +260,5 @@ async def test_an_opening_that_is_cancelled_leaves_nothing_held(url: str) -> Non
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
 
-    async with open_store(url, journal_key=None, run_id="r") as store:
+    async with open_store(kept_url, journal_key=KEY, run_id="r") as store:
         assert await store.records.list_images() == ()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import Connection, insert
 
 from controller.store.database import Database, database_in_memory
@@ -20,6 +21,8 @@ from reconcile.references import CacheGuid, parse_image_reference
 from reconcile.trust import BlobHolder
 from tests.controller.store.samples import APP, SOURCE, binding, digest, image, job, lrp_record
 from tests.stores import open_store
+
+KEY = Fernet.generate_key()
 
 ONE, TWO = AppGuid("app-1"), AppGuid("app-2")
 BLOBS = (digest(50), digest(51))
@@ -62,8 +65,8 @@ class TestHolds:
         assert await operations.list_pins() == {ONE}
 
     async def test_many_are_held_and_released_at_once(self, operations: SqlOperations) -> None:
-        """More than a statement of SQLite has parameters."""
-        many = [AppGuid(f"app-{number}") for number in range(40_000)]
+        """More than one statement takes."""
+        many = [AppGuid(f"app-{number}") for number in range(2_000)]
         await operations.pin(many)
         assert len(await operations.list_pins()) == len(many)
 
@@ -338,12 +341,12 @@ class TestListJobs:
         assert [each.job_id for each in listed] == ["failed"]
 
 
-async def test_all_of_it_outlives_the_process(url: str) -> None:
-    async with open_store(url, journal_key=None, run_id="run-1") as store:
+async def test_all_of_it_outlives_the_process(kept_url: str) -> None:
+    async with open_store(kept_url, journal_key=KEY, run_id="run-1") as store:
         await store.operations.save_paused(is_paused=True)
         await store.operations.pin([APP])
         await store.operations.add_entry(entry(1))
-    async with open_store(url, journal_key=None, run_id="run-2") as store:
+    async with open_store(kept_url, journal_key=KEY, run_id="run-2") as store:
         assert await store.operations.find_paused() is True
         assert await store.operations.list_pins() == {APP}
         assert await store.operations.list_entries() == (entry(1),)

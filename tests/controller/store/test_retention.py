@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
+from controller.store import retention
 from controller.store.opening import Store
-from controller.store.retention import MOST_OF_APP
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -19,6 +21,13 @@ from reconcile.references import CacheGuid, parse_image_reference
 from tests.controller.store.samples import APP, binding, digest, image, job
 
 LRP = ProcessGuid("process-1")
+
+
+@pytest.fixture(autouse=True)
+def few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the databases hundreds of stagings in each test."""
+    monkeypatch.setattr(retention, "MOST_OF_APP", 20)
+    monkeypatch.setattr(retention, "_SLACK", 4)
 
 
 def job_of(n: int, *, state: JobState = JobState.FAILED, at: float = 100.0) -> CacheJob:
@@ -51,13 +60,13 @@ async def kept(store: Store, count: int) -> list[int]:
 
 
 async def test_an_app_that_stages_ever_new_tags_leaves_a_bounded_number_of_records(store: Store) -> None:
-    count = 3 * MOST_OF_APP
+    count = 3 * retention.MOST_OF_APP
     for n in range(count):
         await stage(store, n)
 
     left, jobs = await kept(store, count), await store.records.count_jobs()
 
-    assert len(left) <= MOST_OF_APP + 20
+    assert len(left) <= retention.MOST_OF_APP + retention._SLACK
     assert left == list(range(count - len(left), count))
     assert jobs == {"failed": len(left)}
 
@@ -68,7 +77,7 @@ async def test_what_is_being_copied_and_what_an_lrp_has_are_no_surplus(store: St
     own = replace(binding_of(1), requester=requester_of_lrp(LRP))
     await store.records.put_binding(own)
     await run_an_lrp(store)
-    for n in range(2, 2 * MOST_OF_APP):
+    for n in range(2, 2 * retention.MOST_OF_APP):
         await stage(store, n)
 
     assert await store.records.find_binding(own.requester) == own
@@ -80,7 +89,7 @@ async def test_what_is_being_copied_and_what_an_lrp_has_are_no_surplus(store: St
 async def test_one_apps_surplus_leaves_other_apps_alone(store: Store) -> None:
     await store.records.add_job(job_of(0, state=JobState.QUEUED), binding_of(0, app="app-2"))
     await store.records.save_job(job_of(0))
-    for n in range(1, 2 * MOST_OF_APP):
+    for n in range(1, 2 * retention.MOST_OF_APP):
         await stage(store, n)
 
     assert (await kept(store, 1)) == [0]
@@ -88,7 +97,7 @@ async def test_one_apps_surplus_leaves_other_apps_alone(store: Store) -> None:
 
 async def test_repairs_are_no_apps_surplus(store: Store) -> None:
     """A registry that has lost everything has a repair for each copy."""
-    count = 2 * MOST_OF_APP
+    count = 2 * retention.MOST_OF_APP
     for n in range(count):
         repair = replace(
             binding_of(n), app_guid=AppGuid(""), requester=requester_of_repair(CacheGuid(f"guid-{n}"))

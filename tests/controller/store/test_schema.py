@@ -27,7 +27,7 @@ from reconcile.errors import Invalid
 from reconcile.migrations import Goal, Phase, Strategy
 from reconcile.reasons import Reason
 from tests.controller.store.samples import migration
-from tests.stores import open_store
+from tests.stores import at, open_store
 
 
 def schema(connection: Connection) -> set[str]:
@@ -147,7 +147,7 @@ def upgrade(connection: Connection, revision: str) -> None:
 async def refusal(url: str) -> Invalid:
     """Let both the check and the opening refuse a database, in the same words."""
     with pytest.raises(Invalid) as checked:
-        await asyncio.to_thread(check_database, url)
+        await asyncio.to_thread(at, check_database, url)
     with pytest.raises(Invalid) as opened:
         async with open_store(url, journal_key=None, run_id="r"):
             pass
@@ -157,7 +157,7 @@ async def refusal(url: str) -> Invalid:
 
 async def refusal_to_read(url: str) -> Invalid:
     with pytest.raises(Invalid) as caught:
-        await asyncio.to_thread(check_schema, url)
+        await asyncio.to_thread(at, check_schema, url)
     return caught.value
 
 

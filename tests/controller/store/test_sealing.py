@@ -93,17 +93,17 @@ async def test_what_no_key_opens_is_counted_and_kept(url: str, database: Path) -
 
 
 async def test_more_rows_than_one_transaction_takes_are_all_sealed_anew(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    kept_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("controller.store.sealing._BATCH", 3)
     names = [ProcessGuid(f"process-{n}") for n in range(9)]
-    async with open_store(url, journal_key=keys(OLD), run_id="r") as store:
+    async with open_store(kept_url, journal_key=keys(OLD), run_id="r") as store:
         for name in names:
             await store.original_sources.save_original_source(replace(PRIVATE, process_guid=name))
 
-    async with open_store(url, journal_key=keys(NEW, OLD), run_id="r") as store:
+    async with open_store(kept_url, journal_key=keys(NEW, OLD), run_id="r") as store:
         assert await store.sealing.seal_anew() == SealedAnew(values=9, renewed=9)
-    async with open_store(url, journal_key=keys(NEW), run_id="r") as store:
+    async with open_store(kept_url, journal_key=keys(NEW), run_id="r") as store:
         found = await store.original_sources.list_original_sources(names)
         assert {each.credentials for each in found.values()} == {PRIVATE.credentials}
 

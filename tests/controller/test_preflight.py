@@ -226,6 +226,8 @@ def test_a_database_that_is_still_empty_is_fine(settings: Settings, tmp_path: Pa
 def docker(settings: Settings, tmp_path: Path, servers: None) -> Iterator[Path]:
     path = tmp_path / "d.sock"
     settings |= {"engine": "docker", "docker_socket": f"unix://{path}"}
+    for key in [each for each in settings if each.startswith("locket_")]:
+        del settings[key]  # with a SQLite file, there is a warning of it
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         yield path

@@ -481,6 +481,7 @@ async def open_environment(
                     {"address": source.address, "plain_http": True, "allowed_networks": ["127.0.0.1/32"]}
                 ],
                 "admin_address": f"127.0.0.1:{free_port()}",
+                "uuid": "cache-0",
                 "admin_ca_cert_file": str(certificates.ca),
                 "admin_server_cert_file": str(certificates.server.certificate),
                 "admin_server_key_file": str(certificates.server.key),

@@ -167,6 +167,7 @@ async def test_a_missing_table_ends_the_server(scene: Scene) -> None:
     assert await status_of(stub.Lock(request_of("one"))) in {
         "UNKNOWN sql-unrecoverable",
         "UNAVAILABLE Socket closed",
+        "UNAVAILABLE Cancelling all calls",
     }
     assert not server.is_running
 

@@ -250,7 +250,8 @@ class InstancesLife:
         """Judge the end of a process."""
         count_passes(self._scene, daemon, self.passes)
         self.look()
-        if status == FAILED and self._is_database_away():
-            self._scene.happened["instances that ended without a database"] += 1
+        was_working = bool(daemon.named("daemon.started"))
+        if status == FAILED and not was_working and self._is_database_away():
+            self._scene.happened["take-overs that ended without a database"] += 1
         elif status not in {0, -9, LOST_LOCK, *BEFORE_START}:
             self._scene.invariants.violate(f"{machine.name} ended with {status}", daemon.text[-1500:])

@@ -175,13 +175,12 @@ def _start(kind: str, directory: Path) -> RunningServer:
     run = directory.parent
     environment = {**os.environ, "RUN": str(run), "DIRECTORY": str(directory), "ALIVE": str(run / _ALIVE)}
     guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "guard", *command],
+        as_nobody("sh", "-c", _GUARD, "guard", *command),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        **as_nobody(),
     )
     guard.returncode = 0  # nobody waits for it
     server = RunningServer(kind, port, str(authority.certificate))
@@ -286,11 +285,15 @@ def _require(program: str) -> str:
 
 
 def _run(*command: str) -> None:
-    made = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", **as_nobody())
+    made = subprocess.run(as_nobody(*command), check=False, capture_output=True, text=True, cwd="/")
     if made.returncode:
         raise AssertionError(f"{command[0]}: {made.stdout}{made.stderr}")
 
 
-def as_nobody() -> dict[str, Any]:
-    """Give the arguments with which a process runs as nobody, where this one runs as root."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+def as_nobody(*command: str) -> list[str]:
+    """Give the command that runs another one as nobody, where this process runs as root.
+
+    A process that is to change its user cannot be made with vfork, and gRPC's handlers may hang in a fork.
+    """
+    change = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    return [*(change if os.geteuid() == 0 else ()), *command]

@@ -59,7 +59,7 @@ class OwnServer:
             subprocess.run(["chown", "-R", "nobody:nogroup", self._directory], check=True)
         command = prepare_postgresql(self._directory, self.port, certificate)
         settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        self._command = ["sh", "-c", _GUARD, "guard", *command, *settings]
+        self._command = as_nobody("sh", "-c", _GUARD, "guard", *command, *settings)
 
     async def start(self) -> None:
         """Start it, and wait until it takes connections."""
@@ -75,7 +75,6 @@ class OwnServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                **as_nobody(),
             )
         end = time.monotonic() + START_WITHIN
         while True:

@@ -166,6 +166,7 @@ async def open_instances(
     *,
     ttl: int = LOCK_TTL,
     retry_interval: float = LOCK_RETRY,
+    in_locket: bool = True,
 ) -> AsyncIterator[Instances]:
     """Prepare instances on one database, and start none yet.
 
@@ -173,8 +174,9 @@ async def open_instances(
         env: What they have in common.
         database_url: Of a server on loopback.
         count: How many.
-        ttl: Seconds for which Locket keeps the lock.
+        ttl: Seconds for which the lock is kept.
         retry_interval: Seconds between two renewals of it.
+        in_locket: Whether the lock is in Locket; otherwise it is in the database.
     """
     before, _, database = database_url.rpartition("/")
     server, _, port = before.rpartition(":")
@@ -191,16 +193,19 @@ async def open_instances(
             directory.mkdir()
             own = {
                 "uuid": name,
+                "lock_ttl": f"{ttl}s",
+                "lock_retry_interval": f"{retry_interval}s",
                 "bbs_address": f"https://{to_bbs.address}",
                 "database_url": f"{server}:{to_database.address.rpartition(':')[2]}/{database}",
                 "admin_address": f"127.0.0.1:{free_port()}",
-                "locket_address": to_locket.address,
-                "locket_ca_cert_file": str(env.certificates.ca),
-                "locket_client_cert_file": str(env.certificates.client.certificate),
-                "locket_client_key_file": str(env.certificates.client.key),
-                "lock_ttl": f"{ttl}s",
-                "lock_retry_interval": f"{retry_interval}s",
             }
+            if in_locket:
+                own |= {
+                    "locket_address": to_locket.address,
+                    "locket_ca_cert_file": str(env.certificates.ca),
+                    "locket_client_cert_file": str(env.certificates.client.certificate),
+                    "locket_client_key_file": str(env.certificates.client.key),
+                }
             its_env = replace(env, directory=directory, settings=env.settings | own, _daemons=[])
             instance = Instance(name, address, its_env, to_bbs, to_locket, to_database)
             stack.push_async_callback(instance.close)

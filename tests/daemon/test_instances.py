@@ -11,7 +11,7 @@ import pytest
 from controller.store.leadership_tables import terms
 from controller.store.tables import metadata
 from tests import databases
-from tests.daemon.environment import PATIENCE, Environment, open_environment, until
+from tests.daemon.environment import PATIENCE, DaemonProcess, Environment, open_environment, until
 from tests.daemon.instances import LOST_LOCK, Instance, Instances, open_instances
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.simulators import images
@@ -22,7 +22,9 @@ from tests.simulators.registry.faults import Fault as RegistryFault
 from tests.simulators.registry.faults import Meanwhile
 
 SAMPLE = images.image([images.layer(1000, n) for n in range(2)])
+OTHER = images.image([images.layer(1000, 9)])
 REMOVE = "/v1/desired_lrp/remove"
+COPYING = "copying"
 PHASES = ("prepared", "bridging", "bridged", "removing", "removed", "starting", "removing-bridge")
 """Of a replacement, in their order."""
 SOME_PHASES = ("prepared", "bridged", "removed", "starting", "removing-bridge")
@@ -77,10 +79,11 @@ async def instances(env: Environment, count: int, worker_id: str) -> AsyncIterat
         yield opened
 
 
-async def stand_by(instance: Instance) -> None:
-    """Start an instance, and wait until it runs as a standby."""
+async def stand_by(instance: Instance) -> DaemonProcess:
+    """Start an instance, wait until it runs as a standby, and give the process."""
     daemon = await instance.start()
     await daemon.logged("leadership.lock-is-held")
+    return daemon
 
 
 @asynccontextmanager
@@ -179,8 +182,16 @@ def query(instances: Instances, *statements: str) -> list[tuple[object, ...]]:
 
 
 async def killed_in(instances: Instances, phase: str, name: str) -> tuple[App, Instance]:
-    """Push an app, and kill whoever migrates it in a phase of that; give the app and the instance."""
+    """Push an app, and kill whoever works for it, in a phase of that; give the app and the instance."""
     env = instances.env
+    if phase == COPYING:
+        repository = f"team/{COPYING}"
+        with held_source(env, repository) as asked:
+            app = await push(env, name, repository, OTHER)
+            await until(asked.is_set)
+            killed = await instances.active()
+            await killed.kill()
+        return app, killed
     if phase == "prepared":
         with held_when_prepared(instances) as asked:
             app = await push(env, name)
@@ -209,8 +220,8 @@ async def killed_in(instances: Instances, phase: str, name: str) -> tuple[App, I
     ("count", "phases"),
     [
         (2, SOME_PHASES),
-        pytest.param(2, PHASES, marks=pytest.mark.long),
-        pytest.param(3, PHASES, marks=pytest.mark.long),
+        pytest.param(2, (COPYING, *PHASES), marks=pytest.mark.long),
+        pytest.param(3, (COPYING, *PHASES), marks=pytest.mark.long),
     ],
     ids=["two", "two-each-phase", "three-each-phase"],
 )
@@ -226,6 +237,31 @@ async def test_whichever_phase_the_active_one_is_killed_in_another_one_goes_on(
             await moved(env, app)
             assert taker.daemon.named("daemon.became-active")
             await stand_by(killed)
+    assert {row[0] for row in query(instances, "SELECT state FROM jobs")} == {"cached"}
+
+
+async def test_without_locket_the_row_in_the_database_says_who_is_active(
+    env: Environment, worker_id: str
+) -> None:
+    url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
+    async with open_instances(env, url, 2, in_locket=False) as instances, watched(env):
+        first, second = instances.all
+        killed = await first.start()
+        await killed.logged("daemon.started")
+        taker = await stand_by(second)
+        web = await push(env, "web")
+        env.cell.start_gate.clear()
+        await killed.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+        await first.kill()
+        await taker.logged("daemon.became-active", term=2)
+        again = await stand_by(first)
+
+        second.hold()
+        second.to_database.cut()
+        assert await taker.ended() == LOST_LOCK
+        await again.logged("daemon.became-active", term=3)
+        env.cell.start_gate.set()
+        await moved(env, web)
 
 
 @pytest.mark.slow
@@ -317,7 +353,7 @@ async def test_a_database_that_was_away_costs_no_job_and_no_instance(
     daemon = active.daemon
     async with watched(env):
         with held_source(env, "team/other") as asked:
-            other = await push(env, "other", "team/other", images.image([images.layer(1000, 9)]))
+            other = await push(env, "other", "team/other", OTHER)
             web = await push(env, "web")
             env.cell.start_gate.clear()
             await daemon.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")

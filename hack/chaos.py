@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.daemon.chaos import ALL_FAULTS, FaultName, Settings, run_round
+from tests.daemon.chaos import ALL_FAULTS, SHARED_FAULTS, Database, FaultName, Settings, run_round
 
 ROUND = 60.0
 """Seconds of trouble in one round."""
@@ -22,15 +22,21 @@ ROUND = 60.0
 NO_FAULT = "none"
 
 
-def chosen_faults(names: list[str]) -> frozenset[FaultName]:
-    """Give the faults of these names, and all when there are no names."""
-    return frozenset(FaultName(name) for name in names or ALL_FAULTS if name != NO_FAULT)
+def chosen_faults(names: list[str], database: Database) -> frozenset[FaultName]:
+    """Give the faults of these names, and all that there are for a database when there are no names."""
+    possible = ALL_FAULTS if database is Database.SQLITE else SHARED_FAULTS
+    return frozenset(FaultName(name) for name in names or possible if name != NO_FAULT)
 
 
 async def run(arguments: argparse.Namespace) -> int:
     """Run rounds until the time is up, and give the exit status."""
     seed, keep = arguments.seed, arguments.keep
-    settings = Settings(operators=arguments.operators, faults=chosen_faults(arguments.fault))
+    settings = Settings(
+        instances=arguments.instances,
+        database=Database(arguments.database),
+        operators=arguments.operators,
+        faults=chosen_faults(arguments.fault, Database(arguments.database)),
+    )
     end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
         directory = Path(tempfile.mkdtemp(prefix="chaos-")) if keep is None else keep / f"seed-{seed}"
@@ -75,7 +81,20 @@ def main() -> None:
         help="what is lost or changed meanwhile, all of it by default; may be given several times: "
         f"{', '.join(FaultName)}, or {NO_FAULT}",
     )
+    parser.add_argument("--instances", type=int, default=1, help="how many daemons there are")
+    parser.add_argument(
+        "--database",
+        choices=[*Database],
+        default=Database.SQLITE,
+        help="what they keep their store in; several instances need a server, and a lock in Locket",
+    )
     arguments = parser.parse_args()
+    if arguments.instances < 1 or (arguments.instances > 1 and arguments.database == Database.SQLITE):
+        parser.error("--instances: several need --database postgresql")
+    if impossible := chosen_faults(arguments.fault, arguments.database) - (
+        ALL_FAULTS if arguments.database == Database.SQLITE else SHARED_FAULTS
+    ):
+        parser.error(f"--fault: not with --database {arguments.database}: {', '.join(sorted(impossible))}")
     if arguments.minutes <= 0:
         parser.error("--minutes must be more than 0")
     try:

@@ -171,17 +171,16 @@ def _start(kind: str, directory: Path) -> RunningServer:
     if os.geteuid() == 0:
         subprocess.run(["chown", "-R", "nobody:nogroup", directory], check=True)
     port = free_port()
-    command = (_postgresql if kind == "postgresql" else _mariadb)(directory, port, certificate)
+    command = (prepare_postgresql if kind == "postgresql" else _mariadb)(directory, port, certificate)
     run = directory.parent
     environment = {**os.environ, "RUN": str(run), "DIRECTORY": str(directory), "ALIVE": str(run / _ALIVE)}
     guard = subprocess.Popen(
-        ["sh", "-c", _GUARD, "guard", *command],
+        as_nobody("sh", "-c", _GUARD, "guard", *command),
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        **_as_nobody(),
     )
     guard.returncode = 0  # nobody waits for it
     server = RunningServer(kind, port, str(authority.certificate))
@@ -201,7 +200,8 @@ def _start(kind: str, directory: Path) -> RunningServer:
     return server
 
 
-def _postgresql(directory: Path, port: int, certificate: Pair) -> Sequence[str]:
+def prepare_postgresql(directory: Path, port: int, certificate: Pair) -> Sequence[str]:
+    """Make an empty PostgreSQL server's files, and give the command that starts it."""
     programs = max(_POSTGRESQL_PACKAGES.glob("*/bin"), default=_POSTGRESQL_PACKAGES)
     data = directory / "data"
     language = ("--encoding=UTF8", "--locale=C", "--locale-provider=icu", "--icu-locale=en-US")
@@ -285,11 +285,15 @@ def _require(program: str) -> str:
 
 
 def _run(*command: str) -> None:
-    made = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", **_as_nobody())
+    made = subprocess.run(as_nobody(*command), check=False, capture_output=True, text=True, cwd="/")
     if made.returncode:
         raise AssertionError(f"{command[0]}: {made.stdout}{made.stderr}")
 
 
-def _as_nobody() -> dict[str, Any]:
-    """Give the arguments with which a process runs as nobody, where this one runs as root."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+def as_nobody(*command: str) -> list[str]:
+    """Give the command that runs another one as nobody, where this process runs as root.
+
+    A process that is to change its user cannot be made with vfork, and gRPC's handlers may hang in a fork.
+    """
+    change = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+    return [*(change if os.geteuid() == 0 else ()), *command]

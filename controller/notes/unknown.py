@@ -7,6 +7,7 @@ import structlog
 
 from controller.copy_uses import CopyUses
 from controller.process import Process
+from reconcile.errors import DockerCacheError
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid
 
@@ -36,7 +37,10 @@ class UnknownCopies:
     async def run(self) -> None:
         """Look forever."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except DockerCacheError as error:
+                log.info("failed-to-look-for-unknown-copies", error=str(error), retry_after_s=INTERVAL)
             await asyncio.sleep(INTERVAL)
 
     async def look(self) -> None:

@@ -73,7 +73,12 @@ class NoteWriter:
     async def run(self) -> None:
         """Write notes forever."""
         while True:
-            pause = await self._write_due()
+            try:
+                pause = await self._write_due()
+            except DockerCacheError as error:  # of the store
+                self._failures += 1
+                pause = _FAILED_PAUSE(self._failures)
+                log.info("failed-to-list-due-notes", error=str(error), retry_after_s=round(pause, 1))
             await asyncio.sleep(pause)
 
     async def _write_due(self) -> float:

@@ -23,10 +23,14 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Wait for an answer.
 
         Raises:
-            psycopg.OperationalError: It did not come in time, or the connection is lost.
+            psycopg.OperationalError: It did not come in time, the connection is lost, or the server says so.
         """
         try:
             return super().wait(gen, interval, self.answer_within if timeout is None else timeout)
         except psycopg.OperationalError as error:
+            if (
+                error.sqlstate is not None or self.closed
+            ):  # the server has answered, or the connection is lost
+                raise
             self.close()
             raise psycopg.OperationalError(f"no answer within {self.answer_within:.0f} s: {error}") from error

@@ -27,24 +27,6 @@ class Pair:
     key: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """All that a test of mutual TLS needs.
-
-    Attributes:
-        ca: The authority that the server and its good clients trust.
-        foreign_ca: An authority that nobody trusts; it signed `foreign_client`.
-    """
-
-    ca: Path
-    server: Pair
-    client: Pair
-    expired_server: Pair
-    expired_client: Pair
-    foreign_ca: Path
-    foreign_client: Pair
-
-
 class Authority:
     """A certificate authority whose certificates are written into one directory.
 
@@ -151,12 +133,33 @@ class Authority:
         ).add_extension(issuer, critical=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """All that a test of mutual TLS needs.
+
+    Attributes:
+        authority: Signs what is not here.
+        ca: That of the authority, which the server and its good clients trust.
+        foreign_ca: An authority that nobody trusts; it signed `foreign_client`.
+    """
+
+    authority: Authority
+    ca: Path
+    server: Pair
+    client: Pair
+    expired_server: Pair
+    expired_client: Pair
+    foreign_ca: Path
+    foreign_client: Pair
+
+
 def make_certificates(directory: Path, *names: str) -> Certificates:
     """Write a full set of certificates; the server's are for loopback and the further names."""
     authority = Authority(directory)
     foreign = Authority(directory, "foreign-ca")
     server_names = dict.fromkeys((*LOOPBACK_NAMES, *names))
     return Certificates(
+        authority=authority,
         ca=authority.certificate,
         server=authority.server(*server_names),
         client=authority.client("diego-docker-cache"),

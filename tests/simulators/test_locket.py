@@ -159,6 +159,24 @@ async def test_a_late_call_takes_effect_when_its_caller_has_gone(scene: Scene) -
             await asyncio.sleep(0.01)
 
 
+async def test_what_a_server_that_stops_still_answers_has_its_effect(scene: Scene) -> None:
+    server = scene.servers[0]
+    stub = await scene.stub_of(server)
+    server.faults.order(Fault.HANG)
+    hanging = asyncio.create_task(status_of(stub.Lock(request_of("hanging"))))
+    while not server.calls:  # noqa: ASYNC110 - the simulator has no event for it
+        await asyncio.sleep(0.01)
+
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0)
+    server.lock(request_of("one"))  # as for a call that had come in before
+
+    assert scene.state.rows["k"].owner == "one"
+    await asyncio.gather(stopping, hanging)
+    server.lock(request_of("two"))
+    assert scene.state.rows["k"].index == 1
+
+
 async def test_a_missing_table_ends_the_server(scene: Scene) -> None:
     server = scene.servers[0]
     server.faults.order(Fault.UNRECOVERABLE)
@@ -167,6 +185,7 @@ async def test_a_missing_table_ends_the_server(scene: Scene) -> None:
     assert await status_of(stub.Lock(request_of("one"))) in {
         "UNKNOWN sql-unrecoverable",
         "UNAVAILABLE Socket closed",
+        "UNAVAILABLE Cancelling all calls",
     }
     assert not server.is_running
 

@@ -31,6 +31,7 @@ class World:
     deleted: list[CacheGuid] = field(default_factory=list)
     problems: dict[CacheGuid, DockerCacheError] = field(default_factory=dict)
     attempts: int = 0
+    store_problem: DockerCacheError | None = None
 
     def clock(self) -> float:
         return EPOCH + asyncio.get_running_loop().time()
@@ -50,6 +51,7 @@ class World:
     async def list_due(
         self, *, made_before: float, noted_before: float, now: float, limit: int
     ) -> tuple[tuple[CachedImage, bool], ...]:
+        self.look()
         due = [
             each
             for each in self.images
@@ -64,7 +66,12 @@ class World:
         self.noted[cache_guid] = at
         return True
 
+    def look(self) -> None:
+        if self.store_problem is not None:
+            raise self.store_problem
+
     async def list_images(self) -> tuple[CachedImage, ...]:
+        self.look()
         return tuple(self.images)
 
 
@@ -140,6 +147,18 @@ async def test_a_registry_that_does_not_answer_is_asked_ever_more_seldom() -> No
 
 
 @pytest.mark.looptime
+async def test_notes_are_written_when_the_database_is_back() -> None:
+    world = World(store_problem=Unavailable("store", "connection", "connection refused"))
+    world.add(GUIDS[0])
+    writing = asyncio.create_task(run_for(world, AFTER + 600.0))
+    await asyncio.sleep(AFTER)
+    world.store_problem = None
+    await writing
+
+    assert world.written == [GUIDS[0]]
+
+
+@pytest.mark.looptime
 async def test_the_note_of_a_copy_that_was_deleted_meanwhile_is_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -175,3 +194,20 @@ async def test_unknown_copies_are_counted_until_they_are_known() -> None:
     world.images.append(replace(world.images[0], cache_guid=GUIDS[0]))
     await unknown.look()
     assert counted() == 0
+
+
+@pytest.mark.looptime
+async def test_unknown_copies_are_looked_for_when_the_database_is_back() -> None:
+    world, uses = World(), CopyUses()
+    process = Process("r", clock=world.clock)
+    uses.put(ProcessGuid("p-1"), GUIDS[0])
+    world.store_problem = Unavailable("store", "connection", "connection refused")
+    looking = asyncio.create_task(UnknownCopies(uses, world, process).run())
+    await asyncio.sleep(1.0)
+
+    world.store_problem = None
+    await asyncio.sleep(60.0)
+
+    assert process.metrics.registry.get_sample_value("docker_cache_unknown_copies") == 1
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)

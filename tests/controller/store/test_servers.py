@@ -351,6 +351,17 @@ def test_what_breaks_in_a_transaction_is_for_later_and_leaves_nothing(
     database.transact(lambda connection: connection.execute(insert(settings), {"name": "n", "value": "1"}))
 
 
+def test_why_postgresql_ends_a_connection_is_told(worker_id: str) -> None:
+    ending = text("SELECT pg_terminate_backend(pg_backend_pid())")
+    with (
+        closing(database_on(located(empty_database("postgresql", worker_id)))) as database,
+        pytest.raises(Unavailable) as raised,
+    ):
+        database.read_now(lambda connection: connection.scalar(ending))
+
+    assert (raised.value.code, "no answer" in raised.value.detail) == ("57P01", False)
+
+
 def test_a_process_that_stands_still_in_a_transaction_keeps_nobody_waiting(
     connect: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.environment import PATIENCE, DaemonProcess
@@ -30,6 +30,38 @@ REASONS = frozenset(
 
 def _has_listed(line: Mapping[str, Any]) -> bool:
     return line.get("message") == "docker-cache.watcher.listed-bbs"
+
+
+class Life(Protocol):
+    """What a run does with its daemons.
+
+    Attributes:
+        passes: How many passes of the daemons ended with which of the reasons that are counted.
+        figures: What else there is to say in the end; empty for nothing.
+    """
+
+    passes: Counter[str]
+
+    @property
+    def figures(self) -> str: ...
+
+    async def start(self) -> None:
+        """Start them."""
+
+    async def wait_until_up(self) -> None:
+        """Wait until a daemon works."""
+
+    async def kill(self) -> None:
+        """Kill a daemon around a phase of a migration, and start another one."""
+
+    async def reload(self) -> None:
+        """Let the daemons read the config that is written now."""
+
+    async def mend(self) -> None:
+        """Let daemons run, and reach what only they need."""
+
+    async def end(self) -> list[str]:
+        """End the daemons, and say what was wrong."""
 
 
 class DaemonLife:
@@ -80,7 +112,7 @@ class DaemonLife:
         scene.downtime.is_daemon_up = False
         scene.downtime.note_kill()
         await daemon.kill()
-        self.count(daemon)
+        count_passes(scene, daemon, self.passes)
         if chance.random() < 0.3:
             await asyncio.sleep(chance.uniform(0.0, 2.0))
         await self.start()
@@ -113,16 +145,35 @@ class DaemonLife:
             scene.downtime.note_kill()
             self._starting = asyncio.create_task(wait_until_up())
 
-    def count(self, daemon: DaemonProcess) -> None:
-        """Count what the passes of a daemon came to."""
-        bridged = set[str]()
-        for line in daemon.named("daemon.failed-to-reload-config"):
-            self._scene.invariants.violate(f"a config was refused: {line['data']['error']}", "")
-        for line in daemon.named("reconciler.reconciled"):
-            guid, reason = line["data"]["process-guid"], str(line["data"]["reason"])
-            if reason in REASONS:
-                self.passes[reason] += 1
-            if reason == "bridging":
-                bridged.add(guid)
-            if reason == "migrated" and guid not in bridged:
-                self.passes["migrated while they started"] += 1
+    async def mend(self) -> None:
+        """Start a daemon if none was ever started."""
+        if self._scene.daemon is None:
+            await self.start()
+
+    async def end(self) -> list[str]:
+        """End the daemon with SIGTERM, and say what was wrong with that."""
+        daemon = self._scene.daemon
+        assert daemon is not None
+        count_passes(self._scene, daemon, self.passes)
+        status = await daemon.stop()
+        return [f"the daemon ended with {status}"] if status else []
+
+    @property
+    def figures(self) -> str:
+        """Nothing: nobody takes over."""
+        return ""
+
+
+def count_passes(scene: Scene, daemon: DaemonProcess, passes: Counter[str]) -> None:
+    """Count what the passes of a daemon came to."""
+    bridged = set[str]()
+    for line in daemon.named("daemon.failed-to-reload-config"):
+        scene.invariants.violate(f"a config was refused: {line['data']['error']}", "")
+    for line in daemon.named("reconciler.reconciled"):
+        guid, reason = line["data"]["process-guid"], str(line["data"]["reason"])
+        if reason in REASONS:
+            passes[reason] += 1
+        if reason == "bridging":
+            bridged.add(guid)
+        if reason == "migrated" and guid not in bridged:
+            passes["migrated while they started"] += 1

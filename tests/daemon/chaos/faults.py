@@ -5,14 +5,25 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from tests.daemon.chaos.daemon_life import DaemonLife
+from tests.daemon.chaos.daemon_life import DaemonLife, Life
 from tests.daemon.chaos.database import DatabaseRestored
+from tests.daemon.chaos.instance_faults import (
+    DatabaseAway,
+    InstanceEnded,
+    InstanceFrozen,
+    LocketAnswersLost,
+    LocketCutOff,
+    LocketDown,
+)
+from tests.daemon.chaos.instances_life import InstancesLife
 from tests.daemon.chaos.losses import CopiesDeleted, ImagesLost, LayersDeleted
 from tests.daemon.chaos.password import PasswordChanged
 from tests.daemon.chaos.private_registry import RegistryFull, RegistryReplaced
 from tests.daemon.chaos.scene import Scene
+
+L = TypeVar("L")
 
 
 class FaultName(StrEnum):
@@ -32,9 +43,35 @@ class FaultName(StrEnum):
     """The private registry takes nothing more for a while."""
     DATABASE_RESTORED = "database-restored"
     """The database is restored from an older backup."""
+    INSTANCE_FROZEN = "instance-frozen"
+    """A daemon stands still, and goes on."""
+    INSTANCE_ENDED = "instance-ended"
+    """A daemon is ended with SIGTERM."""
+    LOCKET_DOWN = "locket-down"
+    """Servers of Locket are gone for a while."""
+    LOCKET_ANSWERS_LOST = "locket-answers-lost"
+    """Locket does what it is asked for, or not, and does not say so."""
+    LOCKET_CUT_OFF = "locket-cut-off"
+    """One machine does not reach Locket for a while."""
+    DATABASE_AWAY = "database-away"
+    """The server of the database is gone for a while."""
 
 
-ALL_FAULTS = frozenset(FaultName)
+INSTANCE_FAULTS = frozenset(
+    {
+        FaultName.INSTANCE_FROZEN,
+        FaultName.INSTANCE_ENDED,
+        FaultName.LOCKET_DOWN,
+        FaultName.LOCKET_ANSWERS_LOST,
+        FaultName.LOCKET_CUT_OFF,
+        FaultName.DATABASE_AWAY,
+    }
+)
+"""Those that need several instances."""
+ALL_FAULTS = frozenset(FaultName) - INSTANCE_FAULTS
+"""Those of one instance."""
+SHARED_FAULTS = frozenset(FaultName) - {FaultName.DATABASE_RESTORED}
+"""Those of several instances: no command of theirs restores a database on a server."""
 
 
 class Fault(Protocol):
@@ -62,12 +99,21 @@ class Surroundings:
 
     Attributes:
         life: The daemon's.
+        only_life: That of a daemon without others; None where there are others.
+        instances: The life of several; None where there is one.
         opened: Closes what they open at the end of the run.
     """
 
     scene: Scene
-    life: DaemonLife
+    life: Life
+    only_life: DaemonLife | None
+    instances: InstancesLife | None
     opened: ExitStack
+
+
+def _known(life: L | None) -> L:
+    assert life is not None, "a fault that this number of instances does not have"
+    return life
 
 
 _KINDS: Mapping[FaultName, Callable[[Surroundings, random.Random], Fault]] = {
@@ -79,7 +125,19 @@ _KINDS: Mapping[FaultName, Callable[[Surroundings, random.Random], Fault]] = {
         here.scene, chance, here.life, here.opened
     ),
     FaultName.REGISTRY_FULL: lambda here, chance: RegistryFull(here.scene, chance),
-    FaultName.DATABASE_RESTORED: lambda here, chance: DatabaseRestored(here.scene, chance, here.life),
+    FaultName.DATABASE_RESTORED: lambda here, chance: DatabaseRestored(
+        here.scene, chance, _known(here.only_life)
+    ),
+    FaultName.INSTANCE_FROZEN: lambda here, chance: InstanceFrozen(
+        here.scene, chance, _known(here.instances)
+    ),
+    FaultName.INSTANCE_ENDED: lambda here, chance: InstanceEnded(here.scene, chance, _known(here.instances)),
+    FaultName.LOCKET_DOWN: lambda here, chance: LocketDown(here.scene, chance, _known(here.instances)),
+    FaultName.LOCKET_ANSWERS_LOST: lambda here, chance: LocketAnswersLost(
+        here.scene, chance, _known(here.instances)
+    ),
+    FaultName.LOCKET_CUT_OFF: lambda here, chance: LocketCutOff(here.scene, chance, _known(here.instances)),
+    FaultName.DATABASE_AWAY: lambda here, chance: DatabaseAway(here.scene, chance, _known(here.instances)),
 }
 
 

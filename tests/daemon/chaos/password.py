@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 
-from tests.daemon.chaos.daemon_life import DaemonLife
+from tests.daemon.chaos.daemon_life import Life
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.environment import Environment
 from tests.simulators.registry import BasicLogin
@@ -39,7 +39,7 @@ class PasswordChanged:
 
     pause = 15.0
 
-    def __init__(self, scene: Scene, chance: random.Random, life: DaemonLife) -> None:
+    def __init__(self, scene: Scene, chance: random.Random, life: Life) -> None:
         self._scene, self._chance, self._life = scene, chance, life
         self._number = 0
         self._users = want_logins(scene.env)

@@ -5,7 +5,7 @@ import json
 import random
 from contextlib import ExitStack
 
-from tests.daemon.chaos.daemon_life import DaemonLife
+from tests.daemon.chaos.daemon_life import Life
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.environment import Registry, simulate_registry
 from tests.simulators.registry import Fault, Refuse
@@ -61,7 +61,7 @@ class RegistryReplaced:
 
     pause = 30.0
 
-    def __init__(self, scene: Scene, chance: random.Random, life: DaemonLife, opened: ExitStack) -> None:
+    def __init__(self, scene: Scene, chance: random.Random, life: Life, opened: ExitStack) -> None:
         self._scene, self._chance, self._life, self._opened = scene, chance, life, opened
         self._former: list[Registry] = []
 

@@ -10,6 +10,7 @@ class Report:
 
     Attributes:
         told: The violations with what was done before them.
+        figures: What else there is to say; empty for nothing.
         longest: The longest time that an app was down, and how long it could have been.
     """
 
@@ -19,8 +20,11 @@ class Report:
     violations: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     longest: tuple[float, float] = (0.0, 0.0)
+    figures: str = ""
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(self.happened.items()))
         down = "down for {:.1f} s of {:.1f} s at most".format(*self.longest)
+        if self.figures:
+            down += f"; {self.figures}"
         return f"seed {self.seed}, {self.seconds:.0f} s: {counts}; {down}; {len(self.violations)} violations"

@@ -12,17 +12,19 @@ from pathlib import Path
 from tests.daemon.chaos.claims import Claims
 from tests.daemon.chaos.cold_starts import ColdStarts
 from tests.daemon.chaos.cuts import Cuts
-from tests.daemon.chaos.daemon_life import DaemonLife
+from tests.daemon.chaos.daemon_life import DaemonLife, Life
 from tests.daemon.chaos.disturbances import Disturbances
 from tests.daemon.chaos.faults import Surroundings, make_faults
+from tests.daemon.chaos.instances_life import InstancesLife
 from tests.daemon.chaos.operators import Operators
 from tests.daemon.chaos.owners import Owners
 from tests.daemon.chaos.report import Report
 from tests.daemon.chaos.scene import Scene
-from tests.daemon.chaos.settings import Settings
+from tests.daemon.chaos.settings import Database, Settings
 from tests.daemon.chaos.timing import (
     BRIDGE_TIMEOUT,
     COMMUNICATION_TIMEOUT,
+    INSTANCE_KILLS,
     LIMITS,
     PACES,
     PATIENCE,
@@ -61,29 +63,41 @@ class Chaos:
             self._invariants, source=env.source.address, cache=env.cache.address, patience=PATIENCE
         )
         self._scene = scene = Scene(env, self._chance, self._invariants, self._downtime)
-        self._daemon = DaemonLife(scene)
+        self._instances = (
+            None if settings.database is Database.SQLITE else InstancesLife(scene, seed, settings.instances)
+        )
+        only_life = DaemonLife(scene)
+        self._daemon: Life = self._instances or only_life
         self._owners = Owners(scene, settings.apps)
         self._disturbances = Disturbances(scene)
         self._cuts = Cuts(scene, self._owners.restart)
         self._operators = Operators(scene)
-        self._cold_starts = ColdStarts(scene) if settings.faults else None
+        self._cold_starts = ColdStarts(scene) if settings.losses else None
         self._claims = Claims(scene, self._cold_starts)
-        self._faults = make_faults(Surroundings(scene, self._daemon, opened), seed, settings.faults)
+        surroundings = Surroundings(
+            scene, self._daemon, None if self._instances else only_life, self._instances, opened
+        )
+        self._faults = make_faults(surroundings, seed, settings.faults)
         self._downtime.has_source = lambda app: app.package.text not in scene.lost_images
 
     async def run(self, seconds: float) -> Report:
         """Push some apps, let all go wrong for a while, and wait for rest."""
+        async with self._instances or contextlib.nullcontext():
+            return await self._run(seconds)
+
+    async def _run(self, seconds: float) -> Report:
         begun, scene = time.monotonic(), self._scene
         await asyncio.gather(*(self._owners.push() for _ in range(self._settings.apps)))
         with self._invariants.watching(), self._downtime.watching():
             await self._daemon.start()
-            if self._faults:
+            if self._settings.losses or self._instances is not None:
                 await self._reach_copies()
             scene.end = time.monotonic() + seconds
             async with asyncio.TaskGroup() as group:
                 pace = PACES[self._seed % len(PACES)]
-                rarer = RARER_CUTS if self._faults else 1.0
-                group.create_task(self._repeat(self._daemon.kill, pace.kills))
+                rarer = RARER_CUTS if self._settings.losses else 1.0
+                kills = pace.kills if self._instances is None else INSTANCE_KILLS
+                group.create_task(self._repeat(self._daemon.kill, kills))
                 group.create_task(self._repeat(self._disturb, pace.disturbances))
                 group.create_task(self._repeat(self._owners.start_one, 1.2))
                 group.create_task(self._repeat(self._cuts.cut_off_cache, pace.cache_cuts * rarer))
@@ -96,20 +110,18 @@ class Chaos:
         return await self._end(begun)
 
     async def _end(self, begun: float) -> Report:
-        """Stop the daemon, and sum up."""
+        """Stop the daemons, and sum up."""
         scene = self._scene
-        assert scene.daemon is not None
-        self._daemon.count(scene.daemon)
-        status = await scene.daemon.stop()
+        ends = await self._daemon.end()
         happened = scene.happened | self._daemon.passes
         if self._cold_starts is not None:
             happened["starts tried on an empty cell"] = self._cold_starts.tries
         happened["bridges"] = len(self._invariants.bridges)
         happened["looks at all apps"] = self._invariants.looks
-        violations = self._invariants.violations + ([f"the daemon ended with {status}"] if status else [])
+        violations = self._invariants.violations + ends
         lasted = time.monotonic() - begun
         told, longest = self._invariants.told, self._downtime.longest
-        return Report(self._seed, lasted, happened, violations, told, longest)
+        return Report(self._seed, lasted, happened, violations, told, longest, self._daemon.figures)
 
     async def _repeat(
         self, act: Callable[[], Awaitable[None]], pause: float, chance: random.Random | None = None
@@ -143,13 +155,11 @@ class Chaos:
             each.fault.end()
         if not env.bbs.is_listening:
             await env.bbs.start_listening()
-        if self._scene.daemon is None:
-            await self._daemon.start()
-        assert self._scene.daemon is not None
+        await self._daemon.mend()
         await self._daemon.wait_until_up()
-        if self._settings.operators or self._settings.faults:
+        if self._settings.operators or self._settings.losses:
             await self._operators.resume()
-        if self._settings.faults and not await self._comes_to_rest():
+        if self._settings.losses and not await self._comes_to_rest():
             # A copy that failed because of a fault is tried again after minutes, unless an operator wants it.
             self._scene.happened["plans applied in the end"] += 1
             await self._operators.apply_all()
@@ -196,22 +206,22 @@ class Chaos:
 
 async def run_round(seed: int, seconds: float, directory: Path, settings: Settings) -> Report:
     """Run one seed in an environment of its own."""
-    versions, has_faults = list(Version), bool(settings.faults)
+    versions, has_losses = list(Version), bool(settings.losses)
     with ExitStack() as opened:
         async with open_environment(
             directory,
             version=versions[seed % len(versions)],
-            faulty_source=has_faults,
-            faulty_cache=has_faults,
+            faulty_source=has_losses,
+            faulty_cache=has_losses,
             start_delay=START_DELAYS[1],
-            pulls=has_faults,
+            pulls=has_losses,
             cells=3,
             sync_interval=ROUND,
             converge_interval=ROUND,
             limits=LIMITS,
         ) as env:
             _hurry(env)
-            if has_faults:
+            if has_losses:
                 env.settings |= WATCHING
             report = await Chaos(env, opened, seed, settings).run(seconds)
             if report.violations:

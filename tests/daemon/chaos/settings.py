@@ -1,8 +1,16 @@
 """What a chaos run is asked for, besides its seed."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from tests.daemon.chaos.faults import FaultName
+from tests.daemon.chaos.faults import INSTANCE_FAULTS, FaultName
+
+
+class Database(StrEnum):
+    """A kind of database."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,10 +19,19 @@ class Settings:
 
     Attributes:
         apps: How many apps there are in the beginning.
+        instances: How many daemons there are.
+        database: What they keep their store in; on a server they share it, and a lock in Locket.
         operators: Whether operators call the daemon meanwhile.
-        faults: What is lost and changed around the daemon; with any of them cells pull for real.
+        faults: What is lost and changed around the daemon; with any of `losses` cells pull for real.
     """
 
     apps: int = 10
+    instances: int = 1
+    database: Database = Database.SQLITE
     operators: bool = False
     faults: frozenset[FaultName] = frozenset()
+
+    @property
+    def losses(self) -> frozenset[FaultName]:
+        """The faults that take away and change what a daemon answers for."""
+        return self.faults - INSTANCE_FAULTS

@@ -67,6 +67,8 @@ class Pace:
     source_cuts: float
 
 
+INSTANCE_KILLS = 10.0
+"""The longest pause between kills of several instances: a lock must run out after most of them."""
 REACHED_WITHIN = 30.0
 """Seconds in which most apps reach their copies, when nothing goes wrong."""
 RARER_CUTS = 3.0

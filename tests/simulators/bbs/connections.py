@@ -60,6 +60,12 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=READ_SIZE)
         self._is_head = False
 
+    @property
+    def client(self) -> str:
+        """The DNS name in the client's certificate; empty where it has none."""
+        certificate = self.writer.get_extra_info("peercert") or {}
+        return next((name for kind, name in certificate.get("subjectAltName", ()) if kind == "DNS"), "")
+
     async def next_call(self) -> Call | None:
         """Read a request; None if the client has gone, or speaks no HTTP."""
         try:

@@ -43,6 +43,7 @@ class Bbs:
         faults: Faults of calls, to be ordered by a test.
         callers: Told the path and the body of each call that is answered to a client.
         failed_callers: The same of each call that a fault meets.
+        named_callers: Told the name in the client's certificate, and the path, before a call has its effect.
         streams: The open event streams.
         requests: Calls so far, by path.
         requests_from: Calls so far, by the address that they came from.
@@ -65,6 +66,7 @@ class Bbs:
         self.faults = Faults()
         self.callers: list[Callable[[str, bytes], None]] = []
         self.failed_callers: list[Callable[[str, bytes], None]] = []
+        self.named_callers: list[Callable[[str, str], None]] = []
         self.streams: list[Stream] = []
         self.requests: Counter[str] = Counter()
         self.requests_from: Counter[str] = Counter()
@@ -209,7 +211,7 @@ class Bbs:
         if call.path in STREAMS and call.method == "POST":
             return await self._stream(connection, call, opens=fault is not Fault.DROP_AFTER)
         self.state.slow_stops.clear()  # those of convergence and of calls in process: nobody waits for them
-        answer = self._handled(call)
+        answer = self._handled(connection.client, call)
         await self._wait_for_stops()
         if fault is Fault.DROP_AFTER:
             return False
@@ -228,7 +230,9 @@ class Bbs:
                 with contextlib.suppress(RepError):
                     stop.cell.stop_lrp(stop.key, stop.instance_guid)
 
-    def _handled(self, call: Call) -> Answer:
+    def _handled(self, client: str, call: Call) -> Answer:
+        for caller in self.named_callers:
+            caller(client, call.path)
         known = call.path in endpoints.ENDPOINTS or call.path in STREAMS
         if known and call.method != "POST":
             return text_answer(405, "Method Not Allowed", ("Allow", "POST"))

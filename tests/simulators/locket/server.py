@@ -107,19 +107,22 @@ class Locket:
 
     async def stop(self) -> None:
         """Refuse new connections, let running calls end, and be gone."""
-        await self._stop(STOP_WITHIN)
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(STOP_WITHIN)  # what it answers meanwhile has its effect
+        self._end_timers()
 
     async def kill(self) -> None:
         """Be gone at once, with all connections."""
-        await self._stop(None)
-
-    async def _stop(self, grace: float | None) -> None:
         server, self._server = self._server, None
+        self._end_timers()
+        if server is not None:
+            await server.stop(None)
+
+    def _end_timers(self) -> None:
         burglar, self._burglar = self._burglar, None
         if burglar is not None:
             self.state.stop_server(burglar)
-        if server is not None:
-            await server.stop(grace)
 
     def end(self) -> None:
         """Be gone, without a wait for it."""

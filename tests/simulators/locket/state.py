@@ -112,10 +112,12 @@ class State:
 
     Attributes:
         expired: The rows that have expired, in order.
+        observers: Told of each row that is written, and of each key with None that its owner gives up.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.expired: list[Row] = []
+        self.observers: list[Callable[[str, Row | None], None]] = []
         self._clock = clock
         self._rows: dict[str, Row] = {}
         self._burglars: list[Burglar] = []
@@ -169,6 +171,8 @@ class State:
         )
         self._rows[row.key] = row
         burglar.register(row, self._clock())
+        for observer in self.observers:
+            observer(row.key, row)
 
     def release(self, resource: Resource) -> None:
         """Give up a key; one that nobody has is no error.
@@ -183,6 +187,8 @@ class State:
         if row.owner != resource.owner:
             raise Refusal(Refused.LOCK_COLLISION)
         del self._rows[resource.key]
+        for observer in self.observers:
+            observer(resource.key, None)
 
     def fetch(self, key: str) -> Resource:
         """Show who has a key.

@@ -1,0 +1,117 @@
+"""Watches that only the instance that holds the lock in Locket changes the BBS, and only while its lease lasts.
+
+Each instance has a certificate of its own, by which the BBS knows who calls. When a lease ends is judged by when
+Locket has got its last renewal: an instance can only believe in less.
+"""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from reconcile.lease import LeaseTimes
+from tests.daemon.invariants import Invariants
+from tests.simulators.bbs import Bbs
+from tests.simulators.locket import Row, State
+
+LOCK = "diego-docker-cache"
+CHANGES = (
+    "/v1/domains/upsert",
+    "/v1/desired_lrp/",
+    "/v1/actual_lrps/retire",
+    "/v1/tasks/desire",
+    "/v1/tasks/cancel",
+    "/v1/tasks/resolving",
+    "/v1/tasks/delete",
+)
+"""How the paths of the calls begin that change something."""
+TICK = 0.05
+REMEMBERED = 40
+"""Ticks for which it counts how late they came: a busy machine lets what was sent lie."""
+
+
+class LockWatch:
+    """Who holds the lock, and until when at most.
+
+    Attributes:
+        owner: Of the lock; empty when it was given back, and before the first.
+        takeovers: How often it has gone to another owner.
+        changes: Calls that have changed something, by instance.
+        unjudged: How many of them may have lain too long on a busy machine for a judgement.
+    """
+
+    def __init__(
+        self,
+        invariants: Invariants,
+        state: State,
+        times: LeaseTimes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.owner = ""
+        self.takeovers = 0
+        self.changes = Counter[str]()
+        self.unjudged = 0
+        self._invariants, self._state, self._times, self._clock = invariants, state, times, clock
+        self._last_owner = ""
+        self._locked_at = 0.0
+        self._ticked_at = time.monotonic()
+        self._lags = deque[float](maxlen=REMEMBERED)
+        self._lately = deque[str](maxlen=8)
+
+    @contextmanager
+    def watching(self, bbs: Bbs) -> Iterator[None]:
+        """Watch for the length of a block."""
+        self._state.observers.append(self._see_lock)
+        bbs.named_callers.append(self._see_call)
+        ticking = asyncio.create_task(self._tick_forever())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            self._state.observers.remove(self._see_lock)
+            bbs.named_callers.remove(self._see_call)
+
+    def is_held_by(self, name: str) -> bool:
+        """Whether an instance holds the lock, as far as it has not run out."""
+        return self.owner.startswith(f"{name}-")
+
+    async def _tick_forever(self) -> None:
+        while True:
+            self._ticked_at = time.monotonic()
+            await asyncio.sleep(TICK)
+            self._lags.append(self._late())
+
+    def _late(self) -> float:
+        return max(0.0, time.monotonic() - self._ticked_at - TICK)
+
+    def _see_lock(self, key: str, row: Row | None) -> None:
+        if key != LOCK:
+            return
+        now = self._clock()
+        owner = "" if row is None else row.owner
+        if owner != self.owner:
+            self._lately.append(f"{now - self._locked_at:.2f} s later {owner or 'nobody'} has the lock")
+            self._invariants.note(f"the lock is with {owner or 'nobody'}")
+        if owner:
+            self.takeovers += owner != self._last_owner
+            self._last_owner, self._locked_at = owner, now
+        self.owner = owner
+
+    def _see_call(self, name: str, path: str) -> None:
+        """Judge a call by who made it, and when."""
+        if not path.startswith(CHANGES):
+            return
+        self.changes[name] += 1
+        lag = max((*self._lags, self._late()))
+        over = self._clock() - self._locked_at - self._times.length
+        allowed = self._times.margin / 2
+        problem = ""
+        if not self.is_held_by(name):
+            problem = f"{name} changes the BBS by {path} while {self.owner or 'nobody'} has the lock"
+        elif over > allowed:
+            problem = f"{name} changes the BBS by {path} {over:.2f} s after its lease has ended"
+        if problem and lag > allowed:
+            self.unjudged += 1
+        elif problem:
+            self._invariants.violate(problem, f"({lag:.2f} s late at most; {'; '.join(self._lately)})")

@@ -132,7 +132,8 @@ def location_from_url(
 
 def name_of(url: str) -> str:
     """Give a database URL without its login."""
-    return re.sub(r"//.*@", "//", url) if url.partition("://")[0] in _SERVERS else url
+    driver, separator, rest = url.partition("://")
+    return f"{driver}://{rest.rpartition('@')[2]}" if driver in _SERVERS and separator else url
 
 
 def require_driver(server: Server) -> None:

@@ -125,4 +125,4 @@ async def test_a_store_survives_being_killed_at_any_statement(url: str, tmp_path
             await check_acknowledged(store, lines)
             assert await store.journal.list_undecryptable() == ()
 
-    assert len(lines) > 20
+    assert len(lines) > 7, "something was saved before each end"

@@ -4,7 +4,7 @@ How a BBS behaves is tested with the whole process (`tests/daemon`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -226,6 +226,14 @@ class Scene:
         return keys
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what needs the database, whose thread may get no turn for a while."""
+    for _ in range(200):
+        if holds():
+            return
+        await asyncio.sleep(0.1)
+
+
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     async with open_store("sqlite://", journal_key=None, run_id="run-1") as opened:
@@ -257,6 +265,7 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
     task = asyncio.create_task(watcher.run())
     try:
         await asyncio.sleep(0.1)
+        await until(lambda: watcher.is_watching or bbs.problem is not None)
         yield Scene(bbs, store, watcher, queue, requests, event_cache, stops, mode, presence)
     finally:
         task.cancel()
@@ -383,6 +392,7 @@ class TestStreams:
         await scene.happens(BrokenEvent("desired_lrp_created", "cut off"))
         await asyncio.sleep(FIRST_REQUEST_PAUSE + 0.1)
 
+        await until(lambda: scene.bbs.listed == 2)
         assert scene.bbs.listed == 2
         assert await scene.queued() == [PROCESS]
 

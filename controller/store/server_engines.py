@@ -189,6 +189,17 @@ def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) 
         connection.commit()
         return connection
 
+    ping = engine.dialect.do_ping
+
+    def ping_in_time(dbapi_connection: Any) -> bool:
+        """Find a connection that is silent without the time that a statement may take."""
+        dbapi_connection.answer_within = _SILENT_AT_MOST
+        try:
+            return ping(dbapi_connection)
+        finally:
+            dbapi_connection.answer_within = limits.answer
+
+    engine.dialect.do_ping = ping_in_time  # type: ignore[method-assign] # SQLAlchemy has no event for it
     return engine
 
 

@@ -220,10 +220,9 @@ async def killed_in(instances: Instances, phase: str, name: str) -> tuple[App, I
     ("count", "phases"),
     [
         (2, SOME_PHASES),
-        pytest.param(2, (COPYING, *PHASES), marks=pytest.mark.long),
         pytest.param(3, (COPYING, *PHASES), marks=pytest.mark.long),
     ],
-    ids=["two", "two-each-phase", "three-each-phase"],
+    ids=["two", "three-in-each-phase"],
 )
 async def test_whichever_phase_the_active_one_is_killed_in_another_one_goes_on(
     env: Environment, instances: Instances, phases: Sequence[str]

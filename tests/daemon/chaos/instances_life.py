@@ -147,7 +147,7 @@ class InstancesLife:
         """Let all daemons read the config that is written now."""
         for machine in self.machines:
             machine.write_config()
-            if machine.daemon is not None and machine.is_running:
+            if machine.daemon is not None and not machine.daemon.is_over:  # also one that stands still
                 machine.part = Part.STARTING
                 machine.daemon.signal_reload()
         self.look()

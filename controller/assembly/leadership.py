@@ -18,9 +18,9 @@ from controller.locket.client import open_locket
 from controller.locket.connections import KeepAlive, LocketTls
 from controller.locket.lock import LocketLock
 from controller.process import Process
+from controller.store.database import database_on
 from controller.store.location import Location
 from controller.store.lock_row import LockRow
-from controller.store.opening import open_database
 from reconcile.errors import Conflict, LeaseLost
 from reconcile.lease import LeaseTimes
 
@@ -61,6 +61,10 @@ class Leadership:
         self.standing = Standing(
             note.instance_id, self.lease, lambda: None if election is None else election.holder
         )
+        if election is not None:
+            self.standing.heed(
+                lambda: f"it waits for the lock: {election.last_error}" if election.last_error else ""
+            )
 
     async def wait(self) -> None:
         """Return when this process is active; without a lock that is at once."""
@@ -162,7 +166,9 @@ async def open_leadership(
             )
             service = LocketLock(client, ttl=int(config.lock_ttl), retry_interval=config.lock_retry_interval)
         elif location.server is not None:  # which other instances may use too
-            database = await stack.enter_async_context(open_database(location, run_id=run_id))
+            # Nothing is connected yet: a server that is away is waited for with the health checks answering.
+            database = await asyncio.to_thread(database_on, location.server)
+            stack.push_async_callback(asyncio.to_thread, database.close)
             service = row = LockRow(database, ttl=config.lock_ttl)
             stack.callback(row.close)
             patience = config.lock_ttl + config.lock_retry_interval

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.assembly.leadership import Leadership
+from controller.assembly.leadership import Leadership, open_leadership
+from controller.config import Config
 from controller.leadership.ports import Holder, HolderNote
+from controller.process import Process
+from controller.store.location import location_from_url
 from reconcile.errors import Conflict, Invalid, LeaseLost, Unavailable
 from reconcile.lease import LeaseTimes
 
@@ -46,6 +49,29 @@ def leadership(service: Service | None, *, patience: float = 0.0) -> Leadership:
 
 def nothing() -> None:
     """Take note of nothing."""
+
+
+async def test_why_the_lock_cannot_be_had_is_said_until_it_is() -> None:
+    service = Service(gives_until=0.0)
+    waits = leadership(service)
+    waiting = asyncio.ensure_future(waits.wait())
+    await asyncio.sleep(1.0)
+    assert waits.standing.position.obstacle == "it waits for the lock: lock: timeout: no answer"
+
+    service.gives_until = float("inf")
+    await waiting
+
+    assert "no answer" not in waits.standing.position.obstacle
+
+
+async def test_a_database_server_that_is_away_does_not_keep_a_process_from_answering_health_checks() -> None:
+    config = Config.model_construct(
+        uuid="a", locket_address=None, admin_address=None, lock_ttl=15.0, lock_retry_interval=5.0
+    )
+    location = location_from_url("postgresql://docker_cache@127.0.0.1:1/docker_cache")
+
+    async with open_leadership(config, location, Process("run-1"), run_id="run-1") as opened:
+        assert not opened.standing.position.is_active
 
 
 async def test_work_that_ends_gives_the_lock_back_and_cannot_go_on() -> None:

@@ -120,6 +120,19 @@ async def test_a_daemon_without_tls_is_called_too(
     assert (found.level, daemon.calls) == (Level.OK, 1)
 
 
+async def test_a_proxy_that_the_environment_names_is_not_used(
+    address: str, daemon: Daemon, with_tls: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    (found,) = await found_in(with_tls | {"admin_address": address})
+
+    assert (found.level, daemon.calls) == (Level.OK, 1)
+
+
 @pytest.mark.parametrize("which", ["expired_client", "foreign_client"])
 async def test_a_client_certificate_that_the_daemon_refuses_is_a_problem(
     which: str, address: str, daemon: Daemon, with_tls: Settings, certificates: Certificates

@@ -114,3 +114,16 @@ async def test_a_server_that_an_instance_uses_is_looked_at(
 
     assert [each.level for each in found].count(Level.PROBLEM) == 0
     assert any("has the schema of this version" in each.text for each in found)
+
+
+@pytest.mark.usefixtures("servers")
+async def test_a_bad_journal_key_does_not_lead_to_the_server(settings: Settings, worker_id: str) -> None:
+    key = await asyncio.to_thread(Path(settings["journal_key_file"]).read_bytes)
+    settings["database_url"] = await asyncio.to_thread(empty_database, "postgresql", worker_id)
+    await asyncio.to_thread(Path(settings["journal_key_file"]).write_text, "no key")
+    async with open_store(settings["database_url"], journal_key=key, run_id="r"):
+        found = await all_of(check_database(await config_of(settings)))
+
+    (wrong,) = [each for each in found if each.level is Level.PROBLEM]
+    assert "holds no Fernet key" in wrong.text
+    assert any("has the schema of this version" in each.text for each in found)

@@ -9,7 +9,7 @@ import pytest
 
 from controller.doctor.database import check_database
 from controller.doctor.database_server import judge_server
-from controller.doctor.diagnosis import checks_of
+from controller.doctor.diagnosis import checks_of, run_check
 from controller.doctor.findings import Finding, Level
 from controller.store.location import ServerLocation, location_from_url
 from controller.store.schema import SchemaState, head
@@ -100,6 +100,23 @@ async def test_a_server_that_does_not_answer_is_a_problem_without_its_password(s
     assert Level.PROBLEM in [each.level for each in found]
     subjects = [each.subject for each in checks_of(config)]
     assert "hunter2" not in f"{found}{subjects}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@127.0.0.1:1/store?password=hunter2",
+        "postgresql://u@127.0.0.1:1/store?password=pass@hunter2",
+        "postgresql://u:hunter2?@127.0.0.1:1/store#hunter2",
+    ],
+)
+async def test_a_password_at_a_wrong_place_of_the_url_is_not_shown(url: str, settings: Settings) -> None:
+    settings["database_url"] = url
+    (check,) = [each for each in checks_of(await config_of(settings)) if each.name == "database"]
+    found = await run_check(check)
+
+    assert Level.PROBLEM in [each.level for each in found]
+    assert "hunter2" not in f"{found}{check.subject}"
 
 
 @pytest.mark.usefixtures("servers")

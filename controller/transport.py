@@ -83,7 +83,7 @@ def open_calls(
         tls: See there.
         timeout: Seconds; it starts again with each piece that is sent or received, and the caller limits the
             total time of a call.
-        unacknowledged: Seconds after which the kernel drops what it has sent and the peer's has not
+        unacknowledged: Seconds after which the kernel drops what it has sent and the peer has not
             confirmed. Without it the kernel delivers a request minutes later, when a network is whole again,
             although the caller, or even this process, has ended meanwhile. None leaves it at that.
     """

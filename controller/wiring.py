@@ -12,11 +12,11 @@ from controller.registry.http.rate_limiter import TrafficLimits
 from controller.registry.http.settings import RegistrySettings, Retries, Timeouts
 from controller.registry.oci.platforms import LINUX_AMD64, parse_platform
 from controller.registry.oci.request_observer import NobodyObserves, RequestObserver
-from controller.registry.oci.session_dependencies import always
 from controller.registry.registries import ClientPolicy, Registries, share_of_slowest
 from controller.registry_probe import RegistryProbe
 from reconcile.fairness import Slots
 from reconcile.hosts import DOCKER_HUB
+from reconcile.lease import always
 from reconcile.lrps import Credentials, Secret
 
 SMALL_TIMEOUTS = Timeouts(connect=5.0, idle=10.0, total=30.0, window=30.0)

@@ -277,7 +277,10 @@ async def open_client(address: str, tls: ClientTls | None) -> AsyncIterator[Admi
         address: "host:port", or "unix:path".
         tls: None speaks without TLS.
     """
-    options: list[tuple[str, Any]] = [("grpc.enable_retries", 0)]
+    options: list[tuple[str, Any]] = [
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),  # whatever the environment says
+    ]
     if tls is None:
         channel = grpc.aio.insecure_channel(address, options=options)
     else:

@@ -70,10 +70,13 @@ def error_from_status(error: grpc.aio.AioRpcError, *, attempt: str) -> DockerCac
 def _advice(details: str) -> str:
     """Say what to check, in fewer words than gRPC's own."""
     text = details.lower()
+    is_closed = "socket closed" in text or "reset by peer" in text or "broken pipe" in text
+    if is_closed and "handshake" in text:
+        return "the connection was closed during the TLS handshake: is this a proxy, and the daemon gone?"
     if "certificate" in text or "ssl" in text or "tls" in text or "handshake" in text:
         return "the TLS handshake failed: check the admin_* certificate files on both sides"
     if "refused" in text:
         return "nothing listens there: is the daemon running?"
-    if "socket closed" in text or "reset by peer" in text or "broken pipe" in text:
+    if is_closed:
         return "the connection was closed: with TLS 1.3 a daemon refuses admin_client_cert_file so"
     return one_line(details)

@@ -31,6 +31,7 @@ from tenacity import (
 from controller.bbs.bbs_errors import SYSTEM, error_from_exception, error_from_message, error_from_response
 from protos.bbs.task_requests_pb2 import TaskLifecycleResponse
 from reconcile.errors import DockerCacheError, Invalid, RateLimited, Unavailable
+from reconcile.lease import always
 
 PROTOBUF = "application/x-protobuf"
 _SENDING = frozenset({"http11.send_request_headers.started", "http11.send_request_body.started"})
@@ -49,10 +50,6 @@ def retrying() -> AsyncRetrying:
         stop=stop_after_attempt(5) | stop_after_delay(30.0),
         reraise=True,
     )
-
-
-def always() -> None:
-    """Let every call be made: there is no other process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from controller.bbs import canaries, messages
 from controller.bbs.address import check_address
 from controller.bbs.bbs_errors import SYSTEM
-from controller.bbs.calls import Calls, always
+from controller.bbs.calls import Calls
 from controller.bbs.listing import Listing
 from controller.bbs.streams import Streams
 from controller.bbs.text import texts_of
@@ -28,6 +28,7 @@ from protos.bbs.ping_pb2 import PingResponse
 from reconcile.canary import Canary
 from reconcile.errors import Conflict, Invalid, NotFound
 from reconcile.events import Event
+from reconcile.lease import always
 from reconcile.lrps import (
     ActualLrp,
     Cell,

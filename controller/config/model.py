@@ -337,7 +337,7 @@ class Config(LockConfig, AdminConfig):
         ]
         if self.journal_key_file is None and self.migrate_running is MigrateRunning.BRIDGE:
             found.append("journal_key_file: without this file no LRP is migrated while it runs")
-        if self.locket_address is not None and self.database_url.startswith("sqlite:"):
+        if self.locket_address is not None and not self.has_database_server:
             found.append(
                 "locket_address: several instances need one database on a server: with a SQLite file, the "
                 "one that takes over knows nothing of what the other has begun"

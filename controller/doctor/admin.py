@@ -1,7 +1,6 @@
 """Calls the daemon's admin API as a command would, with the certificate of the commands."""
 
 import asyncio
-import contextlib
 import ssl
 import time
 from typing import TYPE_CHECKING
@@ -10,8 +9,8 @@ from controller.admin.rows import Row
 from controller.admin.unhealthy_text import describe_unhealthy
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
+from controller.doctor.handshake import ClosedInHandshakeError, grpc_tls, hangs_up, split_address
 from controller.doctor.tls import TlsKeys, tls_advice
-from controller.transport import client_tls
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid
 
 if TYPE_CHECKING:
@@ -28,6 +27,10 @@ _KEYS = TlsKeys(
 _NO_CLIENT = (
     "name a certificate and its key in admin_client_cert_file and admin_client_key_file, "
     "or leave it so if no command is to run on this machine"
+)
+_ON_HANG_UP = f"check {_KEYS.certificate}: a daemon that does not trust it may hang up without a word"
+_ON_CLOSED = (
+    "check that the daemon runs: a proxy before one that is gone, at admin_address, closes connections so"
 )
 _NO_DAEMON = "start it, or check that admin_address is right"
 
@@ -48,7 +51,7 @@ async def check_admin(config: Config) -> Findings:
         yield warning(ADMIN, text, _NO_CLIENT)
         return
     try:
-        context = None if tls is None else await asyncio.to_thread(_context, tls)
+        context = None if tls is None else await asyncio.to_thread(grpc_tls, tls)
     except Invalid as error:
         yield _about_files(error, address)
         return
@@ -91,7 +94,7 @@ def _client_files(config: Config) -> "ClientTls | None":
 
 async def _reason_not_reached(address: str) -> str | None:
     """Open a connection and close it; say what failed, None where nothing did."""
-    host, port = _split(address)
+    host, port = split_address(address)
     try:
         async with asyncio.timeout(TIMEOUT):
             _, writer = await asyncio.open_connection(host, port)
@@ -101,19 +104,8 @@ async def _reason_not_reached(address: str) -> str | None:
         return f"no connection within {TIMEOUT:g} s"
     except (OSError, OverflowError, UnicodeError) as error:
         return str(error)
-    await _close(writer)
+    writer.transport.abort()
     return None
-
-
-def _context(tls: "ClientTls") -> ssl.SSLContext:
-    """Read the files of the commands as a TLS library reads them that says what is wrong with them.
-
-    Raises:
-        Invalid: A file is unreadable or not what it should be.
-    """
-    context = client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 def _about_files(error: Invalid, address: str) -> Finding:
@@ -129,34 +121,13 @@ async def _tls_problem(address: str, context: ssl.SSLContext, server_name: str |
     Returns:
         What was at fault; None where TLS was not.
     """
-    host, port = _split(address)
     try:
-        async with asyncio.timeout(TIMEOUT):
-            reader, writer = await asyncio.open_connection(
-                host, port, ssl=context, server_hostname=server_name or host
-            )
-            try:
-                hung_up = not await reader.read(1)  # with TLS 1.3 a refusal comes after the handshake
-            finally:
-                await _close(writer)
+        hung_up = await hangs_up(address, context, limit=TIMEOUT, server_name=server_name)
     except TimeoutError:
         return None
+    except ClosedInHandshakeError:
+        return problem(ADMIN, f"{address} closed the connection during the TLS handshake", _ON_CLOSED)
     except OSError as error:
-        advice = tls_advice(error, _KEYS) or _on_hang_up()
+        advice = tls_advice(error, _KEYS) or _ON_HANG_UP
         return problem(ADMIN, f"the TLS handshake with {address} failed: {error}", advice)
-    return problem(ADMIN, f"{address} broke the connection off", _on_hang_up()) if hung_up else None
-
-
-def _on_hang_up() -> str:
-    return f"check {_KEYS.certificate}: a daemon that does not trust it may hang up without a word"
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    return problem(ADMIN, f"{address} broke the connection off", _ON_HANG_UP) if hung_up else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from controller.config import Config, read_secret
 from controller.doctor.findings import Finding, ok, problem, warning
 from controller.recorded_registries import made_in, others
+from controller.store.cipher import cipher_from_key
 from controller.store.key_uses import KeyUses
 from controller.store.location import ServerLocation
 from controller.store.schema import SchemaState, refuse_other_schema, refuse_unmigratable
@@ -29,7 +30,7 @@ def check_server(config: Config, location: ServerLocation) -> list[Finding]:
 
     key_file = config.journal_key_file
     try:
-        seen = inspect_server(location, None if key_file is None else read_secret(key_file).encode())
+        seen = inspect_server(location, None if key_file is None else _usable_key(key_file))
     except (DockerCacheError, OSError, ValueError) as error:
         advice = "check database_url, its password, and that the server lets this machine and user in"
         return [problem(DATABASE, str(error), advice)]
@@ -37,6 +38,16 @@ def check_server(config: Config, location: ServerLocation) -> list[Finding]:
     if key_file is not None and seen.key_uses is not None:
         found += judge_key_uses(seen.key_uses, location.name, key_file)
     return found
+
+
+def _usable_key(file: Path) -> bytes | None:
+    """Read the journal key; None where another finding says what is wrong with it."""
+    try:
+        key = read_secret(file).encode()
+        cipher_from_key(key)
+    except (DockerCacheError, OSError, UnicodeError):
+        return None
+    return key
 
 
 def judge_server(config: Config, location: ServerLocation, seen: "InspectedServer") -> Iterator[Finding]:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
+from controller.doctor.handshake import ClosedInHandshakeError, grpc_tls, hangs_up
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.leadership.ports import Holder
-from controller.transport import client_tls
 from reconcile.errors import DockerCacheError, Invalid
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ LOCKET = "locket"
 TIMEOUT = 4.0
 """Seconds for the connection, and again for the call."""
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
-"""With it an HTTP/2 connection begins (RFC 9113 section 3.4): a server answers with its settings."""
-
 _KEYS = TlsKeys("locket_address", ca="locket_ca_cert_file", certificate="locket_client_cert_file")
 _NO_LOCKET = "check locket_address, that Locket runs there, and that this machine can reach it"
 _ON_HANG_UP = f"check {_KEYS.certificate}: a Locket that does not trust it may hang up without a word"
+_ON_CLOSED = (
+    "check that Locket runs: a proxy before one that is gone, at locket_address, closes connections so"
+)
 _NO_ANSWER = "check that Locket and its database are not overloaded: the log of Locket says more"
 
 
@@ -35,7 +35,7 @@ async def check_locket(config: Config) -> Findings:
     if address is None or tls is None:
         return
     try:
-        context = await asyncio.to_thread(_context, tls)
+        context = await asyncio.to_thread(grpc_tls, tls)
     except Invalid as error:
         yield problem(LOCKET, str(error), f"check {_KEYS.ca}, {_KEYS.certificate} and locket_client_key_file")
         return
@@ -79,33 +79,21 @@ async def _find_holder(config: Config, address: str, tls: "LocketTls") -> Holder
         return await LocketLock(client, ttl=int(config.lock_ttl), retry_interval=TIMEOUT).find_holder()
 
 
-def _context(tls: "LocketTls") -> ssl.SSLContext:
-    context = client_tls(tls.ca_cert_file, cert_file=tls.cert_file, key_file=tls.key_file)
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
 async def _connection_problem(address: str, context: ssl.SSLContext) -> Finding | None:
-    """Open a connection and close it, since gRPC does not say what is at fault with one.
+    """Shake hands with Locket.
 
     Returns:
         What is at fault; None where nothing is.
     """
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
     try:
-        async with asyncio.timeout(TIMEOUT):
-            reader, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname=host)
-            try:
-                writer.write(_PREFACE)
-                hung_up = not await reader.read(1)  # with TLS 1.3 a refusal comes after the handshake
-            finally:
-                writer.transport.abort()  # the peer may take its time to agree to an end
+        hung_up = await hangs_up(address, context, limit=TIMEOUT)
     except TimeoutError:
         return problem(LOCKET, f"{address} did not answer a connection within {TIMEOUT:g} s", _NO_LOCKET)
+    except ClosedInHandshakeError:
+        return problem(LOCKET, f"{address} closed the connection during the TLS handshake", _ON_CLOSED)
     except (OSError, OverflowError, UnicodeError) as error:
         advice = tls_advice(error, _KEYS)
-        if advice is None and isinstance(error, ConnectionResetError | ssl.SSLError):
+        if advice is None and isinstance(error, ssl.SSLError):
             advice = _ON_HANG_UP
         what = "cannot be reached" if advice is None else "broke the TLS handshake off"
         return problem(LOCKET, f"{address} {what}: {error}", advice or _NO_LOCKET)

@@ -42,7 +42,7 @@ def error_from_status(error: grpc.aio.AioRpcError, *, call: str) -> DockerCacheE
             return Invalid(SYSTEM, text, detail)
         case _STATUS.UNIMPLEMENTED:
             return Unavailable(SYSTEM, _code_of(status), f"{detail} (is this Locket?)")
-        case _STATUS.UNAVAILABLE if _is_of_tls(text):
+        case _STATUS.UNAVAILABLE if _is_of_tls(text) and not _was_closed(text):
             return Unavailable(SYSTEM, ErrorCode.CERTIFICATE, f"{call}: the TLS handshake failed: {text}")
         case _STATUS.UNAVAILABLE:
             return Unavailable(SYSTEM, ErrorCode.CONNECTION, f"{call}: {_in_short(text)}")
@@ -66,9 +66,14 @@ def _in_short(text: str) -> str:
     lower = text.lower()
     if "refused" in lower:
         return "the connection was refused"
-    if any(sign in lower for sign in ("socket closed", "reset by peer", "broken pipe", "eof")):
-        return "the connection was closed"
+    if _was_closed(text):
+        return "the connection was closed" + (" during the TLS handshake" if "handshake" in lower else "")
     return text
+
+
+def _was_closed(text: str) -> bool:
+    lower = text.lower()
+    return any(sign in lower for sign in ("socket closed", "reset by peer", "broken pipe", "eof"))
 
 
 def _is_of_tls(text: str) -> bool:

@@ -20,10 +20,11 @@ from controller.registry.http.urls import Url
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.request_observer import NobodyObserves, RequestObserver
 from controller.registry.oci.session import Session
-from controller.registry.oci.session_dependencies import SessionDependencies, always
+from controller.registry.oci.session_dependencies import SessionDependencies
 from controller.threads import Cancellation
 from reconcile.answers import Side
 from reconcile.hosts import canonical_host
+from reconcile.lease import always
 from reconcile.lrps import Credentials
 from reconcile.references import ImageReference
 

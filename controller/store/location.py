@@ -36,6 +36,7 @@ _DRIVERS = MappingProxyType(
 
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 _FILE = re.compile(r"[\w+]+://(?P<host>[^/?]*)(/(?P<path>[^?]*))?(\?(?P<options>.*))?", re.DOTALL)
+_OPTIONS = re.compile(r"[?#]")
 _HINT = (
     "write sqlite:////absolute/path/of/file.db, postgresql://user@host:5432/database "
     "or mysql://user@host:3306/database"
@@ -131,9 +132,14 @@ def location_from_url(
 
 
 def name_of(url: str) -> str:
-    """Give a database URL without its login."""
+    """Give a database URL without its login, and without options, which may hold a password too."""
     driver, separator, rest = url.partition("://")
-    return f"{driver}://{rest.rpartition('@')[2]}" if driver in _SERVERS and separator else url
+    if driver not in _SERVERS or not separator:
+        return url
+    login, _, place = rest.rpartition("@")
+    # An @ behind these may be of a password in an option.
+    is_clear = not _OPTIONS.search(login)
+    return f"{driver}://{_OPTIONS.split(place)[0] if is_clear else '...'}"
 
 
 def require_driver(server: Server) -> None:

@@ -10,10 +10,7 @@ from controller.registry.http.backoff_state import BackoffStates
 from controller.registry.http.connection_pool import ConnectionPool
 from controller.registry.http.settings import Retries, Timeouts
 from controller.registry.oci.request_observer import RequestObserver
-
-
-def always() -> None:
-    """Let every request be sent: there is no other process."""
+from reconcile.lease import always
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,11 +100,18 @@ NO_HANDSHAKE = (
     "SSL_ERROR_SSL: error:1000007d: CERTIFICATE_VERIFY_FAILED"
 )
 
+CLOSED_IN_HANDSHAKE = (
+    "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: "
+    "Handshake read failed (Socket closed)"
+)
+
 
 @pytest.mark.parametrize(
     ("details", "advice"),
     [
         (REFUSED, "is the daemon running?"),
+        (CLOSED_IN_HANDSHAKE, "closed during the TLS handshake: is this a proxy"),
+        (CLOSED_IN_HANDSHAKE.replace("Socket closed", "Connection reset by peer"), "is this a proxy"),
         (NO_HANDSHAKE, "admin_* certificate files"),
         ("something odd", "something odd"),
     ],

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +76,15 @@ def the_one(findings: list[Finding]) -> Finding:
 def levels(findings: list[Finding]) -> list[Level]:
     """List the levels in their order."""
     return [each.level for each in findings]
+
+
+@asynccontextmanager
+async def proxy_of_nobody() -> AsyncIterator[str]:
+    """Listen as a proxy does whose server is gone: it closes each connection at its first byte."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

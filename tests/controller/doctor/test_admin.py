@@ -17,7 +17,7 @@ from controller.doctor.findings import Finding, Level
 from protos.admin import admin_pb2 as pb
 from protos.admin.admin_pb2_grpc import AdminServicer, add_AdminServicer_to_server
 from tests.contracts.distribution import free_port
-from tests.controller.doctor.conftest import Settings, all_of, config_of, the_one
+from tests.controller.doctor.conftest import Settings, all_of, config_of, proxy_of_nobody, the_one
 from tests.simulators.certificates import Authority, Certificates, Pair
 
 
@@ -120,6 +120,19 @@ async def test_a_daemon_without_tls_is_called_too(
     assert (found.level, daemon.calls) == (Level.OK, 1)
 
 
+async def test_a_proxy_that_the_environment_names_is_not_used(
+    address: str, daemon: Daemon, with_tls: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    for name in ("no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    (found,) = await found_in(with_tls | {"admin_address": address})
+
+    assert (found.level, daemon.calls) == (Level.OK, 1)
+
+
 @pytest.mark.parametrize("which", ["expired_client", "foreign_client"])
 async def test_a_client_certificate_that_the_daemon_refuses_is_a_problem(
     which: str, address: str, daemon: Daemon, with_tls: Settings, certificates: Certificates
@@ -132,6 +145,17 @@ async def test_a_client_certificate_that_the_daemon_refuses_is_a_problem(
     assert address in found.text
     assert "check admin_client_cert_file" in found.advice
     assert daemon.calls == 0
+
+
+@pytest.mark.usefixtures("servers")
+async def test_a_proxy_before_a_daemon_that_is_gone_leads_to_no_certificate(with_tls: Settings) -> None:
+    async with proxy_of_nobody() as address:
+        found = the_one(await found_in(with_tls | {"admin_address": address}))
+
+    assert found.level is Level.PROBLEM
+    assert found.text == f"{address} closed the connection during the TLS handshake"
+    assert found.advice.startswith("check that the daemon runs")
+    assert "cert" not in found.advice
 
 
 async def test_a_daemon_of_another_authority_leads_to_the_ca_file(

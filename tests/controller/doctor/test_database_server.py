@@ -9,7 +9,7 @@ import pytest
 
 from controller.doctor.database import check_database
 from controller.doctor.database_server import judge_server
-from controller.doctor.diagnosis import checks_of
+from controller.doctor.diagnosis import checks_of, run_check
 from controller.doctor.findings import Finding, Level
 from controller.store.location import ServerLocation, location_from_url
 from controller.store.schema import SchemaState, head
@@ -102,6 +102,23 @@ async def test_a_server_that_does_not_answer_is_a_problem_without_its_password(s
     assert "hunter2" not in f"{found}{subjects}"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@127.0.0.1:1/store?password=hunter2",
+        "postgresql://u@127.0.0.1:1/store?password=pass@hunter2",
+        "postgresql://u:hunter2?@127.0.0.1:1/store#hunter2",
+    ],
+)
+async def test_a_password_at_a_wrong_place_of_the_url_is_not_shown(url: str, settings: Settings) -> None:
+    settings["database_url"] = url
+    (check,) = [each for each in checks_of(await config_of(settings)) if each.name == "database"]
+    found = await run_check(check)
+
+    assert Level.PROBLEM in [each.level for each in found]
+    assert "hunter2" not in f"{found}{check.subject}"
+
+
 @pytest.mark.usefixtures("servers")
 async def test_a_server_that_an_instance_uses_is_looked_at(
     settings: Settings, worker_id: str, tmp_path: Path
@@ -113,4 +130,17 @@ async def test_a_server_that_an_instance_uses_is_looked_at(
         found = await all_of(check_database(await config_of(settings)))
 
     assert [each.level for each in found].count(Level.PROBLEM) == 0
+    assert any("has the schema of this version" in each.text for each in found)
+
+
+@pytest.mark.usefixtures("servers")
+async def test_a_bad_journal_key_does_not_lead_to_the_server(settings: Settings, worker_id: str) -> None:
+    key = await asyncio.to_thread(Path(settings["journal_key_file"]).read_bytes)
+    settings["database_url"] = await asyncio.to_thread(empty_database, "postgresql", worker_id)
+    await asyncio.to_thread(Path(settings["journal_key_file"]).write_text, "no key")
+    async with open_store(settings["database_url"], journal_key=key, run_id="r"):
+        found = await all_of(check_database(await config_of(settings)))
+
+    (wrong,) = [each for each in found if each.level is Level.PROBLEM]
+    assert "holds no Fernet key" in wrong.text
     assert any("has the schema of this version" in each.text for each in found)

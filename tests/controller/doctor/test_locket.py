@@ -11,7 +11,7 @@ from controller.doctor.locket import check_locket, judge_holder
 from controller.leadership.ports import Holder, HolderNote, parse_holder
 from controller.locket.lock import LOCK_KEY
 from tests.contracts.distribution import free_port
-from tests.controller.doctor.conftest import Settings, all_of, config_of, the_one
+from tests.controller.doctor.conftest import Settings, all_of, config_of, proxy_of_nobody, the_one
 from tests.simulators.certificates import Authority, Certificates
 from tests.simulators.locket import Locket, serve_locket
 
@@ -83,6 +83,17 @@ async def test_a_refused_connection_names_the_address(settings: Settings) -> Non
     assert found.level is Level.PROBLEM
     assert settings["locket_address"] in found.text
     assert "check locket_address" in found.advice
+
+
+@pytest.mark.usefixtures("servers")
+async def test_a_proxy_before_a_locket_that_is_gone_leads_to_no_certificate(settings: Settings) -> None:
+    async with proxy_of_nobody() as address:
+        found = the_one(await found_in(settings | {"locket_address": address}))
+
+    assert found.level is Level.PROBLEM
+    assert found.text == f"{address} closed the connection during the TLS handshake"
+    assert found.advice.startswith("check that Locket runs")
+    assert "cert" not in found.advice
 
 
 async def test_a_locket_of_another_authority_leads_to_the_ca_file(

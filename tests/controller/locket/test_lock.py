@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 import shutil
+import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -167,6 +169,32 @@ async def test_a_server_that_is_gone_is_said_so(client: LocketClient, locket: Lo
         await LocketLock(client, ttl=TTL, retry_interval=SHORT).acquire(NOTE)
     assert (failed.value.system, failed.value.code) == ("locket", "connection")
     assert failed.value.detail == f"Lock of {LOCK_KEY} at {locket.address}: the connection was refused"
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_a_connection_that_is_closed_during_the_handshake_says_nothing_of_certificates(
+    certificates: Certificates, *, is_reset: bool
+) -> None:
+    """As by a proxy in front of a Locket that is gone."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        if is_reset:
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as proxy:
+        address = f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        async with open_locket(address, tls_of(certificates), KEEP_ALIVE) as client:
+            with pytest.raises(Unavailable) as failed:
+                await LocketLock(client, ttl=TTL, retry_interval=SHORT).acquire(NOTE)
+
+    assert (failed.value.code, failed.value.detail) == (
+        "connection",
+        f"Lock of {LOCK_KEY} at {address}: the connection was closed during the TLS handshake",
+    )
 
 
 async def test_a_stolen_lock_is_not_renewed(lock: LocketLock, locket: Locket) -> None:

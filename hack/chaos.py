@@ -22,10 +22,14 @@ ROUND = 60.0
 NO_FAULT = "none"
 
 
+def possible_faults(database: Database) -> frozenset[FaultName]:
+    """Give all faults that there are for a database."""
+    return ALL_FAULTS if database is Database.SQLITE else SHARED_FAULTS
+
+
 def chosen_faults(names: list[str], database: Database) -> frozenset[FaultName]:
     """Give the faults of these names, and all that there are for a database when there are no names."""
-    possible = ALL_FAULTS if database is Database.SQLITE else SHARED_FAULTS
-    return frozenset(FaultName(name) for name in names or possible if name != NO_FAULT)
+    return frozenset(FaultName(name) for name in names or possible_faults(database) if name != NO_FAULT)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -33,9 +37,9 @@ async def run(arguments: argparse.Namespace) -> int:
     seed, keep = arguments.seed, arguments.keep
     settings = Settings(
         instances=arguments.instances,
-        database=Database(arguments.database),
+        database=arguments.database,
         operators=arguments.operators,
-        faults=chosen_faults(arguments.fault, Database(arguments.database)),
+        faults=chosen_faults(arguments.fault, arguments.database),
     )
     end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
@@ -89,12 +93,11 @@ def main() -> None:
         help="what they keep their store in; several instances need a server, and a lock in Locket",
     )
     arguments = parser.parse_args()
-    if arguments.instances < 1 or (arguments.instances > 1 and arguments.database == Database.SQLITE):
+    arguments.database = database = Database(arguments.database)
+    if arguments.instances < 1 or (arguments.instances > 1 and database is Database.SQLITE):
         parser.error("--instances: several need --database postgresql")
-    if impossible := chosen_faults(arguments.fault, arguments.database) - (
-        ALL_FAULTS if arguments.database == Database.SQLITE else SHARED_FAULTS
-    ):
-        parser.error(f"--fault: not with --database {arguments.database}: {', '.join(sorted(impossible))}")
+    if impossible := chosen_faults(arguments.fault, database) - possible_faults(database):
+        parser.error(f"--fault: not with --database {database}: {', '.join(sorted(impossible))}")
     if arguments.minutes <= 0:
         parser.error("--minutes must be more than 0")
     try:

@@ -132,7 +132,7 @@ async def main(columns: int) -> int:
         async with open_environment(
             Path(directory),
             start_delay=0.2,
-            sync_interval=5.0,
+            sync_interval=30.0,
             converge_interval=1.0,
             start=start_interpreter,
         ) as env:

@@ -6,12 +6,12 @@ never waits for a transaction that holds the term.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Float, Integer, MetaData, String, Table, insert, select
 from sqlalchemy.schema import CreateTable
 
 from controller.leadership.ports import MAX_OWNER, MAX_VALUE
+from controller.store.column_types import MYSQL_TABLE
 from controller.store.database import Database
 from reconcile.errors import Conflict, Invalid
 
@@ -19,11 +19,6 @@ ROW = 1
 """The ID of the row in each table."""
 
 _metadata = MetaData()
-_OPTIONS: dict[str, Any] = {
-    "mysql_engine": "InnoDB",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
 
 terms = Table(
     "leadership",
@@ -32,7 +27,7 @@ terms = Table(
     Column("term", BigInteger, nullable=False),
     Column("owner", String(MAX_OWNER), nullable=False),
     Column("since", Float(53), nullable=False),
-    **_OPTIONS,
+    **MYSQL_TABLE,
 )
 """Who is active, how many were before, and since when, in UTC seconds since 1970."""
 
@@ -44,7 +39,7 @@ locks = Table(
     Column("value", String(MAX_VALUE), nullable=False),
     Column("ttl_ms", BigInteger, nullable=False),
     Column("renewals", BigInteger, nullable=False),
-    **_OPTIONS,
+    **MYSQL_TABLE,
 )
 """Who holds the lock; the owner is empty while nobody does. `renewals` changes with each renewal."""
 

@@ -6,9 +6,9 @@ told to begin anew, or the command itself where no daemon runs.
 
 What is under way now is known to the database that is replaced, and to no backup. So open migrations are
 those of the replaced database; those of the backup are dropped. What LRPs ran from before their migrations,
-which apps are pinned, and what the audit log says, is taken from both. The store is paused, so that nothing
-is begun before somebody has looked. It keeps the id of the replaced database, whose marker on the BBS is this
-daemon's own.
+which of their instances are stale, which apps are pinned, and what the audit log says, is taken from both.
+The store is paused, so that nothing is begun before somebody has looked. It keeps the id of the replaced
+database, whose marker on the BBS is this daemon's own.
 
 The names beside `cache.db`: `cache.db.restoring-N` is checked, `cache.db.restored-N` has what is under way
 too, and `cache.db.replaced-N` is the database that was replaced.
@@ -253,10 +253,10 @@ def _add_entries(connection: sqlite3.Connection, entries: "TableRows | None") ->
     if entries is None:
         return
     columns, content = entries
-    names = [name for name in columns if name != "number"]  # the numbers of a new database begin at 1 again
-    marks, same = ", ".join(f":{name}" for name in names), " AND ".join(f"{name} = :{name}" for name in names)
+    marks = ", ".join(f":{name}" for name in columns)
+    same = " AND ".join(f"{name} = :{name}" for name in columns)
     connection.executemany(
-        f"INSERT INTO audit ({', '.join(names)}) SELECT {marks} "  # noqa: S608 - of our schema
+        f"INSERT INTO audit ({', '.join(columns)}) SELECT {marks} "  # noqa: S608 - of our schema
         f"WHERE NOT EXISTS (SELECT 1 FROM audit WHERE {same})",
         [dict(zip(columns, row, strict=True)) for row in content],
     )
@@ -283,7 +283,7 @@ def _read_live(database: Path) -> tuple[Rows, str]:
         finally:
             upgraded.close()
         with closing(connect_to_write(database)) as connection:
-            taken_over = ("migrations", "original_sources", "pins", "audit", "settings")
+            taken_over = ("migrations", "original_sources", "stale_instances", "pins", "audit", "settings")
             rows = {table: _rows(connection, table) for table in taken_over}
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except DockerCacheError as error:
@@ -294,8 +294,9 @@ def _read_live(database: Path) -> tuple[Rows, str]:
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> TableRows:
-    columns = tuple(column.name for column in metadata.tables[table].columns)
-    cursor = connection.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608 - of our schema
+    # The numbers of a new database begin at 1 again.
+    columns = tuple(column.name for column in metadata.tables[table].columns if column.name != "number")
+    cursor = connection.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY rowid")  # noqa: S608 - of our schema
     return columns, cursor.fetchall()
 
 

@@ -48,7 +48,7 @@ STORIES = frozenset({"hack/demo", "hack/demo --tour", "hack/demo --year", "hack/
 @pytest.fixture
 async def env(tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
-        tmp_path, start_delay=0.05, pulls=False, sync_interval=5.0, converge_interval=1.0
+        tmp_path, start_delay=0.05, pulls=False, sync_interval=30.0, converge_interval=1.0
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "start_paused": True, "log_level": "info"}
         opened.settings |= {"eviction_grace": "1s"}

@@ -53,7 +53,7 @@ async def env(version: Version, limits: Mapping[str, float], tmp_path: Path) -> 
         faulty_cache=True,
         start_delay=0.05,
         pulls=False,
-        sync_interval=1.0,
+        sync_interval=30.0,
         converge_interval=1.0,
         limits=limits,
     ) as opened:

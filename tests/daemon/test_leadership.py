@@ -12,12 +12,12 @@ from controller.leadership.lease import boot_time
 from controller.locket.lock import LOCK_KEY
 from tests.contracts.distribution import free_port
 from tests.daemon.environment import Environment, open_environment, until
+from tests.daemon.instances import LOST_LOCK
 from tests.daemon.invariants import BRIDGE_PREFIX
 from tests.daemon.operator import Operator, running_apps
 from tests.simulators.bbs import Version
 from tests.simulators.locket import Fault, Locket, serve_locket
 
-LOST_LOCK = 1
 REFUSED = 4
 LOCK_TTL = 15  # seconds
 SHORT_TTL = 10  # seconds

@@ -31,7 +31,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         faulty_cache=True,
         start_delay=0.1,
         cells=2,
-        sync_interval=5.0,
+        sync_interval=30.0,
         converge_interval=1.0,
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "metrics_address": f"127.0.0.1:{free_port()}"}

@@ -25,7 +25,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         version=version,
         start_delay=0.1,
         pulls=False,
-        sync_interval=5.0,
+        sync_interval=30.0,
         converge_interval=1.0,
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "copy_notes_after": "0s"}

@@ -25,7 +25,7 @@ async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
         faulty_cache=True,
         start_delay=0.05,
         pulls=False,
-        sync_interval=1.0,
+        sync_interval=30.0,
         converge_interval=1.0,
     ) as opened:
         opened.settings |= {"sync_interval": "1s", "restore_after": "2s"}

@@ -22,7 +22,7 @@ MARKER = "docker-cache-store-"
 @pytest.fixture
 async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(
-        tmp_path, version=version, start_delay=0.1, pulls=False, sync_interval=5.0, converge_interval=1.0
+        tmp_path, version=version, start_delay=0.1, pulls=False, sync_interval=30.0, converge_interval=1.0
     ) as opened:
         opened.settings |= {"sync_interval": "1s"}
         yield opened

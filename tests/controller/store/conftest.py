@@ -14,7 +14,6 @@ from controller.store.location import Location, location_from_url
 from controller.store.opening import Store
 from controller.store.sql import SqlRecords
 from tests.databases import empty_database
-from tests.stores import open_store
 
 
 @pytest.fixture
@@ -62,17 +61,21 @@ def server_databases(worker_id: str) -> Iterator[ServerDatabases]:
 
 
 @pytest.fixture(params=["memory", "file", *ON_SERVERS])
-async def store(
+async def database(
     request: pytest.FixtureRequest, url: str, server_databases: ServerDatabases
-) -> AsyncIterator[Store]:
-    key = Fernet.generate_key()
+) -> AsyncIterator[Database]:
     if request.param in {"memory", "file"}:
         chosen = "sqlite://" if request.param == "memory" else url
-        async with open_store(chosen, journal_key=key, run_id="run-1") as opened:
+        location = await asyncio.to_thread(location_from_url, chosen)
+        async with opening.open_database(location, run_id="run-1") as opened:
             yield opened
     else:
-        database = await asyncio.to_thread(server_databases.empty, request.param)
-        yield await opening.open_store(database, journal_key=key)
+        yield await asyncio.to_thread(server_databases.empty, request.param)
+
+
+@pytest.fixture
+async def store(database: Database) -> Store:
+    return await opening.open_store(database, journal_key=Fernet.generate_key())
 
 
 @pytest.fixture(params=["file", *ON_SERVERS])

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,6 +55,7 @@ class Content:
     has_image: bool
     rounds: dict[str, int]
     pins: frozenset[str]
+    stale: Mapping[ProcessGuid, frozenset[str]]
     source: OriginalSource | None
     is_paused: bool | None
     calls: tuple[str, ...]
@@ -95,6 +96,7 @@ def content_of(database: Path) -> Content:
                 await store.records.find_image(GUID) is not None,
                 {row.process_guid: row.rounds for row in await store.journal.list_migrations()},
                 frozenset(await store.operations.list_pins()),
+                await store.stale_instances.list_stale(),
                 await store.original_sources.find_original_source(ProcessGuid("p")),
                 await store.operations.find_paused(),
                 tuple(entry.call for entry in await store.operations.list_entries()),
@@ -181,7 +183,7 @@ def test_the_live_journal_wins_over_that_of_the_backup(database: Path, backup: P
 
     async def go_on() -> None:
         async with open_store(f"sqlite:///{database}", journal_key=KEY, run_id="r") as store:
-            await store.journal.delete_migration(ProcessGuid("ended-since"))
+            await store.journal.delete_migration(ProcessGuid("ended-since"), frozenset({"old-1", "old-2"}))
             await store.journal.save_migration(replace(migration("goes-on"), rounds=7))
             await store.journal.save_migration(migration("begun-since"))
             await store.operations.pin([AppGuid("app-pinned-since")])
@@ -196,6 +198,7 @@ def test_the_live_journal_wins_over_that_of_the_backup(database: Path, backup: P
         replaced, (ProcessGuid("begun-since"), ProcessGuid("goes-on")), (ProcessGuid("ended-since"),)
     )
     assert content.pins == {"app-of-backup", "app-pinned-since"}
+    assert content.stale == {ProcessGuid("ended-since"): {"old-1", "old-2"}}
     assert content.source == source
     with closing(sqlite3.connect(replaced)) as connection:
         kept = {guid for (guid,) in connection.execute("SELECT process_guid FROM migrations")}

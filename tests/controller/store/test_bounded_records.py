@@ -1,18 +1,12 @@
 """No record holds or shows a text without a bound, whoever wrote it, nor one that a terminal obeys."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import pytest
-from cryptography.fernet import Fernet, MultiFernet
 from sqlalchemy import Connection, Table, update
 
-from controller.store.copy_checks import SqlCopyChecks
-from controller.store.database import Database, database_in_memory
-from controller.store.journal import SqlJournal
-from controller.store.operations import SqlOperations
-from controller.store.sql import SqlRecords
-from controller.store.tables import audit, copy_checks, metadata, migrations
+from controller.store.database import Database
+from controller.store.opening import Store
+from controller.store.tables import audit, copy_checks, migrations
 from controller.store.tables import jobs as job_rows
 from controller.store.tables import lrps as lrp_rows
 from reconcile.records import AuditEntry, CopyCheck
@@ -24,14 +18,6 @@ LONG_OF_BEFORE = "no linux/" + "\x1b[31mx\n" * 400_000
 MOST = 1024
 
 
-@pytest.fixture
-def database() -> Iterator[Database]:
-    database = database_in_memory()
-    database.transact(metadata.create_all)
-    yield database
-    database.close()
-
-
 async def overwrite(database: Database, table: Table, column: str) -> None:
     """Write a text as a version without bounds did."""
 
@@ -41,8 +27,8 @@ async def overwrite(database: Database, table: Table, column: str) -> None:
     await database.write(write)
 
 
-async def test_why_a_job_failed_is_short(database: Database) -> None:
-    records = SqlRecords(database)
+async def test_why_a_job_failed_is_short(store: Store, database: Database) -> None:
+    records = store.records
     await records.add_job(replace(job(), failure=LONG), binding())
     await records.save_job(replace(job(), failure=LONG))
 
@@ -58,8 +44,8 @@ async def test_why_a_job_failed_is_short(database: Database) -> None:
     assert found.failure.isprintable()
 
 
-async def test_why_an_lrp_does_not_run_is_short(database: Database) -> None:
-    records = SqlRecords(database)
+async def test_why_an_lrp_does_not_run_is_short(store: Store, database: Database) -> None:
+    records = store.records
     await records.save_lrp(replace(lrp_record(), detail=LONG))
     (found,) = await records.list_lrps()
     assert len(found.detail) == MOST
@@ -70,8 +56,8 @@ async def test_why_an_lrp_does_not_run_is_short(database: Database) -> None:
     assert found.detail.isprintable()
 
 
-async def test_what_a_copy_lacks_is_short(database: Database) -> None:
-    records, checks = SqlRecords(database), SqlCopyChecks(database)
+async def test_what_a_copy_lacks_is_short(store: Store, database: Database) -> None:
+    records, checks = store.records, store.copy_checks
     guid = await records.reserve_guid(digest(9))
     await records.keep_image(image(guid, platform=digest(9)), ())
     await checks.save_check(CopyCheck(guid, missing_since=1.0, missing=LONG))
@@ -83,8 +69,8 @@ async def test_what_a_copy_lacks_is_short(database: Database) -> None:
     assert (await checks.find_check(guid)).missing == found.missing
 
 
-async def test_what_an_operator_did_is_short(database: Database) -> None:
-    operations = SqlOperations(database)
+async def test_what_an_operator_did_is_short(store: Store, database: Database) -> None:
+    operations = store.operations
     await operations.add_entry(AuditEntry(1.0, LONG, "Evict", "{}", LONG))
     (found,) = await operations.list_entries()
     assert (len(found.caller), len(found.outcome)) == (MOST, MOST)
@@ -96,8 +82,8 @@ async def test_what_an_operator_did_is_short(database: Database) -> None:
     assert len(found.arguments) < 20_000
 
 
-async def test_what_a_migration_waits_for_is_short(database: Database) -> None:
-    journal = SqlJournal(database, MultiFernet([Fernet(Fernet.generate_key())]))
+async def test_what_a_migration_waits_for_is_short(store: Store, database: Database) -> None:
+    journal = store.journal
     await journal.save_migration(replace(migration(), detail=LONG))
     (found,) = await journal.list_migrations()
     assert len(found.detail) == MOST

@@ -1,9 +1,12 @@
 """Whatever is asked of the store, in whatever order, it answers as a plain model of the records does."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+import pytest
+from cryptography.fernet import Fernet
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -14,6 +17,7 @@ from reconcile.records import JOB_CHANGES, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid
 from reconcile.trust import BlobHolder
 from tests.controller.store.samples import binding, digest, image, job
+from tests.databases import empty_database
 from tests.stores import open_store
 
 names = st.sampled_from(["a", "b", "c"])
@@ -31,7 +35,12 @@ class Records(RuleBasedStateMachine):
         self.finished: set[CacheGuid] = set()
 
     async def open(self) -> Store:
-        return await self.stack.enter_async_context(open_store("sqlite://", journal_key=None, run_id="r"))
+        url = await asyncio.to_thread(self.empty_url)
+        opened = open_store(url, journal_key=Fernet.generate_key(), run_id="r")
+        return await self.stack.enter_async_context(opened)
+
+    def empty_url(self) -> str:
+        return "sqlite://"
 
     def teardown(self) -> None:
         self.runner.run(self.stack.aclose())
@@ -106,5 +115,25 @@ class Records(RuleBasedStateMachine):
             assert (BlobHolder(guid) if guid in self.finished else None) == holder
 
 
+class RecordsOnPostgresql(Records):
+    def empty_url(self) -> str:
+        return url_on("postgresql")
+
+
+class RecordsOnMysql(Records):
+    def empty_url(self) -> str:
+        return url_on("mysql")
+
+
+def url_on(kind: str) -> str:
+    return empty_database(kind, os.environ.get("PYTEST_XDIST_WORKER", "master"))
+
+
+SOME = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
 TestRecords = Records.TestCase
-TestRecords.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestRecords.settings = SOME
+TestRecordsOnPostgresql = pytest.mark.long(pytest.mark.starts_servers(RecordsOnPostgresql.TestCase))
+TestRecordsOnPostgresql.settings = SOME
+TestRecordsOnMysql = pytest.mark.long(pytest.mark.starts_servers(RecordsOnMysql.TestCase))
+TestRecordsOnMysql.settings = SOME

@@ -11,11 +11,12 @@ from typing import Self
 from reconcile.lease import LeaseTimes
 from tests.daemon.chaos.daemon_life import count_passes
 from tests.daemon.chaos.lock_watch import LockWatch
-from tests.daemon.chaos.machines import BEFORE_START, FAILED, LOST_LOCK, Machine, Part, make_own_settings
+from tests.daemon.chaos.machines import BEFORE_START, FAILED, Machine, Part, make_own_settings
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.store_watch import StoreWatch
 from tests.daemon.chaos.takeovers import TakeOvers
 from tests.daemon.environment import PATIENCE, DaemonProcess, until
+from tests.daemon.instances import LOST_LOCK
 from tests.own_server import OwnServer, run_own_server
 from tests.simulators.locket import Locket, State, Way
 

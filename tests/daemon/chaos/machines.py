@@ -13,10 +13,8 @@ from tests.contracts.distribution import free_port
 from tests.daemon.environment import DaemonProcess, Environment
 from tests.simulators.locket import Locket, Way
 
-LOST_LOCK = 1
-"""The exit status of a daemon that is not the active one any more."""
 FAILED = 5
-"""That of one that cannot begin its work, as when it takes over and the database goes away."""
+"""The exit status of a daemon that cannot begin its work, as when it takes over and the database goes away."""
 LONGEST_REST = 2.0
 """Seconds until a supervisor starts the daemon again, at most."""
 BEFORE_START = frozenset({-1, -15})

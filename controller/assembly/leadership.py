@@ -21,7 +21,7 @@ from controller.process import Process
 from controller.store.location import Location
 from controller.store.lock_row import LockRow
 from controller.store.opening import open_database
-from reconcile.errors import Conflict, LeaseLost
+from reconcile.errors import Conflict, DockerCacheError, LeaseLost
 from reconcile.lease import LeaseTimes
 
 log = structlog.get_logger(scope="leadership")
@@ -69,7 +69,7 @@ class Leadership:
         self.standing.reach("it waits for the lock")
         try:
             await self._election.wait()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeaseLost):
             await self._election.release()  # an attempt may have taken it
             raise
 
@@ -90,6 +90,9 @@ class Leadership:
                 if self.lease.clock() >= until:
                     raise
                 await asyncio.sleep(self.lease.times.retry_interval)
+            except (asyncio.CancelledError, DockerCacheError):
+                await self._election.release()  # the attempt may have taken it
+                raise
             else:
                 return
 

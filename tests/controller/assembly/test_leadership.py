@@ -22,6 +22,8 @@ class Service:
 
     gives_until: float = float("inf")
     is_held_until: float = 0.0
+    takes: float = 0.0
+    """Seconds after which it has given the lock and answers."""
     calls: list[str] = field(default_factory=list)
 
     async def acquire(self, note: HolderNote) -> None:
@@ -31,6 +33,7 @@ class Service:
         if now >= self.gives_until:
             raise Unavailable("lock", "timeout", "no answer")
         self.calls.append("acquire")
+        await asyncio.sleep(self.takes)
 
     async def release(self) -> None:
         self.calls.append("release")
@@ -142,6 +145,35 @@ async def test_a_standby_that_is_stopped_gives_back_what_an_attempt_may_have_tak
         await waiting
 
     assert service.calls == ["release"]
+
+
+async def test_a_lock_that_was_taken_too_slowly_to_be_of_use_is_given_back() -> None:
+    """The machine slept during the attempt."""
+    service, clock = Service(takes=1.0), asyncio.get_running_loop().time
+    held = Leadership(TIMES, NOTE, service, clock=lambda: clock() * 100)
+    with pytest.raises(LeaseLost):
+        await held.wait()
+
+    assert service.calls == ["acquire", "release"]
+
+
+async def test_an_operator_gives_back_what_an_attempt_without_an_answer_may_have_taken() -> None:
+    service = Service(takes=60.0)
+    with pytest.raises(Unavailable, match="no answer within 5 s"):
+        await leadership(service).take()
+
+    assert service.calls == ["acquire", "release"]
+
+
+async def test_an_operator_who_gives_up_gives_back_what_an_attempt_may_have_taken() -> None:
+    service = Service(takes=60.0)
+    taking = asyncio.ensure_future(leadership(service).take())
+    await asyncio.sleep(1.0)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+
+    assert service.calls == ["acquire", "release"]
 
 
 async def test_without_a_lock_the_work_is_active_from_the_start() -> None:

@@ -61,6 +61,10 @@ class Leadership:
         self.standing = Standing(
             note.instance_id, self.lease, lambda: None if election is None else election.holder
         )
+        if election is not None:
+            self.standing.heed(
+                lambda: election.last_error and f"it cannot take the lock: {election.last_error}"
+            )
 
     async def wait(self) -> None:
         """Return when this process is active; without a lock that is at once."""

@@ -147,6 +147,18 @@ async def test_a_standby_that_is_stopped_gives_back_what_an_attempt_may_have_tak
     assert service.calls == ["release"]
 
 
+async def test_a_standby_says_why_it_cannot_take_a_lock_that_nobody_else_is_known_to_hold() -> None:
+    service = Service(gives_until=0.0)
+    held = leadership(service)
+    waiting = asyncio.ensure_future(held.wait())
+    await asyncio.sleep(1.0)
+    assert held.standing.position.obstacle == "it cannot take the lock: lock: timeout: no answer"
+
+    service.gives_until = float("inf")
+    await waiting
+    assert "cannot take" not in held.standing.position.obstacle
+
+
 async def test_a_lock_that_was_taken_too_slowly_to_be_of_use_is_given_back() -> None:
     """The machine slept during the attempt."""
     service, clock = Service(takes=1.0), asyncio.get_running_loop().time

@@ -2,9 +2,10 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -19,9 +20,11 @@ from controller.process import Process
 from controller.store.database import Database
 from controller.store.location import Location
 from controller.store.opening import check_journal_keys, open_database
-from reconcile.errors import Unavailable
+from reconcile.errors import LeaseLost, Unavailable
 
 log = structlog.get_logger(scope="daemon")
+
+T = TypeVar("T")
 
 CONNECT_PAUSE = 5.0
 """Seconds between two attempts to reach the server of the database."""
@@ -62,15 +65,33 @@ async def open_instance(
 
 async def connect(instance: Instance, stack: AsyncExitStack) -> Database:
     """Connect to the database; a server that is away is waited for."""
+
+    def open_once() -> Awaitable[Database]:
+        return stack.enter_async_context(open_database(instance.location, run_id=instance.process.run_id))
+
+    return await until_answered(instance, open_once, stage="it is starting")
+
+
+async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *, stage: str) -> T:
+    """Ask the database until it answers; a file that cannot be used is not waited for.
+
+    Args:
+        instance: Which says meanwhile what it waits for.
+        ask: Makes one attempt.
+        stage: What the instance does with the answer.
+    """
+    standing = instance.leadership.standing
     while True:
-        opening = open_database(instance.location, run_id=instance.process.run_id)
+        standing.reach(stage)
         try:
-            return await stack.enter_async_context(opening)
+            return await ask()
+        except LeaseLost:
+            raise
         except Unavailable as error:
             if instance.location.server is None:
                 raise
             log.info("waiting-for-database", error=str(error))
-            instance.leadership.standing.reach(f"it waits for the database: {error}")
+            standing.reach(f"it waits for the database: {error}")
             await asyncio.sleep(CONNECT_PAUSE)
 
 

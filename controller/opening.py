@@ -1,7 +1,7 @@
 """Opens what the active instance needs: its term in the database, the store, and clients of all systems."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -11,7 +11,7 @@ from controller.bbs.client import open_bbs
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.exposed_files import exposed_files
-from controller.instance import CONNECT_PAUSE, Instance, read_journal_key
+from controller.instance import Instance, read_journal_key, until_answered
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database, to_the_end
 from controller.store.opening import Store, open_store
@@ -20,7 +20,6 @@ from controller.store.term import begin_term
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls_from_files
 from controller.wiring import open_canary_images, open_health, open_probe
-from reconcile.errors import LeaseLost, Unavailable
 from reconcile.references import CacheRepositories
 
 log = structlog.get_logger(scope="daemon")
@@ -35,7 +34,6 @@ async def open_resources(
 ) -> AsyncIterator[OpenResources]:
     """Take over, and open what only the active instance has."""
     process, lease = instance.process, instance.leadership.lease
-    instance.leadership.standing.reach("it takes over")
     async with AsyncExitStack() as stack:
         term = await _begin_term(instance, database)
         process.metrics.leadership_term.set(term)
@@ -111,16 +109,10 @@ async def _begin_term(instance: Instance, database: Database) -> int:
     def begin() -> int:
         return begin_term(database, leadership.lease, owner=leadership.owner, now=now).term
 
-    while True:
-        try:
-            return await to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
-        except LeaseLost:
-            raise
-        except Unavailable as error:
-            if instance.location.server is None:
-                raise
-            log.info("waiting-for-database", error=str(error))
-            await asyncio.sleep(CONNECT_PAUSE)
+    def ask() -> Awaitable[int]:
+        return to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
+
+    return await until_answered(instance, ask, stage="it takes over")
 
 
 async def _seal_anew(store: Store) -> None:

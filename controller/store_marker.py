@@ -59,7 +59,6 @@ class StoreMarker:
         self._view = MarkerView()
         self._has_collided = False
         self._not_before = 0.0
-        self._reported: frozenset[StoreId] = frozenset()
         metrics.other_stores.set_function(lambda: len(self._view.others))
 
     @property
@@ -118,8 +117,7 @@ class StoreMarker:
     async def run(self) -> NoReturn:
         """Keep the marker fresh forever, and see when another one is."""
         while True:
-            is_well = self._view.may_change(self._clock())
-            await asyncio.sleep(REFRESH_INTERVAL if is_well else LOOK_INTERVAL)
+            await asyncio.sleep(REFRESH_INTERVAL if self.may_change else LOOK_INTERVAL)
             await self._attempt(self._refresh)
 
     async def end(self) -> None:
@@ -178,12 +176,11 @@ class StoreMarker:
 
     async def _look(self) -> None:
         others = marked_stores(await self._bbs.list_domains()) - {self._store}
-        now = self._clock()
+        now, before = self._clock(), self._view.others
         self._view = self._view.looked(others, now)
         if self._has_collided and others and min(others) < self._store:
             self._not_before = now + COURTESY
-        if others != self._reported:
-            self._reported = others
+        if others != before:
             if others:
                 log.error(
                     "standing-by-for-other-store",

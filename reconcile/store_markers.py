@@ -11,7 +11,7 @@ with nothing left to continue lets it expire at once.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NewType
 
 StoreId = NewType("StoreId", str)
@@ -59,13 +59,11 @@ class MarkerView:
         valid_until: Until when it relies on its own marker; 0 while it has none.
         others: The other stores whose markers were fresh when it looked last.
         others_since: Since when it has seen others at each look.
-        looked_at: When it looked last; None before the first look.
     """
 
     valid_until: float = 0.0
     others: frozenset[StoreId] = frozenset()
     others_since: float = 0.0
-    looked_at: float | None = None
 
     def has_claim(self, now: float) -> bool:
         """Whether its own marker has been fresh without a gap since it began, whoever else is there."""
@@ -78,16 +76,15 @@ class MarkerView:
     def looked(self, others: frozenset[StoreId], now: float) -> "MarkerView":
         """Return the view after a look."""
         since = self.others_since if self.others else now
-        return MarkerView(self.valid_until, others, since if others else 0.0, now)
+        return MarkerView(self.valid_until, others, since if others else 0.0)
 
     def marked(self, started_at: float) -> "MarkerView":
         """Return the view after its own marker was written, by a call that started at that time."""
-        until = started_at + MARKER_TTL - MARGIN
-        return MarkerView(until, self.others, self.others_since, self.looked_at)
+        return replace(self, valid_until=started_at + MARKER_TTL - MARGIN)
 
     def without_claim(self) -> "MarkerView":
         """Return the view of one that stands by."""
-        return MarkerView(0.0, self.others, self.others_since, self.looked_at)
+        return replace(self, valid_until=0.0)
 
     def must_give_way(self, own: StoreId, now: float) -> bool:
         """Whether one that has a claim gives it up, since another daemon, which runs, has one as well.

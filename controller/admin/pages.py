@@ -7,7 +7,6 @@ changes between two pages.
 import base64
 import binascii
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -113,7 +112,9 @@ def place_from_token(token: str) -> tuple[float, str] | None:
     if key is None:
         return None
     at, name = key if len(key) == 2 else ("", "")
-    if isinstance(at, str) or not isinstance(name, str) or not (math.isfinite(at) and name.isprintable()):
+    if isinstance(at, str) or not isinstance(name, str):
+        raise _bad_token()
+    if not (abs(at) <= LARGEST_NUMBER and name.isprintable()):  # as the database can compare them
         raise _bad_token()
     return at, name
 

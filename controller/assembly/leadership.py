@@ -21,7 +21,7 @@ from controller.process import Process
 from controller.store.database import database_on
 from controller.store.location import Location
 from controller.store.lock_row import LockRow
-from reconcile.errors import Conflict, LeaseLost
+from reconcile.errors import Conflict, DockerCacheError, LeaseLost
 from reconcile.lease import LeaseTimes
 
 log = structlog.get_logger(scope="leadership")
@@ -63,7 +63,7 @@ class Leadership:
         )
         if election is not None:
             self.standing.heed(
-                lambda: f"it waits for the lock: {election.last_error}" if election.last_error else ""
+                lambda: election.last_error and f"it cannot take the lock: {election.last_error}"
             )
 
     async def wait(self) -> None:
@@ -73,7 +73,7 @@ class Leadership:
         self.standing.reach("it waits for the lock")
         try:
             await self._election.wait()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, LeaseLost):
             await self._election.release()  # an attempt may have taken it
             raise
 
@@ -94,6 +94,9 @@ class Leadership:
                 if self.lease.clock() >= until:
                     raise
                 await asyncio.sleep(self.lease.times.retry_interval)
+            except (asyncio.CancelledError, DockerCacheError):
+                await self._election.release()  # the attempt may have taken it
+                raise
             else:
                 return
 

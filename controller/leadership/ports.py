@@ -91,6 +91,7 @@ def _parse_note(value: str) -> HolderNote | None:
     try:
         fields = json.loads(value)
         since = datetime.fromisoformat(fields["since"]).timestamp()
+        datetime.fromtimestamp(since, UTC)  # as it is shown: a time in another zone may be out of range
         texts = [fields[name] for name in ("instance_id", "run_id", "admin_address", "version")]
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError, OSError):
         return None

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from controller import daemon
 from controller.leadership.lease import lease_without_lock
 from controller.leadership.standing import Standing
+from controller.signals import StopRequested
 
 
 async def never() -> None:
@@ -35,7 +36,7 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     async def take_signals() -> NoReturn:
         said_before.extend(entry["event"] for entry in logs)
         await asyncio.sleep(0)
-        raise daemon.StopRequested
+        raise StopRequested
 
     with capture_logs() as logs:
         assert not await daemon._run_loops(config, loops, take_signals(), standing)

@@ -155,7 +155,16 @@ async def test_the_audit_is_listed_latest_first(dependencies: AdminDependencies,
     assert all(len(page) == size for page in pages[:-1])
 
 
-OF_TIME = [(1.0,), ("a", "b"), (1.0, 2.0), (1.0, "a", "b"), (float("nan"), "a"), (1.0, "\ud800")]
+OF_TIME = [
+    (1.0,),
+    ("a", "b"),
+    (1.0, 2.0),
+    (1.0, "a", "b"),
+    (float("nan"), "a"),
+    (10**400, "a"),
+    (2**63, "a"),
+    (1.0, "\ud800"),
+]
 OF_NUMBER = [("1",), (1.5,), (-1,), (2**63,), (1, 2)]
 
 

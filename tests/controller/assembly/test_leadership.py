@@ -25,6 +25,8 @@ class Service:
 
     gives_until: float = float("inf")
     is_held_until: float = 0.0
+    takes: float = 0.0
+    """Seconds after which it has given the lock and answers."""
     calls: list[str] = field(default_factory=list)
 
     async def acquire(self, note: HolderNote) -> None:
@@ -34,6 +36,7 @@ class Service:
         if now >= self.gives_until:
             raise Unavailable("lock", "timeout", "no answer")
         self.calls.append("acquire")
+        await asyncio.sleep(self.takes)
 
     async def release(self) -> None:
         self.calls.append("release")
@@ -49,19 +52,6 @@ def leadership(service: Service | None, *, patience: float = 0.0) -> Leadership:
 
 def nothing() -> None:
     """Take note of nothing."""
-
-
-async def test_why_the_lock_cannot_be_had_is_said_until_it_is() -> None:
-    service = Service(gives_until=0.0)
-    waits = leadership(service)
-    waiting = asyncio.ensure_future(waits.wait())
-    await asyncio.sleep(1.0)
-    assert waits.standing.position.obstacle == "it waits for the lock: lock: timeout: no answer"
-
-    service.gives_until = float("inf")
-    await waiting
-
-    assert "no answer" not in waits.standing.position.obstacle
 
 
 async def test_a_database_server_that_is_away_does_not_keep_a_process_from_answering_health_checks() -> None:
@@ -168,6 +158,47 @@ async def test_a_standby_that_is_stopped_gives_back_what_an_attempt_may_have_tak
         await waiting
 
     assert service.calls == ["release"]
+
+
+async def test_a_standby_says_why_it_cannot_take_a_lock_that_nobody_else_is_known_to_hold() -> None:
+    service = Service(gives_until=0.0)
+    held = leadership(service)
+    waiting = asyncio.ensure_future(held.wait())
+    await asyncio.sleep(1.0)
+    assert held.standing.position.obstacle == "it cannot take the lock: lock: timeout: no answer"
+
+    service.gives_until = float("inf")
+    await waiting
+    assert "cannot take" not in held.standing.position.obstacle
+
+
+async def test_a_lock_that_was_taken_too_slowly_to_be_of_use_is_given_back() -> None:
+    """The machine slept during the attempt."""
+    service, clock = Service(takes=1.0), asyncio.get_running_loop().time
+    held = Leadership(TIMES, NOTE, service, clock=lambda: clock() * 100)
+    with pytest.raises(LeaseLost):
+        await held.wait()
+
+    assert service.calls == ["acquire", "release"]
+
+
+async def test_an_operator_gives_back_what_an_attempt_without_an_answer_may_have_taken() -> None:
+    service = Service(takes=60.0)
+    with pytest.raises(Unavailable, match="no answer within 5 s"):
+        await leadership(service).take()
+
+    assert service.calls == ["acquire", "release"]
+
+
+async def test_an_operator_who_gives_up_gives_back_what_an_attempt_may_have_taken() -> None:
+    service = Service(takes=60.0)
+    taking = asyncio.ensure_future(leadership(service).take())
+    await asyncio.sleep(1.0)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+
+    assert service.calls == ["acquire", "release"]
 
 
 async def test_without_a_lock_the_work_is_active_from_the_start() -> None:

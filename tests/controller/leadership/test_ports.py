@@ -37,6 +37,8 @@ def test_every_note_fits_into_a_lock(instance_id: str, admin_address: str) -> No
         "{}",
         json.dumps({**json.loads(NOTE.as_text()), "since": 3}),
         json.dumps({**json.loads(NOTE.as_text()), "since": "0001-01-01T00:00:00"}),
+        json.dumps({**json.loads(NOTE.as_text()), "since": "0001-01-01T00:00:00+14:00"}),
+        json.dumps({**json.loads(NOTE.as_text()), "since": "9999-12-31T23:00:00-14:00"}),
         json.dumps({**json.loads(NOTE.as_text()), "version": ["1"]}),
         "x" * 100_000,
     ],

@@ -1,0 +1,106 @@
+"""Opens what a standby has too: metrics, health checks, its part in the election, and the database."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from controller.admin.leadership import ServedDependencies
+from controller.assembly.leadership import Leadership, open_leadership
+from controller.config import Config, read_secret
+from controller.database_location import location_of
+from controller.health_server import serve_health
+from controller.metrics_server import serve_metrics
+from controller.open_files import raise_limit
+from controller.process import Process
+from controller.store.database import Database
+from controller.store.location import Location
+from controller.store.opening import check_journal_keys, open_database
+from reconcile.errors import LeaseLost, Unavailable
+
+log = structlog.get_logger(scope="daemon")
+
+T = TypeVar("T")
+
+CONNECT_PAUSE = 5.0
+"""Seconds between two attempts to reach the server of the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One of the instances, active or not."""
+
+    process: Process
+    location: Location
+    leadership: Leadership
+    served: ServedDependencies
+
+
+@asynccontextmanager
+async def open_instance(
+    config: Config, lock_run_id: str | None, *, serves_health: bool
+) -> AsyncIterator[Instance]:
+    """Open what a standby has too."""
+    run_id = str(uuid.uuid4())
+    process = Process(run_id)
+    log.info("starting", run_id=run_id, bbs_address=config.bbs_address, cache=config.cache_registry.address)
+    raise_limit(config)
+    for warning in config.warnings:
+        log.info("config-warning", detail=warning)
+    async with AsyncExitStack() as stack:
+        if config.metrics_address is not None:
+            stack.enter_context(serve_metrics(process.metrics, config.metrics_address))
+        location = await asyncio.to_thread(location_of, config)
+        opening = open_leadership(config, location, process, run_id=lock_run_id or run_id)
+        leadership = await stack.enter_async_context(opening)
+        standing = leadership.standing
+        if serves_health and config.healthcheck_address is not None:
+            stack.enter_context(serve_health(config.healthcheck_address, lambda: standing.position.obstacle))
+        yield Instance(process, location, leadership, ServedDependencies(standing, run_id))
+
+
+async def connect(instance: Instance, stack: AsyncExitStack) -> Database:
+    """Connect to the database; a server that is away is waited for."""
+
+    def open_once() -> Awaitable[Database]:
+        return stack.enter_async_context(open_database(instance.location, run_id=instance.process.run_id))
+
+    return await until_answered(instance, open_once, stage="it is starting")
+
+
+async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *, stage: str) -> T:
+    """Ask the database until it answers; a file that cannot be used is not waited for.
+
+    Args:
+        instance: Which says meanwhile what it waits for.
+        ask: Makes one attempt.
+        stage: What the instance does with the answer.
+    """
+    standing = instance.leadership.standing
+    while True:
+        standing.reach(stage)
+        try:
+            return await ask()
+        except LeaseLost:
+            raise
+        except Unavailable as error:
+            if instance.location.server is None:
+                raise
+            log.info("waiting-for-database", error=str(error))
+            standing.reach(f"it waits for the database: {error}")
+            await asyncio.sleep(CONNECT_PAUSE)
+
+
+async def check_keys(config: Config, database: Database) -> None:
+    """Refuse to stand by with journal keys with which this instance could not take over."""
+    with suppress(Unavailable):  # it is looked at once more when it takes over
+        await check_journal_keys(database, journal_key=await asyncio.to_thread(read_journal_key, config))
+
+
+def read_journal_key(config: Config) -> bytes | None:
+    """Read the keys of the journal; None where it is kept in memory."""
+    return None if config.journal_key_file is None else read_secret(config.journal_key_file).encode()

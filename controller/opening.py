@@ -1,0 +1,148 @@
+"""Opens what the active instance needs: its term in the database, the store, and clients of all systems."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from controller.assembly import OpenResources, open_copy_notes, open_engine
+from controller.bbs.client import open_bbs
+from controller.config import Config
+from controller.control import OperatorControl
+from controller.exposed_files import exposed_files
+from controller.instance import Instance, read_journal_key, until_answered
+from controller.recorded_registries import advice_about, others
+from controller.store.database import Database, to_the_end
+from controller.store.opening import Store, open_store
+from controller.store.restored import Restored
+from controller.store.term import begin_term
+from controller.store_marker import StoreMarker
+from controller.transport import client_tls_from_files
+from controller.wiring import open_canary_images, open_health, open_probe
+from reconcile.references import CacheRepositories
+
+log = structlog.get_logger(scope="daemon")
+
+_CONFIRMED_WITHIN = 0.8
+"""Share of the lease's margin within which the BBS's host must confirm what it was sent."""
+
+
+@asynccontextmanager
+async def open_resources(
+    config: Config, instance: Instance, database: Database, restart: Callable[[], None] | None = None
+) -> AsyncIterator[OpenResources]:
+    """Take over, and open what only the active instance has."""
+    process, lease = instance.process, instance.leadership.lease
+    async with AsyncExitStack() as stack:
+        term = await _begin_term(instance, database)
+        process.metrics.leadership_term.set(term)
+        log.info("became-active", term=term, owner=instance.leadership.owner)
+        key = read_journal_key(config)
+        store = await open_store(database, journal_key=key)
+        for exposed in await asyncio.to_thread(exposed_files, config):
+            log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
+        if store.restored is not None:
+            _report_restored(store.restored)
+        if store.sealing.has_older_keys:
+            await _seal_anew(store)
+        await store.records.use_registry(config.cache_registry.address)
+        store.content_proofs.use_platforms(config.platforms)
+        await _warn_of_other_registries(store, config.cache_repositories)
+        if not store.journal.is_durable:
+            log.error(
+                "journal-in-memory-only",
+                reason="no journal_key_file" if key is None else "the database itself is in memory",
+                detail="after a crash in mid-migration only Cloud Controller can desire the LRP again",
+            )
+        tls = await asyncio.to_thread(
+            client_tls_from_files,
+            config.bbs_ca_cert_file,
+            cert_file=config.bbs_client_cert_file,
+            key_file=config.bbs_client_key_file,
+        )
+        bbs = await stack.enter_async_context(
+            open_bbs(
+                config.bbs_address,
+                tls=tls,
+                timeout=config.communication_timeout,
+                check_active=lease.check,
+                unacknowledged=lease.times.margin * _CONFIRMED_WITHIN if lease.has_end else None,
+            )
+        )
+        marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
+        instance.leadership.standing.heed(lambda: marker.obstacle)
+        health = open_health(config)
+        engine = open_engine(config, store, health, lease)
+        stack.push_async_callback(engine.close)
+        probe = open_probe(config, health)
+        stack.push_async_callback(probe.close)
+        canary_images = open_canary_images(config, health)
+        if canary_images is not None:
+            stack.push_async_callback(canary_images.close)
+        notes = open_copy_notes(config, key, health, lease)
+        stack.push_async_callback(notes.close)
+        control = OperatorControl(store.operations)
+        yield OpenResources(
+            store,
+            bbs.checked_by(marker.check),
+            engine,
+            canary_images,
+            notes,
+            process,
+            control,
+            health,
+            probe,
+            marker,
+            restart,
+        )
+
+
+async def _begin_term(instance: Instance, database: Database) -> int:
+    """Become the next active instance of the database.
+
+    What the one before is writing is waited for. Where that stands still, the server ends its transaction
+    after some time.
+    """
+    leadership, now = instance.leadership, instance.process.clock()
+
+    def begin() -> int:
+        return begin_term(database, leadership.lease, owner=leadership.owner, now=now).term
+
+    def ask() -> Awaitable[int]:
+        return to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
+
+    return await until_answered(instance, ask, stage="it takes over")
+
+
+async def _seal_anew(store: Store) -> None:
+    """Seal with the first journal key what an older one has sealed, so that the older one can be removed."""
+    sealed = await store.sealing.seal_anew()
+    if sealed.renewed:
+        log.info("sealed-anew", values=sealed.values, renewed=sealed.renewed)
+    if sealed.unreadable:
+        log.error("sealed-by-unknown-key", values=sealed.values, unreadable=sealed.unreadable)
+
+
+def _report_restored(restored: Restored) -> None:
+    """Log that a backup is in place, and which migrations it knew that are none any more."""
+    log.info(
+        "restored-backup",
+        replaced=None if restored.replaced is None else str(restored.replaced),
+        resumed_lrps=list(restored.resumed),
+        detail="the daemon is paused: run `rebuild`, look at `reconcile`, then `resume`",
+    )
+    if restored.dropped or restored.problem:
+        log.error(
+            "dropped-migrations-of-backup",
+            process_guids=list(restored.dropped),
+            error=restored.problem or None,
+        )
+
+
+async def _warn_of_other_registries(store: Store, cache: CacheRepositories) -> None:
+    """Log each private registry that records name and the config does not, and what to do about it."""
+    stored = await store.records.measure_images()
+    for address in others(stored, cache):
+        detail = advice_about(address, stored[address][0], cache)
+        log.error("registry-not-configured", registry=address, detail=detail)

@@ -1,0 +1,107 @@
+"""Takes the signals that end a process, or let it begin anew with another config."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import NoReturn
+
+import structlog
+
+from controller.reconciler import Reconciler
+from reconcile.errors import DockerCacheError
+
+log = structlog.get_logger(scope="daemon")
+
+FINISH_WITHIN = 5.0
+"""Seconds that open migrations get after a signal; platforms give ten, the rest is for cancelled copies."""
+
+
+class StopRequested(Exception):
+    """The process should end."""
+
+
+class ReloadRequested(StopRequested):
+    """The process should start again with another config."""
+
+
+class EarlySignals:
+    """What signals ask for before the loops run; then the loops take them.
+
+    A request cancels what this process waits for, such as the lock, or its take-over.
+
+    Attributes:
+        request: The one that was made; None for none.
+    """
+
+    def __init__(self, read_config: Callable[[], object]) -> None:
+        self.request: StopRequested | None = None
+        self._read_config = read_config
+        self._process: asyncio.Task[object] | None = None
+        self._reloading: asyncio.Future[None] | None = None
+
+    def listen(self) -> None:
+        """Take signals for the task that calls this."""
+        loop, self._process = asyncio.get_running_loop(), asyncio.current_task()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, number, StopRequested())
+        loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        loop.add_signal_handler(signal.SIGUSR1, log.info, "ignored-signal")  # there is no circuit breaker yet
+
+    def _end(self, number: signal.Signals, request: StopRequested) -> None:
+        log.info("received-signal", signal=number.name)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)  # the next one ends the process at once
+        self.request = request
+        if self._process is not None:
+            self._process.cancel()
+
+    def _begin_reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.ensure_future(self._reload())
+
+    async def _reload(self) -> None:
+        request = await _reload(self._read_config)
+        if request is not None and self.request is None:
+            self._end(signal.SIGHUP, request)
+
+
+async def stop_on_signal(reconciler: Reconciler, read_config: Callable[[], object]) -> NoReturn:
+    """Wait for a signal that ends the process, give migrations some time to end, and raise the request."""
+    loop, signals = asyncio.get_running_loop(), asyncio.Queue[signal.Signals]()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    loop.add_signal_handler(signal.SIGUSR1, reconciler.gate.reset_circuit_breaker)
+    request: StopRequested | None = None
+    while request is None:
+        number = await signals.get()
+        log.info("received-signal", signal=number.name)
+        request = await _reload(read_config) if number is signal.SIGHUP else StopRequested()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)  # the next one ends the process at once
+    await reconciler.gate.finish_migrations(FINISH_WITHIN)
+    raise request
+
+
+async def stop_after(work: asyncio.Future[None], reconciler: Reconciler) -> NoReturn:
+    """Wait for the end of work, which a signal cancels, and of the migrations; then request a stop."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # SIGHUP when the terminal is gone
+    for number in signals:
+        loop.add_signal_handler(number, work.cancel)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    await asyncio.wait([work])
+    for number in signals[:2]:
+        loop.remove_signal_handler(number)  # the next one ends the process at once
+    await reconciler.gate.finish_migrations(None)
+    raise StopRequested
+
+
+async def _reload(read_config: Callable[[], object]) -> ReloadRequested | None:
+    """Read the config again; None when it cannot be used, and the daemon stays as it is."""
+    try:
+        await asyncio.to_thread(read_config)
+    except DockerCacheError as error:
+        log.error("failed-to-reload-config", error=str(error))  # noqa: TRY400 - the message says all
+        return None
+    return ReloadRequested()

@@ -64,6 +64,11 @@ class BasicLogin:
     users: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class AnyLogin:
+    """A challenge that any user name and password answers; nobody comes in without one."""
+
+
 @dataclass(slots=True)
 class TokenLogin:
     """Bearer tokens from a token server; the simulator's own answers at /token.
@@ -89,7 +94,7 @@ class TokenLogin:
     age: int | None = None
 
 
-Login = BasicLogin | TokenLogin
+Login = BasicLogin | AnyLogin | TokenLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +380,10 @@ class _Handler(BaseHTTPRequestHandler):
         match registry.login:
             case BasicLogin(users):
                 if given in {_basic(user, password) for user, password in users.items()}:
+                    return None
+                return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="simulator"'})
+            case AnyLogin():
+                if given.startswith("Basic "):
                     return None
                 return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="simulator"'})
             case TokenLogin() as login:

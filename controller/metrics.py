@@ -113,9 +113,9 @@ class Metrics:
         )
         self.foreign_logins_not_proven = Gauge(
             f"{prefix}foreign_logins_not_proven",
-            "Sets of placement tags and kinds of login (none, or one that the private registry does not know) "
-            "with which no canary has shown that cells can pull, although one has run: no droplet whose LRPs "
-            "would have such a login is updated",
+            "Sets of placement tags and kinds of login (none, or one that the private registry does not "
+            "know) with which no canary has shown that cells can pull, although one has run: no droplet "
+            "whose LRPs would have such a login is updated",
             registry=self.registry,
         )
         self.private_registry_unhealthy = Gauge(

@@ -46,9 +46,7 @@ SHARED_CELLS = frozenset[str]()
 class CanaryProber(Protocol):
     """Runs one canary."""
 
-    async def run(
-        self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin
-    ) -> CanaryResult:
+    async def run(self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin) -> CanaryResult:
         """Run a canary of some kind."""
 
     async def remove_leftovers(self) -> None:
@@ -253,9 +251,7 @@ class CanaryLoop:
         elif has_changed:
             self._listener.note_unproven_cells()
 
-    def _log(
-        self, question: PullQuestion, before: PullProof, after: PullProof, result: CanaryResult
-    ) -> None:
+    def _log(self, question: PullQuestion, before: PullProof, after: PullProof, result: CanaryResult) -> None:
         fields: dict[str, object] = {
             "kind": result.kind,
             "placement_tags": sorted(question.placement_tags),
@@ -277,9 +273,7 @@ class CanaryLoop:
         else:
             log.info("canary-proved-nothing", **fields, error=after.detail)
 
-    def _proof_of(
-        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
-    ) -> PullProof:
+    def _proof_of(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> PullProof:
         known = self._proofs.get(PullQuestion(placement_tags, login))
         return known or PullProof(since=self._process.clock())
 

@@ -21,9 +21,7 @@ class UnaskedCells:
         """Take it that cells can pull."""
         return False
 
-    def why_not(
-        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
-    ) -> str | None:
+    def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:
         """Take it that cells can pull with their own login, and say that nothing shows it of any other."""
         return self.problem_of(placement_tags, login)
 

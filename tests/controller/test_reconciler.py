@@ -1175,9 +1175,7 @@ class CellsThatCannotPull(UnaskedCells):
     def is_refuted(self, _placement_tags: frozenset[str], _login: CanaryLogin = CanaryLogin.CELLS) -> bool:
         return True
 
-    def why_not(
-        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
-    ) -> str | None:
+    def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:
         return f"authentication required, {sorted(placement_tags)}, {login}"
 
 

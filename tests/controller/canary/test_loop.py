@@ -1,7 +1,7 @@
 """When canaries run, and who gets to know what they show; in virtual time, with cells that are made up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -38,9 +38,7 @@ class Cells:
     refused: set[CanaryLogin] = field(default_factory=set)
     logins: list[CanaryLogin] = field(default_factory=list)
 
-    async def run(
-        self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin
-    ) -> CanaryResult:
+    async def run(self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin) -> CanaryResult:
         self.runs.append((asyncio.get_running_loop().time(), kind, placement_tags))
         self.logins.append(login)
         await asyncio.sleep(SECONDS)
@@ -350,10 +348,11 @@ class TestDroplets:
         scene = Scene()
         pulls = DropletPulls(scene.loop, cells_have_login=False)
         async with scene.running():
-            for doubt in (
+            doubts: tuple[Callable[[], None], ...] = (
                 lambda: scene.loop.use_login(LOGIN),
                 lambda: scene.loop.note_failure("a", SHARED, REFUSED, cause=CAUSE),
-            ):
+            )
+            for doubt in doubts:
                 pulls.why_not(SHARED, "robot")
                 await asyncio.sleep(10)
                 known = pulls.why_not(SHARED, "robot")

@@ -89,9 +89,7 @@ async def scene(servers: None, certificates: Certificates, tmp_path: Path) -> As
             )
         ]
         client = await stack.enter_async_context(open_bbs(bbs.url, tls=tls))
-        settings = {
-            registry.address: RegistrySettings(plain_http=True, any_address=True, credentials=PULLER)
-        }
+        settings = {registry.address: RegistrySettings(plain_http=True, any_address=True, credentials=PULLER)}
         images = CanaryImages(
             Registries(settings, retries=Retries(attempts=1)), CacheRepositories(registry.address)
         )
@@ -194,9 +192,7 @@ class Registry:
             Registry(TokenLogin(KNOWN, anonymous=True), frozenset({CanaryLogin.CELLS, CanaryLogin.NONE})),
             id="for one it knows, or none",
         ),
-        pytest.param(
-            Registry(AnyLogin(), frozenset({CanaryLogin.CELLS, CanaryLogin.MADE_UP})), id="for any"
-        ),
+        pytest.param(Registry(AnyLogin(), frozenset({CanaryLogin.CELLS, CanaryLogin.MADE_UP})), id="for any"),
     ],
 )
 async def test_cells_show_with_which_logins_they_can_pull(scene: Scene, asks: Registry) -> None:

@@ -111,6 +111,13 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
+        self.foreign_logins_not_proven = Gauge(
+            f"{prefix}foreign_logins_not_proven",
+            "Sets of placement tags and kinds of login (none, or one that the private registry does not "
+            "know) with which no canary has shown that cells can pull, although one has run: no droplet "
+            "whose LRPs would have such a login is updated",
+            registry=self.registry,
+        )
         self.private_registry_unhealthy = Gauge(
             f"{prefix}private_registry_unhealthy_since_seconds",
             "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "

@@ -358,6 +358,68 @@ class Reason(StrEnum):
         _SKIPPED,
         "a bridge without an open migration may belong to a daemon with another store on the same BBS",
     )
+    DROPLET_PATCHED = (
+        "droplet-patched",
+        _CACHED,
+        "Cloud Controller starts it from its copy, whose name the daemon wrote into the droplet",
+    )
+    PATCHING_DROPLET = (
+        "patching-droplet",
+        _MIGRATING,
+        "the name of its copy is being written into the droplet",
+    )
+    RESTORING_DROPLET = (
+        "restoring-droplet",
+        _MIGRATING,
+        "the original image text is being written into the droplet",
+    )
+    PATCH_UNCONFIRMED = (
+        "patch-unconfirmed",
+        _MIGRATING,
+        "Cloud Controller's answer was lost, so the droplet is read again before anything else is written",
+    )
+    DROPLET_PULLS_NOT_PROVEN = (
+        "droplet-pulls-not-proven",
+        _PENDING,
+        "cells must first show that they can pull with a login that the private registry does not know",
+    )
+    CLOUD_CONTROLLER_UNAVAILABLE = (
+        "cloud-controller-unavailable",
+        _PENDING,
+        "Cloud Controller does not answer, or asks for time; its droplet is looked at again",
+    )
+    CLOUD_CONTROLLER_DENIED = (
+        "cloud-controller-denied",
+        _FAILED,
+        "the UAA client may not read or write the droplet; the detail says what it lacks",
+    )
+    CLOUD_CONTROLLER_REFUSED = (
+        "cloud-controller-refused",
+        _FAILED,
+        "Cloud Controller refuses the image text for the droplet; it is tried again after an hour",
+    )
+    COPY_NAME_REFUSED = (
+        "copy-name-refused",
+        _FAILED,
+        "Cloud Controller could make no rootfs of its copy's name; choose a shorter address or template",
+    )
+    IMAGE_CHANGED_EXTERNALLY = (
+        "image-changed-externally",
+        _SKIPPED,
+        "somebody else wrote another image into the droplet, which keeps that",
+    )
+    DROPLET_NOT_STAGED = (
+        "droplet-not-staged",
+        _SKIPPED,
+        "its droplet has expired or failed, and nothing is started from it any more",
+    )
+    DROPLET_GONE = (
+        "droplet-gone",
+        _SKIPPED,
+        "its droplet was deleted, or the UAA client may not read it",
+    )
+    BUILD_FAILED = "build-failed", _SKIPPED, "its staging failed, and led to no droplet"
+    BUILD_GONE = "build-gone", _SKIPPED, "its build was deleted, or the UAA client may not read it"
     REMOVED_BY_OWNER = "removed-by-owner", _SKIPPED, "its owner removed it while it was being migrated"
     NOT_DESIRED = "not-desired", _SKIPPED, "it is no longer desired"
     NOT_DOCKER = "not-docker", _SKIPPED, "it runs no Docker image"

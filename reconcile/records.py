@@ -16,7 +16,7 @@ from reconcile.times import seconds_until
 
 JobId = NewType("JobId", str)
 
-_LRP, _TASK, _REPAIR = "lrp:", "task:", "repair:"
+_LRP, _TASK, _REPAIR, _DROPLET = "lrp:", "task:", "repair:", "droplet:"
 
 MAX_ATTEMPTS = 12
 """Attempts of a cache job, after which it has failed: about half an hour of an unreachable registry."""
@@ -56,7 +56,7 @@ class CacheRequest:
 
     Attributes:
         source: Canonical reference of the image.
-        requester: A staging task, an LRP or an operator, see `requester_of_task` and its neighbours.
+        requester: Such as a staging task, an LRP or an operator, see `requester_of_task` and its neighbours.
         staged_at: Nanoseconds since 1970 by the BBS's clock; of two requests of one app for one source
             the later wins. The request of an LRP has the time of the staging that it confirms, or 0.
         reason: Why the copy is requested, such as Reason.STAGING_TASK.
@@ -100,6 +100,11 @@ def requester_of_task(task_guid: TaskGuid) -> str:
 def requester_of_lrp(process_guid: ProcessGuid) -> str:
     """Name a desired LRP as the requester."""
     return f"{_LRP}{process_guid}"
+
+
+def requester_of_droplet(droplet_guid: str) -> str:
+    """Name a droplet, of which no staging was seen, as the requester."""
+    return f"{_DROPLET}{droplet_guid}"
 
 
 def requester_of_operator(request_id: str) -> str:

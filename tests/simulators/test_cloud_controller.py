@@ -10,6 +10,7 @@ from protos.bbs.desired_lrp_pb2 import DesiredLRPUpdate
 from protos.bbs.task_pb2 import Task
 from tests.simulators.bbs import Bbs, desired, serve_bbs
 from tests.simulators.bbs_probe import is_up, probe, some_lrp, until
+from tests.simulators.capi.records import BuildState
 from tests.simulators.cell import CellSettings, SimulatedCell, TaskResult
 from tests.simulators.certificates import Certificates
 from tests.simulators.cloud_controller import CloudController, InProcess, OverHttp
@@ -73,7 +74,7 @@ async def test_a_push_stages_starts_and_runs(certificates: Certificates) -> None
         "password",
     )
     assert (lrp.domain, lrp.annotation, lrp.log_guid) == ("cf-apps", app.updated_at, app.guid)
-    assert list(app.builds.values()) == [""]
+    assert [(build.state, build.error) for build in app.builds.values()] == [(BuildState.STAGED, "")]
 
 
 async def test_a_staging_task_is_what_cloud_controller_sends(certificates: Certificates) -> None:
@@ -104,7 +105,9 @@ async def test_a_failed_staging_leaves_no_droplet(certificates: Certificates) ->
     ):
         app = await controller.push("web", Image("busybox"))
 
-    assert (app.droplet, list(app.builds.values()), app.is_started) == (None, ["staging failed"], False)
+    (build,) = app.builds.values()
+    assert (app.droplet, build.state, build.error) == (None, BuildState.FAILED, "staging failed")
+    assert not app.is_started
 
 
 async def test_the_sync_desires_updates_removes_and_bumps(certificates: Certificates) -> None:

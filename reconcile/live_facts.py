@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from reconcile.droplet_ports import DropletRecords
+from reconcile.droplets import DropletRecord
 from reconcile.facts import Coverage, Facts
 from reconcile.known_records import KnownCopy, LrpKey
-from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
 from reconcile.ports import (
     BindingRecords,
@@ -36,6 +38,7 @@ class PassSources:
     images: ImageRecords
     journal: Journal
     original_sources: OriginalSources
+    droplets: DropletRecords
     records: LrpRecords
     coverage: Coverage
     event_cache: EventCache
@@ -88,6 +91,10 @@ class LiveReads:
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from before its migration."""
         return await self._sources.original_sources.find_original_source(process_guid)
+
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        """List the records of an app's droplets, the newest first."""
+        return await self._sources.droplets.list_droplets_of_app(app_guid)
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read the record of a finished copy."""

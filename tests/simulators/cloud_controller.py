@@ -13,7 +13,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -62,6 +62,7 @@ __all__ = [
 
 INTERVAL = 30.0
 DEPLOYMENT_INTERVAL = 0.02  # seconds; 5 where it is real
+MALFORMED = "Malformed message from Diego stager"
 TOLERATED = frozenset({Error.ResourceExists, Error.ResourceNotFound})
 
 
@@ -185,8 +186,12 @@ class CloudController:
             await self._changed.wait_for(lambda: build.state is BuildState.FAILED or is_named(build.droplet))
         return build.error
 
-    async def assign(self, app: App, droplet: Droplet) -> None:
-        """Make a droplet an app's current one."""
+    def patch(self, droplet: Droplet, image: str | None) -> None:
+        """Change the image of a droplet, as another tool does."""
+        droplet.image, droplet.updated_at = image, self.database.tick()
+
+    def assign(self, app: App, droplet: Droplet) -> None:
+        """Make a droplet an app's current one, which its next start is from."""
         app.current = droplet
 
     def delete_droplet(self, droplet: Droplet) -> None:
@@ -402,7 +407,7 @@ class CloudController:
     async def _deploy(self, app: App, deployment: Deployment) -> None:
         """Start one instance after another of the new process, and stop as many of the former."""
         while deployment.state is DeploymentState.DEPLOYING:
-            with contextlib.suppress(httpx.HTTPError, BbsRefused):
+            with contextlib.suppress(httpx.HTTPError, BbsRefused, InvalidDockerUri):
                 await self._deploy_some(app, deployment)
             await asyncio.sleep(DEPLOYMENT_INTERVAL)
 
@@ -466,14 +471,18 @@ class CloudController:
         """Take the callback of a staging task, and make the droplet of its result."""
         if build.state is not BuildState.STAGING:
             return httpx.codes.BAD_REQUEST
-        build.error, build.updated_at = error, self.database.tick()
-        if error:
-            build.state = BuildState.FAILED
+        build.updated_at = self.database.tick()
+        status, result = httpx.codes.OK, {} if error else _staging_result(str(report["result"]))
+        if result is None:
+            error, status = MALFORMED, httpx.codes.BAD_REQUEST
+        elif not error and not result["process_types"]:
+            error = "Start command not specified"
+        if result is None or error:
+            build.state, build.error = BuildState.FAILED, error
         else:
             droplet = app.add_droplet(build)
             build.state = BuildState.STAGED
             await self.finishing.wait()
-            result = json.loads(str(report["result"]))
             droplet.image = result["lifecycle_metadata"]["docker_image"] or None
             droplet.state, droplet.updated_at = DropletState.STAGED, self.database.tick()
             if self.assigns:
@@ -481,12 +490,27 @@ class CloudController:
             app.expire_droplets()
         async with self._changed:
             self._changed.notify_all()
-        return httpx.codes.OK
+        return status
 
 
 def is_named(droplet: Droplet | None) -> bool:
     """Whether a build names its droplet by now."""
     return droplet is not None and droplet.state.is_final
+
+
+def _staging_result(text: str) -> dict[str, Any] | None:
+    """Read what a builder reports; None if it is not what Cloud Controller insists on."""
+    try:
+        result = json.loads(text)
+        is_good = (
+            result["lifecycle_type"] == "docker"
+            and isinstance(result["lifecycle_metadata"]["docker_image"], str)
+            and isinstance(result["execution_metadata"], str)
+            and isinstance(result["process_types"], dict)
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+    return result if is_good else None
 
 
 def _image_for(app: App, process: Process) -> Image:

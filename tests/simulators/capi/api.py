@@ -18,12 +18,14 @@ from tests.simulators.capi.errors import (
     not_authenticated,
     not_authorized,
     rate_limited,
+    runner_error,
     unknown_request,
 )
 from tests.simulators.capi.rate_limits import RateLimiter
 from tests.simulators.capi.requests import Access, ApiRequest, ok
 from tests.simulators.capi.uaa import InvalidToken, Token, Uaa, bearer_of
-from tests.simulators.cloud_controller import CloudController
+from tests.simulators.cloud_controller import BbsRefused, CloudController
+from tests.simulators.recipes import InvalidDockerUri
 
 Handler = Callable[[ApiRequest], Answer | Awaitable[Answer]]
 
@@ -90,6 +92,8 @@ class Api:
             answer = await self._answer(call, headers)
         except ApiError as problem:
             answer = problem.answer()
+        except (InvalidDockerUri, BbsRefused) as problem:
+            answer = runner_error(str(problem)).answer()
         replaced = {name for name, _ in headers}
         kept = [header for header in answer.headers if header[0] not in replaced]
         return Answer(answer.status, answer.body, (*kept, *headers))

@@ -86,6 +86,11 @@ def unavailable() -> ApiError:
     return ApiError(503, 10015, "CF-ServiceUnavailable", text)
 
 
+def runner_error(detail: str) -> ApiError:
+    """Say that Diego has refused something, or that nothing could be sent to it."""
+    return ApiError(500, 170011, "CF-RunnerError", f"Runner error: {detail}")
+
+
 def uaa_unreachable() -> ApiError:
     """Say that the token server does not answer."""
     return ApiError(502, 20004, "CF-UaaUnavailable", "The UAA service is currently unavailable")

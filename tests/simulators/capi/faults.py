@@ -89,6 +89,12 @@ def limit(seconds: int) -> Refuse:
     return refuse(errors.rate_limited(), ("Retry-After", str(seconds)))
 
 
+def limit_tokens(seconds: int) -> Refuse:
+    """Answer 429 as UAA does, to be asked again after so many seconds."""
+    body = b'{"error":"too_many_requests","error_description":"Rate limit exceeded"}'
+    return Refuse(429, body, (JSON, ("Retry-After", str(seconds))))
+
+
 def reject_token() -> Refuse:
     """Answer 401, as for a token that has ended meanwhile."""
     return refuse(errors.invalid_token())

@@ -37,8 +37,7 @@ async def update_droplet(request: ApiRequest) -> Answer:
             raise unknown_error()
         if isinstance(image, str) and len(image) > LONGEST_IMAGE:
             raise unknown_error()
-        droplet.image = image
-    droplet.updated_at = request.cloud.database.tick()
+        request.cloud.patch(droplet, image)
     return ok(request.bodies.droplet(droplet))
 
 
@@ -67,7 +66,7 @@ async def assign_droplet(request: ApiRequest) -> Answer:
     if droplet is None or droplet.state is not DropletState.STAGED:
         text = "Unable to assign current droplet. Ensure the droplet exists and belongs to this app."
         raise unprocessable(text)
-    await request.cloud.assign(app, droplet)
+    request.cloud.assign(app, droplet)
     links = {"self": {"href": f"{request.url}{request.call.path}"}}
     return ok({"data": {"guid": droplet.guid}, "links": links})
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reconcile.droplet_ports import DropletRecords
 from reconcile.droplets import DropletRecord
-from reconcile.facts import Coverage, Facts
+from reconcile.facts import Coverage, DropletPulls, Facts
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
@@ -28,7 +28,11 @@ from reconcile.references import CacheGuid
 
 @dataclass(frozen=True, slots=True)
 class PassSources:
-    """The ports that a pass reads from."""
+    """The ports that a pass reads from.
+
+    Attributes:
+        droplet_pulls: None where no droplet names a copy.
+    """
 
     lrps: Lrps
     instances: Instances
@@ -44,6 +48,7 @@ class PassSources:
     event_cache: EventCache
     mode: Mode
     overrides: OperatorOverrides
+    droplet_pulls: DropletPulls | None = None
 
 
 def live_facts(sources: PassSources) -> Facts:

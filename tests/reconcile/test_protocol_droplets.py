@@ -167,6 +167,19 @@ def test_one_that_is_desired_from_the_copy_beside_its_bridge_keeps_the_login_tha
     assert (run.row, pull_of(run.bbs.desired[PROCESS])) == (None, PATCHED)
 
 
+def test_one_that_its_owner_starts_anew_from_the_copy_is_not_called_migrated_before_it_runs() -> None:
+    """Its old instances are being stopped, and its bridge serves until others run from the copy."""
+    run = patched()
+
+    run.goes(run.owner_starts_anew)
+    assert pull_of(run.bbs.desired[PROCESS]) == PATCHED
+    run.steps(3)
+    works(run)
+
+    assert (run.row, run.ends) == (None, {Reason.MIGRATED: 1})
+    assert run.bbs.runs(PROCESS, PATCHED)
+
+
 def test_one_that_goes_back_since_cells_cannot_pull_its_copy_is_not_left_there_by_a_sync() -> None:
     """Its droplet names the copy still, and the sync comes just after it was removed to go back."""
     run = patched()

@@ -151,6 +151,29 @@ class Metrics:
             "Copies of which something is missing that cannot be sent again from any known source",
             registry=self.registry,
         )
+        self.cloud_controller_requests = Counter(
+            f"{prefix}cloud_controller_requests",
+            "Calls to Cloud Controller's API, by what was asked and how it ended; a call that was repeated "
+            "counts each time",
+            ["call", "outcome"],
+            registry=self.registry,
+        )
+        self.cloud_controller_requests_left = Gauge(
+            f"{prefix}cloud_controller_requests_left",
+            "Requests to Cloud Controller that are left in the present hour, by the limit that it states or "
+            "else the configured one",
+            registry=self.registry,
+        )
+        self.cloud_controller_last_success = Gauge(
+            f"{prefix}cloud_controller_last_success_timestamp_seconds",
+            "When Cloud Controller last did what it was asked, in UTC seconds since 1970; 0 before the first",
+            registry=self.registry,
+        )
+        self.cloud_controller_failing_since = Gauge(
+            f"{prefix}cloud_controller_failing_since_timestamp_seconds",
+            "Since when requests to Cloud Controller fail, in UTC seconds since 1970; 0 while they do not",
+            registry=self.registry,
+        )
         self.paused = Gauge(
             f"{prefix}paused",
             "1 while the daemon is paused: only what an operator orders is started",

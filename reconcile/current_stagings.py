@@ -8,9 +8,9 @@ app's current droplet came from one build, whose GUID its staging task had.
 from dataclasses import dataclass
 
 from reconcile.known_records import KnownCopy
+from reconcile.lrps import ProcessGuid
 from reconcile.records import Binding, CacheJob, requester_of_lrp
 from reconcile.references import ImageReference
-from reconcile.lrps import ProcessGuid
 
 CLOCKS_DIFFER_BY = 30.0
 """Seconds by which the clocks of Cloud Controller and of this machine may differ."""
@@ -22,8 +22,8 @@ class CurrentStaging:
 
     Attributes:
         source: The image that was staged; None when the droplet names none, or it is not known any more.
-        requester: Of the staging task, see `CacheRequest`; empty when the build is not known any more, and for
-            the copy of another app's droplet.
+        requester: Of the staging task, see `CacheRequest`; empty when the build is not known any more, and
+            for the copy of another app's droplet.
         ended_at: When the droplet was made, UTC seconds since 1970.
     """
 

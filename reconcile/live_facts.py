@@ -96,7 +96,7 @@ class LiveReads:
         return await self._sources.images.find_image(cache_guid)
 
     async def find_copy(self, key: LrpKey) -> KnownCopy:
-        """Read the binding of a staging, an LRP's own or its app's latest, with the copies that are known."""
+        """Read a staging's binding, an LRP's own or its app's latest, with the copies that are known."""
         app_guid, source = key.app_guid, key.source
         if source is None or not app_guid:
             return KnownCopy()

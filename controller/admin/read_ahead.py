@@ -164,7 +164,7 @@ class ReadAhead:
         return self._records.get(process_guid)
 
     async def find_copy(self, key: LrpKey) -> KnownCopy:
-        """Return the binding of a staging, an LRP's own or its app's latest, with the copies that are known."""
+        """Return a staging's binding, an LRP's own or its app's latest, with the copies that are known."""
         if key.staged_as:  # few come from another staging than the latest that is known
             (known,) = await self.records.look_up([key])
             return known.copy
@@ -179,9 +179,7 @@ class ReadAhead:
                 key.app_guid
                 for key, copy in self._copies.items()
                 if copy.binding is not None
-                and may_be_missed(
-                    key.process_guid, copy, is_current=self._coverage.is_current(copy.binding)
-                )
+                and may_be_missed(key.process_guid, copy, is_current=self._coverage.is_current(copy.binding))
             }
             self._found_stagings = await self.stagings.find_current_stagings(asked)
         return self._found_stagings.get(app_guid)

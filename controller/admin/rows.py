@@ -25,6 +25,10 @@ _TIMES = frozenset(
         "deletable_from",
         "unused_since",
         "active_since",
+        "reachable_since",
+        "failing_since",
+        "budget_reset_at",
+        "droplets_listed_at",
     }
 )
 

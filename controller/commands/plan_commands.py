@@ -28,8 +28,10 @@ from controller.commands.options import (
     yes_option,
 )
 from controller.commands.output import Output
+from controller.commands.droplet_plan_view import changed_droplets
 from controller.commands.plan_view import is_pending, show_plan
 from controller.commands.sessions import Target, call
+from controller.commands.words import format_count
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 
 CHANGES_PENDING = 2
@@ -106,7 +108,8 @@ def reconcile(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Migrate apps to their copies: plan, then apply.
 
-    Without --apply the plan is shown, nothing is changed, and the status is 2 when changes are pending, 0
+    Where a Cloud Controller is configured, the copies are also written into the droplets of these apps, of
+    apps that do not run, and of earlier revisions; with --strategy droplets are left out. Without --apply the plan is shown, nothing is changed, and the status is 2 when changes are pending, 0
     when not. With --apply exactly the plan is applied; all of it is refused when it is stale. Ctrl-C starts
     no further migration and waits for those that have begun; the same plan can be applied again for the rest.
 
@@ -171,7 +174,8 @@ def restore(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Migrate apps back to their sources and pin them.
 
-    The plan is shown, and applied after a confirmation. Apps that are just being migrated turn round, or go
+    The plan is shown, and applied after a confirmation. Where a Cloud Controller is configured, an app's
+    droplets get their original images first, and its LRPs follow. Apps that are just being migrated turn round, or go
     back after that. Pinned apps are migrated again only by `reconcile --include-pinned`. New apps are still
     migrated: `pause` prevents that.
 
@@ -259,10 +263,13 @@ def _report_no_match(output: Output, plan: PlanDocument, filters: Filters) -> No
 
 def _refuse_not_restored(plan: PlanDocument) -> None:
     """Report that something selected cannot be restored, or not yet."""
-    rows = [row for row in plan.skipped if row["state"] in {"failed", "pending"}]
+    skipped = [*plan.skipped, *plan.skipped_droplets]
+    rows = [row for row in skipped if row["state"] in {"failed", "pending"}]
     if rows:
         what = f"{len(rows)} of the apps cannot be restored, or not now: {rows[0]['reason']}"
         raise NotAllDone("admin", "not-all-done", what)
+    if plan.end["droplet_problems"]:
+        raise NotAllDone("admin", "not-all-done", plan.end["droplet_problems"][0])
 
 
 def _refuse_incomplete(plan: PlanDocument) -> None:
@@ -272,21 +279,23 @@ def _refuse_incomplete(plan: PlanDocument) -> None:
 
 async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applying: Applying) -> None:
     _refuse_incomplete(plan)
-    if not (plan.migrations or plan.pins):
+    if not (plan.migrations or plan.pins or plan.droplets):
         return
     if not applying.is_sure:
         await ask("Apply this plan?")
-    view = ApplyView(output, len(plan.migrations))
+    view = ApplyView(output, len(plan.migrations), len(changed_droplets(plan)))
     try:
         with view.showing():
             await _follow(client, plan, applying, view)
     except* (DockerCacheError, OSError) as group:
         raise _with_what_is_left(group.exceptions[0], view) from None
     view.sum_up()
-    if view.not_done:
-        raise NotAllDone(
-            "admin", "not-all-done", f"{len(view.not_done)} of {view.total} apps were not migrated"
-        )
+    missed = [f"{len(view.not_done)} of {view.total} apps were not migrated"] if view.not_done else []
+    if view.droplets_not_done:
+        count = f"{len(view.droplets_not_done)} of {format_count(view.droplets, 'droplets')}"
+        missed.append(f"{count} were not changed; the daemon goes on by itself where it can")
+    if missed:
+        raise NotAllDone("admin", "not-all-done", ", and ".join(missed))
 
 
 def _with_what_is_left(error: Exception, view: ApplyView) -> Exception:

@@ -1,0 +1,146 @@
+"""What calls of operators reach of Cloud Controller's droplets, and what is there where none is configured."""
+
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.admin.droplet_changes import DropletListener, OrderedDroplets
+from reconcile.droplet_plan import DecidedDroplet
+from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
+from reconcile.lrps import AppGuid
+from reconcile.reasons import Reason
+from reconcile.selection import AppNames
+
+
+@dataclass(frozen=True, slots=True)
+class CloudControllerState:
+    """How Cloud Controller does what it is asked for.
+
+    Attributes:
+        reachable_since: UTC seconds since 1970; 0 when it does not answer, or was not asked yet.
+        failing_since: UTC seconds since 1970; 0 when it answers, or was not asked yet.
+        error: What it last refused or failed with; empty while it does what it is asked for.
+        requests_left: None when that is not known.
+        budget_reset_at: When all requests are left again, in UTC seconds since 1970; 0 when that is not known.
+        missing_scopes: Scopes that the client lacks in UAA.
+        updates_droplets: Whether images of copies are written into droplets.
+        listed_at: When all droplets were last listed, in UTC seconds since 1970; 0 when they never were.
+    """
+
+    url: str
+    reachable_since: float = 0.0
+    failing_since: float = 0.0
+    error: str = ""
+    requests_left: int | None = None
+    budget_reset_at: float = 0.0
+    missing_scopes: tuple[str, ...] = ()
+    updates_droplets: bool = True
+    listed_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DropletScope:
+    """The droplets that a plan is about.
+
+    Attributes:
+        apps: None for those of all apps.
+        chooses: Tells from app and original image text whether a droplet is meant.
+    """
+
+    apps: frozenset[AppGuid] | None
+    chooses: Callable[[AppGuid, str], bool]
+
+
+class StoredDroplets(Protocol):
+    """The records of droplets in the store."""
+
+    async def list_droplets(self) -> tuple[DropletRecord, ...]:
+        """List all records."""
+
+    async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        """List the records of some apps, the newest of each app first."""
+
+    async def count_droplets(self) -> Mapping[tuple[DropletPhase, Reason], int]:
+        """Count the records by phase and reason."""
+
+
+class AdminDroplets(Protocol):
+    """The droplets of Cloud Controller."""
+
+    @property
+    def state(self) -> CloudControllerState | None:
+        """How Cloud Controller does what it is asked for; None where none is configured."""
+
+    @property
+    def orders(self) -> OrderedDroplets:
+        """What takes orders for single droplets."""
+
+    async def list_records(self) -> tuple[DropletRecord, ...]:
+        """List what is known of droplets, in whatever order; also where no Cloud Controller is configured."""
+
+    async def list_records_of(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        """List what is known of the droplets of some apps, the newest of each app first."""
+
+    async def count_records(self) -> Mapping[tuple[DropletPhase, Reason], int]:
+        """Count the droplets that are known, by what was done about them and why."""
+
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
+        """Ask for the names of apps, of all of Docker when None; those that are not known are missing."""
+
+    def decide_each(
+        self, order: DropletOrder, scope: DropletScope
+    ) -> AsyncGenerator[DecidedDroplet, None]:
+        """Decide about each staged droplet of Docker, the newest first, as if it had the order.
+
+        Raises:
+            DockerCacheError: Cloud Controller or the store does not answer; what was yielded before is right.
+        """
+
+
+class NoCloudController:
+    """Stands where no Cloud Controller is configured: its droplets are left alone."""
+
+    def __init__(self, records: StoredDroplets) -> None:
+        self._records = records
+
+    @property
+    def state(self) -> None:
+        """None is configured."""
+        return
+
+    @property
+    def orders(self) -> "NoCloudController":
+        """What takes no order."""
+        return self
+
+    def place(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:  # noqa: ARG002 - a port
+        """Refuse an order."""
+        return False
+
+    def withdraw(self, guid: DropletGuid) -> None:
+        """End nothing: there is no order."""
+
+    async def list_records(self) -> tuple[DropletRecord, ...]:
+        """List what was known of droplets when a Cloud Controller was configured."""
+        return await self._records.list_droplets()
+
+    async def list_records_of(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        """List what was known of the droplets of some apps."""
+        return await self._records.list_droplets_of_apps(app_guids)
+
+    async def count_records(self) -> Mapping[tuple[DropletPhase, Reason], int]:
+        """Count the droplets that were known."""
+        return await self._records.count_droplets()
+
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:  # noqa: ARG002 - a port
+        """Know no names."""
+        return {}
+
+    async def decide_each(
+        self,
+        order: DropletOrder,  # noqa: ARG002 - a port
+        scope: DropletScope,  # noqa: ARG002 - a port
+    ) -> AsyncGenerator[DecidedDroplet, None]:
+        """Decide about none."""
+        return
+        yield  # makes it a generator

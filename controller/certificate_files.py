@@ -35,6 +35,7 @@ def certificate_files(config: Config) -> tuple[CertificateFile, ...]:
     listed = [
         _authorities("bbs_ca_cert_file", config.bbs_ca_cert_file),
         _pair("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file),
+        _authorities("cloud_controller_ca_cert_file", config.cloud_controller_ca_cert_file),
         *_of_registry("cache_registry", config.cache_registry),
         *(
             file

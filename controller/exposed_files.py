@@ -50,6 +50,7 @@ def _files_of(config: Config) -> Iterator[tuple[str, Path]]:
     named: list[tuple[str, Path | None]] = [
         ("database_password_file", config.database_password_file),
         ("journal_key_file", config.journal_key_file),
+        ("uaa_client_secret_file", config.uaa_client_secret_file),
         ("cache_pull_password_file", config.cache_pull_password_file),
         ("registry_auth_file", config.registry_auth_file),
         *_secrets_of("cache_registry", config.cache_registry),

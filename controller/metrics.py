@@ -111,6 +111,13 @@ class Metrics:
             "although one has run: no LRP with these tags is migrated",
             registry=self.registry,
         )
+        self.foreign_logins_not_proven = Gauge(
+            f"{prefix}foreign_logins_not_proven",
+            "Sets of placement tags and kinds of login (none, or one that the private registry does not "
+            "know) with which no canary has shown that cells can pull, although one has run: no droplet "
+            "whose LRPs would have such a login is updated",
+            registry=self.registry,
+        )
         self.private_registry_unhealthy = Gauge(
             f"{prefix}private_registry_unhealthy_since_seconds",
             "Since when the private registry has been unhealthy for pulls or for pushes, in UTC seconds "
@@ -142,6 +149,29 @@ class Metrics:
         self.copies_lost = Gauge(
             f"{prefix}copies_lost",
             "Copies of which something is missing that cannot be sent again from any known source",
+            registry=self.registry,
+        )
+        self.cloud_controller_requests = Counter(
+            f"{prefix}cloud_controller_requests",
+            "Calls to Cloud Controller's API, by what was asked and how it ended; a call that was repeated "
+            "counts each time",
+            ["call", "outcome"],
+            registry=self.registry,
+        )
+        self.cloud_controller_requests_left = Gauge(
+            f"{prefix}cloud_controller_requests_left",
+            "Requests to Cloud Controller that are left in the present hour, by the limit that it states or "
+            "else the configured one",
+            registry=self.registry,
+        )
+        self.cloud_controller_last_success = Gauge(
+            f"{prefix}cloud_controller_last_success_timestamp_seconds",
+            "When Cloud Controller last did what it was asked, in UTC seconds since 1970; 0 before the first",
+            registry=self.registry,
+        )
+        self.cloud_controller_failing_since = Gauge(
+            f"{prefix}cloud_controller_failing_since_timestamp_seconds",
+            "Since when requests to Cloud Controller fail, in UTC seconds since 1970; 0 while they do not",
             registry=self.registry,
         )
         self.paused = Gauge(

@@ -8,6 +8,7 @@ import structlog
 
 from controller.assembly import OpenResources, open_copy_notes, open_engine
 from controller.bbs.client import open_bbs
+from controller.capi_wiring import open_cloud_controller
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.exposed_files import exposed_files
@@ -23,9 +24,6 @@ from controller.wiring import open_canary_images, open_health, open_probe
 from reconcile.references import CacheRepositories
 
 log = structlog.get_logger(scope="daemon")
-
-_CONFIRMED_WITHIN = 0.8
-"""Share of the lease's margin within which the BBS's host must confirm what it was sent."""
 
 
 @asynccontextmanager
@@ -67,7 +65,7 @@ async def open_resources(
                 tls=tls,
                 timeout=config.communication_timeout,
                 check_active=lease.check,
-                unacknowledged=lease.times.margin * _CONFIRMED_WITHIN if lease.has_end else None,
+                unacknowledged=lease.confirmed_within,
             )
         )
         marker = StoreMarker(bbs, store.store_id, metrics=process.metrics)
@@ -94,6 +92,7 @@ async def open_resources(
             health,
             probe,
             marker,
+            await stack.enter_async_context(open_cloud_controller(config, lease=lease, process=process)),
             restart,
         )
 

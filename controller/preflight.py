@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from controller.bbs.address import check_address
+from controller.capi.origin import parse_origin
 from controller.config import Config, ConfigError, RegistryConfig, load_config, read_secret
 from controller.database_location import location_of
 from controller.recorded_registries import advice_about, others
@@ -63,6 +64,9 @@ def problems_of(config: Config) -> Iterator[str]:
     yield from _port_problem("locket_address", config.locket_address)
     yield from _authorities_problem("bbs_ca_cert_file", config.bbs_ca_cert_file)
     yield from _pair_problem("bbs_client", config.bbs_client_cert_file, config.bbs_client_key_file)
+    yield from _authorities_problem("cloud_controller_ca_cert_file", config.cloud_controller_ca_cert_file)
+    if config.cloud_controller_api_url is not None:
+        yield from _problem("cloud_controller_api_url", parse_origin, config.cloud_controller_api_url)
     yield from _authorities_problem("locket_ca_cert_file", config.locket_ca_cert_file)
     yield from _pair_problem("locket_client", config.locket_client_cert_file, config.locket_client_key_file)
     yield from _authorities_problem("admin_ca_cert_file", config.admin_ca_cert_file)

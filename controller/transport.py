@@ -44,12 +44,7 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.hostname_checks_common_name = False
-    try:
-        tls.load_verify_locations(cafile=ca_file)
-    except ssl.SSLError as error:
-        raise Invalid("config", "bad-certificate", f"{ca_file}: it holds no CA certificate") from error
-    except OSError as error:
-        raise _unreadable(error, ca_file) from error
+    _trust(tls, ca_file)
     try:
         tls.load_cert_chain(cert_file, key_file, password="")  # an encrypted key fails instead of asking
     except ssl.SSLError as error:
@@ -58,6 +53,29 @@ def client_tls(ca_file: str | Path, *, cert_file: str | Path, key_file: str | Pa
     except OSError as error:
         raise _unreadable(error, cert_file, key_file) from error
     return tls
+
+
+def trusting_tls(ca_file: Path | None) -> FileValue[ssl.SSLContext]:
+    """Make a context that presents no certificate and checks the peer's name, and follow its file; blocks.
+
+    Args:
+        ca_file: The authorities that are trusted; None for those of the system.
+
+    Raises:
+        Invalid: The file is missing, unreadable or not in the right format; the detail names it.
+    """
+
+    def make() -> ssl.SSLContext:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        tls.hostname_checks_common_name = False
+        if ca_file is None:
+            tls.load_default_certs()
+        else:
+            _trust(tls, ca_file)
+        return tls
+
+    return FileValue(() if ca_file is None else (ca_file,), make)
 
 
 def client_tls_from_files(ca_file: Path, *, cert_file: Path, key_file: Path) -> FileValue[ssl.SSLContext]:
@@ -209,6 +227,15 @@ class _Body(httpx.AsyncByteStream):
             await self._body.aclose()
         finally:
             await self._end()
+
+
+def _trust(tls: ssl.SSLContext, ca_file: str | Path) -> None:
+    try:
+        tls.load_verify_locations(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise Invalid("config", "bad-certificate", f"{ca_file}: it holds no CA certificate") from error
+    except OSError as error:
+        raise _unreadable(error, ca_file) from error
 
 
 def _unreadable(error: OSError, *files: str | Path) -> Invalid:

@@ -1,17 +1,20 @@
 """Looks at an interval which copies nothing uses, and keeps since when, so that they may be deleted.
 
 A look that cannot be trusted changes nothing: an LRP could not be read, the BBS listed no LRP at all, or it
-did not list one that it has when it is asked for that one.
+did not list one that it has when it is asked for that one; or Cloud Controller does not say which droplets
+name copies.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from controller.droplet_uses import NamedCopy
 from controller.process import Process
+from reconcile.droplets import DropletRecord
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid
 from reconcile.eviction import (
     EvictionDecision,
@@ -30,6 +33,8 @@ log = structlog.get_logger(scope="unused-copies")
 
 LONGEST_INTERVAL = 300.0
 """Seconds between two looks at most."""
+
+_ListNamed = Callable[[], Awaitable[tuple[NamedCopy, ...]]]
 
 ASKED_FOR = 200
 """LRPs that the store remembers and the BBS did not list: so many are asked for, one by one, in one look."""
@@ -88,6 +93,19 @@ class PinnedApps(Protocol):
         """The apps that an operator pinned to their sources."""
 
 
+class UsedByDroplets(Protocol):
+    """The droplets of Cloud Controller, as far as they name copies."""
+
+    async def list_records(self) -> tuple[DropletRecord, ...]:
+        """List what is recorded of droplets."""
+
+    async def list_named(self) -> tuple[NamedCopy, ...]:
+        """List anew the droplets that name copies."""
+
+    async def list_named_lately(self) -> tuple[NamedCopy, ...]:
+        """List the droplets that name copies as they were an hour ago at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageSources:
     """What a look reads and writes.
@@ -104,6 +122,7 @@ class UsageSources:
     pins: PinnedApps
     cache: CacheRepositories
     other_store: Callable[[], str]
+    droplets: UsedByDroplets
 
 
 class UnusedCopies:
@@ -125,7 +144,7 @@ class UnusedCopies:
         interval = min(self._grace / 2, LONGEST_INTERVAL)
         while True:
             try:
-                await self._note(await self._look_at_all())
+                await self._note(await self._look_at_all(self._sources.droplets.list_named_lately))
             except DockerCacheError as error:
                 log.info("failed-to-look", error=str(error), retry_after_s=interval)
             await asyncio.sleep(interval)
@@ -136,7 +155,7 @@ class UnusedCopies:
         Raises:
             Unavailable: The BBS or the store does not answer.
         """
-        images, usage = await self._look_at_all()
+        images, usage = await self._look_at_all(self._sources.droplets.list_named)
         since = await self._note((images, usage))
         chosen = [image for image in images if not wanted or image.cache_guid in wanted]
         usage = await self._without_wrong_listing(chosen, usage)
@@ -153,33 +172,50 @@ class UnusedCopies:
         ]
 
     async def look(self, images: Sequence[CachedImage]) -> Usage:
-        """Look what uses some copies, and save nothing.
+        """Look what uses some copies in the BBS and by the records, and save nothing.
 
         Raises:
             Unavailable: The BBS or the store does not answer.
         """
+        return await self._look(images, None)
+
+    async def _look(self, images: Sequence[CachedImage], list_named: _ListNamed | None) -> Usage:
         sources = self._sources
         undecryptable = await sources.journal.list_undecryptable()  # before the listings: see Copies.evict
         migrations = await sources.journal.list_migrations()
+        recorded = await sources.droplets.list_records()
         remembered = await sources.records.list_remembered_uses()
         survey = UsageSurvey(images, sources.cache, remembered, sources.pins.pinned_apps)
         for migration in migrations:
             survey.see_migration(migration)
+        for record in recorded:
+            survey.see_droplet_record(record)
         for task in await sources.bbs.list_tasks():
             survey.see_task(task)
         scan = sources.bbs.list_scheduling_infos("", docker_only=True)
         async for info in scan:
             survey.see_lrp(info)
         problem = _problem_of(scan, sources.other_store(), has_unreadable_rows=bool(undecryptable))
+        usage = survey.usage(self._process.clock(), grace=self._grace, problem=problem)
+        is_known = problem is not None or all(usage.is_used(image.cache_guid) for image in images)
+        if list_named is None or is_known:
+            return usage
+        try:
+            for named in await list_named():
+                survey.see_droplet(named.droplet_guid, named.image)
+        except DockerCacheError as error:
+            detail = f"a droplet may name it, and Cloud Controller does not list them: {error}"
+            problem = Invalid("capi", "droplets-unknown", detail)
         return survey.usage(self._process.clock(), grace=self._grace, problem=problem)
 
     async def confirm(self, images: Sequence[CachedImage]) -> Usage:
         """Look what uses some copies, and ask for each LRP that should have been listed."""
-        return await self._without_wrong_listing(images, await self.look(images))
+        usage = await self._look(images, self._sources.droplets.list_named)
+        return await self._without_wrong_listing(images, usage)
 
-    async def _look_at_all(self) -> tuple[tuple[CachedImage, ...], Usage]:
+    async def _look_at_all(self, list_named: _ListNamed) -> tuple[tuple[CachedImage, ...], Usage]:
         images = await self._sources.records.list_images()
-        return images, await self.look(images)
+        return images, await self._look(images, list_named)
 
     async def _note(self, seen: tuple[Sequence[CachedImage], Usage]) -> dict[CacheGuid, float]:
         """Save what a look has shown, and return since when copies are unused."""

@@ -49,6 +49,7 @@ TIMELINES: Mapping[str, Path] = {"hack/demo": DEMO, "hack/demo --ha": HA}
 _SUBJECTS = {
     "admin_address": "Admin API",
     "uuid": "Active instance",
+    "cloud_controller_api_url": "Cloud Controller",
     "log_level": "Process",
     "bbs_address": "BBS",
     "database_url": "Store",

@@ -4,11 +4,12 @@ A canary is a task, or an LRP, whose image is in the private registry under a na
 its domain tell it from the work of apps: no sweep and no Cloud Controller looks at the domain.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from reconcile.lrps import ActualLrp, ActualLrpState, Cell, Pull, Task, TaskState
+from reconcile.lrps import ActualLrp, ActualLrpState, Cell, Credentials, Pull, Secret, Task, TaskState
 from reconcile.pull_proof import CanaryKind, CanaryResult, CellAnswer
 from reconcile.references import CacheGuid
 from reconcile.start_failures import Blame, StartFailure, placement_failure, start_failure
@@ -52,6 +53,11 @@ class Canary:
 def new_guid() -> str:
     """Make the GUID of a canary."""
     return f"{CANARY_DOMAIN}-{uuid4()}"
+
+
+def make_up_login() -> Credentials:
+    """Make a login that no registry knows; it is another one each time, so that none is ever locked out."""
+    return Credentials(f"docker-cache-canary-{secrets.token_hex(8)}", Secret(secrets.token_urlsafe(24)))
 
 
 def cells_for(cells: Iterable[Cell], placement_tags: frozenset[str]) -> tuple[Cell, ...]:

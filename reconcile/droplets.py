@@ -14,6 +14,7 @@ from reconcile.lrps import AppGuid, TaskGuid
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
+from reconcile.times import is_recent
 
 BuildGuid = NewType("BuildGuid", str)
 """The GUID of a build, which its staging task has too."""
@@ -23,6 +24,9 @@ PackageGuid = NewType("PackageGuid", str)
 
 STAGED = "STAGED"
 """The only state of a droplet in which it can be started, rolled back to or patched."""
+
+LATE_EFFECT = 60.0
+"""Seconds within which a request whose answer was lost may still take effect."""
 
 
 def build_of_task(task_guid: TaskGuid) -> BuildGuid:
@@ -159,6 +163,11 @@ class DropletRecord:
     def may_name_copy(self) -> bool:
         """Whether the droplet names its copy, or may name it because of a request that was sent."""
         return self.cache_guid is not None and self.phase in _MAY_NAME_COPY
+
+    def needs_copy(self, now: float) -> bool:
+        """Whether its copy must stay: the droplet may name it, or come to do so by a request from before."""
+        is_fresh = is_recent(self.updated_at, now, LATE_EFFECT)
+        return self.cache_guid is not None and (self.phase in _MAY_NAME_COPY or is_fresh)
 
 
 _MAY_NAME_COPY = frozenset({DropletPhase.PATCHING, DropletPhase.PATCHED, DropletPhase.RESTORING})

@@ -41,6 +41,18 @@ class ErrorCode(StrEnum):
     OTHER_STORE_ACTIVE = "other-store-active"
     """A daemon with another store works on the same BBS."""
 
+    # Cloud Controller and UAA
+    CLOUD_CONTROLLER_BUDGET_SPENT = "cloud-controller-budget-spent"
+    """As many requests were sent as may be for now."""
+    CLOUD_CONTROLLER_FAILED = "cloud-controller-failed"
+    """It failed, or the droplet to be changed is not staged or not of Docker: it answers both alike."""
+    CLOUD_CONTROLLER_LINK_REFUSED = "cloud-controller-link-refused"
+    """It leads to where neither the client's secret nor its token is sent."""
+    CLOUD_CONTROLLER_REFUSED = "cloud-controller-refused"
+    CLOUD_CONTROLLER_SCOPE_MISSING = "cloud-controller-scope-missing"
+    CLOUD_CONTROLLER_TOKEN_REFUSED = "cloud-controller-token-refused"  # noqa: S105 - a code
+    UAA_CLIENT_REFUSED = "uaa-client-refused"
+
     # Registries
     ADDRESS_REFUSED = "address-refused"
     """The host has an address that images must not be fetched from."""
@@ -124,7 +136,8 @@ class DockerCacheError(Exception):
     """A call to another system failed.
 
     Attributes:
-        system: "bbs", "registry", "docker", "image", "store", "config" or "leadership".
+        system: "bbs", "cloud-controller", "uaa", "registry", "docker", "image", "store", "config" or
+            "leadership".
         code: That system's own code, such as "MANIFEST_UNKNOWN"; an `ErrorCode` where code compares it.
         detail: One line for an operator, of at most 1024 characters; never holds credentials.
         moved: Bytes that were moved for a copy before it failed.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from reconcile.bridges import is_bridge
+from reconcile.droplets import DropletGuid, DropletRecord
 from reconcile.errors import Invalid
 from reconcile.hosts import canonical_host
 from reconcile.lrps import AppGuid, ProcessGuid, SchedulingInfo, Task, TaskState
@@ -45,6 +46,8 @@ class UseKind(StrEnum):
     """It exists, and its next start may need the copy."""
     STAGING = "staging"
     """It is under way, or has ended just now."""
+    DROPLET = "droplet"
+    """Its image is the copy, or may be: what Cloud Controller desires from it next needs the copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +214,16 @@ class UsageSurvey:
         """Take an open migration in."""
         self._add(migration.cache_guid, UseKind.MIGRATION, migration.process_guid)
 
+    def see_droplet_record(self, record: DropletRecord) -> None:
+        """Take in what the store knows of a droplet."""
+        if record.may_name_copy and record.cache_guid is not None:
+            self._add(record.cache_guid, UseKind.DROPLET, record.droplet_guid)
+
+    def see_droplet(self, guid: DropletGuid, image: str) -> None:
+        """Take in the image text of a droplet that Cloud Controller has, whoever wrote it."""
+        for cache_guid in self._copies_named(image):
+            self._add(cache_guid, UseKind.DROPLET, guid)
+
     def usage(self, at: float, *, grace: float, problem: Invalid | None = None) -> Usage:
         """Sum up what was taken in.
 
@@ -235,7 +248,10 @@ class UsageSurvey:
 
     def _copies_in(self, rootfs: Rootfs) -> frozenset[CacheGuid]:
         """Find the copies that a rootfs names: by tag or digest, with a login or without."""
-        text = rootfs.uri.lower()
+        return self._copies_named(rootfs.uri)
+
+    def _copies_named(self, text: str) -> frozenset[CacheGuid]:
+        text = text.lower()
         if not any(address in text for address in self._addresses):
             return frozenset()
         found = (self._named.get(name, ()) for name in _GUID_OR_HEX.findall(text))

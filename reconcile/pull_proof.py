@@ -45,6 +45,17 @@ class CanaryKind(StrEnum):
     """An LRP with an instance for each cell."""
 
 
+class CanaryLogin(StrEnum):
+    """Whose login cells give to the private registry, when it asks for one."""
+
+    CELLS = "cells"
+    """The one that the config gives them, as LRPs have it that were migrated; none where it gives none."""
+    NONE = "none"
+    """None at all, as what is desired from the droplet of a public image has it."""
+    MADE_UP = "made-up"
+    """One that no registry knows, as the private registry does not know the logins of source registries."""
+
+
 @dataclass(frozen=True, slots=True)
 class CellAnswer:
     """What one cell has shown.

@@ -12,6 +12,7 @@ from controller.certificate_files import certificate_files
 from controller.config import Config
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
+from controller.droplet_uses import NoDroplets
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
@@ -209,6 +210,7 @@ def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> Unuse
             pins=opened.control,
             cache=rules.cache,
             other_store=lambda: opened.store_marker.obstacle,
+            droplets=NoDroplets(),
         ),
         grace=config.eviction_grace,
         process=opened.process,

@@ -20,7 +20,9 @@ from controller.registry.oci.platforms import parse_platform
 from controller.store.opening import Store
 from controller.store_marker import StoreMarker
 from controller.wiring import SMALL_TIMEOUTS, open_registries, slots_of
+from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.copying_ports import CheckDepth, OpenUpload, SourceContent
+from reconcile.droplet_ports import CloudControllerApi
 from reconcile.lrps import Credentials
 from reconcile.references import Digest, ImageReference
 
@@ -50,6 +52,13 @@ class ProcessEngine(CopyEngine, Protocol):
         """Close connections and stop threads."""
 
 
+class ProcessCloudController(CloudControllerApi, Protocol):
+    """Cloud Controller, with all that the process asks of it."""
+
+    def status(self) -> CloudControllerStatus:
+        """Return how it has answered so far."""
+
+
 class ProcessNotes(ReadNotes, WrittenNotes, Protocol):
     """The notes beside copies, with all that the process asks of them."""
 
@@ -60,6 +69,7 @@ class OpenResources:
 
     Attributes:
         bbs: Changes nothing while another store's marker is fresh.
+        cloud_controller: None where the config names none.
         restart: Lets the process begin anew; None where it does an operator's work and ends.
     """
 
@@ -73,6 +83,7 @@ class OpenResources:
     health: HealthStates
     probe: Probe
     store_marker: StoreMarker
+    cloud_controller: ProcessCloudController | None = None
     restart: Callable[[], None] | None = None
 
 

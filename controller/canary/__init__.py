@@ -1,6 +1,8 @@
 """Finds out by canaries, tasks and LRPs of our own, whether cells can pull from the private registry."""
 
-from controller.canary.loop import CanaryLoop, UnaskedCells
+from controller.canary.droplet_pulls import DropletPulls
+from controller.canary.loop import CanaryLoop
 from controller.canary.prober import Prober
+from controller.canary.unasked_cells import UnaskedCells
 
-__all__ = ["CanaryLoop", "Prober", "UnaskedCells"]
+__all__ = ["CanaryLoop", "DropletPulls", "Prober", "UnaskedCells"]

@@ -4,17 +4,25 @@ Only one canary runs at a time. Without a need for a proof none runs, and while 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
 
 from controller.backoff import Backoff, backoff
+from controller.canary.questions import PullQuestion, pulled_with
 from controller.process import Process
 from reconcile.errors import DockerCacheError
 from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials
-from reconcile.pull_proof import LONGEST_PAUSE, CanaryKind, CanaryResult, ProofState, PullProof
+from reconcile.pull_proof import (
+    LONGEST_PAUSE,
+    CanaryKind,
+    CanaryLogin,
+    CanaryResult,
+    ProofState,
+    PullProof,
+)
 from reconcile.start_failures import StartFailure
 
 log = structlog.get_logger(scope="canary")
@@ -24,6 +32,9 @@ PAUSES: Mapping[CanaryKind, Backoff] = {
     CanaryKind.EVERY_CELL: backoff(5.0, LONGEST_PAUSE),
 }
 """Seconds until the next canary, by how many in a row have proven nothing."""
+
+FOREIGN_PAUSE = backoff(2.0, LONGEST_PAUSE)
+"""The same for canaries without the login of the cells: a registry that refuses them mostly means to."""
 
 ROUNDING = 0.001
 """Seconds by which a canary may run early: timers and clocks differ by less."""
@@ -35,7 +46,7 @@ SHARED_CELLS = frozenset[str]()
 class CanaryProber(Protocol):
     """Runs one canary."""
 
-    async def run(self, kind: CanaryKind, placement_tags: frozenset[str]) -> CanaryResult:
+    async def run(self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin) -> CanaryResult:
         """Run a canary of some kind."""
 
     async def remove_leftovers(self) -> None:
@@ -64,7 +75,7 @@ class ProofListener(Protocol):
 
 
 class CanaryLoop:
-    """What is known of the cells, for each set of placement tags that somebody has asked for.
+    """What is known of the cells, for each set of placement tags and login that somebody has asked for.
 
     Args:
         prober: Runs the canaries.
@@ -82,50 +93,74 @@ class CanaryLoop:
         pauses: Mapping[CanaryKind, Backoff] = PAUSES,
     ) -> None:
         self._prober, self._pause, self._process, self._pauses = prober, pause, process, pauses
-        self._proofs: dict[frozenset[str], PullProof] = {}
+        self._proofs: dict[PullQuestion, PullProof] = {}
         self._changed = asyncio.Event()
         self._logins = 0
         """How often the login with which cells pull has changed."""
         self._listener: ProofListener | None = None
-        process.metrics.cells_not_proven.set_function(self._count_not_proven)
+        self._droplet_listeners: list[Callable[[], None]] = []
+        process.metrics.cells_not_proven.set_function(
+            lambda: self._count_not_proven(lambda login: login is CanaryLogin.CELLS)
+        )
+        process.metrics.foreign_logins_not_proven.set_function(
+            lambda: self._count_not_proven(lambda login: login is not CanaryLogin.CELLS)
+        )
 
     @property
     def proofs(self) -> Mapping[frozenset[str], PullProof]:
-        """What is known of the cells, by placement tags."""
-        return dict(self._proofs)
+        """What is known of the cells with their own login, by placement tags."""
+        return self.proofs_with(CanaryLogin.CELLS)
+
+    def proofs_with(self, login: CanaryLogin) -> Mapping[frozenset[str], PullProof]:
+        """Return what is known of the cells with some login, by placement tags."""
+        return {
+            question.placement_tags: proof
+            for question, proof in self._proofs.items()
+            if question.login is login
+        }
 
     def listen(self, listener: ProofListener) -> None:
-        """Let somebody know of proofs, and of canaries that do not prove it."""
+        """Let somebody know of proofs with the login of the cells, and of canaries that do not prove it."""
         self._listener = listener
+
+    def listen_for_droplets(self, listener: Callable[[], None]) -> None:
+        """Let somebody know when more is known of what cells can pull for what comes from droplets."""
+        self._droplet_listeners.append(listener)
 
     def use_login(self, credentials: Credentials) -> None:
         """Let cells show again whether they can pull, with another login."""
         self._logins += 1
         self._prober.use_login(credentials)
         now = self._process.clock()
-        for placement_tags in self._proofs:
-            self._set(placement_tags, PullProof(since=now).asked(now))
+        for question in self._proofs:
+            self._set(question, PullProof(since=now).asked(now))
 
-    def why_not(self, placement_tags: frozenset[str]) -> str | None:
+    def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:
         """Say why cells are not known to pull; None when they are. Whoever asks makes a canary due."""
-        proof = self._proof_of(placement_tags)
+        proof = self._proof_of(placement_tags, login)
         if proof.is_proven:
             return None
-        self._set(placement_tags, proof.asked(self._process.clock()))
-        return self.problem_of(placement_tags) or "a canary is to show whether cells can pull"
+        self._set(PullQuestion(placement_tags, login), proof.asked(self._process.clock()))
+        asked = "a canary is to show whether cells can pull"
+        return self.problem_of(placement_tags, login) or f"{asked}{pulled_with(login)}"
 
-    def problem_of(self, placement_tags: frozenset[str]) -> str | None:
+    def problem_of(
+        self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS
+    ) -> str | None:
         """Say what is known to be wrong with cells, without asking them; None while nothing is known."""
-        proof = self._proof_of(placement_tags)
+        proof = self._proof_of(placement_tags, login)
+        pull = f"pull from the private registry{pulled_with(login)}"
         if proof.state is ProofState.REFUTED:
-            return f"cells cannot pull from the private registry: {proof.detail}"
+            return f"cells cannot {pull}: {proof.detail}"
         if proof.said:
-            return f"perhaps cells cannot pull from the private registry: {proof.detail}"
-        return f"no canary could show whether cells can pull: {proof.detail}" if proof.detail else None
+            return f"perhaps cells cannot {pull}: {proof.detail}"
+        if not proof.detail:
+            return None
+        return f"no canary could show whether cells can pull{pulled_with(login)}: {proof.detail}"
 
-    def is_refuted(self, placement_tags: frozenset[str]) -> bool:
+    def is_refuted(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> bool:
         """Whether a canary has shown that cells cannot pull."""
-        return self._proof_of(placement_tags).state is ProofState.REFUTED
+        return self._proof_of(placement_tags, login).state is ProofState.REFUTED
 
     def note_failure(
         self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
@@ -141,22 +176,32 @@ class CanaryLoop:
                 reason=failure.blame,
                 error=failure.detail,
             )
-        self._set(placement_tags, after)
+        self._set(PullQuestion(placement_tags), after)
+        if not after.is_proven:
+            self._forget_foreign(placement_tags)
+
+    def _forget_foreign(self, placement_tags: frozenset[str]) -> None:
+        """Let cells show again what they can pull without their own login, once somebody needs it."""
+        now = self._process.clock()
+        for question, proof in tuple(self._proofs.items()):
+            is_foreign = question.login is not CanaryLogin.CELLS
+            if is_foreign and question.placement_tags == placement_tags and proof.is_proven:
+                self._set(question, PullProof(since=now))
 
     def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
         """Note that an instance runs from a copy."""
-        if placement_tags in self._proofs:
-            proof = self._proofs[placement_tags]
-            self._set(placement_tags, proof.succeeded(cell_id, self._process.clock()))
+        question = PullQuestion(placement_tags)
+        if question in self._proofs:
+            self._set(question, self._proofs[question].succeeded(cell_id, self._process.clock()))
 
     async def run(self) -> None:
         """Run canaries forever."""
         await self._remove_leftovers()
         if not self._pause.is_paused:  # the first app need not wait for it
-            self._set(SHARED_CELLS, self._proof_of(SHARED_CELLS).asked(self._process.clock()))
+            proof = self._proof_of(SHARED_CELLS).asked(self._process.clock())
+            self._set(PullQuestion(SHARED_CELLS), proof)
         while True:
-            placement_tags = await self._wait_until_due()
-            await self._run_one(placement_tags)
+            await self._run_one(await self._wait_until_due())
 
     async def _remove_leftovers(self) -> None:
         try:
@@ -164,45 +209,54 @@ class CanaryLoop:
         except DockerCacheError as error:
             log.info("failed-to-remove-canary", error=str(error))
 
-    async def _wait_until_due(self) -> frozenset[str]:
+    async def _wait_until_due(self) -> PullQuestion:
         while True:
             self._changed.clear()
             now = self._process.clock()
-            waits = {tags: proof.seconds_until_due(now) for tags, proof in self._proofs.items()}
-            known = {tags: seconds for tags, seconds in waits.items() if seconds is not None}
-            if known:
-                next_tags = min(known, key=lambda tags: (known[tags], sorted(tags)))
-                if known[next_tags] <= ROUNDING:
-                    return next_tags
+            waits = {question: proof.seconds_until_due(now) for question, proof in self._proofs.items()}
+            known = {question: seconds for question, seconds in waits.items() if seconds is not None}
+            due = [question for question, seconds in known.items() if seconds <= ROUNDING]
+            if due:
+                return min(due, key=lambda each: (each.rank[0], known[each], each.rank))
             try:
                 async with asyncio.timeout(min(known.values(), default=None)):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def _run_one(self, placement_tags: frozenset[str]) -> None:
-        before = self._proofs[placement_tags]
+    async def _run_one(self, question: PullQuestion) -> None:
+        before = self._proofs[question]
         kind, logins = before.next_kind, self._logins
-        self._set(placement_tags, before.started(self._process.clock()))
-        result = await self._prober.run(kind, placement_tags)
+        self._set(question, before.started(self._process.clock()))
+        result = await self._prober.run(kind, question.placement_tags, question.login)
         if logins != self._logins:  # it says nothing of the present login
             return
-        before = self._proofs[placement_tags]  # with what was noted meanwhile
-        pause = self._pauses[kind](before.failures + 1)
-        after = before.ended(result, self._process.clock(), pause=pause)
-        self._set(placement_tags, after)
-        self._log(placement_tags, before, after, result)
-        if self._listener is None:
+        before = self._proofs[question]  # with what was noted meanwhile
+        pauses = self._pauses[kind] if question.login is CanaryLogin.CELLS else FOREIGN_PAUSE
+        after = before.ended(result, self._process.clock(), pause=pauses(before.failures + 1))
+        self._set(question, after)
+        self._log(question, before, after, result)
+        self._tell(question, before, after)
+
+    def _tell(self, question: PullQuestion, before: PullProof, after: PullProof) -> None:
+        """Let those know who wait for an answer: of any login the droplets', of the cells' own the LRPs'."""
+        has_changed = after.state is not before.state or not before.detail
+        if after.is_proven or has_changed:
+            for tell in self._droplet_listeners:
+                tell()
+        if question.login is not CanaryLogin.CELLS or self._listener is None:
             return
         if after.is_proven:
             self._listener.note_proven_cells(is_mended=before.is_spoiled)
-        elif after.state is not before.state or not before.detail:
+        elif has_changed:
             self._listener.note_unproven_cells()
 
-    def _log(
-        self, placement_tags: frozenset[str], before: PullProof, after: PullProof, result: CanaryResult
-    ) -> None:
-        fields: dict[str, object] = {"kind": result.kind, "placement_tags": sorted(placement_tags)}
+    def _log(self, question: PullQuestion, before: PullProof, after: PullProof, result: CanaryResult) -> None:
+        fields: dict[str, object] = {
+            "kind": result.kind,
+            "placement_tags": sorted(question.placement_tags),
+            "login": question.login,
+        }
         self._process.metrics.canaries.labels(outcome=_outcome_of(after, result)).inc()
         retry_after = after.seconds_until_due(self._process.clock())
         if retry_after is not None:
@@ -211,23 +265,27 @@ class CanaryLoop:
             log.info("cells-can-pull", **fields, cells=sorted(result.pulled), after_failures=before.failures)
         elif after.asks_every_cell:
             log.info("asking-every-cell", **fields, cells=sorted(after.accused), error=after.detail)
+        elif question.login is not CanaryLogin.CELLS:
+            if after.state is ProofState.REFUTED and after.state is not before.state:
+                log.error("cells-cannot-pull-for-droplets", **fields, error=after.detail)
         elif after.state is ProofState.REFUTED and (after.state, after.said) != (before.state, before.said):
             log.error("cells-cannot-pull", **fields, error=after.detail)
         else:
             log.info("canary-proved-nothing", **fields, error=after.detail)
 
-    def _proof_of(self, placement_tags: frozenset[str]) -> PullProof:
-        return self._proofs.get(placement_tags) or PullProof(since=self._process.clock())
+    def _proof_of(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> PullProof:
+        known = self._proofs.get(PullQuestion(placement_tags, login))
+        return known or PullProof(since=self._process.clock())
 
-    def _set(self, placement_tags: frozenset[str], proof: PullProof) -> None:
-        self._proofs[placement_tags] = proof
+    def _set(self, question: PullQuestion, proof: PullProof) -> None:
+        self._proofs[question] = proof
         self._changed.set()
 
-    def _count_not_proven(self) -> int:
-        """Count the sets of placement tags whose cells no canary has shown to pull, although one has run."""
+    def _count_not_proven(self, is_counted: Callable[[CanaryLogin], bool]) -> int:
+        """Count the questions that no canary has answered with yes, although one has run."""
         return sum(
-            not proof.is_proven and (proof.failures > 0 or proof.is_spoiled)
-            for proof in self._proofs.values()
+            is_counted(question.login) and not proof.is_proven and (proof.failures > 0 or proof.is_spoiled)
+            for question, proof in self._proofs.items()
         )
 
 
@@ -235,33 +293,3 @@ def _outcome_of(proof: PullProof, result: CanaryResult) -> str:
     if proof.is_proven:
         return "proven"
     return "refuted" if result.failures or result.is_silent else "nothing"
-
-
-class UnaskedCells:
-    """Cells for which no canary can be made, and that are taken to pull."""
-
-    @property
-    def proofs(self) -> Mapping[frozenset[str], PullProof]:
-        """Nothing is known of them."""
-        return {}
-
-    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
-        """Take it that cells can pull."""
-        return False
-
-    def why_not(self, _placement_tags: frozenset[str]) -> None:
-        """Take it that cells can pull."""
-
-    def problem_of(self, _placement_tags: frozenset[str]) -> None:
-        """Take it that cells can pull."""
-
-    def use_login(self, credentials: Credentials) -> None:
-        """Keep nothing: cells are not asked."""
-
-    def note_failure(
-        self, cell_id: str, placement_tags: frozenset[str], failure: StartFailure, *, cause: Cause
-    ) -> None:
-        """Keep nothing: nothing could show that the cell was mended."""
-
-    def note_success(self, cell_id: str, placement_tags: frozenset[str]) -> None:
-        """Keep nothing."""

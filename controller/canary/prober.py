@@ -14,6 +14,7 @@ from reconcile.canary import (
     cells_for,
     instances_for,
     is_settled,
+    make_up_login,
     new_guid,
     problem_of,
     result_of_task,
@@ -21,8 +22,7 @@ from reconcile.canary import (
 from reconcile.errors import DockerCacheError, NotFound
 from reconcile.events import ActualLrpChanged, ActualLrpCrashed, ActualLrpCreated, Event, TaskChanged
 from reconcile.lrps import ActualLrp, Cell, Credentials, ProcessGuid, Pull, TaskGuid
-from reconcile.pull_proof import CanaryKind, CanaryResult
-from reconcile.references import Rootfs
+from reconcile.pull_proof import CanaryKind, CanaryLogin, CanaryResult
 
 log = structlog.get_logger(scope="canary")
 
@@ -39,7 +39,7 @@ class Prober:
     Args:
         bbs: Where they are desired.
         images: Pushes their images.
-        credentials: The login with which cells pull from the private registry; None when they need none.
+        credentials: The login that cells are given for the private registry; None when they need none.
         time_limit: Seconds in which cells must answer; a registry that hangs makes them say nothing at all.
     """
 
@@ -53,7 +53,12 @@ class Prober:
         """Let the next canaries pull with another login."""
         self._credentials = credentials
 
-    async def run(self, kind: CanaryKind, placement_tags: frozenset[str]) -> CanaryResult:
+    async def run(
+        self,
+        kind: CanaryKind,
+        placement_tags: frozenset[str],
+        login: CanaryLogin = CanaryLogin.CELLS,
+    ) -> CanaryResult:
         """Run a canary of some kind; what keeps it from running is its problem."""
         try:
             cells = cells_for(await self._bbs.list_cells(), placement_tags)
@@ -62,16 +67,26 @@ class Prober:
                     kind, problem=f"no registered cell runs Docker apps{_with(placement_tags)}"
                 )
             async with self._images.pushed(kind) as rootfs:
+                pull = Pull(rootfs, self._credentials_of(login))
                 if kind is CanaryKind.TASK:
-                    return await self._run_task(rootfs, placement_tags, cells)
-                return await self._run_lrp(rootfs, placement_tags, cells)
+                    return await self._run_task(pull, placement_tags, cells)
+                return await self._run_lrp(pull, placement_tags, cells)
         except DockerCacheError as error:
             return CanaryResult(kind, problem=str(error))
 
+    def _credentials_of(self, login: CanaryLogin) -> Credentials | None:
+        match login:
+            case CanaryLogin.CELLS:
+                return self._credentials
+            case CanaryLogin.NONE:
+                return None
+            case CanaryLogin.MADE_UP:
+                return make_up_login()
+
     async def _run_task(
-        self, rootfs: Rootfs, placement_tags: frozenset[str], cells: tuple[Cell, ...]
+        self, pull: Pull, placement_tags: frozenset[str], cells: tuple[Cell, ...]
     ) -> CanaryResult:
-        canary = Canary(new_guid(), Pull(rootfs, self._credentials), placement_tags)
+        canary = Canary(new_guid(), pull, placement_tags)
         named = frozenset(cell.cell_id for cell in cells)
         last: TaskChanged | None = None
         async with (
@@ -99,9 +114,8 @@ class Prober:
         raise AssertionError("a stream of events ends only by an error")
 
     async def _run_lrp(
-        self, rootfs: Rootfs, placement_tags: frozenset[str], cells: tuple[Cell, ...]
+        self, pull: Pull, placement_tags: frozenset[str], cells: tuple[Cell, ...]
     ) -> CanaryResult:
-        pull = Pull(rootfs, self._credentials)
         canary = Canary(new_guid(), pull, placement_tags, instances_for(cells))
         asked = [cell.cell_id for cell in cells]
         crashes = list[ActualLrpCrashed]()

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from controller.config.admin import AdminConfig
 from controller.config.cell_address import MAX_NAME, why_cells_refuse
+from controller.config.cloud_controller import CloudControllerConfig
 from controller.config.locking import LockConfig
 from controller.config.sections import (
     FairSharesConfig,
@@ -37,7 +38,7 @@ _WIDE_V4, _WIDE_V6 = 16, 48
 """Lengths of prefixes below which a network holds more than one registry's hosts."""
 
 
-class Config(LockConfig, AdminConfig):
+class Config(CloudControllerConfig, LockConfig, AdminConfig):
     """The values of a config file."""
 
     log_level: Literal["debug", "info", "error", "fatal"] = "info"
@@ -60,7 +61,7 @@ class Config(LockConfig, AdminConfig):
     bbs_client_key_file: ReadableFile
     """Private key of that certificate, in PEM and not encrypted."""
     communication_timeout: Duration = 30.0
-    """Total time that one request to the BBS may take."""
+    """Total time that one request to the BBS, to Cloud Controller or to UAA may take."""
     sync_interval: Duration = 30.0
     """Time between two sweeps. A sweep lists the LRPs of the BBS and finds changes that no event reported."""
 
@@ -342,7 +343,7 @@ class Config(LockConfig, AdminConfig):
                 "locket_address: several instances need one database on a server: with a SQLite file, the "
                 "one that takes over knows nothing of what the other has begun"
             )
-        return tuple(found)
+        return (*found, *self.cloud_controller_warnings)
 
     @property
     def policy(self) -> Policy:

@@ -8,6 +8,9 @@ from threading import Lock
 from reconcile.errors import LeaseLost
 from reconcile.lease import Lease, LeaseTimes
 
+_CONFIRMED_WITHIN = 0.8
+"""Share of the lease's margin within which the host of a peer must confirm what it was sent."""
+
 
 def boot_time() -> float:
     """Return the seconds since the machine was started, those that it slept included."""
@@ -51,6 +54,11 @@ class ActiveLease:
     def has_end(self) -> bool:
         """Whether it ends without a renewal; false where this process needs no lock."""
         return not isinf(self.times.ttl)
+
+    @property
+    def confirmed_within(self) -> float | None:
+        """Seconds within which a peer's host must confirm what it was sent; None where there is no end."""
+        return self.times.margin * _CONFIRMED_WITHIN if self.has_end else None
 
     @property
     def is_active(self) -> bool:

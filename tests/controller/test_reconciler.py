@@ -38,6 +38,7 @@ from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
 from reconcile.protocol import MAX_ROUNDS
+from reconcile.pull_proof import CanaryLogin
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
@@ -1171,11 +1172,11 @@ NEW_PULL = Credentials("puller", Secret("another-password"))
 class CellsThatCannotPull(UnaskedCells):
     """Cells of which a canary has shown that they cannot pull."""
 
-    def is_refuted(self, _placement_tags: frozenset[str]) -> bool:
+    def is_refuted(self, _placement_tags: frozenset[str], _login: CanaryLogin = CanaryLogin.CELLS) -> bool:
         return True
 
-    def why_not(self, _placement_tags: frozenset[str]) -> str | None:  # type: ignore[override] # a reason
-        return "authentication required"
+    def why_not(self, placement_tags: frozenset[str], login: CanaryLogin = CanaryLogin.CELLS) -> str | None:
+        return f"authentication required, {sorted(placement_tags)}, {login}"
 
 
 class TestAnotherLogin:

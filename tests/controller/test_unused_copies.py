@@ -1,14 +1,16 @@
 """Which copies are known to be unused, over a real store and a BBS whose listings may be wrong."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 
 import pytest
 
+from controller.droplet_uses import MAY_BE_OLD, DropletUses
 from controller.process import Process
 from controller.store.opening import Store
 from controller.unused_copies import ASKED_FOR, UnusedCopies, UsageSources
-from reconcile.errors import Unavailable
+from reconcile.droplets import Droplet, DropletGuid, DropletPhase, DropletRecord
+from reconcile.errors import Denied, Unavailable
 from reconcile.eviction import EvictionDecision, EvictionVerdict
 from reconcile.lrps import (
     AppGuid,
@@ -89,6 +91,37 @@ class Pins:
 
 
 @dataclass
+class Records:
+    """The records of droplets."""
+
+    rows: list[DropletRecord] = field(default_factory=list)
+
+    async def list_droplets(self) -> tuple[DropletRecord, ...]:
+        return tuple(self.rows)
+
+
+@dataclass
+class Api:
+    """Cloud Controller, which may fail in the middle of a listing.
+
+    Attributes:
+        listings: How often droplets were listed.
+    """
+
+    images: dict[str, str] = field(default_factory=dict)
+    problem: Exception | None = None
+    listings: int = 0
+
+    async def list_droplets(self, *, app_guids: Collection[AppGuid] = ()) -> AsyncIterator[Droplet]:
+        assert not app_guids
+        self.listings += 1
+        for guid, text in self.images.items():
+            yield Droplet(DropletGuid(guid), "STAGED", True, text, AppGuid("a"), None, 0.0, 0.0)
+        if self.problem is not None:
+            raise self.problem
+
+
+@dataclass
 class Bench:
     """One copy, and all that knows of it."""
 
@@ -98,6 +131,8 @@ class Bench:
     pins: Pins = field(default_factory=Pins)
     now: float = 1_800_000_000.0
     other_store: str = ""
+    droplet_records: Records = field(default_factory=Records)
+    api: Api | None = None
     unused: UnusedCopies = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,6 +146,13 @@ class Bench:
             pins=self.pins,
             cache=CACHE,
             other_store=lambda: self.other_store,
+            droplets=DropletUses(
+                self.droplet_records,
+                self.api,
+                self.api,
+                cache=CACHE,
+                monotonic=lambda: self.now,
+            ),
         )
         self.unused = UnusedCopies(sources, grace=GRACE, process=self.process)
 
@@ -339,3 +381,99 @@ async def test_a_bbs_that_does_not_answer_is_an_error_and_changes_nothing(bench:
         await bench.decide()
 
     assert await bench.unused_since() == since
+
+
+def record(bench: Bench, phase: DropletPhase) -> DropletRecord:
+    return DropletRecord(
+        DropletGuid("d-1"),
+        AppGuid("app-9"),
+        None,
+        original="registry.example/team/web:7",
+        username="",
+        cache_guid=bench.guid,
+        registry=CACHE.address,
+        target=str(CACHE.image(bench.guid)),
+        phase=phase,
+        reason=Reason.MIGRATED,
+        created_at=1.0,
+        updated_at=1.0,
+    )
+
+
+class TestDroplets:
+    """What Cloud Controller desires from next."""
+
+    @pytest.mark.parametrize("phase", list(DropletPhase))
+    async def test_a_droplet_that_names_a_copy_by_its_record_or_may_name_it_uses_it(
+        self, bench: Bench, phase: DropletPhase
+    ) -> None:
+        bench.droplet_records.rows.append(record(bench, phase))
+
+        decision = await bench.decide()
+
+        may_name_it = phase in {DropletPhase.PATCHING, DropletPhase.PATCHED, DropletPhase.RESTORING}
+        assert decision.detail.startswith("used by droplet d-1") == may_name_it
+        assert decision.verdict is (IN_USE if may_name_it else TOO_SOON)
+
+    @pytest.mark.parametrize("text", ["{address}/{guid}:latest", "{address}/{guid}@sha256:{hex}"])
+    async def test_a_droplet_that_no_record_knows_uses_the_copy_that_it_names(
+        self, bench: Bench, text: str
+    ) -> None:
+        """Cloud Controller copies droplets, and a database may have been lost."""
+        image = text.format(address=CACHE.address, guid=bench.guid, hex=bench.image.digest.hex)
+        bench.api = Api({"d-1": "registry.example/team/web:7", "d-2": image})
+        bench.__post_init__()
+
+        decision = await bench.decide()
+
+        assert (decision.verdict, decision.detail) == (IN_USE, "used by droplet d-2")
+
+    @pytest.mark.parametrize(
+        "problem",
+        [Unavailable("capi", "timeout", "x"), Denied("capi", "cloud-controller-scope-missing", "x")],
+    )
+    async def test_while_droplets_cannot_be_listed_no_copy_is_known_to_be_unused(
+        self, bench: Bench, problem: Exception
+    ) -> None:
+        bench.api = Api()
+        bench.__post_init__()
+        await bench.decide()
+        since, bench.now = await bench.unused_since(), bench.now + GRACE
+        bench.api.problem = problem
+
+        decision = await bench.decide()
+
+        assert (decision.verdict, await bench.unused_since()) == (UNKNOWN, since)
+        assert "a droplet may name it" in decision.detail
+
+    async def test_a_listing_that_begins_names_what_it_has_named_even_when_it_fails_then(
+        self, bench: Bench
+    ) -> None:
+        bench.api = Api({"d-2": str(CACHE.image(bench.guid))}, problem=Unavailable("capi", "timeout", "x"))
+        bench.__post_init__()
+
+        assert (await bench.decide()).verdict is UNKNOWN
+
+    async def test_who_deletes_asks_anew_and_who_only_looks_seldom(self, bench: Bench) -> None:
+        bench.api = Api()
+        bench.__post_init__()
+        uses = bench.unused._sources.droplets
+        for _ in range(4):
+            await uses.list_named_lately()
+            bench.now += MAY_BE_OLD / 2 - 1
+        assert bench.api.listings == 2
+
+        await bench.decide()
+        await bench.unused.confirm([bench.image])
+        assert bench.api.listings == 4
+
+    async def test_droplets_are_not_listed_where_nothing_else_is_unused(self, bench: Bench) -> None:
+        bench.api = Api()
+        bench.__post_init__()
+        bench.bbs.desire("p-1", CACHE.rootfs(bench.guid).uri)
+
+        assert (await bench.decide()).verdict is IN_USE
+        assert bench.api.listings == 0
+
+    async def test_without_a_cloud_controller_the_records_alone_count(self, bench: Bench) -> None:
+        assert await bench.verdicts() == [TOO_SOON, DELETABLE]

@@ -1,17 +1,17 @@
 """When canaries run, and who gets to know what they show; in virtual time, with cells that are made up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
-from controller.canary import CanaryLoop, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, UnaskedCells
 from controller.process import Process
 from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials, Secret
-from reconcile.pull_proof import CanaryKind, CanaryResult, CellAnswer
+from reconcile.pull_proof import CanaryKind, CanaryLogin, CanaryResult, CellAnswer
 from reconcile.start_failures import Blame, StartFailure
 
 pytestmark = pytest.mark.looptime
@@ -27,7 +27,7 @@ LOGIN = Credentials("puller", Secret("next"))
 
 @dataclass
 class Cells:
-    """Two cells; `broken` names those that cannot pull."""
+    """Two cells; `broken` names those that cannot pull, `refused` the logins that the registry refuses."""
 
     broken: set[str] = field(default_factory=set)
     task_goes_to: str = "a"
@@ -35,12 +35,16 @@ class Cells:
     runs: list[tuple[float, CanaryKind, frozenset[str]]] = field(default_factory=list)
     was_cleaned: bool = False
     login: Credentials | None = None
+    refused: set[CanaryLogin] = field(default_factory=set)
+    logins: list[CanaryLogin] = field(default_factory=list)
 
-    async def run(self, kind: CanaryKind, placement_tags: frozenset[str]) -> CanaryResult:
+    async def run(self, kind: CanaryKind, placement_tags: frozenset[str], login: CanaryLogin) -> CanaryResult:
         self.runs.append((asyncio.get_running_loop().time(), kind, placement_tags))
+        self.logins.append(login)
         await asyncio.sleep(SECONDS)
         names = (self.task_goes_to,) if kind is CanaryKind.TASK else ("a", "b")
-        answers = [CellAnswer(name, REFUSED if name in self.broken else None) for name in names]
+        broken = set(names) if login in self.refused else self.broken
+        answers = [CellAnswer(name, REFUSED if name in broken else None) for name in names]
         return CanaryResult(
             kind, () if self.problem else tuple(answers), self.problem, cells=frozenset({"a", "b"})
         )
@@ -98,7 +102,10 @@ class Scene:
 
     @property
     def not_proven(self) -> float | None:
-        return self.process.metrics.registry.get_sample_value("docker_cache_cells_not_proven")
+        return self.metric("docker_cache_cells_not_proven")
+
+    def metric(self, name: str) -> float | None:
+        return self.process.metrics.registry.get_sample_value(name)
 
 
 async def test_shared_cells_are_asked_at_the_start_and_never_again_without_a_cause() -> None:
@@ -260,3 +267,112 @@ async def test_cells_for_which_no_canary_can_be_made_are_taken_to_pull() -> None
     cells.note_success("a", SHARED)
     assert not cells.is_refuted(SHARED)
     assert cells.proofs == {}
+    assert cells.why_not(SHARED) is None
+
+
+CELLS, NONE, MADE_UP = CanaryLogin.CELLS, CanaryLogin.NONE, CanaryLogin.MADE_UP
+
+
+class TestDroplets:
+    """What Cloud Controller desires from droplets has no login, or that of the source registry."""
+
+    async def test_no_canary_runs_for_them_before_somebody_needs_to_know(self) -> None:
+        scene = Scene()
+        async with scene.running():
+            await asyncio.sleep(3600)
+            assert scene.cells.logins == [CELLS]
+
+    async def test_an_image_with_a_login_waits_for_a_canary_with_one_that_is_made_up(self) -> None:
+        scene = Scene()
+        pulls, told = DropletPulls(scene.loop, cells_have_login=False), list[str | None]()
+        async with scene.running():
+            await asyncio.sleep(100)
+            pulls.listen(lambda: told.append(pulls.why_not(SHARED, "robot")))
+            not_known = pulls.why_not(SHARED, "robot")
+            await asyncio.sleep(1)
+
+            assert not_known is not None
+            assert "a login that the registry does not know" in not_known
+            assert told == [None], "who waits for it learns it at once"
+            assert pulls.why_not(SHARED, "") is None, "it is pulled as what was migrated is"
+            assert scene.cells.logins == [CELLS, MADE_UP]
+
+    async def test_a_registry_that_refuses_such_a_login_is_found_and_migrations_do_not_care(self) -> None:
+        scene = Scene(Cells(refused={MADE_UP}))
+        pulls = DropletPulls(scene.loop, cells_have_login=True)
+        async with scene.running():
+            pulls.why_not(SHARED, "robot")
+            await asyncio.sleep(10)
+
+            assert pulls.is_refuted(SHARED, "robot")
+            assert "cell a: connection refused" in (pulls.problem_of(SHARED, "robot") or "")
+            assert scene.loop.why_not(SHARED) is None
+            assert scene.listener.told == ["proven"]
+            assert scene.not_proven == 0
+            assert scene.metric("docker_cache_foreign_logins_not_proven") == 1
+
+    async def test_where_cells_have_a_login_a_public_image_needs_a_canary_without_one(self) -> None:
+        scene = Scene(Cells(refused={NONE}))
+        pulls = DropletPulls(scene.loop, cells_have_login=True)
+        async with scene.running():
+            pulls.why_not(SHARED, "")
+            pulls.why_not(SHARED, "robot")
+            await asyncio.sleep(1)
+
+            assert pulls.is_refuted(SHARED, "")
+            assert pulls.why_not(SHARED, "robot") is None, "a registry that takes any login, but wants one"
+            assert scene.cells.logins[:3] == [CELLS, MADE_UP, NONE]
+
+    async def test_cells_that_pull_with_no_login_at_all_keep_droplets_as_they_are(self) -> None:
+        scene = Scene(Cells(refused={CELLS}))
+        pulls = DropletPulls(scene.loop, cells_have_login=True)
+        async with scene.running():
+            pulls.why_not(SHARED, "robot")
+            await asyncio.sleep(1)
+
+            assert pulls.is_refuted(SHARED, "robot")
+
+    async def test_a_registry_that_refuses_is_asked_rarely_and_believed_when_it_has_changed(self) -> None:
+        scene = Scene(Cells(refused={MADE_UP}))
+        pulls = DropletPulls(scene.loop, cells_have_login=False)
+        async with scene.running():
+            pulls.why_not(SHARED, "robot")
+            await asyncio.sleep(3600)
+            assert 10 < len(scene.cells.runs) < 40
+
+            scene.cells.refused.clear()
+            await asyncio.sleep(301)
+            assert pulls.why_not(SHARED, "robot") is None
+
+    async def test_another_login_of_the_cells_and_an_instance_that_fails_make_the_question_new(self) -> None:
+        scene = Scene()
+        pulls = DropletPulls(scene.loop, cells_have_login=False)
+        async with scene.running():
+            doubts: tuple[Callable[[], None], ...] = (
+                lambda: scene.loop.use_login(LOGIN),
+                lambda: scene.loop.note_failure("a", SHARED, REFUSED, cause=CAUSE),
+            )
+            for doubt in doubts:
+                pulls.why_not(SHARED, "robot")
+                await asyncio.sleep(10)
+                known = pulls.why_not(SHARED, "robot")
+                doubt()
+                assert (known, pulls.why_not(SHARED, "robot") is None) == (None, False)
+                await asyncio.sleep(10)
+                assert pulls.why_not(SHARED, "robot") is None
+
+    async def test_what_migrations_wait_for_goes_first(self) -> None:
+        scene = Scene()
+        async with scene.running():
+            await asyncio.sleep(10)
+            scene.loop.why_not(SHARED, MADE_UP)
+            scene.loop.why_not(SEGMENT)
+            await asyncio.sleep(10)
+        assert scene.cells.logins == [CELLS, CELLS, MADE_UP]
+
+    async def test_cells_that_no_canary_can_ask_are_not_taken_to_pull_with_any_login(self) -> None:
+        pulls = DropletPulls(UnaskedCells(), cells_have_login=False)
+
+        assert pulls.why_not(SHARED, "") is None
+        assert "no canary can be made" in (pulls.why_not(SHARED, "robot") or "")
+        assert not pulls.is_refuted(SHARED, "robot")

@@ -17,7 +17,7 @@ from controller.transport import client_tls
 from protos.bbs.task_pb2 import Task
 from reconcile.canary import CANARY_DOMAIN, LRP_IMAGE, TASK_IMAGE, Canary, new_guid
 from reconcile.lrps import Credentials, Pull, Secret
-from reconcile.pull_proof import CanaryKind, CanaryResult
+from reconcile.pull_proof import CanaryKind, CanaryLogin, CanaryResult
 from reconcile.references import CacheRepositories, Rootfs
 from reconcile.start_failures import Blame
 from tests.simulators import registry as registries
@@ -25,10 +25,12 @@ from tests.simulators.bbs import Bbs, Fault, serve_bbs
 from tests.simulators.cell import CellSettings, SimulatedCell, TaskResult
 from tests.simulators.cell_network import Answers, Hangs, Refused
 from tests.simulators.certificates import Certificates, make_certificates
-from tests.simulators.registry import BasicLogin, Refuse, RegistrySimulator
+from tests.simulators.registry import AnyLogin, BasicLogin, Refuse, RegistrySimulator, TokenLogin
 
 SHARED = frozenset[str]()
 SEGMENT = frozenset({"segment"})
+PULLER = Credentials("puller", Secret("known"))
+KNOWN = {"puller": "known"}
 TASK, EVERY_CELL = CanaryKind.TASK, CanaryKind.EVERY_CELL
 
 
@@ -87,7 +89,7 @@ async def scene(servers: None, certificates: Certificates, tmp_path: Path) -> As
             )
         ]
         client = await stack.enter_async_context(open_bbs(bbs.url, tls=tls))
-        settings = {registry.address: RegistrySettings(plain_http=True, any_address=True)}
+        settings = {registry.address: RegistrySettings(plain_http=True, any_address=True, credentials=PULLER)}
         images = CanaryImages(
             Registries(settings, retries=Retries(attempts=1)), CacheRepositories(registry.address)
         )
@@ -171,6 +173,54 @@ async def test_a_wrong_login_of_the_cells_is_found_out(scene: Scene) -> None:
         cell.network.impose(scene.registry.address, Answers(401))
 
     assert "authentication required" in (await scene.asks(TASK)).said
+
+
+@dataclass(frozen=True)
+class Registry:
+    """How the private registry asks for logins, and with which of them cells can pull then."""
+
+    login: BasicLogin | TokenLogin | AnyLogin | None
+    serves: frozenset[CanaryLogin]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        pytest.param(Registry(None, frozenset(CanaryLogin)), id="for none"),
+        pytest.param(Registry(BasicLogin(KNOWN), frozenset({CanaryLogin.CELLS})), id="for one it knows"),
+        pytest.param(
+            Registry(TokenLogin(KNOWN, anonymous=True), frozenset({CanaryLogin.CELLS, CanaryLogin.NONE})),
+            id="for one it knows, or none",
+        ),
+        pytest.param(Registry(AnyLogin(), frozenset({CanaryLogin.CELLS, CanaryLogin.MADE_UP})), id="for any"),
+    ],
+)
+async def test_cells_show_with_which_logins_they_can_pull(scene: Scene, asks: Registry) -> None:
+    prober = scene.prober(credentials=PULLER)
+    scene.registry.login = asks.login
+
+    served = {login for login in CanaryLogin if (await prober.run(TASK, SHARED, login)).pulled}
+
+    assert served == asks.serves
+    assert scene.is_clean
+
+
+async def test_a_login_is_made_up_anew_each_time_and_is_none_of_an_app(scene: Scene) -> None:
+    seen = list[Task]()
+
+    def remember(task: Task) -> TaskResult:
+        seen.append(task)
+        return TaskResult()
+
+    for cell in scene.cells:
+        cell.settings.task_result = remember
+    for _ in range(2):
+        await scene.prober(credentials=PULLER).run(TASK, SHARED, CanaryLogin.MADE_UP)
+
+    users = {task.task_definition.image_username for task in seen}
+    passwords = {task.task_definition.image_password for task in seen}
+    assert len(users) == len(passwords) == 2
+    assert "puller" not in users
 
 
 async def test_no_room_is_no_proof(scene: Scene) -> None:

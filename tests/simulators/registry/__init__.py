@@ -20,6 +20,7 @@ from tests.simulators.registry.faults import (
     WithHeaders,
 )
 from tests.simulators.registry.server import (
+    AnyLogin,
     BasicLogin,
     LoggedRequest,
     RegistrySimulator,
@@ -28,6 +29,7 @@ from tests.simulators.registry.server import (
 )
 
 __all__ = [
+    "AnyLogin",
     "BasicLogin",
     "Cut",
     "CutUpload",

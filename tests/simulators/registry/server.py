@@ -63,6 +63,19 @@ class BasicLogin:
 
     users: Mapping[str, str]
 
+    def takes(self, given: str) -> bool:
+        """Whether a value of `Authorization` opens it."""
+        return given in {_basic(user, password) for user, password in self.users.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class AnyLogin:
+    """A challenge that any user name and password answers; nobody comes in without one."""
+
+    def takes(self, given: str) -> bool:
+        """Whether a value of `Authorization` opens it; clients without a login send two empty words."""
+        return given.startswith("Basic ") and given != _basic("", "")
+
 
 @dataclass(slots=True)
 class TokenLogin:
@@ -89,7 +102,7 @@ class TokenLogin:
     age: int | None = None
 
 
-Login = BasicLogin | TokenLogin
+Login = BasicLogin | AnyLogin | TokenLogin
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,8 +386,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _challenge(self) -> _Answer | None:
         registry, given = self.server.registry, self.headers.get("Authorization", "")
         match registry.login:
-            case BasicLogin(users):
-                if given in {_basic(user, password) for user, password in users.items()}:
+            case BasicLogin() | AnyLogin() as login:
+                if login.takes(given):
                     return None
                 return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="simulator"'})
             case TokenLogin() as login:

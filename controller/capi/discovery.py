@@ -1,0 +1,42 @@
+"""Finds UAA through the root of Cloud Controller's API, whose links anybody may read.
+
+Source: cloud_controller_ng app/controllers/runtime/root_controller.rb.
+"""
+
+from controller.capi.capi_errors import SYSTEM, error_from_answer, misunderstood
+from controller.capi.documents import document_of, within
+from controller.capi.exchanges import Exchanges
+from controller.capi.origin import parse_origin
+from reconcile.errors import ErrorCode, Invalid
+from reconcile.foreign_text import one_line
+
+
+async def find_uaa(exchanges: Exchanges, api_url: str) -> str:
+    """Ask the API for the URL of UAA.
+
+    Raises:
+        Invalid: What answers is no Cloud Controller with API v3, or it names a UAA that the secret is not
+            sent to: one without TLS, unless the API has none either.
+    """
+    answer = await exchanges.send(exchanges.http.build_request("GET", f"{api_url}/"))
+    if (error := error_from_answer(answer)) is not None:
+        raise error
+    links = within(await document_of(answer), "links")
+    if not isinstance(within(links, "cloud_controller_v3", "href"), str):
+        raise misunderstood(answer, system=SYSTEM, what="no Cloud Controller with API v3 answers here")
+    url = within(links, "uaa", "href")
+    if not isinstance(url, str):
+        raise misunderstood(answer, system=SYSTEM, what="the API names no UAA")
+    return _checked(url, api_url)
+
+
+def _checked(url: str, api_url: str) -> str:
+    refusal = f"the API leads to UAA at {one_line(url)}"
+    try:
+        uaa, api = parse_origin(url), parse_origin(api_url)
+    except Invalid as error:
+        raise Invalid(SYSTEM, ErrorCode.CLOUD_CONTROLLER_LINK_REFUSED, f"{refusal}: no URL") from error
+    if "?" in url or "#" in url or (api.has_tls and not uaa.has_tls):
+        detail = f"{refusal}: the client's secret is sent over https alone, to a URL without a query"
+        raise Invalid(SYSTEM, ErrorCode.CLOUD_CONTROLLER_LINK_REFUSED, detail)
+    return url.rstrip("/")

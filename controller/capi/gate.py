@@ -1,0 +1,61 @@
+"""Lets requests to Cloud Controller out as their budget allows: background ones wait, the others do not."""
+
+import httpx
+
+from controller.capi.capi_errors import SYSTEM, retry_after
+from controller.capi.rate_limits import stated_limit
+from controller.capi.settings import Clocks
+from reconcile.errors import ErrorCode, RateLimited
+from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse
+
+LONGEST_SLEEP = 60.0
+"""Seconds after which a waiting request looks at the budget again, which answers to others change."""
+
+_AFTER_429 = 60.0  # seconds that nothing is sent after a refusal that names no time
+
+
+class RequestGate:
+    """Where requests wait, or are sent back, until they may go out.
+
+    Args:
+        settings: See there.
+        clocks: See there.
+    """
+
+    def __init__(self, settings: BudgetSettings, clocks: Clocks) -> None:
+        self._budget = RequestBudget(settings)
+        self._clock, self._wall_clock, self._sleep = clocks.monotonic, clocks.wall, clocks.sleep
+
+    @property
+    def left(self) -> int:
+        """How many requests are left in the present window, at most."""
+        return self._budget.left(self._clock())
+
+    @property
+    def window_ends_in(self) -> float:
+        """Seconds until the end of the present window."""
+        now = self._clock()
+        return max(0.0, self._budget.ends_at(now) - now)
+
+    async def admit(self, use: RequestUse) -> None:
+        """Count a request that goes out next; one of the background waits for its turn, however long.
+
+        Raises:
+            RateLimited: An urgent one must not go out now.
+        """
+        while (delay := self._budget.delay(self._clock(), use)) > 0:
+            if use is RequestUse.URGENT:
+                detail = f"the limit of requests is reached: asked again in {delay:.0f} s"
+                code = ErrorCode.CLOUD_CONTROLLER_BUDGET_SPENT
+                raise RateLimited(SYSTEM, code, detail, delay, may_have_happened=False)
+            await self._sleep(min(delay, LONGEST_SLEEP))
+        self._budget = self._budget.sent(self._clock(), use)
+
+    def heed(self, status: int, headers: httpx.Headers) -> None:
+        """Take note of what an answer says about the limit."""
+        now = self._clock()
+        stated = stated_limit(headers, now=now, wall_now=self._wall_clock())
+        if stated is not None or 200 <= status < 300:  # others may come from a proxy, which knows of no limit
+            self._budget = self._budget.answered(now, stated)
+        if status == 429:
+            self._budget = self._budget.refused(now, retry_after(headers) or _AFTER_429)

@@ -1,0 +1,128 @@
+"""Converts the JSON of Cloud Controller's resources into values.
+
+Source: cloud_controller_ng app/presenters/v3/{build,droplet,package}_presenter.rb.
+"""
+
+import re
+from datetime import UTC, datetime
+
+from controller.capi.capi_errors import SYSTEM
+from controller.capi.documents import JsonObject, within
+from reconcile.droplets import Build, BuildGuid, BuildState, Droplet, DropletGuid, Package, PackageGuid
+from reconcile.errors import Invalid
+from reconcile.foreign_text import one_line
+from reconcile.lrps import AppGuid
+
+DOCKER = "docker"
+MAX_IMAGE = 4096
+"""Characters of an image text; Cloud Controller's own column has 255 on MySQL."""
+
+_GUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
+_MAX_TEXT = 255
+_BUILD_STATES = frozenset(map(str, BuildState))
+
+
+def is_guid(text: str) -> bool:
+    """Whether a text can be the GUID of a resource, so that it can stand in a path."""
+    return _GUID.fullmatch(text) is not None
+
+
+def build_from_json(document: JsonObject) -> Build:
+    """Convert a build.
+
+    Raises:
+        Invalid: A part is missing or not what it should be.
+    """
+    state = _text(document, "state")
+    if state not in _BUILD_STATES:
+        raise _bad(f"a build in the state {one_line(state)}")
+    droplet, package = _guid_or_none(document, "droplet"), _guid_or_none(document, "package")
+    return Build(
+        BuildGuid(_guid(document, "guid")),
+        BuildState(state),
+        None if droplet is None else DropletGuid(droplet),
+        _app_guid(document),
+        None if package is None else PackageGuid(package),
+        _moment(document, "created_at"),
+    )
+
+
+def droplet_from_json(document: JsonObject) -> Droplet:
+    """Convert a droplet; raises as `build_from_json`."""
+    package = _last_segment(within(document, "links", "package", "href"))
+    return Droplet(
+        DropletGuid(_guid(document, "guid")),
+        one_line(_text(document, "state")),
+        within(document, "lifecycle", "type") == DOCKER,
+        _image(document.get("image")),
+        _app_guid(document),
+        None if package is None else PackageGuid(package),
+        _moment(document, "created_at"),
+        _moment(document, "updated_at"),
+    )
+
+
+def package_from_json(document: JsonObject) -> Package:
+    """Convert a package; raises as `build_from_json`."""
+    is_docker = document.get("type") == DOCKER
+    username = within(document, "data", "username")
+    return Package(
+        PackageGuid(_guid(document, "guid")),
+        is_docker,
+        _image(within(document, "data", "image")) if is_docker else None,
+        username[:_MAX_TEXT] if is_docker and isinstance(username, str) else "",
+    )
+
+
+def _app_guid(document: JsonObject) -> AppGuid:
+    """Return the app's GUID: of its relationship, or of the link that older versions have alone."""
+    guid = within(document, "relationships", "app", "data", "guid")
+    if guid is None:
+        guid = _last_segment(within(document, "links", "app", "href"))
+    if not isinstance(guid, str) or not is_guid(guid):
+        raise _bad("a resource without its app")
+    return AppGuid(guid)
+
+
+def _guid(document: JsonObject, *names: str) -> str:
+    guid = within(document, *names)
+    if not isinstance(guid, str) or not is_guid(guid):
+        raise _bad(f"a resource without {' '.join(names)}")
+    return guid
+
+
+def _guid_or_none(document: JsonObject, name: str) -> str | None:
+    return None if within(document, name, "guid") is None else _guid(document, name, "guid")
+
+
+def _last_segment(href: object) -> str | None:
+    guid = href.rpartition("/")[2] if isinstance(href, str) else ""
+    return guid if is_guid(guid) else None
+
+
+def _image(text: object) -> str | None:
+    if text is None:
+        return None
+    if not isinstance(text, str) or len(text) > MAX_IMAGE:
+        raise _bad(f"an image that is no text of at most {MAX_IMAGE} characters")
+    return text
+
+
+def _text(document: JsonObject, name: str) -> str:
+    text = document.get(name)
+    if not isinstance(text, str):
+        raise _bad(f"a resource without {name}")
+    return text
+
+
+def _moment(document: JsonObject, name: str) -> float:
+    text = _text(document, name)
+    try:
+        moment = datetime.fromisoformat(text[:_MAX_TEXT])
+    except ValueError as error:
+        raise _bad(f"{name} that is no time: {one_line(text)}") from error
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _bad(what: str) -> Invalid:
+    return Invalid(SYSTEM, "bad-answer", f"Cloud Controller answered with {what}")

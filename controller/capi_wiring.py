@@ -1,0 +1,116 @@
+"""Builds the client of Cloud Controller from the config, and counts its requests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from controller.capi.client import CloudController, open_capi
+from controller.capi.settings import CapiSettings, Clocks
+from controller.capi.state import ApiCall, ApiObserver, ApiOutcome
+from controller.capi.uaa import UaaClient
+from controller.config import Config, read_secret
+from controller.file_values import FileValue
+from controller.leadership.lease import ActiveLease
+from controller.metrics import Metrics
+from controller.process import Process
+from controller.transport import trusting_tls
+from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.lease import always
+from reconcile.lrps import Secret
+from reconcile.request_budget import BudgetSettings
+
+
+@asynccontextmanager
+async def open_cloud_controller(
+    config: Config, *, lease: ActiveLease, process: Process
+) -> AsyncIterator[CloudController | None]:
+    """Open the client that the active instance uses; None where the config names no Cloud Controller.
+
+    Raises:
+        Invalid: A file of the config cannot be used.
+    """
+    settings = await asyncio.to_thread(capi_settings, config, unacknowledged=lease.confirmed_within)
+    if settings is None:
+        yield None
+        return
+    async with open_configured(
+        config,
+        settings,
+        check_active=lease.check,
+        observer=RequestCounts(process.metrics),
+        clocks=Clocks(process.monotonic, process.clock),
+    ) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_configured(
+    config: Config,
+    settings: CapiSettings,
+    *,
+    check_active: Callable[[], None] = always,
+    observer: ApiObserver | None = None,
+    clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
+) -> AsyncIterator[CloudController]:
+    """Open a client with the authorities of the config; raises as `open_cloud_controller`."""
+    tls = await asyncio.to_thread(trusting_tls, config.cloud_controller_ca_cert_file)
+    async with open_capi(
+        settings, tls=tls, check_active=check_active, observer=observer, clocks=clocks
+    ) as opened:
+        yield opened
+
+
+def capi_settings(config: Config, *, unacknowledged: float | None = None) -> CapiSettings | None:
+    """Read how Cloud Controller is asked; None where the config names none; blocks."""
+    url, client_id, file = (
+        config.cloud_controller_api_url,
+        config.uaa_client_id,
+        config.uaa_client_secret_file,
+    )
+    if url is None or client_id is None or file is None:
+        return None
+    budget = BudgetSettings(
+        config.cloud_controller_requests_per_hour, config.cloud_controller_background_share
+    )
+    return CapiSettings(
+        url,
+        UaaClient(client_id, _secret(file)),
+        budget,
+        updates=config.update_droplets,
+        timeout=config.communication_timeout,
+        unacknowledged=unacknowledged,
+    )
+
+
+def _secret(file: Path) -> FileValue[Secret]:
+    """Follow a secret; an empty file is one that is being written."""
+
+    def read() -> Secret:
+        try:
+            text = read_secret(file)
+        except UnicodeDecodeError:  # whose text has a part of the file in it
+            raise ValueError(f"{file} holds no text in UTF-8") from None
+        if not text:
+            raise ValueError(f"{file} is empty")
+        return Secret(text)
+
+    return FileValue((file,), read)
+
+
+class RequestCounts:
+    """Counts requests, and shows in metrics what is known after each.
+
+    Args:
+        metrics: Of the process.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
+        """Count one request."""
+        self._metrics.cloud_controller_requests.labels(call, outcome).inc()
+        self._metrics.cloud_controller_requests_left.set(status.requests_left)
+        self._metrics.cloud_controller_last_success.set(status.last_success or 0)
+        self._metrics.cloud_controller_failing_since.set(status.failing_since or 0)

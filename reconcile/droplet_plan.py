@@ -157,21 +157,15 @@ def plan_droplet(
     if criteria.goal is Goal.SOURCE and not decided.names_copy:
         if decided.is_pinned or not decided.app_guid or decided.app_guid in criteria.covered_apps:
             return None
-        return PlannedDroplet(
-            subject, DropletChange.PIN, subject.image, Reason.RESTORE_REQUESTED
-        )
+        return PlannedDroplet(subject, DropletChange.PIN, subject.image, Reason.RESTORE_REQUESTED)
     planned = _change_of(decided, subject)
     stays = decided.is_pinned and criteria.goal is Goal.CACHE and not criteria.include_pinned
     if stays and isinstance(planned, PlannedDroplet):
-        return SkippedDroplet(
-            subject, Reason.PINNED_TO_SOURCE, "an operator restored the app to its source"
-        )
+        return SkippedDroplet(subject, Reason.PINNED_TO_SOURCE, "an operator restored the app to its source")
     return planned
 
 
-def _change_of(
-    decided: DecidedDroplet, subject: DropletSubject
-) -> PlannedDroplet | SkippedDroplet | None:
+def _change_of(decided: DecidedDroplet, subject: DropletSubject) -> PlannedDroplet | SkippedDroplet | None:
     action, is_pinned = decided.action, decided.is_pinned
     match action:
         case PatchDroplet():

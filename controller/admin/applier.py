@@ -198,9 +198,7 @@ class Applier:
             raise Conflict("admin", "apply-running", "another plan is being applied: wait for its end")
         self._is_busy = True
         run: _Run | None = None
-        subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
-        droplets = [planned.subject for planned in plan.droplets.changes]
-        apps = frozenset(subject.app_guid for subject in [*subjects, *droplets])
+        apps = _apps_of(plan)
         newly_pinned = self._not_pinned(apps) if plan.goal is Goal.SOURCE else frozenset()
         try:
             if plan.goal is Goal.SOURCE:
@@ -342,6 +340,13 @@ class Applier:
             self._control.withdraw_order(guid)
             return True
         return False
+
+
+def _apps_of(plan: Plan) -> frozenset[AppGuid]:
+    """Name the apps that a plan is about."""
+    subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
+    droplets = [planned.subject for planned in plan.droplets.changes]
+    return frozenset({each.app_guid for each in subjects} | {each.app_guid for each in droplets})
 
 
 @asynccontextmanager

@@ -1,8 +1,8 @@
 """Carries out the part of a plan that is about droplets, and says when the LRPs of their apps may follow.
 
 The orders are carried out by the daemon's own reconciliation of droplets, so nothing here speaks to Cloud
-Controller. On the way back an app's droplets go first: while one of them names a copy, Cloud Controller desires
-from the copy whatever is missing in the BBS for a moment. But no LRP waits long for Cloud Controller.
+Controller. On the way back an app's droplets go first: while one of them names a copy, Cloud Controller
+desires from the copy whatever is missing in the BBS for a moment. But no LRP waits long for Cloud Controller.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from reconcile.droplet_plan import DropletChange, DropletPlan, PlannedDroplet
-from reconcile.droplets import DropletGuid, DropletOrder
+from reconcile.droplets import LATE_EFFECT, DropletGuid, DropletOrder
 from reconcile.foreign_text import split_login
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
@@ -24,8 +24,10 @@ MOST_FAILED_LOOKS = 3
 LRPS_WAIT = 30.0
 """Seconds after which LRPs go back to their sources although their droplets have not been put back."""
 
-STALLED_AFTER = 60.0
+STALLED_AFTER = 2 * LATE_EFFECT
 """Seconds without any change but failed looks, after which the droplets that are left are given up."""
+
+_NOT_ANSWERED = frozenset({Reason.CHECK_FAILED, Reason.CLOUD_CONTROLLER_UNAVAILABLE})
 
 DropletListener = Callable[[DropletGuid, Reason, str], None]
 """Is called with droplet GUID, reason and detail after each look at a droplet that has an order."""
@@ -35,7 +37,7 @@ class OrderedDroplets(Protocol):
     """The reconciliation of droplets, as far as it takes orders."""
 
     def place(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
-        """Order something for a droplet; return False, and order nothing, while another order is waited for."""
+        """Order something for a droplet; return False, and do nothing, while another order is waited for."""
 
     def withdraw(self, guid: DropletGuid) -> None:
         """End a droplet's order, if it has one."""
@@ -75,7 +77,7 @@ class DropletChanges:
         open: Those whose orders have not ended.
         total: The number of planned changes.
         is_released: Whether LRPs wait for no droplet any more.
-        begun: Those that the daemon has changed, or goes on to change when this plan is not followed any more.
+        begun: Those that the daemon has changed, or goes on to change when nobody follows this plan.
     """
 
     plan: DropletPlan
@@ -100,7 +102,7 @@ class DropletChanges:
 
     @property
     def pinned_apps(self) -> frozenset[AppGuid]:
-        """The apps that stay pinned to their sources: their droplets were put back, will be, or need not be."""
+        """The apps that stay pinned: their droplets were put back, will be, or need not be."""
         return frozenset(
             each.subject.app_guid
             for each in self.plan.changes
@@ -143,7 +145,7 @@ class DropletChanges:
 
     def _see(self, planned: PlannedDroplet, news: DropletNews) -> DropletEvent:
         guid, reason = news.guid, news.reason
-        if reason is not Reason.CHECK_FAILED:
+        if reason not in _NOT_ANSWERED:
             self._restart_stall()
         if reason is not Reason.PLAN_IS_STALE:
             self.begun.add(guid)
@@ -160,8 +162,8 @@ class DropletChanges:
         return reason is Reason.RESTORED if self.goal is Goal.SOURCE else reason.state is AppState.CACHED
 
     def _gives_up(self, guid: DropletGuid, reason: Reason) -> bool:
-        """Whether an order leads nowhere for now; the daemon goes on by itself once Cloud Controller answers."""
-        if reason is not Reason.CHECK_FAILED:
+        """Whether an order leads nowhere for now; the daemon goes on once Cloud Controller answers."""
+        if reason not in _NOT_ANSWERED:
             self._failed_looks.pop(guid, None)
             return False
         self._let_lrps_go()
@@ -205,7 +207,7 @@ class DropletChanges:
         waiting = [each for each in self.open if each not in self._copying]
         for guid in waiting:
             self._failed_looks[guid] = MOST_FAILED_LOOKS
-            self._follow(guid, Reason.CHECK_FAILED, detail)
+            self._follow(guid, Reason.CLOUD_CONTROLLER_UNAVAILABLE, detail)
         if not waiting and self.open:
             self._restart_stall()
 

@@ -80,16 +80,12 @@ def plan_of_droplets(entries: Sequence[pb.PlanEntry], end: pb.PlanEnd) -> Drople
     changes = tuple(_planned_of(entry.droplet) for entry in entries if entry.HasField("droplet"))
     if len({planned.subject.droplet_guid for planned in changes}) < len(changes):
         raise BadRequest("plan-unreadable", "the plan has a droplet twice")
-    return DropletPlan(
-        changes, considered=end.considered_droplets, problems=tuple(end.droplet_problems)
-    )
+    return DropletPlan(changes, considered=end.considered_droplets, problems=tuple(end.droplet_problems))
 
 
 def _planned_of(message: pb.PlannedDroplet) -> PlannedDroplet:
     if not message.droplet_guid or message.change not in _CHANGES:
-        raise BadRequest(
-            "plan-unreadable", f"a droplet has no GUID or no change: {message.droplet_guid!r}"
-        )
+        raise BadRequest("plan-unreadable", f"a droplet has no GUID or no change: {message.droplet_guid!r}")
     subject = DropletSubject(
         DropletGuid(message.droplet_guid),
         AppGuid(message.app_guid),

@@ -51,16 +51,15 @@ class DropletPlanner:
     @property
     def is_configured(self) -> bool:
         """Whether there are droplets to plan."""
-        return self._droplets.state is not None
+        return self._droplets.status is not None
 
     async def plan(
         self, selection: Selection, order: DropletOrder, criteria: DropletCriteria, apps: PlannedApps
     ) -> DropletPlan:
         """Make the part of a plan that is about droplets."""
-        state = self._droplets.state
-        if state is None:
+        if self._droplets.status is None:
             return await self._plan_without_cloud_controller(criteria)
-        if criteria.goal is Goal.CACHE and not state.updates_droplets:
+        if criteria.goal is Goal.CACHE and not self._droplets.updates:
             return NO_DROPLETS
         problems, collected = list[str](), _Collected(criteria, dict(apps.running))
         try:
@@ -115,9 +114,7 @@ def _is_meant(scope: DropletScope, record: DropletRecord) -> bool:
     return is_in_apps and scope.chooses(record.app_guid, record.original)
 
 
-def _scope_of(
-    selection: Selection, names: Mapping[AppGuid, AppNames], apps: PlannedApps
-) -> DropletScope:
+def _scope_of(selection: Selection, names: Mapping[AppGuid, AppNames], apps: PlannedApps) -> DropletScope:
     """Choose the droplets of the chosen LRPs' apps, and of apps that match but do not run."""
 
     def chooses(_: AppGuid, original: str) -> bool:

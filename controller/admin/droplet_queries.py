@@ -11,7 +11,7 @@ from protos.admin import admin_pb2 as pb
 from reconcile.droplet_plan import references_of
 from reconcile.droplets import DropletPhase, DropletRecord
 from reconcile.errors import DockerCacheError
-from reconcile.lrps import AppGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import AppState, Reason
 from reconcile.selection import NOBODY, AppNames, Selection
 
@@ -44,9 +44,7 @@ async def droplets(
     return pb.ListDropletsResponse(droplets=rows, next_page_token=token)
 
 
-async def _names(
-    dependencies: AdminDependencies, apps: Iterable[AppGuid]
-) -> Mapping[AppGuid, AppNames]:
+async def _names(dependencies: AdminDependencies, apps: Iterable[AppGuid]) -> Mapping[AppGuid, AppNames]:
     """Find the names of apps: from their LRPs, and of those that do not run from Cloud Controller."""
     running = await dependencies.planning.survey.name_apps()
     missing = [app for app in apps if app not in running]
@@ -62,7 +60,7 @@ async def _apps_of(dependencies: AdminDependencies, selection: Selection) -> fro
     survey = dependencies.planning.survey
     listed = await survey.list_for_page("")
     wanted = resolve_guids(selection.process_guids, listed.guids)
-    return await survey.apps_of(wanted)
+    return await survey.apps_of(list(map(ProcessGuid, wanted)))
 
 
 def _matches(
@@ -83,7 +81,7 @@ async def newest_records(
     dependencies: AdminDependencies, apps: Collection[AppGuid]
 ) -> Mapping[AppGuid, DropletRecord]:
     """Read of some apps what was done about the newest droplet that was looked at."""
-    if dependencies.droplets.state is None:
+    if dependencies.droplets.status is None:
         return {}
     newest = dict[AppGuid, DropletRecord]()
     for record in await dependencies.droplets.list_records_of(apps):
@@ -93,7 +91,7 @@ async def newest_records(
 
 async def cloud_controller(dependencies: AdminDependencies) -> pb.CloudController | None:
     """Report how Cloud Controller does what it is asked for; None where none is configured."""
-    state = dependencies.droplets.state
+    state = dependencies.droplets.status
     if state is None:
         return None
     phases, waiting = Counter[str](), Counter[str]()
@@ -102,15 +100,16 @@ async def cloud_controller(dependencies: AdminDependencies) -> pb.CloudControlle
         if _waits(phase, reason):
             waiting[str(reason)] += count
     answer = pb.CloudController(
-        url=state.url,
-        reachable_since=state.reachable_since,
-        failing_since=state.failing_since,
+        url=state.address,
+        reachable_since=state.reachable_since or 0.0,
+        failing_since=state.failing_since or 0.0,
+        last_success=state.last_success or 0.0,
         error=state.error,
-        requests_left=-1 if state.requests_left is None else state.requests_left,
-        budget_reset_at=state.budget_reset_at,
+        requests_left=state.requests_left,
+        requests_renewed_at=state.window_ends_at,
         missing_scopes=state.missing_scopes,
-        updates_droplets=state.updates_droplets,
-        droplets_listed_at=state.listed_at,
+        updates_droplets=dependencies.droplets.updates,
+        droplets_listed_at=dependencies.droplets.listed_at,
     )
     answer.droplets_by_phase.update(phases)
     answer.waiting_by_reason.update(waiting)

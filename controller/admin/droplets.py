@@ -1,41 +1,16 @@
-"""What calls of operators reach of Cloud Controller's droplets, and what is there where none is configured."""
+"""The droplets of Cloud Controller as calls of operators reach them, and none where none is configured."""
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from controller.admin.droplet_changes import DropletListener, OrderedDroplets
+from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplet_plan import DecidedDroplet
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 from reconcile.selection import AppNames
-
-
-@dataclass(frozen=True, slots=True)
-class CloudControllerState:
-    """How Cloud Controller does what it is asked for.
-
-    Attributes:
-        reachable_since: UTC seconds since 1970; 0 when it does not answer, or was not asked yet.
-        failing_since: UTC seconds since 1970; 0 when it answers, or was not asked yet.
-        error: What it last refused or failed with; empty while it does what it is asked for.
-        requests_left: None when that is not known.
-        budget_reset_at: When all requests are left again, in UTC seconds since 1970; 0 when that is not known.
-        missing_scopes: Scopes that the client lacks in UAA.
-        updates_droplets: Whether images of copies are written into droplets.
-        listed_at: When all droplets were last listed, in UTC seconds since 1970; 0 when they never were.
-    """
-
-    url: str
-    reachable_since: float = 0.0
-    failing_since: float = 0.0
-    error: str = ""
-    requests_left: int | None = None
-    budget_reset_at: float = 0.0
-    missing_scopes: tuple[str, ...] = ()
-    updates_droplets: bool = True
-    listed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +43,16 @@ class AdminDroplets(Protocol):
     """The droplets of Cloud Controller."""
 
     @property
-    def state(self) -> CloudControllerState | None:
-        """How Cloud Controller does what it is asked for; None where none is configured."""
+    def status(self) -> CloudControllerStatus | None:
+        """How Cloud Controller has answered; None where none is configured."""
+
+    @property
+    def updates(self) -> bool:
+        """Whether names of copies are written into droplets; otherwise droplets are only put back."""
+
+    @property
+    def listed_at(self) -> float:
+        """When all droplets were last listed, in UTC seconds since 1970; 0 when they never were."""
 
     @property
     def orders(self) -> OrderedDroplets:
@@ -87,9 +70,7 @@ class AdminDroplets(Protocol):
     async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
         """Ask for the names of apps, of all of Docker when None; those that are not known are missing."""
 
-    def decide_each(
-        self, order: DropletOrder, scope: DropletScope
-    ) -> AsyncGenerator[DecidedDroplet, None]:
+    def decide_each(self, order: DropletOrder, scope: DropletScope) -> AsyncGenerator[DecidedDroplet, None]:
         """Decide about each staged droplet of Docker, the newest first, as if it had the order.
 
         Raises:
@@ -103,10 +84,9 @@ class NoCloudController:
     def __init__(self, records: StoredDroplets) -> None:
         self._records = records
 
-    @property
-    def state(self) -> None:
-        """None is configured."""
-        return
+    status = None
+    updates = False
+    listed_at = 0.0
 
     @property
     def orders(self) -> "NoCloudController":
@@ -142,5 +122,5 @@ class NoCloudController:
         scope: DropletScope,  # noqa: ARG002 - a port
     ) -> AsyncGenerator[DecidedDroplet, None]:
         """Decide about none."""
-        return
-        yield  # makes it a generator
+        for none in ():
+            yield none

@@ -298,9 +298,7 @@ async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> 
         found.rows,
         token,
         key=lambda row: (row.lrp.process_guid,),
-        write=lambda row: messages.app_message(
-            row, owner_of(row.lrp), droplets.get(row.lrp.app_guid)
-        ),
+        write=lambda row: messages.app_message(row, owner_of(row.lrp), droplets.get(row.lrp.app_guid)),
     )
     return pb.ListAppsResponse(apps=answer, next_page_token=token, unreadable=found.unreadable)
 

@@ -27,7 +27,8 @@ _TIMES = frozenset(
         "active_since",
         "reachable_since",
         "failing_since",
-        "budget_reset_at",
+        "requests_renewed_at",
+        "last_success",
         "droplets_listed_at",
     }
 )

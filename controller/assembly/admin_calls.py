@@ -75,9 +75,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             survey,
             Planner(
                 survey,
-                PlannedCopying(
-                    opened.engine, store.records, Sharing(config.share_content, store.login_keys)
-                ),
+                PlannedCopying(opened.engine, store.records, Sharing(config.share_content, store.login_keys)),
                 Obstacles(gate, work.cells, opened.health),
                 DropletPlanner(work.droplets),
             ),

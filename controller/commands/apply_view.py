@@ -12,6 +12,7 @@ from controller.commands.words import format_count
 if TYPE_CHECKING:
     from controller.commands.apply_bars import ApplyBars
 
+
 def _name(row: Row) -> str:
     """Name an LRP by its app, and a droplet as one."""
     if row["droplet_guid"]:

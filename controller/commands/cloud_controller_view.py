@@ -33,19 +33,13 @@ def _standing(row: Row) -> str:
 
 
 def _budget(row: Row) -> str:
-    left = row["requests_left"]
-    if left < 0:
-        return ""
-    reset = row["budget_reset_at"]
-    until = "" if reset is None else f" for {format_duration(reset - time.time())}"
-    return f", {format_count(left, 'requests')} left{until}"
+    wait = format_duration((row["requests_renewed_at"] or 0.0) - time.time())
+    return f", {format_count(row['requests_left'], 'requests')} left for {wait}"
 
 
 def _droplets(row: Row) -> str:
     counts = row["droplets_by_phase"]
-    known = ", ".join(
-        f"{counts[str(phase)]:,} {phase}" for phase in DropletPhase if counts.get(str(phase))
-    )
+    known = ", ".join(f"{counts[str(phase)]:,} {phase}" for phase in DropletPhase if counts.get(str(phase)))
     listed = f"listed {format_age(row['droplets_listed_at'])}"
     texts = [known or "none", listed]
     if not row["updates_droplets"]:

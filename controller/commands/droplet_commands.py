@@ -61,8 +61,7 @@ def droplets(
 
     A droplet is what Cloud Controller desires an app and its tasks from. One that is patched names the copy
     of its image, so whatever is started from it later runs from the copy. --image is about the images that
-    droplets had before. Apps that do not run are shown by their GUID where Cloud Controller does not say their
-    names.
+    droplets had before. An app that does not run is shown by its GUID where its name is not known.
 
     \b
     Examples:

@@ -17,6 +17,7 @@ from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
 from controller.commands.confirmation import Interrupted, ask
+from controller.commands.droplet_plan_view import changed_droplets
 from controller.commands.options import (
     config_option,
     direct_option,
@@ -28,7 +29,6 @@ from controller.commands.options import (
     yes_option,
 )
 from controller.commands.output import Output
-from controller.commands.droplet_plan_view import changed_droplets
 from controller.commands.plan_view import is_pending, show_plan
 from controller.commands.sessions import Target, call
 from controller.commands.words import format_count
@@ -108,10 +108,13 @@ def reconcile(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Migrate apps to their copies: plan, then apply.
 
-    Where a Cloud Controller is configured, the copies are also written into the droplets of these apps, of
-    apps that do not run, and of earlier revisions; with --strategy droplets are left out. Without --apply the plan is shown, nothing is changed, and the status is 2 when changes are pending, 0
+    Without --apply the plan is shown, nothing is changed, and the status is 2 when changes are pending, 0
     when not. With --apply exactly the plan is applied; all of it is refused when it is stale. Ctrl-C starts
     no further migration and waits for those that have begun; the same plan can be applied again for the rest.
+
+    Where a Cloud Controller is configured, the names of copies are also written into the droplets of these
+    apps, of apps that do not run, and of earlier revisions. A droplet that has changed since the plan was
+    made is skipped. With --strategy droplets are left out.
 
     \b
     Examples:
@@ -174,10 +177,12 @@ def restore(  # noqa: PLR0913 - each is an option
 ) -> None:
     """Migrate apps back to their sources and pin them.
 
-    The plan is shown, and applied after a confirmation. Where a Cloud Controller is configured, an app's
-    droplets get their original images first, and its LRPs follow. Apps that are just being migrated turn round, or go
+    The plan is shown, and applied after a confirmation. Apps that are just being migrated turn round, or go
     back after that. Pinned apps are migrated again only by `reconcile --include-pinned`. New apps are still
     migrated: `pause` prevents that.
+
+    Where a Cloud Controller is configured, an app's droplets get their original images first, and its LRPs
+    follow. LRPs do not wait for one that does not answer; the daemon puts droplets back once it does.
 
     \b
     Examples:

@@ -146,6 +146,20 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_COPY_UNKNOWN: _ClassVar[Reason]
     REASON_SIMILAR_MIGRATIONS_FAILED: _ClassVar[Reason]
     REASON_BRIDGE_OF_OTHER_STORE: _ClassVar[Reason]
+    REASON_DROPLET_PATCHED: _ClassVar[Reason]
+    REASON_PATCHING_DROPLET: _ClassVar[Reason]
+    REASON_RESTORING_DROPLET: _ClassVar[Reason]
+    REASON_PATCH_UNCONFIRMED: _ClassVar[Reason]
+    REASON_DROPLET_PULLS_NOT_PROVEN: _ClassVar[Reason]
+    REASON_CLOUD_CONTROLLER_UNAVAILABLE: _ClassVar[Reason]
+    REASON_CLOUD_CONTROLLER_DENIED: _ClassVar[Reason]
+    REASON_CLOUD_CONTROLLER_REFUSED: _ClassVar[Reason]
+    REASON_COPY_NAME_REFUSED: _ClassVar[Reason]
+    REASON_IMAGE_CHANGED_EXTERNALLY: _ClassVar[Reason]
+    REASON_DROPLET_NOT_STAGED: _ClassVar[Reason]
+    REASON_DROPLET_GONE: _ClassVar[Reason]
+    REASON_BUILD_FAILED: _ClassVar[Reason]
+    REASON_BUILD_GONE: _ClassVar[Reason]
 
 class DropletPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -333,6 +347,20 @@ REASON_COPY_AND_SOURCE_LOST: Reason
 REASON_COPY_UNKNOWN: Reason
 REASON_SIMILAR_MIGRATIONS_FAILED: Reason
 REASON_BRIDGE_OF_OTHER_STORE: Reason
+REASON_DROPLET_PATCHED: Reason
+REASON_PATCHING_DROPLET: Reason
+REASON_RESTORING_DROPLET: Reason
+REASON_PATCH_UNCONFIRMED: Reason
+REASON_DROPLET_PULLS_NOT_PROVEN: Reason
+REASON_CLOUD_CONTROLLER_UNAVAILABLE: Reason
+REASON_CLOUD_CONTROLLER_DENIED: Reason
+REASON_CLOUD_CONTROLLER_REFUSED: Reason
+REASON_COPY_NAME_REFUSED: Reason
+REASON_IMAGE_CHANGED_EXTERNALLY: Reason
+REASON_DROPLET_NOT_STAGED: Reason
+REASON_DROPLET_GONE: Reason
+REASON_BUILD_FAILED: Reason
+REASON_BUILD_GONE: Reason
 DROPLET_PHASE_UNSPECIFIED: DropletPhase
 DROPLET_PHASE_PATCHING: DropletPhase
 DROPLET_PHASE_PATCHED: DropletPhase
@@ -474,7 +502,7 @@ class StatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., instance_id: _Optional[str] = ..., active: _Optional[bool] = ..., active_since: _Optional[float] = ..., lease_ms: _Optional[int] = ..., obstacle: _Optional[str] = ..., holder: _Optional[_Union[ActiveInstance, _Mapping]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ..., cloud_controller: _Optional[_Union[CloudController, _Mapping]] = ...) -> None: ...
 
 class CloudController(_message.Message):
-    __slots__ = ("url", "reachable_since", "failing_since", "error", "requests_left", "budget_reset_at", "missing_scopes", "updates_droplets", "droplets_by_phase", "waiting_by_reason", "droplets_listed_at")
+    __slots__ = ("url", "reachable_since", "failing_since", "last_success", "error", "requests_left", "requests_renewed_at", "missing_scopes", "updates_droplets", "droplets_by_phase", "waiting_by_reason", "droplets_listed_at")
     class DropletsByPhaseEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -492,9 +520,10 @@ class CloudController(_message.Message):
     URL_FIELD_NUMBER: _ClassVar[int]
     REACHABLE_SINCE_FIELD_NUMBER: _ClassVar[int]
     FAILING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SUCCESS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_LEFT_FIELD_NUMBER: _ClassVar[int]
-    BUDGET_RESET_AT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_RENEWED_AT_FIELD_NUMBER: _ClassVar[int]
     MISSING_SCOPES_FIELD_NUMBER: _ClassVar[int]
     UPDATES_DROPLETS_FIELD_NUMBER: _ClassVar[int]
     DROPLETS_BY_PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -503,15 +532,16 @@ class CloudController(_message.Message):
     url: str
     reachable_since: float
     failing_since: float
+    last_success: float
     error: str
     requests_left: int
-    budget_reset_at: float
+    requests_renewed_at: float
     missing_scopes: _containers.RepeatedScalarFieldContainer[str]
     updates_droplets: bool
     droplets_by_phase: _containers.ScalarMap[str, int]
     waiting_by_reason: _containers.ScalarMap[str, int]
     droplets_listed_at: float
-    def __init__(self, url: _Optional[str] = ..., reachable_since: _Optional[float] = ..., failing_since: _Optional[float] = ..., error: _Optional[str] = ..., requests_left: _Optional[int] = ..., budget_reset_at: _Optional[float] = ..., missing_scopes: _Optional[_Iterable[str]] = ..., updates_droplets: _Optional[bool] = ..., droplets_by_phase: _Optional[_Mapping[str, int]] = ..., waiting_by_reason: _Optional[_Mapping[str, int]] = ..., droplets_listed_at: _Optional[float] = ...) -> None: ...
+    def __init__(self, url: _Optional[str] = ..., reachable_since: _Optional[float] = ..., failing_since: _Optional[float] = ..., last_success: _Optional[float] = ..., error: _Optional[str] = ..., requests_left: _Optional[int] = ..., requests_renewed_at: _Optional[float] = ..., missing_scopes: _Optional[_Iterable[str]] = ..., updates_droplets: _Optional[bool] = ..., droplets_by_phase: _Optional[_Mapping[str, int]] = ..., waiting_by_reason: _Optional[_Mapping[str, int]] = ..., droplets_listed_at: _Optional[float] = ...) -> None: ...
 
 class ActiveInstance(_message.Message):
     __slots__ = ("instance_id", "admin_address", "since", "version", "owner")

@@ -113,7 +113,7 @@ _NOT_RUN = {"run": "the daemon runs until a signal", "restore-backup": "it repla
 """Why the examples of some commands are not run by tests."""
 
 _STATES: Mapping[AppState, str] = {
-    AppState.CACHED: "At least one of its instances runs from its copy.",
+    AppState.CACHED: "At least one of its instances runs from its copy; a droplet names its copy.",
     AppState.PENDING: "Something is to be done for it.",
     AppState.MIGRATING: "It is being migrated now.",
     AppState.WAITING: "It stays on its source for the time being.",

@@ -18,6 +18,7 @@ from controller.store.content_proofs import SqlContentProofs
 from controller.store.copy_checks import SqlCopyChecks
 from controller.store.copy_notes import SqlCopyNotes
 from controller.store.database import Database, database_at, database_in_memory, database_on, to_the_end
+from controller.store.droplets import SqlDroplets
 from controller.store.failures import SqlFailures
 from controller.store.journal import MemoryJournal, SqlJournal, list_process_guids
 from controller.store.location import Location, prepare_directory, prepare_file
@@ -61,6 +62,7 @@ class Store:
     copy_checks: SqlCopyChecks
     copy_notes: SqlCopyNotes
     content_proofs: SqlContentProofs
+    droplets: SqlDroplets
     login_keys: tuple[bytes, ...] = field(repr=False)
     sealing: Sealing
     open_uploads: SqlOpenUploads
@@ -163,6 +165,7 @@ def _open(database: Database, journal_key: bytes | None) -> Store:
         SqlCopyChecks(database),
         SqlCopyNotes(database),
         SqlContentProofs(database),
+        SqlDroplets(database),
         login_keys,
         Sealing(database, journal_key),
         SqlOpenUploads(database, cipher),

@@ -237,6 +237,31 @@ lrps = Table(
     **MYSQL_TABLE,
 )
 
+# Droplets of Cloud Controller that name a copy, are to name one, or did. No foreign key, as in `migrations`.
+droplets = Table(
+    "droplets",
+    metadata,
+    Column("droplet_guid", exact(KEY_LENGTH), primary_key=True),
+    Column("app_guid", exact(KEY_LENGTH), nullable=False),
+    Column("build_guid", exact(KEY_LENGTH)),
+    Column("original", exact(IMAGE_LENGTH), nullable=False),
+    Column("username", long_text(), nullable=False),
+    Column("cache_guid", exact(GUID_LENGTH)),
+    Column("registry", exact(KEY_LENGTH), nullable=False),
+    Column("target", exact(IMAGE_LENGTH), nullable=False),
+    Column("phase", exact(16), nullable=False),
+    Column("reason", exact(KEY_LENGTH), nullable=False),
+    Column("detail", long_text(), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Index(None, "app_guid"),
+    Index(None, "cache_guid"),
+    **MYSQL_TABLE,
+)
+
 # Instances of definitions of LRPs that were removed; one that is left over must not serve as a new one.
 stale_instances = Table(
     "stale_instances",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Table, event, insert
 
-from controller.store import bindings, cached_images, jobs, lrps, pinned_copies, retention, tables
+from controller.store import bindings, cached_images, droplets, jobs, lrps, pinned_copies, retention, tables
 from controller.store.database import Database, database_in_memory
 from controller.store.schema_upgrade import migrate
 from reconcile.lrps import AppGuid, ProcessGuid
@@ -129,6 +129,8 @@ LOOKED_UP: dict[str, Callable[[Connection], object]] = {
     "the holders of blobs": lambda connection: cached_images.find_holders(
         connection, [digest(7)], "cache", READER
     ),
+    "droplets of an app": lambda connection: droplets.list_of_app(connection, APP),
+    "droplets of a copy": lambda connection: droplets.list_of_copy(connection, CacheGuid("guid-0007")),
     "LRPs that are gone": lambda connection: lrps.forget(connection, [ProcessGuid("p-1")]),
 }
 

@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "jobs": Place("listing_commands", "jobs", "List cache jobs."),
         "apps": Place("listing_commands", "apps", "List Docker LRPs with their state and its reason."),
         "droplets": Place(
-            "droplet_commands", "droplets", "List droplets of Cloud Controller with what was done about them."
+            "droplet_commands", "droplets", "List droplets with what was done about them."
         ),
         "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
         "cache": Place("copy_commands", "cache", "Copy an image into the private registry."),

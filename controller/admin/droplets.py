@@ -122,5 +122,6 @@ class NoCloudController:
         scope: DropletScope,  # noqa: ARG002 - a port
     ) -> AsyncGenerator[DecidedDroplet, None]:
         """Decide about none."""
-        for none in ():
-            yield none
+        nothing: tuple[DecidedDroplet, ...] = ()
+        for decided in nothing:
+            yield decided

@@ -57,7 +57,7 @@ DROPLETS = (
 def droplets(
     *, config_path: Path, is_direct: bool, output: Output, phases: tuple[str, ...], filters: Filters
 ) -> None:
-    """List droplets of Cloud Controller with what was done about them.
+    """List droplets with what was done about them.
 
     A droplet is what Cloud Controller desires an app and its tasks from. One that is patched names the copy
     of its image, so whatever is started from it later runs from the copy. --image is about the images that

@@ -1,9 +1,10 @@
 """A simulated Cloud Controller: apps that are pushed, staged, started and scaled, and its sync with the BBS.
 
-It holds one web process per app, and has no API of its own; a test calls its methods.
-What it sends to Diego is built by the neighbour (`recipes`).
-Source: cloud_controller_ng lib/cloud_controller/diego/{stager,runner,processes_sync}.rb,
-app/controllers/internal/staging_completion_controller.rb.
+Tests call its methods as people use the command line; its API is served by the neighbour (`capi`), over the same
+apps. What it sends to Diego is built by `recipes`.
+Source: cloud_controller_ng lib/cloud_controller/diego/{stager,runner,processes_sync,tasks_sync}.rb,
+app/controllers/internal/staging_completion_controller.rb, app/actions/deployment_create.rb,
+lib/cloud_controller/deployment_updater/.
 """
 
 import asyncio
@@ -11,131 +12,58 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Self
 
 import httpx
-from google.protobuf.message import Message
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP, DesiredLRPUpdate, ProtoRoutes
-from protos.bbs.desired_lrp_requests_pb2 import (
-    DesiredLRPByProcessGuidRequest,
-    DesiredLRPLifecycleResponse,
-    DesiredLRPResponse,
-    DesiredLRPSchedulingInfosResponse,
-    DesiredLRPsRequest,
-    DesireLRPRequest,
-    RemoveDesiredLRPRequest,
-    UpdateDesiredLRPRequest,
-)
-from protos.bbs.domain_pb2 import UpsertDomainRequest, UpsertDomainResponse
 from protos.bbs.error_pb2 import Error
-from protos.bbs.task_requests_pb2 import DesireTaskRequest, TaskLifecycleResponse
-from tests.simulators.bbs import Bbs
 from tests.simulators.bbs.connections import Answer, Connection
+from tests.simulators.bbs_calls import BbsRefused, Caller, Diego, InProcess, OverHttp, Response
+from tests.simulators.capi.app import App, Database
+from tests.simulators.capi.records import (
+    AppTask,
+    Build,
+    BuildState,
+    Deployment,
+    DeploymentState,
+    Droplet,
+    DropletState,
+    Package,
+    Process,
+    Revision,
+    TaskState,
+)
 from tests.simulators.recipes import (
     APPS_DOMAIN,
     STAGING_DOMAIN,
+    TASKS_DOMAIN,
     Image,
     InvalidDockerUri,
     Owner,
     Recipe,
+    app_task,
     desired_lrp,
     lrp_tags,
     routes,
     staging_task,
 )
 
-TTL = 120
+__all__ = [
+    "App",
+    "BbsRefused",
+    "Caller",
+    "CloudController",
+    "InProcess",
+    "OverHttp",
+    "Response",
+]
+
 INTERVAL = 30.0
+DEPLOYMENT_INTERVAL = 0.02  # seconds; 5 where it is real
+MALFORMED = "Malformed message from Diego stager"
 TOLERATED = frozenset({Error.ResourceExists, Error.ResourceNotFound})
-
-Response = TypeVar("Response", bound=Message)
-
-
-class BbsRefused(Exception):
-    """The BBS answered with an error."""
-
-    def __init__(self, problem: Error) -> None:
-        super().__init__(problem.message)
-        self.kind = problem.type
-
-
-class Caller(Protocol):
-    """A way to call the BBS."""
-
-    async def call(self, path: str, request: Message, response: Response) -> Response:
-        """Make a call and fill in its response."""
-
-
-class InProcess:
-    """Calls a simulated BBS past its port, so that faults of the port do not matter."""
-
-    def __init__(self, bbs: Bbs) -> None:
-        self._bbs = bbs
-
-    async def call(self, path: str, request: Message, response: Response) -> Response:
-        """Make a call and fill in its response."""
-        body = self._bbs.handle(path, request.SerializeToString(), str(uuid.uuid4()))
-        response.ParseFromString(body or b"")
-        await self._bbs.state.events.settle()
-        return response
-
-
-class OverHttp:
-    """Calls a BBS over a client with its URL and certificates."""
-
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
-
-    async def call(self, path: str, request: Message, response: Response) -> Response:
-        """Make a call and fill in its response."""
-        headers = {"Content-Type": "application/x-protobuf", "X-Vcap-Request-Id": str(uuid.uuid4())}
-        answer = await self._client.post(path, content=request.SerializeToString(), headers=headers)
-        answer.raise_for_status()
-        response.ParseFromString(answer.content)
-        return response
-
-
-@dataclass
-class App:
-    """An app with its package, its droplet and its web process.
-
-    Attributes:
-        package: What the user pushed.
-        droplet: What staging reported; None before.
-        builds: Build GUIDs, each that of a staging task, to how they ended; None while they run.
-        version: Changes with each start, push and restart, and so does the process GUID.
-        updated_at: The text that becomes the annotation.
-    """
-
-    owner: Owner
-    package: Image
-    droplet: Image | None = None
-    builds: dict[str, str | None] = field(default_factory=dict)
-    version: str = ""
-    updated_at: str = ""
-    instances: int = 1
-    is_started: bool = False
-    hostnames: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    private_key: str = "made-up private key"
-
-    @property
-    def guid(self) -> str:
-        """The app's GUID, which is that of its first web process, too."""
-        return self.owner.app_guid
-
-    @property
-    def process_guid(self) -> str:
-        """The key of its desired LRP."""
-        return f"{self.guid}-{self.version}"
-
-    @property
-    def is_runnable(self) -> bool:
-        """Whether the sync wants an LRP for it."""
-        return self.is_started and self.instances > 0 and self.droplet is not None
 
 
 class CloudController:
@@ -143,25 +71,31 @@ class CloudController:
 
     Attributes:
         apps: App GUID to app.
+        database: Gives rows their GUIDs and times.
         syncs: How often the sync has run, freshness bump or not.
         bumps: How often it has made its domain fresh.
         removing: Told each process GUID whose LRP it removes, directly before.
+        finishing: Closed by a test, it holds back the droplet of a build that is STAGED already.
+        assigns: Whether the droplet of a staging becomes the app's current one at once, as the command line sees
+            to a moment later.
     """
 
     def __init__(
         self, caller: Caller, *, interval: float | None = None, now: Callable[[], int] = time.time_ns
     ) -> None:
         self.apps: dict[str, App] = {}
+        self.database = Database(now)
         self.syncs = 0
         self.bumps = 0
         self.removing: list[Callable[[str], None]] = []
-        self._caller = caller
+        self.finishing = asyncio.Event()
+        self.finishing.set()
+        self.assigns = True
+        self._diego = Diego(caller)
         self._interval = interval
-        self._now = now
-        self._last_update = 0
         self._callback = ""
         self._changed = asyncio.Condition()
-        self._loop: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
 
@@ -169,13 +103,13 @@ class CloudController:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self._callback = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         if self._interval is not None:
-            self._loop = asyncio.create_task(self._sync_forever(self._interval))
+            self.spawn(self._sync_forever(self._interval))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.wait([self._loop])
+        for task in tuple(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
         if self._server is not None:
             self._server.close()
             for writer in tuple(self._connections):
@@ -183,13 +117,39 @@ class CloudController:
                 await writer.wait_closed()
             await self._server.wait_closed()
 
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Do something in the background until it ends or this ends."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def find_app(self, guid: str) -> App | None:
+        """Find an app."""
+        return self.apps.get(guid)
+
+    def find_build(self, guid: str) -> Build | None:
+        """Find a build."""
+        app = self._owner_of(guid)
+        return None if app is None else app.builds.get(guid)
+
+    def find_droplet(self, guid: str) -> Droplet | None:
+        """Find a droplet."""
+        app = self._owner_of(guid)
+        return None if app is None else app.droplets.get(guid)
+
+    def find_package(self, guid: str) -> Package | None:
+        """Find a package."""
+        app = self._owner_of(guid)
+        return None if app is None else app.packages.get(guid)
+
+    def _owner_of(self, guid: str) -> App | None:
+        return self.apps.get(self.database.owners.get(guid, ""))
+
     def create(self, name: str, image: Image, *, env: Mapping[str, str] | None = None) -> App:
         """Make an app with a package."""
-        app = App(
-            Owner(str(uuid.uuid4()), name), image, hostnames=(f"{name}.apps.example.com",), env=env or {}
-        )
+        owner = Owner(str(uuid.uuid4()), name)
+        app = App(owner, image, self.database, hostnames=(f"{name}.apps.example.com",), env=env)
         self.apps[app.guid] = app
-        self._renew(app)
         return app
 
     async def push(
@@ -199,30 +159,63 @@ class CloudController:
         app = self.create(name, image, env=env)
         app.instances = instances
         await self.staged(app, await self.stage(app))
-        if app.droplet is not None:
+        if app.current is not None:
             await self.start_app(app)
         return app
 
+    async def push_again(self, app: App, image: Image | None = None) -> str:
+        """Do what `cf push` or, without an image, `cf restage` does to an app; return why it failed, or nothing."""
+        if image is not None:
+            app.add_package(image)
+        failure = await self.staged(app, await self.stage(app))
+        if not failure:
+            await self.restart(app)
+        return failure
+
     async def stage(self, app: App) -> str:
         """Desire the staging task of a new build, and return its GUID."""
-        build_guid = str(uuid.uuid4())
-        app.builds[build_guid] = None
-        definition = staging_task(app.owner, app.package, build_guid, app.env, self._callback)
-        request = DesireTaskRequest(task_guid=build_guid, domain=STAGING_DOMAIN, task_definition=definition)
-        await self._call("/v1/tasks/desire.r2", request, TaskLifecycleResponse())
-        return build_guid
+        build = app.add_build(app.newest_package)
+        definition = staging_task(app.owner, build.package.image, build.guid, app.env, self._callback)
+        await self._diego.desire_task(build.guid, STAGING_DOMAIN, definition)
+        return build.guid
 
     async def staged(self, app: App, build_guid: str) -> str:
         """Wait until a build has ended; an empty text means well, another one says why not."""
+        build = app.builds[build_guid]
         async with self._changed:
-            await self._changed.wait_for(lambda: app.builds[build_guid] is not None)
-        return app.builds[build_guid] or ""
+            await self._changed.wait_for(lambda: build.state is BuildState.FAILED or is_named(build.droplet))
+        return build.error
+
+    def patch(self, droplet: Droplet, image: str | None) -> None:
+        """Change the image of a droplet, as another tool does."""
+        droplet.image, droplet.updated_at = image, self.database.tick()
+
+    def assign(self, app: App, droplet: Droplet) -> None:
+        """Make a droplet an app's current one, which its next start is from."""
+        app.current = droplet
+
+    def delete_droplet(self, droplet: Droplet) -> None:
+        """Delete a droplet, also an app's current one."""
+        app = self.apps[droplet.app_guid]
+        del app.droplets[droplet.guid]
+        if app.current is droplet:
+            app.current = None
+        for build in app.builds.values():
+            if build.droplet is droplet:
+                build.droplet = None
+
+    def delete_expired_droplets(self) -> None:
+        """Do what the daily job does."""
+        for app in self.apps.values():
+            for droplet in [each for each in app.droplets.values() if each.state is DropletState.EXPIRED]:
+                self.delete_droplet(droplet)
 
     async def start_app(self, app: App) -> None:
         """Start an app under a new version."""
         app.is_started = True
-        self._renew(app)
-        await self._desire(app)
+        app.revise(app.web)
+        app.renew(app.web)
+        await self._desire(app, app.web)
 
     async def restart(self, app: App) -> None:
         """Stop an app and start it under a new version."""
@@ -232,63 +225,130 @@ class CloudController:
     async def scale(self, app: App, instances: int) -> None:
         """Change the number of instances in place."""
         app.instances = instances
-        self._touch(app)
-        if app.is_runnable:
-            await self._create_or_update(app)
+        app.touch(app.web)
+        await self._create_or_update(app, app.web)
 
     async def map_route(self, app: App, hostname: str) -> None:
         """Add a route in place."""
         app.hostnames = (*app.hostnames, hostname)
-        self._touch(app)
-        if app.is_runnable:
-            await self._create_or_update(app)
+        for process in app.processes:
+            app.touch(process)
+            await self._create_or_update(app, process)
 
     async def stop(self, app: App) -> None:
         """Stop an app."""
-        app.is_started = False
-        self._touch(app)
-        await self._remove(app.process_guid)
+        for process in app.processes:
+            process.is_started = False
+            app.touch(process)
+            await self._remove(process.process_guid)
 
     async def delete(self, app: App) -> None:
         """Stop an app and forget it."""
         await self.stop(app)
         del self.apps[app.guid]
 
+    async def deploy(
+        self, app: App, *, droplet: Droplet | None = None, revision: Revision | None = None
+    ) -> Deployment:
+        """Begin a rolling deployment of a droplet, or of the one of an earlier revision, else of the current one."""
+        if revision is not None:
+            app.current = app.droplets[revision.droplet_guid]
+            app.add_revision(revision.droplet_guid, f"Rolled back to revision {revision.version}.")
+        elif droplet is not None:
+            app.current = droplet
+        if app.current is None:
+            raise ValueError("an app without a droplet cannot be deployed")
+        for earlier in app.deployments:
+            if earlier.state is DeploymentState.DEPLOYING:
+                earlier.state = DeploymentState.CANCELED
+        former = app.web
+        process = app.add_process(instances=1)
+        process.is_started = True
+        app.revise(process)
+        row = self.database.new(app.guid)
+        deployment = Deployment(*row, former, process, app.current.guid, former.instances)
+        app.deployments.append(deployment)
+        await self._desire(app, process)
+        self.spawn(self._deploy(app, deployment))
+        return deployment
+
+    async def deployed(self, deployment: Deployment) -> None:
+        """Wait until a deployment has ended."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: deployment.state is not DeploymentState.DEPLOYING)
+
+    async def roll_back(self, app: App, version: int) -> None:
+        """Do what `cf rollback` does: deploy an earlier revision, and wait until that has ended."""
+        (revision,) = [each for each in app.revisions if each.version == version]
+        await self.deployed(await self.deploy(app, revision=revision))
+
+    async def run_task(self, app: App, command: str = "/srv/task", *, name: str = "") -> AppTask:
+        """Do what `cf run-task` does."""
+        if app.current is None:
+            raise ValueError("an app without a droplet cannot run a task")
+        number = len(app.tasks) + 1
+        row = self.database.new(app.guid)
+        task = AppTask(*row, number, name or f"task-{number}", command, app.current.guid)
+        app.tasks[task.guid] = task
+        image = _image_of(app.current)
+        definition = app_task(app.owner, image, task.guid, command, self._callback)
+        await self._diego.desire_task(task.guid, TASKS_DOMAIN, definition)
+        return task
+
+    async def ended(self, task: AppTask) -> None:
+        """Wait until a one-off task has ended."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: task.state is not TaskState.RUNNING)
+
     async def sync(self) -> None:
-        """Run the processes sync once."""
+        """Run the processes sync once, and the tasks sync."""
         self.syncs += 1
-        infos = await self._call(
-            "/v1/desired_lrp_scheduling_infos/list",
-            DesiredLRPsRequest(domain=APPS_DOMAIN),
-            DesiredLRPSchedulingInfosResponse(),
-        )
-        there = {
-            info.desired_lrp_key.process_guid: info.annotation for info in infos.desired_lrp_scheduling_infos
+        there = await self._diego.annotations(APPS_DOMAIN)
+        wanted = {
+            process.process_guid: (app, process)
+            for app in tuple(self.apps.values())
+            for process in app.processes
+            if app.wants(process)
         }
-        wanted = {app.process_guid: app for app in tuple(self.apps.values()) if app.is_runnable}
-        succeeded = [await self._sync_app(app, there.get(guid)) for guid, app in wanted.items()]
+        succeeded = [
+            await self._sync_process(app, process, there.get(guid)) for guid, (app, process) in wanted.items()
+        ]
         for guid in there.keys() - wanted.keys():
             await self._remove(guid)
         if all(succeeded):
-            await self._bump()
+            await self._diego.freshen(APPS_DOMAIN)
+            self.bumps += 1
+        await self._sync_tasks()
 
-    async def _sync_app(self, app: App, annotation: str | None) -> bool:
-        """Put one app right; False if that keeps the domain from being fresh."""
+    async def _sync_process(self, app: App, process: Process, annotation: str | None) -> bool:
+        """Put one process right; False if that keeps the domain from being fresh."""
         try:
             if annotation is None:
-                await self._desire(app)
-            elif annotation != app.updated_at:
-                await self._update(app)
+                await self._desire(app, process)
+            elif annotation != process.annotation:
+                await self._update(app, process)
         except InvalidDockerUri:
             return False
         except BbsRefused as problem:
             return problem.kind == Error.InvalidRequest or problem.kind in TOLERATED
         return True
 
-    async def _bump(self) -> None:
-        request = UpsertDomainRequest(domain=APPS_DOMAIN, ttl=TTL)
-        await self._call("/v1/domains/upsert", request, UpsertDomainResponse())
-        self.bumps += 1
+    async def _sync_tasks(self) -> None:
+        """Cancel the tasks of the domain that nobody knows, fail those that are gone, and make the domain fresh."""
+        wanted = {
+            guid: task
+            for app in tuple(self.apps.values())
+            for guid, task in app.tasks.items()
+            if task.state is TaskState.RUNNING
+        }
+        there = {task.task_guid for task in await self._diego.tasks(TASKS_DOMAIN)}
+        for guid in there - wanted.keys():
+            await self._diego.cancel_task(guid)
+        for guid in wanted.keys() - there:
+            if wanted[guid].state is TaskState.RUNNING:  # not ended meanwhile
+                await self._end_task(wanted[guid], "Unable to determine completion status")
+        if wanted or there:
+            await self._diego.freshen(TASKS_DOMAIN)
 
     async def _sync_forever(self, interval: float) -> None:
         while True:
@@ -296,109 +356,173 @@ class CloudController:
                 await self.sync()
             await asyncio.sleep(interval)
 
-    async def _create_or_update(self, app: App) -> None:
-        request = DesiredLRPByProcessGuidRequest(process_guid=app.process_guid)
-        try:
-            await self._call("/v1/desired_lrps/get_by_process_guid.r3", request, DesiredLRPResponse())
-        except BbsRefused as problem:
-            if problem.kind != Error.ResourceNotFound:
-                raise
-            await self._desire(app)
+    async def _create_or_update(self, app: App, process: Process) -> None:
+        if not app.wants(process):
+            return
+        if await self._diego.find(process.process_guid) is None:
+            await self._desire(app, process)
         else:
-            await self._update(app)
+            await self._update(app, process)
 
-    async def _desire(self, app: App) -> None:
-        request = DesireLRPRequest(desired_lrp=self.definition(app))
-        with _tolerated(Error.ResourceExists):
-            await self._call("/v1/desired_lrp/desire.r2", request, DesiredLRPLifecycleResponse())
+    async def _desire(self, app: App, process: Process) -> None:
+        await self._diego.desire(self.definition(app, process))
 
-    def definition(self, app: App) -> DesiredLRP:
-        """Build the LRP that the database asks for now."""
+    def definition(self, app: App, process: Process | None = None) -> DesiredLRP:
+        """Build the LRP that the database asks for now, by default that of the newest web process.
+
+        Raises:
+            InvalidDockerUri: There is no rootfs for the droplet's image.
+        """
+        process = process or app.web
         recipe = Recipe(
-            process_guid=app.process_guid,
-            instances=app.instances,
-            annotation=app.updated_at,
+            process_guid=process.process_guid,
+            instances=process.instances,
+            annotation=process.annotation,
             hostnames=app.hostnames,
             private_key=app.private_key,
             env=app.env,
         )
-        return desired_lrp(app.owner, app.droplet or app.package, recipe)
+        return desired_lrp(app.owner, _image_for(app, process), recipe)
 
-    async def _update(self, app: App) -> None:
-        get = DesiredLRPByProcessGuidRequest(process_guid=app.process_guid)
-        present = await self._call("/v1/desired_lrps/get_by_process_guid.r3", get, DesiredLRPResponse())
+    async def _update(self, app: App, process: Process) -> None:
+        present = await self._diego.find(process.process_guid)
         kept = {
-            name: value for name, value in present.desired_lrp.routes.routes.items() if name == "diego-ssh"
+            name: value
+            for name, value in (present.routes.routes.items() if present is not None else ())
+            if name == "diego-ssh"
         }
         change = DesiredLRPUpdate(
-            instances=app.instances,
-            annotation=app.updated_at,
-            metric_tags=lrp_tags(app.owner, app.process_guid),
+            instances=process.instances,
+            annotation=process.annotation,
+            metric_tags=lrp_tags(app.owner, process.process_guid),
             routes=ProtoRoutes(routes=routes(app.hostnames) | kept),
         )
-        request = UpdateDesiredLRPRequest(process_guid=app.process_guid, update=change)
-        await self._call("/v1/desired_lrp/update", request, DesiredLRPLifecycleResponse())
+        await self._diego.update(process.process_guid, change)
 
     async def _remove(self, process_guid: str) -> None:
-        request = RemoveDesiredLRPRequest(process_guid=process_guid)
         for told in self.removing:
             told(process_guid)
-        with _tolerated(Error.ResourceNotFound):
-            await self._call("/v1/desired_lrp/remove", request, DesiredLRPLifecycleResponse())
+        await self._diego.remove(process_guid)
 
-    async def _call(self, path: str, request: Message, response: Response) -> Response:
-        answer = await self._caller.call(path, request, response)
-        # Every response has its error under the same number.
-        failure = DesiredLRPLifecycleResponse.FromString(answer.SerializeToString())
-        if failure.HasField("error"):
-            raise BbsRefused(failure.error)
-        return answer
+    async def _deploy(self, app: App, deployment: Deployment) -> None:
+        """Start one instance after another of the new process, and stop as many of the former."""
+        while deployment.state is DeploymentState.DEPLOYING:
+            with contextlib.suppress(httpx.HTTPError, BbsRefused, InvalidDockerUri):
+                await self._deploy_some(app, deployment)
+            await asyncio.sleep(DEPLOYMENT_INTERVAL)
 
-    def _renew(self, app: App) -> None:
-        app.version = str(uuid.uuid4())
-        self._touch(app)
+    async def _deploy_some(self, app: App, deployment: Deployment) -> None:
+        former, process = deployment.former, deployment.process
+        if not process.is_started or app.guid not in self.apps:
+            await self._end_deployment(deployment, DeploymentState.CANCELED)
+            return
+        rows = await self._diego.instances(process.process_guid)
+        running = {row.actual_lrp_key.index for row in rows if row.state == "RUNNING"}
+        if len(running) < process.instances:
+            return
+        if process.instances < deployment.instances:
+            process.instances += 1
+            app.touch(process)
+            await self._create_or_update(app, process)
+            former.instances -= 1
+            app.touch(former)
+            await self._create_or_update(app, former)
+            return
+        for each in [each for each in app.processes if each.kind == "web" and each is not process]:
+            app.processes.remove(each)
+            await self._remove(each.process_guid)
+        await self._end_deployment(deployment, DeploymentState.DEPLOYED)
 
-    def _touch(self, app: App) -> None:
-        # Later than any before, however coarse the clock.
-        self._last_update = max(self._now() // 1000, self._last_update + 1)
-        app.updated_at = repr(self._last_update / 1_000_000)
+    async def _end_deployment(self, deployment: Deployment, state: DeploymentState) -> None:
+        async with self._changed:
+            deployment.state, deployment.updated_at = state, self.database.tick()
+            self._changed.notify_all()
+
+    async def _end_task(self, task: AppTask, error: str) -> None:
+        async with self._changed:
+            task.state = TaskState.FAILED if error else TaskState.SUCCEEDED
+            task.error, task.updated_at = error, self.database.tick()
+            self._changed.notify_all()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
         try:
             connection = Connection(reader, writer)
             while (call := await connection.next_call()) is not None:
-                status = await self._complete(call.path.split("/")[4], call.body)
+                status = await self._take_callback(call.path.split("/")[2:], call.body)
                 if not await connection.answer(Answer(status)):
                     return
         finally:
             self._connections.discard(writer)
             writer.close()
 
-    async def _complete(self, build_guid: str, body: bytes) -> int:
-        """Take the callback of a staging task, and make the droplet of its result."""
-        app = next((app for app in self.apps.values() if build_guid in app.builds), None)
-        if app is None:
-            return httpx.codes.NOT_FOUND
-        if app.builds[build_guid] is not None:
-            return httpx.codes.BAD_REQUEST
+    async def _take_callback(self, path: list[str], body: bytes) -> int:
         report = json.loads(body)
-        if report["failed"]:
-            ending = str(report["failure_reason"])
+        error = str(report["failure_reason"]) if report["failed"] else ""
+        for app in tuple(self.apps.values()):
+            if path[1] == "staging" and (build := app.builds.get(path[2])) is not None:
+                return await self._complete(app, build, error, report)
+            if path[1] == "tasks" and (task := app.tasks.get(path[2])) is not None:
+                await self._end_task(task, error)
+                return httpx.codes.OK
+        return httpx.codes.NOT_FOUND
+
+    async def _complete(self, app: App, build: Build, error: str, report: Mapping[str, object]) -> int:
+        """Take the callback of a staging task, and make the droplet of its result."""
+        if build.state is not BuildState.STAGING:
+            return httpx.codes.BAD_REQUEST
+        build.updated_at = self.database.tick()
+        status, result = httpx.codes.OK, {} if error else _staging_result(str(report["result"]))
+        if result is None:
+            error, status = MALFORMED, httpx.codes.BAD_REQUEST
+        elif not error and not result["process_types"]:
+            error = "Start command not specified"
+        if result is None or error:
+            build.state, build.error = BuildState.FAILED, error
         else:
-            ending = ""
-            image = json.loads(report["result"])["lifecycle_metadata"]["docker_image"]
-            app.droplet = Image(image, app.package.username, app.package.password)
+            droplet = app.add_droplet(build)
+            build.state = BuildState.STAGED
+            await self.finishing.wait()
+            droplet.image = result["lifecycle_metadata"]["docker_image"] or None
+            droplet.state, droplet.updated_at = DropletState.STAGED, self.database.tick()
+            if self.assigns:
+                app.current = droplet
+            app.expire_droplets()
         async with self._changed:
-            app.builds[build_guid] = ending
             self._changed.notify_all()
-        return httpx.codes.OK
+        return status
 
 
-@contextlib.contextmanager
-def _tolerated(kind: Error.Type) -> Iterator[None]:
+def is_named(droplet: Droplet | None) -> bool:
+    """Whether a build names its droplet by now."""
+    return droplet is not None and droplet.state.is_final
+
+
+def _staging_result(text: str) -> dict[str, Any] | None:
+    """Read what a builder reports; None if it is not what Cloud Controller insists on."""
     try:
-        yield
-    except BbsRefused as problem:
-        if problem.kind != kind:
-            raise
+        result = json.loads(text)
+        is_good = (
+            result["lifecycle_type"] == "docker"
+            and isinstance(result["lifecycle_metadata"]["docker_image"], str)
+            and isinstance(result["execution_metadata"], str)
+            and isinstance(result["process_types"], dict)
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+    return result if is_good else None
+
+
+def _image_for(app: App, process: Process) -> Image:
+    """Take the image of the droplet that the process was started from, and the login of the current one."""
+    desired = app.current
+    if desired is None:
+        return app.package
+    actual = _image_of(app.droplet_of(process) or desired)
+    return Image(actual.text, desired.username, desired.password)
+
+
+def _image_of(droplet: Droplet) -> Image:
+    if droplet.image is None:
+        raise InvalidDockerUri("the droplet has no image")
+    return droplet.login

@@ -22,6 +22,7 @@ from protos.bbs.task_pb2 import TaskDefinition
 
 APPS_DOMAIN = "cf-apps"
 STAGING_DOMAIN = "cf-app-staging"
+TASKS_DOMAIN = "cf-tasks"
 STACK = "preloaded:cflinuxfs4"
 SYSTEM_CERTIFICATES = "/etc/cf-system-certificates"
 LIFECYCLE = (
@@ -150,6 +151,43 @@ def _builder_arguments(image: Image) -> list[str]:
     if image.username:
         arguments += [f"-dockerUser={image.username}", f"-dockerPassword={image.password}"]
     return arguments
+
+
+def app_task(owner: Owner, image: Image, task_guid: str, command: str, callback: str) -> TaskDefinition:
+    """Build the definition of a one-off task of a Docker app.
+
+    Raises:
+        InvalidDockerUri: There is no rootfs for the image.
+    """
+    run = actions.RunAction(
+        path="/tmp/lifecycle/launcher",
+        user="app",
+        args=["app", command, "{}"],
+        env=_environment(_platform_env(owner)),
+        resource_limits=actions.ResourceLimits(nofile=16384),
+        log_source="APP/TASK/made-up",
+    )
+    return TaskDefinition(
+        root_fs=rootfs_from_image(image.text),
+        image_username=image.username,
+        image_password=image.password,
+        action=actions.Action(run_action=run),
+        disk_mb=1024,
+        memory_mb=256,
+        cpu_weight=3,
+        log_guid=owner.app_guid,
+        log_source="CELL",
+        completion_callback_url=f"{callback}/internal/v4/tasks/{task_guid}/completed" if callback else "",
+        egress_rules=[_egress_rule()],
+        cached_dependencies=[_lifecycle()],
+        legacy_download_user="app",
+        trusted_system_certificates_path=SYSTEM_CERTIFICATES,
+        network=_network(owner, "task"),
+        max_pids=1024,
+        certificate_properties=_units(owner),
+        log_rate_limit=LogRateLimit(bytes_per_second=-1),
+        metric_tags=_tags(owner),
+    )
 
 
 def desired_lrp(owner: Owner, image: Image, recipe: Recipe) -> DesiredLRP:

@@ -8,12 +8,13 @@ import pytest
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRPUpdate
 from protos.bbs.task_pb2 import Task
-from tests.simulators.bbs import Bbs, desired, serve_bbs
+from tests.simulators.bbs import Bbs, desired, serve_bbs, tasks
 from tests.simulators.bbs_probe import is_up, probe, some_lrp, until
+from tests.simulators.capi.records import BuildState, TaskState
 from tests.simulators.cell import CellSettings, SimulatedCell, TaskResult
 from tests.simulators.certificates import Certificates
 from tests.simulators.cloud_controller import CloudController, InProcess, OverHttp
-from tests.simulators.recipes import Image, InvalidDockerUri, rootfs_from_image
+from tests.simulators.recipes import Image, InvalidDockerUri, app_task, rootfs_from_image
 
 pytestmark = pytest.mark.usefixtures("servers")
 
@@ -73,7 +74,7 @@ async def test_a_push_stages_starts_and_runs(certificates: Certificates) -> None
         "password",
     )
     assert (lrp.domain, lrp.annotation, lrp.log_guid) == ("cf-apps", app.updated_at, app.guid)
-    assert list(app.builds.values()) == [""]
+    assert [(build.state, build.error) for build in app.builds.values()] == [(BuildState.STAGED, "")]
 
 
 async def test_a_staging_task_is_what_cloud_controller_sends(certificates: Certificates) -> None:
@@ -104,7 +105,9 @@ async def test_a_failed_staging_leaves_no_droplet(certificates: Certificates) ->
     ):
         app = await controller.push("web", Image("busybox"))
 
-    assert (app.droplet, list(app.builds.values()), app.is_started) == (None, ["staging failed"], False)
+    (build,) = app.builds.values()
+    assert (app.droplet, build.state, build.error) == (None, BuildState.FAILED, "staging failed")
+    assert not app.is_started
 
 
 async def test_the_sync_desires_updates_removes_and_bumps(certificates: Certificates) -> None:
@@ -214,3 +217,111 @@ async def test_a_running_staging_task_is_there_to_be_seen(certificates: Certific
 
         assert await controller.staged(app, build_guid) == ""
         assert app.droplet == Image("library/busybox:latest")
+
+
+async def test_a_rolling_deployment_ends_with_a_web_process_of_its_own_guid(
+    certificates: Certificates,
+) -> None:
+    async with platform(certificates) as (bbs, controller):
+        app = await controller.push("web", Image("busybox:1"), instances=3)
+        former = app.process_guid
+        await until(is_up(bbs, former, 3))
+
+        await controller.deployed(await controller.deploy(app))
+        await controller.sync()
+
+        assert set(bbs.state.desired) == {app.process_guid}
+        assert not app.process_guid.startswith(app.guid)
+        assert bbs.state.desired[app.process_guid].log_guid == app.guid
+        assert (app.instances, bbs.state.desired[app.process_guid].instances) == (3, 3)
+        await until(is_up(bbs, app.process_guid, 3))
+
+
+async def test_a_deployment_of_what_cannot_be_converted_keeps_the_domain_from_being_fresh(
+    certificates: Certificates,
+) -> None:
+    async with platform(certificates) as (bbs, controller):
+        app = await controller.push("web", Image("busybox:1"))
+        former = app.process_guid
+        app.droplet = Image("UPPER/case")
+        with pytest.raises(InvalidDockerUri):
+            await controller.deploy(app)
+        await controller.sync()
+
+        assert set(bbs.state.desired) == {former}
+        assert controller.bumps == 0
+
+
+async def test_a_rollback_deploys_the_droplet_of_an_earlier_revision(certificates: Certificates) -> None:
+    async with platform(certificates) as (bbs, controller):
+        app = await controller.push("web", Image("busybox:1"))
+        first = app.current
+        assert await controller.push_again(app, Image("busybox:2")) == ""
+        assert bbs.state.desired[app.process_guid].root_fs == "docker:///library/busybox#2"
+
+        await controller.roll_back(app, 1)
+
+        assert bbs.state.desired[app.process_guid].root_fs == "docker:///library/busybox#1"
+        assert app.current is first
+        assert [(each.version, each.droplet_guid == first.guid) for each in app.revisions if first] == [
+            (1, True),
+            (2, False),
+            (3, True),
+        ]
+
+
+async def test_a_process_stays_with_its_revisions_droplet_until_it_is_started_again(
+    certificates: Certificates,
+) -> None:
+    """A new current droplet alone changes no rootfs, also when the sync has to desire the LRP again."""
+    async with platform(certificates) as (bbs, controller):
+        app = await controller.push("web", Image("busybox:1"))
+        app.add_package(Image("busybox:2"))
+        await controller.staged(app, await controller.stage(app))
+        desired.remove(bbs.state, app.process_guid)
+        await controller.sync()
+        assert bbs.state.desired[app.process_guid].root_fs == "docker:///library/busybox#1"
+
+        await controller.restart(app)
+        assert bbs.state.desired[app.process_guid].root_fs == "docker:///library/busybox#2"
+
+
+async def test_a_one_off_task_runs_from_the_current_droplet_and_an_unknown_one_is_cancelled(
+    certificates: Certificates,
+) -> None:
+    async with (
+        serve_bbs(certificates) as bbs,
+        SimulatedCell(bbs, CellSettings(task_delay=0)) as cell,
+        CloudController(InProcess(bbs)) as controller,
+    ):
+        app = controller.create("web", Image("busybox:1", "user", "password"))
+        app.droplet = app.package
+        cell.task_gate.clear()
+        tasks.desire(bbs.state, "stranger", "cf-tasks", app_task(app.owner, app.package, "stranger", "", ""))
+        task = await controller.run_task(app)
+        made = bbs.state.tasks[task.guid].task_definition
+        await until(lambda: bbs.state.tasks[task.guid].state == Task.Running)
+
+        await controller.sync()
+        was_running = task.state is TaskState.RUNNING
+        cell.task_gate.set()
+        await controller.ended(task)
+
+        assert bbs.state.tasks["stranger"].failure_reason == "task was cancelled"
+    assert (made.root_fs, made.image_username) == ("docker:///library/busybox#1", "user")
+    assert (was_running, task.state, task.error) == (True, TaskState.SUCCEEDED, "")
+
+
+async def test_a_malformed_result_fails_the_build(certificates: Certificates) -> None:
+    results = ["{}", '{"lifecycle_type":"docker"}', "no json", "[]"]
+    odd = CellSettings(task_delay=0, task_result=lambda _task: TaskResult(results.pop()))
+    async with (
+        serve_bbs(certificates) as bbs,
+        SimulatedCell(bbs, odd),
+        CloudController(InProcess(bbs)) as controller,
+    ):
+        app = controller.create("web", Image("busybox"))
+        ended = [await controller.staged(app, await controller.stage(app)) for _ in range(4)]
+
+    assert ended == ["Malformed message from Diego stager"] * 4
+    assert app.current is None

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import h11
@@ -15,12 +16,19 @@ TEXT = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, whole."""
+    """One request, whole.
+
+    Attributes:
+        query: What follows the path's question mark, as it came.
+        headers: By names in lower case.
+    """
 
     method: str
     path: str
     body: bytes
     trace_id: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +126,7 @@ class Connection:
 
 
 def _call(request: h11.Request, body: bytes) -> Call:
-    headers = {name.lower(): value for name, value in request.headers}
-    path = request.target.decode("ascii").partition("?")[0]
-    trace_id = headers.get(b"x-vcap-request-id", b"").decode("latin-1")
-    return Call(request.method.decode("ascii"), path, body, trace_id)
+    headers = {name.lower().decode("ascii"): value.decode("latin-1") for name, value in request.headers}
+    path, _, query = request.target.decode("ascii").partition("?")
+    trace_id = headers.get("x-vcap-request-id", "")
+    return Call(request.method.decode("ascii"), path, body, trace_id, query, headers)

@@ -1,5 +1,6 @@
 """The part of a plan that is about droplets of Cloud Controller: what is written into which, and why not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -130,6 +131,19 @@ class DecidedDroplet:
     def original(self) -> str:
         """The image text of its source, as far as it is known."""
         return self.image if self.record is None else self.record.original
+
+
+@dataclass(frozen=True, slots=True)
+class DropletScope:
+    """The droplets that a plan is about.
+
+    Attributes:
+        apps: None for those of all apps.
+        chooses: Tells from app and original image text whether a droplet is meant.
+    """
+
+    apps: frozenset[AppGuid] | None
+    chooses: Callable[[AppGuid, str], bool]
 
 
 @dataclass(frozen=True, slots=True)

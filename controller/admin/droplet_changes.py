@@ -36,10 +36,10 @@ DropletListener = Callable[[DropletGuid, Reason, str], None]
 class OrderedDroplets(Protocol):
     """The reconciliation of droplets, as far as it takes orders."""
 
-    def place(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
+    def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
         """Order something for a droplet; return False, and do nothing, while another order is waited for."""
 
-    def withdraw(self, guid: DropletGuid) -> None:
+    def withdraw_order(self, guid: DropletGuid) -> None:
         """End a droplet's order, if it has one."""
 
 
@@ -121,7 +121,7 @@ class DropletChanges:
                 image=_comparable(subject.image),
                 target=None if planned.to_image is None else _comparable(planned.to_image),
             )
-            if not self.droplets.place(subject.droplet_guid, order, self._follow):
+            if not self.droplets.place_order(subject.droplet_guid, order, self._follow):
                 raise AssertionError("one plan at a time gives orders")
             self.open[subject.droplet_guid] = planned
             self._waiting_for[subject.app_guid] += 1
@@ -171,7 +171,7 @@ class DropletChanges:
         return self._failed_looks[guid] >= MOST_FAILED_LOOKS
 
     def _end(self, guid: DropletGuid) -> None:
-        self.droplets.withdraw(guid)
+        self.droplets.withdraw_order(guid)
         self._waiting_for[self.open.pop(guid).subject.app_guid] -= 1
         self._copying.discard(guid)
 

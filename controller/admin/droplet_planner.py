@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from controller.admin.droplets import AdminDroplets, DropletScope
+from controller.admin.droplets import AdminDroplets
 from reconcile.droplet_actions import RestoreDroplet
 from reconcile.droplet_plan import (
     NO_DROPLETS,
@@ -16,6 +16,7 @@ from reconcile.droplet_plan import (
     DropletChange,
     DropletCriteria,
     DropletPlan,
+    DropletScope,
     DropletSubject,
     PlannedDroplet,
     SkippedDroplet,

@@ -1,29 +1,15 @@
 """The droplets of Cloud Controller as calls of operators reach them, and none where none is configured."""
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Protocol
 
 from controller.admin.droplet_changes import DropletListener, OrderedDroplets
 from reconcile.cloud_controller_status import CloudControllerStatus
-from reconcile.droplet_plan import DecidedDroplet
+from reconcile.droplet_plan import DecidedDroplet, DropletScope
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 from reconcile.selection import AppNames
-
-
-@dataclass(frozen=True, slots=True)
-class DropletScope:
-    """The droplets that a plan is about.
-
-    Attributes:
-        apps: None for those of all apps.
-        chooses: Tells from app and original image text whether a droplet is meant.
-    """
-
-    apps: frozenset[AppGuid] | None
-    chooses: Callable[[AppGuid, str], bool]
 
 
 class StoredDroplets(Protocol):
@@ -93,11 +79,11 @@ class NoCloudController:
         """What takes no order."""
         return self
 
-    def place(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:  # noqa: ARG002 - a port
+    def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:  # noqa: ARG002 - a port
         """Refuse an order."""
         return False
 
-    def withdraw(self, guid: DropletGuid) -> None:
+    def withdraw_order(self, guid: DropletGuid) -> None:
         """End nothing: there is no order."""
 
     async def list_records(self) -> tuple[DropletRecord, ...]:

@@ -34,11 +34,11 @@ class Droplets:
     def __init__(self) -> None:
         self.placed: dict[DropletGuid, tuple[DropletOrder, DropletListener]] = {}
 
-    def place(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
+    def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
         self.placed[guid] = order, listener
         return True
 
-    def withdraw(self, guid: DropletGuid) -> None:
+    def withdraw_order(self, guid: DropletGuid) -> None:
         self.placed.pop(guid, None)
 
     def report(self, guid: DropletGuid, reason: Reason, detail: str = "") -> None:

@@ -8,9 +8,16 @@ import pytest
 
 from controller.admin.droplet_changes import OrderedDroplets
 from controller.admin.droplet_planner import DropletPlanner, PlannedApps
-from controller.admin.droplets import DropletScope, NoCloudController, StoredDroplets
+from controller.admin.droplets import NoCloudController, StoredDroplets
 from reconcile.cloud_controller_status import CloudControllerStatus
-from reconcile.droplet_plan import NO_DROPLETS, DecidedDroplet, DropletChange, DropletCriteria, DropletPlan
+from reconcile.droplet_plan import (
+    NO_DROPLETS,
+    DecidedDroplet,
+    DropletChange,
+    DropletCriteria,
+    DropletPlan,
+    DropletScope,
+)
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
 from reconcile.errors import DockerCacheError, Unavailable
 from reconcile.lrps import AppGuid

@@ -18,6 +18,8 @@ from controller.admin.read_ahead import (
     Pins,
     ReadAhead,
     ReadMigrations,
+    ReadRecords,
+    ReadStagings,
     read_open_migrations,
 )
 from reconcile.actions import Action, Skip
@@ -70,13 +72,6 @@ class SurveyedBbs(Protocol):
         """List an LRP's instance rows of every presence."""
 
 
-class SurveyedRecords(Protocol):
-    """The store, as far as a survey reads it."""
-
-    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
-        """Read what is known of many LRPs at one moment, in their order."""
-
-
 class PassContexts(Protocol):
     """What the process knows of an LRP before anything is read, as passes know it."""
 
@@ -86,15 +81,20 @@ class PassContexts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SurveyDependencies:
-    """What a survey reads."""
+    """What a survey reads.
+
+    Attributes:
+        stagings: None where no Cloud Controller is configured.
+    """
 
     bbs: SurveyedBbs
-    records: SurveyedRecords
+    records: ReadRecords
     journal: ReadMigrations
     original_sources: ListedOriginalSources
     pins: Pins
     coverage: Coverage
     contexts: PassContexts
+    stagings: ReadStagings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +235,8 @@ class Survey:
             listed.instances,
             migrations,
             self._dependencies.original_sources,
+            self._dependencies.records,
+            self._dependencies.stagings,
         )
 
     def _key_of(self, lrp: DesiredLrp) -> LrpKey:

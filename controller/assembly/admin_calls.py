@@ -17,6 +17,7 @@ from controller.canary import CanaryLoop, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.coverage import StagingCoverage
+from controller.current_stagings import CurrentStagings
 from controller.health_loop import HealthLoop
 from controller.notes import (
     Adoption,
@@ -43,6 +44,7 @@ class RunningWork:
     cacher: Cacher
     reconciler: Reconciler
     coverage: StagingCoverage
+    stagings: CurrentStagings | None
     cells: CanaryLoop | UnaskedCells
     presence: PresenceLoop
     mode: Reachability | NullMode
@@ -64,6 +66,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             pins=control,
             coverage=work.coverage,
             contexts=work.reconciler,
+            stagings=work.stagings,
         ),
         rules,
     )

@@ -103,7 +103,7 @@ def error_from_uaa(answer: ApiAnswer, *, client_id: str, secret: str) -> DockerC
     if answer.is_success:
         return None
     document = _document(answer)
-    kind = one_line(str(document.get("error", ""))) or f"HTTP-{answer.status}"
+    kind = clean(str(document.get("error", "")), (secret,)) or f"HTTP-{answer.status}"
     told = clean(str(document.get("error_description", "")), (secret,)) or f"HTTP status {answer.status}"
     detail = answer.described(f"{kind}: {told}")
     if answer.status == 429:

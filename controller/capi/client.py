@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
+import httpx
+
 from controller.capi import messages
 from controller.capi.api_calls import ApiCalls
 from controller.capi.capi_errors import SYSTEM
@@ -147,16 +149,30 @@ async def open_capi(
     async with open_calls(
         settings.api_url, tls=tls, timeout=settings.timeout, unacknowledged=settings.unacknowledged
     ) as http:
-        exchanges = Exchanges(http, settings.timeout, check_active)
-        tokens = UaaTokens(
-            exchanges, partial(find_uaa, exchanges, settings.api_url), settings.client, clocks.monotonic
-        )
-        gate = RequestGate(settings.budget, clocks)
-        state = ApiState(
-            settings,
-            gate=gate,
-            tokens=tokens,
-            wall_clock=clocks.wall,
-            observer=NobodyWatches() if observer is None else observer,
-        )
-        yield CloudController(ApiCalls(exchanges, settings.api_url, tokens, gate, state))
+        yield client_over(http, settings, check_active=check_active, observer=observer, clocks=clocks)
+
+
+def client_over(
+    http: httpx.AsyncClient,
+    settings: CapiSettings,
+    *,
+    check_active: Callable[[], None] = always,
+    observer: ApiObserver | None = None,
+    clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
+) -> CloudController:
+    """Make a client that sends its requests through a connection pool; see `open_capi`."""
+    exchanges = Exchanges(http, settings.timeout, check_active)
+    tokens = UaaTokens(
+        exchanges, partial(find_uaa, exchanges, settings.api_url), settings.client, clocks.monotonic
+    )
+    gate = RequestGate(settings.budget, clocks)
+    state = ApiState(
+        settings,
+        gate=gate,
+        tokens=tokens,
+        wall_clock=clocks.wall,
+        observer=NobodyWatches() if observer is None else observer,
+    )
+    return CloudController(
+        ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
+    )

@@ -53,7 +53,8 @@ class Exchanges:
         request_id = uuid4().hex
         request.headers["X-Vcap-Request-Id"] = request_id
         request.extensions["trace"] = self._check_before_sending
-        call, is_change = f"{request.method} {request.url.path}", request.method != "GET"
+        call = f"{request.method} {request.url.path}"
+        is_change = system == SYSTEM and request.method != "GET"  # a token that is lost changes nothing
         started = time.monotonic()
         try:
             async with asyncio.timeout(self.timeout):

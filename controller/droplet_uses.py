@@ -108,19 +108,3 @@ class DropletUses:
     def _may_name_copy(self, image: str) -> bool:
         text = image.lower()
         return any(host in text for host in self._hosts)
-
-
-class NoDroplets:
-    """No droplet names a copy, since none was ever written."""
-
-    async def list_records(self) -> tuple[DropletRecord, ...]:
-        """List nothing."""
-        return ()
-
-    async def list_named(self) -> tuple[NamedCopy, ...]:
-        """List nothing."""
-        return ()
-
-    async def list_named_lately(self) -> tuple[NamedCopy, ...]:
-        """List nothing."""
-        return ()

@@ -148,7 +148,7 @@ def _on_former_copy(
         if guid is None:
             return Leave(Reason.SOURCE_UNKNOWN, f"it names {named.domain}, and no copy of this program")
         return adopted(observed, droplet, guid, rules.cache)
-    why_back = _why_back(observed)
+    why_back = _why_back(observed) or _lost(observed, record)
     if why_back is not None:
         return _restore(observed, droplet, record, why_back)
     if former is None:

@@ -13,6 +13,7 @@ from reconcile.references import (
     CacheGuid,
     CacheRepositories,
     ImageReference,
+    image_from_rootfs,
     rootfs_from_image_text,
     source_from_rootfs,
     without_login,
@@ -26,7 +27,8 @@ def check_text(text: str) -> None:
     """Refuse an image text that must not be written into a droplet.
 
     Raises:
-        Invalid: It is too long, or Cloud Controller would make no rootfs of it.
+        Invalid: It is too long, it holds a login, Cloud Controller would make no rootfs of it, or no registry
+            could have such an image.
     """
     if len(text) > MAX_TEXT:
         raise Invalid(
@@ -34,7 +36,10 @@ def check_text(text: str) -> None:
             "name-too-long",
             f"{without_login(text)!r} has {len(text)} characters: at most {MAX_TEXT}",
         )
-    rootfs_from_image_text(text)
+    rootfs = rootfs_from_image_text(text)
+    if rootfs.login:  # no staging leaves one in a text, and no record is to hold one
+        raise Invalid("image", "invalid-format", f"{without_login(text)!r} holds a login")
+    image_from_rootfs(rootfs)
 
 
 def text_of_copy(cache: CacheRepositories, guid: CacheGuid) -> str:
@@ -53,9 +58,10 @@ def text_of_copy(cache: CacheRepositories, guid: CacheGuid) -> str:
 
 def image_of_text(text: str | None) -> ImageReference | None:
     """Read the image that cells would pull for a droplet, in its canonical spelling; None for no image."""
-    if text is None or len(text) > MAX_TEXT:
+    if text is None:
         return None
     try:
-        return source_from_rootfs(rootfs_from_image_text(text))
+        check_text(text)
     except Invalid:
         return None
+    return source_from_rootfs(rootfs_from_image_text(text))

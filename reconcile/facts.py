@@ -8,6 +8,7 @@ order they are read, is written in `reconcile.observe` alone.
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconcile.current_stagings import CurrentStaging
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
@@ -41,7 +42,10 @@ class RecordFacts(Protocol):
         """Read what the last pass over an LRP came to."""
 
     async def find_copy(self, key: LrpKey) -> KnownCopy:
-        """Read an LRP's own binding for a source, or its app's latest, with the copies that are known."""
+        """Read an LRP's own binding for a source, or its app's latest, with the copies that are known.
+
+        Where the key names a staging, its binding alone is read.
+        """
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read the record of a finished copy."""
@@ -55,6 +59,13 @@ class Coverage(Protocol):
 
     def is_current(self, binding: Binding) -> bool:
         """Whether no later staging of the binding's app can have been missed."""
+
+
+class StagingFacts(Protocol):
+    """What Cloud Controller knows of stagings."""
+
+    async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
+        """Read the staging that an app is started from; None when nobody says."""
 
 
 class OverrideFacts(Protocol):
@@ -91,6 +102,7 @@ class Facts:
     """All that can be known of one LRP.
 
     Attributes:
+        stagings: None where no Cloud Controller is configured.
         migrations: None for a plan. A plan says of an open migration its phase and not its next step, and of
             any other LRP where the next action leads and not that action alone: it needs the instances also
             where the action does not rest on them.
@@ -101,6 +113,7 @@ class Facts:
     coverage: Coverage
     overrides: OverrideFacts
     migrations: MigrationFacts | None = None
+    stagings: StagingFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ class LrpKey:
     Attributes:
         source: None when its rootfs names no image.
         cache_guid: Of the copy that its rootfs names; None for none.
+        staged_as: Requester of the staging that it is known to come from; empty where that is not known.
     """
 
     process_guid: ProcessGuid
     app_guid: AppGuid
     source: ImageReference | None
     cache_guid: CacheGuid | None = None
+    staged_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ class KnownCopy:
     """What the store knows of the copy of an LRP's source image.
 
     Attributes:
-        binding: That of the LRP itself, which stands as long as the LRP exists; else the latest of its app
-            for the source.
+        binding: That of the staging that was asked for; else that of the LRP itself, which stands as long as
+            the LRP exists; else the latest of its app for the source.
         job: The binding's.
         image: The job's.
         newest: The newest copy that the app is known to have staged from the source, or to have run.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from reconcile.facts import Coverage, Facts
+from reconcile.facts import Coverage, Facts, StagingFacts
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
@@ -41,6 +41,7 @@ class PassSources:
     event_cache: EventCache
     mode: Mode
     overrides: OperatorOverrides
+    stagings: StagingFacts | None = None
 
 
 def live_facts(sources: PassSources) -> Facts:
@@ -52,6 +53,7 @@ def live_facts(sources: PassSources) -> Facts:
         coverage=sources.coverage,
         overrides=sources.overrides,
         migrations=reads,
+        stagings=sources.stagings,
     )
 
 
@@ -94,12 +96,15 @@ class LiveReads:
         return await self._sources.images.find_image(cache_guid)
 
     async def find_copy(self, key: LrpKey) -> KnownCopy:
-        """Read an LRP's own binding for a source, or its app's latest, with the copies that are known."""
+        """Read a staging's binding, an LRP's own or its app's latest, with the copies that are known."""
         app_guid, source = key.app_guid, key.source
         if source is None or not app_guid:
             return KnownCopy()
-        binding = await self._sources.bindings.find_binding(requester_of_lrp(key.process_guid))
-        if binding is None or (binding.app_guid, binding.source) != (app_guid, source):
+        requester = key.staged_as or requester_of_lrp(key.process_guid)
+        binding = await self._sources.bindings.find_binding(requester)
+        if binding is not None and (binding.app_guid, binding.source) != (app_guid, source):
+            binding = None
+        if binding is None and not key.staged_as:
             binding = await self._sources.bindings.find_newest_binding(app_guid, source)
         if binding is None:
             return KnownCopy()

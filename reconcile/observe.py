@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from reconcile.bindings import binding_to_keep
 from reconcile.bridges import bridge_of, original_of
+from reconcile.current_stagings import is_of, may_be_missed, was_resolved_since
 from reconcile.facts import Facts, MigrationFacts, PassContext
-from reconcile.known_records import LrpKey
+from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import DesiredLrp, ProcessGuid
 from reconcile.migrations import Goal, Migration
 from reconcile.observe_former import observe_former_copy
@@ -129,15 +130,40 @@ async def _observe_copy(
     observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts
 ) -> Observed:
     """Observe what the store knows of the copy of an LRP's image."""
-    copy = await facts.records.find_copy(LrpKey(observed.process_guid, lrp.app_guid, source))
+    copy, is_current = await _find_copy(LrpKey(observed.process_guid, lrp.app_guid, source), facts)
     return replace(
         observed,
         binding=copy.binding,
-        binding_is_current=copy.binding is None or facts.coverage.is_current(copy.binding),
+        binding_is_current=is_current,
         job=copy.job,
         image=copy.image,
         newest=copy.newest,
     )
+
+
+async def _find_copy(key: LrpKey, facts: Facts) -> tuple[KnownCopy, bool]:
+    """Find the copy of an LRP's image, and say whether no later staging of it can have been missed.
+
+    Where one may have been, Cloud Controller says which staging its app is started from. When that is an
+    earlier one, as after a rollback, what was staged then is its image.
+    """
+    copy = await facts.records.find_copy(key)
+    binding = copy.binding
+    if binding is None:
+        return copy, True
+    is_current = facts.coverage.is_current(binding)
+    if facts.stagings is None or not may_be_missed(key.process_guid, copy, is_current=is_current):
+        return copy, is_current
+    staging = await facts.stagings.find_current_staging(key.app_guid)
+    if staging is None or not is_of(staging, binding):
+        return copy, False
+    if staging.requester == binding.requester:
+        return copy, True
+    if staging.requester:
+        staged = await facts.records.find_copy(replace(key, staged_as=staging.requester))
+        if staged.binding is not None:
+            return staged, True
+    return copy, was_resolved_since(staging, copy.job)
 
 
 def _may_go_back(observed: Observed) -> bool:

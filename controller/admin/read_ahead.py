@@ -1,9 +1,10 @@
 """Gives the facts about a batch of LRPs that was read ahead, as a pass reads those of one LRP."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from reconcile.current_stagings import CurrentStaging, may_be_missed
 from reconcile.facts import Coverage, Facts
 from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
@@ -44,6 +45,20 @@ class ReadMigrations(Protocol):
 
     async def list_undecryptable(self) -> tuple[Exception, ...]:
         """Say what is wrong with each row that cannot be read."""
+
+
+class ReadRecords(Protocol):
+    """The records of LRPs, read for many at once."""
+
+    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
+        """Read what is known of many LRPs at one moment, in their order."""
+
+
+class ReadStagings(Protocol):
+    """Cloud Controller, as far as it knows which stagings apps are started from."""
+
+    async def find_current_stagings(self, app_guids: Collection[AppGuid]) -> Mapping[AppGuid, CurrentStaging]:
+        """Read the stagings that some apps are started from; without those of which nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +117,8 @@ class ReadAhead:
     Attributes:
         known: The records of each LRP that is desired or being migrated.
         lrps: Those that are desired.
+        records: Reads what is needed of few LRPs of the batch.
+        stagings: None where no Cloud Controller is configured.
     """
 
     known: Mapping[LrpKey, KnownLrp]
@@ -109,10 +126,14 @@ class ReadAhead:
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
     migrations: OpenMigrations
     original_sources: ListedOriginalSources
+    records: ReadRecords
+    stagings: ReadStagings | None = None
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
     _copies: Mapping[LrpKey, KnownCopy] = field(init=False)
     _images: Mapping[CacheGuid, CachedImage] = field(init=False)
     _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
+    _found_stagings: Mapping[AppGuid, CurrentStaging] | None = field(init=False, default=None)
+    _coverage: Coverage | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._records = {key.process_guid: known.record for key, known in self.known.items()}
@@ -122,7 +143,9 @@ class ReadAhead:
 
     def facts(self, overrides: HypotheticalOrder, coverage: Coverage) -> Facts:
         """Return the facts as a plan reads them."""
-        return Facts(lrps=self, records=self, coverage=coverage, overrides=overrides)
+        self._coverage = coverage
+        stagings = None if self.stagings is None else self
+        return Facts(lrps=self, records=self, coverage=coverage, overrides=overrides, stagings=stagings)
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
         """Return one desired LRP."""
@@ -141,8 +164,25 @@ class ReadAhead:
         return self._records.get(process_guid)
 
     async def find_copy(self, key: LrpKey) -> KnownCopy:
-        """Return an LRP's own binding for a source, or its app's latest, with the copies that are known."""
+        """Return a staging's binding, an LRP's own or its app's latest, with the copies that are known."""
+        if key.staged_as:  # few come from another staging than the latest that is known
+            (known,) = await self.records.look_up([key])
+            return known.copy
         return self._copies.get(key, KnownCopy())
+
+    async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
+        """Give the staging that an app is started from; the first question reads it for the whole batch."""
+        if self.stagings is None or self._coverage is None:
+            return None
+        if self._found_stagings is None:
+            asked = {
+                key.app_guid
+                for key, copy in self._copies.items()
+                if copy.binding is not None
+                and may_be_missed(key.process_guid, copy, is_current=self._coverage.is_current(copy.binding))
+            }
+            self._found_stagings = await self.stagings.find_current_stagings(asked)
+        return self._found_stagings.get(app_guid)
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Return the record of a copy that an LRP of the batch runs from."""

@@ -7,7 +7,7 @@ for a batch in one transaction: 1,000 apps cost some ten requests. Observations 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -18,13 +18,15 @@ from controller.admin.read_ahead import (
     Pins,
     ReadAhead,
     ReadMigrations,
+    ReadRecords,
+    ReadStagings,
     read_open_migrations,
 )
 from reconcile.actions import Action, Skip
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
 from reconcile.known_records import KnownLrp, LrpKey
-from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
 from reconcile.observe import observe
 from reconcile.observe_former import guid_of_former, true_source_of
 from reconcile.observed import Observed, Rules
@@ -32,7 +34,7 @@ from reconcile.orders import Order
 from reconcile.plan import planned_action
 from reconcile.reasons import Reason
 from reconcile.references import ImageReference, source_from_rootfs
-from reconcile.selection import Selection
+from reconcile.selection import AppNames, Selection, names_of
 
 BATCH = 250
 """LRPs that the BBS and the store are asked for in one request."""
@@ -70,13 +72,6 @@ class SurveyedBbs(Protocol):
         """List an LRP's instance rows of every presence."""
 
 
-class SurveyedRecords(Protocol):
-    """The store, as far as a survey reads it."""
-
-    async def look_up(self, keys: Sequence[LrpKey]) -> tuple[KnownLrp, ...]:
-        """Read what is known of many LRPs at one moment, in their order."""
-
-
 class PassContexts(Protocol):
     """What the process knows of an LRP before anything is read, as passes know it."""
 
@@ -86,15 +81,20 @@ class PassContexts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SurveyDependencies:
-    """What a survey reads."""
+    """What a survey reads.
+
+    Attributes:
+        stagings: None where no Cloud Controller is configured.
+    """
 
     bbs: SurveyedBbs
-    records: SurveyedRecords
+    records: ReadRecords
     journal: ReadMigrations
     original_sources: ListedOriginalSources
     pins: Pins
     coverage: Coverage
     contexts: PassContexts
+    stagings: ReadStagings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,15 @@ class LrpListing:
 
 @dataclass(slots=True)
 class SurveyCounts:
-    """What a survey counts while it yields LRPs."""
+    """What a survey counts while it yields LRPs.
+
+    Attributes:
+        apps: What the apps of all LRPs that were read are chosen by, also of LRPs that are not selected.
+    """
 
     considered: int = 0
     unreadable: int = 0
+    apps: dict[AppGuid, AppNames] = field(default_factory=dict)
 
 
 class Survey:
@@ -148,6 +153,7 @@ class Survey:
     def __init__(self, dependencies: SurveyDependencies, rules: Rules) -> None:
         self._dependencies, self._rules = dependencies, rules
         self._recent: LrpListing | None = None
+        self._recent_names: dict[AppGuid, AppNames] | None = None
 
     @property
     def rules(self) -> Rules:
@@ -183,6 +189,33 @@ class Survey:
     def _forget(self, listed: LrpListing) -> None:
         if self._recent is listed:
             self._recent = None
+
+    async def name_apps(self) -> dict[AppGuid, AppNames]:
+        """Read what the apps of all LRPs are chosen by; a few seconds old where it was read just now.
+
+        Raises:
+            Unavailable: The BBS does not answer, or not to the end of a listing.
+        """
+        if self._recent_names is None:
+            names = dict[AppGuid, AppNames]()
+            listed = await self.list_for_page("")
+            for guids in _batches(listed.guids, BATCH):
+                async for lrp in self._dependencies.bbs.list_desired_lrps("", guids):
+                    names[lrp.app_guid] = names_of(lrp)
+            self._recent_names = names
+            asyncio.get_running_loop().call_later(RECENT, self._forget_names, names)
+        return self._recent_names
+
+    def _forget_names(self, names: Mapping[AppGuid, AppNames]) -> None:
+        if self._recent_names is names:
+            self._recent_names = None
+
+    async def apps_of(self, guids: Sequence[ProcessGuid]) -> frozenset[AppGuid]:
+        """Read which apps some LRPs are of."""
+        found = set[AppGuid]()
+        for batch in _batches(guids, BATCH):
+            found |= {lrp.app_guid async for lrp in self._dependencies.bbs.list_desired_lrps("", batch)}
+        return frozenset(found)
 
     async def list_some(self, guids: Iterable[ProcessGuid]) -> LrpListing:
         """List the instances of LRPs whose process GUIDs are known."""
@@ -225,6 +258,7 @@ class Survey:
         desired = {lrp.process_guid: lrp async for lrp in scan}
         counts.unreadable += scan.skipped
         removed = {guid: migrations.rows[guid].original for guid in guids if guid in migrations.rows}
+        counts.apps.update((lrp.app_guid, names_of(lrp)) for lrp in (removed | desired).values())
         chosen = filter(selection.matches_owner, (removed | desired).values())
         lrps = sorted(chosen, key=lambda each: each.process_guid)
         keys = [self._key_of(lrp) for lrp in lrps]
@@ -235,6 +269,8 @@ class Survey:
             listed.instances,
             migrations,
             self._dependencies.original_sources,
+            self._dependencies.records,
+            self._dependencies.stagings,
         )
 
     def _key_of(self, lrp: DesiredLrp) -> LrpKey:

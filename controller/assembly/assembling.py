@@ -1,6 +1,7 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
+from controller.admin.droplets import NoCloudController
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
@@ -12,7 +13,8 @@ from controller.certificate_files import certificate_files
 from controller.config import Config
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
-from controller.droplet_uses import NoDroplets
+from controller.current_stagings import CurrentStagings
+from controller.droplet_uses import DropletUses
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
@@ -104,7 +106,7 @@ def assemble(
         intervals=Intervals(config.copy_check_interval, config.blob_check_interval),
     )
     listeners.of_repairs.append(presence.repair_ended)
-    cells = _cells(config, opened, rules)
+    cells, stagings = _cells(config, opened, rules), _stagings(opened)
     sources = PassSources(
         lrps=bbs,
         instances=bbs,
@@ -119,6 +121,7 @@ def assemble(
         event_cache=event_cache,
         mode=mode,
         overrides=control,
+        stagings=stagings,
     )
     ports = ActionPorts(
         lrps=bbs,
@@ -168,7 +171,19 @@ def assemble(
     unused = _unused_copies(config, opened, rules)
     certificates = CertificateEnds(certificate_files(config), process=process)
     work = RunningWork(
-        queue, watcher, cacher, reconciler, coverage, cells, presence, mode, health, unused, certificates
+        queue=queue,
+        watcher=watcher,
+        cacher=cacher,
+        reconciler=reconciler,
+        coverage=coverage,
+        stagings=stagings,
+        cells=cells,
+        presence=presence,
+        mode=mode,
+        health=health,
+        unused=unused,
+        certificates=certificates,
+        droplets=NoCloudController(store.droplets),
     )
     admin = admin_calls(config, opened, rules, work)
     writer = None
@@ -199,8 +214,15 @@ def assemble(
     )
 
 
+def _stagings(opened: OpenResources) -> CurrentStagings | None:
+    api = opened.cloud_controller
+    if api is None:
+        return None
+    return CurrentStagings(api.background(), opened.store.droplets, monotonic=opened.process.monotonic)
+
+
 def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> UnusedCopies:
-    store = opened.store
+    store, api = opened.store, opened.cloud_controller
     return UnusedCopies(
         UsageSources(
             bbs=opened.bbs,
@@ -210,7 +232,13 @@ def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> Unuse
             pins=opened.control,
             cache=rules.cache,
             other_store=lambda: opened.store_marker.obstacle,
-            droplets=NoDroplets(),
+            droplets=DropletUses(
+                store.droplets,
+                api,
+                None if api is None else api.background(),
+                cache=rules.cache,
+                monotonic=opened.process.monotonic,
+            ),
         ),
         grace=config.eviction_grace,
         process=opened.process,

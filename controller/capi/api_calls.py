@@ -21,6 +21,7 @@ from controller.capi.documents import JsonObject, document_of
 from controller.capi.exchanges import Exchanges
 from controller.capi.gate import RequestGate
 from controller.capi.scopes import READ_ALL, missing_scopes, reads_all
+from controller.capi.settings import PER_PAGE
 from controller.capi.state import ApiCall, ApiState
 from controller.capi.uaa import UaaToken, UaaTokens
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, NotFound, Unavailable
@@ -52,6 +53,7 @@ class ApiCalls:
     Attributes:
         api_url: URL of the API, without a slash at its end.
         use: What the budget counts the requests as.
+        per_page: Items on a page of a list.
     """
 
     exchanges: Exchanges
@@ -60,6 +62,7 @@ class ApiCalls:
     gate: RequestGate
     state: ApiState
     use: RequestUse = RequestUse.URGENT
+    per_page: int = PER_PAGE
 
     def for_background(self) -> "ApiCalls":
         """Return the same calls as the background makes them."""

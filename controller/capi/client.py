@@ -173,4 +173,6 @@ def client_over(
         wall_clock=clocks.wall,
         observer=NobodyWatches() if observer is None else observer,
     )
-    return CloudController(ApiCalls(exchanges, settings.api_url, tokens, gate, state))
+    return CloudController(
+        ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
+    )

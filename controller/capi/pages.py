@@ -12,13 +12,10 @@ from collections.abc import AsyncIterator, Mapping
 from controller.capi.api_calls import ApiCalls
 from controller.capi.capi_errors import SYSTEM
 from controller.capi.documents import JsonObject, within
-from controller.capi.origin import parse_origin
+from controller.capi.origin import ApiOrigin, parse_origin
 from controller.capi.state import ApiCall
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 from reconcile.foreign_text import one_line
-
-PER_PAGE = 1000
-"""Items on a page: the API allows 5000, and a request costs more of the limit than its items."""
 
 MAX_PAGES = 20_000
 
@@ -32,31 +29,38 @@ async def list_all(
         Invalid: A page is not understood, or leads to another server than the API.
         Unavailable: The list does not come to an end.
     """
-    params: dict[str, str] | None = {**filters, "order_by": "-created_at", "per_page": str(PER_PAGE)}
-    api, url, before = parse_origin(calls.api_url), path, None
-    total: int | None = None
+    api, total = parse_origin(calls.api_url), 0
+    first = {**filters, "order_by": "-created_at", "per_page": str(calls.per_page)}
+    here: tuple[str, Mapping[str, str] | None] = (path, first)
+    read = list[tuple[str, Mapping[str, str] | None]]()
     for _ in range(MAX_PAGES):
-        page = await calls.read(call, url, params)
-        items, here = page.get("resources"), within(page, "pagination", "total_results")
-        if not isinstance(items, list) or not isinstance(here, int):
-            raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without resources or pagination")
+        page = await calls.read(call, *here)
+        items, before, total = page.get("resources"), total, _total_of(page, call)
+        if not isinstance(items, list):
+            raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without resources")
         for item in items:
             if not isinstance(item, dict):
                 raise Invalid(SYSTEM, "bad-answer", f"{call}: a page with something else than objects")
             yield item
-        is_fewer, total = total is not None and here < total, here
-        if is_fewer and before is not None:
-            (url, params), before = before, None
+        if total < before and read:
+            here = read.pop()
             continue
         following = within(page, "pagination", "next", "href")
         if following is None:
             return
-        before = url, params
-        url, params = _checked(following, calls.api_url, api), None
+        read.append(here)
+        here = _checked(following, calls.api_url, api), None
     raise Unavailable(SYSTEM, "endless-list", f"{call}: more than {MAX_PAGES} pages")
 
 
-def _checked(link: object, api_url: str, api: object) -> str:
+def _total_of(page: JsonObject, call: ApiCall) -> int:
+    total = within(page, "pagination", "total_results")
+    if not isinstance(total, int):
+        raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without pagination")
+    return total
+
+
+def _checked(link: object, api_url: str, api: ApiOrigin) -> str:
     if isinstance(link, str):
         try:
             is_own = parse_origin(link) == api and link.startswith(f"{api_url}/")

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from controller.capi.uaa import UaaClient
 from reconcile.request_budget import BudgetSettings
 
+PER_PAGE = 1000
+"""Items on a page of a list: the API allows 5000, and a request costs more of the limit than its items."""
+
 
 @dataclass(frozen=True, slots=True)
 class CapiSettings:
@@ -20,6 +23,7 @@ class CapiSettings:
         updates: Whether droplets are to be changed.
         timeout: Seconds that one request may take.
         unacknowledged: See `controller.transport.open_calls`.
+        per_page: Items on a page of a list.
     """
 
     api_url: str
@@ -28,6 +32,7 @@ class CapiSettings:
     updates: bool = True
     timeout: float = 30.0
     unacknowledged: float | None = None
+    per_page: int = PER_PAGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ def look_up(connection: Connection, keys: Sequence[LrpKey]) -> tuple[KnownLrp, .
     def copy_of(key: LrpKey) -> KnownCopy:
         listed = () if key.source is None else of_apps.get((key.app_guid, str(key.source)), ())
         own = of_lrps.get(key.process_guid)
-        binding = own if own in listed else next(iter(listed), None)
+        if key.staged_as:
+            binding = next((each for each in listed if each.requester == key.staged_as), None)
+        else:
+            binding = own if own in listed else next(iter(listed), None)
         if binding is None:
             return KnownCopy()
         copies = ((each, image_of(each)) for each in listed)

@@ -30,7 +30,9 @@ from reconcile.actions import Action, BeginMigration
 from reconcile.apply import ActionPorts, Outcome, apply
 from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.copying_ports import CopiedImage, IndexContents, ResolvedImage, TargetState
+from reconcile.current_stagings import CurrentStaging
 from reconcile.errors import Invalid, Unavailable
+from reconcile.facts import StagingFacts
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase
@@ -41,7 +43,14 @@ from reconcile.protocol import MAX_ROUNDS
 from reconcile.pull_proof import CanaryLogin
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, CacheRequest, JobId, JobState, LrpRecord
-from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference, Rootfs
+from reconcile.references import (
+    CacheGuid,
+    CacheRepositories,
+    Digest,
+    ImageReference,
+    Rootfs,
+    source_from_rootfs,
+)
 from reconcile.steps import PhaseLimits
 from reconcile.trust import Reader
 from tests.simulators.bbs import Bbs, Fault, actual, desired, serve_bbs
@@ -151,6 +160,7 @@ class Bench:
     pull_credentials: Credentials = PULL
     pulls: UnaskedCells = field(default_factory=UnaskedCells)
     may_bridge: bool = False
+    stagings: StagingFacts | None = None
     passed: float = 0.0
     """Seconds that a test has let pass."""
 
@@ -174,6 +184,7 @@ class Bench:
             event_cache=self.event_cache,
             mode=self.mode,
             overrides=self.control,
+            stagings=self.stagings,
         )
 
     @property
@@ -698,6 +709,83 @@ async def test_a_journal_row_of_another_key_is_said_and_kept(
         await bench.reconciler().recover()
 
     assert f"the migration of {app.process_guid} is encrypted with another key" in capsys.readouterr().out
+
+
+@dataclass
+class Stagings:
+    """What Cloud Controller says that apps are started from."""
+
+    known: dict[str, CurrentStaging]
+
+    async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
+        return self.known.get(app_guid)
+
+
+class TestMissedStagings:
+    """The event stream has begun anew, so that a staging of any app may have been missed."""
+
+    async def app(self, bench: Bench) -> App:
+        app = await bench.app_with_copy()
+        bench.coverage.restart()
+        return app
+
+    def staged(self, bench: Bench, app: App, requester: str) -> None:
+        lrp = bench.lrp(app)
+        assert lrp is not None
+        source = source_from_rootfs(Rootfs(lrp.root_fs))
+        bench.stagings = Stagings({app.guid: CurrentStaging(source, requester, time.time())})
+
+    async def test_Y3_an_app_that_is_started_from_the_staging_that_is_known_asks_no_source(  # noqa: N802 - row Y3
+        self, bench: Bench
+    ) -> None:
+        app = await self.app(bench)
+        self.staged(bench, app, f"task:{app.guid}")
+
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "migrated")
+
+        assert bench.requests.taken == []
+
+    async def test_Y4_an_app_that_went_back_to_an_earlier_staging_gets_what_was_staged_then(  # noqa: N802 - row Y4
+        self, bench: Bench
+    ) -> None:
+        app = await self.app(bench)
+        earlier = await bench.store.records.reserve_guid(CONTENT)
+        await self.staged_again(bench, app)
+        self.staged(bench, app, f"task:{app.guid}")
+
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "migrated")
+
+        assert bench.rootfs(app) == CACHE.rootfs(earlier).uri
+
+    async def staged_again(self, bench: Bench, app: App) -> None:
+        """Save that the app was staged once more, when its tag had moved to other content."""
+        records, content = bench.store.records, Digest("sha256", "cd" * 32)
+        binding = await records.find_binding(f"task:{app.guid}")
+        assert binding is not None
+        job = CacheJob(JobId("later"), binding.source, JobState.COPYING, Reason.STAGING_TASK, 1.0, 1.0)
+        await records.add_job(job, replace(binding, requester="task:later", staged_at=2, job_id=job.job_id))
+        guid = await records.reserve_guid(content)
+        copy = CachedImage(guid, binding.source, content, content, content, 1, 1.0, 1.0)
+        await records.finish_job(replace(job, state=JobState.CACHED, cache_guid=guid), copy, ())
+        bench.registry.held.add(CACHE.image(guid))
+
+    @pytest.mark.parametrize("says", ["of a staging that was missed", "nothing"])
+    async def test_otherwise_its_source_is_asked(self, bench: Bench, says: str) -> None:
+        app = await self.app(bench)
+        if says == "nothing":
+            bench.stagings = Stagings({})
+        else:
+            self.staged(bench, app, "task:missed")
+
+        async with bench.running(bench.reconciler()):
+            bench.queue.add(ProcessGuid(app.process_guid))
+            await bench.reason(app, "waiting-for-copy")
+
+        assert [request.reason for request in bench.requests.taken] == ["staging-may-have-been-missed"]
 
 
 class TestSuspectCopies:

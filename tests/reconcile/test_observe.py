@@ -6,13 +6,14 @@ from uuid import uuid4
 import pytest
 
 from reconcile.bridges import bridge_of
+from reconcile.current_stagings import CLOCKS_DIFFER_BY, CurrentStaging
 from reconcile.facts import Facts, PassContext
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, Pull
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase, Strategy
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.orders import Order
-from reconcile.records import Binding, CachedImage, LrpRecord
+from reconcile.records import Binding, CachedImage, LrpRecord, requester_of_lrp
 from reconcile.references import CacheGuid, Rootfs
 from reconcile.store_markers import StoreId, marker_of
 from tests.reconcile.test_decide import GUID, IMAGE, JOB, LRP, NOW, PROCESS, READY, RULES, RUNNING
@@ -34,11 +35,23 @@ class Reads:
     is_paused: bool = False
     pinned: frozenset[AppGuid] = frozenset()
     fresh: frozenset[str] = frozenset({"cf-apps"})
+    has_seen_all: bool = True
+    staging: CurrentStaging | None = None
+    has_api: bool = False
+    staged: KnownCopy = field(default_factory=KnownCopy)
     read: list[str] = field(default_factory=list)
 
     def facts(self, *, is_for_plan: bool = False) -> Facts:
         migrations = None if is_for_plan else self
-        return Facts(lrps=self, records=self, coverage=self, overrides=self, migrations=migrations)
+        stagings = self if self.has_api else None
+        return Facts(
+            lrps=self,
+            records=self,
+            coverage=self,
+            overrides=self,
+            migrations=migrations,
+            stagings=stagings,
+        )
 
     async def find_desired_lrp(self, process_guid: ProcessGuid) -> DesiredLrp | None:
         self.read.append(f"lrp {process_guid}")
@@ -65,8 +78,12 @@ class Reads:
         return None
 
     async def find_copy(self, key: LrpKey) -> KnownCopy:
-        self.read.append("copy")
-        return self.copy
+        self.read.append(f"copy {key.staged_as}".rstrip())
+        return self.staged if key.staged_as else self.copy
+
+    async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
+        self.read.append("staging")
+        return self.staging
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         self.read.append(f"image {cache_guid}")
@@ -83,7 +100,7 @@ class Reads:
         return app_guid in self.pinned
 
     def is_current(self, binding: Binding) -> bool:
-        return True
+        return self.has_seen_all
 
 
 async def test_the_journal_row_is_read_first_and_the_instances_last() -> None:
@@ -240,3 +257,83 @@ async def test_an_orphaned_bridge_may_be_that_of_a_daemon_with_another_store() -
     assert not await may_be_of_other_store()
     reads.fresh |= {marker_of(other)}
     assert await may_be_of_other_store()
+
+
+BINDING = Binding(LRP.app_guid, JOB.source, "task:t", 1, JOB.job_id)
+assert COPY.binding == BINDING
+SOURCE = BINDING.source
+OF_BINDING = CurrentStaging(SOURCE, BINDING.requester, JOB.created_at + 20)
+EARLIER = replace(BINDING, requester="task:earlier", staged_at=BINDING.staged_at - 1)
+OTHER_IMAGE = replace(IMAGE, cache_guid=CacheGuid("7c0d3c5e-52a1-4d5b-8f7e-2b6a1f0c9d11"))
+STAGED = KnownCopy(EARLIER, JOB, OTHER_IMAGE)
+
+
+class TestMissedStagings:
+    """After a gap in the events Cloud Controller says what an app was staged with last."""
+
+    def reads(self, staging: CurrentStaging | None) -> Reads:
+        return Reads(has_seen_all=False, has_api=True, staging=staging)
+
+    async def test_where_none_can_have_been_missed_it_is_not_asked(self) -> None:
+        reads = replace(self.reads(OF_BINDING), has_seen_all=True)
+
+        assert (await observe(PROCESS, reads.facts(), CONTEXT)).binding_is_current
+        assert "staging" not in reads.read
+
+    async def test_the_binding_of_the_lrp_itself_stands_and_it_is_not_asked(self) -> None:
+        own = replace(BINDING, requester=requester_of_lrp(PROCESS))
+        reads = replace(self.reads(OF_BINDING), copy=replace(COPY, binding=own))
+
+        await observe(PROCESS, reads.facts(), CONTEXT)
+        assert "staging" not in reads.read
+
+    async def test_content_that_a_digest_pins_is_known_and_it_is_not_asked(self) -> None:
+        pinned = replace(BINDING, source=SOURCE.at(IMAGE.root_digest))
+        reads = replace(self.reads(OF_BINDING), copy=replace(COPY, binding=pinned))
+
+        await observe(PROCESS, reads.facts(), CONTEXT)
+        assert "staging" not in reads.read
+
+    @pytest.mark.parametrize("is_for_plan", [False, True])
+    async def test_an_app_that_is_started_from_the_staging_that_is_known_has_missed_none(
+        self, *, is_for_plan: bool
+    ) -> None:
+        reads = self.reads(OF_BINDING)
+
+        observed = await observe(PROCESS, reads.facts(is_for_plan=is_for_plan), CONTEXT)
+
+        assert (observed.binding, observed.binding_is_current) == (BINDING, True)
+
+    async def test_after_a_rollback_the_copy_is_that_of_the_earlier_staging(self) -> None:
+        reads = replace(self.reads(CurrentStaging(SOURCE, EARLIER.requester, 0.0)), staged=STAGED)
+
+        observed = await observe(PROCESS, reads.facts(), CONTEXT)
+
+        assert (observed.binding, observed.image) == (EARLIER, OTHER_IMAGE)
+        assert observed.binding_is_current
+
+    @pytest.mark.parametrize("requester", ["task:missed", ""])
+    async def test_a_staging_that_nobody_saw_has_been_missed_unless_the_source_was_asked_since(
+        self, requester: str
+    ) -> None:
+        ends = (JOB.created_at - CLOCKS_DIFFER_BY, JOB.created_at - CLOCKS_DIFFER_BY + 1)
+
+        answers = [
+            (await observe(PROCESS, self.reads(CurrentStaging(SOURCE, requester, at)).facts(), CONTEXT))
+            for at in ends
+        ]
+
+        assert [observed.binding_is_current for observed in answers] == [True, False]
+        assert {observed.binding for observed in answers} == {BINDING}
+
+    @pytest.mark.parametrize(
+        "staging",
+        [None, replace(OF_BINDING, source=None), replace(OF_BINDING, source=replace(SOURCE, tag="other"))],
+        ids=["it says nothing", "its droplet names no image", "the LRP is of another droplet"],
+    )
+    async def test_where_it_cannot_tell_the_source_is_asked_as_without_it(
+        self, staging: CurrentStaging | None
+    ) -> None:
+        observed = await observe(PROCESS, self.reads(staging).facts(), CONTEXT)
+
+        assert not observed.binding_is_current

@@ -4,7 +4,7 @@ The adapters' own code runs, over a BBS that is a few values, and over the real 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from controller.admin.survey import LrpListing, Survey, SurveyCounts, SurveyDependencies, SurveyedLrp
 from controller.store.opening import Store
 from reconcile.actions import CacheImage, Skip
+from reconcile.current_stagings import CurrentStaging
 from reconcile.decide import decide
 from reconcile.errors import Invalid
 from reconcile.facts import PassContext
@@ -49,6 +50,7 @@ from reconcile.references import (
     Digest,
     ImageReference,
     Rootfs,
+    parse_image_reference,
     source_from_rootfs,
 )
 from reconcile.selection import Selection
@@ -88,6 +90,8 @@ class KnownImage:
     staged_at: int
     is_current: bool
     opted_in: bool
+    staging: str | None = None
+    """Which staging Cloud Controller says its app is started from; None where it says nothing."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,8 @@ def instance_rows(guid: ProcessGuid, domain: str) -> st.SearchStrategy[tuple[Act
     return st.lists(row, max_size=3).map(tuple)
 
 
+STAGINGS = ("of the binding", "earlier", "before the job", "after the job", "of another image")
+
 AGES = st.sampled_from([1.0, 3_599.0, 3_601.0])
 """Seconds ago; what failed counts for an hour."""
 
@@ -215,6 +221,7 @@ def app(draw: st.DrawFn, number: int) -> App:
                     staged_at=st.integers(0, 2),
                     is_current=st.sampled_from([*[True] * 4, False]),
                     opted_in=st.booleans(),
+                    staging=st.sampled_from([None, *STAGINGS]),
                 )
             )
         ),
@@ -357,6 +364,8 @@ class Scene:
     bbs: Bbs = field(default_factory=Bbs)
     current: set[str] = field(default_factory=set)
     """Requesters of the bindings that no later staging can have been missed for."""
+    stagings: dict[AppGuid, CurrentStaging] = field(default_factory=dict)
+    """What Cloud Controller says."""
 
     is_durable = True
     max_in_flight = None
@@ -380,6 +389,12 @@ class Scene:
 
     def is_current(self, binding: Binding) -> bool:
         return binding.requester in self.current
+
+    async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
+        return self.stagings.get(app_guid)
+
+    async def find_current_stagings(self, app_guids: Collection[AppGuid]) -> Mapping[AppGuid, CurrentStaging]:
+        return {guid: self.stagings[guid] for guid in app_guids if guid in self.stagings}
 
     def track(self, process_guid: ProcessGuid) -> None:
         raise NotImplementedError
@@ -418,6 +433,7 @@ class Scene:
                 pins=self,
                 coverage=self,
                 contexts=self,
+                stagings=self,
             ),
             self.world.rules,
         )
@@ -439,6 +455,7 @@ class Scene:
             event_cache=self,
             mode=self,
             overrides=self,
+            stagings=self,
         )
         return await observe(process_guid, live_facts(sources), self.context_of(process_guid))
 
@@ -563,6 +580,8 @@ class Saving:
         self._requesters.append(requester)
         if image.is_current:
             self._scene.current.add(requester)
+        if image.staging is not None:
+            await self._save_staging(each, image.staging, source, (requester, at))
         if image.state is JobState.QUEUED:
             return
         job = replace(job, state=JobState.COPYING)
@@ -573,6 +592,33 @@ class Saving:
             content, cache_guid = CONTENTS[image.content], self._cache_guids[image.content]
             copy = CachedImage(cache_guid, source, content, content, content, 1, at, at)
             await records.finish_job(replace(job, state=JobState.CACHED, cache_guid=cache_guid), copy, ())
+
+    async def _save_staging(
+        self, each: App, which: str, source: ImageReference, newest: tuple[str, float]
+    ) -> None:
+        """Let Cloud Controller know which staging an app is started from."""
+        requester, at = newest
+        if which == "earlier":
+            requester = f"{requester}-before"
+            await self._save_earlier(each, source, (requester, at - 100))
+        elif which != "of the binding":
+            requester = ""
+        if which == "of another image":
+            source = parse_image_reference("registry.example/team/other:1").canonical()
+        ended_at = at + 100 if which == "after the job" else at - 100
+        self._scene.stagings[each.app_guid] = CurrentStaging(source, requester, ended_at)
+
+    async def _save_earlier(self, each: App, source: ImageReference, staging: tuple[str, float]) -> None:
+        requester, at = staging
+        records, number = self._store.records, next(NUMBERS)
+        job = CacheJob(JobId(f"job-{number}"), source, JobState.QUEUED, Reason.STAGING_TASK, at, at)
+        await records.add_job(job, Binding(each.app_guid, source, requester, -1, job.job_id))
+        self._requesters.append(requester)
+        job = replace(job, state=JobState.COPYING)
+        await records.save_job(job)
+        copy = CachedImage(self._cache_guids[1], source, CONTENTS[1], CONTENTS[1], CONTENTS[1], 1, at, at)
+        cached = replace(job, state=JobState.CACHED, cache_guid=copy.cache_guid)
+        await records.finish_job(cached, copy, ())
 
     async def _change_image(self, image: KnownImage) -> None:
         records, cache_guid = self._store.records, self._cache_guids[image.content]

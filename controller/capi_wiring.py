@@ -16,6 +16,7 @@ from controller.metrics import Metrics
 from controller.process import Process
 from controller.transport import trusting_tls
 from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.lease import always
 from reconcile.lrps import Secret
 from reconcile.request_budget import BudgetSettings
@@ -90,12 +91,18 @@ def _secret(file: Path) -> FileValue[Secret]:
         try:
             text = read_secret(file)
         except UnicodeDecodeError:  # whose text has a part of the file in it
-            raise ValueError(f"{file} holds no text in UTF-8") from None
+            raise _unusable(f"{file}: it holds no text in UTF-8") from None
+        except OSError as error:
+            raise _unusable(f"{file}: {error.strerror}") from error
         if not text:
-            raise ValueError(f"{file} is empty")
+            raise _unusable(f"{file}: it is empty")
         return Secret(text)
 
     return FileValue((file,), read)
+
+
+def _unusable(detail: str) -> Invalid:
+    return Invalid("config", ErrorCode.UNREADABLE_FILE, f"uaa_client_secret_file: {detail}")
 
 
 class RequestCounts:

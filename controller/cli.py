@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, Place] = MappingProxyType(
         "image": Place("copy_commands", "image", "Show cached images and the LRPs that use them."),
         "jobs": Place("listing_commands", "jobs", "List cache jobs."),
         "apps": Place("listing_commands", "apps", "List Docker LRPs with their state and its reason."),
+        "droplets": Place("droplet_commands", "droplets", "List droplets with what was done about them."),
         "migrations": Place("listing_commands", "migrations", "List the LRPs that are being migrated now."),
         "cache": Place("copy_commands", "cache", "Copy an image into the private registry."),
         "verify": Place("copy_commands", "verify", "Check every byte of copies in the private registry."),

@@ -100,6 +100,15 @@ def open_cells_view(
     return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
 
 
+def open_foreign_view(
+    config: Config, credentials: Credentials | None, *, timeouts: Timeouts, retries: Retries
+) -> Registries:
+    """Open a client of the private registry as cells do that have a login of somebody else, or none."""
+    own = registry_settings(config.cache_registry, any_address=True)
+    settings = replace(own, login=None, credentials=credentials)
+    return Registries({config.cache_registry.address: settings}, timeouts=timeouts, retries=retries)
+
+
 def open_health(config: Config) -> HealthStates:
     """Make what keeps the health of registries; nothing is known yet."""
     return HealthStates(

@@ -107,8 +107,8 @@ class ObservedDroplet:
         droplet: None when Cloud Controller does not show it.
         record: What this program knows of it.
         build_guid: Of the staging that it came from; None where that is not known.
-        binding: That of its build; else its own; else the newest of its app for the image that it names, or
-            named before its first change. None for none.
+        binding: Its own, which is later than that of its build; else that; else the newest of its app for the
+            image that it names, or named before its first change. None for none.
         job: The binding's.
         image: The job's copy.
         newest: The newest copy that its app is known to have staged from that image, or to have run.

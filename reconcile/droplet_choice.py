@@ -54,7 +54,7 @@ def choose_copy_for_droplet(
     if pinned is not None:
         return pinned if is_present(pinned, rules) else _bring_here(observed, droplet, source, pinned, rules)
     binding, job = observed.binding, observed.job
-    if binding is None or job is None:
+    if binding is None or job is None or binding.source != source:
         return _request_unseen(observed, droplet, source, Reason.NOT_CACHED, rules)
     if not _is_of_droplet(binding, observed):
         if not observed.has_current_reference:

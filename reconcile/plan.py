@@ -18,6 +18,7 @@ from reconcile.actions import (
 from reconcile.copy_choice import gets_unseen_content
 from reconcile.copying_ports import SourceContent
 from reconcile.decide import decide
+from reconcile.droplet_plan import NO_DROPLETS, DropletPlan
 from reconcile.instances import running
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migration_choice import due_strategy
@@ -110,6 +111,7 @@ class Plan:
         considered: The number of LRPs that were considered.
         problems: Why the plan may be incomplete; a plan with problems cannot be applied.
         obstacles: What keeps migrations from being started now; a plan with obstacles can be applied later.
+        droplets: What would be done about the droplets of Cloud Controller.
     """
 
     goal: Goal
@@ -122,6 +124,7 @@ class Plan:
     considered: int = 0
     problems: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
+    droplets: DropletPlan = NO_DROPLETS
 
 
 def subject_of(lrp: DesiredLrp) -> Subject:

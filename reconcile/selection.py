@@ -18,6 +18,37 @@ class Owner:
     app: str
 
 
+NOBODY = Owner("", "", "")
+"""The owner of an app whose names are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppNames:
+    """What an app is chosen by.
+
+    Attributes:
+        guids: Of the app, which an LRP may give in two places.
+        owner: The names of its organization, its space and itself.
+        org_guid: Empty where it is not known, as `space_guid`.
+    """
+
+    guids: tuple[str, ...]
+    owner: Owner = NOBODY
+    org_guid: str = ""
+    space_guid: str = ""
+
+
+def names_of(lrp: DesiredLrp) -> AppNames:
+    """Read what an LRP's app is chosen by."""
+    tags = lrp.metric_tags
+    return AppNames(
+        (lrp.app_guid, tags.get("app_id", "")),
+        owner_of(lrp),
+        tags.get("organization_id", ""),
+        tags.get("space_id", ""),
+    )
+
+
 def owner_of(lrp: DesiredLrp) -> Owner:
     """Read the names in an LRP's metric tags.
 
@@ -67,16 +98,20 @@ class Selection:
 
     def matches_owner(self, lrp: DesiredLrp) -> bool:
         """Whether an LRP's organization, space, app and process GUID are chosen."""
-        tags = lrp.metric_tags
+        is_named = not self.process_guids or lrp.process_guid in self.process_guids
+        return is_named and self.matches_app(names_of(lrp))
+
+    def matches_app(self, app: AppNames) -> bool:
+        """Whether an app's organization, its space and the app itself are chosen."""
+        owner = app.owner
         return (
-            (not self.process_guids or lrp.process_guid in self.process_guids)
-            and _matches(self.orgs, tags.get("organization_name"), tags.get("organization_id"))
-            and _matches(self.spaces, tags.get("space_name"), tags.get("space_id"))
-            and _matches(self.apps, tags.get("app_name"), tags.get("app_id"), lrp.app_guid)
+            _matches(self.orgs, owner.org, app.org_guid)
+            and _matches(self.spaces, owner.space, app.space_guid)
+            and _matches(self.apps, owner.app, *app.guids)
         )
 
 
-def _matches(globs: tuple[str, ...], *texts: str | None) -> bool:
+def _matches(globs: tuple[str, ...], *texts: str) -> bool:
     """Whether a text is one of some globs as it is written, or matches one; an empty text never does."""
     present = [text for text in texts if text]
     return not globs or any(text == glob or fnmatchcase(text, glob) for glob in globs for text in present)

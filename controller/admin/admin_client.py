@@ -105,6 +105,17 @@ class AdminClient:
 
         return await self._list("ListApps", request, "apps")
 
+    async def list_droplets(self, filters: Filters, phases: Sequence[str] = ()) -> list[Row]:
+        """List what the daemon has done about droplets, by app."""
+        names = [enum_name(pb.DropletPhase, "DROPLET_PHASE", phase) for phase in phases]
+
+        def request(token: str) -> pb.ListDropletsRequest:
+            return pb.ListDropletsRequest(
+                page_size=PAGE_SIZE, page_token=token, filter=_filter(filters), phases=names
+            )
+
+        return await self._list("ListDroplets", request, "droplets")
+
     async def list_audit(self) -> list[Row]:
         """List what operators told the daemon to do, the latest first."""
 

@@ -7,15 +7,18 @@ have begun run to their end.
 An LRP that is being migrated already takes an order like any other. Passes turn it round, or follow the order
 once its migration has ended. An order to restore it stands, and its app stays pinned, also when the caller
 goes away.
+
+On the way back the droplets of an app go first, see `controller.admin.droplet_changes`.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from controller.admin.cells import AdminCells
+from controller.admin.droplet_changes import DropletChanges, DropletEvent, OrderedDroplets
 from controller.admin.plan_comparison import compare
 from controller.admin.survey import Survey
 from controller.control import OperatorControl, is_over
@@ -74,6 +77,24 @@ class ApplyEvent:
         return self.is_over and not is_there
 
 
+@dataclass(frozen=True, slots=True)
+class DropletProgress:
+    """A change of one droplet while a plan is applied, and how far the plan was applied.
+
+    Attributes:
+        done: Planned migrations that have ended.
+        total: All planned migrations.
+        droplets_done: Planned changes of droplets that have ended.
+        droplets_total: All planned changes of droplets.
+    """
+
+    event: DropletEvent
+    done: int
+    total: int
+    droplets_done: int
+    droplets_total: int
+
+
 @dataclass(slots=True)
 class _Run:
     """Orders that are being carried out.
@@ -85,7 +106,9 @@ class _Run:
         in_flight: LRPs that were being migrated already when they got their orders.
         begun: LRPs that are being migrated, or were.
         failed_looks: In a row, of each LRP.
-        changes: Process GUID, reason and detail of each pass; None after a stop.
+        orders: By app, of LRPs that get them once the droplets of their app are put back.
+        droplets: What is done about droplets; None where no Cloud Controller is configured.
+        changes: Process GUID, reason and detail of each pass; None after a stop, and for news of droplets.
     """
 
     migrations: Mapping[ProcessGuid, PlannedMigration]
@@ -95,12 +118,18 @@ class _Run:
     in_flight: frozenset[ProcessGuid] = frozenset()
     begun: set[ProcessGuid] = field(default_factory=set)
     failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
+    orders: dict[AppGuid, list[tuple[ProcessGuid, Order]]] = field(default_factory=dict)
+    droplets: DropletChanges | None = None
     changes: asyncio.Queue[tuple[ProcessGuid, Reason, str] | None] = field(default_factory=asyncio.Queue)
 
     def follow(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
         """Note the result of a pass."""
         self._note(process_guid, reason)
         self.changes.put_nowait((process_guid, reason, detail))
+
+    def wake(self) -> None:
+        """Let whoever waits for changes look at the droplets, or at a stop."""
+        self.changes.put_nowait(None)
 
     def _note(self, process_guid: ProcessGuid, reason: Reason) -> None:
         """Remember which LRPs are being migrated, or were."""
@@ -112,9 +141,26 @@ class _Run:
 
     @property
     def needlessly_pinned(self) -> frozenset[AppGuid]:
-        """The apps that this run pinned, and of which no LRP was migrated."""
+        """The apps that this run pinned, and of which no LRP was migrated and no droplet put back."""
         apps = {self.migrations[guid].subject.app_guid for guid in self.begun}
-        return self.newly_pinned - apps
+        return self.newly_pinned - apps - (self.droplets.pinned_apps if self.droplets else frozenset())
+
+    @property
+    def has_open_droplets(self) -> bool:
+        """Whether droplets are waited for."""
+        return self.droplets is not None and bool(self.droplets.open)
+
+    def droplets_are_over(self, app_guid: AppGuid) -> bool:
+        """Whether no droplet of an app is waited for."""
+        return self.droplets is None or self.droplets.are_over(app_guid)
+
+    def take_droplets(self, done: int) -> Iterator["DropletProgress"]:
+        """Take what has happened to droplets since."""
+        if self.droplets is not None:
+            for event in self.droplets.take():
+                yield DropletProgress(
+                    event, done, len(self.migrations), self.droplets.done, self.droplets.total
+                )
 
 
 class Applier:
@@ -126,14 +172,16 @@ class Applier:
         control: OperatorControl,
         queue: WorkQueue[ProcessGuid],
         cells: AdminCells,
+        droplets: OrderedDroplets,
     ) -> None:
         self._survey, self._control, self._queue, self._cells = survey, control, queue, cells
+        self._droplets = droplets
         self._is_busy = False
 
     async def apply(
         self, plan: Plan, *, now: float, max_in_flight: int | None, stop: asyncio.Event | None = None
-    ) -> AsyncGenerator[ApplyEvent, None]:
-        """Apply a plan, and yield each change of its LRPs.
+    ) -> AsyncGenerator[ApplyEvent | DropletProgress, None]:
+        """Apply a plan, and yield each change of its LRPs and droplets.
 
         Args:
             plan: To apply.
@@ -150,8 +198,7 @@ class Applier:
             raise Conflict("admin", "apply-running", "another plan is being applied: wait for its end")
         self._is_busy = True
         run: _Run | None = None
-        subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
-        apps = frozenset(subject.app_guid for subject in subjects)
+        apps = _apps_of(plan)
         newly_pinned = self._not_pinned(apps) if plan.goal is Goal.SOURCE else frozenset()
         try:
             if plan.goal is Goal.SOURCE:
@@ -171,6 +218,8 @@ class Applier:
             self._control.max_in_flight = max_in_flight
             if plan.goal is Goal.CACHE:
                 await self._control.unpin(apps)
+            run.droplets = DropletChanges(plan.droplets, plan.goal, self._droplets, run.wake)
+            run.droplets.place(now=now)
             self._place(plan, run, now)
             async with _waking(run, stop), aclosing(self._watch(run, plan.goal, stop)) as events:
                 async for event in events:
@@ -179,7 +228,7 @@ class Applier:
             if run is not None:
                 self._leave(run, plan.goal)
             self._control.max_in_flight = None
-            # an app of which no LRP was migrated is not pinned
+            # an app of which nothing was put back is not pinned
             needless = newly_pinned if run is None else run.needlessly_pinned
             try:
                 await asyncio.shield(self._control.unpin(needless))
@@ -191,6 +240,8 @@ class Applier:
 
     def _leave(self, run: _Run, goal: Goal) -> None:
         """Withdraw the orders that are not over, but for those to restore LRPs that were in flight before."""
+        if run.droplets is not None:
+            run.droplets.leave()
         for guid in run.migrations:
             if goal is Goal.SOURCE and guid in run.in_flight:
                 self._control.leave_order(guid)
@@ -222,18 +273,37 @@ class Applier:
                     to_rootfs=planned.to_rootfs if plan.goal is Goal.CACHE else None,
                     platform_digest=None if planned.copy is None else expected.get(planned.copy),
                 )
-            if not self._control.place_order(guid, order, run.follow):
-                raise AssertionError("one plan at a time gives orders")
-            self._queue.add(guid)
+            app_guid = planned.subject.app_guid
+            if plan.goal is Goal.CACHE or guid in run.in_flight or run.droplets_are_over(app_guid):
+                self._place_one(run, guid, order)
+            else:
+                run.orders.setdefault(app_guid, []).append((guid, order))
+
+    def _place_one(self, run: _Run, guid: ProcessGuid, order: Order) -> None:
+        if not self._control.place_order(guid, order, run.follow):
+            raise AssertionError("one plan at a time gives orders")
+        self._queue.add(guid)
+
+    def _place_due(self, run: _Run, apps: Iterable[AppGuid]) -> None:
+        """Give the orders of LRPs that have waited for the droplets of their apps."""
+        for app_guid in apps:
+            if run.droplets_are_over(app_guid):
+                for guid, order in run.orders.pop(app_guid, ()):
+                    self._place_one(run, guid, order)
 
     async def _watch(
         self, run: _Run, goal: Goal, stop: asyncio.Event | None
-    ) -> AsyncGenerator[ApplyEvent, None]:
+    ) -> AsyncGenerator[ApplyEvent | DropletProgress, None]:
         total, over, awaited = len(run.migrations), set[ProcessGuid](), set(run.migrations)
-        while not over >= awaited:
+        while run.has_open_droplets or not over >= awaited:
             change = await run.changes.get()
             if stop is not None and stop.is_set():
                 awaited = self._withdraw_not_begun(run)
+            for progress in run.take_droplets(len(over)):
+                yield progress
+                self._place_due(run, [progress.event.planned.subject.app_guid])
+            if run.orders and run.droplets is not None and run.droplets.is_released:
+                self._place_due(run, tuple(run.orders))
             if change is None or change[0] in over:
                 continue
             guid, reason, detail = change
@@ -249,6 +319,9 @@ class Applier:
 
     def _withdraw_not_begun(self, run: _Run) -> set[ProcessGuid]:
         """Withdraw the orders of migrations that have not begun, and name the LRPs of those that have."""
+        run.orders.clear()
+        if run.droplets is not None:
+            run.droplets.withdraw_not_begun()
         for guid in run.open - run.begun:
             self._control.withdraw_order(guid)
         return set(run.begun)
@@ -269,6 +342,13 @@ class Applier:
         return False
 
 
+def _apps_of(plan: Plan) -> frozenset[AppGuid]:
+    """Name the apps that a plan is about."""
+    subjects = [*(planned.subject for planned in plan.migrations), *plan.pins]
+    droplets = [planned.subject for planned in plan.droplets.changes]
+    return frozenset({each.app_guid for each in subjects} | {each.app_guid for each in droplets})
+
+
 @asynccontextmanager
 async def _waking(run: _Run, stop: asyncio.Event | None) -> AsyncIterator[None]:
     """Let a stop wake whoever waits for changes, until the block ends."""
@@ -276,7 +356,7 @@ async def _waking(run: _Run, stop: asyncio.Event | None) -> AsyncIterator[None]:
         yield
         return
     waiting = asyncio.ensure_future(stop.wait())
-    waiting.add_done_callback(lambda _: run.changes.put_nowait(None))
+    waiting.add_done_callback(lambda _: run.wake())
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
 from controller.admin.cells import AdminCells
 from controller.admin.copies import Copies
+from controller.admin.droplets import AdminDroplets
 from controller.admin.listing import (
     AdminWatcher,
     AuditEntries,
@@ -137,6 +138,7 @@ class AdminDependencies:
     planning: Planning
     copies: Copies
     jobs: RequestedJobs
+    droplets: AdminDroplets
     stored: Stored
     daemon: RunningDaemon
     recovery: Recovery

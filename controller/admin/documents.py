@@ -18,6 +18,9 @@ _YEAR_10000 = 253_402_300_800.0
 """Its beginning in UTC seconds since 1970; `datetime` knows no later time."""
 
 
+_SKIPPED = frozenset({"skipped", "skipped_droplet"})
+
+
 @dataclass(frozen=True, slots=True)
 class PlanDocument:
     """A whole plan, as rows."""
@@ -83,8 +86,8 @@ class PlanDocument:
             yield json.dumps(json_format.MessageToDict(entry, preserving_proto_field_name=True))
 
     def messages(self) -> Iterable[pb.PlanEntry]:
-        """List the entries that a daemon needs to apply the plan: all but skipped LRPs."""
-        return (entry for entry in self.entries if not entry.HasField("skipped"))
+        """List the entries that a daemon needs to apply the plan: all but skipped LRPs and droplets."""
+        return (entry for entry in self.entries if entry.WhichOneof("entry") not in _SKIPPED)
 
     @property
     def copies(self) -> list[Row]:
@@ -107,8 +110,18 @@ class PlanDocument:
         return self._rows("skipped")
 
     @property
+    def droplets(self) -> list[Row]:
+        """The droplets that are to be changed, or whose apps are to be pinned to their sources."""
+        return self._rows("droplet")
+
+    @property
+    def skipped_droplets(self) -> list[Row]:
+        """The droplets that the plan does not change."""
+        return self._rows("skipped_droplet")
+
+    @property
     def end(self) -> Row:
-        """The last entry: goal, made_at, considered, problems, cache_registry."""
+        """The last entry: goal, made_at, considered, problems, cache_registry, droplet_problems."""
         return self._rows("end")[0]
 
     def _rows(self, kind: str) -> list[Row]:

@@ -11,6 +11,7 @@ from controller.admin.reason_names import REASON_NAMES, named
 from controller.notes import AdoptedCopy, AdoptionStatus
 from controller.progress import Progress
 from protos.admin import admin_pb2 as pb
+from reconcile.droplets import DropletPhase, DropletRecord
 from reconcile.errors import Invalid
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.reasons import AppState, Reason
@@ -24,6 +25,7 @@ GOAL_NAMES = MappingProxyType({goal: named("GOAL", goal) for goal in Goal})
 STRATEGY_NAMES = MappingProxyType({each: named("STRATEGY", each) for each in Strategy})
 PHASE_NAMES = MappingProxyType({phase: named("PHASE", phase) for phase in Phase})
 COPY_STATUS_NAMES = MappingProxyType({each: named("COPY_STATUS", each) for each in CopyStatus})
+DROPLET_PHASE_NAMES = MappingProxyType({phase: named("DROPLET_PHASE", phase) for phase in DropletPhase})
 REBUILD_STATUS_NAMES = MappingProxyType({each: named("REBUILD_STATUS", each) for each in AdoptionStatus})
 
 
@@ -57,8 +59,8 @@ def app_states_from_numbers(numbers: Iterable[int]) -> tuple[AppState, ...]:
     return tuple(state for state, name in APP_STATE_NAMES.items() if pb.AppState.Value(name) in wanted)
 
 
-def app_message(row: AppRow, owner: Owner) -> pb.App:
-    """Write one Docker LRP."""
+def app_message(row: AppRow, owner: Owner, droplet: DropletRecord | None = None) -> pb.App:
+    """Write one Docker LRP, with what was done about the newest droplet of its app."""
     return pb.App(
         process_guid=row.lrp.process_guid,
         app_guid=row.lrp.app_guid,
@@ -72,6 +74,8 @@ def app_message(row: AppRow, owner: Owner) -> pb.App:
         detail=row.detail,
         instances=row.lrp.instances,
         running=row.running,
+        droplet_phase=None if droplet is None else DROPLET_PHASE_NAMES[droplet.phase],
+        droplet_reason=None if droplet is None else REASON_NAMES[droplet.reason],
     )
 
 
@@ -182,6 +186,7 @@ def event_message(event: ApplyEvent) -> pb.ApplyEvent:
     """Write a change of an LRP while a plan is applied."""
     return pb.ApplyEvent(
         process_guid=event.migration.subject.process_guid,
+        app_guid=event.migration.subject.app_guid,
         app_name=event.migration.subject.owner.app,
         state=_migration_state(event),
         reason=REASON_NAMES[event.reason],

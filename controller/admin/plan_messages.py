@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from controller.admin import droplet_messages
 from controller.admin.grpc_status import BadRequest
 from controller.admin.messages import (
     APP_STATE_NAMES,
@@ -38,7 +39,7 @@ def criteria_from_message(message: pb.PlanRequest) -> PlanCriteria:
 
 
 def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
-    """Write a plan: copies, migrations, pins, skipped LRPs, and its end."""
+    """Write a plan: copies, migrations, pins, skipped LRPs, droplets, and its end."""
     for copy in plan.copies:
         yield pb.PlanEntry(copy=_copy_message(copy))
     for planned in plan.migrations:
@@ -47,6 +48,7 @@ def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
         yield pb.PlanEntry(pin=_pin_message(subject))
     for each in plan.skipped:
         yield pb.PlanEntry(skipped=_skipped_message(each))
+    yield from droplet_messages.entries_of(plan.droplets)
     yield pb.PlanEntry(
         end=pb.PlanEnd(
             goal=GOAL_NAMES[plan.goal],
@@ -55,6 +57,8 @@ def messages_from_plan(plan: Plan) -> Iterator[pb.PlanEntry]:
             problems=list(plan.problems),
             cache_registry=plan.cache,
             obstacles=list(plan.obstacles),
+            droplet_problems=list(plan.droplets.problems),
+            considered_droplets=plan.droplets.considered,
         )
     )
 
@@ -142,6 +146,7 @@ def plan_from_messages(entries: Iterable[pb.PlanEntry]) -> Plan:
         considered=end.considered,
         problems=tuple(end.problems),
         obstacles=tuple(end.obstacles),
+        droplets=droplet_messages.plan_of_droplets(whole, end),
     )
 
 

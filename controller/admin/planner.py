@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.admin.cells import Obstacles
+from controller.admin.droplet_planner import DropletPlanner, PlannedApps
 from controller.admin.survey import Survey, SurveyCounts, SurveyedLrp
 from reconcile.copy_choice import request_of_lrp
 from reconcile.copying_ports import BlobLocations, SourceContent
+from reconcile.droplet_plan import NO_DROPLETS, DropletCriteria, DropletPlan
+from reconcile.droplets import DropletOrder
 from reconcile.errors import DockerCacheError
-from reconcile.lrps import Credentials
+from reconcile.lrps import AppGuid, Credentials
 from reconcile.migrations import Goal, Strategy
 from reconcile.orders import Order
 from reconcile.plan import (
@@ -65,19 +68,23 @@ class PlanCriteria:
     include_pinned: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedCopying:
+    """What says how much a copy costs."""
+
+    sources: AskedSources
+    locations: BlobLocations
+    sharing: Sharing
+
+
 class Planner:
     """Makes plans, and changes nothing."""
 
     def __init__(
-        self,
-        survey: Survey,
-        sources: AskedSources,
-        locations: BlobLocations,
-        obstacles: Obstacles,
-        sharing: Sharing,
+        self, survey: Survey, copying: PlannedCopying, obstacles: Obstacles, droplets: DropletPlanner
     ) -> None:
-        self._survey, self._sources, self._locations = survey, sources, locations
-        self._obstacles, self._sharing = obstacles, sharing
+        self._survey, self._sources, self._locations = survey, copying.sources, copying.locations
+        self._obstacles, self._sharing, self._droplets = obstacles, copying.sharing, droplets
 
     async def plan(self, criteria: PlanCriteria, *, now: float) -> Plan:
         """Make a plan; one that may miss something has problems."""
@@ -95,6 +102,7 @@ class Planner:
             problems.append(f"the listing is not complete: {error}")
         if counts.unreadable:
             problems.append(f"{counts.unreadable} records of the BBS could not be read")
+        droplets = await self._plan_droplets(criteria, counts, collected, now=now)
         return Plan(
             goal=criteria.goal,
             cache=self._survey.rules.cache.address,
@@ -106,6 +114,25 @@ class Planner:
             considered=counts.considered,
             problems=tuple(problems),
             obstacles=self._list_obstacles(criteria.goal, collected),
+            droplets=droplets,
+        )
+
+    async def _plan_droplets(
+        self, criteria: PlanCriteria, counts: SurveyCounts, collected: "_Collected", *, now: float
+    ) -> DropletPlan:
+        """Plan what is done about droplets; a plan for one strategy is about LRPs alone."""
+        if criteria.strategy is not None:
+            return NO_DROPLETS
+        pinned = {planned.subject.app_guid for planned in collected.migrations}
+        return await self._droplets.plan(
+            criteria.selection,
+            DropletOrder(criteria.goal, since=now, only_cached=criteria.only_cached),
+            DropletCriteria(
+                criteria.goal,
+                frozenset(pinned | {subject.app_guid for subject in collected.pins}),
+                include_pinned=criteria.include_pinned,
+            ),
+            PlannedApps(counts.apps, frozenset(collected.apps)),
         )
 
     def _list_obstacles(self, goal: Goal, collected: "_Collected") -> tuple[str, ...]:
@@ -115,6 +142,7 @@ class Planner:
 
     def _collect(self, seen: SurveyedLrp, criteria: PlanCriteria, collected: "_Collected") -> None:
         rules = self._survey.rules
+        collected.apps.add(seen.lrp.app_guid)
         runs_from_cache = any(rules.cache.owns(source) for source in seen.sources)
         if criteria.goal is Goal.SOURCE and not runs_from_cache and seen.observed.migration is None:
             if (
@@ -194,3 +222,4 @@ class _Collected:
         self.skipped: list[Skipped] = []
         self.requests: dict[ImageReference, CacheRequest] = {}
         self.placement_tags: set[frozenset[str]] = set()
+        self.apps: set[AppGuid] = set()

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
 
 from controller import __version__
-from controller.admin import eviction_messages, listing, messages
+from controller.admin import droplet_queries, eviction_messages, listing, messages
 from controller.admin.cells import cells_messages
 from controller.admin.dependencies import AdminDependencies
 from controller.admin.former_registries import former_registries, stored_in
@@ -89,6 +89,9 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         store_id=daemon.store_marker.store,
         other_stores=daemon.store_marker.others,
     )
+    cloud_controller = await droplet_queries.cloud_controller(dependencies)
+    if cloud_controller is not None:
+        answer.cloud_controller.CopyFrom(cloud_controller)
     answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})
     return answer
@@ -289,12 +292,13 @@ async def apps(dependencies: AdminDependencies, request: pb.ListAppsRequest) -> 
         after="" if after is None else str(after[0]),
         limit=limit,
     )
+    droplets = await droplet_queries.newest_records(dependencies, {row.lrp.app_guid for row in found.rows})
     token = token_from_key((found.last,)) if found.last else ""
     answer, token = fitting(
         found.rows,
         token,
         key=lambda row: (row.lrp.process_guid,),
-        write=lambda row: messages.app_message(row, owner_of(row.lrp)),
+        write=lambda row: messages.app_message(row, owner_of(row.lrp), droplets.get(row.lrp.app_guid)),
     )
     return pb.ListAppsResponse(apps=answer, next_page_token=token, unreadable=found.unreadable)
 

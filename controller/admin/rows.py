@@ -25,6 +25,11 @@ _TIMES = frozenset(
         "deletable_from",
         "unused_since",
         "active_since",
+        "reachable_since",
+        "failing_since",
+        "requests_renewed_at",
+        "last_success",
+        "droplets_listed_at",
     }
 )
 

@@ -11,7 +11,15 @@ import grpc
 import grpc.aio
 import structlog
 
-from controller.admin import eviction_messages, messages, plan_messages, queries
+from controller.admin import (
+    droplet_messages,
+    droplet_queries,
+    eviction_messages,
+    messages,
+    plan_messages,
+    queries,
+)
+from controller.admin.applier import DropletProgress
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
@@ -35,6 +43,9 @@ from reconcile.staging import OwnerChoice
 log = structlog.get_logger(scope="admin")
 
 _LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
+
+_SKIPPED = frozenset({"skipped", "skipped_droplet"})
+"""Entries of a plan that do not matter when it is applied."""
 
 MOST_ENTRIES = 1_000_000
 """Of a plan that is to be applied."""
@@ -92,6 +103,13 @@ class Servicer(AdminServicer):
         """List the Docker LRPs, by process GUID."""
         async with self._answering(context):
             return await queries.apps(self._dependencies, request)
+
+    async def ListDroplets(
+        self, request: pb.ListDropletsRequest, context: Context
+    ) -> pb.ListDropletsResponse:
+        """List what the daemon has done about droplets, by app."""
+        async with self._answering(context):
+            return await droplet_queries.droplets(self._dependencies, request)
 
     async def ListAudit(self, request: pb.ListAuditRequest, context: Context) -> pb.ListAuditResponse:
         """List what operators told the daemon to do, the latest first."""
@@ -151,7 +169,12 @@ class Servicer(AdminServicer):
         async with self._answering(context):
             options, entries = await _read_plan(parts)
         migrations = sum(entry.HasField("migration") for entry in entries)
-        arguments = {"max_in_flight": options.max_in_flight, "migrations": migrations}
+        droplets = sum(entry.HasField("droplet") for entry in entries)
+        arguments = {
+            "max_in_flight": options.max_in_flight,
+            "migrations": migrations,
+            **({"droplets": droplets} if droplets else {}),
+        }
         async with self._changing(context, "Apply", arguments):
             plan = plan_messages.plan_from_messages(entries)
             async with _stop_of(parts) as stop:
@@ -161,7 +184,7 @@ class Servicer(AdminServicer):
                         yield event
 
     async def Restore(self, request: pb.RestoreRequest, context: Context) -> AsyncIterator[pb.ApplyEvent]:
-        """Plan restoring LRPs to their sources, and apply the plan at once."""
+        """Plan restoring droplets and LRPs to their sources, and apply the plan at once."""
         chosen = {
             name: [mask_logins(text) for text in getattr(request.filter, name)]
             for name in Selection.__slots__
@@ -193,7 +216,10 @@ class Servicer(AdminServicer):
         )
         async with aclosing(applied) as events:
             async for event in events:
-                yield messages.event_message(event)
+                if isinstance(event, DropletProgress):
+                    yield droplet_messages.progress_message(event)
+                else:
+                    yield messages.event_message(event)
 
     async def PlanEviction(
         self, request: pb.PlanEvictionRequest, context: Context
@@ -330,7 +356,7 @@ async def _abort(context: Context, status: grpc.StatusCode, details: str) -> NoR
 async def _read_plan(
     requests: AsyncIterator[pb.ApplyRequest],
 ) -> tuple[pb.ApplyOptions, list[pb.PlanEntry]]:
-    """Read a plan until its end, without the LRPs that it skips.
+    """Read a plan until its end, without the LRPs and droplets that it skips.
 
     Raises:
         BadRequest: It has too many entries.
@@ -339,7 +365,7 @@ async def _read_plan(
     async for request in requests:
         if request.WhichOneof("part") == "options":
             options = request.options
-        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") != "skipped":
+        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") not in _SKIPPED:
             entries.append(request.entry)
             if request.entry.HasField("end"):
                 break

@@ -7,7 +7,7 @@ for a batch in one transaction: 1,000 apps cost some ten requests. Observations 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -26,7 +26,7 @@ from reconcile.actions import Action, Skip
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
 from reconcile.known_records import KnownLrp, LrpKey
-from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
 from reconcile.observe import observe
 from reconcile.observe_former import guid_of_former, true_source_of
 from reconcile.observed import Observed, Rules
@@ -34,7 +34,7 @@ from reconcile.orders import Order
 from reconcile.plan import planned_action
 from reconcile.reasons import Reason
 from reconcile.references import ImageReference, source_from_rootfs
-from reconcile.selection import Selection
+from reconcile.selection import AppNames, Selection, names_of
 
 BATCH = 250
 """LRPs that the BBS and the store are asked for in one request."""
@@ -136,10 +136,15 @@ class LrpListing:
 
 @dataclass(slots=True)
 class SurveyCounts:
-    """What a survey counts while it yields LRPs."""
+    """What a survey counts while it yields LRPs.
+
+    Attributes:
+        apps: What the apps of all LRPs that were read are chosen by, also of LRPs that are not selected.
+    """
 
     considered: int = 0
     unreadable: int = 0
+    apps: dict[AppGuid, AppNames] = field(default_factory=dict)
 
 
 class Survey:
@@ -148,6 +153,7 @@ class Survey:
     def __init__(self, dependencies: SurveyDependencies, rules: Rules) -> None:
         self._dependencies, self._rules = dependencies, rules
         self._recent: LrpListing | None = None
+        self._recent_names: dict[AppGuid, AppNames] | None = None
 
     @property
     def rules(self) -> Rules:
@@ -183,6 +189,33 @@ class Survey:
     def _forget(self, listed: LrpListing) -> None:
         if self._recent is listed:
             self._recent = None
+
+    async def name_apps(self) -> dict[AppGuid, AppNames]:
+        """Read what the apps of all LRPs are chosen by; a few seconds old where it was read just now.
+
+        Raises:
+            Unavailable: The BBS does not answer, or not to the end of a listing.
+        """
+        if self._recent_names is None:
+            names = dict[AppGuid, AppNames]()
+            listed = await self.list_for_page("")
+            for guids in _batches(listed.guids, BATCH):
+                async for lrp in self._dependencies.bbs.list_desired_lrps("", guids):
+                    names[lrp.app_guid] = names_of(lrp)
+            self._recent_names = names
+            asyncio.get_running_loop().call_later(RECENT, self._forget_names, names)
+        return self._recent_names
+
+    def _forget_names(self, names: Mapping[AppGuid, AppNames]) -> None:
+        if self._recent_names is names:
+            self._recent_names = None
+
+    async def apps_of(self, guids: Sequence[ProcessGuid]) -> frozenset[AppGuid]:
+        """Read which apps some LRPs are of."""
+        found = set[AppGuid]()
+        for batch in _batches(guids, BATCH):
+            found |= {lrp.app_guid async for lrp in self._dependencies.bbs.list_desired_lrps("", batch)}
+        return frozenset(found)
 
     async def list_some(self, guids: Iterable[ProcessGuid]) -> LrpListing:
         """List the instances of LRPs whose process GUIDs are known."""
@@ -225,6 +258,7 @@ class Survey:
         desired = {lrp.process_guid: lrp async for lrp in scan}
         counts.unreadable += scan.skipped
         removed = {guid: migrations.rows[guid].original for guid in guids if guid in migrations.rows}
+        counts.apps.update((lrp.app_guid, names_of(lrp)) for lrp in (removed | desired).values())
         chosen = filter(selection.matches_owner, (removed | desired).values())
         lrps = sorted(chosen, key=lambda each: each.process_guid)
         keys = [self._key_of(lrp) for lrp in lrps]

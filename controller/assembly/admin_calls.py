@@ -9,7 +9,9 @@ from controller.admin.backups import BackupReceiver
 from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
 from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
-from controller.admin.planner import Planner
+from controller.admin.droplet_planner import DropletPlanner
+from controller.admin.droplets import AdminDroplets
+from controller.admin.planner import PlannedCopying, Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.assembly.resources import OpenResources
 from controller.cacher import Cacher
@@ -51,6 +53,7 @@ class RunningWork:
     health: HealthLoop
     unused: UnusedCopies
     certificates: CertificateEnds
+    droplets: AdminDroplets
 
 
 def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: RunningWork) -> AdminDependencies:
@@ -75,12 +78,11 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             survey,
             Planner(
                 survey,
-                opened.engine,
-                store.records,
+                PlannedCopying(opened.engine, store.records, Sharing(config.share_content, store.login_keys)),
                 Obstacles(gate, work.cells, opened.health),
-                Sharing(config.share_content, store.login_keys),
+                DropletPlanner(work.droplets),
             ),
-            Applier(survey, control, work.queue, work.cells),
+            Applier(survey, control, work.queue, work.cells, work.droplets.orders),
         ),
         copies=Copies(
             store.records,
@@ -95,6 +97,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             ),
         ),
         jobs=work.cacher,
+        droplets=work.droplets,
         stored=Stored(
             records=store.records,
             pages=store.pages,

@@ -43,6 +43,7 @@ class ApplyBars:
             transient=True,
         )
         self._all = self._bars.add_task("apps", total=total, what=f"0 of {total:,}")
+        self._droplets: TaskID | None = None
         self._migrating: dict[str, TaskID] = {}
         self._copying: dict[str, TaskID] = {}
 
@@ -67,6 +68,13 @@ class ApplyBars:
             self._bars.update(bar, what=row["reason"])
             if row["reason"] in STEPS:
                 self._bars.update(bar, completed=STEPS.index(row["reason"]))
+
+    def see_droplet(self, row: Row) -> None:
+        """Show that the change of a droplet has ended."""
+        done, total = row["droplets_done"], row["droplets_total"]
+        if self._droplets is None:
+            self._droplets = self._bars.add_task("droplets", total=total, what="")
+        self._bars.update(self._droplets, completed=done, total=total, what=f"{done:,} of {total:,}")
 
     def see_copy(self, job: Row) -> None:
         """Show the progress of a copy."""

@@ -9,6 +9,7 @@ import click
 
 from controller.admin.admin_client import AdminClient
 from controller.admin.unhealthy_text import describe_unhealthy
+from controller.commands.cloud_controller_view import cloud_controller_pairs
 from controller.commands.options import config_option, direct_option, output_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
@@ -117,6 +118,7 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     if row["pinned_apps"]:
         pinned = format_count(row["pinned_apps"], "apps")
         pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
+    pairs += cloud_controller_pairs(row["cloud_controller"])
     pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
 

@@ -218,6 +218,7 @@ APPS = (
         value=lambda row: row["running"],
     ),
     Column("runs-from", lambda row: row["rootfs"].removeprefix("docker://"), priority=4),
+    Column("droplet", lambda row: row["droplet_phase"], priority=7),
     Column("detail", lambda row: row["detail"], priority=6, is_prose=True),
     Column("process-guid", lambda row: row["process_guid"], priority=5),
 )

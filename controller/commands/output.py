@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 Format = Literal["text", "json"]
 
 STYLES: Mapping[str, Mapping[str, Any]] = {
-    **{state: {"fg": "green"} for state in ("cached", "done", "ok", "adopted")},
-    **{state: {"fg": "cyan"} for state in ("copying", "migrating")},
+    **{state: {"fg": "green"} for state in ("cached", "done", "ok", "adopted", "patched")},
+    **{state: {"fg": "cyan"} for state in ("copying", "migrating", "patching", "restoring")},
     **{
         state: {"fg": "yellow"}
         for state in ("queued", "pending", "waiting", "warning", "unreadable", "reserved")
     },
     **{state: {"fg": "red"} for state in ("failed", "problem", "corrupt", "missing", "unknown")},
-    "skipped": {"dim": True},
+    **{state: {"dim": True} for state in ("skipped", "restored", "left")},
     "heading": {"bold": True},
     "advice": {"italic": True},
 }

@@ -17,6 +17,7 @@ from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
 from controller.commands.apply_view import ApplyView
 from controller.commands.confirmation import Interrupted, ask
+from controller.commands.droplet_plan_view import changed_droplets
 from controller.commands.options import (
     config_option,
     direct_option,
@@ -30,6 +31,7 @@ from controller.commands.options import (
 from controller.commands.output import Output
 from controller.commands.plan_view import is_pending, show_plan
 from controller.commands.sessions import Target, call
+from controller.commands.words import format_count
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid, Unavailable
 
 CHANGES_PENDING = 2
@@ -110,6 +112,10 @@ def reconcile(  # noqa: PLR0913 - each is an option
     when not. With --apply exactly the plan is applied; all of it is refused when it is stale. Ctrl-C starts
     no further migration and waits for those that have begun; the same plan can be applied again for the rest.
 
+    Where a Cloud Controller is configured, the names of copies are also written into the droplets of these
+    apps, of apps that do not run, and of earlier revisions. A droplet that has changed since the plan was
+    made is skipped. With --strategy droplets are left out.
+
     \b
     Examples:
       diego-docker-cache reconcile --org prod --out plan.jsonl
@@ -174,6 +180,9 @@ def restore(  # noqa: PLR0913 - each is an option
     The plan is shown, and applied after a confirmation. Apps that are just being migrated turn round, or go
     back after that. Pinned apps are migrated again only by `reconcile --include-pinned`. New apps are still
     migrated: `pause` prevents that.
+
+    Where a Cloud Controller is configured, an app's droplets get their original images first, and its LRPs
+    follow. LRPs do not wait for one that does not answer; the daemon puts droplets back once it does.
 
     \b
     Examples:
@@ -259,10 +268,13 @@ def _report_no_match(output: Output, plan: PlanDocument, filters: Filters) -> No
 
 def _refuse_not_restored(plan: PlanDocument) -> None:
     """Report that something selected cannot be restored, or not yet."""
-    rows = [row for row in plan.skipped if row["state"] in {"failed", "pending"}]
+    skipped = [*plan.skipped, *plan.skipped_droplets]
+    rows = [row for row in skipped if row["state"] in {"failed", "pending"}]
     if rows:
         what = f"{len(rows)} of the apps cannot be restored, or not now: {rows[0]['reason']}"
         raise NotAllDone("admin", "not-all-done", what)
+    if plan.end["droplet_problems"]:
+        raise NotAllDone("admin", "not-all-done", plan.end["droplet_problems"][0])
 
 
 def _refuse_incomplete(plan: PlanDocument) -> None:
@@ -272,21 +284,23 @@ def _refuse_incomplete(plan: PlanDocument) -> None:
 
 async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applying: Applying) -> None:
     _refuse_incomplete(plan)
-    if not (plan.migrations or plan.pins):
+    if not (plan.migrations or plan.pins or plan.droplets):
         return
     if not applying.is_sure:
         await ask("Apply this plan?")
-    view = ApplyView(output, len(plan.migrations))
+    view = ApplyView(output, len(plan.migrations), len(changed_droplets(plan)))
     try:
         with view.showing():
             await _follow(client, plan, applying, view)
     except* (DockerCacheError, OSError) as group:
         raise _with_what_is_left(group.exceptions[0], view) from None
     view.sum_up()
-    if view.not_done:
-        raise NotAllDone(
-            "admin", "not-all-done", f"{len(view.not_done)} of {view.total} apps were not migrated"
-        )
+    missed = [f"{len(view.not_done)} of {view.total} apps were not migrated"] if view.not_done else []
+    if view.droplets_not_done:
+        count = f"{len(view.droplets_not_done)} of {format_count(view.droplets, 'droplets')}"
+        missed.append(f"{count} were not changed; the daemon goes on by itself where it can")
+    if missed:
+        raise NotAllDone("admin", "not-all-done", ", and ".join(missed))
 
 
 def _with_what_is_left(error: Exception, view: ApplyView) -> Exception:

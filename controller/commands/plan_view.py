@@ -4,6 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from controller.admin.documents import PlanDocument
+from controller.commands.droplet_plan_view import (
+    SKIPPED_DROPLETS,
+    changed_droplets,
+    droplet_summary,
+    show_droplets,
+    skipped_droplets,
+)
 from controller.commands.meanings import explain
 from controller.commands.output import Output
 from controller.commands.tables import Column, Row
@@ -82,7 +89,8 @@ SKIPPED = (
 
 def is_pending(plan: PlanDocument) -> bool:
     """Whether something is to be changed, or is being changed."""
-    return bool(plan.migrations) or any(row["state"] == "migrating" for row in plan.skipped)
+    is_moving = any(row["state"] == "migrating" for row in [*plan.skipped, *plan.skipped_droplets])
+    return bool(plan.migrations) or is_moving or bool(changed_droplets(plan))
 
 
 def plan_rows(plan: PlanDocument) -> list[Row]:
@@ -92,6 +100,8 @@ def plan_rows(plan: PlanDocument) -> list[Row]:
         ("migration", plan.migrations),
         ("pin", plan.pins),
         ("skipped", plan.skipped),
+        ("droplet", plan.droplets),
+        ("skipped-droplet", plan.skipped_droplets),
         ("plan", [plan.end]),
     )
     return [{"kind": kind, **row} for kind, rows in parts for row in rows]
@@ -119,11 +129,16 @@ def show_plan(output: Output, plan: PlanDocument) -> None:
     if plan.pins:
         output.say()
         output.listing(plan.pins, PINS, what="apps to pin to the sources that they run from")
+    show_droplets(output, plan)
     not_cached = [row for row in plan.skipped if row["state"] != "cached"]
     if not_cached:
         output.say()
         output.listing(not_cached, SKIPPED, what="apps skipped")
-    explain(output, [row["reason"] for row in not_cached])
+    not_patched = skipped_droplets(plan)
+    if not_patched:
+        output.say()
+        output.listing(not_patched, SKIPPED_DROPLETS, what="droplets skipped")
+    explain(output, [row["reason"] for row in [*not_cached, *not_patched]])
     output.say()
     _show_summary(output, plan, not_cached)
 
@@ -165,6 +180,10 @@ def _show_summary(output: Output, plan: PlanDocument, not_cached: Sequence[Row])
             f"{logins:,} of these run from their copies with another login than cells are to use, which they "
             "get in place where the BBS stores it, and otherwise by a migration to the same copy"
         )
+    for line in droplet_summary(plan):
+        output.say(line)
+    for problem in plan.end["droplet_problems"]:
+        output.say(f"DROPLETS: {problem}; apps are migrated nevertheless", style="problem")
     for problem in plan.end["problems"]:
         output.say(f"INCOMPLETE: {problem}; this plan cannot be applied", style="problem")
     for obstacle in plan.end["obstacles"]:

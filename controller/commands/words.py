@@ -8,6 +8,8 @@ _SINGULARS = {
     "source registries": "source registry",
     "apps skipped": "app skipped",
     "apps not migrated": "app not migrated",
+    "droplets skipped": "droplet skipped",
+    "droplets not changed": "droplet not changed",
 }
 
 

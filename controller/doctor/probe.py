@@ -1,4 +1,4 @@
-"""Makes the probe image: a small image that `doctor` pushes, pulls and deletes.
+"""Makes and pulls the probe image: a small image that `doctor` pushes, pulls and deletes.
 
 Its config and manifest are unique, so that deleting the manifest removes no tag of another image, even when
 all copies share one repository. The image is complete, since some registries validate the images they store.
@@ -11,7 +11,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controller.registry.oci.manifests import OCI_MANIFEST, Descriptor, Manifest, digest_of
+from controller.registry.oci.blobs import read_blob
+from controller.registry.oci.manifests import OCI_MANIFEST, Descriptor, Index, Manifest, digest_of
+from controller.registry.oci.repository import Repository
 from reconcile.references import CacheGuid, CacheRepositories, ImageReference
 
 _CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -53,6 +55,20 @@ def make_probe_image(repositories: CacheRepositories) -> ProbeImage:
     return ProbeImage(
         repositories.image(CacheGuid(guid)), manifest, dict(zip(descriptors, contents, strict=True))
     )
+
+
+def read_probe(repository: Repository, probe: ProbeImage) -> Manifest | Index:
+    """Pull a probe image, all of its bytes, and return its manifest.
+
+    Raises:
+        DockerCacheError: It cannot be pulled, or its blobs are others than were pushed.
+    """
+    manifest = repository.fetch_manifest(probe.reference.tag_or_digest)
+    for blob in probe.blobs:
+        with read_blob(repository, blob, memoryview(bytearray(65536))) as reader:
+            for _ in reader.pieces():
+                pass  # the reader checks the digest
+    return manifest
 
 
 def _descriptor(media_type: str, content: bytes) -> Descriptor:

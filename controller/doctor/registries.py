@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from controller.config import Config, RegistryConfig, SourceRegistryConfig
+from controller.doctor.droplet_pulls import pull_for_droplets
 from controller.doctor.findings import (
     Finding,
     Findings,
@@ -19,12 +20,11 @@ from controller.doctor.findings import (
     warning,
     without_login,
 )
-from controller.doctor.probe import ProbeImage, make_probe_image
+from controller.doctor.probe import ProbeImage, make_probe_image, read_probe
+from controller.doctor.request_limits import ONCE, TIMEOUTS
 from controller.doctor.threads import in_own_thread
 from controller.doctor.tls import TlsKeys, tls_advice
 from controller.registry.http.request import Request
-from controller.registry.http.settings import Retries, Timeouts
-from controller.registry.oci.blobs import read_blob
 from controller.registry.oci.repository import Repository
 from controller.registry.oci.session import Session
 from controller.threads import Cancellation, Stopped
@@ -35,9 +35,6 @@ from reconcile.references import CacheGuid, ImageReference, parse_image_referenc
 
 CACHE_REGISTRY = "cache-registry"
 SOURCES = "sources"
-
-ONCE = Retries(attempts=1)
-TIMEOUTS = Timeouts(connect=4.0, idle=4.0, total=8.0, window=8.0)
 
 _REACHABLE = frozenset({200, 401})
 
@@ -153,12 +150,12 @@ def _round_trip(config: Config, cancellation: Cancellation) -> tuple[Finding, ..
             repository.push_blob(blob, content)
         try:
             repository.push_manifest(probe.manifest, probe.reference.tag_or_digest)
-            pulled = _pull(config, probe, cancellation)
+            pulled = (_pull(config, probe, cancellation), *pull_for_droplets(config, probe, cancellation))
         except (DockerCacheError, Stopped):
             with suppress(DockerCacheError):
                 cleaner.delete_manifest(probe.manifest.digest)
             raise
-        return pulled, _delete(config, probe, cleaner)
+        return *pulled, _delete(config, probe, cleaner)
 
 
 def _pull(config: Config, probe: ProbeImage, cancellation: Cancellation) -> Finding:
@@ -166,11 +163,7 @@ def _pull(config: Config, probe: ProbeImage, cancellation: Cancellation) -> Find
     with closing(open_cells_view(config, timeouts=TIMEOUTS, retries=ONCE)) as registries:
         repository = registries.repository(probe.reference, None, cancellation)
         try:
-            pulled = repository.fetch_manifest(probe.reference.tag_or_digest)
-            for blob in probe.blobs:
-                with read_blob(repository, blob, memoryview(bytearray(65536))) as reader:
-                    for _ in reader.pieces():
-                        pass  # the reader checks the digest
+            pulled = read_probe(repository, probe)
         except DockerCacheError as error:
             return problem(
                 CACHE_REGISTRY,

@@ -4,7 +4,7 @@ The original image text outlives everything else of a droplet here: nothing else
 source registries are never known to this program where a droplet is concerned, so nothing here is a secret.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
@@ -19,6 +19,9 @@ from reconcile.references import CacheGuid
 
 PAGE = 1000
 """Rows that one transaction lists."""
+
+MOST_APPS = 500
+"""Apps that one query names."""
 
 _NEWEST_FIRST = (droplets.c.created_at.desc(), droplets.c.droplet_guid)
 
@@ -44,6 +47,17 @@ class SqlDroplets:
     async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
         """List the records of an app, the newest first."""
         return await self._database.read(lambda connection: list_of_app(connection, app_guid))
+
+    async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        """List the records of some apps, the newest of each app first."""
+        wanted = sorted(app_guids)
+
+        def list_in_parts(connection: Connection) -> tuple[DropletRecord, ...]:
+            parts = (wanted[start : start + MOST_APPS] for start in range(0, len(wanted), MOST_APPS))
+            found = (_list(connection, droplets.c.app_guid.in_(part)) for part in parts)
+            return tuple(record for part in found for record in part)
+
+        return await self._database.read(list_in_parts)
 
     async def list_droplets_of_copy(self, cache_guid: CacheGuid) -> tuple[DropletRecord, ...]:
         """List the records with a copy in whatever phase, the newest first."""

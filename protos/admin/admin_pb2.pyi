@@ -146,6 +146,36 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_COPY_UNKNOWN: _ClassVar[Reason]
     REASON_SIMILAR_MIGRATIONS_FAILED: _ClassVar[Reason]
     REASON_BRIDGE_OF_OTHER_STORE: _ClassVar[Reason]
+    REASON_DROPLET_PATCHED: _ClassVar[Reason]
+    REASON_PATCHING_DROPLET: _ClassVar[Reason]
+    REASON_RESTORING_DROPLET: _ClassVar[Reason]
+    REASON_PATCH_UNCONFIRMED: _ClassVar[Reason]
+    REASON_DROPLET_PULLS_NOT_PROVEN: _ClassVar[Reason]
+    REASON_CLOUD_CONTROLLER_UNAVAILABLE: _ClassVar[Reason]
+    REASON_CLOUD_CONTROLLER_DENIED: _ClassVar[Reason]
+    REASON_CLOUD_CONTROLLER_REFUSED: _ClassVar[Reason]
+    REASON_COPY_NAME_REFUSED: _ClassVar[Reason]
+    REASON_IMAGE_CHANGED_EXTERNALLY: _ClassVar[Reason]
+    REASON_DROPLET_NOT_STAGED: _ClassVar[Reason]
+    REASON_DROPLET_GONE: _ClassVar[Reason]
+    REASON_BUILD_FAILED: _ClassVar[Reason]
+    REASON_BUILD_GONE: _ClassVar[Reason]
+
+class DropletPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DROPLET_PHASE_UNSPECIFIED: _ClassVar[DropletPhase]
+    DROPLET_PHASE_PATCHING: _ClassVar[DropletPhase]
+    DROPLET_PHASE_PATCHED: _ClassVar[DropletPhase]
+    DROPLET_PHASE_RESTORING: _ClassVar[DropletPhase]
+    DROPLET_PHASE_RESTORED: _ClassVar[DropletPhase]
+    DROPLET_PHASE_LEFT: _ClassVar[DropletPhase]
+
+class DropletChange(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DROPLET_CHANGE_UNSPECIFIED: _ClassVar[DropletChange]
+    DROPLET_CHANGE_PATCH: _ClassVar[DropletChange]
+    DROPLET_CHANGE_RESTORE: _ClassVar[DropletChange]
+    DROPLET_CHANGE_PIN: _ClassVar[DropletChange]
 
 class RegistryUse(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -317,6 +347,30 @@ REASON_COPY_AND_SOURCE_LOST: Reason
 REASON_COPY_UNKNOWN: Reason
 REASON_SIMILAR_MIGRATIONS_FAILED: Reason
 REASON_BRIDGE_OF_OTHER_STORE: Reason
+REASON_DROPLET_PATCHED: Reason
+REASON_PATCHING_DROPLET: Reason
+REASON_RESTORING_DROPLET: Reason
+REASON_PATCH_UNCONFIRMED: Reason
+REASON_DROPLET_PULLS_NOT_PROVEN: Reason
+REASON_CLOUD_CONTROLLER_UNAVAILABLE: Reason
+REASON_CLOUD_CONTROLLER_DENIED: Reason
+REASON_CLOUD_CONTROLLER_REFUSED: Reason
+REASON_COPY_NAME_REFUSED: Reason
+REASON_IMAGE_CHANGED_EXTERNALLY: Reason
+REASON_DROPLET_NOT_STAGED: Reason
+REASON_DROPLET_GONE: Reason
+REASON_BUILD_FAILED: Reason
+REASON_BUILD_GONE: Reason
+DROPLET_PHASE_UNSPECIFIED: DropletPhase
+DROPLET_PHASE_PATCHING: DropletPhase
+DROPLET_PHASE_PATCHED: DropletPhase
+DROPLET_PHASE_RESTORING: DropletPhase
+DROPLET_PHASE_RESTORED: DropletPhase
+DROPLET_PHASE_LEFT: DropletPhase
+DROPLET_CHANGE_UNSPECIFIED: DropletChange
+DROPLET_CHANGE_PATCH: DropletChange
+DROPLET_CHANGE_RESTORE: DropletChange
+DROPLET_CHANGE_PIN: DropletChange
 REGISTRY_USE_UNSPECIFIED: RegistryUse
 REGISTRY_USE_PULL: RegistryUse
 REGISTRY_USE_PUSH: RegistryUse
@@ -368,7 +422,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "instance_id", "active", "active_since", "lease_ms", "obstacle", "holder", "store_id", "other_stores")
+    __slots__ = ("version", "run_id", "started_at", "paused", "restoring", "circuit_breaker", "cache_registry", "images", "image_bytes", "jobs_by_state", "apps_by_state", "migrations", "pinned_apps", "watching", "listed_at", "cells", "incomplete_images", "lost_images", "unhealthy_registries", "former_registries", "certificate_warnings", "set_aside", "instance_id", "active", "active_since", "lease_ms", "obstacle", "holder", "store_id", "other_stores", "cloud_controller")
     class JobsByStateEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -413,6 +467,7 @@ class StatusResponse(_message.Message):
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     OTHER_STORES_FIELD_NUMBER: _ClassVar[int]
+    CLOUD_CONTROLLER_FIELD_NUMBER: _ClassVar[int]
     version: str
     run_id: str
     started_at: float
@@ -443,7 +498,50 @@ class StatusResponse(_message.Message):
     holder: ActiveInstance
     store_id: str
     other_stores: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., instance_id: _Optional[str] = ..., active: _Optional[bool] = ..., active_since: _Optional[float] = ..., lease_ms: _Optional[int] = ..., obstacle: _Optional[str] = ..., holder: _Optional[_Union[ActiveInstance, _Mapping]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ...) -> None: ...
+    cloud_controller: CloudController
+    def __init__(self, version: _Optional[str] = ..., run_id: _Optional[str] = ..., started_at: _Optional[float] = ..., paused: _Optional[bool] = ..., restoring: _Optional[bool] = ..., circuit_breaker: _Optional[_Union[CircuitBreaker, _Mapping]] = ..., cache_registry: _Optional[str] = ..., images: _Optional[int] = ..., image_bytes: _Optional[int] = ..., jobs_by_state: _Optional[_Mapping[str, int]] = ..., apps_by_state: _Optional[_Mapping[str, int]] = ..., migrations: _Optional[int] = ..., pinned_apps: _Optional[int] = ..., watching: _Optional[bool] = ..., listed_at: _Optional[float] = ..., cells: _Optional[_Iterable[_Union[CellPulls, _Mapping]]] = ..., incomplete_images: _Optional[int] = ..., lost_images: _Optional[int] = ..., unhealthy_registries: _Optional[_Iterable[_Union[UnhealthyRegistry, _Mapping]]] = ..., former_registries: _Optional[_Iterable[_Union[FormerRegistry, _Mapping]]] = ..., certificate_warnings: _Optional[_Iterable[str]] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., instance_id: _Optional[str] = ..., active: _Optional[bool] = ..., active_since: _Optional[float] = ..., lease_ms: _Optional[int] = ..., obstacle: _Optional[str] = ..., holder: _Optional[_Union[ActiveInstance, _Mapping]] = ..., store_id: _Optional[str] = ..., other_stores: _Optional[_Iterable[str]] = ..., cloud_controller: _Optional[_Union[CloudController, _Mapping]] = ...) -> None: ...
+
+class CloudController(_message.Message):
+    __slots__ = ("url", "reachable_since", "failing_since", "last_success", "error", "requests_left", "requests_renewed_at", "missing_scopes", "updates_droplets", "droplets_by_phase", "waiting_by_reason", "droplets_listed_at")
+    class DropletsByPhaseEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class WaitingByReasonEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    URL_FIELD_NUMBER: _ClassVar[int]
+    REACHABLE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    FAILING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    LAST_SUCCESS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_LEFT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_RENEWED_AT_FIELD_NUMBER: _ClassVar[int]
+    MISSING_SCOPES_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_DROPLETS_FIELD_NUMBER: _ClassVar[int]
+    DROPLETS_BY_PHASE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_BY_REASON_FIELD_NUMBER: _ClassVar[int]
+    DROPLETS_LISTED_AT_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    reachable_since: float
+    failing_since: float
+    last_success: float
+    error: str
+    requests_left: int
+    requests_renewed_at: float
+    missing_scopes: _containers.RepeatedScalarFieldContainer[str]
+    updates_droplets: bool
+    droplets_by_phase: _containers.ScalarMap[str, int]
+    waiting_by_reason: _containers.ScalarMap[str, int]
+    droplets_listed_at: float
+    def __init__(self, url: _Optional[str] = ..., reachable_since: _Optional[float] = ..., failing_since: _Optional[float] = ..., last_success: _Optional[float] = ..., error: _Optional[str] = ..., requests_left: _Optional[int] = ..., requests_renewed_at: _Optional[float] = ..., missing_scopes: _Optional[_Iterable[str]] = ..., updates_droplets: _Optional[bool] = ..., droplets_by_phase: _Optional[_Mapping[str, int]] = ..., waiting_by_reason: _Optional[_Mapping[str, int]] = ..., droplets_listed_at: _Optional[float] = ...) -> None: ...
 
 class ActiveInstance(_message.Message):
     __slots__ = ("instance_id", "admin_address", "since", "version", "owner")
@@ -746,7 +844,7 @@ class ListAppsResponse(_message.Message):
     def __init__(self, apps: _Optional[_Iterable[_Union[App, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., unreadable: _Optional[int] = ...) -> None: ...
 
 class App(_message.Message):
-    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "to_rootfs", "state", "reason", "detail", "instances", "running")
+    __slots__ = ("process_guid", "app_guid", "app_name", "space_name", "org_name", "rootfs", "to_rootfs", "state", "reason", "detail", "instances", "running", "droplet_phase", "droplet_reason")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -759,6 +857,8 @@ class App(_message.Message):
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     INSTANCES_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
+    DROPLET_PHASE_FIELD_NUMBER: _ClassVar[int]
+    DROPLET_REASON_FIELD_NUMBER: _ClassVar[int]
     process_guid: str
     app_guid: str
     app_name: str
@@ -771,7 +871,65 @@ class App(_message.Message):
     detail: str
     instances: int
     running: int
-    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
+    droplet_phase: DropletPhase
+    droplet_reason: Reason
+    def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., to_rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., instances: _Optional[int] = ..., running: _Optional[int] = ..., droplet_phase: _Optional[_Union[DropletPhase, str]] = ..., droplet_reason: _Optional[_Union[Reason, str]] = ...) -> None: ...
+
+class ListDropletsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "filter", "phases")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    PHASES_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    filter: Filter
+    phases: _containers.RepeatedScalarFieldContainer[DropletPhase]
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[Filter, _Mapping]] = ..., phases: _Optional[_Iterable[_Union[DropletPhase, str]]] = ...) -> None: ...
+
+class ListDropletsResponse(_message.Message):
+    __slots__ = ("droplets", "next_page_token")
+    DROPLETS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    droplets: _containers.RepeatedCompositeFieldContainer[Droplet]
+    next_page_token: str
+    def __init__(self, droplets: _Optional[_Iterable[_Union[Droplet, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Droplet(_message.Message):
+    __slots__ = ("droplet_guid", "app_guid", "app_name", "space_name", "org_name", "phase", "reason", "detail", "original_image", "written_image", "cache_guid", "build_guid", "attempts", "next_attempt_at", "created_at", "updated_at")
+    DROPLET_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ORIGINAL_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CACHE_GUID_FIELD_NUMBER: _ClassVar[int]
+    BUILD_GUID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_ATTEMPT_AT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    droplet_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    phase: DropletPhase
+    reason: Reason
+    detail: str
+    original_image: str
+    written_image: str
+    cache_guid: str
+    build_guid: str
+    attempts: int
+    next_attempt_at: float
+    created_at: float
+    updated_at: float
+    def __init__(self, droplet_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., phase: _Optional[_Union[DropletPhase, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., original_image: _Optional[str] = ..., written_image: _Optional[str] = ..., cache_guid: _Optional[str] = ..., build_guid: _Optional[str] = ..., attempts: _Optional[int] = ..., next_attempt_at: _Optional[float] = ..., created_at: _Optional[float] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class ListAuditRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -824,18 +982,22 @@ class PlanRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., goal: _Optional[_Union[Goal, str]] = ..., strategy: _Optional[_Union[Strategy, str]] = ..., only_cached: _Optional[bool] = ..., include_pinned: _Optional[bool] = ...) -> None: ...
 
 class PlanEntry(_message.Message):
-    __slots__ = ("copy", "migration", "skipped", "end", "pin")
+    __slots__ = ("copy", "migration", "skipped", "end", "pin", "droplet", "skipped_droplet")
     COPY_FIELD_NUMBER: _ClassVar[int]
     MIGRATION_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     PIN_FIELD_NUMBER: _ClassVar[int]
+    DROPLET_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_DROPLET_FIELD_NUMBER: _ClassVar[int]
     copy: PlannedCopy
     migration: PlannedMigration
     skipped: SkippedLrp
     end: PlanEnd
     pin: PlannedPin
-    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., migration: _Optional[_Union[PlannedMigration, _Mapping]] = ..., skipped: _Optional[_Union[SkippedLrp, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ..., pin: _Optional[_Union[PlannedPin, _Mapping]] = ...) -> None: ...
+    droplet: PlannedDroplet
+    skipped_droplet: SkippedDroplet
+    def __init__(self, copy: _Optional[_Union[PlannedCopy, _Mapping]] = ..., migration: _Optional[_Union[PlannedMigration, _Mapping]] = ..., skipped: _Optional[_Union[SkippedLrp, _Mapping]] = ..., end: _Optional[_Union[PlanEnd, _Mapping]] = ..., pin: _Optional[_Union[PlannedPin, _Mapping]] = ..., droplet: _Optional[_Union[PlannedDroplet, _Mapping]] = ..., skipped_droplet: _Optional[_Union[SkippedDroplet, _Mapping]] = ...) -> None: ...
 
 class PlannedCopy(_message.Message):
     __slots__ = ("source", "registry", "known", "bytes", "requests", "platform_digest", "problem", "lrps")
@@ -927,21 +1089,79 @@ class SkippedLrp(_message.Message):
     detail: str
     def __init__(self, process_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., rootfs: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
+class PlannedDroplet(_message.Message):
+    __slots__ = ("droplet_guid", "app_guid", "app_name", "space_name", "org_name", "change", "from_image", "to_image", "copy", "reason", "newest", "running", "pinned")
+    DROPLET_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    FROM_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    TO_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    COPY_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    droplet_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    change: DropletChange
+    from_image: str
+    to_image: str
+    copy: str
+    reason: Reason
+    newest: bool
+    running: bool
+    pinned: bool
+    def __init__(self, droplet_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., change: _Optional[_Union[DropletChange, str]] = ..., from_image: _Optional[str] = ..., to_image: _Optional[str] = ..., copy: _Optional[str] = ..., reason: _Optional[_Union[Reason, str]] = ..., newest: _Optional[bool] = ..., running: _Optional[bool] = ..., pinned: _Optional[bool] = ...) -> None: ...
+
+class SkippedDroplet(_message.Message):
+    __slots__ = ("droplet_guid", "app_guid", "app_name", "space_name", "org_name", "image", "state", "reason", "detail", "newest")
+    DROPLET_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPACE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ORG_NAME_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    droplet_guid: str
+    app_guid: str
+    app_name: str
+    space_name: str
+    org_name: str
+    image: str
+    state: AppState
+    reason: Reason
+    detail: str
+    newest: bool
+    def __init__(self, droplet_guid: _Optional[str] = ..., app_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., space_name: _Optional[str] = ..., org_name: _Optional[str] = ..., image: _Optional[str] = ..., state: _Optional[_Union[AppState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., newest: _Optional[bool] = ...) -> None: ...
+
 class PlanEnd(_message.Message):
-    __slots__ = ("goal", "made_at", "considered", "problems", "cache_registry", "obstacles")
+    __slots__ = ("goal", "made_at", "considered", "problems", "cache_registry", "obstacles", "droplet_problems", "considered_droplets")
     GOAL_FIELD_NUMBER: _ClassVar[int]
     MADE_AT_FIELD_NUMBER: _ClassVar[int]
     CONSIDERED_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     CACHE_REGISTRY_FIELD_NUMBER: _ClassVar[int]
     OBSTACLES_FIELD_NUMBER: _ClassVar[int]
+    DROPLET_PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    CONSIDERED_DROPLETS_FIELD_NUMBER: _ClassVar[int]
     goal: Goal
     made_at: float
     considered: int
     problems: _containers.RepeatedScalarFieldContainer[str]
     cache_registry: str
     obstacles: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., considered: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ..., obstacles: _Optional[_Iterable[str]] = ...) -> None: ...
+    droplet_problems: _containers.RepeatedScalarFieldContainer[str]
+    considered_droplets: int
+    def __init__(self, goal: _Optional[_Union[Goal, str]] = ..., made_at: _Optional[float] = ..., considered: _Optional[int] = ..., problems: _Optional[_Iterable[str]] = ..., cache_registry: _Optional[str] = ..., obstacles: _Optional[_Iterable[str]] = ..., droplet_problems: _Optional[_Iterable[str]] = ..., considered_droplets: _Optional[int] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
     __slots__ = ("options", "entry", "stop")
@@ -974,7 +1194,7 @@ class RestoreRequest(_message.Message):
     def __init__(self, filter: _Optional[_Union[Filter, _Mapping]] = ..., max_in_flight: _Optional[int] = ..., all: _Optional[bool] = ...) -> None: ...
 
 class ApplyEvent(_message.Message):
-    __slots__ = ("process_guid", "app_name", "state", "reason", "detail", "done", "total")
+    __slots__ = ("process_guid", "app_name", "state", "reason", "detail", "done", "total", "droplet_guid", "droplets_done", "droplets_total", "app_guid")
     PROCESS_GUID_FIELD_NUMBER: _ClassVar[int]
     APP_NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -982,6 +1202,10 @@ class ApplyEvent(_message.Message):
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
+    DROPLET_GUID_FIELD_NUMBER: _ClassVar[int]
+    DROPLETS_DONE_FIELD_NUMBER: _ClassVar[int]
+    DROPLETS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    APP_GUID_FIELD_NUMBER: _ClassVar[int]
     process_guid: str
     app_name: str
     state: MigrationState
@@ -989,7 +1213,11 @@ class ApplyEvent(_message.Message):
     detail: str
     done: int
     total: int
-    def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
+    droplet_guid: str
+    droplets_done: int
+    droplets_total: int
+    app_guid: str
+    def __init__(self, process_guid: _Optional[str] = ..., app_name: _Optional[str] = ..., state: _Optional[_Union[MigrationState, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., detail: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., droplet_guid: _Optional[str] = ..., droplets_done: _Optional[int] = ..., droplets_total: _Optional[int] = ..., app_guid: _Optional[str] = ...) -> None: ...
 
 class PlanEvictionRequest(_message.Message):
     __slots__ = ("images",)

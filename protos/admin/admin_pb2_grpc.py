@@ -69,6 +69,11 @@ class AdminStub:
                 request_serializer=protos_dot_admin_dot_admin__pb2.ListAppsRequest.SerializeToString,
                 response_deserializer=protos_dot_admin_dot_admin__pb2.ListAppsResponse.FromString,
                 _registered_method=True)
+        self.ListDroplets = channel.unary_unary(
+                '/docker_cache.admin.v1.Admin/ListDroplets',
+                request_serializer=protos_dot_admin_dot_admin__pb2.ListDropletsRequest.SerializeToString,
+                response_deserializer=protos_dot_admin_dot_admin__pb2.ListDropletsResponse.FromString,
+                _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/docker_cache.admin.v1.Admin/ListAudit',
                 request_serializer=protos_dot_admin_dot_admin__pb2.ListAuditRequest.SerializeToString,
@@ -194,6 +199,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDroplets(self, request, context):
+        """Lists what the daemon has done about the droplets of Cloud Controller, by app.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAudit(self, request, context):
         """Lists what operators told the daemon to do, the latest first.
         """
@@ -220,15 +232,15 @@ class AdminServicer:
         read `end`, and refuses the whole plan if anything in it has changed since. After `end` the caller may send
         `stop`. When the caller goes away, migrations that have not begun are not started. An LRP that is being migrated
         turns round, or follows the plan once its migration has ended; an order to restore it stands when the caller goes
-        away.
+        away. Droplets that changed since refuse nothing: they are skipped, each by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Restore(self, request, context):
-        """Plans the way back to the sources and applies it at once. Apps are pinned first. An open circuit breaker does not
-        refuse it.
+        """Plans the way back to the sources and applies it at once. Apps are pinned first; then the droplets of each app are
+        put back, and its LRPs after them. An open circuit breaker does not refuse it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -336,6 +348,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListApps,
                     request_deserializer=protos_dot_admin_dot_admin__pb2.ListAppsRequest.FromString,
                     response_serializer=protos_dot_admin_dot_admin__pb2.ListAppsResponse.SerializeToString,
+            ),
+            'ListDroplets': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDroplets,
+                    request_deserializer=protos_dot_admin_dot_admin__pb2.ListDropletsRequest.FromString,
+                    response_serializer=protos_dot_admin_dot_admin__pb2.ListDropletsResponse.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -597,6 +614,33 @@ class Admin:
             '/docker_cache.admin.v1.Admin/ListApps',
             protos_dot_admin_dot_admin__pb2.ListAppsRequest.SerializeToString,
             protos_dot_admin_dot_admin__pb2.ListAppsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDroplets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/docker_cache.admin.v1.Admin/ListDroplets',
+            protos_dot_admin_dot_admin__pb2.ListDropletsRequest.SerializeToString,
+            protos_dot_admin_dot_admin__pb2.ListDropletsResponse.FromString,
             options,
             channel_credentials,
             insecure,

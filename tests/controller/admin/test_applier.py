@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from controller.admin.applier import Applier, ApplyEvent, _Run, _waking
+from controller.admin.droplet_changes import OrderedDroplets
 from controller.admin.survey import Survey
 from controller.control import OperatorControl
 from controller.workqueue import WorkQueue
@@ -73,11 +74,13 @@ class Scene:
         for guid in GUIDS:
             assert self.control.place_order(guid, Order(self.goal, since=0.0), self.run.follow)
         queue: WorkQueue[ProcessGuid] = WorkQueue()
-        self.applier = Applier(cast(Survey, None), self.control, queue, self.cells)
+        droplets = cast(OrderedDroplets, None)
+        self.applier = Applier(cast(Survey, None), self.control, queue, self.cells, droplets)
 
     async def follow(self) -> None:
         async with _waking(self.run, self.stop):
             async for event in self.applier._watch(self.run, self.goal, self.stop):
+                assert isinstance(event, ApplyEvent)
                 self.events.append(event)
 
     def report(self, number: int, reason: Reason) -> None:

@@ -20,6 +20,14 @@ from controller.admin.reason_names import REASON_NAMES
 from controller.engines.progress import CopyProgress
 from protos.admin import admin_pb2 as pb
 from reconcile.copying_ports import SourceContent
+from reconcile.droplet_plan import (
+    DropletChange,
+    DropletPlan,
+    DropletSubject,
+    PlannedDroplet,
+    SkippedDroplet,
+)
+from reconcile.droplets import DropletGuid, DropletPhase
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, Migration, Phase, Strategy
 from reconcile.plan import Plan, PlannedCopy, PlannedMigration, Skipped, Subject, subject_of
@@ -53,8 +61,10 @@ class TestNames:
             (pb.Strategy, "STRATEGY", Strategy),
             (pb.Phase, "PHASE", Phase),
             (pb.CopyStatus, "COPY_STATUS", CopyStatus),
+            (pb.DropletPhase, "DROPLET_PHASE", DropletPhase),
+            (pb.DropletChange, "DROPLET_CHANGE", DropletChange),
         ],
-        ids=["AppState", "JobState", "Goal", "Strategy", "Phase", "CopyStatus"],
+        ids=["AppState", "JobState", "Goal", "Strategy", "Phase", "CopyStatus", "DropletPhase", "Change"],
     )
     def test_the_wire_has_exactly_the_programs_words(
         self, enum: Any, prefix: str, words: Iterable[StrEnum]
@@ -109,8 +119,36 @@ migrations = st.builds(
     running=counts,
     reason=st.sampled_from(list(Reason)),
 )
+droplet_subjects = st.builds(
+    DropletSubject,
+    guids.map(DropletGuid),
+    st.text().map(AppGuid),
+    st.builds(Owner, st.text(), st.text(), st.text()),
+    st.sampled_from(["registry.example/team/web:7", "web", "cache.internal:5000/x:latest"]),
+    is_newest=st.booleans(),
+    is_running=st.booleans(),
+)
+changes = st.builds(
+    PlannedDroplet,
+    droplet_subjects,
+    st.sampled_from(DropletChange),
+    st.none() | st.sampled_from(["web", "cache.internal:5000/x:latest"]),
+    st.sampled_from(list(Reason)),
+    st.none() | references,
+    st.booleans(),
+)
+droplet_plans = st.builds(
+    DropletPlan,
+    st.lists(changes, max_size=3, unique_by=lambda each: each.subject.droplet_guid).map(tuple),
+    st.lists(
+        st.builds(SkippedDroplet, droplet_subjects, st.sampled_from(list(Reason)), st.text()), max_size=2
+    ).map(tuple),
+    counts,
+    st.lists(st.text(), max_size=2).map(tuple),
+)
 proposals = st.builds(
     Plan,
+    droplets=droplet_plans,
     goal=st.sampled_from(Goal),
     cache=st.text(),
     made_at=st.floats(0, 2**33),
@@ -132,7 +170,7 @@ class TestPlan:
 
         read = plan_from_messages(map(pb.PlanEntry.FromString, sent))
 
-        assert read == replace(proposal, skipped=())
+        assert read == replace(proposal, skipped=(), droplets=replace(proposal.droplets, skipped=()))
 
     def test_of_what_a_copy_consists_of_its_digest_comes_back(self) -> None:
         """The rest was for people, and is in the numbers beside it."""
@@ -412,6 +450,7 @@ class TestAnswers:
 
         assert messages.event_message(event) == pb.ApplyEvent(
             process_guid=PROCESS,
+            app_guid=MOVE.subject.app_guid,
             app_name="web",
             state=state,
             reason=REASON_NAMES[reason],

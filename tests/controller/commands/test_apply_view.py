@@ -17,6 +17,7 @@ NAMES = ["web", "[/x] shop", "[red]", "müller"]
 def event(name: str, state: str, reason: str, done: int) -> dict[str, Any]:
     return {
         "process_guid": f"guid-of-{name}",
+        "droplet_guid": "",
         "app_name": name,
         "state": state,
         "reason": reason,

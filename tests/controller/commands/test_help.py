@@ -128,7 +128,18 @@ def test_no_old_word_is_left_in_a_help_text(path: tuple[str, ...]) -> None:
 def test_all_commands_are_there() -> None:
     assert [" ".join(path) for path in PATHS] == [
         *("apps", "audit", "backup", "cache", "completion", "config", "config check", "config example"),
-        *("doctor", "evict", "image", "images", "jobs", "migrations", "pause", "rebuild", "reconcile"),
+        *(
+            "doctor",
+            "droplets",
+            "evict",
+            "image",
+            "images",
+            "jobs",
+            "migrations",
+            "pause",
+            "rebuild",
+            "reconcile",
+        ),
         *(
             "reset-circuit-breaker",
             "restore",

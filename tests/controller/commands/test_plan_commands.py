@@ -30,7 +30,14 @@ TOTAL = 3
 
 
 def event(name: str, state: str, reason: str, done: int) -> dict[str, Any]:
-    return {"process_guid": name, "app_name": name, "state": state, "reason": reason, "detail": ""} | {
+    return {
+        "process_guid": name,
+        "droplet_guid": "",
+        "app_name": name,
+        "state": state,
+        "reason": reason,
+        "detail": "",
+    } | {
         "done": done,
         "total": TOTAL,
     }

@@ -19,6 +19,7 @@ from tests.simulators import images
 from tests.simulators import registry as registries
 from tests.simulators.certificates import Authority
 from tests.simulators.registry import (
+    AnyLogin,
     BasicLogin,
     OtherBytes,
     Raw,
@@ -168,6 +169,64 @@ async def test_an_anonymous_pull_is_enough_for_cells(
     settings["cache_registry"] |= {"username": ALICE.username, "password_file": secret(ALICE.password)}
 
     assert levels(await check_cache(settings)) == [Level.OK, Level.OK]
+
+
+class TestDroplets:
+    """Where Cloud Controller is configured, what it desires from droplets has to be pulled as well."""
+
+    @pytest.fixture(autouse=True)
+    def _configure(self, settings: Settings, secret: Secret) -> None:
+        settings |= {
+            "cloud_controller_api_url": "https://api.example.com",
+            "uaa_client_id": "docker-cache",
+            "uaa_client_secret_file": secret("client"),
+        }
+
+    async def test_a_registry_that_asks_for_no_login_is_good(
+        self, cache: RegistrySimulator, settings: Settings
+    ) -> None:
+        found = await check_cache(settings)
+
+        assert levels(found) == [Level.OK] * 3
+        assert "was pulled with a login that it does not know" in found[1].text
+
+    @pytest.mark.parametrize(
+        ("login", "refused"),
+        [
+            (BasicLogin(LOGINS), ["without a login", "with a login that it does not know"]),
+            (TokenLogin(LOGINS), ["with a login that it does not know"]),
+            (AnyLogin(), ["without a login"]),
+        ],
+    )
+    async def test_a_registry_that_refuses_what_droplets_bring_is_a_warning(
+        self,
+        login: BasicLogin | TokenLogin | AnyLogin,
+        refused: list[str],
+        cache: RegistrySimulator,
+        settings: Settings,
+        secret: Secret,
+    ) -> None:
+        cache.login = login
+        settings["cache_registry"] |= {"username": ALICE.username, "password_file": secret(ALICE.password)}
+        settings |= {
+            "cache_pull_username": ALICE.username,
+            "cache_pull_password_file": secret(ALICE.password),
+        }
+
+        found = [each for each in await check_cache(settings) if each.level is not Level.OK]
+
+        assert [each.level for each in found] == [Level.WARNING] * len(refused)
+        for each, how in zip(found, refused, strict=True):
+            assert each.text.startswith(f"pulling the test image {how}, ")
+            assert "update_droplets" in each.advice
+        assert manifests_of(cache) == []
+
+    async def test_without_updates_of_droplets_nobody_pulls_like_this(
+        self, cache: RegistrySimulator, settings: Settings
+    ) -> None:
+        settings["update_droplets"] = False
+
+        assert levels(await check_cache(settings)) == [Level.OK, Level.OK]
 
 
 async def test_a_login_of_the_auth_file_is_what_to_look_at_where_it_was_used(

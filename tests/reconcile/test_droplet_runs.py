@@ -1,0 +1,207 @@
+"""However passes over a droplet are cut short, and whatever others do meanwhile, nothing of it is lost.
+
+A droplet never names a copy that is not there because of this program, what it named at first is known for as
+long as it matters, and it has that again when somebody wants it.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from reconcile.droplet_actions import DropletAction, Leave
+from reconcile.droplet_texts import image_of_text
+from reconcile.droplets import DropletOrder, DropletPhase
+from reconcile.migrations import Goal
+from reconcile.reasons import AppState, Reason
+from tests.reconcile.droplet_model import Api, World, run_pass
+from tests.reconcile.droplet_samples import ORIGINAL, OTHER, SOURCE
+
+PASSES_TO_REST = 12
+SWEEP = 600.0
+
+
+class Patching(RuleBasedStateMachine):
+    """One droplet, others who write into it, and the program that may die at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.running: Iterator[DropletAction] | None = None
+
+    @rule()
+    def step(self) -> None:
+        """Begin a pass, or take its next step."""
+        if self.running is None:
+            self.running = run_pass(self.world)
+        if next(self.running, None) is None:
+            self.running = None
+
+    @rule()
+    def look(self) -> None:
+        """Take a whole pass."""
+        self.running = None
+        list(run_pass(self.world))
+
+    @rule()
+    def die(self) -> None:
+        self.running = None
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 61.0, 700.0]))
+    def time_passes(self, seconds: float) -> None:
+        if self.running is None:  # a request has a time limit that is shorter than any of these
+            self.world.time_passes(seconds)
+
+    @rule(api=st.sampled_from(Api))
+    def api_changes(self, api: Api) -> None:
+        self.world.api = api
+
+    @precondition(lambda self: self.world.late)
+    @rule()
+    def late_text_is_written(self) -> None:
+        self.world.late_text_is_written()
+
+    @rule(wants=st.booleans())
+    def operator_pins(self, wants: bool) -> None:  # noqa: FBT001 - drawn
+        self.world.is_pinned = wants
+
+    @rule(wants=st.booleans())
+    def operator_pauses(self, wants: bool) -> None:  # noqa: FBT001 - drawn
+        self.world.is_paused = wants
+
+    @rule(goal=st.sampled_from(Goal))
+    def operator_orders(self, goal: Goal) -> None:
+        self.world.order = DropletOrder(goal, self.world.now)
+
+    @rule(silent=st.booleans())
+    def registry_is_silent(self, silent: bool) -> None:  # noqa: FBT001 - drawn
+        self.world.is_restoring = silent
+
+    @rule(proven=st.booleans())
+    def canary_runs(self, proven: bool) -> None:  # noqa: FBT001 - drawn
+        self.world.is_proven = proven
+
+    @rule(for_good=st.booleans())
+    def copies_get_lost(self, for_good: bool) -> None:  # noqa: FBT001 - drawn
+        self.world.copy_gets_lost(for_good=for_good)
+
+    @rule()
+    def copies_are_repaired(self) -> None:
+        self.world.copies_are_repaired()
+
+    @precondition(lambda self: self.running is None)  # both are one transaction and a look before
+    @rule()
+    def operator_evicts(self) -> None:
+        self.world.evict()
+
+    @precondition(lambda self: self.running is None)
+    @rule()
+    def registry_moves(self) -> None:
+        """The program is restarted with another config."""
+        self.world.move_registry()
+
+    @precondition(lambda self: self.world.is_source_known)
+    @rule(text=st.sampled_from([ORIGINAL, OTHER, "docker.io/library/busybox:latest"]))
+    def somebody_writes(self, text: str) -> None:
+        self.world.text = text
+
+    @precondition(lambda self: self.running is None and not self.world.late and self.world.is_untouched)
+    @rule()
+    def database_is_lost(self) -> None:
+        self.world.lose_database()
+
+    @precondition(lambda self: self.running is None)
+    @rule()
+    def operator_wants_it_back(self) -> None:
+        """In the end the droplet has its text, unless somebody else wrote another one; then nothing is sent."""
+        world = self.world
+        world.api, world.is_pinned, world.is_restoring, world.is_paused = Api.WORKS, True, False, False
+        world.order = None
+        self._come_to_rest()
+        if world.record is not None:
+            assert not world.record.may_name_copy
+        if world.record is not None and world.record.phase is DropletPhase.RESTORED:
+            assert image_of_text(world.text) == SOURCE
+        assert world.named(world.text) is None
+
+    @precondition(lambda self: self.running is None)
+    @rule()
+    def all_is_well(self) -> None:
+        """In the end the droplet names a copy that is there, or there is a reason why not."""
+        world = self.world
+        world.api, world.is_pinned, world.is_restoring, world.is_paused = Api.WORKS, False, False, False
+        world.order, world.is_proven = None, True
+        world.copies_are_repaired()
+        last = self._come_to_rest()
+        named = world.named(world.text)
+        if last.reason is Reason.DROPLET_PATCHED:
+            assert named is not None
+            assert world.record is not None
+            assert (world.record.phase, world.record.target) == (DropletPhase.PATCHED, world.text)
+            assert named[0] == world.cache.address
+        else:
+            assert last.reason in {
+                Reason.IMAGE_CHANGED_EXTERNALLY,
+                Reason.REVERTED_EXTERNALLY,
+                Reason.COPY_UNKNOWN,
+            }
+
+    def _come_to_rest(self) -> Leave:
+        """Sweep until nothing changes, and then once more: that sends nothing."""
+        world = self.world
+        for _ in range(PASSES_TO_REST):
+            world.time_passes(SWEEP)
+            list(run_pass(world))
+        before = (len(world.sent), world.text, world.record)
+        world.time_passes(SWEEP)
+        (last,) = run_pass(world)
+        assert before == (len(world.sent), world.text, world.record)
+        assert isinstance(last, Leave)
+        assert last.reason.state is not AppState.MIGRATING
+        return last
+
+    @invariant()
+    def what_it_named_at_first_is_known(self) -> None:
+        record = self.world.record
+        if record is not None and record.target:
+            assert image_of_text(record.original) == SOURCE
+        if self.world.named(self.world.text) is not None and record is not None:
+            assert record.original
+
+    @invariant()
+    def it_names_no_copy_that_is_not_there(self) -> None:
+        """A registry may lose one, and then it is restored; nobody deletes one that it may come to name."""
+        named = self.world.named(self.world.text)
+        if named is not None:
+            assert named in self.world.held
+
+    @invariant()
+    def only_copies_that_were_there_are_written(self) -> None:
+        for text in self.world.sent:
+            assert image_of_text(text) == SOURCE or self.world.named(text) is not None
+        named = self.world.named(self.world.text)
+        if named is not None:
+            assert self.world.images[named[1]].source == SOURCE
+
+
+Patching.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPatching = Patching.TestCase
+
+PARTS, EXAMPLES = 5, 5_000
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
+def test_25_000_other_runs(part: int) -> None:
+    del part  # each draws examples of its own
+    chosen = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
+    run_state_machine_as_test(Patching, settings=chosen)

@@ -3,7 +3,7 @@
 Source: cloud_controller_ng docs/v3 and app/controllers/v3/{builds,droplets,packages}_controller.rb.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ import httpx
 
 from controller.capi import messages
 from controller.capi.api_calls import ApiCalls
+from controller.capi.app_names import name_apps
 from controller.capi.capi_errors import SYSTEM
 from controller.capi.discovery import ApiRoot, find_uaa, read_root
 from controller.capi.documents import JsonObject
@@ -37,6 +38,7 @@ from reconcile.droplets import (
 from reconcile.errors import NotFound
 from reconcile.lease import always
 from reconcile.lrps import AppGuid
+from reconcile.selection import AppNames
 
 APPS_PER_LIST = 50
 """GUIDs of apps in one request, whose line would become too long for proxies."""
@@ -121,6 +123,10 @@ class CloudController:
         for filters in _filters_of(app_guids):
             async for item in list_all(self.calls, ApiCall.LIST_BUILDS, "/v3/builds", filters):
                 yield messages.build_from_json(item)
+
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
+        """Read what apps are chosen by, all of Docker when no GUIDs are given; hidden ones are missing."""
+        return await name_apps(self.calls, app_guids)
 
     async def _find(self, call: ApiCall, path: str, guid: str) -> JsonObject | None:
         if not messages.is_guid(guid):

@@ -33,6 +33,9 @@ class ApiCall(StrEnum):
     UPDATE_IMAGE = "update-image"
     LIST_DROPLETS = "list-droplets"
     LIST_BUILDS = "list-builds"
+    LIST_APPS = "list-apps"
+    LIST_SPACES = "list-spaces"
+    LIST_ORGANIZATIONS = "list-organizations"
 
 
 class ApiOutcome(StrEnum):

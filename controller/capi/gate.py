@@ -6,7 +6,7 @@ from controller.capi.capi_errors import SYSTEM, retry_after
 from controller.capi.rate_limits import stated_limit
 from controller.capi.settings import Clocks
 from reconcile.errors import ErrorCode, RateLimited
-from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse
+from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse, StatedLimit
 
 LONGEST_SLEEP = 60.0
 """Seconds after which a waiting request looks at the budget again, which answers to others change."""
@@ -36,6 +36,11 @@ class RequestGate:
         """Seconds until the end of the present window."""
         now = self._clock()
         return max(0.0, self._budget.ends_at(now) - now)
+
+    @property
+    def stated(self) -> StatedLimit | None:
+        """What the API has last said of its limit; None where it says nothing."""
+        return self._budget.stated
 
     async def admit(self, use: RequestUse) -> None:
         """Count a request that goes out next; one of the background waits for its turn, however long.

@@ -35,7 +35,7 @@ async def list_all(
     read = list[tuple[str, Mapping[str, str] | None]]()
     for _ in range(MAX_PAGES):
         page = await calls.read(call, *here)
-        items, before, total = page.get("resources"), total, _total_of(page, call)
+        items, before, total = page.get("resources"), total, total_of(page)
         if not isinstance(items, list):
             raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without resources")
         for item in items:
@@ -53,10 +53,15 @@ async def list_all(
     raise Unavailable(SYSTEM, "endless-list", f"{call}: more than {MAX_PAGES} pages")
 
 
-def _total_of(page: JsonObject, call: ApiCall) -> int:
+def total_of(page: JsonObject) -> int:
+    """Return the number of items on all pages, which a page beyond the last does not know.
+
+    Raises:
+        Invalid: It is no page.
+    """
     total = within(page, "pagination", "total_results")
     if not isinstance(total, int):
-        raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without pagination")
+        raise Invalid(SYSTEM, "bad-answer", "Cloud Controller answered with a page without pagination")
     return total
 
 

@@ -35,7 +35,6 @@ from tests.reconcile.droplet_samples import (
     BUILD,
     DROPLET,
     FORMER,
-    GUID,
     IMAGE,
     JOB,
     ORIGINAL,
@@ -43,6 +42,7 @@ from tests.reconcile.droplet_samples import (
     RULES,
     droplet,
 )
+from tests.reconcile.test_decide import GUID
 
 OBSTACLE = Leave(Reason.DROPLET_PULLS_NOT_PROVEN, "no canary has run")
 START = 1_800_000_000.0
@@ -125,7 +125,9 @@ class World:
     def named(self, text: str | None) -> tuple[str, CacheGuid] | None:
         """Return the copy that a text names, in whichever registry."""
         image = image_of_text(text)
-        for each in () if image is None else (self.cache, *self.cache.former):
+        if image is None:
+            return None
+        for each in (self.cache, *self.cache.former):
             guid = each.guid_of(image)
             if guid is not None:
                 return each.address, guid

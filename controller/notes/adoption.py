@@ -2,8 +2,8 @@
 
 Only what is unknown is adopted: no record that is there is changed. Where no note can be believed, the
 packages of the apps whose droplets name the copy say what they ran from. Where Cloud Controller does not
-know it either, the GUID of a copy is reserved for its content, so that the next staging of the image finds the
-copy that is there.
+know it either, the GUID of a copy is reserved for its content, so that the next staging of the image finds
+the copy that is there.
 """
 
 import asyncio

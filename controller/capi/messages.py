@@ -1,15 +1,16 @@
 """Converts the JSON of Cloud Controller's resources into values.
 
-Source: cloud_controller_ng app/presenters/v3/{build,droplet,package}_presenter.rb.
+Source: cloud_controller_ng app/presenters/v3/{app,build,droplet,organization,package,space}_presenter.rb.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller.capi.capi_errors import SYSTEM
 from controller.capi.documents import JsonObject, within
 from reconcile.droplets import Build, BuildGuid, BuildState, Droplet, DropletGuid, Package, PackageGuid
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.foreign_text import one_line
 from reconcile.lrps import AppGuid
 
@@ -25,6 +26,29 @@ _BUILD_STATES = frozenset(map(str, BuildState))
 def is_guid(text: str) -> bool:
     """Whether a text can be the GUID of a resource, so that it can stand in a path."""
     return _GUID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedResource:
+    """An app, a space or an organization.
+
+    Attributes:
+        parent: GUID of an app's space, or of a space's organization; empty for an organization.
+    """
+
+    guid: str
+    name: str
+    parent: str
+
+
+def named_resource_from_json(document: JsonObject) -> NamedResource:
+    """Convert an app, a space or an organization; raises as `build_from_json`."""
+    relationships = [
+        within(document, "relationships", each, "data", "guid") for each in ("space", "organization")
+    ]
+    parents = [each for each in relationships if isinstance(each, str) and is_guid(each)]
+    name = one_line(_text(document, "name"), _MAX_TEXT)
+    return NamedResource(_guid(document, "guid"), name, parents[0] if parents else "")
 
 
 def build_from_json(document: JsonObject) -> Build:
@@ -125,4 +149,4 @@ def _moment(document: JsonObject, name: str) -> float:
 
 
 def _bad(what: str) -> Invalid:
-    return Invalid(SYSTEM, "bad-answer", f"Cloud Controller answered with {what}")
+    return Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"Cloud Controller answered with {what}")

@@ -1,4 +1,4 @@
-"""The whole system on loopback: two registries, a BBS with a cell, Cloud Controller's sync, and the daemon's process.
+"""The whole system on loopback: two registries, a BBS with a cell, Cloud Controller, and the daemon's process.
 
 Registries are real ones where the Debian package docker-registry is installed, otherwise simulators.
 """
@@ -26,6 +26,7 @@ from tests.daemon.programs import Program, Starter, output_of, start_forked
 from tests.simulators import images
 from tests.simulators import registry as registry_simulator
 from tests.simulators.bbs import Bbs, Version, actual, serve_bbs
+from tests.simulators.capi.server import CLIENT_ID, CLIENT_SECRET, CapiSimulator, serve_capi
 from tests.simulators.cell import CellSettings, SimulatedCell
 from tests.simulators.cell_network import Condition
 from tests.simulators.certificates import Certificates, make_certificates
@@ -251,7 +252,11 @@ class DaemonProcess:
 
 @dataclass
 class Environment:
-    """Everything that runs, and what to do with it."""
+    """Everything that runs, and what to do with it.
+
+    Attributes:
+        capi: The API of `cloud` and its UAA, of which the daemon knows nothing unless it is told.
+    """
 
     directory: Path
     source: Registry
@@ -259,6 +264,7 @@ class Environment:
     bbs: Bbs
     cells: list[SimulatedCell]
     cloud: CloudController
+    capi: CapiSimulator
     settings: dict[str, Any]
     certificates: Certificates
     limits: Mapping[str, float]
@@ -281,6 +287,18 @@ class Environment:
         """Address of the admin API, and what it takes to be let in."""
         files = (self.certificates.ca, self.certificates.client.certificate, self.certificates.client.key)
         return self.settings["admin_address"], ClientTls(*files)
+
+    def tell_of_cloud_controller(self) -> None:
+        """Let daemons that are started from now on ask Cloud Controller."""
+        secret = self.directory / "uaa-client-secret"
+        secret.write_text(f"{CLIENT_SECRET}\n")
+        secret.chmod(0o600)
+        self.settings |= {
+            "cloud_controller_api_url": self.capi.url,
+            "cloud_controller_ca_cert_file": str(self.certificates.ca),
+            "uaa_client_id": CLIENT_ID,
+            "uaa_client_secret_file": str(secret),
+        }
 
     def write_config(self) -> None:
         """Write the config file."""
@@ -455,6 +473,7 @@ async def open_environment(
             for number in range(1, cells + 1)
         ]
         cloud = await stack.enter_async_context(CloudController(InProcess(bbs), interval=sync_interval))
+        capi = await stack.enter_async_context(serve_capi(cloud, pair=certificates.server))
         key = directory / "journal.key"
         key.write_bytes(Fernet.generate_key())
         key.chmod(0o600)
@@ -465,6 +484,7 @@ async def open_environment(
             bbs,
             running_cells,
             cloud,
+            capi,
             settings={
                 "log_level": "debug",
                 "bbs_address": bbs.url,

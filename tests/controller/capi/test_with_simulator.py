@@ -18,6 +18,7 @@ from reconcile.droplets import BuildGuid, BuildState, DropletGuid, PackageGuid
 from reconcile.errors import Denied, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Secret
 from reconcile.request_budget import BudgetSettings
+from reconcile.selection import AppNames, Owner
 from tests.simulators.bbs import serve_bbs
 from tests.simulators.capi import faults
 from tests.simulators.capi.app import App
@@ -302,3 +303,21 @@ async def test_a_text_of_any_kind_is_written_as_it_is(scene: Scene) -> None:
     client, (_, row) = await scene.client(), scene.app()
 
     assert (await client.update_image(DropletGuid(row.guid), "docker://Nö")).image == "docker://Nö"
+
+
+async def test_apps_are_named_with_their_spaces_and_organizations(scene: Scene) -> None:
+    """By GUID or all of them; one that is hidden or gone is missing."""
+    app, _ = scene.app()
+    other, _ = scene.app()
+    client = await scene.client(per_page=1)
+
+    named = await client.name_apps([AppGuid(app.guid), AppGuid("gone")])
+    everything = await client.name_apps(None)
+
+    owner = app.owner
+    assert named == {
+        app.guid: AppNames(
+            (app.guid,), Owner(owner.org_name, owner.space_name, "web"), owner.org_guid, owner.space_guid
+        )
+    }
+    assert set(everything) == {app.guid, other.guid}

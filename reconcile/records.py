@@ -138,7 +138,7 @@ def is_of_droplet(requester: str) -> bool:
 
 
 def is_of_pass(requester: str) -> bool:
-    """Whether a pass over an LRP or a droplet is the requester: the next one may ask anew, and none is urgent."""
+    """Whether a pass over an LRP or a droplet asks: the next one may do so anew, and none is urgent."""
     return is_of_lrp(requester) or is_of_droplet(requester)
 
 

@@ -69,6 +69,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             records=store.records,
             journal=store.journal,
             original_sources=store.original_sources,
+            droplets=store.droplets,
             pins=control,
             coverage=work.coverage,
             contexts=work.reconciler,

@@ -7,7 +7,7 @@ from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
-from controller.canary import CanaryLoop, Prober, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.certificate_files import certificate_files
 from controller.config import Config
@@ -116,11 +116,13 @@ def assemble(
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
+        droplets=store.droplets,
         records=store.records,
         coverage=coverage,
         event_cache=event_cache,
         mode=mode,
         overrides=control,
+        droplet_pulls=_droplet_pulls(opened, cells, rules),
         stagings=stagings,
     )
     ports = ActionPorts(
@@ -264,6 +266,14 @@ def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | 
         time_limit=config.canary_timeout,
     )
     return CanaryLoop(prober, pause=opened.control, process=opened.process)
+
+
+def _droplet_pulls(
+    opened: OpenResources, cells: CanaryLoop | UnaskedCells, rules: Rules
+) -> DropletPulls | None:
+    if opened.cloud_controller is None:
+        return None
+    return DropletPulls(cells, cells_have_login=rules.pull_credentials is not None)
 
 
 def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:

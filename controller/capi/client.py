@@ -14,7 +14,7 @@ import httpx
 from controller.capi import messages
 from controller.capi.api_calls import ApiCalls
 from controller.capi.app_names import name_apps
-from controller.capi.capi_errors import SYSTEM
+from controller.capi.capi_errors import SYSTEM, effect_unknown
 from controller.capi.discovery import ApiRoot, find_uaa, read_root
 from controller.capi.documents import JsonObject
 from controller.capi.exchanges import Exchanges
@@ -35,7 +35,7 @@ from reconcile.droplets import (
     Package,
     PackageGuid,
 )
-from reconcile.errors import NotFound
+from reconcile.errors import Invalid, NotFound
 from reconcile.lease import always
 from reconcile.lrps import AppGuid
 from reconcile.selection import AppNames
@@ -97,12 +97,16 @@ class CloudController:
         Raises:
             NotFound: There is no such droplet.
             Unavailable: Also for a droplet in any other state, which Cloud Controller answers as a failure of
-                its own; `may_have_happened` where it may be written.
+                its own, and for an answer that is not understood; `may_have_happened` where it may be
+                written.
         """
         if not messages.is_guid(guid):
             raise NotFound(SYSTEM, "no-guid", f"{guid} is no GUID of a droplet")
         changed = await self.calls.change(ApiCall.UPDATE_IMAGE, f"/v3/droplets/{guid}", {"image": image})
-        return messages.droplet_from_json(changed)
+        try:
+            return messages.droplet_from_json(changed)
+        except Invalid as error:
+            raise effect_unknown(error) from error
 
     async def list_droplets(self, *, app_guids: Collection[AppGuid] = ()) -> AsyncIterator[Droplet]:
         """List the staged droplets of Docker, of some apps or of all, the newest first, page by page.

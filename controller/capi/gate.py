@@ -2,7 +2,7 @@
 
 import httpx
 
-from controller.capi.capi_errors import SYSTEM, retry_after
+from controller.capi.capi_errors import AFTER_429, SYSTEM, retry_after
 from controller.capi.rate_limits import stated_limit
 from controller.capi.settings import Clocks
 from reconcile.errors import ErrorCode, RateLimited
@@ -10,8 +10,6 @@ from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse, 
 
 LONGEST_SLEEP = 60.0
 """Seconds after which a waiting request looks at the budget again, which answers to others change."""
-
-_AFTER_429 = 60.0  # seconds that nothing is sent after a refusal that names no time
 
 
 class RequestGate:
@@ -63,4 +61,4 @@ class RequestGate:
         if stated is not None or 200 <= status < 300:  # others may come from a proxy, which knows of no limit
             self._budget = self._budget.answered(now, stated)
         if status == 429:
-            self._budget = self._budget.refused(now, retry_after(headers) or _AFTER_429)
+            self._budget = self._budget.refused(now, retry_after(headers) or AFTER_429)

@@ -37,10 +37,10 @@ async def list_all(
         page = await calls.read(call, *here)
         items, before, total = page.get("resources"), total, total_of(page)
         if not isinstance(items, list):
-            raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without resources")
+            raise Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"{call}: a page without resources")
         for item in items:
             if not isinstance(item, dict):
-                raise Invalid(SYSTEM, "bad-answer", f"{call}: a page with something else than objects")
+                raise Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"{call}: a page that lists no objects")
             yield item
         if total < before and read:
             here = read.pop()
@@ -61,7 +61,7 @@ def total_of(page: JsonObject) -> int:
     """
     total = within(page, "pagination", "total_results")
     if not isinstance(total, int):
-        raise Invalid(SYSTEM, "bad-answer", "Cloud Controller answered with a page without pagination")
+        raise Invalid(SYSTEM, ErrorCode.BAD_ANSWER, "Cloud Controller answered without pagination")
     return total
 
 

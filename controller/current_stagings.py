@@ -12,11 +12,12 @@ from typing import Protocol
 import structlog
 
 from reconcile.current_stagings import CurrentStaging
+from reconcile.droplet_texts import image_of_text
 from reconcile.droplets import Build, BuildGuid, Droplet, DropletGuid, DropletRecord, task_of_build
-from reconcile.errors import Denied, DockerCacheError, Invalid, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.records import requester_of_task
-from reconcile.references import ImageReference, rootfs_from_image_text, source_from_rootfs
+from reconcile.references import ImageReference
 
 log = structlog.get_logger(scope="current-stagings")
 
@@ -142,12 +143,7 @@ def _source_of(droplet: Droplet, record: DropletRecord | None) -> ImageReference
     text = droplet.image
     if record is not None and text == record.target:
         text = record.original
-    if not text:
-        return None
-    try:
-        return source_from_rootfs(rootfs_from_image_text(text))
-    except Invalid:
-        return None
+    return image_of_text(text)
 
 
 def _pause_after(error: DockerCacheError) -> float:

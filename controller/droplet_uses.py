@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconcile.droplets import Droplet, DropletGuid, DropletRecord
+from reconcile.droplets import Droplet, DropletGuid, DropletRecord, PackageGuid
 from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.references import CacheRepositories
@@ -37,10 +37,16 @@ class RecordedDroplets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NamedCopy:
-    """A droplet whose image seems to be in a private registry of ours."""
+    """A droplet whose image seems to be in a private registry of ours.
+
+    Attributes:
+        package_guid: What it was staged from; None for the copy of another droplet.
+    """
 
     droplet_guid: DropletGuid
     image: str
+    app_guid: AppGuid
+    package_guid: PackageGuid | None
 
 
 class DropletUses:
@@ -98,7 +104,9 @@ class DropletUses:
             async with asyncio.timeout(LIST_WITHIN):
                 async for droplet in api.list_droplets():
                     if droplet.image is not None and self._may_name_copy(droplet.image):
-                        found.append(NamedCopy(droplet.guid, droplet.image))
+                        found.append(
+                            NamedCopy(droplet.guid, droplet.image, droplet.app_guid, droplet.package_guid)
+                        )
         except TimeoutError:
             detail = f"droplets were not listed to the end within {LIST_WITHIN:g} s"
             raise Unavailable("capi", "timeout", detail) from None

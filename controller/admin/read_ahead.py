@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconcile.current_stagings import CurrentStaging, may_be_missed
+from reconcile.droplets import DropletRecord
 from reconcile.facts import Coverage, Facts
 from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
@@ -32,6 +33,13 @@ class ListedOriginalSources(Protocol):
         self, process_guids: Sequence[ProcessGuid]
     ) -> Mapping[ProcessGuid, OriginalSource]:
         """Read what some hundred LRPs ran from."""
+
+
+class ListedDroplets(Protocol):
+    """The records of droplets."""
+
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        """List the records of an app's droplets, the newest first."""
 
 
 class ReadMigrations(Protocol):
@@ -126,6 +134,7 @@ class ReadAhead:
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
     migrations: OpenMigrations
     original_sources: ListedOriginalSources
+    droplets: ListedDroplets
     records: ReadRecords
     stagings: ReadStagings | None = None
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
@@ -187,6 +196,10 @@ class ReadAhead:
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Return the record of a copy that an LRP of the batch runs from."""
         return self._images.get(cache_guid)
+
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        """List the records of an app's droplets; asked for few LRPs, see `reconcile.droplet_sources`."""
+        return await self.droplets.list_droplets_of_app(app_guid)
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Give what an LRP ran from before its migration; the first question reads it for the whole batch."""

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from controller.admin.read_ahead import (
     HypotheticalOrder,
+    ListedDroplets,
     ListedOriginalSources,
     OpenMigrations,
     Pins,
@@ -23,10 +24,12 @@ from controller.admin.read_ahead import (
     read_open_migrations,
 )
 from reconcile.actions import Action, Skip
+from reconcile.droplet_sources import source_of_droplet
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
 from reconcile.known_records import KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.migrations import OriginalSource
 from reconcile.observe import observe
 from reconcile.observe_former import guid_of_former, true_source_of
 from reconcile.observed import Observed, Rules
@@ -91,6 +94,7 @@ class SurveyDependencies:
     records: ReadRecords
     journal: ReadMigrations
     original_sources: ListedOriginalSources
+    droplets: ListedDroplets
     pins: Pins
     coverage: Coverage
     contexts: PassContexts
@@ -264,11 +268,12 @@ class Survey:
         keys = [self._key_of(lrp) for lrp in lrps]
         known = dict(zip(keys, await self._dependencies.records.look_up(keys), strict=True))
         return ReadAhead(
-            await self._with_true_sources(known),
+            await self._with_true_sources(known, desired),
             desired,
             listed.instances,
             migrations,
             self._dependencies.original_sources,
+            self._dependencies.droplets,
             self._dependencies.records,
             self._dependencies.stagings,
         )
@@ -280,7 +285,9 @@ class Survey:
             guid = cache.guid_of(source) if cache.covers(source) else guid_of_former(source, cache)
         return LrpKey(lrp.process_guid, lrp.app_guid, source, guid)
 
-    async def _with_true_sources(self, known: Mapping[LrpKey, KnownLrp]) -> Mapping[LrpKey, KnownLrp]:
+    async def _with_true_sources(
+        self, known: Mapping[LrpKey, KnownLrp], desired: Mapping[ProcessGuid, DesiredLrp]
+    ) -> Mapping[LrpKey, KnownLrp]:
         """Look up once more, by what they ran from before, the LRPs that run from former copies."""
         cache = self._rules.cache
         former = [
@@ -293,12 +300,26 @@ class Survey:
         )
         true_keys = dict[LrpKey, LrpKey]()
         for key in former:
-            original = originals.get(key.process_guid)
+            original = await self._original_source_of(key, originals.get(key.process_guid), desired)
             source = true_source_of(original, known[key].current_copy, cache)
             true_keys[key] = key if source is None else replace(key, source=source)
         found = await self._dependencies.records.look_up(list(true_keys.values()))
         again = dict(zip(true_keys, found, strict=True))
         return {true_keys.get(key, key): again.get(key, each) for key, each in known.items()}
+
+    async def _original_source_of(
+        self,
+        key: LrpKey,
+        known: OriginalSource | None,
+        desired: Mapping[ProcessGuid, DesiredLrp],
+    ) -> OriginalSource | None:
+        """Name what an LRP ran from, or was desired from by a droplet that names its copy."""
+        lrp = desired.get(key.process_guid)
+        is_known = known is not None and known.cache_guid == key.cache_guid
+        if is_known or lrp is None or key.cache_guid is None or not key.app_guid:
+            return known
+        records = await self._dependencies.droplets.list_droplets_of_app(key.app_guid)
+        return source_of_droplet(lrp, key.cache_guid, records, self._rules.pull_credentials) or known
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
         """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""

@@ -7,7 +7,7 @@ from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
-from controller.canary import CanaryLoop, Prober, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.certificate_files import certificate_files
 from controller.config import Config
@@ -116,11 +116,13 @@ def assemble(
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
+        droplets=store.droplets,
         records=store.records,
         coverage=coverage,
         event_cache=event_cache,
         mode=mode,
         overrides=control,
+        droplet_pulls=_droplet_pulls(opened, cells, rules),
         stagings=stagings,
     )
     ports = ActionPorts(
@@ -168,7 +170,8 @@ def assemble(
         cells.use_login(credentials)
         watcher.request_full_sweep()
 
-    unused = _unused_copies(config, opened, rules)
+    droplet_uses = _droplet_uses(opened, rules)
+    unused = _unused_copies(config, opened, rules, droplet_uses)
     certificates = CertificateEnds(certificate_files(config), process=process)
     work = RunningWork(
         queue=queue,
@@ -181,6 +184,7 @@ def assemble(
         presence=presence,
         mode=mode,
         health=health,
+        droplet_uses=droplet_uses,
         unused=unused,
         certificates=certificates,
         droplets=LeftDroplets(store.droplets, opened.cloud_controller),
@@ -221,8 +225,21 @@ def _stagings(opened: OpenResources) -> CurrentStagings | None:
     return CurrentStagings(api.background(), opened.store.droplets, monotonic=opened.process.monotonic)
 
 
-def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> UnusedCopies:
-    store, api = opened.store, opened.cloud_controller
+def _droplet_uses(opened: OpenResources, rules: Rules) -> DropletUses:
+    api = opened.cloud_controller
+    return DropletUses(
+        opened.store.droplets,
+        api,
+        None if api is None else api.background(),
+        cache=rules.cache,
+        monotonic=opened.process.monotonic,
+    )
+
+
+def _unused_copies(
+    config: Config, opened: OpenResources, rules: Rules, droplets: DropletUses
+) -> UnusedCopies:
+    store = opened.store
     return UnusedCopies(
         UsageSources(
             bbs=opened.bbs,
@@ -232,13 +249,7 @@ def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> Unuse
             pins=opened.control,
             cache=rules.cache,
             other_store=lambda: opened.store_marker.obstacle,
-            droplets=DropletUses(
-                store.droplets,
-                api,
-                None if api is None else api.background(),
-                cache=rules.cache,
-                monotonic=opened.process.monotonic,
-            ),
+            droplets=droplets,
         ),
         grace=config.eviction_grace,
         process=opened.process,
@@ -255,6 +266,14 @@ def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | 
         time_limit=config.canary_timeout,
     )
     return CanaryLoop(prober, pause=opened.control, process=opened.process)
+
+
+def _droplet_pulls(
+    opened: OpenResources, cells: CanaryLoop | UnaskedCells, rules: Rules
+) -> DropletPulls | None:
+    if opened.cloud_controller is None:
+        return None
+    return DropletPulls(cells, cells_have_login=rules.pull_credentials is not None)
 
 
 def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:

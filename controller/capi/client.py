@@ -14,16 +14,16 @@ import httpx
 from controller.capi import messages
 from controller.capi.api_calls import ApiCalls
 from controller.capi.app_names import name_apps
-from controller.capi.capi_errors import SYSTEM
-from controller.capi.discovery import find_uaa
+from controller.capi.capi_errors import SYSTEM, effect_unknown
+from controller.capi.discovery import ApiRoot, find_uaa, read_root
 from controller.capi.documents import JsonObject
 from controller.capi.exchanges import Exchanges
 from controller.capi.gate import RequestGate
 from controller.capi.origin import parse_origin
-from controller.capi.pages import list_all
+from controller.capi.pages import list_all, total_of
 from controller.capi.settings import CapiSettings, Clocks
 from controller.capi.state import ApiCall, ApiObserver, ApiState, NobodyWatches
-from controller.capi.uaa import UaaTokens
+from controller.capi.uaa import UaaToken, UaaTokens
 from controller.transport import Tls, open_calls
 from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplets import (
@@ -35,7 +35,7 @@ from reconcile.droplets import (
     Package,
     PackageGuid,
 )
-from reconcile.errors import NotFound
+from reconcile.errors import Invalid, NotFound
 from reconcile.lease import always
 from reconcile.lrps import AppGuid
 from reconcile.selection import AppNames
@@ -57,6 +57,19 @@ class CloudController:
     def status(self) -> CloudControllerStatus:
         """Return how Cloud Controller has answered so far."""
         return self.calls.state.status()
+
+    async def fetch_root(self) -> ApiRoot:
+        """Read the root of the API, which needs no token and counts for no limit."""
+        return await read_root(self.calls.exchanges, self.calls.api_url)
+
+    async def fetch_token(self) -> UaaToken:
+        """Fetch a token, unless there is one."""
+        return await self.calls.tokens.token()
+
+    async def count_droplets(self) -> int:
+        """Count the staged droplets that the client can see."""
+        params = {"states": STAGED, "per_page": "1"}
+        return total_of(await self.calls.read(ApiCall.LIST_DROPLETS, "/v3/droplets", params))
 
     async def find_build(self, guid: BuildGuid) -> Build | None:
         """Read one build; it may have been deleted since."""
@@ -84,12 +97,16 @@ class CloudController:
         Raises:
             NotFound: There is no such droplet.
             Unavailable: Also for a droplet in any other state, which Cloud Controller answers as a failure of
-                its own; `may_have_happened` where it may be written.
+                its own, and for an answer that is not understood; `may_have_happened` where it may be
+                written.
         """
         if not messages.is_guid(guid):
             raise NotFound(SYSTEM, "no-guid", f"{guid} is no GUID of a droplet")
         changed = await self.calls.change(ApiCall.UPDATE_IMAGE, f"/v3/droplets/{guid}", {"image": image})
-        return messages.droplet_from_json(changed)
+        try:
+            return messages.droplet_from_json(changed)
+        except Invalid as error:
+            raise effect_unknown(error) from error
 
     async def list_droplets(self, *, app_guids: Collection[AppGuid] = ()) -> AsyncIterator[Droplet]:
         """List the staged droplets of Docker, of some apps or of all, the newest first, page by page.
@@ -179,6 +196,5 @@ def client_over(
         wall_clock=clocks.wall,
         observer=NobodyWatches() if observer is None else observer,
     )
-    return CloudController(
-        ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
-    )
+    calls = ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
+    return CloudController(calls)

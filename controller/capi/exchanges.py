@@ -14,8 +14,8 @@ from uuid import uuid4
 import httpx
 import structlog
 
-from controller.capi.capi_errors import SYSTEM, ApiAnswer, error_from_exception
-from reconcile.errors import Invalid
+from controller.capi.capi_errors import SYSTEM, ApiAnswer, effect_unknown, error_from_exception
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.lease import always
 
 log = structlog.get_logger(scope="cloud-controller")
@@ -70,6 +70,10 @@ class Exchanges:
                 call=f"{request.method} {_without_query(request.url)}",
                 is_change=is_change,
             ) from error
+        except Invalid as error:
+            if is_change:
+                raise effect_unknown(error) from error
+            raise
         log.debug(
             "asked",
             system=system,
@@ -95,5 +99,5 @@ async def _read(response: httpx.Response, *, system: str, call: str) -> bytes:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_BODY:
-            raise Invalid(system, "bad-answer", f"{call}: an answer of more than {MAX_BODY} bytes")
+            raise Invalid(system, ErrorCode.BAD_ANSWER, f"{call}: an answer of more than {MAX_BODY} bytes")
     return bytes(body)

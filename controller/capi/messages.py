@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from controller.capi.capi_errors import SYSTEM
 from controller.capi.documents import JsonObject, within
 from reconcile.droplets import Build, BuildGuid, BuildState, Droplet, DropletGuid, Package, PackageGuid
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.foreign_text import one_line
 from reconcile.lrps import AppGuid
 
@@ -149,4 +149,4 @@ def _moment(document: JsonObject, name: str) -> float:
 
 
 def _bad(what: str) -> Invalid:
-    return Invalid(SYSTEM, "bad-answer", f"Cloud Controller answered with {what}")
+    return Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"Cloud Controller answered with {what}")

@@ -9,7 +9,18 @@ from controller.capi.scopes import missing_scopes
 from controller.capi.settings import CapiSettings
 from controller.capi.uaa import UaaTokens
 from reconcile.cloud_controller_status import CloudControllerStatus
-from reconcile.errors import Denied, DockerCacheError, LeaseLost, NotFound, RateLimited, Unavailable
+from reconcile.errors import (
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    LeaseLost,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
+
+_ANSWERED = frozenset({ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, ErrorCode.CLOUD_CONTROLLER_REFUSED})
+"""What one request was refused for, and says nothing of the others."""
 
 
 class ApiCall(StrEnum):
@@ -91,6 +102,8 @@ class ApiState:
         """Take note of a request that was not."""
         outcome = _outcome_of(error)
         match outcome:
+            case _ if error.code in _ANSWERED:
+                self._reached()
             case ApiOutcome.UNAVAILABLE | ApiOutcome.DENIED:
                 self._reachable_since, self._error = None, str(error)
                 if self._failing_since is None:

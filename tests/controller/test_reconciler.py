@@ -179,6 +179,7 @@ class Bench:
             images=records,
             journal=self.store.journal,
             original_sources=self.store.original_sources,
+            droplets=self.store.droplets,
             records=records,
             coverage=self.coverage,
             event_cache=self.event_cache,

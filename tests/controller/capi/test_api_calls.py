@@ -67,6 +67,22 @@ async def test_a_new_token_that_is_refused_too_is_an_error(capi: CloudController
     assert len(api.asked) == len(api.tokens) == 2
 
 
+async def test_an_api_that_refuses_every_token_does_not_cost_uaa_one_for_each_request(
+    capi: CloudController, api: Api, time: Time
+) -> None:
+    api.prepare("GET", PATH, EXPIRED)
+
+    for _ in range(10):
+        with pytest.raises(Denied, match="cloud-controller-token-refused"):
+            await capi.find_droplet(DROPLET)
+    assert len(api.tokens) == 4
+
+    time.now += 60
+    with pytest.raises(Denied):
+        await capi.find_droplet(DROPLET)
+    assert len(api.tokens) == 5
+
+
 async def test_a_read_without_a_connection_is_repeated_and_any_other_is_not(
     capi: CloudController, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +128,7 @@ async def test_a_429_without_a_time_is_one_for_a_minute(capi: CloudController, a
     with pytest.raises(RateLimited) as caught:
         await capi.find_droplet(DROPLET)
 
-    assert caught.value.retry_after is None
+    assert caught.value.retry_after == 60.0
     with pytest.raises(RateLimited) as sent_back:
         await capi.find_droplet(DROPLET)
     assert sent_back.value.retry_after == 60.0

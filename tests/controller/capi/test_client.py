@@ -271,6 +271,22 @@ async def test_an_answer_that_is_not_understood_is_invalid(
         await capi.find_droplet(DropletGuid(DROPLET))
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [httpx.Response(200, content=b"<html>"), httpx.Response(200, json={"guid": "d-1"})],
+    ids=range(2),
+)
+async def test_a_change_whose_answer_is_not_understood_may_have_happened(
+    answer: httpx.Response, capi: CloudController, api: Api
+) -> None:
+    api.prepare("PATCH", f"/v3/droplets/{DROPLET}", answer)
+
+    with pytest.raises(Unavailable, match="bad-answer") as caught:
+        await capi.update_image(DropletGuid(DROPLET), CACHED)
+
+    assert caught.value.may_have_happened
+
+
 async def test_a_page_that_is_not_understood_is_invalid(capi: CloudController, api: Api) -> None:
     broken: list[dict[str, object]] = [
         {"resources": []},

@@ -222,7 +222,7 @@ def _stagings(opened: OpenResources) -> CurrentStagings | None:
     api = opened.cloud_controller
     if api is None:
         return None
-    return CurrentStagings(api.background(), opened.store.droplets, monotonic=opened.process.monotonic)
+    return CurrentStagings(api, opened.store.droplets, monotonic=opened.process.monotonic)
 
 
 def _droplet_uses(opened: OpenResources, rules: Rules) -> DropletUses:

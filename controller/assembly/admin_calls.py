@@ -20,10 +20,12 @@ from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
+from controller.droplet_uses import DropletUses
 from controller.health_loop import HealthLoop
 from controller.notes import (
     Adoption,
     AdoptionDependencies,
+    DropletSources,
 )
 from controller.presence import PresenceLoop
 from controller.reachability import NullMode, Reachability
@@ -51,6 +53,7 @@ class RunningWork:
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop
+    droplet_uses: DropletUses
     unused: UnusedCopies
     certificates: CertificateEnds
     droplets: AdminDroplets
@@ -117,11 +120,11 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             certificates=work.certificates,
             store_marker=opened.store_marker,
         ),
-        recovery=_recovery(config, opened, rules, work.queue),
+        recovery=_recovery(config, opened, rules, work),
     )
 
 
-def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
+def _recovery(config: Config, opened: OpenResources, rules: Rules, work: RunningWork) -> Recovery:
     store, path = opened.store, opened.store.path
 
     def prepare(upload: Path, stamp: str) -> Path:
@@ -135,10 +138,13 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
         records=store.copy_notes,
         images=store.records,
         original_sources=store.original_sources,
+        droplets=DropletSources(
+            work.droplet_uses, store.droplets, opened.cloud_controller, cache=rules.cache
+        ),
         cache=rules.cache,
         own=rules.cache.owns,
         domains=rules.domains,
-        queue=queue.add,
+        queue=work.queue.add,
         clock=opened.process.clock,
     )
     return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart), opened.store.sealing)

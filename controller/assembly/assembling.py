@@ -1,7 +1,7 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
-from controller.admin.droplets import NoCloudController
+from controller.admin.droplets import LeftDroplets
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
@@ -170,7 +170,8 @@ def assemble(
         cells.use_login(credentials)
         watcher.request_full_sweep()
 
-    unused = _unused_copies(config, opened, rules)
+    droplet_uses = _droplet_uses(opened, rules)
+    unused = _unused_copies(config, opened, rules, droplet_uses)
     certificates = CertificateEnds(certificate_files(config), process=process)
     work = RunningWork(
         queue=queue,
@@ -183,9 +184,10 @@ def assemble(
         presence=presence,
         mode=mode,
         health=health,
+        droplet_uses=droplet_uses,
         unused=unused,
         certificates=certificates,
-        droplets=NoCloudController(store.droplets),
+        droplets=LeftDroplets(store.droplets, opened.cloud_controller),
     )
     admin = admin_calls(config, opened, rules, work)
     writer = None
@@ -220,11 +222,24 @@ def _stagings(opened: OpenResources) -> CurrentStagings | None:
     api = opened.cloud_controller
     if api is None:
         return None
-    return CurrentStagings(api.background(), opened.store.droplets, monotonic=opened.process.monotonic)
+    return CurrentStagings(api, opened.store.droplets, monotonic=opened.process.monotonic)
 
 
-def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> UnusedCopies:
-    store, api = opened.store, opened.cloud_controller
+def _droplet_uses(opened: OpenResources, rules: Rules) -> DropletUses:
+    api = opened.cloud_controller
+    return DropletUses(
+        opened.store.droplets,
+        api,
+        None if api is None else api.background(),
+        cache=rules.cache,
+        monotonic=opened.process.monotonic,
+    )
+
+
+def _unused_copies(
+    config: Config, opened: OpenResources, rules: Rules, droplets: DropletUses
+) -> UnusedCopies:
+    store = opened.store
     return UnusedCopies(
         UsageSources(
             bbs=opened.bbs,
@@ -234,13 +249,7 @@ def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> Unuse
             pins=opened.control,
             cache=rules.cache,
             other_store=lambda: opened.store_marker.obstacle,
-            droplets=DropletUses(
-                store.droplets,
-                api,
-                None if api is None else api.background(),
-                cache=rules.cache,
-                monotonic=opened.process.monotonic,
-            ),
+            droplets=droplets,
         ),
         grace=config.eviction_grace,
         process=opened.process,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.droplet_uses import MAY_BE_OLD, DropletUses
+from controller.droplet_uses import CONFIRMS_FOR, MAY_BE_OLD, DropletUses
 from controller.process import Process
 from controller.store.opening import Store
 from controller.unused_copies import ASKED_FOR, UnusedCopies, UsageSources
@@ -464,6 +464,11 @@ class TestDroplets:
         assert bench.api.listings == 2
 
         await bench.decide()
+        for _ in range(3):  # as for one batch of copies after the other
+            await bench.unused.confirm([bench.image])
+            bench.now += CONFIRMS_FOR / 2 - 1
+        assert bench.api.listings == 3
+        bench.now += 2
         await bench.unused.confirm([bench.image])
         assert bench.api.listings == 4
 

@@ -85,7 +85,8 @@ def package(**changed: Any) -> dict[str, Any]:
 def page(items: Iterable[dict[str, Any]], *, total: int, following: str | None = None) -> httpx.Response:
     link = None if following is None else {"href": following}
     pagination = {"total_results": total, "total_pages": 2, "next": link, "previous": None}
-    return httpx.Response(200, json={"pagination": pagination, "resources": list(items)})
+    document = {"pagination": pagination, "resources": list(items)}
+    return httpx.Response(200, content=json.dumps(document).encode())
 
 
 def refusal(

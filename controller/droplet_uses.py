@@ -17,6 +17,10 @@ from reconcile.references import CacheRepositories
 LIST_WITHIN = 120.0
 """Seconds that a listing of all droplets may take."""
 
+CONFIRMS_FOR = 600.0
+"""Seconds for which the listing that copies are deleted by will do to confirm that: Cloud Controller makes
+a droplet that names a copy of one that does, and that one was listed."""
+
 MAY_BE_OLD = 3600.0
 """Seconds for which a listing will do where nothing is deleted: what this program writes is recorded."""
 
@@ -85,6 +89,16 @@ class DropletUses:
             DockerCacheError: It does not list them, or not in time.
         """
         return () if self._api is None else await self._list(self._api)
+
+    async def list_named_again(self) -> tuple[NamedCopy, ...]:
+        """List the droplets that name copies where a listing for the same purpose was long ago.
+
+        Raises:
+            DockerCacheError: Cloud Controller does not list them, or not in time.
+        """
+        if self._listed is not None and self._monotonic() - self._listed[0] <= CONFIRMS_FOR:
+            return self._listed[1]
+        return await self.list_named()
 
     async def list_named_lately(self) -> tuple[NamedCopy, ...]:
         """List the droplets that name copies as they were an hour ago at most.

@@ -260,7 +260,7 @@ def _why_not_now(observed: ObservedDroplet, droplet: Droplet, named: ImageRefere
     if record is None:
         return None
     rounds = rounds_before(observed)
-    if rounds >= MAX_ROUNDS and record.phase is not DropletPhase.PATCHING:
+    if rounds >= MAX_ROUNDS:
         return Leave(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} changes")
     return _waits(observed, record)
 
@@ -274,11 +274,12 @@ def _waits(observed: ObservedDroplet, record: DropletRecord) -> Leave | None:
 
 
 def rounds_before(observed: ObservedDroplet) -> int:
-    """Count the changes of a droplet to its copy that have begun lately."""
-    record = observed.record
-    if record is None or not still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
+    """Count the changes of a droplet to its copy that somebody has reverted lately."""
+    record, droplet = observed.record, observed.droplet
+    if record is None or (droplet is not None and record.target == droplet.image):
         return 0
-    return record.rounds
+    counts = still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER)
+    return record.rounds if counts else 0
 
 
 def _patch(
@@ -319,7 +320,6 @@ def _begun(
         created_at=now,
         updated_at=now,
         attempts=1,
-        rounds=1,
     )
     if record is None:
         return begun
@@ -331,7 +331,7 @@ def _begun(
         username=observed.username or record.username,
         created_at=record.created_at,
         attempts=record.attempts + 1 if is_again else 1,
-        rounds=record.rounds if is_again else rounds_before(observed) + 1,
+        rounds=rounds_before(observed),
     )
 
 
@@ -351,6 +351,7 @@ def _patched(
         phase=DropletPhase.PATCHED,
         reason=Reason.DROPLET_PATCHED,
         detail="",
+        rounds=record.rounds + 1 if record.phase is DropletPhase.PATCHING else record.rounds,
         attempts=0,
         not_before=0.0,
         updated_at=observed.now,

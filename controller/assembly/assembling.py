@@ -1,7 +1,7 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
-from controller.admin.droplets import NoCloudController
+from controller.admin.droplets import LeftDroplets
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
 from controller.assembly.resources import OpenResources
@@ -187,7 +187,7 @@ def assemble(
         droplet_uses=droplet_uses,
         unused=unused,
         certificates=certificates,
-        droplets=NoCloudController(store.droplets),
+        droplets=LeftDroplets(store.droplets, opened.cloud_controller),
     )
     admin = admin_calls(config, opened, rules, work)
     writer = None
@@ -222,7 +222,7 @@ def _stagings(opened: OpenResources) -> CurrentStagings | None:
     api = opened.cloud_controller
     if api is None:
         return None
-    return CurrentStagings(api.background(), opened.store.droplets, monotonic=opened.process.monotonic)
+    return CurrentStagings(api, opened.store.droplets, monotonic=opened.process.monotonic)
 
 
 def _droplet_uses(opened: OpenResources, rules: Rules) -> DropletUses:

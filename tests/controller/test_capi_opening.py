@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from controller.capi.state import ApiCall, ApiOutcome
-from controller.capi_wiring import RequestWatch, capi_settings, open_cloud_controller
+from controller.capi_opening import RequestWatch, open_cloud_controller
+from controller.capi_wiring import capi_settings
 from controller.config import Config
 from controller.leadership.lease import lease_without_lock
 from controller.metrics import Metrics

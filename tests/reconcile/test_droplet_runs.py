@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from reconcile.droplet_actions import DropletAction, Leave
 from reconcile.droplet_texts import image_of_text
-from reconcile.droplets import DropletOrder, DropletPhase
+from reconcile.droplets import LATE_EFFECT, DropletOrder, DropletPhase
 from reconcile.migrations import Goal
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import AppState, Reason
@@ -258,6 +258,7 @@ def test_a_patch_that_takes_effect_late_is_undone_when_the_app_was_pinned_meanwh
     assert world.text == ORIGINAL
     assert world.record is not None
     assert world.record.phase is DropletPhase.RESTORED
+    world.time_passes(LATE_EFFECT + 1)
     world.evict()
     assert not world.held
 

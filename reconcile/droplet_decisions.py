@@ -90,6 +90,19 @@ def decide_droplet(observed: ObservedDroplet, rules: Rules) -> DropletAction:
     return _on_source(observed, droplet, named, rules)
 
 
+def foresee_droplet(observed: ObservedDroplet, rules: Rules) -> tuple[ObservedDroplet, DropletAction]:
+    """Decide what comes after all that would only be saved, for a plan, which saves nothing.
+
+    Returns:
+        The observation with the record that would have been saved, and the action, which saves nothing.
+    """
+    action = decide_droplet(observed, rules)
+    while isinstance(action, SaveDropletRecord):
+        observed = replace(observed, record=action.record)
+        action = decide_droplet(observed, rules)
+    return observed, action
+
+
 def _gone(observed: ObservedDroplet) -> DropletAction:
     record = observed.record
     if record is None or not record.target:

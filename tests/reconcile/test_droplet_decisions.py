@@ -14,7 +14,7 @@ from reconcile.droplet_actions import (
     RestoreDroplet,
     SaveDropletRecord,
 )
-from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build
+from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build, foresee_droplet
 from reconcile.droplets import (
     LATE_EFFECT,
     Build,
@@ -523,6 +523,17 @@ def test_a_droplet_without_a_record_gets_one_from_its_package() -> None:
     assert (found.cache_guid, found.registry, found.target) == (GUID, ADDRESS, TARGET)
     restoring = replace(WITHOUT_RECORD, package=PUSHED, record=found, is_pinned=True)
     assert isinstance(decide_droplet(restoring, RULES), RestoreDroplet)
+
+
+def test_a_plan_foresees_what_comes_after_the_record_was_found_again() -> None:
+    observed, action = foresee_droplet(replace(WITHOUT_RECORD, package=PUSHED, order=TO_SOURCE), RULES)
+
+    assert isinstance(action, RestoreDroplet)
+    assert action.text == PUSHED.image
+    assert observed.record is not None
+    assert observed.record.phase is DropletPhase.PATCHED
+    begun = replace(STAGED_NOW, record=record(DropletPhase.RESTORING), order=TO_CACHE)
+    assert isinstance(foresee_droplet(begun, RULES)[1], PatchDroplet)
 
 
 @pytest.mark.parametrize("image", [None, "Team/App", "docker://busybox", "x" * 300])

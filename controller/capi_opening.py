@@ -32,7 +32,9 @@ async def open_cloud_controller(
     Raises:
         Invalid: A file of the config cannot be used.
     """
-    settings = await asyncio.to_thread(capi_settings, config, unacknowledged=lease.confirmed_within)
+    # Without a bound a change could arrive minutes after its droplet was looked at again, and decided anew.
+    unacknowledged = min(config.communication_timeout, lease.confirmed_within or config.communication_timeout)
+    settings = await asyncio.to_thread(capi_settings, config, unacknowledged=unacknowledged)
     if settings is None:
         yield None
         return

@@ -63,6 +63,8 @@ async def test_nothing_is_asked_when_the_client_is_opened(config: Config) -> Non
         assert opened is not None
         status = opened.status()
 
+        assert opened.calls.exchanges.timeout == 7.0
+
     assert (status.address, status.requests_left) == ("https://api.sys.example.com", 600)
     assert status.reachable_since is status.failing_since is None
 

@@ -167,6 +167,7 @@ class UsageSurvey:
             self._newest_of_app[each.app_guid] = each
             self._newest_of_source[each.app_guid, each.source] = each
         self._listed: set[ProcessGuid] = set()
+        self._droplets: list[DropletRecord] = []
 
     def see_lrp(self, lrp: SchedulingInfo) -> None:
         """Take an LRP of any domain in."""
@@ -216,8 +217,7 @@ class UsageSurvey:
 
     def see_droplet_record(self, record: DropletRecord) -> None:
         """Take in what the store knows of a droplet."""
-        if record.may_name_copy and record.cache_guid is not None:
-            self._add(record.cache_guid, UseKind.DROPLET, record.droplet_guid)
+        self._droplets.append(record)
 
     def see_droplet(self, guid: DropletGuid, image: str) -> None:
         """Take in the image text of a droplet that Cloud Controller has, whoever wrote it."""
@@ -235,6 +235,9 @@ class UsageSurvey:
         for each in self._staged:
             if at - grace < each.staged_at / 1e9 <= at + LONGEST_WAIT:  # later by no clock that was right
                 self._add(each.cache_guid, UseKind.STAGING, _requested_by(each))
+        for record in self._droplets:
+            if record.cache_guid is not None and record.needs_copy(at):
+                self._add(record.cache_guid, UseKind.DROPLET, record.droplet_guid)
         unlisted: dict[CacheGuid, set[ProcessGuid]] = {}
         for process_guid in self._migrated.keys() - self._listed:
             for lrp in self._migrated[process_guid]:

@@ -6,7 +6,7 @@ Source: cloud_controller_ng errors/v2.yml and app/controllers/v3/application_con
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -49,8 +49,8 @@ class ApiAnswer:
 
     call: str
     status: int
-    headers: httpx.Headers
-    body: bytes
+    headers: httpx.Headers = field(repr=False)
+    body: bytes = field(repr=False)
     request_id: str
 
     @property

@@ -184,7 +184,8 @@ def client_over(
     clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
 ) -> CloudController:
     """Make a client that sends its requests through a connection pool; see `open_capi`."""
-    exchanges = Exchanges(http, settings.timeout, check_active)
+    told = NobodyWatches() if observer is None else observer
+    exchanges = Exchanges(http, settings.timeout, check_active, told.answered)
     tokens = UaaTokens(
         exchanges, partial(find_uaa, exchanges, settings.api_url), settings.client, clocks.monotonic
     )
@@ -194,7 +195,7 @@ def client_over(
         gate=gate,
         tokens=tokens,
         wall_clock=clocks.wall,
-        observer=NobodyWatches() if observer is None else observer,
+        observer=told,
     )
     calls = ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
     return CloudController(calls)

@@ -16,7 +16,7 @@ from reconcile.lrps import AppGuid
 
 DOCKER = "docker"
 MAX_IMAGE = 4096
-"""Characters of an image text; Cloud Controller's own column has 255 on MySQL."""
+"""Characters that are kept of an image text. No reference is so long; and one app's must not spoil a list."""
 
 _GUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _MAX_TEXT = 255
@@ -94,7 +94,7 @@ def package_from_json(document: JsonObject) -> Package:
         PackageGuid(_guid(document, "guid")),
         is_docker,
         _image(within(document, "data", "image")) if is_docker else None,
-        username[:_MAX_TEXT] if is_docker and isinstance(username, str) else "",
+        _storable(username, _MAX_TEXT) if is_docker and isinstance(username, str) else "",
     )
 
 
@@ -127,9 +127,14 @@ def _last_segment(href: object) -> str | None:
 def _image(text: object) -> str | None:
     if text is None:
         return None
-    if not isinstance(text, str) or len(text) > MAX_IMAGE:
-        raise _bad(f"an image that is no text of at most {MAX_IMAGE} characters")
-    return text
+    if not isinstance(text, str):
+        raise _bad("an image that is no text")
+    return _storable(text, MAX_IMAGE)
+
+
+def _storable(text: str, most: int) -> str:
+    """Bound a text, and replace NUL and halves of characters, which JSON can hold and databases cannot."""
+    return text[:most].replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(document: JsonObject, name: str) -> str:

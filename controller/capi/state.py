@@ -4,6 +4,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
+from controller.capi.capi_errors import ApiAnswer
 from controller.capi.gate import RequestGate
 from controller.capi.scopes import missing_scopes
 from controller.capi.settings import CapiSettings
@@ -53,12 +54,18 @@ class ApiOutcome(StrEnum):
 class ApiObserver(Protocol):
     """Is told how requests end."""
 
+    def answered(self, answer: ApiAnswer, seconds: float) -> None:
+        """Take note of one answer of Cloud Controller or UAA, and how long it took."""
+
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         """Take note of one request, and of what is known after it."""
 
 
 class NobodyWatches:
     """An observer that takes note of nothing."""
+
+    def answered(self, answer: ApiAnswer, seconds: float) -> None:
+        """Take no note."""
 
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         """Take no note."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from controller.capi.capi_errors import ApiAnswer
 from controller.capi.client import CloudController, client_over
 from controller.capi.settings import CapiSettings, Clocks
 from controller.capi.state import ApiCall, ApiOutcome
@@ -84,7 +85,8 @@ def package(**changed: Any) -> dict[str, Any]:
 def page(items: Iterable[dict[str, Any]], *, total: int, following: str | None = None) -> httpx.Response:
     link = None if following is None else {"href": following}
     pagination = {"total_results": total, "total_pages": 2, "next": link, "previous": None}
-    return httpx.Response(200, json={"pagination": pagination, "resources": list(items)})
+    document = {"pagination": pagination, "resources": list(items)}
+    return httpx.Response(200, content=json.dumps(document).encode())
 
 
 def refusal(
@@ -133,7 +135,11 @@ class Time:
 class Seen:
     """Notes what an observer is told."""
 
+    answers: list[ApiAnswer] = field(default_factory=list)
     asked_for: list[tuple[ApiCall, ApiOutcome]] = field(default_factory=list)
+
+    def answered(self, answer: ApiAnswer, seconds: float) -> None:
+        self.answers.append(answer)
 
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         self.asked_for.append((call, outcome))

@@ -31,7 +31,9 @@ def limited(remaining: int, *, status: int = 200, **more: str) -> httpx.Response
     return httpx.Response(status, json=droplet(guid="d-1"), headers=headers | more)
 
 
-async def test_each_request_has_an_id_that_the_servers_log_has_too(capi: CloudController, api: Api) -> None:
+async def test_each_request_has_an_id_that_the_servers_log_has_too(
+    capi: CloudController, api: Api, seen: Seen
+) -> None:
     """Trap 15 of its errors: an operator finds the request in Cloud Controller's log."""
     api.prepare("GET", PATH, THERE, refusal(500, 10001, "UnknownError"))
     await capi.find_droplet(DROPLET)
@@ -41,6 +43,7 @@ async def test_each_request_has_an_id_that_the_servers_log_has_too(capi: CloudCo
 
     ids = [each.headers["X-Vcap-Request-Id"] for each in api.requests]
     assert len(set(ids)) == len(ids) == 4
+    assert [each.request_id for each in seen.answers] == ids
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
     assert caught.value.detail == (
         f"GET {PATH}: HTTP status 500, 10001 UnknownError: told so (request {ids[-1]})"

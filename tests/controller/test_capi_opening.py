@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from controller.capi.state import ApiCall, ApiOutcome
-from controller.capi_wiring import RequestWatch, capi_settings, open_cloud_controller
+from controller.capi_opening import RequestWatch, open_cloud_controller
+from controller.capi_wiring import capi_settings
 from controller.config import Config
 from controller.leadership.lease import lease_without_lock
 from controller.metrics import Metrics
@@ -61,6 +62,8 @@ async def test_nothing_is_asked_when_the_client_is_opened(config: Config) -> Non
     async with open_cloud_controller(config, lease=lease_without_lock(), process=process) as opened:
         assert opened is not None
         status = opened.status()
+
+        assert opened.calls.exchanges.timeout == 7.0
 
     assert (status.address, status.requests_left) == ("https://api.sys.example.com", 600)
     assert status.reachable_since is status.failing_since is None

@@ -16,18 +16,12 @@ from controller.droplet_uses import NamedCopy
 from controller.process import Process
 from reconcile.droplets import DropletRecord
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid
-from reconcile.eviction import (
-    EvictionDecision,
-    RememberedUses,
-    Usage,
-    UsageSurvey,
-    decide_eviction,
-    find_twins,
-)
+from reconcile.eviction import EvictionDecision, decide_eviction, find_twins
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.ports import Journal
 from reconcile.records import CachedImage, CopyCheck
 from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.usage import RememberedUses, Usage, UsageSurvey
 
 log = structlog.get_logger(scope="unused-copies")
 

@@ -121,10 +121,10 @@ class DropletChanges:
                 image=_comparable(subject.image),
                 target=None if planned.to_image is None else _comparable(planned.to_image),
             )
-            if not self.droplets.place_order(subject.droplet_guid, order, self._follow):
-                raise AssertionError("one plan at a time gives orders")
             self.open[subject.droplet_guid] = planned
             self._waiting_for[subject.app_guid] += 1
+            if not self.droplets.place_order(subject.droplet_guid, order, self._follow):
+                self._give_up(subject.droplet_guid, "droplets are not changed, as the config says")
         self.total = len(self.open)
         if self.open:
             loop = asyncio.get_running_loop()
@@ -192,6 +192,10 @@ class DropletChanges:
         self._news.append(DropletNews(guid, reason, detail))
         self.changed()
 
+    def _give_up(self, guid: DropletGuid, detail: str) -> None:
+        self._failed_looks[guid] = MOST_FAILED_LOOKS
+        self._follow(guid, Reason.CLOUD_CONTROLLER_UNAVAILABLE, detail)
+
     def _let_lrps_go(self) -> None:
         if not self.is_released:
             self.is_released = True
@@ -206,8 +210,7 @@ class DropletChanges:
         detail = f"nothing was heard of Cloud Controller for {STALLED_AFTER:g} s"
         waiting = [each for each in self.open if each not in self._copying]
         for guid in waiting:
-            self._failed_looks[guid] = MOST_FAILED_LOOKS
-            self._follow(guid, Reason.CLOUD_CONTROLLER_UNAVAILABLE, detail)
+            self._give_up(guid, detail)
         if not waiting and self.open:
             self._restart_stall()
 

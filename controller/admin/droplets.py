@@ -18,6 +18,9 @@ class StoredDroplets(Protocol):
     async def list_droplets(self) -> tuple[DropletRecord, ...]:
         """List all records."""
 
+    async def page_droplets(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        """List the next page of records after a droplet's GUID; an empty one after the last."""
+
     async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         """List the records of some apps, the newest of each app first."""
 
@@ -56,6 +59,9 @@ class AdminDroplets(Protocol):
 
     async def list_records(self) -> tuple[DropletRecord, ...]:
         """List what is known of droplets, in whatever order; also where no Cloud Controller is configured."""
+
+    async def page_records(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        """List the next page of what is known, after a droplet's GUID; an empty one after the last."""
 
     async def list_records_of(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         """List what is known of the droplets of some apps, the newest of each app first."""
@@ -108,6 +114,10 @@ class LeftDroplets:
     async def list_records(self) -> tuple[DropletRecord, ...]:
         """List what was known of droplets when they were changed."""
         return await self._records.list_droplets()
+
+    async def page_records(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        """List the next page of what was known."""
+        return await self._records.page_droplets(after)
 
     async def list_records_of(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         """List what was known of the droplets of some apps."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.admin.app_directory import AppDirectory
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
@@ -102,6 +103,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
         ),
         jobs=work.cacher,
         droplets=work.droplets,
+        directory=AppDirectory(survey, work.droplets),
         stored=Stored(
             records=store.records,
             pages=store.pages,

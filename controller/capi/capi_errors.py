@@ -94,7 +94,7 @@ def error_from_answer(answer: ApiAnswer, *, may_have_happened: bool = False) -> 
             return Denied(SYSTEM, code, detail)
         case 408 | 425:
             return _unavailable(answer, SYSTEM, detail, may_have_happened=may_have_happened)
-        case status if status >= 500:
+        case status if status >= 500 or (status >= 400 and not _is_from_cloud_controller(answer)):
             return _unavailable(answer, SYSTEM, detail, may_have_happened=may_have_happened)
         case _:
             return Invalid(SYSTEM, ErrorCode.CLOUD_CONTROLLER_REFUSED, detail)
@@ -170,6 +170,11 @@ def _unavailable(answer: ApiAnswer, system: str, detail: str, *, may_have_happen
     return Unavailable(
         system, ErrorCode.CLOUD_CONTROLLER_FAILED, detail, after, may_have_happened=may_have_happened
     )
+
+
+def _is_from_cloud_controller(answer: ApiAnswer) -> bool:
+    """Whether it says what is wrong in Cloud Controller's form, and not in that of a proxy before it."""
+    return isinstance(_document(answer).get("errors"), list)
 
 
 def _told(answer: ApiAnswer) -> tuple[str, str]:

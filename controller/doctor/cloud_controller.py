@@ -15,7 +15,7 @@ from controller.doctor.tls import TlsKeys, tls_advice
 from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, RateLimited
 from reconcile.request_budget import StatedLimit
 
-CLOUD_CONTROLLER = "cloud-controller"
+API = "cf-api"
 UAA = "uaa"
 
 TIMEOUT = 4.0
@@ -50,23 +50,23 @@ async def check_cloud_controller(config: Config) -> Findings:
             async for finding in _look_at(api, config):
                 yield finding
     except DockerCacheError as error:
-        yield problem(UAA if error.system == UAA else CLOUD_CONTROLLER, str(error), capi_advice(error))
+        yield problem(UAA if error.system == UAA else API, str(error), capi_advice(error))
 
 
 async def _look_at(api: CloudController, config: Config) -> Findings:
     root = await api.fetch_root()
     version = f", version {root.version}" if root.version else ""
-    yield ok(CLOUD_CONTROLLER, f"{config.cloud_controller_api_url} answers{version}")
+    yield ok(API, f"{config.cloud_controller_api_url} answers{version}")
     token = await api.fetch_token()
     yield ok(UAA, f"{root.uaa_url} gives a token to the client {config.uaa_client_id}")
     for finding in judge_token(token, updates=config.update_droplets):
         yield finding
     seen = await api.count_droplets()
-    yield ok(CLOUD_CONTROLLER, f"the client can read droplets: there are {seen} that are staged")
+    yield ok(API, f"the client can read droplets: {seen} staged ones are there")
     yield judge_limit(api.calls.gate.stated, config.cloud_controller_requests_per_hour)
     if not config.update_droplets:
         advice = "set it to true when Cloud Controller itself should start apps from their copies"
-        yield warning(CLOUD_CONTROLLER, "update_droplets is false: no droplet is changed", advice)
+        yield warning(API, "update_droplets is false: no droplet is changed", advice)
 
 
 def judge_token(token: UaaToken, *, updates: bool) -> Iterator[Finding]:
@@ -96,12 +96,12 @@ def judge_limit(stated: StatedLimit | None, configured: int) -> Finding:
     """Report the limit of requests, and whether little of it is left."""
     if stated is None:
         text = f"the API states no limit of requests: {configured} an hour are kept to"
-        return ok(CLOUD_CONTROLLER, text)
+        return ok(API, text)
     text = f"the API allows the client {stated.limit} requests in an interval; {stated.remaining} are left"
     if stated.remaining == 0:
         advice = "use a UAA client that nothing else uses, or raise the limit of Cloud Controller"
-        return warning(CLOUD_CONTROLLER, text, advice)
-    return ok(CLOUD_CONTROLLER, text)
+        return warning(API, text, advice)
+    return ok(API, text)
 
 
 def capi_advice(error: DockerCacheError) -> str:

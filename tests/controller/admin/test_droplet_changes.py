@@ -199,3 +199,21 @@ async def test_a_pin_gives_no_order() -> None:
     assert scene.run.total == 0
     assert scene.run.are_over(APP)
     assert scene.run.pinned_apps == {APP}
+
+
+async def test_a_daemon_that_changes_no_droplets_says_so_of_each() -> None:
+    """A plan may have been saved when it still did."""
+
+    class Left(Droplets):
+        def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
+            return False
+
+    run = DropletChanges(DropletPlan((planned(ONE),)), Goal.SOURCE, Left(), lambda: None)
+    run.place(now=5.0)
+    (event,) = run.take()
+
+    assert event.is_over
+    assert event.has_failed
+    assert "config" in event.detail
+    assert run.are_over(APP)
+    run.leave()

@@ -56,6 +56,9 @@ class Droplets:
     async def list_records(self) -> tuple[DropletRecord, ...]:
         return self.records
 
+    async def page_records(self, _: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        return self.records
+
     async def list_records_of(self, _: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         return self.records
 

@@ -211,10 +211,22 @@ class Api:
         return answer(request)
 
 
+def client_over_transport(transport: httpx.MockTransport, secret_file: Path) -> CloudController:
+    """Make a client whose requests go to a function, by clocks that stand."""
+    return _client(transport, secret_file, time=Time(), observer=Seen(), tenure=Tenure())
+
+
 def client_of(api: Api, secret_file: Path, *, time: Time, observer: Seen, tenure: Tenure) -> CloudController:
     """Make a client of the API in memory; its secret is in a file."""
+    transport = httpx.MockTransport(api.handle)
+    return _client(transport, secret_file, time=time, observer=observer, tenure=tenure)
+
+
+def _client(
+    transport: httpx.MockTransport, secret_file: Path, *, time: Time, observer: Seen, tenure: Tenure
+) -> CloudController:
     secret_file.write_text(SECRET)
     secret = FileValue((secret_file,), lambda: Secret(secret_file.read_text()), clock=lambda: time.now)
     settings = CapiSettings(API, UaaClient(CLIENT_ID, secret), BudgetSettings(2000, 0.5))
-    http = httpx.AsyncClient(transport=httpx.MockTransport(api.handle))
+    http = httpx.AsyncClient(transport=transport)
     return client_over(http, settings, clocks=time.clocks, observer=observer, check_active=tenure.check)

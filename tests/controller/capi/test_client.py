@@ -155,6 +155,8 @@ async def test_an_image_is_written_by_one_request_with_nothing_else_in_it(
         (refusal(422, 10008, "CF-UnprocessableEntity"), Invalid, None),
         (refusal(400, 1001, "CF-MessageParseError"), Invalid, None),
         (refusal(403, 10003, "CF-NotAuthorized"), Denied, None),
+        (httpx.Response(404, content=b"<html>no such host"), Unavailable, True),
+        (httpx.Response(400, content=b"bad gateway, sort of"), Unavailable, True),
         (httpx.Response(302, headers={"Location": "https://elsewhere.example"}), Invalid, None),
     ],
     ids=lambda value: str(value)[:40],

@@ -133,7 +133,7 @@ def lrp_event(name: str, state: str, reason: str, done: int) -> dict[str, Any]:
 
 class TestApply:
     def test_droplets_are_counted_beside_apps(self, capsys: pytest.CaptureFixture[str]) -> None:
-        view = ApplyView(Output("text"), 1, 2)
+        view = ApplyView(Output("text"), 1, 2, goal="source")
         with view.showing():
             view.see(droplet_event("web", "migrating", "restoring-droplet", 0))
             view.see(droplet_event("web", "done", "restored", 1))
@@ -149,7 +149,7 @@ class TestApply:
             "2/2 droplet of batch: cloud-controller-unavailable",
         ]
         assert "1 droplet not changed" in lines
-        assert lines[-2:] == ["1 migrated, 0 skipped, 0 failed", "1 droplet changed, 0 skipped, 1 failed"]
+        assert lines[-2:] == ["1 migrated, 0 skipped, 0 failed", "1 droplet restored, 0 skipped, 1 failed"]
 
     def test_it_is_over_when_the_last_droplet_is(self) -> None:
         view = ApplyView(Output("json"), 0, 1)

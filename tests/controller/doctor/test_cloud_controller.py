@@ -57,11 +57,11 @@ async def test_all_that_the_daemon_needs_is_named_one_by_one(capi: CapiSimulator
 
     assert levels(found) == [Level.OK] * len(found)
     texts = "\n".join(f"{each.check}: {each.text}" for each in found)
-    assert f"cloud-controller: {capi.url} answers" in texts
+    assert f"cf-api: {capi.url} answers" in texts
     assert f"uaa: {capi.uaa.url} gives a token to the client docker-cache" in texts
     for scope in (WRITE, UPDATE_BUILD_STATE, GLOBAL_AUDITOR):
         assert f"uaa: the token has {scope}" in texts
-    assert "the client can read droplets: there are 0 that are staged" in texts
+    assert "the client can read droplets: 0 staged ones are there" in texts
     assert "the API states no limit of requests: 2000 an hour are kept to" in texts
     assert capi.api.count("PATCH") == 0
 
@@ -86,7 +86,7 @@ async def test_a_client_that_cannot_read_is_found_by_its_token_and_by_a_read(
     lacks, refused = [each for each in await look(with_api) if each.level is not Level.OK]
 
     assert lacks.text == f"the token lacks {GLOBAL_AUDITOR}"
-    assert (refused.check, refused.level) == ("cloud-controller", Level.PROBLEM)
+    assert (refused.check, refused.level) == ("cf-api", Level.PROBLEM)
     assert "cloud-controller-scope-missing" in refused.text
 
 
@@ -113,7 +113,7 @@ async def test_an_api_that_is_down_does_not_stop_the_rest_of_the_program(
 ) -> None:
     found = the_one(await look(with_api))
 
-    assert (found.check, found.level) == ("cloud-controller", Level.PROBLEM)
+    assert (found.check, found.level) == ("cf-api", Level.PROBLEM)
     assert "copies and migrations go on without" in found.advice
 
 

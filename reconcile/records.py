@@ -127,6 +127,11 @@ def lrp_of_requester(requester: str) -> ProcessGuid:
     return ProcessGuid(requester.removeprefix(_LRP))
 
 
+def task_of_requester(requester: str) -> TaskGuid | None:
+    """Name the staging task that is the requester; None for any other requester."""
+    return TaskGuid(requester.removeprefix(_TASK)) if requester.startswith(_TASK) else None
+
+
 def is_of_lrp(requester: str) -> bool:
     """Whether the requester is a desired LRP, whose next pass may request the copy anew."""
     return requester.startswith(_LRP)

@@ -1,9 +1,10 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
-from controller.admin.droplets import LeftDroplets
+from controller.app_placements import AppPlacements
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
+from controller.assembly.droplets import DropletParts, assemble_droplets
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
@@ -15,6 +16,7 @@ from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
 from controller.droplet_uses import DropletUses
+from controller.droplets import KnownDroplets
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
@@ -66,7 +68,7 @@ def assemble(
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
-    copy_uses = CopyUses()
+    copy_uses, placements, known = CopyUses(), AppPlacements(), KnownDroplets()
     rules, mode = rules_of(config, store, limits), _mode(config, opened)
     login = pull_login(config)
     rules.pull_credentials = None if login is None else login.current()
@@ -102,6 +104,7 @@ def assemble(
             uses=copy_uses,
             queue=queue,
             process=process,
+            named=known.index,
         ),
         intervals=Intervals(config.copy_check_interval, config.blob_check_interval),
     )
@@ -142,14 +145,20 @@ def assemble(
     )
     reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
     reconciler.gate.watch(opened.health)
-    health.listen(reconciler.gate)
+    health.of_served_pulls.append(reconciler.gate.note_served_pulls)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
+    parts = DropletParts(
+        known, index, placements, cacher, listeners, reconciler.gate, cells, presence, mode, health
+    )
+    droplets = assemble_droplets(config, opened, rules, parts)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,
             queue=queue,
             index=index,
+            placements=placements,
+            stagings=droplets.loops,
             copy_uses=copy_uses,
             presence=presence,
             coverage=coverage,
@@ -187,7 +196,7 @@ def assemble(
         droplet_uses=droplet_uses,
         unused=unused,
         certificates=certificates,
-        droplets=LeftDroplets(store.droplets, opened.cloud_controller),
+        droplets=droplets.for_operators,
     )
     admin = admin_calls(config, opened, rules, work)
     writer = None
@@ -214,6 +223,7 @@ def assemble(
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,
+        droplets=droplets.loops,
         admin=admin,
     )
 

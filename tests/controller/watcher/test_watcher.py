@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from controller.app_placements import AppPlacements
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
+from controller.droplets import UnchangedDroplets
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
@@ -249,6 +251,8 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
         bbs=bbs,
         queue=queue,
         index=LrpIndex(),
+        placements=AppPlacements(),
+        stagings=UnchangedDroplets(),
         copy_uses=CopyUses(),
         presence=presence,
         coverage=StagingCoverage(),

@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -25,14 +26,16 @@ from reconcile.errors import DockerCacheError, NotFound
 from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, Phase
 from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
+from reconcile.protocol.case import TURNED_BACK
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
+from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -68,6 +71,8 @@ class Reconciler:
         self._rules = rules
         self._process = process
         self._first_answer: float | None = None
+        self.of_returns: list[Callable[[AppGuid], None]] = []
+        """Told the app of each LRP that did not start from its copy, once that is saved."""
         self.gate = MigrationGate(
             queue,
             rules=rules,
@@ -119,6 +124,7 @@ class Reconciler:
             outcome = await self._decide_and_apply(observed)
             outcome = self._note_login(observed, outcome)
             await self._save_record(observed, outcome)
+            self._tell_of_return(outcome)
             self._report_outcome(observed, outcome)
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
@@ -139,6 +145,12 @@ class Reconciler:
             else:
                 priority = Priority.URGENT if self.gate.is_migrating(key) else Priority.FRESH
                 self._queue.again(key, outcome.retry_after, priority)
+
+    def _tell_of_return(self, outcome: Outcome) -> None:
+        ended = outcome.ended
+        if ended is not None and ended.is_turned_back and ended.ended in TURNED_BACK:
+            for tell in self.of_returns:
+                tell(ended.original.app_guid)
 
     def _report(self, key: ProcessGuid, order: Order | None, reason: Reason, detail: str) -> None:
         """Report the outcome of a pass to the order that the pass has observed, not to one placed since."""
@@ -335,6 +347,12 @@ def _is_old(record: LrpRecord | None, now: float) -> bool:
     return record is None or not 0 <= now - record.updated_at < ASK_SOURCE_AGAIN
 
 
+def _left_copy(outcome: Outcome) -> CacheGuid | None:
+    """Name the copy that an LRP did not start from, which somebody else had desired it from."""
+    ended = outcome.ended
+    return ended.cache_guid if ended is not None and ended.is_turned_back else None
+
+
 def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     before = observed.record
     if (
@@ -352,7 +370,7 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
         process_guid=observed.process_guid,
         app_guid=lrp.app_guid,
         rootfs=str(lrp.rootfs),
-        cache_guid=outcome.cache_guid or (before.cache_guid if before else None),
+        cache_guid=outcome.cache_guid or (before.cache_guid if before else None) or _left_copy(outcome),
         rounds=outcome.rounds if outcome.rounds is not None else (before.rounds if before else 0),
         reason=outcome.reason,
         detail=outcome.detail,

@@ -152,6 +152,7 @@ def assemble(
         known, index, placements, cacher, listeners, reconciler.gate, cells, presence, mode, health
     )
     droplets = assemble_droplets(config, opened, rules, parts)
+    reconciler.of_returns.append(droplets.loops.look_at_app)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,

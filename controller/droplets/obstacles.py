@@ -89,6 +89,9 @@ class DropletObstacles:
 
     async def find(self, candidate: NamingCandidate) -> Leave | None:
         """Say why a droplet may not name its copy now; None when nothing speaks against it."""
+        own = await self._failed_from(candidate)
+        if own is not None:
+            return own
         unhealthy = self.registry.why_not_migrate()
         if unhealthy is not None:
             return Leave(Reason.CACHE_REGISTRY_UNHEALTHY, unhealthy)
@@ -100,7 +103,7 @@ class DropletObstacles:
         problem = self.pulls.why_not(tags, candidate.username)
         if problem is not None:
             return Leave(Reason.DROPLET_PULLS_NOT_PROVEN, problem)
-        return await self._failed_from(candidate)
+        return None
 
     async def _failed_from(self, candidate: NamingCandidate) -> Leave | None:
         """Say that the app's own LRP could not run from the copy: a restart from it would fail as well."""

@@ -38,8 +38,8 @@ class ListedOriginalSources(Protocol):
 class ListedDroplets(Protocol):
     """The records of droplets."""
 
-    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
-        """List the records of an app's droplets, the newest first."""
+    async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        """List the records of some hundred apps' droplets, the newest of each app first."""
 
 
 class ReadMigrations(Protocol):
@@ -86,6 +86,16 @@ class OpenMigrations:
         if self.are_complete:
             return self.rows.get(process_guid)
         return await self.journal.find_migration(process_guid)
+
+
+async def read_droplets(
+    droplets: ListedDroplets, app_guids: Collection[AppGuid]
+) -> Mapping[AppGuid, tuple[DropletRecord, ...]]:
+    """Read the records of some apps' droplets, the newest of each app first."""
+    found = dict[AppGuid, tuple[DropletRecord, ...]]()
+    for record in await droplets.list_droplets_of_apps(app_guids) if app_guids else ():
+        found[record.app_guid] = (*found.get(record.app_guid, ()), record)
+    return found
 
 
 async def read_open_migrations(journal: ReadMigrations) -> OpenMigrations:
@@ -141,6 +151,7 @@ class ReadAhead:
     _copies: Mapping[LrpKey, KnownCopy] = field(init=False)
     _images: Mapping[CacheGuid, CachedImage] = field(init=False)
     _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
+    _found_droplets: Mapping[AppGuid, tuple[DropletRecord, ...]] | None = field(init=False, default=None)
     _found_stagings: Mapping[AppGuid, CurrentStaging] | None = field(init=False, default=None)
     _coverage: Coverage | None = field(init=False, default=None)
 
@@ -198,8 +209,12 @@ class ReadAhead:
         return self._images.get(cache_guid)
 
     async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
-        """List the records of an app's droplets; asked for few LRPs, see `reconcile.droplet_sources`."""
-        return await self.droplets.list_droplets_of_app(app_guid)
+        """Give the records of an app's droplets; the first question reads those of the whole batch."""
+        if self._found_droplets is None:
+            self._found_droplets = await read_droplets(
+                self.droplets, {key.app_guid for key in self.known if key.cache_guid is not None}
+            )
+        return self._found_droplets.get(app_guid, ())
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Give what an LRP ran from before its migration; the first question reads it for the whole batch."""

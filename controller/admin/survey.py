@@ -21,10 +21,12 @@ from controller.admin.read_ahead import (
     ReadMigrations,
     ReadRecords,
     ReadStagings,
+    read_droplets,
     read_open_migrations,
 )
 from reconcile.actions import Action, Skip
 from reconcile.droplet_sources import source_of_droplet
+from reconcile.droplets import DropletRecord
 from reconcile.errors import Invalid
 from reconcile.facts import Coverage, Facts, PassContext
 from reconcile.known_records import KnownLrp, LrpKey
@@ -298,28 +300,30 @@ class Survey:
         originals = await self._dependencies.original_sources.list_original_sources(
             [key.process_guid for key in former]
         )
+        droplets = await read_droplets(self._dependencies.droplets, {key.app_guid for key in former} - {""})
         true_keys = dict[LrpKey, LrpKey]()
         for key in former:
-            original = await self._original_source_of(key, originals.get(key.process_guid), desired)
+            original = originals.get(key.process_guid)
+            if original is None or original.cache_guid != key.cache_guid:
+                original = self._source_of_droplet(key, desired, droplets) or original
             source = true_source_of(original, known[key].current_copy, cache)
             true_keys[key] = key if source is None else replace(key, source=source)
         found = await self._dependencies.records.look_up(list(true_keys.values()))
         again = dict(zip(true_keys, found, strict=True))
         return {true_keys.get(key, key): again.get(key, each) for key, each in known.items()}
 
-    async def _original_source_of(
+    def _source_of_droplet(
         self,
         key: LrpKey,
-        known: OriginalSource | None,
         desired: Mapping[ProcessGuid, DesiredLrp],
+        droplets: Mapping[AppGuid, Sequence[DropletRecord]],
     ) -> OriginalSource | None:
-        """Name what an LRP ran from, or was desired from by a droplet that names its copy."""
+        """Say what an LRP was staged from whose app's droplet names its copy; None when nobody knows."""
         lrp = desired.get(key.process_guid)
-        is_known = known is not None and known.cache_guid == key.cache_guid
-        if is_known or lrp is None or key.cache_guid is None or not key.app_guid:
-            return known
-        records = await self._dependencies.droplets.list_droplets_of_app(key.app_guid)
-        return source_of_droplet(lrp, key.cache_guid, records, self._rules.pull_credentials) or known
+        if lrp is None or key.cache_guid is None:
+            return None
+        records = droplets.get(key.app_guid, ())
+        return source_of_droplet(lrp, key.cache_guid, records, self._rules.pull_credentials)
 
     async def _instances(self, guids: Sequence[ProcessGuid]) -> dict[ProcessGuid, tuple[ActualLrp, ...]]:
         """List the instance rows of LRPs: of a few LRPs one by one, of many by listing the domains."""

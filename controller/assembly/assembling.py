@@ -1,7 +1,6 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
-from controller.admin.droplets import LeftDroplets
 from controller.app_placements import AppPlacements
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
@@ -159,7 +158,7 @@ def assemble(
             queue=queue,
             index=index,
             placements=placements,
-            stagings=droplets,
+            stagings=droplets.loops,
             copy_uses=copy_uses,
             presence=presence,
             coverage=coverage,
@@ -197,7 +196,7 @@ def assemble(
         droplet_uses=droplet_uses,
         unused=unused,
         certificates=certificates,
-        droplets=LeftDroplets(store.droplets, opened.cloud_controller),
+        droplets=droplets.for_operators,
     )
     admin = admin_calls(config, opened, rules, work)
     writer = None
@@ -224,7 +223,7 @@ def assemble(
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,
-        droplets=droplets,
+        droplets=droplets.loops,
         admin=admin,
     )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from controller.admin.droplets import AdminDroplets, LeftDroplets
 from controller.app_placements import AppPlacements
 from controller.assembly.resources import OpenResources
 from controller.cacher import Cacher
@@ -11,6 +12,7 @@ from controller.droplets import (
     DropletDependencies,
     DropletObstacles,
     Droplets,
+    DropletSurvey,
     KnownDroplets,
     UnchangedDroplets,
 )
@@ -39,13 +41,21 @@ class DropletParts:
     health: HealthLoop
 
 
+@dataclass(frozen=True, slots=True)
+class AssembledDroplets:
+    """The loops that reconcile droplets, and what calls of operators reach of these."""
+
+    loops: Droplets | UnchangedDroplets
+    for_operators: AdminDroplets
+
+
 def assemble_droplets(
     config: Config, opened: OpenResources, rules: Rules, parts: DropletParts
-) -> Droplets | UnchangedDroplets:
+) -> AssembledDroplets:
     """Build what reconciles droplets; nothing does where Cloud Controller is not configured or only read."""
     api, store = opened.cloud_controller, opened.store
     if api is None or not config.update_droplets:
-        return UnchangedDroplets()
+        return AssembledDroplets(UnchangedDroplets(), LeftDroplets(store.droplets, api))
     pulls = DropletPulls(parts.cells, cells_have_login=rules.pull_credentials is not None)
     dependencies = DropletDependencies(
         api=api,
@@ -82,4 +92,5 @@ def assemble_droplets(
     opened.control.of_resumption.append(droplets.look_at_all)
     if isinstance(parts.mode, Reachability):
         parts.mode.of_changes.append(droplets.look_at_all)
-    return droplets
+    survey = DropletSurvey(droplets, dependencies, known=parts.known, records=store.droplets, api=api)
+    return AssembledDroplets(droplets, survey)

@@ -9,11 +9,13 @@ from controller.droplets.droplets import Droplets, DropletsStatus, ReconciledDro
 from controller.droplets.known import KnownDroplets
 from controller.droplets.obstacles import DropletObstacles, NamingCandidate
 from controller.droplets.orders import DropletListener
+from controller.droplets.survey import DropletSurvey
 
 __all__ = [
     "DropletDependencies",
     "DropletListener",
     "DropletObstacles",
+    "DropletSurvey",
     "Droplets",
     "DropletsStatus",
     "KnownDroplets",

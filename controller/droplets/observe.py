@@ -12,6 +12,7 @@ from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplet_texts import image_of_text
 from reconcile.droplets import BuildGuid, Droplet, DropletGuid, DropletRecord, task_of_build
 from reconcile.lrps import AppGuid, organization_of
+from reconcile.policy import CacheMode
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CacheJob, requester_of_droplet, requester_of_task
 from reconcile.references import CacheGuid, ImageReference, source_from_rootfs
@@ -149,12 +150,16 @@ class DropletObserver:
     async def _find_binding(
         self, observed: ObservedDroplet, app_guid: AppGuid, source: ImageReference | None
     ) -> Binding | None:
+        """Find the droplet's own binding, later than that of its staging; else that; else another."""
         bindings, build = self._dependencies.bindings, observed.build_guid
-        staging = () if build is None else (requester_of_task(task_of_build(build)),)
-        for requester in (*staging, requester_of_droplet(observed.guid)):
-            binding = await bindings.find_binding(requester)
-            if binding is not None:
-                return binding
+        own = await bindings.find_binding(requester_of_droplet(observed.guid))
+        staged = (
+            None if build is None else await bindings.find_binding(requester_of_task(task_of_build(build)))
+        )
+        if own is not None and (staged is None or staged.source == own.source):
+            return own
+        if staged is not None:
+            return staged
         return None if source is None else await bindings.find_newest_binding(app_guid, source)
 
     async def _observe_image(
@@ -169,7 +174,8 @@ class DropletObserver:
             has_reference = await self._has_current_reference(droplet, source, api)
             observed = replace(observed, has_current_reference=has_reference)
         is_known = observed.image is not None and not observed.image.missing_since
-        if is_known or (observed.job is not None and observed.job.is_open):
+        is_waiting = observed.job is not None and observed.job.is_open
+        if (is_known or is_waiting) and dependencies.rules.policy.mode is CacheMode.ALL:
             return observed
         return await self._observe_lrp(observed, app_guid, source)
 
@@ -186,18 +192,17 @@ class DropletObserver:
     async def _observe_lrp(
         self, observed: ObservedDroplet, app_guid: AppGuid, source: ImageReference
     ) -> ObservedDroplet:
-        """Read what an LRP of the app shows that runs from the image: the login for it, for one."""
+        """Read what LRPs of the app show: what its owner asks for, and the login for the image."""
         for process_guid in sorted(self._dependencies.index.lrps_of(app_guid)):
             lrp = await self._dependencies.lrps.find_desired_lrp(process_guid)
-            if lrp is not None and source_from_rootfs(lrp.rootfs) == source:
-                return replace(
-                    observed,
-                    username=observed.username
-                    or ("" if lrp.credentials is None else lrp.credentials.username),
-                    credentials=lrp.credentials,
-                    organization_guid=organization_of(lrp),
-                    owner_choice=owner_choice_of(lrp.action),
-                )
+            if lrp is None:
+                continue
+            observed = replace(
+                observed, organization_guid=organization_of(lrp), owner_choice=owner_choice_of(lrp.action)
+            )
+            if source_from_rootfs(lrp.rootfs) == source:
+                username = "" if lrp.credentials is None else lrp.credentials.username
+                return replace(observed, username=observed.username or username, credentials=lrp.credentials)
         return observed
 
 

@@ -15,6 +15,7 @@ from controller.backoff import exact_backoff
 from controller.droplets.dependencies import DropletDependencies
 from controller.droplets.known import KnownDroplets
 from controller.droplets.observe import DropletObserver
+from controller.droplets.only_images import find_only_images
 from controller.droplets.reconciler import DropletReconciler
 from controller.droplets.stagings import KnownStaging
 from controller.workqueue import Priority
@@ -27,7 +28,7 @@ from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 from reconcile.records import task_of_requester
-from reconcile.references import CacheGuid, ImageReference
+from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="droplets")
 
@@ -37,9 +38,6 @@ GONE_RECHECK_INTERVAL = 86_400.0  # the same of droplets that listings do not sh
 MOST_GONE = 50
 """Droplets that a listing lacks and that are asked for one by one: a client that may read nothing any more
 sees an empty listing."""
-BATCH = 200
-"""Droplets after which others get a turn on the event loop."""
-
 _GONE = frozenset({Reason.DROPLET_GONE, Reason.DROPLET_NOT_STAGED})
 
 
@@ -120,7 +118,7 @@ class DropletSweep:
         async for droplet in api.list_droplets():
             listed[droplet.guid] = droplet
             self._index.put(droplet.guid, droplet.app_guid)
-        self._observer.only_images = await self._find_only_images(listed, records)
+        self._observer.only_images = await find_only_images(listed, records)
         usable = await self._list_usable_copies()
         due = [
             droplet
@@ -142,21 +140,6 @@ class DropletSweep:
             queued=queued,
             duration_s=round(time.monotonic() - started, 3),
         )
-
-    async def _find_only_images(
-        self, listed: Mapping[DropletGuid, Droplet], records: Mapping[DropletGuid, DropletRecord]
-    ) -> dict[AppGuid, ImageReference]:
-        """Find the apps whose droplets all have one image, as their current ones have, too."""
-        images: dict[AppGuid, set[ImageReference | None]] = {}
-        for number, droplet in enumerate(listed.values()):
-            record = records.get(droplet.guid)
-            is_target = record is not None and record.target == droplet.image
-            text = record.original if record is not None and is_target else droplet.image
-            images.setdefault(droplet.app_guid, set()).add(image_of_text(text))
-            if number % BATCH == 0:
-                await asyncio.sleep(0)
-        only = {app_guid: next(iter(each)) for app_guid, each in images.items() if len(each) == 1}
-        return {app_guid: image for app_guid, image in only.items() if image is not None}
 
     async def _list_usable_copies(self) -> frozenset[CacheGuid]:
         """List the copies in the present private registry of which nothing is known to be missing."""

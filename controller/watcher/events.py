@@ -66,7 +66,7 @@ class EventHandler:
             case TaskCreated(task) | TaskRemoved(task) | TaskChanged(after=task):
                 self._handle_task(task, is_removed=isinstance(event, TaskRemoved))
             case DesiredLrpCreated(lrp) | DesiredLrpChanged(after=lrp):
-                self._handle_desired_lrp(lrp)
+                self._handle_desired_lrp(lrp, is_new=isinstance(event, DesiredLrpCreated))
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
                 self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
@@ -130,15 +130,17 @@ class EventHandler:
         else:
             self._copy_uses.put(lrp.process_guid, cache_guid)
 
-    def _handle_desired_lrp(self, lrp: DesiredLrp) -> None:
+    def _handle_desired_lrp(self, lrp: DesiredLrp, *, is_new: bool) -> None:
         self._event_cache.record(lrp)
-        self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
+        is_migrating = self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
         if lrp.domain not in self._dependencies.rules.domains or not lrp.rootfs.is_docker:
             return
         self._dependencies.placements.put(lrp.app_guid, lrp.placement_tags)
         if self._dependencies.runs_from_cache(lrp.rootfs.uri):
             self._index.remove(lrp.process_guid)
             self._note_copy(lrp)
+            if is_new and not is_migrating:  # its app's droplet may name the copy
+                self._queue.add(lrp.process_guid)
             return
         self._copy_uses.remove(lrp.process_guid)
         self._index.put(

@@ -657,11 +657,13 @@ class App:
     def _is_kept_by_bridge(self) -> bool:
         """Whether some instances cannot be pulled, and the bridge serves for all until they can.
 
-        However a migration was given up, it is where it belongs while the source of its app is gone.
+        However a migration was given up, it is where it belongs while the source of its app is gone. Then an
+        instance from before serves too, whose stop was lost: there is nothing that could stand in for it.
         """
         ended = None if self.row is None else self.row.ended
-        is_left = ended is not None if self.is_source_gone else ended is Reason.NOT_HEALTHY
-        return is_left and self.bbs.serving(BRIDGE) >= self.wanted
+        if self.is_source_gone:
+            return ended is not None and self.bbs.serving(PROCESS, BRIDGE) >= self.wanted
+        return ended is Reason.NOT_HEALTHY and self.bbs.serving(BRIDGE) >= self.wanted
 
     def _check_rest(self, *, copy_works: bool) -> None:
         if (not copy_works or self.is_source_gone) and self._is_kept_by_bridge():

@@ -237,7 +237,7 @@ class Scene:
             process=process,
             check_active=platform.check_active,
         )
-        self.process = process
+        self.process, self.dependencies = process, dependencies
         self.droplets = Droplets(dependencies, known=self.known, interval=INTERVAL)
 
     async def stop(self) -> None:

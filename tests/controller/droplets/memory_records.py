@@ -1,11 +1,13 @@
 """The records that the loops of droplets read, in memory: no thread takes part, so virtual time is exact."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reconcile.droplets import DropletGuid, DropletRecord
+from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.known_records import StagedCopy
 from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, LrpRecord
 from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.trust import ContentProof
@@ -36,6 +38,16 @@ class MemoryRecords:
 
     async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
         return tuple(each for each in self.droplets.values() if each.app_guid == app_guid)
+
+    async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        found = [each for each in self.droplets.values() if each.app_guid in app_guids]
+        return tuple(sorted(found, key=lambda each: -each.created_at))
+
+    async def page_droplets(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        return tuple(self.droplets[guid] for guid in sorted(self.droplets) if after is None or guid > after)
+
+    async def count_droplets(self) -> Mapping[tuple[DropletPhase, Reason], int]:
+        return Counter((each.phase, each.reason) for each in self.droplets.values())
 
     async def list_droplets_of_copy(self, cache_guid: CacheGuid) -> tuple[DropletRecord, ...]:
         return tuple(each for each in self.droplets.values() if each.cache_guid == cache_guid)

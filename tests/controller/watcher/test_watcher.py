@@ -317,6 +317,14 @@ class TestStreams:
         await scene.happens(DesiredLrpChanged(LRP, CACHED), DesiredLrpRemoved(CACHED))
         assert await scene.queued() == []
 
+    async def test_one_that_its_owner_desires_from_a_copy_is_looked_at_once(self, scene: Scene) -> None:
+        """Its app's droplet may name the copy: its source is not saved yet, and its login is another one."""
+        await scene.happens(DesiredLrpCreated(CACHED))
+        assert await scene.queued() == [PROCESS]
+
+        await scene.happens(DesiredLrpChanged(CACHED, replace(CACHED, instances=3)))
+        assert await scene.queued() == []
+
     async def test_an_event_of_a_bridge_is_about_the_lrp_in_migration_which_goes_first(
         self, scene: Scene
     ) -> None:

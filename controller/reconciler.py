@@ -257,6 +257,10 @@ class Reconciler:
         source = observed.original_source
         if source is None or not observed.is_source_found:
             return observed
+        known = await self._sources.original_sources.find_original_source(source.process_guid)
+        is_known = known is not None and known.cache_guid == source.cache_guid
+        if is_known and not self._sources.journal.is_durable:  # its login was not kept, and would not be now
+            return replace(observed, original_source=known, is_source_found=False)
         await self._sources.original_sources.save_original_source(source)
         log.info("found-source", process_guid=source.process_guid, cache_guid=source.cache_guid)
         saved = await self._sources.original_sources.find_original_source(source.process_guid)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tests.daemon.chaos.faults import INSTANCE_FAULTS, FaultName
+from tests.daemon.chaos.faults import CLOUD_CONTROLLER_FAULTS, INSTANCE_FAULTS, FaultName
 
 
 class Database(StrEnum):
@@ -11,6 +11,11 @@ class Database(StrEnum):
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
+
+
+LOSSES_OF_COPIES = frozenset(
+    {FaultName.COPIES_DELETED, FaultName.REGISTRY_REPLACED, FaultName.DATABASE_RESTORED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +40,13 @@ class Settings:
     def losses(self) -> frozenset[FaultName]:
         """The faults that take away and change what a daemon answers for."""
         return self.faults - INSTANCE_FAULTS
+
+    @property
+    def has_cloud_controller(self) -> bool:
+        """Whether daemons know of Cloud Controller's API, and write into droplets."""
+        return bool(self.faults & CLOUD_CONTROLLER_FAULTS)
+
+    @property
+    def loses_copies(self) -> bool:
+        """Whether what is in the private registry may be gone at any moment."""
+        return bool(self.faults & LOSSES_OF_COPIES)

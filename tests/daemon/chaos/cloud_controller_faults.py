@@ -140,9 +140,8 @@ class DropletWatch:
     """
 
     def __init__(self, scene: Scene, *, loses_copies: bool) -> None:
-        self._scene = scene
-        if not loses_copies:
-            scene.env.cloud.changing.append(self._see_change)
+        self._scene, self._loses_copies = scene, loses_copies
+        scene.env.cloud.changing.append(self._see_change)
 
     def unrest(self) -> list[str]:
         """Say which staged droplets name a copy that is not there."""
@@ -154,7 +153,9 @@ class DropletWatch:
         ]
 
     def _see_change(self, droplet: Droplet, image: str | None) -> None:
-        if not self._is_there(image):
+        names_copy = (image or "").startswith(f"{self._scene.env.cache.address}/")
+        self._scene.happened["droplets given a copy" if names_copy else "droplets given their image back"] += 1
+        if not self._loses_copies and not self._is_there(image):
             what = f"droplet {droplet.guid} is to name {image}, which is not there"
             self._scene.invariants.violate(what, "")
 

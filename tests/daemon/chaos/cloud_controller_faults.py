@@ -154,7 +154,9 @@ class DropletWatch:
 
     def _see_change(self, droplet: Droplet, image: str | None) -> None:
         names_copy = (image or "").startswith(f"{self._scene.env.cache.address}/")
-        self._scene.happened["droplets given a copy" if names_copy else "droplets given their image back"] += 1
+        self._scene.happened[
+            "droplets given a copy" if names_copy else "droplets given their image back"
+        ] += 1
         if not self._loses_copies and not self._is_there(image):
             what = f"droplet {droplet.guid} is to name {image}, which is not there"
             self._scene.invariants.violate(what, "")

@@ -31,6 +31,7 @@ from tests.daemon.chaos.timing import (
     PATIENCE,
     RARER_CUTS,
     REACHED_WITHIN,
+    REQUESTS_PER_HOUR,
     REST,
     ROUND,
     SCALE,
@@ -209,6 +210,7 @@ class Chaos:
 
 async def run_round(seed: int, seconds: float, directory: Path, settings: Settings) -> Report:
     """Run one seed in an environment of its own."""
+    settings = settings.of_round(seed)
     versions, has_losses = list(Version), bool(settings.losses)
     with ExitStack() as opened:
         async with open_environment(
@@ -228,7 +230,10 @@ async def run_round(seed: int, seconds: float, directory: Path, settings: Settin
                 env.settings |= WATCHING
             if settings.has_cloud_controller:
                 env.tell_of_cloud_controller()
-                env.settings |= {"droplet_sync_interval": f"{SWEEP}s"}
+                env.settings |= {
+                    "droplet_sync_interval": f"{SWEEP}s",
+                    "cloud_controller_requests_per_hour": REQUESTS_PER_HOUR,
+                }
             report = await Chaos(env, opened, seed, settings).run(seconds)
             if report.violations:
                 (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))

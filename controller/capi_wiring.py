@@ -1,4 +1,4 @@
-"""Builds the client of Cloud Controller from the config, and counts its requests."""
+"""Builds the client of Cloud Controller from the config."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,41 +7,15 @@ from pathlib import Path
 
 from controller.capi.client import CloudController, open_capi
 from controller.capi.settings import CapiSettings, Clocks
-from controller.capi.state import ApiCall, ApiObserver, ApiOutcome
+from controller.capi.state import ApiObserver
 from controller.capi.uaa import UaaClient
 from controller.config import Config, read_secret
 from controller.file_values import FileValue
-from controller.leadership.lease import ActiveLease
-from controller.metrics import Metrics
-from controller.process import Process
 from controller.transport import trusting_tls
-from reconcile.cloud_controller_status import CloudControllerStatus
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.lease import always
 from reconcile.lrps import Secret
 from reconcile.request_budget import BudgetSettings
-
-
-@asynccontextmanager
-async def open_cloud_controller(
-    config: Config, *, lease: ActiveLease, process: Process
-) -> AsyncIterator[CloudController | None]:
-    """Open the client that the active instance uses; None where the config names no Cloud Controller.
-
-    Raises:
-        Invalid: A file of the config cannot be used.
-    """
-    settings = await asyncio.to_thread(capi_settings, config, unacknowledged=lease.confirmed_within)
-    if settings is None:
-        yield None
-        return
-    async with open_configured(
-        config,
-        settings,
-        check_active=lease.check,
-        observer=RequestCounts(process.metrics),
-        clocks=Clocks(process.monotonic, process.clock),
-    ) as opened:
-        yield opened
 
 
 @asynccontextmanager
@@ -53,7 +27,11 @@ async def open_configured(
     observer: ApiObserver | None = None,
     clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
 ) -> AsyncIterator[CloudController]:
-    """Open a client with the authorities of the config; raises as `open_cloud_controller`."""
+    """Open a client with the authorities of the config; see `controller.capi.client.open_capi`.
+
+    Raises:
+        Invalid: The file of the authorities cannot be used.
+    """
     tls = await asyncio.to_thread(trusting_tls, config.cloud_controller_ca_cert_file)
     async with open_capi(
         settings, tls=tls, check_active=check_active, observer=observer, clocks=clocks
@@ -90,27 +68,15 @@ def _secret(file: Path) -> FileValue[Secret]:
         try:
             text = read_secret(file)
         except UnicodeDecodeError:  # whose text has a part of the file in it
-            raise ValueError(f"{file} holds no text in UTF-8") from None
+            raise _unusable(f"{file}: it holds no text in UTF-8") from None
+        except OSError as error:
+            raise _unusable(f"{file}: {error.strerror}") from error
         if not text:
-            raise ValueError(f"{file} is empty")
+            raise _unusable(f"{file}: it is empty")
         return Secret(text)
 
     return FileValue((file,), read)
 
 
-class RequestCounts:
-    """Counts requests, and shows in metrics what is known after each.
-
-    Args:
-        metrics: Of the process.
-    """
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
-        """Count one request."""
-        self._metrics.cloud_controller_requests.labels(call, outcome).inc()
-        self._metrics.cloud_controller_requests_left.set(status.requests_left)
-        self._metrics.cloud_controller_last_success.set(status.last_success or 0)
-        self._metrics.cloud_controller_failing_since.set(status.failing_since or 0)
+def _unusable(detail: str) -> Invalid:
+    return Invalid("config", ErrorCode.UNREADABLE_FILE, f"uaa_client_secret_file: {detail}")

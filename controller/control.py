@@ -55,6 +55,10 @@ class OperatorControl:
         self._was_paused: bool | None = None
         self._pinned: set[AppGuid] = set()
         self._orders: dict[ProcessGuid, tuple[Order, OrderListener | None]] = {}
+        self.of_pins: list[Callable[[AppGuid], None]] = []
+        """Are told of each app that was pinned or unpinned."""
+        self.of_resumption: list[Callable[[], None]] = []
+        """Are told of the end of a pause."""
         self.max_in_flight: int | None = None
         """How many LRPs may be migrated at a time while a plan is applied; None leaves it to the config."""
 
@@ -99,6 +103,8 @@ class OperatorControl:
         await self._records.save_paused(is_paused=False)
         self._is_paused = False
         log.info("resumed")
+        for listener in self.of_resumption:
+            listener()
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source because an operator has restored it."""
@@ -108,13 +114,21 @@ class OperatorControl:
         """Let apps stay on their sources; an empty GUID would pin every LRP that names no app."""
         apps = frozenset(app_guids) - {AppGuid("")}
         await self._records.pin(apps)
+        changed = apps - self._pinned
         self._pinned |= apps
+        self._tell_of_pins(changed)
 
     async def unpin(self, app_guids: Iterable[AppGuid]) -> None:
         """Let apps be migrated again."""
         apps = frozenset(app_guids) & self._pinned
         await self._records.unpin(apps)
         self._pinned -= apps
+        self._tell_of_pins(apps)
+
+    def _tell_of_pins(self, changed: Iterable[AppGuid]) -> None:
+        for app_guid in changed:
+            for listener in self.of_pins:
+                listener(app_guid)
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
         """Return the order for an LRP, until a pass has ended it; None when there is none."""

@@ -10,7 +10,7 @@ asks the source registry after all stagings before it, takes their place.
 """
 
 from reconcile.lrps import AppGuid
-from reconcile.records import Binding, CacheRequest, is_of_lrp
+from reconcile.records import Binding, CacheRequest, is_of_droplet, is_of_lrp
 from reconcile.references import ImageReference
 
 MAX_STAGINGS = 16
@@ -31,7 +31,12 @@ class StagingCoverage:
         self._of_requester.clear()
 
     def record(self, request: CacheRequest) -> None:
-        """Remember the staging that a request for a copy came from, or that an LRP has confirmed."""
+        """Remember the staging that a request for a copy came from, or that an LRP has confirmed.
+
+        That of a droplet may be an old one, and confirms nothing of later ones.
+        """
+        if is_of_droplet(request.requester):
+            return
         key = (request.app_guid, request.source)
         self.forget(request.requester)
         if is_of_lrp(request.requester):

@@ -1,7 +1,8 @@
 """Asks Cloud Controller which staging an app is started from, seldom and never for long.
 
 What it says is good for some seconds. While it does not answer it is not asked again for a while, and nobody
-waits for it: then the source registry is asked, as without a Cloud Controller.
+waits for it: then the source registry is asked, as without a Cloud Controller. So it is when thousands of
+apps are to be asked for at once, as after a lost event stream, since the requests must do for stagings too.
 """
 
 import asyncio
@@ -12,11 +13,12 @@ from typing import Protocol
 import structlog
 
 from reconcile.current_stagings import CurrentStaging
+from reconcile.droplet_texts import image_of_text
 from reconcile.droplets import Build, BuildGuid, Droplet, DropletGuid, DropletRecord, task_of_build
-from reconcile.errors import Denied, DockerCacheError, Invalid, Unavailable
+from reconcile.errors import Denied, DockerCacheError, Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.records import requester_of_task
-from reconcile.references import ImageReference, rootfs_from_image_text, source_from_rootfs
+from reconcile.references import ImageReference
 
 log = structlog.get_logger(scope="current-stagings")
 
@@ -34,6 +36,12 @@ NEVER_AGAIN_FOR = 300.0
 
 AT_A_TIME = 4
 """Apps that are asked for at the same time."""
+
+AT_ONCE = 50
+"""Apps that are asked for without a pause; each costs two requests at most."""
+
+EVERY = 10.0
+"""Seconds after which one more app may be asked for."""
 
 REMEMBERED = 10_000
 """Answers that are remembered, the latest."""
@@ -63,7 +71,7 @@ class CurrentStagings:
     """The stagings that apps are started from.
 
     Args:
-        api: Its requests should wait for the background's share of the budget.
+        api: Its requests do not wait for the background's share of the budget: an app may wait for them.
         records: Save a request where a droplet's build is known.
         monotonic: Gives seconds that only grow.
     """
@@ -72,7 +80,7 @@ class CurrentStagings:
         self._api, self._records, self._monotonic = api, records, monotonic
         self._known: OrderedDict[AppGuid, tuple[float, CurrentStaging | None]] = OrderedDict()
         self._places = asyncio.Semaphore(AT_A_TIME)
-        self._silent_until = 0.0
+        self._silent_until = self._all_asked_at = 0.0
 
     async def find_current_staging(self, app_guid: AppGuid) -> CurrentStaging | None:
         """Read the staging that an app is started from; None when nobody says."""
@@ -81,7 +89,7 @@ class CurrentStagings:
             now = self._monotonic()
             if at is not None and now - at < GOOD_FOR:
                 return staging
-            if now < self._silent_until:
+            if now < self._silent_until or not self._take_turn(now):
                 return None
             try:
                 async with asyncio.timeout(ANSWER_WITHIN):
@@ -101,6 +109,13 @@ class CurrentStagings:
             tasks = {guid: group.create_task(self.find_current_staging(guid)) for guid in sorted(app_guids)}
         found = {guid: task.result() for guid, task in tasks.items()}
         return {guid: staging for guid, staging in found.items() if staging is not None}
+
+    def _take_turn(self, now: float) -> bool:
+        all_asked_at = max(self._all_asked_at, now) + EVERY
+        if all_asked_at - now > AT_ONCE * EVERY:
+            return False
+        self._all_asked_at = all_asked_at
+        return True
 
     async def _ask(self, app_guid: AppGuid) -> CurrentStaging | None:
         droplet = await self._api.find_current_droplet(app_guid)
@@ -142,12 +157,7 @@ def _source_of(droplet: Droplet, record: DropletRecord | None) -> ImageReference
     text = droplet.image
     if record is not None and text == record.target:
         text = record.original
-    if not text:
-        return None
-    try:
-        return source_from_rootfs(rootfs_from_image_text(text))
-    except Invalid:
-        return None
+    return image_of_text(text)
 
 
 def _pause_after(error: DockerCacheError) -> float:

@@ -25,6 +25,7 @@ from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.assembly.leadership import Leadership
 from controller.canary import CanaryLoop
 from controller.config import Config
+from controller.droplets import Droplets
 from controller.instance import Instance, check_keys, connect, open_instance
 from controller.leadership.standing import Standing
 from controller.opening import open_resources
@@ -212,6 +213,8 @@ async def _run_loops(
                 loops.create_task(_run_forever(running.note_writer.run()), name="notes")
             loops.create_task(_run_forever(running.unknown_copies.run()), name="unknown-copies")
             loops.create_task(_run_forever(running.health.run()), name="health")
+            if isinstance(running.droplets, Droplets):
+                loops.create_task(_run_forever(running.droplets.run()), name="droplets")
             if isinstance(running.mode, Reachability):
                 loops.create_task(_run_forever(running.mode.run()), name="reachability")
             for n in range(cacher.slots):

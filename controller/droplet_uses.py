@@ -9,13 +9,17 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from reconcile.droplets import Droplet, DropletGuid, DropletRecord
+from reconcile.droplets import Droplet, DropletGuid, DropletRecord, PackageGuid
 from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid
 from reconcile.references import CacheRepositories
 
 LIST_WITHIN = 120.0
 """Seconds that a listing of all droplets may take."""
+
+CONFIRMS_FOR = 600.0
+"""Seconds for which the listing that copies are deleted by will do to confirm that: Cloud Controller makes
+a droplet that names a copy of one that does, and that one was listed."""
 
 MAY_BE_OLD = 3600.0
 """Seconds for which a listing will do where nothing is deleted: what this program writes is recorded."""
@@ -37,10 +41,16 @@ class RecordedDroplets(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NamedCopy:
-    """A droplet whose image seems to be in a private registry of ours."""
+    """A droplet whose image seems to be in a private registry of ours.
+
+    Attributes:
+        package_guid: What it was staged from; None for the copy of another droplet.
+    """
 
     droplet_guid: DropletGuid
     image: str
+    app_guid: AppGuid
+    package_guid: PackageGuid | None
 
 
 class DropletUses:
@@ -80,6 +90,16 @@ class DropletUses:
         """
         return () if self._api is None else await self._list(self._api)
 
+    async def list_named_again(self) -> tuple[NamedCopy, ...]:
+        """List the droplets that name copies where a listing for the same purpose was long ago.
+
+        Raises:
+            DockerCacheError: Cloud Controller does not list them, or not in time.
+        """
+        if self._listed is not None and self._monotonic() - self._listed[0] <= CONFIRMS_FOR:
+            return self._listed[1]
+        return await self.list_named()
+
     async def list_named_lately(self) -> tuple[NamedCopy, ...]:
         """List the droplets that name copies as they were an hour ago at most.
 
@@ -98,7 +118,9 @@ class DropletUses:
             async with asyncio.timeout(LIST_WITHIN):
                 async for droplet in api.list_droplets():
                     if droplet.image is not None and self._may_name_copy(droplet.image):
-                        found.append(NamedCopy(droplet.guid, droplet.image))
+                        found.append(
+                            NamedCopy(droplet.guid, droplet.image, droplet.app_guid, droplet.package_guid)
+                        )
         except TimeoutError:
             detail = f"droplets were not listed to the end within {LIST_WITHIN:g} s"
             raise Unavailable("capi", "timeout", detail) from None

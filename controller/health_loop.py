@@ -6,6 +6,7 @@ image before: anybody can name a host that does not exist.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -53,13 +54,6 @@ class HealthImages(Protocol):
 
     async def list_images(self) -> tuple[CachedImage, ...]:
         """List the finished copies, oldest first."""
-
-
-class KeptMigrations(Protocol):
-    """The LRPs that wait until the private registry serves pulls."""
-
-    def note_served_pulls(self) -> None:
-        """Let them start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +108,8 @@ class HealthLoop:
         self._reported: set[tuple[str, RegistryUse]] = set()
         self._sources_of_copies: frozenset[str] = frozenset()
         self._next_pull = self._next_push = self._next_listing = 0.0
-        self._kept: KeptMigrations | None = None
+        self.of_served_pulls: list[Callable[[], None]] = []
+        """Are told when the private registry serves pulls again for which somebody has waited."""
         metrics = process.metrics
         for use in RegistryUse:
             metrics.private_registry_unhealthy.labels(use=use).set_function(partial(self._since, use))
@@ -128,10 +123,6 @@ class HealthLoop:
                 self._unhealthy.values(), key=lambda each: (not each.is_private, each.since, each.registry)
             )
         )
-
-    def listen(self, kept: KeptMigrations) -> None:
-        """Let somebody know when the private registry serves pulls again."""
-        self._kept = kept
 
     async def run(self) -> None:
         """Look forever."""
@@ -169,8 +160,9 @@ class HealthLoop:
             key: replace(each, since=before[key].since) if key in before else each
             for key, each in found.items()
         }
-        if self._states.take_kept_lrps() and self._kept is not None:
-            self._kept.note_served_pulls()
+        if self._states.take_kept_lrps():
+            for listener in self.of_served_pulls:
+                listener()
 
     async def _find_unhealthy(self) -> dict[tuple[str, RegistryUse], UnhealthyRegistry]:
         sides = [(self._states.private_name, self._states.private, True)]

@@ -17,12 +17,14 @@ class JobListeners:
 
     Attributes:
         of_repairs: Are told of each copy whose repair has ended, however it ended.
+        of_apps: Are told of each app for which a job has ended, however it ended.
     """
 
     coverage: StagingCoverage
     index: LrpIndex
     queue: WorkQueue[ProcessGuid]
     of_repairs: list[Callable[[CacheGuid], None]] = field(default_factory=list)
+    of_apps: list[Callable[[AppGuid], None]] = field(default_factory=list)
 
     def requested(self, request: CacheRequest) -> None:
         """Record in the staging coverage the staging that a request came from."""
@@ -31,6 +33,8 @@ class JobListeners:
     def ended(self, app_guid: AppGuid) -> None:
         """Queue a pass over each LRP of an app, since a job that the app waited for has ended."""
         self._queue_lrps(app_guid)
+        for listener in self.of_apps:
+            listener(app_guid)
 
     def postponed(self, app_guid: AppGuid) -> None:
         """Queue a pass over each LRP of an app, since a job that the app waits for got no answer."""

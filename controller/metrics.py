@@ -6,6 +6,55 @@ Loops record metrics, adapters do not. A label's values are constants, such as r
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
+class DropletMetrics:
+    """The metrics of the droplets of Cloud Controller."""
+
+    def __init__(self, registry: CollectorRegistry, prefix: str) -> None:
+        self.builds = Counter(
+            f"{prefix}builds",
+            "Builds of Cloud Controller that were followed after their staging tasks, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self.passes = Counter(
+            f"{prefix}droplet_passes",
+            "Passes over one droplet of Cloud Controller, by the reason that the pass came to",
+            ["reason"],
+            registry=registry,
+        )
+        self.changes = Counter(
+            f"{prefix}droplet_changes",
+            "Changes of a droplet's image that were sent to Cloud Controller: patched, restored, refused, or "
+            "unanswered",
+            ["outcome"],
+            registry=registry,
+        )
+        self.patch_seconds = Histogram(
+            f"{prefix}droplet_patch_seconds",
+            "Seconds from the end of a staging task until its droplet named the copy, where that was in time",
+            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800),
+            registry=registry,
+        )
+        self.listings = Counter(
+            f"{prefix}droplet_listings",
+            "Listings of the droplets of Cloud Controller",
+            ["outcome"],
+            registry=registry,
+        )
+        self.by_phase = Gauge(
+            f"{prefix}droplets",
+            "Droplets of Cloud Controller that are known, by what they name: patching, patched, restoring, "
+            "restored, or left as they are",
+            ["phase"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            f"{prefix}droplets_waiting",
+            "Droplets that a listing has found, and that wait for their turn to be looked at",
+            registry=registry,
+        )
+
+
 class Metrics:
     """The metrics of one process."""
 
@@ -234,3 +283,4 @@ class Metrics:
             ["runs_from"],
             registry=self.registry,
         )
+        self.droplets = DropletMetrics(self.registry, prefix)

@@ -226,6 +226,14 @@ class MigrationGate:
             self._waiting[key] = None
         return obstacle
 
+    def why_not_use(self, cache_guid: CacheGuid) -> tuple[Reason, str] | None:
+        """Say why nothing more is to start from a copy, since migrations have failed; None when it may."""
+        breaker = self.circuit_breaker
+        if breaker.is_open:
+            return Reason.CIRCUIT_BREAKER_OPEN, str(breaker)
+        similar = next((each for each in self.set_aside if each.image == cache_guid), None)
+        return None if similar is None else (Reason.SIMILAR_MIGRATIONS_FAILED, str(similar))
+
     def why_not_update(self, action: UpdateLogin, now: float) -> Outcome | None:
         """Return the outcome of an LRP whose login may not be updated now, and let it wait; None if it may.
 

@@ -8,7 +8,7 @@ import structlog
 
 from controller.assembly import OpenResources, open_copy_notes, open_engine
 from controller.bbs.client import open_bbs
-from controller.capi_wiring import open_cloud_controller
+from controller.capi_opening import open_cloud_controller
 from controller.config import Config
 from controller.control import OperatorControl
 from controller.exposed_files import exposed_files

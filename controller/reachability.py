@@ -5,6 +5,7 @@ again: a registry that comes and goes moves no LRP to and fro.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -47,6 +48,8 @@ class Reachability:
         self._restore_after, self._process = restore_after, process
         self._is_restoring = False
         self._differs_since: float | None = None
+        self.of_changes: list[Callable[[], None]] = []
+        """Are told of each change of the mode."""
 
     @property
     def is_restoring(self) -> bool:
@@ -74,6 +77,8 @@ class Reachability:
                 log.info("stopped-restoring", reachable_for_s=self._restore_after)
             else:
                 log.error("started-restoring", unreachable_for_s=self._restore_after)
+            for listener in self.of_changes:
+                listener()
 
 
 class NullMode:

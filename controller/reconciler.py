@@ -115,6 +115,7 @@ class Reconciler:
                 return
             observed = await observe(key, self._facts, self.context_of(key))
             self._first_answer = self._first_answer or self._process.monotonic()
+            observed = await self._keep_source(observed)
             outcome = await self._decide_and_apply(observed)
             outcome = self._note_login(observed, outcome)
             await self._save_record(observed, outcome)
@@ -169,6 +170,8 @@ class Reconciler:
             is_restoring=self._sources.mode.is_restoring,
             unseen_stagings=self._rules.unseen_stagings,
             stores_logins=self._ports.login_storage.is_stored,
+            pull_credentials=self._rules.pull_credentials,
+            droplet_pulls=self._sources.droplet_pulls,
         )
 
     def _age(self) -> float:
@@ -235,6 +238,23 @@ class Reconciler:
         if binding is not None:
             with suppress(NotFound):  # its job was dropped since: a later pass finds another binding
                 await self._sources.bindings.put_binding(binding)
+
+    async def _keep_source(self, observed: Observed) -> Observed:
+        """Save the source of an LRP that Cloud Controller desired from its copy, before its login is changed.
+
+        What is read back is what an LRP can go back to: without a journal key its login is not kept.
+        """
+        source = observed.original_source
+        if source is None or not observed.is_source_found:
+            return observed
+        known = await self._sources.original_sources.find_original_source(source.process_guid)
+        is_known = known is not None and known.cache_guid == source.cache_guid
+        if is_known and not self._sources.journal.is_durable:  # its login was not kept, and would not be now
+            return replace(observed, original_source=known, is_source_found=False)
+        await self._sources.original_sources.save_original_source(source)
+        log.info("found-source", process_guid=source.process_guid, cache_guid=source.cache_guid)
+        saved = await self._sources.original_sources.find_original_source(source.process_guid)
+        return replace(observed, original_source=saved, is_source_found=False)
 
     def _check_start(self, action: Action, observed: Observed) -> tuple[Action, Outcome | None]:
         """Return what may be done now, and the outcome of an LRP for which it may not; None if it may."""

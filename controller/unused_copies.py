@@ -16,18 +16,12 @@ from controller.droplet_uses import NamedCopy
 from controller.process import Process
 from reconcile.droplets import DropletRecord
 from reconcile.errors import DockerCacheError, ErrorCode, Invalid
-from reconcile.eviction import (
-    EvictionDecision,
-    RememberedUses,
-    Usage,
-    UsageSurvey,
-    decide_eviction,
-    find_twins,
-)
+from reconcile.eviction import EvictionDecision, decide_eviction, find_twins
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.ports import Journal
 from reconcile.records import CachedImage, CopyCheck
 from reconcile.references import CacheGuid, CacheRepositories
+from reconcile.usage import RememberedUses, Usage, UsageSurvey
 
 log = structlog.get_logger(scope="unused-copies")
 
@@ -101,6 +95,9 @@ class UsedByDroplets(Protocol):
 
     async def list_named(self) -> tuple[NamedCopy, ...]:
         """List anew the droplets that name copies."""
+
+    async def list_named_again(self) -> tuple[NamedCopy, ...]:
+        """List the droplets that name copies where a listing for the same purpose was long ago."""
 
     async def list_named_lately(self) -> tuple[NamedCopy, ...]:
         """List the droplets that name copies as they were an hour ago at most."""
@@ -210,7 +207,7 @@ class UnusedCopies:
 
     async def confirm(self, images: Sequence[CachedImage]) -> Usage:
         """Look what uses some copies, and ask for each LRP that should have been listed."""
-        usage = await self._look(images, self._sources.droplets.list_named)
+        usage = await self._look(images, self._sources.droplets.list_named_again)
         return await self._without_wrong_listing(images, usage)
 
     async def _look_at_all(self, list_named: _ListNamed) -> tuple[tuple[CachedImage, ...], Usage]:

@@ -161,7 +161,8 @@ def _any_of(names: Iterable[str]) -> str:
 def metrics() -> str:
     """Write the names, kinds and labels of all metrics."""
     rows = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
-    for collector in vars(Metrics()).values():
+    known = Metrics()
+    for collector in (*vars(known).values(), *vars(known.droplets).values()):
         if isinstance(collector, MetricWrapperBase):
             (family,) = collector.describe()
             labels = ", ".join(f"`{each}`" for each in collector._labelnames)  # noqa: SLF001 - not given otherwise

@@ -200,6 +200,11 @@ def _continue(migration: Migration, observed: Observed, rules: Rules) -> Action:
     else:
         raise AssertionError("the original source is known before an LRP is restored to it")
     may_bridge = rules.may_bridge and can_have_bridge(migration.process_guid)
-    world = replace(observed.world, may_bridge=may_bridge, drains_original=rules.drains_original)
+    world = replace(
+        observed.world,
+        may_bridge=may_bridge,
+        drains_original=rules.drains_original,
+        copy=_copy_of(migration, observed, rules),
+    )
     step = next_step(migration, world, target=target, limits=rules.limits)
     return Continue(step, target)

@@ -1,21 +1,33 @@
-"""Decides about an LRP that runs from its copy: whether all that it needs is there, or it goes back."""
+"""Decides about an LRP that runs from its copy: whether all that it needs is there, or it goes back.
+
+Of one that Cloud Controller desired from the copy no migration is open. It is on probation all the same,
+until an instance runs.
+"""
 
 from dataclasses import replace
 
 from reconcile.actions import Action, BeginMigration, Skip, UpdateLogin
-from reconcile.instances import failure_of_pull, is_any_running
-from reconcile.logins import foreign_login, renew_login, renew_refused_login
+from reconcile.instances import failure_of, failure_of_pull, is_any_running
+from reconcile.logins import foreign_login, keeps_source_login, renew_login, renew_refused_login
 from reconcile.lrps import DesiredLrp, source_of
 from reconcile.migration_choice import rounds_before, still_counts, strategy_of
 from reconcile.migrations import Goal
 from reconcile.missing_copies import going_back, must_go_back, source_was_asked, while_copy_is_incomplete
 from reconcile.observed import Observed, Rules
+from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
 from reconcile.references import image_from_rootfs
 from reconcile.start_failures import Blame
 
-_FAILED_RESTORES = frozenset({Reason.BRIDGE_CRASHED, Reason.BRIDGE_TIMEOUT, Reason.BBS_REFUSED_DEFINITION})
+_FAILED_RESTORES = frozenset(
+    {
+        Reason.BRIDGE_CRASHED,
+        Reason.BRIDGE_TIMEOUT,
+        Reason.BBS_REFUSED_DEFINITION,
+        Reason.REVERTED_EXTERNALLY,
+    }
+)
 """Failures that leave an LRP on what it ran from: on its copy when it was to be restored to its source."""
 
 _LEFT_ON_COPY = frozenset({Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INSTANCES})
@@ -23,6 +35,14 @@ _LEFT_ON_COPY = frozenset({Reason.PROCESS_EXITED, Reason.NO_ROOM, Reason.NO_INST
 
 RETRY_RESTORE_AFTER = 300.0
 """Seconds after which an LRP that could not be restored to its source is restored again."""
+
+_NOT_SEEN_RUNNING = frozenset({Reason.NOT_RUNNING, Reason.LOGIN_UPDATED})
+"""Outcomes of passes over an LRP that Cloud Controller has just desired from its copy."""
+
+_LONGEST_LOOK = 20.0
+"""Seconds between two looks at an LRP on probation, at most."""
+
+_SOURCE_LOGIN = "its cells pull with the login of its source, until it is desired again"
 
 
 def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
@@ -35,7 +55,9 @@ def decide_on_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action:
         or renew_login(observed, lrp, rules)
         or _failed_restore(observed, lrp)
         or _not_running(observed, lrp)
+        or _end_probation(observed, lrp, rules)
         or _unknown(observed, lrp, rules)
+        or _with_source_login(observed)
         or foreign_login(lrp, rules)
         or Skip(Reason.ALREADY_CACHED, _known_copy_used(observed, lrp))
     )
@@ -61,7 +83,27 @@ def _renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> A
     return replace(action, instead=back if isinstance(back, BeginMigration) else None)
 
 
+def _with_source_login(observed: Observed) -> Skip | None:
+    """Say that an LRP runs from its copy with the login of its source; None when it has another."""
+    return Skip(Reason.ALREADY_CACHED, _SOURCE_LOGIN) if keeps_source_login(observed) else None
+
+
 def restore(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | Skip:
+    """Decide how an LRP goes back to its source, unless its owner has desired it from the copy too often.
+
+    Cloud Controller does so when it misses the LRP while the app's droplet names the copy still.
+    """
+    action, record = _way_back(observed, lrp, rules), observed.record
+    if record is None or isinstance(action, Skip):
+        return action
+    was_reverted = record.reason is Reason.CHANGED_BY_CLOUD_CONTROLLER and record.rootfs == str(lrp.rootfs)
+    rounds = rounds_before(observed) + 1 if was_reverted else 1
+    if rounds > MAX_ROUNDS:
+        return Skip(Reason.REVERTED_EXTERNALLY, f"its owner desired it from its copy {MAX_ROUNDS} times")
+    return replace(action, rounds=rounds)
+
+
+def _way_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> BeginMigration | Skip:
     """Decide how an LRP goes back to its source, if that is known and was not tried in vain lately."""
     original_source = observed.original_source
     if original_source is None:
@@ -93,7 +135,7 @@ def _put_back(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | Non
         return None
     if observed.is_paused and observed.order is None:
         return Skip(Reason.PAUSED, failure.detail)
-    action = restore(observed, lrp, rules)
+    action = _way_back(observed, lrp, rules)
     if not isinstance(action, BeginMigration):
         return action
     ended = Reason.COPY_NOT_PULLED if failure.blame is Blame.COPY else Reason.NOT_PULLED
@@ -118,6 +160,32 @@ def _leave_lost_copy(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Actio
     if asked is not None:
         return asked
     return going_back(restore(observed, lrp, rules), observed)
+
+
+def _end_probation(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
+    """Restore an LRP of which no instance has run since it was desired from the copy; None when one has.
+
+    A cell that is given no bytes of a layer says nothing at all. What fails by itself fails anywhere.
+    """
+    record, source = observed.record, observed.original_source
+    is_new = record is None or (record.reason in _NOT_SEEN_RUNNING and record.rootfs == str(lrp.rootfs))
+    if source is None or not is_new or observed.order is not None or observed.is_paused:
+        return None
+    is_at_rest = lrp.instances == 0 or not observed.instances
+    if is_at_rest or is_any_running(observed.instances) or failure_of(observed.instances) is not None:
+        return None
+    if any(each.placement_error for each in observed.instances):
+        return None
+    waited = 0.0
+    if record is not None and record.reason is Reason.NOT_RUNNING:  # since then, by the daemon's own clock
+        waited = max(0.0, observed.now - record.updated_at)
+    left = rules.limits.start - waited
+    if left > 0:
+        return Skip(Reason.NOT_RUNNING, retry_after=min(left, _LONGEST_LOOK, max(1.0, waited)))
+    action = _way_back(observed, lrp, rules)
+    if isinstance(action, Skip):
+        return action
+    return replace(action, reason=Reason.NOT_STARTED, ended=Reason.NOT_STARTED)
 
 
 def _failed_restore(observed: Observed, lrp: DesiredLrp) -> Skip | None:

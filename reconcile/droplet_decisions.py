@@ -90,6 +90,19 @@ def decide_droplet(observed: ObservedDroplet, rules: Rules) -> DropletAction:
     return _on_source(observed, droplet, named, rules)
 
 
+def foresee_droplet(observed: ObservedDroplet, rules: Rules) -> tuple[ObservedDroplet, DropletAction]:
+    """Decide what comes after all that would only be saved, for a plan, which saves nothing.
+
+    Returns:
+        The observation with the record that would have been saved, and the action, which saves nothing.
+    """
+    action = decide_droplet(observed, rules)
+    while isinstance(action, SaveDropletRecord):
+        observed = replace(observed, record=action.record)
+        action = decide_droplet(observed, rules)
+    return observed, action
+
+
 def _gone(observed: ObservedDroplet) -> DropletAction:
     record = observed.record
     if record is None or not record.target:
@@ -260,7 +273,7 @@ def _why_not_now(observed: ObservedDroplet, droplet: Droplet, named: ImageRefere
     if record is None:
         return None
     rounds = rounds_before(observed)
-    if rounds >= MAX_ROUNDS and record.phase is not DropletPhase.PATCHING:
+    if rounds >= MAX_ROUNDS:
         return Leave(Reason.REVERTED_EXTERNALLY, f"somebody else reverted {rounds} changes")
     return _waits(observed, record)
 
@@ -274,11 +287,12 @@ def _waits(observed: ObservedDroplet, record: DropletRecord) -> Leave | None:
 
 
 def rounds_before(observed: ObservedDroplet) -> int:
-    """Count the changes of a droplet to its copy that have begun lately."""
-    record = observed.record
-    if record is None or not still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER):
+    """Count the changes of a droplet to its copy that somebody has reverted lately."""
+    record, droplet = observed.record, observed.droplet
+    if record is None or (droplet is not None and record.target == droplet.image):
         return 0
-    return record.rounds
+    counts = still_counts(observed, record.updated_at, for_seconds=ROUNDS_FORGOTTEN_AFTER)
+    return record.rounds if counts else 0
 
 
 def _patch(
@@ -319,7 +333,6 @@ def _begun(
         created_at=now,
         updated_at=now,
         attempts=1,
-        rounds=1,
     )
     if record is None:
         return begun
@@ -331,7 +344,7 @@ def _begun(
         username=observed.username or record.username,
         created_at=record.created_at,
         attempts=record.attempts + 1 if is_again else 1,
-        rounds=record.rounds if is_again else rounds_before(observed) + 1,
+        rounds=rounds_before(observed),
     )
 
 
@@ -351,6 +364,7 @@ def _patched(
         phase=DropletPhase.PATCHED,
         reason=Reason.DROPLET_PATCHED,
         detail="",
+        rounds=record.rounds + 1 if record.phase is DropletPhase.PATCHING else record.rounds,
         attempts=0,
         not_before=0.0,
         updated_at=observed.now,

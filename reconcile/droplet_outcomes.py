@@ -38,7 +38,7 @@ def after_answer(record: DropletRecord, answer: Droplet, now: float) -> DropletR
         reason=Reason.RESTORED if is_restore else Reason.DROPLET_PATCHED,
         detail=record.detail if is_restore else "",
         attempts=0,
-        rounds=0 if is_restore else record.rounds,
+        rounds=0 if is_restore else record.rounds + 1,
         not_before=0.0,
         updated_at=now,
     )
@@ -83,8 +83,9 @@ def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> Drop
     phase = record.phase
     if not droplet.is_staged or not is_ours:
         phase = _phase_on_source(record, leave, now)
-    is_under_way = phase is DropletPhase.PATCHING and not is_ours  # since when, its time says
-    if is_under_way or (phase is record.phase and leave.reason is record.reason):
+    if phase is DropletPhase.PATCHING and not is_ours:  # since when, its time says
+        return None
+    if phase is record.phase and leave.reason is record.reason:
         return None
     return replace(record, phase=phase, reason=leave.reason, detail=leave.detail, updated_at=now)
 
@@ -95,8 +96,9 @@ def _is_target(record: DropletRecord | None, droplet: Droplet) -> bool:
 
 def _phase_on_source(record: DropletRecord, leave: Leave, now: float) -> DropletPhase:
     """Say how far a droplet has come that names no copy, and is left there."""
-    if record.phase is DropletPhase.PATCHING and is_recent(record.updated_at, now, LATE_EFFECT):
-        return record.phase  # a request may still take effect
+    is_late = is_recent(record.updated_at, now, LATE_EFFECT)
+    if record.phase is DropletPhase.PATCHING and (is_late or leave.reason is record.reason):
+        return record.phase  # a request may still take effect, or is sent again in its time
     return DropletPhase.RESTORED if record.target and leave.reason in _RESTORED else DropletPhase.LEFT
 
 

@@ -136,7 +136,7 @@ class DropletRecord:
         reason: Of the last outcome.
         detail: More of it for people; never holds credentials.
         attempts: Requests in a row that were sent, and of which no effect is known.
-        rounds: Changes to the copy that have begun; grows when somebody keeps reverting them.
+        rounds: Changes to the copy that took effect lately; grows when somebody keeps reverting them.
         not_before: UTC seconds since 1970 before which nothing is sent; 0 when it is due.
         created_at: UTC seconds since 1970.
         updated_at: UTC seconds since 1970.

@@ -42,6 +42,8 @@ class ErrorCode(StrEnum):
     """A daemon with another store works on the same BBS."""
 
     # Cloud Controller and UAA
+    BAD_ANSWER = "bad-answer"
+    """It reports success, and is not what it should be."""
     CLOUD_CONTROLLER_BUDGET_SPENT = "cloud-controller-budget-spent"
     """As many requests were sent as may be for now."""
     CLOUD_CONTROLLER_FAILED = "cloud-controller-failed"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reconcile.current_stagings import CurrentStaging
+from reconcile.droplets import DropletRecord
 from reconcile.known_records import KnownCopy, LrpKey
-from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, AppGuid, Credentials, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
 from reconcile.orders import Order
 from reconcile.policy import UnseenStagings
@@ -53,6 +54,9 @@ class RecordFacts(Protocol):
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from before its migration."""
 
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        """List the records of an app's droplets, the newest first."""
+
 
 class Coverage(Protocol):
     """Which stagings cannot have been missed."""
@@ -85,6 +89,13 @@ class OverrideFacts(Protocol):
 
     def is_pinned(self, app_guid: AppGuid) -> bool:
         """Whether an app stays on its source because an operator restored it."""
+
+
+class DropletPulls(Protocol):
+    """Whether cells can pull copies with the login that Cloud Controller gives an LRP."""
+
+    def why_not(self, placement_tags: frozenset[str], username: str) -> str | None:
+        """Say why cells are not known to pull with the login of a source; None when they are."""
 
 
 class MigrationFacts(Protocol):
@@ -129,6 +140,8 @@ class PassContext:
         is_restoring: Whether LRPs are restored to their sources, since the private registry does not answer.
         unseen_stagings: What running LRPs get whose stagings were not seen.
         stores_logins: See `Observed`.
+        pull_credentials: The login that cells have at the private registry; None when they need none.
+        droplet_pulls: None where no droplet names a copy.
     """
 
     now: float
@@ -139,3 +152,5 @@ class PassContext:
     is_restoring: bool = False
     unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
     stores_logins: bool | None = None
+    pull_credentials: Credentials | None = None
+    droplet_pulls: DropletPulls | None = None

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
-from reconcile.facts import Coverage, Facts, StagingFacts
+from reconcile.droplet_ports import DropletRecords
+from reconcile.droplets import DropletRecord
+from reconcile.facts import Coverage, DropletPulls, Facts, StagingFacts
 from reconcile.known_records import KnownCopy, LrpKey
-from reconcile.lrps import ActualLrp, DesiredLrp, ProcessGuid
+from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
 from reconcile.ports import (
     BindingRecords,
@@ -26,7 +28,11 @@ from reconcile.references import CacheGuid
 
 @dataclass(frozen=True, slots=True)
 class PassSources:
-    """The ports that a pass reads from."""
+    """The ports that a pass reads from.
+
+    Attributes:
+        droplet_pulls: None where no droplet names a copy.
+    """
 
     lrps: Lrps
     instances: Instances
@@ -36,11 +42,13 @@ class PassSources:
     images: ImageRecords
     journal: Journal
     original_sources: OriginalSources
+    droplets: DropletRecords
     records: LrpRecords
     coverage: Coverage
     event_cache: EventCache
     mode: Mode
     overrides: OperatorOverrides
+    droplet_pulls: DropletPulls | None = None
     stagings: StagingFacts | None = None
 
 
@@ -90,6 +98,10 @@ class LiveReads:
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Read what an LRP ran from before its migration."""
         return await self._sources.original_sources.find_original_source(process_guid)
+
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        """List the records of an app's droplets, the newest first."""
+        return await self._sources.droplets.list_droplets_of_app(app_guid)
 
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Read the record of a finished copy."""

@@ -4,8 +4,12 @@ Cells read an LRP's login when they start an instance, so one that has become in
 that. Where the BBS stores a login that is updated in place, no instance is touched. Otherwise the LRP is
 migrated from its copy to the same copy, with its source left as it is known.
 
-Only an LRP that this program has migrated to that copy gets the login. Whoever else desires an LRP from the
-private registry must bring one, or could read the images of others with the cells' login.
+Only an LRP that this program has migrated to that copy gets the login, and one that Cloud Controller desired
+from a droplet that this program made name the copy. Whoever else desires an LRP from the private registry
+must bring one, or could read the images of others with the cells' login.
+
+What Cloud Controller desires from such a droplet has the login of its source. It is no reason for a
+migration where cells can pull with it: it stays until the next one where the BBS does not change it in place.
 Source: cloudfoundry/bbs models/desired_lrp.proto; a BBS of 2024 takes such an update and changes nothing.
 """
 
@@ -24,9 +28,22 @@ OUTDATED = "its login for the private registry is not the configured one"
 
 
 def is_outdated(observed: Observed, lrp: DesiredLrp, rules: Rules) -> bool:
-    """Whether an LRP that this program has migrated has another login than is configured, or one too many."""
+    """Whether an LRP whose source is known has another login than is configured, and is to get that."""
     guid, source = _copy_with_other_login(lrp, rules), observed.original_source
-    return guid is not None and source is not None and source.cache_guid == guid
+    is_ours = guid is not None and source is not None and source.cache_guid == guid
+    return is_ours and not keeps_source_login(observed)
+
+
+def keeps_source_login(observed: Observed) -> bool:
+    """Whether an LRP stays with the login of its source, which cells can pull its copy with.
+
+    In place it is changed where the BBS stores that, and where the login for the way back can be kept.
+    """
+    source = observed.original_source
+    if source is None or not observed.has_source_login or not observed.can_pull_with_own_login:
+        return False
+    is_login_kept = source.credentials is not None or not source.needs_credentials
+    return observed.stores_logins is False or not is_login_kept
 
 
 def renew_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Action | None:
@@ -50,7 +67,10 @@ def renew_refused_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Ac
 
 
 def foreign_login(lrp: DesiredLrp, rules: Rules) -> Skip | None:
-    """Say of an LRP that somebody else desired from a copy that it has another login; None if it has not."""
+    """Say of an LRP that somebody else desired from a copy that it has another login; None if it has not.
+
+    To be asked after everybody who knows where the LRP comes from.
+    """
     return None if _copy_with_other_login(lrp, rules) is None else Skip(Reason.FOREIGN_LOGIN)
 
 

@@ -118,6 +118,7 @@ class Task:
         credentials: From `image_username` and `image_password`; None when there are none.
         cell_id: Empty where no cell has it.
         rejection_reason: Why it was not started at the last attempt; empty while there was none.
+        placement_tags: The tags that a cell must have.
     """
 
     task_guid: TaskGuid
@@ -133,6 +134,7 @@ class Task:
     credentials: Credentials | None = None
     cell_id: str = ""
     rejection_reason: str = ""
+    placement_tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

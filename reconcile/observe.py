@@ -9,6 +9,7 @@ from dataclasses import replace
 from reconcile.bindings import binding_to_keep
 from reconcile.bridges import bridge_of, original_of
 from reconcile.current_stagings import is_of, may_be_missed, was_resolved_since
+from reconcile.droplet_sources import observe_droplet_source
 from reconcile.facts import Facts, MigrationFacts, PassContext
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import DesiredLrp, ProcessGuid
@@ -45,7 +46,7 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
     observed = replace(observed, lrp=lrp, is_pinned=facts.overrides.is_pinned(lrp.app_guid))
     source = source_from_rootfs(lrp.rootfs)
     if source is not None and not context.cache.covers(source):
-        observed = await observe_former_copy(observed, lrp, source, facts, context.cache)
+        observed = await observe_former_copy(observed, lrp, source, facts, context)
     if observed.former_copy is not None:
         return replace(observed, instances=await facts.lrps.list_actual_lrps(process_guid))
     is_on_copy = source is not None and context.cache.covers(source)
@@ -55,6 +56,7 @@ async def observe(process_guid: ProcessGuid, facts: Facts, context: PassContext)
     guid = None if source is None else context.cache.guid_of(source)
     if guid is not None:
         observed = replace(observed, current_copy=await facts.records.find_image(guid))
+        observed = await observe_droplet_source(observed, lrp, guid, facts, context)
     if source is not None and lrp.app_guid:  # what other LRPs without one brought is not its own
         observed = await _observe_copy(observed, lrp, source, facts)
     rests_on_instances = source is not None and _rests_on_instances(observed, context)

@@ -6,7 +6,8 @@ the copy, which is random: no image of a source has it by chance.
 
 from dataclasses import replace
 
-from reconcile.facts import Facts
+from reconcile.droplet_sources import source_of_droplet
+from reconcile.facts import Facts, PassContext
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import DesiredLrp
 from reconcile.migrations import OriginalSource
@@ -23,16 +24,22 @@ from reconcile.references import (
 
 
 async def observe_former_copy(
-    observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts, cache: CacheRepositories
+    observed: Observed, lrp: DesiredLrp, source: ImageReference, facts: Facts, context: PassContext
 ) -> Observed:
     """Observe what an LRP ran from before, if its rootfs names a copy in another private registry.
 
     Its source is what it ran from before its migration, else what its copy was made from; never a copy.
     """
+    cache = context.cache
     former, guid = cache.former_of(source), guid_of_former(source, cache)
     if former is None and guid is None:
         return observed
     original_source = await facts.records.find_original_source(observed.process_guid)
+    found = None
+    if lrp.app_guid and guid is not None and (original_source is None or original_source.cache_guid != guid):
+        records = await facts.records.list_droplets_of_app(lrp.app_guid)
+        found = source_of_droplet(lrp, guid, records, context.pull_credentials)
+        original_source = found or original_source
     image = None if guid is None else await facts.records.find_image(guid)
     is_known = image is not None or (original_source is not None and original_source.cache_guid == guid)
     if former is None and not is_known:
@@ -54,6 +61,7 @@ async def observe_former_copy(
     return replace(
         observed,
         original_source=original,
+        is_source_found=original is not None and original is found,
         binding=copy.binding,
         job=copy.job,
         image=copy.image,

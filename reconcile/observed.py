@@ -93,6 +93,10 @@ class Observed:
         former_copy: What is known of the copy in a former private registry that the LRP runs from; None when
             it runs from anything else.
         stores_logins: Whether the BBS stores a login that is updated in place; None when that is not known.
+        is_source_found: Whether the original source was found by the app's droplet, and is not saved yet.
+        has_source_login: Whether the LRP runs from a copy with the login of its source: Cloud Controller gave
+            it that, since the app's droplet names the copy.
+        can_pull_with_own_login: Whether cells are known to pull copies with such a login.
     """
 
     process_guid: ProcessGuid
@@ -121,6 +125,9 @@ class Observed:
     newest: StagedCopy | None = None
     former_copy: FormerCopy | None = None
     stores_logins: bool | None = None
+    is_source_found: bool = False
+    has_source_login: bool = False
+    can_pull_with_own_login: bool = False
 
     @property
     def source(self) -> ImageReference:

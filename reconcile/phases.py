@@ -54,8 +54,9 @@ PHASES: Mapping[Phase, PhaseDescription] = {
         "instance rows without a container are retired; after 1.5 s with other rows a stopgap is desired; "
         "then the original is desired again with the new rootfs",
         "the original is desired with the new rootfs",
-        "if its owner desired it with the old rootfs or from its source, bridging follows again, three times "
-        "at most; if the stopgap cannot be pulled, the original is turned back",
+        "if its owner desired it with the old rootfs, from its source, or from its copy while it goes back "
+        "to its source, bridging follows again, three times at most; if the stopgap cannot be pulled, the "
+        "original is turned back",
         "until no row is left, or the stopgap serves, or 12 s have passed",
     ),
     Phase.STARTING: PhaseDescription(

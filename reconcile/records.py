@@ -127,14 +127,29 @@ def lrp_of_requester(requester: str) -> ProcessGuid:
     return ProcessGuid(requester.removeprefix(_LRP))
 
 
+def task_of_requester(requester: str) -> TaskGuid | None:
+    """Name the staging task that is the requester; None for any other requester."""
+    return TaskGuid(requester.removeprefix(_TASK)) if requester.startswith(_TASK) else None
+
+
 def is_of_lrp(requester: str) -> bool:
     """Whether the requester is a desired LRP, whose next pass may request the copy anew."""
     return requester.startswith(_LRP)
 
 
+def is_of_droplet(requester: str) -> bool:
+    """Whether the requester is a droplet, which does not say when the tag of its image was resolved."""
+    return requester.startswith(_DROPLET)
+
+
+def is_of_pass(requester: str) -> bool:
+    """Whether a pass over an LRP or a droplet asks: the next one may do so anew, and none is urgent."""
+    return is_of_lrp(requester) or is_of_droplet(requester)
+
+
 def is_of_app(requester: str) -> bool:
-    """Whether the requester is a staging task or a desired LRP, whose login is that of an app."""
-    return requester.startswith((_LRP, _TASK))
+    """Whether the requester is a staging task, a desired LRP or a droplet, whose login is that of an app."""
+    return requester.startswith((_LRP, _TASK, _DROPLET))
 
 
 @dataclass(frozen=True, slots=True)

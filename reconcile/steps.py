@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from reconcile.lrps import ActualLrp, DesiredLrp
 from reconcile.migrations import Migration
 from reconcile.reasons import Reason
-from reconcile.references import ImageReference
+from reconcile.references import ImageReference, Rootfs
 from reconcile.start_failures import StartFailure
 
 
@@ -59,7 +59,10 @@ class World:
         may_bridge: Whether the LRP may have a bridge.
         drains_original: Whether the routes of the original are taken away before it is removed.
         is_restore_requested: Whether an operator wants the LRP back on its source.
-        source: What the LRP's owner desires it from, as far as that is known: Cloud Controller's sync does.
+        source: What the LRP's owner desires it from, as far as that is known: Cloud Controller's sync does,
+            while the app's droplet names that.
+        copy: What it desires it from while the droplet names the copy of the migration; None where that is
+            not asked.
     """
 
     now: float
@@ -75,6 +78,7 @@ class World:
     drains_original: bool = False
     is_restore_requested: bool = False
     source: ImageReference | None = None
+    copy: Rootfs | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class AdminClient:
         return await self._list("ListApps", request, "apps")
 
     async def list_droplets(self, filters: Filters, phases: Sequence[str] = ()) -> list[Row]:
-        """List what the daemon has done about droplets, by app."""
+        """List what the daemon has done about droplets, by the GUID of the droplet."""
         names = [enum_name(pb.DropletPhase, "DROPLET_PHASE", phase) for phase in phases]
 
         def request(token: str) -> pb.ListDropletsRequest:

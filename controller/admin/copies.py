@@ -10,10 +10,11 @@ from typing import Protocol
 from controller.admin.naming import ImageNames
 from controller.verifier import CopyReader
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
-from reconcile.eviction import EvictionDecision, EvictionVerdict, Usage, used_by
+from reconcile.eviction import EvictionDecision, EvictionVerdict
 from reconcile.lrps import ProcessGuid
 from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.usage import Usage, used_by
 
 BATCH = 50
 """Copies that are deleted after one look at what uses them."""

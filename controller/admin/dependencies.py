@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from controller.admin.app_directory import AppDirectory
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
@@ -139,6 +140,7 @@ class AdminDependencies:
     copies: Copies
     jobs: RequestedJobs
     droplets: AdminDroplets
+    directory: AppDirectory
     stored: Stored
     daemon: RunningDaemon
     recovery: Recovery

@@ -18,7 +18,8 @@ _YEAR_10000 = 253_402_300_800.0
 """Its beginning in UTC seconds since 1970; `datetime` knows no later time."""
 
 
-_SKIPPED = frozenset({"skipped", "skipped_droplet"})
+SKIPPED = frozenset({"skipped", "skipped_droplet"})
+"""Entries that do not matter when a plan is applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class PlanDocument:
 
     def messages(self) -> Iterable[pb.PlanEntry]:
         """List the entries that a daemon needs to apply the plan: all but skipped LRPs and droplets."""
-        return (entry for entry in self.entries if entry.WhichOneof("entry") not in _SKIPPED)
+        return (entry for entry in self.entries if entry.WhichOneof("entry") not in SKIPPED)
 
     @property
     def copies(self) -> list[Row]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplet_plan import DropletChange, DropletPlan, PlannedDroplet
 from reconcile.droplets import LATE_EFFECT, DropletGuid, DropletOrder
 from reconcile.foreign_text import split_login
@@ -41,6 +42,18 @@ class OrderedDroplets(Protocol):
 
     def withdraw_order(self, guid: DropletGuid) -> None:
         """End a droplet's order, if it has one."""
+
+
+class FollowedDroplets(Protocol):
+    """The droplets of Cloud Controller, as far as a plan for them is followed."""
+
+    @property
+    def status(self) -> CloudControllerStatus | None:
+        """How Cloud Controller has answered; None where none is configured."""
+
+    @property
+    def orders(self) -> OrderedDroplets:
+        """What takes orders for single droplets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +95,7 @@ class DropletChanges:
 
     plan: DropletPlan
     goal: Goal
-    droplets: OrderedDroplets
+    droplets: FollowedDroplets
     changed: Callable[[], None]
     open: dict[DropletGuid, PlannedDroplet] = field(default_factory=dict)
     begun: set[DropletGuid] = field(default_factory=set)
@@ -121,15 +134,29 @@ class DropletChanges:
                 image=_comparable(subject.image),
                 target=None if planned.to_image is None else _comparable(planned.to_image),
             )
-            if not self.droplets.place_order(subject.droplet_guid, order, self._follow):
-                raise AssertionError("one plan at a time gives orders")
             self.open[subject.droplet_guid] = planned
             self._waiting_for[subject.app_guid] += 1
+            if not self.droplets.orders.place_order(subject.droplet_guid, order, self._follow):
+                self._give_up(subject.droplet_guid, "droplets are not changed, as the config says")
         self.total = len(self.open)
         if self.open:
             loop = asyncio.get_running_loop()
             self._release = loop.call_later(LRPS_WAIT, self._let_lrps_go)
             self._restart_stall()
+            if self._failure is not None:
+                self._let_lrps_go()
+
+    @property
+    def _failure(self) -> str | None:
+        """Why Cloud Controller does nothing now; None while nothing is known against it."""
+        status = self.droplets.status
+        return None if status is None or status.failing_since is None else status.error
+
+    def give_up_if_failing(self) -> None:
+        """Wait for no droplet while Cloud Controller fails: nothing else is left to wait for."""
+        if self.open and self._failure is not None:
+            for guid in [each for each in self.open if each not in self._copying]:
+                self._give_up(guid, self._failure)
 
     def are_over(self, app_guid: AppGuid) -> bool:
         """Whether the LRPs of an app may follow: none of its droplets is waited for."""
@@ -171,7 +198,7 @@ class DropletChanges:
         return self._failed_looks[guid] >= MOST_FAILED_LOOKS
 
     def _end(self, guid: DropletGuid) -> None:
-        self.droplets.withdraw_order(guid)
+        self.droplets.orders.withdraw_order(guid)
         self._waiting_for[self.open.pop(guid).subject.app_guid] -= 1
         self._copying.discard(guid)
 
@@ -192,6 +219,10 @@ class DropletChanges:
         self._news.append(DropletNews(guid, reason, detail))
         self.changed()
 
+    def _give_up(self, guid: DropletGuid, detail: str) -> None:
+        self._failed_looks[guid] = MOST_FAILED_LOOKS
+        self._follow(guid, Reason.CLOUD_CONTROLLER_UNAVAILABLE, detail)
+
     def _let_lrps_go(self) -> None:
         if not self.is_released:
             self.is_released = True
@@ -206,8 +237,7 @@ class DropletChanges:
         detail = f"nothing was heard of Cloud Controller for {STALLED_AFTER:g} s"
         waiting = [each for each in self.open if each not in self._copying]
         for guid in waiting:
-            self._failed_looks[guid] = MOST_FAILED_LOOKS
-            self._follow(guid, Reason.CLOUD_CONTROLLER_UNAVAILABLE, detail)
+            self._give_up(guid, detail)
         if not waiting and self.open:
             self._restart_stall()
 

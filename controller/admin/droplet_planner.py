@@ -49,19 +49,12 @@ class DropletPlanner:
     def __init__(self, droplets: AdminDroplets) -> None:
         self._droplets = droplets
 
-    @property
-    def is_configured(self) -> bool:
-        """Whether there are droplets to plan."""
-        return self._droplets.status is not None
-
     async def plan(
         self, selection: Selection, order: DropletOrder, criteria: DropletCriteria, apps: PlannedApps
     ) -> DropletPlan:
         """Make the part of a plan that is about droplets."""
-        if self._droplets.status is None:
-            return await self._plan_without_cloud_controller(criteria)
-        if criteria.goal is Goal.CACHE and not self._droplets.updates:
-            return NO_DROPLETS
+        if not self._droplets.updates:
+            return await self._plan_without_changes(criteria)
         problems, collected = list[str](), _Collected(criteria, dict(apps.running))
         try:
             names = await self._droplets.name_apps(None)
@@ -99,15 +92,17 @@ class DropletPlanner:
             )
             collected.add(decided, is_running=record.app_guid in apps.running)
 
-    async def _plan_without_cloud_controller(self, criteria: DropletCriteria) -> DropletPlan:
+    async def _plan_without_changes(self, criteria: DropletCriteria) -> DropletPlan:
         """Say that droplets cannot be put back, where some were changed before."""
         if criteria.goal is Goal.CACHE:
             return NO_DROPLETS
         count = sum(record.may_name_copy for record in await self._droplets.list_records())
         if not count:
             return NO_DROPLETS
-        problem = f"{count} droplets name copies, and no Cloud Controller is configured that could be told"
-        return DropletPlan(problems=(problem,))
+        why = (
+            "no Cloud Controller is configured" if self._droplets.status is None else "update_droplets is off"
+        )
+        return DropletPlan(problems=(f"{count} droplets name copies and stay so, since {why}",))
 
 
 def _is_meant(scope: DropletScope, record: DropletRecord) -> bool:

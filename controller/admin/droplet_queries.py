@@ -1,58 +1,68 @@
 """Answers the calls about droplets that change nothing."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from controller.admin import droplet_messages, messages
 from controller.admin.dependencies import AdminDependencies
+from controller.admin.grpc_status import BadRequest
 from controller.admin.naming import resolve_guids
-from controller.admin.pages import written_page
+from controller.admin.pages import fitting, key_from_token, page_size, token_from_key
 from protos.admin import admin_pb2 as pb
 from reconcile.droplet_plan import references_of
-from reconcile.droplets import DropletPhase, DropletRecord
-from reconcile.errors import DockerCacheError
+from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import AppState, Reason
 from reconcile.selection import NOBODY, AppNames, Selection
+
+MOST_RECORDS_READ = 20_000
+"""How many records are read at most for one page, even when few of them match the filter."""
 
 
 async def droplets(
     dependencies: AdminDependencies, request: pb.ListDropletsRequest
 ) -> pb.ListDropletsResponse:
-    """List what is known of droplets, by app; their names are those that can be found out now."""
+    """List what is known of droplets, by droplet GUID, with the names of their apps that can be found now."""
     selection = messages.selection_from_message(request.filter)
     phases = frozenset(droplet_messages.phases_from_numbers(request.phases))
-    records = await dependencies.droplets.list_records()
-    names = await _names(dependencies, {record.app_guid for record in records}) if records else {}
-    apps = None
-    if selection.process_guids:
-        apps = await _apps_of(dependencies, selection)
-    chosen = [
-        record
-        for record in records
-        if (not phases or record.phase in phases) and _matches(record, selection, names, apps)
-    ]
-    rows, token = written_page(
-        chosen,
-        key=lambda record: (record.app_guid, -record.created_at, record.droplet_guid),
+    apps = await _apps_of(dependencies, selection) if selection.process_guids else None
+    limit, after = page_size(request.page_size), _place_of_token(request.page_token)
+    found, names, read = list[DropletRecord](), dict[AppGuid, AppNames](), 0
+    token = ""
+    while True:
+        batch = await dependencies.droplets.page_records(after)
+        known = [each for each in batch if not phases or each.phase in phases]
+        named = await dependencies.directory.names_of({each.app_guid for each in known}) if known else {}
+        names.update((app, each) for app, each in named.items() if app not in names)
+        found += [each for each in known if _matches(each, selection, names, apps)]
+        read += len(batch)
+        if len(found) > limit:
+            token = token_from_key((found[limit - 1].droplet_guid,))
+            break
+        if not batch:
+            break
+        after = batch[-1].droplet_guid
+        if read >= MOST_RECORDS_READ:
+            token = token_from_key((after,))
+            break
+    rows, token = fitting(
+        found[:limit],
+        token,
+        key=lambda record: (record.droplet_guid,),
         write=lambda record: droplet_messages.droplet_message(
             record, names[record.app_guid].owner if record.app_guid in names else NOBODY
         ),
-        size=request.page_size,
-        token=request.page_token,
     )
     return pb.ListDropletsResponse(droplets=rows, next_page_token=token)
 
 
-async def _names(dependencies: AdminDependencies, apps: Iterable[AppGuid]) -> Mapping[AppGuid, AppNames]:
-    """Find the names of apps: from their LRPs, and of those that do not run from Cloud Controller."""
-    running = await dependencies.planning.survey.name_apps()
-    missing = [app for app in apps if app not in running]
-    try:
-        stopped = await dependencies.droplets.name_apps(missing) if missing else {}
-    except DockerCacheError:  # the droplets are listed without these names
-        stopped = {}
-    return {**stopped, **running}
+def _place_of_token(token: str) -> DropletGuid | None:
+    key = key_from_token(token)
+    if key is None:
+        return None
+    if len(key) != 1 or not isinstance(key[0], str) or not key[0].isprintable():
+        raise BadRequest("bad-page-token", "the page token is not one that this API gave")
+    return DropletGuid(key[0])
 
 
 async def _apps_of(dependencies: AdminDependencies, selection: Selection) -> frozenset[AppGuid]:

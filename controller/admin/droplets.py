@@ -1,4 +1,4 @@
-"""The droplets of Cloud Controller as calls of operators reach them, and none where none is configured."""
+"""The droplets of Cloud Controller as calls of operators reach them, and droplets that nobody changes."""
 
 from collections.abc import AsyncGenerator, Collection, Mapping
 from typing import Protocol
@@ -18,11 +18,24 @@ class StoredDroplets(Protocol):
     async def list_droplets(self) -> tuple[DropletRecord, ...]:
         """List all records."""
 
+    async def page_droplets(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        """List the next page of records after a droplet's GUID; an empty one after the last."""
+
     async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         """List the records of some apps, the newest of each app first."""
 
     async def count_droplets(self) -> Mapping[tuple[DropletPhase, Reason], int]:
         """Count the records by phase and reason."""
+
+
+class ReadCloudController(Protocol):
+    """Cloud Controller, as far as it is read for operators."""
+
+    def status(self) -> CloudControllerStatus:
+        """Return how Cloud Controller has answered so far."""
+
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
+        """Read what apps are chosen by, all of Docker when no GUIDs are given."""
 
 
 class AdminDroplets(Protocol):
@@ -34,7 +47,7 @@ class AdminDroplets(Protocol):
 
     @property
     def updates(self) -> bool:
-        """Whether names of copies are written into droplets; otherwise droplets are only put back."""
+        """Whether droplets are changed; otherwise they stay as they are."""
 
     @property
     def listed_at(self) -> float:
@@ -46,6 +59,9 @@ class AdminDroplets(Protocol):
 
     async def list_records(self) -> tuple[DropletRecord, ...]:
         """List what is known of droplets, in whatever order; also where no Cloud Controller is configured."""
+
+    async def page_records(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        """List the next page of what is known, after a droplet's GUID; an empty one after the last."""
 
     async def list_records_of(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         """List what is known of the droplets of some apps, the newest of each app first."""
@@ -64,18 +80,27 @@ class AdminDroplets(Protocol):
         """
 
 
-class NoCloudController:
-    """Stands where no Cloud Controller is configured: its droplets are left alone."""
+class LeftDroplets:
+    """Droplets that nobody changes: no Cloud Controller is configured, or it is only read.
 
-    def __init__(self, records: StoredDroplets) -> None:
-        self._records = records
+    Args:
+        records: What earlier runs may have recorded.
+        cloud_controller: None where none is configured.
+    """
 
-    status = None
     updates = False
     listed_at = 0.0
 
+    def __init__(self, records: StoredDroplets, cloud_controller: ReadCloudController | None) -> None:
+        self._records, self._cloud_controller = records, cloud_controller
+
     @property
-    def orders(self) -> "NoCloudController":
+    def status(self) -> CloudControllerStatus | None:
+        """How Cloud Controller has answered; None where none is configured."""
+        return None if self._cloud_controller is None else self._cloud_controller.status()
+
+    @property
+    def orders(self) -> "LeftDroplets":
         """What takes no order."""
         return self
 
@@ -87,8 +112,12 @@ class NoCloudController:
         """End nothing: there is no order."""
 
     async def list_records(self) -> tuple[DropletRecord, ...]:
-        """List what was known of droplets when a Cloud Controller was configured."""
+        """List what was known of droplets when they were changed."""
         return await self._records.list_droplets()
+
+    async def page_records(self, after: DropletGuid | None) -> tuple[DropletRecord, ...]:
+        """List the next page of what was known."""
+        return await self._records.page_droplets(after)
 
     async def list_records_of(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
         """List what was known of the droplets of some apps."""
@@ -98,9 +127,9 @@ class NoCloudController:
         """Count the droplets that were known."""
         return await self._records.count_droplets()
 
-    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:  # noqa: ARG002 - a port
-        """Know no names."""
-        return {}
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
+        """Ask for the names of apps, where there is somebody to ask."""
+        return {} if self._cloud_controller is None else await self._cloud_controller.name_apps(app_guids)
 
     async def decide_each(
         self,

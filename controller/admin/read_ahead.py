@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from reconcile.current_stagings import CurrentStaging, may_be_missed
+from reconcile.droplets import DropletRecord
 from reconcile.facts import Coverage, Facts
 from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
@@ -32,6 +33,13 @@ class ListedOriginalSources(Protocol):
         self, process_guids: Sequence[ProcessGuid]
     ) -> Mapping[ProcessGuid, OriginalSource]:
         """Read what some hundred LRPs ran from."""
+
+
+class ListedDroplets(Protocol):
+    """The records of droplets."""
+
+    async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
+        """List the records of some hundred apps' droplets, the newest of each app first."""
 
 
 class ReadMigrations(Protocol):
@@ -80,6 +88,16 @@ class OpenMigrations:
         return await self.journal.find_migration(process_guid)
 
 
+async def read_droplets(
+    droplets: ListedDroplets, app_guids: Collection[AppGuid]
+) -> Mapping[AppGuid, tuple[DropletRecord, ...]]:
+    """Read the records of some apps' droplets, the newest of each app first."""
+    found = dict[AppGuid, tuple[DropletRecord, ...]]()
+    for record in await droplets.list_droplets_of_apps(app_guids) if app_guids else ():
+        found[record.app_guid] = (*found.get(record.app_guid, ()), record)
+    return found
+
+
 async def read_open_migrations(journal: ReadMigrations) -> OpenMigrations:
     """Read the journal's rows."""
     rows = {row.process_guid: row for row in await journal.list_migrations()}
@@ -126,12 +144,14 @@ class ReadAhead:
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
     migrations: OpenMigrations
     original_sources: ListedOriginalSources
+    droplets: ListedDroplets
     records: ReadRecords
     stagings: ReadStagings | None = None
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)
     _copies: Mapping[LrpKey, KnownCopy] = field(init=False)
     _images: Mapping[CacheGuid, CachedImage] = field(init=False)
     _found_original_sources: Mapping[ProcessGuid, OriginalSource] | None = field(init=False, default=None)
+    _found_droplets: Mapping[AppGuid, tuple[DropletRecord, ...]] | None = field(init=False, default=None)
     _found_stagings: Mapping[AppGuid, CurrentStaging] | None = field(init=False, default=None)
     _coverage: Coverage | None = field(init=False, default=None)
 
@@ -187,6 +207,14 @@ class ReadAhead:
     async def find_image(self, cache_guid: CacheGuid) -> CachedImage | None:
         """Return the record of a copy that an LRP of the batch runs from."""
         return self._images.get(cache_guid)
+
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        """Give the records of an app's droplets; the first question reads those of the whole batch."""
+        if self._found_droplets is None:
+            self._found_droplets = await read_droplets(
+                self.droplets, {key.app_guid for key in self.known if key.cache_guid is not None}
+            )
+        return self._found_droplets.get(app_guid, ())
 
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         """Give what an LRP ran from before its migration; the first question reads it for the whole batch."""

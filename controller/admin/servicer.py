@@ -23,6 +23,7 @@ from controller.admin.applier import DropletProgress
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies
+from controller.admin.documents import SKIPPED
 from controller.admin.grpc_status import BadRequest, details_of, status_of
 from controller.admin.leadership import ServedDependencies, add_position
 from controller.admin.planner import PlanCriteria
@@ -43,9 +44,6 @@ from reconcile.staging import OwnerChoice
 log = structlog.get_logger(scope="admin")
 
 _LONG = frozenset({"Apply", "Evict", "Rebuild", "Restore", "RestoreBackup", "Verify"})
-
-_SKIPPED = frozenset({"skipped", "skipped_droplet"})
-"""Entries of a plan that do not matter when it is applied."""
 
 MOST_ENTRIES = 1_000_000
 """Of a plan that is to be applied."""
@@ -107,7 +105,7 @@ class Servicer(AdminServicer):
     async def ListDroplets(
         self, request: pb.ListDropletsRequest, context: Context
     ) -> pb.ListDropletsResponse:
-        """List what the daemon has done about droplets, by app."""
+        """List what the daemon has done about droplets."""
         async with self._answering(context):
             return await droplet_queries.droplets(self._dependencies, request)
 
@@ -365,7 +363,7 @@ async def _read_plan(
     async for request in requests:
         if request.WhichOneof("part") == "options":
             options = request.options
-        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") not in _SKIPPED:
+        elif request.WhichOneof("part") == "entry" and request.entry.WhichOneof("entry") not in SKIPPED:
             entries.append(request.entry)
             if request.entry.HasField("end"):
                 break

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.admin.app_directory import AppDirectory
 from controller.admin.applier import Applier
 from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
@@ -20,10 +21,12 @@ from controller.certificate_ends import CertificateEnds
 from controller.config import Config
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
+from controller.droplet_uses import DropletUses
 from controller.health_loop import HealthLoop
 from controller.notes import (
     Adoption,
     AdoptionDependencies,
+    DropletSources,
 )
 from controller.presence import PresenceLoop
 from controller.reachability import NullMode, Reachability
@@ -51,6 +54,7 @@ class RunningWork:
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop
+    droplet_uses: DropletUses
     unused: UnusedCopies
     certificates: CertificateEnds
     droplets: AdminDroplets
@@ -66,6 +70,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             records=store.records,
             journal=store.journal,
             original_sources=store.original_sources,
+            droplets=store.droplets,
             pins=control,
             coverage=work.coverage,
             contexts=work.reconciler,
@@ -82,7 +87,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
                 Obstacles(gate, work.cells, opened.health),
                 DropletPlanner(work.droplets),
             ),
-            Applier(survey, control, work.queue, work.cells, work.droplets.orders),
+            Applier(survey, control, work.queue, work.cells, work.droplets),
         ),
         copies=Copies(
             store.records,
@@ -98,6 +103,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
         ),
         jobs=work.cacher,
         droplets=work.droplets,
+        directory=AppDirectory(survey, work.droplets),
         stored=Stored(
             records=store.records,
             pages=store.pages,
@@ -116,11 +122,11 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             certificates=work.certificates,
             store_marker=opened.store_marker,
         ),
-        recovery=_recovery(config, opened, rules, work.queue),
+        recovery=_recovery(config, opened, rules, work),
     )
 
 
-def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQueue[ProcessGuid]) -> Recovery:
+def _recovery(config: Config, opened: OpenResources, rules: Rules, work: RunningWork) -> Recovery:
     store, path = opened.store, opened.store.path
 
     def prepare(upload: Path, stamp: str) -> Path:
@@ -134,10 +140,13 @@ def _recovery(config: Config, opened: OpenResources, rules: Rules, queue: WorkQu
         records=store.copy_notes,
         images=store.records,
         original_sources=store.original_sources,
+        droplets=DropletSources(
+            work.droplet_uses, store.droplets, opened.cloud_controller, cache=rules.cache
+        ),
         cache=rules.cache,
         own=rules.cache.owns,
         domains=rules.domains,
-        queue=queue.add,
+        queue=work.queue.add,
         clock=opened.process.clock,
     )
     return Recovery(Adoption(adoption), BackupReceiver(path, prepare, opened.restart), opened.store.sealing)

@@ -1,13 +1,14 @@
 """Builds the loops of a process from the config and open resources."""
 
 from controller.abandoned_uploads import AbandonedUploads
-from controller.admin.droplets import NoCloudController
+from controller.app_placements import AppPlacements
 from controller.assembly.admin_calls import RunningWork, admin_calls
 from controller.assembly.daemon_loops import DaemonLoops
+from controller.assembly.droplets import DropletParts, assemble_droplets
 from controller.assembly.resources import OpenResources
 from controller.assembly.rules import rules_of
 from controller.cacher import Cacher, CacherDependencies, JobLimits
-from controller.canary import CanaryLoop, Prober, UnaskedCells
+from controller.canary import CanaryLoop, DropletPulls, Prober, UnaskedCells
 from controller.certificate_ends import CertificateEnds
 from controller.certificate_files import certificate_files
 from controller.config import Config
@@ -15,6 +16,7 @@ from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.current_stagings import CurrentStagings
 from controller.droplet_uses import DropletUses
+from controller.droplets import KnownDroplets
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import SUSPECT_INTERVAL, HealthLoop
@@ -66,7 +68,7 @@ def assemble(
     process.metrics.paused.set_function(lambda: control.is_paused)
     queue: WorkQueue[ProcessGuid] = WorkQueue()
     coverage, index, event_cache = StagingCoverage(), LrpIndex(), LrpEventCache()
-    copy_uses = CopyUses()
+    copy_uses, placements, known = CopyUses(), AppPlacements(), KnownDroplets()
     rules, mode = rules_of(config, store, limits), _mode(config, opened)
     login = pull_login(config)
     rules.pull_credentials = None if login is None else login.current()
@@ -102,6 +104,7 @@ def assemble(
             uses=copy_uses,
             queue=queue,
             process=process,
+            named=known.index,
         ),
         intervals=Intervals(config.copy_check_interval, config.blob_check_interval),
     )
@@ -116,11 +119,13 @@ def assemble(
         images=store.records,
         journal=store.journal,
         original_sources=store.original_sources,
+        droplets=store.droplets,
         records=store.records,
         coverage=coverage,
         event_cache=event_cache,
         mode=mode,
         overrides=control,
+        droplet_pulls=_droplet_pulls(opened, cells, rules),
         stagings=stagings,
     )
     ports = ActionPorts(
@@ -140,14 +145,20 @@ def assemble(
     )
     reconciler = Reconciler(queue, sources=sources, ports=ports, rules=rules, process=process)
     reconciler.gate.watch(opened.health)
-    health.listen(reconciler.gate)
+    health.of_served_pulls.append(reconciler.gate.note_served_pulls)
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
+    parts = DropletParts(
+        known, index, placements, cacher, listeners, reconciler.gate, cells, presence, mode, health
+    )
+    droplets = assemble_droplets(config, opened, rules, parts)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,
             queue=queue,
             index=index,
+            placements=placements,
+            stagings=droplets.loops,
             copy_uses=copy_uses,
             presence=presence,
             coverage=coverage,
@@ -168,7 +179,8 @@ def assemble(
         cells.use_login(credentials)
         watcher.request_full_sweep()
 
-    unused = _unused_copies(config, opened, rules)
+    droplet_uses = _droplet_uses(opened, rules)
+    unused = _unused_copies(config, opened, rules, droplet_uses)
     certificates = CertificateEnds(certificate_files(config), process=process)
     work = RunningWork(
         queue=queue,
@@ -181,9 +193,10 @@ def assemble(
         presence=presence,
         mode=mode,
         health=health,
+        droplet_uses=droplet_uses,
         unused=unused,
         certificates=certificates,
-        droplets=NoCloudController(store.droplets),
+        droplets=droplets.for_operators,
     )
     admin = admin_calls(config, opened, rules, work)
     writer = None
@@ -210,6 +223,7 @@ def assemble(
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,
+        droplets=droplets.loops,
         admin=admin,
     )
 
@@ -218,11 +232,24 @@ def _stagings(opened: OpenResources) -> CurrentStagings | None:
     api = opened.cloud_controller
     if api is None:
         return None
-    return CurrentStagings(api.background(), opened.store.droplets, monotonic=opened.process.monotonic)
+    return CurrentStagings(api, opened.store.droplets, monotonic=opened.process.monotonic)
 
 
-def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> UnusedCopies:
-    store, api = opened.store, opened.cloud_controller
+def _droplet_uses(opened: OpenResources, rules: Rules) -> DropletUses:
+    api = opened.cloud_controller
+    return DropletUses(
+        opened.store.droplets,
+        api,
+        None if api is None else api.background(),
+        cache=rules.cache,
+        monotonic=opened.process.monotonic,
+    )
+
+
+def _unused_copies(
+    config: Config, opened: OpenResources, rules: Rules, droplets: DropletUses
+) -> UnusedCopies:
+    store = opened.store
     return UnusedCopies(
         UsageSources(
             bbs=opened.bbs,
@@ -232,13 +259,7 @@ def _unused_copies(config: Config, opened: OpenResources, rules: Rules) -> Unuse
             pins=opened.control,
             cache=rules.cache,
             other_store=lambda: opened.store_marker.obstacle,
-            droplets=DropletUses(
-                store.droplets,
-                api,
-                None if api is None else api.background(),
-                cache=rules.cache,
-                monotonic=opened.process.monotonic,
-            ),
+            droplets=droplets,
         ),
         grace=config.eviction_grace,
         process=opened.process,
@@ -255,6 +276,14 @@ def _cells(config: Config, opened: OpenResources, rules: Rules) -> CanaryLoop | 
         time_limit=config.canary_timeout,
     )
     return CanaryLoop(prober, pause=opened.control, process=opened.process)
+
+
+def _droplet_pulls(
+    opened: OpenResources, cells: CanaryLoop | UnaskedCells, rules: Rules
+) -> DropletPulls | None:
+    if opened.cloud_controller is None:
+        return None
+    return DropletPulls(cells, cells_have_login=rules.pull_credentials is not None)
 
 
 def _mode(config: Config, opened: OpenResources) -> Reachability | NullMode:

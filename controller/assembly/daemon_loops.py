@@ -9,6 +9,7 @@ from controller.admin.dependencies import AdminDependencies
 from controller.cacher import Cacher
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.certificate_ends import CertificateEnds
+from controller.droplets import Droplets, UnchangedDroplets
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import HealthLoop
@@ -58,6 +59,7 @@ class DaemonLoops:
     uploads: AbandonedUploads
     retention: Retention
     store_marker: StoreMarker
+    droplets: Droplets | UnchangedDroplets
     admin: AdminDependencies
 
     async def recover(self) -> None:
@@ -66,6 +68,7 @@ class DaemonLoops:
         self.event_cache.restore(await self.stale_instances.list_stale())
         await self.cacher.recover()
         await self.reconciler.recover()
+        await self.droplets.recover()
 
     def close(self) -> None:
         """Stop all timers."""
@@ -73,3 +76,4 @@ class DaemonLoops:
         self.cacher.close()
         self.watcher.close()
         self.presence.close()
+        self.droplets.close()

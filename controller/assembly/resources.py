@@ -1,6 +1,6 @@
 """Names what a process keeps open as long as it runs, and opens the engine and the notes beside copies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +23,9 @@ from controller.wiring import SMALL_TIMEOUTS, open_registries, slots_of
 from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.copying_ports import CheckDepth, OpenUpload, SourceContent
 from reconcile.droplet_ports import CloudControllerApi
-from reconcile.lrps import Credentials
+from reconcile.lrps import AppGuid, Credentials
 from reconcile.references import Digest, ImageReference
+from reconcile.selection import AppNames
 
 
 class ProcessEngine(CopyEngine, Protocol):
@@ -57,6 +58,9 @@ class ProcessCloudController(CloudControllerApi, Protocol):
 
     def status(self) -> CloudControllerStatus:
         """Return how it has answered so far."""
+
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
+        """Read what apps are chosen by, all of Docker when no GUIDs are given; hidden ones are missing."""
 
 
 class ProcessNotes(ReadNotes, WrittenNotes, Protocol):

@@ -80,6 +80,7 @@ def task_from_message(message: tasks.Task) -> Task:
         credentials=_credentials_of(definition),
         cell_id=text_of(message, "cell_id"),
         rejection_reason=text_of(message, "rejection_reason"),
+        placement_tags=frozenset(texts_of(definition.placement_tags)),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from controller.workqueue import Priority
 from reconcile.fairness import FairShares, Share, Slots, Urgency
-from reconcile.records import Binding, CacheJob, CacheRequest, JobId, is_of_lrp
+from reconcile.records import Binding, CacheJob, CacheRequest, JobId, is_of_pass
 
 MAX_SHARES = 16
 """Shares of one job that are remembered: it is served with the first turn of any of them."""
@@ -71,5 +71,5 @@ _NOBODYS = Share("", "", Urgency.BACKLOG)
 
 
 def _urgency_of(requester: str) -> Urgency:
-    """Say what waits for a job: an LRP runs from its source meanwhile."""
-    return Urgency.BACKLOG if is_of_lrp(requester) else Urgency.STAGING
+    """Say what waits for a job: an LRP runs from its source meanwhile, and a droplet names it."""
+    return Urgency.BACKLOG if is_of_pass(requester) else Urgency.STAGING

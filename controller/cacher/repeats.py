@@ -1,4 +1,4 @@
-"""Makes an LRP or a repair wait that asks for the same copy again, although each job for it has ended.
+"""Makes an LRP, a droplet or a repair wait that asks again for a copy, although each job for it has ended.
 
 Such a loop has a cause somewhere else, such as a private registry that keeps nothing. Whatever the cause is,
 the registries must not pay for it. A staging, or an operator, is news: what they ask for never waits.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from controller.backoff import backoff
 from reconcile.lrps import AppGuid
-from reconcile.records import CacheRequest, is_of_lrp, repaired_by
+from reconcile.records import CacheRequest, is_of_pass, repaired_by
 from reconcile.references import ImageReference
 
 REPEAT_PAUSE = backoff(2.0, 300.0)  # seconds, by the number of requests after the first
@@ -20,7 +20,7 @@ _Key = tuple[AppGuid, ImageReference]
 
 
 class RepeatedRequests:
-    """How often the LRPs of an app have caused a job for one source in a row.
+    """How often the LRPs and droplets of an app have caused a job for one source in a row.
 
     Args:
         monotonic: Gives seconds that only grow.
@@ -34,7 +34,7 @@ class RepeatedRequests:
         """Count a request that causes a job, and return the seconds that the job must wait."""
         key = (request.app_guid, request.source)
         count, at = self._seen.pop(key, (0, 0.0))
-        is_by_program = is_of_lrp(request.requester) or repaired_by(request.requester) is not None
+        is_by_program = is_of_pass(request.requester) or repaired_by(request.requester) is not None
         if request.is_ordered or not is_by_program:
             return 0.0
         now = self._monotonic()

@@ -23,6 +23,7 @@ from reconcile.records import (
     JobId,
     JobState,
     is_of_lrp,
+    is_of_pass,
     lrp_of_requester,
     repaired_by,
 )
@@ -130,7 +131,7 @@ class JobRequests:
                 self._queue.add(job.job_id)
             return job
         may_ask_anew = (
-            is_of_lrp(request.requester)
+            is_of_pass(request.requester)
             or repaired_by(request.requester) is not None
             or job.failure_code == ErrorCode.CREDENTIALS_LOST
         )
@@ -144,7 +145,7 @@ class JobRequests:
                 if job.state is JobState.COPYING:
                     self._joined_late.setdefault(job.job_id, []).append(request)
                 is_hastened = job.failure_code == ErrorCode.ASKED_IN_TURN and not request.may_wait
-                if is_hastened or not is_of_lrp(request.requester):
+                if is_hastened or not is_of_pass(request.requester):
                     self._queue.add(job.job_id)  # it need not wait any longer for having been repeated
                 return job
         return await self._add(request)

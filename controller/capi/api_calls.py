@@ -16,7 +16,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from controller.capi.capi_errors import SYSTEM, ApiAnswer, error_from_answer
+from controller.capi.capi_errors import SYSTEM, ApiAnswer, effect_unknown, error_from_answer
 from controller.capi.documents import JsonObject, document_of
 from controller.capi.exchanges import Exchanges
 from controller.capi.gate import RequestGate
@@ -24,7 +24,7 @@ from controller.capi.scopes import READ_ALL, missing_scopes, reads_all
 from controller.capi.settings import PER_PAGE
 from controller.capi.state import ApiCall, ApiState
 from controller.capi.uaa import UaaToken, UaaTokens
-from reconcile.errors import Denied, DockerCacheError, ErrorCode, NotFound, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, Invalid, NotFound, Unavailable
 from reconcile.request_budget import RequestUse
 
 MakeRequest = Callable[[], httpx.Request]
@@ -104,7 +104,7 @@ class ApiCalls:
             error = error_from_answer(answer, may_have_happened=body is not None)
             if error is not None:
                 raise _explained(error, token, is_read=body is None)
-            document = await document_of(answer)
+            document = await _document_of(answer, is_change=body is not None)
         except DockerCacheError as error:
             self.state.failed(call, error)
             raise
@@ -131,6 +131,15 @@ class ApiCalls:
         answer = await self.exchanges.send(request)
         self.gate.heed(answer.status, answer.headers)
         return answer
+
+
+async def _document_of(answer: ApiAnswer, *, is_change: bool) -> JsonObject:
+    try:
+        return await document_of(answer)
+    except Invalid as error:
+        if is_change:
+            raise effect_unknown(error) from error
+        raise
 
 
 def _explained(error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:

@@ -6,7 +6,7 @@ Source: cloud_controller_ng errors/v2.yml and app/controllers/v3/application_con
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -25,6 +25,9 @@ from reconcile.foreign_text import clean, one_line
 
 SYSTEM = "cloud-controller"
 UAA = "uaa"
+
+AFTER_429 = 60.0
+"""Seconds that nothing is sent after a refusal that names no time."""
 
 LONGEST_WAIT = 86400
 """Seconds; a time that a server names beyond that is not believed."""
@@ -46,8 +49,8 @@ class ApiAnswer:
 
     call: str
     status: int
-    headers: httpx.Headers
-    body: bytes
+    headers: httpx.Headers = field(repr=False)
+    body: bytes = field(repr=False)
     request_id: str
 
     @property
@@ -76,9 +79,8 @@ def error_from_answer(answer: ApiAnswer, *, may_have_happened: bool = False) -> 
     title, text = _told(answer)
     detail = answer.described(text)
     if answer.status == 429 or title in _RATE_LIMITED:
-        return RateLimited(
-            SYSTEM, title, detail, retry_after(answer.headers) or None, may_have_happened=False
-        )
+        after = retry_after(answer.headers) or AFTER_429
+        return RateLimited(SYSTEM, title, detail, after, may_have_happened=False)
     match answer.status:
         case 404 if title == _NOT_FOUND:
             return NotFound(SYSTEM, title, detail)
@@ -92,7 +94,7 @@ def error_from_answer(answer: ApiAnswer, *, may_have_happened: bool = False) -> 
             return Denied(SYSTEM, code, detail)
         case 408 | 425:
             return _unavailable(answer, SYSTEM, detail, may_have_happened=may_have_happened)
-        case status if status >= 500:
+        case status if status >= 500 or (status >= 400 and not _is_from_cloud_controller(answer)):
             return _unavailable(answer, SYSTEM, detail, may_have_happened=may_have_happened)
         case _:
             return Invalid(SYSTEM, ErrorCode.CLOUD_CONTROLLER_REFUSED, detail)
@@ -107,7 +109,8 @@ def error_from_uaa(answer: ApiAnswer, *, client_id: str, secret: str) -> DockerC
     told = clean(str(document.get("error_description", "")), (secret,)) or f"HTTP status {answer.status}"
     detail = answer.described(f"{kind}: {told}")
     if answer.status == 429:
-        return RateLimited(UAA, kind, detail, retry_after(answer.headers) or None, may_have_happened=False)
+        after = retry_after(answer.headers) or AFTER_429
+        return RateLimited(UAA, kind, detail, after, may_have_happened=False)
     if answer.status in {408, 425} or answer.status >= 500 or "X-Cf-Routererror" in answer.headers:
         return _unavailable(answer, UAA, detail, may_have_happened=False)
     if answer.status in {400, 401, 403}:
@@ -146,7 +149,12 @@ def error_from_exception(
 
 def misunderstood(answer: ApiAnswer, *, system: str, what: str) -> Invalid:
     """Make the error of an answer that reports success and is not what it should be."""
-    return Invalid(system, "bad-answer", answer.described(what))
+    return Invalid(system, ErrorCode.BAD_ANSWER, answer.described(what))
+
+
+def effect_unknown(error: Invalid) -> Unavailable:
+    """Make the error of a change that was answered, and whose answer is not understood."""
+    return Unavailable(error.system, error.code, error.detail, may_have_happened=True)
 
 
 def retry_after(headers: httpx.Headers) -> float:
@@ -162,6 +170,11 @@ def _unavailable(answer: ApiAnswer, system: str, detail: str, *, may_have_happen
     return Unavailable(
         system, ErrorCode.CLOUD_CONTROLLER_FAILED, detail, after, may_have_happened=may_have_happened
     )
+
+
+def _is_from_cloud_controller(answer: ApiAnswer) -> bool:
+    """Whether it says what is wrong in Cloud Controller's form, and not in that of a proxy before it."""
+    return isinstance(_document(answer).get("errors"), list)
 
 
 def _told(answer: ApiAnswer) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 Source: cloud_controller_ng docs/v3 and app/controllers/v3/{builds,droplets,packages}_controller.rb.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,16 +13,17 @@ import httpx
 
 from controller.capi import messages
 from controller.capi.api_calls import ApiCalls
-from controller.capi.capi_errors import SYSTEM
-from controller.capi.discovery import find_uaa
+from controller.capi.app_names import name_apps
+from controller.capi.capi_errors import SYSTEM, effect_unknown
+from controller.capi.discovery import ApiRoot, find_uaa, read_root
 from controller.capi.documents import JsonObject
 from controller.capi.exchanges import Exchanges
 from controller.capi.gate import RequestGate
 from controller.capi.origin import parse_origin
-from controller.capi.pages import list_all
+from controller.capi.pages import list_all, total_of
 from controller.capi.settings import CapiSettings, Clocks
 from controller.capi.state import ApiCall, ApiObserver, ApiState, NobodyWatches
-from controller.capi.uaa import UaaTokens
+from controller.capi.uaa import UaaToken, UaaTokens
 from controller.transport import Tls, open_calls
 from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplets import (
@@ -34,9 +35,10 @@ from reconcile.droplets import (
     Package,
     PackageGuid,
 )
-from reconcile.errors import NotFound
+from reconcile.errors import Invalid, NotFound
 from reconcile.lease import always
 from reconcile.lrps import AppGuid
+from reconcile.selection import AppNames
 
 APPS_PER_LIST = 50
 """GUIDs of apps in one request, whose line would become too long for proxies."""
@@ -55,6 +57,19 @@ class CloudController:
     def status(self) -> CloudControllerStatus:
         """Return how Cloud Controller has answered so far."""
         return self.calls.state.status()
+
+    async def fetch_root(self) -> ApiRoot:
+        """Read the root of the API, which needs no token and counts for no limit."""
+        return await read_root(self.calls.exchanges, self.calls.api_url)
+
+    async def fetch_token(self) -> UaaToken:
+        """Fetch a token, unless there is one."""
+        return await self.calls.tokens.token()
+
+    async def count_droplets(self) -> int:
+        """Count the staged droplets that the client can see."""
+        params = {"states": STAGED, "per_page": "1"}
+        return total_of(await self.calls.read(ApiCall.LIST_DROPLETS, "/v3/droplets", params))
 
     async def find_build(self, guid: BuildGuid) -> Build | None:
         """Read one build; it may have been deleted since."""
@@ -82,12 +97,16 @@ class CloudController:
         Raises:
             NotFound: There is no such droplet.
             Unavailable: Also for a droplet in any other state, which Cloud Controller answers as a failure of
-                its own; `may_have_happened` where it may be written.
+                its own, and for an answer that is not understood; `may_have_happened` where it may be
+                written.
         """
         if not messages.is_guid(guid):
             raise NotFound(SYSTEM, "no-guid", f"{guid} is no GUID of a droplet")
         changed = await self.calls.change(ApiCall.UPDATE_IMAGE, f"/v3/droplets/{guid}", {"image": image})
-        return messages.droplet_from_json(changed)
+        try:
+            return messages.droplet_from_json(changed)
+        except Invalid as error:
+            raise effect_unknown(error) from error
 
     async def list_droplets(self, *, app_guids: Collection[AppGuid] = ()) -> AsyncIterator[Droplet]:
         """List the staged droplets of Docker, of some apps or of all, the newest first, page by page.
@@ -108,6 +127,10 @@ class CloudController:
         for filters in _filters_of(app_guids):
             async for item in list_all(self.calls, ApiCall.LIST_BUILDS, "/v3/builds", filters):
                 yield messages.build_from_json(item)
+
+    async def name_apps(self, app_guids: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
+        """Read what apps are chosen by, all of Docker when no GUIDs are given; hidden ones are missing."""
+        return await name_apps(self.calls, app_guids)
 
     async def _find(self, call: ApiCall, path: str, guid: str) -> JsonObject | None:
         if not messages.is_guid(guid):
@@ -161,7 +184,8 @@ def client_over(
     clocks: Clocks = Clocks(),  # noqa: B008 - a frozen value
 ) -> CloudController:
     """Make a client that sends its requests through a connection pool; see `open_capi`."""
-    exchanges = Exchanges(http, settings.timeout, check_active)
+    told = NobodyWatches() if observer is None else observer
+    exchanges = Exchanges(http, settings.timeout, check_active, told.answered)
     tokens = UaaTokens(
         exchanges, partial(find_uaa, exchanges, settings.api_url), settings.client, clocks.monotonic
     )
@@ -171,8 +195,7 @@ def client_over(
         gate=gate,
         tokens=tokens,
         wall_clock=clocks.wall,
-        observer=NobodyWatches() if observer is None else observer,
+        observer=told,
     )
-    return CloudController(
-        ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
-    )
+    calls = ApiCalls(exchanges, settings.api_url, tokens, gate, state, per_page=settings.per_page)
+    return CloudController(calls)

@@ -3,6 +3,8 @@
 Source: cloud_controller_ng app/controllers/runtime/root_controller.rb.
 """
 
+from dataclasses import dataclass
+
 from controller.capi.capi_errors import SYSTEM, error_from_answer, misunderstood
 from controller.capi.documents import document_of, within
 from controller.capi.exchanges import Exchanges
@@ -11,8 +13,28 @@ from reconcile.errors import ErrorCode, Invalid
 from reconcile.foreign_text import one_line
 
 
+@dataclass(frozen=True, slots=True)
+class ApiRoot:
+    """What the root of the API says.
+
+    Attributes:
+        uaa_url: Where UAA is, without a slash at the end.
+        version: Of API v3; empty where it is not told.
+        date: The Date header; None where there is none.
+    """
+
+    uaa_url: str
+    version: str
+    date: str | None
+
+
 async def find_uaa(exchanges: Exchanges, api_url: str) -> str:
-    """Ask the API for the URL of UAA.
+    """Ask the API for the URL of UAA; raises as `read_root`."""
+    return (await read_root(exchanges, api_url)).uaa_url
+
+
+async def read_root(exchanges: Exchanges, api_url: str) -> ApiRoot:
+    """Read the root of the API.
 
     Raises:
         Invalid: What answers is no Cloud Controller with API v3, or it names a UAA that the secret is not
@@ -24,10 +46,11 @@ async def find_uaa(exchanges: Exchanges, api_url: str) -> str:
     links = within(await document_of(answer), "links")
     if not isinstance(within(links, "cloud_controller_v3", "href"), str):
         raise misunderstood(answer, system=SYSTEM, what="no Cloud Controller with API v3 answers here")
-    url = within(links, "uaa", "href")
+    url, version = within(links, "uaa", "href"), within(links, "cloud_controller_v3", "meta", "version")
     if not isinstance(url, str):
         raise misunderstood(answer, system=SYSTEM, what="the API names no UAA")
-    return _checked(url, api_url)
+    told = one_line(version) if isinstance(version, str) else ""
+    return ApiRoot(_checked(url, api_url), told, answer.headers.get("Date"))
 
 
 def _checked(url: str, api_url: str) -> str:

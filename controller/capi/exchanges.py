@@ -12,13 +12,9 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import structlog
 
-from controller.capi.capi_errors import SYSTEM, ApiAnswer, error_from_exception
-from reconcile.errors import Invalid
-from reconcile.lease import always
-
-log = structlog.get_logger(scope="cloud-controller")
+from controller.capi.capi_errors import SYSTEM, ApiAnswer, effect_unknown, error_from_exception
+from reconcile.errors import ErrorCode, Invalid
 
 MAX_BODY = 64 << 20
 """Bytes of an answer; a page of a thousand droplets has some three million."""
@@ -34,11 +30,13 @@ class Exchanges:
     Attributes:
         timeout: Seconds from the start of a request to the last byte of its answer.
         check_active: Raises `LeaseLost` when this process must not ask anything any more.
+        answered: Is told of each answer, and how many seconds it took.
     """
 
     http: httpx.AsyncClient
     timeout: float
-    check_active: Callable[[], None] = always
+    check_active: Callable[[], None]
+    answered: Callable[[ApiAnswer, float], None]
 
     async def send(self, request: httpx.Request, *, system: str = SYSTEM) -> ApiAnswer:
         """Send a request.
@@ -70,15 +68,13 @@ class Exchanges:
                 call=f"{request.method} {_without_query(request.url)}",
                 is_change=is_change,
             ) from error
-        log.debug(
-            "asked",
-            system=system,
-            call=call,
-            status=response.status_code,
-            request_id=request_id,
-            duration_s=round(time.monotonic() - started, 3),
-        )
-        return ApiAnswer(call, response.status_code, response.headers, body, request_id)
+        except Invalid as error:
+            if is_change:
+                raise effect_unknown(error) from error
+            raise
+        answer = ApiAnswer(call, response.status_code, response.headers, body, request_id)
+        self.answered(answer, time.monotonic() - started)
+        return answer
 
     async def _check_before_sending(self, event: str, _: dict[str, Any]) -> None:
         """Take httpcore's word of what it does next; what is raised here breaks off the request."""
@@ -95,5 +91,5 @@ async def _read(response: httpx.Response, *, system: str, call: str) -> bytes:
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_BODY:
-            raise Invalid(system, "bad-answer", f"{call}: an answer of more than {MAX_BODY} bytes")
+            raise Invalid(system, ErrorCode.BAD_ANSWER, f"{call}: an answer of more than {MAX_BODY} bytes")
     return bytes(body)

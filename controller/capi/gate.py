@@ -2,16 +2,14 @@
 
 import httpx
 
-from controller.capi.capi_errors import SYSTEM, retry_after
+from controller.capi.capi_errors import AFTER_429, SYSTEM, retry_after
 from controller.capi.rate_limits import stated_limit
 from controller.capi.settings import Clocks
 from reconcile.errors import ErrorCode, RateLimited
-from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse
+from reconcile.request_budget import BudgetSettings, RequestBudget, RequestUse, StatedLimit
 
 LONGEST_SLEEP = 60.0
 """Seconds after which a waiting request looks at the budget again, which answers to others change."""
-
-_AFTER_429 = 60.0  # seconds that nothing is sent after a refusal that names no time
 
 
 class RequestGate:
@@ -37,6 +35,11 @@ class RequestGate:
         now = self._clock()
         return max(0.0, self._budget.ends_at(now) - now)
 
+    @property
+    def stated(self) -> StatedLimit | None:
+        """What the API has last said of its limit; None where it says nothing."""
+        return self._budget.stated
+
     async def admit(self, use: RequestUse) -> None:
         """Count a request that goes out next; one of the background waits for its turn, however long.
 
@@ -58,4 +61,4 @@ class RequestGate:
         if stated is not None or 200 <= status < 300:  # others may come from a proxy, which knows of no limit
             self._budget = self._budget.answered(now, stated)
         if status == 429:
-            self._budget = self._budget.refused(now, retry_after(headers) or _AFTER_429)
+            self._budget = self._budget.refused(now, retry_after(headers) or AFTER_429)

@@ -1,21 +1,22 @@
 """Converts the JSON of Cloud Controller's resources into values.
 
-Source: cloud_controller_ng app/presenters/v3/{build,droplet,package}_presenter.rb.
+Source: cloud_controller_ng app/presenters/v3/{app,build,droplet,organization,package,space}_presenter.rb.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from controller.capi.capi_errors import SYSTEM
 from controller.capi.documents import JsonObject, within
 from reconcile.droplets import Build, BuildGuid, BuildState, Droplet, DropletGuid, Package, PackageGuid
-from reconcile.errors import Invalid
+from reconcile.errors import ErrorCode, Invalid
 from reconcile.foreign_text import one_line
 from reconcile.lrps import AppGuid
 
 DOCKER = "docker"
 MAX_IMAGE = 4096
-"""Characters of an image text; Cloud Controller's own column has 255 on MySQL."""
+"""Characters that are kept of an image text. No reference is so long; and one app's must not spoil a list."""
 
 _GUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")
 _MAX_TEXT = 255
@@ -25,6 +26,29 @@ _BUILD_STATES = frozenset(map(str, BuildState))
 def is_guid(text: str) -> bool:
     """Whether a text can be the GUID of a resource, so that it can stand in a path."""
     return _GUID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedResource:
+    """An app, a space or an organization.
+
+    Attributes:
+        parent: GUID of an app's space, or of a space's organization; empty for an organization.
+    """
+
+    guid: str
+    name: str
+    parent: str
+
+
+def named_resource_from_json(document: JsonObject) -> NamedResource:
+    """Convert an app, a space or an organization; raises as `build_from_json`."""
+    relationships = [
+        within(document, "relationships", each, "data", "guid") for each in ("space", "organization")
+    ]
+    parents = [each for each in relationships if isinstance(each, str) and is_guid(each)]
+    name = one_line(_text(document, "name"), _MAX_TEXT)
+    return NamedResource(_guid(document, "guid"), name, parents[0] if parents else "")
 
 
 def build_from_json(document: JsonObject) -> Build:
@@ -70,7 +94,7 @@ def package_from_json(document: JsonObject) -> Package:
         PackageGuid(_guid(document, "guid")),
         is_docker,
         _image(within(document, "data", "image")) if is_docker else None,
-        username[:_MAX_TEXT] if is_docker and isinstance(username, str) else "",
+        _storable(username, _MAX_TEXT) if is_docker and isinstance(username, str) else "",
     )
 
 
@@ -103,9 +127,14 @@ def _last_segment(href: object) -> str | None:
 def _image(text: object) -> str | None:
     if text is None:
         return None
-    if not isinstance(text, str) or len(text) > MAX_IMAGE:
-        raise _bad(f"an image that is no text of at most {MAX_IMAGE} characters")
-    return text
+    if not isinstance(text, str):
+        raise _bad("an image that is no text")
+    return _storable(text, MAX_IMAGE)
+
+
+def _storable(text: str, most: int) -> str:
+    """Bound a text, and replace NUL and halves of characters, which JSON can hold and databases cannot."""
+    return text[:most].replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
 
 
 def _text(document: JsonObject, name: str) -> str:
@@ -125,4 +154,4 @@ def _moment(document: JsonObject, name: str) -> float:
 
 
 def _bad(what: str) -> Invalid:
-    return Invalid(SYSTEM, "bad-answer", f"Cloud Controller answered with {what}")
+    return Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"Cloud Controller answered with {what}")

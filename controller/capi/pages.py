@@ -35,12 +35,12 @@ async def list_all(
     read = list[tuple[str, Mapping[str, str] | None]]()
     for _ in range(MAX_PAGES):
         page = await calls.read(call, *here)
-        items, before, total = page.get("resources"), total, _total_of(page, call)
+        items, before, total = page.get("resources"), total, total_of(page)
         if not isinstance(items, list):
-            raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without resources")
+            raise Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"{call}: a page without resources")
         for item in items:
             if not isinstance(item, dict):
-                raise Invalid(SYSTEM, "bad-answer", f"{call}: a page with something else than objects")
+                raise Invalid(SYSTEM, ErrorCode.BAD_ANSWER, f"{call}: a page that lists no objects")
             yield item
         if total < before and read:
             here = read.pop()
@@ -53,10 +53,15 @@ async def list_all(
     raise Unavailable(SYSTEM, "endless-list", f"{call}: more than {MAX_PAGES} pages")
 
 
-def _total_of(page: JsonObject, call: ApiCall) -> int:
+def total_of(page: JsonObject) -> int:
+    """Return the number of items on all pages, which a page beyond the last does not know.
+
+    Raises:
+        Invalid: It is no page.
+    """
     total = within(page, "pagination", "total_results")
     if not isinstance(total, int):
-        raise Invalid(SYSTEM, "bad-answer", f"{call}: a page without pagination")
+        raise Invalid(SYSTEM, ErrorCode.BAD_ANSWER, "Cloud Controller answered without pagination")
     return total
 
 

@@ -32,6 +32,11 @@ def missing_scopes(scopes: frozenset[str], *, updates: bool) -> tuple[str, ...]:
     return (*missing, *(() if reads_all(scopes) else (READ_ALL,)))
 
 
+def needed_scopes(*, updates: bool) -> tuple[str, ...]:
+    """List the scopes that the daemon needs, of which a wider one serves as well."""
+    return (WRITE, UPDATE, READ_ALL) if updates else (READ_ALL,)
+
+
 def reads_all(scopes: frozenset[str]) -> bool:
     """Whether what is not there for a token is not there at all."""
     return not scopes.isdisjoint(_READERS)

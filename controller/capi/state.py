@@ -4,12 +4,24 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
+from controller.capi.capi_errors import ApiAnswer
 from controller.capi.gate import RequestGate
 from controller.capi.scopes import missing_scopes
 from controller.capi.settings import CapiSettings
 from controller.capi.uaa import UaaTokens
 from reconcile.cloud_controller_status import CloudControllerStatus
-from reconcile.errors import Denied, DockerCacheError, LeaseLost, NotFound, RateLimited, Unavailable
+from reconcile.errors import (
+    Denied,
+    DockerCacheError,
+    ErrorCode,
+    LeaseLost,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
+
+_ANSWERED = frozenset({ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, ErrorCode.CLOUD_CONTROLLER_REFUSED})
+"""What one request was refused for, and says nothing of the others."""
 
 
 class ApiCall(StrEnum):
@@ -22,6 +34,9 @@ class ApiCall(StrEnum):
     UPDATE_IMAGE = "update-image"
     LIST_DROPLETS = "list-droplets"
     LIST_BUILDS = "list-builds"
+    LIST_APPS = "list-apps"
+    LIST_SPACES = "list-spaces"
+    LIST_ORGANIZATIONS = "list-organizations"
 
 
 class ApiOutcome(StrEnum):
@@ -39,12 +54,18 @@ class ApiOutcome(StrEnum):
 class ApiObserver(Protocol):
     """Is told how requests end."""
 
+    def answered(self, answer: ApiAnswer, seconds: float) -> None:
+        """Take note of one answer of Cloud Controller or UAA, and how long it took."""
+
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         """Take note of one request, and of what is known after it."""
 
 
 class NobodyWatches:
     """An observer that takes note of nothing."""
+
+    def answered(self, answer: ApiAnswer, seconds: float) -> None:
+        """Take no note."""
 
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         """Take no note."""
@@ -88,6 +109,8 @@ class ApiState:
         """Take note of a request that was not."""
         outcome = _outcome_of(error)
         match outcome:
+            case _ if error.code in _ANSWERED:
+                self._reached()
             case ApiOutcome.UNAVAILABLE | ApiOutcome.DENIED:
                 self._reachable_since, self._error = None, str(error)
                 if self._failing_since is None:

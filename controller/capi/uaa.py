@@ -8,15 +8,16 @@ Source: RFC 6749 section 4.4; uaa docs/UAA-Security.md; cloudfoundry/uaa TokenEn
 import asyncio
 import base64
 import copy
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from controller.capi.capi_errors import UAA, ApiAnswer, error_from_uaa, misunderstood
+from controller.capi.capi_errors import SYSTEM, UAA, ApiAnswer, error_from_uaa, misunderstood
 from controller.capi.documents import document_of
 from controller.capi.exchanges import Exchanges
 from controller.capi.scopes import scopes_of
 from controller.file_values import FileValue
-from reconcile.errors import Denied, DockerCacheError, LeaseLost, Unavailable
+from reconcile.errors import Denied, DockerCacheError, ErrorCode, LeaseLost, Unavailable
 from reconcile.lrps import Secret
 
 DEFAULT_LIFETIME = 600.0
@@ -28,6 +29,9 @@ _MARGIN = 0.1
 _LONGEST_MARGIN = 300.0  # seconds
 _AFTER_FAILURE = 5.0  # seconds in which those that need a token share one failure
 _AFTER_REFUSAL = 60.0  # seconds until a refused secret is sent again
+_MOST_RENEWALS = 3
+"""Tokens in a minute that are fetched because Cloud Controller refuses the one before."""
+
 _MAX_LENGTH = 64 * 1024  # characters of a token
 
 
@@ -93,6 +97,7 @@ class UaaTokens:
         self._fetching = asyncio.Lock()
         self._token: UaaToken | None = None
         self._failure: _Failure | None = None
+        self._renewals = deque[float]()
 
     @property
     def known(self) -> UaaToken | None:
@@ -123,10 +128,21 @@ class UaaTokens:
                 return token
 
     async def renewed(self, refused: UaaToken) -> UaaToken:
-        """Return another token than one that was refused; raises as `token`."""
+        """Return another token than one that was refused; raises as `token`.
+
+        Raises:
+            Denied: `cloud-controller-token-refused`: so were those before it.
+        """
         async with self._fetching:
             if self._token is not None and self._token is not refused:
                 return self._token
+            now = self._clock()
+            while self._renewals and self._renewals[0] <= now - _AFTER_REFUSAL:
+                self._renewals.popleft()
+            if len(self._renewals) >= _MOST_RENEWALS:
+                detail = f"it has refused {_MOST_RENEWALS} tokens of UAA within a minute"
+                raise Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_TOKEN_REFUSED, detail)
+            self._renewals.append(now)
             self._token = None
             return await self._fetch_once()
 

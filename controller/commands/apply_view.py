@@ -45,8 +45,9 @@ class ApplyView:
         droplets_not_done: The last event of each droplet that was not changed.
     """
 
-    def __init__(self, output: Output, total: int, droplets: int = 0) -> None:
+    def __init__(self, output: Output, total: int, droplets: int = 0, *, goal: str = "cache") -> None:
         self._output, self._total, self._droplets = output, total, droplets
+        self._changed = "patched" if goal == "cache" else "restored"
         self.not_done: list[Row] = []
         self.droplets_not_done: list[Row] = []
         self._migrated = self._changed_droplets = 0
@@ -164,7 +165,7 @@ class ApplyView:
         output.say()
         output.say(_counts(f"{self._migrated:,} migrated", self.not_done), style="heading")
         if self._droplets:
-            done = f"{format_count(self._changed_droplets, 'droplets')} changed"
+            done = f"{format_count(self._changed_droplets, 'droplets')} {self._changed}"
             output.say(_counts(done, self.droplets_not_done), style="heading")
 
 

@@ -43,7 +43,7 @@ def _droplets(row: Row) -> str:
     listed = f"listed {format_age(row['droplets_listed_at'])}"
     texts = [known or "none", listed]
     if not row["updates_droplets"]:
-        texts.insert(1, "update_droplets is off: none is patched")
+        texts.insert(1, "update_droplets is off: none is changed")
     waiting = sorted(row["waiting_by_reason"].items(), key=lambda each: (-each[1], each[0]))
     if waiting:
         named = ", ".join(f"{count:,} {reason}" for reason, count in waiting[:MOST_REASONS])

@@ -288,7 +288,7 @@ async def _apply(output: Output, client: AdminClient, plan: PlanDocument, applyi
         return
     if not applying.is_sure:
         await ask("Apply this plan?")
-    view = ApplyView(output, len(plan.migrations), len(changed_droplets(plan)))
+    view = ApplyView(output, len(plan.migrations), len(changed_droplets(plan)), goal=plan.end["goal"])
     try:
         with view.showing():
             await _follow(client, plan, applying, view)

@@ -1,4 +1,4 @@
-"""Compares this machine's clock with the Date headers of the BBS and of the private registry."""
+"""Compares this machine's clock with the Date headers of the BBS, Cloud Controller and private registry."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from controller.config import Config
 from controller.doctor.bbs import open_client
+from controller.doctor.cloud_controller import open_api
 from controller.doctor.findings import Finding, Findings, ok, warning
 from controller.doctor.registries import fetch_cache_date
 from reconcile.errors import DockerCacheError
@@ -24,7 +25,12 @@ async def check_clock(config: Config) -> Findings:
     async with asyncio.TaskGroup() as asking:
         bbs = asking.create_task(_seconds_ahead(_fetch_bbs_date, config), name="doctor-clock-bbs")
         cache = asking.create_task(_seconds_ahead(fetch_cache_date, config), name="doctor-clock-cache")
-    found = {"the BBS": bbs.result(), "the cache registry": cache.result()}
+        api = asking.create_task(_seconds_ahead(_fetch_api_date, config), name="doctor-clock-api")
+    found = {
+        "the BBS": bbs.result(),
+        "the cache registry": cache.result(),
+        "Cloud Controller": api.result(),
+    }
     ahead = {name: seconds for name, seconds in found.items() if seconds is not None}
     for finding in judge_clocks(ahead):
         yield finding
@@ -52,6 +58,11 @@ def _off(name: str, seconds: float) -> Finding:
 async def _fetch_bbs_date(config: Config) -> str | None:
     async with open_client(config) as bbs:
         return await bbs.fetch_date()
+
+
+async def _fetch_api_date(config: Config) -> str | None:
+    async with open_api(config) as api:
+        return None if api is None else (await api.fetch_root()).date
 
 
 async def _seconds_ahead(fetch: Callable[[Config], Awaitable[str | None]], config: Config) -> float | None:

@@ -15,6 +15,7 @@ from controller.doctor.admin import ADMIN, check_admin
 from controller.doctor.bbs import BBS, EVENTS, check_bbs, check_events
 from controller.doctor.certificates import CERTIFICATES, check_certificates
 from controller.doctor.clock import CLOCK, check_clock
+from controller.doctor.cloud_controller import API, check_cloud_controller
 from controller.doctor.database import check_database
 from controller.doctor.database_server import DATABASE
 from controller.doctor.files import FILES, check_files
@@ -81,6 +82,7 @@ def checks_of(config: Config) -> tuple[Check, ...]:
         Check(BBS, config.bbs_address, partial(check_bbs, config)),
         Check(EVENTS, config.bbs_address, partial(check_events, config)),
         Check(LOCKET, f"{config.locket_address}", partial(check_locket, config)),
+        Check(API, f"{config.cloud_controller_api_url}", partial(check_cloud_controller, config)),
         Check(CACHE_REGISTRY, cache, partial(check_cache_registry, config)),
         Check(CELLS_VIEW, f"the name of {cache}", partial(check_cells_view, config), Level.WARNING),
         *(

@@ -1,21 +1,25 @@
 """Adopts what runs from copies that the store does not know, by the notes beside these copies.
 
-Only what is unknown is adopted: no record that is there is changed. Where no note can be believed, the GUID
-of a copy is reserved for its content, so that the next staging of the image finds the copy that is there.
+Only what is unknown is adopted: no record that is there is changed. Where no note can be believed, the
+packages of the apps whose droplets name the copy say what they ran from. Where Cloud Controller does not
+know it either, the GUID of a copy is reserved for its content, so that the next staging of the image finds
+the copy that is there.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
 
 from controller.notes.dependencies import AdoptedCopy, AdoptionDependencies, AdoptionStatus
+from controller.notes.droplet_sources import AppSource
 from reconcile.bridges import is_bridge
 from reconcile.canary import LRP_IMAGE, TASK_IMAGE
 from reconcile.errors import Conflict, DockerCacheError, Invalid
 from reconcile.hosts import DOCKER_HUB
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote
 from reconcile.records import CachedImage
@@ -32,6 +36,9 @@ log = structlog.get_logger(scope="notes")
 
 AT_A_TIME = 8
 """Copies that are looked at at the same time."""
+
+_Users = Mapping[ProcessGuid, AppGuid]
+"""LRPs, each with its app."""
 
 _CANARIES = frozenset({LRP_IMAGE, TASK_IMAGE})
 
@@ -60,7 +67,7 @@ class Adoption:
         async with self._running:
             users, unreadable = await self._list_users()
             known = {image.cache_guid: image for image in await self._to.images.list_images()}
-            guids = sorted({*users, *await self._listed()} - _CANARIES)
+            guids = sorted({*users, *await self._listed(), *await self._named()} - _CANARIES)
             for start in range(0, len(guids), AT_A_TIME):
                 batch = guids[start : start + AT_A_TIME]
                 async with asyncio.TaskGroup() as group:
@@ -102,18 +109,18 @@ class Adoption:
                 log.error("copy-stays-unknown", **fields)
         return adopted
 
-    async def _list_users(self) -> tuple[dict[CacheGuid, list[ProcessGuid]], int]:
+    async def _list_users(self) -> tuple[dict[CacheGuid, dict[ProcessGuid, AppGuid]], int]:
         """List the LRPs by the copy that they run from, and count those that cannot be read."""
-        users: dict[CacheGuid, list[ProcessGuid]] = {}
+        users: dict[CacheGuid, dict[ProcessGuid, AppGuid]] = {}
         scan = self._to.bbs.list_scheduling_infos("", docker_only=True)
         async for info in scan:
             image = source_from_rootfs(info.rootfs)
             guid = None if image is None else self._to.cache.guid_of(image)
             if guid is None:
                 continue
-            of_copy = users.setdefault(guid, [])
+            of_copy = users.setdefault(guid, {})
             if info.domain in self._to.domains and not is_bridge(info.process_guid):
-                of_copy.append(info.process_guid)
+                of_copy[info.process_guid] = info.app_guid
         return users, scan.skipped
 
     async def _listed(self) -> tuple[CacheGuid, ...]:
@@ -124,23 +131,31 @@ class Adoption:
             log.info("failed-to-list-copies", error=str(error), detail="only what runs is adopted")
             return ()
 
+    async def _named(self) -> tuple[CacheGuid, ...]:
+        """List what droplets name, where Cloud Controller says so."""
+        try:
+            return await self._to.droplets.list_copies()
+        except DockerCacheError as error:
+            log.info("failed-to-list-droplets", error=str(error), detail="only notes and records are used")
+            return ()
+
     async def _adopt(
         self,
         guid: CacheGuid,
         known: CachedImage | None,
-        users: Sequence[ProcessGuid] | None,
+        users: _Users | None,
         *,
         accepts_unsealed: bool,
     ) -> AdoptedCopy | None:
         """Adopt one copy; None when there is nothing to say of it."""
         try:
             if known is not None:
-                return await self._adopt_sources(known, users or ())
+                return await self._adopt_sources(known, users or {})
             return await self._adopt_unknown(guid, users, accepts_unsealed=accepts_unsealed)
         except DockerCacheError as error:
             return AdoptedCopy(guid, AdoptionStatus.UNKNOWN, detail=str(error))
 
-    async def _adopt_sources(self, image: CachedImage, users: Sequence[ProcessGuid]) -> AdoptedCopy | None:
+    async def _adopt_sources(self, image: CachedImage, users: _Users) -> AdoptedCopy | None:
         """Save the sources of LRPs that run from a copy that is known, where they are not."""
         needs_login = await self._to.records.needs_login(image)
         adopted = await self._save_sources(image.cache_guid, image.source, users, needs_login=needs_login)
@@ -150,7 +165,7 @@ class Adoption:
         return _with_login_note(row, needs_login=needs_login)
 
     async def _adopt_unknown(
-        self, guid: CacheGuid, users: Sequence[ProcessGuid] | None, *, accepts_unsealed: bool
+        self, guid: CacheGuid, users: _Users | None, *, accepts_unsealed: bool
     ) -> AdoptedCopy | None:
         is_used = users is not None
         digest = await self._to.notes.find_digest(guid)
@@ -161,17 +176,50 @@ class Adoption:
             return missing if is_used else None
         note, problem = await self._believed_note(guid, digest, accepts_unsealed=accepts_unsealed)
         if note is None:
-            if is_used:
-                return await self._reserve(guid, digest, problem)
-            return AdoptedCopy(guid, AdoptionStatus.UNKNOWN, detail=f"no LRP runs from it, and {problem}")
+            return await self._adopt_by_droplets(guid, digest, users, problem)
         image = self._image_of(note, digest)
         kept_as = await self._to.records.adopt(image, await self._to.notes.list_blobs(guid, digest))
-        adopted = await self._save_sources(guid, note.source, users or (), needs_login=note.needs_login)
+        adopted = await self._save_sources(guid, note.source, users or {}, needs_login=note.needs_login)
         row = AdoptedCopy(guid, AdoptionStatus.ADOPTED, note.source, "", adopted)
         if kept_as != guid:
-            detail = f"its content has the copy {kept_as} now: restore its LRPs, to migrate them to that one"
-            return replace(row, status=AdoptionStatus.UNKNOWN, detail=detail)
+            return _replaced(row, kept_as)
         return _with_login_note(row, needs_login=note.needs_login and bool(adopted))
+
+    async def _adopt_by_droplets(
+        self, guid: CacheGuid, digest: Digest, users: _Users | None, problem: str
+    ) -> AdoptedCopy:
+        """Adopt a copy without a note by what the apps were pushed from whose droplets name it.
+
+        Each LRP gets what its own app was pushed from. One whose app has no such droplet gets what most of
+        them were pushed from, as it would by a note.
+        """
+        try:
+            sources = await self._to.droplets.find(guid)
+        except DockerCacheError as error:
+            sources, problem = {}, f"{problem}; Cloud Controller does not know what was pushed: {error}"
+        if not sources:
+            if users is not None:
+                return await self._reserve(guid, digest, problem)
+            return AdoptedCopy(guid, AdoptionStatus.UNKNOWN, detail=f"no LRP runs from it, and {problem}")
+        ((source, _),) = Counter(each.source for each in sources.values()).most_common(1)
+        blobs = await self._to.notes.list_blobs(guid, digest)
+        needs_login = all(each.needs_login for each in sources.values() if each.source == source)
+        note = CopyNote(
+            guid, source, digest, digest, digest, sum(blobs.values()), self._to.clock(), needs_login
+        )
+        kept_as = await self._to.records.adopt(self._image_of(note, digest), blobs)
+        most, lrps = AppSource(source, needs_login), dict[AppSource, list[ProcessGuid]]()
+        for process_guid, app_guid in (users or {}).items():
+            lrps.setdefault(sources.get(app_guid, most), []).append(process_guid)
+        adopted, lacks_login = list[ProcessGuid](), False
+        for each, of_source in lrps.items():
+            saved = await self._save_sources(guid, each.source, of_source, needs_login=each.needs_login)
+            adopted += saved
+            lacks_login |= each.needs_login and bool(saved)
+        row = AdoptedCopy(guid, AdoptionStatus.ADOPTED, source, "", tuple(sorted(adopted)))
+        if kept_as != guid:
+            return _replaced(row, kept_as)
+        return _with_login_note(row, needs_login=lacks_login)
 
     async def _believed_note(
         self, guid: CacheGuid, digest: Digest, *, accepts_unsealed: bool
@@ -225,12 +273,12 @@ class Adoption:
         )
 
     async def _save_sources(
-        self, guid: CacheGuid, source: ImageReference, users: Sequence[ProcessGuid], *, needs_login: bool
+        self, guid: CacheGuid, source: ImageReference, users: Iterable[ProcessGuid], *, needs_login: bool
     ) -> tuple[ProcessGuid, ...]:
         """Save the source of each LRP that has none, and return these LRPs."""
-        adopted = list[ProcessGuid]()
-        for start in range(0, len(users), 200):
-            batch = users[start : start + 200]
+        adopted, lrps = list[ProcessGuid](), list(users)
+        for start in range(0, len(lrps), 200):
+            batch = lrps[start : start + 200]
             known = await self._to.original_sources.list_original_sources(batch)
             adopted += [process_guid for process_guid in batch if process_guid not in known]
         for process_guid in adopted:
@@ -249,6 +297,11 @@ class Adoption:
 def source_rootfs(source: ImageReference) -> Rootfs:
     """Write the rootfs from which Cloud Controller desires an image; it names Docker Hub by no host."""
     return rootfs_from_image_text(str(source).removeprefix(f"{DOCKER_HUB}/"))
+
+
+def _replaced(row: AdoptedCopy, kept_as: CacheGuid) -> AdoptedCopy:
+    detail = f"its content has the copy {kept_as} now: restore its LRPs, to migrate them to that one"
+    return replace(row, status=AdoptionStatus.UNKNOWN, detail=detail)
 
 
 def _with_login_note(row: AdoptedCopy, *, needs_login: bool) -> AdoptedCopy:

@@ -94,14 +94,14 @@ class CopyNotes:
         cancellation = Cancellation()
         return await in_thread(lambda: self._find(guid, digest, cancellation), self._threads, cancellation)
 
-    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
-        """List the config and layers of a copy; none of an index."""
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> dict[Digest, int]:
+        """List the config and layers of a copy with their sizes in bytes; none of an index."""
         cancellation = Cancellation()
 
-        def work() -> tuple[Digest, ...]:
+        def work() -> dict[Digest, int]:
             document = self._open(guid, cancellation).fetch_manifest(str(digest))
             blobs = document.blobs() if isinstance(document, Manifest) else ()
-            return tuple(blob.digest for blob in blobs if not blob.urls)
+            return {blob.digest: blob.size for blob in blobs if not blob.urls}
 
         return await in_thread(work, self._threads, cancellation)
 

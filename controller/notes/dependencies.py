@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from reconcile.lrps import ProcessGuid, SchedulingInfo
+from controller.notes.droplet_sources import AppSource
+from reconcile.lrps import AppGuid, ProcessGuid, SchedulingInfo
 from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote
 from reconcile.records import CachedImage
@@ -70,8 +71,8 @@ class ReadNotes(Protocol):
     async def find(self, guid: CacheGuid, digest: Digest) -> CopyNote | None:
         """Find the note beside a copy."""
 
-    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
-        """List the config and layers of a copy."""
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> dict[Digest, int]:
+        """List the config and layers of a copy with their sizes in bytes."""
 
     async def list_copies(self) -> tuple[CacheGuid, ...]:
         """List the GUIDs of what the private registry lists under the names of copies."""
@@ -109,11 +110,22 @@ class KnownSources(Protocol):
         """Save an LRP's original source."""
 
 
+class SourcesOfDroplets(Protocol):
+    """What apps were pushed from whose droplets name copies."""
+
+    async def list_copies(self) -> tuple[CacheGuid, ...]:
+        """List anew the copies that droplets name."""
+
+    async def find(self, guid: CacheGuid) -> dict[AppGuid, AppSource]:
+        """Find what the apps were pushed from whose droplets name a copy."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdoptionDependencies:
     """What a rebuild works with.
 
     Attributes:
+        droplets: Cloud Controller, which knows what was pushed, and the records of droplets.
         own: Whether an image is in a private registry of ours, present or former.
         domains: Of the LRPs that may be restored to their sources.
         queue: Is given the LRPs whose state has changed.
@@ -124,6 +136,7 @@ class AdoptionDependencies:
     records: AdoptingRecords
     images: KnownImages
     original_sources: KnownSources
+    droplets: SourcesOfDroplets
     cache: CacheRepositories
     own: Callable[[ImageReference], bool]
     domains: frozenset[str]

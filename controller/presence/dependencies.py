@@ -49,6 +49,28 @@ class FoundSources(Protocol):
         """Read what an LRP ran from."""
 
 
+class NamedCopies(Protocol):
+    """The copies that droplets of Cloud Controller name."""
+
+    def copies(self) -> frozenset[CacheGuid]:
+        """Return the copies."""
+
+    def names(self, cache_guid: CacheGuid) -> bool:
+        """Whether a droplet names a copy."""
+
+
+class NoNamedCopies:
+    """Stands for droplets of which none names a copy."""
+
+    def copies(self) -> frozenset[CacheGuid]:
+        """Know of no copy."""
+        return frozenset()
+
+    def names(self, _cache_guid: CacheGuid) -> bool:
+        """Know of no droplet."""
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class RepairRecords:
     """What is known of the jobs that repair copies, and of where copies may be sent from again."""
@@ -65,6 +87,7 @@ class PresenceDependencies:
     Attributes:
         queue: The LRPs that need a pass, since something was found out about their copy.
         uses: Which LRPs run from which copy.
+        named: Which copies LRPs may be desired from next.
     """
 
     registry: SearchedRegistry
@@ -76,3 +99,4 @@ class PresenceDependencies:
     uses: CopyUses
     queue: WorkQueue[ProcessGuid]
     process: Process
+    named: NamedCopies = NoNamedCopies()  # noqa: RUF009 - it has no state

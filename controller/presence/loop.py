@@ -76,6 +76,8 @@ class PresenceLoop:
         self._seen_missing: set[CacheGuid] = set()
         self._incomplete: dict[CacheGuid, CopyCheck] = {}
         self._unanswered = 0
+        self.of_copies: list[Callable[[CacheGuid], None]] = []
+        """Are told of each copy that is not as it was when it was last looked at."""
         self._slow_starts = SlowStarts(dependencies.process.monotonic)
         self.repairs = Repairs(dependencies)
         metrics = dependencies.process.metrics
@@ -180,7 +182,7 @@ class PresenceLoop:
             await asyncio.sleep(max(pause, self._schedule.pause_after(look.depth, self._process.clock())))
 
     async def _sync_schedule(self) -> None:
-        in_use = self._uses.copies()
+        in_use = self._uses.copies() | self._dependencies.named.copies()
         known = dict[CacheGuid, CopyCheck]()
         if self._schedule.has_new(in_use):
             known = {check.cache_guid: check for check in await self._list_checks()}
@@ -325,7 +327,7 @@ class PresenceLoop:
         return check
 
     def _schedule_if_used(self, check: CopyCheck, now: float) -> None:
-        if self._uses.lrps_of(check.cache_guid):
+        if self._is_used(check.cache_guid):
             self._schedule.looked(check, now)
 
     def _forget(self, cache_guid: CacheGuid) -> None:
@@ -333,10 +335,15 @@ class PresenceLoop:
         self._incomplete.pop(cache_guid, None)
         self._depths.pop(cache_guid, None)
         self.repairs.forget(cache_guid)
-        if not self._uses.lrps_of(cache_guid):
+        if not self._is_used(cache_guid):
             self._looked_at.pop(cache_guid, None)
+
+    def _is_used(self, cache_guid: CacheGuid) -> bool:
+        return bool(self._uses.lrps_of(cache_guid)) or self._dependencies.named.names(cache_guid)
 
     def _queue_lrps(self, cache_guid: CacheGuid) -> None:
         lrps: frozenset[ProcessGuid] = self._uses.lrps_of(cache_guid)
         for process_guid in lrps:
             self._dependencies.queue.add(process_guid)
+        for listener in self.of_copies:
+            listener(cache_guid)

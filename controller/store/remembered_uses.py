@@ -3,9 +3,9 @@
 from sqlalchemy import Connection, select
 
 from controller.store.tables import bindings, jobs, lrps, original_sources
-from reconcile.eviction import MigratedLrp, RememberedUses, StagedCopy
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.references import CacheGuid, Rootfs
+from reconcile.usage import MigratedLrp, RememberedUses, StagedCopy
 
 
 def read(connection: Connection) -> RememberedUses:

@@ -20,13 +20,13 @@ from controller.store import (
 )
 from controller.store.database import Database
 from reconcile.errors import NotFound
-from reconcile.eviction import RememberedUses
 from reconcile.known_records import KnownLrp, LrpKey, StagedCopy
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, LrpRecord
 from reconcile.references import CacheGuid, Digest, ImageReference
 from reconcile.trust import BlobHolder, ContentProof, Reader
+from reconcile.usage import RememberedUses
 
 
 class SqlRecords:

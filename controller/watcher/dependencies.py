@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from controller.app_placements import AppPlacements
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
 from controller.event_cache import LrpEventCache
@@ -30,6 +31,19 @@ class CopySuspicions(Protocol):
 
     def note_crash(self, crash: ActualLrpCrashed) -> None:
         """Note that an instance has crashed."""
+
+
+class EndedStagings(Protocol):
+    """Whoever follows stagings to their droplets."""
+
+    def note_task(self, task: Task) -> None:
+        """Note a staging task, which may have ended."""
+
+    def note_removed_task(self, task: Task) -> None:
+        """Note that a staging task was removed, since Cloud Controller has taken its result."""
+
+    def events_were_lost(self) -> None:
+        """Note that stagings may have ended unseen."""
 
 
 class SchedulingInfoScan(Protocol):
@@ -70,6 +84,8 @@ class WatcherDependencies:
     Attributes:
         queue: The process GUIDs of the LRPs that need a pass.
         index: The Docker LRPs that run from their source. The watcher keeps it up to date.
+        placements: Where apps run. The watcher keeps it up to date.
+        stagings: Is told of the staging tasks that have ended.
         presence: Is told of the instances that start, crash and end, since that may tell of their copy.
         copy_uses: Which LRPs run from which copy. The watcher keeps it up to date.
         coverage: The stagings seen since the last subscription. Each subscription resets it, and a staging
@@ -85,6 +101,8 @@ class WatcherDependencies:
     bbs: WatchedBbs
     queue: WorkQueue[ProcessGuid]
     index: LrpIndex
+    placements: AppPlacements
+    stagings: EndedStagings
     copy_uses: CopyUses
     presence: CopySuspicions
     coverage: StagingCoverage

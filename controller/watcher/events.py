@@ -28,7 +28,7 @@ from reconcile.events import (
     TaskRemoved,
     UnknownEvent,
 )
-from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ProcessGuid, SchedulingInfo
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp, ProcessGuid, SchedulingInfo, Task
 from reconcile.start_failures import start_failure
 
 log = structlog.get_logger(scope="watcher")
@@ -64,9 +64,9 @@ class EventHandler:
     def _handle(self, event: Event) -> None:
         match event:
             case TaskCreated(task) | TaskRemoved(task) | TaskChanged(after=task):
-                self._tasks.add(task)
+                self._handle_task(task, is_removed=isinstance(event, TaskRemoved))
             case DesiredLrpCreated(lrp) | DesiredLrpChanged(after=lrp):
-                self._handle_desired_lrp(lrp)
+                self._handle_desired_lrp(lrp, is_new=isinstance(event, DesiredLrpCreated))
             case DesiredLrpRemoved(lrp):
                 self._event_cache.record(lrp)
                 self._queue_lrp(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
@@ -88,6 +88,11 @@ class EventHandler:
                 self._metrics.broken_events.inc()
                 log.error("skipped-broken-event", event_name=name, reason=reason)
                 self._sweep_requested.set()
+
+    def _handle_task(self, task: Task, *, is_removed: bool) -> None:
+        self._tasks.add(task)
+        if is_removed:
+            self._dependencies.stagings.note_removed_task(task)
 
     def _queue_lrp(self, process_guid: ProcessGuid, *, is_news: bool = True) -> None:
         """Queue an LRP if it is being migrated or runs from its source; others need no pass."""
@@ -125,14 +130,17 @@ class EventHandler:
         else:
             self._copy_uses.put(lrp.process_guid, cache_guid)
 
-    def _handle_desired_lrp(self, lrp: DesiredLrp) -> None:
+    def _handle_desired_lrp(self, lrp: DesiredLrp, *, is_new: bool) -> None:
         self._event_cache.record(lrp)
-        self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
+        is_migrating = self._queue_migration(lrp.process_guid, is_news=not is_bridge(lrp.process_guid))
         if lrp.domain not in self._dependencies.rules.domains or not lrp.rootfs.is_docker:
             return
+        self._dependencies.placements.put(lrp.app_guid, lrp.placement_tags)
         if self._dependencies.runs_from_cache(lrp.rootfs.uri):
             self._index.remove(lrp.process_guid)
             self._note_copy(lrp)
+            if is_new and not is_migrating:  # its app's droplet may name the copy
+                self._queue.add(lrp.process_guid)
             return
         self._copy_uses.remove(lrp.process_guid)
         self._index.put(

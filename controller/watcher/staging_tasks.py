@@ -28,7 +28,7 @@ class StagingTasks:
 
     def __init__(self, dependencies: WatcherDependencies) -> None:
         self._requests, self._bindings = dependencies.requests, dependencies.bindings
-        self._coverage = dependencies.coverage
+        self._coverage, self._stagings = dependencies.coverage, dependencies.stagings
         self._rules = dependencies.rules
         self._outcomes = dependencies.process.metrics.staging_tasks
         self._queue: WorkQueue[TaskGuid] = WorkQueue()
@@ -48,6 +48,7 @@ class StagingTasks:
         """Queue a staging task: once to request its copy, and once more when its staging fails."""
         if task.domain != STAGING_DOMAIN:
             return
+        self._stagings.note_task(task)
         knows_failure = self._handled.get(task.task_guid)
         if knows_failure or (knows_failure is False and not _has_failed(task)):
             return

@@ -15,7 +15,7 @@ from controller.watcher.staging_tasks import StagingTasks
 from controller.workqueue import Priority
 from reconcile.bridges import BRIDGE_DOMAIN, is_bridge
 from reconcile.errors import DockerCacheError
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.references import CacheGuid
 from reconcile.staging import STAGING_DOMAIN
 
@@ -140,12 +140,14 @@ class Sweep:
         from_former = Counter[str]()
         index, rules = self._dependencies.index, self._dependencies.rules
         uses, copies = self._dependencies.copy_uses, dict[ProcessGuid, CacheGuid]()
+        placements = dict[AppGuid, frozenset[str]]()
         indexed_before, using_before = index.process_guids(), uses.process_guids()
         domain = next(iter(rules.domains)) if len(rules.domains) == 1 else ""
         scan = self._dependencies.bbs.list_scheduling_infos(domain, docker_only=True)
         async for info in scan:
             if info.domain not in rules.domains:
                 continue
+            placements[info.app_guid] = info.placement_tags
             if self._dependencies.runs_from_cache(info.rootfs.uri):
                 from_cache.add(info.process_guid)
                 if (cache_guid := self._dependencies.copy_of(info.rootfs)) is not None:
@@ -166,6 +168,7 @@ class Sweep:
             for gone in indexed_before - from_source:
                 index.remove(gone)
             uses.replace(copies, known_before=using_before)
+            self._dependencies.placements.replace(placements)
         self.former_lrps = from_former
         return from_source, from_cache, not scan.skipped
 

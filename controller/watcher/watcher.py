@@ -26,6 +26,7 @@ class Watcher:
 
     def __init__(self, dependencies: WatcherDependencies, *, sync_interval: float) -> None:
         self._bbs, self._coverage = dependencies.bbs, dependencies.coverage
+        self._stagings = dependencies.stagings
         self._metrics = dependencies.process.metrics
         self._sweep_requested = asyncio.Event()
         self._tasks = StagingTasks(dependencies)
@@ -82,6 +83,7 @@ class Watcher:
         ):
             self._coverage.restart()
             self._tasks.restart()
+            self._stagings.events_were_lost()
             self._metrics.subscriptions.inc()
             log.info("subscribed-to-bbs-events")
             async with asyncio.TaskGroup() as group:

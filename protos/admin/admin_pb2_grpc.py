@@ -200,7 +200,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDroplets(self, request, context):
-        """Lists what the daemon has done about the droplets of Cloud Controller, by app.
+        """Lists what the daemon has done about the droplets of Cloud Controller.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

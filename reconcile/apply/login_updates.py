@@ -4,9 +4,13 @@ from reconcile.actions import UpdateLogin
 from reconcile.apply.action_ports import ActionPorts, Outcome
 from reconcile.apply.retiring import retire_refused
 from reconcile.errors import NotFound
+from reconcile.instances import is_any_running
 from reconcile.lrps import DesiredLrp
 from reconcile.observed import Observed
 from reconcile.reasons import Reason
+
+LOOK_AFTER_START = 1.0
+"""Seconds until an LRP is looked at again that was not running when it got its login."""
 
 
 async def update_login(action: UpdateLogin, observed: Observed, ports: ActionPorts) -> Outcome:
@@ -31,7 +35,8 @@ async def update_login(action: UpdateLogin, observed: Observed, ports: ActionPor
         )
     ports.login_storage.is_stored = True
     await retire_refused(observed, ports)
-    return Outcome(Reason.LOGIN_UPDATED)
+    is_starting = bool(observed.instances) and not is_any_running(observed.instances)
+    return Outcome(Reason.LOGIN_UPDATED, retry_after=LOOK_AFTER_START if is_starting else None)
 
 
 async def _take_back(

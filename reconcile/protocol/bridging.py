@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from reconcile.instances import failure_of, is_any_running, met_pull_failure
-from reconcile.lrps import ActualLrp, ActualLrpState
+from reconcile.lrps import ActualLrp, ActualLrpState, DesiredLrp
 from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.protocol.draining import drain_original
@@ -83,7 +83,7 @@ def _check_owner(case: Case) -> Step | None:
     if lrp is None:
         return case.give_up(Reason.REMOVED_BY_OWNER)
     if case.is_on_target(lrp):
-        return case.enter(Phase.STARTING)
+        return _desired_by_owner(case, lrp)
     is_as_wanted = lrp.rootfs == original.rootfs or case.is_on_source(lrp)
     if not is_as_wanted or lrp.instances == 0:
         return case.give_up(Reason.INSTANCES_CHANGED)
@@ -96,6 +96,22 @@ def _check_owner(case: Case) -> Step | None:
     if is_ours and any(_has_failed(each, case.row.goal) for each in case.world.bridge_instances):
         return _give_up_crashed(case)
     return None
+
+
+def _desired_by_owner(case: Case, lrp: DesiredLrp) -> Step:
+    """Wait until an LRP runs that its owner has desired from its copy: its droplet names that by now.
+
+    What runs of it in this moment ran before, and is being stopped: nothing is known to have started since.
+    """
+    row = case.row
+    if row.goal is Goal.CACHE and not row.renews_login and lrp.tag.epoch != row.original.tag.epoch:
+        before = {each.instance_guid for each in case.world.instances if _runs(each)}
+        row = replace(row, instance_guids=row.instance_guids | before)
+    return replace(case, row=row).enter(Phase.STARTING)
+
+
+def _runs(instance: ActualLrp) -> bool:
+    return instance.state is ActualLrpState.RUNNING
 
 
 def _give_up_crashed(case: Case) -> Step:

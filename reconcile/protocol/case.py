@@ -101,6 +101,10 @@ class Case:
         """Whether an LRP is desired from its source, which its owner wants, whatever it ran from before."""
         return self.world.source is not None and source_from_rootfs(lrp.rootfs) == self.world.source
 
+    def is_on_copy(self, lrp: DesiredLrp) -> bool:
+        """Whether an LRP is desired from the copy that the migration is about, with whatever login."""
+        return lrp.rootfs == self.world.copy
+
     def is_as_before(self, lrp: DesiredLrp) -> bool:
         """Whether an LRP is desired from what it ran from before."""
         is_there = lrp.rootfs == self.row.original.rootfs

@@ -6,7 +6,7 @@ from reconcile.instances import failure_of, is_any_running, running, without_con
 from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Goal, Phase
 from reconcile.protocol.bridging import follow_owner
-from reconcile.protocol.case import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY, Case, is_like
+from reconcile.protocol.case import LONGEST_RETRY, MAX_ROUNDS, SHORTEST_RETRY, Case, is_like, may_remove
 from reconcile.reasons import Reason
 from reconcile.steps import Close, DesireBridge, DesireOriginal, Enter, RemoveOriginal, RetireInstances, Step
 
@@ -139,16 +139,21 @@ def _desired_by_somebody(case: Case, lrp: DesiredLrp) -> Step:
 def changed_by_owner(case: Case, lrp: DesiredLrp) -> Step:
     """Migrate the LRP that its owner desired again once more, or leave it as its owner desired it."""
     row = case.row
-    if row.is_turned_back and row.has_bridge:  # it is on its source, or on another one
+    is_on_copy_again = row.goal is Goal.SOURCE and case.is_on_copy(lrp)  # its droplet names that still
+    if row.is_turned_back and row.has_bridge and not is_on_copy_again:  # it is on its source, or on another
         return case.enter(Phase.REMOVING_BRIDGE)
     # Of one that ran from a copy before, its owner knows the source.
-    is_as_before = case.is_as_before(lrp) or case.is_on_source(lrp)
+    is_as_before = case.is_as_before(lrp) or case.is_on_source(lrp) or is_on_copy_again
     # An instance whose stop was lost runs what is desired again: stopping it would cost the app one.
     left = replace(row, instance_guids=frozenset()) if is_as_before else row
     if not row.has_bridge:
         return Close(left, Reason.CHANGED_BY_CLOUD_CONTROLLER)
-    if is_as_before and row.rounds < MAX_ROUNDS:
+    # One that is turned back may have no round left for its way back, where its copy cannot be pulled.
+    most = MAX_ROUNDS * 2 if row.is_turned_back else MAX_ROUNDS
+    if is_as_before and row.rounds < most:
         again = replace(case.with_original(lrp), unknown_until=0.0)
+        if row.is_turned_back and may_remove(again, case.world):  # its bridge need not be of its source
+            return RemoveOriginal(replace(again, rounds=row.rounds + 1))
         return replace(case, row=again).enter(Phase.BRIDGING, rounds=row.rounds + 1)
     given_up = replace(replace(case, row=left).with_original(lrp), unknown_until=0.0)
     return replace(case, row=given_up).enter(Phase.STARTING, ended=Reason.REVERTED_EXTERNALLY)

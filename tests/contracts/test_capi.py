@@ -183,6 +183,21 @@ class CapiContract:
             assert build["lifecycle"]["type"] == "docker"
             assert set(build["package"]) >= {"guid"}
 
+    async def test_an_app_leads_to_the_names_of_its_space_and_its_organization(self, scene: Scene) -> None:
+        droplet = await self.docker_droplet(scene)
+        app_guid = droplet["relationships"]["app"]["data"]["guid"]
+
+        async def the_one(path: str, guid: str, more: str = "") -> dict[str, Any]:
+            body = (await scene.call("GET", f"{path}?guids={guid}{more}&order_by=-created_at")).json()
+            (found,) = body["resources"]
+            assert (found["guid"], body["pagination"]["total_results"]) == (guid, 1)
+            assert found["name"]
+            return dict(found)
+
+        app = await the_one("/v3/apps", app_guid, "&lifecycle_type=docker")
+        space = await the_one("/v3/spaces", app["relationships"]["space"]["data"]["guid"])
+        await the_one("/v3/organizations", space["relationships"]["organization"]["data"]["guid"])
+
     async def test_the_current_droplet_is_one_of_the_apps_droplets(self, scene: Scene) -> None:
         droplet = await self.docker_droplet(scene)
         app_guid = droplet["relationships"]["app"]["data"]["guid"]

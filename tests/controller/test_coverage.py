@@ -62,6 +62,17 @@ def test_what_an_lrp_has_asked_for_is_current_whatever_was_staged_before_it() ->
     assert coverage.is_current(binding(0))
 
 
+def test_what_a_droplet_has_asked_for_says_nothing_of_later_stagings() -> None:
+    """It may be one to roll back to, and is older than a staging that was missed."""
+    coverage = StagingCoverage()
+    coverage.record(replace(request(7), requester="droplet:d"))
+    assert not coverage.is_current(binding(7))
+
+    coverage.record(request(5))
+    coverage.record(replace(request(7), requester="droplet:d"))
+    assert coverage.is_current(binding(5))
+
+
 def test_one_app_that_is_staged_without_end_is_not_remembered_without_end() -> None:
     coverage = StagingCoverage()
     for staged_at in range(10 * MAX_STAGINGS):

@@ -9,6 +9,8 @@ import pytest
 from controller.current_stagings import (
     ANSWER_WITHIN,
     AT_A_TIME,
+    AT_ONCE,
+    EVERY,
     GOOD_FOR,
     MOST_BUILDS,
     NEVER_AGAIN_FOR,
@@ -208,3 +210,14 @@ async def test_of_many_apps_a_few_are_asked_for_at_the_same_time() -> None:
 
     assert set(found) == set(droplets)
     assert api.most_running == AT_A_TIME
+
+
+async def test_of_thousands_some_are_asked_for_and_the_others_have_their_sources_asked() -> None:
+    droplets = {f"app-{number:04}": DROPLET for number in range(1000)}
+    api = Api(dict(droplets), record=RECORD)
+    stagings = api.stagings()
+    for _ in range(100):
+        await stagings.find_current_stagings({*map(AppGuid, droplets)})
+        await asyncio.sleep(GOOD_FOR)
+
+    assert len(api.requests) <= AT_ONCE + 100 * GOOD_FOR / EVERY

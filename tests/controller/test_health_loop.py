@@ -98,7 +98,7 @@ async def scene() -> AsyncIterator[Scene]:
     process = Process("run", clock=lambda: EPOCH + now(), monotonic=now)
     made = Scene(HealthStates(CACHE, clock=now), process)
     made.loop = HealthLoop(made.states, made, made, process=process)
-    made.loop.listen(made)
+    made.loop.of_served_pulls.append(made.note_served_pulls)
     yield made
     for task in made.tasks:
         task.cancel()

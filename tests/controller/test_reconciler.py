@@ -32,7 +32,7 @@ from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.copying_ports import CopiedImage, IndexContents, ResolvedImage, TargetState
 from reconcile.current_stagings import CurrentStaging
 from reconcile.errors import Invalid, Unavailable
-from reconcile.facts import StagingFacts
+from reconcile.facts import DropletPulls, StagingFacts
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase
@@ -159,6 +159,7 @@ class Bench:
     control: OperatorControl = field(init=False)
     pull_credentials: Credentials = PULL
     pulls: UnaskedCells = field(default_factory=UnaskedCells)
+    droplet_pulls: DropletPulls | None = None
     may_bridge: bool = False
     stagings: StagingFacts | None = None
     passed: float = 0.0
@@ -179,12 +180,14 @@ class Bench:
             images=records,
             journal=self.store.journal,
             original_sources=self.store.original_sources,
+            droplets=self.store.droplets,
             records=records,
             coverage=self.coverage,
             event_cache=self.event_cache,
             mode=self.mode,
             overrides=self.control,
             stagings=self.stagings,
+            droplet_pulls=self.droplet_pulls,
         )
 
     @property

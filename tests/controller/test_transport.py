@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from controller.transport import KEEP_ALIVE, client_tls, open_calls, open_streams
+from controller.transport import KEEP_ALIVE, client_tls, open_calls, open_streams, trusting_tls
 from reconcile.errors import Invalid
 from tests.simulators.certificates import Certificates, make_certificates
 
@@ -74,6 +74,27 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(
 
     with pytest.raises(Invalid, match=r"locked\.key"):
         client_tls(certificates.ca, cert_file=pair.certificate, key_file=locked)
+
+
+def test_without_a_file_the_authorities_of_the_system_are_trusted_and_names_are_checked() -> None:
+    tls = trusting_tls(None).known
+
+    assert tls.verify_mode is ssl.CERT_REQUIRED
+    assert tls.check_hostname
+    assert tls.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_with_a_file_no_authority_of_the_system_is_trusted(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    assert len(trusting_tls(certificates.ca).known.get_ca_certs()) == 1
+
+    bad = tmp_path / "bad.pem"
+    bad.write_text("not a certificate")
+    with pytest.raises(Invalid, match=r"bad\.pem"):
+        trusting_tls(bad)
+    with pytest.raises(Invalid, match=r"missing\.pem: No such file"):
+        trusting_tls(tmp_path / "missing.pem")
 
 
 async def test_streams_do_not_mind_silence_and_calls_do(certificates: Certificates) -> None:

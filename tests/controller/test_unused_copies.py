@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.droplet_uses import MAY_BE_OLD, DropletUses
+from controller.droplet_uses import CONFIRMS_FOR, MAY_BE_OLD, DropletUses
 from controller.process import Process
 from controller.store.opening import Store
 from controller.unused_copies import ASKED_FOR, UnusedCopies, UsageSources
@@ -415,6 +415,15 @@ class TestDroplets:
         assert decision.detail.startswith("used by droplet d-1") == may_name_it
         assert decision.verdict is (IN_USE if may_name_it else TOO_SOON)
 
+    async def test_a_droplet_that_was_restored_just_now_may_come_to_name_its_copy(self, bench: Bench) -> None:
+        """A request whose answer was lost may take effect after it."""
+        restored = record(bench, DropletPhase.RESTORED)
+        bench.droplet_records.rows.append(replace(restored, updated_at=bench.now - 10))
+
+        decision = await bench.decide()
+
+        assert (decision.verdict, decision.detail) == (IN_USE, "used by droplet d-1")
+
     @pytest.mark.parametrize("text", ["{address}/{guid}:latest", "{address}/{guid}@sha256:{hex}"])
     async def test_a_droplet_that_no_record_knows_uses_the_copy_that_it_names(
         self, bench: Bench, text: str
@@ -464,6 +473,11 @@ class TestDroplets:
         assert bench.api.listings == 2
 
         await bench.decide()
+        for _ in range(3):  # as for one batch of copies after the other
+            await bench.unused.confirm([bench.image])
+            bench.now += CONFIRMS_FOR / 2 - 1
+        assert bench.api.listings == 3
+        bench.now += 2
         await bench.unused.confirm([bench.image])
         assert bench.api.listings == 4
 

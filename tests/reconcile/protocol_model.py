@@ -263,6 +263,9 @@ class App:
         former: What it runs from before, where that is a copy; None where it is its source.
         renews_login: Whether it runs from the copy already, with another login.
         is_source_gone: Whether nobody will ever pull from its source again.
+        droplet: What its owner desires it from while its droplet names the copy: with the login of its
+            source, which nothing changes in a droplet. None while the droplet names its source.
+        stores_logins: Whether the BBS stores a login that is updated in place.
     """
 
     source: Pull = SOURCE
@@ -270,6 +273,8 @@ class App:
     former: Pull | None = None
     renews_login: bool = False
     is_source_gone: bool = False
+    droplet: Pull | None = None
+    stores_logins: bool = True
     bbs: Bbs = field(default_factory=Bbs)
     row: Migration | None = None
     process_age: float = 0.0
@@ -304,7 +309,8 @@ class App:
         lrp = self.bbs.desired.get(PROCESS)
         if self.row is not None or lrp is None or lrp.instances == 0:
             return
-        if pull_of(lrp) == self.copy:
+        if pull_of(lrp) in self._copies():
+            self._bring_login_in_line(lrp)
             self._put_back(lrp)
             return
         if not self.is_proven or self.is_restore_requested:
@@ -313,6 +319,17 @@ class App:
         if runs and not self.may_bridge:
             return
         self._begin(self._row_of(lrp, runs=runs))
+
+    def _bring_login_in_line(self, lrp: DesiredLrp) -> None:
+        """Update the login of an LRP in place, and retire what was refused with the other one."""
+        if pull_of(lrp) == self.copy or not self.stores_logins:
+            return
+        tag = ModificationTag(lrp.tag.epoch, lrp.tag.index + 1)
+        self.bbs.desired[PROCESS] = replace(lrp, credentials=self.copy.credentials, tag=tag)
+        for row in self.bbs.rows(PROCESS):
+            failure = failure_of([row])
+            if row.state in {UNCLAIMED, CRASHED} and failure is not None and failure.is_pull_failure:
+                self.bbs.stop((PROCESS, row.index))
 
     def _put_back(self, lrp: DesiredLrp) -> None:
         """Begin to bring an LRP back whose instances cannot be pulled from the copy any more."""
@@ -359,8 +376,14 @@ class App:
             may_bridge=self.may_bridge,
             drains_original=True,
             is_restore_requested=self.is_restore_requested,
-            source=None if self.former is None else source_from_rootfs(self.source.rootfs),
+            source=source_from_rootfs(self.source.rootfs) if self.knows_source else None,
+            copy=self.copy.rootfs,
         )
+
+    @property
+    def knows_source(self) -> bool:
+        """Whether the program knows another source than what the app ran from before."""
+        return self.former is not None
 
     @property
     def target(self) -> Pull:
@@ -418,10 +441,10 @@ class App:
         self.row = None
         self.ends[reason] += 1
         if reason is Reason.MIGRATED:
-            has_run = self.has_run_from_copy or self.bbs.runs(PROCESS, self.copy)
+            has_run = self.has_run_from_copy or self._runs_from_copy()
             assert has_run, "called cached although nothing ran from the copy"
             assert PROCESS in self.bbs.desired, "called cached, but it is gone"
-            assert pull_of(self.bbs.desired[PROCESS]) == self.copy, "called cached, but it is on its source"
+            assert self._is_on_copy(), "called cached, but it is on its source"
         if reason is Reason.RESTORED and PROCESS in self.bbs.desired:
             before = {self.source, self.former}
             assert pull_of(self.bbs.desired[PROCESS]) in before, "called restored, but it is on the copy"
@@ -429,6 +452,21 @@ class App:
             self.is_proven = False
         assert BRIDGE not in self.bbs.desired
         del row
+
+    def _runs_from_copy(self) -> bool:
+        return any(self.bbs.runs(PROCESS, pull) for pull in self._copies())
+
+    def _is_on_copy(self) -> bool:
+        return pull_of(self.bbs.desired[PROCESS]) in self._copies()
+
+    def _copies(self) -> set[Pull]:
+        """What an app may be called cached on: its copy, also with the login that its droplet brings."""
+        return {self.copy} if self.droplet_on_copy is None else {self.copy, self.droplet_on_copy}
+
+    @property
+    def droplet_on_copy(self) -> Pull | None:
+        """What the owner may desire it from, or have desired it from, while its droplet names the copy."""
+        return None
 
     def _remove_original(self, before: Migration, saved: Migration | None, *, loses_answer: bool) -> None:
         world = self.world()
@@ -522,7 +560,8 @@ class App:
     def definition(self) -> DesiredLrp:
         """What the owner desires."""
         lrp = replace(LRP, instances=self.wanted, routes=self.routes, metric_tags=self.annotation)
-        return replace(lrp, rootfs=self.source.rootfs, credentials=self.source.credentials)
+        wanted = self.droplet or self.source
+        return replace(lrp, rootfs=wanted.rootfs, credentials=wanted.credentials)
 
     def owner_syncs(self) -> None:
         """Desire what is missing, correct what is out of date, and remove what is deleted."""
@@ -565,7 +604,7 @@ class App:
     def look(self) -> None:
         """Check that the app serves what it must, and that no instance is stopped again and again."""
         own, bridged = self.bbs.serving(PROCESS), self.bbs.serving(BRIDGE)
-        self.has_run_from_copy |= self.bbs.runs(PROCESS, self.copy)
+        self.has_run_from_copy |= self._runs_from_copy()
         least = min(self.held, self.wanted)
         assert own + bridged >= least, f"{own} and {bridged} of {least}"
         routed = sum(
@@ -587,14 +626,14 @@ class App:
         """With nobody to disturb it all comes to rest."""
         self.late_removal = self.is_restore_requested = self.bbs.loses_stops = False
         if self.is_source_gone:
-            self.bbs.pulls |= {self.source: Pulls.FAIL, self.copy: Pulls.WORK}
+            self.bbs.pulls |= {self.source: Pulls.FAIL} | dict.fromkeys(self._copies(), Pulls.WORK)
         else:
             self.bbs.pulls[self.source] = Pulls.WORK
         copy_works = self.bbs.pulls.get(self.copy, Pulls.WORK) is Pulls.WORK
         for n in range(300):
             self.is_proven = self.is_proven or copy_works
             if n == 100 and not copy_works:  # even pulls that hang come to an end
-                self.bbs.pulls[self.copy] = Pulls.FAIL
+                self.bbs.pulls |= dict.fromkeys(self._copies(), Pulls.FAIL)
             self.bbs.progress()
             if n % 15 == 0:
                 self.owner_syncs()
@@ -618,11 +657,13 @@ class App:
     def _is_kept_by_bridge(self) -> bool:
         """Whether some instances cannot be pulled, and the bridge serves for all until they can.
 
-        However a migration was given up, it is where it belongs while the source of its app is gone.
+        However a migration was given up, it is where it belongs while the source of its app is gone. Then an
+        instance from before serves too, whose stop was lost: there is nothing that could stand in for it.
         """
         ended = None if self.row is None else self.row.ended
-        is_left = ended is not None if self.is_source_gone else ended is Reason.NOT_HEALTHY
-        return is_left and self.bbs.serving(BRIDGE) >= self.wanted
+        if self.is_source_gone:
+            return ended is not None and self.bbs.serving(PROCESS, BRIDGE) >= self.wanted
+        return ended is Reason.NOT_HEALTHY and self.bbs.serving(BRIDGE) >= self.wanted
 
     def _check_rest(self, *, copy_works: bool) -> None:
         if (not copy_works or self.is_source_gone) and self._is_kept_by_bridge():
@@ -636,4 +677,5 @@ class App:
             is_stuck = not copy_works and not self.may_bridge  # what runs from the copy holds the rest there
             assert self.bbs.serving(PROCESS) == self.wanted or (is_stuck and self.bbs.serving(PROCESS))
             if copy_works and self.may_bridge:
-                assert pull_of(self.bbs.desired[PROCESS]) == self.copy
+                allowed = {self.copy} if self.stores_logins else self._copies()
+                assert pull_of(self.bbs.desired[PROCESS]) in allowed

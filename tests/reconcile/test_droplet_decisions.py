@@ -14,7 +14,7 @@ from reconcile.droplet_actions import (
     RestoreDroplet,
     SaveDropletRecord,
 )
-from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build
+from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build, foresee_droplet
 from reconcile.droplets import (
     LATE_EFFECT,
     Build,
@@ -86,7 +86,7 @@ def test_a_droplet_that_holds_what_was_staged_gets_the_name_of_its_copy() -> Non
     begun = action.record
     assert (begun.phase, begun.original, begun.target) == (DropletPhase.PATCHING, ORIGINAL, TARGET)
     assert (begun.cache_guid, begun.registry, begun.build_guid) == (GUID, ADDRESS, BUILD)
-    assert (begun.attempts, begun.rounds) == (1, 1)
+    assert (begun.attempts, begun.rounds) == (1, 0)
 
 
 def test_a_droplet_that_names_its_copy_needs_nothing() -> None:
@@ -445,7 +445,7 @@ def test_a_droplet_that_somebody_reverts_is_patched_three_times_and_then_left_fo
     for rounds in range(1, MAX_ROUNDS):
         action = decide_droplet(replace(STAGED_NOW, record=record(rounds=rounds)), RULES)
         assert isinstance(action, PatchDroplet)
-        assert action.record.rounds == rounds + 1
+        assert action.record.rounds == rounds
 
     reverted = replace(STAGED_NOW, record=record(rounds=MAX_ROUNDS))
     assert reason_of(reverted) is Reason.REVERTED_EXTERNALLY
@@ -453,7 +453,18 @@ def test_a_droplet_that_somebody_reverts_is_patched_three_times_and_then_left_fo
     later = replace(reverted, now=NOW + ROUNDS_FORGOTTEN_AFTER)
     action = decide_droplet(later, RULES)
     assert isinstance(action, PatchDroplet)
-    assert action.record.rounds == 1
+    assert action.record.rounds == 0
+
+
+def test_a_patch_that_is_read_back_counts_once() -> None:
+    for phase, rounds in (
+        (DropletPhase.PATCHING, 2),
+        (DropletPhase.RESTORING, 1),
+        (DropletPhase.RESTORED, 1),
+    ):
+        action = decide_droplet(replace(PATCHED, record=record(phase)), RULES)
+        assert isinstance(action, SaveDropletRecord)
+        assert action.record.rounds == rounds
 
 
 def test_another_spelling_of_the_original_image_is_no_other_image() -> None:
@@ -512,6 +523,17 @@ def test_a_droplet_without_a_record_gets_one_from_its_package() -> None:
     assert (found.cache_guid, found.registry, found.target) == (GUID, ADDRESS, TARGET)
     restoring = replace(WITHOUT_RECORD, package=PUSHED, record=found, is_pinned=True)
     assert isinstance(decide_droplet(restoring, RULES), RestoreDroplet)
+
+
+def test_a_plan_foresees_what_comes_after_the_record_was_found_again() -> None:
+    observed, action = foresee_droplet(replace(WITHOUT_RECORD, package=PUSHED, order=TO_SOURCE), RULES)
+
+    assert isinstance(action, RestoreDroplet)
+    assert action.text == PUSHED.image
+    assert observed.record is not None
+    assert observed.record.phase is DropletPhase.PATCHED
+    begun = replace(STAGED_NOW, record=record(DropletPhase.RESTORING), order=TO_CACHE)
+    assert isinstance(foresee_droplet(begun, RULES)[1], PatchDroplet)
 
 
 @pytest.mark.parametrize("image", [None, "Team/App", "docker://busybox", "x" * 300])
@@ -578,6 +600,9 @@ def test_a_droplet_that_names_a_former_registry_is_patched_anew() -> None:
 
     assert isinstance(action, PatchDroplet)
     assert (action.text, action.record.original) == (TARGET, ORIGINAL)
+    often = replace(moved, record=replace(record(rounds=MAX_ROUNDS), registry=FORMER, target=FORMER_TARGET))
+    assert isinstance(decide_droplet(often, RULES), PatchDroplet), "nobody has reverted anything"
+    assert reason_of(replace(often, record=record(rounds=MAX_ROUNDS))) is Reason.REVERTED_EXTERNALLY
     assert isinstance(decide_droplet(replace(moved, is_pinned=True), RULES), RestoreDroplet)
     assert reason_of(replace(moved, is_paused=True)) is Reason.PAUSED
 

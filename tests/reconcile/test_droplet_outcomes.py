@@ -39,7 +39,8 @@ def test_an_answer_with_the_text_settles_a_patch() -> None:
     after = after_answer(PATCHING, droplet(TARGET), NOW)
 
     assert (after.phase, after.reason) == (DropletPhase.PATCHED, Reason.DROPLET_PATCHED)
-    assert (after.attempts, after.not_before, after.rounds, after.updated_at) == (0, 0.0, 1, NOW)
+    assert (after.attempts, after.not_before, after.updated_at) == (0, 0.0, NOW)
+    assert after.rounds == PATCHING.rounds + 1
 
 
 def test_an_answer_with_the_original_text_settles_a_restore_and_its_rounds() -> None:
@@ -168,6 +169,8 @@ def test_a_patch_that_may_take_effect_yet_is_not_written_off() -> None:
     pinned = replace(STAGED_NOW, record=replace(PATCHING, updated_at=NOW - 10))
     assert after_leaving(pinned, Leave(Reason.PATCH_UNCONFIRMED), RULES) is None
 
+    waiting = replace(pinned, now=NOW + LATE_EFFECT)
+    assert after_leaving(waiting, Leave(PATCHING.reason), RULES) is None, "it is sent again in its time"
     denied = replace(pinned, now=NOW + LATE_EFFECT)
     after = after_leaving(denied, Leave(Reason.DENIED), RULES)
     assert after is not None

@@ -19,11 +19,12 @@ from hypothesis.stateful import (
 
 from reconcile.droplet_actions import DropletAction, Leave
 from reconcile.droplet_texts import image_of_text
-from reconcile.droplets import DropletOrder, DropletPhase
+from reconcile.droplets import LATE_EFFECT, DropletOrder, DropletPhase
 from reconcile.migrations import Goal
+from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import AppState, Reason
 from tests.reconcile.droplet_model import Api, World, run_pass
-from tests.reconcile.droplet_samples import ORIGINAL, OTHER, SOURCE
+from tests.reconcile.droplet_samples import ORIGINAL, OTHER, SOURCE, TARGET
 
 PASSES_TO_REST = 12
 SWEEP = 600.0
@@ -194,6 +195,114 @@ class Patching(RuleBasedStateMachine):
 
 Patching.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestPatching = Patching.TestCase
+
+
+def sweep(world: World, times: int) -> list[DropletAction]:
+    """Look at the droplet at the interval of the sweep; return the last action of each pass."""
+    last = list[DropletAction]()
+    for _ in range(times):
+        world.time_passes(SWEEP)
+        last.append(list(run_pass(world))[-1])
+    return last
+
+
+def test_somebody_who_writes_the_original_back_each_time_is_left_in_peace() -> None:
+    world = World()
+    for _ in range(48):
+        sweep(world, 1)
+        world.text = ORIGINAL
+
+    hours = 48 * SWEEP / 3600
+    assert len(world.sent) <= MAX_ROUNDS * hours
+    last = sweep(world, 1)[0]
+    assert isinstance(last, Leave)
+    assert last.reason is Reason.REVERTED_EXTERNALLY
+
+
+def test_somebody_who_writes_another_image_is_left_in_peace_at_once() -> None:
+    world = World()
+    sweep(world, 1)
+    world.text = OTHER
+    sweep(world, 48)
+
+    assert len(world.sent) == 1
+    assert world.text == OTHER
+    assert world.record is not None
+    assert (world.record.reason, world.record.original) == (Reason.IMAGE_CHANGED_EXTERNALLY, ORIGINAL)
+
+
+def test_an_api_that_is_down_for_an_hour_is_asked_at_growing_intervals() -> None:
+    world = World()
+    world.api = Api.IS_DOWN
+    for _ in range(3600):
+        list(run_pass(world))
+        world.time_passes(1.0)
+    assert 10 <= len(world.sent) <= 14
+
+    world.api = Api.WORKS
+    sweep(world, 2)
+    assert world.text == TARGET
+
+
+def test_a_patch_that_takes_effect_late_is_undone_when_the_app_was_pinned_meanwhile() -> None:
+    world = World()
+    world.api = Api.IS_LATE
+    list(run_pass(world))
+    world.api, world.is_pinned = Api.WORKS, True
+    list(run_pass(world))
+    world.evict()
+    world.late_text_is_written()
+
+    assert world.named(world.text) in world.held
+    sweep(world, 2)
+    assert world.text == ORIGINAL
+    assert world.record is not None
+    assert world.record.phase is DropletPhase.RESTORED
+    world.time_passes(LATE_EFFECT + 1)
+    world.evict()
+    assert not world.held
+
+
+def test_a_patch_that_takes_effect_after_the_restore_is_undone_and_its_copy_is_there_until_then() -> None:
+    world = World()
+    world.api = Api.IS_LATE
+    list(run_pass(world))
+    world.api = Api.WORKS
+    world.time_passes(10.0)
+    list(run_pass(world))
+    assert world.text == TARGET
+    world.is_pinned = True
+    list(run_pass(world))
+    assert world.text == ORIGINAL
+    world.evict()
+    world.time_passes(40.0)
+    world.late_text_is_written()
+
+    assert world.named(world.text) in world.held
+    sweep(world, 1)
+    assert world.text == ORIGINAL
+
+
+def test_the_text_that_is_restored_is_the_very_text_whatever_was_in_between() -> None:
+    """Two moves of the private registry, a lost answer and another spelling later."""
+    world = World()
+    sweep(world, 1)
+    for _ in range(2):
+        world.move_registry()
+        world.api = Api.LOSES_ANSWER
+        sweep(world, 1)
+        world.api = Api.WORKS
+        sweep(world, 3)
+        named = world.named(world.text)
+        assert named is not None
+        assert named[0] == world.cache.address
+    world.text = "registry.example.com:443/team/app:1"
+    sweep(world, 2)
+    world.is_pinned = True
+    sweep(world, 2)
+
+    assert world.text == ORIGINAL
+
 
 PARTS, EXAMPLES = 5, 5_000
 

@@ -7,6 +7,7 @@ import pytest
 
 from reconcile.bridges import bridge_of
 from reconcile.current_stagings import CLOCKS_DIFFER_BY, CurrentStaging
+from reconcile.droplets import DropletRecord
 from reconcile.facts import Facts, PassContext
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid, Pull
@@ -22,6 +23,7 @@ CONTEXT = PassContext(now=NOW, process_age=1000.0, run_id="run-1", cache=RULES.c
 COPY = KnownCopy(READY.binding, JOB, IMAGE)
 OPEN = Migration(PROCESS, GUID, Phase.BRIDGED, LRP, 1, "run-1", NOW - 1, strategy=Strategy.BRIDGE)
 BRIDGE = bridge_of(PROCESS)
+ORIGINAL_SOURCE = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Reads:
     migration: Migration | None = None
     order: Order | None = None
     is_paused: bool = False
+    original_source: OriginalSource | None = ORIGINAL_SOURCE
+    droplets: tuple[DropletRecord, ...] = ()
     pinned: frozenset[AppGuid] = frozenset()
     fresh: frozenset[str] = frozenset({"cf-apps"})
     has_seen_all: bool = True
@@ -89,9 +93,13 @@ class Reads:
         self.read.append(f"image {cache_guid}")
         return IMAGE
 
+    async def list_droplets_of_app(self, app_guid: AppGuid) -> tuple[DropletRecord, ...]:
+        self.read.append(f"droplets {app_guid}")
+        return self.droplets
+
     async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
         self.read.append(f"original source {process_guid}")
-        return OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=False, credentials=None)
+        return self.original_source
 
     def order_of(self, process_guid: ProcessGuid) -> Order | None:
         return self.order

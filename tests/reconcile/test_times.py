@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reconcile.actions import BeginMigration, CacheImage
 from reconcile.decide import decide
 from reconcile.errors import ErrorCode
-from reconcile.eviction import EvictionVerdict, Usage, decide_eviction
+from reconcile.eviction import EvictionVerdict, decide_eviction
 from reconcile.migration_choice import rounds_before
 from reconcile.migrations import Phase
 from reconcile.missing_copies import RepairStep, next_repair, source_was_asked
@@ -18,6 +18,7 @@ from reconcile.reasons import Reason
 from reconcile.records import JobState
 from reconcile.steps import Enter
 from reconcile.times import LONGEST_WAIT, age_of, is_recent, seconds_until
+from reconcile.usage import Usage
 from tests.reconcile.protocol_samples import LIMITS, ROW, TARGET
 from tests.reconcile.test_decide import BRIDGING, IMAGE, JOB, NOW, READY, RECORD, RULES
 

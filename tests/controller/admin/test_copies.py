@@ -10,17 +10,11 @@ from cryptography.fernet import Fernet
 from controller.admin.copies import Copies, CopyDependencies, CopyStatus, ReadBackResult
 from controller.store.opening import Store
 from reconcile.errors import Conflict, DockerCacheError, Invalid, NotFound, Unavailable
-from reconcile.eviction import (
-    CopyUser,
-    EvictionDecision,
-    EvictionVerdict,
-    Usage,
-    UseKind,
-    decide_eviction,
-)
+from reconcile.eviction import EvictionDecision, EvictionVerdict, decide_eviction
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, CacheJob, CopyCheck, JobId, JobState
 from reconcile.references import CacheGuid, CacheRepositories, Digest, ImageReference
+from reconcile.usage import CopyUser, Usage, UseKind
 from tests.controller.store.samples import digest, image
 from tests.stores import open_store
 

@@ -8,7 +8,7 @@ import pytest
 
 from controller.admin.droplet_changes import OrderedDroplets
 from controller.admin.droplet_planner import DropletPlanner, PlannedApps
-from controller.admin.droplets import NoCloudController, StoredDroplets
+from controller.admin.droplets import LeftDroplets, StoredDroplets
 from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplet_plan import (
     NO_DROPLETS,
@@ -54,6 +54,9 @@ class Droplets:
         raise NotImplementedError
 
     async def list_records(self) -> tuple[DropletRecord, ...]:
+        return self.records
+
+    async def page_records(self, _: DropletGuid | None) -> tuple[DropletRecord, ...]:
         return self.records
 
     async def list_records_of(self, _: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
@@ -151,10 +154,13 @@ async def test_the_way_back_knows_patched_droplets_without_cloud_controller() ->
     assert plan.problems
 
 
-async def test_nothing_is_patched_where_the_operator_does_not_want_it() -> None:
-    assert await planned(Droplets([ON_SOURCE], updates=False)) == NO_DROPLETS
-    back = await planned(Droplets([ON_COPY], updates=False), goal=Goal.SOURCE)
-    assert len(back.changes) == 1
+async def test_nothing_is_changed_where_the_operator_does_not_want_it() -> None:
+    off = Droplets([ON_SOURCE], records=(PATCHED,), updates=False)
+
+    assert await planned(off) == NO_DROPLETS
+    back = await planned(off, goal=Goal.SOURCE)
+    assert back.changes == ()
+    assert back.problems == ("1 droplets name copies and stay so, since update_droplets is off",)
 
 
 class TestWithoutCloudController:
@@ -162,7 +168,7 @@ class TestWithoutCloudController:
     async def test_the_way_back_says_what_it_cannot_put_back(
         self, records: tuple[DropletRecord, ...], *, is_said: bool
     ) -> None:
-        planner = DropletPlanner(NoCloudController(cast(StoredDroplets, Records(records))))
+        planner = DropletPlanner(LeftDroplets(cast(StoredDroplets, Records(records)), None))
 
         plan = await planner.plan(
             Selection(), DropletOrder(Goal.SOURCE, 1.0), DropletCriteria(Goal.SOURCE), ALL
@@ -172,7 +178,7 @@ class TestWithoutCloudController:
         assert bool(plan.problems) is is_said
 
     async def test_a_plan_to_the_copies_says_nothing_of_droplets(self) -> None:
-        planner = DropletPlanner(NoCloudController(cast(StoredDroplets, Records((PATCHED,)))))
+        planner = DropletPlanner(LeftDroplets(cast(StoredDroplets, Records((PATCHED,))), None))
 
         plan = await planner.plan(
             Selection(), DropletOrder(Goal.CACHE, 1.0), DropletCriteria(Goal.CACHE), ALL

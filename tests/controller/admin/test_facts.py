@@ -21,6 +21,7 @@ from controller.store.opening import Store
 from reconcile.actions import CacheImage, Skip
 from reconcile.current_stagings import CurrentStaging
 from reconcile.decide import decide
+from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.errors import Invalid
 from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
@@ -140,6 +141,8 @@ class App:
     last_pass: LastPass | None
     before: Before | None
     migration: Row | None
+    droplet: int | None
+    """The content whose copy a droplet of its app names; None where no droplet names any."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,7 @@ def app(draw: st.DrawFn, number: int) -> App:
                 is_desired=st.booleans(),
             )
         ),
+        droplet=draw(st.sampled_from([None, None, 0, 1])),
     )
 
 
@@ -430,6 +434,7 @@ class Scene:
                 records=self.store.records,
                 journal=self.store.journal,
                 original_sources=self.store.original_sources,
+                droplets=self.store.droplets,
                 pins=self,
                 coverage=self,
                 contexts=self,
@@ -450,6 +455,7 @@ class Scene:
             images=records,
             journal=self.store.journal,
             original_sources=self.store.original_sources,
+            droplets=self.store.droplets,
             records=records,
             coverage=self,
             event_cache=self,
@@ -521,6 +527,8 @@ class Saving:
         for guid in guids:
             await self._store.journal.delete_migration(guid)
         await self._store.records.forget_lrps(guids)
+        found = await self._store.droplets.list_droplets()
+        await self._store.droplets.forget_droplets([each.droplet_guid for each in found])
         for requester in self._requesters:
             await self._store.records.drop_binding(requester)
         for image in await self._store.records.list_images():
@@ -547,6 +555,8 @@ class Saving:
             await self._store.original_sources.save_original_source(
                 OriginalSource(each.guid, self._cache_guids[0], rootfs, needs_login, login)
             )
+        if each.droplet is not None:
+            await self._store.droplets.save_droplet(self._droplet(each, each.droplet))
         if each.migration is not None:
             await self._store.journal.save_migration(self._migration(each, each.migration, lrp))
 
@@ -554,6 +564,24 @@ class Saving:
         cache_guid = None if last.content is None else self._cache_guids[last.content]
         return LrpRecord(
             each.guid, each.app_guid, str(lrp.rootfs), cache_guid, last.rounds, last.reason, NOW - last.age
+        )
+
+    def _droplet(self, each: App, content: int) -> DropletRecord:
+        guid = self._cache_guids[content]
+        return DropletRecord(
+            DropletGuid(f"droplet of {each.guid}"[:36]),
+            each.app_guid,
+            None,
+            original="registry.example/team/web:1",
+            username=LOGIN.username,
+            cache_guid=guid,
+            registry=CACHE.address,
+            target=str(CACHE.image(guid)),
+            phase=DropletPhase.PATCHED,
+            reason=Reason.DROPLET_PATCHED,
+            created_at=NOW,
+            updated_at=NOW,
+            rounds=1,
         )
 
     def _migration(self, each: App, row: Row, lrp: DesiredLrp) -> Migration:
@@ -706,6 +734,7 @@ APP = App(
     last_pass=None,
     before=None,
     migration=None,
+    droplet=None,
 )
 RULES = Rules(Policy(), CACHE, frozenset({"cf-apps"}))
 QUIET = World((APP,), RULES, frozenset(), is_paused=False, is_restoring=False, process_age=0.0, ask=None)

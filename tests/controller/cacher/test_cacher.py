@@ -175,9 +175,10 @@ async def test_an_image_that_ends_the_process_each_time_is_given_up(store: Store
         assert bench.registries.copies == []
 
 
-async def test_an_lrp_whose_job_has_ended_asks_anew(bench: Bench) -> None:
-    first = await bench.ended(await bench.cacher.request(request("lrp:p")))
-    again = await bench.ended(await bench.cacher.request(request("lrp:p")))
+@pytest.mark.parametrize("requester", ["lrp:p", "droplet:d"])
+async def test_an_lrp_or_a_droplet_whose_job_has_ended_asks_anew(bench: Bench, requester: str) -> None:
+    first = await bench.ended(await bench.cacher.request(request(requester)))
+    again = await bench.ended(await bench.cacher.request(request(requester)))
 
     assert again.job_id != first.job_id
     assert again.cache_guid == first.cache_guid

@@ -17,6 +17,7 @@ OF_LRP = CacheRequest(
     staged_at=0,
     reason=Reason.COPY_VANISHED,
 )
+OF_DROPLET = replace(OF_LRP, requester="droplet:d")
 OF_TASK = replace(OF_LRP, requester="task:t", reason=Reason.STAGING_TASK)
 ORDERED = replace(OF_LRP, is_ordered=True)
 
@@ -33,8 +34,11 @@ def pauses(repeats: RepeatedRequests, *requests: CacheRequest) -> list[float]:
     return [repeats.pause(each) for each in requests]
 
 
-def test_the_first_request_does_not_wait_and_each_further_one_waits_longer() -> None:
-    first, second, third, *others = pauses(RepeatedRequests(Clock()), *[OF_LRP] * 12)
+@pytest.mark.parametrize("request_of_pass", [OF_LRP, OF_DROPLET])
+def test_the_first_request_does_not_wait_and_each_further_one_waits_longer(
+    request_of_pass: CacheRequest,
+) -> None:
+    first, second, third, *others = pauses(RepeatedRequests(Clock()), *[request_of_pass] * 12)
 
     assert first == 0.0
     assert 1.0 <= second <= 2.0

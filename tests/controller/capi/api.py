@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from controller.capi.capi_errors import ApiAnswer
 from controller.capi.client import CloudController, client_over
 from controller.capi.settings import CapiSettings, Clocks
 from controller.capi.state import ApiCall, ApiOutcome
@@ -84,7 +85,8 @@ def package(**changed: Any) -> dict[str, Any]:
 def page(items: Iterable[dict[str, Any]], *, total: int, following: str | None = None) -> httpx.Response:
     link = None if following is None else {"href": following}
     pagination = {"total_results": total, "total_pages": 2, "next": link, "previous": None}
-    return httpx.Response(200, json={"pagination": pagination, "resources": list(items)})
+    document = {"pagination": pagination, "resources": list(items)}
+    return httpx.Response(200, content=json.dumps(document).encode())
 
 
 def refusal(
@@ -133,7 +135,11 @@ class Time:
 class Seen:
     """Notes what an observer is told."""
 
+    answers: list[ApiAnswer] = field(default_factory=list)
     asked_for: list[tuple[ApiCall, ApiOutcome]] = field(default_factory=list)
+
+    def answered(self, answer: ApiAnswer, seconds: float) -> None:
+        self.answers.append(answer)
 
     def asked(self, call: ApiCall, outcome: ApiOutcome, status: CloudControllerStatus) -> None:
         self.asked_for.append((call, outcome))
@@ -205,10 +211,22 @@ class Api:
         return answer(request)
 
 
+def client_over_transport(transport: httpx.MockTransport, secret_file: Path) -> CloudController:
+    """Make a client whose requests go to a function, by clocks that stand."""
+    return _client(transport, secret_file, time=Time(), observer=Seen(), tenure=Tenure())
+
+
 def client_of(api: Api, secret_file: Path, *, time: Time, observer: Seen, tenure: Tenure) -> CloudController:
     """Make a client of the API in memory; its secret is in a file."""
+    transport = httpx.MockTransport(api.handle)
+    return _client(transport, secret_file, time=time, observer=observer, tenure=tenure)
+
+
+def _client(
+    transport: httpx.MockTransport, secret_file: Path, *, time: Time, observer: Seen, tenure: Tenure
+) -> CloudController:
     secret_file.write_text(SECRET)
     secret = FileValue((secret_file,), lambda: Secret(secret_file.read_text()), clock=lambda: time.now)
     settings = CapiSettings(API, UaaClient(CLIENT_ID, secret), BudgetSettings(2000, 0.5))
-    http = httpx.AsyncClient(transport=httpx.MockTransport(api.handle))
+    http = httpx.AsyncClient(transport=transport)
     return client_over(http, settings, clocks=time.clocks, observer=observer, check_active=tenure.check)

@@ -31,7 +31,9 @@ def limited(remaining: int, *, status: int = 200, **more: str) -> httpx.Response
     return httpx.Response(status, json=droplet(guid="d-1"), headers=headers | more)
 
 
-async def test_each_request_has_an_id_that_the_servers_log_has_too(capi: CloudController, api: Api) -> None:
+async def test_each_request_has_an_id_that_the_servers_log_has_too(
+    capi: CloudController, api: Api, seen: Seen
+) -> None:
     """Trap 15 of its errors: an operator finds the request in Cloud Controller's log."""
     api.prepare("GET", PATH, THERE, refusal(500, 10001, "UnknownError"))
     await capi.find_droplet(DROPLET)
@@ -41,6 +43,7 @@ async def test_each_request_has_an_id_that_the_servers_log_has_too(capi: CloudCo
 
     ids = [each.headers["X-Vcap-Request-Id"] for each in api.requests]
     assert len(set(ids)) == len(ids) == 4
+    assert [each.request_id for each in seen.answers] == ids
     assert all(re.fullmatch("[0-9a-f]{32}", each) for each in ids)
     assert caught.value.detail == (
         f"GET {PATH}: HTTP status 500, 10001 UnknownError: told so (request {ids[-1]})"
@@ -65,6 +68,22 @@ async def test_a_new_token_that_is_refused_too_is_an_error(capi: CloudController
         await capi.find_droplet(DROPLET)
 
     assert len(api.asked) == len(api.tokens) == 2
+
+
+async def test_an_api_that_refuses_every_token_does_not_cost_uaa_one_for_each_request(
+    capi: CloudController, api: Api, time: Time
+) -> None:
+    api.prepare("GET", PATH, EXPIRED)
+
+    for _ in range(10):
+        with pytest.raises(Denied, match="cloud-controller-token-refused"):
+            await capi.find_droplet(DROPLET)
+    assert len(api.tokens) == 4
+
+    time.now += 60
+    with pytest.raises(Denied):
+        await capi.find_droplet(DROPLET)
+    assert len(api.tokens) == 5
 
 
 async def test_a_read_without_a_connection_is_repeated_and_any_other_is_not(
@@ -112,7 +131,7 @@ async def test_a_429_without_a_time_is_one_for_a_minute(capi: CloudController, a
     with pytest.raises(RateLimited) as caught:
         await capi.find_droplet(DROPLET)
 
-    assert caught.value.retry_after is None
+    assert caught.value.retry_after == 60.0
     with pytest.raises(RateLimited) as sent_back:
         await capi.find_droplet(DROPLET)
     assert sent_back.value.retry_after == 60.0

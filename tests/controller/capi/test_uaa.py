@@ -12,7 +12,17 @@ from controller.capi.client import CloudController
 from controller.capi.scopes import READ_ALL, UPDATE, WRITE, claims_of, missing_scopes, scopes_of
 from reconcile.droplets import DropletGuid
 from reconcile.errors import Denied, DockerCacheError, Invalid, RateLimited, Unavailable
-from tests.controller.capi.api import API, CLIENT_ID, SECRET, UAA, Api, Time, droplet, jwt
+from tests.controller.capi.api import (
+    API,
+    CLIENT_ID,
+    SECRET,
+    UAA,
+    Api,
+    Time,
+    client_over_transport,
+    droplet,
+    jwt,
+)
 
 DROPLET = DropletGuid("d-1")
 WRONG_SECRET = httpx.Response(401, json={"error": "unauthorized", "error_description": "Bad credentials"})
@@ -80,6 +90,28 @@ async def test_the_old_token_serves_while_uaa_is_down_until_its_end(
     time.now += 198
     with pytest.raises(Unavailable):
         await capi.find_droplet(DROPLET)
+
+
+async def test_whoever_waits_for_a_token_gets_one_though_who_fetches_it_is_cancelled(
+    api: Api, secret_file: Path
+) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/oauth/token":
+            asked.set()
+            await may_answer.wait()
+        return api.handle(request)
+
+    capi = await asyncio.to_thread(client_over_transport, httpx.MockTransport(handle), secret_file)
+    first = asyncio.ensure_future(capi.find_droplet(DROPLET))
+    await asked.wait()
+    second = asyncio.ensure_future(capi.find_droplet(DROPLET))
+    first.cancel()
+    may_answer.set()
+
+    assert await second is not None
+    assert first.cancelled()
 
 
 async def test_a_failure_is_shared_for_some_seconds(capi: CloudController, api: Api, time: Time) -> None:

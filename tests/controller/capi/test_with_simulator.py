@@ -12,12 +12,17 @@ from controller.capi.client import CloudController as Client
 from controller.capi.client import open_capi
 from controller.capi.settings import CapiSettings, Clocks
 from controller.capi.uaa import UaaClient
+from controller.current_stagings import CurrentStagings
+from controller.droplet_uses import DropletUses
 from controller.file_values import FileValue
+from controller.notes.droplet_sources import AppSource, DropletSources
 from controller.transport import trusting_tls
-from reconcile.droplets import BuildGuid, BuildState, DropletGuid, PackageGuid
+from reconcile.droplets import BuildGuid, BuildState, DropletGuid, DropletRecord, PackageGuid
 from reconcile.errors import Denied, NotFound, RateLimited, Unavailable
 from reconcile.lrps import AppGuid, Secret
+from reconcile.references import CacheGuid, CacheRepositories, parse_image_reference
 from reconcile.request_budget import BudgetSettings
+from reconcile.selection import AppNames, Owner
 from tests.simulators.bbs import serve_bbs
 from tests.simulators.capi import faults
 from tests.simulators.capi.app import App
@@ -110,6 +115,58 @@ async def test_from_a_staging_to_a_changed_droplet(scene: Scene) -> None:
     assert [each async for each in client.list_droplets()] == [after]
     assert [each async for each in client.list_builds([AppGuid(app.guid)])] == [found]
     assert scene.capi.uaa.count() == 1
+
+
+class NoRecords:
+    """No droplet has a record, as when the database was lost."""
+
+    async def find_droplet(self, guid: DropletGuid) -> None:
+        return None
+
+    async def list_droplets(self) -> tuple[DropletRecord, ...]:
+        return ()
+
+    async def list_droplets_of_copy(self, cache_guid: CacheGuid) -> tuple[DropletRecord, ...]:
+        return ()
+
+
+async def test_the_staging_of_an_app_is_that_of_its_current_droplet_also_after_a_rollback(
+    scene: Scene,
+) -> None:
+    client, (app, row) = await scene.client(), scene.app()
+    (first,) = app.builds.values()
+    later = app.add_build(app.newest_package)
+    later.state, later.droplet = BuildRowState.STAGED, app.add_droplet(later)
+    later.droplet.state, later.droplet.image = DropletState.STAGED, SOURCE.text
+    stagings = [CurrentStagings(client, NoRecords(), monotonic=time.monotonic) for _ in range(2)]
+
+    app.current = later.droplet
+    newest = await stagings[0].find_current_staging(AppGuid(app.guid))
+    app.current = row
+    rolled_back = await stagings[1].find_current_staging(AppGuid(app.guid))
+
+    source = parse_image_reference(SOURCE.text).canonical()
+    assert newest is not None
+    assert rolled_back is not None
+    assert (newest.source, newest.requester) == (source, f"task:{later.guid}")
+    assert (rolled_back.source, rolled_back.requester) == (source, f"task:{first.guid}")
+
+
+async def test_what_was_pushed_is_found_by_the_copy_that_its_droplet_names(scene: Scene) -> None:
+    client, (app, row) = await scene.client(), scene.app()
+    scene.app()
+    row.image = CACHED
+    cache = CacheRepositories(CACHED.partition("/")[0])
+    uses = DropletUses(NoRecords(), client, client.background(), cache=cache, monotonic=time.monotonic)
+    sources = DropletSources(uses, NoRecords(), client, cache=cache)
+
+    (guid,) = await sources.list_copies()
+    (named,) = await uses.list_named_lately()
+
+    assert str(cache.image(guid)) == CACHED
+    assert (named.droplet_guid, named.image) == (row.guid, CACHED)
+    pushed = AppSource(parse_image_reference(SOURCE.text).canonical(), needs_login=True)
+    assert await sources.find(guid) == {AppGuid(app.guid): pushed}
 
 
 async def test_lists_go_on_over_pages_by_the_apis_own_links(scene: Scene) -> None:
@@ -302,3 +359,21 @@ async def test_a_text_of_any_kind_is_written_as_it_is(scene: Scene) -> None:
     client, (_, row) = await scene.client(), scene.app()
 
     assert (await client.update_image(DropletGuid(row.guid), "docker://Nö")).image == "docker://Nö"
+
+
+async def test_apps_are_named_with_their_spaces_and_organizations(scene: Scene) -> None:
+    """By GUID or all of them; one that is hidden or gone is missing."""
+    app, _ = scene.app()
+    other, _ = scene.app()
+    client = await scene.client(per_page=1)
+
+    named = await client.name_apps([AppGuid(app.guid), AppGuid("gone")])
+    everything = await client.name_apps(None)
+
+    owner = app.owner
+    assert named == {
+        app.guid: AppNames(
+            (app.guid,), Owner(owner.org_name, owner.space_name, "web"), owner.org_guid, owner.space_guid
+        )
+    }
+    assert set(everything) == {app.guid, other.guid}

@@ -23,12 +23,15 @@ async def config(settings: Settings, tmp_path: Path) -> AsyncIterator[Config]:
 
 
 def write_secrets(settings: Settings, directory: Path) -> None:
-    for name in ("password", "pull-password", "auth.json", "former-password"):
+    for name in ("password", "pull-password", "auth.json", "former-password", "uaa"):
         (directory / name).write_text("{}")
         (directory / name).chmod(0o640)  # a group may be meant to read it
     settings["cache_registry"] |= {"username": "u", "password_file": str(directory / "password")}
     settings["cache_pull_username"] = "cells"
     settings["cache_pull_password_file"] = str(directory / "pull-password")
+    settings["cloud_controller_api_url"] = "https://api.sys.example.com"
+    settings["uaa_client_id"] = "docker-cache"
+    settings["uaa_client_secret_file"] = str(directory / "uaa")
     settings["registry_auth_file"] = str(directory / "auth.json")
     former = {"address": "old.example", "username": "u", "password_file": str(directory / "former-password")}
     settings["former_cache_registries"] = [former]
@@ -51,6 +54,7 @@ async def test_a_store_and_secrets_that_are_closed_are_well(config: Config, tmp_
         ("password", "cache_registry.password_file"),
         ("pull-password", "cache_pull_password_file"),
         ("auth.json", "registry_auth_file"),
+        ("uaa", "uaa_client_secret_file"),
         ("former-password", "former_cache_registries.password_file"),
         ("store/cache.db", "database_url"),
         ("store/cache.db-wal", "database_url"),

@@ -1,17 +1,27 @@
 """Copies adopted by their notes, over a real store, and a BBS and a private registry in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
 
 import pytest
 from cryptography.fernet import Fernet
 
-from controller.notes import AdoptedCopy, Adoption, AdoptionDependencies, AdoptionStatus
+from controller.droplet_uses import DropletUses
+from controller.notes import AdoptedCopy, Adoption, AdoptionDependencies, AdoptionStatus, DropletSources
 from controller.store.opening import Store
+from reconcile.droplets import (
+    Droplet,
+    DropletGuid,
+    DropletPhase,
+    DropletRecord,
+    Package,
+    PackageGuid,
+)
 from reconcile.errors import Conflict, Invalid, Unavailable
 from reconcile.lrps import AppGuid, ModificationTag, ProcessGuid, SchedulingInfo
 from reconcile.migrations import OriginalSource
 from reconcile.notes import CopyNote, check_note
+from reconcile.reasons import Reason
 from reconcile.records import requester_of_task
 from reconcile.references import (
     CacheGuid,
@@ -56,8 +66,8 @@ class Registry:
             check_note(note, guid=guid, digest=digest)
         return note
 
-    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
-        return (Digest("sha256", "5" * 64),)
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> dict[Digest, int]:
+        return {Digest("sha256", "5" * 64): 1000, Digest("sha256", "6" * 64): 234}
 
     async def list_copies(self) -> tuple[CacheGuid, ...]:
         if isinstance(self.listed, Exception):
@@ -85,9 +95,55 @@ class Bbs:
     def list_scheduling_infos(self, domain: str, *, docker_only: bool) -> Listing:
         return Listing(self.infos, self.unreadable)
 
-    def desire(self, process_guid: str, rootfs: Rootfs, domain: str = "cf-apps") -> None:
+    def desire(self, process_guid: str, rootfs: Rootfs, domain: str = "cf-apps", *, app: str = "a") -> None:
         tag = ModificationTag("e", 0)
-        self.infos.append(SchedulingInfo(ProcessGuid(process_guid), domain, AppGuid("a"), rootfs, 1, tag))
+        self.infos.append(SchedulingInfo(ProcessGuid(process_guid), domain, AppGuid(app), rootfs, 1, tag))
+
+
+@dataclass
+class Api:
+    """Cloud Controller, with droplets and their packages.
+
+    Attributes:
+        asked: The packages that were asked for.
+    """
+
+    droplets: list[Droplet] = field(default_factory=list)
+    packages: dict[str, Package] = field(default_factory=dict)
+    problem: Exception | None = None
+    package_problem: Exception | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def push(self, app: str, image: str, *, names: CacheGuid = GUID, username: str = "") -> None:
+        """Have an app pushed, and its droplet name a copy."""
+        guid = PackageGuid(f"package-of-{app}")
+        self.packages[guid] = Package(guid, is_docker=True, image=image, username=username)
+        droplet = DropletGuid(f"droplet-of-{app}")
+        text = str(CACHE.image(names))
+        self.droplets.append(
+            Droplet(
+                droplet,
+                "STAGED",
+                is_docker=True,
+                image=text,
+                app_guid=AppGuid(app),
+                package_guid=guid,
+                created_at=1.0,
+                updated_at=1.0,
+            )
+        )
+
+    async def list_droplets(self, *, app_guids: Collection[AppGuid] = ()) -> AsyncIterator[Droplet]:
+        if self.problem is not None:
+            raise self.problem
+        for each in self.droplets:
+            yield each
+
+    async def find_package(self, guid: PackageGuid) -> Package | None:
+        self.asked.append(guid)
+        if self.package_problem is not None:
+            raise self.package_problem
+        return self.packages.get(guid)
 
 
 @dataclass
@@ -98,20 +154,28 @@ class Bench:
     bbs: Bbs = field(default_factory=Bbs)
     registry: Registry = field(default_factory=Registry)
     queued: list[ProcessGuid] = field(default_factory=list)
+    api: Api | None = None
 
     def __post_init__(self) -> None:
         self.bbs.desire("p-1", CACHE.rootfs(GUID))
         self.registry.copies[GUID] = CONTENT
         self.registry.notes[GUID] = NOTE
 
-    async def rebuild(self, *, accepts_unsealed: bool = False) -> list[AdoptedCopy]:
-        adoption = Adoption(
+    @property
+    def adoption(self) -> Adoption:
+        return Adoption(
             AdoptionDependencies(
                 bbs=self.bbs,
                 notes=self.registry,
                 records=self.store.copy_notes,
                 images=self.store.records,
                 original_sources=self.store.original_sources,
+                droplets=DropletSources(
+                    DropletUses(self.store.droplets, self.api, self.api, cache=CACHE, monotonic=lambda: NOW),
+                    self.store.droplets,
+                    self.api,
+                    cache=CACHE,
+                ),
                 cache=CACHE,
                 own=CACHE.covers,
                 domains=frozenset({"cf-apps"}),
@@ -119,7 +183,9 @@ class Bench:
                 clock=lambda: NOW,
             )
         )
-        return [row async for row, _, _ in adoption.adopt_all(accepts_unsealed=accepts_unsealed)]
+
+    async def rebuild(self, *, accepts_unsealed: bool = False) -> list[AdoptedCopy]:
+        return [row async for row, _, _ in self.adoption.adopt_all(accepts_unsealed=accepts_unsealed)]
 
     async def source_of(self, process_guid: str) -> OriginalSource | None:
         return await self.store.original_sources.find_original_source(ProcessGuid(process_guid))
@@ -381,23 +447,120 @@ async def test_whether_a_login_is_needed_is_known_from_what_an_lrp_ran_from(
 
 
 async def test_one_rebuild_runs_at_a_time(bench: Bench) -> None:
-    adoption = Adoption(
-        AdoptionDependencies(
-            bench.bbs,
-            bench.registry,
-            bench.store.copy_notes,
-            bench.store.records,
-            bench.store.original_sources,
-            CACHE,
-            CACHE.covers,
-            frozenset({"cf-apps"}),
-            bench.queued.append,
-            lambda: NOW,
-        )
-    )
+    adoption = bench.adoption
     first = adoption.adopt_all(accepts_unsealed=False)
     await anext(first)
 
     with pytest.raises(Conflict):
         await anext(adoption.adopt_all(accepts_unsealed=False))
     await first.aclose()
+
+
+class TestPackages:
+    """Y8: no note can be believed, and Cloud Controller knows what was pushed."""
+
+    @pytest.fixture
+    async def api(self, bench: Bench) -> Api:
+        bench.registry.notes.clear()
+        bench.api = Api()
+        return bench.api
+
+    async def test_what_runs_from_an_unknown_copy_is_adopted_by_the_package_of_its_app(
+        self, bench: Bench, api: Api
+    ) -> None:
+        api.push("a", "nginx:1.27")
+
+        (row,) = await bench.rebuild()
+        (known,) = await bench.store.records.list_images()
+        source = await bench.source_of("p-1")
+
+        assert (row.status, row.source, row.process_guids) == (AdoptionStatus.ADOPTED, SOURCE, ("p-1",))
+        assert (known.cache_guid, known.source, known.digest, known.size) == (GUID, SOURCE, CONTENT, 1234)
+        assert known.needs_verification_since == NOW
+        assert source is not None
+        assert (source.rootfs.uri, source.needs_credentials) == ("docker:///library/nginx#1.27", False)
+        assert await bench.rebuild() == []
+
+    async def test_each_lrp_gets_what_its_own_app_was_pushed_from(self, bench: Bench, api: Api) -> None:
+        bench.bbs.desire("p-2", CACHE.rootfs(GUID), app="b")
+        bench.bbs.desire("p-3", CACHE.rootfs(GUID), app="without a droplet")
+        for app in ("a", "c"):
+            api.push(app, "nginx:1.27")
+        api.push("b", "registry.example/team/web:7", username="robot")
+
+        (row,) = await bench.rebuild()
+        sources = [await bench.source_of(guid) for guid in ("p-1", "p-2", "p-3")]
+
+        assert [(each.rootfs.uri, each.needs_credentials) for each in sources if each is not None] == [
+            ("docker:///library/nginx#1.27", False),
+            ("docker://registry.example/team/web#7", True),
+            ("docker:///library/nginx#1.27", False),
+        ]
+        assert "the login for its source is not known" in row.detail
+
+    async def test_a_copy_that_only_the_droplet_of_a_stopped_app_names_is_adopted_too(
+        self, bench: Bench, api: Api
+    ) -> None:
+        bench.registry.copies[OTHER] = digest(7)
+        api.push("stopped", "nginx:1.27", names=OTHER)
+
+        rows = await bench.rebuild()
+
+        assert [(row.cache_guid, row.status) for row in rows] == [
+            (GUID, AdoptionStatus.RESERVED),
+            (OTHER, AdoptionStatus.ADOPTED),
+        ]
+
+    async def test_a_droplet_with_a_record_costs_no_request(self, bench: Bench, api: Api) -> None:
+        api.push("a", "never asked")
+        await bench.store.droplets.save_droplet(
+            DropletRecord(
+                DropletGuid("droplet-of-a"),
+                AppGuid("a"),
+                None,
+                original="library/nginx:1.27",
+                username="robot",
+                cache_guid=GUID,
+                registry=CACHE.address,
+                target=str(CACHE.image(GUID)),
+                phase=DropletPhase.PATCHED,
+                reason=Reason.DROPLET_PATCHED,
+                created_at=1.0,
+                updated_at=1.0,
+            )
+        )
+
+        (row,) = await bench.rebuild()
+
+        assert (row.source, api.asked) == (SOURCE, [])
+
+    async def test_with_a_note_nothing_is_asked(self, bench: Bench, api: Api) -> None:
+        bench.registry.notes[GUID] = NOTE
+        api.push("a", "registry.example/team/web:7")
+
+        (row,) = await bench.rebuild()
+
+        assert (row.source, api.asked) == (SOURCE, [])
+
+    @pytest.mark.parametrize("image", [str(CACHE.image(OTHER)), "Not/An/Image", ""])
+    async def test_a_package_that_names_no_source_is_no_help(
+        self, bench: Bench, api: Api, image: str
+    ) -> None:
+        api.push("a", image)
+
+        (row,) = await bench.rebuild()
+
+        assert (row.status, await bench.source_of("p-1")) == (AdoptionStatus.RESERVED, None)
+
+    async def test_a_cloud_controller_that_fails_is_named_and_the_copy_reserved(
+        self, bench: Bench, api: Api
+    ) -> None:
+        api.push("a", "nginx:1.27")
+        api.package_problem = Unavailable("capi", "timeout", "no answer")
+
+        (row,) = await bench.rebuild()
+        api.problem = api.package_problem
+        (again,) = await bench.rebuild()
+
+        assert row.status is again.status is AdoptionStatus.RESERVED
+        assert "Cloud Controller does not know what was pushed: capi: timeout" in row.detail

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from controller.store.database import Database
-from controller.store.droplets import SqlDroplets
+from controller.store.droplets import MOST_APPS, SqlDroplets
 from controller.store.opening import Store
 from reconcile.droplets import BuildGuid, DropletGuid, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
@@ -116,3 +116,16 @@ async def test_what_is_shown_of_a_droplet_is_one_short_line(store: Store) -> Non
     assert len(found.username) <= 256
     assert found.detail.isprintable()
     assert len(found.detail) <= 1024
+
+
+async def test_the_records_of_some_apps_are_listed_with_the_newest_of_each_first(store: Store) -> None:
+    other = replace(BARE, droplet_guid=DropletGuid("droplet-3"), app_guid=AppGuid("app-other"))
+    for record in (RECORD, BARE, other):
+        await store.droplets.save_droplet(record)
+
+    assert await store.droplets.list_droplets_of_apps([APP]) == (BARE, RECORD)
+    assert await store.droplets.list_droplets_of_apps([other.app_guid]) == (other,)
+    many = [AppGuid(f"app-{number}") for number in range(MOST_APPS + 1)]
+    found = await store.droplets.list_droplets_of_apps([*many, APP])
+    assert [each for each in found if each.app_guid == APP] == [BARE, RECORD]
+    assert await store.droplets.list_droplets_of_apps([]) == ()

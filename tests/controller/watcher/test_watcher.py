@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from controller.app_placements import AppPlacements
 from controller.copy_uses import CopyUses
 from controller.coverage import StagingCoverage
+from controller.droplets import UnchangedDroplets
 from controller.event_cache import LrpEventCache
 from controller.lrp_index import LrpIndex
 from controller.process import Process
@@ -249,6 +251,8 @@ async def watching(store: Store, bbs: MemoryBbs) -> AsyncIterator[Scene]:
         bbs=bbs,
         queue=queue,
         index=LrpIndex(),
+        placements=AppPlacements(),
+        stagings=UnchangedDroplets(),
         copy_uses=CopyUses(),
         presence=presence,
         coverage=StagingCoverage(),
@@ -311,6 +315,14 @@ class TestStreams:
         assert await scene.queued() == [PROCESS]
 
         await scene.happens(DesiredLrpChanged(LRP, CACHED), DesiredLrpRemoved(CACHED))
+        assert await scene.queued() == []
+
+    async def test_one_that_its_owner_desires_from_a_copy_is_looked_at_once(self, scene: Scene) -> None:
+        """Its app's droplet may name the copy: its source is not saved yet, and its login is another one."""
+        await scene.happens(DesiredLrpCreated(CACHED))
+        assert await scene.queued() == [PROCESS]
+
+        await scene.happens(DesiredLrpChanged(CACHED, replace(CACHED, instances=3)))
         assert await scene.queued() == []
 
     async def test_an_event_of_a_bridge_is_about_the_lrp_in_migration_which_goes_first(

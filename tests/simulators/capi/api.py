@@ -34,6 +34,8 @@ _APP = r"/v3/apps/(?P<app>[^/]+)"
 _HANDLERS: tuple[tuple[str, str, Handler], ...] = (
     ("GET", r"/v3/apps", reads.list_apps),
     ("GET", _APP, reads.show_app),
+    ("GET", r"/v3/spaces", reads.list_spaces),
+    ("GET", r"/v3/organizations", reads.list_organizations),
     ("GET", rf"{_APP}/builds", reads.list_builds),
     ("GET", rf"{_APP}/deployed_revisions", reads.list_deployed_revisions),
     ("GET", rf"{_APP}/droplets", reads.list_droplets),

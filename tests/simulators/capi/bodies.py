@@ -20,6 +20,7 @@ from tests.simulators.capi.records import (
     Revision,
     Row,
 )
+from tests.simulators.recipes import Owner
 
 Body = dict[str, object]
 
@@ -58,7 +59,10 @@ class Bodies:
 
     def v3(self) -> Body:
         """Write which resources there are."""
-        names = ("apps", "builds", "deployments", "droplets", "packages", "processes", "tasks")
+        names = (
+            *("apps", "builds", "deployments", "droplets", "organizations", "packages", "processes"),
+            *("spaces", "tasks"),
+        )
         return {"links": {"self": self._link("")} | {name: self._link(f"/{name}") for name in names}}
 
     def app(self, app: App) -> Body:
@@ -85,6 +89,32 @@ class Bodies:
                 "revisions": self._link(f"{path}/revisions"),
                 "deployed_revisions": self._link(f"{path}/revisions/deployed"),
             },
+        }
+
+    def space(self, owner: Owner) -> Body:
+        """Write the space of an app."""
+        path = f"/spaces/{owner.space_guid}"
+        return {
+            **_row(owner.space_guid, 0.0, 0.0),
+            "name": owner.space_name,
+            "relationships": {"organization": {"data": {"guid": owner.org_guid}}, "quota": {"data": None}},
+            "metadata": NO_METADATA,
+            "links": {
+                "self": self._link(path),
+                "organization": self._link(f"/organizations/{owner.org_guid}"),
+            },
+        }
+
+    def organization(self, owner: Owner) -> Body:
+        """Write the organization of an app."""
+        path = f"/organizations/{owner.org_guid}"
+        return {
+            **_row(owner.org_guid, 0.0, 0.0),
+            "name": owner.org_name,
+            "suspended": False,
+            "relationships": {"quota": {"data": {"guid": "default"}}},
+            "metadata": NO_METADATA,
+            "links": {"self": self._link(path)},
         }
 
     def package(self, package: Package) -> Body:

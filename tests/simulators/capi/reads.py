@@ -8,6 +8,7 @@ from tests.simulators.capi.app import App
 from tests.simulators.capi.errors import bad_query, not_found
 from tests.simulators.capi.lists import ListQuery, page_of, parse_query
 from tests.simulators.capi.records import (
+    DOCKER,
     AppTask,
     Build,
     Deployment,
@@ -39,18 +40,52 @@ def show_app(request: ApiRequest) -> Answer:
 
 def list_apps(request: ApiRequest) -> Answer:
     """Answer GET /v3/apps."""
-    query = parse_query(request.call.query, "guids", "names", "space_guids", "organization_guids")
+    filters = ("guids", "names", "space_guids", "organization_guids", "lifecycle_type")
+    query = parse_query(request.call.query, *filters)
     wanted = query.filters
     apps = {
         app.guid: app
         for app in request.apps
         if _fits(wanted, "guids", app.guid)
+        and _fits(wanted, "lifecycle_type", DOCKER)
         and _fits(wanted, "names", app.owner.app_name)
         and _fits(wanted, "space_guids", app.owner.space_guid)
         and _fits(wanted, "organization_guids", app.owner.org_guid)
     }
     rows = [Row(app.guid, app.guid, app.created_at, app.changed_at) for app in apps.values()]
     body = page_of(rows, query, request.list_url, lambda row: request.bodies.app(apps[row.guid]))
+    return ok(body)
+
+
+def list_spaces(request: ApiRequest) -> Answer:
+    """Answer GET /v3/spaces: those that have apps."""
+    query = parse_query(request.call.query, "guids", "names", "organization_guids")
+    wanted = query.filters
+    spaces = {
+        app.owner.space_guid: app.owner
+        for app in request.apps
+        if _fits(wanted, "guids", app.owner.space_guid)
+        and _fits(wanted, "names", app.owner.space_name)
+        and _fits(wanted, "organization_guids", app.owner.org_guid)
+    }
+    rows = [Row(guid, guid, 0.0, 0.0) for guid in spaces]
+    body = page_of(rows, query, request.list_url, lambda row: request.bodies.space(spaces[row.guid]))
+    return ok(body)
+
+
+def list_organizations(request: ApiRequest) -> Answer:
+    """Answer GET /v3/organizations: those that have apps."""
+    query = parse_query(request.call.query, "guids", "names")
+    wanted = query.filters
+    organizations = {
+        app.owner.org_guid: app.owner
+        for app in request.apps
+        if _fits(wanted, "guids", app.owner.org_guid) and _fits(wanted, "names", app.owner.org_name)
+    }
+    rows = [Row(guid, guid, 0.0, 0.0) for guid in organizations]
+    body = page_of(
+        rows, query, request.list_url, lambda row: request.bodies.organization(organizations[row.guid])
+    )
     return ok(body)
 
 

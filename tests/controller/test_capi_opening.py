@@ -1,12 +1,14 @@
 """Builds the client of Cloud Controller from a config."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
 from controller.capi.state import ApiCall, ApiOutcome
-from controller.capi_wiring import RequestCounts, capi_settings, open_cloud_controller
+from controller.capi_opening import RequestWatch, open_cloud_controller
+from controller.capi_wiring import capi_settings
 from controller.config import Config
 from controller.leadership.lease import lease_without_lock
 from controller.metrics import Metrics
@@ -61,6 +63,8 @@ async def test_nothing_is_asked_when_the_client_is_opened(config: Config) -> Non
         assert opened is not None
         status = opened.status()
 
+        assert opened.calls.exchanges.timeout == 7.0
+
     assert (status.address, status.requests_left) == ("https://api.sys.example.com", 600)
     assert status.reachable_since is status.failing_since is None
 
@@ -86,7 +90,7 @@ async def test_a_secret_that_is_being_written_leaves_the_old_one(config: Config,
 
 def test_requests_are_counted_and_what_is_known_is_shown() -> None:
     metrics = Metrics()
-    counts = RequestCounts(metrics)
+    counts = RequestWatch(metrics, lambda: 9.0)
 
     counts.asked(
         ApiCall.FIND_BUILD, ApiOutcome.OK, CloudControllerStatus("x", last_success=7.0, requests_left=9)
@@ -102,3 +106,28 @@ def test_requests_are_counted_and_what_is_known_is_shown() -> None:
     assert value("requests_left") == 8
     assert value("last_success_timestamp_seconds") == 7.0
     assert value("failing_since_timestamp_seconds") == 8.0
+
+
+def test_a_failure_that_lasts_and_a_scope_that_is_missing_are_logged_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 100.0
+    watch = RequestWatch(Metrics(), lambda: now)
+
+    def logged(outcome: ApiOutcome, status: CloudControllerStatus) -> list[str]:
+        watch.asked(ApiCall.FIND_BUILD, outcome, status)
+        lines = capsys.readouterr().out.splitlines()
+        return [json.loads(line)["message"].rpartition(".")[2] for line in lines]
+
+    failing = CloudControllerStatus("x", failing_since=100.0, error="down")
+    well = CloudControllerStatus("x", reachable_since=200.0)
+    lacking = CloudControllerStatus("x", reachable_since=200.0, missing_scopes=("a.b",))
+    assert logged(ApiOutcome.UNAVAILABLE, failing) == []
+    assert logged(ApiOutcome.OK, well) == []
+    now = 130.0
+    assert logged(ApiOutcome.UNAVAILABLE, failing) == ["failing"]
+    assert logged(ApiOutcome.UNAVAILABLE, failing) == []
+    assert logged(ApiOutcome.OK, well) == ["answers-again"]
+    assert logged(ApiOutcome.OK, lacking) == ["scopes-missing"]
+    assert logged(ApiOutcome.DENIED, lacking) == []
+    assert logged(ApiOutcome.OK, well) == []

@@ -1,0 +1,217 @@
+"""Lists the droplets at an interval, to find what no event has reported.
+
+A listing shows each droplet as it was a while ago. So it only says which droplets are to be looked at anew,
+and why others stay as they are; nothing is written into a droplet because of it.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Collection, Mapping
+
+import structlog
+
+from controller.backoff import exact_backoff
+from controller.droplets.dependencies import DropletDependencies
+from controller.droplets.known import KnownDroplets
+from controller.droplets.observe import DropletObserver
+from controller.droplets.only_images import find_only_images
+from controller.droplets.reconciler import DropletReconciler
+from controller.droplets.stagings import KnownStaging
+from controller.workqueue import Priority
+from reconcile.droplet_actions import Leave
+from reconcile.droplet_decisions import decide_droplet
+from reconcile.droplet_ports import CloudControllerApi
+from reconcile.droplet_texts import image_of_text
+from reconcile.droplets import Droplet, DropletGuid, DropletPhase, DropletRecord
+from reconcile.errors import DockerCacheError
+from reconcile.lrps import AppGuid
+from reconcile.reasons import Reason
+from reconcile.records import task_of_requester
+from reconcile.references import CacheGuid
+
+log = structlog.get_logger(scope="droplets")
+
+FIRST_PAUSE = 5.0  # seconds between a request and its listing, or a failure and the next; doubles each time
+RECHECK_INTERVAL = 3600.0  # seconds in which each droplet that was left is looked at once at least
+GONE_RECHECK_INTERVAL = 86_400.0  # the same of droplets that listings do not show
+MOST_GONE = 50
+"""Droplets that a listing lacks and that are asked for one by one: a client that may read nothing any more
+sees an empty listing."""
+_GONE = frozenset({Reason.DROPLET_GONE, Reason.DROPLET_NOT_STAGED})
+
+
+class DropletSweep:
+    """Lists the droplets, and has those looked at of which something is to be changed.
+
+    Args:
+        dependencies: What it works with.
+        interval: Seconds between two listings.
+        known: Is told of each droplet, and which builds droplets came from.
+        observer: Observes the droplets as they were listed.
+        reconciler: Looks at those that are to be changed.
+    """
+
+    def __init__(
+        self,
+        dependencies: DropletDependencies,
+        *,
+        interval: float,
+        known: KnownDroplets,
+        observer: DropletObserver,
+        reconciler: DropletReconciler,
+    ) -> None:
+        self._dependencies, self._interval = dependencies, interval
+        self._observer, self._reconciler = observer, reconciler
+        self._index, self._stagings = known.index, known.stagings
+        self._requested = asyncio.Event()
+        self._pause = exact_backoff(min(FIRST_PAUSE, interval), interval)
+        self._in_a_row = 0
+        self._is_full_due = True
+        self._shares = max(1, round(RECHECK_INTERVAL / interval))
+        self._gone_shares = max(1, round(GONE_RECHECK_INTERVAL / interval))
+        self._listings = dependencies.process.metrics.droplets.listings
+        self.count = 0
+        """Number of listings that succeeded."""
+        self.ended_at = 0.0
+        """When the last one ended that succeeded, in UTC seconds since 1970; 0 when there was none."""
+
+    def request(self, *, is_full: bool) -> None:
+        """List as soon as possible; a full listing has all droplets looked at that do not name copies."""
+        self._is_full_due = self._is_full_due or is_full
+        self._requested.set()
+
+    async def run(self) -> None:
+        """List at once, and then at the interval forever."""
+        while True:
+            is_full, self._is_full_due = self._is_full_due, False
+            try:
+                await self._sweep(is_full=is_full)
+            except DockerCacheError as error:
+                self._is_full_due = self._is_full_due or is_full
+                self._in_a_row += 1
+                seconds = self._pause(self._in_a_row)
+                self._listings.labels(outcome="failed").inc()
+                log.info("failed-to-list-droplets", error=str(error), retry_after_s=round(seconds, 1))
+                await asyncio.sleep(seconds)
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait until the next listing is due."""
+        try:
+            async with asyncio.timeout(self._interval):
+                await self._requested.wait()
+        except TimeoutError:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        await asyncio.sleep(self._pause(self._in_a_row))
+
+    async def _sweep(self, *, is_full: bool) -> None:
+        started = time.monotonic()
+        self._requested.clear()
+        dependencies = self._dependencies
+        api = dependencies.api.background()
+        records = {each.droplet_guid: each for each in await dependencies.records.list_droplets()}
+        listed: dict[DropletGuid, Droplet] = {}
+        async for droplet in api.list_droplets():
+            listed[droplet.guid] = droplet
+            self._index.put(droplet.guid, droplet.app_guid)
+        self._observer.only_images = await find_only_images(listed, records)
+        usable = await self._list_usable_copies()
+        due = [
+            droplet
+            for guid, droplet in listed.items()
+            if not self._is_settled(droplet, records.get(guid), usable, is_full=is_full)
+        ]
+        await self._find_builds([each for each in due if each.guid not in records], api)
+        queued = 0
+        for droplet in due:
+            queued += await self._look(droplet, records.get(droplet.guid), api)
+        queued += self._queue_gone(records, listed.keys())
+        self.count += 1
+        self.ended_at = dependencies.process.clock()
+        self._listings.labels(outcome="done").inc()
+        (log.info if is_full else log.debug)(
+            "listed-droplets",
+            droplets=len(listed),
+            patched=self._index.count(DropletPhase.PATCHED),
+            queued=queued,
+            duration_s=round(time.monotonic() - started, 3),
+        )
+
+    async def _list_usable_copies(self) -> frozenset[CacheGuid]:
+        """List the copies in the present private registry of which nothing is known to be missing."""
+        cache = self._dependencies.rules.cache
+        return frozenset(
+            image.cache_guid
+            for image in await self._dependencies.images.list_images()
+            if not image.missing_since and (not image.registry or cache.is_at(image.registry))
+        )
+
+    def _is_settled(
+        self, droplet: Droplet, record: DropletRecord | None, usable: Collection[CacheGuid], *, is_full: bool
+    ) -> bool:
+        """Whether a droplet is as it is to be, by what is known without another look at it."""
+        if record is None:
+            return False
+        dependencies = self._dependencies
+        goes_back = dependencies.mode.is_restoring or dependencies.overrides.is_pinned(record.app_guid)
+        if record.phase is DropletPhase.PATCHED and record.target == droplet.image and not goes_back:
+            is_usable = record.cache_guid in usable and dependencies.rules.cache.is_at(record.registry)
+            return is_usable and record.reason is Reason.DROPLET_PATCHED
+        is_left = record.phase in {DropletPhase.LEFT, DropletPhase.RESTORED}
+        if not is_left or record.original != droplet.image or is_full:
+            return False
+        return _share(droplet.guid, self._shares) != self.count % self._shares
+
+    async def _find_builds(self, droplets: list[Droplet], api: CloudControllerApi) -> None:
+        """Find the builds of droplets without a record, of apps whose stagings were seen."""
+        unknown = [each for each in droplets if self._stagings.of(each.guid) is None]
+        apps: set[AppGuid] = set()
+        bindings = self._dependencies.bindings
+        for droplet in unknown:
+            image = image_of_text(droplet.image)
+            if image is None or droplet.app_guid in apps:
+                continue
+            binding = await bindings.find_newest_binding(droplet.app_guid, image)
+            if binding is not None and task_of_requester(binding.requester) is not None:
+                apps.add(droplet.app_guid)
+        if not apps:
+            return
+        wanted = {each.guid for each in unknown}
+        async for build in api.list_builds(sorted(apps)):
+            if build.droplet_guid is not None and build.droplet_guid in wanted:
+                self._stagings.put(build.droplet_guid, KnownStaging(build.guid))
+
+    async def _look(self, droplet: Droplet, before: DropletRecord | None, api: CloudControllerApi) -> bool:
+        """Record why a droplet stays as it is, or have it looked at anew; return whether it is."""
+        observed = await self._observer.observe(droplet.guid, api, listed=droplet)
+        if observed.record != before:  # it was looked at since it was listed
+            return False
+        action = decide_droplet(observed, self._dependencies.rules)
+        if not isinstance(action, Leave):
+            self._reconciler.look_at(droplet.guid, Priority.ROUTINE)
+            return True
+        outcome = await self._reconciler.changes.leave(observed, action)
+        self._reconciler.note_obstacle(droplet.guid, outcome.reason)
+        return False
+
+    def _queue_gone(
+        self, records: Mapping[DropletGuid, DropletRecord], listed: Collection[DropletGuid]
+    ) -> int:
+        """Have droplets looked at that have a record, and that Cloud Controller does not show any more."""
+        share = self.count % self._gone_shares
+        gone = [
+            guid
+            for guid, record in records.items()
+            if guid not in listed and (record.reason not in _GONE or _share(guid, self._gone_shares) == share)
+        ]
+        for guid in gone[:MOST_GONE]:
+            self._reconciler.look_at(guid, Priority.ROUTINE)
+        return len(gone[:MOST_GONE])
+
+
+def _share(guid: DropletGuid, shares: int) -> int:
+    return zlib.crc32(guid.encode()) % shares

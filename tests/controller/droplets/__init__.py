@@ -1,0 +1,1 @@
+"""How droplets are reconciled, over a Cloud Controller in memory and a real store, in virtual time."""

@@ -1,0 +1,214 @@
+"""What a listing of the droplets finds."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from controller.droplets.sweep import FIRST_PAUSE, MOST_GONE
+from reconcile.droplets import DropletPhase
+from reconcile.lrps import AppGuid
+from reconcile.policy import Policy
+from reconcile.reasons import Reason
+from reconcile.records import Binding, JobId, requester_of_lrp
+from reconcile.references import parse_image_reference
+from tests.controller.droplets.conftest import APP, INTERVAL, TEXT, Scene, reconciling, text_of
+from tests.controller.droplets.memory_api import NO_ANSWER
+from tests.reconcile.test_decide import LRP, RULES
+
+pytestmark = pytest.mark.looptime
+
+OTHER = "registry.example.com/team/app:2"
+
+
+async def migrated(scene: Scene, number: int, app_guid: AppGuid, text: str = TEXT) -> None:
+    """Let an app have a copy by its LRP, whose staging nobody saw."""
+    job = await scene.requested(number, text=text, app_guid=app_guid)
+    await scene.cached(job, number)
+    scene.records.bindings.clear()
+    source = parse_image_reference(text).canonical()
+    await scene.records.put_binding(
+        Binding(app_guid, source, requester_of_lrp(LRP.process_guid), int(scene.now * 1e9), job.job_id)
+    )
+
+
+async def test_an_app_whose_staging_was_not_seen_gets_the_copy_of_its_lrp(scene: Scene) -> None:
+    guid = await scene.staged()
+    await migrated(scene, 1, APP)
+
+    await scene.begin()
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+
+async def test_nobody_asks_which_droplet_is_current_where_all_have_one_image(scene: Scene) -> None:
+    guids = [await scene.staged(number) for number in (1, 2, 3)]
+    await migrated(scene, 1, APP)
+
+    scene.start()
+    await scene.until(lambda: all(scene.api.image_of(guid) == text_of(1) for guid in guids))
+    await scene.rest()
+
+    assert scene.api.asked["find_current_droplet"] == 0
+    assert scene.api.requests == 1 + 3 * 2
+
+
+async def test_a_droplet_of_an_earlier_image_does_not_get_the_copy_of_the_present_one(scene: Scene) -> None:
+    earlier = await scene.staged(1, text=OTHER)
+    current = await scene.staged(2)
+    await migrated(scene, 1, APP)
+
+    await scene.begin()
+    await scene.until(lambda: scene.api.image_of(current) == text_of(1))
+    await scene.rest()
+
+    assert scene.api.image_of(earlier) == OTHER
+    assert [(each.source.tag, each.requester) for each in scene.platform.requests] == [
+        ("2", "droplet:droplet-1")
+    ]
+
+
+async def test_the_login_for_a_copy_is_taken_from_an_lrp_of_the_app(scene: Scene) -> None:
+    await scene.staged()
+    scene.runs(LRP)
+
+    await scene.begin()
+    await scene.until(lambda: bool(scene.platform.requests))
+
+    assert scene.platform.requests[0].credentials == LRP.credentials
+
+
+async def test_a_copy_that_a_droplet_asked_for_is_named_when_it_is_finished(scene: Scene) -> None:
+    guid = await scene.staged()
+    await scene.begin()
+    await scene.until(lambda: bool(scene.platform.requests))
+    request = scene.platform.requests[0]
+
+    job = replace(await scene.requested(), job_id=JobId("droplets"))
+    scene.records.bindings.clear()
+    binding = Binding(APP, request.source, request.requester, request.staged_at, job.job_id)
+    await scene.records.add_job(job, binding)
+    await scene.cached(job)
+    scene.droplets.job_ended(APP)
+
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+
+async def test_a_droplet_that_stays_as_it_is_has_a_record_that_says_why(scene: Scene) -> None:
+    rules = replace(RULES, policy=Policy(deny=("registry.example.com/*",)))
+    async with reconciling(rules) as denied:
+        guid = await denied.staged()
+        await denied.begin()
+        await denied.rest()
+
+        record = await denied.record(guid)
+        assert (record.phase, record.reason, record.original) == (DropletPhase.LEFT, Reason.DENIED, TEXT)
+        assert denied.api.requests == 0
+        assert denied.droplets.status().counts == {(DropletPhase.LEFT, Reason.DENIED): 1}
+
+
+async def test_what_another_tool_writes_stays(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.patched()
+
+    scene.api.write(guid, "other.example.com/app:1")
+    await asyncio.sleep(INTERVAL * 2)
+
+    assert scene.api.image_of(guid) == "other.example.com/app:1"
+    assert (await scene.record(guid)).reason is Reason.IMAGE_CHANGED_EXTERNALLY
+    assert len(scene.api.writes) == 1
+
+
+async def test_somebody_who_keeps_writing_the_original_is_left_alone_after_three_rounds(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.patched()
+
+    for _ in range(5):
+        scene.api.write(guid, TEXT)
+        scene.droplets.look_at(guid)
+        await scene.rest()
+
+    assert len(scene.api.writes) == 3
+    assert (await scene.record(guid)).reason is Reason.REVERTED_EXTERNALLY
+
+
+async def test_lost_events_lead_to_a_listing_and_many_of_them_not_to_many(scene: Scene) -> None:
+    await scene.begin()
+    scene.droplets.events_were_lost()
+    await asyncio.sleep(FIRST_PAUSE + 1)
+    assert scene.api.asked == {"list_droplets": 1}
+
+    for _ in range(100):
+        scene.droplets.events_were_lost()
+        await asyncio.sleep(1.0)
+    assert scene.api.asked["list_droplets"] < 8
+
+
+async def test_a_listing_that_fails_is_repeated_with_growing_pauses(scene: Scene) -> None:
+    await scene.begin()
+    scene.api.problem = NO_ANSWER
+    scene.droplets.look_at_all()
+    await asyncio.sleep(INTERVAL)
+    assert 3 < scene.api.asked["list_droplets"] < 10
+
+    guid = await scene.staged()
+    await scene.cached(await scene.requested())
+    scene.api.problem = None
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), INTERVAL * 2)
+
+
+class TestGone:
+    async def test_a_droplet_that_was_deleted_is_forgotten_in_the_end(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.patched()
+
+        del scene.api.droplets[guid]
+        await asyncio.sleep(INTERVAL + 10)
+        record = await scene.record(guid)
+        assert (record.reason, record.original) == (Reason.DROPLET_GONE, TEXT)
+
+        await asyncio.sleep(9 * 86_400.0)
+        assert await scene.records.find_droplet(guid) is None
+        assert guid not in scene.known.index
+
+    async def test_an_expired_droplet_is_left(self, scene: Scene) -> None:
+        """Trap 10: the droplet has expired."""
+        await scene.begin()
+        guid = await scene.patched()
+
+        scene.api.droplets[guid] = replace(scene.api.droplets[guid], state="EXPIRED")
+        await asyncio.sleep(INTERVAL + 10)
+        assert (await scene.record(guid)).reason is Reason.DROPLET_NOT_STAGED
+
+        before = scene.api.asked["find_droplet"]
+        await asyncio.sleep(86_400.0)
+        assert scene.api.asked["find_droplet"] - before <= 2
+
+    async def test_a_client_that_may_read_nothing_any_more_forgets_nothing_at_once(
+        self, scene: Scene
+    ) -> None:
+        await scene.begin()
+        for number in range(1, 3 * MOST_GONE):
+            await scene.patched(number)
+
+        scene.api.asked.clear()
+        scene.api.droplets.clear()
+        await asyncio.sleep(INTERVAL + 10)
+
+        assert scene.api.asked["find_droplet"] <= MOST_GONE
+        assert len(scene.records.droplets) == 3 * MOST_GONE - 1
+
+
+async def test_news_of_a_droplet_ends_its_wait_for_a_share_of_the_requests(scene: Scene) -> None:
+    """The background's share may be used up for an hour, and an operator waits."""
+    await scene.begin()
+    guid = await scene.patched()
+    other = await scene.patched(2)
+    scene.platform.pinned.add(APP)
+    scene.api.background_may_ask.clear()
+    scene.droplets.look_at_all()
+    await asyncio.sleep(FIRST_PAUSE * 2)
+    assert scene.droplets.status().waiting == 1
+    assert {scene.api.image_of(guid), scene.api.image_of(other)} == {text_of(1), text_of(2)}
+
+    scene.droplets.look_at_app(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == scene.api.image_of(other) == TEXT, 1.0)

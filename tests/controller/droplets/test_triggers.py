@@ -1,0 +1,176 @@
+"""What has a droplet looked at again, and what comes of it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from controller.droplets.sweep import FIRST_PAUSE
+from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
+from reconcile.migrations import Goal
+from reconcile.reasons import Reason
+from tests.controller.droplets.conftest import APP, INTERVAL, TEXT, Scene, guid_of, text_of
+from tests.controller.droplets.memory_api import NO_ANSWER
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_a_pinned_app_has_its_original_texts_again_and_unpinned_the_copies(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.patched()
+
+    scene.platform.pinned.add(APP)
+    scene.droplets.look_at_app(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == TEXT)
+    assert (await scene.record(guid)).phase is DropletPhase.RESTORED
+
+    scene.platform.pinned.clear()
+    scene.droplets.look_at_app(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+
+async def test_droplets_go_back_while_the_registry_does_not_answer(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.patched()
+
+    scene.platform.is_restoring = True
+    scene.droplets.look_at_all()
+    await scene.until(lambda: scene.api.image_of(guid) == TEXT, FIRST_PAUSE * 4)
+
+    scene.platform.is_restoring = False
+    scene.droplets.look_at_all()
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), FIRST_PAUSE * 8)
+
+
+async def test_a_droplet_leaves_a_copy_that_is_lost(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.patched()
+    image = scene.records.images[guid_of(1)]
+    assert scene.known.index.copies() == {guid_of(1)}
+
+    scene.records.images[guid_of(1)] = replace(image, missing_since=scene.now, lost_since=scene.now)
+    scene.droplets.look_at_copy(guid_of(1))
+    await scene.until(lambda: scene.api.image_of(guid) == TEXT)
+
+    assert not scene.known.index.names(guid_of(1))
+
+
+async def test_a_copy_that_is_deleted_while_a_droplet_is_to_name_it_is_not_named(scene: Scene) -> None:
+    """Whoever deletes copies looks at the records first; what it has not seen must not be sent."""
+    await scene.begin()
+    guid = await scene.staged()
+    await scene.cached(await scene.requested())
+    scene.records.of_saves.append(scene.records.images.clear)
+    scene.droplets.note_removed_task(scene.task())
+    await scene.until(lambda: bool(scene.platform.requests))
+    await scene.rest()
+
+    assert scene.api.image_of(guid) == TEXT
+    assert not scene.api.writes
+    assert not (await scene.record(guid)).may_name_copy
+
+
+class TestPause:
+    async def test_nothing_is_written_during_a_pause_and_all_after_it(self, scene: Scene) -> None:
+        scene.platform.is_paused = True
+        await scene.begin()
+        guid = await scene.staged()
+        await scene.cached(await scene.requested())
+
+        scene.droplets.note_removed_task(scene.task())
+        await asyncio.sleep(INTERVAL * 2)
+        assert scene.api.image_of(guid) == TEXT
+        assert (await scene.record(guid)).reason is Reason.PAUSED
+
+        scene.platform.is_paused = False
+        scene.droplets.look_at_all()
+        await scene.until(lambda: scene.api.image_of(guid) == text_of(1), FIRST_PAUSE * 4)
+
+    async def test_an_order_is_followed_during_a_pause(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.patched()
+        scene.platform.is_paused = True
+        told = list[tuple[DropletGuid, Reason, str]]()
+
+        assert scene.droplets.place_order(
+            guid, DropletOrder(Goal.SOURCE, since=scene.now), lambda *each: told.append(each)
+        )
+        await scene.until(lambda: scene.api.image_of(guid) == TEXT)
+        await scene.rest()
+
+        assert [reason for _, reason, _ in told] == [Reason.RESTORED]
+        assert scene.droplets.order_of(guid) is None
+
+
+class TestOrders:
+    async def test_one_order_at_a_time_is_waited_for(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.patched()
+        order = DropletOrder(Goal.CACHE, since=scene.now)
+        scene.api.problem = NO_ANSWER
+
+        assert scene.droplets.place_order(guid, order, lambda *_: None)
+        assert not scene.droplets.place_order(guid, order, lambda *_: None)
+
+        scene.droplets.withdraw_order(guid)
+        assert scene.droplets.place_order(guid, order, lambda *_: None)
+
+    async def test_a_failed_look_is_reported_and_the_order_stands(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.patched()
+        scene.api.problem = NO_ANSWER
+        told = list[Reason]()
+
+        scene.droplets.place_order(
+            guid, DropletOrder(Goal.SOURCE, since=scene.now), lambda _, reason, __: told.append(reason)
+        )
+        await scene.until(lambda: bool(told))
+        assert told == [Reason.CHECK_FAILED]
+
+        scene.api.problem = None
+        await scene.until(lambda: scene.api.image_of(guid) == TEXT, 30.0)
+        await scene.rest()
+        assert told[-1] is Reason.RESTORED
+
+
+class TestRestart:
+    async def test_what_was_being_written_is_read_back_first(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.staged()
+        await scene.cached(await scene.requested())
+        scene.api.loses_answers = True
+        scene.droplets.note_removed_task(scene.task())
+        await scene.until(lambda: bool(scene.api.writes))
+        scene.api.loses_answers = False
+
+        await scene.restart()
+        await scene.until(lambda: scene.known.index.count(DropletPhase.PATCHED) == 1)
+
+        assert len(scene.api.writes) == 1
+        assert (await scene.record(guid)).original == TEXT
+
+    async def test_a_staging_that_ended_while_no_daemon_ran_is_found_by_its_build(self, scene: Scene) -> None:
+        await scene.begin()
+        await scene.stop()
+        guid = await scene.staged()
+        await scene.cached(await scene.requested())
+
+        await scene.restart()
+        await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+        assert (await scene.record(guid)).build_guid == "build-1"
+        assert scene.api.asked["list_builds"] == 1
+        assert scene.api.asked["find_current_droplet"] == 0
+
+    async def test_a_second_look_at_droplets_that_name_their_copies_asks_for_the_listing_alone(
+        self, scene: Scene
+    ) -> None:
+        await scene.begin()
+        for number in range(1, 6):
+            await scene.patched(number)
+
+        scene.api.asked.clear()
+        await scene.restart()
+        await asyncio.sleep(INTERVAL * 3 + 1)
+
+        assert scene.api.asked == {"list_droplets": 4}

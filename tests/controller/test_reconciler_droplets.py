@@ -1,0 +1,193 @@
+"""Passes over apps that Cloud Controller desires from their copies, since their droplets name these."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from controller.reconciler import Reconciler
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
+from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
+from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.migrations import Goal
+from reconcile.reasons import Reason
+from reconcile.references import CacheGuid
+from tests.controller import test_reconciler
+from tests.controller.test_reconciler import CACHE, FROM_SOURCE, Bench
+from tests.simulators.bbs import Version
+from tests.simulators.cloud_controller import App
+
+certificates = test_reconciler.certificates
+bench = test_reconciler.bench
+
+DESIRE = "/v1/desired_lrp/desire.r2"
+UPDATE = "/v1/desired_lrp/update"
+LOGIN = ("robot", "source-password")
+
+
+class CellsPull:
+    """Cells pull with any login, as canaries have shown."""
+
+    def why_not(self, _placement_tags: frozenset[str], _username: str) -> str | None:
+        return None
+
+
+async def restarted_from_copy(bench: Bench) -> tuple[App, CacheGuid]:
+    """Let an app's droplet name its copy, with a record of that, and restart the app."""
+    app = await bench.app_with_copy()
+    guid = await bench.store.records.reserve_guid(test_reconciler.CONTENT)
+    assert app.current is not None
+    assert app.current.image is not None
+    record = DropletRecord(
+        DropletGuid(app.current.guid),
+        AppGuid(app.guid),
+        None,
+        original=app.current.image,
+        username="robot",
+        cache_guid=guid,
+        registry=CACHE.address,
+        target=str(CACHE.image(guid)),
+        phase=DropletPhase.PATCHED,
+        reason=Reason.DROPLET_PATCHED,
+        created_at=1.0,
+        updated_at=1.0,
+        rounds=1,
+    )
+    await bench.store.droplets.save_droplet(record)
+    bench.cloud.patch(app.current, record.target)
+    await bench.cloud.restart(app)
+    bench.bbs.requests.clear()
+    assert login(bench, app) == LOGIN
+    return app, guid
+
+
+def login(bench: Bench, app: App) -> tuple[str, str]:
+    lrp = bench.lrp(app)
+    assert lrp is not None
+    return lrp.image_username, lrp.image_password
+
+
+@asynccontextmanager
+async def passes(bench: Bench, app: App) -> AsyncIterator[Reconciler]:
+    """Run passes, one over the app first."""
+    reconciler = bench.reconciler()
+    async with bench.running(reconciler):
+        bench.queue.add(ProcessGuid(app.process_guid))
+        yield reconciler
+
+
+async def test_its_login_is_brought_in_line_in_place_once_its_source_is_saved(bench: Bench) -> None:
+    app, guid = await restarted_from_copy(bench)
+    async with passes(bench, app):
+        await bench.reason(app, "login-updated")
+
+    source = await bench.store.original_sources.find_original_source(ProcessGuid(app.process_guid))
+    assert source is not None
+    assert (source.cache_guid, source.rootfs.uri) == (guid, FROM_SOURCE)
+    assert source.credentials is not None
+    assert (source.credentials.username, source.credentials.password.value) == LOGIN
+    assert login(bench, app) == ("puller", "cache-password")
+    assert (bench.bbs.requests[UPDATE], bench.bbs.requests[DESIRE]) == (1, 0), "nothing is migrated"
+
+
+async def test_it_is_called_cached_when_it_runs(bench: Bench) -> None:
+    bench.cell.settings.start_delay = 0.0
+    app, _ = await restarted_from_copy(bench)
+    async with passes(bench, app):
+        await bench.reason(app, "login-updated")
+        bench.queue.add(ProcessGuid(app.process_guid))
+        await bench.reason(app, "already-cached")
+
+    assert bench.rootfs(app).startswith("docker://cache.example:8080/")
+
+
+async def test_a_bbs_that_does_not_store_logins_leaves_it_the_one_of_its_source(bench: Bench) -> None:
+    bench.bbs.state.version = Version.OLD
+    bench.droplet_pulls = CellsPull()
+    app, _ = await restarted_from_copy(bench)
+    async with passes(bench, app) as reconciler:
+        await bench.reason(app, "already-cached")
+        assert reconciler.gate.logins.outdated == 0
+
+    assert login(bench, app) == LOGIN
+    assert (bench.bbs.requests[UPDATE], bench.bbs.requests[DESIRE]) == (1, 0)
+
+
+async def test_one_whose_droplet_this_program_did_not_change_gets_no_login(bench: Bench) -> None:
+    app, guid = await restarted_from_copy(bench)
+    (record,) = await bench.store.droplets.list_droplets_of_copy(guid)
+    await bench.store.droplets.save_droplet(replace(record, app_guid=AppGuid("another-app")))
+    async with passes(bench, app):
+        await bench.reason(app, "foreign-login")
+
+    assert login(bench, app) == LOGIN
+    assert await bench.store.original_sources.find_original_source(ProcessGuid(app.process_guid)) is None
+
+
+async def test_it_is_restored_with_the_login_that_it_came_with(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Traps 13 and 14: its annotation and its routes are what they were, and no log has a password."""
+    app, _ = await restarted_from_copy(bench)
+    before = bench.lrp(app)
+    assert before is not None
+    before = DesiredLRP.FromString(before.SerializeToString())
+    async with passes(bench, app):
+        await bench.reason(app, "login-updated")
+        assert await bench.order(app, Goal.SOURCE).end() == "restored"
+
+    after = bench.lrp(app)
+    assert after is not None
+    assert (after.root_fs, login(bench, app)) == (FROM_SOURCE, LOGIN)
+    assert (after.annotation, after.routes) == (before.annotation, before.routes)
+    assert "diego-ssh" in after.routes.routes
+    logged = capsys.readouterr()
+    assert "restored" in logged.out
+    assert not any(password in logged.out + logged.err for password in ("source-password", "cache-password"))
+
+
+async def test_a_rolling_deployment_is_known_by_its_app(bench: Bench) -> None:
+    """Trap 11: it has a process of its own, whose GUID is neither the app's nor in the app's records."""
+    app, guid = await restarted_from_copy(bench)
+    deployment = await bench.cloud.deploy(app)
+    process_guid = ProcessGuid(deployment.process.process_guid)
+    async with passes(bench, app):
+        bench.queue.add(process_guid)
+        async with asyncio.timeout(60):
+            while await bench.store.original_sources.find_original_source(process_guid) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    assert not process_guid.startswith(app.guid)
+    source = await bench.store.original_sources.find_original_source(process_guid)
+    assert source is not None
+    assert source.cache_guid == guid
+
+
+@pytest.mark.parametrize("is_patched", [True, False], ids=["names the copy", "is restored first"])
+async def test_a_sync_during_its_restore_ends_on_its_source(
+    bench: Bench,
+    is_patched: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Trap 12: the sync finds the LRP missing, and desires it from what the droplet says."""
+    app, _ = await restarted_from_copy(bench)
+    assert app.current is not None
+    if not is_patched:
+        bench.cloud.patch(app.current, "registry.example.com/team/app:1")
+    synced = asyncio.Event()
+
+    async def sync_once() -> None:
+        while bench.lrp(app) is not None:  # noqa: ASYNC110 - a state of the simulator
+            await asyncio.sleep(0)
+        await bench.cloud.sync()
+        synced.set()
+
+    async with passes(bench, app):
+        await bench.reason(app, "login-updated")
+        sync = asyncio.create_task(sync_once())
+        assert await bench.order(app, Goal.SOURCE).end() == "restored"
+        await sync
+
+    assert bench.rootfs(app) == FROM_SOURCE
+    assert login(bench, app) == LOGIN

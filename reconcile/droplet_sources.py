@@ -40,6 +40,7 @@ async def observe_droplet_source(
     if _is_with_source_login(found, lrp, context):
         can_pull = _can_pull(lrp, context)
         observed = replace(observed, has_source_login=True, can_pull_with_own_login=can_pull)
+    is_known = is_known and not (_is_without_login(known) and _is_login_of(lrp, records))
     return observed if is_known else replace(observed, original_source=found, is_source_found=True)
 
 
@@ -66,7 +67,7 @@ def source_of_droplet(
             rootfs = rootfs_from_image_text(record.original)
         except Invalid:
             continue  # Cloud Controller would refuse it
-        own = None if _is_of_cells(login, record, cells) else login
+        own = None if _is_of_cells(login, records, cells) else login
         needs_login = own is not None or bool(record.username)
         return OriginalSource(
             lrp.process_guid, cache_guid, rootfs, needs_credentials=needs_login, credentials=own
@@ -80,14 +81,30 @@ def _names_copy(record: DropletRecord, cache_guid: CacheGuid) -> bool:
     return record.cache_guid == cache_guid and was_written
 
 
-def _is_of_cells(login: Credentials | None, record: DropletRecord, cells: Credentials | None) -> bool:
+def _is_of_cells(
+    login: Credentials | None, records: Sequence[DropletRecord], cells: Credentials | None
+) -> bool:
     """Whether a login may be one that this program gave the LRP: it never goes to another registry.
 
-    That is so when the database was lost since; the login of cells may have been another one then.
+    That is so when the database was lost since; the login of cells may have been another one then. The login
+    of the app's current droplet comes with the image of an earlier one after a rollback.
     """
-    if login is None or cells is None:
-        return False
-    return login == cells or (login.username == cells.username != record.username)
+    if login is None or login == cells:
+        return login is not None
+    usernames = {each.username for each in records} - {""}
+    if usernames:
+        return login.username not in usernames
+    return cells is not None and login.username == cells.username
+
+
+def _is_without_login(known: OriginalSource | None) -> bool:
+    """Whether a source is saved without a login, such as one that `rebuild` has found beside the copy."""
+    return known is not None and known.credentials is None
+
+
+def _is_login_of(lrp: DesiredLrp, records: Sequence[DropletRecord]) -> bool:
+    """Whether the login of an LRP is one of a source of its app, without any doubt."""
+    return lrp.credentials is not None and lrp.credentials.username in {each.username for each in records}
 
 
 def _can_pull(lrp: DesiredLrp, context: PassContext) -> bool:

@@ -18,7 +18,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from controller.admin.cells import AdminCells
-from controller.admin.droplet_changes import DropletChanges, DropletEvent, OrderedDroplets
+from controller.admin.droplet_changes import DropletChanges, DropletEvent, FollowedDroplets
 from controller.admin.plan_comparison import compare
 from controller.admin.survey import Survey
 from controller.control import OperatorControl, is_over
@@ -172,7 +172,7 @@ class Applier:
         control: OperatorControl,
         queue: WorkQueue[ProcessGuid],
         cells: AdminCells,
-        droplets: OrderedDroplets,
+        droplets: FollowedDroplets,
     ) -> None:
         self._survey, self._control, self._queue, self._cells = survey, control, queue, cells
         self._droplets = droplets
@@ -296,6 +296,8 @@ class Applier:
     ) -> AsyncGenerator[ApplyEvent | DropletProgress, None]:
         total, over, awaited = len(run.migrations), set[ProcessGuid](), set(run.migrations)
         while run.has_open_droplets or not over >= awaited:
+            if run.droplets is not None and over >= awaited:
+                run.droplets.give_up_if_failing()
             change = await run.changes.get()
             if stop is not None and stop.is_set():
                 awaited = self._withdraw_not_begun(run)

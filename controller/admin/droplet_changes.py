@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplet_plan import DropletChange, DropletPlan, PlannedDroplet
 from reconcile.droplets import LATE_EFFECT, DropletGuid, DropletOrder
 from reconcile.foreign_text import split_login
@@ -41,6 +42,18 @@ class OrderedDroplets(Protocol):
 
     def withdraw_order(self, guid: DropletGuid) -> None:
         """End a droplet's order, if it has one."""
+
+
+class FollowedDroplets(Protocol):
+    """The droplets of Cloud Controller, as far as a plan for them is followed."""
+
+    @property
+    def status(self) -> CloudControllerStatus | None:
+        """How Cloud Controller has answered; None where none is configured."""
+
+    @property
+    def orders(self) -> OrderedDroplets:
+        """What takes orders for single droplets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +95,7 @@ class DropletChanges:
 
     plan: DropletPlan
     goal: Goal
-    droplets: OrderedDroplets
+    droplets: FollowedDroplets
     changed: Callable[[], None]
     open: dict[DropletGuid, PlannedDroplet] = field(default_factory=dict)
     begun: set[DropletGuid] = field(default_factory=set)
@@ -123,13 +136,27 @@ class DropletChanges:
             )
             self.open[subject.droplet_guid] = planned
             self._waiting_for[subject.app_guid] += 1
-            if not self.droplets.place_order(subject.droplet_guid, order, self._follow):
+            if not self.droplets.orders.place_order(subject.droplet_guid, order, self._follow):
                 self._give_up(subject.droplet_guid, "droplets are not changed, as the config says")
         self.total = len(self.open)
         if self.open:
             loop = asyncio.get_running_loop()
             self._release = loop.call_later(LRPS_WAIT, self._let_lrps_go)
             self._restart_stall()
+            if self._failure is not None:
+                self._let_lrps_go()
+
+    @property
+    def _failure(self) -> str | None:
+        """Why Cloud Controller does nothing now; None while nothing is known against it."""
+        status = self.droplets.status
+        return None if status is None or status.failing_since is None else status.error
+
+    def give_up_if_failing(self) -> None:
+        """Wait for no droplet while Cloud Controller fails: nothing else is left to wait for."""
+        if self.open and self._failure is not None:
+            for guid in [each for each in self.open if each not in self._copying]:
+                self._give_up(guid, self._failure)
 
     def are_over(self, app_guid: AppGuid) -> bool:
         """Whether the LRPs of an app may follow: none of its droplets is waited for."""
@@ -171,7 +198,7 @@ class DropletChanges:
         return self._failed_looks[guid] >= MOST_FAILED_LOOKS
 
     def _end(self, guid: DropletGuid) -> None:
-        self.droplets.withdraw_order(guid)
+        self.droplets.orders.withdraw_order(guid)
         self._waiting_for[self.open.pop(guid).subject.app_guid] -= 1
         self._copying.discard(guid)
 

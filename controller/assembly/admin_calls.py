@@ -87,7 +87,7 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
                 Obstacles(gate, work.cells, opened.health),
                 DropletPlanner(work.droplets),
             ),
-            Applier(survey, control, work.queue, work.cells, work.droplets.orders),
+            Applier(survey, control, work.queue, work.cells, work.droplets),
         ),
         copies=Copies(
             store.records,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconcile.instances import is_any_running, running
+from reconcile.instances import failure_of, is_any_running, running
 from reconcile.lrps import DesiredLrp
 from reconcile.migrations import Goal, Phase
 from reconcile.protocol.case import (
@@ -87,8 +87,14 @@ def _remove(case: Case, bridge: DesiredLrp, *, was_removed: bool) -> Step:
 
 
 def _resume(case: Case) -> Step | None:
-    """Go on with the way back to the source, if the bridge runs from it after all; None if it does not."""
+    """Go on with the migration, if the bridge serves after all, and its LRP would not; None otherwise.
+
+    On the way back to the source the bridge is to serve for all. On the way to the copy it is enough that it
+    serves at all, while cells cannot pull what the owner has desired meanwhile.
+    """
     row, world = case.row, case.world
+    if row.goal is Goal.CACHE and _is_late(case) and _serves_alone(case):
+        return replace(case, row=replace(row, ended=None, detail="")).enter(Phase.BRIDGING)
     is_served = world.lrp is not None and running(world.bridge, world.bridge_instances) >= world.lrp.instances
     if row.goal is Goal.CACHE or not is_served or not _is_late(case):
         return None
@@ -96,6 +102,14 @@ def _resume(case: Case) -> Step | None:
     return replace(case, row=on_the_way).enter(
         Phase.BRIDGING, ended=Reason.NOT_PULLED if row.is_turned_back else None
     )
+
+
+def _serves_alone(case: Case) -> bool:
+    """Whether the bridge serves, and the LRP does not, since cells cannot pull what it is desired from."""
+    world = case.world
+    failure = failure_of(world.instances)
+    is_failing = failure is not None and failure.is_pull_failure and not is_any_running(world.instances)
+    return is_failing and is_any_running(world.bridge_instances)
 
 
 def _is_late(case: Case) -> bool:

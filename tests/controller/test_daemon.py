@@ -30,7 +30,9 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     running = dict.fromkeys(
         (*names, "pull_login", "certificates", "uploads", "retention", "store_marker", "failures"), loop
     )
-    loops: Any = SimpleNamespace(**running, cells=None, mode=None, note_writer=None, droplets=None, close=lambda: None)
+    loops: Any = SimpleNamespace(
+        **running, cells=None, mode=None, note_writer=None, droplets=None, close=lambda: None
+    )
     said_before, standing = list[str](), Standing("a", lease_without_lock())
 
     async def take_signals() -> NoReturn:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from controller.reconciler import Reconciler
+from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal
@@ -125,18 +126,30 @@ async def test_one_whose_droplet_this_program_did_not_change_gets_no_login(bench
     assert await bench.store.original_sources.find_original_source(ProcessGuid(app.process_guid)) is None
 
 
-async def test_it_is_restored_with_the_login_that_it_came_with(bench: Bench) -> None:
+async def test_it_is_restored_with_the_login_that_it_came_with(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Traps 13 and 14: its annotation and its routes are what they were, and no log has a password."""
     app, _ = await restarted_from_copy(bench)
+    before = bench.lrp(app)
+    assert before is not None
+    before = DesiredLRP.FromString(before.SerializeToString())
     async with passes(bench, app):
         await bench.reason(app, "login-updated")
         assert await bench.order(app, Goal.SOURCE).end() == "restored"
 
-    assert bench.rootfs(app) == FROM_SOURCE
-    assert login(bench, app) == LOGIN
+    after = bench.lrp(app)
+    assert after is not None
+    assert (after.root_fs, login(bench, app)) == (FROM_SOURCE, LOGIN)
+    assert (after.annotation, after.routes) == (before.annotation, before.routes)
+    assert "diego-ssh" in after.routes.routes
+    logged = capsys.readouterr()
+    assert "restored" in logged.out
+    assert not any(password in logged.out + logged.err for password in ("source-password", "cache-password"))
 
 
 async def test_a_rolling_deployment_is_known_by_its_app(bench: Bench) -> None:
-    """It has a process of its own, whose GUID the app's records do not have."""
+    """Trap 11: it has a process of its own, whose GUID is neither the app's nor in the app's records."""
     app, guid = await restarted_from_copy(bench)
     deployment = await bench.cloud.deploy(app)
     process_guid = ProcessGuid(deployment.process.process_guid)
@@ -157,7 +170,7 @@ async def test_a_sync_during_its_restore_ends_on_its_source(
     bench: Bench,
     is_patched: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """The sync finds the LRP missing, and desires it from what the droplet says."""
+    """Trap 12: the sync finds the LRP missing, and desires it from what the droplet says."""
     app, _ = await restarted_from_copy(bench)
     assert app.current is not None
     if not is_patched:

@@ -111,7 +111,10 @@ def test_of_two_droplets_with_one_copy_that_of_the_login_counts() -> None:
 
 def test_the_image_of_a_revision_comes_with_the_login_of_the_current_droplet() -> None:
     """Cloud Controller would desire both together from the source, too."""
-    source = source_of_droplet(DESIRED, GUID, [replace(DROPLET, username="former-robot")], CELLS)
+    current = replace(DROPLET, cache_guid=CacheGuid("another"))
+    former = replace(DROPLET, username="former-robot")
+
+    source = source_of_droplet(DESIRED, GUID, [current, former], CELLS)
 
     assert source is not None
     assert source.credentials == ROBOT
@@ -119,8 +122,13 @@ def test_the_image_of_a_revision_comes_with_the_login_of_the_current_droplet() -
 
 @pytest.mark.parametrize(
     ("login", "username"),
-    [(CELLS, "robot"), (Credentials("cells", Secret("former")), "robot"), (CELLS, "cells")],
-    ids=["the present one", "a former one", "the name of which the source has too"],
+    [
+        (CELLS, "robot"),
+        (Credentials("cells", Secret("former")), "robot"),
+        (Credentials("former-cells", Secret("former")), "robot"),
+        (CELLS, "cells"),
+    ],
+    ids=["the present one", "a former one", "one of another user", "the name of which the source has too"],
 )
 def test_the_login_of_cells_is_never_taken_for_that_of_the_source(login: Credentials, username: str) -> None:
     """As when the database was lost after the LRP had got it."""
@@ -165,6 +173,19 @@ class TestObservation:
         seen = await observed(self.reads(source=saved))
 
         assert (seen.original_source, seen.is_source_found, seen.has_source_login) == (saved, False, True)
+
+    @pytest.mark.parametrize("username", ["robot", "somebody"])
+    async def test_a_login_that_was_not_saved_is_found_in_the_lrp(self, username: str) -> None:
+        """As when `rebuild` has found the source beside the copy; but no login that may be another's."""
+        saved = OriginalSource(PROCESS, GUID, LRP.rootfs, needs_credentials=True, credentials=None)
+        reads = self.reads(replace(DESIRED, process_guid=PROCESS), saved)
+        reads.droplets = (replace(DROPLET, username=username),)
+
+        seen = await observed(reads)
+
+        is_known = username == "robot"
+        assert seen.is_source_found is is_known
+        assert seen.original_source == replace(saved, credentials=ROBOT if is_known else None)
 
     async def test_an_lrp_with_the_login_of_cells_whose_source_is_known_costs_no_query(self) -> None:
         saved = OriginalSource(PROCESS, GUID, LRP.rootfs, True, ROBOT)

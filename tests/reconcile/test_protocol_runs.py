@@ -427,6 +427,25 @@ def test_an_owner_who_starts_an_app_anew_from_a_source_that_is_gone_gets_it_from
     assert run.ends == {Reason.MIGRATED: 1}
 
 
+def test_a_bridge_that_serves_too_few_is_not_all_that_is_left_of_an_app_whose_source_is_gone() -> None:
+    """Its owner starts it anew and scales it, and the time for its bridge is up by then."""
+    run = Run(former=FORMER_COPY)
+    run.bbs.pulls[SOURCE] = Pulls.FAIL
+    run.begin(1, runs=True)
+    run.goes(run.step, run.bbs.progress, run.bbs.progress)
+    run.goes(run.owner_starts_anew, lambda: run.owner_scales(2), lambda: run.time_passes(60.0), run.step)
+    assert run.row is not None
+    run.step()
+    assert (run.row.phase, run.row.ended) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_TIMEOUT)
+
+    for _ in range(60):
+        run.passes()
+        run.goes(run.bbs.converge, lambda: run.time_passes(3.0))
+
+    assert (run.row, run.ends) == (None, {Reason.MIGRATED: 1})
+    assert run.bbs.serving(PROCESS) == 2
+
+
 def test_an_app_that_goes_back_to_its_former_copy_is_not_left_on_a_source_that_is_gone() -> None:
     """Cells cannot pull its copy any more, and its owner syncs just after it was removed to go back."""
     run = Run(former=FORMER_COPY)

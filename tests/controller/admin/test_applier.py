@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from controller.admin.applier import Applier, ApplyEvent, _Run, _waking
-from controller.admin.droplet_changes import OrderedDroplets
+from controller.admin.droplet_changes import FollowedDroplets
 from controller.admin.survey import Survey
 from controller.control import OperatorControl
 from controller.workqueue import WorkQueue
@@ -74,7 +74,7 @@ class Scene:
         for guid in GUIDS:
             assert self.control.place_order(guid, Order(self.goal, since=0.0), self.run.follow)
         queue: WorkQueue[ProcessGuid] = WorkQueue()
-        droplets = cast(OrderedDroplets, None)
+        droplets = cast(FollowedDroplets, None)
         self.applier = Applier(cast(Survey, None), self.control, queue, self.cells, droplets)
 
     async def follow(self) -> None:

@@ -123,14 +123,17 @@ async def test_a_silent_cloud_controller_ends_in_failed_droplets_and_restored_lr
     """Their apps stay pinned, so the daemon puts the droplets back once it answers."""
     scene.begin()
     await settle()
+    scene.droplets.fail()
     scene.droplets.report(DROPLET, Reason.CLOUD_CONTROLLER_UNAVAILABLE, "it is down")
     await settle()
     assert scene.is_ordered
+    began = asyncio.get_running_loop().time()
     scene.control.report(PROCESS, Reason.RESTORED, "")
     await scene.end()
 
     ends = [each for each in scene.events if isinstance(each, DropletProgress) and each.event.is_over]
     assert [each.event.has_failed for each in ends] == [True, True]
+    assert asyncio.get_running_loop().time() == began, "nothing else was waited for"
     assert scene.control.pinned_apps == {APP, STOPPED}
     assert not scene.droplets.placed
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from typing import Self
 
 import pytest
 
@@ -13,6 +14,7 @@ from controller.admin.droplet_changes import (
     DropletEvent,
     DropletListener,
 )
+from reconcile.cloud_controller_status import CloudControllerStatus
 from reconcile.droplet_plan import DropletChange, DropletPlan, DropletSubject, PlannedDroplet
 from reconcile.droplets import DropletGuid, DropletOrder
 from reconcile.lrps import AppGuid
@@ -33,6 +35,15 @@ class Droplets:
 
     def __init__(self) -> None:
         self.placed: dict[DropletGuid, tuple[DropletOrder, DropletListener]] = {}
+        self.status: CloudControllerStatus | None = CloudControllerStatus("https://api.example")
+
+    @property
+    def orders(self) -> Self:
+        return self
+
+    def fail(self) -> None:
+        """Let requests fail from now on."""
+        self.status = CloudControllerStatus("https://api.example", failing_since=1.0, error="it is down")
 
     def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
         self.placed[guid] = order, listener
@@ -58,9 +69,17 @@ def planned(
 class Scene:
     """Three droplets of two apps, of which orders are given."""
 
-    def __init__(self, changes: Iterable[PlannedDroplet] | None = None, *, goal: Goal = Goal.SOURCE) -> None:
+    def __init__(
+        self,
+        changes: Iterable[PlannedDroplet] | None = None,
+        *,
+        goal: Goal = Goal.SOURCE,
+        is_down: bool = False,
+    ) -> None:
         chosen = (planned(ONE), planned(TWO), planned(OTHER, OTHER_APP)) if changes is None else changes
         self.droplets, self.woken = Droplets(), 0
+        if is_down:
+            self.droplets.fail()
         self.run = DropletChanges(DropletPlan(tuple(chosen)), goal, self.droplets, self.wake)
         self.run.place(now=5.0)
 
@@ -112,6 +131,32 @@ async def test_a_silent_cloud_controller_keeps_no_lrp_waiting() -> None:
     assert not event.is_over
     assert scene.run.are_over(APP)
     assert scene.run.are_over(OTHER_APP)
+
+
+async def test_a_cloud_controller_that_fails_already_is_waited_for_by_no_lrp() -> None:
+    scene = Scene(is_down=True)
+
+    assert scene.run.are_over(APP)
+    assert len(scene.droplets.placed) == 3, "it may answer again"
+    scene.run.leave()
+
+
+async def test_when_nothing_else_is_left_a_failing_cloud_controller_is_not_waited_for() -> None:
+    scene = Scene([planned(ONE), planned(OTHER, OTHER_APP, DropletChange.PATCH)], goal=Goal.CACHE)
+    scene.droplets.report(OTHER, Reason.WAITING_FOR_COPY)
+    scene.take()
+
+    scene.run.give_up_if_failing()
+    while_it_answers = scene.take()
+    scene.droplets.fail()
+    scene.run.give_up_if_failing()
+    (event,) = scene.take()
+
+    assert while_it_answers == []
+    assert (event.planned.subject.droplet_guid, event.detail) == (ONE, "it is down")
+    assert event.has_failed
+    assert set(scene.droplets.placed) == {OTHER}, "its copy is still being made"
+    scene.run.leave()
 
 
 async def test_lrps_wait_for_slow_droplets_for_a_while_only() -> None:

@@ -66,7 +66,7 @@ async def planned(scene: Scene, goal: Goal) -> DropletPlan:
 async def applied(scene: Scene, plan: DropletPlan, goal: Goal) -> list[DropletEvent]:
     """Carry out a plan as `Apply` does."""
     news, events = asyncio.Event(), list[DropletEvent]()
-    changes = DropletChanges(plan, goal, surveyed(scene).orders, news.set)
+    changes = DropletChanges(plan, goal, surveyed(scene), news.set)
     changes.place(now=scene.now)
     while changes.open:
         await news.wait()
@@ -171,6 +171,21 @@ async def test_restoring_writes_the_originals_and_a_second_time_has_nothing_to_d
     assert scene.api.image_of(guid) == TEXT
     assert (await scene.record(guid)).phase is DropletPhase.RESTORED
     assert (await planned(scene, Goal.SOURCE)).changes == ()
+
+
+async def test_what_an_interrupted_restoration_has_left_is_finished_by_the_next_one(scene: Scene) -> None:
+    await scene.begin()
+    first, second = await scene.patched(1), await scene.patched(2)
+    plan = await planned(scene, Goal.SOURCE)
+
+    await applied(scene, replace(plan, changes=plan.changes[:1]), Goal.SOURCE)
+    images = {scene.api.image_of(first), scene.api.image_of(second)}
+    rest = await planned(scene, Goal.SOURCE)
+    await applied(scene, rest, Goal.SOURCE)
+
+    assert len(images & {text_of(1), text_of(2)}) == 1
+    assert [each.change for each in rest.changes] == [DropletChange.RESTORE]
+    assert scene.api.image_of(first) == scene.api.image_of(second) == TEXT
 
 
 async def test_a_plan_back_to_the_copies_is_carried_out_for_a_pinned_app(scene: Scene) -> None:

@@ -40,7 +40,6 @@ from reconcile.migration_choice import ROUNDS_FORGOTTEN_AFTER
 from reconcile.migrations import Goal
 from reconcile.observed import Rules
 from reconcile.protocol import MAX_ROUNDS
-from reconcile.protocol.case import TURNED_BACK
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, CacheRepositories, ImageReference
@@ -139,7 +138,7 @@ def _on_copy(
         return Leave(Reason.ALREADY_CACHED, "it names the private registry, and no copy of this program")
     if record is None or not record.target:
         return adopted(observed, droplet, guid, rules.cache)
-    why_back = _why_back(observed) or _lost(observed, record) or _not_run_from(observed)
+    why_back = _why_back(observed) or _lost(observed, record) or _not_started(observed)
     if why_back is not None:
         return _restore(observed, droplet, record, why_back)
     if record.phase is not DropletPhase.PATCHED or record.target != droplet.image:
@@ -241,14 +240,9 @@ def _lost(observed: ObservedDroplet, record: DropletRecord) -> Leave | None:
     return Leave(Reason.COPY_LOST, copy.missing) if is_lost else None
 
 
-def _not_run_from(observed: ObservedDroplet) -> Leave | None:
-    """Say that an LRP of the app was turned back since it did not start from the copy; None when none was.
-
-    The next one would not start either. The droplet names its copy again once the LRP was migrated to it.
-    """
-    obstacle = observed.obstacle
-    is_turned_back = obstacle is not None and obstacle.reason in TURNED_BACK
-    return obstacle if is_turned_back and observed.order is None else None
+def _not_started(observed: ObservedDroplet) -> Leave | None:
+    """Say why a droplet must not name its copy any longer: nothing of its app could start from that."""
+    return observed.failure if observed.order is None else None
 
 
 def _restore(

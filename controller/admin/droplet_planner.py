@@ -55,11 +55,11 @@ class DropletPlanner:
         """Make the part of a plan that is about droplets."""
         if not self._droplets.updates:
             return await self._plan_without_changes(criteria)
-        problems, collected = list[str](), _Collected(criteria, dict(apps.running))
+        problem, collected = "", _Collected(criteria, dict(apps.running))
         try:
             names = await self._droplets.name_apps(None)
         except DockerCacheError as error:
-            problems.append(f"apps that do not run have no names here: {error}")
+            problem = f"apps that do not run have no names here: {error}"
         else:
             collected.names = {**names, **collected.names}
         scope = _scope_of(selection, collected.names, apps)
@@ -68,16 +68,20 @@ class DropletPlanner:
                 async for decided in decided_droplets:
                     collected.add(decided, is_running=decided.app_guid in apps.running)
         except DockerCacheError as error:
-            problems.append(f"droplets may be missing: {error}")
+            problem = f"droplets may be missing: {error}"
             if criteria.goal is Goal.SOURCE:
                 await self._add_from_records(collected, scope, apps)
-        return collected.plan(problems)
+        return collected.plan((problem,) if problem else ())
 
     async def _add_from_records(
         self, collected: "_Collected", scope: DropletScope, apps: PlannedApps
     ) -> None:
         """Plan to put back the droplets that are known to name copies, although they were not listed."""
-        for record in await self._droplets.list_records():
+        records = await self._droplets.list_records()
+        newest = dict[AppGuid, float]()
+        for record in records:
+            newest[record.app_guid] = max(newest.get(record.app_guid, 0.0), record.created_at)
+        for record in records:
             is_known = record.droplet_guid in collected.seen
             if is_known or not record.may_name_copy or not _is_meant(scope, record):
                 continue
@@ -87,7 +91,7 @@ class DropletPlanner:
                 record.target,
                 RestoreDroplet(record),
                 names_copy=True,
-                is_newest=False,
+                is_newest=record.created_at >= newest[record.app_guid],
                 record=record,
             )
             collected.add(decided, is_running=record.app_guid in apps.running)
@@ -153,7 +157,7 @@ class _Collected:
         elif planned is not None:
             self.skipped.append(planned)
 
-    def plan(self, problems: list[str]) -> DropletPlan:
+    def plan(self, problems: tuple[str, ...]) -> DropletPlan:
         """Sort what was planned by the names of apps, and pin no app twice."""
         restored = {each.subject.app_guid for each in self.changes if each.change is DropletChange.RESTORE}
         changes, pinned = list[PlannedDroplet](), set(restored)
@@ -167,7 +171,7 @@ class _Collected:
             tuple(changes),
             tuple(sorted(self.skipped, key=lambda each: _by_name(each.subject))),
             len(self.seen),
-            tuple(problems),
+            problems,
         )
 
 

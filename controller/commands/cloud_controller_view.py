@@ -24,17 +24,12 @@ def cloud_controller_pairs(row: Row | None) -> list[tuple[str, str]]:
 def _standing(row: Row) -> str:
     if row["failing_since"] is not None:
         since = format_duration(time.time() - row["failing_since"])
-        text = f"FAILING for {since}: {row['error']}; apps are cached and migrated nevertheless"
-    elif row["reachable_since"] is not None:
-        text = f"reachable for {format_duration(time.time() - row['reachable_since'])}"
-    else:
-        text = "not asked yet"
-    return f"{text}{_budget(row)}"
-
-
-def _budget(row: Row) -> str:
-    wait = format_duration((row["requests_renewed_at"] or 0.0) - time.time())
-    return f", {format_count(row['requests_left'], 'requests')} left for {wait}"
+        return f"FAILING for {since}: {row['error']}; apps are cached and migrated nevertheless"
+    if row["reachable_since"] is not None:
+        since = format_duration(time.time() - row["reachable_since"])
+        wait = format_duration((row["requests_renewed_at"] or 0.0) - time.time())
+        return f"reachable for {since}, {format_count(row['requests_left'], 'requests')} left for {wait}"
+    return "not asked yet"
 
 
 def _droplets(row: Row) -> str:

@@ -31,7 +31,6 @@ from reconcile.migration_choice import RETRY_FAILED_AFTER, ROUNDS_FORGOTTEN_AFTE
 from reconcile.migrations import Goal
 from reconcile.policy import CacheMode, Policy, UnseenStagings
 from reconcile.protocol import MAX_ROUNDS
-from reconcile.protocol.case import TURNED_BACK
 from reconcile.reasons import Reason
 from reconcile.records import CachedImage, JobState, requester_of_droplet
 from reconcile.references import CacheGuid, CacheRepositories, parse_image_reference
@@ -145,21 +144,8 @@ def test_what_speaks_against_all_droplets_keeps_one_from_being_patched_but_not_f
 
     assert decide_droplet(replace(STAGED_NOW, obstacle=obstacle), RULES) == obstacle
     assert decide_droplet(replace(STAGED_NOW, obstacle=obstacle, order=TO_CACHE), RULES) == obstacle
-    assert decide_droplet(replace(PATCHED, obstacle=obstacle), RULES) == Leave(Reason.DROPLET_PATCHED)
     restoring = decide_droplet(replace(PATCHED, obstacle=obstacle, is_pinned=True), RULES)
     assert isinstance(restoring, RestoreDroplet)
-
-
-@pytest.mark.parametrize("reason", sorted(TURNED_BACK))
-def test_a_droplet_whose_app_did_not_start_from_the_copy_goes_back_with_it(reason: Reason) -> None:
-    """A restart would start from the copy again, and nobody may be there to turn that back."""
-    failed = replace(PATCHED, obstacle=Leave(reason, "p-1: cells cannot pull"))
-
-    action = decide_droplet(failed, RULES)
-
-    assert isinstance(action, RestoreDroplet)
-    assert action.record.detail == f"{reason}: p-1: cells cannot pull"
-    assert decide_droplet(replace(failed, order=TO_CACHE), RULES) == Leave(Reason.DROPLET_PATCHED)
 
 
 def test_a_name_that_cloud_controller_would_refuse_is_never_written() -> None:

@@ -99,11 +99,9 @@ class HttpService:
                 if answer is None or not await connection.answer(answer):
                     return
         except asyncio.CancelledError:
-            reset(writer)
+            reset(writer)  # and end well: asyncio's own callback does not expect a cancelled one
         finally:
             writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
 
     async def _respond(self, call: Call, connection: Connection) -> Answer | None:
         """Find out what to answer, and do what was asked; None for nothing, on a connection of no more use."""

@@ -11,15 +11,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from controller.app_placements import AppPlacements
-from controller.droplets import DropletDependencies, DropletObstacles, Droplets, KnownDroplets
 from google.protobuf.message import Message
-from tests.controller.droplets.conftest import Platform
-from tests.controller.droplets.memory_records import MemoryRecords
 
+from controller.app_placements import AppPlacements
 from controller.capi.client import open_capi
 from controller.capi.settings import CapiSettings
 from controller.capi.uaa import UaaClient
+from controller.droplets import DropletDependencies, DropletObstacles, Droplets, KnownDroplets
 from controller.file_values import FileValue
 from controller.lrp_index import LrpIndex
 from controller.process import Process
@@ -30,6 +28,8 @@ from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, requester_of_task
 from reconcile.references import CacheGuid, Digest, parse_image_reference
 from reconcile.request_budget import BudgetSettings
+from tests.controller.droplets.conftest import Platform
+from tests.controller.droplets.memory_records import MemoryRecords
 from tests.reconcile.test_decide import RULES
 from tests.reconcile.test_staging import staging_task
 from tests.simulators.bbs_calls import Response

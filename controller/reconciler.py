@@ -5,6 +5,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ from reconcile.errors import DockerCacheError, NotFound
 from reconcile.facts import PassContext
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.logins import OUTDATED, is_outdated
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, Phase
 from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
@@ -76,6 +77,8 @@ class Reconciler:
             ),
         )
         """Whether migrations may start."""
+        self.of_ends: list[Callable[[AppGuid, Reason], None]] = []
+        """Are told of each migration that has ended: of which app it was, and how it ended."""
         process.metrics.outdated_logins.set_function(lambda: self.gate.logins.outdated)
 
     async def recover(self) -> None:
@@ -120,6 +123,7 @@ class Reconciler:
             outcome = self._note_login(observed, outcome)
             await self._save_record(observed, outcome)
             self._report_outcome(observed, outcome)
+            self._report_end(outcome)
         except DockerCacheError as error:
             seconds = self._back_off(key, observed)
             self._report(key, order, Reason.CHECK_FAILED, str(error))
@@ -152,6 +156,12 @@ class Reconciler:
             detail = f"the migration that was under way has ended: {reason} {detail}".rstrip()
             reason = Reason.RUNS_FROM_SOURCE if order.goal is Goal.CACHE else Reason.RESTORE_REQUESTED
         self._report(observed.process_guid, order, reason, detail)
+
+    def _report_end(self, outcome: Outcome) -> None:
+        """Tell how a migration has ended, now that the LRP's record says it as well."""
+        if outcome.ended is not None:
+            for listener in self.of_ends:
+                listener(outcome.ended.original.app_guid, outcome.reason)
 
     def _back_off(self, key: ProcessGuid, observed: Observed | None) -> float:
         if not self.gate.is_migrating(key):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hack.demo import LAYERS, StepFailedError, Story, megabytes
+from hack.story import StepFailedError, Story, megabytes
 from tests import databases
 from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.instances import Instance, Instances, open_instances
@@ -23,6 +23,7 @@ from tests.simulators import images
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
 
+LAYERS = 6
 LAYER_BYTES = 16_000_000
 LOCK_TTL, LOCK_RETRY = 6, 2  # seconds; 15 and 5 by default
 

@@ -138,7 +138,7 @@ def _on_copy(
         return Leave(Reason.ALREADY_CACHED, "it names the private registry, and no copy of this program")
     if record is None or not record.target:
         return adopted(observed, droplet, guid, rules.cache)
-    why_back = _why_back(observed) or _lost(observed, record)
+    why_back = _why_back(observed) or _lost(observed, record) or _not_started(observed)
     if why_back is not None:
         return _restore(observed, droplet, record, why_back)
     if record.phase is not DropletPhase.PATCHED or record.target != droplet.image:
@@ -238,6 +238,11 @@ def _lost(observed: ObservedDroplet, record: DropletRecord) -> Leave | None:
         return Leave(Reason.COPY_RECORD_MISSING) if is_late else None
     is_lost = copy.missing_since and copy.lost_since
     return Leave(Reason.COPY_LOST, copy.missing) if is_lost else None
+
+
+def _not_started(observed: ObservedDroplet) -> Leave | None:
+    """Say why a droplet must not name its copy any longer: nothing of its app could start from that."""
+    return observed.failure if observed.order is None else None
 
 
 def _restore(

@@ -149,7 +149,17 @@ def assemble(
     if isinstance(cells, CanaryLoop):
         cells.listen(reconciler.gate)
     parts = DropletParts(
-        known, index, placements, cacher, listeners, reconciler.gate, cells, presence, mode, health
+        known,
+        index,
+        placements,
+        cacher,
+        listeners,
+        reconciler.gate,
+        cells,
+        presence,
+        mode,
+        health,
+        reconciler.of_ends,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
     watcher = Watcher(

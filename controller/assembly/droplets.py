@@ -1,5 +1,6 @@
 """Builds the loops that reconcile droplets, where a Cloud Controller is configured, and what wakes them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.admin.droplets import AdminDroplets, LeftDroplets
@@ -22,7 +23,9 @@ from controller.lrp_index import LrpIndex
 from controller.migration_gate import MigrationGate
 from controller.presence import PresenceLoop
 from controller.reachability import NullMode, Reachability
+from reconcile.lrps import AppGuid
 from reconcile.observed import Rules
+from reconcile.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class DropletParts:
     presence: PresenceLoop
     mode: Reachability | NullMode
     health: HealthLoop
+    ends: list[Callable[[AppGuid, Reason], None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ def assemble_droplets(
     parts.presence.of_copies.append(droplets.look_at_copy)
     parts.health.of_served_pulls.append(droplets.look_at_waiting)
     pulls.listen(droplets.look_at_waiting)
+    parts.ends.append(droplets.migration_ended)
     opened.control.of_pins.append(droplets.look_at_app)
     opened.control.of_resumption.append(droplets.look_at_all)
     if isinstance(parts.mode, Reachability):

@@ -1,4 +1,4 @@
-"""What canaries need from the BBS and from the private registry."""
+"""What canaries need from the BBS, from the private registry and from the loops around them."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -65,3 +65,21 @@ class PushedImages(Protocol):
 
     def pushed(self, kind: CanaryKind) -> AbstractAsyncContextManager[Rootfs]:
         """Push a new image, which is there until the end of the block."""
+
+
+class CanaryPause(Protocol):
+    """Whether an operator has paused the daemon."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether only ordered work is started."""
+
+
+class ProofListener(Protocol):
+    """Whoever waits for proofs."""
+
+    def note_proven_cells(self, *, is_mended: bool) -> None:
+        """Note that cells are known to pull, and whether migrations had met some that could not."""
+
+    def note_unproven_cells(self) -> None:
+        """Note that a canary has not proven it, so that more is known of why not."""

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from controller.backoff import Backoff, backoff
+from controller.canary.dependencies import CanaryPause, ProofListener
 from controller.canary.questions import PullQuestion, pulled_with
 from controller.process import Process
 from reconcile.errors import DockerCacheError
@@ -36,6 +37,10 @@ PAUSES: Mapping[CanaryKind, Backoff] = {
 FOREIGN_PAUSE = backoff(2.0, LONGEST_PAUSE)
 """The same for canaries without the login of the cells: a registry that refuses them mostly means to."""
 
+FOREIGN_GOOD_FOR = 3600.0
+"""Seconds after which cells are asked again whether they can pull without their own login. Nobody else would
+notice that the private registry asks for logins since then, before an app is started or runs a task."""
+
 ROUNDING = 0.001
 """Seconds by which a canary may run early: timers and clocks differ by less."""
 
@@ -54,24 +59,6 @@ class CanaryProber(Protocol):
 
     def use_login(self, credentials: Credentials) -> None:
         """Let the next canaries pull with another login."""
-
-
-class CanaryPause(Protocol):
-    """Whether an operator has paused the daemon."""
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether only ordered work is started."""
-
-
-class ProofListener(Protocol):
-    """Whoever waits for proofs."""
-
-    def note_proven_cells(self, *, is_mended: bool) -> None:
-        """Note that cells are known to pull, and whether migrations had met some that could not."""
-
-    def note_unproven_cells(self) -> None:
-        """Note that a canary has not proven it, so that more is known of why not."""
 
 
 class CanaryLoop:
@@ -213,7 +200,7 @@ class CanaryLoop:
         while True:
             self._changed.clear()
             now = self._process.clock()
-            waits = {question: proof.seconds_until_due(now) for question, proof in self._proofs.items()}
+            waits = {question: self._seconds_until_due(question, now) for question in self._proofs}
             known = {question: seconds for question, seconds in waits.items() if seconds is not None}
             due = [question for question, seconds in known.items() if seconds <= ROUNDING]
             if due:
@@ -223,6 +210,15 @@ class CanaryLoop:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def _seconds_until_due(self, question: PullQuestion, now: float) -> float | None:
+        proof = self._proofs[question]
+        is_open = proof.running_since is not None or proof.due_at is not None or not proof.is_proven
+        if is_open or question.login is CanaryLogin.CELLS:
+            return proof.seconds_until_due(now)
+        if self._pause.is_paused:
+            return FOREIGN_GOOD_FOR
+        return min(max(0.0, proof.since + FOREIGN_GOOD_FOR - now), FOREIGN_GOOD_FOR)
 
     async def _run_one(self, question: PullQuestion) -> None:
         before = self._proofs[question]

@@ -11,6 +11,7 @@ from controller.canary import Prober
 from controller.config import Config
 from controller.doctor.bbs import bbs_advice, open_client
 from controller.doctor.diagnosis import Check
+from controller.doctor.droplet_pulls import finding_of_cells, logins_of_droplets
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.wiring import open_canary_images, pull_credentials
 from reconcile.canary import cells_for
@@ -77,6 +78,10 @@ async def check_cells_pull(config: Config) -> Findings:
                 result = await prober.run(CanaryKind.EVERY_CELL, tags)
                 for finding in findings_of(result, cells_for(cells, tags), config.cache_registry.address):
                     yield finding
+                if result.pulled and not result.failures:
+                    for login in logins_of_droplets(config):
+                        result = await prober.run(CanaryKind.EVERY_CELL, tags, login)
+                        yield finding_of_cells(result, login, config.cache_registry.address)
     except DockerCacheError as error:
         yield problem(CELLS_PULL, str(error), bbs_advice(error))
     finally:

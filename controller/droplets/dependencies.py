@@ -36,6 +36,9 @@ class NamingObstacles(Protocol):
     async def find(self, candidate: NamingCandidate) -> Leave | None:
         """Say why a droplet may not name its copy now; None when nothing speaks against it."""
 
+    async def find_failure(self, app_guid: AppGuid, cache_guid: CacheGuid) -> Leave | None:
+        """Say why an LRP of an app could not start from a copy, and went back; None when none failed."""
+
 
 class AppLrps(Protocol):
     """The desired LRPs of apps."""

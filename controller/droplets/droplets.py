@@ -13,6 +13,7 @@ from controller.droplets.dependencies import DropletDependencies
 from controller.droplets.index import State
 from controller.droplets.known import KnownDroplets
 from controller.droplets.observe import DropletObserver
+from controller.droplets.obstacles import CANNOT_START
 from controller.droplets.orders import DropletListener
 from controller.droplets.reconciler import DropletReconciler
 from controller.droplets.standing import ApiStanding
@@ -21,6 +22,7 @@ from controller.droplets.watched_api import WatchedApi
 from controller.workqueue import Priority
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
 from reconcile.lrps import AppGuid, Task
+from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="droplets")
@@ -167,6 +169,11 @@ class Droplets:
         self._look_at(
             guid for guid in self._index.droplets_of_app(app_guid) if not self._index.is_settled(guid)
         )
+
+    def migration_ended(self, app_guid: AppGuid, reason: Reason) -> None:
+        """Look at the droplets of an app of which an LRP could not start from its copy."""
+        if reason in CANNOT_START:
+            self.look_at_app(app_guid)
 
     def look_at(self, guid: DropletGuid) -> None:
         """Look at a droplet."""

@@ -118,7 +118,12 @@ class DropletObserver:
         if guid is None and record is not None and record.target == droplet.image:
             guid = record.cache_guid
         if guid is not None:
-            observed = replace(observed, current_copy=await self._dependencies.images.find_image(guid))
+            dependencies = self._dependencies
+            observed = replace(
+                observed,
+                current_copy=await dependencies.images.find_image(guid),
+                failure=await dependencies.obstacles.find_failure(droplet.app_guid, guid),
+            )
         if record is not None and record.target:
             return observed
         siblings = () if guid is None else await self._dependencies.records.list_droplets_of_copy(guid)

@@ -1,5 +1,6 @@
 """Says why no droplet may name a copy now, although the copy is there."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,17 @@ ANY_USERNAME = "unknown"
 
 _NOT_FROM_COPY = FAILURES | {Reason.COPY_CORRUPT, Reason.IMAGE_NOT_STARTED}
 """What keeps an LRP on its source that was to run from a copy."""
+
+CANNOT_START = frozenset(
+    {
+        Reason.NOT_PULLED,
+        Reason.COPY_NOT_PULLED,
+        Reason.NOT_STARTED,
+        Reason.IMAGE_NOT_STARTED,
+        Reason.COPY_CORRUPT,
+    }
+)
+"""Those of it that say that nothing starts from the copy, whatever room cells have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +112,18 @@ class DropletObstacles:
         problem = self.pulls.why_not(tags, candidate.username)
         if problem is not None:
             return Leave(Reason.DROPLET_PULLS_NOT_PROVEN, problem)
-        return await self._failed_from(candidate)
+        return await self._find_end(candidate.app_guid, candidate.cache_guid, _NOT_FROM_COPY)
 
-    async def _failed_from(self, candidate: NamingCandidate) -> Leave | None:
-        """Say that the app's own LRP could not run from the copy: a restart from it would fail as well."""
-        for process_guid in sorted(self.index.lrps_of(candidate.app_guid)):
+    async def find_failure(self, app_guid: AppGuid, cache_guid: CacheGuid) -> Leave | None:
+        """Say why an LRP of an app could not start from a copy, and went back; None when none failed."""
+        return await self._find_end(app_guid, cache_guid, CANNOT_START)
+
+    async def _find_end(
+        self, app_guid: AppGuid, cache_guid: CacheGuid, ends: Collection[Reason]
+    ) -> Leave | None:
+        """Find an LRP that is on its source for a reason: a restart from the copy would fail as well."""
+        for process_guid in sorted(self.index.lrps_of(app_guid)):
             record = await self.lrps.find_lrp(process_guid)
-            is_of_copy = record is not None and record.cache_guid == candidate.cache_guid
-            if record is not None and is_of_copy and record.reason in _NOT_FROM_COPY:
+            if record is not None and record.cache_guid == cache_guid and record.reason in ends:
                 return Leave(record.reason, f"{process_guid}: {record.detail}".removesuffix(": "))
         return None

@@ -38,6 +38,20 @@ GONE_RECHECK_INTERVAL = 86_400.0  # the same of droplets that listings do not sh
 MOST_GONE = 50
 """Droplets that a listing lacks and that are asked for one by one: a client that may read nothing any more
 sees an empty listing."""
+_UNLIKELY_TO_CHANGE = frozenset(
+    {
+        Reason.DENIED,
+        Reason.NOT_ALLOWED,
+        Reason.OPTED_OUT,
+        Reason.NOT_OPTED_IN,
+        Reason.NOT_CACHEABLE,
+        Reason.NO_APP_GUID,
+        Reason.IMAGE_CHANGED_EXTERNALLY,
+        Reason.ALREADY_CACHED,
+    }
+)
+"""Why droplets stay as they are whatever happens; only another config, or their owners, change that."""
+
 _GONE = frozenset({Reason.DROPLET_GONE, Reason.DROPLET_NOT_STAGED})
 
 
@@ -77,7 +91,7 @@ class DropletSweep:
         """When the last one ended that succeeded, in UTC seconds since 1970; 0 when there was none."""
 
     def request(self, *, is_full: bool) -> None:
-        """List as soon as possible; a full listing has all droplets looked at that do not name copies."""
+        """List as soon as possible; a full listing has all droplets looked at that may name copies by now."""
         self._is_full_due = self._is_full_due or is_full
         self._requested.set()
 
@@ -162,7 +176,9 @@ class DropletSweep:
             is_usable = record.cache_guid in usable and dependencies.rules.cache.is_at(record.registry)
             return is_usable and record.reason is Reason.DROPLET_PATCHED
         is_left = record.phase in {DropletPhase.LEFT, DropletPhase.RESTORED}
-        if not is_left or record.original != droplet.image or is_full:
+        if not is_left or record.original != droplet.image:
+            return False
+        if is_full and record.reason not in _UNLIKELY_TO_CHANGE:
             return False
         return _share(droplet.guid, self._shares) != self.count % self._shares
 

@@ -110,12 +110,13 @@ def run_distribution(
     remembers: bool = False,
     room: int | None = None,
     is_read_only: bool = False,
+    port: int = 0,
     extra: dict[str, object] | None = None,
 ) -> Iterator[Distribution]:
     """Run a registry for the length of a block.
 
     Args:
-        directory: Empty; holds its files.
+        directory: Holds its files; an earlier one may have left them.
         login: Wanted from everybody; None lets everybody in.
         tls: None speaks plain http.
         relative_locations: Whether upload locations leave the host out.
@@ -123,10 +124,11 @@ def run_distribution(
         deletes: Whether manifests may be deleted, which the registry does not allow by itself.
         room: Bytes of a file system of its own that it has for its files; None for the one of the directory.
         is_read_only: Whether it is in its maintenance mode.
+        port: Where it listens; 0 for one that nobody else is given.
         extra: More top-level configuration, such as `{"proxy": {…}}`.
     """
     binary = require_binary()
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port or free_port()}"
     data = directory / "data"
     http: dict[str, object] = {"addr": address, "secret": "fixed", "relativeurls": relative_locations}
     config: dict[str, object] = {

@@ -168,7 +168,7 @@ class NoNotes:
     async def find(self, guid: CacheGuid, digest: Digest) -> CopyNote | None:
         raise NotImplementedError
 
-    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> tuple[Digest, ...]:
+    async def list_blobs(self, guid: CacheGuid, digest: Digest) -> dict[Digest, int]:
         raise NotImplementedError
 
     async def list_copies(self) -> tuple[CacheGuid, ...]:

@@ -129,26 +129,27 @@ def has_real_registry() -> bool:
 
 
 @contextmanager
-def run_registry(directory: Path, *, remembers: bool = False) -> Iterator[Registry]:
+def run_registry(directory: Path, *, remembers: bool = False, port: int = 0) -> Iterator[Registry]:
     """Run a registry for the length of a block, a real one if there is any.
 
     Args:
-        directory: Of its files.
+        directory: Of its files, which an earlier one may have left.
         remembers: Whether a real one answers from memory which blobs it has, as it mostly is configured.
+        port: Where it listens; 0 for any.
     """
     if not has_real_registry():
-        with simulate_registry() as simulated:
+        with simulate_registry(port) as simulated:
             yield simulated
         return
     directory.mkdir(parents=True, exist_ok=True)
-    with run_distribution(directory, remembers=remembers) as real:
+    with run_distribution(directory, remembers=remembers, port=port) as real:
         yield Registry(real.address, real.url, "distribution registry", storage=real.directory)
 
 
 @contextmanager
-def simulate_registry() -> Iterator[Registry]:
-    """Run a registry that can be told to fail, for the length of a block."""
-    with registry_simulator.serve() as simulated:
+def simulate_registry(port: int = 0) -> Iterator[Registry]:
+    """Run a registry that can be told to fail, for the length of a block; port 0 picks a free one."""
+    with registry_simulator.serve(port=port) as simulated:
         yield Registry(simulated.address, simulated.url, "registry simulator", simulated)
 
 
@@ -330,6 +331,15 @@ class Environment:
     def stop_source(self) -> None:
         """End the source registry."""
         self._source_stack.close()
+
+    def start_source(self) -> None:
+        """Start the source registry again, where it was and with what it had."""
+        before, port = self.source, int(self.source.address.rpartition(":")[2])
+        if before.simulator is None:
+            self.source = self._source_stack.enter_context(run_registry(self.directory / "source", port=port))
+        else:
+            self.source = self._source_stack.enter_context(simulate_registry(port))
+            self.source.faults.store = before.simulator.store
 
     def lrp(self, app: App) -> DesiredLRP | None:
         """The app's desired LRP as the BBS has it."""

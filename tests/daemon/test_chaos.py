@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.chaos import ALL_FAULTS, Settings, run_round
+from tests.daemon.chaos import ALL_FAULTS, CLOUD_CONTROLLER_FAULTS, Settings, run_round
 
 SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 20))]
 SECONDS = 8.0
@@ -28,6 +28,11 @@ async def test_no_app_is_harmed_whatever_goes_wrong(
     assert (report.told or report.violations) == []
 
 
+DROPLET_SEEDS = [201, *(pytest.param(seed, marks=pytest.mark.long) for seed in (203, 205, 207))]
+DROPLET_SECONDS = 8.0
+"""Of trouble with Cloud Controller's API."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", FAULT_SEEDS)
@@ -38,3 +43,17 @@ async def test_no_app_is_harmed_whatever_is_lost_and_changed(
     record_property("figures", str(report))
 
     assert (report.told or report.violations) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", DROPLET_SEEDS)
+async def test_no_droplet_names_a_copy_that_is_not_there_whatever_cloud_controller_answers(
+    seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    settings = Settings(apps=APPS, faults=CLOUD_CONTROLLER_FAULTS)
+    report = await run_round(seed, DROPLET_SECONDS, tmp_path, settings)
+    record_property("figures", str(report))
+
+    assert (report.told or report.violations) == []
+    assert report.happened["droplets given a copy"] > 0

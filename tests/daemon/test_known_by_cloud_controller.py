@@ -1,5 +1,6 @@
-"""What a daemon looks up in Cloud Controller, with real processes: what apps were staged with, and what they need."""
+"""What a daemon looks up in Cloud Controller, with real processes: what apps were staged with, ran from, and need."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,3 +69,32 @@ async def test_what_a_droplet_of_a_stopped_app_names_is_evicted_only_when_no_dro
     assert f"used by droplet {web.current.guid}" in used.err
     assert "Cloud Controller does not list them" in unknown.err
     assert evicted.status == 0
+
+
+async def test_Y8_after_the_loss_of_the_database_packages_say_what_apps_were_pushed_from(  # noqa: N802 - row Y8
+    env: Environment,
+) -> None:
+    env.settings |= {"update_droplets": True, "copy_notes": False}
+    daemon = await env.started_daemon()
+    web = await env.push_app("web", Image(env.source.push("team/web", "1", SAMPLE)))
+    source = web.current.image if web.current is not None else None
+    await env.replaced(web)
+    await daemon.logged("droplets.patched-droplet")
+    await daemon.logged("reconciler.reconciled", reason="migrated")
+    await daemon.stop()
+    env.forget_stores()
+    shutil.rmtree(env.directory / "store")
+    env.settings |= {"start_paused": True}
+    await env.started_daemon()
+    operator = Operator(env)
+
+    rebuilt = await operator.runs("rebuild")
+    restored = await operator.runs("restore", "--app", "web", "--yes")
+
+    assert [(row["status"], row["process_guids"]) for row in rebuilt.rows] == [
+        ("adopted", [web.process_guid])
+    ]
+    assert restored.status == 0, restored.err
+    assert not env.is_from_cache(web)
+    assert web.current is not None
+    assert web.current.image == source

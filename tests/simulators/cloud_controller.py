@@ -75,6 +75,7 @@ class CloudController:
         syncs: How often the sync has run, freshness bump or not.
         bumps: How often it has made its domain fresh.
         removing: Told each process GUID whose LRP it removes, directly before.
+        changing: Told each droplet and the image that the API is about to write into it.
         finishing: Closed by a test, it holds back the droplet of a build that is STAGED already.
         assigns: Whether the droplet of a staging becomes the app's current one at once, as the command line sees
             to a moment later.
@@ -88,6 +89,7 @@ class CloudController:
         self.syncs = 0
         self.bumps = 0
         self.removing: list[Callable[[str], None]] = []
+        self.changing: list[Callable[[Droplet, str | None], None]] = []
         self.finishing = asyncio.Event()
         self.finishing.set()
         self.assigns = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from controller.canary import CanaryLoop, DropletPulls, UnaskedCells
+from controller.canary.loop import FOREIGN_GOOD_FOR
 from controller.process import Process
 from reconcile.failure_spread import Cause
 from reconcile.lrps import Credentials, Secret
@@ -343,6 +344,30 @@ class TestDroplets:
             scene.cells.refused.clear()
             await asyncio.sleep(301)
             assert pulls.why_not(SHARED, "robot") is None
+
+    async def test_a_registry_that_begins_to_ask_for_logins_is_found_within_an_hour(self) -> None:
+        scene = Scene()
+        pulls = DropletPulls(scene.loop, cells_have_login=False)
+        async with scene.running():
+            pulls.why_not(SHARED, "robot")
+            await asyncio.sleep(10 * FOREIGN_GOOD_FOR)
+            assert 9 <= scene.cells.logins.count(MADE_UP) <= 11
+            assert pulls.problem_of(SHARED, "robot") is None
+
+            scene.cells.refused.add(MADE_UP)
+            await asyncio.sleep(FOREIGN_GOOD_FOR + 1)
+            assert pulls.is_refuted(SHARED, "robot")
+            assert scene.metric("docker_cache_foreign_logins_not_proven") == 1
+            assert scene.cells.logins.count(CELLS) == 1, "of their own login each start is evidence"
+
+    async def test_while_paused_no_canary_is_repeated(self) -> None:
+        scene = Scene()
+        async with scene.running():
+            scene.loop.why_not(SHARED, MADE_UP)
+            await asyncio.sleep(10)
+            scene.pause.is_paused = True
+            await asyncio.sleep(3 * FOREIGN_GOOD_FOR)
+            assert scene.cells.logins == [CELLS, MADE_UP]
 
     async def test_another_login_of_the_cells_and_an_instance_that_fails_make_the_question_new(self) -> None:
         scene = Scene()

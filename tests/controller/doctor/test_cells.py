@@ -3,9 +3,10 @@
 import pytest
 
 from controller.doctor.cells import advice_for, findings_of, placement_tags_of
+from controller.doctor.droplet_pulls import finding_of_cells
 from controller.doctor.findings import Level
 from reconcile.lrps import Cell
-from reconcile.pull_proof import CanaryKind, CanaryResult, CellAnswer
+from reconcile.pull_proof import CanaryKind, CanaryLogin, CanaryResult, CellAnswer
 from reconcile.start_failures import start_failure
 
 REGISTRY = "cache.example:8080"
@@ -74,3 +75,34 @@ def test_what_keeps_cells_from_being_asked_is_said() -> None:
     result = CanaryResult(CanaryKind.EVERY_CELL, problem="registry: DENIED: no")
     (found,) = findings_of(result, [cell("a")], REGISTRY)
     assert (found.level, found.text) == (Level.WARNING, "cell a in zone z1 not asked: registry: DENIED: no")
+
+
+REFUSED = start_failure(next(text for text in SAID if "authentication required" in text))
+
+
+@pytest.mark.parametrize(
+    ("result", "level", "text"),
+    [
+        (
+            CanaryResult(CanaryKind.EVERY_CELL, (CellAnswer("b"), CellAnswer("a"))),
+            Level.OK,
+            f"pulled from {REGISTRY} without a login, as what is desired from a droplet is, by the cells a, b",
+        ),
+        (
+            CanaryResult(CanaryKind.EVERY_CELL, (CellAnswer("b", REFUSED), CellAnswer("a"))),
+            Level.WARNING,
+            f"cells cannot pull from {REGISTRY} without a login, as what is desired from a droplet: cell b: ",
+        ),
+        (
+            CanaryResult(CanaryKind.EVERY_CELL, (CellAnswer("a"),), problem="no answer from b"),
+            Level.WARNING,
+            "cells not asked to pull without a login, as what is desired from a droplet: no answer from b",
+        ),
+    ],
+    ids=["pulled", "refused", "silent"],
+)
+def test_what_cells_show_for_droplets_is_one_finding(result: CanaryResult, level: Level, text: str) -> None:
+    found = finding_of_cells(result, CanaryLogin.NONE, REGISTRY)
+
+    assert (found.level, found.text[: len(text)]) == (level, text)
+    assert bool(found.advice) is (level is not Level.OK)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.droplets.sweep import FIRST_PAUSE, MOST_GONE
+from controller.droplets.sweep import FIRST_PAUSE, MOST_GONE, RECHECK_INTERVAL
 from reconcile.droplets import DropletPhase
 from reconcile.lrps import AppGuid
 from reconcile.policy import Policy
@@ -104,6 +104,30 @@ async def test_a_droplet_that_stays_as_it_is_has_a_record_that_says_why(scene: S
         assert (record.phase, record.reason, record.original) == (DropletPhase.LEFT, Reason.DENIED, TEXT)
         assert denied.api.requests == 0
         assert denied.droplets.status().counts == {(DropletPhase.LEFT, Reason.DENIED): 1}
+
+
+async def test_a_restart_looks_again_only_at_droplets_of_which_something_may_have_changed(
+    scene: Scene,
+) -> None:
+    """Thousands of droplets that are not to be cached would keep the database busy at each start."""
+    scene.rules = replace(RULES, policy=Policy(deny=("registry.example.com/*",)))
+    scene.make_droplets()
+    denied = await scene.staged(1)
+    paused = await scene.staged(2, text="other.example.com/web:1")
+    scene.platform.is_paused = True
+    await scene.begin()
+    found = list[str]()
+
+    async def find_binding(requester: str) -> None:
+        found.append(requester)
+
+    scene.records.find_binding = find_binding  # type: ignore[method-assign] # to see who is looked at
+    await scene.restart()
+    await scene.rest()
+
+    assert found == [f"droplet:{paused}"]
+    await asyncio.sleep(RECHECK_INTERVAL + INTERVAL)
+    assert f"droplet:{denied}" in found
 
 
 async def test_what_another_tool_writes_stays(scene: Scene) -> None:

@@ -9,8 +9,10 @@ from controller.droplets.sweep import FIRST_PAUSE
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
 from reconcile.migrations import Goal
 from reconcile.reasons import Reason
+from reconcile.records import LrpRecord
 from tests.controller.droplets.conftest import APP, INTERVAL, TEXT, Scene, guid_of, text_of
 from tests.controller.droplets.memory_api import NO_ANSWER
+from tests.reconcile.test_decide import LRP, PROCESS
 
 pytestmark = pytest.mark.looptime
 
@@ -53,6 +55,25 @@ async def test_a_droplet_leaves_a_copy_that_is_lost(scene: Scene) -> None:
     await scene.until(lambda: scene.api.image_of(guid) == TEXT)
 
     assert not scene.known.index.names(guid_of(1))
+
+
+@pytest.mark.parametrize("reason", [Reason.IMAGE_NOT_STARTED, Reason.BRIDGE_TIMEOUT])
+async def test_a_droplet_leaves_a_copy_from_which_nothing_of_its_app_can_start(
+    scene: Scene, reason: Reason
+) -> None:
+    """A bridge that has no room says nothing of the copy."""
+    await scene.begin()
+    guid = await scene.patched()
+    scene.runs(LRP)
+    scene.records.lrps[PROCESS] = LrpRecord(PROCESS, APP, "", guid_of(1), 1, reason, scene.now)
+
+    scene.droplets.migration_ended(APP, reason)
+    await scene.rest()
+    assert scene.api.image_of(guid) == (TEXT if reason is Reason.IMAGE_NOT_STARTED else text_of(1))
+
+    scene.records.lrps.clear()
+    scene.droplets.look_at_app(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
 
 
 async def test_a_copy_that_is_deleted_while_a_droplet_is_to_name_it_is_not_named(scene: Scene) -> None:

@@ -5,13 +5,20 @@ pull, and owners push, scale, re-route, restart, stop and delete their apps mean
 on by name take away and change what the daemon answers for.
 """
 
-from tests.daemon.chaos.faults import ALL_FAULTS, INSTANCE_FAULTS, SHARED_FAULTS, FaultName
+from tests.daemon.chaos.faults import (
+    ALL_FAULTS,
+    CLOUD_CONTROLLER_FAULTS,
+    INSTANCE_FAULTS,
+    SHARED_FAULTS,
+    FaultName,
+)
 from tests.daemon.chaos.report import Report
 from tests.daemon.chaos.run import run_round
 from tests.daemon.chaos.settings import Database, Settings
 
 __all__ = [
     "ALL_FAULTS",
+    "CLOUD_CONTROLLER_FAULTS",
     "INSTANCE_FAULTS",
     "SHARED_FAULTS",
     "Database",

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from tests.daemon.chaos.cloud_controller_faults import (
+    CloudControllerAnswersLost,
+    CloudControllerAway,
+    CloudControllerFails,
+    CloudControllerSlow,
+    DropletsChanged,
+)
 from tests.daemon.chaos.daemon_life import DaemonLife, Life
 from tests.daemon.chaos.database import DatabaseRestored
 from tests.daemon.chaos.instance_faults import (
@@ -43,6 +50,16 @@ class FaultName(StrEnum):
     """The private registry takes nothing more for a while."""
     DATABASE_RESTORED = "database-restored"
     """The database is restored from an older backup."""
+    CLOUD_CONTROLLER_FAILS = "cloud-controller-fails"
+    """Cloud Controller's API and UAA refuse requests."""
+    CLOUD_CONTROLLER_SLOW = "cloud-controller-slow"
+    """Cloud Controller's API is slow, or never answers."""
+    CLOUD_CONTROLLER_ANSWERS_LOST = "cloud-controller-answers-lost"
+    """Cloud Controller's API writes into droplets, and does not say so."""
+    CLOUD_CONTROLLER_AWAY = "cloud-controller-away"
+    """Cloud Controller's API, or UAA, is gone for a while."""
+    DROPLETS_CHANGED = "droplets-changed"
+    """Others write into droplets, copy them, and let them go."""
     INSTANCE_FROZEN = "instance-frozen"
     """A daemon stands still, and goes on."""
     INSTANCE_ENDED = "instance-ended"
@@ -68,6 +85,16 @@ INSTANCE_FAULTS = frozenset(
     }
 )
 """Those that need several instances."""
+CLOUD_CONTROLLER_FAULTS = frozenset(
+    {
+        FaultName.CLOUD_CONTROLLER_FAILS,
+        FaultName.CLOUD_CONTROLLER_SLOW,
+        FaultName.CLOUD_CONTROLLER_ANSWERS_LOST,
+        FaultName.CLOUD_CONTROLLER_AWAY,
+        FaultName.DROPLETS_CHANGED,
+    }
+)
+"""Those of a daemon that writes cached URLs into droplets."""
 ALL_FAULTS = frozenset(FaultName) - INSTANCE_FAULTS
 """Those of one instance."""
 SHARED_FAULTS = frozenset(FaultName) - {FaultName.DATABASE_RESTORED}
@@ -128,6 +155,13 @@ _KINDS: Mapping[FaultName, Callable[[Surroundings, random.Random], Fault]] = {
     FaultName.DATABASE_RESTORED: lambda here, chance: DatabaseRestored(
         here.scene, chance, _known(here.only_life)
     ),
+    FaultName.CLOUD_CONTROLLER_FAILS: lambda here, chance: CloudControllerFails(here.scene, chance),
+    FaultName.CLOUD_CONTROLLER_SLOW: lambda here, chance: CloudControllerSlow(here.scene, chance),
+    FaultName.CLOUD_CONTROLLER_ANSWERS_LOST: lambda here, chance: CloudControllerAnswersLost(
+        here.scene, chance
+    ),
+    FaultName.CLOUD_CONTROLLER_AWAY: lambda here, chance: CloudControllerAway(here.scene, chance),
+    FaultName.DROPLETS_CHANGED: lambda here, chance: DropletsChanged(here.scene, chance),
     FaultName.INSTANCE_FROZEN: lambda here, chance: InstanceFrozen(
         here.scene, chance, _known(here.instances)
     ),

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from tests.daemon.chaos.claims import Claims
+from tests.daemon.chaos.cloud_controller_faults import DropletWatch
 from tests.daemon.chaos.cold_starts import ColdStarts
 from tests.daemon.chaos.cuts import Cuts
 from tests.daemon.chaos.daemon_life import DaemonLife, Life
@@ -30,6 +31,7 @@ from tests.daemon.chaos.timing import (
     PATIENCE,
     RARER_CUTS,
     REACHED_WITHIN,
+    REQUESTS_PER_HOUR,
     REST,
     ROUND,
     SCALE,
@@ -77,6 +79,7 @@ class Chaos:
         surroundings = Surroundings(
             scene, self._daemon, None if self._instances else only_life, self._instances, opened
         )
+        self._droplets = DropletWatch(scene, loses_copies=settings.loses_copies)
         self._faults = make_faults(surroundings, seed, settings.faults)
         self._downtime.has_source = lambda app: app.package.text not in scene.lost_images
 
@@ -177,6 +180,7 @@ class Chaos:
         """Say what is not yet as it should be in the end."""
         return [
             *self._invariants.unrest(),
+            *self._droplets.unrest(),
             *chain.from_iterable(each.fault.unrest() for each in self._faults),
         ]
 
@@ -206,6 +210,7 @@ class Chaos:
 
 async def run_round(seed: int, seconds: float, directory: Path, settings: Settings) -> Report:
     """Run one seed in an environment of its own."""
+    settings = settings.of_round(seed)
     versions, has_losses = list(Version), bool(settings.losses)
     with ExitStack() as opened:
         async with open_environment(
@@ -223,6 +228,12 @@ async def run_round(seed: int, seconds: float, directory: Path, settings: Settin
             _hurry(env)
             if has_losses:
                 env.settings |= WATCHING
+            if settings.has_cloud_controller:
+                env.tell_of_cloud_controller()
+                env.settings |= {
+                    "droplet_sync_interval": f"{SWEEP}s",
+                    "cloud_controller_requests_per_hour": REQUESTS_PER_HOUR,
+                }
             report = await Chaos(env, opened, seed, settings).run(seconds)
             if report.violations:
                 (directory / "violations.log").write_text("\n".join([*report.violations, *report.told]))

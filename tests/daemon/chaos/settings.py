@@ -1,9 +1,10 @@
 """What a chaos run is asked for, besides its seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
-from tests.daemon.chaos.faults import INSTANCE_FAULTS, FaultName
+from tests.daemon.chaos.faults import CLOUD_CONTROLLER_FAULTS, INSTANCE_FAULTS, FaultName
 
 
 class Database(StrEnum):
@@ -11,6 +12,11 @@ class Database(StrEnum):
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
+
+
+LOSSES_OF_COPIES = frozenset(
+    {FaultName.COPIES_DELETED, FaultName.REGISTRY_REPLACED, FaultName.DATABASE_RESTORED}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,3 +41,19 @@ class Settings:
     def losses(self) -> frozenset[FaultName]:
         """The faults that take away and change what a daemon answers for."""
         return self.faults - INSTANCE_FAULTS
+
+    def of_round(self, seed: int) -> Self:
+        """Leave the cells' login out of each other round in which droplets matter: with one they name no copies."""
+        if self.has_cloud_controller and seed % 2:
+            return replace(self, faults=self.faults - {FaultName.PASSWORD_CHANGED})
+        return self
+
+    @property
+    def has_cloud_controller(self) -> bool:
+        """Whether daemons know of Cloud Controller's API, and write into droplets."""
+        return bool(self.faults & CLOUD_CONTROLLER_FAULTS)
+
+    @property
+    def loses_copies(self) -> bool:
+        """Whether what is in the private registry may be gone at any moment."""
+        return bool(self.faults & LOSSES_OF_COPIES)

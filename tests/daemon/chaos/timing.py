@@ -29,6 +29,8 @@ START_TIMEOUT = 4.0
 BRIDGE_TIMEOUT = 5.0
 COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
+REQUESTS_PER_HOUR = 200_000
+"""Of the daemon to Cloud Controller: droplets are listed in each sweep, and changed all the time."""
 COPY_CHECK = 2.0
 BLOB_CHECK = 10.0
 WATCHING = {

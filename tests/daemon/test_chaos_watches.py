@@ -15,6 +15,7 @@ from tests.daemon.chaos.takeovers import LATE_EXPIRY, RECOVERY, TakeOvers
 from tests.daemon.invariants import Invariants
 from tests.own_server import OwnServer, run_own_server
 from tests.simulators.bbs import Bbs
+from tests.simulators.capi.server import CapiSimulator, HttpService
 from tests.simulators.certificates import make_certificates
 from tests.simulators.cloud_controller import CloudController, InProcess
 from tests.simulators.locket import State
@@ -33,7 +34,9 @@ class Locking:
         self.now = 100.0
         self.bbs = bbs
         self.state = State(lambda: self.now)
-        self.invariants = Invariants(bbs, [], CloudController(InProcess(bbs)))
+        cloud = CloudController(InProcess(bbs))
+        self.capi = CapiSimulator(cloud)
+        self.invariants = Invariants(bbs, [], cloud)
         self.watch = LockWatch(self.invariants, self.state, TIMES, lambda: self.now)
         self._burglar = self.state.start_server()
 
@@ -47,12 +50,18 @@ class Locking:
             caller(name, path)
         return self.invariants.violations
 
+    def ask(self, service: HttpService, client: str, what: str) -> list[str]:
+        """Let a client ask Cloud Controller or UAA, and give what was noticed."""
+        for caller in service.callers:
+            caller(client, what)
+        return self.invariants.violations
+
 
 @pytest.fixture
 async def locking(tmp_path: Path) -> AsyncIterator[Locking]:
     async with Bbs(make_certificates(tmp_path)) as bbs:
         made = Locking(bbs)
-        with made.watch.watching(bbs):
+        with made.watch.watching(bbs, made.capi):
             yield made
 
 
@@ -87,6 +96,18 @@ async def test_nothing_is_changed_after_the_lease_although_nobody_else_has_the_l
     locking.now += TIMES.ttl
 
     assert locking.change(FIRST) == [f"{FIRST} changes the BBS by {REMOVE} 2.00 s after its lease has ended"]
+
+
+async def test_who_does_not_hold_the_lock_asks_cloud_controller_for_nothing(locking: Locking) -> None:
+    locking.lock(FIRST)
+    capi, what = locking.capi, "GET /v3/droplets"
+    assert locking.ask(capi.api, FIRST, what) == []
+    assert locking.ask(capi.api, "", what) == [], "whose token has ended nobody knows"
+
+    noticed = f"{SECOND} asks Cloud Controller: {what} while {FIRST}-run has the lock"
+    assert locking.ask(capi.api, SECOND, what) == [noticed]
+    assert len(locking.ask(capi.uaa, SECOND, "POST /oauth/token")) == 2
+    assert locking.watch.questions == {FIRST: 1, SECOND: 2}
 
 
 async def test_an_instance_that_writes_to_the_store_in_the_term_of_another_is_noticed() -> None:

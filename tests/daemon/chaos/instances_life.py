@@ -75,7 +75,7 @@ class InstancesLife:
                 machine = Machine(name, self._scene.env, own, locket, way, chance, self._see_end)
                 stack.push_async_callback(machine.close)
                 self.machines.append(machine)
-            stack.enter_context(self._lock_watch.watching(self._scene.env.bbs))
+            stack.enter_context(self._lock_watch.watching(self._scene.env.bbs, self._scene.env.capi))
             stack.push_async_callback(self._stop_tasks)
             self._stack = stack.pop_all()
         return self
@@ -184,8 +184,9 @@ class InstancesLife:
         violations += await self._store_watch.find_late_writes()
         happened, watch = self._scene.happened, self._lock_watch
         happened["take-overs"] = watch.takeovers
-        happened["changes of the BBS that were judged"] = watch.changes.total() - watch.unjudged
-        happened["changes of the BBS not judged: a busy machine"] = watch.unjudged
+        happened["changes of the BBS by an instance"] = watch.changes.total()
+        happened["requests to Cloud Controller by an instance"] = watch.questions.total()
+        happened["of these not judged: a busy machine"] = watch.unjudged
         happened["transactions that were judged"] = self._store_watch.writes
         happened["terms"] = self._store_watch.terms
         happened["instances that lost the lock"] = sum(each.ends[LOST_LOCK] for each in self.machines)

@@ -1,6 +1,6 @@
-"""Watches that only the instance that holds the lock in Locket changes the BBS, and only while its lease lasts.
+"""Watches that only the instance with the lock in Locket changes the BBS and asks Cloud Controller, by its lease.
 
-Each instance has a certificate of its own, by which the BBS knows who calls. When a lease ends is judged by when
+Each instance has a certificate of its own, by which the BBS knows who calls, and a client of UAA. When a lease ends is judged by when
 Locket has got its last renewal: an instance can only believe in less.
 """
 
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from reconcile.lease import LeaseTimes
 from tests.daemon.invariants import Invariants
 from tests.simulators.bbs import Bbs
+from tests.simulators.capi.server import CapiSimulator
 from tests.simulators.locket import Row, State
 
 LOCK = "diego-docker-cache"
@@ -37,7 +38,8 @@ class LockWatch:
     Attributes:
         owner: Of the lock; empty when it was given back, and before the first.
         takeovers: How often it has gone to another owner.
-        changes: Calls that have changed something, by instance.
+        changes: Calls that have changed something in the BBS, by instance.
+        questions: Requests to Cloud Controller and UAA, by instance.
         unjudged: How many of them may have lain too long on a busy machine for a judgement.
     """
 
@@ -51,6 +53,7 @@ class LockWatch:
         self.owner = ""
         self.takeovers = 0
         self.changes = Counter[str]()
+        self.questions = Counter[str]()
         self.unjudged = 0
         self._invariants, self._state, self._times, self._clock = invariants, state, times, clock
         self._last_owner = ""
@@ -60,10 +63,13 @@ class LockWatch:
         self._lately = deque[str](maxlen=8)
 
     @contextmanager
-    def watching(self, bbs: Bbs) -> Iterator[None]:
+    def watching(self, bbs: Bbs, capi: CapiSimulator | None = None) -> Iterator[None]:
         """Watch for the length of a block."""
         self._state.observers.append(self._see_lock)
         bbs.named_callers.append(self._see_call)
+        services = () if capi is None else (capi.api, capi.uaa)
+        for service in services:
+            service.callers.append(self._see_request)
         ticking = asyncio.create_task(self._tick_forever())
         try:
             yield
@@ -71,6 +77,8 @@ class LockWatch:
             ticking.cancel()
             self._state.observers.remove(self._see_lock)
             bbs.named_callers.remove(self._see_call)
+            for service in services:
+                service.callers.remove(self._see_request)
 
     def is_held_by(self, name: str) -> bool:
         """Whether an instance holds the lock, as far as it has not run out."""
@@ -99,18 +107,25 @@ class LockWatch:
         self.owner = owner
 
     def _see_call(self, name: str, path: str) -> None:
-        """Judge a call by who made it, and when."""
-        if not path.startswith(CHANGES):
-            return
-        self.changes[name] += 1
+        if path.startswith(CHANGES):
+            self.changes[name] += 1
+            self._judge(name, f"changes the BBS by {path}")
+
+    def _see_request(self, name: str, what: str) -> None:
+        if name:  # else its token has ended meanwhile
+            self.questions[name] += 1
+            self._judge(name, f"asks Cloud Controller: {what}")
+
+    def _judge(self, name: str, what: str) -> None:
+        """Judge what an instance does by whether it has the lock, and for how long yet."""
         lag = max((*self._lags, self._late()))
         over = self._clock() - self._locked_at - self._times.length
         allowed = self._times.margin / 2
         problem = ""
         if not self.is_held_by(name):
-            problem = f"{name} changes the BBS by {path} while {self.owner or 'nobody'} has the lock"
+            problem = f"{name} {what} while {self.owner or 'nobody'} has the lock"
         elif over > allowed:
-            problem = f"{name} changes the BBS by {path} {over:.2f} s after its lease has ended"
+            problem = f"{name} {what} {over:.2f} s after its lease has ended"
         if problem and lag > allowed:
             self.unjudged += 1
         elif problem:

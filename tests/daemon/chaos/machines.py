@@ -142,11 +142,16 @@ class Machine:
 def make_own_settings(
     env: Environment, name: str, locket_address: str, database_url: str, lock: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Give the settings of an instance that no other has: it has a certificate and addresses of its own."""
+    """Give the settings of an instance that no other has: it has a certificate, a client of UAA and addresses of its own."""
     pair = env.certificates.authority.client(name, file=name)
     certificate, key = str(pair.certificate), str(pair.key)
+    client = {}
+    if "uaa_client_id" in env.settings:
+        env.capi.add_client(name)
+        client = {"uaa_client_id": name}
     return {
         **lock,
+        **client,
         "uuid": name,
         "database_url": database_url,
         "admin_address": f"127.0.0.1:{free_port()}",

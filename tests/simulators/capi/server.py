@@ -11,7 +11,7 @@ from typing import Self
 from tests.simulators.bbs.connections import Answer, Call, Connection, reset
 from tests.simulators.capi.api import Api
 from tests.simulators.capi.faults import Afterwards, Break, Faults, Hang, Meanwhile, Refuse, Slow
-from tests.simulators.capi.uaa import SMALLEST_USEFUL, Uaa, UaaClient
+from tests.simulators.capi.uaa import SMALLEST_USEFUL, Uaa, UaaClient, login_of
 from tests.simulators.certificates import Pair
 from tests.simulators.cloud_controller import CloudController
 
@@ -25,7 +25,7 @@ class LoggedRequest:
 
     Attributes:
         target: Its path and query.
-        client: Whose valid token it had; empty without one.
+        client: Whose valid token it had, or whose login at UAA; empty without one.
     """
 
     method: str
@@ -42,12 +42,14 @@ class HttpService:
         faults: What to do wrong.
         requests: All requests so far, in the order of their answers.
         hanging: How many requests wait for their client to give up.
+        callers: Told each client and what it asks for, when it asks.
     """
 
     def __init__(self, answer: Callable[[Call], Awaitable[Answer]], client_of: Callable[[Call], str]) -> None:
         self.faults = Faults()
         self.requests: list[LoggedRequest] = []
         self.hanging = 0
+        self.callers: list[Callable[[str, str], None]] = []
         self.tls: ssl.SSLContext | None = None
         self.port = 0
         self._answer = answer
@@ -107,6 +109,8 @@ class HttpService:
         """Find out what to answer, and do what was asked; None for nothing, on a connection of no more use."""
         target = f"{call.path}?{call.query}" if call.query else call.path
         client = self._client_of(call)
+        for told in self.callers:
+            told(client, f"{call.method} {target}")
         answer = await self._answer_or_fail(call, target, connection)
         request_id = call.headers.get("x-vcap-request-id", "")
         status = 0 if answer is None else answer.status
@@ -160,7 +164,7 @@ class CapiSimulator:
         self._handler = Api(cloud, self.tokens)
         self.limiter = self._handler.limiter
         self.api = HttpService(self._handler.answer, self._handler.client_of)
-        self.uaa = HttpService(self._give_token, lambda _call: "")
+        self.uaa = HttpService(self._give_token, login_of)
         if pair is not None:
             self.api.tls = self.uaa.tls = _tls(pair)
 

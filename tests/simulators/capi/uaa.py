@@ -156,7 +156,7 @@ class Uaa:
         return _json(404, {"error": "not_found", "error_description": "The requested resource was not found"})
 
     def _give(self, call: Call) -> Answer:
-        form = {name: values[0] for name, values in parse_qs(call.body.decode("latin-1")).items()}
+        form = _form(call)
         client_id, secret = _login(call.headers, form)
         client = self.clients.get(client_id)
         if client is None or client.secret != secret:
@@ -193,10 +193,19 @@ class Uaa:
         }
 
 
+def login_of(call: Call) -> str:
+    """Name the client that asks for a token."""
+    return _login(call.headers, _form(call))[0]
+
+
 def bearer_of(headers: Mapping[str, str]) -> str:
     """Find the token in a request's headers; empty where there is none."""
     found = re.fullmatch(r"bearer +(\S+)", headers.get("authorization", ""), re.IGNORECASE)
     return found[1] if found else ""
+
+
+def _form(call: Call) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(call.body.decode("latin-1")).items()}
 
 
 def _login(headers: Mapping[str, str], form: Mapping[str, str]) -> tuple[str, str]:

@@ -32,7 +32,6 @@ from reconcile.missing_copies import ASK_SOURCE_AGAIN
 from reconcile.observe import observe, observe_orphaned_bridge
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
-from reconcile.protocol.case import TURNED_BACK
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
 from reconcile.references import CacheGuid
@@ -71,8 +70,6 @@ class Reconciler:
         self._rules = rules
         self._process = process
         self._first_answer: float | None = None
-        self.of_returns: list[Callable[[AppGuid], None]] = []
-        """Told the app of each LRP that did not start from its copy, once that is saved."""
         self.gate = MigrationGate(
             queue,
             rules=rules,
@@ -126,7 +123,6 @@ class Reconciler:
             outcome = await self._decide_and_apply(observed)
             outcome = self._note_login(observed, outcome)
             await self._save_record(observed, outcome)
-            self._tell_of_return(outcome)
             self._report_outcome(observed, outcome)
             self._report_end(outcome)
         except DockerCacheError as error:
@@ -148,12 +144,6 @@ class Reconciler:
             else:
                 priority = Priority.URGENT if self.gate.is_migrating(key) else Priority.FRESH
                 self._queue.again(key, outcome.retry_after, priority)
-
-    def _tell_of_return(self, outcome: Outcome) -> None:
-        ended = outcome.ended
-        if ended is not None and ended.is_turned_back and ended.ended in TURNED_BACK:
-            for tell in self.of_returns:
-                tell(ended.original.app_guid)
 
     def _report(self, key: ProcessGuid, order: Order | None, reason: Reason, detail: str) -> None:
         """Report the outcome of a pass to the order that the pass has observed, not to one placed since."""

@@ -162,7 +162,6 @@ def assemble(
         reconciler.of_ends,
     )
     droplets = assemble_droplets(config, opened, rules, parts)
-    reconciler.of_returns.append(droplets.loops.look_at_app)
     watcher = Watcher(
         WatcherDependencies(
             bbs=bbs,

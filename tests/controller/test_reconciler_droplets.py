@@ -170,16 +170,19 @@ async def test_one_that_does_not_start_goes_back_and_whoever_looks_after_its_dro
     bench.cell.crash(app.process_guid, 0)
     await until(bench, app, lambda row: row.crash_reason == test_reconciler.REFUSED)
     await bench.control.pin([AppGuid(app.guid)])  # so that it is not migrated again
-    told: list[AppGuid] = []
-    reconciler = bench.reconciler()
-    reconciler.of_returns.append(told.append)
+    told: list[tuple[str, Reason]] = []
     bench.pulls = test_reconciler.CellsThatCannotPull()
-    async with bench.running(reconciler):
-        bench.queue.add(ProcessGuid(app.process_guid))
-        await bench.reason(app, "pinned-to-source")
+    reconciler = bench.reconciler()
+    reconciler.of_ends.append(lambda app_guid, reason: told.append((app_guid, reason)))
+    bench.queue.add(ProcessGuid(app.process_guid))
+    passes = asyncio.create_task(reconciler.run())
+    await bench.reason(app, "pinned-to-source")
+    passes.cancel()
+    await asyncio.gather(passes, return_exceptions=True)
+    bench.queue.close()
 
     assert (bench.rootfs(app), login(bench, app)) == (FROM_SOURCE, LOGIN)
-    assert told == [app.guid]
+    assert told == [(app.guid, Reason.NOT_PULLED)]
     record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
     assert record is not None
     assert record.cache_guid == guid

@@ -66,7 +66,8 @@ def test_a_droplet_of_another_app_and_one_that_is_gone_leave_nothing() -> None:
 
     index.remove([GUID, DropletGuid("never-known")])
     assert (len(index), index.counts) == (0, {})
-    assert index.copies() == index.droplets() == frozenset()
+    assert index.copies() == frozenset()
+    assert index.droplets() == frozenset()
 
 
 def test_placement_tags_are_those_of_the_last_listing_or_of_a_later_event() -> None:

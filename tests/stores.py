@@ -1,9 +1,11 @@
 """Opens a store in one step, as the tests of what uses it need it."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -33,6 +35,16 @@ async def open_store(url: str, *, journal_key: bytes | None, run_id: str) -> Asy
         if location.server is None:
             await asyncio.to_thread(database.migrate, _copy_schema)
         yield await opening.open_store(database, journal_key=journal_key)
+
+
+def make_database(path: Path) -> None:
+    """Make an empty database of this version, so that a daemon need not migrate one; blocks."""
+    path.parent.mkdir(mode=0o700)
+    path.touch(0o600)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        for statement in _schema_of_sqlite():
+            connection.execute(statement)
 
 
 @cache

@@ -20,7 +20,7 @@ from alembic.runtime.migration import MigrationContext
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, event, insert, select, text, update
 
-from controller.store import cached_images, server_engines
+from controller.store import server_engines
 from controller.store.database import Database, database_on
 from controller.store.location import Location, ServerLocation, location_from_url
 from controller.store.opening import Store, open_database
@@ -151,18 +151,6 @@ async def add_same_job(store: Store) -> bool:
     except Conflict as error:
         return error.code != "job-exists"
     return True
-
-
-def test_two_writers_reserve_one_guid_for_the_same_content(connect: Callable[[], Database]) -> None:
-    def reserve(database: Database) -> list[str]:
-        return [
-            database.transact(partial(cached_images.reserve, platform_digest=digest(number)))
-            for number in range(20)
-        ]
-
-    with ThreadPoolExecutor(2) as threads:
-        one, other = (threads.submit(reserve, connect()) for _ in range(2))
-        assert one.result() == other.result()
 
 
 def test_what_was_read_holds_until_it_is_written(connect: Callable[[], Database]) -> None:

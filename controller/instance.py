@@ -26,6 +26,9 @@ log = structlog.get_logger(scope="daemon")
 
 T = TypeVar("T")
 
+TAKING_OVER = "it takes over"
+"""What an instance does from when it holds the lock until its loops run."""
+
 CONNECT_PAUSE = 5.0
 """Seconds between two attempts to reach the server of the database."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tests import databases
 from tests.daemon.environment import PATIENCE, DaemonProcess, Environment, open_environment, until
 from tests.daemon.instances import LOST_LOCK, Instance, Instances, open_instances
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
+from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version
 from tests.simulators.cloud_controller import App
@@ -179,6 +180,17 @@ def query(instances: Instances, *statements: str) -> list[tuple[object, ...]]:
     """Run statements in the database that the instances share, and return the rows of the last."""
     server = databases.run_server("postgresql")
     return server.execute(*statements, database=instances.database_url.rpartition("/")[2])
+
+
+@contextmanager
+def held_table(instances: Instances, table: str) -> Iterator[None]:
+    """Let nobody read a table until the block ends."""
+    server, name = databases.run_server("postgresql"), instances.database_url.rpartition("/")[2]
+    with closing(server.connect(name)) as connection:
+        connection.execute("BEGIN")
+        connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.execute("COMMIT")
 
 
 async def killed_in(instances: Instances, phase: str, name: str) -> tuple[App, Instance]:
@@ -359,6 +371,9 @@ async def test_a_database_that_was_away_costs_no_job_and_no_instance(
             await until(asked.is_set)
             active.to_database.refuse()
         await daemon.logged("cacher.failed-to-save-job")
+        operator = Operator(active.env)
+        away = (await operator.runs("status")).row
+        text = (await operator.reads("status")).out
         env.cell.start_gate.set()
         await daemon.logged("reconciler.failed-to-reconcile", process_guid=web.process_guid)
         active.to_database.mend()
@@ -366,3 +381,38 @@ async def test_a_database_that_was_away_costs_no_job_and_no_instance(
 
     assert active.daemon is daemon
     assert {row[0] for row in query(instances, "SELECT state FROM jobs")} == {"cached"}
+    outage, again = away["database_outage"], (await operator.runs("status")).row
+    assert (outage["since"] > 0, outage["waiting_migrations"], outage["waiting_jobs"]) == (True, 1, 1)
+    assert outage["error"] in " ".join(text.split())
+    assert "1 migration" in text
+    assert (away["active"], away["jobs_by_state"]) == (True, {})
+    assert (again["database_outage"], again["jobs_by_state"]) == (None, {"cached": 2})
+
+
+async def test_one_that_loses_the_database_while_it_takes_over_waits_and_goes_on(
+    env: Environment, instances: Instances
+) -> None:
+    """It has read a part of what the one before has left, and holds the lock in Locket."""
+    killed = await instances.active()
+    (taker,) = instances.others(killed)
+    daemon = taker.daemon
+    async with watched(env):
+        web = await push(env, "web")
+        env.cell.start_gate.clear()
+        await killed.daemon.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+        with held_table(instances, "stale_instances"):
+            await killed.kill()
+            await daemon.logged("daemon.became-active", term=2)
+            waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'stale_instances'::regclass"
+            await until(lambda: bool(query(instances, waits)))
+            taker.to_database.refuse()
+            await daemon.logged("daemon.waiting-for-database")
+            env.cell.start_gate.set()
+        sent = changes(env)
+        status = (await Operator(taker.env).runs("status")).row
+        assert (status["active"], "it waits for the database" in status["obstacle"]) == (True, True)
+        assert changes(env) == sent
+        taker.to_database.mend()
+        await moved(env, web)
+
+    assert taker.daemon is daemon

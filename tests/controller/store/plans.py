@@ -1,6 +1,5 @@
 """Reads the plan of a statement, as each kind of database explains it."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,8 +53,8 @@ def _postgresql(connection: Connection, statement: str, parameters: Any) -> Iter
     # A table of some hundred rows is read faster without its indexes, and joined by reading both sides.
     for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin"):
         connection.exec_driver_sql(f"SET LOCAL {name} = off")
-    explained = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar()
-    (found,) = json.loads(explained) if isinstance(explained, str) else (explained or ())
+    ((explained,),) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).all()
+    (found,) = explained
     yield from _postgresql_steps(found["Plan"])
 
 

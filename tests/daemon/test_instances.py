@@ -2,17 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from controller.leadership.lease import boot_time
 from controller.store.leadership_tables import terms
 from controller.store.tables import metadata
 from tests import databases
 from tests.daemon.environment import PATIENCE, DaemonProcess, Environment, open_environment, until
-from tests.daemon.instances import LOST_LOCK, Instance, Instances, open_instances
+from tests.daemon.instances import LOCK_RETRY, LOCK_TTL, LOST_LOCK, Instance, Instances, open_instances
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
 from tests.daemon.operator import Operator
 from tests.simulators import images
@@ -169,6 +170,12 @@ def writes_from(instances: Instances, instance: Instance) -> int:
     """Count the statements of an instance that have changed something, in transactions that were committed."""
     ((count,),) = query(instances, f"SELECT count(*) FROM seen_writes WHERE address = '{instance.address}'")
     return int(str(count))
+
+
+def done_by(instances: Instances) -> list[tuple[int, int]]:
+    """Count the requests of each instance to the BBS, and its statements that have changed something."""
+    requests = instances.env.bbs.requests_from
+    return [(requests[each.address], writes_from(instances, each)) for each in instances.all]
 
 
 def changes(env: Environment) -> dict[str, int]:
@@ -334,6 +341,59 @@ async def test_without_locket_nobody_is_active_and_with_it_one_goes_on(
 
         await instances.locket.start()
         await moved(env, web)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("ttl", "retry_interval", "seconds"),
+    [(LOCK_TTL, LOCK_RETRY, 12.0 * LOCK_TTL), (15, 5.0, 60.0)],
+    ids=["twelve-lives", "a-minute"],
+)
+async def test_while_locket_is_down_for_long_nothing_is_written_and_no_app_loses_an_instance(
+    env: Environment,
+    worker_id: str,
+    record_property: Callable[[str, object], None],
+    ttl: int,
+    retry_interval: float,
+    seconds: float,
+) -> None:
+    """It goes down in the middle of a migration, and an app is pushed meanwhile."""
+    url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
+    async with open_instances(env, url, 2, ttl=ttl, retry_interval=retry_interval) as instances:
+        await instances.all[0].start()
+        active = await instances.active()
+        await stand_by(instances.all[1])
+        async with watched(env), watched_writes(instances):
+            web = await push(env, "web")
+            env.cell.start_gate.clear()
+            lost = active.daemon
+            await lost.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+            began = boot_time()
+            await instances.locket.kill()
+            assert await lost.ended() == LOST_LOCK
+            ended = boot_time()
+            done = done_by(instances)
+            env.cell.start_gate.set()
+            other = await push(env, "other", "team/other", OTHER)
+            while boot_time() < began + seconds:
+                await asyncio.sleep(1.0)
+                assert sum(row.state == "RUNNING" for row in env.rows(web)) == web.instances
+            assert done_by(instances) == done
+
+            again = boot_time()
+            await instances.locket.start()
+            taker = await instances.active()
+            taken = boot_time()
+            await moved(env, web, other)
+        assert len(instances.said("daemon.became-active")) == 2
+        record_property(
+            "figures",
+            f"Locket down for {again - began:.1f} s: the active instance ended after {ended - began:.1f} s, "
+            f"{taker.name} is active {taken - again:.1f} s after Locket is back, and both apps run from their "
+            f"copies after {boot_time() - again:.1f} s",
+        )
 
 
 async def test_one_that_is_cut_off_from_locket_ends_and_the_other_one_goes_on(

@@ -29,7 +29,7 @@ from controller.config import Config
 from controller.instance import (
     TAKING_OVER,
     Instance,
-    check_keys,
+    check_takeover,
     connect,
     open_instance,
     until_answered,
@@ -90,7 +90,7 @@ async def run(
                 admin = serve_admin(instance.served, config.admin_address, _tls(config))
                 await stack.enter_async_context(admin)
             database = file or await connect(instance, stack)
-            await check_keys(config, database)
+            await check_takeover(config, database)
             await instance.leadership.wait()
             async with instance.leadership.holding(_end_soon):
                 should_restart = await _run_active(config, instance, database, limits, read_config)

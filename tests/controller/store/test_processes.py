@@ -136,8 +136,8 @@ async def check_acknowledged(store: Store, lines: list[str]) -> None:
     [
         ("file", 1, 7),
         ("file", 2, 7),
-        ("postgresql", 1, 4),
-        ("mysql", 1, 4),
+        ("postgresql", 1, 3),
+        ("mysql", 1, 3),
         *(pytest.param(kind, 2, 14, marks=pytest.mark.long) for kind in ("file", "postgresql", "mysql")),
     ],
     indirect=["new_url"],

@@ -20,9 +20,11 @@ from alembic.runtime.migration import MigrationContext
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, event, insert, select, text, update
 
-from controller.store import server_engines
+from controller.leadership.ports import Holder, HolderNote
+from controller.store import journal_keys, server_engines
 from controller.store.database import Database, database_on
 from controller.store.location import Location, ServerLocation, location_from_url
+from controller.store.lock_row import LockRow
 from controller.store.opening import Store, open_database
 from controller.store.schema import SchemaState, head
 from controller.store.schema_upgrade import migrate
@@ -481,6 +483,22 @@ async def test_a_server_is_inspected_beside_an_instance(url: str, server: Runnin
     assert seen.store_ids == {store.store_id}
     assert not seen.is_durable, "the tests' servers write nothing to the disk"
     assert abs(seen.clock_ahead) < 30
+    assert seen.used_keys == journal_keys.fingerprints(KEY)
+    assert seen.used_keys[0] == seen.own_keys[1]
+
+
+async def test_the_holder_of_the_lock_is_inspected(url: str) -> None:
+    location, note = located(url), HolderNote("first", "run-1", "db.example:8910", 100.0, "1")
+    assert (await asyncio.to_thread(inspect_server, location)).holder is None
+    with closing(database_on(location)) as database:
+        row = LockRow(database, ttl=15.0)
+        await row.acquire(note)
+        held = (await asyncio.to_thread(inspect_server, location)).holder
+        await row.release()
+        row.close()
+
+    assert held == Holder(note.owner, note)
+    assert (await asyncio.to_thread(inspect_server, location)).holder is None
 
 
 def test_an_empty_database_is_inspected_too(new_url: str) -> None:

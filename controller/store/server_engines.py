@@ -49,7 +49,7 @@ _TURN_NAME = "docker-cache-%s"
 """The name of MySQL's lock, which is one of the server, with that of the database."""
 
 _IDLE_AT_MOST = 60
-"""Seconds that a connection to MySQL may do nothing: MySQL has no such limit for a transaction."""
+"""Seconds that a connection to MySQL may do nothing outside of a turn."""
 
 _POOL: dict[str, Any] = {
     "hide_parameters": True,
@@ -138,10 +138,25 @@ def turn(connection: Connection, within: int) -> Iterator[None]:
             yield
         case "mysql":
             name = (_TURN_NAME % connection.engine.url.database)[:64]
-            with _mysql_lock(connection, name, within):
+            with _ended_when_idle(connection), _mysql_lock(connection, name, within):
                 yield
         case _:
             yield
+
+
+@contextmanager
+def _ended_when_idle(connection: Connection) -> Iterator[None]:
+    """Let MySQL end a session whose transaction does nothing; MariaDB has a limit for that itself."""
+    if _is_mariadb(connection.dialect):
+        yield
+        return
+    connection.execute(text(f"SET SESSION wait_timeout = {_SILENT_AT_MOST}"))
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            with suppress(DBAPIError):  # a session that is idle in the pool then ends earlier
+                connection.execute(text(f"SET SESSION wait_timeout = {_IDLE_AT_MOST}"))
 
 
 @contextmanager

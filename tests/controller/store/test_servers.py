@@ -378,6 +378,37 @@ def test_a_process_that_stands_still_in_a_transaction_keeps_nobody_waiting(
     assert found == "2"
 
 
+def test_a_process_that_stands_still_keeps_nobody_waiting_on_mysql_either(
+    worker_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL has no limit for transactions; MariaDB without its own one is asked instead."""
+    monkeypatch.setattr(server_engines, "_SILENT_AT_MOST", 1)
+    monkeypatch.setattr(server_engines, "_is_mariadb", lambda _: False)
+    location = located(empty_database("mysql", worker_id))
+    idle = text("SELECT @@SESSION.wait_timeout")
+    has_turn, may_go_on = threading.Event(), threading.Event()
+
+    def stand_still(connection: Connection) -> None:
+        connection.execute(text("SET SESSION idle_transaction_timeout = 0"))
+        has_turn.set()
+        may_go_on.wait()
+        connection.execute(text("SELECT 1"))
+
+    with (
+        closing(database_on(location)) as standing,
+        closing(database_on(location)) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        stood = thread.submit(standing.transact, stand_still)
+        has_turn.wait()
+        try:
+            assert other.transact(lambda connection: connection.scalar(idle)) == 1
+        finally:
+            may_go_on.set()
+        assert isinstance(stood.exception(), Unavailable)
+        assert other.transact_unfenced(lambda connection: connection.scalar(idle)) == 60
+
+
 def test_a_server_that_stands_still_is_for_later(worker_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel still takes what it is sent."""
     monkeypatch.setattr(server_engines, "_SILENT_AT_MOST", 1)

@@ -21,16 +21,10 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from controller.store.availability import Availability, Use
 from controller.store.connections import connect_in_memory, connect_to_write
+from controller.store.engines import Engines, OpenConnections
 from controller.store.location import ServerLocation
 from controller.store.restored import Restored
-from controller.store.server_engines import (
-    LOCK_WITHIN,
-    MIGRATE_WITHIN,
-    Engines,
-    OpenConnections,
-    open_engines,
-    turn,
-)
+from controller.store.server_engines import LOCK_WITHIN, MIGRATE_WITHIN, open_engines, turn
 from controller.store.sql_errors import is_lost_connection, store_error
 from reconcile.errors import LeaseLost, Unavailable
 

@@ -13,17 +13,16 @@ answers can be ended at once.
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from threading import Lock
 from types import MappingProxyType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from controller.store.engines import Engines, OpenConnections
 from controller.store.location import Server, ServerLocation, require_driver
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 
@@ -72,40 +71,6 @@ class _Limits:
     def answer(self) -> int:
         """Seconds for an answer of a server that keeps to these limits."""
         return self.statement + self.lock + _SILENT_AT_MOST
-
-
-class OpenConnections:
-    """The connections to a server on which nothing is asked that takes long."""
-
-    def __init__(self) -> None:
-        self._ends = WeakKeyDictionary[Any, Callable[[Any], None]]()
-        self._changing = Lock()
-
-    def add(self, connection: Any, end: Callable[[Any], None]) -> None:
-        """Keep a driver's connection as long as it lives, with what ends a wait on it in another thread."""
-        with self._changing:
-            self._ends[connection] = end
-
-    def break_off(self) -> None:
-        """End all waits for answers: what waits fails, and later work gets new connections."""
-        with self._changing:
-            found = list(self._ends.items())
-        for connection, end in found:
-            end(connection)
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """The engines that make the connections of one database.
-
-    Attributes:
-        connections: Those that read and write.
-    """
-
-    reading: Engine
-    writing: Engine
-    migrating: Engine
-    connections: OpenConnections
 
 
 def open_engines(location: ServerLocation) -> Engines:

@@ -23,7 +23,7 @@ class Outage:
     """A time in which a database does not do what it is asked.
 
     Attributes:
-        since: When it first did not, in UTC seconds since 1970.
+        since: When it was first asked in vain, in UTC seconds since 1970.
         error: What it said last.
     """
 
@@ -32,20 +32,22 @@ class Outage:
 
 
 class Availability:
-    """Whether a database does what it is asked; used in every thread."""
+    """Whether a database does what it is asked; used in every thread.
+
+    Args:
+        clock: Gives UTC seconds since 1970.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+        self.clock = clock
         self._outages: dict[Use, Outage] = {}
         self._changing = Lock()
 
-    def failed(self, use: Use, error: str) -> None:
-        """Note that it did not do what it was asked."""
+    def failed(self, use: Use, error: str, *, asked_at: float) -> None:
+        """Note that it did not do what it was asked at some time."""
         with self._changing:
-            before = self._outages.get(use)
-            self._outages[use] = (
-                Outage(self._clock(), error) if before is None else replace(before, error=error)
-            )
+            before = self._outages.get(use, Outage(asked_at, error))
+            self._outages[use] = replace(before, error=error)
 
     def answered(self, use: Use) -> None:
         """Note that it did."""

@@ -126,12 +126,13 @@ class Database:
 
     def _noted(self, use: Use, transact: Callable[[], T]) -> T:
         """Run a unit of work, and note whether the database has done what it was asked."""
+        asked_at = self.availability.clock()
         try:
             result = transact()
         except LeaseLost:
             raise
         except Unavailable as error:
-            self.availability.failed(use, error.detail)
+            self.availability.failed(use, error.detail, asked_at=asked_at)
             raise
         self.availability.answered(use)
         return result

@@ -33,7 +33,7 @@ class Server:
             self.availability.answered(Use.READING)
             return
         if isinstance(self.error, Unavailable) and not isinstance(self.error, LeaseLost):
-            self.availability.failed(Use.READING, self.error.detail)
+            self.availability.failed(Use.READING, self.error.detail, asked_at=self.availability.clock())
         raise self.error
 
 
@@ -84,7 +84,7 @@ async def test_an_answer_that_is_an_error_is_no_outage(error: DockerCacheError) 
 
 async def test_a_file_is_not_asked() -> None:
     file = Server(is_shared=False)
-    file.availability.failed(Use.WRITING, "its disk is full")
+    file.availability.failed(Use.WRITING, "its disk is full", asked_at=1.0)
     async with watched(file) as watch:
         await asyncio.sleep(INTERVAL * 2)
 

@@ -3,34 +3,22 @@
 from controller.store.availability import Availability, Outage, Use
 
 
-class Clock:
-    now = 100.0
+def test_an_outage_lasts_from_the_first_question_in_vain_to_the_first_answer() -> None:
+    availability = Availability()
 
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_an_outage_lasts_from_the_first_failure_to_the_first_answer() -> None:
-    clock = Clock()
-    availability = Availability(clock)
-    assert not availability.outage
-
-    availability.failed(Use.READING, "no answer")
-    clock.now = 107.0
-    availability.failed(Use.READING, "connection refused")
+    availability.failed(Use.READING, "no answer", asked_at=100.0)
+    availability.failed(Use.READING, "connection refused", asked_at=107.0)
     assert availability.outage == Outage(100.0, "connection refused")
 
     availability.answered(Use.READING)
-    assert availability.outage is None
+    assert [Availability().outage, availability.outage] == [None, None]
 
 
 def test_a_database_that_only_reads_is_still_away() -> None:
     """So are a replica, and a server whose disk is full."""
-    clock = Clock()
-    availability = Availability(clock)
-    availability.failed(Use.WRITING, "it is read-only")
-    clock.now = 105.0
-    availability.failed(Use.READING, "no answer")
+    availability = Availability()
+    availability.failed(Use.WRITING, "it is read-only", asked_at=100.0)
+    availability.failed(Use.READING, "no answer", asked_at=105.0)
     assert availability.outage == Outage(100.0, "no answer")
 
     availability.answered(Use.READING)

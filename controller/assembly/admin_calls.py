@@ -8,7 +8,14 @@ from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
 from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
-from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
+from controller.admin.dependencies import (
+    AdminDependencies,
+    Planning,
+    Recovery,
+    RunningDaemon,
+    Stored,
+    WaitingWork,
+)
 from controller.admin.planner import Planner
 from controller.admin.survey import Survey, SurveyDependencies
 from controller.assembly.resources import OpenResources
@@ -109,6 +116,8 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             health=work.health,
             certificates=work.certificates,
             store_marker=opened.store_marker,
+            database=opened.database_watch,
+            count_waiting=lambda: WaitingWork(gate.migrations, work.queue.failing, work.cacher.pending_jobs),
         ),
         recovery=_recovery(config, opened, rules, work.queue),
     )

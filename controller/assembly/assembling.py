@@ -194,6 +194,7 @@ def assemble(
         uploads=AbandonedUploads(engine, store.open_uploads),
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,
+        database_watch=opened.database_watch,
         admin=admin,
     )
 

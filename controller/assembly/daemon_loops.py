@@ -1,6 +1,6 @@
 """Names the loops of a process, and what the calls of operators reach."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from controller.admin.dependencies import AdminDependencies
 from controller.cacher import Cacher
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.certificate_ends import CertificateEnds
+from controller.database_watch import DatabaseWatch
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
 from controller.health_loop import HealthLoop
@@ -26,6 +27,14 @@ from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
 from reconcile.lrps import ProcessGuid
+
+Step = Callable[[], Awaitable[None]]
+Answered = Callable[[Step], Awaitable[None]]
+
+
+async def once(step: Step) -> None:
+    """Take a step, whatever comes of it."""
+    await step()
 
 
 class RememberedInstances(Protocol):
@@ -58,14 +67,22 @@ class DaemonLoops:
     uploads: AbandonedUploads
     retention: Retention
     store_marker: StoreMarker
+    database_watch: DatabaseWatch
     admin: AdminDependencies
 
-    async def recover(self) -> None:
-        """Continue what an earlier run left open, before any loop or call of an operator starts."""
-        await self.failures.load()
+    async def recover(self, answered: Answered = once) -> None:
+        """Continue what an earlier run left open, before any loop or call of an operator starts.
+
+        Args:
+            answered: Repeats a step until the database answers.
+        """
+        await answered(self.failures.load)
+        await answered(self._restore_stale_instances)
+        await answered(self.cacher.recover)
+        await answered(self.reconciler.recover)
+
+    async def _restore_stale_instances(self) -> None:
         self.event_cache.restore(await self.stale_instances.list_stale())
-        await self.cacher.recover()
-        await self.reconciler.recover()
 
     def close(self) -> None:
         """Stop all timers."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from controller.admin.admin_client import AdminClient
-from controller.admin.unhealthy_text import describe_unhealthy
+from controller.admin.unhealthy_text import describe_outage, describe_unhealthy
 from controller.commands.options import config_option, direct_option, output_option
 from controller.commands.output import Output
 from controller.commands.sessions import Target, call
@@ -99,14 +99,28 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     if is_direct:
         daemon, mode = "none: this command reads the store by itself", "-"
     stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
+    outage = row["database_outage"]
     pairs = [
         ("daemon", daemon),
         *([] if is_direct else _leadership(row)),
+        *([] if outage is None else [("database", _outage(outage))]),
         ("mode", mode),
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *(("set aside", _set_aside(each)) for each in row["set_aside"]),
         *([] if is_direct else _cells(row["cells"])),
-        ("registry", f"{row['cache_registry']}: {stored}"),
+        ("registry", row["cache_registry"] if outage is not None else f"{row['cache_registry']}: {stored}"),
+        *([] if outage is not None else _counted(row, is_direct=is_direct)),
+    ]
+    if row["pinned_apps"]:
+        pinned = format_count(row["pinned_apps"], "apps")
+        pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
+    pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
+    return pairs
+
+
+def _counted(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
+    """Describe what is counted in the database."""
+    return [
         *_incomplete(row),
         *(("former registry", _former(each)) for each in row["former_registries"]),
         *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
@@ -114,11 +128,10 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
         ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
         ("migrating", format_count(row["migrations"], "LRPs")),
     ]
-    if row["pinned_apps"]:
-        pinned = format_count(row["pinned_apps"], "apps")
-        pairs.append(("pinned", f"{pinned} pinned to source by an operator"))
-    pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
-    return pairs
+
+
+def _outage(row: Row) -> str:
+    return describe_outage(row, f"for {format_duration(time.time() - (row['since'] or 0.0))}")
 
 
 def _standby(row: Row) -> list[tuple[str, str]]:

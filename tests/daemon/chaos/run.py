@@ -202,6 +202,8 @@ class Chaos:
         ]
         if self._settings.operators:
             kinds.append((6, "operators' calls", self._operators.operate))
+        if self._settings.has_cloud_controller:
+            kinds += [(3, "deployments", self._owners.deploy), (2, "one-off tasks", self._owners.run_task)]
         _, name, act = self._chance.choices(kinds, [weight for weight, _, _ in kinds])[0]
         self._scene.happened[name] += 1
         self._invariants.note(name)

@@ -23,7 +23,7 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     """Tell the story once."""
     env.settings |= {"start_paused": True, "sync_interval": "1s", "log_level": "info", "eviction_grace": "2s"}
     web, worker, tool = await _running_apps(env)
-    await env.started_daemon()
+    daemon = await env.started_daemon()
     says = terminal.types
 
     terminal.tell(
@@ -65,6 +65,23 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await wait(lambda: env.is_from_cache(late) and not _has_bridge(env))  # it may have run before
     await says("apps --app late")
     terminal.tell(
+        "Tell Cloud Controller",
+        "Cloud Controller still has the source of each app on record, and starts it from there next time. The "
+        "daemon gets a client for its API, and is started again. It writes the names of copies into droplets, "
+        "also of apps that do not run. After `cf restart`, nothing is left to migrate.",
+    )
+    await daemon.stop()
+    await env.cloud.stop(tool)
+    env.tell_of_cloud_controller()
+    await env.started_daemon()
+    await wait(lambda: all(_names_copy(env, app) for app in (web, worker, tool, late)))
+    await says("droplets")
+    await env.cloud.restart(web)
+    await wait(lambda: env.is_from_cache(web) and not _has_bridge(env))
+    await wait(lambda: sum(row.state == "RUNNING" for row in env.rows(web)) == 2)
+    await says("apps --app web")
+    await says("status")
+    terminal.tell(
         "Restore one app",
         "The app runs from its source again. It stays there until `reconcile --include-pinned` is used.",
     )
@@ -96,6 +113,11 @@ async def tour(env: Environment, terminal: Terminal) -> None:
 
 def _has_bridge(env: Environment) -> bool:
     return any(guid.startswith("docker-cache-bridge") for guid in env.bbs.state.desired)
+
+
+def _names_copy(env: Environment, app: App) -> bool:
+    """Whether an app's droplet names a copy."""
+    return app.current is not None and (app.current.image or "").startswith(env.cache.address)
 
 
 async def _running_apps(env: Environment) -> list[App]:

@@ -118,6 +118,7 @@ PARTS_THAT_VARY = (
     (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}(\+00:00)?"), "TIME"),
     (re.compile(r"\b[0-9]+ (s|min)\b"), "SPAN"),
     (re.compile(r"\bprocess [0-9]+"), "process NUMBER"),
+    (re.compile(r"\b[0-9,]+ requests left"), "NUMBER requests left"),
     (re.compile(r"\b[0-9]+ (MiB|days)\b"), "COUNT"),
     (re.compile(r"user [0-9]+"), "user NUMBER"),
     (re.compile(r"\b[0-9]+ (queued|copying), "), ""),  # of jobs that wait for a source

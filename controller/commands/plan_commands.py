@@ -262,7 +262,9 @@ def _save_plan(output: Output, path: Path, plan: PlanDocument, target: Target) -
 
 def _report_no_match(output: Output, plan: PlanDocument, filters: Filters) -> None:
     """Tell filters that match nothing, perhaps for a typo, from apps for which nothing is to be done."""
-    if not plan.end["considered"] and not plan.end["problems"]:
+    end = plan.end
+    is_known = end["considered"] or end["considered_droplets"]
+    if not (is_known or end["problems"] or end["droplet_problems"]):
         report_no_match(output, written_filters(filters))
 
 

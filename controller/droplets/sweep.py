@@ -142,7 +142,12 @@ class DropletSweep:
         await self._find_builds([each for each in due if each.guid not in records], api)
         queued = 0
         for droplet in due:
-            queued += await self._look(droplet, records.get(droplet.guid), api)
+            try:
+                queued += await self._look(droplet, records.get(droplet.guid), api)
+            except DockerCacheError:
+                raise
+            except Exception:  # what is wrong with one droplet must not keep others from being found
+                log.exception("failed-to-look-at-droplet", droplet_guid=droplet.guid)
         queued += self._queue_gone(records, listed.keys())
         self.count += 1
         self.ended_at = dependencies.process.clock()

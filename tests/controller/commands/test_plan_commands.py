@@ -14,14 +14,20 @@ import pytest
 from controller.admin.admin_client import AdminClient
 from controller.admin.documents import PlanDocument
 from controller.admin.plan_messages import messages_from_plan
+from controller.admin.request_options import Filters
 from controller.commands import plan_commands
 from controller.commands.apply_view import ApplyView
 from controller.commands.confirmation import Interrupted
 from controller.commands.output import Output
 from controller.commands.plan_commands import Applying
 from controller.commands.sessions import Target
-from reconcile.errors import ErrorCode, Invalid, Unavailable
+from reconcile.droplet_plan import DropletPlan, DropletSubject, SkippedDroplet
+from reconcile.droplets import DropletGuid
+from reconcile.errors import ErrorCode, Invalid, NotFound, Unavailable
+from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
+from reconcile.reasons import Reason
+from reconcile.selection import NOBODY
 from tests.controller.admin.test_messages import PROPOSAL
 
 PLAN = PlanDocument.from_messages(list(messages_from_plan(PROPOSAL)))
@@ -201,3 +207,49 @@ class TestFiles:
 
         assert caught.value.code == "other-goal"
         assert f"diego-docker-cache {right} --apply {file}" in caught.value.detail
+
+
+NOTHING = replace(PROPOSAL, considered=0)
+
+
+@pytest.mark.parametrize(
+    ("droplets", "is_unknown"),
+    [
+        (DropletPlan(), True),
+        (DropletPlan(considered=1), False),
+        (DropletPlan(problems=("it is down",)), False),
+    ],
+    ids=["nothing matches", "a droplet of an app that does not run", "perhaps a droplet"],
+)
+def test_an_app_that_does_not_run_is_known_by_its_droplet(droplets: DropletPlan, *, is_unknown: bool) -> None:
+    plan = PlanDocument.from_messages(list(messages_from_plan(replace(NOTHING, droplets=droplets))))
+
+    def report() -> bool:
+        try:
+            plan_commands._report_no_match(Output("json"), plan, Filters(apps=("batch",)))
+        except NotFound:
+            return True
+        return False
+
+    assert report() is is_unknown
+
+
+@pytest.mark.parametrize(
+    ("problems", "skipped", "said"),
+    [
+        (("droplets may be missing: it is down",), (), "it is down"),
+        ((), (Reason.SOURCE_UNKNOWN,), "source-unknown"),
+    ],
+)
+def test_a_restoration_that_may_have_missed_droplets_is_not_called_done(
+    problems: tuple[str, ...], skipped: tuple[Reason, ...], said: str
+) -> None:
+    subject = DropletSubject(DropletGuid("d"), AppGuid("app"), NOBODY, "web")
+    droplets = DropletPlan(
+        skipped=tuple(SkippedDroplet(subject, reason) for reason in skipped), problems=problems
+    )
+    made = replace(NOTHING, goal=Goal.SOURCE, skipped=(), droplets=droplets)
+    plan = PlanDocument.from_messages(list(messages_from_plan(made)))
+
+    with pytest.raises(plan_commands.NotAllDone, match=said):
+        plan_commands._refuse_not_restored(plan)

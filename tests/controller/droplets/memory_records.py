@@ -18,6 +18,7 @@ class MemoryRecords:
     """The records of droplets, bindings, jobs, copies and LRPs.
 
     Attributes:
+        spoiled: The requester whose binding cannot be read because of a fault.
         of_saves: What happens directly after each record of a droplet is saved.
     """
 
@@ -26,6 +27,7 @@ class MemoryRecords:
     jobs: dict[JobId, CacheJob] = field(default_factory=dict)
     images: dict[CacheGuid, CachedImage] = field(default_factory=dict)
     lrps: dict[ProcessGuid, LrpRecord] = field(default_factory=dict)
+    spoiled: str = ""
     of_saves: list[Callable[[], None]] = field(default_factory=list)
 
     async def find_droplet(self, guid: DropletGuid) -> DropletRecord | None:
@@ -60,6 +62,8 @@ class MemoryRecords:
             self.droplets.pop(guid, None)
 
     async def find_binding(self, requester: str) -> Binding | None:
+        if requester == self.spoiled:
+            raise RuntimeError("a fault of the program")
         return self.bindings.get(requester)
 
     async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:

@@ -180,6 +180,24 @@ async def test_a_listing_that_fails_is_repeated_with_growing_pauses(scene: Scene
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1), INTERVAL * 2)
 
 
+async def test_a_fault_at_one_droplet_keeps_no_other_from_being_patched(scene: Scene) -> None:
+    """Nothing in the reconciliation of droplets may end the daemon, which moves LRPs all the same."""
+    guids = [await scene.staged(number) for number in (1, 2)]
+    for number in (1, 2):
+        await scene.cached(await scene.requested(number), number)
+    scene.records.spoiled = "task:build-1"
+
+    scene.start()
+    await scene.until(lambda: scene.api.image_of(guids[1]) == text_of(2))
+    scene.droplets.note_removed_task(scene.task(1))
+    await scene.rest()
+    assert scene.api.image_of(guids[0]) == TEXT
+
+    scene.records.spoiled = ""
+    await asyncio.sleep(INTERVAL)
+    await scene.until(lambda: scene.api.image_of(guids[0]) == text_of(1))
+
+
 class TestGone:
     async def test_a_droplet_that_was_deleted_is_forgotten_in_the_end(self, scene: Scene) -> None:
         await scene.begin()

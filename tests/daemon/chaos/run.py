@@ -79,7 +79,9 @@ class Chaos:
         surroundings = Surroundings(
             scene, self._daemon, None if self._instances else only_life, self._instances, opened
         )
-        self._droplets = DropletWatch(scene, loses_copies=settings.loses_copies)
+        self._droplets = DropletWatch(
+            scene, loses_copies=settings.loses_copies, reaches_all=settings.reaches_all_droplets
+        )
         self._faults = make_faults(surroundings, seed, settings.faults)
         self._downtime.has_source = lambda app: app.package.text not in scene.lost_images
 

@@ -34,6 +34,7 @@ from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
+from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="reconciler")
 
@@ -345,6 +346,12 @@ def _is_old(record: LrpRecord | None, now: float) -> bool:
     return record is None or not 0 <= now - record.updated_at < ASK_SOURCE_AGAIN
 
 
+def _left_copy(outcome: Outcome) -> CacheGuid | None:
+    """Name the copy that an LRP did not start from, which somebody else had desired it from."""
+    ended = outcome.ended
+    return ended.cache_guid if ended is not None and ended.is_turned_back else None
+
+
 def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
     before = observed.record
     if (
@@ -362,7 +369,7 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
         process_guid=observed.process_guid,
         app_guid=lrp.app_guid,
         rootfs=str(lrp.rootfs),
-        cache_guid=outcome.cache_guid or (before.cache_guid if before else None),
+        cache_guid=outcome.cache_guid or (before.cache_guid if before else None) or _left_copy(outcome),
         rounds=outcome.rounds if outcome.rounds is not None else (before.rounds if before else 0),
         reason=outcome.reason,
         detail=outcome.detail,

@@ -83,9 +83,9 @@ class BuildFollower:
             except DockerCacheError as error:
                 self._retry(guid, error)
                 continue
-            except BaseException:
-                self._queue.back_off(guid)
-                raise
+            except Exception:
+                log.exception("failed-to-look-at-build", build_guid=guid)
+                outcome = "internal-error"  # the next listing finds its droplet
             if outcome is None:
                 self._wait_for_droplet(guid)
             else:

@@ -140,6 +140,27 @@ class TestPins:
         async with opened(url) as store:
             assert (await loaded(store)).pinned_apps == {SECOND}
 
+    async def test_each_change_of_a_pin_is_told(self, store: Store) -> None:
+        control = await loaded(store)
+        told = list[tuple[AppGuid, bool]]()
+        control.of_pins.append(lambda app_guid: told.append((app_guid, control.is_pinned(app_guid))))
+
+        await control.pin([APP])
+        await control.pin([APP, SECOND])
+        await control.unpin([APP, AppGuid("never-pinned")])
+
+        assert told == [(APP, True), (SECOND, True), (APP, False)]
+
+    async def test_the_end_of_a_pause_is_told(self, store: Store) -> None:
+        control = await loaded(store)
+        told = list[bool]()
+        control.of_resumption.append(lambda: told.append(control.is_paused))
+
+        await control.pause()
+        await control.resume()
+
+        assert told == [False]
+
     async def test_an_app_without_a_guid_is_not_pinned(self, store: Store) -> None:
         """It would pin every LRP that names no app."""
         control = await loaded(store)

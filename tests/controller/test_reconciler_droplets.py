@@ -1,13 +1,14 @@
 """Passes over apps that Cloud Controller desires from their copies, since their droplets name these."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
 from controller.reconciler import Reconciler
+from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid, ProcessGuid
@@ -67,6 +68,17 @@ def login(bench: Bench, app: App) -> tuple[str, str]:
     lrp = bench.lrp(app)
     assert lrp is not None
     return lrp.image_username, lrp.image_password
+
+
+async def until(bench: Bench, app: App, is_so: Callable[[ActualLRP], bool]) -> None:
+    """Wait until something is so of an instance of an app."""
+    async with asyncio.timeout(60):
+        while not any(  # noqa: ASYNC110 - a state of the simulator
+            is_so(row)
+            for row in bench.bbs.state.rows()
+            if row.actual_lrp_key.process_guid == app.process_guid
+        ):
+            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -146,6 +158,34 @@ async def test_it_is_restored_with_the_login_that_it_came_with(
     logged = capsys.readouterr()
     assert "restored" in logged.out
     assert not any(password in logged.out + logged.err for password in ("source-password", "cache-password"))
+
+
+async def test_one_that_does_not_start_goes_back_and_whoever_looks_after_its_droplet_is_told(
+    bench: Bench,
+) -> None:
+    bench.cell.settings.start_delay = 0.05
+    app, guid = await restarted_from_copy(bench)
+    await until(bench, app, lambda row: row.state == "RUNNING")
+    bench.cell.settings.crash_reason = test_reconciler.refused
+    bench.cell.crash(app.process_guid, 0)
+    await until(bench, app, lambda row: row.crash_reason == test_reconciler.REFUSED)
+    await bench.control.pin([AppGuid(app.guid)])  # so that it is not migrated again
+    told: list[tuple[str, Reason]] = []
+    bench.pulls = test_reconciler.CellsThatCannotPull()
+    reconciler = bench.reconciler()
+    reconciler.of_ends.append(lambda app_guid, reason: told.append((app_guid, reason)))
+    bench.queue.add(ProcessGuid(app.process_guid))
+    passes = asyncio.create_task(reconciler.run())
+    await bench.reason(app, "pinned-to-source")
+    passes.cancel()
+    await asyncio.gather(passes, return_exceptions=True)
+    bench.queue.close()
+
+    assert (bench.rootfs(app), login(bench, app)) == (FROM_SOURCE, LOGIN)
+    assert told == [(app.guid, Reason.NOT_PULLED)]
+    record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
+    assert record is not None
+    assert record.cache_guid == guid
 
 
 async def test_a_rolling_deployment_is_known_by_its_app(bench: Bench) -> None:

@@ -434,9 +434,10 @@ def test_a_bridge_that_serves_too_few_is_not_all_that_is_left_of_an_app_whose_so
     run.begin(1, runs=True)
     run.goes(run.step, run.bbs.progress, run.bbs.progress)
     run.goes(run.owner_starts_anew, lambda: run.owner_scales(2), lambda: run.time_passes(60.0), run.step)
-    assert run.row is not None
     run.step()
-    assert (run.row.phase, run.row.ended) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_TIMEOUT)
+    left = run.row
+    assert left is not None
+    assert (left.phase, left.ended) == (Phase.REMOVING_BRIDGE, Reason.BRIDGE_TIMEOUT)
 
     for _ in range(60):
         run.passes()

@@ -1,5 +1,6 @@
 """The records that the loops of droplets read, in memory: no thread takes part, so virtual time is exact."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ class MemoryRecords:
     """The records of droplets, bindings, jobs, copies and LRPs.
 
     Attributes:
+        spoiled: The requester whose binding cannot be read because of a fault.
+        slow_reads: Seconds that the last of what a decision needs takes to read.
         of_saves: What happens directly after each record of a droplet is saved.
     """
 
@@ -26,6 +29,8 @@ class MemoryRecords:
     jobs: dict[JobId, CacheJob] = field(default_factory=dict)
     images: dict[CacheGuid, CachedImage] = field(default_factory=dict)
     lrps: dict[ProcessGuid, LrpRecord] = field(default_factory=dict)
+    spoiled: str = ""
+    slow_reads: float = 0.0
     of_saves: list[Callable[[], None]] = field(default_factory=list)
 
     async def find_droplet(self, guid: DropletGuid) -> DropletRecord | None:
@@ -60,6 +65,8 @@ class MemoryRecords:
             self.droplets.pop(guid, None)
 
     async def find_binding(self, requester: str) -> Binding | None:
+        if requester == self.spoiled:
+            raise RuntimeError("a fault of the program")
         return self.bindings.get(requester)
 
     async def find_newest_binding(self, app_guid: AppGuid, source: ImageReference) -> Binding | None:
@@ -113,6 +120,7 @@ class MemoryRecords:
         raise AssertionError("nothing here reads copies back")
 
     async def find_newest_copy(self, app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
+        await asyncio.sleep(self.slow_reads)
         binding = await self.find_newest_binding(app_guid, source)
         job = None if binding is None else self.jobs.get(binding.job_id)
         image = None if job is None or job.cache_guid is None else self.images.get(job.cache_guid)

@@ -9,6 +9,7 @@ import pytest
 
 from controller.copy_uses import CopyUses
 from controller.presence import Intervals, PresenceDependencies, PresenceLoop, RepairRecords
+from controller.presence.dependencies import NamedCopies, NoNamedCopies
 from controller.presence.loop import CONFIRM_AFTER
 from controller.process import Process
 from controller.workqueue import WorkQueue
@@ -157,6 +158,7 @@ async def looking(
     records: Records | None = None,
     registry: Registry | None = None,
     intervals: Intervals = Intervals(HOUR, 24 * HOUR),  # noqa: B008 - a frozen value
+    named: NamedCopies = NoNamedCopies(),  # noqa: B008 - it has no state
 ) -> AsyncIterator[Bench]:
     now = EPOCH + asyncio.get_running_loop().time()
     records = records or Records(checks={GUID: CopyCheck(GUID, now, now)})
@@ -177,6 +179,7 @@ async def looking(
             uses=uses,
             queue=queue,
             process=process,
+            named=named,
         ),
         intervals=intervals,
     )
@@ -198,6 +201,41 @@ async def incomplete(bench: Bench) -> None:
     bench.crash(NO_SUCH_COPY)
     await asyncio.sleep(2 * CONFIRM_AFTER)
     assert (await bench.check()).missing == MISSING
+
+
+class OneNamedCopy:
+    """Droplets that name one copy."""
+
+    def copies(self) -> frozenset[CacheGuid]:
+        return frozenset({GUID})
+
+    def names(self, cache_guid: CacheGuid) -> bool:
+        return cache_guid == GUID
+
+
+class TestNamedCopies:
+    async def test_a_copy_that_only_a_droplet_names_is_looked_for_each_hour(self) -> None:
+        """Its app does not run, and is to start from it."""
+        async with looking(intervals=Intervals(150.0, 24 * HOUR), named=OneNamedCopy()) as bench:
+            bench.uses.remove(PROCESS)
+            await asyncio.sleep(1500.0)
+
+            assert 8 <= len(bench.registry.looks) <= 13
+
+    async def test_whoever_names_a_copy_is_told_when_it_is_incomplete_and_when_it_is_lost(self) -> None:
+        async with looking(named=OneNamedCopy()) as bench:
+            told = list[tuple[CacheGuid, bool]]()
+
+            def note(cache_guid: CacheGuid) -> None:
+                told.append((cache_guid, bool(bench.records.checks[GUID].lost_since)))
+
+            bench.loop.of_copies.append(note)
+            await incomplete(bench)
+            assert told == [(GUID, False)]
+
+            await bench.end_repair(JobState.FAILED, "MANIFEST_UNKNOWN: it is gone")
+            await asyncio.sleep(60.0)
+            assert told[-1] == (GUID, True)
 
 
 class TestLooks:

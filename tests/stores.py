@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from controller.store import opening
-from controller.store.database import database_in_memory
+from controller.store.database import Database, database_at, database_in_memory, database_on
 from controller.store.location import Location, location_from_url
 from controller.store.opening import Store, open_database
 from controller.store.schema_upgrade import migrate
@@ -22,6 +22,26 @@ T = TypeVar("T")
 def at(look: Callable[[Location], T], url: str) -> T:
     """Look at the database that a URL names; blocks."""
     return look(location_from_url(url))
+
+
+def connect_beside(url: str) -> Database:
+    """Connect to a database that another process may hold, as only a test may."""
+    location = location_from_url(url)
+    if location.server is not None:
+        return database_on(location.server)
+    if location.path is None:
+        raise AssertionError("a database in memory has one connection")
+    return database_at(location.path)
+
+
+async def change(url: str, sql: str, **values: object) -> None:
+    """Change a database behind the store's back."""
+
+    def run() -> None:
+        with closing(connect_beside(url)) as database:
+            database.transact(lambda connection: connection.execute(text(sql), values).close())
+
+    await asyncio.to_thread(run)
 
 
 @asynccontextmanager

@@ -126,5 +126,5 @@ class MemoryRecords:
         image = None if job is None or job.cache_guid is None else self.images.get(job.cache_guid)
         return None if binding is None or image is None else StagedCopy(binding, image)
 
-    async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
-        return self.lrps.get(process_guid)
+    async def list_lrps_of_app(self, app_guid: AppGuid) -> tuple[LrpRecord, ...]:
+        return tuple(each for each in self.lrps.values() if each.app_guid == app_guid)

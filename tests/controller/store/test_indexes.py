@@ -176,6 +176,7 @@ LOOKED_UP: dict[str, Callable[[Connection], object]] = {
     ),
     "droplets of an app": lambda connection: droplets.list_of_app(connection, APP),
     "droplets of a copy": lambda connection: droplets.list_of_copy(connection, CacheGuid("guid-0007")),
+    "the records of an app's LRPs": lambda connection: lrps.list_of_app(connection, APP),
     "LRPs that are gone": lambda connection: lrps.forget(connection, [ProcessGuid("p-1")]),
 }
 

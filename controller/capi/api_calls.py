@@ -31,6 +31,9 @@ MakeRequest = Callable[[], httpx.Request]
 
 _UNAUTHORIZED = 401
 
+_LISTS_OF_ALL = frozenset({ApiCall.LIST_DROPLETS, ApiCall.LIST_BUILDS})
+"""Lists that are taken to be complete: a copy that no listed droplet names may be deleted."""
+
 
 def _had_no_connection(error: BaseException) -> bool:
     return isinstance(error, Unavailable) and error.code == ErrorCode.CONNECTION_FAILED
@@ -78,6 +81,7 @@ class ApiCalls:
 
         Raises:
             NotFound: It is not there.
+            Denied: Among others, for a list from which some may be missing that the client cannot see.
         """
         url = path if params is None and "://" in path else f"{self.api_url}{path}"
         document: JsonObject = await retrying()(self._attempt, call, "GET", url, params=params)
@@ -104,6 +108,8 @@ class ApiCalls:
             error = error_from_answer(answer, may_have_happened=body is not None)
             if error is not None:
                 raise _explained(error, token, is_read=body is None)
+            if call in _LISTS_OF_ALL and not reads_all(token.scopes):
+                raise _hidden("does not list what the client cannot see", answer.described("some may be missing"))
             document = await _document_of(answer, is_change=body is not None)
         except DockerCacheError as error:
             self.state.failed(call, error)
@@ -145,10 +151,14 @@ async def _document_of(answer: ApiAnswer, *, is_change: bool) -> JsonObject:
 def _explained(error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:
     """Say what the token lacks, where that is why something is refused or hidden."""
     if is_read and isinstance(error, NotFound) and not reads_all(token.scopes):
-        detail = f"what the client cannot see is answered as if it were not there: it lacks {READ_ALL}"
-        return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, f"{detail}: {error.detail}")
+        return _hidden("answers for what the client cannot see as if it were not there", error.detail)
     if error.code == ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING:
         missing = missing_scopes(token.scopes, updates=not is_read)
         if missing:
             return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
     return error
+
+
+def _hidden(what: str, detail: str) -> Denied:
+    told = f"Cloud Controller {what}: the UAA client lacks {READ_ALL}: {detail}"
+    return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, told)

@@ -109,7 +109,9 @@ class ApiCalls:
             if error is not None:
                 raise _explained(error, token, is_read=body is None)
             if call in _LISTS_OF_ALL and not reads_all(token.scopes):
-                raise _hidden("does not list what the client cannot see", answer.described("some may be missing"))
+                raise _hidden(
+                    "does not list what the client cannot see", answer.described("some may be missing")
+                )
             document = await _document_of(answer, is_change=body is not None)
         except DockerCacheError as error:
             self.state.failed(call, error)

@@ -138,8 +138,9 @@ class DropletChanges:
             return DropletOutcome(failed.reason, failed.detail, wait, failed)
         changed = after_answer(record, answer, self._clock())
         await self.save(changed)
-        if changed.phase is record.phase:  # somebody else has written it at the same time
-            return DropletOutcome(changed.reason, changed.detail, 0.0, changed)
+        if changed.phase is record.phase:  # somebody else has written it at the same time, or nobody has
+            wait = max(0.0, changed.not_before - self._clock())
+            return DropletOutcome(changed.reason, changed.detail, wait, changed)
         change = "restored" if changed.phase is DropletPhase.RESTORED else "patched"
         self._sent.labels(outcome=change).inc()
         return DropletOutcome(changed.reason, changed.detail, None, changed, change)

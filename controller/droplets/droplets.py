@@ -187,7 +187,7 @@ class Droplets:
         self._look_at(self._index.droplets_of_app(app_guid))
 
     def look_at_copy(self, cache_guid: CacheGuid) -> None:
-        """Look at the droplets that name a copy; where they are many, most wait for the background's share."""
+        """Look at the droplets that name a copy; of many, most wait for the background's share."""
         for number, guid in enumerate(sorted(self._index.droplets_of_copy(cache_guid))):
             priority = Priority.FRESH if number < MOST_AT_ONCE else self._reconciler.priority_of(guid)
             self._reconciler.look_at(guid, priority)

@@ -23,6 +23,7 @@ from reconcile.droplets import (
     DropletOrder,
     DropletPhase,
     DropletRecord,
+    Package,
     PackageGuid,
 )
 from reconcile.known_records import StagedCopy
@@ -522,6 +523,24 @@ def test_a_droplet_without_a_record_gets_one_from_its_package() -> None:
     assert (found.cache_guid, found.registry, found.target) == (GUID, ADDRESS, TARGET)
     restoring = replace(WITHOUT_RECORD, package=PUSHED, record=found, is_pinned=True)
     assert isinstance(decide_droplet(restoring, RULES), RestoreDroplet)
+
+
+@pytest.mark.parametrize("package", [None, PUSHED])
+def test_a_record_of_before_the_first_change_knows_the_original_best(package: Package | None) -> None:
+    """A backup of the database may be older than the change, and packages are deleted."""
+    left = replace(
+        record(DropletPhase.LEFT, reason=Reason.WAITING_FOR_COPY, rounds=0),
+        original="registry.example.com:443/team/app:1",
+        target="",
+        registry="",
+        cache_guid=None,
+    )
+    action = decide_droplet(replace(WITHOUT_RECORD, record=left, package=package), RULES)
+
+    assert isinstance(action, SaveDropletRecord)
+    found = action.record
+    assert (found.original, found.username) == (left.original, "robot")
+    assert (found.phase, found.cache_guid, found.target) == (DropletPhase.PATCHED, GUID, TARGET)
 
 
 def test_a_plan_foresees_what_comes_after_the_record_was_found_again() -> None:

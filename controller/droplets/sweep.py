@@ -83,6 +83,8 @@ class DropletSweep:
         self._index, self._stagings, self._held = known.index, known.stagings, known.held
         self._unrecorded: dict[DropletGuid, str | None] = {}
         """The image texts of droplets of which there is nothing to be recorded."""
+        self._without_build: set[DropletGuid] = set()
+        """Droplets whose builds were looked for, and are not there any more."""
         self._requested = asyncio.Event()
         self._pause = exact_backoff(min(FIRST_PAUSE, interval), interval)
         self._in_a_row = 0
@@ -157,6 +159,7 @@ class DropletSweep:
         queued += self._queue_gone(records, listed.keys())
         for guid in self._unrecorded.keys() - listed.keys():
             del self._unrecorded[guid]
+        self._without_build &= listed.keys()
         self.count += 1
         self.ended_at = dependencies.process.clock()
         self._listings.labels(outcome="done").inc()
@@ -208,7 +211,11 @@ class DropletSweep:
 
     async def _find_builds(self, droplets: list[Droplet], api: CloudControllerApi) -> None:
         """Find the builds of droplets without a record, of apps whose stagings were seen."""
-        unknown = [each for each in droplets if self._stagings.of(each.guid) is None]
+        unknown = [
+            each
+            for each in droplets
+            if self._stagings.of(each.guid) is None and each.guid not in self._without_build
+        ]
         apps: set[AppGuid] = set()
         bindings = self._dependencies.bindings
         for droplet in unknown:
@@ -220,10 +227,12 @@ class DropletSweep:
                 apps.add(droplet.app_guid)
         if not apps:
             return
-        wanted = {each.guid for each in unknown}
+        wanted = {each.guid for each in unknown if each.app_guid in apps}
         async for build in api.list_builds(sorted(apps)):
             if build.droplet_guid is not None and build.droplet_guid in wanted:
                 self._stagings.put(build.droplet_guid, KnownStaging(build.guid))
+                wanted.discard(build.droplet_guid)
+        self._without_build |= wanted
 
     async def _look(self, droplet: Droplet, before: DropletRecord | None, api: CloudControllerApi) -> bool:
         """Record why a droplet stays as it is, or have it looked at anew; return whether it is."""

@@ -339,6 +339,21 @@ async def test_an_order_for_a_droplet_of_old_waits_for_no_share(scene: Scene) ->
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1), 1.0)
 
 
+async def test_builds_that_cloud_controller_has_deleted_are_looked_for_once(scene: Scene) -> None:
+    """The first backlog lasts for hours, and each listing would list the builds of all its apps again."""
+    await scene.staged(1, text=OTHER)
+    await scene.staged(2)
+    await scene.requested(1, text=OTHER)
+    await scene.requested(2)
+    scene.api.builds.clear()
+    scene.api.background_may_ask.clear()
+    await asyncio.sleep(NEW_FOR + 1)
+    await scene.begin()
+    await asyncio.sleep(INTERVAL * 3)
+    assert scene.api.asked["list_droplets"] >= 3
+    assert scene.api.asked["list_builds"] == 0
+
+
 async def test_many_droplets_of_one_copy_take_no_requests_from_stagings(scene: Scene) -> None:
     """A base image may be that of thousands of apps."""
     await scene.begin()

@@ -265,12 +265,13 @@ class DropletSweep:
         """Have droplets looked at that have a record, and that Cloud Controller does not show any more."""
         share = self.count % self._gone_shares
         gone = [
-            guid
+            record
             for guid, record in records.items()
             if guid not in listed and (record.reason not in _GONE or _share(guid, self._gone_shares) == share)
         ]
-        for guid in gone[:MOST_GONE]:
-            self._reconciler.look_at(guid, Priority.ROUTINE)
+        gone.sort(key=lambda each: (each.reason in _GONE, each.updated_at))
+        for record in gone[:MOST_GONE]:
+            self._reconciler.look_at(record.droplet_guid, Priority.ROUTINE)
         return len(gone[:MOST_GONE])
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from controller.droplets.droplets import MOST_AT_ONCE
+from controller.droplets.droplets import MOST_AT_ONCE, Droplets
 from controller.droplets.stagings import AWAITED_FOR
-from controller.droplets.sweep import FIRST_PAUSE, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
+from controller.droplets.sweep import FIRST_PAUSE, GONE_RECHECK_INTERVAL, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
+from reconcile.droplet_decisions import GONE_FOR
 from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
@@ -269,6 +270,23 @@ class TestGone:
 
         assert scene.api.asked["find_droplet"] <= MOST_GONE
         assert len(scene.records.droplets) == 3 * MOST_GONE - 1
+
+
+async def test_the_droplet_that_is_gone_for_longest_is_forgotten_first(scene: Scene) -> None:
+    """Stagings of a day expire as many droplets, and those with high GUIDs must have their turn too."""
+    scene.droplets.close()
+    interval = GONE_RECHECK_INTERVAL
+    scene.droplets = Droplets(scene.dependencies, known=scene.known, interval=interval)
+    for number in range(1, MOST_GONE + 11):
+        gone = replace(named(number), reason=Reason.DROPLET_GONE, updated_at=scene.now)
+        await scene.records.save_droplet(gone)
+    oldest = replace(gone, droplet_guid=DropletGuid("z"), updated_at=scene.now - GONE_FOR - 1)
+    await scene.records.save_droplet(oldest)
+
+    await scene.begin()
+
+    assert await scene.records.find_droplet(oldest.droplet_guid) is None
+    assert len(scene.records.droplets) == MOST_GONE + 10
 
 
 async def test_news_of_a_droplet_ends_its_wait_for_a_share_of_the_requests(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""What the owners of apps do in a chaos run: they push, scale, re-route, restart, stop and delete them."""
+"""What the owners of apps do in a chaos run: they push, deploy, scale, re-route, restart, stop and delete them."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from protos.bbs.error_pb2 import Error
 from tests.daemon.chaos.scene import Scene
 from tests.simulators import images
-from tests.simulators.cloud_controller import BbsRefused
+from tests.simulators.capi.records import DropletState, Revision
+from tests.simulators.cloud_controller import App, BbsRefused
 from tests.simulators.recipes import Image
 
 
@@ -46,6 +47,49 @@ class Owners:
         app = self._scene.choose_app()
         if app is not None:
             await self._env.cloud.restart(app)
+
+    async def push_again(self) -> None:
+        """Push an app anew, mostly with another image, or stage what it was pushed with once more."""
+        app = self._scene.choose_app()
+        if app is not None:
+            again = self._chance.random() < 0.3
+            await self._env.cloud.push_again(
+                app, None if again else Image(self._chance.choice(self._references))
+            )
+
+    async def deploy(self) -> None:
+        """Begin a rolling deployment, of what runs, or of an earlier revision."""
+        app = self._scene.choose_app()
+        if app is None or app.current is None:
+            return
+        there = [each for each in app.revisions if self._is_staged(app, each)]
+        revision = self._chance.choice(there) if there and self._chance.random() < 0.5 else None
+        self._scene.happened["rollbacks" if revision is not None else "rolling deployments"] += 1
+        await self._env.cloud.deploy(app, revision=revision)
+
+    def _is_staged(self, app: App, revision: Revision) -> bool:
+        droplet = app.droplets.get(revision.droplet_guid)
+        return droplet is not None and droplet.state is DropletState.STAGED
+
+    async def copy_droplet(self) -> None:
+        """Copy an app's droplet, sometimes to another app, and mostly start from it the next time."""
+        source, app = self._scene.choose_app(), self._scene.choose_app()
+        if source is None or app is None or source.current is None:
+            return
+        if self._chance.random() < 0.7:
+            app = source
+        droplet = app.copy_droplet(source.current)
+        self._scene.texts.note_copy(droplet, source.current)
+        if self._chance.random() < 0.7:
+            self._env.cloud.assign(app, droplet)
+
+    async def run_task(self) -> None:
+        """Run a one-off task."""
+        app = self._scene.choose_app()
+        if app is not None and app.current is not None:
+            from_copy = self._scene.is_copy(app.current.image)
+            self._scene.happened["one-off tasks from copies" if from_copy else "one-off tasks"] += 1
+            await self._env.cloud.run_task(app)
 
     async def put_back(self) -> None:
         """Stop and start under the same version, as nobody but a test would: it runs from the source again."""

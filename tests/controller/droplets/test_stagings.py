@@ -163,6 +163,18 @@ class TestBuilds:
 
         await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
 
+    async def test_a_staging_that_ends_before_its_copy_is_requested_is_followed(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.staged()
+
+        scene.droplets.note_removed_task(scene.task())
+        await scene.rest()
+        assert scene.api.requests == 0
+
+        await scene.cached(await scene.requested())
+        await scene.until(lambda: scene.api.image_of(guid) == text_of(1), seconds=2.0)
+        assert scene.api.asked == {"find_build": 1, "find_droplet": 1, "update_image": 1}
+
     async def test_a_staging_that_failed_or_is_not_to_be_cached_is_not_followed(self, scene: Scene) -> None:
         await scene.begin()
         await scene.staged()

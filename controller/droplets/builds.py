@@ -34,8 +34,8 @@ GIVE_UP_AFTER = 900.0
 """Seconds after the end of a task from which its build is left to the listing of droplets."""
 
 BINDING_WAIT = 30.0
-"""Seconds after the end of a task in which its copy may still be requested: a staging can end before the daemon
-has recorded that it saw it."""
+"""Seconds after the end of a task in which its copy may still be requested: a staging can end before it is
+recorded that the daemon saw it."""
 
 REMEMBERED_BUILDS = 20_000
 
@@ -111,7 +111,7 @@ class BuildFollower:
         self._queue.add_later(guid, after)
 
     async def _look(self, guid: BuildGuid) -> str | None:
-        """Ask for a build, and return what became of it; None while it has no droplet, or no copy was requested."""
+        """Ask for a build, and return what became of it; None while it has no droplet, or no copy yet."""
         if await self._bindings.find_binding(requester_of_task(task_of_build(guid))) is None:
             return "not-cached" if self._is_older(guid, BINDING_WAIT) else None
         build = await self._api.find_build(guid)

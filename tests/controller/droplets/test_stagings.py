@@ -248,6 +248,21 @@ class TestFailures:
         record = await scene.records.list_droplets()
         assert {each.reason for each in record} <= {Reason.CLOUD_CONTROLLER_DENIED, Reason.WAITING_FOR_COPY}
 
+    async def test_whoever_may_not_write_may_still_read(self, scene: Scene) -> None:
+        await scene.begin()
+        scene.api.refusal = Denied("capi", "cloud-controller-scope-missing", "update_build_state")
+        await scene.staged(1)
+        await scene.cached(await scene.requested(1), 1)
+        scene.droplets.note_removed_task(scene.task(1))
+        await scene.until(lambda: scene.api.asked["update_image"] == 1)
+
+        await scene.staged(2)
+        await scene.requested(2)
+        scene.droplets.note_removed_task(scene.task(2))
+        await scene.rest()
+
+        assert scene.api.asked["find_build"] == 2
+
     async def test_another_daemons_store_keeps_every_droplet_as_it_is(self, scene: Scene) -> None:
         await scene.begin()
         scene.platform.inactive = Unavailable("bbs", "other-store-active", "x", may_have_happened=False)

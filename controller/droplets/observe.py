@@ -8,6 +8,7 @@ from controller.droplets.known import KnownDroplets
 from controller.droplets.obstacles import ANY_USERNAME, NamingCandidate
 from controller.droplets.stagings import KnownStaging
 from reconcile.droplet_actions import Leave, ObservedDroplet
+from reconcile.droplet_choice import is_of_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplet_texts import image_of_text
 from reconcile.droplets import BuildGuid, Droplet, DropletGuid, DropletRecord, task_of_build
@@ -175,7 +176,7 @@ class DropletObserver:
         newest = await dependencies.copies.find_newest_copy(app_guid, source)
         observed = replace(observed, newest=newest)
         binding = observed.binding
-        if binding is not None and source.digest is None and not _is_of_droplet(binding, observed):
+        if binding is not None and source.digest is None and not is_of_droplet(binding, observed):
             has_reference = await self._has_current_reference(droplet, source, api)
             observed = replace(observed, has_current_reference=has_reference)
         is_known = observed.image is not None and not observed.image.missing_since
@@ -223,11 +224,3 @@ def _username(staging: KnownStaging | None, record: DropletRecord | None, job: C
         record.username if record is not None else ""
     )
     return known or (ANY_USERNAME if job is not None and job.needs_credentials else "")
-
-
-def _is_of_droplet(binding: Binding, observed: ObservedDroplet) -> bool:
-    """Whether a binding is that of the droplet itself, or of the staging that it came from."""
-    if binding.requester == requester_of_droplet(observed.guid):
-        return True
-    build = observed.build_guid
-    return build is not None and binding.requester == requester_of_task(task_of_build(build))

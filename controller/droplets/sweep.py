@@ -19,7 +19,7 @@ from controller.droplets.only_images import find_only_images
 from controller.droplets.reconciler import DropletReconciler
 from controller.droplets.stagings import KnownStaging
 from controller.workqueue import Priority
-from reconcile.droplet_actions import Leave
+from reconcile.droplet_actions import Leave, ObservedDroplet
 from reconcile.droplet_decisions import decide_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplet_texts import image_of_text
@@ -77,7 +77,9 @@ class DropletSweep:
     ) -> None:
         self._dependencies, self._interval = dependencies, interval
         self._observer, self._reconciler = observer, reconciler
-        self._index, self._stagings = known.index, known.stagings
+        self._index, self._stagings, self._held = known.index, known.stagings, known.held
+        self._unrecorded: dict[DropletGuid, str | None] = {}
+        """The image texts of droplets of which there is nothing to be recorded."""
         self._requested = asyncio.Event()
         self._pause = exact_backoff(min(FIRST_PAUSE, interval), interval)
         self._in_a_row = 0
@@ -149,6 +151,8 @@ class DropletSweep:
             except Exception:  # what is wrong with one droplet must not keep others from being found
                 log.exception("failed-to-look-at-droplet", droplet_guid=droplet.guid)
         queued += self._queue_gone(records, listed.keys())
+        for guid in self._unrecorded.keys() - listed.keys():
+            del self._unrecorded[guid]
         self.count += 1
         self.ended_at = dependencies.process.clock()
         self._listings.labels(outcome="done").inc()
@@ -174,7 +178,8 @@ class DropletSweep:
     ) -> bool:
         """Whether a droplet is as it is to be, by what is known without another look at it."""
         if record is None:
-            return False
+            is_known = self._unrecorded.get(droplet.guid, droplet) == droplet.image
+            return is_known and not is_full and not self._is_due(droplet.guid)
         dependencies = self._dependencies
         goes_back = dependencies.mode.is_restoring or dependencies.overrides.is_pinned(record.app_guid)
         if record.phase is DropletPhase.PATCHED and record.target == droplet.image and not goes_back:
@@ -185,7 +190,11 @@ class DropletSweep:
             return False
         if is_full and record.reason not in _UNLIKELY_TO_CHANGE:
             return False
-        return _share(droplet.guid, self._shares) != self.count % self._shares
+        return not self._is_due(droplet.guid)
+
+    def _is_due(self, guid: DropletGuid) -> bool:
+        """Whether it is the turn of a droplet of which nothing seems to have changed."""
+        return _share(guid, self._shares) == self.count % self._shares
 
     async def _find_builds(self, droplets: list[Droplet], api: CloudControllerApi) -> None:
         """Find the builds of droplets without a record, of apps whose stagings were seen."""
@@ -215,9 +224,21 @@ class DropletSweep:
         if not isinstance(action, Leave):
             self._reconciler.look_at(droplet.guid, Priority.ROUTINE)
             return True
-        outcome = await self._reconciler.changes.leave(observed, action)
-        self._reconciler.note_obstacle(droplet.guid, outcome.reason)
+        await self._leave(observed, droplet, action)
         return False
+
+    async def _leave(self, observed: ObservedDroplet, droplet: Droplet, leave: Leave) -> None:
+        """Record why a droplet stays as it is, unless somebody else records something of it."""
+        guid = droplet.guid
+        if self._held.is_held(guid):
+            return
+        async with self._held.hold(guid):
+            if await self._dependencies.records.find_droplet(guid) != observed.record:
+                return
+            outcome = await self._reconciler.changes.leave(observed, leave)
+        self._reconciler.note_obstacle(guid, outcome.reason)
+        if outcome.record is None:
+            self._unrecorded[guid] = droplet.image
 
     def _queue_gone(
         self, records: Mapping[DropletGuid, DropletRecord], listed: Collection[DropletGuid]

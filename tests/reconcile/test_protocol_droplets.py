@@ -279,7 +279,7 @@ class MovingPatchedDroplet(PatchingDroplet):
 
 MACHINES = (PatchingDroplet, RestoringBeforeDroplet, MovingPatchedDroplet)
 for _machine in MACHINES:
-    _machine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+    _machine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
 TestPatchingDroplet = PatchingDroplet.TestCase
 TestRestoringBeforeDroplet = RestoringBeforeDroplet.TestCase
 TestMovingPatchedDroplet = MovingPatchedDroplet.TestCase

@@ -115,7 +115,7 @@ async def test_droplets_of_apps_that_do_not_run_and_of_earlier_revisions_are_pla
         (Selection(images=("registry.example/team/*",)), {APP, STOPPED}),
         (Selection(images=("docker.io/*",)), set()),
     ],
-    ids=str,
+    ids=["app by name", "app by GUID", "organization", "no space", "LRP", "image", "no image"],
 )
 async def test_a_filter_chooses_by_app_and_original_image(selection: Selection, apps: set[AppGuid]) -> None:
     plan = await planned(Droplets([ON_SOURCE, OF_STOPPED]), selection)

@@ -137,20 +137,35 @@ class DropletWatch:
         scene: Where.
         loses_copies: Whether copies are lost in this run, which nobody knows of before they are looked for:
             then droplets are looked at in the end alone.
+        reaches_all: Whether all current droplets must name a copy in the end, since nobody but Cloud Controller
+            stands in the way.
     """
 
-    def __init__(self, scene: Scene, *, loses_copies: bool) -> None:
-        self._scene, self._loses_copies = scene, loses_copies
+    def __init__(self, scene: Scene, *, loses_copies: bool, reaches_all: bool) -> None:
+        self._scene, self._loses_copies, self._reaches_all = scene, loses_copies, reaches_all
         scene.env.cloud.changing.append(self._see_change)
 
     def unrest(self) -> list[str]:
-        """Say which staged droplets name a copy that is not there."""
-        return [
+        """Say which staged droplets name a copy that is not there, and which name none although they could."""
+        missing = [
             f"droplet {droplet.guid} of {app.owner.app_name} names {droplet.image}, which is not there"
             for app in self._scene.env.cloud.apps.values()
             for droplet in app.droplets.values()
             if droplet.state is DropletState.STAGED and not self._is_there(droplet.image)
         ]
+        return [*missing, *self._not_reached()]
+
+    def _not_reached(self) -> list[str]:
+        if not self._reaches_all:
+            return []
+        return [
+            f"droplet {app.current.guid} of {app.owner.app_name} names {app.current.image}, and no copy"
+            for app in self._scene.env.cloud.apps.values()
+            if app.current is not None and not self._names_copy(app.current.image)
+        ]
+
+    def _names_copy(self, image: str | None) -> bool:
+        return (image or "").startswith(f"{self._scene.env.cache.address}/")
 
     def _see_change(self, droplet: Droplet, image: str | None) -> None:
         names_copy = (image or "").startswith(f"{self._scene.env.cache.address}/")

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from protos.bbs.error_pb2 import Error
 from tests.daemon.chaos.scene import Scene
 from tests.simulators import images
+from tests.simulators.capi.app import is_deployable
+from tests.simulators.capi.records import DeploymentState
 from tests.simulators.cloud_controller import BbsRefused
 from tests.simulators.recipes import Image
 
@@ -56,6 +58,22 @@ class Owners:
         await self._env.cloud.stop(app)
         app.is_started = True
         await self._env.cloud.sync()
+
+    async def deploy(self) -> None:
+        """Start an app anew under another process, instance by instance, often from an earlier droplet."""
+        app = self._scene.choose_app()
+        if app is None or any(each.state is DeploymentState.DEPLOYING for each in app.deployments):
+            return
+        earlier = [each for each in app.revisions if is_deployable(app, each)]
+        revision = self._chance.choice(earlier) if earlier and self._chance.random() < 0.5 else None
+        self._scene.invariants.note(f"deploys {app.process_guid}")
+        await self._env.cloud.deploy(app, revision=revision)
+
+    async def run_task(self) -> None:
+        """Run a one-off task from the droplet of an app."""
+        app = self._scene.choose_app()
+        if app is not None and app.current is not None:
+            await self._env.cloud.run_task(app)
 
     async def stop(self) -> None:
         """Stop an app, and push another one."""

@@ -79,7 +79,9 @@ class Chaos:
         surroundings = Surroundings(
             scene, self._daemon, None if self._instances else only_life, self._instances, opened
         )
-        self._droplets = DropletWatch(scene, loses_copies=settings.loses_copies)
+        self._droplets = DropletWatch(
+            scene, loses_copies=settings.loses_copies, reaches_all=settings.reaches_all_droplets
+        )
         self._faults = make_faults(surroundings, seed, settings.faults)
         self._downtime.has_source = lambda app: app.package.text not in scene.lost_images
 
@@ -202,6 +204,8 @@ class Chaos:
         ]
         if self._settings.operators:
             kinds.append((6, "operators' calls", self._operators.operate))
+        if self._settings.has_cloud_controller:
+            kinds += [(3, "deployments", self._owners.deploy), (2, "one-off tasks", self._owners.run_task)]
         _, name, act = self._chance.choices(kinds, [weight for weight, _, _ in kinds])[0]
         self._scene.happened[name] += 1
         self._invariants.note(name)

@@ -57,3 +57,9 @@ class Settings:
     def loses_copies(self) -> bool:
         """Whether what is in the private registry may be gone at any moment."""
         return bool(self.faults & LOSSES_OF_COPIES)
+
+    @property
+    def reaches_all_droplets(self) -> bool:
+        """Whether nothing but Cloud Controller keeps current droplets from naming copies in the end."""
+        others = self.losses - CLOUD_CONTROLLER_FAULTS | (self.losses & {FaultName.DROPLETS_CHANGED})
+        return self.has_cloud_controller and not self.operators and not others

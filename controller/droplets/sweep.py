@@ -239,6 +239,17 @@ class DropletSweep:
         self._reconciler.note_obstacle(guid, outcome.reason)
         if outcome.record is None:
             self._unrecorded[guid] = droplet.image
+        before = observed.record
+        if before is None or before.phase is not DropletPhase.PATCHED or outcome.reason is before.reason:
+            return
+        log.info(  # it named its copy, so this is news as if it had been looked at alone
+            "reconciled-droplet",
+            droplet_guid=guid,
+            app_guid=droplet.app_guid,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            cache_image=before.target,
+        )
 
     def _queue_gone(
         self, records: Mapping[DropletGuid, DropletRecord], listed: Collection[DropletGuid]

@@ -130,14 +130,17 @@ async def test_a_restart_looks_again_only_at_droplets_of_which_something_may_hav
     assert f"droplet:{denied}" in found
 
 
-async def test_what_another_tool_writes_stays(scene: Scene) -> None:
+async def test_what_another_tool_writes_stays(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     await scene.begin()
     guid = await scene.patched()
 
     scene.api.write(guid, "other.example.com/app:1")
-    await asyncio.sleep(INTERVAL * 2)
+    capsys.readouterr()
+    await asyncio.sleep(INTERVAL * 3)
 
     assert scene.api.image_of(guid) == "other.example.com/app:1"
+    said = [line for line in capsys.readouterr().out.splitlines() if "reconciled-droplet" in line]
+    assert [Reason.IMAGE_CHANGED_EXTERNALLY in line for line in said] == [True], "once"
     assert (await scene.record(guid)).reason is Reason.IMAGE_CHANGED_EXTERNALLY
     assert len(scene.api.writes) == 1
 

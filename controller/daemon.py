@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import NoReturn
 
 import structlog
@@ -26,7 +27,14 @@ from controller.assembly.leadership import Leadership
 from controller.canary import CanaryLoop
 from controller.config import Config
 from controller.droplets import Droplets
-from controller.instance import Instance, check_keys, connect, open_instance
+from controller.instance import (
+    TAKING_OVER,
+    Instance,
+    check_takeover,
+    connect,
+    open_instance,
+    until_answered,
+)
 from controller.leadership.standing import Standing
 from controller.opening import open_resources
 from controller.reachability import Reachability
@@ -83,7 +91,7 @@ async def run(
                 admin = serve_admin(instance.served, config.admin_address, _tls(config))
                 await stack.enter_async_context(admin)
             database = file or await connect(instance, stack)
-            await check_keys(config, database)
+            await check_takeover(config, database)
             await instance.leadership.wait()
             async with instance.leadership.holding(_end_soon):
                 should_restart = await _run_active(config, instance, database, limits, read_config)
@@ -104,12 +112,13 @@ async def _run_active(
     read_config: Callable[[], object],
 ) -> bool:
     async with open_resources(config, instance, database, restart=_restart) as opened:
-        await opened.control.load(start_paused=config.start_paused)
+        answered = partial(until_answered, instance, stage=TAKING_OVER)
+        await answered(partial(opened.control.load, start_paused=config.start_paused))
         loops = assemble(config, opened, limits=limits)
         instance.leadership.standing.reach("")  # what it heeds is all that it waits for
         await opened.store_marker.claim()
-        instance.leadership.standing.reach("it takes over")
-        await loops.recover()
+        instance.leadership.standing.reach(TAKING_OVER)
+        await loops.recover(answered)
         await instance.served.open(loops.admin)
         try:
             stop = stop_on_signal(loops.reconciler, read_config)
@@ -206,6 +215,7 @@ async def _run_loops(
             loops.create_task(_run_forever(running.uploads.run()), name="abandoned-uploads")
             loops.create_task(_run_forever(running.retention.run()), name="retention")
             loops.create_task(_run_forever(running.store_marker.run()), name="store-marker")
+            loops.create_task(_run_forever(running.database_watch.run()), name="database")
             loops.create_task(_run_forever(running.presence.run()), name="presence")
             if isinstance(running.cells, CanaryLoop):
                 loops.create_task(_run_forever(running.cells.run()), name="canary")

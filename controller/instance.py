@@ -19,12 +19,15 @@ from controller.open_files import raise_limit
 from controller.process import Process
 from controller.store.database import Database
 from controller.store.location import Location
-from controller.store.opening import check_journal_keys, open_database
+from controller.store.opening import check_standby, open_database
 from reconcile.errors import LeaseLost, Unavailable
 
 log = structlog.get_logger(scope="daemon")
 
 T = TypeVar("T")
+
+TAKING_OVER = "it takes over"
+"""What an instance does from when it holds the lock until its loops run."""
 
 CONNECT_PAUSE = 5.0
 """Seconds between two attempts to reach the server of the database."""
@@ -95,10 +98,10 @@ async def until_answered(instance: Instance, ask: Callable[[], Awaitable[T]], *,
             await asyncio.sleep(CONNECT_PAUSE)
 
 
-async def check_keys(config: Config, database: Database) -> None:
-    """Refuse to stand by with journal keys with which this instance could not take over."""
+async def check_takeover(config: Config, database: Database) -> None:
+    """Refuse to stand by with a version or with journal keys with which this instance could not take over."""
     with suppress(Unavailable):  # it is looked at once more when it takes over
-        await check_journal_keys(database, journal_key=await asyncio.to_thread(read_journal_key, config))
+        await check_standby(database, journal_key=await asyncio.to_thread(read_journal_key, config))
 
 
 def read_journal_key(config: Config) -> bytes | None:

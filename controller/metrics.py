@@ -245,6 +245,12 @@ class Metrics:
             "for a standby",
             registry=self.registry,
         )
+        self.database_unavailable = Gauge(
+            f"{prefix}database_unavailable_since_seconds",
+            "Since when the database on a server has not done what it is asked, in UTC seconds since 1970; 0 "
+            "while it does, and for a database in a file",
+            registry=self.registry,
+        )
         self.other_stores = Gauge(
             f"{prefix}other_stores",
             "Other stores with which daemons work on this BBS; while there are any, nothing there is changed",

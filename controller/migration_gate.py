@@ -132,6 +132,11 @@ class MigrationGate:
         """Whether any migration is under way."""
         return bool(self._migrating)
 
+    @property
+    def migrations(self) -> int:
+        """The number of migrations that are under way."""
+        return len(self._migrating)
+
     def watch(self, registry: PulledRegistry) -> None:
         """Start no migration to copies while a registry is unhealthy."""
         self._registry = registry

@@ -11,8 +11,9 @@ from controller.bbs.client import open_bbs
 from controller.capi_opening import open_cloud_controller
 from controller.config import Config
 from controller.control import OperatorControl
+from controller.database_watch import DatabaseWatch
 from controller.exposed_files import exposed_files
-from controller.instance import Instance, read_journal_key, until_answered
+from controller.instance import TAKING_OVER, Instance, read_journal_key, until_answered
 from controller.recorded_registries import advice_about, others
 from controller.store.database import Database, to_the_end
 from controller.store.opening import Store, open_store
@@ -37,16 +38,11 @@ async def open_resources(
         process.metrics.leadership_term.set(term)
         log.info("became-active", term=term, owner=instance.leadership.owner)
         key = read_journal_key(config)
-        store = await open_store(database, journal_key=key)
+        store = await until_answered(instance, lambda: _open_store(config, database, key), stage=TAKING_OVER)
         for exposed in await asyncio.to_thread(exposed_files, config):
             log.error("file-open-to-others", detail=str(exposed), advice=exposed.advice)
         if store.restored is not None:
             _report_restored(store.restored)
-        if store.sealing.has_older_keys:
-            await _seal_anew(store)
-        await store.records.use_registry(config.cache_registry.address)
-        store.content_proofs.use_platforms(config.platforms)
-        await _warn_of_other_registries(store, config.cache_repositories)
         if not store.journal.is_durable:
             log.error(
                 "journal-in-memory-only",
@@ -92,9 +88,21 @@ async def open_resources(
             health,
             probe,
             marker,
+            DatabaseWatch(database, process),
             await stack.enter_async_context(open_cloud_controller(config, lease=lease, process=process)),
             restart,
         )
+
+
+async def _open_store(config: Config, database: Database, journal_key: bytes | None) -> Store:
+    """Open the records of a database, and do with them what each start does; it may be done again."""
+    store = await open_store(database, journal_key=journal_key)
+    if store.sealing.has_older_keys:
+        await _seal_anew(store)
+    await store.records.use_registry(config.cache_registry.address)
+    store.content_proofs.use_platforms(config.platforms)
+    await _warn_of_other_registries(store, config.cache_repositories)
+    return store
 
 
 async def _begin_term(instance: Instance, database: Database) -> int:
@@ -111,7 +119,7 @@ async def _begin_term(instance: Instance, database: Database) -> int:
     def ask() -> Awaitable[int]:
         return to_the_end(asyncio.get_running_loop().run_in_executor(None, begin))
 
-    return await until_answered(instance, ask, stage="it takes over")
+    return await until_answered(instance, ask, stage=TAKING_OVER)
 
 
 async def _seal_anew(store: Store) -> None:

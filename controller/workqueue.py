@@ -125,6 +125,16 @@ class WorkQueue(Generic[Key]):
     def __len__(self) -> int:
         return len(self._lines)
 
+    @property
+    def failing(self) -> int:
+        """The number of keys whose last pass failed."""
+        return len(self._failures)
+
+    @property
+    def pending(self) -> int:
+        """The number of keys that wait, are held or come back by themselves."""
+        return len(self._priorities)
+
     def add(self, key: Key, priority: Priority = Priority.FRESH) -> None:
         """Queue a key. With routine priority, a key that has a timer stays until its timer ends."""
         if key in self._held:

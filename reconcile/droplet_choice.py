@@ -54,9 +54,9 @@ def choose_copy_for_droplet(
     if pinned is not None:
         return pinned if is_present(pinned, rules) else _bring_here(observed, droplet, source, pinned, rules)
     binding, job = observed.binding, observed.job
-    if binding is None or job is None or binding.source != source:
+    if binding is None or job is None:
         return _request_unseen(observed, droplet, source, Reason.NOT_CACHED, rules)
-    if not _is_of_droplet(binding, observed):
+    if not is_of_droplet(binding, observed):
         if not observed.has_current_reference:
             return _request_unseen(observed, droplet, source, Reason.NOT_CACHED, rules)
         if droplet.created_at > binding.staged_at / 1e9 + STAGING_ENDS_WITHIN:
@@ -74,8 +74,10 @@ def choose_for_former(
     return image if is_present(image, rules) else _bring_here(observed, droplet, source, image, rules)
 
 
-def is_of_build(binding: Binding, observed: ObservedDroplet) -> bool:
-    """Whether a binding is that of the staging that the droplet came from."""
+def is_of_droplet(binding: Binding, observed: ObservedDroplet) -> bool:
+    """Whether a binding is that of the droplet itself, or of the staging that it came from."""
+    if binding.requester == requester_of_droplet(observed.guid):
+        return True
     build = observed.build_guid
     return build is not None and binding.requester == requester_of_task(task_of_build(build))
 
@@ -83,10 +85,6 @@ def is_of_build(binding: Binding, observed: ObservedDroplet) -> bool:
 def is_present(image: CachedImage, rules: Rules) -> bool:
     """Whether a copy was made in the present private registry."""
     return not image.registry or rules.cache.is_at(image.registry)
-
-
-def _is_of_droplet(binding: Binding, observed: ObservedDroplet) -> bool:
-    return binding.requester == requester_of_droplet(observed.guid) or is_of_build(binding, observed)
 
 
 def _pinned_copy(observed: ObservedDroplet, source: ImageReference) -> CachedImage | None:
@@ -173,7 +171,7 @@ def _request(
             Reason.SOURCE_CREDENTIALS_UNKNOWN,
             "Cloud Controller does not show the password: the image is copied when the app is staged or runs",
         )
-    is_own = binding is not None and _is_of_droplet(binding, observed)
+    is_own = binding is not None and is_of_droplet(binding, observed)
     request = CacheRequest(
         app_guid=droplet.app_guid,
         source=source,

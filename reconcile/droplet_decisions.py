@@ -19,7 +19,7 @@ from reconcile.droplet_actions import (
 from reconcile.droplet_choice import (
     choose_copy_for_droplet,
     choose_for_former,
-    is_of_build,
+    is_of_droplet,
     refusal_for_droplet,
     still_counts,
 )
@@ -185,7 +185,7 @@ def _on_source(
     if record is not None and record.target and image_of_text(record.original) != named:
         return Leave(Reason.IMAGE_CHANGED_EXTERNALLY, f"it names {named} now")
     binding = observed.binding
-    if binding is not None and is_of_build(binding, observed) and binding.source != named:
+    if binding is not None and is_of_droplet(binding, observed) and binding.source != named:
         return Leave(
             Reason.IMAGE_CHANGED_EXTERNALLY, f"it was staged with {binding.source}, and names {named}"
         )

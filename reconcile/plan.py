@@ -170,7 +170,8 @@ def plan_lrp(observed: Observed, lrp: DesiredLrp, action: Action, rules: Rules) 
 
 def _strategy_for_login(observed: Observed, lrp: DesiredLrp, rules: Rules) -> Strategy:
     """Choose what the plan says of a new login: while the BBS is not known, the most that it may take."""
-    if observed.stores_logins is None and observed.current_copy is not None:
+    is_migrated_for_it = not (observed.has_source_login and observed.can_pull_with_own_login)
+    if observed.stores_logins is None and observed.current_copy is not None and is_migrated_for_it:
         how = due_strategy(observed, lrp, observed.current_copy.source, rules)
         return Strategy.UPDATE if isinstance(how, Skip) else how
     return Strategy.UPDATE

@@ -5,6 +5,7 @@ no server of their own; with --long all of them.
 """
 
 import asyncio
+import gc
 import io
 import os
 import signal
@@ -24,6 +25,9 @@ from tests.order import Scheduler, in_order
 # Before Python 3.12 pytest-asyncio's first look for a running loop makes one and never closes it,
 # unless it was said that there is none.
 asyncio.set_event_loop(None)
+
+IDLE_ROUNDS = pytest.mark.looptime(noop_cycles=1)
+"""How often a loop with virtual time asks for something ready before its time moves on: by default 42 times."""
 
 STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen"})
 """What the interpreter calls the start of a process."""
@@ -65,6 +69,20 @@ async def hold_grpc() -> None:
     grpc.aio.init_grpc_aio()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without the garbage collector, which would walk ten thousand tests again and again.
+
+    What was collected stays until the end, so the collector does not look at it later either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     def is_left_out(item: pytest.Item) -> bool:
         if config.getoption("--fast"):
@@ -74,6 +92,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if is_left_out(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = in_order([item for item in items if not is_left_out(item)])
+    for item in items:
+        if item.get_closest_marker("looptime") is not None:
+            item.add_marker(IDLE_ROUNDS)
 
 
 @pytest.hookimpl(optionalhook=True)

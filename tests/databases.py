@@ -77,13 +77,14 @@ class RunningServer:
     def execute(self, *statements: str, database: str = "") -> list[Any]:
         """Run statements as its administrator, each by itself, and return the rows of the last."""
         rows: list[Any] = []
-        with closing(self._connect(database)) as connection, closing(connection.cursor()) as cursor:
+        with closing(self.connect(database)) as connection, closing(connection.cursor()) as cursor:
             for statement in statements:
                 cursor.execute(statement)
                 rows = list(cursor.fetchall()) if cursor.description else []
         return rows
 
-    def _connect(self, database: str) -> Any:
+    def connect(self, database: str) -> Any:
+        """Connect as its administrator; each statement is a transaction of its own."""
         if self.kind == "postgresql":
             import psycopg  # noqa: PLC0415 - a driver that only some runs need
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hack.bench.capi_requests import measure
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -16,3 +18,16 @@ def test_the_gate_refuses_what_it_does_not_know(arguments: list[str]) -> None:
 
     assert ended.returncode == 3
     assert "hack/check --fast" in ended.stderr
+
+
+@pytest.mark.usefixtures("servers")
+async def test_a_staging_costs_three_requests_to_cloud_controller_and_an_earlier_droplet_two() -> None:
+    """The limit of requests is what a platform has least of, so what droplets cost is held where it is."""
+    in_time, late, first, second, restore = await measure(3, 4)
+
+    each = {"GET /v3/builds/:guid": 3, "GET /v3/droplets/:guid": 3, "PATCH /v3/droplets/:guid": 3}
+    changes = {"GET /v3/droplets": 1, "GET /v3/droplets/:guid": 4, "PATCH /v3/droplets/:guid": 4}
+    assert (in_time.requests, late.requests) == (each, each)
+    assert first.requests == {**changes, "GET /": 1, "GET /v3/builds": 1}
+    assert second.requests == {"GET /v3/droplets": 1}
+    assert restore.requests == changes

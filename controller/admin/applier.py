@@ -12,13 +12,13 @@ On the way back the droplets of an app go first, see `controller.admin.droplet_c
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from controller.admin.apply_run import ApplyEvent, ApplyRun, DropletProgress
 from controller.admin.cells import AdminCells
-from controller.admin.droplet_changes import DropletChanges, DropletEvent, FollowedDroplets
+from controller.admin.droplet_changes import DropletChanges, FollowedDroplets
 from controller.admin.plan_comparison import compare
 from controller.admin.survey import Survey
 from controller.control import OperatorControl, is_over
@@ -27,15 +27,12 @@ from reconcile.errors import Conflict, Invalid
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal, Phase
 from reconcile.orders import Order
-from reconcile.plan import Plan, PlannedMigration
-from reconcile.reasons import AppState, Reason
+from reconcile.plan import Plan
+from reconcile.reasons import Reason
 from reconcile.references import Digest, ImageReference
 
 MOST_FAILED_LOOKS = 5
 """In a row, after which an LRP that is not being migrated is given up."""
-
-_ENDS = frozenset({Reason.MIGRATED, Reason.RESTORED, Reason.NOT_HEALTHY})
-"""Ends at which an LRP runs from what it was to run from, perhaps with fewer instances."""
 
 _CANNOT_START = frozenset(
     {
@@ -48,119 +45,6 @@ _CANNOT_START = frozenset(
 
 _NEUTRAL = frozenset({Reason.CANCELLED, Phase.PREPARED.reason})
 """Reasons that are reported between two failed looks and that do not end a row of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApplyEvent:
-    """A change of one LRP while a plan is applied.
-
-    Attributes:
-        is_over: Its order has ended.
-        done: Planned migrations that have ended.
-        total: All planned migrations.
-    """
-
-    migration: PlannedMigration
-    goal: Goal
-    reason: Reason
-    detail: str
-    is_over: bool
-    done: int
-    total: int
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the LRP was not migrated although it was planned."""
-        is_there = self.reason.state is AppState.CACHED
-        if self.goal is Goal.SOURCE:
-            is_there = self.reason is Reason.RESTORED
-        return self.is_over and not is_there
-
-
-@dataclass(frozen=True, slots=True)
-class DropletProgress:
-    """A change of one droplet while a plan is applied, and how far the plan was applied.
-
-    Attributes:
-        done: Planned migrations that have ended.
-        total: All planned migrations.
-        droplets_done: Planned changes of droplets that have ended.
-        droplets_total: All planned changes of droplets.
-    """
-
-    event: DropletEvent
-    done: int
-    total: int
-    droplets_done: int
-    droplets_total: int
-
-
-@dataclass(slots=True)
-class _Run:
-    """Orders that are being carried out.
-
-    Attributes:
-        open: LRPs that were not migrated before.
-        newly_pinned: Apps that this run has pinned for the sake of its migrations.
-        placement_tags: Of each LRP, as it is desired now.
-        in_flight: LRPs that were being migrated already when they got their orders.
-        begun: LRPs that are being migrated, or were.
-        failed_looks: In a row, of each LRP.
-        orders: By app, of LRPs that get them once the droplets of their app are put back.
-        droplets: What is done about droplets; None where no Cloud Controller is configured.
-        changes: Process GUID, reason and detail of each pass; None after a stop, and for news of droplets.
-    """
-
-    migrations: Mapping[ProcessGuid, PlannedMigration]
-    open: set[ProcessGuid]
-    newly_pinned: frozenset[AppGuid]
-    placement_tags: Mapping[ProcessGuid, frozenset[str]]
-    in_flight: frozenset[ProcessGuid] = frozenset()
-    begun: set[ProcessGuid] = field(default_factory=set)
-    failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
-    orders: dict[AppGuid, list[tuple[ProcessGuid, Order]]] = field(default_factory=dict)
-    droplets: DropletChanges | None = None
-    changes: asyncio.Queue[tuple[ProcessGuid, Reason, str] | None] = field(default_factory=asyncio.Queue)
-
-    def follow(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:
-        """Note the result of a pass."""
-        self._note(process_guid, reason)
-        self.changes.put_nowait((process_guid, reason, detail))
-
-    def wake(self) -> None:
-        """Let whoever waits for changes look at the droplets, or at a stop."""
-        self.changes.put_nowait(None)
-
-    def _note(self, process_guid: ProcessGuid, reason: Reason) -> None:
-        """Remember which LRPs are being migrated, or were."""
-        state = reason.state
-        if state is AppState.MIGRATING or reason in _ENDS:
-            self.begun.add(process_guid)
-        elif state is not AppState.PENDING or reason is Reason.CANCELLED:
-            self.begun.discard(process_guid)
-
-    @property
-    def needlessly_pinned(self) -> frozenset[AppGuid]:
-        """The apps that this run pinned, and of which no LRP was migrated and no droplet put back."""
-        apps = {self.migrations[guid].subject.app_guid for guid in self.begun}
-        return self.newly_pinned - apps - (self.droplets.pinned_apps if self.droplets else frozenset())
-
-    @property
-    def has_open_droplets(self) -> bool:
-        """Whether droplets are waited for."""
-        return self.droplets is not None and bool(self.droplets.open)
-
-    def droplets_are_over(self, app_guid: AppGuid) -> bool:
-        """Whether no droplet of an app is waited for."""
-        return self.droplets is None or self.droplets.are_over(app_guid)
-
-    def take_droplets(self, done: int) -> Iterator["DropletProgress"]:
-        """Take what has happened to droplets since."""
-        if self.droplets is not None:
-            for event in self.droplets.take():
-                yield DropletProgress(
-                    event, done, len(self.migrations), self.droplets.done, self.droplets.total
-                )
 
 
 class Applier:
@@ -197,14 +81,14 @@ class Applier:
         if self._is_busy:
             raise Conflict("admin", "apply-running", "another plan is being applied: wait for its end")
         self._is_busy = True
-        run: _Run | None = None
+        run: ApplyRun | None = None
         apps = _apps_of(plan)
         newly_pinned = self._not_pinned(apps) if plan.goal is Goal.SOURCE else frozenset()
         try:
             if plan.goal is Goal.SOURCE:
                 await self._control.pin(apps)  # first, so that none of them starts to its copy meanwhile
             found = await compare(plan, self._survey, now=now)
-            run = _Run(
+            run = ApplyRun(
                 found.migrations,
                 set(found.migrations) - found.done,
                 newly_pinned - {subject.app_guid for subject in plan.pins},
@@ -238,7 +122,7 @@ class Applier:
     def _not_pinned(self, apps: Iterable[AppGuid]) -> frozenset[AppGuid]:
         return frozenset(app for app in apps if not self._control.is_pinned(app))
 
-    def _leave(self, run: _Run, goal: Goal) -> None:
+    def _leave(self, run: ApplyRun, goal: Goal) -> None:
         """Withdraw the orders that are not over, but for those to restore LRPs that were in flight before."""
         if run.droplets is not None:
             run.droplets.leave()
@@ -257,7 +141,7 @@ class Applier:
         if max_in_flight is not None and not 1 <= max_in_flight <= most:
             raise Invalid("admin", "max-in-flight", f"the daemon migrates 1 to {most} LRPs at a time")
 
-    def _place(self, plan: Plan, run: _Run, now: float) -> None:
+    def _place(self, plan: Plan, run: ApplyRun, now: float) -> None:
         expected: dict[ImageReference, Digest] = {
             copy.source: copy.content.platform_digest for copy in plan.copies if copy.content is not None
         }
@@ -279,12 +163,12 @@ class Applier:
             else:
                 run.orders.setdefault(app_guid, []).append((guid, order))
 
-    def _place_one(self, run: _Run, guid: ProcessGuid, order: Order) -> None:
+    def _place_one(self, run: ApplyRun, guid: ProcessGuid, order: Order) -> None:
         if not self._control.place_order(guid, order, run.follow):
             raise AssertionError("one plan at a time gives orders")
         self._queue.add(guid)
 
-    def _place_due(self, run: _Run, apps: Iterable[AppGuid]) -> None:
+    def _place_due(self, run: ApplyRun, apps: Iterable[AppGuid]) -> None:
         """Give the orders of LRPs that have waited for the droplets of their apps."""
         for app_guid in apps:
             if run.droplets_are_over(app_guid):
@@ -292,7 +176,7 @@ class Applier:
                     self._place_one(run, guid, order)
 
     async def _watch(
-        self, run: _Run, goal: Goal, stop: asyncio.Event | None
+        self, run: ApplyRun, goal: Goal, stop: asyncio.Event | None
     ) -> AsyncGenerator[ApplyEvent | DropletProgress, None]:
         total, over, awaited = len(run.migrations), set[ProcessGuid](), set(run.migrations)
         while run.has_open_droplets or not over >= awaited:
@@ -319,7 +203,7 @@ class Applier:
                 for idle in run.open - over - run.begun:
                     run.follow(idle, reason, detail)
 
-    def _withdraw_not_begun(self, run: _Run) -> set[ProcessGuid]:
+    def _withdraw_not_begun(self, run: ApplyRun) -> set[ProcessGuid]:
         """Withdraw the orders of migrations that have not begun, and name the LRPs of those that have."""
         run.orders.clear()
         if run.droplets is not None:
@@ -328,7 +212,7 @@ class Applier:
             self._control.withdraw_order(guid)
         return set(run.begun)
 
-    def _gives_up(self, run: _Run, guid: ProcessGuid, reason: Reason) -> bool:
+    def _gives_up(self, run: ApplyRun, guid: ProcessGuid, reason: Reason) -> bool:
         """Withdraw an order that leads nowhere for now, unless its migration has begun."""
         if reason is Reason.CHECK_FAILED:
             run.failed_looks[guid] += 1
@@ -352,7 +236,7 @@ def _apps_of(plan: Plan) -> frozenset[AppGuid]:
 
 
 @asynccontextmanager
-async def _waking(run: _Run, stop: asyncio.Event | None) -> AsyncIterator[None]:
+async def _waking(run: ApplyRun, stop: asyncio.Event | None) -> AsyncIterator[None]:
     """Let a stop wake whoever waits for changes, until the block ends."""
     if stop is None:
         yield

@@ -1,6 +1,7 @@
 """The dependencies of the admin API."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from controller.control import OperatorControl
 from controller.notes import Adoption
 from controller.process import Process
 from controller.progress import Progress
+from controller.store.availability import Outage
 from reconcile.ports import Journal, Mode
 from reconcile.records import CacheJob, CacheRequest, JobId
 from reconcile.references import CacheRepositories
@@ -84,6 +86,29 @@ class AdminStoreMarker(Protocol):
         """The other stores that were seen at the last look."""
 
 
+class AdminDatabase(Protocol):
+    """Whether the database does what it is asked."""
+
+    @property
+    def outage(self) -> Outage | None:
+        """Since when it does not, and what it says; None while it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingWork:
+    """What waits for the database while it does not do what it is asked.
+
+    Attributes:
+        migrations: Those that are under way.
+        lrps: The number of LRPs whose last pass failed.
+        jobs: Cache jobs that wait, are under way, or are done and not yet saved.
+    """
+
+    migrations: int
+    lrps: int
+    jobs: int
+
+
 @dataclass(frozen=True, slots=True)
 class RunningDaemon:
     """The parts of the running daemon that report their state, or that an operator stops and resumes."""
@@ -97,6 +122,8 @@ class RunningDaemon:
     health: AdminHealth
     certificates: AdminCertificates
     store_marker: AdminStoreMarker
+    database: AdminDatabase
+    count_waiting: Callable[[], WaitingWork]
     started_at: float = field(default_factory=time.time)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from types import MappingProxyType
 
-from controller.admin.applier import DropletProgress
+from controller.admin.apply_run import DropletProgress
 from controller.admin.droplet_changes import DropletEvent
 from controller.admin.grpc_status import BadRequest
 from controller.admin.messages import APP_STATE_NAMES, DROPLET_PHASE_NAMES

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
-from controller.admin.applier import ApplyEvent
+from controller.admin.apply_run import ApplyEvent
 from controller.admin.copies import CopyStatus, ReadBackResult
 from controller.admin.grpc_status import BadRequest
 from controller.admin.listing import AppRow

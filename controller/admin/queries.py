@@ -22,6 +22,7 @@ from controller.admin.pages import (
 )
 from controller.admin.unhealthy import unhealthy_messages
 from protos.admin import admin_pb2 as pb
+from reconcile.errors import Unavailable
 from reconcile.records import CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid
 from reconcile.selection import Selection, owner_of
@@ -42,14 +43,37 @@ _OPEN = (JobState.QUEUED, JobState.COPYING)
 
 
 async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
-    """Report what the daemon is doing as a whole."""
+    """Report what the daemon is doing as a whole; without what is counted in a database that is away."""
+    database = dependencies.daemon.database
+    answer = _running(dependencies)
+    if database.outage is None:
+        stored = pb.StatusResponse()
+        try:
+            await _add_stored(stored, dependencies)
+        except Unavailable:
+            if database.outage is None:
+                raise
+        else:
+            answer.MergeFrom(stored)
+    if (outage := database.outage) is not None:
+        waiting = dependencies.daemon.count_waiting()
+        answer.database_outage.CopyFrom(
+            pb.DatabaseOutage(
+                since=outage.since,
+                error=outage.error,
+                waiting_migrations=waiting.migrations,
+                waiting_lrps=waiting.lrps,
+                waiting_jobs=waiting.jobs,
+            )
+        )
+    return answer
+
+
+def _running(dependencies: AdminDependencies) -> pb.StatusResponse:
+    """Report what the process knows by itself."""
     daemon = dependencies.daemon
     circuit = daemon.breaker.circuit_breaker
-    stored = await dependencies.stored.records.measure_images()
-    images, image_bytes = stored_in(dependencies.cache, stored)
-    incomplete, lost = await dependencies.stored.records.count_incomplete_images()
-    apps = listing.count_by_state(await dependencies.stored.records.count_lrps())
-    answer = pb.StatusResponse(
+    return pb.StatusResponse(
         version=__version__,
         run_id=daemon.process.run_id,
         started_at=daemon.started_at,
@@ -63,17 +87,10 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
             cell=circuit.only_cell,
         ),
         cache_registry=dependencies.cache.address,
-        images=images,
-        image_bytes=image_bytes,
-        incomplete_images=incomplete,
-        lost_images=lost,
-        migrations=len(await dependencies.stored.journal.list_migrations()),
         pinned_apps=len(daemon.control.pinned_apps),
         watching=daemon.watching.is_watching,
         listed_at=daemon.watching.listed_at,
         cells=cells_messages(daemon.cells.proofs),
-        former_registries=former_registries(dependencies.cache, stored, daemon.watching.former_lrps),
-        unhealthy_registries=await unhealthy_messages(daemon.health, dependencies.stored.records),
         certificate_warnings=daemon.certificates.warnings,
         set_aside=[
             pb.SetAside(
@@ -89,12 +106,29 @@ async def status(dependencies: AdminDependencies) -> pb.StatusResponse:
         store_id=daemon.store_marker.store,
         other_stores=daemon.store_marker.others,
     )
+
+
+async def _add_stored(answer: pb.StatusResponse, dependencies: AdminDependencies) -> None:
+    """Report what is counted in the store.
+
+    Raises:
+        Unavailable: The store does not answer.
+    """
+    daemon, records = dependencies.daemon, dependencies.stored.records
+    stored = await records.measure_images()
+    answer.images, answer.image_bytes = stored_in(dependencies.cache, stored)
+    answer.incomplete_images, answer.lost_images = await records.count_incomplete_images()
+    apps = listing.count_by_state(await records.count_lrps())
+    answer.migrations = len(await dependencies.stored.journal.list_migrations())
+    answer.former_registries.extend(
+        former_registries(dependencies.cache, stored, daemon.watching.former_lrps)
+    )
+    answer.unhealthy_registries.extend(await unhealthy_messages(daemon.health, records))
     cloud_controller = await droplet_queries.cloud_controller(dependencies)
     if cloud_controller is not None:
         answer.cloud_controller.CopyFrom(cloud_controller)
-    answer.jobs_by_state.update(await dependencies.stored.records.count_jobs())
+    answer.jobs_by_state.update(await records.count_jobs())
     answer.apps_by_state.update({str(state): count for state, count in apps.items()})
-    return answer
 
 
 async def cached_images(

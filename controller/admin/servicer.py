@@ -19,7 +19,7 @@ from controller.admin import (
     plan_messages,
     queries,
 )
-from controller.admin.applier import DropletProgress
+from controller.admin.apply_run import DropletProgress
 from controller.admin.audit import Arguments
 from controller.admin.callers import caller_of
 from controller.admin.dependencies import AdminDependencies

@@ -1,4 +1,6 @@
-"""Describes unhealthy registries, as the daemon reports them, in words."""
+"""Describes unhealthy registries and a database that is away, as the daemon reports them, in words."""
+
+from collections.abc import Mapping
 
 from controller.admin.rows import Row
 
@@ -10,14 +12,31 @@ def describe_unhealthy(row: Row, since: str) -> tuple[str, str]:
         effect = _EFFECTS[row["use"]]
     else:
         name, use, effect = f"source {row['registry']}", "", ""
-    waiting = [
+    end = _waiting({"cache jobs": row["waiting_jobs"], "LRPs": row["waiting_lrps"]})
+    return name, f"UNHEALTHY{use} {since}: {row['fault']}: {row['error']}{effect}; {end}"
+
+
+def describe_outage(row: Row, since: str) -> str:
+    """Say since when the database is away, what it says, and what waits for it."""
+    counts = {
+        "migrations": row["waiting_migrations"],
+        "LRPs": row["waiting_lrps"],
+        "cache jobs": row["waiting_jobs"],
+    }
+    return f"UNAVAILABLE {since}: {row['error']}; nothing is begun, apps go on; {_waiting(counts)}"
+
+
+def _waiting(counts: Mapping[str, int]) -> str:
+    """Say how many of what wait for something; the names are in the plural."""
+    shown = [
         f"{count:,} {noun if count != 1 else noun.removesuffix('s')}"
-        for count, noun in ((row["waiting_jobs"], "cache jobs"), (row["waiting_lrps"], "LRPs"))
+        for noun, count in counts.items()
         if count
     ]
-    wait = "waits" if row["waiting_jobs"] + row["waiting_lrps"] == 1 else "wait"
-    end = f"; {' and '.join(waiting)} {wait} for it" if waiting else "; nothing waits for it"
-    return name, f"UNHEALTHY{use} {since}: {row['fault']}: {row['error']}{effect}{end}"
+    if not shown:
+        return "nothing waits for it"
+    names = " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+    return f"{names} {'waits' if sum(counts.values()) == 1 else 'wait'} for it"
 
 
 _EFFECTS = {

@@ -9,7 +9,14 @@ from controller.admin.audit import Audit
 from controller.admin.backups import BackupReceiver
 from controller.admin.cells import Obstacles
 from controller.admin.copies import Copies, CopyDependencies
-from controller.admin.dependencies import AdminDependencies, Planning, Recovery, RunningDaemon, Stored
+from controller.admin.dependencies import (
+    AdminDependencies,
+    Planning,
+    Recovery,
+    RunningDaemon,
+    Stored,
+    WaitingWork,
+)
 from controller.admin.droplet_planner import DropletPlanner
 from controller.admin.droplets import AdminDroplets
 from controller.admin.planner import PlannedCopying, Planner
@@ -121,6 +128,8 @@ def admin_calls(config: Config, opened: OpenResources, rules: Rules, work: Runni
             health=work.health,
             certificates=work.certificates,
             store_marker=opened.store_marker,
+            database=opened.database_watch,
+            count_waiting=lambda: WaitingWork(gate.migrations, work.queue.failing, work.cacher.pending_jobs),
         ),
         recovery=_recovery(config, opened, rules, work),
     )

@@ -234,6 +234,7 @@ def assemble(
         retention=Retention(store.records, after=config.record_retention, process=process),
         store_marker=opened.store_marker,
         droplets=droplets.loops,
+        database_watch=opened.database_watch,
         admin=admin,
     )
 

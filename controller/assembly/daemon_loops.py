@@ -1,6 +1,6 @@
 """Names the loops of a process, and what the calls of operators reach."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from controller.admin.dependencies import AdminDependencies
 from controller.cacher import Cacher
 from controller.canary import CanaryLoop, UnaskedCells
 from controller.certificate_ends import CertificateEnds
+from controller.database_watch import DatabaseWatch
 from controller.droplets import Droplets, UnchangedDroplets
 from controller.event_cache import LrpEventCache
 from controller.failure_keeper import FailureKeeper
@@ -27,6 +28,14 @@ from controller.unused_copies import UnusedCopies
 from controller.watcher import Watcher
 from controller.workqueue import WorkQueue
 from reconcile.lrps import ProcessGuid
+
+Step = Callable[[], Awaitable[None]]
+Answered = Callable[[Step], Awaitable[None]]
+
+
+async def once(step: Step) -> None:
+    """Take a step, whatever comes of it."""
+    await step()
 
 
 class RememberedInstances(Protocol):
@@ -60,15 +69,23 @@ class DaemonLoops:
     retention: Retention
     store_marker: StoreMarker
     droplets: Droplets | UnchangedDroplets
+    database_watch: DatabaseWatch
     admin: AdminDependencies
 
-    async def recover(self) -> None:
-        """Continue what an earlier run left open, before any loop or call of an operator starts."""
-        await self.failures.load()
+    async def recover(self, answered: Answered = once) -> None:
+        """Continue what an earlier run left open, before any loop or call of an operator starts.
+
+        Args:
+            answered: Repeats a step until the database answers.
+        """
+        await answered(self.failures.load)
+        await answered(self._restore_stale_instances)
+        await answered(self.cacher.recover)
+        await answered(self.reconciler.recover)
+        await answered(self.droplets.recover)
+
+    async def _restore_stale_instances(self) -> None:
         self.event_cache.restore(await self.stale_instances.list_stale())
-        await self.cacher.recover()
-        await self.reconciler.recover()
-        await self.droplets.recover()
 
     def close(self) -> None:
         """Stop all timers."""

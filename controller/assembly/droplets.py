@@ -75,7 +75,6 @@ def assemble_droplets(
             registry=opened.health,
             breakers=parts.gate,
             pulls=pulls,
-            index=parts.index,
             lrps=store.records,
             placements=parts.placements,
         ),

@@ -9,6 +9,7 @@ from controller.cacher import CopyEngine
 from controller.canary_image import CanaryImages
 from controller.config import Config
 from controller.control import OperatorControl
+from controller.database_watch import DatabaseWatch
 from controller.engines.copy_limits import CopyLimits, Verify
 from controller.engines.registry_copy import RegistryCopy
 from controller.health import HealthStates
@@ -87,6 +88,7 @@ class OpenResources:
     health: HealthStates
     probe: Probe
     store_marker: StoreMarker
+    database_watch: DatabaseWatch
     cloud_controller: ProcessCloudController | None = None
     restart: Callable[[], None] | None = None
 

@@ -15,7 +15,7 @@ from controller.progress import Progress
 from controller.workqueue import WorkQueue
 from reconcile.errors import DockerCacheError
 from reconcile.fairness import Urgency
-from reconcile.records import CacheJob, CacheRequest, JobId, JobState
+from reconcile.records import Binding, CacheJob, CacheRequest, JobId, JobState
 from reconcile.references import Digest
 
 log = structlog.get_logger(scope="cacher")
@@ -45,13 +45,21 @@ class Cacher:
         """Number of jobs that run at the same time at most, each in a call of `run`."""
         return self._slots.total
 
+    @property
+    def pending_jobs(self) -> int:
+        """The number of jobs that wait, are under way, or are done and not yet saved."""
+        return self._queue.pending
+
     async def recover(self) -> None:
-        """Queue the open jobs that an earlier run of the daemon left."""
+        """Queue the open jobs that an earlier run of the daemon left; all, or none when the store fails."""
+        left = list[tuple[CacheJob, tuple[Binding, ...]]]()
         for job in await self._jobs.list_open_jobs():
             if job.state is JobState.COPYING:
                 await self._runner.interrupt(job)
+            left.append((job, await self._bindings.list_bindings(job.job_id)))
+        for job, bindings in left:
             log.info("resuming-job", job=job.job_id, source_image=str(job.source))
-            self._shares.note_bindings(job, await self._bindings.list_bindings(job.job_id))
+            self._shares.note_bindings(job, bindings)
             self._queue.add_later(job.job_id, self._requests.pause_after_restart(job))
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from controller.admin.admin_client import AdminClient
-from controller.admin.unhealthy_text import describe_unhealthy
+from controller.admin.unhealthy_text import describe_outage, describe_unhealthy
 from controller.commands.cloud_controller_view import cloud_controller_pairs
 from controller.commands.options import config_option, direct_option, output_option
 from controller.commands.output import Output
@@ -100,20 +100,17 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     if is_direct:
         daemon, mode = "none: this command reads the store by itself", "-"
     stored = f"{format_count(row['images'], 'images')}, {format_size(row['image_bytes'])}"
+    outage = row["database_outage"]
     pairs = [
         ("daemon", daemon),
         *([] if is_direct else _leadership(row)),
+        *([] if outage is None else [("database", _outage(outage))]),
         ("mode", mode),
         ("circuit breaker", _circuit_breaker(row["circuit_breaker"])),
         *(("set aside", _set_aside(each)) for each in row["set_aside"]),
         *([] if is_direct else _cells(row["cells"])),
-        ("registry", f"{row['cache_registry']}: {stored}"),
-        *_incomplete(row),
-        *(("former registry", _former(each)) for each in row["former_registries"]),
-        *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
-        ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
-        ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
-        ("migrating", format_count(row["migrations"], "LRPs")),
+        ("registry", row["cache_registry"] if outage is not None else f"{row['cache_registry']}: {stored}"),
+        *([] if outage is not None else _counted(row, is_direct=is_direct)),
     ]
     if row["pinned_apps"]:
         pinned = format_count(row["pinned_apps"], "apps")
@@ -121,6 +118,22 @@ def status_pairs(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
     pairs += cloud_controller_pairs(row["cloud_controller"])
     pairs += [("certificate", warning) for warning in row["certificate_warnings"]]
     return pairs
+
+
+def _counted(row: Row, *, is_direct: bool) -> list[tuple[str, str]]:
+    """Describe what is counted in the database."""
+    return [
+        *_incomplete(row),
+        *(("former registry", _former(each)) for each in row["former_registries"]),
+        *([] if is_direct else map(_unhealthy, row["unhealthy_registries"])),
+        ("jobs", _counts(row["jobs_by_state"], ("copying", "queued", "failed", "cached"))),
+        ("apps", _counts(row["apps_by_state"], tuple(map(str, AppState)))),
+        ("migrating", format_count(row["migrations"], "LRPs")),
+    ]
+
+
+def _outage(row: Row) -> str:
+    return describe_outage(row, f"for {format_duration(time.time() - (row['since'] or 0.0))}")
 
 
 def _standby(row: Row) -> list[tuple[str, str]]:

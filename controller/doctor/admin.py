@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from controller.admin.rows import Row
-from controller.admin.unhealthy_text import describe_unhealthy
+from controller.admin.unhealthy_text import describe_outage, describe_unhealthy
 from controller.config import Config
 from controller.doctor.findings import Finding, Findings, ok, problem, warning
 from controller.doctor.handshake import ClosedInHandshakeError, grpc_tls, hangs_up, split_address
@@ -68,18 +68,32 @@ async def check_admin(config: Config) -> Findings:
     else:
         obstacle = f": {status['obstacle']}" if status["obstacle"] else ""
         yield ok(ADMIN, f"the daemon at {address} answers a call{obstacle}")
+        if status["database_outage"] is not None:
+            yield _about_database(status["database_outage"])
         for row in status["unhealthy_registries"]:
             yield _about_registry(row)
 
 
+def _about_database(row: Row) -> Finding:
+    """Pass on that the daemon's database is away: it may be so from its machine alone."""
+    text = f"the daemon says: its database is {describe_outage(row, _since(row))}"
+    advice = (
+        "follow what database says above; where that finds nothing, look between the daemon and the server"
+    )
+    return problem(ADMIN, text, advice)
+
+
 def _about_registry(row: Row) -> Finding:
     """Pass on what the daemon knows of a registry that is unhealthy."""
-    since = time.strftime("since %Y-%m-%d %H:%M:%S UTC", time.gmtime(row["since"] or 0.0))
-    name, text = describe_unhealthy(row, since)
+    name, text = describe_unhealthy(row, _since(row))
     if row["private"]:
         return problem(ADMIN, f"the daemon says: {name}: {text}", "follow what cache-registry says above")
     advice = "ask whoever runs it; the daemon tries again by itself"
     return warning(ADMIN, f"the daemon says: {name}: {text}", advice)
+
+
+def _since(row: Row) -> str:
+    return time.strftime("since %Y-%m-%d %H:%M:%S UTC", time.gmtime(row["since"] or 0.0))
 
 
 def _client_files(config: Config) -> "ClientTls | None":

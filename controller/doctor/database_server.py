@@ -1,11 +1,12 @@
 """Checks a database on a server, and judges what any database holds."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.config import Config, read_secret
 from controller.doctor.findings import Finding, ok, problem, warning
+from controller.leadership.ports import Holder
 from controller.recorded_registries import made_in, others
 from controller.store.cipher import cipher_from_key
 from controller.store.key_uses import KeyUses
@@ -35,6 +36,10 @@ def check_server(config: Config, location: ServerLocation) -> list[Finding]:
         advice = "check database_url, its password, and that the server lets this machine and user in"
         return [problem(DATABASE, str(error), advice)]
     found = [*judge_server(config, location, seen), *judge_registries(config, seen.registries)]
+    if config.locket_address is None:
+        found.append(judge_holder(location.name, seen.holder, config.uuid))
+    if key_file is not None:
+        found += judge_keys(key_file, used=seen.used_keys, own=seen.own_keys)
     if key_file is not None and seen.key_uses is not None:
         found += judge_key_uses(seen.key_uses, location.name, key_file)
     return found
@@ -74,6 +79,41 @@ def judge_server(config: Config, location: ServerLocation, seen: "InspectedServe
             DATABASE,
             f"the clock of {location.name} is {abs(seen.clock_ahead):.0f} s {side} this machine's",
             "synchronize all machines by NTP",
+        )
+
+
+def judge_holder(name: str, holder: Holder | None, instance_id: str | None) -> Finding:
+    """Report who holds the lock in a database."""
+    if holder is None:
+        return ok(DATABASE, f"nobody holds the lock in {name}, so no instance is active")
+    if holder.note is None:
+        advice = "find out which program this is: while it renews the lock, no instance becomes active"
+        return warning(DATABASE, f"another program holds the lock in {name}: {holder.owner}", advice)
+    whose = " (this one)" if holder.note.instance_id == instance_id else ""
+    return ok(DATABASE, f"{holder}{whose} holds the lock in {name}, until lock_ttl after its last renewal")
+
+
+def judge_keys(key_file: Path, *, used: Sequence[str], own: Sequence[str]) -> Iterator[Finding]:
+    """Compare the fingerprints of the journal keys here with those of the instance that was active last."""
+    if not used or not own:
+        return
+    if used[0] not in own:
+        yield problem(
+            DATABASE,
+            f"the instance that was active last seals with the journal key {used[0]}, and {key_file} has "
+            f"{', '.join(own)}: this one cannot take over",
+            f"write all keys of that instance into {key_file} too",
+        )
+    elif own[0] not in used:
+        yield warning(
+            DATABASE,
+            f"this instance would seal with the journal key {own[0]}, and the one that was active last has "
+            f"{', '.join(used)}: it could not take over again",
+            "write the new key below the others on every instance first, and then in front of them",
+        )
+    else:
+        yield ok(
+            DATABASE, f"{key_file} has the key {used[0]}, with which the instance that was active last seals"
         )
 
 

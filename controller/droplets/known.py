@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from controller.droplets.held import HeldDroplets
 from controller.droplets.index import DropletIndex
 from controller.droplets.orders import DropletOrders
 from controller.droplets.stagings import KnownStagings
@@ -15,8 +16,10 @@ class KnownDroplets:
         index: By app and by copy, and how far each has come.
         orders: What operators have ordered.
         stagings: Those that droplets are known to have come from.
+        held: Those whose records somebody is about to write.
     """
 
     index: DropletIndex = field(default_factory=DropletIndex)
     orders: DropletOrders = field(default_factory=DropletOrders)
     stagings: KnownStagings = field(default_factory=KnownStagings)
+    held: HeldDroplets = field(default_factory=HeldDroplets)

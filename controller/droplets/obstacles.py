@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controller.app_placements import AppPlacements
-from controller.lrp_index import LrpIndex
 from reconcile.droplet_actions import Leave
-from reconcile.lrps import AppGuid, ProcessGuid
+from reconcile.lrps import AppGuid
 from reconcile.protocol import FAILURES
 from reconcile.reasons import Reason
 from reconcile.records import LrpRecord
@@ -70,8 +69,8 @@ class DropletPulls(Protocol):
 class RecordedLrps(Protocol):
     """What the last pass over each LRP came to."""
 
-    async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
-        """Read one LRP's record."""
+    async def list_lrps_of_app(self, app_guid: AppGuid) -> tuple[LrpRecord, ...]:
+        """List the records of one app's LRPs, by process GUID."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +81,13 @@ class DropletObstacles:
         registry: The private registry.
         breakers: The migrations that have failed.
         pulls: Whether cells can pull.
-        index: The LRPs that run from their sources.
-        lrps: Their records.
+        lrps: The records of LRPs.
         placements: Where apps run.
     """
 
     registry: PatchedRegistry
     breakers: CopyBreakers
     pulls: DropletPulls
-    index: LrpIndex
     lrps: RecordedLrps
     placements: AppPlacements
 
@@ -122,8 +119,7 @@ class DropletObstacles:
         self, app_guid: AppGuid, cache_guid: CacheGuid, ends: Collection[Reason]
     ) -> Leave | None:
         """Find an LRP that is on its source for a reason: a restart from the copy would fail as well."""
-        for process_guid in sorted(self.index.lrps_of(app_guid)):
-            record = await self.lrps.find_lrp(process_guid)
-            if record is not None and record.cache_guid == cache_guid and record.reason in ends:
-                return Leave(record.reason, f"{process_guid}: {record.detail}".removesuffix(": "))
+        for record in await self.lrps.list_lrps_of_app(app_guid):
+            if record.cache_guid == cache_guid and record.reason in ends:
+                return Leave(record.reason, f"{record.process_guid}: {record.detail}".removesuffix(": "))
         return None

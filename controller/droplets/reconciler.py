@@ -61,6 +61,7 @@ class DropletReconciler:
     ) -> None:
         self._dependencies, self._observer, self._writing = dependencies, observer, writing
         self._index, self._orders, self._stagings = known.index, known.orders, known.stagings
+        self._held = known.held
         self._process, self._metrics = dependencies.process, dependencies.process.metrics.droplets
         self._lines = DropletLines()
         self._queue: WorkQueue[DropletGuid] = WorkQueue(self._lines)
@@ -129,7 +130,8 @@ class DropletReconciler:
         started, order = time.monotonic(), self._orders.order_of(guid)
         before = self._index.reason_of(guid)
         try:
-            outcome = await self._reconcile(guid, api)
+            async with self._held.hold(guid):
+                outcome = await self._reconcile(guid, api)
         except DockerCacheError as error:
             seconds = self._queue.back_off(guid, FAILURE_PAUSE)
             reason = Reason.CLOUD_CONTROLLER_DENIED if isinstance(error, Denied) else Reason.CHECK_FAILED

@@ -14,12 +14,12 @@ import structlog
 from controller.backoff import exact_backoff
 from controller.droplets.dependencies import DropletDependencies
 from controller.droplets.known import KnownDroplets
-from controller.droplets.observe import DropletObserver
+from controller.droplets.observe import DropletObserver, build_of_requester
 from controller.droplets.only_images import find_only_images
 from controller.droplets.reconciler import DropletReconciler
 from controller.droplets.stagings import KnownStaging
 from controller.workqueue import Priority
-from reconcile.droplet_actions import Leave
+from reconcile.droplet_actions import Leave, ObservedDroplet
 from reconcile.droplet_decisions import decide_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplet_texts import image_of_text
@@ -27,7 +27,6 @@ from reconcile.droplets import Droplet, DropletGuid, DropletPhase, DropletRecord
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
-from reconcile.records import task_of_requester
 from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="droplets")
@@ -77,7 +76,9 @@ class DropletSweep:
     ) -> None:
         self._dependencies, self._interval = dependencies, interval
         self._observer, self._reconciler = observer, reconciler
-        self._index, self._stagings = known.index, known.stagings
+        self._index, self._stagings, self._held = known.index, known.stagings, known.held
+        self._unrecorded: dict[DropletGuid, str | None] = {}
+        """The image texts of droplets of which there is nothing to be recorded."""
         self._requested = asyncio.Event()
         self._pause = exact_backoff(min(FIRST_PAUSE, interval), interval)
         self._in_a_row = 0
@@ -139,7 +140,7 @@ class DropletSweep:
             for guid, droplet in listed.items()
             if not self._is_settled(droplet, records.get(guid), usable, is_full=is_full)
         ]
-        await self._find_builds([each for each in due if each.guid not in records], api)
+        await self._find_builds(due, records, api)
         queued = 0
         for droplet in due:
             try:
@@ -149,6 +150,8 @@ class DropletSweep:
             except Exception:  # what is wrong with one droplet must not keep others from being found
                 log.exception("failed-to-look-at-droplet", droplet_guid=droplet.guid)
         queued += self._queue_gone(records, listed.keys())
+        for guid in self._unrecorded.keys() - listed.keys():
+            del self._unrecorded[guid]
         self.count += 1
         self.ended_at = dependencies.process.clock()
         self._listings.labels(outcome="done").inc()
@@ -174,7 +177,8 @@ class DropletSweep:
     ) -> bool:
         """Whether a droplet is as it is to be, by what is known without another look at it."""
         if record is None:
-            return False
+            is_known = self._unrecorded.get(droplet.guid, droplet) == droplet.image
+            return is_known and not is_full and not self._is_due(droplet.guid)
         dependencies = self._dependencies
         goes_back = dependencies.mode.is_restoring or dependencies.overrides.is_pinned(record.app_guid)
         if record.phase is DropletPhase.PATCHED and record.target == droplet.image and not goes_back:
@@ -185,26 +189,35 @@ class DropletSweep:
             return False
         if is_full and record.reason not in _UNLIKELY_TO_CHANGE:
             return False
-        return _share(droplet.guid, self._shares) != self.count % self._shares
+        return not self._is_due(droplet.guid)
 
-    async def _find_builds(self, droplets: list[Droplet], api: CloudControllerApi) -> None:
-        """Find the builds of droplets without a record, of apps whose stagings were seen."""
-        unknown = [each for each in droplets if self._stagings.of(each.guid) is None]
-        apps: set[AppGuid] = set()
-        bindings = self._dependencies.bindings
-        for droplet in unknown:
-            image = image_of_text(droplet.image)
-            if image is None or droplet.app_guid in apps:
+    def _is_due(self, guid: DropletGuid) -> bool:
+        """Whether it is the turn of a droplet of which nothing seems to have changed."""
+        return _share(guid, self._shares) == self.count % self._shares
+
+    async def _find_builds(
+        self,
+        droplets: Collection[Droplet],
+        records: Mapping[DropletGuid, DropletRecord],
+        api: CloudControllerApi,
+    ) -> None:
+        """Find the builds of droplets of which no record knows it, of apps whose stagings were seen."""
+        wanted = dict[DropletGuid, AppGuid]()
+        for droplet in droplets:
+            record, image = records.get(droplet.guid), image_of_text(droplet.image)
+            is_known = record is not None and (record.build_guid is not None or record.may_name_copy)
+            if is_known or image is None or not self._stagings.may_be_found(droplet.guid):
                 continue
-            binding = await bindings.find_newest_binding(droplet.app_guid, image)
-            if binding is not None and task_of_requester(binding.requester) is not None:
-                apps.add(droplet.app_guid)
-        if not apps:
+            binding = await self._dependencies.bindings.find_newest_binding(droplet.app_guid, image)
+            if binding is not None and build_of_requester(binding.requester) is not None:
+                wanted[droplet.guid] = droplet.app_guid
+        if not wanted:
             return
-        wanted = {each.guid for each in unknown}
-        async for build in api.list_builds(sorted(apps)):
-            if build.droplet_guid is not None and build.droplet_guid in wanted:
+        async for build in api.list_builds(sorted(set(wanted.values()))):
+            if build.droplet_guid is not None and wanted.pop(build.droplet_guid, None) is not None:
                 self._stagings.put(build.droplet_guid, KnownStaging(build.guid))
+        for guid in wanted:
+            self._stagings.put_unknown(guid)
 
     async def _look(self, droplet: Droplet, before: DropletRecord | None, api: CloudControllerApi) -> bool:
         """Record why a droplet stays as it is, or have it looked at anew; return whether it is."""
@@ -215,9 +228,32 @@ class DropletSweep:
         if not isinstance(action, Leave):
             self._reconciler.look_at(droplet.guid, Priority.ROUTINE)
             return True
-        outcome = await self._reconciler.changes.leave(observed, action)
-        self._reconciler.note_obstacle(droplet.guid, outcome.reason)
+        await self._leave(observed, droplet, action)
         return False
+
+    async def _leave(self, observed: ObservedDroplet, droplet: Droplet, leave: Leave) -> None:
+        """Record why a droplet stays as it is, unless somebody else records something of it."""
+        guid = droplet.guid
+        if self._held.is_held(guid):
+            return
+        async with self._held.hold(guid):
+            if await self._dependencies.records.find_droplet(guid) != observed.record:
+                return
+            outcome = await self._reconciler.changes.leave(observed, leave)
+        self._reconciler.note_obstacle(guid, outcome.reason)
+        if outcome.record is None:
+            self._unrecorded[guid] = droplet.image
+        before = observed.record
+        if before is None or before.phase is not DropletPhase.PATCHED or outcome.reason is before.reason:
+            return
+        log.info(  # it named its copy, so this is news as if it had been looked at alone
+            "reconciled-droplet",
+            droplet_guid=guid,
+            app_guid=droplet.app_guid,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            cache_image=before.target,
+        )
 
     def _queue_gone(
         self, records: Mapping[DropletGuid, DropletRecord], listed: Collection[DropletGuid]

@@ -11,32 +11,24 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from controller.store.availability import Availability, Use
 from controller.store.connections import connect_in_memory, connect_to_write
+from controller.store.engines import Engines, OpenConnections
 from controller.store.location import ServerLocation
 from controller.store.restored import Restored
 from controller.store.server_engines import LOCK_WITHIN, MIGRATE_WITHIN, open_engines, turn
-from controller.store.sql_errors import store_error
-from reconcile.errors import Unavailable
+from controller.store.sql_errors import is_lost_connection, store_error
+from reconcile.errors import LeaseLost, Unavailable
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """The engines that make the connections of one database."""
-
-    reading: Engine
-    writing: Engine
-    migrating: Engine
 
 
 class Database:
@@ -48,16 +40,18 @@ class Database:
         is_shared: Whether several instances can use it: on a server.
         path: The file; None for a database in memory or on a server.
         restored: The backup that was put in its place when it was opened; None where none waited.
+        availability: Since when it does not do what it is asked.
         fence: Called at the beginning of each transaction that writes, in that transaction; what it raises
             ends it. It holds what must not change before the commit. None where nobody else may write.
         before_commit: Called when a transaction that writes is about to be committed; what it raises rolls
             it back.
     """
 
-    def __init__(self, engines: "Engines", name: str, *, path: Path | None = None) -> None:
+    def __init__(self, engines: Engines, name: str, *, path: Path | None = None) -> None:
         self.name = name
         self.path = path
         self.restored: Restored | None = None
+        self.availability = Availability()
         self.is_shared = engines.writing.dialect.name != "sqlite"
         self.is_durable = is_durable = path is not None or self.is_shared
         self.fence: Callable[[Connection], None] | None = None
@@ -68,6 +62,7 @@ class Database:
         self._reader = (
             ThreadPoolExecutor(1, thread_name_prefix="store-reader") if is_durable else self._writer
         )
+        self._prober = ThreadPoolExecutor(1, thread_name_prefix="store-prober")
         self._is_closed = False
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -76,7 +71,7 @@ class Database:
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that only reads, in the calling thread."""
-        return self._transact(self._engines.reading, work)
+        return self._noted(Use.READING, lambda: self._transact(self._engines.reading, work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write; it is committed when this returns, rolled back when it raises.
@@ -91,7 +86,8 @@ class Database:
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work that may write, in the calling thread."""
-        return self._transact(self._engines.writing, self._fenced(work), turn_within=LOCK_WITHIN)
+        fenced, engine = self._fenced(work), self._engines.writing
+        return self._noted(Use.WRITING, lambda: self._transact(engine, fenced, turn_within=LOCK_WITHIN))
 
     def transact_unfenced(self, work: Callable[[Connection], T]) -> T:
         """Run a unit of work of the lock itself, in the calling thread.
@@ -107,6 +103,39 @@ class Database:
         finally:
             if self.is_shared:  # its connection is needed no more
                 self._engines.migrating.dispose()
+
+    async def probe(self) -> None:
+        """Ask a server whether it answers, beside units of work that wait for it.
+
+        When it is silent, they wait no longer.
+
+        Raises:
+            Unavailable: It does not do what it is asked.
+        """
+        try:
+            await self._submit(self._prober, self._probe)
+        except Unavailable as error:
+            if is_lost_connection(error):
+                self._engines.connections.break_off()
+            raise
+
+    def _probe(self) -> None:
+        self.read_now(lambda connection: connection.scalar(select(1)))
+        if self.availability.is_away(Use.WRITING):
+            self.transact(lambda connection: connection.scalar(select(1)))
+
+    def _noted(self, use: Use, transact: Callable[[], T]) -> T:
+        """Run a unit of work, and note whether the database has done what it was asked."""
+        asked_at = self.availability.clock()
+        try:
+            result = transact()
+        except LeaseLost:
+            raise
+        except Unavailable as error:
+            self.availability.failed(use, error.detail, asked_at=asked_at)
+            raise
+        self.availability.answered(use)
+        return result
 
     def _fenced(self, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
         def fenced(connection: Connection) -> T:
@@ -139,8 +168,8 @@ class Database:
     def close(self) -> None:
         """Wait for running transactions, then close the connections; blocks."""
         self._is_closed = True
-        self._writer.shutdown()
-        self._reader.shutdown()
+        for threads in (self._writer, self._reader, self._prober):
+            threads.shutdown()
         for engine in (self._engines.reading, self._engines.writing, self._engines.migrating):
             engine.dispose()
 
@@ -192,7 +221,7 @@ def database_on(location: ServerLocation) -> Database:
     Raises:
         Invalid: `no-driver`.
     """
-    return Database(Engines(*open_engines(location)), location.name)
+    return Database(open_engines(location), location.name)
 
 
 def _with_transactions(engine: Engine) -> Engines:
@@ -201,4 +230,4 @@ def _with_transactions(engine: Engine) -> Engines:
         # IMMEDIATE takes the write lock at once, so that what is read stays true until it is written.
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
 
-    return Engines(engine.execution_options(begin="BEGIN"), engine, engine)
+    return Engines(engine.execution_options(begin="BEGIN"), engine, engine, OpenConnections())

@@ -36,6 +36,12 @@ def list_all(connection: Connection) -> tuple[LrpRecord, ...]:
     return tuple(_record(row) for row in rows)
 
 
+def list_of_app(connection: Connection, app_guid: AppGuid) -> tuple[LrpRecord, ...]:
+    """List the records of an app's LRPs, by process GUID."""
+    of_app = select(_lrps).where(_lrps.c.app_guid == app_guid).order_by(_lrps.c.process_guid)
+    return tuple(map(_record, connection.execute(of_app).mappings()))
+
+
 def count_by_reason(connection: Connection) -> dict[Reason, int]:
     """Count the records by reason."""
     rows = connection.execute(select(_lrps.c.reason, func.count()).group_by(_lrps.c.reason))

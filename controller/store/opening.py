@@ -29,7 +29,7 @@ from controller.store.original_sources import SqlOriginalSources
 from controller.store.paging import SqlPages
 from controller.store.restored import Restored
 from controller.store.restoring import complete_restore
-from controller.store.schema_upgrade import migrate
+from controller.store.schema_upgrade import check_migratable, migrate
 from controller.store.sealing import Sealing
 from controller.store.server_engines import check_server
 from controller.store.sql import SqlRecords
@@ -107,13 +107,14 @@ async def open_store(database: Database, *, journal_key: bytes | None) -> Store:
     return await _in_thread(partial(_open, database, journal_key))
 
 
-async def check_journal_keys(database: Database, *, journal_key: bytes | None) -> None:
-    """Refuse keys with which this instance could not take over; nothing is changed, and no schema needed.
+async def check_standby(database: Database, *, journal_key: bytes | None) -> None:
+    """Refuse a schema, and keys, with which this instance could not take over; nothing is changed.
 
     Raises:
-        Invalid: `journal-keys-differ`.
+        Invalid: `schema-newer`, `schema-foreign` or `journal-keys-differ`.
     """
     if database.is_shared:
+        await database.read(partial(check_migratable, name=database.name))
         await database.read(partial(journal_keys.check, journal_key=journal_key))
 
 

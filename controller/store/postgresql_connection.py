@@ -1,5 +1,6 @@
 """Connects to PostgreSQL with a limit for each answer, for a server that stands still with its network up."""
 
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 import psycopg
@@ -18,6 +19,11 @@ class BoundedConnection(psycopg.Connection[Any]):
     """
 
     answer_within = 60.0
+    _is_given_up = False
+
+    def give_up(self) -> None:
+        """Wait for no further answer; a wait in another thread ends within a moment."""
+        self._is_given_up = True
 
     def wait(self, gen: PQGen[T], interval: float = _LOOK_EACH, timeout: float | None = None) -> T:
         """Wait for an answer.
@@ -26,7 +32,8 @@ class BoundedConnection(psycopg.Connection[Any]):
             psycopg.OperationalError: It did not come in time, the connection is lost, or the server says so.
         """
         try:
-            return super().wait(gen, interval, self.answer_within if timeout is None else timeout)
+            limit = self.answer_within if timeout is None else timeout
+            return super().wait(self._until_given_up(gen), interval, limit)
         except psycopg.OperationalError as error:
             if (
                 error.sqlstate is not None or self.closed
@@ -34,3 +41,17 @@ class BoundedConnection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise psycopg.OperationalError(f"no answer within {self.answer_within:.0f} s: {error}") from error
+
+    def _until_given_up(self, gen: PQGen[T]) -> Generator[Any, Any, T]:
+        """Go on as the driver does, which comes by at an interval also without an answer."""
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if self._is_given_up:
+                    gen.close()
+                    raise psycopg.OperationalError("the server does not answer on other connections either")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -2,6 +2,12 @@
 
 A binding is needed while its job is open, and while its app has an LRP, since that may be desired from the
 source again. Of an app that stages ever new images, those of the newest are kept.
+
+Reservations and attempts to copy are never forgotten. A GUID is reserved in the transaction that precedes its
+first upload, so the private registry may hold something under each, also where no copy was ever finished; and
+the droplet of a stopped app, which no listing shows, may name one whose copy was deleted: with the same GUID
+the app starts again when its image is copied again. Who has sent something there decides whether it may be
+relied on. Both are rows of some hundred bytes for each distinct content.
 """
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, select

@@ -21,11 +21,8 @@ def migrate(connection: Connection, name: str) -> None:
     Raises:
         Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
     """
-    state = state_of(connection)
-    if state.revision == head():
+    if check_migratable(connection, name).revision == head():
         return
-    if not _was_begun(connection, state):
-        refuse_unmigratable(state, name)
     from alembic import command  # noqa: PLC0415 - a third of a second that most starts are spared
     from alembic.config import Config  # noqa: PLC0415
 
@@ -33,6 +30,18 @@ def migrate(connection: Connection, name: str) -> None:
     config.set_main_option("script_location", str(VERSIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def check_migratable(connection: Connection, name: str) -> SchemaState:
+    """Refuse a database that `migrate` could not bring to this version's schema, and return what it holds.
+
+    Raises:
+        Invalid: `schema-newer`, or `schema-foreign` for tables of another program.
+    """
+    state = state_of(connection)
+    if not _was_begun(connection, state):
+        refuse_unmigratable(state, name)
+    return state
 
 
 def state_of(connection: Connection) -> SchemaState:

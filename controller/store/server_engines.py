@@ -7,9 +7,11 @@ SQLite's BEGIN IMMEDIATE has it.
 
 No wait is endless: each statement, each wait for a lock and each silence of the server has a limit. A
 transaction in which nothing happens, such as one of a process that stands still, is ended by the server, so
-that no other process waits for it.
+that no other process waits for it. When somebody has found out that the server is silent, all waits for its
+answers can be ended at once.
 """
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +22,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from controller.store.engines import Engines, OpenConnections
 from controller.store.location import Server, ServerLocation, require_driver
 from reconcile.errors import ErrorCode, Invalid, Unavailable
 
@@ -32,6 +35,9 @@ LOCK_WITHIN = 15
 _SILENT_AT_MOST = 10
 """Seconds that a transaction may do nothing, and that a network may."""
 
+PING_WITHIN = 5
+"""Seconds for the answer of a server that is asked only whether it is there, also by a new connection."""
+
 MIGRATE_WITHIN = 3600
 """Seconds of a statement of a migration, and of its turn."""
 
@@ -42,7 +48,7 @@ _TURN_NAME = "docker-cache-%s"
 """The name of MySQL's lock, which is one of the server, with that of the database."""
 
 _IDLE_AT_MOST = 60
-"""Seconds that a connection to MySQL may do nothing: MySQL has no such limit for a transaction."""
+"""Seconds that a connection to MySQL may do nothing outside of a turn."""
 
 _POOL: dict[str, Any] = {
     "hide_parameters": True,
@@ -67,7 +73,7 @@ class _Limits:
         return self.statement + self.lock + _SILENT_AT_MOST
 
 
-def open_engines(location: ServerLocation) -> tuple[Engine, Engine, Engine]:
+def open_engines(location: ServerLocation) -> Engines:
     """Make the engines that read, write and migrate; nothing is connected.
 
     Raises:
@@ -75,10 +81,12 @@ def open_engines(location: ServerLocation) -> tuple[Engine, Engine, Engine]:
     """
     require_driver(location.server)
     make = _postgresql if location.server is Server.POSTGRESQL else _mysql
-    return (
-        make(location, _Limits(_STATEMENT_WITHIN, LOCK_WITHIN), is_reading=True),
-        make(location, _Limits(_STATEMENT_WITHIN, LOCK_WITHIN), is_reading=False),
-        make(location, _Limits(MIGRATE_WITHIN, MIGRATE_WITHIN), is_reading=False),
+    connections, short = OpenConnections(), _Limits(_STATEMENT_WITHIN, LOCK_WITHIN)
+    return Engines(
+        make(location, short, connections, is_reading=True),
+        make(location, short, connections, is_reading=False),
+        make(location, _Limits(MIGRATE_WITHIN, MIGRATE_WITHIN), OpenConnections(), is_reading=False),
+        connections,
     )
 
 
@@ -95,10 +103,25 @@ def turn(connection: Connection, within: int) -> Iterator[None]:
             yield
         case "mysql":
             name = (_TURN_NAME % connection.engine.url.database)[:64]
-            with _mysql_lock(connection, name, within):
+            with _ended_when_idle(connection), _mysql_lock(connection, name, within):
                 yield
         case _:
             yield
+
+
+@contextmanager
+def _ended_when_idle(connection: Connection) -> Iterator[None]:
+    """Let MySQL end a session whose transaction does nothing; MariaDB has a limit for that itself."""
+    if _is_mariadb(connection.dialect):
+        yield
+        return
+    connection.execute(text(f"SET SESSION wait_timeout = {_SILENT_AT_MOST}"))
+    try:
+        yield
+    finally:
+        if not connection.invalidated:
+            with suppress(DBAPIError):  # a session that is idle in the pool then ends earlier
+                connection.execute(text(f"SET SESSION wait_timeout = {_IDLE_AT_MOST}"))
 
 
 @contextmanager
@@ -145,7 +168,9 @@ def _is_mariadb(dialect: Any) -> bool:
     return bool(getattr(dialect, "is_mariadb", False))
 
 
-def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> Engine:
+def _postgresql(
+    location: ServerLocation, limits: _Limits, connections: OpenConnections, *, is_reading: bool
+) -> Engine:
     from controller.store.postgresql_connection import BoundedConnection  # noqa: PLC0415 - may not be installed
 
     tls = {"sslmode": "prefer"}
@@ -183,17 +208,19 @@ def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, _arguments: object, named: dict[str, Any]) -> object:
         connection = BoundedConnection.connect(**named, password=location.read_password() or None)
-        connection.answer_within = limits.answer
+        connection.answer_within = PING_WITHIN
         for statement in settings:
             connection.execute(statement)
         connection.commit()
+        connection.answer_within = limits.answer
+        connections.add(connection, BoundedConnection.give_up)
         return connection
 
     ping = engine.dialect.do_ping
 
     def ping_in_time(dbapi_connection: Any) -> bool:
         """Find a connection that is silent without the time that a statement may take."""
-        dbapi_connection.answer_within = _SILENT_AT_MOST
+        dbapi_connection.answer_within = PING_WITHIN
         try:
             return ping(dbapi_connection)
         finally:
@@ -203,13 +230,15 @@ def _postgresql(location: ServerLocation, limits: _Limits, *, is_reading: bool) 
     return engine
 
 
-def _mysql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> Engine:
+def _mysql(
+    location: ServerLocation, limits: _Limits, connections: OpenConnections, *, is_reading: bool
+) -> Engine:
     engine = create_engine(
         _url("mysql+pymysql", location),
         connect_args={
             "charset": "utf8mb4",
             "connect_timeout": _CONNECT_WITHIN,
-            "read_timeout": limits.answer,
+            "read_timeout": PING_WITHIN,  # until it is connected
             "write_timeout": _SILENT_AT_MOST,
         },
         isolation_level="REPEATABLE READ" if is_reading else "READ COMMITTED",
@@ -236,8 +265,34 @@ def _mysql(location: ServerLocation, limits: _Limits, *, is_reading: bool) -> En
             cursor.execute("SET " + ", ".join(f"SESSION {key} = {value}" for key, value in settings.items()))
             if is_reading:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
+        _answer_within(connection, limits.answer)
+        connections.add(connection, _shut)
 
+    ping = engine.dialect.do_ping
+
+    def ping_in_time(dbapi_connection: Any) -> bool:
+        """Find a connection that is silent without the time that a statement may take."""
+        _answer_within(dbapi_connection, PING_WITHIN)
+        try:
+            return ping(dbapi_connection)
+        finally:
+            _answer_within(dbapi_connection, limits.answer)
+
+    engine.dialect.do_ping = ping_in_time  # type: ignore[method-assign] # SQLAlchemy has no event for it
     return engine
+
+
+def _answer_within(connection: Any, seconds: float) -> None:
+    """Limit the wait for each answer of MySQL from now on; the driver takes the limit once by itself."""
+    connection._read_timeout = seconds  # noqa: SLF001
+
+
+def _shut(connection: Any) -> None:
+    """End a wait for an answer of MySQL in another thread, as the end of the connection does."""
+    network = connection._sock  # noqa: SLF001 - the driver has no such call
+    if network is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(network, socket.SHUT_RDWR)  # TLS is not asked: the other thread uses it
 
 
 def _url(driver: str, location: ServerLocation) -> URL:

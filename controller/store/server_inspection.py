@@ -4,10 +4,13 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
+from controller.leadership.ports import Holder, parse_holder
+from controller.store import journal_keys
 from controller.store.database import database_on
 from controller.store.key_uses import KeyUses, uses_of
+from controller.store.leadership_tables import ROW, locks
 from controller.store.location import ServerLocation
 from controller.store.schema import SchemaState, head
 from controller.store.schema_upgrade import state_of
@@ -29,6 +32,9 @@ class InspectedServer:
         registries: The number of copies by the registry that they were made in; empty with another schema.
         key_uses: None without a journal key, and with another schema.
         store_ids: The id of the store; empty where it has none, or another schema.
+        holder: Who holds the lock of the database, or held it when it ended; None where nobody does.
+        used_keys: Fingerprints of the journal keys of the instance that was active last; empty for none.
+        own_keys: Fingerprints of the journal keys here; empty without one.
     """
 
     version: str
@@ -39,6 +45,9 @@ class InspectedServer:
     registries: dict[str, int]
     key_uses: KeyUses | None
     store_ids: frozenset[StoreId]
+    holder: Holder | None
+    used_keys: tuple[str, ...]
+    own_keys: tuple[str, ...]
 
 
 def inspect_server(location: ServerLocation, journal_key: bytes | None = None) -> InspectedServer:
@@ -77,7 +86,15 @@ def _inspect(connection: Connection, journal_key: bytes | None) -> InspectedServ
         store_ids=frozenset(map(StoreId, connection.scalars(ids, {"name": STORE_ID})))
         if is_current
         else frozenset(),
+        holder=_holder(connection) if locks.name in schema.tables else None,
+        used_keys=journal_keys.find(connection),
+        own_keys=journal_keys.fingerprints(journal_key),
     )
+
+
+def _holder(connection: Connection) -> Holder | None:
+    row = connection.execute(select(locks.c.owner, locks.c.value).where(locks.c.id == ROW)).one_or_none()
+    return None if row is None or not row[0] else parse_holder(row[0], row[1])
 
 
 _CLOCK = {

@@ -224,6 +224,10 @@ class SqlRecords:
         """List the records, by process GUID."""
         return await self._database.read(lrps.list_all)
 
+    async def list_lrps_of_app(self, app_guid: AppGuid) -> tuple[LrpRecord, ...]:
+        """List the records of an app's LRPs, by process GUID."""
+        return await self._database.read(lambda connection: lrps.list_of_app(connection, app_guid))
+
     async def save_lrp(self, record: LrpRecord) -> None:
         """Save one LRP's record in place of an earlier one."""
         await self._database.write(lambda connection: lrps.save(connection, record))

@@ -41,6 +41,8 @@ from tests.simulators.recipes import Image
 
 NO_LIMIT = 1_000_000_000
 """Requests an hour: nothing waits here."""
+QUIET = 0.5
+"""Seconds without a request after which nothing more is asked."""
 PATIENCE = 600.0
 """Seconds that only a failure waits."""
 
@@ -74,7 +76,6 @@ class DropletBench:
             registry=platform,
             breakers=platform,
             pulls=platform,
-            index=index,
             lrps=records,
             placements=AppPlacements(),
         )
@@ -186,7 +187,7 @@ class DropletBench:
         before = -1
         while before != len(self._capi.api.requests):
             before = len(self._capi.api.requests)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(QUIET)
 
 
 def _task(app: App, build_guid: str) -> Task:

@@ -21,9 +21,11 @@ from controller.assembly import DaemonLoops, OpenResources, assemble
 from controller.bbs.client import BbsClient, open_bbs
 from controller.config import Config
 from controller.control import OperatorControl
+from controller.database_watch import DatabaseWatch
 from controller.health import HealthStates
 from controller.process import Process
 from controller.progress import Progress
+from controller.store.availability import Availability
 from controller.store.opening import Store
 from controller.store_marker import StoreMarker
 from controller.transport import client_tls
@@ -175,6 +177,19 @@ class NoNotes:
         raise NotImplementedError
 
 
+class UnwatchedDatabase:
+    """A database in memory, which nobody asks whether it is there."""
+
+    name = "memory"
+    is_shared = False
+
+    def __init__(self) -> None:
+        self.availability = Availability()
+
+    async def probe(self) -> None:
+        raise NotImplementedError
+
+
 class Unprobed:
     """A private registry that nobody probes: the loop that does is not run here."""
 
@@ -250,6 +265,7 @@ class Scene:
             health,
             Unprobed(),
             StoreMarker(self.client, self.store.store_id, metrics=process.metrics, clock=loop.time),
+            DatabaseWatch(UnwatchedDatabase(), process),
         )
         loops = assemble(self.config, opened, limits=self.limits)
         self.queue = loops.queue

@@ -39,6 +39,7 @@ from reconcile.migrations import Goal, Migration, OriginalSource, Phase
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
 from reconcile.policy import Policy
+from reconcile.ports import OriginalSources
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.pull_proof import CanaryLogin
 from reconcile.reasons import Reason
@@ -160,6 +161,8 @@ class Bench:
     pull_credentials: Credentials = PULL
     pulls: UnaskedCells = field(default_factory=UnaskedCells)
     droplet_pulls: DropletPulls | None = None
+    original_sources: OriginalSources | None = None
+    """Other ones than those of the store, where a test needs these."""
     may_bridge: bool = False
     stagings: StagingFacts | None = None
     passed: float = 0.0
@@ -179,7 +182,7 @@ class Bench:
             copies=records,
             images=records,
             journal=self.store.journal,
-            original_sources=self.store.original_sources,
+            original_sources=self.original_sources or self.store.original_sources,
             droplets=self.store.droplets,
             records=records,
             coverage=self.coverage,

@@ -11,8 +11,9 @@ from controller.reconciler import Reconciler
 from protos.bbs.actual_lrp_pb2 import ActualLRP
 from protos.bbs.desired_lrp_pb2 import DesiredLRP
 from reconcile.droplets import DropletGuid, DropletPhase, DropletRecord
+from reconcile.errors import Unavailable
 from reconcile.lrps import AppGuid, ProcessGuid
-from reconcile.migrations import Goal
+from reconcile.migrations import Goal, OriginalSource
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
 from tests.controller import test_reconciler
@@ -104,6 +105,37 @@ async def test_its_login_is_brought_in_line_in_place_once_its_source_is_saved(be
     assert (bench.bbs.requests[UPDATE], bench.bbs.requests[DESIRE]) == (1, 0), "nothing is migrated"
 
 
+class FailingOnce:
+    """Saves original sources, but not the first one.
+
+    Attributes:
+        updates: How many logins were updated when each was to be saved.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._sources, self._requests = bench.store.original_sources, bench.bbs.requests
+        self.updates: list[int] = []
+
+    async def find_original_source(self, process_guid: ProcessGuid) -> OriginalSource | None:
+        return await self._sources.find_original_source(process_guid)
+
+    async def save_original_source(self, original_source: OriginalSource) -> None:
+        self.updates.append(self._requests[UPDATE])
+        if len(self.updates) == 1:
+            raise Unavailable("store", "down", "the database does not answer")
+        await self._sources.save_original_source(original_source)
+
+
+async def test_no_login_is_changed_whose_source_could_not_be_saved(bench: Bench) -> None:
+    app, _ = await restarted_from_copy(bench)
+    bench.original_sources = failing = FailingOnce(bench)
+    async with passes(bench, app):
+        await bench.reason(app, "login-updated")
+
+    assert failing.updates == [0, 0]
+    assert bench.bbs.requests[UPDATE] == 1
+
+
 async def test_it_is_called_cached_when_it_runs(bench: Bench) -> None:
     bench.cell.settings.start_delay = 0.0
     app, _ = await restarted_from_copy(bench)
@@ -142,7 +174,7 @@ async def test_it_is_restored_with_the_login_that_it_came_with(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Traps 13 and 14: its annotation and its routes are what they were, and no log has a password."""
-    app, _ = await restarted_from_copy(bench)
+    app, guid = await restarted_from_copy(bench)
     before = bench.lrp(app)
     assert before is not None
     before = DesiredLRP.FromString(before.SerializeToString())
@@ -150,6 +182,9 @@ async def test_it_is_restored_with_the_login_that_it_came_with(
         await bench.reason(app, "login-updated")
         assert await bench.order(app, Goal.SOURCE).end() == "restored"
 
+    record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
+    assert record is not None
+    assert record.cache_guid == guid, "it needs no other proof that this is what it was staged with"
     after = bench.lrp(app)
     assert after is not None
     assert (after.root_fs, login(bench, app)) == (FROM_SOURCE, LOGIN)

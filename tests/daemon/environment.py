@@ -32,6 +32,7 @@ from tests.simulators.cell_network import Condition
 from tests.simulators.certificates import Certificates, make_certificates
 from tests.simulators.cloud_controller import App, CloudController, InProcess
 from tests.simulators.recipes import Image
+from tests.stores import make_database
 
 PATIENCE = 90.0
 """Seconds that only a failure ever waits."""
@@ -484,6 +485,7 @@ async def open_environment(
         ]
         cloud = await stack.enter_async_context(CloudController(InProcess(bbs), interval=sync_interval))
         capi = await stack.enter_async_context(serve_capi(cloud, pair=certificates.server))
+        await asyncio.to_thread(make_database, directory / "store" / "docker-cache.db")
         key = directory / "journal.key"
         key.write_bytes(Fernet.generate_key())
         key.chmod(0o600)

@@ -2,18 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from controller.leadership.lease import boot_time
 from controller.store.leadership_tables import terms
 from controller.store.tables import metadata
 from tests import databases
 from tests.daemon.environment import PATIENCE, DaemonProcess, Environment, open_environment, until
-from tests.daemon.instances import LOST_LOCK, Instance, Instances, open_instances
+from tests.daemon.instances import LOCK_RETRY, LOCK_TTL, LOST_LOCK, Instance, Instances, open_instances
 from tests.daemon.invariants import BRIDGE_PREFIX, Invariants
+from tests.daemon.operator import Operator
 from tests.simulators import images
 from tests.simulators.bbs import Fault, Version
 from tests.simulators.cloud_controller import App
@@ -170,6 +172,12 @@ def writes_from(instances: Instances, instance: Instance) -> int:
     return int(str(count))
 
 
+def done_by(instances: Instances) -> list[tuple[int, int]]:
+    """Count the requests of each instance to the BBS, and its statements that have changed something."""
+    requests = instances.env.bbs.requests_from
+    return [(requests[each.address], writes_from(instances, each)) for each in instances.all]
+
+
 def changes(env: Environment) -> dict[str, int]:
     """Count the calls so far that may have changed something in the BBS, by path."""
     return {path: n for path, n in env.bbs.requests.items() if not any(each in path for each in READING)}
@@ -179,6 +187,17 @@ def query(instances: Instances, *statements: str) -> list[tuple[object, ...]]:
     """Run statements in the database that the instances share, and return the rows of the last."""
     server = databases.run_server("postgresql")
     return server.execute(*statements, database=instances.database_url.rpartition("/")[2])
+
+
+@contextmanager
+def held_table(instances: Instances, table: str) -> Iterator[None]:
+    """Let nobody read a table until the block ends."""
+    server, name = databases.run_server("postgresql"), instances.database_url.rpartition("/")[2]
+    with closing(server.connect(name)) as connection:
+        connection.execute("BEGIN")
+        connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.execute("COMMIT")
 
 
 async def killed_in(instances: Instances, phase: str, name: str) -> tuple[App, Instance]:
@@ -324,6 +343,59 @@ async def test_without_locket_nobody_is_active_and_with_it_one_goes_on(
         await moved(env, web)
 
 
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("ttl", "retry_interval", "seconds"),
+    [(LOCK_TTL, LOCK_RETRY, 12.0 * LOCK_TTL), (15, 5.0, 60.0)],
+    ids=["twelve-lives", "a-minute"],
+)
+async def test_while_locket_is_down_for_long_nothing_is_written_and_no_app_loses_an_instance(
+    env: Environment,
+    worker_id: str,
+    record_property: Callable[[str, object], None],
+    ttl: int,
+    retry_interval: float,
+    seconds: float,
+) -> None:
+    """It goes down in the middle of a migration, and an app is pushed meanwhile."""
+    url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
+    async with open_instances(env, url, 2, ttl=ttl, retry_interval=retry_interval) as instances:
+        await instances.all[0].start()
+        active = await instances.active()
+        await stand_by(instances.all[1])
+        async with watched(env), watched_writes(instances):
+            web = await push(env, "web")
+            env.cell.start_gate.clear()
+            lost = active.daemon
+            await lost.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+            began = boot_time()
+            await instances.locket.kill()
+            assert await lost.ended() == LOST_LOCK
+            ended = boot_time()
+            done = done_by(instances)
+            env.cell.start_gate.set()
+            other = await push(env, "other", "team/other", OTHER)
+            while boot_time() < began + seconds:
+                await asyncio.sleep(1.0)
+                assert sum(row.state == "RUNNING" for row in env.rows(web)) == web.instances
+            assert done_by(instances) == done
+
+            again = boot_time()
+            await instances.locket.start()
+            taker = await instances.active()
+            taken = boot_time()
+            await moved(env, web, other)
+        assert len(instances.said("daemon.became-active")) == 2
+        record_property(
+            "figures",
+            f"Locket down for {again - began:.1f} s: the active instance ended after {ended - began:.1f} s, "
+            f"{taker.name} is active {taken - again:.1f} s after Locket is back, and both apps run from their "
+            f"copies after {boot_time() - again:.1f} s",
+        )
+
+
 async def test_one_that_is_cut_off_from_locket_ends_and_the_other_one_goes_on(
     env: Environment, instances: Instances
 ) -> None:
@@ -359,6 +431,9 @@ async def test_a_database_that_was_away_costs_no_job_and_no_instance(
             await until(asked.is_set)
             active.to_database.refuse()
         await daemon.logged("cacher.failed-to-save-job")
+        operator = Operator(active.env)
+        away = (await operator.runs("status")).row
+        text = (await operator.reads("status")).out
         env.cell.start_gate.set()
         await daemon.logged("reconciler.failed-to-reconcile", process_guid=web.process_guid)
         active.to_database.mend()
@@ -366,3 +441,38 @@ async def test_a_database_that_was_away_costs_no_job_and_no_instance(
 
     assert active.daemon is daemon
     assert {row[0] for row in query(instances, "SELECT state FROM jobs")} == {"cached"}
+    outage, again = away["database_outage"], (await operator.runs("status")).row
+    assert (outage["since"] > 0, outage["waiting_migrations"], outage["waiting_jobs"]) == (True, 1, 1)
+    assert outage["error"] in " ".join(text.split())
+    assert "1 migration" in text
+    assert (away["active"], away["jobs_by_state"]) == (True, {})
+    assert (again["database_outage"], again["jobs_by_state"]) == (None, {"cached": 2})
+
+
+async def test_one_that_loses_the_database_while_it_takes_over_waits_and_goes_on(
+    env: Environment, instances: Instances
+) -> None:
+    """It has read a part of what the one before has left, and holds the lock in Locket."""
+    killed = await instances.active()
+    (taker,) = instances.others(killed)
+    daemon = taker.daemon
+    async with watched(env):
+        web = await push(env, "web")
+        env.cell.start_gate.clear()
+        await killed.daemon.logged("reconciler.reconciled", process_guid=web.process_guid, reason="bridging")
+        with held_table(instances, "stale_instances"):
+            await killed.kill()
+            await daemon.logged("daemon.became-active", term=2)
+            waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'stale_instances'::regclass"
+            await until(lambda: bool(query(instances, waits)))
+            taker.to_database.refuse()
+            await daemon.logged("daemon.waiting-for-database")
+            env.cell.start_gate.set()
+        sent = changes(env)
+        status = (await Operator(taker.env).runs("status")).row
+        assert (status["active"], "it waits for the database" in status["obstacle"]) == (True, True)
+        assert changes(env) == sent
+        taker.to_database.mend()
+        await moved(env, web)
+
+    assert taker.daemon is daemon

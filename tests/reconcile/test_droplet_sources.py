@@ -15,6 +15,7 @@ from reconcile.migrations import Goal, OriginalSource, Strategy
 from reconcile.observe import observe
 from reconcile.observed import Observed, Rules
 from reconcile.orders import Order
+from reconcile.plan import PlannedMigration, plan_lrp, planned_action
 from reconcile.protocol import MAX_ROUNDS
 from reconcile.reasons import AppState, Reason
 from reconcile.records import LrpRecord
@@ -267,6 +268,16 @@ class TestLogin:
         assert isinstance(action, Skip)
         assert (action.reason, action.reason.state) == (Reason.ALREADY_CACHED, AppState.CACHED)
         assert "login of its source" in action.detail
+
+    @pytest.mark.parametrize(("can_pull", "how"), [(True, Strategy.UPDATE), (False, Strategy.BRIDGE)])
+    def test_a_plan_says_so(self, can_pull: bool, how: Strategy) -> None:  # noqa: FBT001 - a parameter
+        observed = replace(FROM_DROPLET, order=Order(Goal.CACHE, since=NOW), can_pull_with_own_login=can_pull)
+        assert observed.lrp is not None
+
+        planned = plan_lrp(observed, observed.lrp, planned_action(observed, GIVING), GIVING)
+
+        assert isinstance(planned, PlannedMigration)
+        assert (planned.strategy, planned.reason) == (how, Reason.LOGIN_OUTDATED)
 
     def test_where_cells_are_not_known_to_pull_with_it_it_is_migrated_after_all(self) -> None:
         unproven = replace(FROM_DROPLET, stores_logins=False, can_pull_with_own_login=False)

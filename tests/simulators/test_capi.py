@@ -305,6 +305,13 @@ async def test_lists_are_filtered_and_found_from_app_and_package(scene: Scene) -
     assert shown == {"image": SOURCE.text, "username": "robot", "password": "***"}
 
 
+async def test_pages_beyond_what_an_operator_allows_are_refused(scene: Scene) -> None:
+    scene.capi.handler.most_results = 100
+
+    assert (await scene.call("GET", "/v3/droplets?page=2&per_page=50")).status_code == 200
+    assert error_of(await scene.call("GET", "/v3/droplets?page=3&per_page=50")) == (400, 10005)
+
+
 async def test_apps_processes_and_revisions_are_shown(scene: Scene) -> None:
     app = await scene.cloud.push("web", SOURCE)
     droplet = {"guid": current(app).guid}

@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from controller.admin.applier import Applier, ApplyEvent, _Run, _waking
+from controller.admin.applier import Applier, _waking
+from controller.admin.apply_run import ApplyEvent, ApplyRun
 from controller.admin.droplet_changes import FollowedDroplets
 from controller.admin.survey import Survey
 from controller.control import OperatorControl
@@ -67,7 +68,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         planned = {guid: replace(MOVE, subject=replace(MOVE.subject, process_guid=guid)) for guid in GUIDS}
-        self.run = _Run(
+        self.run = ApplyRun(
             planned, set(planned), frozenset({APP}), dict.fromkeys(GUIDS, frozenset()), self.in_flight
         )
         self.run.begun |= self.in_flight

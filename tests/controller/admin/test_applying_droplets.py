@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from controller.admin.applier import Applier, ApplyEvent, DropletProgress
+from controller.admin.applier import Applier
+from controller.admin.apply_run import ApplyEvent, DropletProgress
 from controller.admin.survey import Survey
 from controller.control import OperatorControl
 from controller.workqueue import WorkQueue

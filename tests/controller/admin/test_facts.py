@@ -58,7 +58,8 @@ from reconcile.selection import Selection
 from tests.stores import open_store
 
 NOW = 1_800_000_000.0
-CACHE = CacheRepositories("cache.example:8080")
+FORMER = CacheRepositories("former.example:8080")
+CACHE = CacheRepositories("cache.example:8080", former=(FORMER,))
 CONTENTS = (Digest("sha256", "1" * 64), Digest("sha256", "2" * 64))
 LOGIN = Credentials("robot", Secret("pw"))
 SOURCES = ("docker://registry.example/team/web#1", "docker://registry.example/team/web#2")
@@ -70,10 +71,11 @@ ROOTFSES = (
     "cache-1",
     "cache-0",
     "cache-1",
+    "former-0",
     "preloaded:cflinuxfs4",
     "docker://registry.example/Team/Web#1",
 )
-"""What LRPs are desired from; `cache-0` and `cache-1` are copies of the contents."""
+"""What LRPs are desired from; `cache-0` and `cache-1` are copies of the contents, `former-0` was one."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -536,6 +538,8 @@ class Saving:
 
     def _rootfs(self, name: str) -> Rootfs:
         kind, _, number = name.partition("-")
+        if kind == "former":
+            return FORMER.rootfs(self._cache_guids[int(number)])
         return CACHE.rootfs(self._cache_guids[int(number)]) if kind == "cache" else Rootfs(name)
 
     async def _save_app(self, each: App) -> None:

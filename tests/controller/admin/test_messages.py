@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.admin import messages, plan_messages
-from controller.admin.applier import ApplyEvent
+from controller.admin.apply_run import ApplyEvent
 from controller.admin.copies import CopyStatus, ReadBackResult
 from controller.admin.grpc_status import BadRequest
 from controller.admin.listing import AppRow

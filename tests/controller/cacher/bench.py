@@ -187,15 +187,19 @@ class Bench:
         order = Order(Goal.CACHE, since=0.0)
         assert self.control.place_order(ProcessGuid(process_guid), order, lambda *_: None)
 
-    async def ended(self, job: CacheJob, *, look_every: float = 0.01, within: float = 100_000) -> CacheJob:
-        """Wait until a job is over."""
+    async def ended(
+        self, job: CacheJob, *, look_every: float | None = None, within: float = 100_000
+    ) -> CacheJob:
+        """Wait until a job is over, and look at an interval, or else less often the longer it takes."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         async with asyncio.timeout(within):
             while True:
                 found = await self.store.records.find_job(job.job_id)
                 assert found is not None
                 if found.state in {JobState.CACHED, JobState.FAILED}:
                     return found
-                await asyncio.sleep(look_every)
+                await asyncio.sleep(look_every or max(0.01, (loop.time() - begun) / 50))
 
 
 @asynccontextmanager

@@ -235,7 +235,7 @@ async def test_a_request_after_a_failure_is_a_new_job(bench: Bench) -> None:
 @pytest.mark.looptime
 async def test_a_bug_in_a_copy_does_not_end_the_loop(bench: Bench) -> None:
     bench.registries.failures += [TypeError("a bug")]
-    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+    ended = await bench.ended(await bench.cacher.request(request()))
 
     assert ended.state is JobState.CACHED
 

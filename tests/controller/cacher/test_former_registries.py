@@ -143,4 +143,4 @@ async def test_a_former_registry_that_does_not_answer_is_asked_again(store: Stor
             await bench.store.records.measure_images()
         silent.refusal = None
 
-        assert (await bench.ended(job, look_every=1.0)).state is JobState.CACHED
+        assert (await bench.ended(job)).state is JobState.CACHED

@@ -81,11 +81,11 @@ class TestPause:
         self, bench: Bench
     ) -> None:
         waiting = await bench.cacher.request(request())
-        await bench.ended(await bench.cacher.request(ordered("admin:1")), look_every=1.0)
+        await bench.ended(await bench.cacher.request(ordered("admin:1")))
         begun = asyncio.get_running_loop().time()
 
         await bench.control.resume()
-        await bench.ended(waiting, look_every=1.0)
+        await bench.ended(waiting)
 
         assert asyncio.get_running_loop().time() - begun == pytest.approx(PAUSE_CHECK_INTERVAL, abs=5.0)
 
@@ -104,7 +104,7 @@ class TestPause:
     async def test_an_ordered_job_that_is_put_back_is_tried_again(self, bench: Bench) -> None:
         bench.registries.failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
 
-        ended = await bench.ended(await bench.cacher.request(ordered("admin:1")), look_every=1.0)
+        ended = await bench.ended(await bench.cacher.request(ordered("admin:1")))
 
         assert ended.state is JobState.CACHED
 

@@ -18,7 +18,7 @@ from tests.controller.cacher.bench import OTHER, SOURCE, Bench, Registries, open
 @pytest.mark.looptime
 async def test_an_unreachable_registry_is_tried_again(bench: Bench) -> None:
     bench.registries.failures += [Unavailable("registry", "timeout", "x")] * 3
-    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+    ended = await bench.ended(await bench.cacher.request(request()))
 
     assert ended.state is JobState.CACHED
     assert ended.attempts == 4
@@ -28,7 +28,7 @@ async def test_an_unreachable_registry_is_tried_again(bench: Bench) -> None:
 @pytest.mark.looptime
 async def test_a_registry_that_stays_unreachable_is_given_up_with_the_last_reason(bench: Bench) -> None:
     bench.registries.failures += [Unavailable("registry", "timeout", "x")] * 100
-    ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+    ended = await bench.ended(await bench.cacher.request(request()))
 
     assert ended.state is JobState.FAILED
     assert ended.attempts == MAX_ATTEMPTS
@@ -39,7 +39,7 @@ async def test_a_registry_that_stays_unreachable_is_given_up_with_the_last_reaso
 async def test_a_copy_that_was_limited_halfway_looks_for_what_it_has_copied(bench: Bench) -> None:
     """Otherwise each attempt would read the same blobs from the source that limits it."""
     bench.registries.copy_failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=900.0)]
-    await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+    await bench.ended(await bench.cacher.request(request()))
 
     assert bench.registries.states == [TargetState.EMPTY, TargetState.OWN]
 
@@ -125,7 +125,7 @@ async def test_what_was_moved_before_a_copy_went_well_was_not_moved_in_vain(benc
     for n in range(5):
         bench.registries.copy_failures.append(moved(Unavailable("registry", "timeout", "x"), 999))
         bench.registries.content[SOURCE] = str(n)
-        ended = await bench.ended(await bench.cacher.request(request(f"task:{n}")), look_every=1.0)
+        ended = await bench.ended(await bench.cacher.request(request(f"task:{n}")))
         assert (ended.state, ended.attempts) == (JobState.CACHED, 2)
 
 
@@ -160,7 +160,7 @@ class TestRepeats:
         bench.registries.failures += [RateLimited("registry", "TOOMANYREQUESTS", "x", retry_after=0.0)] * 8
         begun = loop.time()
 
-        ended = await bench.ended(await bench.cacher.request(request()), look_every=1.0)
+        ended = await bench.ended(await bench.cacher.request(request()))
 
         assert ended.state is JobState.CACHED
         assert loop.time() - begun > 200.0

@@ -102,7 +102,7 @@ async def test_credentials_lost_in_a_restart_come_back_with_the_staging_task(sto
         again = await second.cacher.request(private("task:1", "right"))
 
         assert again.job_id == job.job_id
-        assert (await second.ended(job, look_every=1.0)).state is JobState.CACHED
+        assert (await second.ended(job)).state is JobState.CACHED
 
 
 @pytest.mark.looptime
@@ -110,7 +110,7 @@ async def test_credentials_that_nobody_brings_back_end_the_job(store: Store) -> 
     async with open_bench(store, Registries(), loops=0) as first:
         job = await first.cacher.request(private("task:1", "right"))
     async with open_bench(store, Registries()) as second:
-        ended = await second.ended(job, look_every=1.0)
+        ended = await second.ended(job)
 
         assert ended.state is JobState.FAILED
         assert ended.failure.startswith("credentials-lost: ")

@@ -40,6 +40,7 @@ ROW = {
     "known": True,
     "strategy": "bridge",
     "phase": "removing-bridge",
+    "droplet_phase": "restoring",
     "goal": "cache",
     "call": "ResetCircuitBreaker",
     "caller": "CN=somebody,OU=operators,O=example",

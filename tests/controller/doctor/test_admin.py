@@ -27,10 +27,11 @@ class Daemon(AdminServicer):
     def __init__(self) -> None:
         self.calls = 0
         self.unhealthy: list[pb.UnhealthyRegistry] = []
+        self.outage: pb.DatabaseOutage | None = None
 
     async def Status(self, request: pb.StatusRequest, context: Any) -> pb.StatusResponse:  # noqa: N802
         self.calls += 1
-        return pb.StatusResponse(unhealthy_registries=self.unhealthy)
+        return pb.StatusResponse(unhealthy_registries=self.unhealthy, database_outage=self.outage)
 
 
 @pytest.fixture(autouse=True)
@@ -312,3 +313,18 @@ async def test_what_the_daemon_knows_of_unhealthy_registries_is_passed_on(
     assert source.level is Level.WARNING
     assert "source source.example: UNHEALTHY since" in source.text
     assert source.text.endswith("it does not answer: refused; nothing waits for it")
+
+
+async def test_that_the_daemons_database_is_away_is_passed_on(
+    daemon: Daemon, plain_address: str, settings: Settings
+) -> None:
+    daemon.outage = pb.DatabaseOutage(since=1_700_000_000.0, error="db does not answer", waiting_migrations=1)
+    settings |= {"admin_address": plain_address, "admin_without_tls": True}
+
+    _, found = await found_in(settings)
+
+    assert found.level is Level.PROBLEM
+    assert found.text == (
+        "the daemon says: its database is UNAVAILABLE since 2023-11-14 22:13:20 UTC: db does not answer; "
+        "nothing is begun, apps go on; 1 migration waits for it"
+    )

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from controller.doctor.database import check_database
-from controller.doctor.database_server import judge_server
+from controller.doctor.database_server import judge_holder, judge_keys, judge_server
 from controller.doctor.diagnosis import checks_of, run_check
 from controller.doctor.findings import Finding, Level
+from controller.leadership.ports import Holder, HolderNote
 from controller.store.location import ServerLocation, location_from_url
 from controller.store.schema import SchemaState, head
 from controller.store.server_inspection import InspectedServer
@@ -27,6 +28,9 @@ WELL = InspectedServer(
     registries={},
     key_uses=None,
     store_ids=frozenset(),
+    holder=None,
+    used_keys=(),
+    own_keys=(),
 )
 URL = "postgresql://docker_cache@db.example/store"
 
@@ -144,3 +148,43 @@ async def test_a_bad_journal_key_does_not_lead_to_the_server(settings: Settings,
     (wrong,) = [each for each in found if each.level is Level.PROBLEM]
     assert "holds no Fernet key" in wrong.text
     assert any("has the schema of this version" in each.text for each in found)
+
+
+HELD = Holder("first-run-1", HolderNote("first", "run-1", "10.0.0.2:8910", 100.0, "1"))
+
+
+@pytest.mark.parametrize(
+    ("holder", "level", "said"),
+    [
+        (None, Level.OK, "nobody holds the lock in db, so no instance is active"),
+        (HELD, Level.OK, "instance first at 10.0.0.2:8910 since 1970-01-01T00:01:40+00:00 (this one) holds"),
+        (Holder("somebody", None), Level.WARNING, "another program holds the lock in db: somebody"),
+    ],
+)
+def test_who_holds_the_lock_in_a_database_is_named(holder: Holder | None, level: Level, said: str) -> None:
+    found = judge_holder("db", holder, "first")
+
+    assert found.level is level
+    assert said in found.text
+
+
+@pytest.mark.parametrize(
+    ("used", "own", "level"),
+    [
+        (("new", "old"), ("new", "old"), Level.OK),
+        (("old",), ("old", "new"), Level.OK),
+        (("new", "old"), ("old", "new"), Level.OK),
+        (("old",), ("new", "old"), Level.WARNING),
+        (("new", "old"), ("old",), Level.PROBLEM),
+        (("old",), ("other",), Level.PROBLEM),
+        ((), ("old",), None),
+        (("old",), (), None),
+    ],
+)
+def test_journal_keys_are_compared_with_those_of_the_instance_that_was_active_last(
+    used: tuple[str, ...], own: tuple[str, ...], level: Level | None
+) -> None:
+    """Each instance must be able to take over from the other, whichever is active."""
+    found = list(judge_keys(Path("journal.key"), used=used, own=own))
+
+    assert [each.level for each in found] == ([] if level is None else [level])

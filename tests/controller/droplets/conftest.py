@@ -225,7 +225,6 @@ class Scene:
                 registry=platform,
                 breakers=platform,
                 pulls=platform,
-                index=self.index,
                 lrps=records,
                 placements=AppPlacements(),
             ),

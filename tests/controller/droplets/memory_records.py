@@ -1,5 +1,6 @@
 """The records that the loops of droplets read, in memory: no thread takes part, so virtual time is exact."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ class MemoryRecords:
 
     Attributes:
         spoiled: The requester whose binding cannot be read because of a fault.
+        slow_reads: Seconds that the last of what a decision needs takes to read.
         of_saves: What happens directly after each record of a droplet is saved.
     """
 
@@ -28,6 +30,7 @@ class MemoryRecords:
     images: dict[CacheGuid, CachedImage] = field(default_factory=dict)
     lrps: dict[ProcessGuid, LrpRecord] = field(default_factory=dict)
     spoiled: str = ""
+    slow_reads: float = 0.0
     of_saves: list[Callable[[], None]] = field(default_factory=list)
 
     async def find_droplet(self, guid: DropletGuid) -> DropletRecord | None:
@@ -117,10 +120,11 @@ class MemoryRecords:
         raise AssertionError("nothing here reads copies back")
 
     async def find_newest_copy(self, app_guid: AppGuid, source: ImageReference) -> StagedCopy | None:
+        await asyncio.sleep(self.slow_reads)
         binding = await self.find_newest_binding(app_guid, source)
         job = None if binding is None else self.jobs.get(binding.job_id)
         image = None if job is None or job.cache_guid is None else self.images.get(job.cache_guid)
         return None if binding is None or image is None else StagedCopy(binding, image)
 
-    async def find_lrp(self, process_guid: ProcessGuid) -> LrpRecord | None:
-        return self.lrps.get(process_guid)
+    async def list_lrps_of_app(self, app_guid: AppGuid) -> tuple[LrpRecord, ...]:
+        return tuple(each for each in self.lrps.values() if each.app_guid == app_guid)

@@ -130,14 +130,17 @@ async def test_a_restart_looks_again_only_at_droplets_of_which_something_may_hav
     assert f"droplet:{denied}" in found
 
 
-async def test_what_another_tool_writes_stays(scene: Scene) -> None:
+async def test_what_another_tool_writes_stays(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     await scene.begin()
     guid = await scene.patched()
 
     scene.api.write(guid, "other.example.com/app:1")
-    await asyncio.sleep(INTERVAL * 2)
+    capsys.readouterr()
+    await asyncio.sleep(INTERVAL * 3)
 
     assert scene.api.image_of(guid) == "other.example.com/app:1"
+    said = [line for line in capsys.readouterr().out.splitlines() if "reconciled-droplet" in line]
+    assert [Reason.IMAGE_CHANGED_EXTERNALLY in line for line in said] == [True], "once"
     assert (await scene.record(guid)).reason is Reason.IMAGE_CHANGED_EXTERNALLY
     assert len(scene.api.writes) == 1
 
@@ -196,6 +199,33 @@ async def test_a_fault_at_one_droplet_keeps_no_other_from_being_patched(scene: S
     scene.records.spoiled = ""
     await asyncio.sleep(INTERVAL)
     await scene.until(lambda: scene.api.image_of(guids[0]) == text_of(1))
+
+
+async def test_a_listing_writes_nothing_over_what_a_look_has_recorded_since(scene: Scene) -> None:
+    """The record is the last thing that knows what the droplet named before."""
+    guid = await scene.staged()
+    job = await scene.requested()
+    scene.records.slow_reads = 1.0
+    scene.start()
+    await asyncio.sleep(0.5)  # the listing has seen the droplet, and that its copy is under way
+    await scene.cached(job)
+    scene.records.slow_reads = 0.0
+    scene.droplets.note_removed_task(scene.task())
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), 0.4)
+    await asyncio.sleep(10.0)
+
+    record = await scene.record(guid)
+    assert (record.phase, record.original) == (DropletPhase.PATCHED, TEXT)
+
+
+async def test_a_droplet_whose_source_cannot_be_found_is_asked_about_once_an_hour(scene: Scene) -> None:
+    guid = await scene.staged()
+    scene.api.write(guid, text_of(7))
+    scene.api.packages.clear()
+    await scene.begin()
+    await asyncio.sleep(RECHECK_INTERVAL * 3)
+
+    assert scene.api.asked["find_package"] <= 4
 
 
 class TestGone:

@@ -1,5 +1,4 @@
 import base64
-import sqlite3
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from tests.controller.store.samples import (
     migration,
     turned_back_migration,
 )
-from tests.stores import open_store
+from tests.stores import change, open_store
 
 texts = st.text(max_size=8)
 tags = st.dictionaries(texts, texts, max_size=3)
@@ -172,6 +171,7 @@ async def test_a_key_is_changed_by_putting_the_new_one_in_front(kept_url: str) -
 
 
 async def test_a_row_of_another_key_is_told_and_kept(url: str) -> None:
+    """In a file: a database that instances share is not opened with other keys than those used before."""
     old, new = Fernet.generate_key(), Fernet.generate_key()
     async with open_store(url, journal_key=old, run_id="r") as store:
         await store.journal.save_migration(migration("lost"))
@@ -194,31 +194,25 @@ async def test_a_row_of_another_key_is_told_and_kept(url: str) -> None:
         assert (migration("lost"),) == await store.journal.list_migrations()
 
 
-async def test_a_row_moved_to_another_lrp_is_not_believed(url: str, tmp_path: Path) -> None:
+async def test_a_row_moved_to_another_lrp_is_not_believed(kept_url: str) -> None:
     key = Fernet.generate_key()
-    async with open_store(url, journal_key=key, run_id="r") as store:
+    async with open_store(kept_url, journal_key=key, run_id="r") as store:
         await store.journal.save_migration(migration())
-    connection = sqlite3.connect(tmp_path / "state/store.db")
-    with connection:
-        connection.execute("UPDATE migrations SET process_guid = 'process-2'")
-    connection.close()
+    await change(kept_url, "UPDATE migrations SET process_guid = 'process-2'")
 
-    async with open_store(url, journal_key=key, run_id="r") as store:
+    async with open_store(kept_url, journal_key=key, run_id="r") as store:
         assert await store.journal.list_migrations() == ()
         assert len(await store.journal.list_undecryptable()) == 1
 
 
-async def test_a_way_back_that_cannot_be_read_is_told_like_the_rest(url: str, tmp_path: Path) -> None:
+async def test_a_way_back_that_cannot_be_read_is_told_like_the_rest(kept_url: str) -> None:
     """Nothing is desired from half a row."""
     key = Fernet.generate_key()
-    async with open_store(url, journal_key=key, run_id="r") as store:
+    async with open_store(kept_url, journal_key=key, run_id="r") as store:
         await store.journal.save_migration(turned_back_migration())
-    connection = sqlite3.connect(tmp_path / "state/store.db")
-    with connection:
-        connection.execute("UPDATE migrations SET way_back = x'00'")
-    connection.close()
+    await change(kept_url, "UPDATE migrations SET way_back = :broken", broken=b"\0")
 
-    async with open_store(url, journal_key=key, run_id="r") as store:
+    async with open_store(kept_url, journal_key=key, run_id="r") as store:
         assert await store.journal.list_migrations() == ()
         (told,) = await store.journal.list_undecryptable()
         assert told.code == "journal-undecryptable"

@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from controller.store import journal_keys
 from controller.store.location import location_from_url
-from controller.store.opening import check_journal_keys, open_database, open_store
+from controller.store.opening import check_standby, open_database, open_store
 from reconcile.errors import Invalid
 
 OLD, NEW, OTHER = (Fernet.generate_key() for _ in range(3))
@@ -37,9 +37,9 @@ async def test_keys_that_open_what_was_sealed_last_are_accepted(
 ) -> None:
     location = await asyncio.to_thread(location_from_url, kept_url)
     async with open_database(location, run_id="r") as database:
-        await check_journal_keys(database, journal_key=used)
+        await check_standby(database, journal_key=used)
         await open_store(database, journal_key=used)
-        await check_journal_keys(database, journal_key=own)
+        await check_standby(database, journal_key=own)
         await open_store(database, journal_key=own)
 
         assert await database.read(journal_keys.find) == journal_keys.fingerprints(own)
@@ -56,11 +56,11 @@ async def test_keys_that_do_not_are_refused_with_advice_on_a_shared_database(
     async with open_database(location, run_id="r") as database:
         await open_store(database, journal_key=used)
         if not database.is_shared:
-            await check_journal_keys(database, journal_key=own)
+            await check_standby(database, journal_key=own)
             await open_store(database, journal_key=own)
             return
 
-        for take_over in (check_journal_keys, open_store):
+        for take_over in (check_standby, open_store):
             with pytest.raises(Invalid, match="write all keys of that instance") as caught:
                 await take_over(database, journal_key=own)
             assert caught.value.code == "journal-keys-differ"

@@ -1,3 +1,5 @@
+"""How a store is opened; what it asks of files, permissions, SQLite's locks and its WAL has no like on a server."""
+
 import asyncio
 import os
 import shutil

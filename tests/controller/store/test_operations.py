@@ -1,18 +1,17 @@
 """What operators ask for and did, and what is known of many LRPs at once."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, insert
 
-from controller.store.database import Database, database_in_memory
+from controller.store.database import Database
 from controller.store.opening import Store
 from controller.store.operations import KEPT_ENTRIES, SqlOperations
 from controller.store.sql import SqlRecords
-from controller.store.tables import audit, metadata
+from controller.store.tables import audit
 from reconcile.errors import NotFound
 from reconcile.known_records import KnownCopy, KnownLrp, LrpKey
 from reconcile.lrps import AppGuid, ProcessGuid
@@ -105,14 +104,7 @@ class TestFullAudit:
     """The table is filled at once: entry after entry would take a minute."""
 
     @pytest.fixture
-    def database(self) -> Iterator[Database]:
-        database = database_in_memory()
-        database.transact(metadata.create_all)
-        yield database
-        database.close()
-
-    @pytest.fixture
-    async def full(self, database: Database) -> SqlOperations:
+    async def full(self, store: Store, database: Database) -> SqlOperations:
         rows = [
             {"at": each.at, "caller": each.caller, "call": each.call}
             | {"arguments": each.arguments, "outcome": each.outcome}
@@ -123,7 +115,7 @@ class TestFullAudit:
             connection.execute(insert(audit), rows)
 
         await database.write(fill)
-        return SqlOperations(database)
+        return store.operations
 
     async def test_as_many_as_are_kept_are_all_there(self, full: SqlOperations) -> None:
         assert len(await full.list_entries()) == KEPT_ENTRIES

@@ -1,19 +1,24 @@
-"""What LRPs ran from before they were moved."""
+"""What LRPs ran from before they were moved.
 
-import sqlite3
+What is readable on a disk, and what becomes of a login without its key, is asked of a file: the store writes
+the same values to a server, which refuses to be opened without the keys that were used before.
+"""
+
+import asyncio
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from controller.store.opening import Store
 from reconcile.lrps import Credentials, ProcessGuid, Secret
 from reconcile.migrations import OriginalSource
 from reconcile.references import CacheGuid, Rootfs
 from tests.controller.store.samples import MARKER_PASSWORD, lrp_record
-from tests.stores import open_store
+from tests.stores import change, connect_beside, open_store
 
 GUID = ProcessGuid("process-1")
 PRIVATE = OriginalSource(
@@ -115,25 +120,44 @@ async def test_without_a_key_the_login_in_the_rootfs_is_not_written(tmp_path: Pa
 
 
 @pytest.mark.parametrize("credentials", [None, PRIVATE.credentials])
-@pytest.mark.parametrize("has_key", [True, False])
 async def test_a_login_that_an_earlier_version_wrote_into_the_rootfs_is_hidden_at_the_next_start(
-    tmp_path: Path,
-    credentials: Credentials | None,
-    has_key: bool,  # noqa: FBT001 - a parameter of pytest
+    kept_url: str, credentials: Credentials | None
 ) -> None:
-    url, key = f"sqlite:///{tmp_path}/store/cache.db", Fernet.generate_key()
-    saved = replace(PRIVATE, credentials=credentials)
-    async with open_store(url, journal_key=key, run_id="r") as store:
-        await store.original_sources.save_original_source(saved)
-    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as connection, connection:
-        connection.execute("UPDATE original_sources SET rootfs = ?", [WITH_LOGIN.rootfs.uri])
+    key, saved = Fernet.generate_key(), replace(PRIVATE, credentials=credentials)
+    await save_with_login(kept_url, key, saved)
 
-    async with open_store(url, journal_key=key if has_key else None, run_id="r"):
+    async with open_store(kept_url, journal_key=key, run_id="r"):
         pass
-    with closing(sqlite3.connect(tmp_path / "store" / "cache.db")) as connection:
-        ((written,),) = connection.execute("SELECT rootfs FROM original_sources")
-    assert written == PRIVATE.rootfs.uri
+    assert await asyncio.to_thread(written_rootfs, kept_url) == PRIVATE.rootfs.uri
+    async with open_store(kept_url, journal_key=key, run_id="r") as store:
+        found = await store.original_sources.find_original_source(GUID)
+    assert found == replace(saved, rootfs=WITH_LOGIN.rootfs)
+
+
+@pytest.mark.parametrize("credentials", [None, PRIVATE.credentials])
+async def test_such_a_login_is_lost_at_a_start_without_a_key(
+    url: str, credentials: Credentials | None
+) -> None:
+    """In a file: a database that instances share is not opened without a key."""
+    key, saved = Fernet.generate_key(), replace(PRIVATE, credentials=credentials)
+    await save_with_login(url, key, saved)
+
+    async with open_store(url, journal_key=None, run_id="r"):
+        pass
+    assert await asyncio.to_thread(written_rootfs, url) == PRIVATE.rootfs.uri
     async with open_store(url, journal_key=key, run_id="r") as store:
         found = await store.original_sources.find_original_source(GUID)
-    kept = WITH_LOGIN.rootfs if has_key else PRIVATE.rootfs
-    assert found == replace(saved, rootfs=kept)
+    assert found == replace(saved, rootfs=PRIVATE.rootfs)
+
+
+async def save_with_login(url: str, key: bytes, saved: OriginalSource) -> None:
+    """Save what an earlier version would have written, with a login in the rootfs."""
+    async with open_store(url, journal_key=key, run_id="r") as store:
+        await store.original_sources.save_original_source(saved)
+    await change(url, "UPDATE original_sources SET rootfs = :rootfs", rootfs=WITH_LOGIN.rootfs.uri)
+
+
+def written_rootfs(url: str) -> object:
+    chosen = text("SELECT rootfs FROM original_sources")
+    with closing(connect_beside(url)) as database:
+        return database.read_now(lambda connection: connection.scalar(chosen))

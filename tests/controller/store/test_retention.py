@@ -6,6 +6,7 @@ import pytest
 
 from controller.store import retention
 from controller.store.opening import Store
+from reconcile.copying_ports import TargetState
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.reasons import Reason
 from reconcile.records import (
@@ -18,6 +19,7 @@ from reconcile.records import (
     requester_of_repair,
 )
 from reconcile.references import CacheGuid, parse_image_reference
+from reconcile.trust import Reader, TrustDomain
 from tests.controller.store.samples import APP, binding, digest, image, job
 
 LRP = ProcessGuid("process-1")
@@ -132,6 +134,20 @@ async def test_what_an_index_leads_to_is_forgotten_when_there_is_no_copy_of_it(s
 
     found = [await proofs.find_in_index(digest(number + 100)) for number in (1, 2, 3)]
     assert found == [digest(1), None, None]
+
+
+async def test_what_may_lie_in_the_registry_under_a_guid_is_never_forgotten(store: Store) -> None:
+    """Neither after a copy that failed, nor after one that was deleted, which a stopped app may still name."""
+    proofs, reader = store.content_proofs, Reader(TrustDomain("registry registry.example"))
+    failed, _ = await proofs.begin_copy(digest(1), reader)
+    deleted, _ = await proofs.begin_copy(digest(2), reader)
+    await store.records.keep_image(image(deleted, platform=digest(2)), ())
+    await store.records.drop_image(deleted)
+
+    await store.records.forget_unused(1e12)
+
+    assert await proofs.begin_copy(digest(1), reader) == (failed, TargetState.OWN)
+    assert (await proofs.begin_copy(digest(2), reader))[0] == deleted
 
 
 async def test_nothing_is_forgotten_of_an_app_that_has_an_lrp(store: Store) -> None:

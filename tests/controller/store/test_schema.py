@@ -1,3 +1,10 @@
+"""The schema and its revisions, as files have them.
+
+Databases on servers came with the last revisions, so that none there holds rows of an older version. That
+their migration gives the declared tables, and survives being killed, is in test_servers, and so is the refusal
+of what another program or a newer version has left there.
+"""
+
 import asyncio
 import re
 import sqlite3

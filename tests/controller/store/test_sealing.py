@@ -1,4 +1,9 @@
-"""What older journal keys have sealed is sealed anew, and it is known which keys are still needed."""
+"""What older journal keys have sealed is sealed anew, and it is known which keys are still needed.
+
+What none of the keys opens, or is opened without any, is asked of a file: a database that instances share is
+opened with keys that open what was sealed last, or not at all. What is sealed on servers is counted there by
+test_servers.
+"""
 
 import asyncio
 from dataclasses import replace

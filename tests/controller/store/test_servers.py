@@ -20,9 +20,11 @@ from alembic.runtime.migration import MigrationContext
 from cryptography.fernet import Fernet
 from sqlalchemy import Connection, Engine, event, insert, select, text, update
 
-from controller.store import cached_images, server_engines
+from controller.leadership.ports import Holder, HolderNote
+from controller.store import journal_keys, server_engines
 from controller.store.database import Database, database_on
 from controller.store.location import Location, ServerLocation, location_from_url
+from controller.store.lock_row import LockRow
 from controller.store.opening import Store, open_database
 from controller.store.schema import SchemaState, head
 from controller.store.schema_upgrade import migrate
@@ -151,18 +153,6 @@ async def add_same_job(store: Store) -> bool:
     except Conflict as error:
         return error.code != "job-exists"
     return True
-
-
-def test_two_writers_reserve_one_guid_for_the_same_content(connect: Callable[[], Database]) -> None:
-    def reserve(database: Database) -> list[str]:
-        return [
-            database.transact(partial(cached_images.reserve, platform_digest=digest(number)))
-            for number in range(20)
-        ]
-
-    with ThreadPoolExecutor(2) as threads:
-        one, other = (threads.submit(reserve, connect()) for _ in range(2))
-        assert one.result() == other.result()
 
 
 def test_what_was_read_holds_until_it_is_written(connect: Callable[[], Database]) -> None:
@@ -388,6 +378,37 @@ def test_a_process_that_stands_still_in_a_transaction_keeps_nobody_waiting(
     assert found == "2"
 
 
+def test_a_process_that_stands_still_keeps_nobody_waiting_on_mysql_either(
+    worker_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL has no limit for transactions; MariaDB without its own one is asked instead."""
+    monkeypatch.setattr(server_engines, "_SILENT_AT_MOST", 1)
+    monkeypatch.setattr(server_engines, "_is_mariadb", lambda _: False)
+    location = located(empty_database("mysql", worker_id))
+    idle = text("SELECT @@SESSION.wait_timeout")
+    has_turn, may_go_on = threading.Event(), threading.Event()
+
+    def stand_still(connection: Connection) -> None:
+        connection.execute(text("SET SESSION idle_transaction_timeout = 0"))
+        has_turn.set()
+        may_go_on.wait()
+        connection.execute(text("SELECT 1"))
+
+    with (
+        closing(database_on(location)) as standing,
+        closing(database_on(location)) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        stood = thread.submit(standing.transact, stand_still)
+        has_turn.wait()
+        try:
+            assert other.transact(lambda connection: connection.scalar(idle)) == 1
+        finally:
+            may_go_on.set()
+        assert isinstance(stood.exception(), Unavailable)
+        assert other.transact_unfenced(lambda connection: connection.scalar(idle)) == 60
+
+
 def test_a_server_that_stands_still_is_for_later(worker_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its kernel still takes what it is sent."""
     monkeypatch.setattr(server_engines, "_SILENT_AT_MOST", 1)
@@ -493,6 +514,22 @@ async def test_a_server_is_inspected_beside_an_instance(url: str, server: Runnin
     assert seen.store_ids == {store.store_id}
     assert not seen.is_durable, "the tests' servers write nothing to the disk"
     assert abs(seen.clock_ahead) < 30
+    assert seen.used_keys == journal_keys.fingerprints(KEY)
+    assert seen.used_keys[0] == seen.own_keys[1]
+
+
+async def test_the_holder_of_the_lock_is_inspected(url: str) -> None:
+    location, note = located(url), HolderNote("first", "run-1", "db.example:8910", 100.0, "1")
+    assert (await asyncio.to_thread(inspect_server, location)).holder is None
+    with closing(database_on(location)) as database:
+        row = LockRow(database, ttl=15.0)
+        await row.acquire(note)
+        held = (await asyncio.to_thread(inspect_server, location)).holder
+        await row.release()
+        row.close()
+
+    assert held == Holder(note.owner, note)
+    assert (await asyncio.to_thread(inspect_server, location)).holder is None
 
 
 def test_an_empty_database_is_inspected_too(new_url: str) -> None:

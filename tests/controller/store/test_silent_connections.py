@@ -1,12 +1,17 @@
 """Connections to a server that nothing is heard on any more, as a proxy leaves them whose server is gone."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
-from controller.store.database import database_on
+from controller.store import server_engines
+from controller.store.availability import Use
+from controller.store.database import Database, database_on
 from controller.store.location import location_from_url
+from reconcile.errors import Unavailable
 from tests import databases
 from tests.simulators.locket import Way
 
@@ -18,23 +23,81 @@ def write(connection: Connection) -> None:
     connection.execute(text("CREATE TABLE IF NOT EXISTS written (number INTEGER)"))
 
 
-@pytest.mark.slow
-@pytest.mark.starts_servers
-async def test_a_connection_that_went_silent_is_replaced_before_a_statement_would_be_given_up(
-    worker_id: str,
-) -> None:
-    url = await asyncio.to_thread(databases.empty_database, "postgresql", worker_id)
-    before, _, database = url.rpartition("/")
+@asynccontextmanager
+async def reached_by_way(kind: str, worker: str) -> AsyncIterator[tuple[Database, Way]]:
+    """Connect to a worker's database over a network that can be cut."""
+    url = await asyncio.to_thread(databases.empty_database, kind, worker)
+    before, _, name = url.rpartition("/")
     server, _, port = before.rpartition(":")
     async with Way("127.0.0.1", int(port)) as way:
-        location = location_from_url(f"{server}:{way.address.rpartition(':')[2]}/{database}")
+        location = location_from_url(f"{server}:{way.address.rpartition(':')[2]}/{name}")
         assert location.server is not None
-        opened = database_on(location.server)
+        database = database_on(location.server)
         try:
-            await asyncio.to_thread(opened.transact_unfenced, write)
-            way.cut()
-            way.mend()
-            async with asyncio.timeout(FOUND_WITHIN):
-                await asyncio.to_thread(opened.transact_unfenced, write)
+            yield database, way
         finally:
-            opened.close()
+            await asyncio.to_thread(database.close)
+
+
+@pytest.mark.slow
+@pytest.mark.starts_servers
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_a_connection_that_went_silent_is_replaced_before_a_statement_would_be_given_up(
+    kind: str, worker_id: str
+) -> None:
+    async with reached_by_way(kind, worker_id) as (database, way):
+        await asyncio.to_thread(database.transact_unfenced, write)
+        way.cut()
+        way.mend()
+        async with asyncio.timeout(FOUND_WITHIN):
+            await asyncio.to_thread(database.transact_unfenced, write)
+
+
+@pytest.mark.starts_servers
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_what_waits_for_a_silent_server_ends_when_somebody_has_found_that_out(
+    kind: str, worker_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_engines, "PING_WITHIN", 1)
+    monkeypatch.setattr(server_engines, "_CONNECT_WITHIN", 1)
+    loop, is_begun = asyncio.get_running_loop(), asyncio.Event()
+    may_go_on = asyncio.Event()
+
+    def read_twice(connection: Connection) -> None:
+        connection.scalar(select(1))
+        loop.call_soon_threadsafe(is_begun.set)
+        asyncio.run_coroutine_threadsafe(may_go_on.wait(), loop).result()
+        connection.scalar(select(1))
+
+    async with reached_by_way(kind, worker_id) as (database, way):
+        await database.probe()
+        reading = asyncio.ensure_future(database.read(read_twice))
+        await is_begun.wait()
+        way.cut()
+        may_go_on.set()
+        async with asyncio.timeout(FOUND_WITHIN):
+            with pytest.raises(Unavailable):
+                await database.probe()
+            with pytest.raises(Unavailable):
+                await reading
+        assert database.availability.outage is not None
+
+        way.mend()
+        await database.probe()
+        assert database.availability.outage is None
+
+
+@pytest.mark.starts_servers
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_a_database_that_could_not_write_is_asked_whether_it_can_again(
+    kind: str, worker_id: str
+) -> None:
+    async with reached_by_way(kind, worker_id) as (database, way):
+        way.refuse()
+        with pytest.raises(Unavailable):
+            await database.write(write)
+        assert database.availability.is_away(Use.WRITING)
+
+        way.mend()
+        await database.probe()
+        assert database.availability.outage is None

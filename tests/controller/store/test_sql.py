@@ -8,7 +8,7 @@ from controller.store.opening import Store
 from controller.store.sql import SqlRecords
 from reconcile.copying_ports import BlobLocations
 from reconcile.errors import Conflict, Invalid, NotFound
-from reconcile.lrps import ProcessGuid
+from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.ports import BindingRecords, ImageRecords, JobRecords, Journal, LrpRecords
 from reconcile.records import JOB_CHANGES, CachedImage, CacheJob, JobId, JobState
 from reconcile.references import CacheGuid, Digest, ImageReference, parse_image_reference
@@ -279,6 +279,8 @@ async def test_lrp_records_are_saved_listed_and_forgotten(records: SqlRecords) -
     await records.save_lrp(changed)
 
     assert (lrp_record("a"), changed) == await records.list_lrps()
+    assert (lrp_record("a"), changed) == await records.list_lrps_of_app(changed.app_guid)
+    assert await records.list_lrps_of_app(AppGuid("another-app")) == ()
 
     await records.forget_lrps([])
     await records.forget_lrps([ProcessGuid(f"p-{n}") for n in range(2_000)] + [ProcessGuid("a")])

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from protos.bbs.error_pb2 import Error
 from tests.daemon.chaos.scene import Scene
 from tests.simulators import images
-from tests.simulators.capi.records import DropletState, Revision
-from tests.simulators.cloud_controller import App, BbsRefused
+from tests.simulators.capi.app import is_deployable
+from tests.simulators.capi.records import DeploymentState
+from tests.simulators.cloud_controller import BbsRefused
 from tests.simulators.recipes import Image
 
 
@@ -57,20 +58,6 @@ class Owners:
                 app, None if again else Image(self._chance.choice(self._references))
             )
 
-    async def deploy(self) -> None:
-        """Begin a rolling deployment, of what runs, or of an earlier revision."""
-        app = self._scene.choose_app()
-        if app is None or app.current is None:
-            return
-        there = [each for each in app.revisions if self._is_staged(app, each)]
-        revision = self._chance.choice(there) if there and self._chance.random() < 0.5 else None
-        self._scene.happened["rollbacks" if revision is not None else "rolling deployments"] += 1
-        await self._env.cloud.deploy(app, revision=revision)
-
-    def _is_staged(self, app: App, revision: Revision) -> bool:
-        droplet = app.droplets.get(revision.droplet_guid)
-        return droplet is not None and droplet.state is DropletState.STAGED
-
     async def copy_droplet(self) -> None:
         """Copy an app's droplet, sometimes to another app, and mostly start from it the next time."""
         source, app = self._scene.choose_app(), self._scene.choose_app()
@@ -83,14 +70,6 @@ class Owners:
         if self._chance.random() < 0.7:
             self._env.cloud.assign(app, droplet)
 
-    async def run_task(self) -> None:
-        """Run a one-off task."""
-        app = self._scene.choose_app()
-        if app is not None and app.current is not None:
-            from_copy = self._scene.is_copy(app.current.image)
-            self._scene.happened["one-off tasks from copies" if from_copy else "one-off tasks"] += 1
-            await self._env.cloud.run_task(app)
-
     async def put_back(self) -> None:
         """Stop and start under the same version, as nobody but a test would: it runs from the source again."""
         app = self._scene.choose_app()
@@ -100,6 +79,25 @@ class Owners:
         await self._env.cloud.stop(app)
         app.is_started = True
         await self._env.cloud.sync()
+
+    async def deploy(self) -> None:
+        """Start an app anew under another process, instance by instance, often from an earlier droplet."""
+        app = self._scene.choose_app()
+        if app is None or any(each.state is DeploymentState.DEPLOYING for each in app.deployments):
+            return
+        earlier = [each for each in app.revisions if is_deployable(app, each)]
+        revision = self._chance.choice(earlier) if earlier and self._chance.random() < 0.5 else None
+        self._scene.happened["rollbacks" if revision is not None else "rolling deployments"] += 1
+        self._scene.invariants.note(f"deploys {app.process_guid}")
+        await self._env.cloud.deploy(app, revision=revision)
+
+    async def run_task(self) -> None:
+        """Run a one-off task from the droplet of an app."""
+        app = self._scene.choose_app()
+        if app is not None and app.current is not None:
+            is_copy = self._scene.is_copy(app.current.image)
+            self._scene.happened["one-off tasks from copies" if is_copy else "one-off tasks"] += 1
+            await self._env.cloud.run_task(app)
 
     async def stop(self) -> None:
         """Stop an app, and push another one."""

@@ -8,12 +8,14 @@ import inspect
 import re
 import uuid
 from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qsl
 
 from tests.simulators.bbs.connections import Answer, Call
 from tests.simulators.capi import reads, writes
 from tests.simulators.capi.bodies import Bodies
 from tests.simulators.capi.errors import (
     ApiError,
+    bad_query,
     invalid_token,
     not_authenticated,
     not_authorized,
@@ -21,6 +23,7 @@ from tests.simulators.capi.errors import (
     runner_error,
     unknown_request,
 )
+from tests.simulators.capi.lists import PER_PAGE
 from tests.simulators.capi.rate_limits import RateLimiter
 from tests.simulators.capi.requests import Access, ApiRequest, ok
 from tests.simulators.capi.uaa import InvalidToken, Token, Uaa, bearer_of
@@ -79,6 +82,8 @@ class Api:
     Attributes:
         url: Where it is reached, which its links have.
         limiter: Its rate limiter, which is off at first.
+        most_results: What page times items on a page may come to (`cc.renderer.max_total_results`); None for no
+            bound.
     """
 
     def __init__(self, cloud: CloudController, uaa: Uaa) -> None:
@@ -86,6 +91,7 @@ class Api:
         self.cloud = cloud
         self.uaa = uaa
         self.limiter = RateLimiter(uaa.now)
+        self.most_results: int | None = None
 
     async def answer(self, call: Call) -> Answer:
         """Answer a request."""
@@ -119,11 +125,20 @@ class Api:
         headers += said
         if not is_within:
             raise rate_limited()
+        self._check_page(call)
         access = Access(token)
         if not (access.reads if call.method == "GET" else access.writes):
             raise not_authorized()
         answer = handler(ApiRequest(self.cloud, access, call, parts, bodies, self.url))
         return await answer if inspect.isawaitable(answer) else answer
+
+    def _check_page(self, call: Call) -> None:
+        values = dict(parse_qsl(call.query))
+        page, per_page = values.get("page", "1"), values.get("per_page", str(PER_PAGE))
+        if self.most_results is None or not page.isdigit() or not per_page.isdigit():
+            return
+        if int(page) * int(per_page) > self.most_results:
+            raise bad_query(f"Maximum result (page * per_page) must be less than {self.most_results}")
 
     def _token_of(self, call: Call) -> Token:
         if "authorization" not in call.headers:

@@ -264,5 +264,11 @@ class App:
         process.annotation = repr(process.updated_at)
 
 
+def is_deployable(app: App, revision: Revision) -> bool:
+    """Whether the droplet of a revision is still there to be started from."""
+    droplet = app.droplets.get(revision.droplet_guid)
+    return droplet is not None and droplet.state is DropletState.STAGED
+
+
 def _surplus(kept: Mapping[str, object], most: int) -> list[str]:
     return list(kept)[: max(len(kept) - most, 0)]

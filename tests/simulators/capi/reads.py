@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from tests.simulators.bbs.connections import Answer
-from tests.simulators.capi.app import App
+from tests.simulators.capi.app import App, is_deployable
 from tests.simulators.capi.errors import bad_query, not_found
 from tests.simulators.capi.lists import ListQuery, page_of, parse_query
 from tests.simulators.capi.records import (
@@ -205,7 +205,7 @@ def show_revision(request: ApiRequest) -> Answer:
         (app, each) for app in request.apps for each in app.revisions if each.guid == request.parts["guid"]
     ]
     app, revision = _seen(found[0] if found else None, request, "Revision")
-    return ok(request.bodies.revision(revision, is_deployable=_is_deployable(app, revision)))
+    return ok(request.bodies.revision(revision, is_deployable=is_deployable(app, revision)))
 
 
 def list_revisions(request: ApiRequest) -> Answer:
@@ -214,7 +214,7 @@ def list_revisions(request: ApiRequest) -> Answer:
     app = app_of(request)
 
     def fits(revision: Revision) -> bool:
-        deployable = str(_is_deployable(app, revision)).lower()
+        deployable = str(is_deployable(app, revision)).lower()
         return _fits(query.filters, "versions", str(revision.version)) and _fits(
             query.filters, "deployable", deployable
         )
@@ -303,13 +303,8 @@ def _list_revisions(request: ApiRequest, app: App, rows: Iterable[Revision], que
         request,
         rows,
         query,
-        lambda each: request.bodies.revision(each, is_deployable=_is_deployable(app, each)),
+        lambda each: request.bodies.revision(each, is_deployable=is_deployable(app, each)),
     )
-
-
-def _is_deployable(app: App, revision: Revision) -> bool:
-    droplet = app.droplets.get(revision.droplet_guid)
-    return droplet is not None and droplet.state is DropletState.STAGED
 
 
 def _fits(wanted: Mapping[str, frozenset[str]], name: str, value: str) -> bool:

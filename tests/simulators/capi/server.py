@@ -155,15 +155,16 @@ class CapiSimulator:
         cloud: The Cloud Controller behind it, whose methods change what the API shows.
         api, uaa: Each on a port of its own; what they are told to do wrong, and what they were asked.
         tokens: The token server's clients and keys.
+        handler: Answers the API's requests.
         limiter: The API's rate limiter.
     """
 
     def __init__(self, cloud: CloudController, *, pair: Pair | None = None) -> None:
         self.cloud = cloud
         self.tokens = Uaa()
-        self._handler = Api(cloud, self.tokens)
-        self.limiter = self._handler.limiter
-        self.api = HttpService(self._handler.answer, self._handler.client_of)
+        self.handler = Api(cloud, self.tokens)
+        self.limiter = self.handler.limiter
+        self.api = HttpService(self.handler.answer, self.handler.client_of)
         self.uaa = HttpService(self._give_token, login_of)
         if pair is not None:
             self.api.tls = self.uaa.tls = _tls(pair)
@@ -176,7 +177,7 @@ class CapiSimulator:
     async def __aenter__(self) -> Self:
         await self.uaa.listen()
         await self.api.listen()
-        self.tokens.url, self._handler.url = self.uaa.url, self.api.url
+        self.tokens.url, self.handler.url = self.uaa.url, self.api.url
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,8 +1,8 @@
 """Finds what a droplet named before it named a copy, where no record of it is left.
 
 A record from before the first change holds the text itself: a backup of the database may be that old. The
-package of the droplet holds what the user pushed. A droplet that was copied from another one has no package; what that
-other one named is known by its record, where all the records of the copy agree.
+package of the droplet holds what the user pushed. A droplet that was copied from another one has no package;
+what that other one named is known by its record, where all the records of the copy agree.
 """
 
 from reconcile.droplet_actions import Leave, ObservedDroplet, SaveDropletRecord

@@ -69,7 +69,8 @@ def after_failure(record: DropletRecord, error: DockerCacheError, now: float) ->
 
 
 def _wait_after(record: DropletRecord) -> float:
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(max(record.attempts - 1, 0), 16))
+    doublings: int = min(max(record.attempts - 1, 0), 16)
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << doublings))
 
 
 def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> DropletRecord | None:

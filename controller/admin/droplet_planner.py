@@ -59,7 +59,8 @@ class DropletPlanner:
         try:
             names = await self._droplets.name_apps(None)
         except DockerCacheError as error:
-            problem = f"apps that do not run have no names here: {error}"
+            if _is_by_name(selection):  # otherwise only names are missing in what is shown
+                problem = f"apps that do not run are not known by their names: {error}"
         else:
             collected.names = {**names, **collected.names}
         scope = _scope_of(selection, collected.names, apps)
@@ -114,13 +115,17 @@ def _is_meant(scope: DropletScope, record: DropletRecord) -> bool:
     return is_in_apps and scope.chooses(record.app_guid, record.original)
 
 
+def _is_by_name(selection: Selection) -> bool:
+    return bool(selection.orgs or selection.spaces or selection.apps)
+
+
 def _scope_of(selection: Selection, names: Mapping[AppGuid, AppNames], apps: PlannedApps) -> DropletScope:
     """Choose the droplets of the chosen LRPs' apps, and of apps that match but do not run."""
 
     def chooses(_: AppGuid, original: str) -> bool:
         return selection.matches_image(references_of(original))
 
-    if not (selection.orgs or selection.spaces or selection.apps or selection.process_guids):
+    if not (_is_by_name(selection) or selection.process_guids):
         return DropletScope(None, chooses)
     if selection.process_guids:
         return DropletScope(apps.chosen, chooses)

@@ -33,6 +33,10 @@ BUILD_PAUSE = backoff(0.3, 30.0)
 GIVE_UP_AFTER = 900.0
 """Seconds after the end of a task from which its build is left to the listing of droplets."""
 
+BINDING_WAIT = 30.0
+"""Seconds after the end of a task in which its copy may still be requested: a staging can end before it is
+recorded that the daemon saw it."""
+
 REMEMBERED_BUILDS = 20_000
 
 _ENDED = frozenset({TaskState.COMPLETED, TaskState.RESOLVING})
@@ -107,9 +111,9 @@ class BuildFollower:
         self._queue.add_later(guid, after)
 
     async def _look(self, guid: BuildGuid) -> str | None:
-        """Ask for a build, and return what became of it; None while it has no droplet."""
+        """Ask for a build, and return what became of it; None while it has no droplet, or no copy yet."""
         if await self._bindings.find_binding(requester_of_task(task_of_build(guid))) is None:
-            return "not-cached"  # its image is not to be cached
+            return "not-cached" if self._is_older(guid, BINDING_WAIT) else None
         build = await self._api.find_build(guid)
         found = droplet_of_build(build)
         if isinstance(found, Leave):
@@ -120,23 +124,24 @@ class BuildFollower:
         return "staged"
 
     def _wait_for_droplet(self, guid: BuildGuid) -> None:
-        if self._is_too_old(guid):
+        if self._is_older(guid, GIVE_UP_AFTER):
             self._end(guid, "no-droplet")
         else:
             self._queue.back_off(guid, BUILD_PAUSE)
 
     def _retry(self, guid: BuildGuid, error: DockerCacheError) -> None:
         is_hopeless = not isinstance(error, Unavailable | Denied)
-        if is_hopeless or self._is_too_old(guid):
+        if is_hopeless or self._is_older(guid, GIVE_UP_AFTER):
             log.info("left-build-to-listing", build_guid=guid, error=str(error))
             self._end(guid, "unanswered")
             return
         seconds = self._queue.back_off(guid, BUILD_PAUSE)
         log.info("failed-to-follow-build", build_guid=guid, error=str(error), retry_after_s=round(seconds, 1))
 
-    def _is_too_old(self, guid: BuildGuid) -> bool:
+    def _is_older(self, guid: BuildGuid, seconds: float) -> bool:
+        """Whether the task of a build has ended longer ago."""
         ended_at = self._open[guid].ended_at
-        return ended_at is not None and self._process.monotonic() - ended_at > GIVE_UP_AFTER
+        return ended_at is not None and self._process.monotonic() - ended_at > seconds
 
     def _end(self, guid: BuildGuid, outcome: str) -> None:
         self._outcomes.labels(outcome=outcome).inc()

@@ -90,7 +90,7 @@ class DropletReconciler:
             self.look_at(guid, self.priority_of(guid))
 
     def priority_of(self, guid: DropletGuid) -> Priority:
-        """Say how soon a droplet with news is looked at: thousands of old ones must not keep new ones back."""
+        """Say how soon a droplet with news is looked at: old ones by thousands must not delay new ones."""
         is_new = self._stagings.is_new(guid, self._process.monotonic())
         return Priority.FRESH if is_new or self._orders.order_of(guid) is not None else Priority.ROUTINE
 

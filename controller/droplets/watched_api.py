@@ -48,10 +48,13 @@ class WatchedApi:
         """Write the image text of a droplet; whoever calls has asked whether anything may be written."""
         await self._admit()
         try:
-            answer = await self._noted(self._api.update_image(guid, image))
+            answer = await self._api.update_image(guid, image)
         except DockerCacheError as error:
             self._writing.note_failure(error)
+            if not isinstance(error, Denied):  # who may not write may still read
+                self._standing.note_failure(error)
             raise
+        self._standing.note_answer()
         self._writing.note_answer()
         return answer
 

@@ -180,6 +180,19 @@ def test_one_that_its_owner_starts_anew_from_the_copy_is_not_called_migrated_bef
     assert run.bbs.runs(PROCESS, PATCHED)
 
 
+def test_one_that_its_owner_starts_anew_before_it_has_a_bridge_is_left_to_the_next_pass() -> None:
+    run = PatchedRun(copy=COPY)
+    run.begin(2, runs=True)
+    run.patch(is_patched=True)
+
+    run.goes(run.owner_starts_anew)
+    works(run, 5)
+
+    assert (run.row, run.ends) == (None, {Reason.CHANGED_BY_CLOUD_CONTROLLER: 1})
+    assert BRIDGE not in run.bbs.desired
+    assert run.bbs.runs(PROCESS, PATCHED)
+
+
 def test_one_that_goes_back_since_cells_cannot_pull_its_copy_is_not_left_there_by_a_sync() -> None:
     """Its droplet names the copy still, and the sync comes just after it was removed to go back."""
     run = patched()
@@ -277,12 +290,29 @@ class MovingPatchedDroplet(PatchingDroplet):
         return PatchedApp(copy=COPY, former=FORMER_COPY)
 
 
-MACHINES = (PatchingDroplet, RestoringBeforeDroplet, MovingPatchedDroplet)
+class RefusedLoginOfSource(PatchingDroplet):
+    """The same with a private registry that came to refuse the login that a droplet brings."""
+
+    @rule(pulls=st.sampled_from(Pulls))
+    def copy_changes(self, pulls: Pulls) -> None:
+        self.app.bbs.pulls[self.app.copy] = pulls
+
+    @rule(refuses=st.booleans())
+    def registry_refuses(self, refuses: bool) -> None:  # noqa: FBT001 - drawn
+        self.app.bbs.pulls[PATCHED] = Pulls.FAIL if refuses else Pulls.WORK
+
+    def teardown(self) -> None:
+        self.app.bbs.pulls |= {self.app.copy: Pulls.WORK, PATCHED: Pulls.FAIL}
+        self.app.comes_to_rest()
+
+
+MACHINES = (PatchingDroplet, RestoringBeforeDroplet, MovingPatchedDroplet, RefusedLoginOfSource)
 for _machine in MACHINES:
     _machine.TestCase.settings = settings(max_examples=120, stateful_step_count=60, deadline=None)
 TestPatchingDroplet = PatchingDroplet.TestCase
 TestRestoringBeforeDroplet = RestoringBeforeDroplet.TestCase
 TestMovingPatchedDroplet = MovingPatchedDroplet.TestCase
+TestRefusedLoginOfSource = RefusedLoginOfSource.TestCase
 
 PARTS, EXAMPLES = 10, 5_000
 

@@ -42,6 +42,7 @@ class Droplets:
     decided: Sequence[DecidedDroplet] = ()
     records: tuple[DropletRecord, ...] = ()
     fault: DockerCacheError | None = None
+    knows_names: bool = True
     updates: bool = True
     status: CloudControllerStatus | None = field(
         default_factory=lambda: CloudControllerStatus("https://api.example")
@@ -66,8 +67,8 @@ class Droplets:
         return {}
 
     async def name_apps(self, _: Collection[AppGuid] | None) -> Mapping[AppGuid, AppNames]:
-        if self.fault is not None:
-            raise self.fault
+        if self.fault is not None or not self.knows_names:
+            raise self.fault or DOWN
         return {STOPPED: STOPPED_NAMES}
 
     async def decide_each(self, _: DropletOrder, scope: DropletScope) -> AsyncGenerator[DecidedDroplet, None]:
@@ -143,6 +144,18 @@ async def test_a_silent_cloud_controller_is_a_problem_of_droplets_alone() -> Non
 
     assert plan.changes == ()
     assert any("droplets may be missing" in problem for problem in plan.problems)
+
+
+@pytest.mark.parametrize(
+    ("selection", "is_problem"), [(Selection(), False), (Selection(orgs=("acme",)), True)], ids=str
+)
+async def test_without_names_a_plan_misses_something_only_where_names_choose(
+    selection: Selection, *, is_problem: bool
+) -> None:
+    plan = await planned(Droplets([ON_SOURCE, OF_STOPPED], knows_names=False), selection)
+
+    assert bool(plan.problems) is is_problem
+    assert len(plan.changes) == (1 if is_problem else 2)
 
 
 async def test_the_way_back_knows_patched_droplets_without_cloud_controller() -> None:

@@ -135,14 +135,17 @@ async def test_a_restart_looks_again_only_at_droplets_of_which_something_may_hav
     assert f"droplet:{denied}" in found
 
 
-async def test_what_another_tool_writes_stays(scene: Scene) -> None:
+async def test_what_another_tool_writes_stays(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     await scene.begin()
     guid = await scene.patched()
 
     scene.api.write(guid, "other.example.com/app:1")
-    await asyncio.sleep(INTERVAL * 2)
+    capsys.readouterr()
+    await asyncio.sleep(INTERVAL * 3)
 
     assert scene.api.image_of(guid) == "other.example.com/app:1"
+    said = [line for line in capsys.readouterr().out.splitlines() if "reconciled-droplet" in line]
+    assert [Reason.IMAGE_CHANGED_EXTERNALLY in line for line in said] == [True], "once"
     assert (await scene.record(guid)).reason is Reason.IMAGE_CHANGED_EXTERNALLY
     assert len(scene.api.writes) == 1
 
@@ -277,9 +280,9 @@ async def test_the_droplet_that_is_gone_for_longest_is_forgotten_first(scene: Sc
     scene.droplets.close()
     interval = GONE_RECHECK_INTERVAL
     scene.droplets = Droplets(scene.dependencies, known=scene.known, interval=interval)
+    gone = replace(named(1), reason=Reason.DROPLET_GONE, updated_at=scene.now)
     for number in range(1, MOST_GONE + 11):
-        gone = replace(named(number), reason=Reason.DROPLET_GONE, updated_at=scene.now)
-        await scene.records.save_droplet(gone)
+        await scene.records.save_droplet(replace(gone, droplet_guid=DropletGuid(f"d-{number}")))
     oldest = replace(gone, droplet_guid=DropletGuid("z"), updated_at=scene.now - GONE_FOR - 1)
     await scene.records.save_droplet(oldest)
 

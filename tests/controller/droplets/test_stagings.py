@@ -163,6 +163,18 @@ class TestBuilds:
 
         await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
 
+    async def test_a_staging_that_ends_before_its_copy_is_requested_is_followed(self, scene: Scene) -> None:
+        await scene.begin()
+        guid = await scene.staged()
+
+        scene.droplets.note_removed_task(scene.task())
+        await scene.rest()
+        assert scene.api.requests == 0
+
+        await scene.cached(await scene.requested())
+        await scene.until(lambda: scene.api.image_of(guid) == text_of(1), seconds=2.0)
+        assert scene.api.asked == {"find_build": 1, "find_droplet": 1, "update_image": 1}
+
     async def test_a_staging_that_failed_or_is_not_to_be_cached_is_not_followed(self, scene: Scene) -> None:
         await scene.begin()
         await scene.staged()
@@ -235,6 +247,21 @@ class TestFailures:
         assert scene.api.asked["update_image"] < 40
         record = await scene.records.list_droplets()
         assert {each.reason for each in record} <= {Reason.CLOUD_CONTROLLER_DENIED, Reason.WAITING_FOR_COPY}
+
+    async def test_whoever_may_not_write_may_still_read(self, scene: Scene) -> None:
+        await scene.begin()
+        scene.api.refusal = Denied("capi", "cloud-controller-scope-missing", "update_build_state")
+        await scene.staged(1)
+        await scene.cached(await scene.requested(1), 1)
+        scene.droplets.note_removed_task(scene.task(1))
+        await scene.until(lambda: scene.api.asked["update_image"] == 1)
+
+        await scene.staged(2)
+        await scene.requested(2)
+        scene.droplets.note_removed_task(scene.task(2))
+        await scene.rest()
+
+        assert scene.api.asked["find_build"] == 2
 
     async def test_another_daemons_store_keeps_every_droplet_as_it_is(self, scene: Scene) -> None:
         await scene.begin()

@@ -6,11 +6,12 @@ Started by `hack/demo --tour`; the documentation shows what it prints, and a tes
 import asyncio
 import shlex
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from hack.terminal import Broken, Terminal, run_story, tell, wait
-from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
+from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.programs import start_interpreter
 from tests.simulators import images
 from tests.simulators.cloud_controller import App
@@ -64,7 +65,9 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     late = await _push(env)
     await wait(lambda: env.is_from_cache(late) and not _has_bridge(env))  # it may have run before
     await says("apps --app late")
-    await _tell_cloud_controller(env, terminal, daemon, (web, worker, tool, late))
+    await daemon.stop()
+    await env.cloud.stop(tool)
+    await _tell_cloud_controller(env, terminal, web, (web, worker, tool, late))
     terminal.tell(
         "Restore one app",
         "The app runs from its source again. It stays there until `reconcile --include-pinned` is used.",
@@ -95,19 +98,14 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     await says("audit")
 
 
-async def _tell_cloud_controller(
-    env: Environment, terminal: Terminal, daemon: DaemonProcess, apps: tuple[App, ...]
-) -> None:
-    """Let the daemon write into droplets from now on; the first app restarts, the third one is stopped."""
+async def _tell_cloud_controller(env: Environment, terminal: Terminal, web: App, apps: Sequence[App]) -> None:
+    """Start the daemon again with a client for the API of Cloud Controller."""
     terminal.tell(
         "Tell Cloud Controller",
         "Cloud Controller still has the source of each app on record, and starts it from there next time. "
         "The daemon gets a client for its API, and is started again. It writes the names of copies into "
         "droplets, also of apps that do not run. After `cf restart`, nothing is left to migrate.",
     )
-    web, _, tool, *_ = apps
-    await daemon.stop()
-    await env.cloud.stop(tool)
     env.tell_of_cloud_controller()
     await env.started_daemon()
     await wait(lambda: all(_names_copy(env, app) for app in apps))

@@ -346,10 +346,11 @@ def _is_old(record: LrpRecord | None, now: float) -> bool:
     return record is None or not 0 <= now - record.updated_at < ASK_SOURCE_AGAIN
 
 
-def _left_copy(outcome: Outcome) -> CacheGuid | None:
-    """Name the copy that an LRP did not start from, which somebody else had desired it from."""
-    ended = outcome.ended
-    return ended.cache_guid if ended is not None and ended.is_turned_back else None
+def _left_copy(observed: Observed, outcome: Outcome) -> CacheGuid | None:
+    """Name the copy that a migration takes an LRP from, which its owner may have desired from there."""
+    copy = observed.current_copy
+    begins = observed.migration is None and outcome.rounds is not None
+    return copy.cache_guid if begins and copy is not None else None
 
 
 def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
@@ -369,7 +370,9 @@ def _record_of(observed: Observed, outcome: Outcome) -> LrpRecord | None:
         process_guid=observed.process_guid,
         app_guid=lrp.app_guid,
         rootfs=str(lrp.rootfs),
-        cache_guid=outcome.cache_guid or (before.cache_guid if before else None) or _left_copy(outcome),
+        cache_guid=outcome.cache_guid
+        or (before.cache_guid if before else None)
+        or _left_copy(observed, outcome),
         rounds=outcome.rounds if outcome.rounds is not None else (before.rounds if before else 0),
         reason=outcome.reason,
         detail=outcome.detail,

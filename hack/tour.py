@@ -6,6 +6,7 @@ Started by `hack/demo --tour`; the documentation shows what it prints, and a tes
 import asyncio
 import shlex
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -64,23 +65,9 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     late = await _push(env)
     await wait(lambda: env.is_from_cache(late) and not _has_bridge(env))  # it may have run before
     await says("apps --app late")
-    terminal.tell(
-        "Tell Cloud Controller",
-        "Cloud Controller still has the source of each app on record, and starts it from there next time. The "
-        "daemon gets a client for its API, and is started again. It writes the names of copies into droplets, "
-        "also of apps that do not run. After `cf restart`, nothing is left to migrate.",
-    )
     await daemon.stop()
     await env.cloud.stop(tool)
-    env.tell_of_cloud_controller()
-    await env.started_daemon()
-    await wait(lambda: all(_names_copy(env, app) for app in (web, worker, tool, late)))
-    await says("droplets")
-    await env.cloud.restart(web)
-    await wait(lambda: env.is_from_cache(web) and not _has_bridge(env))
-    await wait(lambda: sum(row.state == "RUNNING" for row in env.rows(web)) == 2)
-    await says("apps --app web")
-    await says("status")
+    await _tell_cloud_controller(env, terminal, web, (web, worker, tool, late))
     terminal.tell(
         "Restore one app",
         "The app runs from its source again. It stays there until `reconcile --include-pinned` is used.",
@@ -109,6 +96,25 @@ async def tour(env: Environment, terminal: Terminal) -> None:
     terminal.tell("See who did what", "Each call that changes something is kept with who made it.")
     await says("pause")
     await says("audit")
+
+
+async def _tell_cloud_controller(env: Environment, terminal: Terminal, web: App, apps: Sequence[App]) -> None:
+    """Start the daemon again with a client for the API of Cloud Controller."""
+    terminal.tell(
+        "Tell Cloud Controller",
+        "Cloud Controller still has the source of each app on record, and starts it from there next time. "
+        "The daemon gets a client for its API, and is started again. It writes the names of copies into "
+        "droplets, also of apps that do not run. After `cf restart`, nothing is left to migrate.",
+    )
+    env.tell_of_cloud_controller()
+    await env.started_daemon()
+    await wait(lambda: all(_names_copy(env, app) for app in apps))
+    await terminal.types("droplets")
+    await env.cloud.restart(web)
+    await wait(lambda: env.is_from_cache(web) and not _has_bridge(env))
+    await wait(lambda: sum(row.state == "RUNNING" for row in env.rows(web)) == 2)
+    await terminal.types("apps --app web")
+    await terminal.types("status")
 
 
 def _has_bridge(env: Environment) -> bool:

@@ -304,8 +304,7 @@ class LrpRecord:
 
     Attributes:
         rootfs: What the LRP was last desired from, without a login.
-        cache_guid: The cached image that it was last migrated to, or turned back from, even if somebody
-            reverted that since.
+        cache_guid: The cached image that it was last migrated to, or from, even if that was reverted.
         rounds: Migrations of the LRP that have begun; grows when somebody keeps reverting them.
         reason: Of the outcome, such as Reason.MIGRATED or Reason.WAITING_UNTIL_STOPPED.
         detail: More of it for people; never holds credentials.

@@ -11,11 +11,18 @@ from reconcile.droplet_actions import Leave, ObservedDroplet
 from reconcile.droplet_choice import is_of_droplet
 from reconcile.droplet_ports import CloudControllerApi
 from reconcile.droplet_texts import image_of_text
-from reconcile.droplets import BuildGuid, Droplet, DropletGuid, DropletRecord, task_of_build
+from reconcile.droplets import (
+    BuildGuid,
+    Droplet,
+    DropletGuid,
+    DropletRecord,
+    build_of_task,
+    task_of_build,
+)
 from reconcile.lrps import AppGuid, organization_of
 from reconcile.policy import CacheMode
 from reconcile.reasons import Reason
-from reconcile.records import Binding, CacheJob, requester_of_droplet, requester_of_task
+from reconcile.records import Binding, CacheJob, requester_of_droplet, requester_of_task, task_of_requester
 from reconcile.references import CacheGuid, ImageReference, source_from_rootfs
 from reconcile.staging import owner_choice_of
 
@@ -90,7 +97,7 @@ class DropletObserver:
         observed = replace(observed, is_pinned=overrides.is_pinned(droplet.app_guid))
         observed = await self._observe_named_copy(observed, droplet, api)
         source = self._source_of(observed, droplet)
-        observed = await self._observe_job(observed, droplet, source)
+        observed = await self._observe_job(observed, droplet, source, api)
         if source is not None:
             observed = await self._observe_image(observed, droplet, source, api)
         if observed.image is None:
@@ -142,11 +149,17 @@ class DropletObserver:
         return None if observed.package is None else image_of_text(observed.package.image)
 
     async def _observe_job(
-        self, observed: ObservedDroplet, droplet: Droplet, source: ImageReference | None
+        self,
+        observed: ObservedDroplet,
+        droplet: Droplet,
+        source: ImageReference | None,
+        api: CloudControllerApi,
     ) -> ObservedDroplet:
         """Read what became of the copy that a droplet's staging, or another of its app, has requested."""
         dependencies = self._dependencies
         binding = await self._find_binding(observed, droplet.app_guid, source)
+        if binding is not None and await self._is_of_its_build(binding, observed, api):
+            observed = replace(observed, build_guid=build_of_requester(binding.requester))
         job = None if binding is None else await dependencies.jobs.find_job(binding.job_id)
         image = None
         if job is not None and job.cache_guid is not None:
@@ -167,6 +180,22 @@ class DropletObserver:
         if staged is not None:
             return staged
         return None if source is None else await bindings.find_newest_binding(app_guid, source)
+
+    async def _is_of_its_build(
+        self, binding: Binding, observed: ObservedDroplet, api: CloudControllerApi
+    ) -> bool:
+        """Ask whether the newest staging of an app led to a droplet whose build is not known."""
+        build_guid = build_of_requester(binding.requester)
+        if build_guid is None or observed.build_guid is not None:
+            return False
+        if not self._stagings.may_be_found(observed.guid):
+            return False
+        build = await api.find_build(build_guid)
+        if build is None or build.droplet_guid != observed.guid:
+            self._stagings.put_unknown(observed.guid)
+            return False
+        self._stagings.put(observed.guid, KnownStaging(build_guid))
+        return True
 
     async def _observe_image(
         self, observed: ObservedDroplet, droplet: Droplet, source: ImageReference, api: CloudControllerApi
@@ -224,3 +253,9 @@ def _username(staging: KnownStaging | None, record: DropletRecord | None, job: C
         record.username if record is not None else ""
     )
     return known or (ANY_USERNAME if job is not None and job.needs_credentials else "")
+
+
+def build_of_requester(requester: str) -> BuildGuid | None:
+    """Name the build whose staging task is a requester; None for any other requester."""
+    task_guid = task_of_requester(requester)
+    return None if task_guid is None else build_of_task(task_guid)

@@ -31,6 +31,7 @@ class KnownStagings:
 
     def __init__(self) -> None:
         self._stagings: OrderedDict[DropletGuid, KnownStaging] = OrderedDict()
+        self._unknown: OrderedDict[DropletGuid, None] = OrderedDict()
 
     def put(self, guid: DropletGuid, staging: KnownStaging) -> None:
         """Remember the staging of a droplet; one whose task was seen is known better than a listed one."""
@@ -39,6 +40,16 @@ class KnownStagings:
         self._stagings[guid] = known if known is not None and is_better else staging
         while len(self._stagings) > REMEMBERED:
             self._stagings.popitem(last=False)
+
+    def put_unknown(self, guid: DropletGuid) -> None:
+        """Remember that the build of a droplet was looked for in vain."""
+        self._unknown[guid] = None
+        while len(self._unknown) > REMEMBERED:
+            self._unknown.popitem(last=False)
+
+    def may_be_found(self, guid: DropletGuid) -> bool:
+        """Whether the staging of a droplet is not known, and was not looked for in vain."""
+        return guid not in self._stagings and guid not in self._unknown
 
     def of(self, guid: DropletGuid) -> KnownStaging | None:
         """Return the staging of a droplet; None when it is not remembered."""

@@ -14,7 +14,7 @@ import structlog
 from controller.backoff import exact_backoff
 from controller.droplets.dependencies import DropletDependencies
 from controller.droplets.known import KnownDroplets
-from controller.droplets.observe import DropletObserver
+from controller.droplets.observe import DropletObserver, build_of_requester
 from controller.droplets.only_images import find_only_images
 from controller.droplets.reconciler import DropletReconciler
 from controller.droplets.stagings import KnownStaging
@@ -27,7 +27,6 @@ from reconcile.droplets import Droplet, DropletGuid, DropletPhase, DropletRecord
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
-from reconcile.records import task_of_requester
 from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="droplets")
@@ -141,7 +140,7 @@ class DropletSweep:
             for guid, droplet in listed.items()
             if not self._is_settled(droplet, records.get(guid), usable, is_full=is_full)
         ]
-        await self._find_builds([each for each in due if each.guid not in records], api)
+        await self._find_builds(due, records, api)
         queued = 0
         for droplet in due:
             try:
@@ -196,24 +195,29 @@ class DropletSweep:
         """Whether it is the turn of a droplet of which nothing seems to have changed."""
         return _share(guid, self._shares) == self.count % self._shares
 
-    async def _find_builds(self, droplets: list[Droplet], api: CloudControllerApi) -> None:
-        """Find the builds of droplets without a record, of apps whose stagings were seen."""
-        unknown = [each for each in droplets if self._stagings.of(each.guid) is None]
-        apps: set[AppGuid] = set()
-        bindings = self._dependencies.bindings
-        for droplet in unknown:
-            image = image_of_text(droplet.image)
-            if image is None or droplet.app_guid in apps:
+    async def _find_builds(
+        self,
+        droplets: Collection[Droplet],
+        records: Mapping[DropletGuid, DropletRecord],
+        api: CloudControllerApi,
+    ) -> None:
+        """Find the builds of droplets of which no record knows it, of apps whose stagings were seen."""
+        wanted = dict[DropletGuid, AppGuid]()
+        for droplet in droplets:
+            record, image = records.get(droplet.guid), image_of_text(droplet.image)
+            is_known = record is not None and (record.build_guid is not None or record.may_name_copy)
+            if is_known or image is None or not self._stagings.may_be_found(droplet.guid):
                 continue
-            binding = await bindings.find_newest_binding(droplet.app_guid, image)
-            if binding is not None and task_of_requester(binding.requester) is not None:
-                apps.add(droplet.app_guid)
-        if not apps:
+            binding = await self._dependencies.bindings.find_newest_binding(droplet.app_guid, image)
+            if binding is not None and build_of_requester(binding.requester) is not None:
+                wanted[droplet.guid] = droplet.app_guid
+        if not wanted:
             return
-        wanted = {each.guid for each in unknown}
-        async for build in api.list_builds(sorted(apps)):
-            if build.droplet_guid is not None and build.droplet_guid in wanted:
+        async for build in api.list_builds(sorted(set(wanted.values()))):
+            if build.droplet_guid is not None and wanted.pop(build.droplet_guid, None) is not None:
                 self._stagings.put(build.droplet_guid, KnownStaging(build.guid))
+        for guid in wanted:
+            self._stagings.put_unknown(guid)
 
     async def _look(self, droplet: Droplet, before: DropletRecord | None, api: CloudControllerApi) -> bool:
         """Record why a droplet stays as it is, or have it looked at anew; return whether it is."""

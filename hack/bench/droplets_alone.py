@@ -76,7 +76,6 @@ class DropletBench:
             registry=platform,
             breakers=platform,
             pulls=platform,
-            index=index,
             lrps=records,
             placements=AppPlacements(),
         )

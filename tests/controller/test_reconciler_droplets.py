@@ -174,7 +174,7 @@ async def test_it_is_restored_with_the_login_that_it_came_with(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Traps 13 and 14: its annotation and its routes are what they were, and no log has a password."""
-    app, _ = await restarted_from_copy(bench)
+    app, guid = await restarted_from_copy(bench)
     before = bench.lrp(app)
     assert before is not None
     before = DesiredLRP.FromString(before.SerializeToString())
@@ -182,6 +182,9 @@ async def test_it_is_restored_with_the_login_that_it_came_with(
         await bench.reason(app, "login-updated")
         assert await bench.order(app, Goal.SOURCE).end() == "restored"
 
+    record = await bench.store.records.find_lrp(ProcessGuid(app.process_guid))
+    assert record is not None
+    assert record.cache_guid == guid, "it needs no other proof that this is what it was staged with"
     after = bench.lrp(app)
     assert after is not None
     assert (after.root_fs, login(bench, app)) == (FROM_SOURCE, LOGIN)

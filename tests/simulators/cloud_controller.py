@@ -13,14 +13,13 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
 from protos.bbs.desired_lrp_pb2 import DesiredLRP, DesiredLRPUpdate, ProtoRoutes
-from protos.bbs.error_pb2 import Error
-from tests.simulators.bbs.connections import Answer, Connection
 from tests.simulators.bbs_calls import BbsRefused, Caller, Diego, InProcess, OverHttp, Response
+from tests.simulators.capi import callbacks, deployments, syncs
 from tests.simulators.capi.app import App, Database
 from tests.simulators.capi.records import (
     AppTask,
@@ -36,7 +35,6 @@ from tests.simulators.capi.records import (
     TaskState,
 )
 from tests.simulators.recipes import (
-    APPS_DOMAIN,
     STAGING_DOMAIN,
     TASKS_DOMAIN,
     Image,
@@ -61,9 +59,6 @@ __all__ = [
 ]
 
 INTERVAL = 30.0
-DEPLOYMENT_INTERVAL = 0.02  # seconds; 5 where it is real
-MALFORMED = "Malformed message from Diego stager"
-TOLERATED = frozenset({Error.ResourceExists, Error.ResourceNotFound})
 
 
 class CloudController:
@@ -71,6 +66,7 @@ class CloudController:
 
     Attributes:
         apps: App GUID to app.
+        diego: What it asks of the BBS.
         database: Gives rows their GUIDs and times.
         syncs: How often the sync has run, freshness bump or not.
         bumps: How often it has made its domain fresh.
@@ -93,17 +89,15 @@ class CloudController:
         self.finishing = asyncio.Event()
         self.finishing.set()
         self.assigns = True
-        self._diego = Diego(caller)
+        self.diego = Diego(caller)
         self._interval = interval
         self._callback = ""
         self._changed = asyncio.Condition()
         self._background: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.StreamWriter] = set()
+        self._callbacks = callbacks.CallbackServer(self._take_callback)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._callback = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._callback = await self._callbacks.listen()
         if self._interval is not None:
             self.spawn(self._sync_forever(self._interval))
         return self
@@ -112,12 +106,7 @@ class CloudController:
         for task in tuple(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        if self._server is not None:
-            self._server.close()
-            for writer in tuple(self._connections):
-                writer.close()
-                await writer.wait_closed()
-            await self._server.wait_closed()
+        await self._callbacks.stop()
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Do something in the background until it ends or this ends."""
@@ -178,7 +167,7 @@ class CloudController:
         """Desire the staging task of a new build, and return its GUID."""
         build = app.add_build(app.newest_package)
         definition = staging_task(app.owner, build.package.image, build.guid, app.env, self._callback)
-        await self._diego.desire_task(build.guid, STAGING_DOMAIN, definition)
+        await self.diego.desire_task(build.guid, STAGING_DOMAIN, definition)
         return build.guid
 
     async def staged(self, app: App, build_guid: str) -> str:
@@ -217,7 +206,7 @@ class CloudController:
         app.is_started = True
         app.revise(app.web)
         app.renew(app.web)
-        await self._desire(app, app.web)
+        await self.desire(app, app.web)
 
     async def restart(self, app: App) -> None:
         """Stop an app and start it under a new version."""
@@ -228,21 +217,21 @@ class CloudController:
         """Change the number of instances in place."""
         app.instances = instances
         app.touch(app.web)
-        await self._create_or_update(app, app.web)
+        await self.create_or_update(app, app.web)
 
     async def map_route(self, app: App, hostname: str) -> None:
         """Add a route in place."""
         app.hostnames = (*app.hostnames, hostname)
         for process in app.processes:
             app.touch(process)
-            await self._create_or_update(app, process)
+            await self.create_or_update(app, process)
 
     async def stop(self, app: App) -> None:
         """Stop an app."""
         for process in app.processes:
             process.is_started = False
             app.touch(process)
-            await self._remove(process.process_guid)
+            await self.remove(process.process_guid)
 
     async def delete(self, app: App) -> None:
         """Stop an app and forget it."""
@@ -253,25 +242,9 @@ class CloudController:
         self, app: App, *, droplet: Droplet | None = None, revision: Revision | None = None
     ) -> Deployment:
         """Begin a rolling deployment of a droplet, or of the one of an earlier revision, else of the current one."""
-        if revision is not None:
-            app.current = app.droplets[revision.droplet_guid]
-            app.add_revision(revision.droplet_guid, f"Rolled back to revision {revision.version}.")
-        elif droplet is not None:
-            app.current = droplet
-        if app.current is None:
-            raise ValueError("an app without a droplet cannot be deployed")
-        for earlier in app.deployments:
-            if earlier.state is DeploymentState.DEPLOYING:
-                earlier.state = DeploymentState.CANCELED
-        former = app.web
-        process = app.add_process(instances=1)
-        process.is_started = True
-        app.revise(process)
-        row = self.database.new(app.guid)
-        deployment = Deployment(*row, former, process, app.current.guid, former.instances)
-        app.deployments.append(deployment)
-        await self._desire(app, process)
-        self.spawn(self._deploy(app, deployment))
+        deployment = deployments.create(app, droplet, revision)
+        await self.desire(app, deployment.process)
+        self.spawn(deployments.run(self, app, deployment))
         return deployment
 
     async def deployed(self, deployment: Deployment) -> None:
@@ -294,7 +267,7 @@ class CloudController:
         app.tasks[task.guid] = task
         image = _image_of(app.current)
         definition = app_task(app.owner, image, task.guid, command, self._callback)
-        await self._diego.desire_task(task.guid, TASKS_DOMAIN, definition)
+        await self.diego.desire_task(task.guid, TASKS_DOMAIN, definition)
         return task
 
     async def ended(self, task: AppTask) -> None:
@@ -305,52 +278,9 @@ class CloudController:
     async def sync(self) -> None:
         """Run the processes sync once, and the tasks sync."""
         self.syncs += 1
-        there = await self._diego.annotations(APPS_DOMAIN)
-        wanted = {
-            process.process_guid: (app, process)
-            for app in tuple(self.apps.values())
-            for process in app.processes
-            if app.wants(process)
-        }
-        succeeded = [
-            await self._sync_process(app, process, there.get(guid)) for guid, (app, process) in wanted.items()
-        ]
-        for guid in there.keys() - wanted.keys():
-            await self._remove(guid)
-        if all(succeeded):
-            await self._diego.freshen(APPS_DOMAIN)
+        if await syncs.sync_processes(self):
             self.bumps += 1
-        await self._sync_tasks()
-
-    async def _sync_process(self, app: App, process: Process, annotation: str | None) -> bool:
-        """Put one process right; False if that keeps the domain from being fresh."""
-        try:
-            if annotation is None:
-                await self._desire(app, process)
-            elif annotation != process.annotation:
-                await self._update(app, process)
-        except InvalidDockerUri:
-            return False
-        except BbsRefused as problem:
-            return problem.kind == Error.InvalidRequest or problem.kind in TOLERATED
-        return True
-
-    async def _sync_tasks(self) -> None:
-        """Cancel the tasks of the domain that nobody knows, fail those that are gone, and make the domain fresh."""
-        wanted = {
-            guid: task
-            for app in tuple(self.apps.values())
-            for guid, task in app.tasks.items()
-            if task.state is TaskState.RUNNING
-        }
-        there = {task.task_guid for task in await self._diego.tasks(TASKS_DOMAIN)}
-        for guid in there - wanted.keys():
-            await self._diego.cancel_task(guid)
-        for guid in wanted.keys() - there:
-            if wanted[guid].state is TaskState.RUNNING:  # not ended meanwhile
-                await self._end_task(wanted[guid], "Unable to determine completion status")
-        if wanted or there:
-            await self._diego.freshen(TASKS_DOMAIN)
+        await syncs.sync_tasks(self)
 
     async def _sync_forever(self, interval: float) -> None:
         while True:
@@ -358,16 +288,18 @@ class CloudController:
                 await self.sync()
             await asyncio.sleep(interval)
 
-    async def _create_or_update(self, app: App, process: Process) -> None:
+    async def create_or_update(self, app: App, process: Process) -> None:
+        """Desire the LRP of a process, or change it in place if it is there."""
         if not app.wants(process):
             return
-        if await self._diego.find(process.process_guid) is None:
-            await self._desire(app, process)
+        if await self.diego.find(process.process_guid) is None:
+            await self.desire(app, process)
         else:
-            await self._update(app, process)
+            await self.update(app, process)
 
-    async def _desire(self, app: App, process: Process) -> None:
-        await self._diego.desire(self.definition(app, process))
+    async def desire(self, app: App, process: Process) -> None:
+        """Desire the LRP of a process."""
+        await self.diego.desire(self.definition(app, process))
 
     def definition(self, app: App, process: Process | None = None) -> DesiredLRP:
         """Build the LRP that the database asks for now, by default that of the newest web process.
@@ -386,8 +318,9 @@ class CloudController:
         )
         return desired_lrp(app.owner, _image_for(app, process), recipe)
 
-    async def _update(self, app: App, process: Process) -> None:
-        present = await self._diego.find(process.process_guid)
+    async def update(self, app: App, process: Process) -> None:
+        """Change the LRP of a process in place."""
+        present = await self.diego.find(process.process_guid)
         kept = {
             name: value
             for name, value in (present.routes.routes.items() if present is not None else ())
@@ -399,64 +332,26 @@ class CloudController:
             metric_tags=lrp_tags(app.owner, process.process_guid),
             routes=ProtoRoutes(routes=routes(app.hostnames) | kept),
         )
-        await self._diego.update(process.process_guid, change)
+        await self.diego.update(process.process_guid, change)
 
-    async def _remove(self, process_guid: str) -> None:
+    async def remove(self, process_guid: str) -> None:
+        """Remove an LRP."""
         for told in self.removing:
             told(process_guid)
-        await self._diego.remove(process_guid)
+        await self.diego.remove(process_guid)
 
-    async def _deploy(self, app: App, deployment: Deployment) -> None:
-        """Start one instance after another of the new process, and stop as many of the former."""
-        while deployment.state is DeploymentState.DEPLOYING:
-            with contextlib.suppress(httpx.HTTPError, BbsRefused, InvalidDockerUri):
-                await self._deploy_some(app, deployment)
-            await asyncio.sleep(DEPLOYMENT_INTERVAL)
-
-    async def _deploy_some(self, app: App, deployment: Deployment) -> None:
-        former, process = deployment.former, deployment.process
-        if not process.is_started or app.guid not in self.apps:
-            await self._end_deployment(deployment, DeploymentState.CANCELED)
-            return
-        rows = await self._diego.instances(process.process_guid)
-        running = {row.actual_lrp_key.index for row in rows if row.state == "RUNNING"}
-        if len(running) < process.instances:
-            return
-        if process.instances < deployment.instances:
-            process.instances += 1
-            app.touch(process)
-            await self._create_or_update(app, process)
-            former.instances -= 1
-            app.touch(former)
-            await self._create_or_update(app, former)
-            return
-        for each in [each for each in app.processes if each.kind == "web" and each is not process]:
-            app.processes.remove(each)
-            await self._remove(each.process_guid)
-        await self._end_deployment(deployment, DeploymentState.DEPLOYED)
-
-    async def _end_deployment(self, deployment: Deployment, state: DeploymentState) -> None:
+    async def end_deployment(self, deployment: Deployment, state: DeploymentState) -> None:
+        """Note how a deployment has ended."""
         async with self._changed:
             deployment.state, deployment.updated_at = state, self.database.tick()
             self._changed.notify_all()
 
-    async def _end_task(self, task: AppTask, error: str) -> None:
+    async def end_task(self, task: AppTask, error: str) -> None:
+        """Note that a one-off task has ended, well without an error."""
         async with self._changed:
             task.state = TaskState.FAILED if error else TaskState.SUCCEEDED
             task.error, task.updated_at = error, self.database.tick()
             self._changed.notify_all()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(writer)
-        try:
-            connection = Connection(reader, writer)
-            while (call := await connection.next_call()) is not None:
-                status = await self._take_callback(call.path.split("/")[2:], call.body)
-                if not await connection.answer(Answer(status)):
-                    return
-        finally:
-            self._connections.discard(writer)
-            writer.close()
 
     async def _take_callback(self, path: list[str], body: bytes) -> int:
         report = json.loads(body)
@@ -465,7 +360,7 @@ class CloudController:
             if path[1] == "staging" and (build := app.builds.get(path[2])) is not None:
                 return await self._complete(app, build, error, report)
             if path[1] == "tasks" and (task := app.tasks.get(path[2])) is not None:
-                await self._end_task(task, error)
+                await self.end_task(task, error)
                 return httpx.codes.OK
         return httpx.codes.NOT_FOUND
 
@@ -474,9 +369,9 @@ class CloudController:
         if build.state is not BuildState.STAGING:
             return httpx.codes.BAD_REQUEST
         build.updated_at = self.database.tick()
-        status, result = httpx.codes.OK, {} if error else _staging_result(str(report["result"]))
+        status, result = httpx.codes.OK, {} if error else callbacks.staging_result(str(report["result"]))
         if result is None:
-            error, status = MALFORMED, httpx.codes.BAD_REQUEST
+            error, status = callbacks.MALFORMED, httpx.codes.BAD_REQUEST
         elif not error and not result["process_types"]:
             error = "Start command not specified"
         if result is None or error:
@@ -498,21 +393,6 @@ class CloudController:
 def is_named(droplet: Droplet | None) -> bool:
     """Whether a build names its droplet by now."""
     return droplet is not None and droplet.state.is_final
-
-
-def _staging_result(text: str) -> dict[str, Any] | None:
-    """Read what a builder reports; None if it is not what Cloud Controller insists on."""
-    try:
-        result = json.loads(text)
-        is_good = (
-            result["lifecycle_type"] == "docker"
-            and isinstance(result["lifecycle_metadata"]["docker_image"], str)
-            and isinstance(result["execution_metadata"], str)
-            and isinstance(result["process_types"], dict)
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
-    return result if is_good else None
 
 
 def _image_for(app: App, process: Process) -> Image:

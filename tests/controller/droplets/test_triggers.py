@@ -91,6 +91,29 @@ async def test_a_copy_that_is_deleted_while_a_droplet_is_to_name_it_is_not_named
     assert not (await scene.record(guid)).may_name_copy
 
 
+async def test_a_droplet_that_is_looked_at_before_its_build_was_followed_is_known_by_its_staging(
+    scene: Scene,
+) -> None:
+    """Otherwise it would ask for a copy of what its tag means now."""
+    await scene.begin()
+    guid = await scene.staged()
+    other = await scene.staged(2, text=TEXT)
+    await scene.cached(await scene.requested())
+    scene.api.current.clear()
+
+    scene.droplets.look_at(guid)
+    scene.droplets.look_at(other)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+    await scene.rest()
+
+    assert (await scene.record(guid)).build_guid == "build-1"
+    assert scene.api.image_of(other) == TEXT, "the staging led to the first one"
+    asked = scene.api.asked["find_build"]
+    scene.droplets.look_at(other)
+    await scene.rest()
+    assert scene.api.asked["find_build"] == asked == 2
+
+
 class TestPause:
     async def test_nothing_is_written_during_a_pause_and_all_after_it(self, scene: Scene) -> None:
         scene.platform.is_paused = True

@@ -13,7 +13,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.daemon.chaos import ALL_FAULTS, SHARED_FAULTS, Database, FaultName, Settings, run_round
+from tests.daemon.chaos import (
+    ALL_FAULTS,
+    CLOUD_CONTROLLER_FAULTS,
+    SHARED_FAULTS,
+    Database,
+    FaultName,
+    Settings,
+    run_round,
+)
 
 ROUND = 60.0
 """Seconds of trouble in one round."""
@@ -22,14 +30,15 @@ ROUND = 60.0
 NO_FAULT = "none"
 
 
-def possible_faults(database: Database) -> frozenset[FaultName]:
-    """Give all faults that there are for a database."""
-    return ALL_FAULTS if database is Database.SQLITE else SHARED_FAULTS
+def possible_faults(database: Database, *, cloud_controller: bool) -> frozenset[FaultName]:
+    """Give all faults that there are for a database, with or without a Cloud Controller."""
+    possible = ALL_FAULTS if database is Database.SQLITE else SHARED_FAULTS
+    return possible if cloud_controller else possible - CLOUD_CONTROLLER_FAULTS
 
 
-def chosen_faults(names: list[str], database: Database) -> frozenset[FaultName]:
-    """Give the faults of these names, and all that there are for a database when there are no names."""
-    return frozenset(FaultName(name) for name in names or possible_faults(database) if name != NO_FAULT)
+def chosen_faults(names: list[str], possible: frozenset[FaultName]) -> frozenset[FaultName]:
+    """Give the faults of these names, and all that are possible when there are no names."""
+    return frozenset(FaultName(name) for name in names or possible if name != NO_FAULT)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -39,7 +48,8 @@ async def run(arguments: argparse.Namespace) -> int:
         instances=arguments.instances,
         database=arguments.database,
         operators=arguments.operators,
-        faults=chosen_faults(arguments.fault, arguments.database),
+        cloud_controller=arguments.cloud_controller,
+        faults=arguments.faults,
     )
     end, total, violations = time.monotonic() + arguments.minutes * 60, Counter[str](), 0
     while (left := end - time.monotonic()) > 0:
@@ -74,7 +84,15 @@ def main() -> None:
         help="directory to keep configs, stores and logs of all rounds in, not only of those with violations",
     )
     parser.add_argument(
-        "--operators", action="store_true", help="let operators pause, plan, apply and restore meanwhile"
+        "--operators",
+        action="store_true",
+        help="let operators pause, plan, apply, restore and evict meanwhile",
+    )
+    parser.add_argument(
+        "--no-cloud-controller",
+        dest="cloud_controller",
+        action="store_false",
+        help="let the daemon know of no Cloud Controller, which then starts apps from their sources again",
     )
     parser.add_argument(
         "--fault",
@@ -96,8 +114,13 @@ def main() -> None:
     arguments.database = database = Database(arguments.database)
     if arguments.instances < 1 or (arguments.instances > 1 and database is Database.SQLITE):
         parser.error("--instances: several need --database postgresql")
-    if impossible := chosen_faults(arguments.fault, database) - possible_faults(database):
-        parser.error(f"--fault: not with --database {database}: {', '.join(sorted(impossible))}")
+    possible = possible_faults(database, cloud_controller=arguments.cloud_controller)
+    arguments.faults = chosen_faults(arguments.fault, possible)
+    if impossible := arguments.faults - possible:
+        parser.error(
+            f"--fault: not with --database {database}, or without Cloud Controller: "
+            f"{', '.join(sorted(impossible))}"
+        )
     if arguments.minutes <= 0:
         parser.error("--minutes must be more than 0")
     try:

@@ -31,6 +31,9 @@ class RequestUse(StrEnum):
     URGENT = "urgent"
     """Somebody, or an app that starts, waits for it."""
     BACKGROUND = "background"
+    BACKGROUND_CHANGE = "background-change"
+    """It changes what a request of the background has just read, which must not be long ago: it waits for
+    nothing, and counts for the background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class RequestBudget:
             return self.refused_until - now
         present = self._at(now)
         match use:
-            case RequestUse.URGENT:
+            case RequestUse.URGENT | RequestUse.BACKGROUND_CHANGE:
                 # Where the server counts, its refusal says when the limit is reached.
                 is_spent = present.stated is None and present.left(now) == 0
                 return present.ends_at(now) - now if is_spent else 0.0
@@ -139,7 +142,7 @@ class RequestBudget:
         present = self._at(now)
         if present.started_at is None:
             present = replace(present, started_at=now)
-        if use is RequestUse.BACKGROUND:
+        if use is not RequestUse.URGENT:
             return replace(present, sent_background=present.sent_background + 1)
         return replace(present, sent_urgent=present.sent_urgent + 1)
 

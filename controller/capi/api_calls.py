@@ -52,7 +52,7 @@ class ApiCalls:
 
     Attributes:
         api_url: URL of the API, without a slash at its end.
-        use: What the budget counts the requests as.
+        use: What the budget counts requests as that read; a change follows one of these at once.
         per_page: Items on a page of a list.
     """
 
@@ -99,7 +99,8 @@ class ApiCalls:
         http = self.exchanges.http
         try:
             answer, token = await self._send(
-                lambda: http.build_request(method, url, params=params, json=body)
+                lambda: http.build_request(method, url, params=params, json=body),
+                is_change=body is not None,
             )
             error = error_from_answer(answer, may_have_happened=body is not None)
             if error is not None:
@@ -123,19 +124,25 @@ class ApiCalls:
             return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
         return error
 
-    async def _send(self, make: MakeRequest) -> tuple[ApiAnswer, UaaToken]:
-        await self._admit()  # before a token is looked for: one may end while its request waits
+    async def _send(self, make: MakeRequest, *, is_change: bool) -> tuple[ApiAnswer, UaaToken]:
+        use = self._change_use if is_change else self.use
+        await self._admit(use)  # before a token is looked for: one may end while its request waits
         token = await self.tokens.token()
         answer = await self._send_with(make, token)
         if answer.status == _UNAUTHORIZED:  # nothing was done, so a change is sent again too
-            await self._admit()
+            await self._admit(use)
             token = await self.tokens.renewed(token)
             answer = await self._send_with(make, token)
         return answer, token
 
-    async def _admit(self) -> None:
+    @property
+    def _change_use(self) -> RequestUse:
+        is_background = self.use is RequestUse.BACKGROUND
+        return RequestUse.BACKGROUND_CHANGE if is_background else RequestUse.URGENT
+
+    async def _admit(self, use: RequestUse) -> None:
         self.exchanges.check_active()
-        await self.gate.admit(self.use)
+        await self.gate.admit(use)
 
     async def _send_with(self, make: MakeRequest, token: UaaToken) -> ApiAnswer:
         request = make()

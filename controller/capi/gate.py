@@ -44,10 +44,10 @@ class RequestGate:
         """Count a request that goes out next; one of the background waits for its turn, however long.
 
         Raises:
-            RateLimited: An urgent one must not go out now.
+            RateLimited: Another one must not go out now.
         """
         while (delay := self._budget.delay(self._clock(), use)) > 0:
-            if use is RequestUse.URGENT:
+            if use is not RequestUse.BACKGROUND:
                 detail = f"the limit of requests is reached: asked again in {delay:.0f} s"
                 code = ErrorCode.CLOUD_CONTROLLER_BUDGET_SPENT
                 raise RateLimited(SYSTEM, code, detail, delay, may_have_happened=False)

@@ -65,12 +65,14 @@ class Downtime:
         longest: The longest time of any app, and how long it could have been.
         is_daemon_up: Whether the daemon works; the test tells.
         has_source: Whether the source still has the image of an app; the test tells.
+        is_hopeless: Whether the daemon may do nothing now about a copy that cannot be pulled; the test tells.
     """
 
     def __init__(self, invariants: Invariants, *, source: str, cache: str, patience: Patience) -> None:
         self.longest = (0.0, patience.down)
         self.is_daemon_up = True
         self.has_source: Callable[[App], bool] = lambda _app: True
+        self.is_hopeless: Callable[[str], bool] = lambda _rootfs: False
         self._invariants = invariants
         self._bbs, self._cells, self._cloud = invariants.bbs, invariants.cells, invariants.cloud
         self._source, self._caches, self._patience = source, {cache}, patience
@@ -149,7 +151,7 @@ class Downtime:
             self._outages.pop(guid, None)
             return
         outage = self._outages.setdefault(guid, _Outage())
-        if self._is_source_cut_off():
+        if self._is_source_cut_off() or (lrp is not None and self.is_hopeless(lrp.root_fs)):
             return
         outage.seconds += seconds
         outage.is_hanging = outage.is_hanging or self._is_copy_slow(guid)

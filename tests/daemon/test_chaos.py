@@ -11,6 +11,8 @@ SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in ran
 SECONDS = 8.0
 """Of trouble for each seed."""
 APPS = 6
+FROM_SOURCES = 12
+"""The first seed whose daemon knows of no Cloud Controller, which so desires all from sources again and again."""
 FAULT_SEEDS = [100, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(101, 112))]
 FAULT_SECONDS = 15.0
 """Of trouble with faults, which need apps that run from their copies."""
@@ -22,7 +24,8 @@ FAULT_SECONDS = 15.0
 async def test_no_app_is_harmed_whatever_goes_wrong(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    report = await run_round(seed, SECONDS, tmp_path, Settings(apps=APPS))
+    settings = Settings(apps=APPS, cloud_controller=seed < FROM_SOURCES)
+    report = await run_round(seed, SECONDS, tmp_path, settings)
     record_property("figures", str(report))
 
     assert (report.told or report.violations) == []
@@ -48,10 +51,10 @@ async def test_no_app_is_harmed_whatever_is_lost_and_changed(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", DROPLET_SEEDS)
-async def test_no_droplet_names_a_copy_that_is_not_there_whatever_cloud_controller_answers(
+async def test_droplets_name_copies_that_are_there_and_lose_nothing_whatever_cloud_controller_answers(
     seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    settings = Settings(apps=APPS, faults=CLOUD_CONTROLLER_FAULTS)
+    settings = Settings(apps=APPS, operators=True, faults=CLOUD_CONTROLLER_FAULTS)
     report = await run_round(seed, DROPLET_SECONDS, tmp_path, settings)
     record_property("figures", str(report))
 

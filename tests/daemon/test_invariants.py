@@ -276,6 +276,23 @@ async def test_an_app_whose_copy_cannot_be_pulled_is_down_because_of_the_daemon(
     assert app.process_guid in invariants.told[0]
 
 
+async def test_an_app_whose_copy_an_operator_keeps_the_daemon_from_leaving_is_not_held_against_the_daemon(
+    env: Environment, invariants: Invariants, downtime: Downtime
+) -> None:
+    app = await down_app(env)
+    lrp = env.lrp(app)
+    assert lrp is not None
+    hopeless = {lrp.root_fs}
+    downtime.is_hopeless = hopeless.__contains__
+
+    downtime.pass_time(60.0)
+    assert invariants.violations == []
+    hopeless.clear()
+    downtime.pass_time(5.1)
+
+    assert invariants.violations == ["web: down for 5.1 of 5.0 s"]
+
+
 async def test_an_app_that_is_missing_is_down_because_of_the_daemon(
     env: Environment, invariants: Invariants, downtime: Downtime
 ) -> None:

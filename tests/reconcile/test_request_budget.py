@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reconcile.request_budget import HOUR, BudgetSettings, RequestBudget, RequestUse, StatedLimit
 
-URGENT, BACKGROUND = RequestUse.URGENT, RequestUse.BACKGROUND
+URGENT, BACKGROUND, CHANGE = RequestUse.URGENT, RequestUse.BACKGROUND, RequestUse.BACKGROUND_CHANGE
 SETTINGS = BudgetSettings(per_hour=2000, background_share=0.5)
 
 
@@ -37,6 +37,18 @@ def test_the_background_may_use_a_tenth_of_its_share_at_once_and_the_rest_in_equ
 
     budget = after(budget, 0.0, background=450)
     assert budget.delay(0.0, BACKGROUND) == pytest.approx(HOUR * 451 / 901)
+
+
+def test_a_change_of_the_background_waits_for_nothing_and_counts_for_the_background() -> None:
+    budget = after(RequestBudget(SETTINGS), 0.0, background=999)
+
+    assert budget.delay(0.0, CHANGE) == 0.0
+    budget = budget.sent(0.0, CHANGE)
+    assert budget.delay(HOUR - 10, BACKGROUND) == 10.0
+    assert budget.delay(0.0, CHANGE) == 0.0
+
+    spent = after(budget, 0.0, urgent=1000)
+    assert spent.delay(0.0, CHANGE) == HOUR
 
 
 def test_the_background_stops_at_its_share_though_all_else_is_unused() -> None:

@@ -163,6 +163,37 @@ async def test_the_background_waits_for_its_share_and_the_others_do_not(
     assert max(time.slept) <= 60.0
 
 
+async def test_a_change_follows_at_once_what_the_background_has_read_for_it(
+    capi: CloudController, api: Api, time: Time
+) -> None:
+    """Else another tool might change the droplet while the request waits; what comes next waits longer instead."""
+    api.prepare("GET", PATH, THERE)
+    api.prepare("PATCH", PATH, THERE)
+    background = capi.background()
+    for _ in range(100):
+        await background.find_droplet(DROPLET)
+
+    await background.update_image(DROPLET, "team/web")
+    assert time.slept == []
+
+    await background.find_droplet(DROPLET)
+    assert sum(time.slept) == pytest.approx(8.0, abs=0.1)
+
+
+async def test_a_change_of_the_background_is_not_sent_while_the_api_refuses_all(
+    capi: CloudController, api: Api, time: Time
+) -> None:
+    api.prepare("GET", PATH, limited(0, status=429, **{"Retry-After": "7"}))
+    with pytest.raises(RateLimited):
+        await capi.find_droplet(DROPLET)
+
+    with pytest.raises(RateLimited) as caught:
+        await capi.background().update_image(DROPLET, "team/web")
+
+    assert not caught.value.may_have_happened
+    assert time.slept == []
+
+
 async def test_a_first_sweep_is_not_slowed_down(capi: CloudController, api: Api, time: Time) -> None:
     api.prepare("GET", PATH, THERE)
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 from tests.daemon.chaos.scene import Scene
 from tests.simulators.capi import faults
 from tests.simulators.capi.faults import Action, Break, Hang, Slow
-from tests.simulators.capi.records import Droplet, DropletState
+from tests.simulators.capi.records import DropletState
 from tests.simulators.capi.server import HttpService
+from tests.simulators.capi.uaa import GLOBAL_AUDITOR, SMALLEST_USEFUL, UPDATE_BUILD_STATE, WRITE
 
 ANY = "*"
 
@@ -103,8 +105,39 @@ class CloudControllerAway(_ApiFault):
             await service.listen()
 
 
+class CloudControllerScopes(_ApiFault):
+    """Takes a scope away from the daemon's clients for a while, also from the tokens that they have."""
+
+    pause = 12.0
+
+    def __init__(self, scene: Scene, chance: random.Random) -> None:
+        super().__init__(scene, chance)
+        self._taken = False
+
+    async def act(self) -> None:
+        """Take one away, and give it back."""
+        scope = self._chance.choice([WRITE, UPDATE_BUILD_STATE, GLOBAL_AUDITOR])
+        self._happens("scopes taken away", scope)
+        self._grant(tuple(each for each in SMALLEST_USEFUL if each != scope))
+        self._taken = True
+        await asyncio.sleep(min(self._chance.uniform(0.5, 5.0), self._scene.seconds_left))
+        self.end()
+
+    def end(self) -> None:
+        """Give all back."""
+        super().end()
+        if self._taken:
+            self._taken = False
+            self._grant(SMALLEST_USEFUL)
+
+    def _grant(self, scopes: tuple[str, ...]) -> None:
+        for client in tuple(self._capi.tokens.clients.values()):
+            self._capi.tokens.add_client(replace(client, authorities=scopes))
+        self._capi.tokens.rotate_key()
+
+
 class DropletsChanged(_ApiFault):
-    """Changes droplets as other tools and people do: written back, copied, expired, deleted, deployed again."""
+    """Changes droplets as other tools and people do, and lets them go."""
 
     pause = 3.0
 
@@ -113,77 +146,17 @@ class DropletsChanged(_ApiFault):
         app = self._scene.choose_app()
         if app is None or app.current is None:
             return
-        cloud, current = self._scene.env.cloud, app.current
+        cloud, current, texts = self._scene.env.cloud, app.current, self._scene.texts
         spare = [each for each in app.droplets.values() if each is not current]
-        kind = self._chance.choice(["written back", "copied", "expired", "deleted", "deployed again"])
+        kind = self._chance.choice(["written back", "written by another tool", "expired", "deleted"])
         self._happens(f"droplets {kind}", f"{current.guid} of {app.owner.app_name}")
         if kind == "written back":
-            cloud.patch(current, app.package.text)
-        elif kind == "copied":
-            app.copy_droplet(current)
+            cloud.patch(current, texts.note_text_back(current))
+        elif kind == "written by another tool":
+            texts.note_change(current)
+            others = sorted({each.package.text for each in cloud.apps.values()})
+            cloud.patch(current, self._chance.choice(others))
         elif kind == "expired" and spare:
             self._chance.choice(spare).state = DropletState.EXPIRED
         elif kind == "deleted" and spare:
             cloud.delete_droplet(self._chance.choice(spare))
-        elif kind == "deployed again":
-            app.copy_droplet(current)
-            cloud.assign(app, list(app.droplets.values())[-1])
-
-
-class DropletWatch:
-    """Sees to it that no droplet names a copy that is not there.
-
-    Args:
-        scene: Where.
-        loses_copies: Whether copies are lost in this run, which nobody knows of before they are looked for:
-            then droplets are looked at in the end alone.
-        reaches_all: Whether all current droplets must name a copy in the end, since nobody but Cloud Controller
-            stands in the way.
-    """
-
-    def __init__(self, scene: Scene, *, loses_copies: bool, reaches_all: bool) -> None:
-        self._scene, self._loses_copies, self._reaches_all = scene, loses_copies, reaches_all
-        scene.env.cloud.changing.append(self._see_change)
-
-    def unrest(self) -> list[str]:
-        """Say which staged droplets name a copy that is not there, and which name none although they could."""
-        missing = [
-            f"droplet {droplet.guid} of {app.owner.app_name} names {droplet.image}, which is not there"
-            for app in self._scene.env.cloud.apps.values()
-            for droplet in app.droplets.values()
-            if droplet.state is DropletState.STAGED and not self._is_there(droplet.image)
-        ]
-        return [*missing, *self._not_reached()]
-
-    def _not_reached(self) -> list[str]:
-        if not self._reaches_all:
-            return []
-        return [
-            f"droplet {app.current.guid} of {app.owner.app_name} names {app.current.image}, and no copy"
-            for app in self._scene.env.cloud.apps.values()
-            if app.current is not None and not self._names_copy(app.current.image)
-        ]
-
-    def _names_copy(self, image: str | None) -> bool:
-        return (image or "").startswith(f"{self._scene.env.cache.address}/")
-
-    def _see_change(self, droplet: Droplet, image: str | None) -> None:
-        names_copy = (image or "").startswith(f"{self._scene.env.cache.address}/")
-        self._scene.happened[
-            "droplets given a copy" if names_copy else "droplets given their image back"
-        ] += 1
-        if not self._loses_copies and not self._is_there(image):
-            what = f"droplet {droplet.guid} is to name {image}, which is not there"
-            self._scene.invariants.violate(what, "")
-
-    def _is_there(self, image: str | None) -> bool:
-        """Whether a text that names the private registry names what it holds; any other is not looked at."""
-        cache = self._scene.env.cache
-        host, _, rest = (image or "").partition("/")
-        if host != cache.address:
-            return True
-        if cache.simulator is None:
-            return rest.partition(":")[0] in cache.list_guids()
-        name, _, tag = rest.partition(":")
-        with cache.faults.store.lock:
-            return cache.faults.store.find_manifest(name, tag or "latest") is not None

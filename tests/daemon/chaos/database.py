@@ -24,14 +24,18 @@ class DatabaseRestored:
             return
         self._scene.happened["backups"] += 1
         await asyncio.sleep(min(self._chance.uniform(0.5, 8.0), self._scene.seconds_left))
+        self._scene.is_paused = True
         async with self._life.beginning_anew():
             if await self._runs("restore-backup", "--yes", file):
                 self._scene.happened["databases restored"] += 1
                 self._scene.invariants.note("an older database restored")
         await asyncio.sleep(self._chance.uniform(0.0, 1.0))
         await self._runs("rebuild")
-        while self._scene.seconds_left and not await self._runs("resume"):  # noqa: ASYNC110 - a command sets no event
+        while not await self._runs("resume"):
+            if not self._scene.seconds_left:
+                return
             await asyncio.sleep(0.5)
+        self._scene.is_paused = False
 
     async def _runs(self, *arguments: str) -> bool:
         env = self._scene.env

@@ -11,6 +11,7 @@ from tests.daemon.chaos.cloud_controller_faults import (
     CloudControllerAnswersLost,
     CloudControllerAway,
     CloudControllerFails,
+    CloudControllerScopes,
     CloudControllerSlow,
     DropletsChanged,
 )
@@ -58,8 +59,10 @@ class FaultName(StrEnum):
     """Cloud Controller's API writes into droplets, and does not say so."""
     CLOUD_CONTROLLER_AWAY = "cloud-controller-away"
     """Cloud Controller's API, or UAA, is gone for a while."""
+    CLOUD_CONTROLLER_SCOPES = "cloud-controller-scopes"
+    """A scope is taken away from the daemon for a while."""
     DROPLETS_CHANGED = "droplets-changed"
-    """Others write into droplets, copy them, and let them go."""
+    """Others write into droplets, and let them go."""
     INSTANCE_FROZEN = "instance-frozen"
     """A daemon stands still, and goes on."""
     INSTANCE_ENDED = "instance-ended"
@@ -91,6 +94,7 @@ CLOUD_CONTROLLER_FAULTS = frozenset(
         FaultName.CLOUD_CONTROLLER_SLOW,
         FaultName.CLOUD_CONTROLLER_ANSWERS_LOST,
         FaultName.CLOUD_CONTROLLER_AWAY,
+        FaultName.CLOUD_CONTROLLER_SCOPES,
         FaultName.DROPLETS_CHANGED,
     }
 )
@@ -161,6 +165,7 @@ _KINDS: Mapping[FaultName, Callable[[Surroundings, random.Random], Fault]] = {
         here.scene, chance
     ),
     FaultName.CLOUD_CONTROLLER_AWAY: lambda here, chance: CloudControllerAway(here.scene, chance),
+    FaultName.CLOUD_CONTROLLER_SCOPES: lambda here, chance: CloudControllerScopes(here.scene, chance),
     FaultName.DROPLETS_CHANGED: lambda here, chance: DropletsChanged(here.scene, chance),
     FaultName.INSTANCE_FROZEN: lambda here, chance: InstanceFrozen(
         here.scene, chance, _known(here.instances)

@@ -30,6 +30,7 @@ class CopiesDeleted:
             repository.tags.clear()
             if self._chance.random() < 0.3:
                 repository.blobs.clear()
+            self._scene.note_lost_copy(name)
         self._scene.note_loss("copies deleted", name)
 
     def end(self) -> None:
@@ -57,8 +58,10 @@ class LayersDeleted:
         digest = self._chance.choice(_blobs_of(manifest))
         store = self._scene.env.cache.faults.store
         with store.lock:
-            for held in store.repositories.values():
-                held.blobs.discard(digest)
+            for each, held in store.repositories.items():
+                if digest in held.blobs:
+                    held.blobs.discard(digest)
+                    self._scene.note_lost_copy(each)
         self._scene.note_loss("blobs lost", f"{name}, {digest}")
 
     def end(self) -> None:

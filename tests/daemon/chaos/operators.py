@@ -1,4 +1,4 @@
-"""Operators who pause, resume, plan and apply in a chaos run, and go away in the middle of it."""
+"""Operators who pause, resume, plan, apply and evict in a chaos run, and go away in the middle of it."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import contextlib
 from controller.admin.admin_client import AdminClient, open_client
 from controller.admin.documents import PlanDocument
 from controller.admin.request_options import Filters, PlanOptions
+from controller.admin.rows import Row
 from reconcile.errors import DockerCacheError, Unavailable
 from tests.daemon.chaos.scene import Scene
 from tests.daemon.chaos.timing import REST
@@ -22,11 +23,19 @@ class Operators:
         app = self._scene.choose_app()
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with self._scene.operator() as client:
-                match self._chance.choice(["pause", "resume", "resume", "reconcile", "restore"]):
+                match self._chance.choice(["pause", "resume", "resume", "reconcile", "restore", "evict"]):
                     case "pause":
+                        self._scene.is_paused = True
                         await client.pause()
                     case "resume":
                         await client.resume()
+                        self._scene.is_paused = False
+                    case "evict":
+                        rows = await client.plan_eviction()
+                        guids = [row["cache_guid"] for row in rows if row["verdict"] == "deletable"]
+                        async with contextlib.aclosing(client.evict(guids)) as evicted:
+                            async for row in evicted:
+                                self._scene.happened["copies evicted"] += bool(row["deleted"])
                     case "reconcile":
                         plan = await client.plan(Filters(), PlanOptions(include_pinned=True))
                         await self._follow(client, plan)
@@ -34,14 +43,33 @@ class Operators:
                         chosen = Filters(apps=(app.owner.app_name,))
                         await self._follow(client, await client.plan(chosen, PlanOptions("source")))
 
+    async def list_droplets(self) -> list[Row] | None:
+        """List what the daemon knows of droplets; None when it does not answer."""
+        with contextlib.suppress(DockerCacheError, TimeoutError):
+            async with self._scene.operator() as client:
+                return await client.list_droplets(Filters())
+        return None
+
     async def apply_all(self) -> None:
-        """Apply a plan for all apps, and wait for its end."""
+        """Apply a plan for all apps and droplets, and wait for its end."""
         with contextlib.suppress(DockerCacheError, TimeoutError):
             async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
                 plan = await client.plan(Filters(), PlanOptions())
                 async with contextlib.aclosing(client.apply(plan, None)) as news:
                     async for _ in news:
                         pass
+
+    async def restore_all_droplets(self) -> None:
+        """Apply a plan that restores all, and leave when it has come to the LRPs, which are the last."""
+        with contextlib.suppress(DockerCacheError, TimeoutError):
+            async with asyncio.timeout(REST), open_client(*self._scene.env.admin) as client:
+                plan = await client.plan(Filters(), PlanOptions("source"))
+                if not any(each.HasField("droplet") for each in plan.entries):
+                    return
+                async with contextlib.aclosing(client.apply(plan, None)) as news:
+                    async for each in news:
+                        if each["droplet_guid"] and each["droplets_done"] == each["droplets_total"]:
+                            return
 
     async def _follow(self, client: AdminClient, plan: PlanDocument) -> None:
         left = self._chance.randint(0, 10)
@@ -60,4 +88,5 @@ class Operators:
                 except Unavailable:
                     await asyncio.sleep(0.2)
                 else:
+                    self._scene.is_paused = False
                     return

@@ -1,4 +1,4 @@
-"""What the owners of apps do in a chaos run: they push, scale, re-route, restart, stop and delete them."""
+"""What the owners of apps do in a chaos run: they push, deploy, scale, re-route, restart, stop and delete them."""
 
 import asyncio
 import contextlib
@@ -49,6 +49,27 @@ class Owners:
         if app is not None:
             await self._env.cloud.restart(app)
 
+    async def push_again(self) -> None:
+        """Push an app anew, mostly with another image, or stage what it was pushed with once more."""
+        app = self._scene.choose_app()
+        if app is not None:
+            again = self._chance.random() < 0.3
+            await self._env.cloud.push_again(
+                app, None if again else Image(self._chance.choice(self._references))
+            )
+
+    async def copy_droplet(self) -> None:
+        """Copy an app's droplet, sometimes to another app, and mostly start from it the next time."""
+        source, app = self._scene.choose_app(), self._scene.choose_app()
+        if source is None or app is None or source.current is None:
+            return
+        if self._chance.random() < 0.7:
+            app = source
+        droplet = app.copy_droplet(source.current)
+        self._scene.texts.note_copy(droplet, source.current)
+        if self._chance.random() < 0.7:
+            self._env.cloud.assign(app, droplet)
+
     async def put_back(self) -> None:
         """Stop and start under the same version, as nobody but a test would: it runs from the source again."""
         app = self._scene.choose_app()
@@ -66,6 +87,7 @@ class Owners:
             return
         earlier = [each for each in app.revisions if is_deployable(app, each)]
         revision = self._chance.choice(earlier) if earlier and self._chance.random() < 0.5 else None
+        self._scene.happened["rollbacks" if revision is not None else "rolling deployments"] += 1
         self._scene.invariants.note(f"deploys {app.process_guid}")
         await self._env.cloud.deploy(app, revision=revision)
 
@@ -73,6 +95,8 @@ class Owners:
         """Run a one-off task from the droplet of an app."""
         app = self._scene.choose_app()
         if app is not None and app.current is not None:
+            is_copy = self._scene.is_copy(app.current.image)
+            self._scene.happened["one-off tasks from copies" if is_copy else "one-off tasks"] += 1
             await self._env.cloud.run_task(app)
 
     async def stop(self) -> None:

@@ -63,7 +63,7 @@ class RegistryReplaced:
 
     def __init__(self, scene: Scene, chance: random.Random, life: Life, opened: ExitStack) -> None:
         self._scene, self._chance, self._life, self._opened = scene, chance, life, opened
-        self._former: list[Registry] = []
+        self._former = scene.former_registries
 
     async def act(self) -> None:
         """Change the address in the config, and let the daemon read it."""

@@ -9,6 +9,9 @@ PROOF_WITHIN = 15.0
 REST = 120.0
 """Seconds in which all must have come to rest when nothing goes wrong any more."""
 
+SOON = 20.0
+"""Seconds in which droplets mostly name their copies without anybody's help."""
+
 SCALE = 20.0
 """By what the waits of BBS, cells, Cloud Controller and daemon are divided."""
 ROUND = 30.0 / SCALE
@@ -29,6 +32,7 @@ START_TIMEOUT = 4.0
 BRIDGE_TIMEOUT = 5.0
 COMMUNICATION_TIMEOUT = 1.0
 SWEEP = 1.0
+EVICTION_GRACE = 2.0
 REQUESTS_PER_HOUR = 200_000
 """Of the daemon to Cloud Controller: droplets are listed in each sweep, and changed all the time."""
 COPY_CHECK = 2.0

@@ -108,17 +108,30 @@ class ApiCalls:
             )
             error = error_from_answer(answer, may_have_happened=body is not None)
             if error is not None:
-                raise _explained(error, token, is_read=body is None)
+                raise self._explained(error, token, is_read=body is None)
             if call in _LISTS_OF_ALL and not reads_all(token.scopes):
-                raise _hidden(
-                    "does not list what the client cannot see", answer.described("some may be missing")
-                )
+                raise self._hidden(token, "not listed", answer.described("some may be missing"))
             document = await _document_of(answer, is_change=body is not None)
         except DockerCacheError as error:
             self.state.failed(call, error)
             raise
         self.state.succeeded(call)
         return document
+
+    def _explained(self, error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:
+        """Say what the token lacks, where that is why something is refused or hidden; it is renewed soon."""
+        if is_read and isinstance(error, NotFound) and not reads_all(token.scopes):
+            return self._hidden(token, "answered as if it were not there", error.detail)
+        missing = missing_scopes(token.scopes, updates=not is_read)
+        if error.code == ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING and missing:
+            self.tokens.outdate(token)
+            return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
+        return error
+
+    def _hidden(self, token: UaaToken, how: str, detail: str) -> Denied:
+        self.tokens.outdate(token)
+        told = f"what the client cannot see is {how}: it lacks {READ_ALL}: {detail}"
+        return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, told)
 
     async def _send(self, make: MakeRequest, *, is_change: bool) -> tuple[ApiAnswer, UaaToken]:
         use = self._change_use if is_change else self.use
@@ -155,19 +168,3 @@ async def _document_of(answer: ApiAnswer, *, is_change: bool) -> JsonObject:
         if is_change:
             raise effect_unknown(error) from error
         raise
-
-
-def _explained(error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:
-    """Say what the token lacks, where that is why something is refused or hidden."""
-    if is_read and isinstance(error, NotFound) and not reads_all(token.scopes):
-        return _hidden("answers for what the client cannot see as if it were not there", error.detail)
-    if error.code == ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING:
-        missing = missing_scopes(token.scopes, updates=not is_read)
-        if missing:
-            return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
-    return error
-
-
-def _hidden(what: str, detail: str) -> Denied:
-    told = f"Cloud Controller {what}: the UAA client lacks {READ_ALL}: {detail}"
-    return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, told)

@@ -28,6 +28,9 @@ from reconcile.times import is_recent
 STAGING_ENDS_WITHIN = 3600.0
 """Seconds after which a droplet is none of a staging any more; stagings are given 15 minutes by default."""
 
+CLOCKS_DIFFER_BY = 60.0
+"""Seconds, at most, between the clock of Cloud Controller and that of the daemon."""
+
 
 def refusal_for_droplet(observed: ObservedDroplet, source: ImageReference, rules: Rules) -> Leave | None:
     """Say why the image of a droplet may not be cached; None when it may."""
@@ -59,9 +62,18 @@ def choose_copy_for_droplet(
     if not is_of_droplet(binding, observed):
         if not observed.has_current_reference:
             return _request_unseen(observed, droplet, source, Reason.NOT_CACHED, rules)
-        if droplet.created_at > binding.staged_at / 1e9 + STAGING_ENDS_WITHIN:
+        is_later = droplet.created_at > binding.staged_at / 1e9 + STAGING_ENDS_WITHIN
+        if is_later and not _was_requested_since(droplet, binding, job):
             return _request_unseen(observed, droplet, source, Reason.STAGING_MAY_HAVE_BEEN_MISSED, rules)
     return _choose_of_job(observed, droplet, source, job, rules)
+
+
+def _was_requested_since(droplet: Droplet, binding: Binding, job: CacheJob) -> bool:
+    """Whether a copy for no staging that was seen, such as a running LRP's, is of what a tag meant later.
+
+    To ask what the tag means now would bring the same, and for that a login may be needed that nobody shows.
+    """
+    return not binding.staged_at and job.created_at > droplet.created_at + CLOCKS_DIFFER_BY
 
 
 def choose_for_former(

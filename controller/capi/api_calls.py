@@ -104,13 +104,25 @@ class ApiCalls:
             )
             error = error_from_answer(answer, may_have_happened=body is not None)
             if error is not None:
-                raise _explained(error, token, is_read=body is None)
+                raise self._explained(error, token, is_read=body is None)
             document = await _document_of(answer, is_change=body is not None)
         except DockerCacheError as error:
             self.state.failed(call, error)
             raise
         self.state.succeeded(call)
         return document
+
+    def _explained(self, error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:
+        """Say what the token lacks, where that is why something is refused or hidden; it is renewed soon."""
+        if is_read and isinstance(error, NotFound) and not reads_all(token.scopes):
+            self.tokens.outdate(token)
+            detail = f"what the client cannot see is answered as if it were not there: it lacks {READ_ALL}"
+            return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, f"{detail}: {error.detail}")
+        missing = missing_scopes(token.scopes, updates=not is_read)
+        if error.code == ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING and missing:
+            self.tokens.outdate(token)
+            return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
+        return error
 
     async def _send(self, make: MakeRequest, *, is_change: bool) -> tuple[ApiAnswer, UaaToken]:
         use = self._change_use if is_change else self.use
@@ -147,15 +159,3 @@ async def _document_of(answer: ApiAnswer, *, is_change: bool) -> JsonObject:
         if is_change:
             raise effect_unknown(error) from error
         raise
-
-
-def _explained(error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:
-    """Say what the token lacks, where that is why something is refused or hidden."""
-    if is_read and isinstance(error, NotFound) and not reads_all(token.scopes):
-        detail = f"what the client cannot see is answered as if it were not there: it lacks {READ_ALL}"
-        return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, f"{detail}: {error.detail}")
-    if error.code == ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING:
-        missing = missing_scopes(token.scopes, updates=not is_read)
-        if missing:
-            return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
-    return error

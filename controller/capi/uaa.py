@@ -10,7 +10,7 @@ import base64
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from controller.capi.capi_errors import SYSTEM, UAA, ApiAnswer, error_from_uaa, misunderstood
 from controller.capi.documents import document_of
@@ -28,7 +28,7 @@ _MARGIN = 0.1
 
 _LONGEST_MARGIN = 300.0  # seconds
 _AFTER_FAILURE = 5.0  # seconds in which those that need a token share one failure
-_AFTER_REFUSAL = 60.0  # seconds until a refused secret is sent again
+_AFTER_REFUSAL = 60.0  # seconds until a refused secret is sent again, or a token without a scope is renewed
 _MOST_RENEWALS = 3
 """Tokens in a minute that are fetched because Cloud Controller refuses the one before."""
 
@@ -96,6 +96,7 @@ class UaaTokens:
         self._exchanges, self._find_uaa, self._client, self._clock = exchanges, find_uaa, client, clock
         self._fetching = asyncio.Lock()
         self._token: UaaToken | None = None
+        self._fetched_at = 0.0
         self._failure: _Failure | None = None
         self._renewals = deque[float]()
 
@@ -134,7 +135,7 @@ class UaaTokens:
             Denied: `cloud-controller-token-refused`: so were those before it.
         """
         async with self._fetching:
-            if self._token is not None and self._token is not refused:
+            if self._token is not None and self._token.text != refused.text:
                 return self._token
             now = self._clock()
             while self._renewals and self._renewals[0] <= now - _AFTER_REFUSAL:
@@ -145,6 +146,11 @@ class UaaTokens:
             self._renewals.append(now)
             self._token = None
             return await self._fetch_once()
+
+    def outdate(self, token: UaaToken) -> None:
+        """Renew a token that lacks a scope a minute after it was fetched: the client may get it meanwhile."""
+        if self._token is token:
+            self._token = replace(token, renew_at=min(token.renew_at, self._fetched_at + _AFTER_REFUSAL))
 
     async def _fetch_once(self) -> UaaToken:
         """Fetch a token, unless that has just failed."""
@@ -160,6 +166,7 @@ class UaaTokens:
         except DockerCacheError as error:
             self._failure = _failure(error, self._clock(), secret)
             raise
+        self._fetched_at = now
         return self._token
 
     async def _fetch(self, secret: Secret) -> UaaToken:

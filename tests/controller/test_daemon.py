@@ -28,7 +28,17 @@ async def test_it_takes_signals_before_it_says_that_it_has_started() -> None:
     config: Any = SimpleNamespace(workers=1)
     names = ("watcher", "cacher", "reconciler", "health", "presence", "unknown_copies", "unused")
     running = dict.fromkeys(
-        (*names, "pull_login", "certificates", "uploads", "retention", "store_marker", "failures"), loop
+        (
+            *names,
+            "pull_login",
+            "certificates",
+            "uploads",
+            "retention",
+            "store_marker",
+            "failures",
+            "database_watch",
+        ),
+        loop,
     )
     loops: Any = SimpleNamespace(
         **running, cells=None, mode=None, note_writer=None, droplets=None, close=lambda: None

@@ -25,7 +25,7 @@ NOT_ALL_DONE = 5
 async def env(tmp_path: Path) -> AsyncIterator[Environment]:
     async with open_environment(tmp_path, start_delay=0.1, pulls=False, converge_interval=1.0) as opened:
         opened.tell_of_cloud_controller()
-        opened.settings |= {"sync_interval": "1s"}
+        opened.settings |= {"sync_interval": "1s", "drain_delay": "100ms"}
         yield opened
 
 
@@ -144,7 +144,9 @@ async def test_an_api_that_is_down_keeps_no_app_from_its_copy_nor_from_the_way_b
     assert "2 of 2 droplets were not changed" in restored.err
     assert not any(env.is_from_cache(app) for app in (early, late))
     assert all(names_copy(env, app) for app in (early, late))
+    await daemon.kill()
     await env.capi.api.listen()
+    await env.started_daemon()
     await until(lambda: all(droplet_of(app).image == app.package.text for app in (early, late)))
     again = await operator.runs("restore", "--all", "--yes")
     up = (await operator.runs("status")).row["cloud_controller"]

@@ -15,8 +15,11 @@ from tests.daemon.environment import Environment, open_environment, until
 from tests.daemon.instances import LOST_LOCK
 from tests.daemon.invariants import BRIDGE_PREFIX
 from tests.daemon.operator import Operator, running_apps
+from tests.simulators import images
 from tests.simulators.bbs import Version
+from tests.simulators.capi.faults import Meanwhile
 from tests.simulators.locket import Fault, Locket, serve_locket
+from tests.simulators.recipes import Image
 
 REFUSED = 4
 LOCK_TTL = 15  # seconds
@@ -160,6 +163,36 @@ async def test_an_instance_that_stood_still_for_too_long_sends_nothing_and_ends(
     await env.start_daemon()
     await env.replaced(web)
     await until(lambda: bridge not in env.bbs.state.desired)
+
+
+async def test_an_instance_that_stood_still_for_too_long_changes_no_droplet(
+    env: Environment, locket: Locket
+) -> None:
+    """It goes on where it would write the name of the copy, and another instance is active."""
+    env.tell_of_cloud_controller()
+    env.settings |= SHORT
+    daemon = await env.started_daemon()
+    await daemon.logged("canary.cells-can-pull")
+    env.capi.api.faults.order("GET", "^/v3/droplets/", Meanwhile(daemon.freeze))
+    reference = env.source.push("team/web", "1", images.image([images.layer(1000, 1)]))
+    web = env.cloud.create("web", Image(reference))
+    await env.cloud.staged(web, await env.cloud.stage(web))
+    await until(lambda: env.capi.api.count("GET", "^/v3/droplets/") == 1)
+    until_over = boot_time() + SHORT_TTL
+    locket.state.steal(LOCK_KEY, "another-instance")
+    await until(lambda: boot_time() > until_over)
+    locket.faults.order(Fault.HANG, "Lock", calls=100)
+
+    daemon.thaw()
+
+    assert await daemon.ended() == LOST_LOCK
+    assert web.current is not None
+    assert (env.capi.api.count("PATCH"), web.current.image) == (0, reference)
+
+    locket.faults.clear()
+    daemon = await env.start_daemon()
+    await daemon.logged("droplets.patched-droplet")
+    assert (web.current.image or "").startswith(f"{env.cache.address}/")
 
 
 async def test_without_locket_the_active_instance_ends_and_a_standby_waits(

@@ -232,6 +232,29 @@ def test_a_droplet_of_a_later_staging_does_not_get_the_copy_of_an_earlier_one() 
     assert action.request.staged_at == int(late.created_at * 1e9)
 
 
+OF_LRP = replace(
+    UNKNOWN_BUILD, binding=replace(BINDING, requester="lrp:web-1", staged_at=0), username="robot"
+)
+"""A droplet of an app that runs from its source, which needs a login, and whose staging nobody saw."""
+
+
+@pytest.mark.parametrize("state", [JobState.CACHED, JobState.COPYING])
+def test_the_copy_of_what_runs_is_that_of_the_droplet_when_it_was_requested_later(state: JobState) -> None:
+    earlier = replace(droplet(), created_at=JOB.created_at - 3600)
+    job = replace(JOB, state=state, cache_guid=GUID if state is JobState.CACHED else None)
+    image = IMAGE if state is JobState.CACHED else None
+    action = decide_droplet(replace(OF_LRP, droplet=earlier, job=job, image=image), RULES)
+
+    if state is JobState.CACHED:
+        assert isinstance(action, PatchDroplet)
+    else:
+        assert action == Leave(Reason.WAITING_FOR_COPY)
+
+
+def test_a_copy_that_was_requested_before_a_droplet_was_made_is_not_that_of_its_tag() -> None:
+    assert reason_of(OF_LRP) is Reason.SOURCE_CREDENTIALS_UNKNOWN
+
+
 UNSEEN = replace(STAGED_NOW, build_guid=None, binding=None, job=None, image=None)
 
 

@@ -230,6 +230,26 @@ async def test_a_scope_that_is_missing_is_named(capi: CloudController, api: Api)
     assert "lacks cloud_controller.write, cloud_controller.update_build_state:" in caught.value.detail
 
 
+async def test_a_scope_that_is_given_is_taken_up_after_a_minute(
+    capi: CloudController, api: Api, time: Time
+) -> None:
+    api.scopes = SCOPES[2:]
+    api.prepare("PATCH", PATH, refusal(403, 10003, "CF-NotAuthorized"))
+    with pytest.raises(Denied):
+        await capi.update_image(DROPLET, "team/web")
+    api.scopes = SCOPES
+    api.prepare("GET", PATH, httpx.Response(200, json=droplet()))
+
+    time.now += 59
+    await capi.find_droplet(DROPLET)
+    assert len(api.tokens) == 1
+
+    time.now += 2
+    await capi.find_droplet(DROPLET)
+    assert len(api.tokens) == 2
+    assert capi.status().missing_scopes == ()
+
+
 async def test_another_refusal_is_not_about_scopes(capi: CloudController, api: Api) -> None:
     api.prepare("PATCH", PATH, refusal(403, 330002, "CF-FeatureDisabled"))
 

@@ -54,6 +54,11 @@ _UNLIKELY_TO_CHANGE = frozenset(
 )
 """Why droplets stay as they are whatever happens; only another config, or their owners, change that."""
 
+_UNTIL_COPY_IS_READY = frozenset(
+    {Reason.COPY_NEEDS_VERIFICATION, Reason.COPY_INCOMPLETE, Reason.COPY_LOST, Reason.COPY_CORRUPT}
+)
+"""Why droplets stay as they are until their copies are as they should be, which may be soon."""
+
 _GONE = frozenset({Reason.DROPLET_GONE, Reason.DROPLET_NOT_STAGED})
 
 
@@ -197,7 +202,7 @@ class DropletSweep:
         is_left = record.phase in {DropletPhase.LEFT, DropletPhase.RESTORED}
         if not is_left or record.original != droplet.image:
             return False
-        if is_full and record.reason not in _UNLIKELY_TO_CHANGE:
+        if record.reason in _UNTIL_COPY_IS_READY or (is_full and record.reason not in _UNLIKELY_TO_CHANGE):
             return False
         return not self._is_due(droplet.guid)
 

@@ -13,6 +13,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build, foresee_droplet
 from reconcile.droplets import (
@@ -133,11 +134,19 @@ def test_a_droplet_of_a_buildpack_is_never_written_into() -> None:
     [
         (replace(IMAGE, missing_since=NOW - 5, missing="a blob"), Reason.COPY_INCOMPLETE),
         (replace(IMAGE, missing_since=NOW - 5, lost_since=NOW - 1), Reason.COPY_LOST),
-        (replace(IMAGE, needs_verification_since=NOW - 5), Reason.COPY_NEEDS_VERIFICATION),
     ],
 )
-def test_a_copy_that_is_not_there_or_not_verified_is_never_named(copy: CachedImage, reason: Reason) -> None:
+def test_a_copy_that_is_not_there_is_never_named(copy: CachedImage, reason: Reason) -> None:
     assert reason_of(replace(STAGED_NOW, image=copy)) is reason
+
+
+def test_a_copy_that_is_not_verified_is_read_back_before_it_is_named() -> None:
+    copy = replace(IMAGE, needs_verification_since=NOW - 5)
+    obstacle = Leave(Reason.DROPLET_PULLS_NOT_PROVEN, "no canary has run", 5.0)
+    doubted = replace(STAGED_NOW, image=copy)
+
+    assert decide_droplet(doubted, RULES) == VerifyDropletCopy(copy, TARGET)
+    assert decide_droplet(replace(doubted, obstacle=obstacle), RULES) == obstacle
 
 
 def test_what_speaks_against_all_droplets_keeps_one_from_being_patched_but_not_from_being_restored() -> None:

@@ -87,7 +87,12 @@ class DropletReconciler:
         """Look at the droplets that wait until cells are known to pull, since more is known of that."""
         waiting, self._waiting_for_proof = self._waiting_for_proof, set()
         for guid in waiting:
-            self.look_at(guid, Priority.ROUTINE if self._stagings.of(guid) is None else Priority.FRESH)
+            self.look_at(guid, self.priority_of(guid))
+
+    def priority_of(self, guid: DropletGuid) -> Priority:
+        """Say how soon a droplet with news is looked at: old ones by thousands must not delay new ones."""
+        is_new = self._stagings.is_new(guid, self._process.monotonic())
+        return Priority.FRESH if is_new or self._orders.order_of(guid) is not None else Priority.ROUTINE
 
     def note_obstacle(self, guid: DropletGuid, reason: Reason) -> None:
         """Note whether a droplet waits for what is reported."""

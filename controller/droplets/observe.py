@@ -267,7 +267,7 @@ class DropletObserver:
 
 
 def _copy_to_name(observed: ObservedDroplet) -> CachedImage | None:
-    """Return the copy that a droplet may come to name: that which it names, that of its job, or an earlier."""
+    """Return the copy that a droplet may come to name: the one it names, that of its job, or an earlier."""
     newest = None if observed.newest is None else observed.newest.image
     return observed.current_copy or observed.image or newest
 

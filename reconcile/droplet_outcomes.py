@@ -96,7 +96,10 @@ def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> Drop
         return None
     if phase is record.phase and leave.reason is record.reason:
         return None
-    return replace(record, phase=phase, reason=leave.reason, detail=leave.detail, updated_at=now)
+    username = record.username or observed.username
+    return replace(
+        record, username=username, phase=phase, reason=leave.reason, detail=leave.detail, updated_at=now
+    )
 
 
 def _is_target(record: DropletRecord | None, droplet: Droplet) -> bool:

@@ -9,14 +9,23 @@ from controller.droplets.droplets import MOST_AT_ONCE, Droplets
 from controller.droplets.stagings import AWAITED_FOR
 from controller.droplets.sweep import FIRST_PAUSE, GONE_RECHECK_INTERVAL, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
 from reconcile.droplet_decisions import GONE_FOR
-from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase, DropletRecord
+from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
 from reconcile.lrps import AppGuid
 from reconcile.migrations import Goal
 from reconcile.policy import Policy
 from reconcile.reasons import Reason
 from reconcile.records import Binding, JobId, requester_of_lrp
 from reconcile.references import parse_image_reference
-from tests.controller.droplets.conftest import APP, INTERVAL, TEXT, Scene, guid_of, reconciling, text_of
+from tests.controller.droplets.conftest import (
+    APP,
+    INTERVAL,
+    TEXT,
+    Scene,
+    guid_of,
+    named,
+    reconciling,
+    text_of,
+)
 from tests.controller.droplets.memory_api import NO_ANSWER
 from tests.reconcile.test_decide import LRP, RULES
 
@@ -386,20 +395,3 @@ async def test_many_droplets_of_one_copy_take_no_requests_from_stagings(scene: S
     await scene.rest()
 
     assert scene.api.asked == {"find_droplet": MOST_AT_ONCE}
-
-
-def named(number: int) -> DropletRecord:
-    return DropletRecord(
-        DropletGuid(f"droplet-{number}"),
-        APP,
-        None,
-        original=TEXT,
-        username="",
-        cache_guid=guid_of(1),
-        registry="cache.example:8080",
-        target=text_of(1),
-        phase=DropletPhase.PATCHED,
-        reason=Reason.DROPLET_PATCHED,
-        created_at=0.0,
-        updated_at=0.0,
-    )

@@ -32,6 +32,9 @@ OBSTACLE_PAUSE = 30.0
 """Seconds until the next look at a droplet that was staged lately, and waits for something that nobody
 reports; others are found by the next listing."""
 
+FAILURE_SPREAD = 1.0
+"""Seconds over which looks at droplets are spread that wait until Cloud Controller takes changes again."""
+
 MOST_SAVES = 3
 """Records that one look saves; further ones mean that the decision does not come to rest."""
 
@@ -158,10 +161,15 @@ class DropletReconciler:
             self._release(guid, outcome)
 
     async def _reconcile(self, guid: DropletGuid, api: CloudControllerApi) -> DropletOutcome:
-        refusal = self._writing.refusal
-        if refusal is not None and self._orders.order_of(guid) is None:  # nothing could be written
-            wait = self._writing.seconds_left + OBSTACLE_PAUSE * random.random()  # noqa: S311 - spreads looks
-            return DropletOutcome(Reason.CLOUD_CONTROLLER_DENIED, refusal.detail, wait)
+        problem, left = self._writing.problem, self._writing.seconds_left
+        if problem is not None and left and self._orders.order_of(guid) is None:  # nothing could be written
+            is_denied = isinstance(problem, Denied)
+            spread = OBSTACLE_PAUSE if is_denied else FAILURE_SPREAD
+            return DropletOutcome(
+                Reason.CLOUD_CONTROLLER_DENIED if is_denied else Reason.CLOUD_CONTROLLER_UNAVAILABLE,
+                problem.detail,
+                left + spread * random.random(),  # noqa: S311 - spreads looks
+            )
         waits = await self._observer.waits(guid)
         if waits is not None:
             return DropletOutcome(waits.reason, waits.detail, waits.retry_after)

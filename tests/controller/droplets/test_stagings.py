@@ -8,7 +8,7 @@ import pytest
 from controller.droplets.builds import CALLBACK_PAUSE, GIVE_UP_AFTER
 from reconcile.droplets import BuildGuid, BuildState, DropletPhase
 from reconcile.errors import Denied, RateLimited, Unavailable
-from reconcile.lrps import TaskState
+from reconcile.lrps import AppGuid, TaskState
 from reconcile.reasons import Reason
 from tests.controller.droplets.conftest import APP, TEXT, Scene, text_of
 from tests.controller.droplets.memory_api import NO_ANSWER
@@ -247,6 +247,22 @@ class TestFailures:
         assert scene.api.asked["update_image"] < 40
         record = await scene.records.list_droplets()
         assert {each.reason for each in record} <= {Reason.CLOUD_CONTROLLER_DENIED, Reason.WAITING_FOR_COPY}
+
+    async def test_an_api_that_takes_no_changes_for_a_while_is_not_tried_for_each_droplet(
+        self, scene: Scene
+    ) -> None:
+        """It reads from a database that it cannot write to."""
+        await scene.begin()
+        scene.api.refusal = Unavailable("capi", "cloud-controller-failed", "HTTP status 503")
+        guids = [await scene.staged(number, app_guid=AppGuid(f"app-{number}")) for number in range(1, 31)]
+        for number in range(1, 31):
+            await scene.cached(await scene.requested(number, app_guid=AppGuid(f"app-{number}")), number)
+            scene.droplets.note_removed_task(scene.task(number))
+        await asyncio.sleep(600.0)
+        assert scene.api.asked["update_image"] <= 50
+
+        scene.api.refusal = None
+        await scene.until(lambda: all(scene.api.image_of(guid) != TEXT for guid in guids), 700.0)
 
     async def test_whoever_may_not_write_may_still_read(self, scene: Scene) -> None:
         await scene.begin()

@@ -115,7 +115,7 @@ class Droplets:
     def __init__(self, dependencies: DropletDependencies, *, known: KnownDroplets, interval: float) -> None:
         process = dependencies.process
         self._dependencies = dependencies
-        self._index, self._orders = known.index, known.orders
+        self._index, self._orders, self._failing = known.index, known.orders, known.failing
         standing, writing = ApiStanding(process), ApiStanding(process)
         watched = replace(dependencies, api=WatchedApi(dependencies.api, standing, writing))
         observer = DropletObserver(watched, known)
@@ -174,6 +174,14 @@ class Droplets:
         """Look at the droplets of an app of which an LRP could not start from its copy."""
         if reason in CANNOT_START:
             self.look_at_app(app_guid)
+
+    def former_copy_failed(self, app_guid: AppGuid, cache_guid: CacheGuid, detail: str) -> None:
+        """Look at the droplets of an app of which an LRP leaves a copy in a former registry.
+
+        Cells cannot pull it, and what Cloud Controller desires meanwhile would be desired from there again.
+        """
+        self._failing.put(app_guid, cache_guid, detail)
+        self.look_at_app(app_guid)
 
     def look_at(self, guid: DropletGuid) -> None:
         """Look at a droplet."""

@@ -154,6 +154,16 @@ class CapiContract:
         assert body["resources"] == []
         assert body["pagination"]["next"] is None
 
+    async def test_a_list_is_bounded_by_the_second_of_creation(self, scene: Scene) -> None:
+        newest = (await scene.call("GET", "/v3/droplets?order_by=-created_at&per_page=1")).json()
+        for time in {each["created_at"] for each in newest["resources"]} | {"2011-04-12T00:00:00Z"}:
+            path = f"/v3/droplets?order_by=-created_at&per_page=10&created_ats[lte]={time}"
+            answer = await scene.call("GET", path)
+            assert answer.status_code == 200
+            times = [each["created_at"] for each in answer.json()["resources"]]
+            assert all(each <= time for each in times)
+            assert (time in times) == (time in {each["created_at"] for each in newest["resources"]})
+
     async def test_a_filter_by_apps_that_are_not_there_finds_nothing(self, scene: Scene) -> None:
         for path in ("/v3/droplets", "/v3/builds", "/v3/packages", "/v3/processes"):
             body = (await scene.call("GET", f"{path}?app_guids={MADE_UP},{uuid.uuid4()}")).json()

@@ -235,7 +235,8 @@ class CellInstances:
     def _has_row(self, instance: Instance) -> bool:
         """Whether the BBS has a row of an instance, of whatever presence."""
         process_guid, index = instance.key.process_guid, instance.key.index
-        rows = (self._state.row(process_guid, index, presence) for presence in ActualLRP.Presence.values())
+        presences = (ActualLRP.ORDINARY, ActualLRP.SUSPECT, ActualLRP.EVACUATING)
+        rows = [self._state.row(process_guid, index, presence) for presence in presences]
         return any(row is not None and row.actual_lrp_instance_key == instance.instance_key for row in rows)
 
     async def _remove_left_row(self, instance: Instance) -> None:

@@ -60,7 +60,7 @@ class StagingApi(Protocol):
         """List the builds of some apps, the newest first."""
 
 
-class KnownDroplets(Protocol):
+class StagedDroplets(Protocol):
     """The records of droplets."""
 
     async def find_droplet(self, guid: DropletGuid) -> DropletRecord | None:
@@ -76,7 +76,7 @@ class CurrentStagings:
         monotonic: Gives seconds that only grow.
     """
 
-    def __init__(self, api: StagingApi, records: KnownDroplets, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, api: StagingApi, records: StagedDroplets, *, monotonic: Callable[[], float]) -> None:
         self._api, self._records, self._monotonic = api, records, monotonic
         self._known: OrderedDict[AppGuid, tuple[float, CurrentStaging | None]] = OrderedDict()
         self._places = asyncio.Semaphore(AT_A_TIME)

@@ -45,6 +45,19 @@ class RequestCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifyDropletCopy:
+    """Read a copy back that needs verification, then look at the droplet again.
+
+    Attributes:
+        text: The image text that is to be written then.
+    """
+
+    image: CachedImage
+    text: str
+    reason: Reason = Reason.COPY_NEEDS_VERIFICATION
+
+
+@dataclass(frozen=True, slots=True)
 class SaveDropletRecord:
     """Save what was seen of the droplet, then look at it again: nothing is sent.
 
@@ -95,7 +108,15 @@ class RestoreDroplet:
         return self.record.original
 
 
-DropletAction = Leave | ForgetDroplet | RequestCopy | SaveDropletRecord | PatchDroplet | RestoreDroplet
+DropletAction = (
+    Leave
+    | ForgetDroplet
+    | RequestCopy
+    | VerifyDropletCopy
+    | SaveDropletRecord
+    | PatchDroplet
+    | RestoreDroplet
+)
 
 
 @dataclass(frozen=True, slots=True)

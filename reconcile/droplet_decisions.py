@@ -15,6 +15,7 @@ from reconcile.droplet_actions import (
     PatchDroplet,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_choice import (
     choose_copy_for_droplet,
@@ -306,7 +307,7 @@ def rounds_before(observed: ObservedDroplet) -> int:
 
 def _patch(
     observed: ObservedDroplet, droplet: Droplet, image: CachedImage, rules: Rules
-) -> PatchDroplet | Leave:
+) -> PatchDroplet | VerifyDropletCopy | Leave:
     try:
         text = text_of_copy(rules.cache, image.cache_guid)
     except Invalid as error:
@@ -316,10 +317,10 @@ def _patch(
         return Leave(Reason.PLAN_IS_STALE, f"its copy is {text} now")
     if image.missing_since:
         return Leave(Reason.COPY_LOST if image.lost_since else Reason.COPY_INCOMPLETE, image.missing)
-    if image.needs_verification_since:
-        return Leave(Reason.COPY_NEEDS_VERIFICATION)
     if observed.obstacle is not None:
         return observed.obstacle
+    if image.needs_verification_since:
+        return VerifyDropletCopy(image, text)
     return PatchDroplet(_begun(observed, droplet, image, text, rules.cache.address), image)
 
 

@@ -1,7 +1,8 @@
 """Finds what a droplet named before it named a copy, where no record of it is left.
 
-Its package holds what the user pushed. A droplet that was copied from another one has no package; what that
-other one named is known by its record, where all the records of the copy agree.
+A record from before the first change holds the text itself: a backup of the database may be that old. The
+package of the droplet holds what the user pushed. A droplet that was copied from another one has no package;
+what that other one named is known by its record, where all the records of the copy agree.
 """
 
 from reconcile.droplet_actions import Leave, ObservedDroplet, SaveDropletRecord
@@ -19,8 +20,11 @@ def adopted(
     package = observed.package
     if package is not None and _is_of_ours(package.image, cache):
         return Leave(Reason.ALREADY_CACHED, "its owner pushed the name of a copy")
-    original = None if package is None else _usable(package.image, cache)
-    if package is None and droplet.package_guid is None:
+    before, username = observed.record, observed.username if package is None else package.username
+    original = None if before is None else _usable(before.original, cache)
+    if original is None and package is not None:
+        original = _usable(package.image, cache)
+    elif original is None and droplet.package_guid is None:
         original = _agreed_original(observed.siblings, guid, cache)
     named = image_of_text(droplet.image)
     if original is None or droplet.image is None or named is None:
@@ -30,13 +34,13 @@ def adopted(
         droplet.app_guid,
         observed.build_guid,
         original=original,
-        username=observed.username if package is None else package.username,
+        username=username or ("" if before is None else before.username),
         cache_guid=guid,
         registry=named.domain,
         target=droplet.image,
         phase=DropletPhase.PATCHED,
         reason=Reason.DROPLET_PATCHED,
-        created_at=observed.now,
+        created_at=observed.now if before is None else before.created_at,
         updated_at=observed.now,
     )
     return SaveDropletRecord(record)

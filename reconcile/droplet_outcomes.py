@@ -30,7 +30,11 @@ def after_answer(record: DropletRecord, answer: Droplet, now: float) -> DropletR
     is_restore = record.phase is DropletPhase.RESTORING
     if answer.image != (record.original if is_restore else record.target):
         return replace(
-            record, reason=Reason.PATCH_UNCONFIRMED, detail="it holds another text", updated_at=now
+            record,
+            reason=Reason.PATCH_UNCONFIRMED,
+            detail="it holds another text",
+            not_before=now + _wait_after(record),
+            updated_at=now,
         )
     return replace(
         record,
@@ -46,7 +50,7 @@ def after_answer(record: DropletRecord, answer: Droplet, now: float) -> DropletR
 
 def after_failure(record: DropletRecord, error: DockerCacheError, now: float) -> DropletRecord:
     """Note that a request failed; its phase stays, and reading the droplet shows whether it took effect."""
-    wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(max(record.attempts - 1, 0), 16))
+    wait = _wait_after(record)
     match error:
         case Unavailable():
             reason = (
@@ -62,6 +66,11 @@ def after_failure(record: DropletRecord, error: DockerCacheError, now: float) ->
         case _:
             reason = Reason.CHECK_FAILED
     return replace(record, reason=reason, detail=str(error), not_before=now + wait, updated_at=now)
+
+
+def _wait_after(record: DropletRecord) -> float:
+    doublings: int = min(max(record.attempts - 1, 0), 16)
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << doublings))
 
 
 def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> DropletRecord | None:
@@ -87,7 +96,10 @@ def after_leaving(observed: ObservedDroplet, leave: Leave, rules: Rules) -> Drop
         return None
     if phase is record.phase and leave.reason is record.reason:
         return None
-    return replace(record, phase=phase, reason=leave.reason, detail=leave.detail, updated_at=now)
+    username = record.username or observed.username
+    return replace(
+        record, username=username, phase=phase, reason=leave.reason, detail=leave.detail, updated_at=now
+    )
 
 
 def _is_target(record: DropletRecord | None, droplet: Droplet) -> bool:

@@ -12,6 +12,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplets import DropletGuid, DropletRecord
 from reconcile.errors import Invalid
@@ -186,6 +187,8 @@ def _change_of(decided: DecidedDroplet, subject: DropletSubject) -> PlannedDropl
             return PlannedDroplet(
                 subject, DropletChange.PATCH, action.text, action.reason, is_pinned=is_pinned
             )
+        case VerifyDropletCopy(_, text, reason):
+            return PlannedDroplet(subject, DropletChange.PATCH, text, reason, is_pinned=is_pinned)
         case RestoreDroplet():
             return PlannedDroplet(subject, DropletChange.RESTORE, action.text, action.reason)
         case RequestCopy(request):

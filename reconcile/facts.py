@@ -91,7 +91,7 @@ class OverrideFacts(Protocol):
         """Whether an app stays on its source because an operator restored it."""
 
 
-class DropletPulls(Protocol):
+class SourceLoginPulls(Protocol):
     """Whether cells can pull copies with the login that Cloud Controller gives an LRP."""
 
     def why_not(self, placement_tags: frozenset[str], username: str) -> str | None:
@@ -153,4 +153,4 @@ class PassContext:
     unseen_stagings: UnseenStagings = UnseenStagings.CURRENT
     stores_logins: bool | None = None
     pull_credentials: Credentials | None = None
-    droplet_pulls: DropletPulls | None = None
+    droplet_pulls: SourceLoginPulls | None = None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reconcile.droplet_ports import DropletRecords
 from reconcile.droplets import DropletRecord
-from reconcile.facts import Coverage, DropletPulls, Facts, StagingFacts
+from reconcile.facts import Coverage, Facts, SourceLoginPulls, StagingFacts
 from reconcile.known_records import KnownCopy, LrpKey
 from reconcile.lrps import ActualLrp, AppGuid, DesiredLrp, ProcessGuid
 from reconcile.migrations import Migration, OriginalSource
@@ -48,7 +48,7 @@ class PassSources:
     event_cache: EventCache
     mode: Mode
     overrides: OperatorOverrides
-    droplet_pulls: DropletPulls | None = None
+    droplet_pulls: SourceLoginPulls | None = None
     stagings: StagingFacts | None = None
 
 

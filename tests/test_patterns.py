@@ -140,16 +140,13 @@ def parts_of(sample: str | bytes) -> set[str | bytes]:
 def worst(use: Use, sample: str | bytes) -> tuple[float, str | bytes]:
     """Run a pattern over texts that nearly fit; return the longest time, and what its text consists of."""
     times = list[tuple[float, str | bytes]]()
-    for part in parts_of(sample):
+    units = (unit.encode() if isinstance(sample, bytes) else unit for unit in UNITS)
+    for part in (*parts_of(sample), *units):
         for length in (LENGTH // 32, LENGTH // 4, LENGTH):
             seconds = run(use, repeated(part, length))
             times.append((seconds, part))
-            if seconds > MOST_SECONDS or seconds < MOST_SECONDS / 1000:  # four times the length is not tried
+            if seconds > MOST_SECONDS or seconds < MOST_SECONDS / 1000:  # a longer text is not tried
                 break
-    for unit in UNITS:
-        part = unit.encode() if isinstance(sample, bytes) else unit
-        quarter = run(use, repeated(part, LENGTH // 4))
-        times.append((quarter if quarter > MOST_SECONDS else run(use, repeated(part, LENGTH)), part))
     return max(times, key=lambda each: each[0])
 
 

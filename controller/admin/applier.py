@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from controller.admin.apply_run import ApplyEvent, ApplyRun, DropletProgress
 from controller.admin.cells import AdminCells
-from controller.admin.droplet_changes import DropletChanges, FollowedDroplets
+from controller.admin.droplet_changes import AppliedDroplets, FollowedDroplets
 from controller.admin.plan_comparison import compare
 from controller.admin.survey import Survey
 from controller.control import OperatorControl, is_over
@@ -102,7 +102,7 @@ class Applier:
             self._control.max_in_flight = max_in_flight
             if plan.goal is Goal.CACHE:
                 await self._control.unpin(apps)
-            run.droplets = DropletChanges(plan.droplets, plan.goal, self._droplets, run.wake)
+            run.droplets = AppliedDroplets(plan.droplets, plan.goal, self._droplets, run.wake)
             run.droplets.place(now=now)
             self._place(plan, run, now)
             async with _waking(run, stop), aclosing(self._watch(run, plan.goal, stop)) as events:

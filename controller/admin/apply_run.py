@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from controller.admin.droplet_changes import DropletChanges, DropletEvent
+from controller.admin.droplet_changes import AppliedDroplets, DropletEvent
 from reconcile.lrps import AppGuid, ProcessGuid
 from reconcile.migrations import Goal
 from reconcile.orders import Order
@@ -85,7 +85,7 @@ class ApplyRun:
     begun: set[ProcessGuid] = field(default_factory=set)
     failed_looks: Counter[ProcessGuid] = field(default_factory=Counter)
     orders: dict[AppGuid, list[tuple[ProcessGuid, Order]]] = field(default_factory=dict)
-    droplets: DropletChanges | None = None
+    droplets: AppliedDroplets | None = None
     changes: asyncio.Queue[tuple[ProcessGuid, Reason, str] | None] = field(default_factory=asyncio.Queue)
 
     def follow(self, process_guid: ProcessGuid, reason: Reason, detail: str) -> None:

@@ -82,7 +82,7 @@ class DropletEvent:
 
 
 @dataclass(slots=True)
-class DropletChanges:
+class AppliedDroplets:
     """The droplets of one plan.
 
     Attributes:

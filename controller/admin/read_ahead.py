@@ -35,7 +35,7 @@ class ListedOriginalSources(Protocol):
         """Read what some hundred LRPs ran from."""
 
 
-class ListedDroplets(Protocol):
+class DropletsOfApps(Protocol):
     """The records of droplets."""
 
     async def list_droplets_of_apps(self, app_guids: Collection[AppGuid]) -> tuple[DropletRecord, ...]:
@@ -89,7 +89,7 @@ class OpenMigrations:
 
 
 async def read_droplets(
-    droplets: ListedDroplets, app_guids: Collection[AppGuid]
+    droplets: DropletsOfApps, app_guids: Collection[AppGuid]
 ) -> Mapping[AppGuid, tuple[DropletRecord, ...]]:
     """Read the records of some apps' droplets, the newest of each app first."""
     found = dict[AppGuid, tuple[DropletRecord, ...]]()
@@ -144,7 +144,7 @@ class ReadAhead:
     instances: Mapping[ProcessGuid, tuple[ActualLrp, ...]]
     migrations: OpenMigrations
     original_sources: ListedOriginalSources
-    droplets: ListedDroplets
+    droplets: DropletsOfApps
     records: ReadRecords
     stagings: ReadStagings | None = None
     _records: Mapping[ProcessGuid, LrpRecord | None] = field(init=False)

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Protocol, TypeVar
 
 from controller.admin.read_ahead import (
+    DropletsOfApps,
     HypotheticalOrder,
-    ListedDroplets,
     ListedOriginalSources,
     OpenMigrations,
     Pins,
@@ -96,7 +96,7 @@ class SurveyDependencies:
     records: ReadRecords
     journal: ReadMigrations
     original_sources: ListedOriginalSources
-    droplets: ListedDroplets
+    droplets: DropletsOfApps
     pins: Pins
     coverage: Coverage
     contexts: PassContexts

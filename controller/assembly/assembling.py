@@ -128,6 +128,7 @@ def assemble(
         droplet_pulls=_droplet_pulls(opened, cells, rules),
         stagings=stagings,
     )
+    verifier = CopyVerifier(engine, store.records, rules.cache, at_a_time=max(1, config.workers // 2))
     ports = ActionPorts(
         lrps=bbs,
         logins=bbs,
@@ -137,7 +138,7 @@ def assemble(
         original_sources=store.original_sources,
         images=store.records,
         engine=engine,
-        verifier=CopyVerifier(engine, store.records, rules.cache, at_a_time=max(1, config.workers // 2)),
+        verifier=verifier,
         requests=cacher,
         pulls=cells,
         cache=rules.cache,
@@ -157,6 +158,7 @@ def assemble(
         reconciler.gate,
         cells,
         presence,
+        verifier,
         mode,
         health,
         reconciler.of_ends,

@@ -23,6 +23,7 @@ from controller.lrp_index import LrpIndex
 from controller.migration_gate import MigrationGate
 from controller.presence import PresenceLoop
 from controller.reachability import NullMode, Reachability
+from controller.verifier import CopyVerifier
 from reconcile.lrps import AppGuid
 from reconcile.observed import Rules
 from reconcile.reasons import Reason
@@ -41,6 +42,7 @@ class DropletParts:
     gate: MigrationGate
     cells: CanaryLoop | UnaskedCells
     presence: PresenceLoop
+    verifier: CopyVerifier
     mode: Reachability | NullMode
     health: HealthLoop
     ends: list[Callable[[AppGuid, Reason], None]]
@@ -81,6 +83,7 @@ def assemble_droplets(
             placements=parts.placements,
         ),
         registry=opened.engine,
+        verifier=parts.verifier,
         presence=parts.presence,
         overrides=opened.control,
         mode=parts.mode,

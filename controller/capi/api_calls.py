@@ -31,6 +31,9 @@ MakeRequest = Callable[[], httpx.Request]
 
 _UNAUTHORIZED = 401
 
+_LISTS_OF_ALL = frozenset({ApiCall.LIST_DROPLETS, ApiCall.LIST_BUILDS})
+"""Lists that are taken to be complete: a copy that no listed droplet names may be deleted."""
+
 
 def _had_no_connection(error: BaseException) -> bool:
     return isinstance(error, Unavailable) and error.code == ErrorCode.CONNECTION_FAILED
@@ -78,6 +81,7 @@ class ApiCalls:
 
         Raises:
             NotFound: It is not there.
+            Denied: Among others, for a list from which some may be missing that the client cannot see.
         """
         url = path if params is None and "://" in path else f"{self.api_url}{path}"
         document: JsonObject = await retrying()(self._attempt, call, "GET", url, params=params)
@@ -105,6 +109,8 @@ class ApiCalls:
             error = error_from_answer(answer, may_have_happened=body is not None)
             if error is not None:
                 raise self._explained(error, token, is_read=body is None)
+            if call in _LISTS_OF_ALL and not reads_all(token.scopes):
+                raise self._hidden(token, "not listed", answer.described("some may be missing"))
             document = await _document_of(answer, is_change=body is not None)
         except DockerCacheError as error:
             self.state.failed(call, error)
@@ -115,14 +121,17 @@ class ApiCalls:
     def _explained(self, error: DockerCacheError, token: UaaToken, *, is_read: bool) -> DockerCacheError:
         """Say what the token lacks, where that is why something is refused or hidden; it is renewed soon."""
         if is_read and isinstance(error, NotFound) and not reads_all(token.scopes):
-            self.tokens.outdate(token)
-            detail = f"what the client cannot see is answered as if it were not there: it lacks {READ_ALL}"
-            return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, f"{detail}: {error.detail}")
+            return self._hidden(token, "answered as if it were not there", error.detail)
         missing = missing_scopes(token.scopes, updates=not is_read)
         if error.code == ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING and missing:
             self.tokens.outdate(token)
             return Denied(SYSTEM, error.code, f"the UAA client lacks {', '.join(missing)}: {error.detail}")
         return error
+
+    def _hidden(self, token: UaaToken, how: str, detail: str) -> Denied:
+        self.tokens.outdate(token)
+        told = f"what the client cannot see is {how}: it lacks {READ_ALL}: {detail}"
+        return Denied(SYSTEM, ErrorCode.CLOUD_CONTROLLER_SCOPE_MISSING, told)
 
     async def _send(self, make: MakeRequest, *, is_change: bool) -> tuple[ApiAnswer, UaaToken]:
         use = self._change_use if is_change else self.use

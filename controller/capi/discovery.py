@@ -9,7 +9,7 @@ from controller.capi.capi_errors import SYSTEM, error_from_answer, misunderstood
 from controller.capi.documents import document_of, within
 from controller.capi.exchanges import Exchanges
 from controller.capi.origin import parse_origin
-from reconcile.errors import ErrorCode, Invalid
+from reconcile.errors import Denied, ErrorCode, Invalid, Unavailable
 from reconcile.foreign_text import one_line
 
 
@@ -41,7 +41,10 @@ async def read_root(exchanges: Exchanges, api_url: str) -> ApiRoot:
             sent to: one without TLS, unless the API has none either.
     """
     answer = await exchanges.send(exchanges.http.build_request("GET", f"{api_url}/"))
-    if (error := error_from_answer(answer)) is not None:
+    error = error_from_answer(answer)
+    if isinstance(error, Denied):  # the root takes no token: something before the API refuses it
+        raise Unavailable(SYSTEM, ErrorCode.CLOUD_CONTROLLER_FAILED, error.detail, may_have_happened=False)
+    if error is not None:
         raise error
     links = within(await document_of(answer), "links")
     if not isinstance(within(links, "cloud_controller_v3", "href"), str):

@@ -63,16 +63,18 @@ class _Slice:
         per_page: Items on a page.
         until: When its newest item was created at the latest; empty for that of the whole list.
         most_pages: Pages that may be read; None while none was refused.
+        refusal: What Cloud Controller said of the one beyond these; None while it was not asked for that.
         last: When the last item that was read was created; empty before the first.
-        refusal: Why the rest of it is not shown; None where all of it is.
+        is_cut: Whether there is more of it than could be read.
     """
 
     filters: Mapping[str, str]
     per_page: int
     until: str = ""
     most_pages: int | None = None
-    last: str = ""
     refusal: Invalid | None = None
+    last: str = ""
+    is_cut: bool = False
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -87,12 +89,12 @@ class _Slice:
             Invalid: No slice does.
         """
         refusal = self.refusal
-        if refusal is None:
+        if not self.is_cut or refusal is None:
             return None
         if not self.last and not self.until and self.per_page >= SMALLER_BY:
             return _Slice(self.filters, self.per_page // SMALLER_BY)
         if self.last and self.last != self.until:
-            return _Slice(self.filters, self.per_page, self.last, self.most_pages, refusal=None)
+            return _Slice(self.filters, self.per_page, self.last, self.most_pages, refusal)
         if not self.until:
             raise refusal
         missing = f"{call}: what was created before {self.until} is not shown"
@@ -123,7 +125,7 @@ class _Listing:
             except Invalid as error:
                 if error.code != ErrorCode.CLOUD_CONTROLLER_QUERY_REFUSED:
                     raise
-                part.refusal, part.most_pages = error, len(read) or None
+                part.refusal, part.most_pages, part.is_cut = error, len(read) or None, True
                 return
             before, total = total, total_of(page)
             for item in self._items_of(page):
@@ -137,7 +139,7 @@ class _Listing:
                 return
             read.append(here)
             if len(read) == part.most_pages:
-                part.refusal = self._bound(len(read))
+                part.is_cut = True
                 return
             here = _checked(following, self.calls.api_url, api), None
 
@@ -160,10 +162,6 @@ class _Listing:
         """Read when an item was created; empty where it does not say that as it should."""
         created_at = item.get("created_at")
         return created_at if isinstance(created_at, str) and _TIME.fullmatch(created_at) else ""
-
-    def _bound(self, pages: int) -> Invalid:
-        detail = f"{self.call}: page {pages + 1} was refused before"
-        return Invalid(SYSTEM, ErrorCode.CLOUD_CONTROLLER_QUERY_REFUSED, detail)
 
 
 def total_of(page: JsonObject) -> int:

@@ -22,6 +22,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_outcomes import after_answer, after_failure, after_leaving
 from reconcile.droplet_ports import CloudControllerApi
@@ -68,6 +69,8 @@ class DropletChanges:
                 job = await self._dependencies.requests.request(action.request)
                 log.debug("requested-copy", droplet_guid=observed.guid, job=job.job_id, reason=action.reason)
                 return await self.leave(observed, Leave(action.reason))
+            case VerifyDropletCopy(image):
+                return await self._verify(image, observed)
             case SaveDropletRecord():
                 await self.save(action.record)
                 return DropletOutcome(action.reason, action.record.detail, record=action.record)
@@ -91,6 +94,16 @@ class DropletChanges:
         """Save a record."""
         await self._dependencies.records.save_droplet(record)
         self._index.put_record(record)
+
+    async def _verify(self, image: CachedImage, observed: ObservedDroplet) -> DropletOutcome:
+        is_whole = await self._dependencies.verifier.verify(image)
+        if is_whole:
+            return DropletOutcome(Reason.COPY_VERIFIED, retry_after=0.0, record=observed.record)
+        if is_whole is None:
+            reads = Leave(Reason.COPY_NEEDS_VERIFICATION, "it is being read back", LOOK_AGAIN)
+            return await self.leave(observed, reads)
+        self._dependencies.presence.suspect(image.cache_guid, CheckDepth.BYTES)
+        return await self.leave(observed, Leave(Reason.COPY_INCOMPLETE, "it is corrupt", LOOK_AGAIN))
 
     async def _patch(
         self, action: PatchDroplet, observed: ObservedDroplet, api: CloudControllerApi
@@ -138,8 +151,9 @@ class DropletChanges:
             return DropletOutcome(failed.reason, failed.detail, wait, failed)
         changed = after_answer(record, answer, self._clock())
         await self.save(changed)
-        if changed.phase is record.phase:  # somebody else has written it at the same time
-            return DropletOutcome(changed.reason, changed.detail, 0.0, changed)
+        if changed.phase is record.phase:  # somebody else has written it at the same time, or nobody has
+            wait = max(0.0, changed.not_before - self._clock())
+            return DropletOutcome(changed.reason, changed.detail, wait, changed)
         change = "restored" if changed.phase is DropletPhase.RESTORED else "patched"
         self._sent.labels(outcome=change).inc()
         return DropletOutcome(changed.reason, changed.detail, None, changed, change)

@@ -13,6 +13,7 @@ from reconcile.droplet_ports import CloudControllerApi, DropletRecords
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid
 from reconcile.observed import Rules
 from reconcile.ports import BindingRecords, CacheRequests, ImageRecords, JobRecords, KnownCopies, Mode
+from reconcile.records import CachedImage
 from reconcile.references import CacheGuid, Digest, ImageReference
 
 
@@ -54,6 +55,13 @@ class PresentCopies(Protocol):
         """Say what of a copy is missing or damaged; empty when nothing is, as far as was looked."""
 
 
+class DropletCopyVerifier(Protocol):
+    """Reads copies back that need verification."""
+
+    async def verify(self, image: CachedImage) -> bool | None:
+        """Whether every byte of a copy is in the private registry; None when that cannot be said now."""
+
+
 class SuspectedCopies(Protocol):
     """Whoever looks after copies."""
 
@@ -73,6 +81,7 @@ class DropletDependencies:
         lrps: Show with which login, and for whom, an image is copied.
         obstacles: What speaks against naming a copy.
         registry: Is asked for a copy directly before a droplet names it.
+        verifier: Reads a copy back before a droplet names it.
         presence: Is told of copies that are not there.
         mode: Whether droplets name their copies, or have their original texts again.
         check_active: Raises Unavailable while this process must not change anything, since a daemon with
@@ -90,6 +99,7 @@ class DropletDependencies:
     lrps: AppLrps
     obstacles: NamingObstacles
     registry: PresentCopies
+    verifier: DropletCopyVerifier
     presence: SuspectedCopies
     overrides: DropletOverrides
     mode: Mode

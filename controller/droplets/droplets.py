@@ -27,6 +27,9 @@ from reconcile.references import CacheGuid
 
 log = structlog.get_logger(scope="droplets")
 
+MOST_AT_ONCE = 50
+"""Droplets of one copy that are looked at without waiting for the background's share of the requests."""
+
 LOOPS = 4
 """Droplets that are looked at at the same time; at most one of them is of the backlog."""
 
@@ -115,7 +118,8 @@ class Droplets:
     def __init__(self, dependencies: DropletDependencies, *, known: KnownDroplets, interval: float) -> None:
         process = dependencies.process
         self._dependencies = dependencies
-        self._index, self._orders, self._failing = known.index, known.orders, known.failing
+        self._index, self._orders, self._stagings = known.index, known.orders, known.stagings
+        self._failing = known.failing
         standing, writing = ApiStanding(process), ApiStanding(process)
         watched = replace(dependencies, api=WatchedApi(dependencies.api, standing, writing))
         observer = DropletObserver(watched, known)
@@ -165,10 +169,10 @@ class Droplets:
         self._sweep.request(is_full=False)
 
     def job_ended(self, app_guid: AppGuid) -> None:
-        """Look at those droplets of an app that wait for a copy."""
-        self._look_at(
-            guid for guid in self._index.droplets_of_app(app_guid) if not self._index.is_settled(guid)
-        )
+        """Look at those droplets of an app that wait for a copy, at once where somebody waits for it too."""
+        for guid in self._index.droplets_of_app(app_guid):
+            if not self._index.is_settled(guid):
+                self._reconciler.look_at(guid, self._reconciler.priority_of(guid))
 
     def migration_ended(self, app_guid: AppGuid, reason: Reason) -> None:
         """Look at the droplets of an app of which an LRP could not start from its copy."""
@@ -192,8 +196,10 @@ class Droplets:
         self._look_at(self._index.droplets_of_app(app_guid))
 
     def look_at_copy(self, cache_guid: CacheGuid) -> None:
-        """Look at the droplets that name a copy, or are to."""
-        self._look_at(self._index.droplets_of_copy(cache_guid))
+        """Look at the droplets that name a copy; of many, most wait for the background's share."""
+        for number, guid in enumerate(sorted(self._index.droplets_of_copy(cache_guid))):
+            priority = Priority.FRESH if number < MOST_AT_ONCE else self._reconciler.priority_of(guid)
+            self._reconciler.look_at(guid, priority)
 
     def look_at_all(self) -> None:
         """List the droplets and look at each that does not name its copy, or is to name none any more."""
@@ -210,8 +216,8 @@ class Droplets:
     def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
         """Order something for a droplet; return False, and order nothing, while another is waited for."""
         is_placed = self._orders.place(guid, order, listener)
-        if is_placed:
-            self._reconciler.look_at(guid, Priority.URGENT)
+        if is_placed:  # what was just staged goes before it: an app waits for that
+            self._reconciler.look_at(guid, Priority.FRESH)
         return is_placed
 
     def withdraw_order(self, guid: DropletGuid) -> None:
@@ -224,6 +230,7 @@ class Droplets:
 
     def _staged(self, guid: DropletGuid, app_guid: AppGuid) -> None:
         self._index.put(guid, app_guid)
+        self._stagings.note_new(guid, self._dependencies.process.monotonic())
         self._reconciler.look_at(guid, Priority.URGENT)
 
     def _look_at(self, guids: Iterable[DropletGuid]) -> None:

@@ -22,7 +22,14 @@ from reconcile.droplets import (
 from reconcile.lrps import AppGuid, organization_of
 from reconcile.policy import CacheMode
 from reconcile.reasons import Reason
-from reconcile.records import Binding, CacheJob, requester_of_droplet, requester_of_task, task_of_requester
+from reconcile.records import (
+    Binding,
+    CachedImage,
+    CacheJob,
+    requester_of_droplet,
+    requester_of_task,
+    task_of_requester,
+)
 from reconcile.references import CacheGuid, CacheRepositories, ImageReference, source_from_rootfs
 from reconcile.staging import owner_choice_of
 
@@ -45,7 +52,8 @@ class DropletObserver:
     async def waits(self, guid: DropletGuid) -> Leave | None:
         """Say what a droplet waits for, where Cloud Controller need not be asked for that; else None.
 
-        Its staging is known, and so is what became of the copy that the staging requested.
+        Its staging is known, and so is what became of the copy that the staging requested. What keeps it from
+        naming that copy is recorded at the first look, which asks for the droplet, so that operators see it.
         """
         staging = self._stagings.of(guid)
         if staging is None or self._orders.order_of(guid) is not None:
@@ -61,11 +69,12 @@ class DropletObserver:
             return None
         if job.is_open:
             return Leave(Reason.WAITING_FOR_COPY, job.failure)
-        if job.cache_guid is None:
+        username = _username(staging, record, job)
+        if job.cache_guid is None or not (username or _is_seen(staging)):
             return None
-        return await self._find_obstacle(
-            binding.app_guid, job.cache_guid, staging, _username(staging, record, job)
-        )
+        obstacle = await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
+        is_recorded = record is not None and obstacle is not None and record.reason is obstacle.reason
+        return obstacle if is_recorded else None
 
     async def observe(
         self, guid: DropletGuid, api: CloudControllerApi, *, listed: Droplet | None = None
@@ -100,12 +109,31 @@ class DropletObserver:
         observed = await self._observe_job(observed, droplet, source, api)
         if source is not None:
             observed = await self._observe_image(observed, droplet, source, api)
-        if observed.image is None:
+        return await self._observe_obstacle(observed, droplet, api)
+
+    async def _observe_obstacle(
+        self, observed: ObservedDroplet, droplet: Droplet, api: CloudControllerApi
+    ) -> ObservedDroplet:
+        """Read what keeps a droplet from naming its copy, with the login that Cloud Controller gives cells.
+
+        Where nobody has seen that, and it makes a difference, the package says whether there is one.
+        """
+        copy, staging = _copy_to_name(observed), self._stagings.of(observed.guid)
+        if copy is None:
             return observed
-        username = _username(staging, record, observed.job) or observed.username
-        guid_of_copy = observed.image.cache_guid
-        obstacle = await self._find_obstacle(droplet.app_guid, guid_of_copy, staging, username)
-        return replace(observed, obstacle=obstacle)
+        username = _username(staging, observed.record, observed.job) or observed.username
+        obstacle = await self._find_obstacle(droplet.app_guid, copy.cache_guid, staging, username)
+        if username or _is_seen(staging):
+            return replace(observed, obstacle=obstacle)
+        with_login = await self._find_obstacle(droplet.app_guid, copy.cache_guid, staging, ANY_USERNAME)
+        if (obstacle is None) is (with_login is None):
+            return replace(observed, obstacle=obstacle)
+        package = None if droplet.package_guid is None else await api.find_package(droplet.package_guid)
+        if package is None:
+            return replace(observed, obstacle=obstacle or with_login)
+        return replace(
+            observed, username=package.username, obstacle=with_login if package.username else obstacle
+        )
 
     async def _find_obstacle(
         self, app_guid: AppGuid, cache_guid: CacheGuid, staging: KnownStaging | None, username: str
@@ -212,12 +240,14 @@ class DropletObserver:
         newest = await dependencies.copies.find_newest_copy(app_guid, source)
         observed = replace(observed, newest=newest)
         binding = observed.binding
-        if binding is not None and source.digest is None and not is_of_droplet(binding, observed):
+        is_another = binding is not None and source.digest is None and not is_of_droplet(binding, observed)
+        if is_another:  # its copy may not be the droplet's, which then asks for one with the login of an LRP
             has_reference = await self._has_current_reference(droplet, source, api)
             observed = replace(observed, has_current_reference=has_reference)
         is_known = observed.image is not None and not observed.image.missing_since
         is_waiting = observed.job is not None and observed.job.is_open
-        if (is_known or is_waiting) and dependencies.rules.policy.mode is CacheMode.ALL:
+        may_request = is_another or not (is_known or is_waiting)
+        if not may_request and dependencies.rules.policy.mode is CacheMode.ALL:
             return observed
         return await self._observe_lrp(observed, app_guid, source)
 
@@ -246,6 +276,17 @@ class DropletObserver:
                 username = "" if lrp.credentials is None else lrp.credentials.username
                 return replace(observed, username=observed.username or username, credentials=lrp.credentials)
         return observed
+
+
+def _copy_to_name(observed: ObservedDroplet) -> CachedImage | None:
+    """Return the copy that a droplet may come to name: the one it names, that of its job, or an earlier."""
+    newest = None if observed.newest is None else observed.newest.image
+    return observed.current_copy or observed.image or newest
+
+
+def _is_seen(staging: KnownStaging | None) -> bool:
+    """Whether the task of a staging was seen, so that it is known to have had no login if none is known."""
+    return staging is not None and staging.ended_at is not None
 
 
 def _build_guid(staging: KnownStaging | None, record: DropletRecord | None) -> BuildGuid | None:

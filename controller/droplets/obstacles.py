@@ -59,7 +59,7 @@ class CopyBreakers(Protocol):
         """Say why nothing more may start from a copy now, since migrations failed; None when it may."""
 
 
-class DropletPulls(Protocol):
+class ProvenPulls(Protocol):
     """Whether cells can pull a copy with the login that Cloud Controller gives them for the source."""
 
     def why_not(self, placement_tags: frozenset[str], username: str) -> str | None:
@@ -87,7 +87,7 @@ class DropletObstacles:
 
     registry: PatchedRegistry
     breakers: CopyBreakers
-    pulls: DropletPulls
+    pulls: ProvenPulls
     lrps: RecordedLrps
     placements: AppPlacements
 

@@ -32,6 +32,9 @@ OBSTACLE_PAUSE = 30.0
 """Seconds until the next look at a droplet that was staged lately, and waits for something that nobody
 reports; others are found by the next listing."""
 
+FAILURE_SPREAD = 1.0
+"""Seconds over which looks at droplets are spread that wait until Cloud Controller takes changes again."""
+
 MOST_SAVES = 3
 """Records that one look saves; further ones mean that the decision does not come to rest."""
 
@@ -87,7 +90,13 @@ class DropletReconciler:
         """Look at the droplets that wait until cells are known to pull, since more is known of that."""
         waiting, self._waiting_for_proof = self._waiting_for_proof, set()
         for guid in waiting:
-            self.look_at(guid, Priority.ROUTINE if self._stagings.of(guid) is None else Priority.FRESH)
+            self.look_at(guid, self.priority_of(guid))
+
+    def priority_of(self, guid: DropletGuid) -> Priority:
+        """Say how soon a droplet with news is looked at: old ones by thousands must not delay new ones."""
+        if self._stagings.is_new(guid, self._process.monotonic()):
+            return Priority.URGENT
+        return Priority.ROUTINE if self._orders.order_of(guid) is None else Priority.FRESH
 
     def note_obstacle(self, guid: DropletGuid, reason: Reason) -> None:
         """Note whether a droplet waits for what is reported."""
@@ -153,10 +162,15 @@ class DropletReconciler:
             self._release(guid, outcome)
 
     async def _reconcile(self, guid: DropletGuid, api: CloudControllerApi) -> DropletOutcome:
-        refusal = self._writing.refusal
-        if refusal is not None and self._orders.order_of(guid) is None:  # nothing could be written
-            wait = self._writing.seconds_left + OBSTACLE_PAUSE * random.random()  # noqa: S311 - spreads looks
-            return DropletOutcome(Reason.CLOUD_CONTROLLER_DENIED, refusal.detail, wait)
+        problem, left = self._writing.problem, self._writing.seconds_left
+        if problem is not None and left and self._orders.order_of(guid) is None:  # nothing could be written
+            is_denied = isinstance(problem, Denied)
+            spread = OBSTACLE_PAUSE if is_denied else FAILURE_SPREAD
+            return DropletOutcome(
+                Reason.CLOUD_CONTROLLER_DENIED if is_denied else Reason.CLOUD_CONTROLLER_UNAVAILABLE,
+                problem.detail,
+                left + spread * random.random(),  # noqa: S311 - spreads looks
+            )
         waits = await self._observer.waits(guid)
         if waits is not None:
             return DropletOutcome(waits.reason, waits.detail, waits.retry_after)

@@ -8,6 +8,9 @@ from reconcile.droplets import BuildGuid, DropletGuid
 REMEMBERED = 50_000
 """Droplets whose stagings are remembered; the records know the builds of all that were looked at."""
 
+AWAITED_FOR = 86_400.0
+"""Seconds after a staging was noticed in which its copy may be waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownStaging:
@@ -27,10 +30,11 @@ class KnownStaging:
 
 
 class KnownStagings:
-    """The stagings of droplets that were followed or listed lately."""
+    """The stagings of droplets that were followed or listed lately, and which of them are new."""
 
     def __init__(self) -> None:
         self._stagings: OrderedDict[DropletGuid, KnownStaging] = OrderedDict()
+        self._noticed: OrderedDict[DropletGuid, float] = OrderedDict()
         self._unknown: OrderedDict[DropletGuid, None] = OrderedDict()
 
     def put(self, guid: DropletGuid, staging: KnownStaging) -> None:
@@ -54,3 +58,19 @@ class KnownStagings:
     def of(self, guid: DropletGuid) -> KnownStaging | None:
         """Return the staging of a droplet; None when it is not remembered."""
         return self._stagings.get(guid)
+
+    def note_new(self, guid: DropletGuid, at: float) -> None:
+        """Note that a droplet is new: an app waits for its copy, or starts from its source meanwhile.
+
+        Args:
+            guid: Of the droplet.
+            at: The present, in seconds of a clock that nobody sets.
+        """
+        self._noticed.setdefault(guid, at)
+        while len(self._noticed) > REMEMBERED:
+            self._noticed.popitem(last=False)
+
+    def is_new(self, guid: DropletGuid, now: float) -> bool:
+        """Whether a droplet was noticed as a new one, and not long ago."""
+        at = self._noticed.get(guid)
+        return at is not None and now - at < AWAITED_FOR

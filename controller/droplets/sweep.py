@@ -28,12 +28,15 @@ from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid
 from reconcile.reasons import Reason
 from reconcile.references import CacheGuid
+from reconcile.times import is_recent
 
 log = structlog.get_logger(scope="droplets")
 
 FIRST_PAUSE = 5.0  # seconds between a request and its listing, or a failure and the next; doubles each time
 RECHECK_INTERVAL = 3600.0  # seconds in which each droplet that was left is looked at once at least
 GONE_RECHECK_INTERVAL = 86_400.0  # the same of droplets that listings do not show
+NEW_FOR = 3600.0  # seconds after a droplet was made in which its app may wait for it, as of one just staged
+_CLOCKS_DIFFER_BY = 60.0  # seconds, between Cloud Controller and this machine
 MOST_GONE = 50
 """Droplets that a listing lacks and that are asked for one by one: a client that may read nothing any more
 sees an empty listing."""
@@ -50,6 +53,11 @@ _UNLIKELY_TO_CHANGE = frozenset(
     }
 )
 """Why droplets stay as they are whatever happens; only another config, or their owners, change that."""
+
+_UNTIL_COPY_IS_READY = frozenset(
+    {Reason.COPY_NEEDS_VERIFICATION, Reason.COPY_INCOMPLETE, Reason.COPY_LOST, Reason.COPY_CORRUPT}
+)
+"""Why droplets stay as they are until their copies are as they should be, which may be soon."""
 
 _GONE = frozenset({Reason.DROPLET_GONE, Reason.DROPLET_NOT_STAGED})
 
@@ -133,6 +141,7 @@ class DropletSweep:
         async for droplet in api.list_droplets():
             listed[droplet.guid] = droplet
             self._index.put(droplet.guid, droplet.app_guid)
+            self._note_if_new(droplet)
         self._observer.only_images = await find_only_images(listed, records)
         usable = await self._list_usable_copies()
         due = [
@@ -163,6 +172,12 @@ class DropletSweep:
             duration_s=round(time.monotonic() - started, 3),
         )
 
+    def _note_if_new(self, droplet: Droplet) -> None:
+        """Note a droplet as new whose staging may have ended unseen, as while no daemon ran."""
+        process = self._dependencies.process
+        if is_recent(droplet.created_at, process.clock() + _CLOCKS_DIFFER_BY, NEW_FOR + _CLOCKS_DIFFER_BY):
+            self._stagings.note_new(droplet.guid, process.monotonic())
+
     async def _list_usable_copies(self) -> frozenset[CacheGuid]:
         """List the copies in the present private registry of which nothing is known to be missing."""
         cache = self._dependencies.rules.cache
@@ -187,7 +202,7 @@ class DropletSweep:
         is_left = record.phase in {DropletPhase.LEFT, DropletPhase.RESTORED}
         if not is_left or record.original != droplet.image:
             return False
-        if is_full and record.reason not in _UNLIKELY_TO_CHANGE:
+        if record.reason in _UNTIL_COPY_IS_READY or (is_full and record.reason not in _UNLIKELY_TO_CHANGE):
             return False
         return not self._is_due(droplet.guid)
 
@@ -226,7 +241,7 @@ class DropletSweep:
             return False
         action = decide_droplet(observed, self._dependencies.rules)
         if not isinstance(action, Leave):
-            self._reconciler.look_at(droplet.guid, Priority.ROUTINE)
+            self._reconciler.look_at(droplet.guid, self._reconciler.priority_of(droplet.guid))
             return True
         await self._leave(observed, droplet, action)
         return False
@@ -261,12 +276,13 @@ class DropletSweep:
         """Have droplets looked at that have a record, and that Cloud Controller does not show any more."""
         share = self.count % self._gone_shares
         gone = [
-            guid
+            record
             for guid, record in records.items()
             if guid not in listed and (record.reason not in _GONE or _share(guid, self._gone_shares) == share)
         ]
-        for guid in gone[:MOST_GONE]:
-            self._reconciler.look_at(guid, Priority.ROUTINE)
+        gone.sort(key=lambda each: (each.reason in _GONE, each.updated_at))
+        for record in gone[:MOST_GONE]:
+            self._reconciler.look_at(record.droplet_guid, Priority.ROUTINE)
         return len(gone[:MOST_GONE])
 
 

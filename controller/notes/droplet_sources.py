@@ -23,7 +23,7 @@ class AppSource:
     needs_login: bool
 
 
-class NamedCopies(Protocol):
+class ListedNamedCopies(Protocol):
     """The droplets that name copies."""
 
     async def list_named(self) -> tuple[NamedCopy, ...]:
@@ -56,7 +56,7 @@ class DropletSources:
 
     def __init__(
         self,
-        droplets: NamedCopies,
+        droplets: ListedNamedCopies,
         records: DropletRecordsOfCopy,
         packages: Packages | None,
         *,

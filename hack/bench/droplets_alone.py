@@ -28,7 +28,7 @@ from reconcile.reasons import Reason
 from reconcile.records import Binding, CachedImage, CacheJob, JobId, JobState, requester_of_task
 from reconcile.references import CacheGuid, Digest, parse_image_reference
 from reconcile.request_budget import BudgetSettings
-from tests.controller.droplets.conftest import Platform
+from tests.controller.droplets.conftest import Platform, Verifier
 from tests.controller.droplets.memory_records import MemoryRecords
 from tests.reconcile.test_decide import RULES
 from tests.reconcile.test_staging import staging_task
@@ -91,6 +91,7 @@ class DropletBench:
             lrps=platform,
             obstacles=obstacles,
             registry=platform,
+            verifier=Verifier(platform, records),
             presence=platform,
             overrides=platform,
             mode=platform,

@@ -32,7 +32,7 @@ from reconcile.circuit_breaker import CircuitBreaker
 from reconcile.copying_ports import CopiedImage, IndexContents, ResolvedImage, TargetState
 from reconcile.current_stagings import CurrentStaging
 from reconcile.errors import Invalid, NotFound, Unavailable
-from reconcile.facts import DropletPulls, StagingFacts
+from reconcile.facts import SourceLoginPulls, StagingFacts
 from reconcile.live_facts import PassSources, live_facts
 from reconcile.lrps import AppGuid, Credentials, ProcessGuid, Pull, Secret, source_of
 from reconcile.migrations import Goal, Migration, OriginalSource, Phase
@@ -168,7 +168,7 @@ class Bench:
     pull_credentials: Credentials = PULL
     cache: CacheRepositories = CACHE
     pulls: UnaskedCells = field(default_factory=UnaskedCells)
-    droplet_pulls: DropletPulls | None = None
+    droplet_pulls: SourceLoginPulls | None = None
     original_sources: OriginalSources | None = None
     """Other ones than those of the store, where a test needs these."""
     may_bridge: bool = False

@@ -10,11 +10,13 @@ import pytest
 from tests.daemon.environment import DaemonProcess, Environment, open_environment, until
 from tests.daemon.operator import Operator
 from tests.simulators import images
+from tests.simulators.bbs import Version
 from tests.simulators.capi import faults
 from tests.simulators.capi.records import Droplet
 from tests.simulators.capi.uaa import GLOBAL_AUDITOR, SMALLEST_USEFUL, UPDATE_BUILD_STATE, WRITE
 from tests.simulators.cloud_controller import App
 from tests.simulators.recipes import Image
+from tests.simulators.registry import BasicLogin
 
 FIRST = images.image([images.layer(1000, n) for n in range(2)])
 SECOND = images.image([images.layer(1000, n) for n in range(2, 4)])
@@ -22,8 +24,10 @@ NOT_ALL_DONE = 5
 
 
 @pytest.fixture
-async def env(tmp_path: Path) -> AsyncIterator[Environment]:
-    async with open_environment(tmp_path, start_delay=0.1, pulls=False, converge_interval=1.0) as opened:
+async def env(version: Version, tmp_path: Path) -> AsyncIterator[Environment]:
+    async with open_environment(
+        tmp_path, version=version, faulty_source=True, start_delay=0.1, pulls=False, converge_interval=1.0
+    ) as opened:
         opened.tell_of_cloud_controller()
         opened.settings |= {"sync_interval": "1s", "drain_delay": "100ms"}
         yield opened
@@ -36,6 +40,11 @@ def droplet_of(app: App) -> Droplet:
 
 def names_copy(env: Environment, app: App) -> bool:
     return (droplet_of(app).image or "").startswith(f"{env.cache.address}/")
+
+
+def login_of(env: Environment, app: App) -> tuple[str, str]:
+    lrp = env.lrp(app)
+    return ("", "") if lrp is None else (lrp.image_username, lrp.image_password)
 
 
 async def pushed(env: Environment, name: str, sample: images.Image) -> App:
@@ -207,3 +216,42 @@ async def test_what_others_write_into_droplets_stays(env: Environment) -> None:
     assert restored.status == 0, restored.err
     assert (droplet_of(first).image, droplet_of(second).image) == (first.package.text, theirs)
     assert not any(env.is_from_cache(app) for app in (first, second))
+
+
+async def test_what_is_desired_from_a_droplet_gets_the_cells_login_and_gives_the_sources_back(
+    env: Environment, version: Version
+) -> None:
+    """Cloud Controller gives each LRP the login of its source; the way back needs that login, the copy another."""
+    file = env.directory / "pull-password"
+    file.write_text("marker-of-the-cells")
+    file.chmod(0o600)
+    env.settings |= {"cache_pull_username": "cells", "cache_pull_password_file": str(file)}
+    daemon = await listing(await env.started_daemon())
+    reference = env.source.push("team/web", "1", FIRST)
+    env.source.faults.login = BasicLogin({"robot": "marker-of-the-source"})
+    web = env.cloud.create("web", Image(reference, "robot", "marker-of-the-source"))
+    await env.cloud.staged(web, await env.cloud.stage(web))
+    await until(lambda: names_copy(env, web))
+
+    for start in (env.cloud.start_app, env.cloud.restart):
+        await start(web)
+        assert login_of(env, web) == ("robot", "marker-of-the-source")
+        assert env.is_from_cache(web)
+        if version is Version.NEW:
+            await until(lambda: login_of(env, web) == ("cells", "marker-of-the-cells"))
+        else:  # that one cannot be changed in place, and cells can pull with it
+            guid = web.process_guid
+            await daemon.logged("reconciler.reconciled", process_guid=guid, reason="already-cached")
+            assert login_of(env, web) == ("robot", "marker-of-the-source")
+        await until(lambda: [row.state for row in env.rows(web)] == ["RUNNING"])
+    task = await env.cloud.run_task(web)
+    await env.cloud.ended(task)
+    assert task.error == ""
+
+    restored = await Operator(env).runs("restore", "--all", "--yes")
+    lrp = env.lrp(web)
+    assert restored.status == 0, restored.err
+    assert lrp is not None
+    assert (droplet_of(web).image, lrp.root_fs) == (reference, f"docker://{reference.replace(':1', '#1')}")
+    assert login_of(env, web) == ("robot", "marker-of-the-source")
+    assert "marker-of" not in daemon.text + restored.out + restored.err

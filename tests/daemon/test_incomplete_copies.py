@@ -147,6 +147,37 @@ async def test_an_app_whose_copy_is_lost_goes_back_to_its_source_behind_a_bridge
     assert invariants.violations == []
 
 
+async def test_an_app_that_was_started_from_its_droplet_goes_back_with_it_when_its_copy_is_lost(
+    env: Environment,
+) -> None:
+    env.tell_of_cloud_controller()
+    env.settings["copy_check_interval"] = "2s"
+    daemon = await env.started_daemon()
+    await daemon.logged("canary.cells-can-pull")
+    app = await staged_and_cached(env, daemon, "web")
+    droplet, copy = app.current, copy_of(env, daemon, app)
+    assert droplet is not None
+    await until(lambda: copy in (droplet.image or ""))
+    await env.cloud.start_app(app)
+    assert env.is_from_cache(app)
+    await all_on_copies(env, [app])
+    await asyncio.to_thread(delete_manifest, env.source, "team/web", "1")
+    await asyncio.to_thread(env.source.push, "team/web", "1", image_of("other"))
+    invariants = Invariants(env.bbs, env.cells, env.cloud)
+
+    with invariants.watching():
+        await asyncio.to_thread(delete_manifest, env.cache, copy, "latest")
+        await daemon.logged("presence.lost-copy")
+        await daemon.logged("reconciler.reconciled", process_guid=app.process_guid, reason="restored")
+        await daemon.logged("droplets.restored-droplet")
+        await until(lambda: len(instances_of(env, app)) == 1)
+
+    assert invariants.violations == []
+    assert droplet.image == app.package.text
+    await env.cloud.restart(app)
+    assert not env.is_from_cache(app)
+
+
 async def test_verify_sends_again_what_is_missing_when_it_is_asked_to(env: Environment) -> None:
     daemon = await env.started_daemon()
     app = await on_its_copy(env, daemon, "web")

@@ -54,6 +54,11 @@ async def restarted(env: Environment, daemon: DaemonProcess) -> DaemonProcess:
     return again
 
 
+def image_named(app: App) -> str:
+    """Read what an app's current droplet names."""
+    return "" if app.droplet is None else app.droplet.text
+
+
 async def row_of(env: Environment, app: App) -> dict[str, Any]:
     rows = (await Operator(env).runs("apps")).rows
     (row,) = [each for each in rows if each["process_guid"] == app.process_guid]
@@ -191,6 +196,8 @@ class TestNextRegistry:
         app = await staged_and_cached(env, daemon, "web", instances=2)
         await env.cloud.start_app(app)
         await all_on_copies(env, [app])
+        if "cloud_controller_api_url" in env.settings:
+            await until(lambda: image_named(app).startswith(f"{env.cache.address}/"))
         await Operator(env).runs("pause")
         await daemon.stop()
         return app
@@ -237,6 +244,8 @@ class TestNextRegistry:
         next_cache: Registry,
         has_source: bool,  # noqa: FBT001 - a parameter of pytest
     ) -> None:
+        """So do their droplets."""
+        env.tell_of_cloud_controller()
         app = await self.app_on_copy(env)
         digest = image_of("web").manifest.digest
         if not has_source:
@@ -254,6 +263,9 @@ class TestNextRegistry:
         assert migration["from_rootfs"].startswith(f"docker://{old.address}/")
         assert migration["copy"] == f"{env.source.address}/team/web@{digest}"
         assert applied.status == 0, applied.out + applied.err
+        (droplet,) = plan.kind("droplet")
+        assert droplet["from_image"].startswith(f"{old.address}/")
+        assert image_named(app).startswith(f"{next_cache.address}/")
         assert bool(daemon.named("cacher.copied-from-former-registry")) is not has_source
         images = (await Operator(env).runs("images")).rows
         assert [row["url"].partition("/")[0] for row in images] == [next_cache.address]
@@ -265,6 +277,7 @@ class TestNextRegistry:
         lrp = env.lrp(app)
         assert lrp is not None
         assert lrp.root_fs == f"docker://{env.source.address}/team/web#1"
+        assert image_named(app) == f"{env.source.address}/team/web:1"
 
     async def test_one_that_cloud_controller_desires_from_a_source_that_is_gone_gets_its_copy_all_the_same(
         self, env: Environment, next_cache: Registry

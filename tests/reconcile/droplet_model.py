@@ -18,6 +18,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_decisions import decide_droplet
 from reconcile.droplet_outcomes import after_answer, after_failure, after_leaving
@@ -261,6 +262,8 @@ def run_pass(world: World) -> Iterator[DropletAction]:
             world.record = None
         case RequestCopy():
             world.copy(action)
+        case VerifyDropletCopy():
+            raise AssertionError("no copy of this world needs verification")
         case PatchDroplet():
             if world.is_there(action.image):
                 yield from _send(world, action)

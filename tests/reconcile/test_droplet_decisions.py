@@ -13,6 +13,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_decisions import GONE_FOR, decide_droplet, droplet_of_build, foresee_droplet
 from reconcile.droplets import (
@@ -23,6 +24,7 @@ from reconcile.droplets import (
     DropletOrder,
     DropletPhase,
     DropletRecord,
+    Package,
     PackageGuid,
 )
 from reconcile.known_records import StagedCopy
@@ -132,11 +134,19 @@ def test_a_droplet_of_a_buildpack_is_never_written_into() -> None:
     [
         (replace(IMAGE, missing_since=NOW - 5, missing="a blob"), Reason.COPY_INCOMPLETE),
         (replace(IMAGE, missing_since=NOW - 5, lost_since=NOW - 1), Reason.COPY_LOST),
-        (replace(IMAGE, needs_verification_since=NOW - 5), Reason.COPY_NEEDS_VERIFICATION),
     ],
 )
-def test_a_copy_that_is_not_there_or_not_verified_is_never_named(copy: CachedImage, reason: Reason) -> None:
+def test_a_copy_that_is_not_there_is_never_named(copy: CachedImage, reason: Reason) -> None:
     assert reason_of(replace(STAGED_NOW, image=copy)) is reason
+
+
+def test_a_copy_that_is_not_verified_is_read_back_before_it_is_named() -> None:
+    copy = replace(IMAGE, needs_verification_since=NOW - 5)
+    obstacle = Leave(Reason.DROPLET_PULLS_NOT_PROVEN, "no canary has run", 5.0)
+    doubted = replace(STAGED_NOW, image=copy)
+
+    assert decide_droplet(doubted, RULES) == VerifyDropletCopy(copy, TARGET)
+    assert decide_droplet(replace(doubted, obstacle=obstacle), RULES) == obstacle
 
 
 def test_what_speaks_against_all_droplets_keeps_one_from_being_patched_but_not_from_being_restored() -> None:
@@ -545,6 +555,24 @@ def test_a_droplet_without_a_record_gets_one_from_its_package() -> None:
     assert (found.cache_guid, found.registry, found.target) == (GUID, ADDRESS, TARGET)
     restoring = replace(WITHOUT_RECORD, package=PUSHED, record=found, is_pinned=True)
     assert isinstance(decide_droplet(restoring, RULES), RestoreDroplet)
+
+
+@pytest.mark.parametrize("package", [None, PUSHED])
+def test_a_record_of_before_the_first_change_knows_the_original_best(package: Package | None) -> None:
+    """A backup of the database may be older than the change, and packages are deleted."""
+    left = replace(
+        record(DropletPhase.LEFT, reason=Reason.WAITING_FOR_COPY, rounds=0),
+        original="registry.example.com:443/team/app:1",
+        target="",
+        registry="",
+        cache_guid=None,
+    )
+    action = decide_droplet(replace(WITHOUT_RECORD, record=left, package=package), RULES)
+
+    assert isinstance(action, SaveDropletRecord)
+    found = action.record
+    assert (found.original, found.username) == (left.original, "robot")
+    assert (found.phase, found.cache_guid, found.target) == (DropletPhase.PATCHED, GUID, TARGET)
 
 
 def test_a_plan_foresees_what_comes_after_the_record_was_found_again() -> None:

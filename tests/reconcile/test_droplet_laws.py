@@ -12,6 +12,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_decisions import decide_droplet, foresee_droplet
 from reconcile.droplet_outcomes import after_answer, after_leaving
@@ -155,7 +156,9 @@ def test_a_text_is_written_only_where_it_may_be(observed: ObservedDroplet) -> No
 def test_nothing_is_begun_during_a_pause_without_an_order(observed: ObservedDroplet) -> None:
     paused = replace(observed, is_paused=True, order=None)
 
-    assert not isinstance(decide_droplet(paused, RULES), PatchDroplet | RestoreDroplet | RequestCopy)
+    assert not isinstance(
+        decide_droplet(paused, RULES), PatchDroplet | RestoreDroplet | RequestCopy | VerifyDropletCopy
+    )
 
 
 @given(observations())
@@ -199,6 +202,6 @@ def test_an_answer_leaves_nothing_to_do(observed: ObservedDroplet) -> None:
     copy = action.image if isinstance(action, PatchDroplet) else None
     seen = replace(observed, droplet=answer, record=after, current_copy=copy)
 
-    assert isinstance(decide_droplet(seen, RULES), Leave | RequestCopy | PatchDroplet)
+    assert isinstance(decide_droplet(seen, RULES), Leave | RequestCopy | VerifyDropletCopy | PatchDroplet)
     if isinstance(action, PatchDroplet) and not (observed.is_pinned or observed.is_restoring):
         assert decide_droplet(replace(seen, order=None), RULES) == Leave(Reason.DROPLET_PATCHED)

@@ -54,6 +54,7 @@ def test_an_answer_with_another_text_settles_nothing() -> None:
     after = after_answer(PATCHING, droplet(OTHER), NOW)
 
     assert (after.phase, after.reason) == (DropletPhase.PATCHING, Reason.PATCH_UNCONFIRMED)
+    assert after.not_before > NOW, "an API that answers well and changes nothing is not asked over and over"
 
 
 @pytest.mark.parametrize(

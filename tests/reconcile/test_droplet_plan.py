@@ -12,6 +12,7 @@ from reconcile.droplet_actions import (
     RequestCopy,
     RestoreDroplet,
     SaveDropletRecord,
+    VerifyDropletCopy,
 )
 from reconcile.droplet_plan import (
     DecidedDroplet,
@@ -73,6 +74,10 @@ ON_COPY = DecidedDroplet(DROPLET, APP, COPY, RESTORE, names_copy=True, record=RE
         (
             Leave(Reason.WAITING_FOR_COPY),
             PlannedDroplet(SUBJECT, DropletChange.PATCH, None, Reason.WAITING_FOR_COPY),
+        ),
+        (
+            VerifyDropletCopy(READY.image, COPY),
+            PlannedDroplet(SUBJECT, DropletChange.PATCH, COPY, Reason.COPY_NEEDS_VERIFICATION),
         ),
         (Leave(Reason.OPTED_OUT, "why"), SkippedDroplet(SUBJECT, Reason.OPTED_OUT, "why")),
         (SaveDropletRecord(RECORD), SkippedDroplet(SUBJECT, Reason.PATCHING_DROPLET)),

@@ -747,6 +747,7 @@ def test_every_row_of_cloud_controllers_table_is_here() -> None:
 def test_cloud_controller_reads_a_raw_text_and_a_builders_report(
     text: str, raw: str, report: str, staged: str
 ) -> None:
+    """Trap 6 of Cloud Controller: a rootfs of a patched droplet may lack the fragment that staging gives it."""
     for droplet_image, uri in ((text, raw), (report, staged)):
         if uri:
             assert rootfs_from_image_text(droplet_image) == Rootfs(uri)
@@ -792,6 +793,7 @@ def test_a_rootfs_without_an_image_is_not_docker(uri: str) -> None:
     ],
 )
 def test_all_spellings_of_a_hub_image_are_one_image(spelling: str) -> None:
+    """Trap 5 of Cloud Controller, and 6: no tag is `latest`."""
     assert str(parse_image_reference(spelling).canonical()) == "docker.io/library/busybox:latest"
 
 

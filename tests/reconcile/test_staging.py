@@ -99,6 +99,7 @@ def test_a_staging_task_of_today_is_read_whole() -> None:
 
 
 def test_an_app_task_of_a_docker_app_is_not_staging() -> None:
+    """Trap 3 of Cloud Controller."""
     task = replace(
         staging_task("app", "bin/migrate --all", "{}", path="/tmp/lifecycle/launcher"),
         domain="cf-tasks",
@@ -223,6 +224,7 @@ CNB_ARGS = ("--cache-dir", "/tmp/cache", "--cache-output", "/tmp/cache-output.tg
     ],
 )
 def test_other_arguments_of_a_builder_are_not_ours(args: tuple[str, ...], reason: str) -> None:
+    """Trap 2 of Cloud Controller: a buildpack of a CNB staging may be an image."""
     assert refused(staging_task(*args)).reason == reason
 
 
@@ -245,6 +247,7 @@ def test_other_arguments_of_a_builder_are_not_ours(args: tuple[str, ...], reason
     ],
 )
 def test_flags_are_read_as_go_reads_them(args: tuple[str, ...]) -> None:
+    """Trap 1 of Cloud Controller: a flag and its value are two items or one, with one dash or two."""
     found = staged(staging_task(*args))
 
     assert found.text == "team/app:1"
@@ -305,6 +308,7 @@ def test_the_builder_is_found_among_other_programs_at_any_depth() -> None:
     ],
 )
 def test_an_image_is_read_as_the_builder_reads_it(text: str, source: str) -> None:
+    """Trap 4 of Cloud Controller: a port without a tag, a digest."""
     found = staged(staging_task(f"-dockerRef={text}"))
 
     assert (found.text, str(found.source)) == (text, source)
@@ -341,7 +345,7 @@ def test_an_image_url_of_2015_needs_its_scheme_and_a_legal_image(url: str) -> No
 
 @pytest.mark.parametrize("name", ["ubuntu:22.04", "registry.example.com:5000/p/a:v1"])
 def test_a_tag_beside_a_digest_is_skipped(name: str) -> None:
-    """Staging itself fails for those."""
+    """Trap 4 of Cloud Controller: staging itself fails for those."""
     assert refused(staging_task(f"-dockerRef={name}@sha256:{HEX}")).reason == IgnoreReason.TAG_AND_DIGEST
 
 

@@ -174,7 +174,7 @@ class CloudController:
         """Wait until a build has ended; an empty text means well, another one says why not."""
         build = app.builds[build_guid]
         async with self._changed:
-            await self._changed.wait_for(lambda: build.state is BuildState.FAILED or is_named(build.droplet))
+            await self._changed.wait_for(lambda: has_ended(build))
         return build.error
 
     def patch(self, droplet: Droplet, image: str | None) -> None:
@@ -234,9 +234,14 @@ class CloudController:
             await self.remove(process.process_guid)
 
     async def delete(self, app: App) -> None:
-        """Stop an app and forget it."""
+        """Stop an app and forget it, with its builds."""
         await self.stop(app)
         del self.apps[app.guid]
+        async with self._changed:
+            for build in app.builds.values():
+                if not has_ended(build):
+                    build.state, build.error = BuildState.FAILED, "The app was deleted"
+            self._changed.notify_all()
 
     async def deploy(
         self, app: App, *, droplet: Droplet | None = None, revision: Revision | None = None
@@ -390,9 +395,10 @@ class CloudController:
         return status
 
 
-def is_named(droplet: Droplet | None) -> bool:
-    """Whether a build names its droplet by now."""
-    return droplet is not None and droplet.state.is_final
+def has_ended(build: Build) -> bool:
+    """Whether a build has failed, or names its droplet by now unless somebody has deleted that."""
+    is_staged = build.state is BuildState.STAGED and (build.droplet is None or build.droplet.state.is_final)
+    return build.state is BuildState.FAILED or is_staged
 
 
 def _image_for(app: App, process: Process) -> Image:

@@ -324,8 +324,6 @@ async def test_lists_are_bounded_by_the_second_of_creation(scene: Scene) -> None
         assert (
             f"created_ats%5Blte%5D={time.replace(':', '%3A')}" in shown.json()["pagination"]["next"]["href"]
         )
-    later = await scene.call("GET", "/v3/droplets?created_ats[gt]=2023-11-14T22:13:20Z")
-    assert later.json()["pagination"]["total_results"] == 2
     assert error_of(await scene.call("GET", "/v3/droplets?created_ats[lte]=yesterday")) == (400, 10005)
 
 

@@ -1,6 +1,7 @@
 # ruff: noqa: N802 - names carry the numbers of known bugs
 """The simulated Cloud Controller: what it desires, and what its sync puts right or leaves."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -174,6 +175,19 @@ async def test_a_stopped_app_has_no_lrp_and_a_deleted_one_no_record(certificates
 
         await controller.delete(app)
         assert not controller.apps
+
+
+async def test_a_staging_ends_when_its_app_is_deleted(certificates: Certificates) -> None:
+    async with platform(certificates) as (_, controller):
+        app = await controller.push("web", Image("busybox:1"))
+        controller.finishing.clear()
+        build = await controller.stage(app)
+        waiting = asyncio.create_task(controller.staged(app, build))
+
+        await controller.delete(app)
+
+        assert await waiting == "The app was deleted"
+        controller.finishing.set()
 
 
 async def test_an_image_that_cannot_be_converted_keeps_the_domain_from_being_fresh(

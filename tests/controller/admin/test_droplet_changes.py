@@ -10,7 +10,7 @@ from controller.admin.droplet_changes import (
     LRPS_WAIT,
     MOST_FAILED_LOOKS,
     STALLED_AFTER,
-    DropletChanges,
+    AppliedDroplets,
     DropletEvent,
     DropletListener,
 )
@@ -80,7 +80,7 @@ class Scene:
         self.droplets, self.woken = Droplets(), 0
         if is_down:
             self.droplets.fail()
-        self.run = DropletChanges(DropletPlan(tuple(chosen)), goal, self.droplets, self.wake)
+        self.run = AppliedDroplets(DropletPlan(tuple(chosen)), goal, self.droplets, self.wake)
         self.run.place(now=5.0)
 
     def wake(self) -> None:
@@ -253,7 +253,7 @@ async def test_a_daemon_that_changes_no_droplets_says_so_of_each() -> None:
         def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
             return False
 
-    run = DropletChanges(DropletPlan((planned(ONE),)), Goal.SOURCE, Left(), lambda: None)
+    run = AppliedDroplets(DropletPlan((planned(ONE),)), Goal.SOURCE, Left(), lambda: None)
     run.place(now=5.0)
     (event,) = run.take()
 

@@ -151,6 +151,7 @@ class Api:
     Attributes:
         requests: All that came, of which the paths of Cloud Controller alone are in `asked`.
         uaa_url: Where the API says that UAA is.
+        root_answers: Answers to the root of the API before it is shown.
         token_answers: Answers of UAA before it gives tokens.
     """
 
@@ -159,6 +160,7 @@ class Api:
         self.prepared: dict[tuple[str, str], deque[Answer]] = {}
         self.uaa_url = UAA
         self.root: dict[str, Any] | None = None
+        self.root_answers: deque[httpx.Response] = deque()
         self.scopes: tuple[str, ...] = SCOPES
         self.expires_in: object = 43199
         self.token_answers: deque[Answer] = deque()
@@ -180,6 +182,8 @@ class Api:
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         path = request.url.path
+        if path == "/" and self.root_answers:
+            return self.root_answers.popleft()
         if path == "/":
             links = {
                 "self": {"href": API},

@@ -12,8 +12,9 @@ from controller.capi.rate_limits import stated_limit
 from controller.capi.state import ApiCall, ApiOutcome
 from reconcile.droplets import DropletGuid
 from reconcile.errors import Denied, Invalid, LeaseLost, RateLimited, Unavailable
+from reconcile.lrps import AppGuid
 from reconcile.request_budget import StatedLimit
-from tests.controller.capi.api import SCOPES, Api, Seen, Tenure, Time, droplet, page, refusal
+from tests.controller.capi.api import APP, SCOPES, Api, Seen, Tenure, Time, droplet, page, refusal
 
 DROPLET = DropletGuid("d-1")
 PATH = "/v3/droplets/d-1"
@@ -203,6 +204,20 @@ async def test_a_first_sweep_is_not_slowed_down(capi: CloudController, api: Api,
 
     await capi.background().find_droplet(DROPLET)
     assert sum(time.slept) == pytest.approx(4.0, abs=0.1)
+
+
+async def test_a_list_of_what_the_roles_of_the_client_let_it_see_is_no_list_of_all(
+    capi: CloudController, api: Api
+) -> None:
+    """Else a copy would be deleted that a droplet names which the client cannot see."""
+    api.scopes = (*SCOPES[:2], "cloud_controller.read")
+    api.prepare("GET", "/v3/droplets", page([], total=0))
+    api.prepare("GET", "/v3/builds", page([], total=0))
+
+    with pytest.raises(Denied, match=r"scope-missing.*global_auditor"):
+        _ = [each async for each in capi.list_droplets()]
+    with pytest.raises(Denied, match=r"scope-missing.*global_auditor"):
+        _ = [each async for each in capi.list_builds([AppGuid(APP)])]
 
 
 @pytest.mark.parametrize("scopes", [SCOPES[:2], (*SCOPES[:2], "cloud_controller.read")])

@@ -22,6 +22,7 @@ from tests.controller.capi.api import (
     client_over_transport,
     droplet,
     jwt,
+    refusal,
 )
 
 DROPLET = DropletGuid("d-1")
@@ -264,6 +265,20 @@ async def test_another_server_than_cloud_controller_gets_no_secret(
         await capi.find_droplet(DROPLET)
 
     assert api.token_requests == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_who_refuses_the_root_which_takes_no_token_says_nothing_of_the_client(
+    status: int, capi: CloudController, api: Api, time: Time
+) -> None:
+    api.root_answers.append(refusal(status, 1000, "CF-InvalidAuthToken"))
+
+    with pytest.raises(Unavailable, match="cloud-controller-failed"):
+        await capi.find_droplet(DROPLET)
+    time.now += 5
+    await capi.find_droplet(DROPLET)
+
+    assert len(api.token_requests) == 1
 
 
 async def test_uaa_is_looked_for_again_with_each_token(capi: CloudController, api: Api, time: Time) -> None:

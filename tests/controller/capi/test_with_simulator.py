@@ -183,6 +183,27 @@ async def test_lists_go_on_over_pages_by_the_apis_own_links(scene: Scene) -> Non
     assert [each.guid async for each in client.list_droplets(app_guids=some)] == [rows[0].guid]
 
 
+async def test_a_list_that_may_not_be_paged_to_its_end_goes_on_from_a_time(scene: Scene) -> None:
+    """`cc.renderer.max_total_results`: else nothing but stagings would be known on a large platform."""
+    client = await scene.client(per_page=2)
+    rows = [scene.app()[1] for _ in range(9)]
+    for at, row in enumerate(rows):
+        row.created_at = 1_800_000_000.0 + at // 2  # some were made within one second
+    scene.capi.handler.most_results = 4
+
+    assert {each.guid async for each in client.list_droplets()} == {row.guid for row in rows}
+
+
+async def test_a_list_that_leads_nowhere_is_an_error(scene: Scene) -> None:
+    client = await scene.client(per_page=2)
+    for _ in range(9):
+        scene.app()[1].created_at = 1_800_000_000.0
+    scene.capi.handler.most_results = 4
+
+    with pytest.raises(Invalid, match="Maximum result"):
+        _ = [each async for each in client.list_droplets()]
+
+
 async def test_a_droplet_that_is_deleted_while_a_list_is_read_hides_no_other(scene: Scene) -> None:
     client = await scene.client(per_page=2)
     apps = [scene.app() for _ in range(6)]

@@ -12,7 +12,7 @@ from controller.droplets import DropletDependencies, DropletObstacles, Droplets,
 from controller.lrp_index import LrpIndex
 from controller.process import Process
 from reconcile.copying_ports import CheckDepth
-from reconcile.droplets import BuildGuid, DropletGuid, DropletRecord, task_of_build
+from reconcile.droplets import BuildGuid, DropletGuid, DropletPhase, DropletRecord, task_of_build
 from reconcile.errors import DockerCacheError
 from reconcile.lrps import AppGuid, DesiredLrp, ProcessGuid, SchedulingInfo, Task, TaskState
 from reconcile.observed import Rules
@@ -50,6 +50,24 @@ def digest_of(number: int) -> Digest:
     return Digest("sha256", f"{number:064x}")
 
 
+def named(number: int) -> DropletRecord:
+    """Return the record of a droplet that names the first copy."""
+    return DropletRecord(
+        DropletGuid(f"droplet-{number}"),
+        APP,
+        None,
+        original=TEXT,
+        username="",
+        cache_guid=guid_of(1),
+        registry="cache.example:8080",
+        target=text_of(1),
+        phase=DropletPhase.PATCHED,
+        reason=Reason.DROPLET_PATCHED,
+        created_at=0.0,
+        updated_at=0.0,
+    )
+
+
 @dataclass
 class Platform:
     """What droplets are asked of beside Cloud Controller: cells, the registry, operators."""
@@ -58,12 +76,14 @@ class Platform:
     is_restoring: bool = False
     pinned: set[AppGuid] = field(default_factory=set)
     no_pulls: str | None = None
+    no_pulls_with_login: str | None = None
     unhealthy: str | None = None
     failed: tuple[Reason, str] | None = None
     missing: str = ""
     inactive: DockerCacheError | None = None
     asked_pulls: list[tuple[frozenset[str], str]] = field(default_factory=list)
     suspects: list[CacheGuid] = field(default_factory=list)
+    is_whole: bool | None = True
     requests: list[CacheRequest] = field(default_factory=list)
     lrps: dict[ProcessGuid, DesiredLrp] = field(default_factory=dict)
 
@@ -78,7 +98,7 @@ class Platform:
 
     def why_not(self, placement_tags: frozenset[str], username: str) -> str | None:
         self.asked_pulls.append((placement_tags, username))
-        return self.no_pulls
+        return self.no_pulls or (self.no_pulls_with_login if username else None)
 
     async def find_missing(self, target: ImageReference, digest: Digest, depth: CheckDepth) -> str:
         return self.missing
@@ -96,6 +116,19 @@ class Platform:
     def check_active(self) -> None:
         if self.inactive is not None:
             raise self.inactive
+
+
+@dataclass
+class Verifier:
+    """Reads copies back, as the platform says."""
+
+    platform: Platform
+    records: MemoryRecords
+
+    async def verify(self, image: CachedImage) -> bool | None:
+        if self.platform.is_whole:
+            self.records.images[image.cache_guid] = replace(image, needs_verification_since=0.0)
+        return self.platform.is_whole
 
 
 @dataclass
@@ -229,6 +262,7 @@ class Scene:
                 placements=AppPlacements(),
             ),
             registry=platform,
+            verifier=Verifier(platform, records),
             presence=platform,
             overrides=platform,
             mode=platform,

@@ -5,20 +5,34 @@ from dataclasses import replace
 
 import pytest
 
-from controller.droplets.sweep import FIRST_PAUSE, MOST_GONE, RECHECK_INTERVAL
-from reconcile.droplets import DropletPhase
+from controller.droplets.droplets import MOST_AT_ONCE, Droplets
+from controller.droplets.stagings import AWAITED_FOR
+from controller.droplets.sweep import FIRST_PAUSE, GONE_RECHECK_INTERVAL, MOST_GONE, NEW_FOR, RECHECK_INTERVAL
+from reconcile.droplet_decisions import GONE_FOR
+from reconcile.droplets import DropletGuid, DropletOrder, DropletPhase
 from reconcile.lrps import AppGuid
+from reconcile.migrations import Goal
 from reconcile.policy import Policy
 from reconcile.reasons import Reason
 from reconcile.records import Binding, JobId, requester_of_lrp
 from reconcile.references import parse_image_reference
-from tests.controller.droplets.conftest import APP, INTERVAL, TEXT, Scene, reconciling, text_of
+from tests.controller.droplets.conftest import (
+    APP,
+    INTERVAL,
+    TEXT,
+    Scene,
+    guid_of,
+    named,
+    reconciling,
+    text_of,
+)
 from tests.controller.droplets.memory_api import NO_ANSWER
 from tests.reconcile.test_decide import LRP, RULES
 
 pytestmark = pytest.mark.looptime
 
 OTHER = "registry.example.com/team/app:2"
+OTHER_APP = AppGuid("app-2")
 
 
 async def migrated(scene: Scene, number: int, app_guid: AppGuid, text: str = TEXT) -> None:
@@ -270,11 +284,29 @@ class TestGone:
         assert len(scene.records.droplets) == 3 * MOST_GONE - 1
 
 
+async def test_the_droplet_that_is_gone_for_longest_is_forgotten_first(scene: Scene) -> None:
+    """Stagings of a day expire as many droplets, and those with high GUIDs must have their turn too."""
+    scene.droplets.close()
+    interval = GONE_RECHECK_INTERVAL
+    scene.droplets = Droplets(scene.dependencies, known=scene.known, interval=interval)
+    gone = replace(named(1), reason=Reason.DROPLET_GONE, updated_at=scene.now)
+    for number in range(1, MOST_GONE + 11):
+        await scene.records.save_droplet(replace(gone, droplet_guid=DropletGuid(f"d-{number}")))
+    oldest = replace(gone, droplet_guid=DropletGuid("z"), updated_at=scene.now - GONE_FOR - 1)
+    await scene.records.save_droplet(oldest)
+
+    await scene.begin()
+
+    assert await scene.records.find_droplet(oldest.droplet_guid) is None
+    assert len(scene.records.droplets) == MOST_GONE + 10
+
+
 async def test_news_of_a_droplet_ends_its_wait_for_a_share_of_the_requests(scene: Scene) -> None:
     """The background's share may be used up for an hour, and an operator waits."""
     await scene.begin()
     guid = await scene.patched()
     other = await scene.patched(2)
+    await asyncio.sleep(AWAITED_FOR)
     scene.platform.pinned.add(APP)
     scene.api.background_may_ask.clear()
     scene.droplets.look_at_all()
@@ -284,3 +316,104 @@ async def test_news_of_a_droplet_ends_its_wait_for_a_share_of_the_requests(scene
 
     scene.droplets.look_at_app(APP)
     await scene.until(lambda: scene.api.image_of(guid) == scene.api.image_of(other) == TEXT, 1.0)
+
+
+async def test_copies_for_droplets_of_old_take_no_requests_from_stagings(scene: Scene) -> None:
+    """Thousands of copies are made after the first start: their droplets wait for the background's share."""
+    old = await scene.staged()
+    old_job = await scene.requested()
+    await asyncio.sleep(NEW_FOR + 1)
+    await scene.begin()
+    assert scene.api.asked.total() == 0
+
+    scene.api.background_may_ask.clear()
+    await scene.cached(old_job)
+    scene.droplets.job_ended(APP)
+    fresh = await scene.staged(2, app_guid=OTHER_APP)
+    scene.droplets.note_removed_task(scene.task(2))
+    job = await scene.requested(2, app_guid=OTHER_APP)
+    await scene.rest()
+    assert scene.api.asked.keys() == {"find_build"}
+
+    await scene.cached(job, 2)
+    scene.droplets.job_ended(OTHER_APP)
+    await scene.until(lambda: scene.api.image_of(fresh) == text_of(2), 1.0)
+    assert scene.api.image_of(old) == TEXT
+    scene.api.background_may_ask.set()
+    await scene.until(lambda: scene.api.image_of(old) == text_of(1))
+
+
+async def test_what_was_staged_directly_before_a_restart_waits_for_no_share(scene: Scene) -> None:
+    guid = await scene.staged()
+    job = await scene.requested()
+    scene.api.background_may_ask.clear()
+    await scene.begin()
+
+    await scene.cached(job)
+    scene.droplets.job_ended(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), 1.0)
+
+
+async def test_an_order_for_a_droplet_of_old_waits_for_no_share(scene: Scene) -> None:
+    guid = await scene.staged()
+    job = await scene.requested()
+    await asyncio.sleep(NEW_FOR + 1)
+    await scene.begin()
+    scene.api.background_may_ask.clear()
+    order = DropletOrder(Goal.CACHE, scene.now)
+    assert scene.droplets.place_order(guid, order, lambda *_: None)
+    await scene.rest()
+
+    await scene.cached(job)
+    scene.droplets.job_ended(APP)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), 1.0)
+
+
+async def test_builds_that_cloud_controller_has_deleted_are_looked_for_once(scene: Scene) -> None:
+    """The first backlog lasts for hours, and each listing would list the builds of all its apps again."""
+    await scene.staged(1, text=OTHER)
+    await scene.staged(2)
+    await scene.requested(1, text=OTHER)
+    await scene.requested(2)
+    scene.api.builds.clear()
+    scene.api.background_may_ask.clear()
+    await asyncio.sleep(NEW_FOR + 1)
+    await scene.begin()
+    await asyncio.sleep(INTERVAL * 3)
+    assert scene.api.asked["list_droplets"] >= 3
+    assert scene.api.asked["list_builds"] == 0
+
+
+async def test_what_was_just_staged_goes_before_thousands_of_orders(scene: Scene) -> None:
+    """A plan for a whole platform takes hours, since the requests of an hour are limited."""
+    for number in range(1, 61):
+        await scene.cached(await scene.requested(number), number)
+        await scene.staged(number)
+    await asyncio.sleep(NEW_FOR + 1)
+    scene.platform.is_paused = True
+    await scene.begin()
+    scene.records.slow_reads = 1.0
+    for number in range(1, 61):
+        order = DropletOrder(Goal.CACHE, scene.now)
+        assert scene.droplets.place_order(DropletGuid(f"droplet-{number}"), order, lambda *_: None)
+    scene.platform.is_paused = False
+
+    fresh = await scene.staged(61, app_guid=OTHER_APP)
+    await scene.cached(await scene.requested(61, app_guid=OTHER_APP), 61)
+    scene.droplets.note_removed_task(scene.task(61))
+    await scene.until(lambda: scene.api.image_of(fresh) == text_of(61), 4.0)
+
+    assert scene.droplets.status().waiting > 40
+
+
+async def test_many_droplets_of_one_copy_take_no_requests_from_stagings(scene: Scene) -> None:
+    """A base image may be that of thousands of apps."""
+    await scene.begin()
+    for number in range(1, MOST_AT_ONCE + 11):
+        scene.known.index.put_record(named(number))
+    scene.api.background_may_ask.clear()
+
+    scene.droplets.look_at_copy(guid_of(1))
+    await scene.rest()
+
+    assert scene.api.asked == {"find_droplet": MOST_AT_ONCE}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.admin.droplet_changes import DropletChanges, DropletEvent
+from controller.admin.droplet_changes import AppliedDroplets, DropletEvent
 from controller.admin.droplet_planner import DropletPlanner, PlannedApps
 from controller.droplets.survey import MOST_READS, DropletSurvey
 from reconcile.cloud_controller_status import CloudControllerStatus
@@ -66,7 +66,7 @@ async def planned(scene: Scene, goal: Goal) -> DropletPlan:
 async def applied(scene: Scene, plan: DropletPlan, goal: Goal) -> list[DropletEvent]:
     """Carry out a plan as `Apply` does."""
     news, events = asyncio.Event(), list[DropletEvent]()
-    changes = DropletChanges(plan, goal, surveyed(scene), news.set)
+    changes = AppliedDroplets(plan, goal, surveyed(scene), news.set)
     changes.place(now=scene.now)
     while changes.open:
         await news.wait()

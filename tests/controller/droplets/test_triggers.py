@@ -45,6 +45,52 @@ async def test_droplets_go_back_while_the_registry_does_not_answer(scene: Scene)
     await scene.until(lambda: scene.api.image_of(guid) == text_of(1), FIRST_PAUSE * 8)
 
 
+async def test_a_copy_that_needs_verification_is_read_back_although_no_lrp_wants_it(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.staged()
+    image = await scene.cached(await scene.requested())
+    scene.records.images[guid_of(1)] = replace(image, needs_verification_since=scene.now)
+
+    scene.droplets.look_at(guid)
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1))
+
+    assert scene.records.images[guid_of(1)].needs_verification_since == 0.0
+    assert scene.platform.suspects == []
+
+
+async def test_a_droplet_gets_a_copy_that_was_corrupt_once_it_is_mended(scene: Scene) -> None:
+    """The next listing finds it, though the droplet was looked at a while ago."""
+    await scene.begin()
+    guid = await scene.staged()
+    image = await scene.cached(await scene.requested())
+    scene.records.images[guid_of(1)] = replace(image, needs_verification_since=scene.now)
+    scene.platform.is_whole = False
+    scene.droplets.look_at(guid)
+    await scene.until(lambda: scene.platform.suspects == [guid_of(1)])
+    await scene.rest()
+    assert (await scene.record(guid)).reason is Reason.COPY_INCOMPLETE
+    assert scene.api.image_of(guid) == TEXT
+
+    scene.platform.is_whole = True
+    scene.droplets.events_were_lost()
+
+    await scene.until(lambda: scene.api.image_of(guid) == text_of(1), FIRST_PAUSE * 8)
+
+
+async def test_a_copy_that_somebody_else_reads_back_is_waited_for(scene: Scene) -> None:
+    await scene.begin()
+    guid = await scene.staged()
+    image = await scene.cached(await scene.requested())
+    scene.records.images[guid_of(1)] = replace(image, needs_verification_since=scene.now)
+    scene.platform.is_whole = None
+
+    scene.droplets.look_at(guid)
+    await scene.until(lambda: scene.known.index.reason_of(guid) is Reason.COPY_NEEDS_VERIFICATION)
+
+    assert scene.api.image_of(guid) == TEXT
+    assert scene.platform.suspects == []
+
+
 async def test_a_droplet_leaves_a_copy_that_is_lost(scene: Scene) -> None:
     await scene.begin()
     guid = await scene.patched()

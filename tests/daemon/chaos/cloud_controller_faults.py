@@ -33,8 +33,10 @@ class _ApiFault:
         self._scene.happened[what] += 1
         self._scene.invariants.note(f"{what} {more}")
 
-    def _order(self, what: str, service: HttpService, method: str, action: Action, most: int) -> None:
-        service.faults.order(method, "", action, times=self._chance.randint(1, most))
+    def _order(
+        self, what: str, service: HttpService, method: str, action: Action, most: int, pattern: str = ""
+    ) -> None:
+        service.faults.order(method, pattern, action, times=self._chance.randint(1, most))
         self._happens(what, f"{method} {action}")
 
 
@@ -54,12 +56,15 @@ class CloudControllerFails(_ApiFault):
             faults.be_unavailable(),
             faults.not_from_us(),
             faults.limit(1),
-            faults.reject_token(),
-            faults.forbid(),
             Break(),
         ]
-        method = self._chance.choice(["GET", "PATCH", ANY])
-        self._order("failures of Cloud Controller", self._capi.api, method, self._chance.choice(kinds), 3)
+        of_clients: list[Action] = [faults.reject_token(), faults.forbid()]
+        method, action = (
+            self._chance.choice(["GET", "PATCH", ANY]),
+            self._chance.choice([*kinds, *of_clients]),
+        )
+        pattern = "^/v3/" if action in of_clients else ""  # the root takes no token
+        self._order("failures of Cloud Controller", self._capi.api, method, action, 3, pattern)
 
 
 class CloudControllerSlow(_ApiFault):

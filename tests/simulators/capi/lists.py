@@ -2,12 +2,11 @@
 
 Source: cloud_controller_ng lib/cloud_controller/paging/sequel_paginator.rb (order, then GUID in the same direction;
 the total comes with the rows, so that a page beyond the end knows none), app/presenters/v3/pagination_presenter.rb,
-app/messages/list_message.rb and app/fetchers/base_list_fetcher.rb (creation is compared in whole seconds).
+app/messages/list_message.rb. Of the filters by time only the one for what was made until then is known here.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlencode
@@ -17,18 +16,11 @@ from tests.simulators.capi.records import Row
 
 MOST_PER_PAGE = 5000
 PER_PAGE = 50
-PAGING = frozenset({"page", "per_page", "order_by"})
+CREATED_UNTIL = "created_ats[lte]"
+PAGING = frozenset({"page", "per_page", "order_by", CREATED_UNTIL})
 ORDERS = frozenset({"created_at", "updated_at"})
 
 Kind = TypeVar("Kind", bound=Row)
-
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = {
-    "lt": lambda created, second: created < second,
-    "lte": lambda created, second: created < second + 1,
-    "gt": lambda created, second: created >= second + 1,
-    "gte": lambda created, second: created >= second,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +29,25 @@ class ListQuery:
 
     Attributes:
         filters: Name to the values of which one must fit.
-        created: Comparison, such as "lte", to the time that the creation is compared with.
         order_by: A column, with a "-" in front for the newest first.
+        created_until: The latest time in seconds since 1970 at which a row may have been made; None for any.
     """
 
     filters: Mapping[str, frozenset[str]]
     order_by: str = "created_at"
     page: int = 1
     per_page: int = PER_PAGE
-    created: Mapping[str, str] = field(default_factory=dict)
+    created_until: float | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
         """Those of the links to other pages."""
         direction = "" if self.order_by.startswith("-") else "+"
         named = {"order_by": f"{direction}{self.order_by}", "per_page": str(self.per_page)}
-        created = {f"created_ats[{how}]": time for how, time in self.created.items()}
-        return named | created | {name: ",".join(sorted(values)) for name, values in self.filters.items()}
-
-    def has_created(self, row: Row) -> bool:
-        """Whether a row was created when it must have been; a time that is named is a whole second."""
-        return all(_COMPARE[how](row.created_at, _seconds(time)) for how, time in self.created.items())
+        if self.created_until is not None:
+            until = datetime.fromtimestamp(self.created_until, UTC)
+            named[CREATED_UNTIL] = until.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return named | {name: ",".join(sorted(values)) for name, values in self.filters.items()}
 
 
 def parse_query(query: str, *names: str) -> ListQuery:
@@ -67,13 +57,6 @@ def parse_query(query: str, *names: str) -> ListQuery:
         ApiError: One is unknown, or wrong.
     """
     values = dict(parse_qsl(query, keep_blank_values=True))
-    created = {how: values.pop(name) for how in _COMPARE if (name := f"created_ats[{how}]") in values}
-    for time in created.values():
-        if not _TIME.fullmatch(time):
-            raise bad_query(
-                "Created ats has an invalid timestamp format. Timestamps should be formatted as "
-                "'YYYY-MM-DDThh:mm:ssZ'"
-            )
     unknown = sorted(values.keys() - PAGING - set(names))
     if unknown:
         allowed = ", ".join(f"'{name}'" for name in (*sorted(PAGING), *names))
@@ -87,12 +70,8 @@ def parse_query(query: str, *names: str) -> ListQuery:
         order_by,
         _number(values, "page", 1, None),
         _number(values, "per_page", PER_PAGE, MOST_PER_PAGE),
-        created,
+        _moment(values[CREATED_UNTIL]) if CREATED_UNTIL in values else None,
     )
-
-
-def _seconds(time: str) -> float:
-    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def _number(values: Mapping[str, str], name: str, default: int, most: int | None) -> int:
@@ -104,14 +83,22 @@ def _number(values: Mapping[str, str], name: str, default: int, most: int | None
     return int(text)
 
 
+def _moment(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise bad_query("Created ats has an invalid timestamp format") from None
+
+
 def page_of(
     rows: Iterable[Kind], query: ListQuery, url: str, present: Callable[[Kind], Mapping[str, object]]
 ) -> dict[str, object]:
     """Write one page of the list that is at a URL without parameters."""
     column = query.order_by.removeprefix("-")
     is_newest_first = query.order_by.startswith("-")
-    created = filter(query.has_created, rows)
-    ordered = sorted(created, key=lambda row: (getattr(row, column), row.guid), reverse=is_newest_first)
+    until = query.created_until
+    kept = (row for row in rows if until is None or int(row.created_at) <= until)
+    ordered = sorted(kept, key=lambda row: (getattr(row, column), row.guid), reverse=is_newest_first)
     begin = (query.page - 1) * query.per_page
     shown = ordered[begin : begin + query.per_page]
     total = len(ordered) if shown else 0

@@ -175,7 +175,7 @@ def _on_former_copy(
         return obstacle
     chosen = choose_for_former(observed, droplet, source, rules)
     action = _patch(observed, droplet, chosen, rules) if isinstance(chosen, CachedImage) else chosen
-    failure = _not_started(observed)
+    failure = why_not_started(observed)
     if failure is None or isinstance(action, PatchDroplet):
         return action
     return _restore(observed, droplet, record, failure)  # it names the new copy once that may be used

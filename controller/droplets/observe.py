@@ -70,7 +70,7 @@ class DropletObserver:
         if job.is_open:
             return Leave(Reason.WAITING_FOR_COPY, job.failure)
         username = _username(staging, record, job)
-        if job.cache_guid is None or not (username or (staging is not None and staging.is_seen)):
+        if job.cache_guid is None or not (username or staging.is_seen):
             return None
         obstacle = await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
         is_recorded = record is not None and obstacle is not None and record.reason is obstacle.reason

@@ -207,8 +207,8 @@ class Droplets:
     def place_order(self, guid: DropletGuid, order: DropletOrder, listener: DropletListener) -> bool:
         """Order something for a droplet; return False, and order nothing, while another is waited for."""
         is_placed = self._orders.place(guid, order, listener)
-        if is_placed:
-            self._reconciler.look_at(guid, Priority.URGENT)
+        if is_placed:  # what was just staged goes before it: an app waits for that
+            self._reconciler.look_at(guid, Priority.FRESH)
         return is_placed
 
     def withdraw_order(self, guid: DropletGuid) -> None:

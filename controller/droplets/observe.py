@@ -52,7 +52,8 @@ class DropletObserver:
     async def waits(self, guid: DropletGuid) -> Leave | None:
         """Say what a droplet waits for, where Cloud Controller need not be asked for that; else None.
 
-        Its staging is known, and so is what became of the copy that the staging requested.
+        Its staging is known, and so is what became of the copy that the staging requested. What keeps it from
+        naming that copy is recorded at the first look, which asks for the droplet, so that operators see it.
         """
         staging = self._stagings.of(guid)
         if staging is None or self._orders.order_of(guid) is not None:
@@ -71,7 +72,9 @@ class DropletObserver:
         username = _username(staging, record, job)
         if job.cache_guid is None or not (username or _is_seen(staging)):
             return None
-        return await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
+        obstacle = await self._find_obstacle(binding.app_guid, job.cache_guid, staging, username)
+        is_recorded = record is not None and obstacle is not None and record.reason is obstacle.reason
+        return obstacle if is_recorded else None
 
     async def observe(
         self, guid: DropletGuid, api: CloudControllerApi, *, listed: Droplet | None = None
@@ -230,12 +233,14 @@ class DropletObserver:
         newest = await dependencies.copies.find_newest_copy(app_guid, source)
         observed = replace(observed, newest=newest)
         binding = observed.binding
-        if binding is not None and source.digest is None and not is_of_droplet(binding, observed):
+        is_another = binding is not None and source.digest is None and not is_of_droplet(binding, observed)
+        if is_another:  # its copy may not be the droplet's, which then asks for one with the login of an LRP
             has_reference = await self._has_current_reference(droplet, source, api)
             observed = replace(observed, has_current_reference=has_reference)
         is_known = observed.image is not None and not observed.image.missing_since
         is_waiting = observed.job is not None and observed.job.is_open
-        if (is_known or is_waiting) and dependencies.rules.policy.mode is CacheMode.ALL:
+        may_request = is_another or not (is_known or is_waiting)
+        if not may_request and dependencies.rules.policy.mode is CacheMode.ALL:
             return observed
         return await self._observe_lrp(observed, app_guid, source)
 

@@ -94,8 +94,9 @@ class DropletReconciler:
 
     def priority_of(self, guid: DropletGuid) -> Priority:
         """Say how soon a droplet with news is looked at: old ones by thousands must not delay new ones."""
-        is_new = self._stagings.is_new(guid, self._process.monotonic())
-        return Priority.FRESH if is_new or self._orders.order_of(guid) is not None else Priority.ROUTINE
+        if self._stagings.is_new(guid, self._process.monotonic()):
+            return Priority.URGENT
+        return Priority.ROUTINE if self._orders.order_of(guid) is None else Priority.FRESH
 
     def note_obstacle(self, guid: DropletGuid, reason: Reason) -> None:
         """Note whether a droplet waits for what is reported."""

@@ -303,7 +303,10 @@ class TestObstacles:
 
         scene.droplets.note_removed_task(scene.task())
         await asyncio.sleep(120.0)
-        assert scene.api.asked == {"find_build": 1}
+        assert scene.api.asked == {"find_build": 1, "find_droplet": 1}, "it is read to record why it waits"
+        record = await scene.record(guid)
+        assert (record.original, record.phase) == (TEXT, DropletPhase.LEFT)
+        assert (record.reason, record.detail) == (Reason.DROPLET_PULLS_NOT_PROVEN, "no canary has run")
 
         scene.platform.no_pulls = None
         scene.droplets.look_at_waiting()

@@ -175,7 +175,11 @@ def _on_former_copy(
     if obstacle is not None:
         return obstacle
     chosen = choose_for_former(observed, droplet, source, rules)
-    return _patch(observed, droplet, chosen, rules) if isinstance(chosen, CachedImage) else chosen
+    action = _patch(observed, droplet, chosen, rules) if isinstance(chosen, CachedImage) else chosen
+    failure = _not_started(observed)
+    if failure is None or isinstance(action, PatchDroplet):
+        return action
+    return _restore(observed, droplet, record, failure)  # it names the new copy once that may be used
 
 
 def _on_source(

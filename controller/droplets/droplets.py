@@ -119,6 +119,7 @@ class Droplets:
         process = dependencies.process
         self._dependencies = dependencies
         self._index, self._orders, self._stagings = known.index, known.orders, known.stagings
+        self._failing = known.failing
         standing, writing = ApiStanding(process), ApiStanding(process)
         watched = replace(dependencies, api=WatchedApi(dependencies.api, standing, writing))
         observer = DropletObserver(watched, known)
@@ -177,6 +178,14 @@ class Droplets:
         """Look at the droplets of an app of which an LRP could not start from its copy."""
         if reason in CANNOT_START:
             self.look_at_app(app_guid)
+
+    def former_copy_failed(self, app_guid: AppGuid, cache_guid: CacheGuid, detail: str) -> None:
+        """Look at the droplets of an app of which an LRP leaves a copy in a former registry.
+
+        Cells cannot pull it, and what Cloud Controller desires meanwhile would be desired from there again.
+        """
+        self._failing.put(app_guid, cache_guid, detail)
+        self.look_at_app(app_guid)
 
     def look_at(self, guid: DropletGuid) -> None:
         """Look at a droplet."""

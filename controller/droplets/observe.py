@@ -30,7 +30,7 @@ from reconcile.records import (
     requester_of_task,
     task_of_requester,
 )
-from reconcile.references import CacheGuid, ImageReference, source_from_rootfs
+from reconcile.references import CacheGuid, CacheRepositories, ImageReference, source_from_rootfs
 from reconcile.staging import owner_choice_of
 
 
@@ -44,7 +44,7 @@ class DropletObserver:
 
     def __init__(self, dependencies: DropletDependencies, known: KnownDroplets) -> None:
         self._dependencies = dependencies
-        self._orders, self._stagings = known.orders, known.stagings
+        self._orders, self._stagings, self._failing = known.orders, known.stagings, known.failing
         self._cache = dependencies.rules.cache
         self.only_images: Mapping[AppGuid, ImageReference] = {}
         """The apps of which the last listing showed one image only, which their current droplets have too."""
@@ -149,16 +149,15 @@ class DropletObserver:
         image = image_of_text(droplet.image)
         if image is None or not self._cache.owns(image):
             return observed
-        guid = (self._cache.former_of(image) or self._cache).guid_of(image)
-        record = observed.record
+        former, record = self._cache.former_of(image), observed.record
+        guid = (former or self._cache).guid_of(image)
         if guid is None and record is not None and record.target == droplet.image:
             guid = record.cache_guid
         if guid is not None:
-            dependencies = self._dependencies
             observed = replace(
                 observed,
-                current_copy=await dependencies.images.find_image(guid),
-                failure=await dependencies.obstacles.find_failure(droplet.app_guid, guid),
+                current_copy=await self._dependencies.images.find_image(guid),
+                failure=await self._find_failure(droplet.app_guid, guid, former),
             )
         if record is not None and record.target:
             return observed
@@ -166,6 +165,14 @@ class DropletObserver:
         package = None if droplet.package_guid is None else await api.find_package(droplet.package_guid)
         username = observed.username or ("" if package is None else package.username)
         return replace(observed, siblings=siblings, package=package, username=username)
+
+    async def _find_failure(
+        self, app_guid: AppGuid, guid: CacheGuid, former: CacheRepositories | None
+    ) -> Leave | None:
+        """Say why LRPs of an app could not start from a copy; of one in a former registry as it was there."""
+        if former is not None:
+            return self._failing.why_not_named(app_guid, guid)
+        return await self._dependencies.obstacles.find_failure(app_guid, guid)
 
     def _source_of(self, observed: ObservedDroplet, droplet: Droplet) -> ImageReference | None:
         """Read the image that a droplet names, or named before its first change, or its package names."""

@@ -218,6 +218,36 @@ async def test_a_droplet_that_is_deleted_while_a_list_is_read_hides_no_other(sce
     assert {each.guid async for each in client.list_droplets()} == {row.guid for _, row in apps}
 
 
+@pytest.mark.parametrize(
+    ("per_page", "most_results", "seconds"), [(2, 4, 0.9), (2, 2, 1.1), (1000, 5, 0.9), (3, 4, 0.9)]
+)
+async def test_a_list_of_which_an_operator_shows_a_part_is_read_in_slices(
+    scene: Scene, per_page: int, most_results: int, seconds: float
+) -> None:
+    client = await scene.client(per_page=per_page)
+    rows = [scene.app()[1] for _ in range(20)]
+    for at, row in enumerate(rows):
+        row.created_at = 1_700_000_000 + at * seconds
+    scene.capi.handler.most_results = most_results
+
+    listed = [each.guid async for each in client.list_droplets()]
+
+    assert list(dict.fromkeys(listed)) == [row.guid for row in reversed(rows)]
+    assert scene.capi.api.count("GET", r"/v3/droplets\?") < 2 * len(rows)
+
+
+async def test_what_no_slice_of_a_list_shows_is_said(scene: Scene) -> None:
+    client = await scene.client(per_page=2)
+    for _ in range(4):
+        scene.app()[1].created_at = 1_700_000_000
+    scene.app()
+    scene.capi.handler.most_results = 2
+
+    listed = client.list_droplets()
+    with pytest.raises(Invalid, match=r"created before 2023-11-14T22:13:20Z is not shown \(cc.renderer"):
+        assert [each async for each in listed] == []
+
+
 async def test_what_cloud_controller_has_not_is_not_found(scene: Scene) -> None:
     client, (app, row) = await scene.client(), scene.app()
     app.current = None
